@@ -1,0 +1,90 @@
+"""How a picture of any size is brought to a size a model works at, and an edit of it back."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Size = tuple[int, int]
+
+
+@dc.dataclass(frozen=True)
+class Canvas:
+    """Where a picture lies on a model's grid: scaled to ``work``, then padded on all sides to ``padded``.
+
+    Sizes are (width, height) in pixels. A picture whose longest side is already right is not resampled.
+    """
+
+    size: Size
+    work: Size
+    padded: Size
+
+    @classmethod
+    def plan(cls, size: Size, longest: int, multiple: int) -> Canvas:
+        """Fit ``size`` so that its longest side is ``longest``, on sides that are multiples of ``multiple``."""
+        scale = longest / max(size)
+        work = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        return cls(size, work, (-(-work[0] // multiple) * multiple, -(-work[1] // multiple) * multiple))
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Left and top of the picture on the padded canvas: it lies in the middle."""
+        return (self.padded[0] - self.work[0]) // 2, (self.padded[1] - self.work[1]) // 2
+
+    def to_model(self, pixels: Tensor) -> Tensor:
+        """A picture (1, 3, H, W) to the padded canvas, the border repeated outward."""
+        left, top = self.corner
+        right, bottom = self.padded[0] - self.work[0] - left, self.padded[1] - self.work[1] - top
+        return F.pad(resized(pixels, self.work).clamp(0, 1), (left, right, top, bottom), mode="replicate")
+
+    def cropped(self, pixels: Tensor) -> Tensor:
+        """The picture's part of a padded canvas (B, 3, h, w), at the model's scale."""
+        left, top = self.corner
+        return pixels[..., top : top + self.work[1], left : left + self.work[0]]
+
+    def to_picture(self, pixels: Tensor) -> Tensor:
+        """The picture's part of a padded canvas, at the picture's own size (B, 3, H, W)."""
+        return resized(self.cropped(pixels), self.size)
+
+
+def resized(pixels: Tensor, size: Size) -> Tensor:
+    """Resample (B, C, H, W) to ``size`` (width, height), or return it as it is where the size is right."""
+    if pixels.shape[-2:] == (size[1], size[0]):
+        return pixels
+    return F.interpolate(pixels, (size[1], size[0]), mode="bicubic", antialias=True, align_corners=False)
+
+
+def psnr(one: Tensor, other: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of pixels in [0, 1], both rounded to 8 bits; 100 where they are equal."""
+    error = ((one * 255).round() - (other * 255).round()).double().square().mean()
+    return 100.0 if error == 0 else float(10 * torch.log10(255**2 / error))
+
+
+def little_changed(change: Tensor, radius: int) -> Tensor:
+    """Where an edit left a picture alone: 1 where ``change`` (B, 3, H, W) is nothing, falling to 0 where it is large.
+
+    The largest change within ``radius`` pixels counts, so that a contour takes its surroundings along.
+    """
+    largest = change.abs().amax(1, keepdim=True)
+    near = F.max_pool2d(largest, 2 * radius + 1, stride=1, padding=radius)
+    near = F.avg_pool2d(near, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+    position = ((near - CHANGE_LOW) / (CHANGE_HIGH - CHANGE_LOW)).clamp(0, 1)
+    return 1 - position * position * (3 - 2 * position)
+
+
+# In units of the full range: below the first a change keeps the source's detail, above the second none of it.
+CHANGE_LOW, CHANGE_HIGH = 0.1, 0.5
+
+
+def lay_on(source: Tensor, edited: Tensor, reconstructed: Tensor, radius: int) -> Tensor:
+    """Take an edit as a difference and lay it on the source's own pixels where little changed (all (B, 3, H, W)).
+
+    What the autoencoder loses is ``source - reconstructed``. Where ``edited`` equals ``reconstructed`` the answer is
+    the source exactly; where everything changed it is ``edited``.
+    """
+    change = edited - reconstructed
+    kept = little_changed(change, radius)
+    return source + (kept * change + (1 - kept) * (edited - source))

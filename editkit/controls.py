@@ -1,0 +1,60 @@
+"""Controls: what steers a walk from outside its solver. Every method does nothing unless a control says otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .points import Point
+
+if TYPE_CHECKING:
+    from .backends import Backend
+
+
+class Control:
+    """Base of all controls; latents are (B, C, h, w), the index counts the steps of the walk from 0."""
+
+    @contextlib.contextmanager
+    def attach(self, backend: Backend) -> Iterator[None]:
+        """Change the backend for the time of a walk and leave no trace after it, also after an exception."""
+        yield
+
+    def predict(self, index: int, point: Point, x0: Tensor) -> Tensor:
+        """Change the clean estimate that the network made at ``point``."""
+        return x0
+
+    def noise(self, index: int) -> Tensor | None:
+        """Supply the noise of a step of a stochastic solver."""
+        return None
+
+    def after_step(self, index: int, x: Tensor) -> Tensor:
+        """Change the result of a step."""
+        return x
+
+
+class PinnedSource(Control):
+    """Keep the source branches of a batch on their recorded trajectories, and move the others along by as much.
+
+    The first rows of a batch are the source branches. What a step misses the recorded trajectory by is added to each
+    row in the shares it takes in the sources; a source row takes all of its own, and so replays without error
+    (Ju et al., arXiv 2310.01506).
+
+    ``trajectory`` is (N + 1, S, C, h, w) from noise to clean, ``shares`` (B, S) for B rows, of which the first S are
+    the sources.
+    """
+
+    def __init__(self, trajectory: Tensor, shares: Tensor) -> None:
+        self.trajectory = trajectory
+        self.shares = shares
+
+    def after_step(self, index: int, x: Tensor) -> Tensor:
+        wanted = self.trajectory[index + 1]
+        sources = len(wanted)
+        missed = wanted - x[:sources]
+        others = x[sources:] + (self.shares[sources:] @ missed.flatten(1)).view_as(x[sources:])
+        # The source itself is taken, not corrected, so that not even rounding parts them.
+        return torch.cat([wanted, others])

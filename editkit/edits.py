@@ -1,0 +1,259 @@
+"""Applying an operation: everything is checked first, then the model loads, then the edit is composed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses as dc
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+
+from . import images, recipes
+from .backends import Backend
+from .canvas import Canvas, psnr
+from .composing import compose, feathered, to_tensor
+from .errors import Cancelled, InvalidParameter, MissingCapability
+from .inversion import Inversion
+from .loading import shared_model
+from .params import CanvasParams, EditParams, Params
+from .recipes import Recipe, Step
+from .registry import Registry, installed
+from .report import Report
+from .results import Result
+from .session import Edit, Progress, Session
+from .specs import OperationSpec
+from .version import __version__
+
+
+class Request(NamedTuple):
+    """An operation with everything checked that can be checked without the model."""
+
+    spec: OperationSpec
+    params: Any
+    sources: tuple[Image.Image, ...]
+    mask: Image.Image | None
+    inversion: Inversion | None
+
+
+def apply(
+    operation: str,
+    image: Any = None,
+    *,
+    model: Backend | str | None = None,
+    mask: Any = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+    **params: Any,
+) -> Any:
+    """Apply a registered operation to a picture and return a Result (an Inversion for ``invert``).
+
+    ``image`` is what the operation takes: anything :func:`open_image` reads, two of them, an Inversion, or nothing.
+    ``model`` is a loaded model, or a name, folder or hub id; ``device`` and ``dtype`` go with a name. ``mask`` (white =
+    change) has the picture's size. ``progress`` is called as ``tqdm`` is, with each loop. Raises an EditkitError before
+    the model is loaded where anything given is wrong.
+    """
+    registry = installed()
+    request = check(registry, operation, image, mask, params)
+    return run(registry, request, resolve(model, device, dtype), progress)
+
+
+def check(registry: Registry, operation: str, image: Any, mask: Any, params: Mapping[str, Any]) -> Request:
+    """Check a call and open its pictures; nothing heavy is imported or loaded."""
+    spec: OperationSpec = registry.spec("operations", operation)
+    checked = spec.params.parse(operation, dict(params))
+    for name, field in type(checked).model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and "registry" in field.json_schema_extra:
+            registry.configure(str(field.json_schema_extra["registry"]), getattr(checked, name))
+    if getattr(checked, "seed", 0) is None:
+        checked = checked.model_copy(update={"seed": secrets.randbelow(2**32)})
+    inversion = opened_inversion(image) if spec.takes == "inversion" else None
+    sources = (inversion.source,) if inversion else opened_sources(spec, image)
+    opened_mask = None
+    if mask is not None:
+        if not isinstance(checked, EditParams):
+            raise InvalidParameter(f"{operation} takes no mask")
+        opened_mask = feathered(images.open_mask(mask, sources[0].size), checked.feather)
+    return Request(spec, checked, sources, opened_mask, inversion)
+
+
+def opened_inversion(given: Any) -> Inversion:
+    if isinstance(given, Inversion):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        return Inversion.load(given)
+    raise InvalidParameter(f"an inversion is needed, not {type(given).__name__}: pass what editkit.invert returned")
+
+
+def opened_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
+    """Open the pictures an operation takes; two must have one size, and a picture without alpha gets a full one."""
+    if spec.takes == "nothing":
+        if given is not None:
+            raise InvalidParameter(f"{spec.name} takes no image")
+        return ()
+    if spec.takes == "image":
+        if given is None:
+            raise InvalidParameter(f"{spec.name} needs an image")
+        return (images.open_image(given),)
+    if not isinstance(given, Sequence) or isinstance(given, (str, bytes)) or len(given) != 2:
+        raise InvalidParameter(f"{spec.name} needs two images: pass them as a pair")
+    first, second = (images.open_image(one, argument=f"image {i + 1}") for i, one in enumerate(given))
+    if first.size != second.size:
+        raise InvalidParameter(f"{spec.name} needs two images of one size, not {first.size} and {second.size}: resize one")
+    mode = "RGBA" if "RGBA" in (first.mode, second.mode) else "RGB"
+    return first.convert(mode), second.convert(mode)
+
+
+def resolve(model: Backend | str | os.PathLike[str] | None, device: str | None, dtype: str | None) -> Backend:
+    if model is None or isinstance(model, (str, os.PathLike)):
+        return shared_model(None if model is None else os.fspath(model), device, dtype)
+    if device is not None or dtype is not None:
+        raise InvalidParameter("device and dtype go with a model's name: this model is already loaded")
+    return model
+
+
+def run(registry: Registry, request: Request, model: Backend, progress: Progress | None = None) -> Any:
+    """Do what was checked."""
+    spec, params = request.spec, request.params
+    check_capabilities(request, model)
+    begun = time.perf_counter()
+    with torch.no_grad(), cancellable(), measured_memory(model.device) as memory:
+        session = open_session(registry, request, model, progress)
+        outcome = registry.load("operations", spec.name)(session, params)
+        frames = [] if isinstance(outcome, Inversion) else compose(session, outcome, request.sources, request.mask)
+        quality = measure(session, outcome, request, frames)
+    report = Report(
+        operation=spec.name,
+        model=model.name,
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        seed=getattr(params, "seed", None),
+        steps=getattr(params, "steps", None),
+        sampler=getattr(params, "sampler", None),
+        inverter=getattr(params, "inverter", getattr(params, "method", None)),
+        guidance=getattr(params, "guidance", None),
+        network_calls=session.calls,
+        network_samples=session.samples,
+        seconds=round(time.perf_counter() - begun, 4),
+        peak_memory_mb=memory[0],
+        input_size=request.sources[0].size if request.sources else None,
+        output_size=frames[0].size if frames else None,
+        params=params.model_dump(),
+        warnings=tuple(session.warnings),
+        version=__version__,
+        **quality,
+    )
+    return give(request, model, outcome, frames, report)
+
+
+def check_capabilities(request: Request, model: Backend) -> None:
+    """Refuse what the model cannot do, naming both sides."""
+    missing = request.spec.needs - model.provides
+    provided = ", ".join(sorted(model.provides)) or "nothing beyond pictures"
+    if missing:
+        wanted = ", ".join(sorted(missing))
+        raise MissingCapability(f"{request.spec.name} needs {wanted}; the model {model.name!r} provides {provided}")
+    for name in ("prompt", "negative_prompt", "source", "target"):
+        if getattr(request.params, name, "") and "text" not in model.provides:
+            raise MissingCapability(f"{name}= needs text; the model {model.name!r} provides {provided}: leave it out")
+
+
+def open_session(registry: Registry, request: Request, model: Backend, progress: Progress | None) -> Session:
+    params: Params = request.params
+    if request.sources:
+        size = request.sources[0].size
+        longest = getattr(params, "resolution", None) or model.native_size
+        if request.inversion is not None:
+            longest = request.inversion.params.get("resolution") or model.native_size
+    else:
+        assert isinstance(params, CanvasParams)
+        size = (params.width or model.native_size, params.height or model.native_size)
+        longest = max(size)
+    canvas = Canvas.plan(size, longest, model.multiple)
+    pixels = [canvas.to_model(to_tensor(source)) for source in request.sources]
+    sources = torch.cat(pixels).to(model.device, model.dtype) if pixels else torch.empty(0)
+    return Session(model, params, registry, canvas, request.sources, sources, progress, inversion=request.inversion)
+
+
+def measure(session: Session, outcome: Edit | Inversion, request: Request, frames: list[Image.Image]) -> dict[str, Any]:
+    """The figures of the report that say how far the edit can be trusted."""
+    figures: dict[str, Any] = {}
+    if request.mask is not None:
+        figures["untouched_max_diff"] = images.largest_difference(request.sources[0], frames[0], request.mask)
+    reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
+    if reconstructed is None and not isinstance(outcome, Inversion):
+        return figures
+    latents = session.encode()
+    trip = session.model.decode(latents)
+    wanted = session.canvas.cropped(session.sources)
+    figures["vae_psnr"] = round(psnr(session.canvas.cropped(trip), wanted), 4)
+    if reconstructed is not None:
+        same = torch.equal(reconstructed, latents)
+        again = trip if same else session.model.decode(reconstructed)
+        figures["recon_psnr"] = round(psnr(session.canvas.cropped(again), wanted), 4)
+    return figures
+
+
+def give(request: Request, model: Backend, outcome: Edit | Inversion, frames: list[Image.Image], report: Report) -> Any:
+    if isinstance(outcome, Inversion):
+        return dc.replace(outcome, report=report)
+    step = Step(operation=request.spec.name, params=request.params.model_dump(), masked=request.mask is not None)
+    attachments = {recipes.source_name(i): source for i, source in enumerate(request.sources)}
+    if request.mask is not None:
+        attachments[recipes.mask_name(0)] = request.mask
+    recipe = Recipe(
+        version=__version__,
+        model=model.name,
+        identity=model.identity,
+        dtype=report.dtype,
+        steps=(step,),
+        sources=len(request.sources),
+    )
+    return Result(
+        image=beside_each_other(frames),
+        report=report,
+        recipe=recipe,
+        attachments=attachments,
+        sources=request.sources,
+        frames=tuple(frames),
+        latents=outcome.latents,
+    )
+
+
+def beside_each_other(frames: Sequence[Image.Image]) -> Image.Image:
+    if len(frames) == 1:
+        return frames[0]
+    strip = Image.new(frames[0].mode, (sum(frame.width for frame in frames), frames[0].height))
+    for index, frame in enumerate(frames):
+        strip.paste(frame, (index * frame.width, 0))
+    return strip
+
+
+@contextlib.contextmanager
+def cancellable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Cancelled("cancelled; nothing was written") from None
+
+
+@contextlib.contextmanager
+def measured_memory(device: torch.device) -> Iterator[list[float]]:
+    """A list that holds the peak memory in MB once the block has ended."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    peak = [0.0]
+    yield peak
+    if device.type == "cuda":
+        peak[0] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    else:
+        import resource
+
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        peak[0] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

@@ -1,0 +1,83 @@
+"""Every error a user can cause or meet, in one tree.
+
+EditkitError
+    UnknownName          no operation, inverter, sampler, model, ... of that name
+    DuplicateName        two plugins registered one name
+    InvalidParameter     a value that is not allowed, or a parameter that does not exist
+    BadImage             a file or array that cannot be used as a picture
+    BadFile              a file of another kind that cannot be read (an inversion, a recipe, a pipeline)
+    MissingCapability    an operation needs what the model does not provide
+    WeightsUnavailable   a model that is not here, not whole, or not safe to load
+    PluginFailure        a plugin that broke its side of the contract
+    Cancelled            the user stopped the work
+
+``exit_status`` is what the command line ends with: 2 for bad input, 1 for a failure.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EditkitError(Exception):
+    """Base of all errors that editkit raises on purpose; the message is one line for the user."""
+
+    exit_status = 1
+
+
+class UnknownName(EditkitError):
+    """No such operation, inverter, sampler, annotator or model."""
+
+    exit_status = 2
+
+
+class DuplicateName(EditkitError):
+    """Two plugins registered the same name."""
+
+
+class InvalidParameter(EditkitError):
+    """A parameter has a value that is not allowed, or does not exist."""
+
+    exit_status = 2
+
+
+class BadImage(EditkitError):
+    """A file, an array or an object that cannot be used as a picture."""
+
+    exit_status = 2
+
+
+class BadFile(EditkitError):
+    """A file that is not what it should be: an inversion, a picture with a recipe, a pipeline."""
+
+    exit_status = 2
+
+
+class MissingCapability(EditkitError):
+    """An operation needs something that the model does not provide."""
+
+    exit_status = 2
+
+
+class WeightsUnavailable(EditkitError):
+    """A model is not here, not whole, or not safe to load."""
+
+    exit_status = 2
+
+
+class PluginFailure(EditkitError):
+    """A plugin failed, or returned what its contract does not allow."""
+
+
+class Cancelled(EditkitError):
+    """The user stopped the work; nothing was written."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: the closest known name, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(known)}" if known else "none is known"

@@ -1,0 +1,76 @@
+"""Guidance: denoisers that wrap a network, so that no solver knows of them."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .points import Point
+
+Condition = Mapping[str, Tensor]
+"""What a network is conditioned on: named tensors whose first axis is the batch."""
+
+Network = Callable[[Tensor, Point, Condition], Tensor]
+"""``denoise(x, point, condition) -> x0`` of a backend."""
+
+
+def stack(conditions: Sequence[Condition]) -> Condition:
+    """Join conditions along the batch."""
+    return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
+
+
+def repeated(condition: Condition, rows: int) -> Condition:
+    """Give each of ``rows`` rows the condition of one."""
+    return {name: tensor.expand(rows, *tensor.shape[1:]) for name, tensor in condition.items()}
+
+
+def blended(condition: Condition, shares: Tensor) -> Condition:
+    """Mix the S rows of a condition into B, by ``shares`` (B, S)."""
+    return {name: torch.einsum("bs,s...->b...", shares.to(tensor), tensor) for name, tensor in condition.items()}
+
+
+@dc.dataclass(frozen=True)
+class Conditioned:
+    """A network with its condition bound."""
+
+    network: Network
+    condition: Condition
+
+    def __call__(self, x: Tensor, point: Point) -> Tensor:
+        return self.network(x, point, self.condition)
+
+
+@dc.dataclass(frozen=True)
+class ClassifierFreeGuidance:
+    """Extrapolate from the estimate without the prompt to the one with it (Ho & Salimans, arXiv 2207.12598).
+
+    Both are made in one batch. At scale 1, and at points less noisy than ``sigma_low`` or noisier than ``sigma_high``
+    (Kynkaanniemi et al., arXiv 2404.07724), the network is asked once, with the prompt alone. ``rescale`` pulls the
+    deviation of the estimate back to that of the prompted one (Lin et al., arXiv 2305.08891, section 3.4, here of x0).
+    """
+
+    network: Network
+    condition: Condition
+    negative: Condition
+    scale: float
+    rescale: float = 0.0
+    sigma_low: float = 0.0
+    sigma_high: float = 1.0
+
+    def __call__(self, x: Tensor, point: Point) -> Tensor:
+        if self.scale == 1.0 or not self.sigma_low <= point.sigma <= self.sigma_high:
+            return self.network(x, point, self.condition)
+        both = self.network(torch.cat([x, x]), point, stack([self.negative, self.condition]))
+        without, prompted = both.chunk(2)
+        guided = without + self.scale * (prompted - without)
+        return rescaled(guided, prompted, self.rescale) if self.rescale else guided
+
+
+def rescaled(guided: Tensor, prompted: Tensor, share: float) -> Tensor:
+    """Scale each row of ``guided`` towards the deviation of ``prompted``, by ``share`` (0 to 1) of the way."""
+    axes = tuple(range(1, guided.ndim))
+    ratio = prompted.std(axes, keepdim=True) / guided.std(axes, keepdim=True)
+    return guided * (share * ratio + 1 - share)

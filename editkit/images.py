@@ -1,0 +1,352 @@
+"""Pictures come in here: every kind of file, array or object becomes an 8-bit sRGB picture, or one clear error."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
+
+from .errors import BadImage, EditkitError, InvalidParameter
+
+MAX_BYTES = 256 * 2**20
+MAX_PIXELS = 64_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]"
+
+_ALLOWED = "PNG, JPEG, WebP, BMP, TIFF, GIF, PNM"
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Without NOOPTIMIZE a grey profile becomes a coarse table, several levels off in the dark.
+_PRECISE = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE
+_PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+
+
+def open_image(source: Source, *, argument: str = "image") -> Image.Image:
+    """Open a picture as what a viewer would show: upright, in sRGB, 8 bits a channel.
+
+    ``source`` is a path, ``"-"`` (standard input), bytes, a binary file, a PIL image, or an array of shape (H, W),
+    (H, W, 1), (H, W, 3) or (H, W, 4) and dtype bool, uint8, uint16 or float in [0, 1]. Returns a new picture without
+    metadata, RGBA exactly when the source has transparency and RGB otherwise. Raises BadImage, naming ``argument``, for
+    everything that is not one still picture within MAX_BYTES and MAX_PIXELS.
+    """
+    return _open(source, argument, managed=True)
+
+
+def open_mask(source: Source, size: tuple[int, int], *, argument: str = "mask") -> Image.Image:
+    """Open a mask as a grey picture: white is changed, black is kept, grey is in between.
+
+    ``source`` is as for open_image; ``size`` is (width, height) in pixels. Colour becomes luminance, transparency
+    becomes black, and an embedded colour profile is ignored, since a mask holds amounts and not colours. Returns mode
+    L. Raises BadImage like open_image, and InvalidParameter for a mask of another size.
+    """
+    picture = _open(source, argument, managed=False)
+    if picture.size != size:
+        raise InvalidParameter(
+            f"{_describe(source, argument)} is {_extent(picture.size)} pixels but must be {_extent(size)} like the "
+            "picture it belongs to: resize it"
+        )
+    grey = picture.convert("L")
+    return ImageChops.multiply(grey, picture.getchannel("A")) if picture.mode == "RGBA" else grey
+
+
+def pixels(image: Image.Image) -> NDArray[np.float32]:
+    """The pixels of a picture as a viewer with a white background shows them.
+
+    Takes mode RGB or RGBA; returns (H, W, 3) float32 in [0, 1]. Raises BadImage for any other mode.
+    """
+    if image.mode not in ("RGB", "RGBA"):
+        raise BadImage(f"{_describe(image, 'image')} must have mode RGB or RGBA: pass it through open_image first")
+    values: NDArray[np.float32] = np.asarray(image, dtype=np.float32) / np.float32(255)
+    if image.mode == "RGB":
+        return values
+    alpha = values[..., 3:]
+    shown: NDArray[np.float32] = values[..., :3] * alpha + (1 - alpha)
+    return shown
+
+
+def largest_difference(a: Image.Image, b: Image.Image, mask: Image.Image | None = None) -> int:
+    """The largest difference between two pictures where the mask is 0, or anywhere without a mask.
+
+    All must have the same size; a picture without alpha counts as opaque, and colour under transparency counts too.
+    Returns 8-bit levels in 0..255, and 0 where the mask leaves nothing. Raises InvalidParameter for other sizes.
+    """
+    for name, other in (("b", b), ("mask", mask)):
+        if other is not None and other.size != a.size:
+            raise InvalidParameter(f"{name} is {_extent(other.size)} pixels but must be {_extent(a.size)} like a")
+    mode = "RGB" if a.mode == b.mode == "RGB" else "RGBA"
+    first, second = (np.asarray(picture.convert(mode)) for picture in (a, b))
+    difference = (np.maximum(first, second) - np.minimum(first, second)).max(axis=2)
+    if mask is not None:
+        difference = difference[np.asarray(mask.convert("L")) == 0]
+    return int(difference.max(initial=0))
+
+
+def read_source(source: Source, *, argument: str) -> bytes:
+    """All bytes of a path, standard input (``"-"``), a binary file or a bytes object, at most MAX_BYTES.
+
+    Raises BadImage, naming ``argument``, for what does not exist, is no regular file, is empty or is too large.
+    """
+    name = _describe(source, argument)
+    try:
+        data = _read(source, name)
+    except EditkitError:
+        raise
+    except Exception as error:  # a file object from outside may raise anything
+        raise BadImage(f"{name} cannot be read: {_reason(error)}") from error
+    if not isinstance(data, bytes):
+        raise BadImage(f"{name} gives text, not bytes: open it in binary mode ('rb')")
+    if not data:
+        raise BadImage(f"{name} cannot be read: it is empty (0 bytes); pass a whole file")
+    if len(data) > MAX_BYTES:
+        raise BadImage(f"{name} is too large: at most {MAX_BYTES // 2**20} MiB are allowed; save it smaller")
+    return data
+
+
+def _read(source: Source, name: str) -> bytes:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, (str, os.PathLike)):
+        if source == "-":
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
+        _check_regular(source, name)
+        with Path(source).open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    if hasattr(source, "read"):
+        return source.read(MAX_BYTES + 1)
+    raise BadImage(f"{name} cannot be used: pass a path, '-', bytes, a binary file, a PIL image or a numpy array")
+
+
+def _check_regular(path: str | os.PathLike[str], name: str) -> None:
+    # Asked before opening, because opening a named pipe waits for a writer.
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        raise BadImage(f"{name} cannot be read: there is no such file; check the path") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise BadImage(f"{name} cannot be read: it is a folder; name one file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage(f"{name} cannot be read: it is a pipe or a device; pass '-' and send it to standard input")
+    if status.st_size > MAX_BYTES:
+        raise BadImage(
+            f"{name} has {status.st_size} bytes: at most {MAX_BYTES // 2**20} MiB are allowed; save it smaller"
+        )
+
+
+def _open(source: Source, argument: str, *, managed: bool) -> Image.Image:
+    name = _describe(source, argument)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name)
+    picture = source if isinstance(source, Image.Image) else _parse(read_source(source, argument=argument), name)
+    try:
+        _check_still(picture, name)
+        _check_size(picture.size, name)
+        return _decode(picture, name, managed=managed)
+    except EditkitError:
+        raise
+    except Exception as error:  # decoders raise anything from SyntaxError to struct.error on damaged data
+        kind = getattr(picture, "format", None) or "picture"
+        raise BadImage(
+            f"{name} cannot be read: its {kind} data are damaged or cut short ({_reason(error)}); get a whole copy"
+        ) from error
+
+
+def _parse(data: bytes, name: str) -> Image.Image:
+    """Read the header only; nothing is decoded yet."""
+    try:
+        with warnings.catch_warnings():
+            # Our own limit is below the one Pillow warns about.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise BadImage(f"{name} has too many pixels: {_pixel_limit()}") from None
+    except UnidentifiedImageError:
+        raise BadImage(
+            f"{name} cannot be read: it is not a picture, or of another kind than {_ALLOWED}; convert it to PNG"
+        ) from None
+    except Exception as error:  # see _open
+        raise BadImage(f"{name} cannot be read: its header is damaged ({_reason(error)}); get a whole copy") from error
+
+
+def _check_still(picture: Image.Image, name: str) -> None:
+    frames = getattr(picture, "n_frames", 1)
+    # Cameras put a preview or a second view behind the photo (MPO); the first picture is the photo.
+    if frames > 1 and getattr(picture, "format", None) != "MPO":
+        raise BadImage(f"{name} has {frames} frames or pages: only still pictures are allowed; save one frame as PNG")
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise BadImage(f"{name} is {_extent(size)} pixels: width and height must be at least 1")
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"{name} is {_extent(size)} pixels, too many: {_pixel_limit()}")
+
+
+def _decode(picture: Image.Image, name: str, *, managed: bool) -> Image.Image:
+    clear = _transparent_colour(picture)
+    picture.load()
+    _check_size(picture.size, name)
+    orientation = _orientation(picture)
+    profile = picture.info.get("icc_profile") if managed else None
+    if clear is not None and clear != picture.info.get("transparency"):
+        picture = picture.copy()
+        picture.info["transparency"] = clear
+    colour, alpha = _split(picture, name)
+    result = _to_srgb(colour, profile) if profile else colour.convert("RGB")
+    if alpha is not None:
+        result.putalpha(alpha)
+    if orientation in _UPRIGHT:
+        result = result.transpose(_UPRIGHT[orientation])
+    result.info.clear()
+    return result
+
+
+def _transparent_colour(picture: Image.Image) -> object:
+    """The transparent colour in the units of the decoded pixels; asked before decoding, which forgets the bit depth."""
+    clear = picture.info.get("transparency")
+    tile = getattr(picture, "tile", None)
+    depth = tile[0].args if tile else None
+    if isinstance(clear, int) and depth in ("L;2", "L;4"):
+        return clear * (85 if depth == "L;2" else 17)
+    if isinstance(clear, tuple) and depth == "RGB;16B":
+        return tuple(level >> 8 for level in clear)
+    return clear
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # broken EXIF is no reason to refuse the pixels
+        return 1
+
+
+def _split(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """Colour in mode L, RGB or CMYK, and alpha in mode L where the picture has transparency."""
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return _split_deep(picture, name)
+    if picture.has_transparency_data:
+        grey = picture.mode in ("1", "L", "LA", "La")
+        rgba = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+        return rgba.getchannel("R") if grey else rgba.convert("RGB"), rgba.getchannel("A")
+    if picture.mode in ("1", "L"):
+        return picture.convert("L"), None
+    return picture.convert("CMYK" if picture.mode == "CMYK" else "RGB"), None
+
+
+def _split_deep(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """The same for one channel of more than 8 bits."""
+    values = np.asarray(picture)
+    if picture.mode == "I":
+        # Pillow gives 16-bit PNG and PNM files as 32-bit integers; elsewhere nothing says what is white.
+        if getattr(picture, "format", None) not in ("PNG", "PPM") or values.min() < 0 or values.max() > 65535:
+            raise BadImage(f"{name} has 32-bit integer pixels, whose white is unknown: save it as 16-bit PNG")
+        values = values.astype(np.uint16)
+    grey = Image.fromarray(_levels(values, name))
+    clear = picture.info.get("transparency")
+    alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)) if isinstance(clear, int) else None
+    return grey, alpha
+
+
+def _to_srgb(colour: Image.Image, data: bytes) -> Image.Image:
+    """Convert from the embedded profile ``data``; a broken profile, or one of another kind, changes nothing."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        mode = _PROFILE_MODES.get(profile.profile.xcolor_space.strip())
+        if mode == "RGB" and colour.mode == "L":
+            colour = colour.convert("RGB")
+        if mode != colour.mode:
+            return colour.convert("RGB")
+        transform = ImageCms.buildTransform(
+            profile,
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=_PRECISE if mode == "L" else ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        if mode == "RGB" and _changes_nothing(transform):
+            return colour
+        converted = ImageCms.applyTransform(colour, transform)
+        return colour.convert("RGB") if converted is None else converted
+    except Exception:  # a broken profile is no reason to refuse the pixels
+        return colour.convert("RGB")
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether a profile is sRGB under another name: then the pixels stay bit-identical, free of rounding."""
+    cube = np.stack(np.meshgrid(*[np.linspace(0, 255, 18, dtype=np.uint8)] * 3), axis=-1).reshape(18, -1, 3)
+    probe = Image.fromarray(cube)
+    converted = ImageCms.applyTransform(probe, transform)
+    return converted is not None and largest_difference(probe, converted) <= 1
+
+
+def _from_array(array: NDArray[Any], name: str) -> Image.Image:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise BadImage(f"{name} has the wrong shape: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) is allowed")
+    height, width = array.shape[:2]
+    _check_size((width, height), name)
+    levels = _levels(array[..., 0] if array.shape[2:] == (1,) else array, name)
+    picture = Image.fromarray(np.ascontiguousarray(levels))
+    return picture if picture.mode == "RGBA" else picture.convert("RGB")
+
+
+def _levels(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """8-bit levels of bool, uint8, uint16 or float in [0, 1]."""
+    if values.dtype == np.uint8:
+        return np.array(values, dtype=np.uint8)
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if values.dtype.kind != "f":
+        raise BadImage(f"{name} has the wrong dtype: bool, uint8, uint16 or float in [0, 1] is allowed; convert it")
+    if not np.isfinite(values).all():
+        raise BadImage(f"{name} has NaN or infinite pixels: floats must lie in [0, 1]; replace them")
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 1:
+        raise BadImage(f"{name} has float pixels from {low:g} to {high:g}: floats must lie in [0, 1]; rescale them")
+    return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _describe(source: object, argument: str) -> str:
+    """The argument and its value in a few words of one line."""
+    if isinstance(source, (str, os.PathLike)):
+        text = repr("standard input" if source == "-" else os.fspath(source))
+        return f"{argument} {text if len(text) <= 300 else text[:140] + '...' + text[-140:]}"
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"{argument} ({len(source)} bytes)"
+    if isinstance(source, np.ndarray):
+        return f"{argument} (array of shape {source.shape}, dtype {source.dtype})"
+    if isinstance(source, Image.Image):
+        return f"{argument} (PIL image, mode {source.mode}, {_extent(source.size)})"
+    return f"{argument} (object of type {type(source).__name__})"
+
+
+def _extent(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _pixel_limit() -> str:
+    return f"at most {MAX_PIXELS // 10**6} million pixels are allowed; scale it down"
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:160] or type(error).__name__

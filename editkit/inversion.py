@@ -1,0 +1,122 @@
+"""What an inverter is, and what it gives: a picture as noise, with all that is needed to draw it again."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .controls import Control
+from .errors import BadFile
+from .files import write_atomically
+from .loop import Denoiser
+from .paths import Path
+from .points import Point
+from .report import Report
+
+SCHEMA = 1
+
+
+class Inverter(Protocol):
+    """A way from clean latents up a path to noise."""
+
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path) -> Iterator[Tensor]:
+        """Yield the latents (S, C, h, w) after each step of ``path``, which rises from clean to noise.
+
+        Rows do not know of each other.
+        """
+
+    def controls(self, trajectory: Tensor, shares: Tensor) -> Sequence[Control]:
+        """What a replay needs beside the noise.
+
+        ``trajectory`` (N + 1, S, C, h, w) runs from noise to clean; ``shares`` (B, S) says how much of each source's
+        corrections a row of the replayed batch takes.
+        """
+
+
+@dc.dataclass(frozen=True)
+class Inversion:
+    """Noise, path and trajectory of an inverted picture, and the picture itself.
+
+    ``trajectory`` is (N + 1, 1, C, h, w) from noise to clean on the N + 1 points of ``path``.
+    """
+
+    trajectory: Tensor
+    path: Path
+    source: Image.Image
+    method: str
+    """The inverter, with its options after a colon."""
+    prompt: str
+    model: str
+    """What the model was called."""
+    identity: str
+    """Which model it was: another one cannot replay this."""
+    params: dict[str, Any]
+    report: Report | None = None
+
+    @property
+    def noise(self) -> Tensor:
+        """The recovered noise (1, C, h, w)."""
+        return self.trajectory[0]
+
+    def save(self, path: str | os.PathLike[str]) -> FilePath:
+        """Write everything to one safetensors file, whole or not at all."""
+        from safetensors.torch import save
+
+        said = {
+            "schema": SCHEMA,
+            "mode": self.source.mode,
+            "method": self.method,
+            "prompt": self.prompt,
+            "model": self.model,
+            "identity": self.identity,
+            "params": self.params,
+            "report": self.report and self.report.as_dict(),
+        }
+        tensors = {
+            "trajectory": self.trajectory.contiguous().cpu(),
+            "path": torch.tensor(self.path, dtype=torch.float64),
+            "source": torch.from_numpy(np.array(self.source)),
+        }
+        target = FilePath(path)
+        write_atomically(target, save(tensors, metadata={"editkit": json.dumps(said)}))
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Inversion:
+        """Read what :meth:`save` wrote; raises BadFile where it is missing, damaged, or from a newer editkit."""
+        said, tensors = read_safetensors(FilePath(path))
+        if said.get("schema") != SCHEMA:
+            raise BadFile(f"inversion {path} has schema {said.get('schema')!r}; this editkit reads {SCHEMA}: upgrade editkit")
+        try:
+            trajectory, points = tensors["trajectory"], tensors["path"]
+            source = Image.fromarray(tensors["source"].numpy(), said["mode"])
+            report = said["report"] and Report(**said["report"])
+            whole = trajectory.ndim == 5 and len(trajectory) == len(points) and bool(torch.isfinite(trajectory).all())
+            named = {key: said[key] for key in ("method", "prompt", "model", "identity", "params")}
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadFile(f"inversion {path} is damaged ({error}): make it again with editkit invert") from error
+        if not whole:
+            raise BadFile(f"inversion {path} is damaged (a broken trajectory): make it again with editkit invert")
+        return cls(trajectory, tuple(Point(*point) for point in points.tolist()), source, report=report, **named)
+
+
+def read_safetensors(path: FilePath) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise BadFile(f"inversion {str(path)!r} is not a file: give what editkit invert wrote")
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = json.loads((file.metadata() or {})["editkit"])
+            return said, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise BadFile(f"inversion {str(path)!r} is not a file that editkit invert wrote ({type(error).__name__})") from error

@@ -1,0 +1,81 @@
+"""The one loop: down a path it draws, up the reversed path it inverts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from .controls import Control
+from .paths import Path
+from .points import Point, eps_of
+
+Denoiser = Callable[[Tensor, Point], Tensor]
+"""``denoise(x, point) -> x0``: noisy latents (B, C, h, w) to their clean estimate of the same shape."""
+
+Noise = Callable[[], Tensor]
+"""Draws fresh noise that broadcasts over a batch of latents."""
+
+
+class Stepper(Protocol):
+    """One step of a solver from point ``p`` to point ``q``.
+
+    A stepper may keep a history: each walk has one of its own.
+    """
+
+    def __call__(self, denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor: ...
+
+
+def walk(
+    step: Stepper, denoise: Denoiser, x: Tensor, path: Path, *, noise: Noise | None = None, controls: Sequence[Control] = ()
+) -> Iterator[Tensor]:
+    """Yield the latents (B, C, h, w) after each step of ``path``.
+
+    Controls see every estimate and every result, in the order given. A walk that is not finished has simply not been
+    asked for its next step.
+    """
+    for index, (p, q) in enumerate(itertools.pairwise(path)):
+        x = step(steered(denoise, controls, index), x, p, q, supplied(noise, controls, index))
+        for control in controls:
+            x = control.after_step(index, x)
+        yield x
+
+
+def last(walked: Iterator[Tensor], start: Tensor) -> Tensor:
+    """Run a walk to its end; ``start`` is the answer where the path has no step."""
+    x = start
+    for x in walked:  # noqa: B007
+        pass
+    return x
+
+
+def steered(denoise: Denoiser, controls: Sequence[Control], index: int) -> Denoiser:
+    def estimate(x: Tensor, point: Point) -> Tensor:
+        x0 = denoise(x, point)
+        for control in controls:
+            x0 = control.predict(index, point, x0)
+        return x0
+
+    return estimate
+
+
+def supplied(noise: Noise | None, controls: Sequence[Control], index: int) -> Noise:
+    """The noise of a step: what a control recorded, else a fresh draw."""
+
+    def draw() -> Tensor:
+        for control in controls:
+            recorded = control.noise(index)
+            if recorded is not None:
+                return recorded
+        if noise is None:
+            raise ValueError("this stepper draws noise, and neither the walk nor a control supplies any")
+        return noise()
+
+    return draw
+
+
+def ddim_step(x: Tensor, x0: Tensor, p: Point, q: Point) -> Tensor:
+    """The deterministic step of DDIM (Song et al., arXiv 2010.02502, eq. 12), in either direction."""
+    return q.alpha * x0 + q.sigma * eps_of(x, x0, p)

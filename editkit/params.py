@@ -1,0 +1,86 @@
+"""Typed parameters: declared once, checked once, and turned into options, recipes and report rows by others."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from .errors import InvalidParameter, did_you_mean
+
+
+class Params(BaseModel):
+    """Base of all parameter declarations: frozen, unknown names refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True, validate_default=True)
+
+    @classmethod
+    def parse(cls, owner: str, values: dict[str, Any]) -> Self:
+        """Check ``values`` and return them typed; ``owner`` is whose parameters they are, for the message.
+
+        Raises InvalidParameter, naming the first parameter that is wrong, its value and what is allowed.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InvalidParameter(cls.explain(owner, error.errors()[0])) from None
+
+    @classmethod
+    def explain(cls, owner: str, problem: ErrorDetails) -> str:
+        name = ".".join(str(part) for part in problem["loc"]) or "parameters"
+        if problem["type"] == "extra_forbidden":
+            return f"{owner} has no parameter {name!r}; {did_you_mean(name, cls.model_fields)}"
+        if problem["type"] == "missing":
+            return f"{owner} needs the parameter {name!r}: {cls.model_fields[name].description}"
+        allowed = problem["msg"].removeprefix("Value error, ")
+        return f"{owner}: {name}={shorten(problem['input'])} is not allowed: {allowed[0].lower()}{allowed[1:]}"
+
+
+def shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def Registered(kind: str, default: str, description: str) -> Any:  # noqa: N802 (used as pydantic's Field is)
+    """A field that names something registered, with options after a colon; the registry checks it before any work."""
+    return Field(default, description=description, json_schema_extra={"registry": kind})
+
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class DrawingParams(Params):
+    """How a path is walked down: what every operation that draws can be told."""
+
+    guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
+    guidance_rescale: Fraction = Field(
+        0.0, description="Share of the deviation that guidance added which is taken back (arXiv 2305.08891)."
+    )
+    guidance_start: Fraction = Field(0.0, description="Fraction of the path before which guidance is off.")
+    guidance_end: Fraction = Field(1.0, description="Fraction of the path after which guidance is off.")
+    sampler: str = Registered("samplers", "ddim", "Sampler by name, with options after a colon: ddim:eta=0.5.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="Seed of the noise; drawn and reported when not given.")
+    negative_prompt: str = Field("", description="What guidance leads away from.")
+
+
+class SamplingParams(DrawingParams):
+    """What every operation that chooses its own path can be told."""
+
+    steps: int = Field(25, ge=1, le=1000, description="Network steps of a whole path, from noise to picture.")
+
+
+class EditParams(SamplingParams):
+    """What every operation on a picture can be told."""
+
+    feather: float = Field(0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward.")
+    resolution: int | None = Field(
+        None, ge=8, le=16384, description="Longest side in pixels the model works at; the model's own when not given."
+    )
+
+
+class CanvasParams(SamplingParams):
+    """What every operation that starts from an empty canvas can be told."""
+
+    width: int | None = Field(None, ge=1, le=16384, description="Pixels; the model's own size when not given.")
+    height: int | None = Field(None, ge=1, le=16384, description="Pixels; the model's own size when not given.")

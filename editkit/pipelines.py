@@ -1,0 +1,136 @@
+"""Several operations in a row, and pictures made again from their recipes."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import recipes
+from .backends import Backend
+from .edits import apply, check, resolve, run
+from .errors import BadFile, InvalidParameter
+from .images import open_image
+from .recipes import Recipe
+from .registry import installed
+from .report import Report
+from .results import Result
+from .session import Progress
+
+
+@dc.dataclass(frozen=True)
+class Pipeline:
+    """A list of ``(operation, parameters)``, each applied to what the one before it gave.
+
+    A step's parameters may hold ``mask``. Unknown operations and parameters are refused when the pipeline is made.
+    """
+
+    steps: Sequence[tuple[str, Mapping[str, Any]]]
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise InvalidParameter("a pipeline needs at least one step")
+        registry = installed()
+        for operation, params in self.steps:
+            spec = registry.spec("operations", operation)
+            if spec.takes != "image" or spec.gives != "image":
+                raise InvalidParameter(f"{operation} cannot be a step: a pipeline goes from one picture to one picture")
+            spec.params.parse(operation, {name: value for name, value in params.items() if name != "mask"})
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Pipeline:
+        """Read ``steps:``, a list of one-entry mappings ``operation: {parameter: value}``; raises BadFile."""
+        import yaml
+
+        try:
+            content = yaml.safe_load(text)
+            steps = content["steps"] if isinstance(content, dict) else content
+            pairs = [next(iter(step.items())) if isinstance(step, dict) and len(step) == 1 else (step, {}) for step in steps]
+            named = [(str(name), {str(k).replace("-", "_"): v for k, v in (params or {}).items()}) for name, params in pairs]
+        except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise BadFile(f"the pipeline cannot be read ({reason}): write steps: [{{operation: {{parameter: value}}}}]") from None
+        return cls(named)
+
+    def __call__(
+        self, image: Any, *, model: Backend | str | None = None, seed: int | None = None, progress: Progress | None = None
+    ) -> Result:
+        """Run all steps; ``seed`` goes to every step that names none of its own."""
+        backend = resolve(model, None, None)
+        result: Result | None = None
+        made: list[Result] = []
+        for operation, params in self.steps:
+            seeded = {"seed": seed, **params} if seed is not None else dict(params)
+            result = apply(operation, image, model=backend, progress=progress, **seeded)
+            made.append(result)
+            image = result.image
+        return joined(made)
+
+
+def joined(results: Sequence[Result]) -> Result:
+    """One result of several steps: the last picture, and one report and recipe over all of them."""
+    if len(results) == 1:
+        return results[0]
+    first, final = results[0], results[-1]
+    attachments = {name: image for name, image in first.attachments.items() if name.startswith("source")}
+    for index, result in enumerate(results):
+        if result.recipe.steps[0].masked:
+            attachments[recipes.mask_name(index)] = result.attachments[recipes.mask_name(0)]
+    steps = tuple(result.recipe.steps[0] for result in results)
+    recipe = first.recipe.model_copy(update={"steps": steps})
+    reports = [result.report for result in results]
+    return dc.replace(final, report=summed(reports), recipe=recipe, attachments=attachments, sources=first.sources)
+
+
+def summed(reports: Sequence[Report]) -> Report:
+    return dc.replace(
+        reports[-1],
+        operation="run",
+        network_calls=sum(report.network_calls for report in reports),
+        network_samples=sum(report.network_samples for report in reports),
+        seconds=round(sum(report.seconds for report in reports), 4),
+        peak_memory_mb=max(report.peak_memory_mb for report in reports),
+        input_size=reports[0].input_size,
+        untouched_max_diff=None,
+        params={"steps": [{report.operation: report.params} for report in reports]},
+        warnings=tuple(warning for report in reports for warning in report.warnings),
+    )
+
+
+def replay(
+    picture: str | os.PathLike[str] | bytes, *, model: Backend | str | None = None, progress: Progress | None = None
+) -> Result:
+    """Make a picture again from the recipe in its file; the same machine and model give the same pixels.
+
+    Without ``model`` the recipe's model is used where it is a registered name; a folder or hub id is never taken from
+    a file. Raises BadFile where there is no recipe, InvalidParameter where the model must be given.
+    """
+    recipe, pictures = recipes.read(picture)
+    backend = model_of(recipe, model)
+    sources = [pictures[recipes.source_name(index)] for index in range(recipe.sources)]
+    image: Any = sources if len(sources) > 1 else sources[0] if sources else None
+    made: list[Result] = []
+    registry = installed()
+    for index, step in enumerate(recipe.steps):
+        request = check(registry, step.operation, image, None, step.params)
+        mask = open_image(pictures[recipes.mask_name(index)]).convert("L") if step.masked else None
+        # The mask in the file is already feathered.
+        result = run(registry, request._replace(mask=mask), backend, progress)
+        made.append(result)
+        image = result.image
+    final = joined(made)
+    if backend.identity != recipe.identity:
+        said = f"made with another model ({recipe.model}, {recipe.identity}) than this one: the pixels may differ"
+        final.report = dc.replace(final.report, warnings=(*final.report.warnings, said))
+    return final
+
+
+def model_of(recipe: Recipe, model: Backend | str | None) -> Backend:
+    if model is not None:
+        return model if not isinstance(model, str) else resolve(model, None, recipe.dtype)
+    if recipe.model not in installed().specs["models"]:
+        raise InvalidParameter(
+            f"the recipe was made with the model {recipe.model!r}; no path is taken from a file: pass it as model"
+        )
+    return resolve(recipe.model, None, recipe.dtype)

@@ -1,0 +1,66 @@
+"""The recipe of a picture: which operations, with which parameters, on which model; stored in the picture itself."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from . import files
+from .errors import BadFile
+
+SCHEMA = 1
+
+
+class Step(BaseModel):
+    """One operation of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    operation: str
+    params: dict[str, Any]
+    masked: bool = False
+    """Whether the picture carries this step's mask."""
+
+
+class Recipe(BaseModel):
+    """How a picture was made; the pictures it was made from travel beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    model: str
+    identity: str
+    dtype: str
+    steps: tuple[Step, ...]
+    sources: int
+    """How many pictures the first step took."""
+    schema_version: int = SCHEMA
+
+
+def mask_name(step: int) -> str:
+    return f"mask-{step}"
+
+
+def source_name(index: int) -> str:
+    return f"source-{index}"
+
+
+def read(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Image.Image]]:
+    """Return the recipe in a PNG and the pictures that travel with it; raises BadFile where there is none."""
+    text, pictures = files.read_recipe(source)
+    try:
+        recipe = Recipe.model_validate_json(text)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise BadFile(f"the recipe in {str(source)[:200]!r} is damaged: {problem['loc']}: {problem['msg']}") from None
+    if recipe.schema_version != SCHEMA:
+        raise BadFile(f"the recipe has schema {recipe.schema_version}, this editkit reads {SCHEMA}: upgrade editkit")
+    wanted = [source_name(i) for i in range(recipe.sources)]
+    wanted += [mask_name(i) for i, step in enumerate(recipe.steps) if step.masked]
+    missing = [name for name in wanted if name not in pictures]
+    if missing:
+        raise BadFile(f"the recipe's picture {missing[0]!r} is missing from the file: the file was changed after it was made")
+    return recipe, pictures

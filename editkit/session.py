@@ -1,0 +1,169 @@
+"""A session: one edit's model, pictures, parameters and counters, and the few things every operation does with them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses as dc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .backends import Backend
+from .canvas import Canvas
+from .controls import Control
+from .errors import EditkitError
+from .guidance import ClassifierFreeGuidance, Condition, Conditioned, repeated
+from .inversion import Inversion, Inverter
+from .loop import last, walk
+from .params import DrawingParams, Params
+from .paths import Path, make_path
+from .points import Point
+from .registry import Registry
+from .specs import SamplerSpec
+
+Progress = Callable[..., Iterable[Any]]
+"""Called as ``progress(iterable, total=..., desc=...)``, and iterated in its place: ``tqdm.tqdm`` is one."""
+
+
+@dc.dataclass(frozen=True)
+class Edit:
+    """What an operation hands back: latents, and how they lie to the pictures they came from."""
+
+    latents: Tensor
+    """(B, C, h, w), one row a resulting picture."""
+    reconstructed: Tensor | None = None
+    """(S, C, h, w): what the model made of each source by the same way without an edit."""
+    inverted: bool = False
+    """Whether ``reconstructed`` came from an inversion, and so says how good that was."""
+    shares: Tensor | None = None
+    """(B, S): how much of each source is in a row; ones where not given."""
+    carry: bool = True
+    """Whether the edit is laid on the sources' pixels; without it the pictures are what the model decoded."""
+
+
+@dc.dataclass
+class Session:
+    """Everything an operation may use. Latents are (B, C, h, w); the first rows of a batch are its sources."""
+
+    model: Backend
+    params: Params
+    registry: Registry
+    canvas: Canvas
+    pictures: Sequence[Image.Image]
+    """The S source pictures as they came."""
+    sources: Tensor
+    """(S, 3, H, W) pixels in [0, 1] on the padded canvas; S is 0 where nothing is edited."""
+    progress: Progress | None = None
+    inversion: Inversion | None = None
+    """The recorded inversion, for operations that take one."""
+    calls: int = 0
+    samples: int = 0
+    warnings: list[str] = dc.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = torch.Generator().manual_seed(getattr(self.params, "seed", None) or 0)
+
+    def network(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
+        """The model's network, counted."""
+        self.calls += 1
+        self.samples += len(x)
+        return self.model.denoise(x, point, condition)
+
+    def encode(self) -> Tensor:
+        return self.model.encode(self.sources)
+
+    def noise(self) -> Tensor:
+        """Draw noise for one picture (1, C, h, w); drawn on the CPU, so that every device gets the same."""
+        shape = (1, *self.model.latent_shape(*self.canvas.padded))
+        return torch.randn(shape, generator=self.random).to(self.model.device, self.model.dtype)
+
+    @property
+    def drawing(self) -> DrawingParams:
+        """The parameters of a session that draws."""
+        assert isinstance(self.params, DrawingParams), f"{type(self.params).__name__} must extend DrawingParams to draw"
+        return self.params
+
+    def drawing_path(self, steps: int) -> Path:
+        """The path on which the sampler draws: it ends where the sampler's convention says."""
+        spec: SamplerSpec = self.registry.configure("samplers", self.drawing.sampler)[0]
+        return make_path(
+            self.model.schedule, steps, self.model.grid, extra_node=spec.extra_node, to_zero=spec.to_zero
+        )
+
+    def inversion_path(self, steps: int) -> Path:
+        """The path of inversions and their replays: it ends at the schedule's least noise, from where it can rise."""
+        return make_path(self.model.schedule, steps, dc.replace(self.model.grid, ends_clean=False))
+
+    def embed(self, *prompts: str) -> Condition:
+        """The condition of as many rows as prompts."""
+        return self.model.embed(prompts)
+
+    def guided(self, condition: Condition, rows: int, path: Path) -> ClassifierFreeGuidance:
+        """The network under the condition of ``rows`` rows, guided as the parameters say."""
+        steps, params = len(path) - 1, self.drawing
+        begin, end = round(params.guidance_start * steps), round(params.guidance_end * steps)
+        inside = path[begin:end] or (Point(0.0, 2.0),)  # no step of the path lies in an empty interval
+        negative = condition
+        if params.guidance != 1.0:
+            negative = repeated(self.embed(params.negative_prompt), rows)
+        return ClassifierFreeGuidance(
+            self.network,
+            condition,
+            negative,
+            params.guidance,
+            rescale=params.guidance_rescale,
+            sigma_low=inside[-1].sigma,
+            sigma_high=inside[0].sigma,
+        )
+
+    def draw(self, x: Tensor, path: Path, condition: Condition, controls: Sequence[Control] = ()) -> Tensor:
+        """Run the sampler down a path from ``x`` (B, C, h, w) and return the clean latents."""
+        step = self.registry.make("samplers", self.drawing.sampler)
+        with contextlib.ExitStack() as attached:
+            for control in controls:
+                attached.enter_context(control.attach(self.model))
+            walked = walk(step, self.guided(condition, len(x), path), x, path, noise=self.noise, controls=controls)
+            return finite(last(self.watch(walked, len(path) - 1, "drawing"), x))
+
+    def climb(self, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Tensor:
+        """Invert latents (S, C, h, w) and return the trajectory (N + 1, S, C, h, w) from noise to clean.
+
+        ``path`` falls, as for drawing. Inversion is not guided: it asks how the model itself sees the picture.
+        """
+        denoise = Conditioned(self.network, condition)
+        climbed = inverter.climb(denoise, latents, path[::-1])
+        rising = [latents, *self.watch(climbed, len(path) - 1, "inverting")]
+        return finite(torch.stack(rising[::-1]))
+
+    def inversion_of(self, trajectory: Tensor, path: Path, method: str, prompt: str) -> Inversion:
+        """Keep the climb of this session's one picture, to be replayed in another."""
+        return Inversion(
+            trajectory=trajectory,
+            path=path,
+            source=self.pictures[0],
+            method=method,
+            prompt=prompt,
+            model=self.model.name,
+            identity=self.model.identity,
+            params=self.params.model_dump(),
+        )
+
+    def replay(
+        self, inverter: Inverter, trajectory: Tensor, path: Path, x: Tensor, condition: Condition, shares: Tensor
+    ) -> Tensor:
+        """Draw ``x`` (B, C, h, w) with what the inversion recorded; the first rows are its sources."""
+        return self.draw(x, path, condition, inverter.controls(trajectory, shares.to(x)))
+
+    def watch(self, steps: Iterator[Tensor], total: int, what: str) -> Iterable[Tensor]:
+        return steps if self.progress is None else self.progress(steps, total=total, desc=what)
+
+
+def finite(latents: Tensor) -> Tensor:
+    if not bool(torch.isfinite(latents).all()):
+        raise EditkitError(
+            "the network answered with NaN or infinity: try another sampler, less guidance, or --dtype float32"
+        )
+    return latents

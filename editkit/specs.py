@@ -1,0 +1,96 @@
+"""What a plugin hands over: frozen descriptions with a lazy ``load``, so that listing them imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .params import Params
+
+if TYPE_CHECKING:
+    from .backends import Backend
+    from .inversion import Inversion, Inverter
+    from .loop import Stepper
+    from .session import Edit, Session
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What every registered thing says of itself."""
+
+    name: str
+    """Lower case words joined by hyphens: how the user calls it."""
+    summary: str
+    """One sentence."""
+    load: Callable[[], Any]
+    """Imports the implementation and returns it; called on first use."""
+    source: str = ""
+    """Paper or page the method comes from."""
+    params: type[Params] = Params
+    """What it can be told."""
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class OperationSpec(Spec):
+    """An edit that a user asks for by name."""
+
+    load: Callable[[], Callable[[Session, Any], Edit | Inversion]]
+    needs: frozenset[str] = frozenset()
+    """Capabilities the model must provide, such as ``text``."""
+    takes: Literal["nothing", "image", "two images", "inversion"] = "image"
+    gives: Literal["image", "inversion"] = "image"
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class InverterSpec(Spec):
+    """A way from a clean latent up to noise."""
+
+    load: Callable[[], Callable[[Any], Inverter]]
+    exact: bool = False
+    """True where the source branch of a replay equals the source latent at any guidance scale."""
+    stochastic: bool = False
+    calls_per_step: str = "1"
+    """Network calls a step of the inversion costs, for tables."""
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class SamplerSpec(Spec):
+    """A way from noise down to a clean latent; ``load`` gives a maker of steppers, one stepper a walk."""
+
+    load: Callable[[], Callable[[Any], Stepper]]
+    order: int = 1
+    """Order of convergence to the exact solution of the probability-flow equation."""
+    stochastic: bool = False
+    to_zero: bool = True
+    """Paths for drawing end at sigma 0; otherwise where the model's schedule says its clean end is."""
+    extra_node: bool = False
+    """The spacing counts the clean end as a node of its own, as the DPM-Solver family does."""
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class BackendSpec(Spec):
+    """A family of models that load from a diffusers folder."""
+
+    load: Callable[[], Callable[..., Backend]]
+    """The loader takes ``(folder, *, name, device, dtype)``."""
+    pipelines: frozenset[str] = frozenset()
+    """``_class_name`` values of a ``model_index.json`` that this family serves."""
+    provides: frozenset[str] = frozenset()
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class ModelSpec(Spec):
+    """A model with a name of its own; ``load`` gives its folder."""
+
+    load: Callable[[], Path]
+    licence: str = ""
+    default: bool = False
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class AnnotatorSpec(Spec):
+    """A way from a picture to a condition map: edges, depth, ..."""
+
+    output: str = ""

@@ -1,0 +1,40 @@
+"""Backends for models in diffusers' folder format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from editkit import Backend, BackendSpec, hookimpl
+
+
+def load_stable_diffusion() -> Callable[..., Backend]:
+    from .stable_diffusion import StableDiffusion
+
+    return StableDiffusion.from_folder
+
+
+def load_pixel_ddpm() -> Callable[..., Backend]:
+    from .pixel_ddpm import PixelDdpm
+
+    return PixelDdpm.from_folder
+
+
+@hookimpl
+def register_backends() -> list[BackendSpec]:
+    return [
+        BackendSpec(
+            name="stable-diffusion",
+            summary="Models shaped like Stable Diffusion 1 and 2: UNet, autoencoder, CLIP text encoder.",
+            load=load_stable_diffusion,
+            pipelines=frozenset({"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"}),
+            provides=frozenset({"text"}),
+            source="https://arxiv.org/abs/2112.10752",
+        ),
+        BackendSpec(
+            name="pixel-ddpm",
+            summary="Unconditional models that work on pixels.",
+            load=load_pixel_ddpm,
+            pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
+            source="https://arxiv.org/abs/2006.11239",
+        ),
+    ]

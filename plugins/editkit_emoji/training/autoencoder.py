@@ -1,0 +1,142 @@
+"""Train the autoencoder: pictures (B, 3, H, W) in [-1, 1] to latents (B, 16, H/8, W/8) and back.
+
+    python -m editkit_emoji.training.autoencoder --run runs/autoencoder
+
+A run with ``--decoder-only`` starts from another run's weights and leaves its encoder, and so its latents, as they
+are: a denoiser trained on those latents stays valid while the decoder goes on improving.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from editkit_emoji.training import data
+from editkit_emoji.training.run import Run, add_run_options
+
+# A picture is stored 12 times smaller. Width sits where the resolution is low: convolutions at full resolution
+# are what a CPU is slow at.
+WIDTHS = (32, 64, 128, 192)
+LATENT_CHANNELS = 16
+KL_WEIGHT = 1e-4
+
+
+def new_autoencoder(size: int) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=WIDTHS,
+        down_block_types=["DownEncoderBlock2D"] * len(WIDTHS),
+        up_block_types=["UpDecoderBlock2D"] * len(WIDTHS),
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        sample_size=size,
+        scaling_factor=1.0,
+    )
+
+
+def to_network(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """(N, H, W, 3) uint8 to (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.as_tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def psnr(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Decibels of each picture (B,), both (B, 3, H, W) in [-1, 1], after rounding to 8 bits as a file would hold it."""
+    eight = ((one.clamp(-1, 1) + 1) * 127.5).round() - ((other.clamp(-1, 1) + 1) * 127.5).round()
+    return 20 * torch.log10(255 / eight.square().mean((1, 2, 3)).sqrt().clamp(min=1e-3))
+
+
+def error(drawn: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Squared and absolute error, and the squared error of the edges, which keeps small features from blurring."""
+    wrong = drawn - wanted
+    edges = wrong.diff(dim=-1).square().mean() + wrong.diff(dim=-2).square().mean()
+    return wrong.square().mean() + 0.05 * wrong.abs().mean() + edges
+
+
+@torch.no_grad()
+def round_trip(vae: AutoencoderKL, pixels: np.ndarray, batch: int = 64) -> torch.Tensor:
+    """Encode and decode pictures (N, H, W, 3); returns (N, 3, H, W) in [-1, 1]."""
+    parts = torch.split(torch.tensor(pixels), batch)
+    trips = [vae.decode(vae.encode(to_network(part)).latent_dist.mode()).sample for part in parts]
+    return torch.cat(trips)
+
+
+@torch.no_grad()
+def normalise_latents(vae: AutoencoderKL, pixels: np.ndarray) -> None:
+    """Give every latent channel mean 0 and deviation 1 by folding the scale into the 1x1 convolutions around them.
+
+    Diffusers knows one scaling factor for all channels; this way that factor stays 1.
+    """
+    latents = torch.cat(
+        [vae.encode(to_network(part)).latent_dist.mode() for part in torch.split(torch.tensor(pixels), 64)]
+    )
+    mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    channels = len(mean)
+    before, after = vae.quant_conv, vae.post_quant_conv
+    assert before is not None and after is not None and before.bias is not None and after.bias is not None
+    after.bias += after.weight[:, :, 0, 0] @ mean
+    after.weight *= deviation[None, :, None, None]
+    before.bias[:channels] = (before.bias[:channels] - mean) / deviation
+    before.weight[:channels] /= deviation[:, None, None, None]
+    before.bias[channels:] -= 2 * deviation.log()  # the second half of its output is the log variance
+
+
+def sheet(pictures: list[torch.Tensor], columns: int, file: Path) -> None:
+    """Write pictures (3, H, W) in [-1, 1] side by side, ``columns`` in a row."""
+    tiles = [((p.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy() for p in pictures]
+    rows = [np.concatenate(tiles[at : at + columns], axis=1) for at in range(0, len(tiles), columns)]
+    Image.fromarray(np.concatenate(rows)).save(file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data.add_data_options(parser)
+    add_run_options(parser, steps=7000, batch=16, rate=1e-3)
+    parser.add_argument("--decoder-only", type=Path, metavar="FOLDER", help="weights whose encoder is kept as it is")
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    pictures, pixels = data.load(options.data, options.size)
+    held_out = np.array([picture.held_out for picture in pictures])
+    seen, unseen = torch.tensor(pixels[~held_out]), pixels[held_out]
+
+    vae = AutoencoderKL.from_pretrained(options.decoder_only) if options.decoder_only else new_autoencoder(options.size)
+    if options.decoder_only:
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    vae = vae.to(options.device)
+    run = Run(options, vae)
+
+    def loss_of(generator: torch.Generator) -> torch.Tensor:
+        chosen = to_network(seen[torch.randint(len(seen), (options.batch,), generator=generator)])
+        mirrored = torch.rand(options.batch, 1, 1, 1, generator=generator) < 0.5
+        wanted = torch.where(mirrored, chosen.flip(-1), chosen).to(options.device)
+        with torch.autocast(options.device, torch.bfloat16):
+            latents = vae.encode(wanted).latent_dist
+            drawn = vae.decode(latents.sample()).sample
+        divergence: torch.Tensor = latents.kl().mean() / latents.mean[0].numel()
+        return error(drawn.float(), wanted) + KL_WEIGHT * divergence
+
+    def inspect() -> dict[str, float]:
+        average = run.averaged.to("cpu").eval()
+        trips = round_trip(average, unseen)
+        decibels = psnr(trips, to_network(unseen))
+        pairs = [picture for pair in zip(to_network(unseen[::41]), trips[::41], strict=True) for picture in pair]
+        sheet(pairs, 8, options.run / f"sample-{run.step:06}.png")
+        average.save_pretrained(options.run / "weights")
+        run.averaged.to(options.device)
+        return {"psnr": float(decibels.mean()), "psnr_worst_twentieth": float(decibels.quantile(0.05))}
+
+    run.train(loss_of, inspect)
+    finished = run.averaged.to("cpu").eval()
+    if not options.decoder_only:
+        normalise_latents(finished, pixels[~held_out][::4])
+    finished.save_pretrained(options.run / "weights")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What a picture is called: the caption it is evaluated with, and the ways a person would ask for it."""
+
+from __future__ import annotations
+
+import torch
+
+from editkit_emoji.training.data import Picture
+
+EMPTY = 0.10
+"""Share of captions left out, so that the network also learns what classifier-free guidance extrapolates from."""
+CANONICAL = 0.67
+"""Share of the others that are :attr:`Picture.caption` as it stands: 60 % of all."""
+WITHOUT_TONE = 0.2
+"""Share of the natural captions that keep quiet about a skin tone."""
+
+WITH_STYLE = (
+    "a {style} emoji of {thing}",
+    "{style} emoji of {thing}",
+    "a {style} picture of {thing}",
+    "{title}, {style} style",
+    "{thing} in {style} style",
+    "{style} {title} emoji",
+)
+WITHOUT_STYLE = (
+    "emoji of {thing}",
+    "an emoji of {thing}",
+    "a picture of {thing}",
+    "{thing}",
+    "{title}",
+    "{title} emoji",
+)
+
+
+def with_article(title: str) -> str:
+    """``red apple`` as ``a red apple``; what looks like a plural keeps none."""
+    if title.endswith("s"):
+        return title
+    return f"{'an' if title[0] in 'aeiou' else 'a'} {title}"
+
+
+def natural_captions(picture: Picture, *, tone: bool = True) -> list[str]:
+    """Every way of asking for a picture but the canonical one, those that name the style first."""
+    title = picture.title if tone else picture.subject
+    return [
+        template.format(style=picture.style, title=title, thing=with_article(title))
+        for template in WITH_STYLE + WITHOUT_STYLE
+    ]
+
+
+def draw_caption(picture: Picture, generator: torch.Generator) -> str:
+    """A caption for one training step: empty, canonical or natural, in the shares above."""
+    emptied, canonical, toneless, which = torch.rand(4, generator=generator).tolist()
+    if emptied < EMPTY:
+        return ""
+    if canonical < CANONICAL:
+        return picture.caption
+    captions = natural_captions(picture, tone=toneless >= WITHOUT_TONE)
+    return captions[int(which * len(captions))]

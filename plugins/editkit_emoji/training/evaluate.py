@@ -1,0 +1,263 @@
+"""Measure a model against held-out pictures and print the figures as Markdown tables.
+
+    python -m editkit_emoji.training.evaluate --model plugins/editkit_emoji/model --sheets /tmp/sheets
+
+Edits go through editkit's public interface, drawings from captions through diffusers' own pipeline. With images as
+vectors in [0, 1], source s, true target t and output o:
+
+* progress = <o - s, t - s> / |t - s|^2: 0 where nothing happened, 1 for the whole edit;
+* collateral = |(o - s) - progress (t - s)| / |t - s|;
+* success where |o - t|^2 < 0.5 |s - t|^2; "against the round trip" puts the autoencoder's round trip of t in t's place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses as dc
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+import editkit
+from editkit_emoji.training import data
+from editkit_emoji.training.autoencoder import psnr, round_trip, sheet, to_network
+from editkit_emoji.training.denoiser import encode
+from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered
+
+BUNDLED = Path(__file__).parents[1] / "model"
+TRIAL = ("style", "skin tone", "colour", "gender")
+"""The attributes of the trial in shared/emoji.md, so that its figures have something to stand beside."""
+Z = 1.959964
+"""Standard deviations that hold 95 % of a normal distribution."""
+
+Pixels = NDArray[np.float64]
+
+
+@dc.dataclass(frozen=True)
+class Score:
+    """How one edit came out."""
+
+    pair: Pair
+    progress: float
+    collateral: float
+    success: bool
+    success_round_trip: bool
+    psnr: float
+    psnr_round_trip: float
+
+
+def decibels(one: Pixels, other: Pixels) -> float:
+    """PSNR of pictures in [0, 1]; 99 for equal ones."""
+    error = float(np.square(one - other).mean())
+    return 99.0 if error == 0 else -10 * math.log10(error)
+
+
+def score(pair: Pair, source: Pixels, target: Pixels, output: Pixels, trip: Pixels) -> Score:
+    """Compare an output with its true target, all (H, W, 3) in [0, 1]; ``trip`` is the target's own round trip."""
+    wanted, done = target - source, output - source
+    size = float(np.square(wanted).sum())
+    progress = float((done * wanted).sum()) / size
+    return Score(
+        pair,
+        progress,
+        collateral=float(np.sqrt(np.square(done - progress * wanted).sum() / size)),
+        success=succeeds(source, target, output),
+        success_round_trip=succeeds(source, trip, output),
+        psnr=decibels(output, target),
+        psnr_round_trip=decibels(trip, target),
+    )
+
+
+def succeeds(source: Pixels, target: Pixels, output: Pixels) -> bool:
+    return bool(np.square(output - target).sum() < 0.5 * np.square(source - target).sum())
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """95 % interval of a rate (Wilson 1927, "Probable inference")."""
+    middle = (hits + Z**2 / 2) / (count + Z**2)
+    half = Z / (count + Z**2) * math.sqrt(hits * (count - hits) / count + Z**2 / 4)
+    return middle - half, middle + half
+
+
+def rate(hits: Sequence[bool]) -> str:
+    low, high = wilson(sum(hits), len(hits))
+    return f"{sum(hits) / len(hits):.2f} ({low:.2f} to {high:.2f})"
+
+
+def middle(values: Sequence[float]) -> str:
+    """Median with a 95 % interval from 2,000 bootstrap samples."""
+    drawn = np.random.default_rng(0).choice(values, (2000, len(values)))
+    low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
+    return f"{np.median(values):.2f} ({low:.2f} to {high:.2f})"
+
+
+def mean(values: NDArray[np.floating]) -> str:
+    half = Z * values.std(ddof=1) / math.sqrt(len(values))
+    return f"{values.mean():.1f} ({values.mean() - half:.1f} to {values.mean() + half:.1f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def autoencoder_table(decibels_each: torch.Tensor) -> str:
+    values = decibels_each.numpy()
+    cells = [str(len(values)), mean(values), f"{np.quantile(values, 0.05):.1f}", f"{values.min():.1f}"]
+    return table(["held-out pictures", "mean PSNR, dB (95 %)", "worst twentieth below", "worst"], [cells])
+
+
+def edit_table(scores: Sequence[Score]) -> str:
+    groups: list[tuple[str, Callable[[Score], bool]]] = [
+        (name, lambda s, name=name: s.pair.attribute == name)  # type: ignore[misc]
+        for name in sorted({s.pair.attribute for s in scores})
+    ]
+    groups += [("the trial's four", lambda s: s.pair.attribute in TRIAL), ("all", lambda s: True)]
+    rows = [edit_row(name, [s for s in scores if belongs(s)]) for name, belongs in groups]
+    columns = ["success", "success against the round trip", "median progress", "median collateral", "median PSNR, dB"]
+    return table(["attribute", "pairs", *columns, "round trip of the target, dB"], [row for row in rows if row])
+
+
+def edit_row(name: str, scores: Sequence[Score]) -> list[str]:
+    if not scores:
+        return []
+    numbers = [middle([getattr(s, field) for s in scores]) for field in ("progress", "collateral", "psnr")]
+    rates = [rate([s.success for s in scores]), rate([s.success_round_trip for s in scores])]
+    return [name, str(len(scores)), *rates, *numbers, f"{np.median([s.psnr_round_trip for s in scores]):.1f}"]
+
+
+def edits(
+    pairs: Sequence[Pair], pictures: Sequence[data.Picture], pixels: NDArray[np.uint8], options: argparse.Namespace
+) -> Iterator[tuple[Pair, NDArray[np.uint8]]]:
+    """Each pair with the picture (H, W, 3) that ``prompt-edit`` makes of its source."""
+    model = editkit.load_model(options.model)
+    for pair in tqdm(pairs, desc="edits"):
+        source, target = pictures[pair.source], pictures[pair.target]
+        result = editkit.apply(
+            "prompt-edit",
+            Image.fromarray(pixels[pair.source]),
+            model=model,
+            source=source.caption,
+            target=target.caption,
+            guidance=options.guidance,
+            steps=options.steps,
+            inverter=options.inverter,
+            seed=0,
+        )
+        yield pair, np.asarray(result.image.convert("RGB"))
+
+
+def edit_sheet(shown: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], file: Path) -> None:
+    """One edit a row: its pictures (H, W, 3) side by side, and what was asked beside them."""
+    side, count = shown[0][1][0].shape[0], len(shown[0][1])
+    canvas = Image.new("RGB", (side * count + 560, side * len(shown)), "white")
+    pen = ImageDraw.Draw(canvas)
+    for row, (text, tiles) in enumerate(shown):
+        for column, tile in enumerate(tiles):
+            canvas.paste(Image.fromarray(tile), (column * side, row * side))
+        pen.text((side * count + 8, row * side + side // 2 - 6), text, fill="black")
+    canvas.save(file)
+
+
+def measure_edits(
+    pictures: Sequence[data.Picture], pixels: NDArray[np.uint8], vae: AutoencoderKL, options: argparse.Namespace
+) -> list[Score]:
+    """Score the first ``--pairs`` edits; with ``--sheets`` a sheet for each attribute: source, output, true target."""
+    pairs = ordered(evaluation_pairs(pictures), pictures)[: options.pairs]
+    trips = (round_trip(vae, pixels[[pair.target for pair in pairs]]).clamp(-1, 1) + 1) / 2
+    scores, shown = [], dict[str, list[tuple[str, list[NDArray[np.uint8]]]]]()
+    for (pair, output), trip in zip(edits(pairs, pictures, pixels, options), trips, strict=True):
+        source, target = pixels[pair.source], pixels[pair.target]
+        known = score(pair, source / 255, target / 255, output / 255, trip.permute(1, 2, 0).double().numpy())
+        scores.append(known)
+        text = f"{'ok ' if known.success else '-- '}{pictures[pair.source].caption} -> {pictures[pair.target].caption}"
+        shown.setdefault(pair.attribute, []).append((text, [source, output, target]))
+    if options.sheets:
+        for attribute, rows in shown.items():
+            edit_sheet(rows[:12], options.sheets / f"edit-{attribute.replace(' ', '-')}.png")
+    return scores
+
+
+def nearest(latents: torch.Tensor, among: torch.Tensor) -> list[int]:
+    """For each of latents (B, C, h, w), the place of the nearest of ``among`` (N, C, h, w)."""
+    return [int(place) for place in torch.cdist(latents.flatten(1), among.flatten(1)).argmin(1)]
+
+
+@torch.no_grad()
+def draw_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str]) -> torch.Tensor:
+    """Latents (B, C, h, w) drawn with guidance 3 in 25 DDIM steps."""
+    drawn = []
+    for start in tqdm(range(0, len(captions), 50), desc="drawings"):
+        part = list(captions[start : start + 50])
+        generator = torch.Generator().manual_seed(start)
+        drawn.append(
+            pipeline(part, num_inference_steps=25, guidance_scale=3.0, generator=generator, output_type="latent").images
+        )
+    return torch.cat(drawn)
+
+
+def measure_drawings(
+    pictures: Sequence[data.Picture], pixels: NDArray[np.uint8], options: argparse.Namespace
+) -> list[tuple[str, list[bool]]]:
+    """Whether the picture of the whole set that is nearest to a drawing bears the asked name, style and tone aside."""
+    pipeline = StableDiffusionPipeline.from_pretrained(options.model)
+    pipeline.set_progress_bar_config(disable=True)
+    among = encode(pipeline.vae, pixels)
+    results = []
+    for label, held_out in (("training", False), ("held-out", True)):
+        asked = [picture for picture in pictures if picture.held_out == held_out]
+        asked = asked[:: max(1, len(asked) // options.captions)][: options.captions]
+        drawn = draw_captions(pipeline, [picture.caption for picture in asked])
+        found = [pictures[place] for place in nearest(drawn, among)]
+        results.append((label, [one.subject == other.subject for one, other in zip(asked, found, strict=True)]))
+        if options.sheets:
+            with torch.no_grad():
+                sheet(list(pipeline.vae.decode(drawn[:48]).sample), 12, options.sheets / f"drawn-{label}.png")
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data.add_data_options(parser)
+    parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
+    parser.add_argument("--pairs", type=int, default=400, help="edits to make, 0 for none")
+    parser.add_argument(
+        "--captions", type=int, default=150, help="drawings of training and of held-out captions, 0 for none"
+    )
+    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--inverter", default="pinned")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write before/after pictures")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.sheets:
+        options.sheets.mkdir(parents=True, exist_ok=True)
+    pictures, pixels = data.load(options.data, options.size)
+    held_out = pixels[[picture.held_out for picture in pictures]]
+    vae = AutoencoderKL.from_pretrained(options.model, subfolder="vae").eval()
+
+    trips = round_trip(vae, held_out)
+    print("\nAutoencoder\n\n" + autoencoder_table(psnr(trips, to_network(held_out))))
+    if options.sheets:
+        tiles = [tile for pair in zip(to_network(held_out[::14]), trips[::14], strict=True) for tile in pair]
+        sheet(tiles, 12, options.sheets / "autoencoder.png")
+    if options.pairs:
+        scores = measure_edits(pictures, pixels, vae, options)
+        how = f"{options.steps} steps, guidance {options.guidance:g}, inverter {options.inverter}"
+        print(f"\nPrompt edits, {how}; 95 % intervals in brackets\n\n" + edit_table(scores))
+    if options.captions:
+        rows = [[label, str(len(hits)), rate(hits)] for label, hits in measure_drawings(pictures, pixels, options)]
+        head = ["captions", "drawn", "nearest picture of the whole set bears the asked name"]
+        print("\nDrawings from captions, 25 steps, guidance 3\n\n" + table(head, rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Edits whose outcome is known: two pictures of one hand whose captions differ in one attribute."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import hashlib
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from operator import attrgetter
+
+from editkit_emoji.training.data import Picture
+
+OUTLINED = ("gradient", "flat", "3d")
+"""The styles that share their outlines; noto is drawn by another hand."""
+
+HOURS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+INTERCHANGEABLE: dict[str, tuple[tuple[str, ...], ...]] = {
+    "hair": (("bald", "curly hair", "red hair", "white hair", "blond hair", "blonde hair"),),
+    "gender": (
+        ("man", "woman", "person"),
+        ("men", "women", "people"),
+        ("boy", "girl", "child"),
+        ("prince", "princess"),
+        ("old man", "old woman", "older person"),
+    ),
+    "colour": (
+        ("red", "orange", "yellow", "green", "blue", "light blue", "purple", "brown", "black", "white", "pink", "grey"),
+    ),
+    "profession": (
+        (
+            "artist",
+            "astronaut",
+            "construction worker",
+            "cook",
+            "detective",
+            "factory worker",
+            "farmer",
+            "firefighter",
+            "guard",
+            "health worker",
+            "judge",
+            "mechanic",
+            "office worker",
+            "pilot",
+            "police officer",
+            "scientist",
+            "singer",
+            "student",
+            "teacher",
+            "technologist",
+        ),
+    ),
+    "gesture": (
+        (
+            "bowing",
+            "facepalming",
+            "frowning",
+            "gesturing no",
+            "gesturing ok",
+            "pouting",
+            "raising hand",
+            "shrugging",
+            "tipping hand",
+        ),
+    ),
+    "expression": (
+        (
+            "angry face",
+            "anguished face",
+            "astonished face",
+            "beaming face with smiling eyes",
+            "confounded face",
+            "confused face",
+            "crying face",
+            "disappointed face",
+            "downcast face with sweat",
+            "drooling face",
+            "expressionless face",
+            "face with open mouth",
+            "face with rolling eyes",
+            "face with tears of joy",
+            "face with tongue",
+            "face without mouth",
+            "fearful face",
+            "flushed face",
+            "frowning face",
+            "grimacing face",
+            "grinning face",
+            "grinning face with big eyes",
+            "grinning face with smiling eyes",
+            "grinning face with sweat",
+            "grinning squinting face",
+            "hushed face",
+            "kissing face",
+            "loudly crying face",
+            "neutral face",
+            "pensive face",
+            "persevering face",
+            "relieved face",
+            "sleeping face",
+            "slightly frowning face",
+            "slightly smiling face",
+            "smiling face with heart eyes",
+            "smiling face with smiling eyes",
+            "smiling face with sunglasses",
+            "smirking face",
+            "squinting face with tongue",
+            "tired face",
+            "unamused face",
+            "weary face",
+            "winking face",
+            "winking face with tongue",
+            "worried face",
+        ),
+        (
+            "cat with tears of joy",
+            "cat with wry smile",
+            "crying cat",
+            "grinning cat",
+            "grinning cat with smiling eyes",
+            "kissing cat",
+            "pouting cat",
+            "smiling cat with heart eyes",
+            "weary cat",
+        ),
+    ),
+    "hand": (
+        tuple(f"backhand index pointing {way}" for way in ("up", "down", "left", "right")),
+        ("thumbs up", "thumbs down"),
+        ("palm up hand", "palm down hand"),
+        ("left facing fist", "right facing fist"),
+        ("leftwards hand", "rightwards hand"),
+        ("leftwards pushing hand", "rightwards pushing hand"),
+    ),
+    "clock": (tuple(f"{hour} {half}" for hour in HOURS for half in ("o clock", "thirty")),),
+    "moon": (
+        (
+            "new moon",
+            "waxing crescent moon",
+            "first quarter moon",
+            "waxing gibbous moon",
+            "full moon",
+            "waning gibbous moon",
+            "last quarter moon",
+            "waning crescent moon",
+        ),
+    ),
+}
+"""For each attribute, groups of phrases that can stand in one another's place."""
+
+
+@dc.dataclass(frozen=True)
+class Pair:
+    """An edit with its true outcome: places in the list of pictures, and what differs."""
+
+    source: int
+    target: int
+    attribute: str
+
+
+def slots(title: str, phrases: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each place in a title where a phrase stands: the title with the place left open, and the phrase."""
+    alternatives = "|".join(sorted(phrases, key=len, reverse=True))
+    for found in re.finditer(rf"(?<!\w)(?:{alternatives})(?!\w)", title):
+        yield f"{title[: found.start()]}_{title[found.end() :]}", found.group()
+
+
+def siblings(pictures: Sequence[Picture]) -> Iterator[tuple[str, list[tuple[str | None, int]]]]:
+    """Families of pictures that are alike but for one attribute: its name, and (value, place) of each member."""
+    families: dict[tuple[str, Hashable], list[tuple[str | None, int]]] = defaultdict(list)
+    for place, picture in enumerate(pictures):
+        if picture.style in OUTLINED:
+            families["style", picture.title].append((picture.style, place))
+        families["skin tone", (picture.style, picture.subject)].append((picture.tone, place))
+        for attribute, groups in INTERCHANGEABLE.items():
+            for group in groups:
+                for frame, phrase in slots(picture.title, group):
+                    families[attribute, (picture.style, group, frame)].append((phrase, place))
+    for (attribute, _), members in families.items():
+        yield attribute, members
+
+
+def evaluation_pairs(pictures: Sequence[Picture]) -> list[Pair]:
+    """All pairs whose target is held out; two captions that differ in several readings count once, as the first."""
+    found: dict[tuple[int, int], Pair] = {}
+    for attribute, members in siblings(pictures):
+        for (was, source), (becomes, target) in itertools.permutations(members, 2):
+            if was != becomes and pictures[target].held_out:
+                found.setdefault((source, target), Pair(source, target, attribute))
+    return list(found.values())
+
+
+def ordered(pairs: Sequence[Pair], pictures: Sequence[Picture]) -> list[Pair]:
+    """A fixed order whose beginnings are fair samples: attributes in turn, a target again only after all others."""
+
+    def lot(pair: Pair) -> str:
+        return hashlib.sha256(f"{pictures[pair.source].key} -> {pictures[pair.target].key}".encode()).hexdigest()
+
+    turns: list[tuple[int, str, Pair]] = []
+    for _, of_one in itertools.groupby(sorted(pairs, key=attrgetter("attribute")), key=attrgetter("attribute")):
+        seen: dict[int, int] = defaultdict(int)
+        ranked = []
+        for pair in sorted(of_one, key=lot):
+            ranked.append((seen[pair.target], lot(pair), pair))
+            seen[pair.target] += 1
+        ranked.sort(key=lambda entry: entry[:2])
+        turns += [(turn, pair.attribute, pair) for turn, (_, _, pair) in enumerate(ranked)]
+    return [pair for _, _, pair in sorted(turns, key=lambda entry: entry[:2])]

@@ -1,0 +1,115 @@
+"""What every training run of this folder shares: schedule of the rate, averaging, checkpoints, the log."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def add_run_options(parser: argparse.ArgumentParser, *, steps: int, batch: int, rate: float) -> None:
+    parser.add_argument("--run", type=Path, required=True, help="folder of this run: log, samples, checkpoint, weights")
+    parser.add_argument("--steps", type=int, default=steps, help="optimiser steps, those of an earlier session counted")
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rate", type=float, default=rate, help="highest learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Run(Generic[Network]):
+    """A resumable loop over optimiser steps: AdamW, warm-up and cosine, clipped gradients, averaged weights.
+
+    ``average`` holds the exponential average of the weights, which is what a run ships. The checkpoint is written
+    every few minutes, whole or not at all; starting the same command again goes on from it.
+    """
+
+    def __init__(
+        self, options: argparse.Namespace, network: Network, *, warm_up: int = 200, decay: float = 0.999
+    ) -> None:
+        torch.set_num_threads(options.threads)
+        self.options = options
+        self.network = network
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+        trained = [weight for weight in network.parameters() if weight.requires_grad]
+        self.optimiser = torch.optim.AdamW(trained, lr=options.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        self.warm_up = warm_up
+        self.step = 0
+        self.seconds = 0.0
+        options.run.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = options.run / "checkpoint.pt"
+        if self.checkpoint.exists():
+            self.restore()
+
+    @property
+    def averaged(self) -> Network:
+        return cast(Network, self.average.module)
+
+    def rate(self) -> float:
+        """Linear warm-up, then half a cosine down to zero at the last step."""
+        rising = min(1.0, (self.step + 1) / self.warm_up)
+        highest: float = self.options.rate
+        return highest * rising * 0.5 * (1 + math.cos(math.pi * self.step / self.options.steps))
+
+    def train(
+        self, loss_of: Callable[[torch.Generator], torch.Tensor], inspect: Callable[[], dict[str, float]]
+    ) -> None:
+        """Minimise ``loss_of``; ten times a run write the checkpoint and what ``inspect`` measures to the log."""
+        every = max(1, self.options.steps // 10)
+        for loss in tqdm(self.losses(loss_of), total=self.options.steps, initial=self.step, mininterval=10):
+            if self.step % 100 == 0:
+                self.log(loss=loss)
+            if self.step % every == 0 or self.step == self.options.steps:
+                self.save()
+                self.log(**inspect())
+            elif self.step % 500 == 0:
+                self.save()
+
+    def losses(self, loss_of: Callable[[torch.Generator], torch.Tensor]) -> Iterator[float]:
+        mean = 0.0
+        while self.step < self.options.steps:
+            begun = time.perf_counter()
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.rate()
+            # One generator a step, so that a resumed run draws what an unbroken one would have drawn.
+            loss = loss_of(torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.step))
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+            self.average.update_parameters(self.network)
+            self.step += 1
+            self.seconds += time.perf_counter() - begun
+            mean = float(loss) if mean == 0.0 else 0.98 * mean + 0.02 * float(loss)
+            yield mean
+
+    def log(self, **figures: float) -> None:
+        line = {"step": self.step, "minutes": round(self.seconds / 60, 2)}
+        line |= {name: round(value, 5) for name, value in figures.items()}
+        with (self.options.run / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def save(self) -> None:
+        state = {"step": self.step, "seconds": self.seconds, "network": self.network.state_dict()}
+        state |= {"average": self.average.state_dict(), "optimiser": self.optimiser.state_dict()}
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.rename(self.checkpoint)
+
+    def restore(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])

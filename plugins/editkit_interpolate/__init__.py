@@ -1,0 +1,39 @@
+"""``interpolate``: pictures between two pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import Field
+
+from editkit import Edit, OperationSpec, Registered, SamplingParams, Session, hookimpl
+
+
+class InterpolateParams(SamplingParams):
+    frames: int = Field(5, ge=2, le=240, description="Pictures in all, the two given ones included.")
+    source: str = Field("", description="Prompt of the first picture.")
+    target: str = Field("", description="Prompt of the second picture.")
+    inverter: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
+    resolution: int | None = Field(
+        None, ge=8, le=16384, description="Longest side in pixels the model works at; the model's own when not given."
+    )
+
+
+def load() -> Callable[[Session, InterpolateParams], Edit]:
+    from .blending import interpolate
+
+    return interpolate
+
+
+@hookimpl
+def register_operations() -> list[OperationSpec]:
+    return [
+        OperationSpec(
+            name="interpolate",
+            summary="Draw pictures between two pictures, on the arc between their noises.",
+            load=load,
+            params=InterpolateParams,
+            takes="two images",
+            source="https://arxiv.org/abs/2010.02502",
+        )
+    ]

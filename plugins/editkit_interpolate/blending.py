@@ -1,0 +1,37 @@
+"""Spherical interpolation between the noises of two pictures (Song et al., arXiv 2010.02502, appendix D.5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from editkit import Edit, Session, blended
+
+from . import InterpolateParams
+
+
+def interpolate(session: Session, params: InterpolateParams) -> Edit:
+    """Invert both pictures in one batch and draw every frame between them in another."""
+    inverter = session.registry.make("inverters", params.inverter)
+    path = session.inversion_path(params.steps)
+    prompts = session.embed(params.source, params.target)
+    trajectory = session.climb(inverter, session.encode(), path, prompts)
+    second = torch.linspace(0, 1, params.frames)
+    # The two sources lead the batch, as a replay wants them; the frames follow.
+    second = torch.cat([torch.tensor([0.0, 1.0]), second])
+    shares = torch.stack([1 - second, second], 1)
+    first_noise, second_noise = trajectory[0]
+    noise = torch.stack([slerp(first_noise, second_noise, float(share)) for share in second])
+    drawn = session.replay(inverter, trajectory, path, noise, blended(prompts, shares), shares)
+    return Edit(drawn[2:], reconstructed=drawn[:2], inverted=True, shares=shares[2:])
+
+
+def slerp(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """The point ``share`` (0 to 1) of the way along the arc between two latents (C, h, w); exact at its ends."""
+    if share in (0.0, 1.0):
+        return other if share else one
+    cosine = (one * other).sum() / (one.norm() * other.norm())
+    angle = torch.acos(cosine.clamp(-1, 1))
+    if angle < 1e-4:
+        return torch.lerp(one, other, share)
+    return (torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other) / torch.sin(angle)

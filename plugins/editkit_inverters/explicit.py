@@ -1,0 +1,55 @@
+"""Inverters that take each step once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from editkit import Control, Denoiser, Path, PinnedSource, Point, ddim_step, eps_of
+
+
+class Ddim:
+    """The sampler's own step upward, with the noise asked for at the point it starts from."""
+
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path) -> Iterator[Tensor]:
+        x = x0
+        for p, q in itertools.pairwise(path):
+            x = ddim_step(x, denoise(x, p), p, q)
+            yield x
+
+    def controls(self, trajectory: Tensor, shares: Tensor) -> Sequence[Control]:
+        return ()
+
+
+class Pinned(Ddim):
+    """DDIM upward; the replay adds what its own steps miss (Ju et al., arXiv 2310.01506)."""
+
+    def controls(self, trajectory: Tensor, shares: Tensor) -> Sequence[Control]:
+        return (PinnedSource(trajectory, shares),)
+
+
+class DdimCorrected:
+    """Predict the noisier latent with the last known noise, ask the network there, and step with that noise.
+
+    The way down asks at the noisier end of each step; asking there on the way up is what makes both meet
+    (Jiao et al., arXiv 2504.13109, algorithm 1).
+    """
+
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path) -> Iterator[Tensor]:
+        x = x0
+        eps = eps_of(x, denoise(x, path[0]), path[0])
+        for p, q in itertools.pairwise(path):
+            predicted = moved(x, eps, p, q)
+            eps = eps_of(predicted, denoise(predicted, q), q)
+            x = moved(x, eps, p, q)
+            yield x
+
+    def controls(self, trajectory: Tensor, shares: Tensor) -> Sequence[Control]:
+        return ()
+
+
+def moved(x: Tensor, eps: Tensor, p: Point, q: Point) -> Tensor:
+    """Step from p to q along known noise."""
+    return (q.alpha / p.alpha) * (x - p.sigma * eps) + q.sigma * eps

@@ -1,0 +1,35 @@
+"""``prompt-edit``: invert a picture under one prompt and draw it again under another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import Field
+
+from editkit import Edit, EditParams, OperationSpec, Registered, Session, hookimpl
+
+
+class PromptEditParams(EditParams):
+    source: str = Field(description="Prompt that says what the picture shows.")
+    target: str = Field(description="Prompt that says what it should show.")
+    inverter: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
+
+
+def load() -> Callable[[Session, PromptEditParams], Edit]:
+    from .editing import prompt_edit
+
+    return prompt_edit
+
+
+@hookimpl
+def register_operations() -> list[OperationSpec]:
+    return [
+        OperationSpec(
+            name="prompt-edit",
+            summary="Invert a picture under a source prompt and draw it again under a target prompt.",
+            load=load,
+            params=PromptEditParams,
+            needs=frozenset({"text"}),
+            source="https://arxiv.org/abs/2310.01506",
+        )
+    ]

@@ -1,0 +1,52 @@
+"""``invert`` and ``reconstruct``: a picture to noise, kept in a file, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import Field
+
+from editkit import DrawingParams, Edit, Inversion, OperationSpec, Params, Registered, Session, hookimpl
+
+
+class InvertParams(Params):
+    prompt: str = Field("", description="What the picture shows.")
+    method: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
+    steps: int = Field(50, ge=1, le=1000, description="Network steps from picture to noise.")
+    resolution: int | None = Field(
+        None, ge=8, le=16384, description="Longest side in pixels the model works at; the model's own when not given."
+    )
+
+
+def load_invert() -> Callable[[Session, InvertParams], Inversion]:
+    from .round_trip import invert
+
+    return invert
+
+
+def load_reconstruct() -> Callable[[Session, DrawingParams], Edit]:
+    from .round_trip import reconstruct
+
+    return reconstruct
+
+
+@hookimpl
+def register_operations() -> list[OperationSpec]:
+    return [
+        OperationSpec(
+            name="invert",
+            summary="Recover the noise a picture would be drawn from.",
+            load=load_invert,
+            params=InvertParams,
+            gives="inversion",
+            source="https://arxiv.org/abs/2010.02502",
+        ),
+        OperationSpec(
+            name="reconstruct",
+            summary="Draw an inverted picture again from its noise.",
+            load=load_reconstruct,
+            params=DrawingParams,
+            takes="inversion",
+            source="https://arxiv.org/abs/2310.01506",
+        ),
+    ]

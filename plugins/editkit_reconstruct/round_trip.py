@@ -1,0 +1,34 @@
+"""An inversion and its replay, as two operations."""
+
+from __future__ import annotations
+
+import torch
+
+from editkit import DrawingParams, Edit, Inversion, InvalidParameter, Session
+
+from . import InvertParams
+
+
+def invert(session: Session, params: InvertParams) -> Inversion:
+    """Climb from the picture to noise."""
+    path = session.inversion_path(params.steps)
+    inverter = session.registry.make("inverters", params.method)
+    trajectory = session.climb(inverter, session.encode(), path, session.embed(params.prompt))
+    return session.inversion_of(trajectory, path, params.method, params.prompt)
+
+
+def reconstruct(session: Session, params: DrawingParams) -> Edit:
+    """Replay a recorded inversion under its own prompt; what comes is what the model drew, not the source's pixels."""
+    inversion = session.inversion
+    assert inversion is not None
+    if inversion.identity != session.model.identity:
+        raise InvalidParameter(
+            f"the inversion was made with the model {inversion.model!r} ({inversion.identity}), "
+            f"not with {session.model.name!r} ({session.model.identity}): pass that one"
+        )
+    inverter = session.registry.make("inverters", inversion.method)
+    trajectory = inversion.trajectory.to(session.model.device, session.model.dtype)
+    drawn = session.replay(
+        inverter, trajectory, inversion.path, trajectory[0], session.embed(inversion.prompt), torch.ones(1, 1)
+    )
+    return Edit(drawn, reconstructed=drawn, inverted=True, carry=False)

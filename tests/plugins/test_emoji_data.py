@@ -1,0 +1,179 @@
+"""Laws of the bundled model's data: split, tones, captions, tokens, edit pairs. No picture is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+import torch
+from editkit_emoji.training.captions import draw_caption, natural_captions
+from editkit_emoji.training.data import TONES, Picture, code_point_key, plain, split_tone
+from editkit_emoji.training.evaluate import Score, decibels, nearest, score, wilson
+from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, slots
+from editkit_emoji.training.tokenizer import MAX_LENGTH, new_tokenizer, tokens_of
+from transformers import PreTrainedTokenizerFast
+
+SUBJECTS = ("red apple", "green apple", "waving hand", "man cook", "woman cook", "grinning face", "crying face", "star")
+
+
+def pictures() -> list[Picture]:
+    """Three styles of every subject, and all tones of the hand."""
+    made = [Picture(style, subject, subject, None) for style in ("flat", "3d", "noto") for subject in SUBJECTS]
+    hands = [Picture("flat", f"waving hand {tone.replace('-', ' ')}", "waving hand", tone) for tone in TONES]
+    return made + hands
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return new_tokenizer(pictures())
+
+
+def test_held_out_is_the_binding_rule() -> None:
+    for picture in pictures():
+        digest = hashlib.sha256(f"{picture.style} {picture.name}".encode()).hexdigest()
+        assert picture.held_out == (int(digest, 16) % 20 == 0)
+
+
+def test_held_out_is_one_in_twenty() -> None:
+    share = np.mean([Picture("flat", f"thing {n}", f"thing {n}", None).held_out for n in range(20_000)])
+    assert share == pytest.approx(0.05, abs=0.005)
+
+
+@pytest.mark.parametrize("ending", ["", " skin tone"])
+@pytest.mark.parametrize("tone", TONES)
+def test_tone_is_split_off_where_all_five_exist(tone: str, ending: str) -> None:
+    siblings = {f"waving hand {other.replace('-', ' ')}{ending}" for other in TONES}
+    assert split_tone(f"waving hand {tone.replace('-', ' ')}{ending}", siblings) == ("waving hand", tone)
+
+
+def test_a_traffic_light_has_no_tone() -> None:
+    assert split_tone("horizontal traffic light", {"horizontal traffic light"}) == ("horizontal traffic light", None)
+
+
+def test_caption_spells_the_tone_alike_in_every_set() -> None:
+    assert Picture("flat", "waving hand medium dark", "waving hand", "medium-dark").caption == (
+        "flat waving hand medium dark skin tone"
+    )
+    assert Picture("3d", "star", "star", None).caption == "3d star"
+
+
+def test_names_are_plain() -> None:
+    assert plain("Man: Curly-Hair’s") == "man curly hair s"
+    assert code_point_key("1F44B-FE0F-1F3FB") == "1f44b-1f3fb"
+
+
+def test_captions_are_mostly_canonical_and_one_in_ten_empty() -> None:
+    picture = Picture("flat", "red apple", "red apple", None)
+    drawn = [draw_caption(picture, torch.Generator().manual_seed(seed)) for seed in range(3000)]
+    assert drawn.count("") / 3000 == pytest.approx(0.10, abs=0.02)
+    assert drawn.count(picture.caption) / 3000 == pytest.approx(0.60, abs=0.03)
+    assert set(drawn) == {"", picture.caption, *natural_captions(picture)}
+
+
+def test_captions_repeat_with_their_generator() -> None:
+    picture = Picture("flat", "waving hand dark", "waving hand", "dark")
+    one, two = (torch.Generator().manual_seed(5) for _ in range(2))
+    assert [draw_caption(picture, one) for _ in range(50)] == [draw_caption(picture, two) for _ in range(50)]
+
+
+def test_natural_captions_can_keep_quiet_about_the_tone() -> None:
+    picture = Picture("flat", "waving hand dark", "waving hand", "dark")
+    assert all("dark skin tone" in caption for caption in natural_captions(picture))
+    assert not any("dark" in caption for caption in natural_captions(picture, tone=False))
+    assert "a flat emoji of a waving hand" in natural_captions(picture, tone=False)
+
+
+def test_words_of_captions_are_one_token_each(tokenizer: PreTrainedTokenizerFast) -> None:
+    for picture in pictures():
+        tokens = tokenizer(picture.caption).input_ids
+        assert len(tokens) == len(picture.caption.split()) + 2
+        assert tokenizer.decode(tokens, skip_special_tokens=True).strip() == picture.caption
+
+
+def test_case_hyphens_accents_and_spaces_do_not_matter(tokenizer: PreTrainedTokenizerFast) -> None:
+    wanted = tokenizer("red apple").input_ids
+    assert all(tokenizer(text).input_ids == wanted for text in ("Red-Apple", "  rèd   APPLE \n", "red apple"))
+
+
+@pytest.mark.parametrize("text", ["zebracorn", "日本", "🍎", "...!?", "\x00"])
+def test_no_word_is_unknown(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    assert len(tokenizer(text).input_ids) > 2
+    assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True).strip() == text
+
+
+def test_tokens_are_padded_and_cut(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokens = tokens_of(tokenizer, ["", "star " * 100])
+    assert tokens.shape == (2, MAX_LENGTH)
+    assert tokens[0].tolist()[2:] == [tokenizer.pad_token_id] * (MAX_LENGTH - 2)
+    assert tokens[1, -1] == tokenizer.eos_token_id
+
+
+def test_slots_are_whole_words() -> None:
+    assert list(slots("light blue heart", ("blue", "light blue"))) == [("_ heart", "light blue")]
+    assert list(slots("blueberries", ("blue",))) == []
+
+
+def test_pairs_differ_in_one_attribute_and_their_target_is_held_out() -> None:
+    shown = pictures()
+    pairs = evaluation_pairs(shown)
+    assert len({(pair.source, pair.target) for pair in pairs}) == len(pairs)
+    for pair in pairs:
+        source, target = shown[pair.source], shown[pair.target]
+        assert target.held_out
+        assert (source.style == target.style) != (pair.attribute == "style")
+        assert "noto" not in (source.style, target.style) or pair.attribute != "style"
+
+
+def test_the_known_edits_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Picture, "held_out", True)
+    shown = pictures()
+    found = {(shown[p.source].caption, shown[p.target].caption): p.attribute for p in evaluation_pairs(shown)}
+    assert found["flat red apple", "flat green apple"] == "colour"
+    assert found["flat man cook", "flat woman cook"] == "gender"
+    assert found["3d grinning face", "3d crying face"] == "expression"
+    assert found["flat star", "3d star"] == "style"
+    assert found["flat waving hand", "flat waving hand dark skin tone"] == "skin tone"
+    assert ("flat star", "noto star") not in found
+    assert ("flat star", "flat red apple") not in found
+
+
+def test_the_order_of_pairs_is_fixed_and_takes_attributes_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Picture, "held_out", True)
+    shown = pictures()
+    pairs = evaluation_pairs(shown)
+    order = ordered(pairs, shown)
+    assert order == ordered(pairs[::-1], shown)
+    assert sorted(order, key=repr) == sorted(pairs, key=repr)
+    attributes = {pair.attribute for pair in pairs}
+    assert {pair.attribute for pair in order[: len(attributes)]} == attributes
+
+
+def scored(output: np.ndarray) -> Score:
+    source, target = np.zeros((2, 2, 3)), np.zeros((2, 2, 3))
+    target[0, 0] = 1
+    return score(Pair(0, 1, "colour"), source, target, output, target)
+
+
+def test_score_of_no_edit_and_of_the_whole_edit() -> None:
+    nothing, whole = np.zeros((2, 2, 3)), np.zeros((2, 2, 3))
+    whole[0, 0] = 1
+    assert (scored(nothing).progress, scored(nothing).collateral, scored(nothing).success) == (0, 0, False)
+    assert (scored(whole).progress, scored(whole).collateral, scored(whole).success) == (1, 0, True)
+
+
+def test_what_the_edit_did_elsewhere_is_collateral() -> None:
+    elsewhere = np.zeros((2, 2, 3))
+    elsewhere[1, 1] = 1
+    assert scored(elsewhere).progress == 0
+    assert scored(elsewhere).collateral == pytest.approx(1)
+
+
+def test_statistics() -> None:
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson(0, 10)[0] == pytest.approx(0, abs=1e-12)
+    assert decibels(np.zeros(4), np.full(4, 0.1)) == pytest.approx(20)
+    assert math.isclose(decibels(np.ones(3), np.ones(3)), 99)
+    rows = torch.randn(5, 2, 3, 3)
+    assert nearest(rows[[3, 1]] + 0.01, rows) == [3, 1]

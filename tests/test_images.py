@@ -1,0 +1,582 @@
+"""Laws of opening pictures and masks: what a viewer shows is what comes in, and everything else is one clear line."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+from editkit import images
+from editkit.errors import BadImage, EditkitError, InvalidParameter
+from editkit.images import largest_difference, open_image, open_mask, pixels
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def colours(width: int = 12, height: int = 7, channels: int = 3) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(width: int, height: int, depth: int, colour_type: int, rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
+    """A PNG written chunk by chunk, for what Pillow cannot write."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def icc(space: bytes, kind: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A version 2 colour profile holding ``tags``."""
+    table, data = struct.pack(">I", len(tags)), b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">II", start + len(data), len(content))
+        data += content + b"\0" * (-len(content) % 4)
+    header = struct.pack(">I4sI4s4s4s", start + len(data), b"lcms", 0x02400000, kind, space, pcs)
+    header += struct.pack(">6H4s", 2020, 1, 1, 0, 0, 0, b"acsp") + b"\0" * 28
+    header += struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + table + data
+
+
+def xyz(*values: float) -> bytes:
+    return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+
+def gamma(value: float) -> bytes:
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(value * 256)) + b"\0\0"
+
+
+WHITE_POINT = xyz(0.9642, 1.0, 0.8249)
+SRGB_RED, SRGB_GREEN, SRGB_BLUE = (0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)
+
+
+def rgb_profile(exponent: float, *primaries: tuple[float, float, float]) -> bytes:
+    tags = dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), (xyz(*primary) for primary in primaries), strict=True))
+    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma(exponent))
+    return icc(b"RGB ", b"mntr", b"XYZ ", {b"wtpt": WHITE_POINT, **tags, **curves})
+
+
+def cmyk_profile() -> bytes:
+    """No ink is white and any full ink is mid-grey: nothing like the plain conversion."""
+    nodes = b"".join(bytes((255, 128, 128)) if node == 0 else bytes((128, 128, 128)) for node in range(16))
+    ramp = bytes(range(256))
+    matrix = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + matrix + ramp * 4 + nodes + ramp * 3
+    return icc(b"CMYK", b"prtr", b"Lab ", {b"wtpt": WHITE_POINT, b"A2B0": table})
+
+
+LINEAR = rgb_profile(1.0, SRGB_RED, SRGB_GREEN, SRGB_BLUE)
+GREY_LINEAR = icc(b"GRAY", b"mntr", b"XYZ ", {b"wtpt": WHITE_POINT, b"kTRC": gamma(1.0)})
+
+
+def from_linear(levels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    values = levels / 255
+    return 255 * np.where(values <= 0.0031308, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055)
+
+
+# ---- kinds of files --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
+def test_lossless_files_give_their_pixels_back(kind: str, tmp_path: Path) -> None:
+    array = colours()
+    path = tmp_path / "picture"
+    path.write_bytes(encoded(Image.fromarray(array), kind, **({"lossless": True} if kind == "WEBP" else {})))
+    with path.open("rb") as file:
+        for source in (path, str(path), path.read_bytes(), bytearray(path.read_bytes()), file):
+            opened = open_image(source)
+            assert opened.mode == "RGB"
+            assert np.array_equal(np.asarray(opened), array)
+
+
+def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.fromarray(colours()), "PNG")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert np.array_equal(np.asarray(open_image("-")), colours())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_alpha_is_kept_with_the_colour_under_it(kind: str) -> None:
+    array = colours(channels=4)
+    array[0, :, 3] = 0
+    options: dict[str, Any] = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    opened = open_image(encoded(Image.fromarray(array), kind, **options))
+    assert opened.mode == "RGBA"
+    assert np.array_equal(np.asarray(opened), array)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_once(orientation: int, kind: str) -> None:
+    picture = Image.fromarray(np.kron(colours(3, 2), np.ones((16, 16, 1), np.uint8)))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    data = encoded(picture, kind, exif=exif, **options.get(kind, {}))
+    back = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)
+    inverse = Image.Exif()
+    inverse[0x0112] = back
+    upright = open_image(data)
+    assert upright.size == (picture.size if orientation < 5 else picture.size[::-1])
+    stored = upright.copy()
+    stored.info["exif"] = inverse.tobytes()
+    assert largest_difference(ImageOps.exif_transpose(stored), picture) <= (4 if kind == "JPEG" else 0)
+    assert largest_difference(open_image(upright), upright) == 0
+
+
+def test_orientation_6_turns_clockwise() -> None:
+    picture = Image.fromarray(np.array([[RED, GREEN]], np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert np.asarray(open_image(encoded(picture, "PNG", exif=exif))).tolist() == [[list(RED)], [list(GREEN)]]
+
+
+def test_broken_exif_is_ignored() -> None:
+    data = encoded(Image.fromarray(colours()), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xffgarbage")
+    assert np.array_equal(np.asarray(open_image(data)), colours())
+
+
+def test_grey_and_one_bit() -> None:
+    grey = colours(channels=1)[..., 0]
+    assert np.array_equal(np.asarray(open_image(encoded(Image.fromarray(grey), "PNG"))), np.stack([grey] * 3, axis=-1))
+    bits = Image.fromarray(grey > 100)
+    assert bits.mode == "1"
+    opened = open_image(encoded(bits, "PNG"))
+    assert opened.mode == "RGB"
+    assert np.array_equal(np.asarray(opened)[..., 1], np.where(grey > 100, 255, 0))
+
+
+def test_grey_with_alpha() -> None:
+    array = colours(channels=2)
+    opened = open_image(encoded(Image.fromarray(array, "LA"), "PNG"))
+    assert opened.mode == "RGBA"
+    assert np.array_equal(np.asarray(opened), array[..., [0, 0, 0, 1]])
+
+
+def palette(**options: Any) -> bytes:
+    picture = Image.new("P", (3, 1))
+    picture.putpalette([*RED, *GREEN, *BLUE])
+    picture.putdata([0, 1, 2])
+    return encoded(picture, options.pop("kind", "PNG"), **options)
+
+
+def test_palette() -> None:
+    assert np.asarray(open_image(palette())).tolist() == [[list(RED), list(GREEN), list(BLUE)]]
+
+
+@pytest.mark.parametrize(
+    ("options", "alpha"),
+    [
+        ({"transparency": 1}, [255, 0, 255]),
+        ({"transparency": bytes([10, 128, 255])}, [10, 128, 255]),
+        ({"transparency": 1, "kind": "GIF"}, [255, 0, 255]),
+    ],
+)
+def test_palette_with_transparency(options: dict[str, Any], alpha: list[int]) -> None:
+    opened = open_image(palette(**options))
+    assert opened.mode == "RGBA"
+    assert np.asarray(opened)[0, :, 3].tolist() == alpha
+
+
+@pytest.mark.parametrize(
+    ("layout", "row", "clear", "levels", "alpha"),
+    [
+        ((1, 0), b"\x40", [1], [0, 255], [255, 0]),
+        ((2, 0), b"\x60", [2], [85, 170], [255, 0]),
+        ((4, 0), b"\x3c", [3], [51, 204], [0, 255]),
+        ((8, 0), b"\x03\x33", [3], [3, 51], [0, 255]),
+        ((16, 0), b"\x01\x01\xff\xff", [257], [1, 255], [0, 255]),
+        ((8, 2), b"\x01\x01\x01\x02\x02\x02", [2, 2, 2], [1, 2], [255, 0]),
+        ((16, 2), b"\x40\x40" * 3 + b"\x41\x41" * 3, [0x4040] * 3, [64, 65], [0, 255]),
+    ],
+)
+def test_a_transparent_colour_at_every_bit_depth(
+    layout: tuple[int, int], row: bytes, clear: list[int], levels: list[int], alpha: list[int]
+) -> None:
+    transparent = (b"tRNS", struct.pack(f">{len(clear)}H", *clear))
+    opened = open_image(png(2, 1, *layout, b"\0" + row, transparent))
+    assert opened.mode == "RGBA"
+    assert np.asarray(opened)[0, :, 0].tolist() == levels
+    assert np.asarray(opened)[0, :, 3].tolist() == alpha
+    assert open_image(png(2, 1, *layout, b"\0" + row)).mode == "RGB"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_are_scaled_and_not_clipped(kind: str) -> None:
+    levels = np.arange(256, dtype=np.uint16).reshape(8, 32) * 257
+    opened = open_image(encoded(Image.fromarray(levels), kind))
+    assert opened.mode == "RGB"
+    assert np.array_equal(np.asarray(opened)[..., 0], levels // 257)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B"])
+def test_sixteen_bit_objects(mode: str) -> None:
+    order = ">u2" if mode == "I;16B" else "<u2"
+    levels = np.arange(0, 65536, 1311, dtype=np.uint16).reshape(5, 10)
+    picture = Image.frombytes(mode, (10, 5), levels.astype(order).tobytes())
+    assert np.array_equal(np.asarray(open_image(picture))[..., 0], np.rint(levels / 257))
+
+
+def test_floats_in_files_and_objects() -> None:
+    values = (np.arange(35, dtype=np.float32) / 34).reshape(5, 7)
+    for source in (Image.fromarray(values), encoded(Image.fromarray(values), "TIFF")):
+        assert np.array_equal(np.asarray(open_image(source))[..., 2], np.rint(values.astype(np.float64) * 255))
+    with pytest.raises(BadImage, match=r"floats must lie in \[0, 1\]"):
+        open_image(Image.fromarray(values * 255))
+
+
+@pytest.mark.parametrize("kind", [None, "TIFF"])
+def test_integers_without_a_known_white_are_refused(kind: str | None) -> None:
+    picture = Image.new("I", (3, 3), 70_000)
+    with pytest.raises(BadImage, match="white is unknown"):
+        open_image(encoded(picture, kind) if kind else picture)
+
+
+def test_cmyk_jpeg_is_not_inverted() -> None:
+    for kind, options in (("JPEG", {"quality": 100}), ("TIFF", {})):
+        data = encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), kind, **options)
+        assert np.abs(np.asarray(open_image(data)).astype(int) - RED).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["HSV", "YCbCr", "LAB"])
+def test_other_colour_spaces(mode: str) -> None:
+    picture = Image.fromarray(np.kron(np.array([[RED, (90, 120, 30)]], np.uint8), np.ones((4, 4, 1), np.uint8)))
+    converted = picture.convert(mode)
+    assert largest_difference(open_image(converted), picture) <= 6
+    if mode == "LAB":
+        assert largest_difference(open_image(encoded(converted, "TIFF")), picture) <= 6
+
+
+@pytest.mark.parametrize("mode", ["RGBa", "La", "PA", "RGBX"])
+def test_rare_modes(mode: str) -> None:
+    made = Image.new("RGBA", (4, 4), (200, 200, 200, 255))
+    converted = made.convert("LA").convert("La") if mode == "La" else made.convert(mode)
+    opened = open_image(converted)
+    assert opened.mode == ("RGB" if mode == "RGBX" else "RGBA")
+    assert largest_difference(opened, made) <= 1
+
+
+# ---- colour profiles -------------------------------------------------------------------------------------------------
+
+
+def test_a_profile_is_converted_to_srgb() -> None:
+    array = colours(40, 30)
+    opened = open_image(encoded(Image.fromarray(array), "PNG", icc_profile=LINEAR))
+    assert np.abs(np.asarray(opened) - from_linear(array)).max() <= 1.6
+    assert "icc_profile" not in opened.info
+    assert largest_difference(open_image(opened), opened) == 0
+
+
+def test_a_profile_leaves_alpha_alone() -> None:
+    array = colours(channels=4)
+    opened = np.asarray(open_image(encoded(Image.fromarray(array), "PNG", icc_profile=LINEAR)))
+    assert np.array_equal(opened[..., 3], array[..., 3])
+    assert np.abs(opened[..., :3] - from_linear(array[..., :3])).max() <= 1.6
+
+
+@pytest.mark.parametrize("profile", [LINEAR, GREY_LINEAR])
+def test_grey_pictures_use_grey_and_colour_profiles(profile: bytes) -> None:
+    array = colours(channels=1)[..., 0]
+    deep = Image.fromarray(array.astype(np.uint16) * 257)
+    for picture in (Image.fromarray(array), deep, Image.fromarray(array).convert("LA")):
+        opened = np.asarray(open_image(encoded(picture, "PNG", icc_profile=profile)))
+        assert np.abs(opened[..., :3] - from_linear(array)[..., None]).max() <= 1.6
+
+
+def test_an_srgb_profile_changes_no_bit() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    array = colours(64, 64)
+    assert np.array_equal(np.asarray(open_image(encoded(Image.fromarray(array), "PNG", icc_profile=profile))), array)
+
+
+def test_a_wide_profile_moves_saturated_colours() -> None:
+    wide = rgb_profile(2.2, (0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446))
+    opened = open_image(encoded(Image.new("RGB", (2, 2), (60, 200, 60)), "PNG", icc_profile=wide))
+    red, green, blue = (int(level) for level in np.asarray(opened)[0, 0])
+    assert (red, blue) < (60, 60)
+    assert green >= 198
+
+
+def test_a_cmyk_profile_is_used() -> None:
+    data = encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF", icc_profile=cmyk_profile())
+    pixel = np.asarray(open_image(data))[0, 0].astype(int)
+    assert np.ptp(pixel) <= 2
+    assert 80 < pixel[0] < 160
+
+
+@pytest.mark.parametrize("profile", [b"no profile", LINEAR[:200], GREY_LINEAR, cmyk_profile()])
+def test_a_broken_or_foreign_profile_is_ignored(profile: bytes) -> None:
+    data = encoded(Image.fromarray(colours()), "PNG", icc_profile=profile)
+    assert np.array_equal(np.asarray(open_image(data)), colours())
+
+
+# ---- arrays and objects ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1), (5, 4, 3), (5, 4, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.dtype(">u2"), np.float16, np.float32, np.float64, np.bool_])
+def test_arrays(shape: tuple[int, ...], dtype: Any) -> None:
+    levels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    if dtype == np.bool_:
+        levels = np.where(levels > 127, 255, 0).astype(np.uint8)
+    white = {"b": 1, "f": 1, "u": 256 ** np.dtype(dtype).itemsize - 1}[np.dtype(dtype).kind]
+    opened = open_image((levels / 255 * white).round(9).astype(dtype))
+    assert opened.mode == ("RGBA" if shape[2:] == (4,) else "RGB")
+    assert opened.size == (4, 5)
+    expected = levels[..., None] if levels.ndim == 2 else levels
+    assert np.array_equal(np.asarray(opened), np.broadcast_to(expected, np.asarray(opened).shape))
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.full((3, 3), np.nan), "NaN"),
+        (np.full((3, 3), np.inf), "infinite"),
+        (np.full((3, 3, 3), 1.5), "rescale"),
+        (np.full((3, 3, 3), -0.1), "rescale"),
+        (np.zeros((3, 3, 2), np.uint8), "shape"),
+        (np.zeros((1, 3, 3, 3), np.uint8), "shape"),
+        (np.zeros(5, np.uint8), "shape"),
+        (np.array(3, np.uint8), "shape"),
+        (np.zeros((3, 3), np.int64), "dtype"),
+        (np.zeros((3, 3), np.uint32), "dtype"),
+        (np.zeros((3, 3), np.complex64), "dtype"),
+        (np.array([["a"]], object), "dtype"),
+        (np.zeros((0, 3, 3), np.uint8), "at least 1"),
+        (np.zeros((3, 0), np.float32), "at least 1"),
+    ],
+)
+def test_arrays_that_are_no_pictures(array: NDArray[Any], words: str) -> None:
+    with pytest.raises(BadImage, match=words) as caught:
+        open_image(array, argument="first")
+    assert str(caught.value).startswith("first (array of shape")
+
+
+def test_the_result_is_new_and_clean() -> None:
+    source = Image.new("RGB", (3, 2), RED)
+    source.info["note"] = "private"
+    opened = open_image(source)
+    opened.putpixel((0, 0), BLUE)
+    assert source.getpixel((0, 0)) == RED
+    assert opened.info == {}
+    array = np.zeros((2, 3, 3), np.uint8)
+    opened = open_image(array)
+    array[:] = 9
+    assert opened.getpixel((0, 0)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("value", [None, 3, [[1, 2]], {}, object()])
+def test_objects_of_other_types(value: Any) -> None:
+    with pytest.raises(BadImage, match="pass a path"):
+        open_image(value)
+
+
+def test_one_pixel_is_a_picture() -> None:
+    assert open_image(encoded(Image.new("RGB", (1, 1), RED), "PNG")).getpixel((0, 0)) == RED
+    with pytest.raises(BadImage, match="at least 1"):
+        open_image(Image.new("RGB", (0, 4)))
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_more_than_one_frame_is_refused_with_the_count(kind: str, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, GREEN, BLUE)]
+    path = tmp_path / "moving"
+    frames[0].save(path, kind, save_all=True, append_images=frames[1:])
+    with Image.open(path) as opened:
+        for source in (path, opened):
+            with pytest.raises(BadImage, match="has 3 frames"):
+                open_image(source)
+
+
+def test_the_photo_in_front_of_a_second_view_is_used() -> None:
+    data = encoded(Image.new("RGB", (8, 8), RED), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8), BLUE)])
+    assert largest_difference(open_image(data), Image.new("RGB", (8, 8), RED)) <= 2
+
+
+def bomb() -> bytes:
+    return png(100_000, 100_000, 8, 2, b"\0")
+
+
+@pytest.mark.parametrize("size", [(100_000, 100_000), (8001, 8000), (10_000, 9_000)])
+def test_too_many_pixels_are_refused_before_decoding(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    def decoded(self: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded)
+    with pytest.raises(BadImage, match="at most 64 million pixels"):
+        open_image(png(*size, 8, 2, b"\0"))
+    assert not recwarn.list
+
+
+def test_the_limit_holds_for_arrays_and_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 11)
+    for source in (np.zeros((3, 4), np.uint8), Image.new("L", (4, 3))):
+        with pytest.raises(BadImage, match="4 x 3 pixels, too many"):
+            open_image(source)
+
+
+def test_large_files_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 10)
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded(Image.new("L", (4, 3)), "PNG"))
+    for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes())):
+        with pytest.raises(BadImage, match="MiB are allowed"):
+            open_image(source)
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: None, "no such file"),
+    "folder": (lambda path: path.mkdir(), "it is a folder"),
+    "pipe": (make_pipe, "pipe or a device"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "pipe or a device"),
+    "empty": (lambda path: path.write_bytes(b""), "it is empty"),
+    "text": (lambda path: path.write_text("hello"), "it is not a picture, or of another kind than PNG, JPEG"),
+    "other kind": (lambda path: Image.new("L", (3, 3)).save(path, "TGA"), "not a picture"),
+    "bomb": (lambda path: path.write_bytes(bomb()), "too many"),
+    "no header": (lambda path: path.write_bytes(bomb()[:12]), "cannot be read"),
+    "no data": (lambda path: path.write_bytes(png(4, 4, 8, 2, b"")), "damaged or cut short"),
+    "no width": (lambda path: path.write_bytes(png(0, 4, 8, 2, b"")), ""),
+    "link to itself": (lambda path: path.symlink_to(path), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_files_give_one_line_with_argument_and_value(case: str, tmp_path: Path) -> None:
+    make, words = BAD_FILES[case]
+    path = tmp_path / "x.png"
+    make(path)
+    with pytest.raises(BadImage) as caught:
+        open_image(path, argument="second image")
+    message = str(caught.value)
+    assert message.startswith(f"second image {str(path)!r} ")
+    assert words in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM"])
+def test_damaged_files_raise_nothing_else(kind: str) -> None:
+    data = encoded(Image.fromarray(colours(40, 30)), kind)
+    generator = np.random.default_rng(2)
+    with pytest.raises(BadImage):
+        open_image(data[: len(data) * 2 // 3])
+    for cut in range(0, len(data), max(1, len(data) // 40)):
+        damaged = bytearray(data)
+        damaged[cut] ^= int(generator.integers(1, 256))
+        for source in (data[:cut], bytes(damaged)):
+            try:
+                assert open_image(source).mode in ("RGB", "RGBA")
+            except EditkitError as error:
+                assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "x" * 5000, "new\nline", "\udcff"])
+def test_strange_paths(path: str) -> None:
+    with pytest.raises(BadImage) as caught:
+        open_image(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_file_objects_that_fail() -> None:
+    closed = io.BytesIO(b"x")
+    closed.close()
+    text: Any = io.StringIO("text")
+    for source, words in ((closed, "closed"), (text, "binary mode")):
+        with pytest.raises(BadImage, match=words):
+            open_image(source)
+
+
+# ---- masks, pixels, differences --------------------------------------------------------------------------------------
+
+
+def test_soft_mask_values_survive() -> None:
+    grey = colours(channels=1)[..., 0]
+    size = (12, 7)
+    sources = (
+        Image.fromarray(grey),
+        encoded(Image.fromarray(grey), "PNG"),
+        encoded(Image.fromarray(grey), "PNG", icc_profile=GREY_LINEAR),
+        grey,
+        grey / 255,
+        grey.astype(np.uint16) * 257,
+        np.stack([grey] * 3, axis=-1),
+    )
+    for source in sources:
+        mask = open_mask(source, size)
+        assert mask.mode == "L"
+        assert np.array_equal(np.asarray(mask), grey)
+    assert np.array_equal(np.asarray(open_mask(grey > 9, size)), np.where(grey > 9, 255, 0))
+
+
+def test_transparent_parts_of_a_mask_change_nothing() -> None:
+    array = np.full((1, 3, 4), 255, np.uint8)
+    array[0, :, 3] = (0, 100, 255)
+    assert np.asarray(open_mask(array, (3, 1))).tolist() == [[0, 100, 255]]
+
+
+def test_mask_of_another_size() -> None:
+    with pytest.raises(InvalidParameter, match=r"^mask .*is 4 x 3 pixels but must be 3 x 4"):
+        open_mask(np.zeros((3, 4), np.uint8), (3, 4))
+
+
+def test_pixels_are_seen_on_white() -> None:
+    values = pixels(Image.new("RGBA", (2, 3), (255, 0, 0, 51)))
+    assert values.shape == (3, 2, 3)
+    assert values.dtype == np.float32
+    assert np.allclose(values, [1.0, 0.8, 0.8])
+    array = colours()
+    assert np.array_equal(np.rint(pixels(Image.fromarray(array)) * 255), array)
+    opaque = Image.fromarray(array).convert("RGBA")
+    assert np.array_equal(pixels(opaque), pixels(Image.fromarray(array)))
+    assert (pixels(Image.new("RGBA", (1, 1), (9, 9, 9, 0))) == 1).all()
+    with pytest.raises(BadImage, match="mode RGB or RGBA"):
+        pixels(Image.new("L", (1, 1)))
+
+
+def test_largest_difference() -> None:
+    first = Image.fromarray(colours())
+    second = first.copy()
+    assert largest_difference(first, second) == 0
+    red, green, blue = colours()[2, 3].tolist()
+    second.putpixel((3, 2), (red, green, (blue + 100) % 256))
+    assert largest_difference(first, second) == abs(blue - (blue + 100) % 256) == largest_difference(second, first)
+    mask = Image.new("L", first.size, 0)
+    mask.putpixel((3, 2), 1)
+    assert largest_difference(first, second, mask) == 0
+    assert largest_difference(first, second, Image.new("L", first.size, 0)) > 0
+    assert largest_difference(first, second, Image.new("L", first.size, 255)) == 0
+    assert largest_difference(Image.new("RGB", (1, 1)), Image.new("RGB", (1, 1), "white")) == 255
+
+
+def test_largest_difference_counts_alpha() -> None:
+    opaque = Image.fromarray(colours())
+    clear = opaque.copy()
+    clear.putalpha(250)
+    assert largest_difference(opaque, clear) == 5
+    for arguments in ((opaque, Image.new("RGB", (7, 12))), (opaque, opaque, Image.new("L", (1, 1)))):
+        with pytest.raises(InvalidParameter, match="must be 12 x 7"):
+            largest_difference(*arguments)
