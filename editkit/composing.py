@@ -27,7 +27,9 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
-def compose(session: Session, edit: Edit, sources: Sequence[Image.Image], mask: Image.Image | None) -> list[Image.Image]:
+def compose(
+    session: Session, edit: Edit, sources: Sequence[Image.Image], mask: Image.Image | None
+) -> list[Image.Image]:
     """The resulting pictures, one a row of ``edit.latents``, each of the size of its sources."""
     decoded = session.canvas.to_picture(session.model.decode(edit.latents)).float().cpu()
     if edit.reconstructed is None or not edit.carry:
@@ -39,15 +41,22 @@ def compose(session: Session, edit: Edit, sources: Sequence[Image.Image], mask: 
     radius = max(1, round(RADIUS * max(session.canvas.size) / max(session.canvas.work)))
     source, trip = (torch.einsum("bs,schw->bchw", shares, pixels) for pixels in (seen, trips))
     laid = lay_on(source, decoded, trip, radius)
-    return [finish(row, share, source_row, sources, mask) for row, share, source_row in zip(laid, shares, source, strict=True)]
+    return [
+        finish(row, share, source_row, sources, mask)
+        for row, share, source_row in zip(laid, shares, source, strict=True)
+    ]
 
 
 RADIUS = 3
 
 
-def finish(laid: Tensor, share: Tensor, seen: Tensor, sources: Sequence[Image.Image], mask: Image.Image | None) -> Image.Image:
+def finish(
+    laid: Tensor, share: Tensor, seen: Tensor, sources: Sequence[Image.Image], mask: Image.Image | None
+) -> Image.Image:
     """Turn laid pixels (3, H, W) into a picture with its sources' alpha, changed only inside the mask."""
-    stored = sum(weight * np.asarray(source, dtype=np.float32) for weight, source in zip(share.tolist(), sources, strict=True))
+    stored = sum(
+        weight * np.asarray(source, dtype=np.float32) for weight, source in zip(share.tolist(), sources, strict=True)
+    )
     assert isinstance(stored, np.ndarray)
     change = (laid - seen).permute(1, 2, 0).numpy() * 255
     if stored.shape[-1] == 4:

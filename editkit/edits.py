@@ -105,7 +105,9 @@ def opened_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
         raise InvalidParameter(f"{spec.name} needs two images: pass them as a pair")
     first, second = (images.open_image(one, argument=f"image {i + 1}") for i, one in enumerate(given))
     if first.size != second.size:
-        raise InvalidParameter(f"{spec.name} needs two images of one size, not {first.size} and {second.size}: resize one")
+        raise InvalidParameter(
+            f"{spec.name} needs two images of one size, not {first.size} and {second.size}: resize one"
+        )
     mode = "RGBA" if "RGBA" in (first.mode, second.mode) else "RGB"
     return first.convert(mode), second.convert(mode)
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from .controls import Control
@@ -95,11 +96,13 @@ class Inversion:
         """Read what :meth:`save` wrote; raises BadFile where it is missing, damaged, or from a newer editkit."""
         said, tensors = read_safetensors(FilePath(path))
         if said.get("schema") != SCHEMA:
-            raise BadFile(f"inversion {path} has schema {said.get('schema')!r}; this editkit reads {SCHEMA}: upgrade editkit")
+            raise BadFile(
+                f"inversion {path} has schema {said.get('schema')!r}; this editkit reads {SCHEMA}: upgrade editkit"
+            )
         try:
             trajectory, points = tensors["trajectory"], tensors["path"]
             source = Image.fromarray(tensors["source"].numpy(), said["mode"])
-            report = said["report"] and Report(**said["report"])
+            report = TypeAdapter(Report | None).validate_python(said["report"])
             whole = trajectory.ndim == 5 and len(trajectory) == len(points) and bool(torch.isfinite(trajectory).all())
             named = {key: said[key] for key in ("method", "prompt", "model", "identity", "params")}
         except (KeyError, TypeError, ValueError) as error:
@@ -119,4 +122,6 @@ def read_safetensors(path: FilePath) -> tuple[dict[str, Any], dict[str, Tensor]]
             said = json.loads((file.metadata() or {})["editkit"])
             return said, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise BadFile(f"inversion {str(path)!r} is not a file that editkit invert wrote ({type(error).__name__})") from error
+        raise BadFile(
+            f"inversion {str(path)!r} is not a file that editkit invert wrote ({type(error).__name__})"
+        ) from error

@@ -50,13 +50,17 @@ def locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str
     if name is None:
         name = next((spec.name for spec in registry.specs["models"].values() if spec.default), "")
         if not name:
-            raise WeightsUnavailable("no model is given and no installed plugin brings a default one: pass model=FOLDER")
+            raise WeightsUnavailable(
+                "no model is given and no installed plugin brings a default one: pass model=FOLDER"
+            )
     text = os.fspath(name)
     spec: ModelSpec | None = registry.specs["models"].get(text)
     if spec is not None:
         folder = registry.load("models", text)
         if not folder.is_dir():
-            raise WeightsUnavailable(f"the model {text!r} should be in {folder}, which is not there: reinstall its package")
+            raise WeightsUnavailable(
+                f"the model {text!r} should be in {folder}, which is not there: reinstall its package"
+            )
         return text, folder
     if Path(text).is_dir():
         return text, Path(text)
@@ -65,7 +69,9 @@ def locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str
     if HUB_ID.fullmatch(text) and not text.startswith("."):
         return text, from_hub(text)
     known = did_you_mean(text, registry.specs["models"])
-    raise WeightsUnavailable(f"model {text!r} is neither a registered name ({known}) nor a folder nor a hub id 'org/name'")
+    raise WeightsUnavailable(
+        f"model {text!r} is neither a registered name ({known}) nor a folder nor a hub id 'org/name'"
+    )
 
 
 def from_hub(name: str) -> Path:
@@ -78,8 +84,8 @@ def from_hub(name: str) -> Path:
     except Exception as error:  # the hub client raises many kinds, of several libraries
         reason = " ".join(str(error).split())[:160]
         raise WeightsUnavailable(
-            f"model {name!r} is no folder here and could not be fetched from the hub ({type(error).__name__}: {reason}): "
-            "check the name and the network, or download it and pass its folder"
+            f"model {name!r} is no folder here and could not be fetched from the hub "
+            f"({type(error).__name__}: {reason}): check the name and the network, or download it and pass its folder"
         ) from error
 
 
@@ -92,7 +98,9 @@ def family_of(registry: Registry, folder: Path) -> BackendSpec:
             check_parts(folder, index)
             return spec  # type: ignore[no-any-return]
     served = sorted({kind for spec in registry.specs["backends"].values() for kind in spec.pipelines})
-    raise WeightsUnavailable(f"model {folder} is a {family}, which no installed backend serves; served: {', '.join(served)}")
+    raise WeightsUnavailable(
+        f"model {folder} is a {family}, which no installed backend serves; served: {', '.join(served)}"
+    )
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -124,7 +132,9 @@ def check_parts(folder: Path, index: dict[str, Any]) -> None:
     for part in parts_of(folder, index):
         library = index[part.name][0]
         if library not in ("diffusers", "transformers"):
-            raise WeightsUnavailable(f"model {folder}: {part.name} needs code from {library!r}, which editkit does not run")
+            raise WeightsUnavailable(
+                f"model {folder}: {part.name} needs code from {library!r}, which editkit does not run"
+            )
         if not part.is_dir():
             raise WeightsUnavailable(f"model {folder} is not whole: the folder {part.name} is missing")
         if (part / "config.json").is_file():
@@ -138,7 +148,8 @@ def check_weights(part: Path) -> None:
         pickles = sorted(file.name for file in part.iterdir() if file.suffix in PICKLES)
         if pickles:
             raise WeightsUnavailable(
-                f"{part} has only pickled weights ({pickles[0]}), which can run code when loaded: convert them to safetensors"
+                f"{part} has only pickled weights ({pickles[0]}), which can run code when loaded: "
+                "convert them to safetensors"
             )
         raise WeightsUnavailable(f"{part} has no *.safetensors weights: download the model again")
     for index in indices:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -29,7 +29,13 @@ class Stepper(Protocol):
 
 
 def walk(
-    step: Stepper, denoise: Denoiser, x: Tensor, path: Path, *, noise: Noise | None = None, controls: Sequence[Control] = ()
+    step: Stepper,
+    denoise: Denoiser,
+    x: Tensor,
+    path: Path,
+    *,
+    noise: Noise | None = None,
+    controls: Sequence[Control] = (),
 ) -> Iterator[Tensor]:
     """Yield the latents (B, C, h, w) after each step of ``path``.
 
@@ -43,7 +49,7 @@ def walk(
         yield x
 
 
-def last(walked: Iterator[Tensor], start: Tensor) -> Tensor:
+def last(walked: Iterable[Tensor], start: Tensor) -> Tensor:
     """Run a walk to its end; ``start`` is the answer where the path has no step."""
     x = start
     for x in walked:  # noqa: B007

@@ -73,7 +73,9 @@ class SamplingParams(DrawingParams):
 class EditParams(SamplingParams):
     """What every operation on a picture can be told."""
 
-    feather: float = Field(0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward.")
+    feather: float = Field(
+        0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward."
+    )
     resolution: int | None = Field(
         None, ge=8, le=16384, description="Longest side in pixels the model works at; the model's own when not given."
     )

@@ -55,7 +55,9 @@ def timesteps(schedule: Schedule, steps: int, grid: Grid, extra_node: bool = Fal
         case "linspace":
             even = np.linspace(last, first, count)
         case _:
-            raise InvalidParameter(f"spacing {grid.spacing!r} is unknown; {did_you_mean(grid.spacing, get_args(Spacing))}")
+            raise InvalidParameter(
+                f"spacing {grid.spacing!r} is unknown; {did_you_mean(grid.spacing, get_args(Spacing))}"
+            )
     return [float(t) for t in schedule.spread(np.round(even[:steps]))]
 
 

@@ -46,15 +46,26 @@ class Pipeline:
         try:
             content = yaml.safe_load(text)
             steps = content["steps"] if isinstance(content, dict) else content
-            pairs = [next(iter(step.items())) if isinstance(step, dict) and len(step) == 1 else (step, {}) for step in steps]
-            named = [(str(name), {str(k).replace("-", "_"): v for k, v in (params or {}).items()}) for name, params in pairs]
+            pairs = [
+                next(iter(step.items())) if isinstance(step, dict) and len(step) == 1 else (step, {}) for step in steps
+            ]
+            named = [
+                (str(name), {str(k).replace("-", "_"): v for k, v in (params or {}).items()}) for name, params in pairs
+            ]
         except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
             reason = " ".join(str(error).split())
-            raise BadFile(f"the pipeline cannot be read ({reason}): write steps: [{{operation: {{parameter: value}}}}]") from None
+            raise BadFile(
+                f"the pipeline cannot be read ({reason}): write steps: [{{operation: {{parameter: value}}}}]"
+            ) from None
         return cls(named)
 
     def __call__(
-        self, image: Any, *, model: Backend | str | None = None, seed: int | None = None, progress: Progress | None = None
+        self,
+        image: Any,
+        *,
+        model: Backend | str | None = None,
+        seed: int | None = None,
+        progress: Progress | None = None,
     ) -> Result:
         """Run all steps; ``seed`` goes to every step that names none of its own."""
         backend = resolve(model, None, None)

@@ -62,5 +62,7 @@ def read(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Imag
     wanted += [mask_name(i) for i, step in enumerate(recipe.steps) if step.masked]
     missing = [name for name in wanted if name not in pictures]
     if missing:
-        raise BadFile(f"the recipe's picture {missing[0]!r} is missing from the file: the file was changed after it was made")
+        raise BadFile(
+            f"the recipe's picture {missing[0]!r} is missing from the file: the file was changed after it was made"
+        )
     return recipe, pictures

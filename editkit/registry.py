@@ -137,7 +137,9 @@ class Registry:
         try:
             return spec.load()
         except ImportError as error:
-            raise PluginFailure(f"{kind[:-1]} {name!r} of plugin {self.owners[kind, name]}: {one_line(error)}") from error
+            raise PluginFailure(
+                f"{kind[:-1]} {name!r} of plugin {self.owners[kind, name]}: {one_line(error)}"
+            ) from error
 
     def make(self, kind: str, call: str) -> Any:
         """Load ``name:option=value`` and build it with its parameters."""

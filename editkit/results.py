@@ -42,10 +42,14 @@ class Result:
         """The picture as a file of this ending would hold it; an empty ending is PNG."""
         if len(self.frames) > 1 and suffix.lower() in files.MOVING:
             return files.encode_frames(self.frames, suffix)
-        return files.encode_image(self.image, suffix, recipe=self.recipe.model_dump_json(), attachments=self.attachments)
+        return files.encode_image(
+            self.image, suffix, recipe=self.recipe.model_dump_json(), attachments=self.attachments
+        )
 
     def sheet(self, label: str | None = None) -> Image.Image:
         """A labelled picture of what went in and what came out."""
-        before = [(f"before {i + 1}" if len(self.sources) > 1 else "before", image) for i, image in enumerate(self.sources)]
+        before = [
+            (f"before {i + 1}" if len(self.sources) > 1 else "before", image) for i, image in enumerate(self.sources)
+        ]
         after = label or self.report.operation
         return draw_sheet([*before, *((after, frame) for frame in self.frames)])

@@ -84,7 +84,8 @@ class VariancePreserving:
 
     def angles(self) -> np.ndarray:
         alphas = np.asarray(self.alphas_cumprod)
-        return np.arctan2(np.sqrt(1 - alphas), np.sqrt(alphas))
+        angles: np.ndarray = np.arctan2(np.sqrt(1 - alphas), np.sqrt(alphas))
+        return angles
 
     def spread(self, timesteps: np.ndarray) -> np.ndarray:
         return timesteps
@@ -133,4 +134,5 @@ def scaled_linear(steps: int = 1000, start: float = 0.00085, end: float = 0.012)
 def cosine(steps: int = 1000, offset: float = 0.008, largest: float = 0.999) -> np.ndarray:
     """Betas (T,) of the squared-cosine schedule (Nichol & Dhariwal, arXiv 2102.09672)."""
     level = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * math.pi / 2) ** 2
-    return np.minimum(1 - level[1:] / level[:-1], largest)
+    betas: np.ndarray = np.minimum(1 - level[1:] / level[:-1], largest)
+    return betas

@@ -89,9 +89,7 @@ class Session:
     def drawing_path(self, steps: int) -> Path:
         """The path on which the sampler draws: it ends where the sampler's convention says."""
         spec: SamplerSpec = self.registry.configure("samplers", self.drawing.sampler)[0]
-        return make_path(
-            self.model.schedule, steps, self.model.grid, extra_node=spec.extra_node, to_zero=spec.to_zero
-        )
+        return make_path(self.model.schedule, steps, self.model.grid, extra_node=spec.extra_node, to_zero=spec.to_zero)
 
     def inversion_path(self, steps: int) -> Path:
         """The path of inversions and their replays: it ends at the schedule's least noise, from where it can rise."""
@@ -106,14 +104,14 @@ class Session:
         steps, params = len(path) - 1, self.drawing
         begin, end = round(params.guidance_start * steps), round(params.guidance_end * steps)
         inside = path[begin:end] or (Point(0.0, 2.0),)  # no step of the path lies in an empty interval
-        negative = condition
-        if params.guidance != 1.0:
-            negative = repeated(self.embed(params.negative_prompt), rows)
+        # A model without text has one answer only: guiding it would ask twice for the same.
+        scale = params.guidance if "text" in self.model.provides else 1.0
+        negative = condition if scale == 1.0 else repeated(self.embed(params.negative_prompt), rows)
         return ClassifierFreeGuidance(
             self.network,
             condition,
             negative,
-            params.guidance,
+            scale,
             rescale=params.guidance_rescale,
             sigma_low=inside[-1].sigma,
             sigma_high=inside[0].sigma,

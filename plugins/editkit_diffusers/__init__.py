@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from editkit import Backend, BackendSpec, hookimpl
+from editkit import BackendSpec, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Backend
 
 
 def load_stable_diffusion() -> Callable[..., Backend]:

@@ -42,14 +42,17 @@ def schedule_of(config: dict[str, Any]) -> Schedule:
     if kind == "squaredcos_cap_v2":
         return VariancePreserving.from_betas(cosine(steps), zero_terminal_snr=zero)
     if kind not in NAMED_BETAS:
-        raise WeightsUnavailable(f"the scheduler's beta_schedule {kind!r} is not supported; supported: {', '.join(NAMED_BETAS)}, squaredcos_cap_v2")
+        raise WeightsUnavailable(
+            f"the scheduler's beta_schedule {kind!r} is not supported; "
+            f"supported: {', '.join(NAMED_BETAS)}, squaredcos_cap_v2"
+        )
     betas = NAMED_BETAS[kind](steps, config.get("beta_start", 1e-4), config.get("beta_end", 0.02))
     return VariancePreserving.from_betas(betas, zero_terminal_snr=zero)
 
 
 def grid_of(config: dict[str, Any]) -> Grid:
     """How diffusers would space this model's timesteps."""
-    spacing = "karras" if config.get("use_karras_sigmas") else config.get("timestep_spacing", "leading")
+    spacing: Any = "karras" if config.get("use_karras_sigmas") else config.get("timestep_spacing", "leading")
     # DDIM alone has this key, and takes it for true where it is missing.
     ends_clean = config.get("set_alpha_to_one", config.get("_class_name") == "DDIMScheduler")
     return Grid(spacing=spacing, offset=config.get("steps_offset", 0), ends_clean=ends_clean)
@@ -58,5 +61,7 @@ def grid_of(config: dict[str, Any]) -> Grid:
 def prediction_of(config: dict[str, Any]) -> Prediction:
     kind = config.get("prediction_type", "epsilon")
     if kind not in get_args(Prediction):
-        raise WeightsUnavailable(f"the scheduler's prediction_type {kind!r} is not supported; supported: {get_args(Prediction)}")
+        raise WeightsUnavailable(
+            f"the scheduler's prediction_type {kind!r} is not supported; supported: {get_args(Prediction)}"
+        )
     return kind  # type: ignore[no-any-return]

@@ -26,7 +26,15 @@ class StableDiffusion:
     provides = frozenset({"text"})
 
     def __init__(
-        self, *, unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: dict[str, Any], name: str, identity: str
+        self,
+        *,
+        unet: Any,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        scheduler: dict[str, Any],
+        name: str,
+        identity: str,
     ) -> None:
         self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
         self.name, self.identity = name, identity
@@ -66,11 +74,13 @@ class StableDiffusion:
     def encode(self, pixels: Tensor) -> Tensor:
         encoded = self.vae.encode(pixels.to(self.vae.dtype) * 2 - 1)
         latents = encoded.latents if isinstance(self.vae, AutoencoderTiny) else encoded.latent_dist.mode()
-        return ((latents - self.shift) * self.vae.config.scaling_factor).to(self.dtype)
+        scaled: Tensor = (latents - self.shift) * self.vae.config.scaling_factor
+        return scaled.to(self.dtype)
 
     def decode(self, latents: Tensor) -> Tensor:
         scaled = latents.to(self.vae.dtype) / self.vae.config.scaling_factor + self.shift
-        return (self.vae.decode(scaled).sample / 2 + 0.5).clamp(0, 1)
+        decoded: Tensor = self.vae.decode(scaled).sample
+        return (decoded / 2 + 0.5).clamp(0, 1)
 
     @property
     def shift(self) -> float:
@@ -84,7 +94,11 @@ class StableDiffusion:
             truncation=True,
             return_tensors="pt",
         )
-        mask = tokens.attention_mask.to(self.device) if self.text_encoder.config.to_dict().get("use_attention_mask") else None
+        mask = (
+            tokens.attention_mask.to(self.device)
+            if self.text_encoder.config.to_dict().get("use_attention_mask")
+            else None
+        )
         return {"text": self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(self.dtype)}
 
     def denoise(self, x: Tensor, point: Point, condition: Condition) -> Tensor:

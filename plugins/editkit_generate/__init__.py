@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from editkit import CanvasParams, Edit, OperationSpec, Session, hookimpl
+from editkit import CanvasParams, OperationSpec, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Edit, Session
 
 
 class GenerateParams(CanvasParams):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from editkit import Edit, OperationSpec, Registered, SamplingParams, Session, hookimpl
+from editkit import OperationSpec, Registered, SamplingParams, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Edit, Session
 
 
 class InterpolateParams(SamplingParams):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from editkit import Inverter, InverterSpec, Params, hookimpl
+from editkit import InverterSpec, Params, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Inverter
 
 
 class FixedPointParams(Params):

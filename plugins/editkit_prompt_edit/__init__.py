@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from editkit import Edit, EditParams, OperationSpec, Registered, Session, hookimpl
+from editkit import EditParams, OperationSpec, Registered, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Edit, Session
 
 
 class PromptEditParams(EditParams):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from editkit import DrawingParams, Edit, Inversion, OperationSpec, Params, Registered, Session, hookimpl
+from editkit import DrawingParams, OperationSpec, Params, Registered, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Edit, Inversion, Session
 
 
 class InvertParams(Params):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from editkit import DrawingParams, Edit, Inversion, InvalidParameter, Session
+from editkit import DrawingParams, Edit, InvalidParameter, Inversion, Session
 
 from . import InvertParams
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from editkit import Params, SamplerSpec, Stepper, hookimpl
+from editkit import Params, SamplerSpec, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Stepper
 
 
 class DdimParams(Params):

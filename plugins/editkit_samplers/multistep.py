@@ -1,4 +1,4 @@
-"""Solvers that extrapolate the clean estimate from earlier steps: exponential integrators in lambda = log(alpha / sigma).
+"""Exponential integrators in lambda = log(alpha / sigma), which extrapolate the clean estimate from earlier steps.
 
 With the estimate x0 as a function of lambda, ``x_q = (sigma_q / sigma_p) x_p + sigma_q * integral of exp(lambda) * x0``
 from p to q is exact (Lu et al., arXiv 2211.01095, eq. 8); the solvers differ in how they continue x0.
@@ -79,7 +79,7 @@ def one_minus_decay(p: Point, q: Point) -> float:
 
 
 def exponential_weights(nodes: list[float], start: float, end: float) -> list[float]:
-    """Weights that integrate ``exp(lambda - end) * x0(lambda)`` from start to end for the parabola through ``nodes``."""
+    """Weights that integrate ``exp(lambda - end) * x0(lambda)`` from start to end for the parabola through nodes."""
     h = end - start
     # Moments of u**k * exp(u - h) over 0..h, by parts; for short steps the recursion cancels, so it is a series there.
     moments = [-math.expm1(-h)]
@@ -90,4 +90,4 @@ def exponential_weights(nodes: list[float], start: float, end: float) -> list[fl
 
 
 def series_moment(k: int, h: float) -> float:
-    return sum((-1) ** j * h ** (k + 1 + j) * math.factorial(k) / math.factorial(k + 1 + j) for j in range(20))
+    return math.fsum((-1.0) ** j * h ** (k + 1 + j) * math.factorial(k) / math.factorial(k + 1 + j) for j in range(20))

@@ -1,0 +1,83 @@
+"""The command line: ``main`` is the group of all commands, computed from what is registered."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..errors import UnknownName, did_you_mean
+from ..registry import installed
+from ..version import __version__
+from .editing import operation_command, replay_command, run_command
+from .failures import complain
+from .listing import check_command, models_command, plugins_command
+
+HELP = """Edit images with diffusion models: invert a picture, change the recipe, draw it again.
+
+'editkit COMMAND --help' shows what a command can be told."""
+
+
+class Commands(click.Group):
+    """The commands of editkit itself, and one for every registered operation.
+
+    A command is built when it is called, so that ``--help`` stays fast and a broken plugin harms only its own.
+    """
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command line and exit: 0 for success, 2 for bad input, 1 for a failure; an error is one line."""
+        try:
+            status = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except (click.Abort, Exception) as error:
+            status = complain(error)
+        sys.exit(status)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*installed().specs["operations"], *self.commands})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        registry = installed()
+        if cmd_name in self.commands or cmd_name not in registry.specs["operations"]:
+            return self.commands.get(cmd_name)
+        return operation_command(registry, registry.specs["operations"][cmd_name])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            failed = "".join(f"; {failure}" for failure in installed().failures)
+            raise UnknownName(f"no command {args[0]!r}; {did_you_mean(args[0], known)}{failed}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        registry = installed()
+        operations = [(name, spec.summary) for name, spec in sorted(registry.specs["operations"].items())]
+        own = [(name, command.get_short_help_str(200)) for name, command in sorted(self.commands.items())]
+        names = [(kind, ", ".join(sorted(registry.specs[kind]))) for kind in ("inverters", "samplers", "models")]
+        write_section(formatter, "Operations", [row for row in operations if row[0] not in self.commands])
+        write_section(formatter, "Other commands", own)
+        write_section(formatter, "Names for options", [row for row in names if row[1]])
+        if registry.failures:
+            formatter.write_paragraph()
+            formatter.write_text(f"{len(registry.failures)} plugin problem(s): see 'editkit plugins'.")
+
+
+def write_section(formatter: click.HelpFormatter, title: str, rows: Sequence[tuple[str, str]]) -> None:
+    if rows:
+        with formatter.section(title):
+            formatter.write_dl(rows)
+
+
+main = Commands(
+    "editkit",
+    help=HELP,
+    commands=[replay_command(), run_command(), plugins_command(), models_command(), check_command()],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+click.version_option(__version__, message="editkit %(version)s")(main)

@@ -1,0 +1,197 @@
+"""The commands that make something: one for every registered operation, and ``run`` and ``replay``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import BadFile, BadImage, PluginFailure
+from ..params import EditParams
+from ..registry import Registry, installed
+from ..specs import OperationSpec
+from .calls import INVERSION, Call, Job, look_at, piped, progress
+from .failures import Command
+from .options import Declared, parameters_of
+
+if TYPE_CHECKING:
+    from ..pipelines import Pipeline
+
+IMAGES = (
+    "IMAGE is a file, or - for standard input. Several are done with one loading of the model: with -o FOLDER the "
+    "results are called like the images."
+)
+
+
+def operation_command(registry: Registry, spec: OperationSpec) -> Command:
+    """The command of a registered operation; raises PluginFailure where a parameter takes the name of an option."""
+    params = [*inputs_of(spec), *parameters_of(spec.params, registry), *common_options(spec)]
+    names = Counter(name for param in params for name in {param.name, *param.opts, *param.secondary_opts})
+    for name, count in names.items():
+        if count > 1:
+            owner = registry.owners["operations", spec.name]
+            raise PluginFailure(f"operation {spec.name!r} of plugin {owner}: its parameter {name!r} is taken")
+    more = [IMAGES] if spec.takes == "image" else []
+    more += [f"Source: {spec.source}"] if spec.source else []
+    return Command(
+        spec.name,
+        params=params,
+        callback=lambda **given: edit(registry, spec, given),
+        help="\n\n".join([spec.summary, *more]),
+    )
+
+
+def inputs_of(spec: OperationSpec) -> list[click.Parameter]:
+    if spec.takes == "two images":
+        return [click.Argument(["a"], metavar="A"), click.Argument(["b"], metavar="B")]
+    if spec.takes == "inversion":
+        return [click.Argument(["file"], metavar="FILE")]
+    return [image_argument()] if spec.takes == "image" else []
+
+
+def image_argument() -> click.Argument:
+    return click.Argument(["image"], nargs=-1, required=True, metavar="IMAGE...")
+
+
+def common_options(spec: OperationSpec) -> list[click.Parameter]:
+    """What every such command takes, as far as it makes sense for this one."""
+    options = [output_option(spec.name, spec.takes, spec.gives), *model_options(), json_option()]
+    if issubclass(spec.params, EditParams):
+        text = "Picture of the image's size: white is changed, black is kept bit for bit."
+        options.append(click.Option(["--mask"], metavar="FILE", help=text))
+    if spec.takes != "nothing" and spec.gives == "image":
+        options.append(sheet_option())
+    return options
+
+
+def output_option(operation: str, takes: str = "image", gives: str = "image") -> click.Option:
+    ending = "safetensors" if gives == "inversion" else "png"
+    usual = f"{operation}.{ending} here" if takes == "nothing" else f"NAME-{operation}.{ending} next to the input"
+    kinds = "a file or a folder" if gives == "inversion" else "a file, a folder, or - for standard output"
+    text = f"Where to write: {kinds}.  [default: {usual}, numbered where that is taken]"
+    return click.Option(["-o", "--output"], metavar="PATH", help=text)
+
+
+def model_option() -> click.Option:
+    text = "A registered name, a diffusers folder, or a hub id org/name.  [default: see 'editkit models']"
+    return click.Option(["-m", "--model"], metavar="MODEL", help=text)
+
+
+def model_options() -> list[click.Parameter]:
+    device = "Such as cpu or cuda:1.  [default: cuda where there is one, else cpu]"
+    dtype = "float32, float16, bfloat16 or float64.  [default: float32]"
+    return [model_option(), click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
+
+
+def json_option() -> click.Option:
+    text = "Print the report as one JSON object a line, in place of the output's path."
+    return click.Option(["--json"], is_flag=True, help=text)
+
+
+def sheet_option() -> click.Option:
+    return click.Option(["--sheet"], metavar="FILE", help="Also write a labelled picture of before and after.")
+
+
+def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> None:
+    """Check everything that needs no model, load it, and do the operation on every input."""
+    values = {name: given[name] for name in spec.params.model_fields if given[name] is not None}
+    spec.params.parse(spec.name, values)
+    names = list(given["image"]) if "image" in given else [given.get("a") or given.get("file") or ""]
+    others = [name for name in (given.get("b"), given.get("mask")) if name]
+    call = Call.plan(given, spec.name, names, endings_of(spec), others)
+    second, mask = piped(given.get("b")), piped(given.get("mask"))
+
+    def input_of(job: Job) -> Any:
+        return job.given if second is None else (job.given, second)
+
+    def look(job: Job) -> None:
+        if "image" in spec.takes:
+            look_at(input_of(job), mask)
+
+    def prepare(first: Job) -> Callable[[Job], Any]:
+        from .. import edits
+
+        edits.check(registry, spec.name, input_of(first), mask, values)
+        model = edits.resolve(given["model"], given["device"], given["dtype"])
+        return lambda job: edits.apply(spec.name, input_of(job), model=model, mask=mask, progress=progress(), **values)
+
+    call.run(look, prepare)
+
+
+def endings_of(spec: OperationSpec) -> tuple[str, ...]:
+    """The file endings an operation's result may have, the usual one first."""
+    from ..files import ENDINGS, MOVING
+
+    if spec.gives == "inversion":
+        return INVERSION
+    return tuple(dict.fromkeys([*ENDINGS, *MOVING])) if spec.takes == "two images" else ENDINGS
+
+
+def run_command() -> Command:
+    pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml")
+    text = "Seed of every step that names none of its own."
+    seed = click.Option(["--seed"], type=Declared(int, "INTEGER"), help=text)
+    options = [seed, output_option("run"), *model_options(), json_option(), sheet_option()]
+    return Command(
+        "run",
+        params=[pipeline, image_argument(), *options],
+        callback=lambda **given: run(given),
+        help=f"Apply the steps of a pipeline file, one after another.\n\n{IMAGES}",
+    )
+
+
+def run(given: Mapping[str, Any]) -> None:
+    from ..files import ENDINGS
+
+    pipeline = read_pipeline(given["pipeline"], given["seed"])
+    call = Call.plan(given, "run", given["image"], ENDINGS, [given["pipeline"]])
+
+    def prepare(first: Job) -> Callable[[Job], Any]:
+        from .. import edits
+
+        for number, (operation, params) in enumerate(pipeline.steps):
+            values = {name: value for name, value in params.items() if name != "mask"}
+            # What comes before a later step may change the size that its mask must have.
+            edits.check(installed(), operation, first.given, None if number else params.get("mask"), values)
+        model = edits.resolve(given["model"], given["device"], given["dtype"])
+        return lambda job: pipeline(job.given, model=model, progress=progress())
+
+    call.run(lambda job: look_at(job.given), prepare)
+
+
+def read_pipeline(path: str, seed: int | None) -> Pipeline:
+    """The pipeline of a YAML file, checked with the seed in its steps; raises BadFile where it cannot be read."""
+    from ..images import read_source
+    from ..pipelines import Pipeline
+
+    try:
+        pipeline = Pipeline.from_yaml(read_source(path, argument="pipeline").decode("utf-8-sig"))
+    except (BadImage, UnicodeDecodeError) as error:
+        reason = str(error) if isinstance(error, BadImage) else f"pipeline {path!r} is not text: give a YAML file"
+        raise BadFile(reason) from error
+    return pipeline if seed is None else Pipeline([(name, {"seed": seed, **params}) for name, params in pipeline.steps])
+
+
+def replay_command() -> Command:
+    file = click.Argument(["file"], metavar="FILE.png")
+    return Command(
+        "replay",
+        params=[file, output_option("replay"), model_option(), json_option(), sheet_option()],
+        callback=lambda **given: replay(given),
+        help="Make a picture again from the recipe in its file.",
+    )
+
+
+def replay(given: Mapping[str, Any]) -> None:
+    from .. import recipes
+    from ..files import ENDINGS
+
+    def prepare(first: Job) -> Callable[[Job], Any]:
+        from ..pipelines import replay
+
+        return lambda job: replay(job.given, model=given["model"], progress=progress())
+
+    call = Call.plan(given, "replay", [given["file"]], ENDINGS)
+    call.run(lambda job: recipes.read(job.given), prepare)

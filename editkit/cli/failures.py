@@ -1,0 +1,100 @@
+"""Errors as one line and an exit status, and libraries that keep quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from ..errors import Cancelled, EditkitError, MissingCapability
+
+VERBOSE = "editkit.verbose"
+
+
+class Command(click.Command):
+    """A command whose errors end as one line, with the traceback before it when ``-v`` is given."""
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self.params.append(
+            click.Option(
+                ["-v", "--verbose"],
+                is_flag=True,
+                expose_value=False,
+                callback=lambda ctx, param, value: ctx.meta.update({VERBOSE: value}),
+                help="Show tracebacks of errors and the messages of the libraries underneath.",
+            )
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with contextlib.nullcontext() if ctx.meta[VERBOSE] else quiet():
+                return super().invoke(ctx)
+        except (click.exceptions.Exit, BrokenPipeError):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            ctx.exit(complain(error))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing below an error is said by the libraries that the block calls."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def complain(error: BaseException, about: str = "") -> int:
+    """Say on standard error in one line what went wrong and return the exit status.
+
+    ``about`` names the input, for the messages that do not.
+    """
+    context = click.get_current_context(silent=True)
+    verbose = context is not None and context.meta.get(VERBOSE, False)
+    if verbose:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    text, status = described(error, verbose)
+    where = f"{about}: " if about and about not in text else ""
+    click.echo(f"Error: {where}{' '.join(text.splitlines())}", err=True)
+    return status
+
+
+def described(error: BaseException, verbose: bool) -> tuple[str, int]:
+    if isinstance(error, EditkitError):
+        return str(error), error.exit_status
+    if isinstance(error, click.ClickException):
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        advice = f" (see '{context.command_path} --help')" if context else ""
+        return error.format_message() + advice, error.exit_code
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return "cancelled", Cancelled.exit_status
+    advice = "please report it" if verbose else "run with -v for the traceback; please report it"
+    return f"{type(error).__name__}: {error} ({advice})", EditkitError.exit_status
+
+
+class Tally:
+    """Lets the others of several inputs go on after an error in one, and remembers the exit status."""
+
+    def __init__(self, count: int) -> None:
+        self.several = count > 1
+        self.status = 0
+
+    @contextlib.contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (Cancelled, MissingCapability, BrokenPipeError):
+            raise  # the others would end in the same way
+        except Exception as error:
+            if not self.several:
+                raise
+            self.status = max(self.status, complain(error, name))

@@ -1,0 +1,130 @@
+"""The commands that say what is installed, and whether it keeps its promises."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..registry import Registry, installed
+from .failures import Command
+from .outputs import json_text
+
+
+def plugins_command() -> Command:
+    return Command(
+        "plugins",
+        params=[json_option()],
+        callback=list_plugins,
+        help="List the installed plugins, what they register, and what of them cannot be used.",
+    )
+
+
+def json_option() -> click.Option:
+    return click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object.")
+
+
+def list_plugins(as_json: bool) -> None:
+    registry = installed()
+    rows = plugin_rows(registry)
+    if as_json:
+        click.echo(json_text({"plugins": rows, "failures": failure_rows(registry)}))
+        return
+    for row in rows:
+        source = f"{row['module']}, {row['distribution']} {row['version']}"
+        click.echo(f"{row['name']} ({source}): {', '.join(row['hooks'])}")
+        for kind, names in row["registered"].items():
+            click.echo(f"    {kind}: {', '.join(names)}")
+    for failure in registry.failures:
+        click.echo(f"failed: {failure}")
+
+
+def plugin_rows(registry: Registry) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": plugin.source.name,
+            "module": plugin.source.module,
+            "distribution": plugin.source.distribution,
+            "version": plugin.source.version,
+            "hooks": list(plugin.hooks),
+            "registered": {kind: list(names) for kind, names in plugin.names.items()},
+        }
+        for plugin in registry.plugins
+    ]
+
+
+def failure_rows(registry: Registry) -> list[dict[str, str]]:
+    return [
+        {
+            "name": failure.source.name,
+            "module": failure.source.module,
+            "distribution": failure.source.distribution,
+            "version": failure.source.version,
+            "reason": failure.reason,
+        }
+        for failure in registry.failures
+    ]
+
+
+def models_command() -> Command:
+    return Command(
+        "models",
+        params=[json_option()],
+        callback=list_models,
+        help="List the models that have a name of their own.",
+    )
+
+
+def list_models(as_json: bool) -> None:
+    registry = installed()
+    rows = [
+        {
+            "name": spec.name,
+            "summary": spec.summary,
+            "licence": spec.licence,
+            "default": spec.default,
+            "folder": folder_of(registry, spec.name),
+        }
+        for spec in registry.specs["models"].values()
+    ]
+    if as_json:
+        click.echo(json_text({"models": rows}))
+        return
+    for row in rows:
+        click.echo(f"{row['name']}{' (default)' if row['default'] else ''}: {row['summary']}")
+        click.echo(f"    licence: {row['licence'] or 'unknown'}")
+        click.echo(f"    folder: {row['folder'] or 'not available'}")
+
+
+def folder_of(registry: Registry, name: str) -> str | None:
+    """The folder of a model, or None where it is not there."""
+    try:
+        folder: Path = registry.load("models", name)
+    except Exception:  # the code of a plugin: a broken one must not hide the others
+        return None
+    return str(folder) if folder.is_dir() else None
+
+
+def check_command() -> Command:
+    return Command(
+        "check",
+        params=[click.Argument(["name"])],
+        callback=check,
+        help="Run the conformance suite of a registered operation, inverter, sampler, backend or plugin.",
+    )
+
+
+def check(name: str) -> None:
+    """Print one line a check and the sums; exits with 1 where one failed."""
+    from .. import testing
+
+    outcomes: Counter[str] = Counter()
+    for result in testing.check(name):
+        outcomes[result.outcome] += 1
+        detail = f": {' '.join(result.detail.splitlines())}" if result.detail else ""
+        click.echo(f"{result.outcome}  {result.check}{detail}")
+    click.echo(", ".join(f"{outcomes[outcome]} {outcome}" for outcome in ("passed", "failed", "skipped")))
+    if outcomes["failed"]:
+        raise click.exceptions.Exit(1)

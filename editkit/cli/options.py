@@ -1,0 +1,126 @@
+"""Options and arguments, computed from the fields of a parameter declaration."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import click
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from ..params import Params, shorten
+from ..registry import Registry
+
+CONTAINERS = (list, tuple, set, frozenset, dict)
+METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
+BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "more than"), (Le, "le", "at most"), (Lt, "lt", "less than"))
+
+
+class Declared(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """Text read as a declared Python type, lists and mappings as JSON; whether the value is allowed is asked later."""
+
+    def __init__(self, annotation: Any, metavar: str) -> None:
+        self.annotation = annotation
+        self.name = metavar
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        adapter: TypeAdapter[Any] = TypeAdapter(self.annotation)
+        read = adapter.validate_json if is_container(self.annotation) else adapter.validate_strings
+        try:
+            return read(value)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"]
+            self.fail(f"{shorten(value)} is not allowed: {said[0].lower()}{said[1:]}", param, ctx)
+
+
+class Alternatives(click.Choice):  # type: ignore[type-arg]  # generic in newer versions only
+    """The values of a Literal, which need not be text."""
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        super().__init__([str(value) for value in values])
+        self.values = {str(value): value for value in values}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.values[super().convert(str(value), param, ctx)]
+
+
+def parameters_of(params: type[Params], registry: Registry) -> list[click.Parameter]:
+    """One option a field, those that are not inherited first.
+
+    A field with ``json_schema_extra={"argument": True}`` becomes an argument.
+    """
+    own = inspect.get_annotations(params)
+    fields = sorted(params.model_fields.items(), key=lambda item: item[0] not in own)
+    return [parameter_of(name, field, registry) for name, field in fields]
+
+
+def parameter_of(name: str, field: FieldInfo, registry: Registry) -> click.Parameter:
+    extra = extra_of(field)
+    inner = bare(field.annotation)
+    if extra.get("argument"):
+        return click.Argument([name], type=type_of(field), required=field.is_required(), metavar=name.upper())
+    flag = name.replace("_", "-")
+    text = f"{field.description or ''}{details_of(field, registry)}"
+    if inner is bool:
+        return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=text)
+    return click.Option([f"--{flag}", name], type=type_of(field), default=None, help=text)
+
+
+def type_of(field: FieldInfo) -> Declared | Alternatives:
+    inner = bare(field.annotation)
+    if get_origin(inner) is Literal:
+        return Alternatives(get_args(inner))
+    metavar = "NAME" if "registry" in extra_of(field) else METAVARS.get(inner, "TEXT")
+    return Declared(field.annotation, "JSON" if is_container(field.annotation) else metavar)
+
+
+def extra_of(field: FieldInfo) -> dict[str, Any]:
+    return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
+
+
+def bare(annotation: Any) -> Any:
+    """The type inside ``T | None`` and ``Annotated[T, ...]``; a union of several types stays as it is."""
+    if get_origin(annotation) is Annotated:
+        return bare(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if member is not type(None)]
+        return bare(members[0]) if len(members) == 1 else annotation
+    return annotation
+
+
+def is_container(annotation: Any) -> bool:
+    inner = bare(annotation)
+    return inner in CONTAINERS or get_origin(inner) in CONTAINERS
+
+
+def details_of(field: FieldInfo, registry: Registry) -> str:
+    """What is allowed and what holds when nothing is given, in brackets."""
+    parts = list(allowed(field))
+    kind = extra_of(field).get("registry")
+    if kind:
+        parts.append(f"one of {', '.join(sorted(registry.specs[kind]))}")
+    if field.is_required():
+        parts.append("required")
+    elif field.default not in (None, "") and not isinstance(field.default, bool):
+        parts.append(f"default: {field.default}")
+    elif field.default is True:
+        parts.append("default: on")
+    return f"  [{'; '.join(parts)}]" if parts else ""
+
+
+def allowed(field: FieldInfo) -> Iterator[str]:
+    """The bounds of a number in words."""
+    bounds = {type(bound): bound for bound in field.metadata}
+    low, high = bounds.get(Ge), bounds.get(Le)
+    if low and high:
+        yield f"{low.ge:g} to {high.le:g}"
+        bounds = {Gt: bounds.get(Gt), Lt: bounds.get(Lt)}
+    for kind, attribute, words in BOUNDS:
+        if bounds.get(kind):
+            yield f"{words} {getattr(bounds[kind], attribute):g}"

@@ -1,0 +1,174 @@
+"""Where results go: decided and checked before any work, then written and reported."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..inversion import Inversion
+    from ..results import Result
+
+STREAM = "-"
+"""Standard input or output, in the place of a file's name."""
+
+
+def targets_of(
+    inputs: Sequence[str], output: str | None, operation: str, endings: Sequence[str], kept: Sequence[str] = ()
+) -> list[Path | None]:
+    """The file that each input's result goes to, None for standard output.
+
+    An input is a path, ``"-"``, or ``""`` where nothing goes in. ``endings`` are the allowed ones, the usual one first;
+    ``kept`` are more files that no result may replace. Raises InvalidParameter for what cannot be written, would
+    replace an input, or would be written twice.
+    """
+    if output == STREAM:
+        if len(inputs) > 1:
+            raise InvalidParameter("output '-' takes one result: give a folder with -o for several images")
+        return [None]
+    if output is None:
+        targets = [beside(name, operation, endings[0]) for name in inputs]
+    elif len(inputs) > 1 or Path(output).is_dir() or output.endswith(("/", os.sep)):
+        targets = inside(Path(output), [stem_of(name, operation) + endings[0] for name in inputs], endings)
+    else:
+        targets = [checked_file(output, endings)]
+    refuse_collisions(targets, inputs)
+    refuse_replacing(targets, [*inputs, *kept])
+    return list(targets)
+
+
+def stem_of(name: str, operation: str) -> str:
+    return "stdin" if name == STREAM else Path(name).stem or operation
+
+
+def beside(name: str, operation: str, ending: str) -> Path:
+    """NAME-OPERATION next to the input, with a number where there is such a file already."""
+    from ..files import check_output
+
+    if name == STREAM:
+        raise InvalidParameter("the input is standard input: give -o FILE, or -o - for standard output")
+    stem = f"{Path(name).stem}-{operation}" if name else operation
+    numbered = (f"{stem}-{number}" for number in itertools.count(2))
+    candidates = (Path(name).parent / (free + ending) for free in itertools.chain([stem], numbered))
+    target = next(path for path in candidates if not os.path.lexists(path))
+    check_output(target)
+    return target
+
+
+def inside(folder: Path, names: Sequence[str], endings: Sequence[str]) -> list[Path]:
+    """The names in a folder, which need not be there yet."""
+    from ..files import check_output
+
+    if not folder.is_dir() and (folder.exists() or folder.suffix.lower() in endings):
+        raise InvalidParameter(f"output {str(folder)!r} is a file's name, and several results need a folder")
+    targets = [folder / name for name in names]
+    first_missing = folder
+    while not first_missing.parent.exists():
+        first_missing = first_missing.parent
+    for path in targets if folder.is_dir() else [first_missing]:
+        check_output(path)
+    return targets
+
+
+def checked_file(output: str, endings: Sequence[str], argument: str = "output") -> Path:
+    from ..files import check_output
+
+    check_output(output, argument=argument)
+    if Path(output).suffix.lower() not in endings:
+        raise InvalidParameter(f"{argument} {output!r} must end in one of {', '.join(endings)}")
+    return Path(output)
+
+
+def checked_sheet(sheet: str | None, targets: Sequence[Path | None], inputs: Sequence[str]) -> Path | None:
+    """The file of the before/after picture, which must be none of the others."""
+    from ..files import ENDINGS
+
+    if sheet is None:
+        return None
+    path = checked_file(sheet, ENDINGS, "sheet")
+    refuse_replacing([path], [*inputs, *(str(target) for target in targets if target)])
+    return path
+
+
+def refuse_collisions(targets: Sequence[Path], inputs: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for target, name in zip(targets, inputs, strict=True):
+        place = os.path.realpath(target)
+        if place in seen:
+            raise InvalidParameter(f"{seen[place]!r} and {name!r} would both be written to {str(target)!r}: rename one")
+        seen[place] = name
+
+
+def refuse_replacing(targets: Sequence[Path], kept: Sequence[str]) -> None:
+    protected = {os.path.realpath(name) for name in kept if name and name != STREAM}
+    for target in targets:
+        if os.path.realpath(target) in protected:
+            raise InvalidParameter(f"{str(target)!r} would replace another file of this command: give another name")
+
+
+def deliver(outcome: Result | Inversion, target: Path | None, *, as_json: bool) -> None:
+    """Write one result; its path or report goes to standard output, or the picture itself without ``target``."""
+    from ..results import Result
+
+    if target is None:
+        assert isinstance(outcome, Result), "an inversion is never written to standard output"
+        stream = click.get_binary_stream("stdout")
+        stream.write(outcome.encoded(""))
+        stream.flush()
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        outcome.save(target)
+    report = outcome.report
+    assert report is not None, "every operation reports"
+    if as_json:
+        click.echo(json_text(dc.replace(report, output=str(target)).as_dict()))
+        return
+    if target is not None:
+        # Bytes, because a file's name need not be valid text.
+        click.echo(os.fsencode(target))
+    for warning in report.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+
+
+def save_sheet(path: Path, results: Sequence[tuple[str, Result]]) -> None:
+    """Write one labelled picture of what went in and what came out."""
+    from ..files import encode_image, write_atomically
+    from ..sheets import draw_sheet
+
+    if len(results) == 1:
+        picture = results[0][1].sheet()
+    else:
+        picture = draw_sheet([pair for name, result in results for pair in labelled(name, result)])
+    write_atomically(path, encode_image(picture, path.suffix, argument="sheet"), argument="sheet")
+
+
+def labelled(name: str, result: Result) -> Iterator[tuple[str, Image.Image]]:
+    for source in result.sources:
+        yield f"{name} before", source
+    for frame in result.frames:
+        yield f"{name} {result.report.operation}", frame
+
+
+def json_text(value: Any) -> str:
+    """One line of JSON; what JSON has no number for becomes null."""
+    return json.dumps(finite(value), allow_nan=False, default=str)
+
+
+def finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(entry) for key, entry in value.items()}
+    return [finite(entry) for entry in value] if isinstance(value, (list, tuple)) else value

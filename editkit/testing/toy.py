@@ -1,0 +1,124 @@
+"""Models whose every answer is known in closed form: for laws, orders of convergence, and edits in milliseconds."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import hashlib
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..guidance import Condition
+from ..paths import Grid, Path
+from ..points import Point
+from ..schedules import RectifiedFlow, Schedule, VariancePreserving, scaled_linear
+
+
+@dc.dataclass(frozen=True)
+class GaussianDenoiser:
+    """The exact denoiser of data N(mean, variance): ``E[x0 | x]``; latents (B, C, h, w), best in float64."""
+
+    mean: float | Tensor = 0.3
+    """Anything that broadcasts over a batch of latents."""
+    variance: float = 0.25
+
+    def __call__(self, x: Tensor, point: Point) -> Tensor:
+        gain = point.alpha * self.variance / self.deviation(point) ** 2
+        return self.mean + gain * (x - point.alpha * self.mean)
+
+    def deviation(self, point: Point) -> float:
+        """Standard deviation of the noisy latents at ``point``."""
+        return math.sqrt(point.alpha**2 * self.variance + point.sigma**2)
+
+    def transport(self, x: Tensor, p: Point, q: Point) -> Tensor:
+        """Where the probability flow carries latents from point ``p`` to point ``q``, exactly."""
+        return q.alpha * self.mean + self.deviation(q) / self.deviation(p) * (x - p.alpha * self.mean)
+
+
+@dc.dataclass(frozen=True)
+class MixtureDenoiser:
+    """The exact denoiser of equally likely Gaussians around ``modes`` (K, C, h, w): curved flows, several basins."""
+
+    modes: Tensor
+    variance: float = 0.05
+
+    @classmethod
+    def of_shape(cls, shape: tuple[int, int, int], *, modes: int = 8, variance: float = 0.05, seed: int = 0) -> MixtureDenoiser:
+        """Modes drawn from a unit normal, float64, for latents of ``shape`` (C, h, w)."""
+        generator = torch.Generator().manual_seed(seed)
+        return cls(torch.randn((modes, *shape), generator=generator, dtype=torch.float64), variance)
+
+    def __call__(self, x: Tensor, point: Point) -> Tensor:
+        total = point.alpha**2 * self.variance + point.sigma**2
+        away = x[:, None] - point.alpha * self.modes  # (B, K, C, h, w)
+        weights = torch.softmax(-away.square().flatten(2).sum(2) / (2 * total), 1)  # (B, K)
+        gain = point.alpha * self.variance / total
+        return torch.einsum("bk,bk...->b...", weights, self.modes + gain * away)
+
+    def draw(self, count: int, *, seed: int = 0) -> Tensor:
+        """Clean latents (count, C, h, w) from the mixture."""
+        generator = torch.Generator().manual_seed(seed)
+        chosen = self.modes[torch.randint(len(self.modes), (count,), generator=generator)]
+        return chosen + math.sqrt(self.variance) * torch.randn(chosen.shape, generator=generator, dtype=chosen.dtype)
+
+
+def vp_path(steps: int, *, low: float = 0.02, high: float = math.pi / 2 - 0.02) -> Path:
+    """``steps + 1`` points from noise to clean on the circle ``alpha**2 + sigma**2 == 1``, evenly spaced in angle."""
+    angles = torch.linspace(high, low, steps + 1, dtype=torch.float64).tolist()
+    return tuple(Point(math.cos(angle), math.sin(angle)) for angle in angles)
+
+
+def flow_path(steps: int, *, low: float = 0.02, high: float = 0.98) -> Path:
+    """``steps + 1`` points from noise to clean on the line ``alpha + sigma == 1``, evenly spaced in sigma."""
+    sigmas = torch.linspace(high, low, steps + 1, dtype=torch.float64).tolist()
+    return tuple(Point(1 - sigma, sigma) for sigma in sigmas)
+
+
+class ToyBackend:
+    """A backend without a network: float64, data N(colour of the prompt, variance), latents that are the pixels.
+
+    Pixels in [0, 1] become latents in [-1, 1], each block of ``reduction`` squared pixels stacked into channels, so
+    that encoding loses nothing. Every prompt has a colour of its own, and so a prompt edit moves the picture.
+    """
+
+    provides = frozenset({"text"})
+    device = torch.device("cpu")
+    dtype = torch.float64
+
+    def __init__(
+        self, *, reduction: int = 1, native_size: int = 16, variance: float = 0.25, schedule: Schedule | None = None
+    ) -> None:
+        self.reduction, self.native_size, self.multiple = reduction, native_size, reduction
+        self.variance = variance
+        self.schedule: Schedule = VariancePreserving.from_betas(scaled_linear()) if schedule is None else schedule
+        self.grid = Grid("trailing") if isinstance(self.schedule, RectifiedFlow) else Grid("leading", offset=1)
+        self.name = "toy"
+        said = f"{reduction} {native_size} {variance} {type(self.schedule).__name__}"
+        self.identity = hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        return (3 * self.reduction**2, height // self.reduction, width // self.reduction)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return F.pixel_unshuffle(pixels.to(self.dtype) * 2 - 1, self.reduction)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return (F.pixel_shuffle(latents, self.reduction) / 2 + 0.5).clamp(0, 1)
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        """The colour (B, 3) of each prompt, in [-0.8, 0.8]; the empty prompt is grey."""
+        return {"text": torch.tensor([colour_of(prompt) for prompt in prompts], dtype=self.dtype)}
+
+    def denoise(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
+        mean = condition["text"].repeat_interleave(self.reduction**2, 1)[..., None, None]  # (B, C, 1, 1)
+        return GaussianDenoiser(mean, self.variance)(x, point)
+
+
+def colour_of(prompt: str) -> list[float]:
+    if not prompt:
+        return [0.0, 0.0, 0.0]
+    digest = hashlib.sha256(prompt.encode()).digest()
+    return [1.6 * byte / 255 - 0.8 for byte in digest[:3]]

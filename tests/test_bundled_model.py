@@ -1,0 +1,107 @@
+"""What the bundled model promises, on held-out pictures: none of them was seen in any part of its training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import editkit
+
+pytestmark = pytest.mark.model
+
+PICTURES = Path(__file__).parent / "pictures"
+LISTED = json.loads((PICTURES / "pictures.json").read_text())
+HELD_OUT = LISTED["held_out"][::3]
+
+
+def picture(caption: str) -> Image.Image:
+    return editkit.open_image(PICTURES / f"{caption.replace(' ', '-')}.png")
+
+
+@pytest.fixture(scope="module")
+def model() -> editkit.Backend:
+    return editkit.load_model()
+
+
+def reconstructed(model: editkit.Backend, caption: str, method: str, guidance: float) -> tuple[editkit.Report, int]:
+    """The report of a reconstruction, and the network calls of inversion and reconstruction together."""
+    inversion = editkit.invert(picture(caption), model=model, prompt=caption, method=method, steps=50)
+    report = editkit.reconstruct(inversion, model=model, guidance=guidance).report
+    assert inversion.report is not None
+    return report, inversion.report.network_calls + report.network_calls
+
+
+@pytest.mark.parametrize("caption", HELD_OUT)
+def test_pinned_reaches_the_bound_of_the_autoencoder_at_any_guidance_and_no_cost(
+    model: editkit.Backend, caption: str
+) -> None:
+    pinned, pinned_calls = reconstructed(model, caption, "pinned", 7.5)
+    _, plain_calls = reconstructed(model, caption, "ddim", 7.5)
+    assert pinned.recon_psnr == pytest.approx(pinned.vae_psnr, abs=0.05)
+    assert pinned_calls == plain_calls
+
+
+def test_plain_and_corrected_inversion_come_near_the_bound_without_guidance(model: editkit.Backend) -> None:
+    def lost(method: str) -> float:
+        reports = [reconstructed(model, caption, method, 1.0)[0] for caption in HELD_OUT]
+        return float(np.mean([(report.vae_psnr or 0) - (report.recon_psnr or 0) for report in reports]))
+
+    assert lost("ddim") <= 3.0
+    assert lost("ddim-corrected") <= 1.0
+
+
+def test_edits_succeed_on_pairs_whose_target_is_known_and_was_never_seen(model: editkit.Backend) -> None:
+    """Success is to be nearer to the target than 0.707 of the way the source is from it."""
+
+    def succeeds(pair: dict[str, str]) -> bool:
+        source, target = (
+            np.asarray(picture(pair[side]).convert("RGB"), dtype=float) for side in ("source", "target")
+        )
+        result = editkit.apply(
+            "prompt-edit", picture(pair["source"]), model=model, source=pair["source"], target=pair["target"], seed=0
+        )
+        edited = np.asarray(result.image.convert("RGB"), dtype=float)
+        return bool(((edited - target) ** 2).sum() < 0.5 * ((source - target) ** 2).sum())
+
+    # The evaluation measures the rate on hundreds of pairs; of these few, more than half must succeed.
+    assert sum(succeeds(pair) for pair in LISTED["pairs"]) > len(LISTED["pairs"]) / 2
+
+
+def test_an_edit_without_a_change_gives_the_file_back_bit_for_bit(model: editkit.Backend) -> None:
+    source = picture("noto red apple")
+    for inverter in editkit.inverters():
+        result = editkit.apply(
+            "prompt-edit", source, model=model, source="noto red apple", target="noto red apple", inverter=inverter
+        )
+        assert np.array_equal(np.asarray(result.image), np.asarray(source)), inverter
+
+
+def test_diffusers_draws_the_same_picture_from_the_same_folder(model: editkit.Backend) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(editkit.models()["emoji"].load(), torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        "flat red heart",
+        width=64,
+        height=64,
+        num_inference_steps=10,
+        guidance_scale=3.0,
+        generator=torch.Generator().manual_seed(7),
+        output_type="latent",
+    ).images
+    ours = editkit.apply("generate", model=model, prompt="flat red heart", steps=10, guidance=3.0, seed=7)
+    assert torch.allclose(ours.latents, theirs, atol=1e-4)
+
+
+def test_weights_are_small_and_safe() -> None:
+    folder = editkit.models()["emoji"].load()
+    weights = list(folder.rglob("*.safetensors"))
+    assert sum(file.stat().st_size for file in weights) < 48e6
+    assert max(file.stat().st_size for file in weights) <= 15e6
+    assert {file.suffix for file in folder.rglob("*") if file.is_file()} <= {".json", ".safetensors", ".txt"}
