@@ -67,13 +67,8 @@ def apply(
 def check(registry: Registry, operation: str, image: Any, mask: Any, params: Mapping[str, Any]) -> Request:
     """Check a call and open its pictures; nothing heavy is imported or loaded."""
     spec: OperationSpec = registry.spec("operations", operation)
-    checked = spec.params.parse(operation, dict(params))
-    for name, field in type(checked).model_fields.items():
-        if isinstance(field.json_schema_extra, dict) and "registry" in field.json_schema_extra:
-            registry.configure(str(field.json_schema_extra["registry"]), getattr(checked, name))
-    if getattr(checked, "seed", 0) is None:
-        checked = checked.model_copy(update={"seed": secrets.randbelow(2**32)})
     inversion = opened_inversion(image) if spec.takes == "inversion" else None
+    checked = checked_params(registry, spec, recorded(spec, inversion) | dict(params))
     sources = (inversion.source,) if inversion else opened_sources(spec, image)
     opened_mask = None
     if mask is not None:
@@ -81,6 +76,24 @@ def check(registry: Registry, operation: str, image: Any, mask: Any, params: Map
             raise InvalidParameter(f"{operation} takes no mask")
         opened_mask = feathered(images.open_mask(mask, sources[0].size), checked.feather)
     return Request(spec, checked, sources, opened_mask, inversion)
+
+
+def checked_params(registry: Registry, spec: OperationSpec, values: dict[str, Any]) -> Params:
+    """Type the parameters, look up the names in them, and draw a seed where one is wanted and none given."""
+    checked = spec.params.parse(spec.name, values)
+    for name, field in type(checked).model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and "registry" in field.json_schema_extra:
+            registry.configure(str(field.json_schema_extra["registry"]), getattr(checked, name))
+    if getattr(checked, "seed", 0) is None:
+        checked = checked.model_copy(update={"seed": secrets.randbelow(2**32)})
+    return checked
+
+
+def recorded(spec: OperationSpec, inversion: Inversion | None) -> dict[str, Any]:
+    """The settings an inversion was made with, as far as its replay knows them: its defaults."""
+    if inversion is None:
+        return {}
+    return {name: value for name, value in inversion.params.items() if name in spec.params.model_fields}
 
 
 def opened_inversion(given: Any) -> Inversion:
@@ -136,9 +149,9 @@ def run(registry: Registry, request: Request, model: Backend, progress: Progress
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
         seed=getattr(params, "seed", None),
-        steps=getattr(params, "steps", None),
+        steps=len(request.inversion.path) - 1 if request.inversion else getattr(params, "steps", None),
         sampler=getattr(params, "sampler", None),
-        inverter=getattr(params, "inverter", getattr(params, "method", None)),
+        inverter=request.inversion.method if request.inversion else inverter_in(params),
         guidance=getattr(params, "guidance", None),
         network_calls=session.calls,
         network_samples=session.samples,
@@ -152,6 +165,11 @@ def run(registry: Registry, request: Request, model: Backend, progress: Progress
         **quality,
     )
     return give(request, model, outcome, frames, report)
+
+
+def inverter_in(params: Params) -> str | None:
+    """The inverter that an operation was told, under either of its two names."""
+    return getattr(params, "inverter", getattr(params, "method", None))
 
 
 def check_capabilities(request: Request, model: Backend) -> None:
@@ -205,7 +223,9 @@ def measure(session: Session, outcome: Edit | Inversion, request: Request, frame
 def give(request: Request, model: Backend, outcome: Edit | Inversion, frames: list[Image.Image], report: Report) -> Any:
     if isinstance(outcome, Inversion):
         return dc.replace(outcome, report=report)
-    step = Step(operation=request.spec.name, params=request.params.model_dump(), masked=request.mask is not None)
+    steps = [Step(operation=request.spec.name, params=request.params.model_dump(), masked=request.mask is not None)]
+    if request.inversion is not None:  # it travels as the way to make it again
+        steps.insert(0, Step(operation="invert", params=request.inversion.params))
     attachments = {recipes.source_name(i): source for i, source in enumerate(request.sources)}
     if request.mask is not None:
         attachments[recipes.mask_name(0)] = request.mask
@@ -214,7 +234,7 @@ def give(request: Request, model: Backend, outcome: Edit | Inversion, frames: li
         model=model.name,
         identity=model.identity,
         dtype=report.dtype,
-        steps=(step,),
+        steps=tuple(steps),
         sources=len(request.sources),
     )
     return Result(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from .paths import Path
 from .points import Point
 
 Condition = Mapping[str, Tensor]
@@ -58,7 +60,7 @@ class ClassifierFreeGuidance:
     scale: float
     rescale: float = 0.0
     sigma_low: float = 0.0
-    sigma_high: float = 1.0
+    sigma_high: float = math.inf
 
     def __call__(self, x: Tensor, point: Point) -> Tensor:
         if self.scale == 1.0 or not self.sigma_low <= point.sigma <= self.sigma_high:
@@ -67,6 +69,16 @@ class ClassifierFreeGuidance:
         without, prompted = both.chunk(2)
         guided = without + self.scale * (prompted - without)
         return rescaled(guided, prompted, self.rescale) if self.rescale else guided
+
+
+def interval(path: Path, start: float, end: float) -> tuple[float, float]:
+    """The lowest and highest sigma of the steps of a path between two fractions (0 to 1) of it."""
+    steps = len(path) - 1
+    begin, stop = round(start * steps), round(end * steps)
+    if begin >= stop:
+        return math.inf, -math.inf
+    # A solver may also ask at the far end of a step: the whole path has no ends that bind it.
+    return path[stop - 1].sigma if stop < steps else 0.0, path[begin].sigma if begin > 0 else math.inf
 
 
 def rescaled(guided: Tensor, prompted: Tensor, share: float) -> Tensor:

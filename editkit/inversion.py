@@ -21,6 +21,7 @@ from .files import write_atomically
 from .loop import Denoiser
 from .paths import Path
 from .points import Point
+from .registry import installed
 from .report import Report
 
 SCHEMA = 1
@@ -68,6 +69,12 @@ class Inversion:
         """The recovered noise (1, C, h, w)."""
         return self.trajectory[0]
 
+    @property
+    def controls(self) -> Sequence[Control]:
+        """What a replay of this one picture needs beside the noise."""
+        inverter: Inverter = installed().make("inverters", self.method)
+        return inverter.controls(self.trajectory, torch.ones(1, 1))
+
     def save(self, path: str | os.PathLike[str]) -> FilePath:
         """Write everything to one safetensors file, whole or not at all."""
         from safetensors.torch import save
@@ -107,7 +114,7 @@ class Inversion:
             named = {key: said[key] for key in ("method", "prompt", "model", "identity", "params")}
         except (KeyError, TypeError, ValueError) as error:
             raise BadFile(f"inversion {path} is damaged ({error}): make it again with editkit invert") from error
-        if not whole:
+        if not whole or not isinstance(said["params"], dict):
             raise BadFile(f"inversion {path} is damaged (a broken trajectory): make it again with editkit invert")
         return cls(trajectory, tuple(Point(*point) for point in points.tolist()), source, report=report, **named)
 

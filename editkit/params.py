@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -47,6 +47,9 @@ def Registered(kind: str, default: str, description: str) -> Any:  # noqa: N802 
     return Field(default, description=description, json_schema_extra={"registry": kind})
 
 
+Spacing = Literal["leading", "trailing", "linspace", "karras"]
+"""How the timesteps of a path are laid out; see :mod:`editkit.paths`."""
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -68,6 +71,7 @@ class SamplingParams(DrawingParams):
     """What every operation that chooses its own path can be told."""
 
     steps: int = Field(25, ge=1, le=1000, description="Network steps of a whole path, from noise to picture.")
+    spacing: Spacing | None = Field(None, description="How the timesteps are laid out; the model's own when not given.")
 
 
 class EditParams(SamplingParams):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from .errors import InvalidParameter, did_you_mean
+from .params import Spacing
 from .points import CLEAN, Point
 from .schedules import Schedule
 
 Path = tuple[Point, ...]
-Spacing = Literal["leading", "trailing", "linspace", "karras"]
 
 
 @dc.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from .backends import Backend
 from .edits import apply, check, resolve, run
 from .errors import BadFile, InvalidParameter
 from .images import open_image
+from .inversion import Inversion
 from .recipes import Recipe
 from .registry import installed
 from .report import Report
@@ -127,9 +128,12 @@ def replay(
         request = check(registry, step.operation, image, None, step.params)
         mask = open_image(pictures[recipes.mask_name(index)]).convert("L") if step.masked else None
         # The mask in the file is already feathered.
-        result = run(registry, request._replace(mask=mask), backend, progress)
-        made.append(result)
-        image = result.image
+        outcome = run(registry, request._replace(mask=mask), backend, progress)
+        if isinstance(outcome, Inversion):
+            image = outcome
+        else:
+            made.append(outcome)
+            image = outcome.image
     final = joined(made)
     if backend.identity != recipe.identity:
         said = f"made with another model ({recipe.model}, {recipe.identity}) than this one: the pixels may differ"

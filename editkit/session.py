@@ -15,11 +15,11 @@ from .backends import Backend
 from .canvas import Canvas
 from .controls import Control
 from .errors import EditkitError
-from .guidance import ClassifierFreeGuidance, Condition, Conditioned, repeated
+from .guidance import ClassifierFreeGuidance, Condition, Conditioned, interval, repeated
 from .inversion import Inversion, Inverter
 from .loop import last, walk
 from .params import DrawingParams, Params
-from .paths import Path, make_path
+from .paths import Grid, Path, make_path
 from .points import Point
 from .registry import Registry
 from .specs import SamplerSpec
@@ -86,14 +86,20 @@ class Session:
         assert isinstance(self.params, DrawingParams), f"{type(self.params).__name__} must extend DrawingParams to draw"
         return self.params
 
+    @property
+    def grid(self) -> Grid:
+        """The model's grid, with the spacing that was asked for."""
+        spacing = getattr(self.params, "spacing", None)
+        return dc.replace(self.model.grid, spacing=spacing) if spacing else self.model.grid
+
     def drawing_path(self, steps: int) -> Path:
         """The path on which the sampler draws: it ends where the sampler's convention says."""
         spec: SamplerSpec = self.registry.configure("samplers", self.drawing.sampler)[0]
-        return make_path(self.model.schedule, steps, self.model.grid, extra_node=spec.extra_node, to_zero=spec.to_zero)
+        return make_path(self.model.schedule, steps, self.grid, extra_node=spec.extra_node, to_zero=spec.to_zero)
 
     def inversion_path(self, steps: int) -> Path:
         """The path of inversions and their replays: it ends at the schedule's least noise, from where it can rise."""
-        return make_path(self.model.schedule, steps, dc.replace(self.model.grid, ends_clean=False))
+        return make_path(self.model.schedule, steps, dc.replace(self.grid, ends_clean=False))
 
     def embed(self, *prompts: str) -> Condition:
         """The condition of as many rows as prompts."""
@@ -101,9 +107,8 @@ class Session:
 
     def guided(self, condition: Condition, rows: int, path: Path) -> ClassifierFreeGuidance:
         """The network under the condition of ``rows`` rows, guided as the parameters say."""
-        steps, params = len(path) - 1, self.drawing
-        begin, end = round(params.guidance_start * steps), round(params.guidance_end * steps)
-        inside = path[begin:end] or (Point(0.0, 2.0),)  # no step of the path lies in an empty interval
+        params = self.drawing
+        sigma_low, sigma_high = interval(path, params.guidance_start, params.guidance_end)
         # A model without text has one answer only: guiding it would ask twice for the same.
         scale = params.guidance if "text" in self.model.provides else 1.0
         negative = condition if scale == 1.0 else repeated(self.embed(params.negative_prompt), rows)
@@ -113,8 +118,8 @@ class Session:
             negative,
             scale,
             rescale=params.guidance_rescale,
-            sigma_low=inside[-1].sigma,
-            sigma_high=inside[0].sigma,
+            sigma_low=sigma_low,
+            sigma_high=sigma_high,
         )
 
     def draw(self, x: Tensor, path: Path, condition: Condition, controls: Sequence[Control] = ()) -> Tensor:

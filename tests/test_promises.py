@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import editkit
-from editkit.testing import stable_diffusion_folder
+from editkit.testing.tiny import stable_diffusion_folder
 
 SIZES = [(1, 1), (7, 5), (37, 61), (64, 64), (300, 200)]
 EDITS: dict[str, dict[str, Any]] = {
@@ -132,7 +132,9 @@ def test_an_inversion_in_a_file_carries_all_that_a_replay_needs(model: editkit.B
     inversion = editkit.invert(noise((37, 61), "RGBA"), model=model, prompt="red", steps=4)
     loaded = editkit.Inversion.load(inversion.save(tmp_path / "x.safetensors"))
     here, there = (editkit.reconstruct(one, model=model) for one in (inversion, loaded))
+    again = editkit.replay(here.save(tmp_path / "back.png"), model=model)
     assert same(here.image, there.image)
+    assert same(here.image, again.image)
     assert same(loaded.source, noise((37, 61), "RGBA"))
     assert loaded.report == inversion.report
 

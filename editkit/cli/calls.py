@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .failures import Tally
-from .outputs import STREAM, checked_sheet, deliver, save_sheet, stem_of, targets_of
+from .outputs import STREAM, checked_sheet, deliver, pour, save_sheet, stem_of, targets_of
 
 if TYPE_CHECKING:
     from ..results import Result
@@ -84,7 +84,10 @@ class Call:
         for job in jobs:
             with tally.attempt(job.name):
                 outcome = make(job)
-                deliver(outcome, job.target, as_json=self.as_json)
+                if job.target is None:
+                    pour(outcome)
+                else:
+                    deliver(outcome, job.target, as_json=self.as_json)
                 if self.sheet:
                     results.append((stem_of(job.name, ""), outcome))
         if self.sheet and results:

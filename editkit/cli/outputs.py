@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,27 +119,29 @@ def refuse_replacing(targets: Sequence[Path], kept: Sequence[str]) -> None:
             raise InvalidParameter(f"{str(target)!r} would replace another file of this command: give another name")
 
 
-def deliver(outcome: Result | Inversion, target: Path | None, *, as_json: bool) -> None:
-    """Write one result; its path or report goes to standard output, or the picture itself without ``target``."""
-    from ..results import Result
-
-    if target is None:
-        assert isinstance(outcome, Result), "an inversion is never written to standard output"
-        stream = click.get_binary_stream("stdout")
-        stream.write(outcome.encoded(""))
-        stream.flush()
-    else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        outcome.save(target)
+def deliver(outcome: Result | Inversion, target: Path, *, as_json: bool) -> None:
+    """Write one result, and its path or its report to standard output."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    outcome.save(target)
     report = outcome.report
     assert report is not None, "every operation reports"
     if as_json:
         click.echo(json_text(dc.replace(report, output=str(target)).as_dict()))
         return
-    if target is not None:
-        # Bytes, because a file's name need not be valid text.
-        click.echo(os.fsencode(target))
-    for warning in report.warnings:
+    # Bytes, because a file's name need not be valid text.
+    click.echo(os.fsencode(target))
+    warn(report.warnings)
+
+
+def pour(result: Result) -> None:
+    """Write the picture to standard output as PNG."""
+    sys.stdout.buffer.write(result.encoded(""))
+    sys.stdout.buffer.flush()
+    warn(result.report.warnings)
+
+
+def warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)
 
 

@@ -1,1 +1,38 @@
-"""x"""
+"""The conformance kit: suites for plugins, and toy and tiny models to develop against.
+
+It needs no weights, no network, no GPU, and not pytest.
+"""
+
+from .backend_suites import BackendTests, ModelTests
+from .checks import Check, check, run_suite
+from .loop_suites import InverterTests, SamplerTests
+from .operation_suites import OperationTests
+from .plugin_suites import PluginTests
+from .suite import Suite, replaced
+from .suites import plugin_suite, suite_of, suites_of
+from .tiny import pixel_ddpm_folder, stable_diffusion_folder
+from .toy import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path, vp_path
+
+__all__ = [
+    "BackendTests",
+    "Check",
+    "GaussianDenoiser",
+    "InverterTests",
+    "MixtureDenoiser",
+    "ModelTests",
+    "OperationTests",
+    "PluginTests",
+    "SamplerTests",
+    "Suite",
+    "ToyBackend",
+    "check",
+    "flow_path",
+    "pixel_ddpm_folder",
+    "plugin_suite",
+    "replaced",
+    "run_suite",
+    "stable_diffusion_folder",
+    "suite_of",
+    "suites_of",
+    "vp_path",
+]

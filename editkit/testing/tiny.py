@@ -55,7 +55,7 @@ def stable_diffusion_folder(
         vae, text_encoder = autoencoder(tiny_autoencoder), clip_text()
     unet.save_pretrained(path / "unet")
     vae.save_pretrained(path / "vae")
-    text_encoder.save_pretrained(path / "text_encoder")
+    save_quietly(text_encoder, path / "text_encoder")
     tokenizer().save_pretrained(path / "tokenizer")
     DDIMScheduler(**SCHEDULER, prediction_type=prediction_type).save_pretrained(path / "scheduler")
     parts = {
@@ -158,6 +158,16 @@ def tokenizer() -> Any:
         eos_token="</s>",
         unk_token="<pad>",
     )
+
+
+def save_quietly(model: Any, path: Path) -> None:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    model.save_pretrained(path)
+    if shown:
+        logging.enable_progress_bar()
 
 
 def write_index(path: Path, kind: str, parts: dict[str, Any]) -> Path:

@@ -46,7 +46,9 @@ class MixtureDenoiser:
     variance: float = 0.05
 
     @classmethod
-    def of_shape(cls, shape: tuple[int, int, int], *, modes: int = 8, variance: float = 0.05, seed: int = 0) -> MixtureDenoiser:
+    def of_shape(
+        cls, shape: tuple[int, int, int], *, modes: int = 8, variance: float = 0.05, seed: int = 0
+    ) -> MixtureDenoiser:
         """Modes drawn from a unit normal, float64, for latents of ``shape`` (C, h, w)."""
         generator = torch.Generator().manual_seed(seed)
         return cls(torch.randn((modes, *shape), generator=generator, dtype=torch.float64), variance)

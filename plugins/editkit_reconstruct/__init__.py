@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from editkit import DrawingParams, OperationSpec, Params, Registered, hookimpl
+from editkit import DrawingParams, OperationSpec, Registered, SamplingParams, hookimpl
 
 if TYPE_CHECKING:
     from editkit import Edit, Inversion, Session
 
 
-class InvertParams(Params):
+class InvertParams(SamplingParams):
+    """The inversion itself is not guided and draws nothing: what it is told of both is kept for its replay."""
+
     prompt: str = Field("", description="What the picture shows.")
     method: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
     steps: int = Field(50, ge=1, le=1000, description="Network steps from picture to noise.")

@@ -1,0 +1,239 @@
+"""The suites of samplers and inverters, on a Gaussian whose every answer is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from unittest import SkipTest
+
+import torch
+from torch import Tensor
+
+from ..backends import Backend
+from ..canvas import Canvas
+from ..inversion import Inverter
+from ..loop import Stepper, last, walk
+from ..params import DrawingParams
+from ..paths import Path
+from ..points import Point
+from ..registry import installed
+from ..session import Session
+from ..specs import InverterSpec, SamplerSpec
+from .suite import PATHS, Suite, largest, noise_source, random_latents, sample_image
+from .toy import GaussianDenoiser, ToyBackend, vp_path
+
+
+class SamplerTests(Suite):
+    """What every sampler must do."""
+
+    kind = "sampler"
+
+    def stepper(self) -> Stepper:
+        return installed().make("samplers", self.name)  # type: ignore[no-any-return]
+
+    @property
+    def declared(self) -> SamplerSpec:
+        return installed().spec("samplers", self.name)  # type: ignore[no-any-return]
+
+    def walked(self, x: Tensor, path: Path, *, seed: int = 0, rows: int | None = None) -> Iterator[Tensor]:
+        """Walk with noise of its own for each of ``rows`` rows, or one noise for all."""
+        shape = (rows or 1, *x.shape[1:])
+        return walk(self.stepper(), GaussianDenoiser(), x, path, noise=noise_source(shape, seed))
+
+    def error(self, path: Path) -> float:
+        """Distance from the exact answer of the probability flow."""
+        x = random_latents(2)
+        return largest(last(self.walked(x, path), x) - GaussianDenoiser().transport(x, path[0], path[-1]))
+
+    def test_yields_one_item_a_step_and_keeps_the_shape(self) -> None:
+        x = random_latents(2)
+        for kind, path in PATHS.items():
+            items = list(self.walked(x, path(7)))
+            assert len(items) == 7, f"{kind}: {len(items)} items for 7 steps"
+            assert all(item.shape == x.shape and item.dtype == x.dtype for item in items), (
+                f"{kind}: shape or dtype changed"
+            )
+            assert all(bool(torch.isfinite(item).all()) for item in items), f"{kind}: not finite"
+
+    def test_does_not_modify_its_input(self) -> None:
+        for kind, path in PATHS.items():
+            x = random_latents(2)
+            items = [x]
+            copies = [x.clone()]
+            for item in self.walked(x, path(4)):
+                items.append(item)
+                copies.append(item.clone())
+            same = all(torch.equal(item, copy) for item, copy in zip(items, copies, strict=True))
+            assert same, f"{kind}: a latent that was handed in is not what it was"
+
+    def test_rows_do_not_know_of_each_other(self) -> None:
+        x = random_latents(3)
+        for kind, path in PATHS.items():
+            together = last(self.walked(x, path(5)), x)
+            alone = torch.cat([last(self.walked(row[None], path(5)), row[None]) for row in x])
+            assert largest(together - alone) < 1e-12, (
+                f"{kind}: a row differs by {largest(together - alone):.1e} in a batch"
+            )
+
+    def test_each_walk_starts_afresh(self) -> None:
+        make = installed().load("samplers", self.name)
+        params = self.declared.params()
+        x, path = random_latents(1), vp_path(5)
+        for _ in range(2):
+            walked = walk(make(params), GaussianDenoiser(), x, path, noise=noise_source((1, 4, 8, 8)))
+            again = last(walked, x)
+            assert torch.equal(again, last(self.walked(x, path), x)), "a second walk remembers the first"
+
+    def test_converges_at_the_declared_order(self) -> None:
+        if self.declared.stochastic:
+            raise SkipTest("declared stochastic: it follows no single trajectory")
+        for kind, path in PATHS.items():
+            coarse, fine = self.error(path(64)), self.error(path(128))
+            slope = math.log2(coarse / fine) if fine > 1e-13 else math.inf
+            wanted = self.declared.order
+            assert slope > wanted - 0.25, (
+                f"{kind}: measured order {slope:.2f}, declared {wanted} (errors {coarse:.1e}, {fine:.1e})"
+            )
+
+    def test_reaches_zero_noise(self) -> None:
+        if not self.declared.to_zero:
+            raise SkipTest("declared to end at the schedule's least noise")
+        x = random_latents(1)
+        path = (*vp_path(20), Point(1.0, 0.0))
+        end = last(self.walked(x, path), x)
+        assert bool(torch.isfinite(end).all()), "the step to zero noise is not finite"
+
+    def test_starts_at_pure_noise(self) -> None:
+        x = random_latents(1)
+        path = (Point(0.0, 1.0), *vp_path(20)[2:])
+        end = last(self.walked(x, path), x)
+        assert bool(torch.isfinite(end).all()), "the step from pure noise (alpha = 0) is not finite"
+
+    def test_noise_decides_the_result(self) -> None:
+        x = random_latents(1)
+        first, again, other = (last(self.walked(x, vp_path(10), seed=seed), x) for seed in (1, 1, 2))
+        assert torch.equal(first, again), "the same noise gives another result"
+        differs = not torch.equal(first, other)
+        assert differs == self.declared.stochastic, (
+            f"declared stochastic={self.declared.stochastic}, but noise matters: {differs}"
+        )
+
+    def test_keeps_the_statistics_of_the_data(self) -> None:
+        centre = 0.3
+        data = GaussianDenoiser(centre)
+        for kind, path in PATHS.items():
+            points = path(160)
+            unit = random_latents(8, seed=3, shape=(4, 32, 32))
+            start = points[0].alpha * centre + data.deviation(points[0]) * unit
+            end = last(self.walked(start, points, rows=8, seed=4), start)
+            missed = float(end.mean()) - points[-1].alpha * centre
+            assert abs(missed) < 0.03, f"{kind}: the mean is off by {missed:.3f}"
+            ratio = float(end.std()) / data.deviation(points[-1])
+            assert abs(ratio - 1) < 0.04, f"{kind}: deviation {ratio:.3f} times the data's"
+
+
+class InverterTests(Suite):
+    """What every inverter must do."""
+
+    kind = "inverter"
+
+    @property
+    def declared(self) -> InverterSpec:
+        return installed().spec("inverters", self.name)  # type: ignore[no-any-return]
+
+    def inverter(self) -> Inverter:
+        return installed().make("inverters", self.name)  # type: ignore[no-any-return]
+
+    def climbed(self, x0: Tensor, path: Path) -> Tensor:
+        """The trajectory (N + 1, S, C, h, w) from noise to clean, of a climb up the falling ``path``."""
+        return torch.stack([x0, *self.inverter().climb(GaussianDenoiser(), x0, path[::-1])][::-1])
+
+    def round_trip(self, x0: Tensor, path: Path) -> float:
+        """Largest miss after climbing and walking down again with the controls and the plain step."""
+        trajectory = self.climbed(x0, path)
+        controls = self.inverter().controls(trajectory, torch.eye(len(x0), dtype=x0.dtype))
+        step = installed().make("samplers", "ddim")
+        return largest(last(walk(step, GaussianDenoiser(), trajectory[0], path, controls=controls), trajectory[0]) - x0)
+
+    def test_yields_one_item_a_step_and_keeps_the_shape(self) -> None:
+        x0 = random_latents(2)
+        for kind, path in PATHS.items():
+            items = list(self.inverter().climb(GaussianDenoiser(), x0, path(7)[::-1]))
+            assert len(items) == 7, f"{kind}: {len(items)} items for 7 steps"
+            assert all(item.shape == x0.shape and item.dtype == x0.dtype for item in items), (
+                f"{kind}: shape or dtype changed"
+            )
+
+    def test_does_not_modify_its_input(self) -> None:
+        for kind, path in PATHS.items():
+            x0 = random_latents(2)
+            copy = x0.clone()
+            list(self.inverter().climb(GaussianDenoiser(), x0, path(3)[::-1]))
+            assert torch.equal(x0, copy), f"{kind}: the clean latents were changed in place"
+
+    def test_rows_do_not_know_of_each_other(self) -> None:
+        if self.declared.stochastic:
+            raise SkipTest("declared stochastic: rows draw noise of their own")
+        x0 = random_latents(3)
+        for kind, path in PATHS.items():
+            together = self.climbed(x0, path(5))[0]
+            alone = torch.cat([self.climbed(row[None], path(5))[0] for row in x0])
+            assert largest(together - alone) < 1e-10, (
+                f"{kind}: a row differs by {largest(together - alone):.1e} in a batch"
+            )
+
+    def test_climbs_the_same_way_twice(self) -> None:
+        if self.declared.stochastic:
+            raise SkipTest("declared stochastic")
+        x0 = random_latents(1)
+        inverter = self.inverter()
+        first, again = (list(inverter.climb(GaussianDenoiser(), x0, vp_path(4)[::-1])) for _ in range(2))
+        assert all(map(torch.equal, first, again)), "a second climb differs from the first"
+
+    def test_reaches_the_exact_noise_as_steps_grow(self) -> None:
+        if self.declared.stochastic:
+            raise SkipTest("declared stochastic: its noise is not that of the probability flow")
+        x0 = 0.3 + 0.5 * random_latents(2, seed=1)
+        for kind, path in PATHS.items():
+            errors = []
+            for steps in (32, 128):
+                points = path(steps)
+                exact = GaussianDenoiser().transport(x0, points[-1], points[0])
+                errors.append(largest(self.climbed(x0, points)[0] - exact))
+            assert errors[1] < 0.4 * errors[0] + 1e-12, (
+                f"{kind}: off by {errors[0]:.1e} at 32 steps, {errors[1]:.1e} at 128"
+            )
+
+    def test_round_trip_error_halves_when_steps_double(self) -> None:
+        x0 = 0.3 + 0.5 * random_latents(2, seed=1)
+        for kind, path in PATHS.items():
+            coarse, fine = self.round_trip(x0, path(50)), self.round_trip(x0, path(100))
+            assert fine < 0.6 * coarse or fine < 1e-9, f"{kind}: off by {coarse:.1e} at 50 steps, {fine:.1e} at 100"
+
+    def test_exact_inverters_replay_the_source_at_any_guidance(self) -> None:
+        if not self.declared.exact:
+            raise SkipTest("not declared exact")
+        for guidance in (1.0, 7.5):
+            model = ToyBackend(native_size=8)
+            session = toy_session(model, DrawingParams.parse("toy", {"guidance": guidance}))
+            latents = session.encode()
+            path = session.inversion_path(10)
+            inverter = self.inverter()
+            trajectory = session.climb(inverter, latents, path, session.embed("a red apple"))
+            both = torch.cat([trajectory[0], trajectory[0]])
+            prompts = session.embed("a red apple", "a green apple")
+            drawn = session.replay(inverter, trajectory, path, both, prompts, torch.ones(2, 1))
+            missed = largest(drawn[:1] - latents)
+            assert missed < 1e-10, f"guidance {guidance}: the source row comes back off by {missed:.1e}"
+            moved = largest(drawn[1:] - latents)
+            assert moved > 1e-3, f"guidance {guidance}: the edited row did not move ({moved:.1e})"
+
+
+def toy_session(model: Backend, params: DrawingParams) -> Session:
+    """A session with one picture of the toy's own size."""
+    side = model.native_size
+    canvas = Canvas.plan((side, side), side, model.multiple)
+    picture = sample_image((side, side))
+    pixels = 0.1 + 0.8 * torch.rand((1, 3, side, side), generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        return Session(model, params, installed(), canvas, [picture], pixels.to(model.dtype))

@@ -1,0 +1,58 @@
+"""Conformance suites: what editkit asks of everything a plugin registers.
+
+A plugin author subclasses the suite of a kind and names the thing, and pytest does the rest::
+
+    class TestMine(SamplerTests):
+        name = "mine"
+
+The fields a spec declares (``order``, ``exact``, ``stochastic``, ``needs``, ``takes``, ``gives``) select and sharpen
+the checks. A check is a method ``test_*`` that takes nothing; one that does not apply raises
+:class:`unittest.SkipTest`. A subclass that replaces a check must say why (:func:`replaced`), or it fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..registry import KINDS, Plugin, Registry
+from .backend_suites import BackendTests, ModelTests
+from .loop_suites import InverterTests, SamplerTests
+from .operation_suites import OperationTests
+from .plugin_suites import PluginTests
+from .suite import Suite
+
+SUITES: Mapping[str, type[Suite]] = {
+    "operations": OperationTests,
+    "inverters": InverterTests,
+    "samplers": SamplerTests,
+    "backends": BackendTests,
+    "models": ModelTests,
+}
+
+
+def suite_of(kind: str, name: str) -> type[Suite]:
+    """The suite of a registered thing, as a class that pytest collects under a name that begins with Test."""
+    return type(f"Test{titled(name)}", (SUITES[kind],), {"name": name})
+
+
+def plugin_suite(plugin: Plugin) -> type[PluginTests]:
+    """The suite of a plugin package itself."""
+    return type(
+        f"Test{titled(plugin.source.name)}",
+        (PluginTests,),
+        {"name": plugin.source.name, "module": plugin.source.module},
+    )
+
+
+def titled(name: str) -> str:
+    return "".join(part.title() for part in name.split("-"))
+
+
+def suites_of(name: str, registry: Registry) -> list[type[Suite]]:
+    """The suites of everything that ``name`` means: a plugin by entry point or module, and registered things."""
+    plugins = [plugin for plugin in registry.plugins if name in (plugin.source.name, plugin.source.module)]
+    named = {(kind, name): None for kind in KINDS if name in registry.specs[kind]}
+    for plugin in plugins:
+        named |= {(kind, one): None for kind, names in plugin.names.items() for one in names}
+    things = [suite_of(kind, one) for kind, one in named if kind in SUITES]
+    return [*map(plugin_suite, plugins), *things]

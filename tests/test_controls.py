@@ -1,0 +1,110 @@
+"""Laws of controls: no trace is left, nothing is changed unasked, and pinning is exact."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from editkit import Backend, Control, PinnedSource, Point, ddim_step, walk
+from editkit.loop import last
+from editkit.params import DrawingParams
+from editkit.testing import GaussianDenoiser, ToyBackend, vp_path
+from editkit.testing.loop_suites import toy_session
+
+
+def latents(rows: int = 2, seed: int = 0) -> Tensor:
+    return torch.randn((rows, 3, 4, 4), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def plain(denoise: Any, x: Tensor, p: Point, q: Point, noise: Any) -> Tensor:
+    return ddim_step(x, denoise(x, p), p, q)
+
+
+class Brighter(Control):
+    """Attaches itself to a toy backend by changing its variance."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+        self.inside: list[float] = []
+
+    @contextlib.contextmanager
+    def attach(self, backend: Backend) -> Iterator[None]:
+        assert isinstance(backend, ToyBackend)
+        before, backend.variance = backend.variance, 0.5
+        try:
+            yield
+        finally:
+            backend.variance = before
+
+    def after_step(self, index: int, x: Tensor) -> Tensor:
+        if self.fails and index == 1:
+            raise RuntimeError("in the middle")
+        return x
+
+
+class TestNoOp:
+    def test_a_bare_control_changes_nothing(self) -> None:
+        x = latents()
+        with_it, without = (
+            last(walk(plain, GaussianDenoiser(), x, vp_path(5), controls=controls), x)
+            for controls in ((Control(),), ())
+        )
+        assert torch.equal(with_it, without)
+        assert Control().noise(0) is None
+
+
+class TestAttaching:
+    def drawn(self, model: ToyBackend, *controls: Control) -> Tensor:
+        session = toy_session(model, DrawingParams.parse("toy", {"seed": 1}))
+        return session.draw(session.noise(), vp_path(4), session.embed("a red apple"), controls)
+
+    def test_it_acts_inside_and_leaves_no_trace(self) -> None:
+        model = ToyBackend()
+        before = self.drawn(model)
+        assert not torch.equal(self.drawn(model, Brighter()), before)
+        assert torch.equal(self.drawn(model), before)
+
+    def test_it_leaves_no_trace_after_an_exception(self) -> None:
+        model = ToyBackend()
+        before = self.drawn(model)
+        with pytest.raises(RuntimeError, match="middle"):
+            self.drawn(model, Brighter(), Brighter(fails=True))
+        assert model.variance == 0.25
+        assert torch.equal(self.drawn(model), before)
+
+
+class TestPinnedSource:
+    """Two sources and two rows between them."""
+
+    def setup_method(self) -> None:
+        self.path = vp_path(6)
+        self.trajectory = torch.stack([latents(2, seed) for seed in range(7)])
+        self.shares = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 0.0]], dtype=torch.float64)
+
+    def steps(self, x: Tensor) -> list[Tensor]:
+        control = PinnedSource(self.trajectory, self.shares)
+        return list(walk(plain, GaussianDenoiser(), x, self.path, controls=(control,)))
+
+    def test_source_rows_are_on_their_trajectory_bit_for_bit(self) -> None:
+        for index, x in enumerate(self.steps(latents(4, 9))):
+            assert torch.equal(x[:2], self.trajectory[index + 1])
+
+    def test_other_rows_move_by_their_shares_of_what_the_sources_missed(self) -> None:
+        start = latents(4, 9)
+        stepped = ddim_step(start, GaussianDenoiser()(start, self.path[0]), *self.path[:2])
+        missed = self.trajectory[1] - stepped[:2]
+        first = self.steps(start)[0]
+        assert torch.allclose(first[2], stepped[2] + missed.mean(0), rtol=0, atol=1e-12)
+        assert torch.equal(first[3], stepped[3])
+
+    def test_a_row_equal_to_its_source_stays_equal(self) -> None:
+        self.setup_method()
+        self.shares = torch.tensor([[1.0], [1.0]], dtype=torch.float64)
+        self.trajectory = self.trajectory[:, :1]
+        end = self.steps(latents(1, 9).repeat(2, 1, 1, 1))[-1]
+        assert torch.allclose(end[0], end[1], rtol=0, atol=1e-12)

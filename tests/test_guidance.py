@@ -1,0 +1,115 @@
+"""Laws of guidance: the formula, the calls it costs, rescale and interval."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from editkit import ClassifierFreeGuidance, Condition, Conditioned, Point, Session, blended
+from editkit.guidance import repeated, rescaled, stack
+from editkit.params import DrawingParams
+from editkit.testing import ToyBackend, vp_path
+from editkit.testing.loop_suites import toy_session
+
+HALF = Point(0.8, 0.6)
+
+
+class Counting:
+    """The toy network, counting calls and rows."""
+
+    def __init__(self) -> None:
+        self.model = ToyBackend()
+        self.rows: list[int] = []
+
+    def __call__(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
+        self.rows.append(len(x))
+        return self.model.denoise(x, point, condition)
+
+
+def latents(rows: int = 2) -> Tensor:
+    return torch.randn((rows, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def guided(network: Counting, scale: float, **options: float) -> ClassifierFreeGuidance:
+    prompts, negative = network.model.embed(["a", "b"]), network.model.embed(["", ""])
+    return ClassifierFreeGuidance(network, prompts, negative, scale, **options)
+
+
+class TestGuidance:
+    def test_it_is_the_formula(self) -> None:
+        network, x = Counting(), latents()
+        prompted = network.model.denoise(x, HALF, network.model.embed(["a", "b"]))
+        without = network.model.denoise(x, HALF, network.model.embed(["", ""]))
+        for scale in (0.0, 0.5, 3.0, 7.5):
+            answer = guided(network, scale)(x, HALF)
+            assert torch.allclose(answer, without + scale * (prompted - without), rtol=0, atol=1e-12), scale
+
+    def test_both_estimates_are_made_in_one_call(self) -> None:
+        network = Counting()
+        guided(network, 7.5)(latents(), HALF)
+        assert network.rows == [4]
+
+    def test_scale_one_asks_once_with_the_prompt_alone(self) -> None:
+        network, x = Counting(), latents()
+        answer = guided(network, 1.0)(x, HALF)
+        assert network.rows == [2]
+        assert torch.equal(answer, Conditioned(network, network.model.embed(["a", "b"]))(x, HALF))
+
+    def test_scale_zero_is_the_negative_prompt(self) -> None:
+        network, x = Counting(), latents()
+        without = network.model.denoise(x, HALF, network.model.embed(["", ""]))
+        assert torch.allclose(guided(network, 0.0)(x, HALF), without, rtol=0, atol=1e-12)
+
+    def test_outside_its_interval_it_is_off(self) -> None:
+        network, x = Counting(), latents()
+        for point, rows in ((Point(0.9, 0.3), 2), (HALF, 4), (Point(0.1, 0.95), 2)):
+            network.rows.clear()
+            guided(network, 7.5, sigma_low=0.5, sigma_high=0.9)(x, point)
+            assert network.rows == [rows], point
+
+    def test_rescale_brings_the_deviation_back(self) -> None:
+        network, x = Counting(), latents()
+        prompted = network.model.denoise(x, HALF, network.model.embed(["a", "b"]))
+        free = guided(network, 7.5)(x, HALF)
+        full = guided(network, 7.5, rescale=1.0)(x, HALF)
+        half = guided(network, 7.5, rescale=0.5)(x, HALF)
+        axes = (1, 2, 3)
+        assert torch.allclose(full.std(axes), prompted.std(axes), rtol=1e-12)
+        assert torch.allclose(half, (free + full) / 2, rtol=0, atol=1e-12)
+        assert torch.equal(rescaled(free, prompted, 0.0), free)
+
+    def test_rows_do_not_know_of_each_other(self) -> None:
+        network, x = Counting(), latents()
+        together = guided(network, 7.5, rescale=0.7)(x, HALF)
+        alone = [
+            ClassifierFreeGuidance(network, network.model.embed([word]), network.model.embed([""]), 7.5, 0.7)(
+                row[None], HALF
+            )
+            for word, row in zip("ab", x, strict=True)
+        ]
+        assert torch.allclose(together, torch.cat(alone), rtol=0, atol=1e-12)
+
+
+class TestConditions:
+    def test_conditions_stack_repeat_and_blend(self) -> None:
+        one, other = ({"text": torch.full((1, 2), value)} for value in (1.0, 3.0))
+        both = stack([one, other])
+        assert both["text"].tolist() == [[1, 1], [3, 3]]
+        assert repeated(one, 3)["text"].tolist() == [[1, 1]] * 3
+        shares = torch.tensor([[1.0, 0.0], [0.25, 0.75]])
+        assert blended(both, shares)["text"].tolist() == [[1, 1], [2.5, 2.5]]
+
+
+class TestSessionGuidance:
+    def calls(self, **params: float) -> int:
+        session: Session = toy_session(ToyBackend(), DrawingParams.parse("toy", dict(params)))
+        path = vp_path(10)
+        session.draw(session.noise(), path, session.embed("a red apple"))
+        assert session.calls == 10
+        return session.samples
+
+    def test_an_interval_of_the_path_is_guided_and_no_more(self) -> None:
+        assert self.calls(guidance=7.5) == 20
+        assert self.calls(guidance=1.0) == 10
+        assert self.calls(guidance=7.5, guidance_start=0.2, guidance_end=0.7) == 15
+        assert self.calls(guidance=7.5, guidance_start=0.5, guidance_end=0.5) == 10

@@ -1,0 +1,76 @@
+"""Laws of schedules: timestep and point are inverse, and the tables are diffusers' own."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from diffusers import DDIMScheduler
+
+from editkit import InvalidParameter, RectifiedFlow, Schedule, VariancePreserving, cosine, linear, scaled_linear
+
+BETAS = {"linear": linear, "scaled_linear": scaled_linear, "squaredcos_cap_v2": cosine}
+RANGES = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "squaredcos_cap_v2": (1e-4, 0.02)}
+
+
+def schedules() -> dict[str, Schedule]:
+    made: dict[str, Schedule] = {name: VariancePreserving.from_betas(betas()) for name, betas in BETAS.items()}
+    made["zero snr"] = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)
+    made["flow"] = RectifiedFlow()
+    made["shifted flow"] = RectifiedFlow(shift=3.0)
+    return made
+
+
+class TestSchedules:
+    def test_timestep_is_the_inverse_of_point(self) -> None:
+        for name, schedule in schedules().items():
+            for timestep in (schedule.first, 1, 2.5, 17, 333.3, 500, 998.75, schedule.last):
+                assert abs(schedule.timestep(schedule.point(timestep)) - timestep) < 1e-8, (name, timestep)
+
+    def test_noise_grows_with_the_timestep(self) -> None:
+        for name, schedule in schedules().items():
+            angles = [schedule.point(float(t)).angle for t in np.linspace(schedule.first, schedule.last, 400)]
+            assert all(low < high for low, high in itertools.pairwise(angles)), name
+
+    def test_points_lie_on_their_curve(self) -> None:
+        for name, schedule in schedules().items():
+            for timestep in (1, 2.5, 500, 998.75):
+                alpha, sigma = schedule.point(timestep)
+                on_curve = alpha + sigma if "flow" in name else alpha**2 + sigma**2
+                assert math.isclose(on_curve, 1.0, abs_tol=1e-12), name
+
+    def test_another_family_s_point_finds_its_timestep_by_its_noisiness(self) -> None:
+        curved, straight = VariancePreserving.from_betas(scaled_linear()), RectifiedFlow()
+        for timestep in (10, 500, 990):
+            point = straight.point(straight.timestep(curved.point(timestep)))
+            assert math.isclose(point.angle, curved.point(timestep).angle, abs_tol=1e-9)
+
+    def test_tables_equal_those_of_diffusers(self) -> None:
+        for kind, betas in BETAS.items():
+            start, end = RANGES[kind]
+            for zero in (False, True):
+                theirs = DDIMScheduler(
+                    beta_schedule=kind, beta_start=start, beta_end=end, rescale_betas_zero_snr=zero
+                ).alphas_cumprod.double()
+                ours = VariancePreserving.from_betas(betas(), zero_terminal_snr=zero).alphas_cumprod
+                assert np.allclose(ours, theirs, rtol=0, atol=2e-6), (kind, zero)
+
+    def test_zero_terminal_snr_ends_in_pure_noise_and_keeps_the_first_point(self) -> None:
+        plain = VariancePreserving.from_betas(scaled_linear())
+        zero = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)
+        assert zero.point(zero.last) == (0.0, 1.0)
+        assert math.isclose(zero.point(0).alpha, plain.point(0).alpha, rel_tol=1e-12)
+
+    def test_betas_out_of_range_are_refused(self) -> None:
+        for betas in ([], [0.1], [0.0, 0.1], [0.5, 1.1], [math.nan, 0.1], [[0.1, 0.2]]):
+            with pytest.raises(InvalidParameter, match="betas"):
+                VariancePreserving.from_betas(np.array(betas))
+
+    def test_shift_moves_inner_steps_towards_noise_and_keeps_the_ends(self) -> None:
+        steps = np.array([1000.0, 600.0, 200.0])
+        moved = RectifiedFlow(shift=3.0).spread(steps)
+        assert moved[0] == 1000.0
+        assert np.all(moved[1:] > steps[1:])
+        assert np.array_equal(RectifiedFlow().spread(steps), steps)
