@@ -63,28 +63,32 @@ def psnr(one: Tensor, other: Tensor) -> float:
     return 100.0 if error == 0 else float(10 * torch.log10(255**2 / error))
 
 
-def little_changed(change: Tensor, radius: int) -> Tensor:
-    """Where an edit left a picture alone: 1 where ``change`` (B, 3, H, W) is nothing, falling to 0 where it is large.
+# In units of the full range: below the first a change keeps the source's detail, above the second none of it.
+CHANGE_LOW, CHANGE_HIGH = 0.1, 0.5
+REACH = 3
+"""Pixels at the model's scale that a changed contour takes along on either side."""
 
-    The largest change within ``radius`` pixels counts, so that a contour takes its surroundings along.
+
+def little_changed(change: Tensor) -> Tensor:
+    """Where an edit left a picture alone: 1 where ``change`` (B, 3, h, w) is nothing, falling to 0 where it is large.
+
+    Returns (B, 1, h, w). The largest change within :data:`REACH` pixels counts, and the map is smooth.
     """
     largest = change.abs().amax(1, keepdim=True)
-    near = F.max_pool2d(largest, 2 * radius + 1, stride=1, padding=radius)
-    near = F.avg_pool2d(near, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+    near = F.max_pool2d(largest, 2 * REACH + 1, stride=1, padding=REACH)
+    near = F.avg_pool2d(near, 2 * REACH + 1, stride=1, padding=REACH, count_include_pad=False)
     position = ((near - CHANGE_LOW) / (CHANGE_HIGH - CHANGE_LOW)).clamp(0, 1)
     return 1 - position * position * (3 - 2 * position)
 
 
-# In units of the full range: below the first a change keeps the source's detail, above the second none of it.
-CHANGE_LOW, CHANGE_HIGH = 0.1, 0.5
+def lay_on(canvas: Canvas, source: Tensor, edited: Tensor, reconstructed: Tensor) -> Tensor:
+    """Take an edit as a difference and lay it on the source's own pixels where little changed.
 
-
-def lay_on(source: Tensor, edited: Tensor, reconstructed: Tensor, radius: int) -> Tensor:
-    """Take an edit as a difference and lay it on the source's own pixels where little changed (all (B, 3, H, W)).
-
-    What the autoencoder loses is ``source - reconstructed``. Where ``edited`` equals ``reconstructed`` the answer is
-    the source exactly; where everything changed it is ``edited``.
+    ``source`` is (B, 3, H, W) at the picture's size, the others (B, 3, h, w) on the padded canvas. What the autoencoder
+    and the model's size lose is the source less its reconstruction. Where ``edited`` equals ``reconstructed`` the
+    answer is the source exactly; where everything changed it is ``edited``.
     """
-    change = edited - reconstructed
-    kept = little_changed(change, radius)
-    return source + (kept * change + (1 - kept) * (edited - source))
+    change = canvas.cropped(edited - reconstructed)
+    kept = resized(little_changed(change), canvas.size).clamp(0, 1)
+    drawn = canvas.to_picture(edited)
+    return source + kept * resized(change, canvas.size) + (1 - kept) * (drawn - source)

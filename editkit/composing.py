@@ -31,23 +31,16 @@ def compose(
     session: Session, edit: Edit, sources: Sequence[Image.Image], mask: Image.Image | None
 ) -> list[Image.Image]:
     """The resulting pictures, one a row of ``edit.latents``, each of the size of its sources."""
-    decoded = session.canvas.to_picture(session.model.decode(edit.latents)).float().cpu()
+    canvas = session.canvas
+    decoded = session.model.decode(edit.latents).float().cpu()
     if edit.reconstructed is None or not edit.carry:
-        return [to_image(row) for row in decoded]
-    trips = session.canvas.to_picture(session.model.decode(edit.reconstructed)).float().cpu()
+        return [to_image(row) for row in canvas.to_picture(decoded)]
     shares = torch.ones(len(decoded), 1) if edit.shares is None else edit.shares.float().cpu()
-    seen = torch.cat([to_tensor(source) for source in sources])
-    # The reach of a changed contour: two latent pixels of the model, at the picture's own scale.
-    radius = max(1, round(RADIUS * max(session.canvas.size) / max(session.canvas.work)))
-    source, trip = (torch.einsum("bs,schw->bchw", shares, pixels) for pixels in (seen, trips))
-    laid = lay_on(source, decoded, trip, radius)
-    return [
-        finish(row, share, source_row, sources, mask)
-        for row, share, source_row in zip(laid, shares, source, strict=True)
-    ]
-
-
-RADIUS = 3
+    pictures = torch.cat([to_tensor(source) for source in sources])
+    trips = session.model.decode(edit.reconstructed).float().cpu()
+    seen, trip = (torch.einsum("bs,schw->bchw", shares, pixels) for pixels in (pictures, trips))
+    laid = lay_on(canvas, seen, decoded, trip)
+    return [finish(row, share, before, sources, mask) for row, share, before in zip(laid, shares, seen, strict=True)]
 
 
 def finish(
