@@ -1,6 +1,6 @@
 """The public names and where they live: read by type checkers, and at run time to import each on first use."""
 
-from . import testing
+from . import testing as testing
 from .backends import Backend
 from .canvas import Canvas
 from .catalogue import annotators, inverters, models, operations, samplers

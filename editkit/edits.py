@@ -262,7 +262,7 @@ def cancellable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Cancelled("cancelled; nothing was written") from None
+        raise Cancelled("cancelled") from None
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import recipes
 from .backends import Backend
-from .edits import apply, check, resolve, run
+from .edits import apply, check, checked_params, resolve, run
 from .errors import BadFile, InvalidParameter
 from .images import open_image
 from .inversion import Inversion
@@ -37,7 +37,7 @@ class Pipeline:
             spec = registry.spec("operations", operation)
             if spec.takes != "image" or spec.gives != "image":
                 raise InvalidParameter(f"{operation} cannot be a step: a pipeline goes from one picture to one picture")
-            spec.params.parse(operation, {name: value for name, value in params.items() if name != "mask"})
+            checked_params(registry, spec, {name: value for name, value in params.items() if name != "mask"})
 
     @classmethod
     def from_yaml(cls, text: str) -> Pipeline:

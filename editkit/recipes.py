@@ -55,7 +55,7 @@ def read(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Imag
         recipe = Recipe.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise BadFile(f"the recipe in {str(source)[:200]!r} is damaged: {problem['loc']}: {problem['msg']}") from None
+        raise BadFile(f"the picture's recipe is damaged: {problem['loc']}: {problem['msg']}") from None
     if recipe.schema_version != SCHEMA:
         raise BadFile(f"the recipe has schema {recipe.schema_version}, this editkit reads {SCHEMA}: upgrade editkit")
     wanted = [source_name(i) for i in range(recipe.sources)]

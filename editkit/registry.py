@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 
 from . import hookspecs
-from .errors import DuplicateName, PluginFailure, UnknownName, did_you_mean
+from .errors import DuplicateName, EditkitError, PluginFailure, UnknownName, did_you_mean
 from .params import Params
 from .specs import Spec
 
@@ -21,6 +21,8 @@ GROUP = "editkit"
 KINDS = ("operations", "inverters", "samplers", "backends", "models", "annotators")
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OWN = "editkit"
+COMMANDS = ("check", "models", "plugins", "replay", "run")
+"""Commands that are no operations, whose names no operation may take."""
 
 
 @dc.dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Registry:
             raise PluginFailure(f"{spec.name!r} needs a name like 'two-words' and a summary that is a sentence")
         if not (isinstance(spec.params, type) and issubclass(spec.params, Params)):
             raise PluginFailure(f"{spec.name!r}: params must be a subclass of editkit.Params")
+        if kind == "operations" and spec.name in COMMANDS:
+            raise DuplicateName(f"the operation {spec.name!r} has the name of a command of editkit itself")
         if spec.name in self.specs[kind]:
             owner = self.owners[kind, spec.name]
             raise DuplicateName(f"the {kind[:-1]} {spec.name!r} is already registered by {owner}")
@@ -136,7 +140,9 @@ class Registry:
         spec = self.spec(kind, name)
         try:
             return spec.load()
-        except ImportError as error:
+        except EditkitError:
+            raise
+        except (Exception, SystemExit) as error:
             raise PluginFailure(
                 f"{kind[:-1]} {name!r} of plugin {self.owners[kind, name]}: {one_line(error)}"
             ) from error

@@ -26,7 +26,10 @@ GALLERY = [
     ('generate --prompt "flat red heart" --seed 1', "generate\nflat red heart"),
     ('generate --prompt "3d blue book" --seed 1', "generate\n3d blue book"),
     (f'img2img {APPLE} --prompt "noto tomato" --strength 0.7 --seed 1', "img2img\nnoto tomato"),
-    (f'prompt-edit {APPLE} --source "noto red apple" --target "noto green apple" --seed 0', "prompt-edit\nred to green"),
+    (
+        f'prompt-edit {APPLE} --source "noto red apple" --target "noto green apple" --seed 0',
+        "prompt-edit\nred to green",
+    ),
 ]
 
 

@@ -59,9 +59,7 @@ def test_edits_succeed_on_pairs_whose_target_is_known_and_was_never_seen(model: 
     """Success is to be nearer to the target than 0.707 of the way the source is from it."""
 
     def succeeds(pair: dict[str, str]) -> bool:
-        source, target = (
-            np.asarray(picture(pair[side]).convert("RGB"), dtype=float) for side in ("source", "target")
-        )
+        source, target = (np.asarray(picture(pair[side]).convert("RGB"), dtype=float) for side in ("source", "target"))
         result = editkit.apply(
             "prompt-edit", picture(pair["source"]), model=model, source=pair["source"], target=pair["target"], seed=0
         )

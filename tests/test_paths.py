@@ -24,7 +24,7 @@ from editkit.paths import timesteps
 VP = VariancePreserving.from_betas(scaled_linear())
 FLOW = RectifiedFlow(shift=3.0)
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
-STEPS = (1, 2, 3, 7, 10, 25, 50, 333, 998)
+STEPS = (1, 2, 3, 7, 10, 25, 50, 333, 500)
 
 
 def theirs(kind: Any, steps: int, **config: Any) -> list[int]:

@@ -104,7 +104,10 @@ def test_the_same_seed_gives_the_same_pixels_and_so_does_the_recipe(
 
 def test_a_masked_pipeline_replays_from_its_own_file(model: editkit.Backend, tmp_path: Path) -> None:
     mask = Image.linear_gradient("L").resize((37, 61))
-    steps = [("img2img", {**EDITS["img2img"], "mask": mask, "feather": 4.0, "steps": 3}), ("prompt-edit", {**EDITS["prompt-edit"], "steps": 2})]
+    steps = [
+        ("img2img", {**EDITS["img2img"], "mask": mask, "feather": 4.0, "steps": 3}),
+        ("prompt-edit", {**EDITS["prompt-edit"], "steps": 2}),
+    ]
     result = editkit.Pipeline(steps)(noise((37, 61)), model=model, seed=3)
     again = editkit.replay(result.save(tmp_path / "made.png"), model=model)
     assert same(result.image, again.image)

@@ -32,7 +32,7 @@ class Commands(click.Group):
             status = super().main(*args, **{**kwargs, "standalone_mode": False})
         except (click.Abort, Exception) as error:
             status = complain(error)
-        sys.exit(status)
+        sys.exit(status or 0)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])

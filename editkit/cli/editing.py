@@ -27,20 +27,21 @@ IMAGES = (
 
 def operation_command(registry: Registry, spec: OperationSpec) -> Command:
     """The command of a registered operation; raises PluginFailure where a parameter takes the name of an option."""
-    params = [*inputs_of(spec), *parameters_of(spec.params, registry), *common_options(spec)]
-    names = Counter(name for param in params for name in {param.name, *param.opts, *param.secondary_opts})
+    more = [IMAGES] if spec.takes == "image" else []
+    more += [f"Source: {spec.source}"] if spec.source else []
+    command = Command(
+        spec.name,
+        params=[*inputs_of(spec), *parameters_of(spec.params, registry), *common_options(spec)],
+        callback=lambda **given: edit(registry, spec, given),
+        help="\n\n".join([spec.summary, *more]),
+    )
+    names = Counter({"--help": 1, "--sheet": 1 if spec.takes == "nothing" or spec.gives == "inversion" else 0})
+    names.update(name for param in command.params for name in {param.name, *param.opts, *param.secondary_opts} if name)
     for name, count in names.items():
         if count > 1:
             owner = registry.owners["operations", spec.name]
             raise PluginFailure(f"operation {spec.name!r} of plugin {owner}: its parameter {name!r} is taken")
-    more = [IMAGES] if spec.takes == "image" else []
-    more += [f"Source: {spec.source}"] if spec.source else []
-    return Command(
-        spec.name,
-        params=params,
-        callback=lambda **given: edit(registry, spec, given),
-        help="\n\n".join([spec.summary, *more]),
-    )
+    return command
 
 
 def inputs_of(spec: OperationSpec) -> list[click.Parameter]:
@@ -98,10 +99,9 @@ def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> N
     """Check everything that needs no model, load it, and do the operation on every input."""
     values = {name: given[name] for name in spec.params.model_fields if given[name] is not None}
     spec.params.parse(spec.name, values)
-    names = list(given["image"]) if "image" in given else [given.get("a") or given.get("file") or ""]
-    others = [name for name in (given.get("b"), given.get("mask")) if name]
-    call = Call.plan(given, spec.name, names, endings_of(spec), others)
-    second, mask = piped(given.get("b")), piped(given.get("mask"))
+    names, others = names_of(spec, given)
+    call = Call.plan(given, spec.name, names, endings_of(spec), [name for name in others if name])
+    second, mask = map(piped, others)
 
     def input_of(job: Job) -> Any:
         return job.given if second is None else (job.given, second)
@@ -118,6 +118,16 @@ def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> N
         return lambda job: edits.apply(spec.name, input_of(job), model=model, mask=mask, progress=progress(), **values)
 
     call.run(look, prepare)
+
+
+def names_of(spec: OperationSpec, given: Mapping[str, Any]) -> tuple[list[str], tuple[str | None, str | None]]:
+    """The inputs as the user called them, and the second picture and the mask where the operation takes them."""
+    mask = given["mask"] if issubclass(spec.params, EditParams) else None
+    if spec.takes == "image":
+        return list(given["image"]), (None, mask)
+    if spec.takes == "two images":
+        return [given["a"]], (given["b"], mask)
+    return [given["file"] if spec.takes == "inversion" else ""], (None, mask)
 
 
 def endings_of(spec: OperationSpec) -> tuple[str, ...]:

@@ -105,12 +105,13 @@ def details_of(field: FieldInfo, registry: Registry) -> str:
     kind = extra_of(field).get("registry")
     if kind:
         parts.append(f"one of {', '.join(sorted(registry.specs[kind]))}")
+    default = field.get_default(call_default_factory=True, validated_data={})
     if field.is_required():
         parts.append("required")
-    elif field.default not in (None, "") and not isinstance(field.default, bool):
-        parts.append(f"default: {field.default}")
-    elif field.default is True:
-        parts.append("default: on")
+    elif isinstance(default, bool):
+        parts.extend(["default: on"] if default else [])
+    elif default not in (None, "", (), [], {}):
+        parts.append(f"default: {default}")
     return f"  [{'; '.join(parts)}]" if parts else ""
 
 

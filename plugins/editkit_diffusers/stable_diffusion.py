@@ -46,7 +46,7 @@ class StableDiffusion:
             self.reduction = 2 ** (len(vae.config.num_decoder_blocks) - 1)
         side = unet.config.sample_size
         self.native_size = (max(side) if isinstance(side, (list, tuple)) else side) * self.reduction
-        self.multiple = self.reduction * 2 ** (len(unet.config.block_out_channels) - 1)
+        self.multiple = self.reduction  # the UNet itself copes with odd latents
 
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> StableDiffusion:

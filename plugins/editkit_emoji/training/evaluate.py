@@ -83,7 +83,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     """95 % interval of a rate (Wilson 1927, "Probable inference")."""
     middle = (hits + Z**2 / 2) / (count + Z**2)
     half = Z / (count + Z**2) * math.sqrt(hits * (count - hits) / count + Z**2 / 4)
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def rate(hits: Sequence[bool]) -> str:

@@ -1,0 +1,208 @@
+"""Every registered inverter conforms, and the built-in ones are as good as they are said to be."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+import editkit
+from editkit import Denoiser, Point, Prediction, RectifiedFlow, ddim_step, eps_of, from_x0, make_path, walk
+from editkit.loop import last
+from editkit.registry import installed
+from editkit.testing import (
+    GaussianDenoiser,
+    MixtureDenoiser,
+    ToyBackend,
+    flow_path,
+    stable_diffusion_folder,
+    suite_of,
+    vp_path,
+)
+from editkit.testing.suite import largest, random_latents
+
+for _name in editkit.inverters():
+    _suite = suite_of("inverters", _name)
+    globals()[_suite.__name__] = _suite
+
+
+def of_backend(backend: ToyBackend) -> Callable[[int], tuple[Point, ...]]:
+    return lambda steps: make_path(backend.schedule, steps, backend.grid)
+
+
+PATHS: dict[str, Callable[[int], tuple[Point, ...]]] = {
+    "vp": vp_path,
+    "flow": flow_path,
+    "vp backend": of_backend(ToyBackend()),
+    "flow backend": of_backend(ToyBackend(schedule=RectifiedFlow())),
+}
+
+
+class Trip(NamedTuple):
+    """How well a climb can be walked down again."""
+
+    residual: float
+    """Largest root mean square, over rows and steps, of what one step down misses the latent below by."""
+    error: float
+    """Root mean square of what the whole way down misses the clean latent by."""
+
+
+def trip(name: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> Trip:
+    rising = [x0, *installed().make("inverters", name).climb(denoise, x0, path[::-1])]
+    steps = zip(itertools.pairwise(rising), itertools.pairwise(path[::-1]), strict=True)
+    missed = [residual(denoise, low, high, p, q) for (low, high), (p, q) in steps]
+    end = last(walk(installed().make("samplers", "ddim"), denoise, rising[-1], path), rising[-1])
+    return Trip(float(torch.stack(missed).max()), float((end - x0).square().mean().sqrt()))
+
+
+def residual(denoise: Denoiser, low: Tensor, high: Tensor, p: Point, q: Point) -> Tensor:
+    """What stepping down from ``high`` at q misses ``low`` at p by: (S,)."""
+    return (ddim_step(high, denoise(high, q), q, p) - low).square().flatten(1).mean(1).sqrt()
+
+
+class TestRoundTrips:
+    """What goes up comes down, as near as the method promises."""
+
+    def test_ddim_error_halves_when_steps_double(self) -> None:
+        x0 = 0.3 + 0.5 * random_latents(2)
+        for kind, path in PATHS.items():
+            errors = [trip("ddim", GaussianDenoiser(), x0, path(steps)).error for steps in (50, 100, 200)]
+            for coarse, fine in itertools.pairwise(errors):
+                assert 0.4 < fine / coarse < 0.6, (kind, errors)
+
+    def test_ddim_asks_at_the_point_it_starts_from(self) -> None:
+        asked: list[Point] = []
+
+        def recording(x: Tensor, point: Point) -> Tensor:
+            asked.append(point)
+            return GaussianDenoiser()(x, point)
+
+        path = vp_path(5)[::-1]
+        list(installed().make("inverters", "ddim").climb(recording, random_latents(1), path))
+        assert asked == list(path[:-1])
+
+    def test_ddim_corrected_is_far_better(self) -> None:
+        x0 = 0.3 + 0.5 * random_latents(2)
+        for kind, path in PATHS.items():
+            for steps in (20, 50, 100):
+                better, plain = (
+                    trip(name, GaussianDenoiser(), x0, path(steps)).error for name in ("ddim-corrected", "ddim")
+                )
+                assert better < plain / 3, (kind, steps, better, plain)
+
+
+class TestSolving:
+    """The fixed-point inverter solves each step."""
+
+    def test_the_gaussian_to_rounding(self) -> None:
+        for kind, path in PATHS.items():
+            for steps in (10, 20, 50):
+                found = trip("fixed-point", GaussianDenoiser(), 0.3 + 0.5 * random_latents(2), path(steps))
+                assert found.residual < 1e-10, (kind, steps, found)
+                assert found.error < 1e-10, (kind, steps, found)
+
+    def test_never_ends_above_its_start_on_the_mixture(self) -> None:
+        """Step by step, row by row: the first guess carries the last noise on."""
+        data = MixtureDenoiser.of_shape((1, 4, 4))
+        for kind, steps in itertools.product(PATHS, (10, 20, 50)):
+            path = PATHS[kind](steps)[::-1]
+            inverter = installed().make("inverters", "fixed-point")
+            low = data.draw(16)
+            eps = eps_of(low, data(low, path[0]), path[0])
+            for (p, q), high in zip(itertools.pairwise(path), inverter.climb(data, low, path), strict=True):
+                guess = q.alpha * (low - p.sigma * eps) / p.alpha + q.sigma * eps
+                worse = residual(data, low, high, p, q) - residual(data, low, guess, p, q)
+                assert float(worse.max()) < 1e-12, (kind, steps, p, q)
+                low, eps = high, eps_of(high, data(high, q), q)
+
+    def test_is_below_ddim_corrected_on_the_mixture(self) -> None:
+        data = MixtureDenoiser.of_shape((1, 4, 4))
+        for kind, steps in itertools.product(PATHS, (10, 20, 50)):
+            path = PATHS[kind](steps)
+            solved, corrected = (trip(name, data, data.draw(16), path) for name in ("fixed-point", "ddim-corrected"))
+            assert solved.residual < corrected.residual, (kind, steps, solved, corrected)
+            assert solved.error < corrected.error, (kind, steps, solved, corrected)
+
+
+def test_fixed_point_stops_where_it_is_told() -> None:
+    calls = 0
+
+    def counting(x: Tensor, point: Point) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return GaussianDenoiser()(x, point)
+
+    x0, path = random_latents(1), vp_path(5)[::-1]
+    for iterations in (1, 3):
+        calls = 0
+        list(
+            installed()
+            .make("inverters", f"fixed-point:iterations={iterations},tolerance=1e-300")
+            .climb(counting, x0, path)
+        )
+        assert calls == 1 + 5 * (1 + iterations)
+    calls = 0
+    list(installed().make("inverters", "fixed-point:tolerance=100.0").climb(counting, x0, path))
+    assert calls == 1 + 5
+
+
+def test_pinned_costs_not_one_call_more_than_ddim() -> None:
+    for method in ("ddim", "pinned"):
+        inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method=method, steps=10)
+        assert inversion.report is not None
+        assert inversion.report.network_calls == 10
+        assert editkit.reconstruct(inversion, model=ToyBackend(), guidance=7.5).report.network_calls == 10
+
+
+def test_pinned_reconstructs_at_the_bound_at_any_guidance() -> None:
+    inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method="pinned", steps=10)
+    for guidance in (0.0, 1.0, 7.5):
+        report = editkit.reconstruct(inversion, model=ToyBackend(), guidance=guidance).report
+        assert report.recon_psnr == report.vae_psnr == 100.0
+
+
+def test_plain_ddim_does_not_reconstruct_under_guidance() -> None:
+    """Otherwise the laws above would say nothing."""
+    inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method="ddim", steps=10)
+    report = editkit.reconstruct(inversion, model=ToyBackend(), guidance=7.5).report
+    assert report.recon_psnr is not None
+    assert report.recon_psnr < 30
+
+
+def picture() -> object:
+    from editkit.testing.suite import sample_image
+
+    return sample_image((16, 16))
+
+
+class Oracle:
+    """A network of any prediction kind that knows the Gaussian exactly; called as diffusers' UNets are."""
+
+    def __init__(self, kind: Prediction, backend: editkit.Backend) -> None:
+        self.kind, self.backend = kind, backend
+
+    def __call__(self, x: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, return_dict: bool) -> tuple[Tensor]:
+        point = self.backend.schedule.point(float(timestep))
+        return (from_x0(self.kind, GaussianDenoiser()(x, point), x, point),)
+
+
+def test_every_head_over_the_same_oracle_inverts_alike(tmp_path: Path) -> None:
+    folder = stable_diffusion_folder(tmp_path)
+    x0 = 0.3 + 0.5 * random_latents(2)
+    for name in editkit.inverters():
+        errors, noises = {}, {}
+        for kind in get_args(Prediction):
+            backend = editkit.load_model(folder, dtype="float64")
+            backend.prediction, backend.unet = kind, Oracle(kind, backend)  # type: ignore[attr-defined]
+            condition = backend.embed(["a", "a"])
+            denoise = lambda x, point, b=backend, c=condition: b.denoise(x, point, c)  # noqa: E731
+            path = make_path(backend.schedule, 20, backend.grid)
+            noises[kind] = list(installed().make("inverters", name).climb(denoise, x0, path[::-1]))[-1]
+            errors[kind] = trip(name, denoise, x0, path).error
+        for kind, error in errors.items():
+            assert abs(error - errors["epsilon"]) < 1e-9, (name, errors)
+            assert largest(noises[kind] - noises["epsilon"]) < 1e-9, (name, kind)

@@ -1,0 +1,19 @@
+"""Every registered operation keeps the promises of every edit, and every plugin package those of a package."""
+
+from __future__ import annotations
+
+import editkit
+from editkit.registry import installed
+from editkit.testing import plugin_suite, suite_of
+
+for _name in editkit.operations():
+    _suite = suite_of("operations", _name)
+    globals()[_suite.__name__] = _suite
+
+for _plugin in installed().plugins:
+    _suite = plugin_suite(_plugin)
+    globals()[f"{_suite.__name__}Package"] = _suite
+
+
+def test_nothing_installed_failed_to_load() -> None:
+    assert [str(failure) for failure in installed().failures] == []

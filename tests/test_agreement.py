@@ -1,0 +1,120 @@
+"""Agreement with diffusers: the same weights and the same noise give the same latents to 1e-4 in float32."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPipeline,
+)
+from torch import Tensor
+
+import editkit
+from editkit import Backend
+from editkit.composing import to_tensor
+from editkit.testing import stable_diffusion_folder
+from editkit.testing.suite import sample_image
+
+SCHEDULERS = {"ddim": DDIMScheduler, "dpmpp-2m": DPMSolverMultistepScheduler, "euler": EulerDiscreteScheduler}
+PREDICTIONS = ("epsilon", "v_prediction")
+PROMPT = "a red apple on white"
+
+
+@functools.cache
+def models(prediction: Any) -> tuple[Backend, Any]:
+    """One tiny folder, loaded by both."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = stable_diffusion_folder(Path(made), prediction_type=prediction)
+        return editkit.load_model(folder, device="cpu"), StableDiffusionPipeline.from_pretrained(folder)
+
+
+def theirs(prediction: str, sampler: str, kind: Any, **arguments: Any) -> Tensor:
+    """The latents of a diffusers pipeline of class ``kind``."""
+    pipeline = kind.from_pipe(models(prediction)[1])
+    pipeline.scheduler = SCHEDULERS[sampler].from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    random = torch.Generator().manual_seed(7)
+    latents: Tensor = pipeline(PROMPT, generator=random, output_type="latent", **arguments).images
+    return latents
+
+
+def assert_agree(ours: Tensor, theirs: Tensor) -> None:
+    missed = float((ours - theirs).abs().max())
+    assert missed < 1e-4, f"off by {missed:.1e}"
+    assert float(ours.std()) > 0.1, "nothing to compare"
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+@pytest.mark.parametrize("guidance", [7.5, 1.0])
+def test_generate(prediction: str, sampler: str, guidance: float) -> None:
+    for steps in (5, 20):
+        wanted = theirs(
+            prediction, sampler, StableDiffusionPipeline, num_inference_steps=steps, guidance_scale=guidance
+        )
+        ours = editkit.apply(
+            "generate",
+            model=models(prediction)[0],
+            prompt=PROMPT,
+            sampler=sampler,
+            steps=steps,
+            guidance=guidance,
+            seed=7,
+        )
+        assert_agree(ours.latents, wanted)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+@pytest.mark.parametrize("strength", [0.6, 1.0])
+def test_img2img(prediction: str, sampler: str, strength: float) -> None:
+    """Both start from the same clean latents: given latents for a picture, diffusers does not draw a sample of them."""
+    model, picture = models(prediction)[0], sample_image((16, 16))
+    with torch.no_grad():
+        clean = model.encode(to_tensor(picture))
+    for guidance in (7.5, 1.0):
+        wanted = theirs(
+            prediction,
+            sampler,
+            StableDiffusionImg2ImgPipeline,
+            image=clean,
+            strength=strength,
+            num_inference_steps=20,
+            guidance_scale=guidance,
+        )
+        ours = editkit.apply(
+            "img2img",
+            picture,
+            model=model,
+            prompt=PROMPT,
+            sampler=sampler,
+            strength=strength,
+            steps=20,
+            guidance=guidance,
+            seed=7,
+        )
+        assert_agree(ours.latents, wanted)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace"])
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+def test_other_spacings(sampler: str, spacing: str) -> None:
+    pipeline = models("epsilon")[1]
+    config = pipeline.scheduler.config
+    scheduler = SCHEDULERS[sampler].from_config({**config, "timestep_spacing": spacing, "steps_offset": 0})
+    scheduler.set_timesteps(10)
+    model = models("epsilon")[0]
+    spec = editkit.samplers()[sampler]
+    grid = editkit.Grid(spacing, 0)
+    path = editkit.make_path(model.schedule, 10, grid, extra_node=spec.extra_node, to_zero=spec.to_zero)
+    for timestep, point in zip(scheduler.timesteps.tolist(), path, strict=False):
+        assert model.schedule.timestep(point) == pytest.approx(timestep, abs=1e-6)

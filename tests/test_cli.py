@@ -1,0 +1,492 @@
+"""The command line: computed from what is registered, one line an error, files whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from pydantic import Field
+
+import editkit
+from editkit import DrawingParams, EditkitError, OperationSpec, Params, Registered, loading
+from editkit.cli import main
+from editkit.cli.editing import operation_command
+from editkit.cli.options import parameters_of
+from editkit.cli.outputs import json_text, targets_of
+from editkit.registry import Registry, Source, installed
+from editkit.testing.tiny import stable_diffusion_folder
+
+HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "yaml", "tqdm")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stable_diffusion_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with three pictures."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate("abc"):
+        noise(number).save(f"{name}.png")
+    return tmp_path
+
+
+def noise(seed: int, size: tuple[int, int] = (19, 14)) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def call(*words: str | Path, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words], input=stdin)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def refused(result: Result, *fragments: str, status: int = 2) -> None:
+    """The call ended in one line that says what is wrong."""
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1, result.stderr
+    for fragment in fragments:
+        assert fragment in result.stderr
+
+
+def in_process(code: str, folder: Path) -> str:
+    ran = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return ran.stdout
+
+
+# Help
+
+
+def test_help_lists_every_operation_and_command() -> None:
+    text = " ".join(call("--help").stdout.split())
+    for name, spec in editkit.operations().items():
+        assert f"{name} {spec.summary}" in text
+    for name in ("replay", "run", "plugins", "models", "check", *editkit.inverters(), *editkit.samplers()):
+        assert name in text
+    assert call().stdout == call("--help").stdout
+
+
+def test_help_starts_nothing_heavy(tmp_path: Path) -> None:
+    for words in (["--help"], ["img2img", "--help"], ["run", "--help"], ["plugins", "--json"], ["models"]):
+        code = f"""
+import sys
+from editkit.cli import main
+try: main({words!r})
+except SystemExit as end: assert end.code == 0
+print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"""
+        assert in_process(code, tmp_path).splitlines()[-1] == "heavy: []", words
+
+
+@pytest.mark.parametrize("name", ["replay", "run", "plugins", "models", "check", *sorted(editkit.operations())])
+def test_every_command_has_help(name: str) -> None:
+    result = call(name, "--help")
+    assert result.exit_code == 0 and result.stdout.startswith(f"Usage: editkit {name}")
+
+
+def test_options_that_make_sense_are_there() -> None:
+    everywhere = {"--output", "--model", "--device", "--dtype", "--json", "--verbose"}
+    some = {"--mask", "--sheet", "--feather", "--width"}
+    wanted = {
+        "generate": {"--width"},
+        "img2img": {"--mask", "--sheet", "--feather"},
+        "prompt-edit": {"--mask", "--sheet", "--feather"},
+        "interpolate": {"--sheet"},
+        "invert": set(),
+        "reconstruct": {"--sheet"},
+    }
+    for name, few in wanted.items():
+        command = operation_command(installed(), editkit.operations()[name])
+        flags = {flag for param in command.params for flag in param.opts}
+        assert everywhere <= flags and flags & some == few, name
+
+
+# Options computed from fields
+
+
+class ShapeParams(DrawingParams):
+    text: str = Field(description="What to do.", json_schema_extra={"argument": True})
+    amount: float = Field(0.5, ge=0.0, le=1.0, description="How much.")
+    exponent: float = Field(1.0, gt=0.0, lt=3.0, description="How steep.")
+    scale: Literal[2, 4] = Field(2, description="How large.")
+    kind: Literal["edge", "depth"] = Field("edge", description="Which map.")
+    bold: bool = Field(False, description="Whether it is bold.")
+    limit: int | None = Field(None, ge=1, description="How many.")
+    weights: tuple[float, ...] = Field((), description="One a layer.")
+    map_file: Path | None = Field(None, description="A map.")
+    by_way_of: str = Registered("inverters", "pinned", "Inverter.")
+
+
+def nothing() -> Any:
+    """The implementation of an operation that is never run."""
+
+
+def shape(words: list[str], params: type[Params] = ShapeParams) -> dict[str, Any]:
+    """What the options of a declaration make of the words, checked."""
+    seen: dict[str, Any] = {}
+    command = click.Command("shape", params=parameters_of(params, installed()), callback=seen.update)
+    command.main(words, standalone_mode=False)
+    given = {name: value for name, value in seen.items() if value is not None}
+    return params.parse("shape", given).model_dump()
+
+
+def test_text_becomes_the_declared_type() -> None:
+    words = ["bolder", "--amount", "1", "--scale", "4", "--kind", "depth", "--bold", "--limit", "3"]
+    got = shape([*words, "--weights", "[1, 0.5]", "--map-file", "m.png", "--seed", "7", "--by-way-of", "ddim"])
+    wanted = {"text": "bolder", "amount": 1.0, "scale": 4, "kind": "depth", "bold": True, "limit": 3, "seed": 7}
+    wanted |= {"weights": (1.0, 0.5), "map_file": Path("m.png"), "by_way_of": "ddim"}
+    assert {name: got[name] for name in wanted} == wanted
+
+
+def test_nothing_given_leaves_the_declared_defaults() -> None:
+    assert shape(["x"]) == ShapeParams.parse("shape", {"text": "x"}).model_dump()
+
+
+@pytest.mark.parametrize(
+    "words", [["--amount", "much"], ["--limit", "1.5"], ["--scale", "3"], ["--kind", "x"], ["--weights", "1,2"]]
+)
+def test_text_of_another_type_names_the_option(words: list[str]) -> None:
+    with pytest.raises(click.BadParameter) as caught:
+        shape(["x", *words])
+    assert words[0] in caught.value.format_message()
+
+
+@pytest.mark.parametrize("words", [["--amount", "nan"], ["--amount", "1.5"], ["--limit", "0"], ["--seed", "-1"]])
+def test_values_are_checked_by_the_declaration(words: list[str]) -> None:
+    with pytest.raises(editkit.InvalidParameter, match=words[0][2:]):
+        shape(["x", *words])
+
+
+def test_help_tells_constraints_and_defaults() -> None:
+    spec = OperationSpec(name="shape", summary="Shape it.", load=nothing, params=ShapeParams)
+    text = " ".join(CliRunner().invoke(operation_command(installed(), spec), ["--help"]).stdout.split()).replace(
+        "- ", "-"
+    )
+    for said in (
+        "--amount NUMBER How much. [0 to 1; default: 0.5]",
+        "[more than 0; less than 3; default: 1.0]",
+        "--scale [2|4] How large. [default: 2]",
+        "--bold / --no-bold Whether it is bold. --limit",
+        "INTEGER How many. [at least 1]",
+        f"[one of {', '.join(sorted(editkit.inverters()))}; default: pinned]",
+        "IMAGE... TEXT",
+    ):
+        assert said in text
+
+
+@pytest.mark.parametrize("name", ["model", "dtype", "verbose", "help", "image"])
+def test_a_parameter_with_the_name_of_an_option_is_a_plugin_failure(name: str) -> None:
+    clash = type("Clash", (Params,), {"__annotations__": {name: str}, name: ""})
+    registry = Registry()
+    spec = OperationSpec(name="clash", summary="Clash.", load=nothing, params=clash)
+    registry.insert(Source("clash", "clash_module", "clash-dist", "1"), "operations", spec)
+    with pytest.raises(editkit.PluginFailure, match=rf"clash-dist.*{name}' is taken"):
+        operation_command(registry, spec)
+
+
+# Bad input
+
+
+def broken_inputs(folder: Path) -> None:
+    (folder / "text.png").write_text("no picture")
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    noise(0).save(folder / "moving.gif", save_all=True, append_images=[noise(1)])
+    (folder / "empty").mkdir()
+    (folder / "steps.yaml").write_text("steps:\n- img2img: {strength: 0.5}\n")
+    (folder / "wrong.yaml").write_text("steps:\n- img2img: {strenght: 0.5}\n")
+    (folder / "no.yaml").write_text("{")
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "missing file": (["img2img", "nope.png"], "'nope.png'"),
+    "directory": (["img2img", "empty"], "'empty'"),
+    "text": (["img2img", "text.png"], "'text.png'"),
+    "truncated": (["img2img", "cut.png"], "'cut.png'"),
+    "animated": (["img2img", "moving.gif"], "2 frames"),
+    "nan": (["img2img", "a.png", "--strength", "nan"], "strength=nan"),
+    "out of range": (["img2img", "a.png", "--strength", "1.5"], "strength=1.5"),
+    "not a number": (["img2img", "a.png", "--steps", "many"], "--steps"),
+    "misspelt option": (["img2img", "a.png", "--strenght", "0.5"], "--strenght"),
+    "unknown operation": (["img2imgg", "a.png"], "did you mean 'img2img'?"),
+    "missing parameter": (["prompt-edit", "a.png", "--source", "x"], "'target'"),
+    "no image": (["img2img"], "IMAGE"),
+    "missing output folder": (["img2img", "a.png", "-o", "nowhere/x.png"], "'nowhere/x.png'"),
+    "wrong ending": (["img2img", "a.png", "-o", "x.bmp"], ".webp"),
+    "no ending": (["img2img", "a.png", "-o", "x"], "'x'"),
+    "wrong ending of an inversion": (["invert", "a.png", "-o", "x.png"], ".safetensors"),
+    "inversion to a pipe": (["invert", "a.png", "-o", "-"], "standard output"),
+    "sheet": (["img2img", "a.png", "--sheet", "nowhere/s.png"], "sheet 'nowhere/s.png'"),
+    "sheet over the input": (["img2img", "a.png", "--sheet", "a.png"], "'a.png'"),
+    "output over the input": (["img2img", "a.png", "-o", "./a.png"], "'a.png'"),
+    "output over the mask": (["img2img", "a.png", "--mask", "b.png", "-o", "b.png"], "'b.png'"),
+    "missing mask": (["img2img", "a.png", "--mask", "nope.png"], "mask 'nope.png'"),
+    "several into a file": (["img2img", "a.png", "b.png", "-o", "x.png"], "folder"),
+    "one name twice": (["img2img", "a.png", "a.png", "-o", "out"], "'a.png'"),
+    "several to a pipe": (["img2img", "a.png", "b.png", "-o", "-"], "folder"),
+    "json and a pipe": (["img2img", "a.png", "--json", "-o", "-"], "--json"),
+    "pipe to nowhere": (["img2img", "-"], "-o"),
+    "replay without recipe": (["replay", "a.png"], "recipe"),
+    "no pipeline": (["run", "nope.yaml", "a.png"], "pipeline 'nope.yaml'"),
+    "one image missing": (["run", "steps.yaml", "nope.png"], "'nope.png'"),
+}
+WITH_TORCH: dict[str, tuple[list[str], str]] = {
+    "unknown sampler": (["img2img", "a.png", "--sampler", "dimm"], "did you mean 'ddim'?"),
+    "unknown inverter option": (["invert", "a.png", "--method", "ddim:eta=1"], "eta"),
+    "misspelt in a pipeline": (["run", "wrong.yaml", "a.png"], "strenght"),
+    "not a pipeline": (["run", "no.yaml", "a.png"], "pipeline"),
+    "bad seed in a pipeline": (["run", "steps.yaml", "a.png", "--seed", "-1"], "seed=-1"),
+    "missing inversion": (["reconstruct", "nope.safetensors"], "nope.safetensors"),
+    "picture as inversion": (["reconstruct", "a.png"], "a.png"),
+    "missing model": (["img2img", "a.png", "-m", "nowhere"], "'nowhere'"),
+    "empty model": (["img2img", "a.png", "-m", "empty"], "model_index.json"),
+    "dtype": (["img2img", "a.png", "--dtype", "int8"], "dtype='int8'"),
+    "device": (["img2img", "a.png", "--device", "toaster"], "device='toaster'"),
+    "two sizes": (["interpolate", "a.png", "small.png"], "one size"),
+    "unknown check": (["check", "dimm"], "did you mean 'ddim'?"),
+}
+
+
+@pytest.mark.parametrize("case", [*BAD, *WITH_TORCH])
+def test_bad_input_is_one_line_and_writes_nothing(here: Path, case: str) -> None:
+    broken_inputs(here)
+    noise(0, (5, 5)).save("small.png")
+    words, fragment = {**BAD, **WITH_TORCH}[case]
+    before = files(here)
+    refused(call(*words), fragment)
+    assert files(here) == before
+
+
+def test_bad_input_is_found_without_torch(here: Path) -> None:
+    broken_inputs(here)
+    without = [words for case, (words, _) in BAD.items() if words[0] != "run"]
+    code = f"""
+import sys
+from editkit.cli import main
+for words in {without!r}:
+    try: main(words)
+    except SystemExit as end: assert end.code == 2, words
+    assert 'torch' not in sys.modules, words"""
+    in_process(code, here)
+
+
+def test_models_that_are_not_whole_or_not_safe(here: Path, tiny_folder: Path) -> None:
+    shutil.copytree(tiny_folder, "pickled")
+    weights = next(Path("pickled/unet").glob("*.safetensors"))
+    weights.rename(weights.with_suffix(".bin"))
+    shutil.copytree(tiny_folder, "partial")
+    shutil.rmtree("partial/vae")
+    before = files(here)
+    refused(call("img2img", "a.png", "-m", "pickled"), "pickled weights")
+    refused(call("img2img", "a.png", "-m", "partial"), "vae")
+    assert files(here) == before
+
+
+def test_unexpected_errors_are_one_line_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr("editkit.edits.resolve", fail)
+    refused(call("img2img", "a.png"), "RuntimeError: first second", "-v", status=1)
+    verbose = call("img2img", "a.png", "-v")
+    assert verbose.exit_code == 1 and "Traceback" in verbose.stderr
+    assert verbose.stderr.splitlines()[-1].startswith("Error: RuntimeError")
+
+
+def test_an_interrupt_is_a_failure(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("editkit.edits.resolve", stop)
+    refused(call("img2img", "a.png"), "cancelled", status=1)
+
+
+# Where results go
+
+
+def test_default_output_is_beside_the_input_and_replaces_nothing(here: Path) -> None:
+    (here / "sub").mkdir()
+    assert targets_of(["sub/x.y.jpg"], None, "img2img", (".png",)) == [Path("sub/x.y-img2img.png")]
+    assert targets_of([""], None, "generate", (".png",)) == [Path("generate.png")]
+    Path("generate.png").touch()
+    Path("generate-2.png").symlink_to("nowhere")
+    assert targets_of([""], None, "generate", (".png",)) == [Path("generate-3.png")]
+
+
+def test_a_folder_keeps_the_names(here: Path) -> None:
+    wanted: list[Path | None] = [Path("new/deep/a.png"), Path("new/deep/b.png")]
+    assert targets_of(["x/a.png", "y/b.jpg"], "new/deep", "img2img", (".png",)) == wanted
+    assert targets_of(["x/a.png"], "new/", "img2img", (".png",)) == [Path("new/a.png")]
+    assert targets_of(["-"], "new/", "img2img", (".png",)) == [Path("new/stdin.png")]
+    with pytest.raises(EditkitError, match=r"'x/a\.png' and 'y/a\.jpg'"):
+        targets_of(["x/a.png", "y/a.jpg"], "new", "img2img", (".png",))
+    with pytest.raises(EditkitError, match="replace"):
+        targets_of(["a.png", "b.png"], ".", "img2img", (".png",))
+    assert not Path("new").exists()
+
+
+def test_json_has_no_nan() -> None:
+    text = json_text({"a": float("nan"), "b": [float("inf"), 1.5], "c": (1, None, True, "x")})
+    assert json.loads(text, parse_constant=pytest.fail) == {"a": None, "b": [None, 1.5], "c": [1, None, True, "x"]}
+
+
+# Listings
+
+
+def test_plugins_as_json_and_text() -> None:
+    said = json.loads(call("plugins", "--json").stdout)
+    named = {row["module"]: row for row in said["plugins"]}
+    for folder in (Path(__file__).parents[1] / "plugins").glob("editkit_*"):
+        assert named[folder.name]["hooks"] and named[folder.name]["registered"]
+    assert named["editkit_reconstruct"]["registered"] == {"operations": ["invert", "reconstruct"]}
+    text = call("plugins").stdout
+    assert all(module in text for module in named)
+
+
+def test_failures_of_plugins_are_listed_and_harm_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry()
+    registry.add(Source("odd", "odd_module", "odd-dist", "2"), OddPlugin())
+    for module in ("editkit.cli", "editkit.cli.listing", "editkit.registry"):
+        monkeypatch.setattr(f"{module}.installed", lambda: registry)
+    (failure,) = json.loads(call("plugins", "--json").stdout)["failures"]
+    assert failure["distribution"] == "odd-dist" and "nothing works" in failure["reason"]
+    assert "failed: plugin 'odd' (odd_module, odd-dist 2)" in call("plugins").stdout
+    assert "editkit plugins" in call("--help").stdout
+    refused(call("sharpen", "a.png"), "'sharpen'", "odd-dist")
+
+
+class OddPlugin:
+    """A plugin whose one hook fails."""
+
+    @editkit.hookimpl
+    def register_operations(self) -> list[OperationSpec]:
+        raise RuntimeError("nothing works")
+
+
+def test_models_as_json() -> None:
+    rows = {row["name"]: row for row in json.loads(call("models", "--json").stdout)["models"]}
+    assert rows["emoji"]["default"] and rows["emoji"]["licence"]
+    assert set(rows["emoji"]) == {"name", "summary", "licence", "default", "folder"}
+
+
+def test_check_prints_a_line_each_and_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    from editkit.testing.checks import Check
+
+    outcomes = [Check("draws", "passed", ""), Check("lifts", "skipped", "no\ncrane")]
+    monkeypatch.setattr("editkit.testing.check", lambda name: iter(outcomes))
+    result = call("check", "ddim")
+    assert result.stdout.splitlines() == [
+        "passed  draws",
+        "skipped  lifts: no crane",
+        "1 passed, 0 failed, 1 skipped",
+    ]
+    assert result.exit_code == 0
+    outcomes.append(Check("sings", "failed", "hoarse"))
+    assert call("check", "ddim").exit_code == 1
+
+
+# Real runs
+
+
+def ran(*words: str | Path, model: Path, stdin: bytes | None = None) -> Result:
+    result = call(*words, "-m", model, stdin=stdin)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return result
+
+
+def test_generate_and_replay_bit_for_bit(here: Path, tiny_folder: Path) -> None:
+    made = ran("generate", "--prompt", "a red apple", "--steps", "2", "--seed", "3", "--json", model=tiny_folder)
+    report = json.loads(made.stdout)
+    assert (report["operation"], report["seed"], report["output"]) == ("generate", 3, "generate.png")
+    assert ran("replay", "generate.png", model=tiny_folder).stdout == "generate-replay.png\n"
+    first, second = Image.open("generate.png"), Image.open("generate-replay.png")
+    assert first.size == second.size and first.tobytes() == second.tobytes()
+
+
+def test_prompt_edit_with_report_and_sheet(here: Path, tiny_folder: Path) -> None:
+    words = ["prompt-edit", "a.png", "--source", "red", "--target", "green", "--steps", "2", "-o", "out.webp"]
+    report = json.loads(ran(*words, "--json", "--sheet", "sheet.jpg", model=tiny_folder).stdout)
+    assert report["output"] == "out.webp" and report["output_size"] == [19, 14]
+    assert report["recon_psnr"] == pytest.approx(report["vae_psnr"], abs=0.05)
+    assert Image.open("out.webp").size == (19, 14)
+    assert Image.open("sheet.jpg").width > 512
+
+
+def test_a_mask_keeps_the_rest(here: Path, tiny_folder: Path) -> None:
+    mask = Image.new("L", (19, 14))
+    mask.paste(255, (0, 0, 8, 14))
+    mask.save("mask.png")
+    words = ["img2img", "a.png", "--mask", "-", "--steps", "2", "--seed", "1", "--json", "-o", "m.png"]
+    report = json.loads(ran(*words, model=tiny_folder, stdin=Path("mask.png").read_bytes()).stdout)
+    assert report["untouched_max_diff"] == 0
+
+
+def test_several_images_go_on_after_an_error(here: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loaded = loading.load_model, []
+
+    def counted(*args: Any, **given: Any) -> editkit.Backend:
+        loaded.append(args)
+        return load(*args, **given)
+
+    monkeypatch.setattr(loading, "load_model", counted)
+    loading.shared_model.cache_clear()
+    words = ["img2img", "a.png", "nope.png", "c.png", "--steps", "1", "--seed", "0", "--json", "--sheet", "s.png"]
+    result = call(*words, "-o", "out/new", "-m", tiny_folder)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: image 'nope.png'") and result.stderr.count("\n") == 1
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["output"] for row in rows] == ["out/new/a.png", "out/new/c.png"]
+    assert files(here / "out") == {"new", "new/a.png", "new/c.png"}
+    assert Image.open("s.png").width > 1024
+    assert len(loaded) == 1
+
+
+def test_pipes(here: Path, tiny_folder: Path) -> None:
+    words = ["img2img", "-", "-o", "-", "--steps", "1", "--seed", "0", "--prompt", "blue"]
+    before = files(here)
+    made = ran(*words, model=tiny_folder, stdin=Path("a.png").read_bytes()).stdout_bytes
+    assert files(here) == before
+    picture = Image.open(io.BytesIO(made))
+    assert picture.format == "PNG" and picture.size == (19, 14)
+    again = ran("replay", "-", "-o", "-", model=tiny_folder, stdin=made).stdout_bytes
+    assert Image.open(io.BytesIO(again)).tobytes() == picture.tobytes()
+
+
+def test_invert_and_reconstruct(here: Path, tiny_folder: Path) -> None:
+    inverted = json.loads(ran("invert", "a.png", "--steps", "2", "--json", model=tiny_folder).stdout)
+    assert inverted["output"] == "a-invert.safetensors" and inverted["inverter"] == "pinned"
+    words = ["reconstruct", "a-invert.safetensors", "--json", "--sheet", "s.png"]
+    report = json.loads(ran(*words, model=tiny_folder).stdout)
+    assert report["recon_psnr"] == pytest.approx(report["vae_psnr"], abs=0.05)
+    assert report["output"] == "a-invert-reconstruct.png"
+
+
+def test_interpolate_writes_an_animation(here: Path, tiny_folder: Path) -> None:
+    words = ["interpolate", "a.png", "b.png", "--frames", "3", "--steps", "2", "-o", "x.gif"]
+    assert ran(*words, model=tiny_folder).stdout == "x.gif\n"
+    assert Image.open("x.gif").n_frames == 3  # type: ignore[attr-defined]
+
+
+def test_a_pipeline_file(here: Path, tiny_folder: Path) -> None:
+    steps = "steps:\n- img2img: {prompt: red, steps: 1}\n- img2img: {prompt: blue, steps: 1, seed: 5}\n"
+    Path("p.yaml").write_text(steps)
+    report = json.loads(ran("run", "p.yaml", "a.png", "--seed", "9", "--json", model=tiny_folder).stdout)
+    assert [step["img2img"]["seed"] for step in report["params"]["steps"]] == [9, 5]
+    assert report["output"] == "a-run.png" and Image.open("a-run.png").size == (19, 14)
+    ran("replay", "a-run.png", "-o", "again.png", model=tiny_folder)
+    assert Image.open("again.png").tobytes() == Image.open("a-run.png").tobytes()
