@@ -73,7 +73,7 @@ class Inversion:
     def controls(self) -> Sequence[Control]:
         """What a replay of this one picture needs beside the noise."""
         inverter: Inverter = installed().make("inverters", self.method)
-        return inverter.controls(self.trajectory, torch.ones(1, 1))
+        return inverter.controls(self.trajectory, torch.ones(1, 1).to(self.trajectory))
 
     def save(self, path: str | os.PathLike[str]) -> FilePath:
         """Write everything to one safetensors file, whole or not at all."""

@@ -48,8 +48,10 @@ def timesteps(schedule: Schedule, steps: int, grid: Grid, extra_node: bool = Fal
     first, last = schedule.first, schedule.last
     match grid.spacing:
         case "leading":
-            even = first + np.arange(count)[::-1] * (schedule.train_steps // count) + grid.offset
-            even = np.minimum(even, last)
+            apart = schedule.train_steps // count
+            # A full grid leaves no room for the offset.
+            room = last - first - (count - 1) * apart
+            even = first + np.arange(count)[::-1] * apart + min(grid.offset, room)
         case "trailing":
             even = last - np.arange(steps) * (schedule.train_steps / steps)
         case "linspace":

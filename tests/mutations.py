@@ -161,7 +161,7 @@ MUTATIONS = [
         "CLEAN if grid.ends_clean",
         "test_paths.py",
     ),
-    Mutation("leading grid has no offset", PATHS, " + grid.offset", "", "test_paths.py"),
+    Mutation("trailing grid is a step off", PATHS, "last - np.arange", "last - 1 - np.arange", "test_paths.py"),
     Mutation(
         "v has the wrong sign",
         PREDICTIONS,
@@ -211,8 +211,8 @@ MUTATIONS = [
     Mutation(
         "equal prompts change the picture",
         "editkit.composing",
-        "lay_on(source, decoded, trip, radius)",
-        "lay_on(source, decoded, trip * 0.99, radius)",
+        "lay_on(canvas, seen, decoded, trip)",
+        "lay_on(canvas, seen, decoded, trip * 0.99)",
         "operations prompt-edit",
     ),
     Mutation(

@@ -24,6 +24,8 @@ from editkit.composing import to_tensor
 from editkit.testing import stable_diffusion_folder
 from editkit.testing.suite import sample_image
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 SCHEDULERS = {"ddim": DDIMScheduler, "dpmpp-2m": DPMSolverMultistepScheduler, "euler": EulerDiscreteScheduler}
 PREDICTIONS = ("epsilon", "v_prediction")
 PROMPT = "a red apple on white"

@@ -21,6 +21,8 @@ from editkit import (
 )
 from editkit.paths import timesteps
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 VP = VariancePreserving.from_betas(scaled_linear())
 FLOW = RectifiedFlow(shift=3.0)
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -86,6 +88,12 @@ class TestPaths:
         for steps, extra in ((0, False), (21, False), (20, True)):
             with pytest.raises(InvalidParameter, match=f"steps={steps}"):
                 make_path(few, steps, Grid(), extra_node=extra)
+
+    def test_a_path_of_as_many_steps_as_there_are_timesteps_falls_at_every_step(self) -> None:
+        few = VariancePreserving.from_betas(scaled_linear(20))
+        for spacing, offset, extra in itertools.product(("leading", "trailing", "linspace"), (0, 1), (False, True)):
+            path = make_path(few, 20 - extra, Grid(spacing, offset), extra_node=extra, to_zero=True)  # type: ignore[arg-type]
+            assert all(high.angle > low.angle for high, low in itertools.pairwise(path)), (spacing, offset, extra)
 
     def test_no_step_of_an_inversion_stands_still(self) -> None:
         for offset in (0, 1):

@@ -146,14 +146,22 @@ class OperationTests(Suite):
         assert result.image.crop(kept).tobytes() == picture.crop(kept).tobytes(), "pixels outside the mask changed"
         assert result.report.untouched_max_diff == 0, f"untouched_max_diff is {result.report.untouched_max_diff}"
 
+    def test_reconstructs_at_the_bound_with_exact_inverters(self) -> None:
+        if not {"inverter", "guidance"} <= set(self.fields):
+            raise SkipTest("has no inverter to choose")
+        for name, spec in installed().specs["inverters"].items():
+            if spec.exact:
+                report = self.drawn(self.subject(), inverter=name, guidance=7.5).report
+                said = f"{name}: recon_psnr {report.recon_psnr}, vae_psnr {report.vae_psnr}"
+                assert report.recon_psnr is not None, said
+                assert report.recon_psnr == report.vae_psnr, said
+
     def test_the_same_seed_gives_the_same_pixels(self) -> None:
         subject = self.subject()
         first, again = (self.drawn(subject).image.tobytes() for _ in range(2))
         assert first == again, "the same call gave other pixels"
 
     def test_replays_from_its_own_picture(self) -> None:
-        if self.declared.takes == "inversion":
-            raise SkipTest("takes an inversion, which is no picture's recipe")
         result = self.drawn(self.subject())
         again = replay(result.encoded(".png"), model=ToyBackend())
         assert again.image.tobytes() == result.image.tobytes(), "the replayed picture has other pixels"

@@ -36,23 +36,11 @@ def stable_diffusion_folder(
 
     Latents are (4, h / 2, w / 2). The folder loads in :func:`editkit.load_model` and in diffusers' own pipelines.
     """
-    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from diffusers import DDIMScheduler
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet = UNet2DConditionModel(
-            sample_size=8,
-            in_channels=4,
-            out_channels=4,
-            layers_per_block=1,
-            block_out_channels=(8, 16),
-            norm_num_groups=4,
-            cross_attention_dim=16,
-            attention_head_dim=2,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        )
-        vae, text_encoder = autoencoder(tiny_autoencoder), clip_text()
+        unet, vae, text_encoder = text_unet(), autoencoder(tiny_autoencoder), clip_text()
     unet.save_pretrained(path / "unet")
     vae.save_pretrained(path / "vae")
     save_quietly(text_encoder, path / "text_encoder")
@@ -97,6 +85,23 @@ FOLDERS = {
     "DDPMPipeline": pixel_ddpm_folder,
 }
 """By ``_class_name`` of the model index: how to make a tiny model of that family."""
+
+
+def text_unet() -> Any:
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        cross_attention_dim=16,
+        attention_head_dim=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
 
 
 def autoencoder(tiny: bool) -> Any:

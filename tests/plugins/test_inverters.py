@@ -165,6 +165,15 @@ def test_pinned_reconstructs_at_the_bound_at_any_guidance() -> None:
         assert report.recon_psnr == report.vae_psnr == 100.0
 
 
+def test_an_inversion_carries_the_controls_of_its_replay() -> None:
+    inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method="pinned", steps=5)
+    other = GaussianDenoiser(-0.5)
+    drawn = walk(
+        installed().make("samplers", "ddim"), other, inversion.noise, inversion.path, controls=inversion.controls
+    )
+    assert torch.equal(last(drawn, inversion.noise), inversion.trajectory[-1])
+
+
 def test_plain_ddim_does_not_reconstruct_under_guidance() -> None:
     """Otherwise the laws above would say nothing."""
     inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method="ddim", steps=10)

@@ -1,0 +1,297 @@
+"""The registry: what is broken is named, and stops nobody else; strangers' packages are first-class."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from editkit import (
+    AnnotatorSpec,
+    BackendSpec,
+    InverterSpec,
+    ModelSpec,
+    OperationSpec,
+    Params,
+    PluginFailure,
+    SamplerSpec,
+    UnknownName,
+    hookimpl,
+)
+from editkit.errors import InvalidParameter
+from editkit.registry import Registry, Source, discover, installed
+
+SPECS = (OperationSpec, InverterSpec, SamplerSpec, BackendSpec, ModelSpec, AnnotatorSpec)
+
+
+def source(name: str, module: str = "module") -> Source:
+    return Source(name, module, f"dist-{name}", "1.0")
+
+
+def operation(name: str = "blur", **fields: Any) -> OperationSpec:
+    return OperationSpec(**{"name": name, "summary": "Blurs.", "load": lambda: None, **fields})
+
+
+class Plugin:
+    """A plugin that registers what it is given."""
+
+    def __init__(self, *specs: Any) -> None:
+        self.specs = specs
+
+    @hookimpl
+    def register_operations(self) -> Any:
+        return list(self.specs)
+
+
+def with_plugins(**plugins: object) -> Registry:
+    registry = Registry()
+    for name, plugin in plugins.items():
+        registry.add(source(name), plugin)
+    return registry
+
+
+def reasons(registry: Registry) -> str:
+    return "\n".join(map(str, registry.failures))
+
+
+class TestIsolation:
+    def test_a_good_plugin_is_listed_with_its_hooks_and_names(self) -> None:
+        registry = with_plugins(good=Plugin(operation("blur"), operation("sharpen")))
+        assert registry.failures == []
+        assert registry.plugins[0].hooks == ("register_operations",)
+        assert registry.plugins[0].names == {"operations": ("blur", "sharpen")}
+        assert registry.spec("operations", "blur").summary == "Blurs."
+
+    def test_a_second_owner_of_a_name_is_refused_and_both_are_named(self) -> None:
+        registry = with_plugins(first=Plugin(operation()), second=Plugin(operation()))
+        for word in ("DuplicateName", "blur", "dist-first", "dist-second"):
+            assert word in reasons(registry)
+        assert registry.owners["operations", "blur"].name == "first"
+        assert len(registry.failures) == 1
+
+    def test_one_name_may_serve_two_kinds(self) -> None:
+        class Both(Plugin):
+            @hookimpl
+            def register_inverters(self) -> list[InverterSpec]:
+                return [InverterSpec(name="blur", summary="Inverts.", load=lambda: lambda params: None)]  # type: ignore[arg-type, return-value]
+
+        assert with_plugins(both=Both(operation())).failures == []
+
+    @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(3), ImportError("no module")])
+    def test_a_hook_that_raises_harms_only_itself(self, error: BaseException) -> None:
+        class Raising:
+            @hookimpl
+            def register_operations(self) -> list[OperationSpec]:
+                raise error
+
+            @hookimpl
+            def register_samplers(self) -> list[SamplerSpec]:
+                return [SamplerSpec(name="fast", summary="Fast.", load=lambda: None)]  # type: ignore[arg-type, return-value]
+
+        registry = with_plugins(bad=Raising(), good=Plugin(operation()))
+        assert type(error).__name__ in reasons(registry)
+        assert "dist-bad" in reasons(registry)
+        assert set(registry.specs["operations"]) == {"blur"}
+        assert set(registry.specs["samplers"]) == {"fast"}
+
+    @pytest.mark.parametrize(
+        "returned",
+        [
+            None,
+            5,
+            ["blur"],
+            [InverterSpec(name="blur", summary="Blurs.", load=lambda: None)],  # type: ignore[arg-type, return-value]
+            [operation("Two Words")],
+            [operation(summary="no sentence")],
+            [operation(params=dict)],
+        ],
+    )
+    def test_a_wrong_return_is_a_failure(self, returned: Any) -> None:
+        class Wrong:
+            @hookimpl
+            def register_operations(self) -> Any:
+                return returned
+
+        registry = with_plugins(bad=Wrong(), good=Plugin(operation("sharpen")))
+        assert len(registry.failures) == 1
+        assert "register_operations" in reasons(registry)
+        assert set(registry.specs["operations"]) == {"sharpen"}
+
+    def test_what_came_before_a_wrong_spec_is_kept(self) -> None:
+        registry = with_plugins(bad=Plugin(operation("blur"), "sharpen"))
+        assert len(registry.failures) == 1
+        assert registry.plugins[0].names == {"operations": ("blur",)}
+
+    def test_a_misspelt_hook_is_named_with_the_right_one(self) -> None:
+        class Misspelt:
+            @hookimpl
+            def register_operation(self) -> list[OperationSpec]:
+                return []
+
+        registry = with_plugins(bad=Misspelt(), good=Plugin(operation()))
+        assert "'register_operation'; did you mean 'register_operations'?" in reasons(registry)
+        assert "blur" in registry.specs["operations"]
+
+    def test_an_argument_the_hook_does_not_have_is_a_failure(self) -> None:
+        class Greedy:
+            @hookimpl
+            def register_operations(self, config: Any) -> list[OperationSpec]:
+                return []
+
+        registry = with_plugins(bad=Greedy(), good=Plugin(operation()))
+        assert "config" in reasons(registry)
+        assert "blur" in registry.specs["operations"]
+
+
+class TestLookUp:
+    def test_an_unknown_name_names_the_closest_and_the_failures(self) -> None:
+        registry = with_plugins(bad=Plugin("x"), good=Plugin(operation()))
+        with pytest.raises(UnknownName, match=r"did you mean 'blur'.*dist-bad"):
+            registry.spec("operations", "blurr")
+
+    def test_options_after_a_colon_are_typed_and_checked(self) -> None:
+        spec, params = installed().configure("samplers", "ddim:eta=0.5")
+        assert (spec.name, params.model_dump()) == ("ddim", {"eta": 0.5})
+        for call in ("ddim:eta=2.0", "ddim:etta=0.5", "ddim:eta=x"):
+            with pytest.raises(InvalidParameter, match="ddim"):
+                installed().configure("samplers", call)
+
+    def test_an_implementation_that_cannot_be_imported_names_its_plugin(self) -> None:
+        def load() -> Any:
+            import no_such_module  # noqa: F401
+
+        registry = with_plugins(bad=Plugin(operation(load=load)))
+        with pytest.raises(PluginFailure, match=r"blur.*dist-bad.*no_such_module"):
+            registry.load("operations", "blur")
+
+    def test_every_kind_has_its_spec(self) -> None:
+        for spec in SPECS:
+            assert issubclass(spec.__dataclass_fields__["params"].default, Params)
+
+
+class TestDiscovery:
+    def entry_point(self, folder: Path, name: str, text: str) -> importlib.metadata.EntryPoint:
+        (folder / f"made_{name}.py").write_text(text)
+        return importlib.metadata.EntryPoint(name, f"made_{name}", "editkit")
+
+    @pytest.mark.parametrize("text", ["raise RuntimeError('boom')", "raise SystemExit(1)", "import nowhere", "def ("])
+    def test_a_plugin_that_cannot_be_imported_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        name = f"bad{abs(hash(text))}"
+        bad = self.entry_point(tmp_path, name, text)
+        registry = discover([bad, *importlib.metadata.entry_points(group="editkit")])
+        assert [failure.source.name for failure in registry.failures] == [name]
+        assert "cannot be imported" in reasons(registry)
+        assert set(registry.specs["operations"]) == set(installed().specs["operations"])
+
+    def test_own_plugins_come_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        text = (
+            "from editkit import OperationSpec, hookimpl\n@hookimpl\ndef register_operations():\n"
+            "    return [OperationSpec(name='img2img', summary='Other.', load=lambda: None)]\n"
+        )
+        thief = self.entry_point(tmp_path, "aaa", text)
+        registry = discover([thief, *importlib.metadata.entry_points(group="editkit")])
+        assert registry.owners["operations", "img2img"].distribution == "editkit"
+        assert "DuplicateName" in reasons(registry)
+
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two third-party distributions installed, one of them broken."""
+    made = tmp_path_factory.mktemp("third-party")
+    for name in ("good", "broken"):
+        copy = shutil.copytree(HERE / "third_party" / name, made / name)
+        command = [
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "--target",
+            made / "site",
+            copy,
+        ]
+        subprocess.run([sys.executable, "-m", "pip", *map(str, command)], check=True, capture_output=True)
+    return made / "site"
+
+
+@pytest.fixture
+def among_strangers(strangers: Path) -> Callable[[str], str]:
+    """Run Python code where the strangers are installed, and return what it prints."""
+
+    def run(code: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(strangers)}
+        ended = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    return run
+
+
+def command(*arguments: str) -> str:
+    return f"import sys; sys.argv = ['editkit', *{list(arguments)!r}]\nfrom editkit.cli import main; main()"
+
+
+class TestThirdParty:
+    def test_plugins_lists_the_good_and_names_the_broken(self, among_strangers: Callable[[str], str]) -> None:
+        listed = json.loads(among_strangers(command("plugins", "--json")))
+        rows = {row["name"]: row for row in listed["plugins"]}
+        assert rows["negative"]["distribution"] == "editkit-negative"
+        assert rows["negative"]["version"] == "0.3.0"
+        assert rows["negative"]["registered"] == {"operations": ["negative"], "inverters": ["recorded"]}
+        failed = json.dumps(listed["failures"])
+        for word in ("editkit-broken", "made for another editkit", "img2img", "register_inverter"):
+            assert word in failed
+        assert {"img2img", "samplers", "inverters"} <= set(rows)
+
+    def test_help_offers_the_operation(self, among_strangers: Callable[[str], str]) -> None:
+        said = among_strangers(command("--help"))
+        assert "negative" in said
+        assert "Turn a picture into its negative." in said
+        assert "img2img" in said
+        assert "--strength" in among_strangers(command("negative", "--help"))
+
+    def test_it_edits_inverts_and_conforms(self, among_strangers: Callable[[str], str]) -> None:
+        code = """
+import json
+import editkit
+from PIL import Image
+from editkit.testing import ToyBackend, check
+
+model, picture = ToyBackend(), Image.new("RGB", (16, 16), (0, 100, 200))
+result = editkit.apply("negative", picture, model=model)
+inversion = editkit.invert(picture, model=model, prompt="a", method="recorded", steps=5)
+report = editkit.reconstruct(inversion, model=model, guidance=7.5).report
+same = {"source": "a", "target": "a", "inverter": "recorded", "steps": 5, "seed": 1}
+edited = editkit.apply("prompt-edit", picture, model=model, **same)
+print(json.dumps({
+    "pixel": result.image.getpixel((8, 8)),
+    "bound": report.recon_psnr == report.vae_psnr,
+    "same": edited.image.tobytes() == picture.tobytes(),
+    "checks": [done.outcome for done in check("negative")],
+    "broken": [done.outcome for done in check("broken")],
+}))
+"""
+        said = json.loads(among_strangers(code))
+        assert said["pixel"] == [255, 155, 55]
+        assert said["bound"]
+        assert said["same"]
+        assert len(said["checks"]) > 20
+        assert "failed" not in said["checks"]
+        assert said["broken"] == ["failed"]
