@@ -24,7 +24,7 @@ from .images import open_image
 from .inversion import Inversion, Inverter
 from .loading import identity_of, load_model
 from .loop import Denoiser, Noise, Stepper, ddim_step, walk
-from .params import CanvasParams, DrawingParams, EditParams, Params, Registered, SamplingParams
+from .params import CanvasParams, DrawingParams, EditParams, Params, PictureParams, Registered, SamplingParams
 from .paths import Grid, Path, make_path, start_at
 from .pipelines import Pipeline, replay
 from .points import CLEAN, Point, add_noise, eps_of
@@ -68,6 +68,7 @@ __all__ = [
     "OperationSpec",
     "Params",
     "Path",
+    "PictureParams",
     "PinnedSource",
     "Pipeline",
     "PluginFailure",

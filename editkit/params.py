@@ -74,14 +74,19 @@ class SamplingParams(DrawingParams):
     spacing: Spacing | None = Field(None, description="How the timesteps are laid out; the model's own when not given.")
 
 
-class EditParams(SamplingParams):
-    """What every operation on a picture can be told."""
+class PictureParams(SamplingParams):
+    """What every operation that looks at pictures can be told."""
+
+    resolution: int | None = Field(
+        None, ge=8, le=16384, description="Longest side in pixels the model works at; the model's own when not given."
+    )
+
+
+class EditParams(PictureParams):
+    """What every operation that changes a picture can be told; these also take a mask."""
 
     feather: float = Field(
         0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward."
-    )
-    resolution: int | None = Field(
-        None, ge=8, le=16384, description="Longest side in pixels the model works at; the model's own when not given."
     )
 
 

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from editkit import OperationSpec, Registered, SamplingParams, hookimpl
+from editkit import OperationSpec, PictureParams, Registered, hookimpl
 
 if TYPE_CHECKING:
     from editkit import Edit, Session
 
 
-class InterpolateParams(SamplingParams):
+class InterpolateParams(PictureParams):
     frames: int = Field(5, ge=2, le=240, description="Pictures in all, the two given ones included.")
     source: str = Field("", description="Prompt of the first picture.")
     target: str = Field("", description="Prompt of the second picture.")
     inverter: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
-    resolution: int | None = Field(
-        None, ge=8, le=16384, description="Longest side in pixels the model works at; the model's own when not given."
-    )
 
 
 def load() -> Callable[[Session, InterpolateParams], Edit]:

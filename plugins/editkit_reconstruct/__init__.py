@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from editkit import DrawingParams, OperationSpec, Registered, SamplingParams, hookimpl
+from editkit import DrawingParams, OperationSpec, PictureParams, Registered, hookimpl
 
 if TYPE_CHECKING:
     from editkit import Edit, Inversion, Session
 
 
-class InvertParams(SamplingParams):
+class InvertParams(PictureParams):
     """The inversion itself is not guided and draws nothing: what it is told of both is kept for its replay."""
 
     prompt: str = Field("", description="What the picture shows.")
     method: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
     steps: int = Field(50, ge=1, le=1000, description="Network steps from picture to noise.")
-    resolution: int | None = Field(
-        None, ge=8, le=16384, description="Longest side in pixels the model works at; the model's own when not given."
-    )
 
 
 def load_invert() -> Callable[[Session, InvertParams], Inversion]:
