@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from editkit import WeightsUnavailable
 
@@ -27,18 +28,15 @@ def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dty
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence progress bars and advice of the libraries underneath for a while."""
-    from transformers.utils import logging as transformers_logging
-
-    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
-    levels = [logger.level for logger in loggers]
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if shown:
-            transformers_logging.enable_progress_bar()
+        for library, (verbosity, shown) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if shown:
+                library.enable_progress_bar()
