@@ -18,23 +18,24 @@ from PIL import Image
 from editkit.sheets import draw_sheet
 
 SAMPLES = Path(__file__).parent
+EDITKIT = Path(sys.executable).with_name("editkit")
 APPLE = SAMPLES / "red-apple.png"
 
-PROMPT_EDIT = f'prompt-edit {APPLE} --source "noto red apple" --target "noto green apple" --seed 0'
+PROMPT_EDIT = f'prompt-edit {APPLE} --source "noto red apple" --target "noto green apple" --guidance 1.5 --seed 0'
 
 GALLERY = [
     ('generate --prompt "flat red heart" --seed 1', "generate\nflat red heart"),
     ('generate --prompt "3d blue book" --seed 1', "generate\n3d blue book"),
     (f'img2img {APPLE} --prompt "noto tomato" --strength 0.7 --seed 1', "img2img\nnoto tomato"),
     (
-        f'prompt-edit {APPLE} --source "noto red apple" --target "noto green apple" --seed 0',
+        f'prompt-edit {APPLE} --source "noto red apple" --target "noto green apple" --guidance 1.5 --seed 0',
         "prompt-edit\nred to green",
     ),
 ]
 
 
 def run(command: str, output: Path) -> Image.Image:
-    subprocess.run([sys.executable, "-m", "editkit.cli", *shlex.split(command), "-o", str(output)], check=True)
+    subprocess.run([EDITKIT, *shlex.split(command), "-o", str(output)], check=True)
     return Image.open(output).copy()
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.model
 
 PICTURES = Path(__file__).parent / "pictures"
 LISTED = json.loads((PICTURES / "pictures.json").read_text())
-HELD_OUT = LISTED["held_out"][::3]
+HELD_OUT = LISTED["held_out"][::5]
 
 
 def picture(caption: str) -> Image.Image:
@@ -67,14 +67,15 @@ def test_edits_succeed_on_pairs_whose_target_is_known_and_was_never_seen(model: 
         return bool(((edited - target) ** 2).sum() < 0.5 * ((source - target) ** 2).sum())
 
     # The evaluation measures the rate on hundreds of pairs; of these few, more than half must succeed.
-    assert sum(succeeds(pair) for pair in LISTED["pairs"]) > len(LISTED["pairs"]) / 2
+    pairs = LISTED["pairs"][::2]
+    assert sum(succeeds(pair) for pair in pairs) > len(pairs) / 2
 
 
 def test_an_edit_without_a_change_gives_the_file_back_bit_for_bit(model: editkit.Backend) -> None:
     source = picture("noto red apple")
     for inverter in editkit.inverters():
         result = editkit.apply(
-            "prompt-edit", source, model=model, source="noto red apple", target="noto red apple", inverter=inverter
+            "prompt-edit", source, model=model, source="noto red apple", target="noto red apple", inverter=inverter, steps=5
         )
         assert np.array_equal(np.asarray(result.image), np.asarray(source)), inverter
 

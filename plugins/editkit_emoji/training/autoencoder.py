@@ -89,6 +89,7 @@ def normalise_latents(vae: AutoencoderKL, pixels: np.ndarray) -> None:
 def sheet(pictures: list[torch.Tensor], columns: int, file: Path) -> None:
     """Write pictures (3, H, W) in [-1, 1] side by side, ``columns`` in a row."""
     tiles = [((p.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy() for p in pictures]
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[at : at + columns], axis=1) for at in range(0, len(tiles), columns)]
     Image.fromarray(np.concatenate(rows)).save(file)
 
