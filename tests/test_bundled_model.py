@@ -75,7 +75,13 @@ def test_an_edit_without_a_change_gives_the_file_back_bit_for_bit(model: editkit
     source = picture("noto red apple")
     for inverter in editkit.inverters():
         result = editkit.apply(
-            "prompt-edit", source, model=model, source="noto red apple", target="noto red apple", inverter=inverter, steps=5
+            "prompt-edit",
+            source,
+            model=model,
+            source="noto red apple",
+            target="noto red apple",
+            inverter=inverter,
+            steps=5,
         )
         assert np.array_equal(np.asarray(result.image), np.asarray(source)), inverter
 

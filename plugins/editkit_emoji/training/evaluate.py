@@ -1,6 +1,6 @@
 """Measure a model against held-out pictures and print the figures as Markdown tables.
 
-    python -m editkit_emoji.training.evaluate --model plugins/editkit_emoji/model --sheets /tmp/sheets
+    python -m editkit_emoji.training.evaluate --model plugins/editkit_emoji/model --sheets runs/sheets
 
 Edits go through editkit's public interface, drawings from captions through diffusers' own pipeline. With images as
 vectors in [0, 1], source s, true target t and output o:
@@ -33,7 +33,7 @@ from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered
 
 BUNDLED = Path(__file__).parents[1] / "model"
 TRIAL = ("style", "skin tone", "colour", "gender")
-"""The attributes of the trial in shared/emoji.md, so that its figures have something to stand beside."""
+"""The attributes an earlier trial was measured on, so that its figures have something to stand beside."""
 Z = 1.959964
 """Standard deviations that hold 95 % of a normal distribution."""
 
