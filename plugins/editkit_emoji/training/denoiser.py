@@ -219,9 +219,6 @@ def main() -> None:
     parser.add_argument(
         "--widths", type=int, nargs=2, default=WIDTHS, help="channels at full and at half the resolution"
     )
-    parser.add_argument(
-        "--compile", action="store_true", help="torch.compile the network: faster, needs a C++ compiler"
-    )
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
@@ -237,7 +234,6 @@ def main() -> None:
     network = new_network(tokenizer, latents.shape[1], latents.shape[-1], tuple(options.widths))
     network = network.to(options.device)
     run = Run(options, network)
-    forward = torch.compile(network) if options.compile else network
 
     def loss_of(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(seen), (options.batch,), generator=generator)
@@ -247,7 +243,7 @@ def main() -> None:
         noisy, wanted = noised(seen[chosen], noise, timesteps)
         # The fused kernel's backward pass is a third of a step on a CPU; for 64 places the plain product is faster.
         with sdpa_kernel(SDPBackend.MATH), torch.autocast(options.device, torch.bfloat16):
-            predicted = forward(*(part.to(options.device) for part in (noisy, timesteps, tokens)))
+            predicted = network(*(part.to(options.device) for part in (noisy, timesteps, tokens)))
         error: Tensor = predicted.float() - wanted.to(options.device)
         return error.square().mean()
 
