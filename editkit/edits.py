@@ -209,7 +209,7 @@ def measure(session: Session, outcome: Edit | Inversion, request: Request, frame
     reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
     if reconstructed is None and not isinstance(outcome, Inversion):
         return figures
-    latents = session.encode()
+    latents = session.latents
     trip = session.model.decode(latents)
     wanted = session.canvas.cropped(session.sources)
     figures["vae_psnr"] = round(psnr(session.canvas.cropped(trip), wanted), 4)

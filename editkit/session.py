@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses as dc
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -72,7 +73,9 @@ class Session:
         self.samples += len(x)
         return self.model.denoise(x, point, condition)
 
-    def encode(self) -> Tensor:
+    @functools.cached_property
+    def latents(self) -> Tensor:
+        """The latents (S, C, h, w) of the sources: encoded once, for the operation and for the report alike."""
         return self.model.encode(self.sources)
 
     def noise(self) -> Tensor:

@@ -225,7 +225,7 @@ class InverterTests(Suite):
         for guidance in (1.0, 7.5):
             model = ToyBackend(native_size=8)
             session = toy_session(model, DrawingParams.parse("toy", {"guidance": guidance}))
-            latents = session.encode()
+            latents = session.latents
             path = session.inversion_path(10)
             inverter = self.inverter()
             trajectory = session.climb(inverter, latents, path, session.embed("a red apple"))

@@ -9,7 +9,7 @@ from . import Img2ImgParams
 
 def img2img(session: Session, params: Img2ImgParams) -> Edit:
     """Enter the path as noisy as ``strength`` says; at strength 0 there is no step to take."""
-    latents = session.encode()
+    latents = session.latents
     path = start_at(session.model.schedule, session.drawing_path(params.steps), params.strength)
     if len(path) == 1:
         return Edit(latents, reconstructed=latents)

@@ -15,7 +15,7 @@ def interpolate(session: Session, params: InterpolateParams) -> Edit:
     inverter = session.registry.make("inverters", params.inverter)
     path = session.inversion_path(params.steps)
     prompts = session.embed(params.source, params.target)
-    trajectory = session.climb(inverter, session.encode(), path, prompts)
+    trajectory = session.climb(inverter, session.latents, path, prompts)
     second = torch.linspace(0, 1, params.frames)
     # The two sources lead the batch, as a replay wants them; the frames follow.
     second = torch.cat([torch.tensor([0.0, 1.0]), second])

@@ -16,7 +16,7 @@ def prompt_edit(session: Session, params: PromptEditParams) -> Edit:
     """
     inverter = session.registry.make("inverters", params.inverter)
     path = session.inversion_path(params.steps)
-    trajectory = session.climb(inverter, session.encode(), path, session.embed(params.source))
+    trajectory = session.climb(inverter, session.latents, path, session.embed(params.source))
     noise = torch.cat([trajectory[0], trajectory[0]])
     both = session.replay(
         inverter, trajectory, path, noise, session.embed(params.source, params.target), torch.ones(2, 1)

@@ -13,7 +13,7 @@ def invert(session: Session, params: InvertParams) -> Inversion:
     """Climb from the picture to noise."""
     path = session.inversion_path(params.steps)
     inverter = session.registry.make("inverters", params.method)
-    trajectory = session.climb(inverter, session.encode(), path, session.embed(params.prompt))
+    trajectory = session.climb(inverter, session.latents, path, session.embed(params.prompt))
     return session.inversion_of(trajectory, path, params.method, params.prompt)
 
 

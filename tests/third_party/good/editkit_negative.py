@@ -24,7 +24,7 @@ def negative(session: Session, params: NegativeParams) -> Edit:
     """Turn the latents around zero."""
     from editkit import Edit
 
-    latents = session.encode()
+    latents = session.latents
     return Edit(latents * (1 - 2 * params.strength), reconstructed=latents)
 
 
