@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -26,7 +28,7 @@ class Backend(Protocol):
     schedule: Schedule
     grid: Grid
     provides: frozenset[str]
-    """Capabilities: ``text`` where prompts are understood."""
+    """Capabilities: ``text`` where prompts are understood, and those of the protocols below."""
     native_size: int
     """Longest side in pixels of the pictures it was trained on."""
     multiple: int
@@ -46,3 +48,44 @@ class Backend(Protocol):
 
     def denoise(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
         """The network's clean estimate x0 of noisy latents ``x`` at ``point``, of the shape of ``x``."""
+
+
+class Instructable(Backend, Protocol):
+    """A model that provides ``instructions``: its network sees the picture beside the noisy latents."""
+
+    def see(self, pixels: Tensor) -> Condition:
+        """What the network sees of pictures (B, 3, H, W), to be merged with their prompts' condition."""
+
+
+class Inpainter(Backend, Protocol):
+    """A model that provides ``inpainting``: its network sees the mask, and the picture where it is not masked."""
+
+    def see_masked(self, pixels: Tensor, mask: Tensor) -> Condition:
+        """What the network sees of pictures (B, 3, H, W) under a mask (B, 1, H, W), which counts from 0.5 on."""
+
+
+class Upscaler(Backend, Protocol):
+    """A model that provides ``upscaling``: its network sees a smaller picture, noised a little, beside the latents."""
+
+    factor: int
+    """Times larger a picture is than what the network sees of it, and so than its latents."""
+
+    def see_small(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:
+        """What the network sees of smaller pictures (B, 3, h, w) in [0, 1], to be merged with their prompts' condition.
+
+        They are noised with ``noise`` (B, 3, h, w) to the timestep ``noise_level`` of a schedule of their own; more of
+        it leaves the network more freedom. Raises InvalidParameter for a level the network was not trained for.
+        """
+
+
+class Steerable(Backend, Protocol):
+    """A model that provides ``controlnet``."""
+
+    def controlled(
+        self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float
+    ) -> AbstractContextManager[None]:
+        """Steer the network by a ControlNet for a while.
+
+        ``folder`` holds its weights, ``hint`` (1, 3, H, W) in [0, 1] is its condition map on the padded canvas, and
+        between the sigmas ``low`` and ``high`` it is asked, elsewhere not.
+        """

@@ -6,7 +6,10 @@ import dataclasses as dc
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
+
+from . import images
 
 Size = tuple[int, int]
 
@@ -40,6 +43,13 @@ class Canvas:
         right, bottom = self.padded[0] - self.work[0] - left, self.padded[1] - self.work[1] - top
         return F.pad(resized(pixels, self.work).clamp(0, 1), (left, right, top, bottom), mode="replicate")
 
+    def mask_to_model(self, mask: Tensor) -> Tensor:
+        """A mask (1, 1, H, W) to the padded canvas, where each pixel is as much as the most it stands for."""
+        left, top = self.corner
+        right, bottom = self.padded[0] - self.work[0] - left, self.padded[1] - self.work[1] - top
+        scaled = F.adaptive_max_pool2d(mask, self.work[::-1])
+        return F.pad(scaled, (left, right, top, bottom), mode="replicate")
+
     def cropped(self, pixels: Tensor) -> Tensor:
         """The picture's part of a padded canvas (B, 3, h, w), at the model's scale."""
         left, top = self.corner
@@ -57,6 +67,16 @@ def resized(pixels: Tensor, size: Size) -> Tensor:
     return F.interpolate(pixels, (size[1], size[0]), mode="bicubic", antialias=True, align_corners=False)
 
 
+def to_tensor(image: Image.Image) -> Tensor:
+    """A picture as a viewer on white sees it, (1, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(images.pixels(image)).permute(2, 0, 1)[None]
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """Pixels (3, H, W) in [0, 1] to an RGB picture."""
+    return Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+
+
 def psnr(one: Tensor, other: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of pixels in [0, 1], both rounded to 8 bits; 100 where they are equal."""
     error = ((one * 255).round() - (other * 255).round()).double().square().mean()
@@ -67,6 +87,10 @@ def psnr(one: Tensor, other: Tensor) -> float:
 CHANGE_LOW, CHANGE_HIGH = 0.1, 0.5
 REACH = 3
 """Pixels at the model's scale that a changed contour takes along on either side."""
+NEAR = 6
+"""Pixels at the model's scale over which colours around a mask are averaged."""
+FAR = 1e-3
+"""Weight of the mean of everything outside a mask against what is near."""
 
 
 def little_changed(change: Tensor) -> Tensor:
@@ -81,14 +105,40 @@ def little_changed(change: Tensor) -> Tensor:
     return 1 - position * position * (3 - 2 * position)
 
 
-def lay_on(canvas: Canvas, source: Tensor, edited: Tensor, reconstructed: Tensor) -> Tensor:
+def lay_on(canvas: Canvas, source: Tensor, edited: Tensor, reconstructed: Tensor, mask: Tensor | None = None) -> Tensor:
     """Take an edit as a difference and lay it on the source's own pixels where little changed.
 
-    ``source`` is (B, 3, H, W) at the picture's size, the others (B, 3, h, w) on the padded canvas. What the autoencoder
-    and the model's size lose is the source less its reconstruction. Where ``edited`` equals ``reconstructed`` the
-    answer is the source exactly; where everything changed it is ``edited``.
+    ``source`` is (B, 3, H, W) at the picture's size, ``mask`` (1, 1, H, W) likewise, the others (B, 3, h, w) on the
+    padded canvas. What the autoencoder and the model's size lose is the source less its reconstruction. Where
+    ``edited`` equals ``reconstructed`` the answer is the source exactly; where everything changed it is ``edited``,
+    in the colours that the source has around the mask.
     """
     change = canvas.cropped(edited - reconstructed)
     kept = resized(little_changed(change), canvas.size).clamp(0, 1)
     drawn = canvas.to_picture(edited)
+    if mask is not None:
+        drawn = drawn + resized(colour_shift(canvas, source, edited, mask), canvas.size)
     return source + kept * resized(change, canvas.size) + (1 - kept) * (drawn - source)
+
+
+def colour_shift(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
+    """What the source's colours differ by from the drawn ones outside a mask, carried on smoothly inside it.
+
+    Arguments as for :func:`lay_on`; returns (B, 3, h, w) at the model's scale. Outside the mask both show the same, so
+    that what differs there is the autoencoder's doing.
+    """
+    outside = (F.adaptive_max_pool2d(mask, canvas.work[::-1]) == 0).to(source)
+    if not bool(outside.any()):
+        return torch.zeros_like(canvas.cropped(edited))
+    wrong = (resized(source, canvas.work) - canvas.cropped(edited)) * outside
+    near = spread(outside)
+    everywhere = wrong.sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True)
+    # Far inside a mask nothing is near: the mean of all outside is what is left to go by.
+    return (spread(wrong) + FAR * everywhere) / (near + FAR)
+
+
+def spread(values: Tensor) -> Tensor:
+    """Blur (B, C, h, w) over :data:`NEAR` pixels on either side, three times: nearly a Gaussian."""
+    for _ in range(3):
+        values = F.avg_pool2d(values, 2 * NEAR + 1, stride=1, padding=NEAR)
+    return values

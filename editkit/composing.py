@@ -6,47 +6,53 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from . import images
-from .canvas import lay_on
-from .session import Edit, Session
-
-Levels = NDArray[np.uint8]
+from .canvas import lay_on, to_image
+from .change_map import visible
+from .session import Edit, Painted, Session
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """A picture as a viewer on white sees it, (1, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(images.pixels(image)).permute(2, 0, 1)[None]
+def compose(session: Session, outcome: Edit | Painted) -> list[Image.Image]:
+    """The resulting pictures: one a row of an edit's latents, of the size of its sources, or the one painted."""
+    if isinstance(outcome, Painted):
+        if outcome.pixels.shape[-2:] != session.pixels.shape[-2:]:
+            return [resized_picture(outcome, session.pictures[0])]
+        laid, shares = outcome.pixels, torch.ones(1, 1)
+    else:
+        laid, shares = paint(session, outcome), shares_of(outcome)
+        if outcome.reconstructed is None or not outcome.carry:
+            return [to_image(row) for row in laid]
+    seen = mixed(session.pixels, shares)
+    if session.mask is not None:
+        laid = seen + visible(session.mask) * (laid - seen)
+    return [finish(row, share, before, session.pictures) for row, share, before in zip(laid, shares, seen, strict=True)]
 
 
-def to_image(pixels: Tensor) -> Image.Image:
-    """Pixels (3, H, W) in [0, 1] to an RGB picture."""
-    return Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
-
-
-def compose(
-    session: Session, edit: Edit, sources: Sequence[Image.Image], mask: Image.Image | None
-) -> list[Image.Image]:
-    """The resulting pictures, one a row of ``edit.latents``, each of the size of its sources."""
-    canvas = session.canvas
+def paint(session: Session, edit: Edit) -> Tensor:
+    """Decode an edit and lay it on its sources' pixels, (B, 3, H, W) of the picture's size; no mask is applied yet."""
     decoded = session.model.decode(edit.latents).float().cpu()
     if edit.reconstructed is None or not edit.carry:
-        return [to_image(row) for row in canvas.to_picture(decoded)]
-    shares = torch.ones(len(decoded), 1) if edit.shares is None else edit.shares.float().cpu()
-    pictures = torch.cat([to_tensor(source) for source in sources])
+        return session.canvas.to_picture(decoded)
     trips = session.model.decode(edit.reconstructed).float().cpu()
-    seen, trip = (torch.einsum("bs,schw->bchw", shares, pixels) for pixels in (pictures, trips))
-    laid = lay_on(canvas, seen, decoded, trip)
-    return [finish(row, share, before, sources, mask) for row, share, before in zip(laid, shares, seen, strict=True)]
+    seen, trip = (mixed(pixels, shares_of(edit)) for pixels in (session.pixels, trips))
+    return lay_on(session.canvas, seen, decoded, trip, session.mask)
 
 
-def finish(
-    laid: Tensor, share: Tensor, seen: Tensor, sources: Sequence[Image.Image], mask: Image.Image | None
-) -> Image.Image:
-    """Turn laid pixels (3, H, W) into a picture with its sources' alpha, changed only inside the mask."""
+def shares_of(edit: Edit) -> Tensor:
+    """How much of each source is in each row, (B, S)."""
+    return torch.ones(len(edit.latents), 1) if edit.shares is None else edit.shares.float().cpu()
+
+
+def mixed(pixels: Tensor, shares: Tensor) -> Tensor:
+    """Mix the pixels (S, 3, H, W) of sources into rows (B, 3, H, W)."""
+    return torch.einsum("bs,schw->bchw", shares, pixels)
+
+
+def finish(laid: Tensor, share: Tensor, seen: Tensor, sources: Sequence[Image.Image]) -> Image.Image:
+    """Turn laid pixels (3, H, W) into a picture with its sources' alpha; what equals ``seen`` stays as it is stored."""
     stored = sum(
         weight * np.asarray(source, dtype=np.float32) for weight, source in zip(share.tolist(), sources, strict=True)
     )
@@ -55,19 +61,19 @@ def finish(
     if stored.shape[-1] == 4:
         # On white a pixel shows only alpha of its colour, so its colour changes by as much more.
         change = change / np.maximum(stored[..., 3:], 1) * 255
-    if mask is not None:
-        change = change * (np.asarray(mask, dtype=np.float32)[..., None] / 255)
     stored[..., :3] += change
     return Image.fromarray(np.clip(np.rint(stored), 0, 255).astype(np.uint8))
 
 
-def feathered(mask: Image.Image, width: float) -> Image.Image:
-    """Let a mask fade from its edge inward over ``width`` pixels; what it left alone stays alone."""
-    if width == 0:
-        return mask
-    import cv2
-
-    levels = np.asarray(mask)
-    # Outside the picture counts as changed: an edge of the picture is no edge of the mask.
-    inside = cv2.distanceTransform((levels > 0).astype(np.uint8), cv2.DIST_L2, 5)
-    return Image.fromarray(np.rint(levels * np.clip(inside / (width + 1), 0, 1)).astype(np.uint8))
+def resized_picture(painted: Painted, source: Image.Image) -> Image.Image:
+    """A picture of another size than its source, with its source's alpha, or its source itself in its place."""
+    picture = to_image(painted.pixels[0])
+    if painted.place is not None:
+        if source.mode == "RGBA":
+            picture.putalpha(255)
+        picture.paste(source, painted.place)
+    elif source.mode == "RGBA":
+        alpha = torch.from_numpy(np.array(source.getchannel("A"), dtype=np.float32))[None, None]
+        grown = F.interpolate(alpha, painted.pixels.shape[-2:], mode="bicubic", antialias=True).round().clamp(0, 255)
+        picture.putalpha(Image.fromarray(grown[0, 0].byte().numpy()))
+    return picture

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
+from .errors import InvalidParameter
 from .points import Point
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 class Control:
     """Base of all controls; latents are (B, C, h, w), the index counts the steps of the walk from 0."""
+
+    decides: ClassVar[frozenset[str]] = frozenset()
+    """What this control alone may decide in a walk, in words: two that decide the same are refused."""
 
     @contextlib.contextmanager
     def attach(self, backend: Backend) -> Iterator[None]:
@@ -47,6 +52,8 @@ class PinnedSource(Control):
     the sources.
     """
 
+    decides = frozenset({"where the source branch goes"})
+
     def __init__(self, trajectory: Tensor, shares: Tensor) -> None:
         self.trajectory = trajectory
         self.shares = shares
@@ -58,3 +65,11 @@ class PinnedSource(Control):
         others = x[sources:] + (self.shares[sources:] @ missed.flatten(1)).view_as(x[sources:])
         # The source itself is taken, not corrected, so that not even rounding parts them.
         return torch.cat([wanted, others])
+
+
+def refuse_contradictions(controls: Sequence[Control]) -> None:
+    """Raise InvalidParameter, naming both, where two controls want to decide the same."""
+    for one, other in itertools.combinations(controls, 2):
+        for matter in sorted(one.decides & other.decides):
+            names = f"{type(one).__name__} and {type(other).__name__}"
+            raise InvalidParameter(f"{names} contradict each other: both decide {matter}; leave one of them out")

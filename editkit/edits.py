@@ -16,17 +16,19 @@ from PIL import Image
 
 from . import images, recipes
 from .backends import Backend
-from .canvas import Canvas, psnr
-from .composing import compose, feathered, to_tensor
+from .canvas import Canvas, psnr, to_tensor
+from .change_map import opened
+from .composing import compose
 from .errors import Cancelled, InvalidParameter, MissingCapability
 from .inversion import Inversion
 from .loading import shared_model
-from .params import CanvasParams, EditParams, Params
+from .maps import map_image, read_map
+from .params import CanvasParams, Params, pictures_of
 from .recipes import Recipe, Step
 from .registry import Registry, installed
 from .report import Report
 from .results import Result
-from .session import Edit, Progress, Session
+from .session import Edit, Painted, Progress, Session
 from .specs import OperationSpec
 from .version import __version__
 
@@ -37,7 +39,6 @@ class Request(NamedTuple):
     spec: OperationSpec
     params: Any
     sources: tuple[Image.Image, ...]
-    mask: Image.Image | None
     inversion: Inversion | None
 
 
@@ -46,7 +47,6 @@ def apply(
     image: Any = None,
     *,
     model: Backend | str | None = None,
-    mask: Any = None,
     device: str | None = None,
     dtype: str | None = None,
     progress: Progress | None = None,
@@ -55,27 +55,23 @@ def apply(
     """Apply a registered operation to a picture and return a Result (an Inversion for ``invert``).
 
     ``image`` is what the operation takes: anything :func:`open_image` reads, two of them, an Inversion, or nothing.
-    ``model`` is a loaded model, or a name, folder or hub id; ``device`` and ``dtype`` go with a name. ``mask`` (white =
-    change) has the picture's size. ``progress`` is called as ``tqdm`` is, with each loop. Raises an EditkitError before
-    the model is loaded where anything given is wrong.
+    ``model`` is a loaded model, or a name, folder or hub id; ``device`` and ``dtype`` go with a name. ``params`` are
+    the operation's own; pictures among them, such as ``mask``, are anything :func:`open_image` reads. ``progress`` is
+    called as ``tqdm`` is, with each loop. Raises an EditkitError before the model is loaded where anything given is
+    wrong.
     """
     registry = installed()
-    request = check(registry, operation, image, mask, params)
+    request = check(registry, operation, image, params)
     return run(registry, request, resolve(model, device, dtype), progress)
 
 
-def check(registry: Registry, operation: str, image: Any, mask: Any, params: Mapping[str, Any]) -> Request:
+def check(registry: Registry, operation: str, image: Any, params: Mapping[str, Any]) -> Request:
     """Check a call and open its pictures; nothing heavy is imported or loaded."""
     spec: OperationSpec = registry.spec("operations", operation)
     inversion = opened_inversion(image) if spec.takes == "inversion" else None
     checked = checked_params(registry, spec, recorded(spec, inversion) | dict(params))
     sources = (inversion.source,) if inversion else opened_sources(spec, image)
-    opened_mask = None
-    if mask is not None:
-        if not isinstance(checked, EditParams):
-            raise InvalidParameter(f"{operation} takes no mask")
-        opened_mask = feathered(images.open_mask(mask, sources[0].size), checked.feather)
-    return Request(spec, checked, sources, opened_mask, inversion)
+    return Request(spec, with_pictures(checked, sources), sources, inversion)
 
 
 def checked_params(registry: Registry, spec: OperationSpec, values: dict[str, Any]) -> Params:
@@ -83,10 +79,24 @@ def checked_params(registry: Registry, spec: OperationSpec, values: dict[str, An
     checked = spec.params.parse(spec.name, values)
     for name, field in type(checked).model_fields.items():
         if isinstance(field.json_schema_extra, dict) and "registry" in field.json_schema_extra:
-            registry.configure(str(field.json_schema_extra["registry"]), getattr(checked, name))
+            calls = getattr(checked, name) or ()
+            for call in (calls,) if isinstance(calls, str) else calls:
+                registry.configure(str(field.json_schema_extra["registry"]), call)
     if getattr(checked, "seed", 0) is None:
         checked = checked.model_copy(update={"seed": secrets.randbelow(2**32)})
     return checked
+
+
+def with_pictures(params: Params, sources: Sequence[Image.Image]) -> Params:
+    """Open the pictures among the parameters."""
+    opened = {
+        name: images.open_mask(value, sources[0].size, argument=name)
+        if kind == "mask"
+        else map_image(read_map(value, sources[0].size, argument=name))
+        for name, kind in pictures_of(type(params)).items()
+        if (value := getattr(params, name)) is not None
+    }
+    return params.model_copy(update=opened)
 
 
 def recorded(spec: OperationSpec, inversion: Inversion | None) -> dict[str, Any]:
@@ -135,14 +145,15 @@ def resolve(model: Backend | str | os.PathLike[str] | None, device: str | None, 
 
 def run(registry: Registry, request: Request, model: Backend, progress: Progress | None = None) -> Any:
     """Do what was checked."""
-    spec, params = request.spec, request.params
+    spec = request.spec
     check_capabilities(request, model)
     begun = time.perf_counter()
     with torch.no_grad(), cancellable(), measured_memory(model.device) as memory:
         session = open_session(registry, request, model, progress)
-        outcome = registry.load("operations", spec.name)(session, params)
-        frames = [] if isinstance(outcome, Inversion) else compose(session, outcome, request.sources, request.mask)
+        outcome = registry.load("operations", spec.name)(session, request.params)
+        frames = [] if isinstance(outcome, Inversion) else compose(session, outcome)
         quality = measure(session, outcome, request, frames)
+    params = session.params  # an operation may have filled in what was left to it
     report = Report(
         operation=spec.name,
         model=model.name,
@@ -153,14 +164,14 @@ def run(registry: Registry, request: Request, model: Backend, progress: Progress
         sampler=getattr(params, "sampler", None),
         inverter=request.inversion.method if request.inversion else inverter_in(params),
         guidance=getattr(params, "guidance", None),
-        network_calls=session.calls,
-        network_samples=session.samples,
+        network_calls=session.tally.calls,
+        network_samples=session.tally.samples,
         seconds=round(time.perf_counter() - begun, 4),
         peak_memory_mb=memory[0],
         input_size=request.sources[0].size if request.sources else None,
         output_size=frames[0].size if frames else None,
-        params=params.model_dump(),
-        warnings=tuple(session.warnings),
+        params=params.model_dump(mode="json"),
+        warnings=tuple(session.tally.warnings),
         version=__version__,
         **quality,
     )
@@ -195,17 +206,36 @@ def open_session(registry: Registry, request: Request, model: Backend, progress:
         assert isinstance(params, CanvasParams)
         size = (params.width or model.native_size, params.height or model.native_size)
         longest = max(size)
-    canvas = Canvas.plan(size, longest, model.multiple)
-    pixels = [canvas.to_model(to_tensor(source)) for source in request.sources]
-    sources = torch.cat(pixels).to(model.device, model.dtype) if pixels else torch.empty(0)
-    return Session(model, params, registry, canvas, request.sources, sources, progress, inversion=request.inversion)
+    mask = getattr(params, "mask", None)
+    return Session(
+        model,
+        params,
+        registry,
+        canvas=Canvas.plan(size, longest, model.multiple),
+        pictures=request.sources,
+        pixels=torch.cat([to_tensor(source) for source in request.sources]) if request.sources else torch.empty(0),
+        mask=None if mask is None else opened(mask, getattr(params, "feather", 0.0)),
+        progress=progress,
+        inversion=request.inversion,
+        random=torch.Generator().manual_seed(getattr(params, "seed", None) or 0),
+    )
 
 
-def measure(session: Session, outcome: Edit | Inversion, request: Request, frames: list[Image.Image]) -> dict[str, Any]:
+def measure(
+    session: Session, outcome: Edit | Painted | Inversion, request: Request, frames: list[Image.Image]
+) -> dict[str, Any]:
     """The figures of the report that say how far the edit can be trusted."""
     figures: dict[str, Any] = {}
-    if request.mask is not None:
-        figures["untouched_max_diff"] = images.largest_difference(request.sources[0], frames[0], request.mask)
+    mask = getattr(request.params, "mask", None)
+    if mask is not None:
+        figures["untouched_max_diff"] = images.largest_difference(request.sources[0], frames[0], mask)
+    if isinstance(outcome, Painted):
+        if outcome.place is not None:
+            left, top = outcome.place
+            source = request.sources[0]
+            kept = frames[0].crop((left, top, left + source.width, top + source.height))
+            figures["untouched_max_diff"] = images.largest_difference(source, kept)
+        return figures
     reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
     if reconstructed is None and not isinstance(outcome, Inversion):
         return figures
@@ -220,15 +250,17 @@ def measure(session: Session, outcome: Edit | Inversion, request: Request, frame
     return figures
 
 
-def give(request: Request, model: Backend, outcome: Edit | Inversion, frames: list[Image.Image], report: Report) -> Any:
+def give(
+    request: Request, model: Backend, outcome: Edit | Painted | Inversion, frames: list[Image.Image], report: Report
+) -> Any:
     if isinstance(outcome, Inversion):
         return dc.replace(outcome, report=report)
-    steps = [Step(operation=request.spec.name, params=request.params.model_dump(), masked=request.mask is not None)]
+    given = {name: value for name in pictures_of(request.spec.params) if (value := getattr(request.params, name))}
+    steps = [Step(operation=request.spec.name, params=report.params, pictures=tuple(given))]
     if request.inversion is not None:  # it travels as the way to make it again
         steps.insert(0, Step(operation="invert", params=request.inversion.params))
     attachments = {recipes.source_name(i): source for i, source in enumerate(request.sources)}
-    if request.mask is not None:
-        attachments[recipes.mask_name(0)] = request.mask
+    attachments |= {recipes.picture_name(name, 0): picture for name, picture in given.items()}
     recipe = Recipe(
         version=__version__,
         model=model.name,
@@ -244,7 +276,7 @@ def give(request: Request, model: Backend, outcome: Edit | Inversion, frames: li
         attachments=attachments,
         sources=request.sources,
         frames=tuple(frames),
-        latents=outcome.latents,
+        latents=outcome.latents if isinstance(outcome, Edit) else None,
     )
 
 

@@ -46,29 +46,40 @@ class Conditioned:
 
 
 @dc.dataclass(frozen=True)
-class ClassifierFreeGuidance:
-    """Extrapolate from the estimate without the prompt to the one with it (Ho & Salimans, arXiv 2207.12598).
+class Guidance:
+    """A weighted sum of the estimates under several conditions; the weights add to 1.
 
-    Both are made in one batch. At scale 1, and at points less noisy than ``sigma_low`` or noisier than ``sigma_high``
-    (Kynkaanniemi et al., arXiv 2404.07724), the network is asked once, with the prompt alone. ``rescale`` pulls the
-    deviation of the estimate back to that of the prompted one (Lin et al., arXiv 2305.08891, section 3.4, here of x0).
+    All are made in one batch, and those of weight 0 not at all. At points less noisy than ``sigma_low`` or noisier than
+    ``sigma_high`` (Kynkaanniemi et al., arXiv 2404.07724) the last condition alone is asked. ``rescale`` pulls the
+    deviation of the sum back to that of the last estimate (Lin et al., arXiv 2305.08891, section 3.4, here of x0).
     """
 
     network: Network
-    condition: Condition
-    negative: Condition
-    scale: float
+    conditions: Sequence[Condition]
+    weights: Sequence[float]
     rescale: float = 0.0
     sigma_low: float = 0.0
     sigma_high: float = math.inf
 
     def __call__(self, x: Tensor, point: Point) -> Tensor:
-        if self.scale == 1.0 or not self.sigma_low <= point.sigma <= self.sigma_high:
-            return self.network(x, point, self.condition)
-        both = self.network(torch.cat([x, x]), point, stack([self.negative, self.condition]))
-        without, prompted = both.chunk(2)
-        guided = without + self.scale * (prompted - without)
-        return rescaled(guided, prompted, self.rescale) if self.rescale else guided
+        asked = [(w, c) for w, c in zip(self.weights, self.conditions, strict=True) if w]
+        if not self.sigma_low <= point.sigma <= self.sigma_high:
+            asked = [(1.0, self.conditions[-1])]
+        if len(asked) == 1:
+            return self.network(x, point, asked[0][1])
+        answers = self.network(torch.cat([x] * len(asked)), point, stack([c for _, c in asked])).chunk(len(asked))
+        guided = torch.stack([weight * answer for (weight, _), answer in zip(asked, answers, strict=True)]).sum(0)
+        return rescaled(guided, answers[-1], self.rescale) if self.rescale else guided
+
+
+def classifier_free(
+    network: Network, condition: Condition, negative: Condition, scale: float, **options: float
+) -> Guidance:
+    """Extrapolate from the estimate without the prompt to the one with it (Ho & Salimans, arXiv 2207.12598).
+
+    At scale 1 the network is asked once, with the prompt alone. ``options`` are those of :class:`Guidance`.
+    """
+    return Guidance(network, (negative, condition), (1 - scale, scale), **options)
 
 
 def interval(path: Path, start: float, end: float) -> tuple[float, float]:

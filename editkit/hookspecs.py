@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pluggy
 
-from .specs import AnnotatorSpec, BackendSpec, InverterSpec, ModelSpec, OperationSpec, SamplerSpec
+from .specs import (
+    AnnotatorSpec,
+    BackendSpec,
+    CaptionerSpec,
+    ControlNetSpec,
+    ControlSpec,
+    InverterSpec,
+    ModelSpec,
+    OperationSpec,
+    SamplerSpec,
+)
 
 hookspec = pluggy.HookspecMarker("editkit")
 hookimpl = pluggy.HookimplMarker("editkit")
@@ -38,3 +48,18 @@ def register_models() -> list[ModelSpec]:  # type: ignore[empty-body]
 @hookspec
 def register_annotators() -> list[AnnotatorSpec]:  # type: ignore[empty-body]
     """Ways from a picture to a condition map."""
+
+
+@hookspec
+def register_controls() -> list[ControlSpec]:  # type: ignore[empty-body]
+    """What can be attached to any drawing."""
+
+
+@hookspec
+def register_controlnets() -> list[ControlNetSpec]:  # type: ignore[empty-body]
+    """Weights that steer a registered model by condition maps."""
+
+
+@hookspec
+def register_captioners() -> list[CaptionerSpec]:  # type: ignore[empty-body]
+    """Ways from a picture to a prompt that describes it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .controls import Control
 from .paths import Path
-from .points import Point, eps_of
+from .points import Point, Raised, eps_of, raised
 
 Denoiser = Callable[[Tensor, Point], Tensor]
 """``denoise(x, point) -> x0``: noisy latents (B, C, h, w) to their clean estimate of the same shape."""
@@ -39,11 +39,15 @@ def walk(
 ) -> Iterator[Tensor]:
     """Yield the latents (B, C, h, w) after each step of ``path``.
 
-    Controls see every estimate and every result, in the order given. A walk that is not finished has simply not been
-    asked for its next step.
+    To a :class:`Raised` point fresh noise leads, and the network is not asked. Controls see every estimate and every
+    result, in the order given. A walk that is not finished has simply not been asked for its next step.
     """
     for index, (p, q) in enumerate(itertools.pairwise(path)):
-        x = step(steered(denoise, controls, index), x, p, q, supplied(noise, controls, index))
+        drawn = supplied(noise, controls, index)
+        if isinstance(q, Raised):
+            x = raised(x, drawn(), p, q)
+        else:
+            x = step(steered(denoise, controls, index), x, p, q, drawn)
         for control in controls:
             x = control.after_step(index, x)
         yield x

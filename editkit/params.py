@@ -42,9 +42,19 @@ def shorten(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def Registered(kind: str, default: str, description: str) -> Any:  # noqa: N802 (used as pydantic's Field is)
+def Registered(kind: str, default: str | tuple[str, ...] | None, description: str) -> Any:  # noqa: N802 (used as pydantic's Field is)
     """A field that names something registered, with options after a colon; the registry checks it before any work."""
     return Field(default, description=description, json_schema_extra={"registry": kind})
+
+
+def Picture(kind: Literal["mask", "map"], description: str, *, required: bool = False) -> Any:  # noqa: N802
+    """A field that holds a picture: a file on the command line and in pipelines, anything open_image reads in Python.
+
+    An operation gets it in mode L and in the size of the picture that is edited. A recipe does not name it but carries
+    it.
+    """
+    default = ... if required else None
+    return Field(default, exclude=True, description=description, json_schema_extra={"picture": kind})
 
 
 Spacing = Literal["leading", "trailing", "linspace", "karras"]
@@ -65,6 +75,9 @@ class DrawingParams(Params):
     sampler: str = Registered("samplers", "ddim", "Sampler by name, with options after a colon: ddim:eta=0.5.")
     seed: int | None = Field(None, ge=0, lt=2**63, description="Seed of the noise; drawn and reported when not given.")
     negative_prompt: str = Field("", description="What guidance leads away from.")
+    attach: Annotated[tuple[str, ...], Field(strict=False)] = Registered(
+        "controls", (), "Further controls of the drawing by name, with options after a colon."
+    )
 
 
 class SamplingParams(DrawingParams):
@@ -83,11 +96,20 @@ class PictureParams(SamplingParams):
 
 
 class EditParams(PictureParams):
-    """What every operation that changes a picture can be told; these also take a mask."""
+    """What every operation that changes a picture can be told."""
 
+    mask: Any = Picture("mask", "Picture of the image's size: white is changed, black is kept bit for bit.")
     feather: float = Field(
         0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward."
     )
+
+
+def pictures_of(params: type[Params]) -> dict[str, str]:
+    """The names of the fields that hold pictures, and of which kind each is."""
+    extras = {name: field.json_schema_extra or {} for name, field in params.model_fields.items()}
+    return {
+        name: str(extra["picture"]) for name, extra in extras.items() if isinstance(extra, dict) and "picture" in extra
+    }
 
 
 class CanvasParams(SamplingParams):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import itertools
 from typing import get_args
 
 import numpy as np
 
 from .errors import InvalidParameter, did_you_mean
 from .params import Spacing
-from .points import CLEAN, Point
+from .points import CLEAN, Point, Raised
 from .schedules import Schedule
 
 Path = tuple[Point, ...]
@@ -61,6 +62,18 @@ def timesteps(schedule: Schedule, steps: int, grid: Grid, extra_node: bool = Fal
                 f"spacing {grid.spacing!r} is unknown; {did_you_mean(grid.spacing, get_args(Spacing))}"
             )
     return [float(t) for t in schedule.spread(np.round(even[:steps]))]
+
+
+def with_jumps(path: Path, times: int) -> Path:
+    """Go down every step of a path ``times`` times, back up by fresh noise in between.
+
+    Each pass lets what is drawn fit better to what is held (Lugmayr et al., arXiv 2201.09865, section 4.2, with jumps
+    of one step).
+    """
+    jumping = [path[0]]
+    for p, q in itertools.pairwise(path):
+        jumping += [q, *[Raised(*p), q] * (times - 1)]
+    return tuple(jumping)
 
 
 def karras(schedule: Schedule, steps: int, rho: float = 7.0) -> list[Point]:

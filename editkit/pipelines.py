@@ -11,7 +11,6 @@ from . import recipes
 from .backends import Backend
 from .edits import apply, check, checked_params, resolve, run
 from .errors import BadFile, InvalidParameter
-from .images import open_image
 from .inversion import Inversion
 from .recipes import Recipe
 from .registry import installed
@@ -24,7 +23,7 @@ from .session import Progress
 class Pipeline:
     """A list of ``(operation, parameters)``, each applied to what the one before it gave.
 
-    A step's parameters may hold ``mask``. Unknown operations and parameters are refused when the pipeline is made.
+    Unknown operations and parameters are refused when the pipeline is made.
     """
 
     steps: Sequence[tuple[str, Mapping[str, Any]]]
@@ -37,7 +36,7 @@ class Pipeline:
             spec = registry.spec("operations", operation)
             if spec.takes != "image" or spec.gives != "image":
                 raise InvalidParameter(f"{operation} cannot be a step: a pipeline goes from one picture to one picture")
-            checked_params(registry, spec, {name: value for name, value in params.items() if name != "mask"})
+            checked_params(registry, spec, dict(params))
 
     @classmethod
     def from_yaml(cls, text: str) -> Pipeline:
@@ -87,8 +86,8 @@ def joined(results: Sequence[Result]) -> Result:
     first, final = results[0], results[-1]
     attachments = {name: image for name, image in first.attachments.items() if name.startswith("source")}
     for index, result in enumerate(results):
-        if result.recipe.steps[0].masked:
-            attachments[recipes.mask_name(index)] = result.attachments[recipes.mask_name(0)]
+        for name in result.recipe.steps[0].pictures:
+            attachments[recipes.picture_name(name, index)] = result.attachments[recipes.picture_name(name, 0)]
     steps = tuple(result.recipe.steps[0] for result in results)
     recipe = first.recipe.model_copy(update={"steps": steps})
     reports = [result.report for result in results]
@@ -125,10 +124,8 @@ def replay(
     made: list[Result] = []
     registry = installed()
     for index, step in enumerate(recipe.steps):
-        request = check(registry, step.operation, image, None, step.params)
-        mask = open_image(pictures[recipes.mask_name(index)]).convert("L") if step.masked else None
-        # The mask in the file is already feathered.
-        outcome = run(registry, request._replace(mask=mask), backend, progress)
+        carried = {name: pictures[recipes.picture_name(name, index)] for name in step.pictures}
+        outcome = run(registry, check(registry, step.operation, image, step.params | carried), backend, progress)
         if isinstance(outcome, Inversion):
             image = outcome
         else:

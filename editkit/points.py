@@ -31,12 +31,22 @@ class Point(NamedTuple):
         return math.log(self.alpha / self.sigma) if self.alpha > 0.0 else -math.inf
 
 
+class Raised(Point):
+    """A point that a path goes back up to: fresh noise leads there, not a solver."""
+
+
 CLEAN = Point(1.0, 0.0)
 
 
 def add_noise(x0: Tensor, eps: Tensor, point: Point) -> Tensor:
     """The closed-form forward process: x0 and eps (B, C, h, w) to the noisy latent at ``point``."""
     return point.alpha * x0 + point.sigma * eps
+
+
+def raised(x: Tensor, eps: Tensor, p: Point, q: Point) -> Tensor:
+    """Noisy latents (B, C, h, w) at ``p`` brought up to the noisier ``q`` with fresh noise ``eps``."""
+    kept = q.alpha / p.alpha
+    return kept * x + math.sqrt(q.sigma**2 - (kept * p.sigma) ** 2) * eps
 
 
 def eps_of(x: Tensor, x0: Tensor, point: Point) -> Tensor:

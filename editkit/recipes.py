@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from . import files
 from .errors import BadFile
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Step(BaseModel):
@@ -21,8 +21,8 @@ class Step(BaseModel):
 
     operation: str
     params: dict[str, Any]
-    masked: bool = False
-    """Whether the picture carries this step's mask."""
+    pictures: tuple[str, ...] = ()
+    """The parameters that are pictures, which travel beside the recipe."""
 
 
 class Recipe(BaseModel):
@@ -40,8 +40,8 @@ class Recipe(BaseModel):
     schema_version: int = SCHEMA
 
 
-def mask_name(step: int) -> str:
-    return f"mask-{step}"
+def picture_name(parameter: str, step: int) -> str:
+    return f"{parameter}-{step}"
 
 
 def source_name(index: int) -> str:
@@ -59,7 +59,7 @@ def read(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Imag
     if recipe.schema_version != SCHEMA:
         raise BadFile(f"the recipe has schema {recipe.schema_version}, this editkit reads {SCHEMA}: upgrade editkit")
     wanted = [source_name(i) for i in range(recipe.sources)]
-    wanted += [mask_name(i) for i, step in enumerate(recipe.steps) if step.masked]
+    wanted += [picture_name(name, i) for i, step in enumerate(recipe.steps) for name in step.pictures]
     missing = [name for name in wanted if name not in pictures]
     if missing:
         raise BadFile(

@@ -6,7 +6,7 @@ import dataclasses as dc
 import functools
 import importlib.metadata
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -15,10 +15,31 @@ import pluggy
 from . import hookspecs
 from .errors import DuplicateName, EditkitError, PluginFailure, UnknownName, did_you_mean
 from .params import Params
-from .specs import Spec
+from .specs import (
+    AnnotatorSpec,
+    BackendSpec,
+    CaptionerSpec,
+    ControlNetSpec,
+    ControlSpec,
+    InverterSpec,
+    ModelSpec,
+    OperationSpec,
+    SamplerSpec,
+    Spec,
+)
 
 GROUP = "editkit"
-KINDS = ("operations", "inverters", "samplers", "backends", "models", "annotators")
+KINDS: Mapping[str, type[Spec]] = {
+    "operations": OperationSpec,
+    "inverters": InverterSpec,
+    "samplers": SamplerSpec,
+    "backends": BackendSpec,
+    "models": ModelSpec,
+    "annotators": AnnotatorSpec,
+    "controls": ControlSpec,
+    "controlnets": ControlNetSpec,
+    "captioners": CaptionerSpec,
+}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OWN = "editkit"
 COMMANDS = ("check", "models", "plugins", "replay", "run")
@@ -102,7 +123,7 @@ class Registry:
                 self.failures.append(Failure(source, f"register_{kind}: {one_line(error)}"))
 
     def insert(self, source: Source, kind: str, spec: Spec) -> None:
-        wanted = getattr(hookspecs, f"{kind[:-1].title()}Spec")
+        wanted = KINDS[kind]
         if not isinstance(spec, wanted):
             raise PluginFailure(f"returned {type(spec).__name__}, not {wanted.__name__}")
         if not NAME.fullmatch(spec.name) or not spec.summary.strip().endswith("."):

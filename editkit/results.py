@@ -28,8 +28,8 @@ class Result:
     sources: tuple[Image.Image, ...]
     frames: tuple[Image.Image, ...]
     """The single pictures, usually one."""
-    latents: Tensor
-    """What was decoded, (B, C, h, w), one row a frame."""
+    latents: Tensor | None
+    """What was decoded, (B, C, h, w), one row a frame; none of a picture that was painted in parts."""
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture, whole or not at all; a PNG carries its recipe, .gif and .webp of frames move."""

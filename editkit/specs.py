@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .params import Params
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from .backends import Backend
+    from .controls import Control
     from .inversion import Inversion, Inverter
     from .loop import Stepper
-    from .session import Edit, Session
+    from .maps import Annotator
+    from .paths import Path as DrawingPath
+    from .session import Edit, Painted, Session
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -36,11 +41,15 @@ class Spec:
 class OperationSpec(Spec):
     """An edit that a user asks for by name."""
 
-    load: Callable[[], Callable[[Session, Any], Edit | Inversion]]
+    load: Callable[[], Callable[[Session, Any], Edit | Painted | Inversion]]
     needs: frozenset[str] = frozenset()
     """Capabilities the model must provide, such as ``text``."""
     takes: Literal["nothing", "image", "two images", "inversion"] = "image"
     gives: Literal["image", "inversion"] = "image"
+    resizes: bool = False
+    """Whether the result may have another size than the source."""
+    example: Mapping[str, Any] = dc.field(default_factory=dict)
+    """Parameters to try it with, where those that must be given do not speak for themselves."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -90,7 +99,33 @@ class ModelSpec(Spec):
 
 
 @dc.dataclass(frozen=True, kw_only=True)
-class AnnotatorSpec(Spec):
-    """A way from a picture to a condition map: edges, depth, ..."""
+class ControlSpec(Spec):
+    """What steers any drawing beside its prompt, for ``attach``."""
 
-    output: str = ""
+    load: Callable[[], Callable[[Any], Callable[[Session, DrawingPath], Control]]]
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class ControlNetSpec(Spec):
+    """Weights that steer one registered model by condition maps; ``load`` gives their folder."""
+
+    load: Callable[[], Path]
+    model: str
+    """The registered model they belong to."""
+    annotators: frozenset[str]
+    """Whose maps they understand."""
+    licence: str = ""
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class CaptionerSpec(Spec):
+    """A way from a picture to a prompt that describes it."""
+
+    load: Callable[[], Callable[[Any], Callable[[Image.Image], str]]]
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class AnnotatorSpec(Spec):
+    """A way from a picture to a condition map: edges, depth, ...; ``load`` gives a maker of annotators."""
+
+    load: Callable[[], Callable[[Any], Annotator]]

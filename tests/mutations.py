@@ -86,16 +86,15 @@ MUTATIONS = [
         "samplers dpmpp-2m",
     ),
     Mutation(
-        "2m remembers the last walk",
-        SAMPLERS,
-        "    return lambda params: DpmSolver2M()",
-        "    made = DpmSolver2M()\n    return lambda params: made",
-        "samplers dpmpp-2m",
+        "2m remembers what lies behind", MULTI, "if self.before[1].angle <= p.angle:", "if False:", "samplers dpmpp-2m"
     ),
+    Mutation("2m remembers nothing", MULTI, "self.before[1].angle <= p.angle", "True", "samplers dpmpp-2m"),
     Mutation(
         "sde halves its noise", MULTI, "+ q.sigma * math.sqrt", "+ 0.5 * q.sigma * math.sqrt", "samplers dpmpp-2m-sde"
     ),
-    Mutation("3m forgets its third estimate", MULTI, "*self.nodes[:2]]", "*self.nodes[:1]]", "samplers dpmpp-3m"),
+    Mutation(
+        "3m forgets its third estimate", MULTI, "in self.nodes[:2] if", "in self.nodes[:1] if", "samplers dpmpp-3m"
+    ),
     Mutation("3m integrates the curvature wrongly", MULTI, "* math.factorial(k) / math", "/ math", "samplers dpmpp-3m"),
     Mutation("euler takes heun's place", SAMPLERS, "return lambda params: heun", "return load_ddim()", "samplers heun"),
     Mutation(
@@ -186,11 +185,11 @@ MUTATIONS = [
     Mutation(
         "guidance swaps its prompts",
         GUIDANCE,
-        "without, prompted = both",
-        "prompted, without = both",
+        "(1 - scale, scale)",
+        "(scale, 1 - scale)",
         "test_guidance.py",
     ),
-    Mutation("guidance costs calls at scale 1", GUIDANCE, "self.scale == 1.0 or not", "not", "test_guidance.py"),
+    Mutation("guidance costs calls at scale 1", GUIDANCE, "strict=True) if w]", "strict=True)]", "test_guidance.py"),
     Mutation(
         "rescale mixes rows", GUIDANCE, "tuple(range(1, guided.ndim))", "tuple(range(guided.ndim))", "test_guidance.py"
     ),
@@ -204,21 +203,21 @@ MUTATIONS = [
     Mutation(
         "edits change pixels outside the mask",
         "editkit.composing",
-        "if mask is not None:",
-        "if mask is not None and False:",
+        "if session.mask is not None:",
+        "if session.mask is not None and False:",
         "operations img2img",
     ),
     Mutation(
         "equal prompts change the picture",
         "editkit.composing",
-        "lay_on(canvas, seen, decoded, trip)",
-        "lay_on(canvas, seen, decoded, trip * 0.99)",
+        "decoded, trip, session.mask)",
+        "decoded, trip * 0.99, session.mask)",
         "operations prompt-edit",
     ),
     Mutation(
         "noise ignores the seed",
-        "editkit.session",
-        'getattr(self.params, "seed", None) or 0',
+        "editkit.edits",
+        'getattr(params, "seed", None) or 0',
         "torch.seed() % 2**31",
         "operations generate",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit import ClassifierFreeGuidance, Condition, Conditioned, Point, Session, blended
+from editkit import Condition, Conditioned, Guidance, Point, Session, blended, classifier_free
 from editkit.guidance import repeated, rescaled, stack
 from editkit.params import DrawingParams
 from editkit.testing import ToyBackend, vp_path
@@ -30,9 +30,9 @@ def latents(rows: int = 2) -> Tensor:
     return torch.randn((rows, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def guided(network: Counting, scale: float, **options: float) -> ClassifierFreeGuidance:
+def guided(network: Counting, scale: float, **options: float) -> Guidance:
     prompts, negative = network.model.embed(["a", "b"]), network.model.embed(["", ""])
-    return ClassifierFreeGuidance(network, prompts, negative, scale, **options)
+    return classifier_free(network, prompts, negative, scale, **options)
 
 
 class TestGuidance:
@@ -82,7 +82,7 @@ class TestGuidance:
         network, x = Counting(), latents()
         together = guided(network, 7.5, rescale=0.7)(x, HALF)
         alone = [
-            ClassifierFreeGuidance(network, network.model.embed([word]), network.model.embed([""]), 7.5, 0.7)(
+            classifier_free(network, network.model.embed([word]), network.model.embed([""]), 7.5, rescale=0.7)(
                 row[None], HALF
             )
             for word, row in zip("ab", x, strict=True)
@@ -105,8 +105,8 @@ class TestSessionGuidance:
         session: Session = toy_session(ToyBackend(), DrawingParams.parse("toy", dict(params)))
         path = vp_path(10)
         session.draw(session.noise(), path, session.embed("a red apple"))
-        assert session.calls == 10
-        return session.samples
+        assert session.tally.calls == 10
+        return session.tally.samples
 
     def test_an_interval_of_the_path_is_guided_and_no_more(self) -> None:
         assert self.calls(guidance=7.5) == 20

@@ -7,6 +7,7 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -101,13 +102,13 @@ def piped(name: str | None) -> str | bytes | None:
     return read_source(STREAM, argument="image") if name == STREAM else name or None
 
 
-def look_at(given: Any, mask: Any = None) -> None:
-    """Open the pictures of one input, and the mask, to find what is wrong with them before the model is loaded."""
+def look_at(given: Any, pictures: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Open the pictures of one input, and those of its parameters, to find what is wrong before a model is loaded."""
     from ..images import open_image, open_mask
 
     sizes = [open_image(one).size for one in (given if isinstance(given, tuple) else (given,))]
-    if mask is not None:
-        open_mask(mask, sizes[0])
+    for name, picture in pictures.items():
+        open_mask(picture, sizes[0], argument=name)
 
 
 def progress() -> Progress | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import BadFile, BadImage, PluginFailure
-from ..params import EditParams
+from ..params import pictures_of
 from ..registry import Registry, installed
 from ..specs import OperationSpec
 from .calls import INVERSION, Call, Job, look_at, piped, progress
@@ -59,9 +59,6 @@ def image_argument() -> click.Argument:
 def common_options(spec: OperationSpec) -> list[click.Parameter]:
     """What every such command takes, as far as it makes sense for this one."""
     options = [output_option(spec.name, spec.takes, spec.gives), *model_options(), json_option()]
-    if issubclass(spec.params, EditParams):
-        text = "Picture of the image's size: white is changed, black is kept bit for bit."
-        options.append(click.Option(["--mask"], metavar="FILE", help=text))
     if spec.takes != "nothing" and spec.gives == "image":
         options.append(sheet_option())
     return options
@@ -99,35 +96,37 @@ def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> N
     """Check everything that needs no model, load it, and do the operation on every input."""
     values = {name: given[name] for name in spec.params.model_fields if given[name] is not None}
     spec.params.parse(spec.name, values)
-    names, others = names_of(spec, given)
-    call = Call.plan(given, spec.name, names, endings_of(spec), [name for name in others if name])
-    second, mask = map(piped, others)
+    names, other = names_of(spec, given)
+    pictures = {name: values[name] for name in pictures_of(spec.params) if name in values}
+    call = Call.plan(given, spec.name, names, endings_of(spec), [*([other] if other else []), *pictures.values()])
+    second = piped(other)
+    pictures = {name: piped(path) for name, path in pictures.items()}
+    values |= pictures
 
     def input_of(job: Job) -> Any:
         return job.given if second is None else (job.given, second)
 
     def look(job: Job) -> None:
         if "image" in spec.takes:
-            look_at(input_of(job), mask)
+            look_at(input_of(job), pictures)
 
     def prepare(first: Job) -> Callable[[Job], Any]:
         from .. import edits
 
-        edits.check(registry, spec.name, input_of(first), mask, values)
+        edits.check(registry, spec.name, input_of(first), values)
         model = edits.resolve(given["model"], given["device"], given["dtype"])
-        return lambda job: edits.apply(spec.name, input_of(job), model=model, mask=mask, progress=progress(), **values)
+        return lambda job: edits.apply(spec.name, input_of(job), model=model, progress=progress(), **values)
 
     call.run(look, prepare)
 
 
-def names_of(spec: OperationSpec, given: Mapping[str, Any]) -> tuple[list[str], tuple[str | None, str | None]]:
-    """The inputs as the user called them, and the second picture and the mask where the operation takes them."""
-    mask = given["mask"] if issubclass(spec.params, EditParams) else None
+def names_of(spec: OperationSpec, given: Mapping[str, Any]) -> tuple[list[str], str | None]:
+    """The inputs as the user called them, and the second picture where the operation takes two."""
     if spec.takes == "image":
-        return list(given["image"]), (None, mask)
+        return list(given["image"]), None
     if spec.takes == "two images":
-        return [given["a"]], (given["b"], mask)
-    return [given["file"] if spec.takes == "inversion" else ""], (None, mask)
+        return [given["a"]], given["b"]
+    return [given["file"] if spec.takes == "inversion" else ""], None
 
 
 def endings_of(spec: OperationSpec) -> tuple[str, ...]:
@@ -162,9 +161,10 @@ def run(given: Mapping[str, Any]) -> None:
         from .. import edits
 
         for number, (operation, params) in enumerate(pipeline.steps):
-            values = {name: value for name, value in params.items() if name != "mask"}
-            # What comes before a later step may change the size that its mask must have.
-            edits.check(installed(), operation, first.given, None if number else params.get("mask"), values)
+            # What comes before a later step may change the size that its pictures must have.
+            later = pictures_of(installed().spec("operations", operation).params) if number else {}
+            values = {name: value for name, value in params.items() if name not in later}
+            edits.check(installed(), operation, first.given, values)
         model = edits.resolve(given["model"], given["device"], given["dtype"])
         return lambda job: pipeline(job.given, model=model, progress=progress())
 

@@ -3,6 +3,7 @@
 It needs no weights, no network, no GPU, and not pytest.
 """
 
+from .annotator_suites import AnnotatorTests
 from .backend_suites import BackendTests, ModelTests
 from .checks import Check, check, run_suite
 from .loop_suites import InverterTests, SamplerTests
@@ -14,6 +15,7 @@ from .tiny import pixel_ddpm_folder, stable_diffusion_folder
 from .toy import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path, vp_path
 
 __all__ = [
+    "AnnotatorTests",
     "BackendTests",
     "Check",
     "GaussianDenoiser",

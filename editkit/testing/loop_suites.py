@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from unittest import SkipTest
 
 import torch
@@ -15,7 +15,7 @@ from ..canvas import Canvas
 from ..inversion import Inverter
 from ..loop import Stepper, last, walk
 from ..params import DrawingParams
-from ..paths import Path
+from ..paths import Path, with_jumps
 from ..points import Point
 from ..registry import installed
 from ..session import Session
@@ -122,10 +122,15 @@ class SamplerTests(Suite):
         )
 
     def test_keeps_the_statistics_of_the_data(self) -> None:
+        self.check_statistics({kind: path(160) for kind, path in PATHS.items()})
+
+    def test_keeps_the_statistics_where_a_path_goes_back_up(self) -> None:
+        self.check_statistics({kind: with_jumps(path(160), 2) for kind, path in PATHS.items()})
+
+    def check_statistics(self, paths: Mapping[str, Path]) -> None:
         centre = 0.3
         data = GaussianDenoiser(centre)
-        for kind, path in PATHS.items():
-            points = path(160)
+        for kind, points in paths.items():
             unit = random_latents(8, seed=3, shape=(4, 32, 32))
             start = points[0].alpha * centre + data.deviation(points[0]) * unit
             end = last(self.walked(start, points, rows=8, seed=4), start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 from unittest import SkipTest
 
 from PIL import Image
@@ -12,7 +12,7 @@ from PIL import Image
 from ..edits import apply
 from ..errors import InvalidParameter
 from ..inversion import Inversion
-from ..params import EditParams
+from ..params import EditParams, pictures_of
 from ..pipelines import replay
 from ..registry import installed
 from ..results import Result
@@ -28,10 +28,6 @@ class OperationTests(Suite):
     """What every operation must do, asked on the toy model."""
 
     kind = "operation"
-    given: ClassVar[Mapping[str, Any]] = {}
-    """Parameters without a default of which a value cannot be guessed."""
-    keeps_size: ClassVar[bool] = True
-    """False where an operation changes the size of a picture on purpose."""
 
     @property
     def declared(self) -> OperationSpec:
@@ -48,10 +44,11 @@ class OperationTests(Suite):
 
     def arguments(self, **chosen: Any) -> dict[str, Any]:
         """Few steps, a fixed seed, a text where one is required, and what is ``chosen``."""
-        values: dict[str, Any] = {name: "a red apple" for name, field in self.fields.items() if field.is_required()}
+        required = {name for name, field in self.fields.items() if field.is_required()}
+        values: dict[str, Any] = dict.fromkeys(required - pictures_of(self.declared.params).keys(), "a red apple")
         small = {"steps": 4, "seed": 3, "width": 16, "height": 12, "frames": 3}
         values |= {name: value for name, value in small.items() if name in self.fields}
-        return {**values, **self.given, **chosen}
+        return {**values, **self.declared.example, **chosen}
 
     def subject(self, size: tuple[int, int] = (20, 14), mode: str = "RGB") -> Any:
         """What the operation takes, of a size (width, height)."""
@@ -65,13 +62,16 @@ class OperationTests(Suite):
                 return (first, second)
         return apply("invert", first, model=ToyBackend(), steps=4, prompt="a red apple")
 
-    def applied(self, subject: Any, mask: Image.Image | None = None, **chosen: Any) -> Any:
-        return apply(self.name, subject, model=ToyBackend(), mask=mask, **self.arguments(**chosen))
+    def applied(self, subject: Any, **chosen: Any) -> Any:
+        values = self.arguments(**chosen)
+        if self.declared.takes == "image" and "mask" in self.fields and self.fields["mask"].is_required():
+            values.setdefault("mask", Image.new("L", subject.size, 255))
+        return apply(self.name, subject, model=ToyBackend(), **values)
 
-    def drawn(self, subject: Any, mask: Image.Image | None = None, **chosen: Any) -> Result:
+    def drawn(self, subject: Any, **chosen: Any) -> Result:
         if self.declared.gives != "image":
             raise SkipTest(f"gives an {self.declared.gives}, not a picture")
-        result = self.applied(subject, mask, **chosen)
+        result = self.applied(subject, **chosen)
         assert isinstance(result, Result), f"gave {type(result).__name__}, declared an image"
         return result
 
@@ -99,7 +99,7 @@ class OperationTests(Suite):
             raise AssertionError("a parameter that does not exist is accepted")
 
     def test_keeps_the_size_of_any_picture(self) -> None:
-        if not self.keeps_size:
+        if self.declared.resizes:
             raise SkipTest("changes sizes on purpose")
         if self.declared.takes == "nothing":
             result = self.drawn(None, width=13, height=7)
@@ -111,7 +111,7 @@ class OperationTests(Suite):
 
     def test_keeps_alpha(self) -> None:
         self.edits_one_picture()
-        if not self.keeps_size:
+        if self.declared.resizes:
             raise SkipTest("changes sizes on purpose")
         picture = self.subject(mode="RGBA")
         made = self.drawn(picture).image
@@ -134,14 +134,16 @@ class OperationTests(Suite):
 
     def test_leaves_pixels_outside_the_mask_alone(self) -> None:
         self.edits_one_picture()
-        if not issubclass(self.declared.params, EditParams) or not self.keeps_size:
+        if not issubclass(self.declared.params, EditParams) or self.declared.resizes:
             raise SkipTest("takes no mask")
         picture = self.subject()
         empty = Image.new("L", picture.size, 0)
-        assert self.drawn(picture, empty).image.tobytes() == picture.tobytes(), "an empty mask let something change"
+        assert self.drawn(picture, mask=empty).image.tobytes() == picture.tobytes(), (
+            "an empty mask let something change"
+        )
         half = empty.copy()
         half.paste(255, (10, 0, 20, 14))
-        result = self.drawn(picture, half)
+        result = self.drawn(picture, mask=half)
         kept = (0, 0, 10, 14)
         assert result.image.crop(kept).tobytes() == picture.crop(kept).tobytes(), "pixels outside the mask changed"
         assert result.report.untouched_max_diff == 0, f"untouched_max_diff is {result.report.untouched_max_diff}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..registry import KINDS, Plugin, Registry
+from .annotator_suites import AnnotatorTests
 from .backend_suites import BackendTests, ModelTests
 from .loop_suites import InverterTests, SamplerTests
 from .operation_suites import OperationTests
@@ -27,6 +28,7 @@ SUITES: Mapping[str, type[Suite]] = {
     "samplers": SamplerTests,
     "backends": BackendTests,
     "models": ModelTests,
+    "annotators": AnnotatorTests,
 }
 
 

@@ -59,6 +59,37 @@ def stable_diffusion_folder(
     return write_index(path, "StableDiffusionPipeline", {**parts, "requires_safety_checker": False})
 
 
+def upscaler_folder(path: Path, *, seed: int = 0) -> Path:
+    """Write a model that enlarges 4 times, of random weights, for pictures of 32 x 32 pixels, and return its folder.
+
+    Latents are (4, h / 4, w / 4). The folder loads in :func:`editkit.load_model` and in diffusers' own pipeline.
+    """
+    from diffusers import DDIMScheduler, DDPMScheduler
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = text_unet(in_channels=7, num_class_embeds=1000)
+        vae, text_encoder = autoencoder(False, (8, 8, 16), scaling_factor=0.08333), clip_text()
+    unet.save_pretrained(path / "unet")
+    vae.save_pretrained(path / "vae")
+    save_quietly(text_encoder, path / "text_encoder")
+    tokenizer().save_pretrained(path / "tokenizer")
+    DDIMScheduler(**SCHEDULER, prediction_type="v_prediction").save_pretrained(path / "scheduler")
+    DDPMScheduler(beta_schedule="squaredcos_cap_v2").save_pretrained(path / "low_res_scheduler")
+    parts = {
+        "unet": ("diffusers", "UNet2DConditionModel"),
+        "vae": ("diffusers", type(vae).__name__),
+        "text_encoder": ("transformers", "CLIPTextModel"),
+        "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
+        "scheduler": ("diffusers", "DDIMScheduler"),
+        "low_res_scheduler": ("diffusers", "DDPMScheduler"),
+        "safety_checker": (None, None),
+        "feature_extractor": (None, None),
+        "watermarker": (None, None),
+    }
+    return write_index(path, "StableDiffusionUpscalePipeline", {**parts, "max_noise_level": 350})
+
+
 def pixel_ddpm_folder(path: Path, *, seed: int = 0) -> Path:
     """Write an unconditional model of random weights for pictures of 16 x 16 pixels, and return its folder."""
     from diffusers import DDPMScheduler, UNet2DModel
@@ -82,18 +113,20 @@ def pixel_ddpm_folder(path: Path, *, seed: int = 0) -> Path:
 
 FOLDERS = {
     "StableDiffusionPipeline": stable_diffusion_folder,
+    "StableDiffusionUpscalePipeline": upscaler_folder,
     "DDPMPipeline": pixel_ddpm_folder,
 }
 """By ``_class_name`` of the model index: how to make a tiny model of that family."""
 
 
-def text_unet() -> Any:
+def text_unet(in_channels: int = 4, num_class_embeds: int | None = None) -> Any:
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=8,
-        in_channels=4,
+        in_channels=in_channels,
         out_channels=4,
+        num_class_embeds=num_class_embeds,
         layers_per_block=1,
         block_out_channels=(8, 16),
         norm_num_groups=4,
@@ -104,7 +137,7 @@ def text_unet() -> Any:
     )
 
 
-def autoencoder(tiny: bool) -> Any:
+def autoencoder(tiny: bool, channels: tuple[int, ...] = (8, 16), scaling_factor: float = 0.18215) -> Any:
     from diffusers import AutoencoderKL, AutoencoderTiny
 
     if tiny:
@@ -116,11 +149,12 @@ def autoencoder(tiny: bool) -> Any:
         )
     return AutoencoderKL(
         latent_channels=4,
-        block_out_channels=(8, 16),
+        block_out_channels=channels,
         norm_num_groups=4,
         sample_size=16,
-        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
-        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        scaling_factor=scaling_factor,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
     )
 
 

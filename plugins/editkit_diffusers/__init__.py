@@ -17,6 +17,12 @@ def load_stable_diffusion() -> Callable[..., Backend]:
     return StableDiffusion.from_folder
 
 
+def load_upscaler() -> Callable[..., Backend]:
+    from .upscaler import StableDiffusionUpscaler
+
+    return StableDiffusionUpscaler.from_folder
+
+
 def load_pixel_ddpm() -> Callable[..., Backend]:
     from .pixel_ddpm import PixelDdpm
 
@@ -30,8 +36,23 @@ def register_backends() -> list[BackendSpec]:
             name="stable-diffusion",
             summary="Models shaped like Stable Diffusion 1 and 2: UNet, autoencoder, CLIP text encoder.",
             load=load_stable_diffusion,
-            pipelines=frozenset({"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"}),
-            provides=frozenset({"text"}),
+            pipelines=frozenset(
+                {
+                    "StableDiffusionPipeline",
+                    "StableDiffusionImg2ImgPipeline",
+                    "StableDiffusionInpaintPipeline",
+                    "StableDiffusionInstructPix2PixPipeline",
+                }
+            ),
+            provides=frozenset({"text", "controlnet"}),
+            source="https://arxiv.org/abs/2112.10752",
+        ),
+        BackendSpec(
+            name="stable-diffusion-upscaler",
+            summary="Models shaped like the Stable Diffusion x4 upscaler, which see a smaller picture.",
+            load=load_upscaler,
+            pipelines=frozenset({"StableDiffusionUpscalePipeline"}),
+            provides=frozenset({"text", "upscaling"}),
             source="https://arxiv.org/abs/2112.10752",
         ),
         BackendSpec(

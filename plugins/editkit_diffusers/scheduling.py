@@ -21,8 +21,8 @@ from editkit import (
 NAMED_BETAS = {"linear": linear, "scaled_linear": scaled_linear}
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    file = folder / "scheduler" / "scheduler_config.json"
+def read_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:
+    file = folder / part / "scheduler_config.json"
     try:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel
 
 from editkit import Condition, Point, WeightsUnavailable, identity_of, to_x0
 
+from .controlnet import ControlNet, residuals
 from .loading import load_part, quiet
 from .scheduling import grid_of, prediction_of, read_config, schedule_of
 
+SEES = {0: ("instructions",), 1: ("inpainting",)}
+"""What a network is made for, by the channels it sees beyond twice those of its latents."""
 AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 
 class StableDiffusion:
-    """A text-conditioned UNet between an autoencoder's latents; a backend."""
+    """A text-conditioned UNet between an autoencoder's latents; a backend.
 
-    provides = frozenset({"text"})
+    Inpainting models see five more channels, which are the mask and the latents of what it leaves; instruction models
+    see the latents of the picture. Told of neither, the first see all masked and the second an empty picture, and so
+    both draw from noise as any other model.
+    """
 
     def __init__(
         self,
@@ -41,6 +49,9 @@ class StableDiffusion:
         self.device, self.dtype = unet.device, unet.dtype
         self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
+        self.controlnets: list[ControlNet] = []
+        self.channels = vae.config.latent_channels
+        self.provides = frozenset({"text", "controlnet", *SEES.get(unet.config.in_channels - self.channels * 2, ())})
         self.reduction = 2 ** (len(vae.config.block_out_channels) - 1)
         if isinstance(vae, AutoencoderTiny):
             self.reduction = 2 ** (len(vae.config.num_decoder_blocks) - 1)
@@ -51,25 +62,10 @@ class StableDiffusion:
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
         """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
-        kind = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name")
-        if kind not in AUTOENCODERS:
-            raise WeightsUnavailable(f"{folder / 'vae'} is a {kind}; supported: {', '.join(AUTOENCODERS)}")
-        # Large autoencoders overflow in float16: those that say so run in float32.
-        vae_dtype = torch.float32 if dtype is torch.float16 else dtype
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        return cls(
-            unet=load_part(UNet2DConditionModel, folder / "unet", device=device, dtype=dtype),
-            vae=load_part(AUTOENCODERS[kind], folder / "vae", device=device, dtype=vae_dtype),
-            text_encoder=load_part(CLIPTextModel, folder / "text_encoder", device=device, dtype=dtype),
-            tokenizer=tokenizer,
-            scheduler=read_config(folder),
-            name=name,
-            identity=identity_of(folder),
-        )
+        return cls(**load_parts(folder, name=name, device=device, dtype=dtype))
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        return (self.unet.config.in_channels, height // self.reduction, width // self.reduction)
+        return (self.channels, height // self.reduction, width // self.reduction)
 
     def encode(self, pixels: Tensor) -> Tensor:
         encoded = self.vae.encode(pixels.to(self.vae.dtype) * 2 - 1)
@@ -101,7 +97,69 @@ class StableDiffusion:
         )
         return {"text": self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(self.dtype)}
 
+    def see(self, pixels: Tensor) -> Condition:
+        # Instruction models were trained on latents that are not scaled.
+        return {"seen": self.encode(pixels) / self.vae.config.scaling_factor + self.shift}
+
+    def see_masked(self, pixels: Tensor, mask: Tensor) -> Condition:
+        whole = F.interpolate(
+            mask.to(self.dtype), (pixels.shape[-2] // self.reduction, pixels.shape[-1] // self.reduction)
+        )
+        # What is masked is grey, the middle of the range.
+        left = torch.where(mask >= 0.5, torch.full_like(pixels, 0.5), pixels)
+        return {"seen": torch.cat([(whole >= 0.5).to(self.dtype), self.encode(left)], 1)}
+
+    @contextlib.contextmanager
+    def controlled(self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float) -> Iterator[None]:
+        net = load_part(ControlNetModel, folder, device=self.device, dtype=self.dtype)
+        self.controlnets.append(ControlNet(net, hint.to(self.device, self.dtype), scale, low, high))
+        try:
+            yield
+        finally:
+            self.controlnets.pop()
+
     def denoise(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
         timestep = torch.tensor(self.schedule.timestep(point), device=x.device)
-        predicted = self.unet(x, timestep, encoder_hidden_states=condition["text"], return_dict=False)[0]
+        inputs = torch.cat([x, *self.seen(x, condition)], 1)
+        predicted = self.unet(
+            inputs,
+            timestep,
+            encoder_hidden_states=condition["text"],
+            class_labels=condition.get("noise_level"),
+            return_dict=False,
+            **residuals(self.controlnets, x, timestep, point, condition["text"]),
+        )[0]
         return to_x0(self.prediction, predicted, x, point)
+
+    def seen(self, x: Tensor, condition: Condition) -> list[Tensor]:
+        """The channels beside the latents ``x``, where the network has any."""
+        more = self.unet.config.in_channels - self.channels
+        if more == 0:
+            return []
+        if "seen" in condition:
+            return [condition["seen"]]
+        empty = x.new_zeros(len(x), more, *x.shape[-2:])
+        if "inpainting" in self.provides:
+            side = (1, 3, x.shape[-2] * self.reduction, x.shape[-1] * self.reduction)
+            empty[:, :1], empty[:, 1:] = 1, self.encode(x.new_full(side, 0.5))
+        return [empty]
+
+
+def load_parts(folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What a model of this shape is made of; raises WeightsUnavailable for parts that are damaged or of another."""
+    kind = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name")
+    if kind not in AUTOENCODERS:
+        raise WeightsUnavailable(f"{folder / 'vae'} is a {kind}; supported: {', '.join(AUTOENCODERS)}")
+    # Large autoencoders overflow in float16: those that say so run in float32.
+    vae_dtype = torch.float32 if dtype is torch.float16 else dtype
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    return {
+        "unet": load_part(UNet2DConditionModel, folder / "unet", device=device, dtype=dtype),
+        "vae": load_part(AUTOENCODERS[kind], folder / "vae", device=device, dtype=vae_dtype),
+        "text_encoder": load_part(CLIPTextModel, folder / "text_encoder", device=device, dtype=dtype),
+        "tokenizer": tokenizer,
+        "scheduler": read_config(folder),
+        "name": name,
+        "identity": identity_of(folder),
+    }

@@ -30,6 +30,8 @@ class DpmSolver2M:
         """The estimate in the middle of the step; the last step to zero noise and the first one go without."""
         if self.before is None or q.sigma == 0.0 or math.isinf(self.before[1].log_snr_half):
             return x0
+        if self.before[1].angle <= p.angle:  # the path went back up: what was estimated there lies behind
+            return x0
         older, o = self.before
         ratio = (p.log_snr_half - o.log_snr_half) / (q.log_snr_half - p.log_snr_half)
         return x0 + (x0 - older) / (2 * ratio)
@@ -63,7 +65,8 @@ class DpmSolver3M:
         start, end = p.log_snr_half, q.log_snr_half
         if math.isinf(end) or math.isinf(start):
             return (q.sigma / p.sigma) * x + one_minus_decay(p, q) * x0
-        self.nodes = [(start, x0), *self.nodes[:2]]
+        # Where the path went back up, what was estimated further down lies behind.
+        self.nodes = [(start, x0), *(node for node in self.nodes[:2] if node[0] < start)]
         nodes = self.nodes
         if len(nodes) == 1:
             plain = (q.sigma / p.sigma) * x + one_minus_decay(p, q) * x0

@@ -2,8 +2,8 @@
 
     python -m editkit_emoji.training.autoencoder --run runs/autoencoder
 
-A run with ``--decoder-only`` starts from another run's weights and leaves its encoder, and so its latents, as they
-are: a denoiser trained on those latents stays valid while the decoder goes on improving.
+A run with ``--start`` goes on from another run's weights. With ``--decoder-only`` it leaves their encoder, and so
+their latents, as they are: a denoiser trained on those latents stays valid while the decoder goes on improving.
 """
 
 from __future__ import annotations
@@ -98,14 +98,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data.add_data_options(parser)
     add_run_options(parser, steps=7000, batch=16, rate=1e-3)
-    parser.add_argument("--decoder-only", type=Path, metavar="FOLDER", help="weights whose encoder is kept as it is")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="weights to go on from")
+    parser.add_argument("--decoder-only", action="store_true", help="keep the encoder of --start as it is")
     options = parser.parse_args()
+    if options.decoder_only and not options.start:
+        parser.error("--decoder-only keeps the encoder of other weights; name their folder with --start")
     torch.manual_seed(options.seed)
     pictures, pixels = data.load(options.data, options.size)
     held_out = np.array([picture.held_out for picture in pictures])
     seen, unseen = torch.tensor(pixels[~held_out]), pixels[held_out]
 
-    vae = AutoencoderKL.from_pretrained(options.decoder_only) if options.decoder_only else new_autoencoder(options.size)
+    vae = AutoencoderKL.from_pretrained(options.start) if options.start else new_autoencoder(options.size)
     if options.decoder_only:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)

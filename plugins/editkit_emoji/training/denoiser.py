@@ -20,13 +20,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from editkit import (
-    ClassifierFreeGuidance,
     Condition,
     Grid,
     Noise,
     Point,
     VariancePreserving,
     add_noise,
+    classifier_free,
     ddim_step,
     from_x0,
     make_path,
@@ -149,32 +149,46 @@ def noised(latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, T
 
 
 @torch.no_grad()
-def unseen_loss(network: TextToLatents, latents: Tensor, tokens: Tensor) -> float:
-    """Squared error of v on held-out latents (N, C, h, w), the same noise and timesteps at every call."""
+def unseen_loss(network: nn.Module, latents: Tensor, condition: Condition) -> float:
+    """Squared error of v on held-out latents (N, C, h, w), the same noise and timesteps at every call.
+
+    The network is called with noisy latents, timesteps and the entries of its condition, (N, ...) each.
+    """
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(latents.shape, generator=generator)
     timesteps = stratified_timesteps(len(latents), generator)
     noisy, wanted = noised(latents, noise, timesteps)
-    parts = zip(*(torch.split(whole, 64) for whole in (noisy, timesteps, tokens, wanted)), strict=True)
-    errors = [(network(*part) - right).square().mean((1, 2, 3)) for *part, right in parts]
+    errors = []
+    for rows in torch.split(torch.arange(len(latents)), 64):
+        told = {name: tensor[rows] for name, tensor in condition.items()}
+        errors.append((network(noisy[rows], timesteps[rows], **told) - wanted[rows]).square().mean((1, 2, 3)))
     return float(torch.cat(errors).mean())
 
 
 @torch.no_grad()
-def draw(network: TextToLatents, tokens: Tensor, empty: Tensor, *, steps: int = 25, guidance: float = 3.0) -> Tensor:
-    """Latents (B, C, h, w) drawn with DDIM for tokens (B, L); ``empty`` (1, L) is the empty prompt."""
+def draw(
+    network: nn.Module,
+    shape: tuple[int, ...],
+    prompted: Condition,
+    negative: Condition,
+    *,
+    steps: int = 25,
+    guidance: float = 3.0,
+) -> Tensor:
+    """Latents (B, C, h, w) of shape (C, h, w) drawn with DDIM, guided from a negative condition to a prompted one.
+
+    The network is called as by :func:`unseen_loss`; both conditions hold ``tokens`` (B, L).
+    """
 
     def clean(x: Tensor, point: Point, condition: Condition) -> Tensor:
         timesteps = torch.full((len(x),), round(SCHEDULE.timestep(point)))
-        return to_x0("v_prediction", network(x, timesteps, condition["tokens"]), x, point)
+        return to_x0("v_prediction", network(x, timesteps, **condition), x, point)
 
     def step(denoise: Denoise, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
         return ddim_step(x, denoise(x, p), p, q)
 
-    config = network.unet.config
-    shape = (len(tokens), config.in_channels, config.sample_size, config.sample_size)
-    start = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    guided = ClassifierFreeGuidance(clean, {"tokens": tokens}, {"tokens": empty.expand_as(tokens)}, guidance)
+    start = torch.randn((len(prompted["tokens"]), *shape), generator=torch.Generator().manual_seed(0))
+    guided = classifier_free(clean, prompted, negative, guidance)
     *_, drawn = walk(step, guided, start, make_path(SCHEDULE, steps, GRID))
     return drawn
 
@@ -249,11 +263,12 @@ def main() -> None:
 
     def inspect() -> dict[str, float]:
         average = run.averaged.to("cpu").eval()
-        drawn = draw(average, tokens_of(tokenizer, list(SHEET)), tokens_of(tokenizer, [""]))
+        prompted, negative = ({"tokens": tokens_of(tokenizer, texts)} for texts in (list(SHEET), [""] * len(SHEET)))
+        drawn = draw(average, tuple(latents.shape[1:]), prompted, negative)
         with torch.no_grad():
             sheet(list(vae.decode(drawn).sample), 6, options.run / f"sample-{run.step:06}.png")
         write_model(average, vae, tokenizer, options.run / "model")
-        figures = {"unseen_loss": unseen_loss(average, unseen, unseen_tokens)}
+        figures = {"unseen_loss": unseen_loss(average, unseen, {"tokens": unseen_tokens})}
         run.averaged.to(options.device)
         return figures
 

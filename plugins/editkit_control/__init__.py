@@ -1,0 +1,79 @@
+"""``control``: draw under condition maps, such as the edges or the depth of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from editkit import ControlSpec, EditParams, Fraction, OperationSpec, Params, Picture, Registered, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Control, Edit, Path, Session
+
+
+class ControlNetParams(Params):
+    """A ControlNet and its condition map."""
+
+    kind: str = Field("edge", description="Annotator that makes the condition map of the picture.")
+    scale: float = Field(1.0, ge=0.0, le=10.0, description="How strongly the map is followed.")
+    start: Fraction = Field(0.0, description="Fraction of the path before which the map is not followed.")
+    end: Fraction = Field(1.0, description="Fraction of the path after which the map is not followed.")
+    weights: str | None = Field(
+        None, description="Folder of the ControlNet; the one registered for the model and the kind when not given."
+    )
+
+
+class ControlParams(EditParams):
+    kind: str = Registered("annotators", "edge", "Annotator that makes the condition map, with options after a colon.")
+    prompt: str = Field("", description="What to draw.")
+    strength: Fraction = Field(1.0, description="1 draws from noise, less from the noised picture.")
+    control_scale: float = Field(1.0, ge=0.0, le=10.0, description="How strongly the map is followed.")
+    control_start: Fraction = Field(0.0, description="Fraction of the path before which the map is not followed.")
+    control_end: Fraction = Field(1.0, description="Fraction of the path after which the map is not followed.")
+    control_image: Any = Picture("map", "Ready-made condition map, in place of the annotator's: near and edges white.")
+    control_invert: bool = Field(False, description="The ready-made map is black where it should be white.")
+    controlnet: str | None = Field(
+        None, description="Folder of the ControlNet; the one registered for the model and the kind when not given."
+    )
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
+
+
+def load_control() -> Callable[[Session, ControlParams], Edit]:
+    from .drawing import control
+
+    return control
+
+
+def load_controlnet() -> Callable[[ControlNetParams], Callable[[Session, Path], Control]]:
+    from .steering import attachable
+
+    return attachable
+
+
+@hookimpl
+def register_operations() -> list[OperationSpec]:
+    return [
+        OperationSpec(
+            name="control",
+            summary="Draw under a condition map of a picture: its edges, its depth.",
+            load=load_control,
+            params=ControlParams,
+            needs=frozenset({"controlnet"}),
+            source="https://arxiv.org/abs/2302.05543",
+        )
+    ]
+
+
+@hookimpl
+def register_controls() -> list[ControlSpec]:
+    return [
+        ControlSpec(
+            name="controlnet",
+            summary="A condition map of the picture is followed.",
+            load=load_controlnet,
+            params=ControlNetParams,
+            source="https://arxiv.org/abs/2302.05543",
+        )
+    ]

@@ -1,0 +1,38 @@
+"""Drawing and redrawing under a condition map."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from editkit import Edit, Session, add_noise, start_at
+
+from . import ControlParams
+from .steering import annotated, steering, to_hint, weights_of
+
+
+def control(session: Session, params: ControlParams) -> Edit:
+    """Draw from noise, or from the noised picture, and under the mask where there is one.
+
+    On the way from a picture a control of scale 0 asks for nothing, and the picture comes back.
+    """
+    path = start_at(session.model.schedule, session.drawing_path(params.steps), params.strength)
+    from_picture = params.strength < 1
+    if len(path) == 1 or (from_picture and params.control_scale == 0):
+        return Edit(session.latents, reconstructed=session.latents)
+    folder = weights_of(session, params.kind, params.controlnet)
+    control = steering(
+        session, path, folder, hint_of(session, params), params.control_scale, params.control_start, params.control_end
+    )
+    noise = session.noise()
+    start = add_noise(session.latents, noise, path[0]) if from_picture else noise
+    drawn = session.draw(start, path, session.embed(params.prompt), [control], noise=noise)
+    return Edit(drawn, reconstructed=session.latents)
+
+
+def hint_of(session: Session, params: ControlParams) -> Tensor:
+    """The ready-made condition map, or the annotator's."""
+    if params.control_image is None:
+        return annotated(session, params.kind)
+    levels = np.asarray(params.control_image, dtype=np.float32) / 255
+    return to_hint(session, 1 - levels if params.control_invert else levels)

@@ -1,0 +1,51 @@
+"""ControlNets of UNets (Zhang et al., arXiv 2302.05543)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editkit import InvalidParameter, Point
+
+
+class ControlNet:
+    """A loaded ControlNet with its condition map ``hint`` (1, 3, H, W) in [0, 1], embedded once.
+
+    ``net`` answers between the sigmas ``low`` and ``high``, and is not asked outside them.
+    """
+
+    def __init__(self, net: Any, hint: Tensor, scale: float, low: float, high: float) -> None:
+        self.net, self.scale, self.low, self.high = net, scale, low, high
+        self.embedded: Tensor = net.controlnet_cond_embedding(hint)
+        # The network would embed its condition at every call: it is given what is embedded already.
+        net.controlnet_cond_embedding = nn.Identity()
+
+    def __call__(self, x: Tensor, timestep: Tensor, text: Tensor) -> list[Tensor]:
+        """What is added to the UNet: its skips, and its middle last."""
+        if self.embedded.shape[-2:] != x.shape[-2:]:
+            raise InvalidParameter(
+                f"the ControlNet's map becomes {tuple(self.embedded.shape[-2:])} and the model's latents are "
+                f"{tuple(x.shape[-2:])}: it belongs to a model of another shape"
+            )
+        hint = self.embedded.expand(len(x), *self.embedded.shape[1:])
+        skips, middle = self.net(
+            x,
+            timestep,
+            encoder_hidden_states=text,
+            controlnet_cond=hint,
+            conditioning_scale=self.scale,
+            return_dict=False,
+        )
+        return [*skips, middle]
+
+
+def residuals(nets: Sequence[ControlNet], x: Tensor, timestep: Tensor, point: Point, text: Tensor) -> dict[str, Any]:
+    """The sum of what the ControlNets say at ``point``, as a UNet takes it; nothing where none is asked."""
+    answers = [net(x, timestep, text) for net in nets if net.low <= point.sigma <= net.high]
+    if not answers:
+        return {}
+    *skips, middle = [torch.stack(parts).sum(0) for parts in zip(*answers, strict=True)]
+    return {"down_block_additional_residuals": skips, "mid_block_additional_residual": middle}

@@ -1,0 +1,88 @@
+"""What each ControlNet is told about a picture, and how far another picture keeps to what was told."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import functools
+import math
+from collections.abc import Callable, Iterable
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from editkit import Annotator, BadImage, annotators
+
+Map = NDArray[np.uint8]
+"""A condition (H, W), 0 to 255, as a file would hold it."""
+
+
+def distance_to(edges: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Pixels from each place (H, W) to the nearest edge."""
+    distance: NDArray[np.float32] = cv2.distanceTransform(
+        (~edges).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    ).astype(np.float32)
+    return distance
+
+
+def f_score(found: Map, wanted: Map, *, tolerance: float) -> float:
+    """Harmonic mean of the shares of each map's edges that have an edge of the other within ``tolerance`` pixels."""
+    one, other = found > 127, wanted > 127
+    if not one.any() or not other.any():
+        return float(one.any() == other.any())
+    precision = float((distance_to(other)[one] <= tolerance).mean())
+    recall = float((distance_to(one)[other] <= tolerance).mean())
+    return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
+
+
+def correlation(found: Map, wanted: Map) -> float:
+    """Pearson's correlation of two maps over all places; 0 where one of them is flat."""
+    one, other = (side.astype(np.float64) - side.mean() for side in (found, wanted))
+    size = float(np.sqrt(np.square(one).sum() * np.square(other).sum()))
+    return 0.0 if size == 0 else float((one * other).sum()) / size
+
+
+@dc.dataclass(frozen=True)
+class Kind:
+    """One kind of control: what makes its map (H, W) in [0, 1], and named measures of agreement, at most 1 each."""
+
+    annotate: Callable[[Image.Image], NDArray[np.float32]]
+    measures: dict[str, Callable[[Map, Map], float]]
+
+    def map_of(self, pixels: NDArray[np.uint8]) -> Map | None:
+        """The condition of a picture (H, W, 3); None where it has none, as a relief without a plain ground."""
+        try:
+            drawn = self.annotate(Image.fromarray(pixels))
+        except BadImage:
+            return None
+        return np.rint(255 * drawn).astype(np.uint8)
+
+    def agreements(self, pictures: Iterable[NDArray[np.uint8]], wanted: Iterable[Map]) -> NDArray[np.float64]:
+        """How far pictures (N, H, W, 3) keep to conditions (N, H, W): (N, measures), NaN where one has no map."""
+        rows = [
+            [math.nan if found is None else measure(found, asked) for measure in self.measures.values()]
+            for found, asked in zip(map(self.map_of, pictures), wanted, strict=True)
+        ]
+        return np.array(rows)
+
+
+def annotator(name: str) -> Annotator:
+    """A registered annotator as it comes."""
+    spec = annotators()[name]
+    return spec.load()(spec.params())
+
+
+KINDS = {
+    "edge": Kind(
+        annotator("edge"),
+        {f"F-score of the edges, {far} px": functools.partial(f_score, tolerance=float(far)) for far in (2, 1)},
+    ),
+    "relief": Kind(annotator("relief"), {"correlation of the reliefs": correlation}),
+}
+
+
+def to_control(maps: torch.Tensor) -> torch.Tensor:
+    """Maps (B, H, W) uint8 as a ControlNet is given them by diffusers: (B, 3, H, W) in [0, 1], all channels alike."""
+    return (maps.float() / 255)[:, None].expand(-1, 3, -1, -1)

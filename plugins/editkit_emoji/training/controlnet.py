@@ -1,0 +1,259 @@
+"""Train a ControlNet for a finished model, whose own weights stay as they are (Zhang et al., arXiv 2302.05543).
+
+    python -m editkit_emoji.training.controlnet --kind edge --run runs/controlnet-edge
+
+The result, ``weights`` in the run's folder, is a diffusers ControlNetModel in float16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses as dc
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import CLIPTextModel, PreTrainedTokenizerFast
+
+from editkit_emoji.training import data
+from editkit_emoji.training.autoencoder import sheet, to_network
+from editkit_emoji.training.captions import draw_caption
+from editkit_emoji.training.conditions import KINDS, Kind, to_control
+from editkit_emoji.training.denoiser import (
+    TextToLatents,
+    cached_latents,
+    draw,
+    noised,
+    stratified_timesteps,
+    tidy,
+    unseen_loss,
+)
+from editkit_emoji.training.evaluate import BUNDLED
+from editkit_emoji.training.run import Run, add_run_options
+from editkit_emoji.training.tokenizer import tokens_of
+
+EMBEDDING = (16, 32, 64, 96)
+"""Channels of the condition's way from pixels to latents: each step after the first halves the sides."""
+WITHOUT_CAPTION = 0.2
+"""Share of captions left out, beyond those that every training here leaves out: the condition has to do alone."""
+SHOWN = 24
+"""Held-out pictures drawn at each inspection."""
+
+
+class Controlled(nn.Module):
+    """A model steered by a ControlNet; only the ControlNet learns."""
+
+    def __init__(self, base: TextToLatents, controlnet: ControlNetModel) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.controlnet = controlnet
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, control: Tensor) -> Tensor:
+        """The predicted v (B, C, h, w), as the model's own, told a condition (B, 3, H, W) in [0, 1]."""
+        words = self.base.text_encoder(tokens).last_hidden_state
+        down, middle = self.controlnet(noisy, timesteps, words, control, return_dict=False)
+        predicted: Tensor = self.base.unet(
+            noisy, timesteps, words, down_block_additional_residuals=down, mid_block_additional_residual=middle
+        ).sample
+        return predicted
+
+
+def new_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
+    """The convolutions of a UNet's first half with its weights, and a condition that has no effect yet.
+
+    Without the attention, whose place is small: a condition says what is where, and words reach the picture through
+    the UNet.
+    """
+    config = unet.config
+    controlnet = ControlNetModel(
+        in_channels=config.in_channels,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        down_block_types=("DownBlock2D",) * len(config.block_out_channels),
+        mid_block_type="UNetMidBlock2D",
+        norm_num_groups=config.norm_num_groups,
+        cross_attention_dim=config.cross_attention_dim,
+        attention_head_dim=config.attention_head_dim,
+        conditioning_embedding_out_channels=EMBEDDING,
+    )
+    own, known = controlnet.state_dict(), unet.state_dict()
+    fitting = {name: known[name] for name in own if name in known and known[name].shape == own[name].shape}
+    controlnet.load_state_dict(own | fitting)
+    return controlnet
+
+
+def load_base(folder: Path) -> tuple[TextToLatents, AutoencoderKL, PreTrainedTokenizerFast]:
+    """The parts of a model's folder."""
+    text_encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder")
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, subfolder="tokenizer")
+    return TextToLatents(text_encoder, unet).eval(), vae.eval(), tokenizer
+
+
+def both_ways(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path) -> Tensor:
+    """Latents (2, N, C, h, w) of pictures (N, H, W, 3) and of their mirror images."""
+    mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
+    return torch.stack(
+        [
+            cached_latents(vae, pixels, folder / "latents.pt"),
+            cached_latents(vae, mirrored, folder / "latents-mirrored.pt"),
+        ]
+    )
+
+
+def to_pixels(drawn: Tensor) -> NDArray[np.uint8]:
+    """Pictures (B, H, W, 3) of tensors (B, 3, H, W) in [-1, 1]; what is beyond is cut."""
+    pixels: NDArray[np.uint8] = ((drawn.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    return pixels
+
+
+def comparison(columns: list[NDArray[np.uint8]], file: Path) -> None:
+    """Write pictures (N, H, W, 3) of several columns as a sheet, three groups in a row."""
+    tiles = [tile for group in zip(*columns, strict=True) for tile in to_network(np.stack(group))]
+    sheet(tiles, 3 * len(columns), file)
+
+
+def as_pictures(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey pictures (N, H, W, 3) of maps (N, H, W)."""
+    return np.repeat(maps[..., None], 3, axis=-1)
+
+
+def write_controlnet(controlnet: ControlNetModel, folder: Path) -> None:
+    copy.deepcopy(controlnet).half().save_pretrained(folder, safe_serialization=True)
+    tidy(folder)
+
+
+@dc.dataclass(frozen=True)
+class Examples:
+    """Pictures that have a condition, and all that a training asks of them."""
+
+    pictures: Sequence[data.Picture]
+    pixels: NDArray[np.uint8]
+    """(N, H, W, 3)"""
+    maps: Tensor
+    """Their conditions (N, H, W) uint8."""
+    latents: Tensor
+    """(2, N, C, h, w), of the pictures and of their mirror images."""
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def at(self, places: Sequence[int]) -> Examples:
+        pictures = [self.pictures[place] for place in places]
+        return Examples(pictures, self.pixels[places], self.maps[places], self.latents[:, places])
+
+    def where(self, *, held_out: bool) -> Examples:
+        return self.at([place for place, picture in enumerate(self.pictures) if picture.held_out == held_out])
+
+
+def load_examples(kind: Kind, vae: AutoencoderKL, options: argparse.Namespace) -> Examples:
+    pictures, pixels = data.load(options.data, options.size)
+    latents = both_ways(vae, pixels, options.run)
+    found = {place: drawn for place, picture in enumerate(pixels) if (drawn := kind.map_of(picture)) is not None}
+    places = list(found)
+    maps = torch.from_numpy(np.stack(list(found.values())))
+    return Examples([pictures[place] for place in places], pixels[places], maps, latents[:, places])
+
+
+def draw_batch(
+    examples: Examples, tokenizer: PreTrainedTokenizerFast, count: int, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    """Noisy latents, timesteps, tokens, conditions, and the v to be predicted, of pictures drawn at random."""
+    chosen = torch.randint(len(examples), (count,), generator=generator)
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    silent = torch.rand(count, generator=generator) < WITHOUT_CAPTION
+    # A mirror image keeps its caption, left and right and all: where the two disagree, the condition shall win.
+    captions = [draw_caption(examples.pictures[place], generator) for place in chosen.tolist()]
+    tokens = tokens_of(tokenizer, ["" if quiet else text for quiet, text in zip(silent, captions, strict=True)])
+    timesteps = stratified_timesteps(count, generator)
+    latents, maps = examples.latents[mirrored.long(), chosen], examples.maps[chosen]
+    noisy, wanted = noised(latents, torch.randn(latents.shape, generator=generator), timesteps)
+    maps = torch.where(mirrored[:, None, None], maps.flip(-1), maps)
+    return noisy, timesteps, tokens, to_control(maps), wanted
+
+
+class Inspection:
+    """What a run's figures and sheets are made of: held-out pictures, and what the model alone draws of them."""
+
+    def __init__(
+        self, kind: Kind, base: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, unseen: Examples
+    ) -> None:
+        self.kind, self.vae, self.tokenizer, self.unseen = kind, vae, tokenizer, unseen
+        self.shown = unseen.at(range(0, len(unseen), math.ceil(len(unseen) / SHOWN)))
+        self.without = self.draw(base)
+
+    def tokens(self, examples: Examples) -> Tensor:
+        return tokens_of(self.tokenizer, [picture.caption for picture in examples.pictures])
+
+    @torch.no_grad()
+    def draw(self, network: nn.Module, **control: Tensor) -> NDArray[np.uint8]:
+        """Pictures (N, H, W, 3) of the shown captions, the same noise at every call."""
+        prompted = {"tokens": self.tokens(self.shown)} | control
+        negative = {"tokens": tokens_of(self.tokenizer, [""] * len(self.shown))} | control
+        with torch.autocast("cpu", torch.bfloat16):
+            drawn = draw(network, tuple(self.shown.latents.shape[2:]), prompted, negative)
+        return to_pixels(self.vae.decode(drawn.float()).sample)
+
+    def agreement(self, drawn: NDArray[np.uint8]) -> float:
+        """The kind's first measure, on average."""
+        return float(np.nan_to_num(self.kind.agreements(drawn, self.shown.maps.numpy()))[:, 0].mean())
+
+    def __call__(self, network: Controlled, file: Path) -> dict[str, float]:
+        """Write a sheet, condition, drawn with it, without it, original; return the figures of the log."""
+        drawn = self.draw(network, control=to_control(self.shown.maps))
+        comparison([as_pictures(self.shown.maps.numpy()), drawn, self.without, self.shown.pixels], file)
+        told = {"tokens": self.tokens(self.unseen), "control": to_control(self.unseen.maps)}
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = unseen_loss(network, self.unseen.latents[0], told)
+        return {
+            "unseen_loss": loss,
+            "agreement": self.agreement(drawn),
+            "agreement_without": self.agreement(self.without),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data.add_data_options(parser)
+    add_run_options(parser, steps=4400, batch=32, rate=7e-4)
+    parser.add_argument("--kind", choices=KINDS, required=True, help="what the ControlNet is told about a picture")
+    parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    kind = KINDS[options.kind]
+    base, vae, tokenizer = load_base(options.model)
+    examples = load_examples(kind, vae, options)
+    seen = examples.where(held_out=False)
+    inspection = Inspection(kind, base, vae, tokenizer, examples.where(held_out=True))
+    run = Run(options, new_controlnet(base.unet).to(options.device), decay=0.998)
+    network = Controlled(base, run.network).to(options.device)
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        batch = draw_batch(seen, tokenizer, options.batch, generator)
+        *given, wanted = (part.to(options.device) for part in batch)
+        with sdpa_kernel(SDPBackend.MATH), torch.autocast(options.device, torch.bfloat16):
+            predicted = network(*given)
+        error: Tensor = predicted.float() - wanted
+        return error.square().mean()
+
+    def inspect() -> dict[str, float]:
+        averaged = Controlled(base, run.averaged).to("cpu").eval()
+        write_controlnet(averaged.controlnet, options.run / "weights")
+        figures = inspection(averaged, options.run / f"sample-{run.step:06}.png")
+        averaged.to(options.device)
+        return figures
+
+    run.train(loss_of, inspect)
+
+
+if __name__ == "__main__":
+    main()

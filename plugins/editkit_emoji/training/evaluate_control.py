@@ -1,0 +1,169 @@
+"""Measure how far drawings keep to the condition of a ControlNet, and print the figures as a Markdown table.
+
+    python -m editkit_emoji.training.evaluate_control --kind edge --controlnet runs/controlnet-edge/weights
+
+Held-out pictures give condition and caption. Each is drawn by diffusers' own pipelines with and without the ControlNet,
+from the same noise, and the condition taken from the drawing is compared with the one asked for:
+
+* caption: the picture's own; the model alone often draws the right outlines from it, having seen the same in other
+  styles and tones;
+* mirrored: condition and caption disagree about what is left and what is right;
+* no caption: the condition is all there is.
+
+The picture itself, once through the autoencoder, says what the model could reach at best. A drawing that has no map,
+as one without a plain ground has no relief, counts as 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses as dc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from editkit_emoji.training import data
+from editkit_emoji.training.autoencoder import round_trip
+from editkit_emoji.training.conditions import KINDS, Kind, Map
+from editkit_emoji.training.controlnet import as_pictures, comparison, to_pixels
+from editkit_emoji.training.evaluate import BUNDLED, table
+
+Drawings = NDArray[np.uint8]
+"""Pictures (N, H, W, 3)."""
+
+BATCH = 25
+IN_SHEET = 36
+WAYS = ("caption", "mirrored", "no caption")
+
+
+@dc.dataclass(frozen=True)
+class Asked:
+    """One drawing to be made: its caption, its condition (H, W), and the picture (H, W, 3) that has that condition."""
+
+    caption: str
+    condition: Map
+    original: NDArray[np.uint8]
+
+
+def asked_for(kind: Kind, way: str, pictures: Sequence[data.Picture], pixels: Drawings, count: int) -> list[Asked]:
+    """Up to ``count`` held-out pictures that have a condition, evenly spread over the set."""
+    found = []
+    for picture, drawn in zip(pictures, pixels, strict=True):
+        if picture.held_out:
+            original = np.ascontiguousarray(drawn[:, ::-1]) if way == "mirrored" else drawn
+            condition = kind.map_of(original)
+            if condition is not None:
+                found.append(Asked("" if way == "no caption" else picture.caption, condition, original))
+    spread = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
+    return [found[place] for place in spread]
+
+
+def draw(
+    pipeline: StableDiffusionPipeline | StableDiffusionControlNetPipeline,
+    asked: Sequence[Asked],
+    options: argparse.Namespace,
+) -> Drawings:
+    """Draw what is asked for; a drawing's noise depends on its place alone."""
+    config = pipeline.unet.config
+    shape = (config.in_channels, config.sample_size, config.sample_size)
+    drawn = []
+    for start in tqdm(range(0, len(asked), BATCH), desc=type(pipeline).__name__):
+        part = asked[start : start + BATCH]
+        places = range(start, start + len(part))
+        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(place)) for place in places]
+        control = {"image": [Image.fromarray(one.condition) for one in part]}
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
+            made = pipeline(
+                [one.caption for one in part],
+                **(control if isinstance(pipeline, StableDiffusionControlNetPipeline) else {}),
+                latents=torch.stack(noise),
+                num_inference_steps=options.steps,
+                guidance_scale=options.guidance,
+                output_type="np",
+            )
+        drawn.append(made.images)
+    pixels: Drawings = np.rint(255 * np.concatenate(drawn)).astype(np.uint8)
+    return pixels
+
+
+def interval(of: Callable[..., NDArray[np.float64]], *figures: NDArray[np.float64]) -> str:
+    """What ``of`` makes of the means of figures (N,), with a 95 % interval from 2,000 bootstrap samples."""
+    places = np.random.default_rng(0).integers(len(figures[0]), size=(2000, len(figures[0])))
+    low, high = np.quantile(of(*(figure[places].mean(1) for figure in figures)), [0.025, 0.975])
+    return f"{of(*(figure.mean() for figure in figures)):.2f} ({low:.2f} to {high:.2f})"
+
+
+def rows_of(
+    kind: Kind, way: str, asked: Sequence[Asked], steered: Drawings, alone: Drawings, trips: Drawings
+) -> list[list[str]]:
+    """One row of the table for each measure of the kind."""
+    conditions = [one.condition for one in asked]
+    found = [kind.agreements(drawn, conditions) for drawn in (steered, alone, trips)]
+    mapless = " and ".join(str(int(np.isnan(each[:, 0]).sum())) for each in found[:2])
+    rows = []
+    for measure, columns in zip(kind.measures, np.nan_to_num(np.stack(found, axis=-1)).swapaxes(0, 1), strict=True):
+        with_control, without, at_best = columns.T
+        means = [interval(np.positive, column) for column in (with_control, without)]
+        with np.errstate(divide="ignore", invalid="ignore"):  # of a model that draws nothing there is no ratio
+            ratio = interval(np.divide, with_control, without)
+        rows.append([way, str(len(asked)), measure, *means, ratio, f"{at_best.mean():.2f}", mapless])
+    return rows
+
+
+def measure(
+    kind: Kind, pictures: Sequence[data.Picture], pixels: Drawings, options: argparse.Namespace
+) -> list[list[str]]:
+    """The rows of the table; with ``--sheets`` a sheet for each way: condition, with control, without, original."""
+    alone = StableDiffusionPipeline.from_pretrained(options.model)
+    controlnet = ControlNetModel.from_pretrained(options.controlnet)
+    steered = StableDiffusionControlNetPipeline(
+        **alone.components, controlnet=controlnet, requires_safety_checker=False
+    )
+    for pipeline in (alone, steered):
+        pipeline.set_progress_bar_config(disable=True)
+    rows = []
+    for way in options.ways:
+        asked = asked_for(kind, way, pictures, pixels, options.pictures)
+        originals = np.stack([one.original for one in asked])
+        drawn, without = draw(steered, asked, options), draw(alone, asked, options)
+        rows += rows_of(kind, way, asked, drawn, without, to_pixels(round_trip(alone.vae, originals)))
+        if options.sheets:
+            conditions = as_pictures(np.stack([one.condition for one in asked]))
+            columns = (conditions, drawn, without, originals)
+            shown = [column[:: max(1, len(asked) // IN_SHEET)][:IN_SHEET] for column in columns]
+            comparison(shown, options.sheets / f"{options.kind}-{way.replace(' ', '-')}.png")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data.add_data_options(parser)
+    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--controlnet", type=Path, required=True, metavar="FOLDER", help="weights to be measured")
+    parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="what else the drawing is told")
+    parser.add_argument("--pictures", type=int, default=200, help="drawings of each way")
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bfloat16", action="store_true", help="several times faster where the processor has it")
+    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write pictures")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.sheets:
+        options.sheets.mkdir(parents=True, exist_ok=True)
+    pictures, pixels = data.load(options.data, options.size)
+    rows = measure(KINDS[options.kind], pictures, pixels, options)
+    told = f"Control by {options.kind}, {options.steps} steps, guidance {options.guidance:g}"
+    head = ["told", "pictures", "measure (mean)", "with control", "same noise without", "times as much"]
+    print(f"\n{told}; 95 % intervals in brackets\n\n" + table([*head, "at best", "drawings without a map"], rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Instructions, for models made for them and for all others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from editkit import Edit, InvalidParameter, MissingCapability, Session, add_noise, reprompt
+
+from . import InstructParams
+from .grammar import Prompts, parse
+
+SAMPLES = 8
+"""Noises under which the two prompts are compared."""
+LEVEL = 0.5
+"""Fraction of the path at which they are compared."""
+CLEAR = 3.0
+"""Times its mean from which on a disagreement counts in full (Couairon et al., arXiv 2210.11427, appendix A)."""
+
+
+def instruct(session: Session, params: InstructParams) -> Edit:
+    """Ask the model itself where it is made for instructions, else turn the instruction into two prompts."""
+    able = "instructions" in session.model.provides
+    if params.method == "ip2p" and not able:
+        provided = ", ".join(sorted(session.model.provides))
+        raise MissingCapability(
+            f"method ip2p needs instructions; the model {session.model.name!r} provides {provided}: "
+            "take method inversion, or an InstructPix2Pix model"
+        )
+    return by_model(session, params) if able and params.method != "inversion" else by_inversion(session, params)
+
+
+def by_model(session: Session, params: InstructParams) -> Edit:
+    """InstructPix2Pix (Brooks et al., arXiv 2211.09800, eq. 3) with its three estimates as one weighted sum.
+
+    Where scales make the weight of one 0, as an image guidance of 1 does, that one is not asked for.
+    """
+    text = 7.5 if params.guidance is None else params.guidance
+    image = 1.5 if params.image_guidance is None else params.image_guidance
+    session.params = params.model_copy(update={"method": "ip2p", "guidance": text, "image_guidance": image})
+    seen = session.model.see(session.sources)  # type: ignore[attr-defined]
+    blind = {name: torch.zeros_like(tensor) for name, tensor in seen.items()}
+    empty, told = session.embed(params.negative_prompt), session.embed(params.instruction)
+    conditions = ({**empty, **blind}, {**empty, **seen}, {**told, **seen})
+    path = session.drawing_path(params.steps)
+    guidance = session.weighted(conditions, (1 - image, image - text, text), path)
+    return Edit(session.draw(session.noise(), path, guidance), reconstructed=session.latents)
+
+
+def by_inversion(session: Session, params: InstructParams) -> Edit:
+    """Recover the recipe of the picture, change it as the instruction says, and run it forward again."""
+    prompts = parse(params.instruction, caption_of(session, params))
+    used: dict[str, object] = {"method": "inversion", "source": prompts.source, "captioner": None}
+    used["guidance"] = 1.0 if params.guidance is None else params.guidance
+    if "negative_prompt" not in params.model_fields_set:  # guidance then enlarges the edit alone
+        used["negative_prompt"] = prompts.source
+    session.params = params.model_copy(update=used)
+    session.tally.warnings.append(f"the instruction was read as: {prompts.source!r} becomes {prompts.target!r}")
+    change = disagreement(session, prompts, params.steps) if params.auto_mask else None
+    return reprompt(session, params.inverter, params.steps, prompts.source, prompts.target, change)
+
+
+def caption_of(session: Session, params: InstructParams) -> str:
+    if params.captioner:
+        caption: str = session.registry.make("captioners", params.captioner)(session.pictures[0])
+        return caption
+    if not params.source:
+        raise InvalidParameter(
+            f"instruct needs to know what the picture shows, since the model {session.model.name!r} takes no "
+            "instructions itself: give source='a red apple', or a captioner"
+        )
+    return params.source
+
+
+def disagreement(session: Session, prompts: Prompts, steps: int) -> Tensor:
+    """A change map (1, 1, h, w) in [0, 1] from where the estimates under two prompts differ (arXiv 2210.11427).
+
+    It is soft, reaches one latent around every place, and stays within the session's mask.
+    """
+    path = session.inversion_path(steps)
+    point = path[round((1 - LEVEL) * (len(path) - 1))]
+    apart = torch.zeros_like(session.latents[:, :1])
+    both = session.embed(prompts.source, prompts.target)
+    for _ in range(SAMPLES):
+        noisy = add_noise(session.latents, session.noise(), point)
+        one, other = session.network(torch.cat([noisy, noisy]), point, both).chunk(2)
+        apart += (one - other).abs().mean(1, keepdim=True)
+    clear = (apart / (CLEAR * apart.mean()).clamp(min=1e-9)).clamp(0, 1)
+    near = torch.nn.functional.max_pool2d(clear, 3, stride=1, padding=1)
+    return near if session.change is None else torch.minimum(near, session.change)

@@ -1,0 +1,122 @@
+"""The words that instructions and prompts are made of, in small tables, as patterns over lower-case text."""
+
+from __future__ import annotations
+
+import re
+
+
+def one_of(words: str) -> str:
+    """A pattern for any of the phrases, which commas separate; the longest first."""
+    return f"(?:{'|'.join(sorted(re.split(', *', words), key=len, reverse=True))})"
+
+
+# What can be said of a picture. The words of one table exclude one another: one takes the place of the other.
+
+STYLES = one_of("gradient, flat, noto, 3d")
+"""The bundled model's: the first word of its captions."""
+SHADE = one_of("light, dark, bright, pale, deep, neon, pastel, navy, sky, royal, lime, olive, hot")
+HUE = f"(?:{SHADE} )?" + one_of(
+    "red, orange, yellow, green, blue, purple, violet, pink, brown, black, white, grey, gold, golden, silver, "
+    "beige, turquoise, teal, cyan, magenta, crimson, scarlet, maroon, navy, lime, ivory, cream, indigo, lavender, "
+    "rainbow"
+)
+COLOUR = rf"{HUE}(?: and {HUE})*"
+SIZE = one_of("tiny, little, small, big, large, huge, giant, enormous")
+AGE = one_of("young, old, elderly")
+LENGTH = one_of("long, short")
+TONES = ("light", "medium light", "medium", "medium dark", "dark")
+TONE = one_of(", ".join((*TONES, "fair", "pale")))
+HAIR_KIND = f"(?:{COLOUR}|{one_of('blonde, blond, ginger, auburn, curly, straight, wavy, frizzy')})"
+HAIR = rf"(?:bald|(?:(?:{HAIR_KIND}|{LENGTH}|messy|spiky) )*hair)"
+TRAIT = rf"(?:{HAIR}|beard)"
+MOOD = one_of(
+    "happy, sad, angry, sleepy, surprised, scared, tired, worried, confused, neutral, bored, smiling, grinning, "
+    "laughing, loudly crying, crying, slightly frowning, frowning, slightly smiling, winking, kissing, pouting, "
+    "sleeping, smirking, weary, astonished, disappointed, relieved, fearful, expressionless, beaming, drooling, "
+    "yawning, screaming"
+)
+GESTURE = one_of("bowing, facepalming, gesturing no, gesturing ok, raising hand, shrugging, tipping hand")
+EXPRESSION = f"(?:{MOOD}|{GESTURE})"
+DIRECTION = one_of("left, right, up, down")
+CLOCK = one_of("one, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve") + " (?:o clock|thirty)"
+GENDERS = (
+    one_of("man, woman, person"),
+    one_of("men, women, people"),
+    one_of("boy, girl, child"),
+    one_of("prince, princess"),
+    one_of("old man, old woman, older person"),
+)
+PROFESSION = one_of(
+    "artist, astronaut, construction worker, cook, chef, detective, doctor, factory worker, farmer, firefighter, "
+    "guard, health worker, judge, mechanic, nurse, office worker, pilot, police officer, scientist, singer, "
+    "soldier, student, teacher, technologist, ninja, superhero, supervillain, mage, elf, fairy, vampire, zombie"
+)
+ALTERNATIVES = (*GENDERS, PROFESSION, EXPRESSION, DIRECTION, CLOCK)
+"""Phrases that take one another's place wherever they stand; adjectives do so before their noun alone."""
+SCENES = (
+    {"night": "at night", "day": "by day", "sunset": "at sunset", "sunrise": "at sunrise"},
+    {"winter": "in winter", "summer": "in summer", "spring": "in spring", "autumn": "in autumn"},
+    {"snow": "in the snow", "rain": "in the rain", "fog": "in the fog"},
+)
+"""What is said at the end of a prompt for a time, a season or a weather."""
+SCENE = one_of(", ".join(scene for scenes in SCENES for scene in scenes))
+MEDIUM = one_of(
+    "photo, photograph, picture, image, emoji, icon, painting, watercolou?r, drawing, sketch, illustration, "
+    "cartoon, comic, portrait, render, rendering, engraving, mosaic, sculpture, poster, anime, pixel art, line art, "
+    "collage, close up, view, shot"
+)
+SYNONYMS = {
+    "smile": "smiling", "grin": "grinning", "laugh": "laughing", "cry": "crying", "frown": "frowning",
+    "pout": "pouting", "wink": "winking", "kiss": "kissing", "sleep": "sleeping", "smirk": "smirking",
+    "yawn": "yawning", "bow": "bowing", "scream": "screaming", "facepalm": "facepalming", "shrug": "shrugging",
+    "gesture no": "gesturing no", "gesture ok": "gesturing ok", "raise hand": "raising hand",
+    "tip hand": "tipping hand", "male": "man", "female": "woman", "bigger": "big", "larger": "large",
+    "smaller": "small", "older": "old", "younger": "young", "snowy": "snow", "rainy": "rain", "foggy": "fog",
+    "fall": "autumn", "daytime": "day", "night time": "night",
+}  # fmt: skip
+"""What instructions say, and what prompts say for it."""
+
+# By what words a prompt is taken apart.
+
+DETERMINER = r"(?:all|an?|the|this|that|these|those|my|your|his|her|its|their|our|\w+'s)"
+COUNT = one_of("two, three, four, five, six, some, several, many, a few, a couple of, lots of")
+PLACE = one_of(
+    "in, on, at, by, near, under, over, above, behind, beside, between, inside, around, against, next to, in front of"
+)
+LINK = (
+    f"(?:{PLACE}|{one_of('and, or, who, that, which, is, are, has, with, without, of, from, to, into, onto, for, as')})"
+)
+DOING = (
+    r"(?!(?:building|painting|drawing|ceiling|evening|morning|wedding|clothing|earring)\b)"
+    r"(?:\w*[aeiouy]\w*ing|dressed|covered|parked|seated|made|filled|surrounded)"
+)
+WORDS = rf"(?:(?!{LINK} |{DETERMINER} )[\w']+ ){{0,3}}(?!{LINK} |{DETERMINER} )[\w']+"
+"""A few words that name one thing."""
+FRAME = rf"(?:{STYLES} |there (?:is|are) )?(?:(?:{DETERMINER} )?(?:(?!{LINK} )[\w']+ ){{0,4}}?{MEDIUM} of )?"
+"""What a prompt begins with before it names what is shown: a style, "a photo of"."""
+LEAD = f"{FRAME}(?:{DETERMINER} )?(?:{COUNT} )?"
+ADJECTIVE = (
+    f"(?:{COLOUR}|{SIZE}|{AGE}|{LENGTH}|{MOOD}|{DIRECTION}|fluffy|shiny|cute|beautiful|pretty|wooden|tall|round)"
+)
+BREAK = rf"\b(?:{DETERMINER}|{COUNT}|{LINK}|(?!{MOOD} ){DOING}) |[,.;:] "
+"""What a noun phrase begins behind."""
+STOP = rf" (?:{TONE} skin|(?:{TRAIT}|{LINK}|{DOING})\b)|\s*[,.;:!?()]|\s*$"
+"""What a noun phrase ends before."""
+
+# How an instruction refers to what is in the picture.
+
+IT = "(?:it|its|this|that|he|him|his|she|her|they|them|their|)"
+WHOLE = (
+    rf"(?:{IT}|(?:(?:the|this|that) )?(?:(?:whole|entire) )?"
+    "(?:picture|image|photo|scene|subject|figure|character|person|emoji|clock))"
+)
+OWNED = "(?:the )?(?:(?P<owner>.+?)(?:'s?)? )??{}(?: (?:of|in|on) (?P<of>.+))?"
+ASPECTS = {
+    "hair": OWNED.format("(?:colou?r of (?:the |his |her |their )?)?hair(?:style|cut|do)?(?: colou?r)?"),
+    "skin": OWNED.format("(?:(?:colou?r|tone) of (?:the |his |her |their )?)?(?:skin|complexion)(?: colou?r| tone)?"),
+    "background": OWNED.format("background(?: colou?r)?"),
+    "style": OWNED.format("(?:art )?style"),
+    "colour": OWNED.format("colou?r"),
+    "": OWNED.format("(?:time|season|weather|expression|mood|gender|job|profession|size|age|direction)"),
+}
+"""Properties that stand for a thing ("her hair", "the colour of the apple"), under the noun that goes with a value."""

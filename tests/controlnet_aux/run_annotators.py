@@ -1,0 +1,61 @@
+"""Call annotators on a picture and print what each ended with, one JSON object by call.
+
+Run by tests/test_annotators.py in a process of its own, where the packages of controlnet-aux are on the path.
+``hed-weights=FOLDER`` writes random weights of its HED detector first.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from editkit import EditkitError
+from editkit.registry import installed
+
+
+def write_hed_weights(folder: Path) -> None:
+    import torch
+    from editkit_annotators.detectors import import_package
+
+    import_package()
+    from controlnet_aux.hed import ControlNetHED_Apache2
+
+    torch.manual_seed(0)
+    torch.save(ControlNetHED_Apache2().state_dict(), folder / "ControlNetHED.pth")
+
+
+def outcome(call: str, picture: Image.Image) -> dict[str, Any]:
+    try:
+        drawn = installed().make("annotators", call)(picture)
+    except EditkitError as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    ours = installed().make("annotators", "edge:low=100,high=200,sigma=0")(picture)
+    far = cv2.distanceTransform((ours == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return {
+        "shape": drawn.shape,
+        "dtype": str(drawn.dtype),
+        "low": float(drawn.min()),
+        "high": float(drawn.max()),
+        "near_ours": float((far[drawn > 0.5] <= 2).mean()),
+    }
+
+
+def main() -> None:
+    picture = Image.open(sys.argv[1]).convert("RGB")
+    found = {}
+    for call in sys.argv[2:]:
+        if call.startswith("hed-weights="):
+            write_hed_weights(Path(call.removeprefix("hed-weights=")))
+        else:
+            found[call] = outcome(call, picture)
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

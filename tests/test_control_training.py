@@ -1,0 +1,183 @@
+"""Laws of the ControlNets' training: what starts without effect, what learns, how agreement is measured."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from editkit_emoji.training import controlnet, evaluate_control
+from editkit_emoji.training.autoencoder import new_autoencoder
+from editkit_emoji.training.conditions import KINDS, correlation, f_score, to_control
+from editkit_emoji.training.controlnet import Controlled, Examples, draw_batch, load_base, new_controlnet
+from editkit_emoji.training.data import Picture
+from editkit_emoji.training.denoiser import SCHEDULE, TextToLatents, new_network, write_model
+from editkit_emoji.training.tokenizer import new_tokenizer
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file
+
+from editkit import to_x0
+
+SIZE = 16
+CHANNELS = 16
+
+
+def disc(radius: float, *, ground: int = 255) -> NDArray[np.uint8]:
+    """A dark disc (SIZE, SIZE, 3) on a plain ground."""
+    row, column = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    return np.where((np.hypot(row, column) < radius)[..., None], [40, 80, 120], ground).astype(np.uint8)
+
+
+def line(place: int) -> NDArray[np.uint8]:
+    """A map (SIZE, SIZE) of one upright line."""
+    drawn = np.zeros((SIZE, SIZE), np.uint8)
+    drawn[:, place] = 255
+    return drawn
+
+
+def some_pictures() -> list[Picture]:
+    """Eight of the training, then four held out."""
+    named = [Picture("flat", f"disc {number}", f"disc {number}", None) for number in range(300)]
+    return [picture for picture in named if not picture.held_out][:8] + [p for p in named if p.held_out][:4]
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of a dozen discs."""
+    folder = tmp_path_factory.mktemp("data")
+    pictures = some_pictures()
+    np.save(folder / f"pictures-{SIZE}.npy", np.stack([disc(3 + 0.3 * place) for place in range(len(pictures))]))
+    (folder / "pictures.json").write_text(json.dumps([dc.asdict(picture) for picture in pictures]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an untrained tiny model."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = new_tokenizer(some_pictures())
+    write_model(new_network(tokenizer, CHANNELS, SIZE // 8, (16, 32)), new_autoencoder(SIZE), tokenizer, folder)
+    return folder
+
+
+@pytest.fixture
+def base(model: Path) -> TextToLatents:
+    return load_base(model)[0]
+
+
+def test_a_new_controlnet_changes_nothing_and_starts_from_the_unet(base: TextToLatents) -> None:
+    made = new_controlnet(base.unet)
+    noisy, timesteps = torch.randn(2, CHANNELS, 2, 2), torch.tensor([10, 900])
+    tokens, control = torch.zeros(2, 5, dtype=torch.long), torch.rand(2, 3, SIZE, SIZE)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            Controlled(base, made)(noisy, timesteps, tokens, control), base(noisy, timesteps, tokens), rtol=0, atol=0
+        )
+    known = base.unet.state_dict()
+    shared = [name for name in made.state_dict() if name in known]
+    assert all(torch.equal(made.state_dict()[name], known[name]) for name in shared)
+    assert {name.split(".")[0] for name in shared} == {"conv_in", "time_embedding", "down_blocks", "mid_block"}
+    fresh = {name.split(".")[0] for name in made.state_dict()} - {name.split(".")[0] for name in shared}
+    assert fresh == {"controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block"}
+
+
+def test_only_the_controlnet_learns(base: TextToLatents) -> None:
+    network = Controlled(base, new_controlnet(base.unet))
+    learning = {name for name, weight in network.named_parameters() if weight.requires_grad}
+    assert learning == {f"controlnet.{name}" for name, _ in network.controlnet.named_parameters()}
+
+
+def test_a_batch_mirrors_a_condition_together_with_its_latents(model: Path) -> None:
+    """Latents that hold their own map show which map each was given with."""
+    pictures = some_pictures()
+    maps = torch.randint(0, 256, (len(pictures), SIZE, SIZE), dtype=torch.uint8)
+    latents = torch.stack([maps, maps.flip(-1)])[:, :, None].float()
+    examples = Examples(pictures, np.zeros((len(pictures), SIZE, SIZE, 3), np.uint8), maps, latents)
+    noisy, timesteps, _, control, wanted = draw_batch(
+        examples, load_base(model)[2], 16, torch.Generator().manual_seed(0)
+    )
+    for row in range(16):
+        point = SCHEDULE.point(int(timesteps[row]))
+        clean = to_x0("v_prediction", wanted[row], noisy[row], point)
+        torch.testing.assert_close(clean / 255, control[row, :1], atol=1e-3, rtol=0)
+
+
+def test_an_edge_counts_within_the_tolerance_and_not_beyond() -> None:
+    assert f_score(line(5), line(7), tolerance=2) == 1
+    assert f_score(line(5), line(8), tolerance=2) == 0
+    both = np.maximum(line(5), line(12))
+    assert f_score(both, line(5), tolerance=2) == pytest.approx(2 / 3)
+    assert f_score(line(5), both, tolerance=2) == pytest.approx(2 / 3)
+
+
+def test_maps_without_edges_agree_with_each_other_alone() -> None:
+    empty = np.zeros((SIZE, SIZE), np.uint8)
+    assert f_score(empty, empty, tolerance=2) == 1
+    assert f_score(empty, line(3), tolerance=2) == f_score(line(3), empty, tolerance=2) == 0
+
+
+def test_correlation_is_blind_to_scale_and_zero_for_flat_maps() -> None:
+    ramp = np.tile(np.arange(SIZE, dtype=np.uint8), (SIZE, 1))
+    assert correlation(ramp, 3 * ramp + 7) == pytest.approx(1)
+    assert correlation(ramp, 255 - ramp) == pytest.approx(-1)
+    assert correlation(ramp, ramp.T) == pytest.approx(0, abs=1e-12)
+    assert correlation(ramp, np.full_like(ramp, 9)) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_agrees_wholly_with_its_own_condition_and_less_with_another(kind: str) -> None:
+    small, large = (KINDS[kind].map_of(disc(radius)) for radius in (3.0, 7.0))
+    assert small is not None and large is not None
+    agreements = KINDS[kind].agreements([disc(3.0), disc(3.0)], [small, large])
+    assert agreements[0] == pytest.approx(1)
+    assert (agreements[1] < 0.9).all()
+
+
+def test_a_picture_without_a_plain_ground_has_no_relief() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    assert KINDS["relief"].map_of(noise) is None
+    assert np.isnan(KINDS["relief"].agreements([noise], [line(3)])).all()
+
+
+def test_a_control_is_what_diffusers_makes_of_the_map_as_a_picture() -> None:
+    drawn = KINDS["relief"].map_of(disc(5.0))
+    assert drawn is not None
+    processor = VaeImageProcessor(vae_scale_factor=8, do_convert_rgb=True, do_normalize=False)
+    torch.testing.assert_close(to_control(torch.from_numpy(drawn)[None]), processor.preprocess(Image.fromarray(drawn)))
+
+
+def called(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+    main()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_writes_weights_that_the_evaluation_loads(
+    kind: str,
+    rendered: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shared = ("--kind", kind, "--data", rendered, "--size", SIZE, "--model", model, "--threads", 1)
+    called(monkeypatch, controlnet.main, *shared, "--run", tmp_path, "--batch", 2, "--steps", 2)
+    weights = load_file(tmp_path / "weights" / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+    assert "_name_or_path" not in json.loads((tmp_path / "weights" / "config.json").read_text())
+    logged = [json.loads(entry) for entry in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in logged] == [1, 2]
+
+    measured = ("--controlnet", tmp_path / "weights", "--pictures", 3, "--steps", 2, "--sheets", tmp_path / "sheets")
+    called(monkeypatch, evaluate_control.main, *shared, *measured)
+    printed = capsys.readouterr().out
+    assert all(f"| {way} | 3 |" in printed for way in evaluate_control.WAYS)
+    assert len(list((tmp_path / "sheets").glob("*.png"))) == len(evaluate_control.WAYS)
