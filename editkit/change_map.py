@@ -15,6 +15,8 @@ from .controls import Control
 from .paths import Path
 from .points import add_noise
 
+HALF_LEVEL = 0.501 / 255
+"""What rounding to 8 bits may have added to a value of a mask, such as one half."""
 FULL = 0.5
 """From this value of a mask on, its pixels show all that was drawn; below, they fade to the source."""
 
@@ -62,8 +64,7 @@ class ChangeMap(Control):
         raise NotImplementedError
 
     def after_step(self, index: int, x: Tensor) -> Tensor:
-        # The margin is for masks of 8 bits and shares of steps that mean the same number.
-        protected = (self.change <= self.ahead[self.path[index + 1]] + 1e-6) & (self.change < 1)
+        protected = (self.change <= self.ahead[self.path[index + 1]] + HALF_LEVEL) & (self.change < 1)
         return torch.where(protected, self.source(index + 1, x), x)
 
 
@@ -75,7 +76,9 @@ class HeldToNoised(ChangeMap):
         self.latents, self.noise_of_source = latents, noise
 
     def source(self, index: int, x: Tensor) -> Tensor:
-        return add_noise(self.latents, self.noise_of_source, self.path[index])
+        # The end of a path may keep a trace of noise, and what is never free keeps none.
+        last = index == len(self.path) - 1
+        return self.latents if last else add_noise(self.latents, self.noise_of_source, self.path[index])
 
 
 class HeldToBranch(ChangeMap):

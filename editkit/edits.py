@@ -32,6 +32,9 @@ from .session import Edit, Painted, Progress, Session
 from .specs import OperationSpec
 from .version import __version__
 
+LONGEST = 16384
+"""Pixels of a side of any result."""
+
 
 class Request(NamedTuple):
     """An operation with everything checked that can be checked without the model."""
@@ -71,7 +74,18 @@ def check(registry: Registry, operation: str, image: Any, params: Mapping[str, A
     inversion = opened_inversion(image) if spec.takes == "inversion" else None
     checked = checked_params(registry, spec, recorded(spec, inversion) | dict(params))
     sources = (inversion.source,) if inversion else opened_sources(spec, image)
+    if spec.size is not None:
+        refuse_too_large(operation, spec.size(checked, sources[0].size))
     return Request(spec, with_pictures(checked, sources), sources, inversion)
+
+
+def refuse_too_large(operation: str, size: tuple[int, int]) -> None:
+    """Raise InvalidParameter where a result would be too large to be opened again."""
+    if max(size) > LONGEST or size[0] * size[1] > images.MAX_PIXELS:
+        raise InvalidParameter(
+            f"{operation}: a result of {size[0]} x {size[1]} pixels is too large: sides of at most {LONGEST} and "
+            f"{images.MAX_PIXELS // 10**6} million pixels in all are allowed"
+        )
 
 
 def checked_params(registry: Registry, spec: OperationSpec, values: dict[str, Any]) -> Params:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from .backends import Inpainter
 from .guidance import Condition
 from .paths import Path
 from .points import add_noise
@@ -29,4 +32,5 @@ def masked_view(session: Session) -> Condition:
     assert session.mask is not None
     # The network takes whole pixels of the canvas, masked or not: any masked pixel counts.
     mask = session.canvas.mask_to_model(session.mask)
-    return session.model.see_masked(session.sources, mask.to(session.sources))  # type: ignore[attr-defined]
+    model = cast(Inpainter, session.model)
+    return model.see_masked(session.sources, mask.to(session.sources))

@@ -104,6 +104,11 @@ class EditParams(PictureParams):
     )
 
 
+def Folder(default: Any, description: str) -> Any:  # noqa: N802
+    """A field that names a folder of this machine, or weights to fetch: a replay never takes these from a file."""
+    return Field(default, description=description, json_schema_extra={"folder": True})
+
+
 def pictures_of(params: type[Params]) -> dict[str, str]:
     """The names of the fields that hold pictures, and of which kind each is."""
     extras = {name: field.json_schema_extra or {} for name, field in params.model_fields.items()}

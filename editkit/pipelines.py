@@ -7,13 +7,16 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from . import recipes
 from .backends import Backend
 from .edits import apply, check, checked_params, resolve, run
 from .errors import BadFile, InvalidParameter
 from .inversion import Inversion
-from .recipes import Recipe
-from .registry import installed
+from .params import shorten
+from .recipes import Recipe, Step
+from .registry import Registry, installed
 from .report import Report
 from .results import Result
 from .session import Progress
@@ -110,20 +113,26 @@ def summed(reports: Sequence[Report]) -> Report:
 
 
 def replay(
-    picture: str | os.PathLike[str] | bytes, *, model: Backend | str | None = None, progress: Progress | None = None
+    picture: str | os.PathLike[str] | bytes,
+    *,
+    model: Backend | str | None = None,
+    progress: Progress | None = None,
+    **params: Any,
 ) -> Result:
     """Make a picture again from the recipe in its file; the same machine and model give the same pixels.
 
     Without ``model`` the recipe's model is used where it is a registered name; a folder or hub id is never taken from
-    a file. Raises BadFile where there is no recipe, InvalidParameter where the model must be given.
+    a file. ``params`` take the place of those in the recipe, in all steps that have them. Raises BadFile where there is
+    no recipe, InvalidParameter where the model or a folder must be given.
     """
     recipe, pictures = recipes.read(picture)
+    steps = [step.model_copy(update={"params": overridden(step, params)}) for step in recipe.steps]
     backend = model_of(recipe, model)
     sources = [pictures[recipes.source_name(index)] for index in range(recipe.sources)]
     image: Any = sources if len(sources) > 1 else sources[0] if sources else None
     made: list[Result] = []
     registry = installed()
-    for index, step in enumerate(recipe.steps):
+    for index, step in enumerate(steps):
         carried = {name: pictures[recipes.picture_name(name, index)] for name in step.pictures}
         outcome = run(registry, check(registry, step.operation, image, step.params | carried), backend, progress)
         if isinstance(outcome, Inversion):
@@ -136,6 +145,35 @@ def replay(
         said = f"made with another model ({recipe.model}, {recipe.identity}) than this one: the pixels may differ"
         final.report = dc.replace(final.report, warnings=(*final.report.warnings, said))
     return final
+
+
+def overridden(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A step's parameters with those given in their place; raises InvalidParameter where a folder is not given."""
+    registry = installed()
+    fields = registry.spec("operations", step.operation).params.model_fields
+    for name, value in step.params.items():
+        if name in fields and name not in given and names_folder(registry, fields[name], value):
+            raise InvalidParameter(
+                f"the recipe of {step.operation} names {name}={shorten(value)}; no folder is taken from a file: "
+                f"pass {name}= to editkit.replay"
+            )
+    return step.params | {name: value for name, value in given.items() if name in fields}
+
+
+def names_folder(registry: Registry, field: FieldInfo, value: Any) -> bool:
+    """Whether the value of a parameter is a folder, or a registered thing with one among its options."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    if "folder" in extra:
+        return value is not None
+    calls = [value] if isinstance(value, str) else value or []
+    if "registry" not in extra or not calls:
+        return False
+    made = [registry.configure(str(extra["registry"]), call)[1] for call in calls]
+    return any(
+        names_folder(registry, inner, getattr(options, name))
+        for options in made
+        for name, inner in type(options).model_fields.items()
+    )
 
 
 def model_of(recipe: Recipe, model: Backend | str | None) -> Backend:

@@ -46,8 +46,8 @@ class OperationSpec(Spec):
     """Capabilities the model must provide, such as ``text``."""
     takes: Literal["nothing", "image", "two images", "inversion"] = "image"
     gives: Literal["image", "inversion"] = "image"
-    resizes: bool = False
-    """Whether the result may have another size than the source."""
+    size: Callable[[Any, tuple[int, int]], tuple[int, int]] | None = None
+    """The size (width, height) of the result by the parameters and the source's size; the source's where not given."""
     example: Mapping[str, Any] = dc.field(default_factory=dict)
     """Parameters to try it with, where those that must be given do not speak for themselves."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,23 @@ import pytest
 from PIL import Image
 
 import editkit
-from editkit.testing.tiny import stable_diffusion_folder
+from editkit.testing.tiny import controlnet_folder, stable_diffusion_folder
 
 SIZES = [(1, 1), (7, 5), (37, 61), (64, 64), (300, 200)]
 EDITS: dict[str, dict[str, Any]] = {
     "img2img": {"prompt": "blue", "strength": 0.7},
     "prompt-edit": {"source": "red", "target": "blue"},
+    "inpaint": {"prompt": "blue"},
+    "instruct": {"instruction": "make it blue", "source": "red apple"},
+    "control": {"prompt": "blue", "strength": 0.7},
 }
 NOTHING: dict[str, dict[str, Any]] = {
     "img2img": {"prompt": "blue", "strength": 0.0},
     "prompt-edit": {"source": "red", "target": "red", "guidance": 7.5},
+    "inpaint": {"prompt": "blue", "strength": 0.0},
+    "instruct": {"instruction": "make it red", "source": "red apple", "guidance": 7.5},
+    "control": {"prompt": "blue", "strength": 0.7, "control_scale": 0.0},
+    "outpaint": {},
 }
 MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16")
 
@@ -27,6 +35,12 @@ MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> editkit.Backend:
     return editkit.load_model(str(stable_diffusion_folder(tmp_path_factory.mktemp("tiny"))))
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What an operation needs on this machine beside its parameters."""
+    return {"control": {"controlnet": str(controlnet_folder(tmp_path_factory.mktemp("controlnet")))}}
 
 
 def noise(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
@@ -42,20 +56,34 @@ def same(one: Image.Image, other: Image.Image) -> bool:
     return one.mode == other.mode and np.array_equal(np.asarray(one), np.asarray(other))
 
 
+def masks(size: tuple[int, int]) -> dict[str, Image.Image]:
+    """Empty, full, one pixel, half and soft masks of a size."""
+    kinds = {name: np.zeros((size[1], size[0]), np.uint8) for name in ("empty", "full", "pixel", "half", "soft")}
+    kinds["full"][:] = 255
+    kinds["pixel"][size[1] // 2, size[0] // 3] = 255
+    kinds["half"][: (size[1] + 1) // 2] = 255
+    kinds["soft"][:] = np.linspace(0, 255, size[0])
+    return {name: Image.fromarray(levels) for name, levels in kinds.items()}
+
+
 @pytest.mark.parametrize("operation", EDITS)
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_same_size_out_changed_inside_the_mask_and_nowhere_else(
-    model: editkit.Backend, operation: str, size: tuple[int, int]
+@pytest.mark.parametrize("size", [(1, 1), (37, 61), (64, 64), (300, 200)], ids=str)
+def test_pixels_outside_any_mask_are_those_of_any_kind_of_source(
+    model: editkit.Backend, given: dict[str, Any], operation: str, size: tuple[int, int]
 ) -> None:
-    source = noise(size)
-    mask = np.zeros((size[1], size[0]), np.float32)
-    mask[: (size[1] + 1) // 2] = 0.5
-    result = editkit.apply(operation, source, model=model, mask=mask, steps=3, seed=0, **EDITS[operation])
-    assert result.image.size == size
-    assert result.report.untouched_max_diff == 0
-    untouched = mask == 0
-    assert np.array_equal(np.asarray(result.image)[untouched], np.asarray(source)[untouched])
-    assert not same(result.image, source)
+    for mode, (kind, mask) in itertools.product(("RGB", "RGBA", "L", "P"), masks(size).items()):
+        if mode != "RGB" and max(size) > 64 and kind not in ("pixel", "soft"):
+            continue  # large pictures in every kind of mask, every mode in some
+        seen = editkit.open_image(noise(size, mode))
+        params = {"steps": 2, "seed": 0, **EDITS[operation], **given.get(operation, {})}
+        result = editkit.apply(operation, noise(size, mode), model=model, mask=mask, **params)
+        assert result.image.size == size
+        assert result.image.mode == seen.mode
+        assert result.report.untouched_max_diff == 0, (mode, kind)
+        kept = np.asarray(mask) == 0
+        assert np.array_equal(np.asarray(result.image)[kept], np.asarray(seen)[kept]), (mode, kind)
+        changed = not same(result.image, seen)
+        assert changed or kind == "empty" or max(size) == 1 or (kind == "pixel" and mode == "RGBA"), (mode, kind)
 
 
 @pytest.mark.parametrize("operation", NOTHING)
@@ -63,17 +91,9 @@ def test_same_size_out_changed_inside_the_mask_and_nowhere_else(
 def test_an_edit_that_asks_for_nothing_gives_the_source(
     model: editkit.Backend, operation: str, size: tuple[int, int]
 ) -> None:
-    result = editkit.apply(operation, noise(size), model=model, steps=3, **NOTHING[operation])
+    more = {"mask": Image.new("L", size, 255)} if operation == "inpaint" else {}
+    result = editkit.apply(operation, noise(size), model=model, steps=3, **more, **NOTHING[operation])
     assert same(result.image, noise(size))
-
-
-@pytest.mark.parametrize("operation", EDITS)
-def test_an_empty_mask_gives_the_source(model: editkit.Backend, operation: str) -> None:
-    source = noise((37, 61), "RGBA")
-    result = editkit.apply(
-        operation, source, model=model, steps=2, mask=Image.new("L", source.size), **EDITS[operation]
-    )
-    assert same(result.image, source)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -90,13 +110,14 @@ def test_every_mode_is_edited_as_the_picture_it_shows(model: editkit.Backend, mo
 
 @pytest.mark.parametrize("operation", [*EDITS, "generate"])
 def test_the_same_seed_gives_the_same_pixels_and_so_does_the_recipe(
-    model: editkit.Backend, operation: str, tmp_path: Path
+    model: editkit.Backend, given: dict[str, Any], operation: str, tmp_path: Path
 ) -> None:
     params = {"steps": 3, "seed": 5, "sampler": "ddpm", **EDITS.get(operation, {"prompt": "red", "width": 37})}
-    given = () if operation == "generate" else (noise((37, 61), "RGBA"),)
-    first = editkit.apply(operation, *given, model=model, **params)
-    second = editkit.apply(operation, *given, model=model, **params)
-    again = editkit.replay(first.save(tmp_path / "first.png"), model=model)
+    pictures = () if operation == "generate" else (noise((37, 61), "RGBA"),)
+    params |= given.get(operation, {}) | ({"mask": masks((37, 61))["soft"]} if operation == "inpaint" else {})
+    first = editkit.apply(operation, *pictures, model=model, **params)
+    second = editkit.apply(operation, *pictures, model=model, **params)
+    again = editkit.replay(first.save(tmp_path / "first.png"), model=model, **given.get(operation, {}))
     assert same(first.image, second.image)
     assert same(first.image, again.image)
     assert not again.report.warnings
@@ -166,3 +187,12 @@ def test_what_a_model_lacks_is_named_with_what_it_has(model: editkit.Backend, tm
 def test_wrong_parameters_are_named_before_any_model_is_loaded(params: dict[str, Any], said: str) -> None:
     with pytest.raises(editkit.EditkitError, match=said):
         editkit.apply("img2img", noise((8, 8)), model="no such model", **params)
+
+
+def test_a_replay_takes_no_folder_from_a_file(model: editkit.Backend, given: dict[str, Any], tmp_path: Path) -> None:
+    source, folder = noise((16, 16)), given["control"]["controlnet"]
+    one = editkit.apply("control", source, model=model, steps=1, prompt="blue", controlnet=folder)
+    other = editkit.apply("img2img", source, model=model, steps=2, attach=(f"controlnet:weights={folder}",))
+    for result, name in ((one, "controlnet"), (other, "attach")):
+        with pytest.raises(editkit.InvalidParameter, match=f"no folder is taken from a file: pass {name}="):
+            editkit.replay(result.save(tmp_path / f"{name}.png"), model=model)

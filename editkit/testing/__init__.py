@@ -11,7 +11,7 @@ from .operation_suites import OperationTests
 from .plugin_suites import PluginTests
 from .suite import Suite, replaced
 from .suites import plugin_suite, suite_of, suites_of
-from .tiny import pixel_ddpm_folder, stable_diffusion_folder
+from .tiny import controlnet_folder, inpainting_folder, instruct_folder, pixel_ddpm_folder, stable_diffusion_folder
 from .toy import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path, vp_path
 
 __all__ = [
@@ -28,7 +28,10 @@ __all__ = [
     "Suite",
     "ToyBackend",
     "check",
+    "controlnet_folder",
     "flow_path",
+    "inpainting_folder",
+    "instruct_folder",
     "pixel_ddpm_folder",
     "plugin_suite",
     "replaced",

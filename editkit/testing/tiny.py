@@ -13,6 +13,8 @@ SPECIAL = ("<pad>", "<s>", "</s>")
 TOKENS = 8
 """Length of every prompt in tokens."""
 
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
+
 SCHEDULER = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -26,37 +28,41 @@ SCHEDULER = {
 
 
 def stable_diffusion_folder(
-    path: Path,
-    *,
-    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon",
-    tiny_autoencoder: bool = False,
-    seed: int = 0,
+    path: Path, *, prediction_type: PredictionType = "epsilon", tiny_autoencoder: bool = False, seed: int = 0
 ) -> Path:
     """Write a Stable Diffusion of random weights for pictures of 16 x 16 pixels, and return its folder.
 
     Latents are (4, h / 2, w / 2). The folder loads in :func:`editkit.load_model` and in diffusers' own pipelines.
     """
-    from diffusers import DDIMScheduler
+    return write_stable_diffusion(
+        path, "StableDiffusionPipeline", 4, prediction_type, tiny_autoencoder=tiny_autoencoder, seed=seed
+    )
+
+
+def inpainting_folder(path: Path, *, prediction_type: PredictionType = "epsilon", seed: int = 0) -> Path:
+    """Write the same with a network that sees a mask and the latents of what it leaves, and return its folder."""
+    return write_stable_diffusion(path, "StableDiffusionInpaintPipeline", 9, prediction_type, seed=seed)
+
+
+def instruct_folder(path: Path, *, prediction_type: PredictionType = "epsilon", seed: int = 0) -> Path:
+    """Write the same with a network that sees the latents of a picture, and return its folder."""
+    return write_stable_diffusion(path, "StableDiffusionInstructPix2PixPipeline", 8, prediction_type, seed=seed)
+
+
+def controlnet_folder(path: Path, *, seed: int = 0) -> Path:
+    """Write a ControlNet of random weights for the models above, and return its folder.
+
+    Unlike one whose training has not begun, it has something to say.
+    """
+    from diffusers import ControlNetModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet, vae, text_encoder = text_unet(), autoencoder(tiny_autoencoder), clip_text()
-    unet.save_pretrained(path / "unet")
-    vae.save_pretrained(path / "vae")
-    save_quietly(text_encoder, path / "text_encoder")
-    tokenizer().save_pretrained(path / "tokenizer")
-    DDIMScheduler(**SCHEDULER, prediction_type=prediction_type).save_pretrained(path / "scheduler")
-    parts = {
-        "unet": ("diffusers", "UNet2DConditionModel"),
-        "vae": ("diffusers", type(vae).__name__),
-        "text_encoder": ("transformers", "CLIPTextModel"),
-        "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
-        "scheduler": ("diffusers", "DDIMScheduler"),
-        "safety_checker": (None, None),
-        "feature_extractor": (None, None),
-        "image_encoder": (None, None),
-    }
-    return write_index(path, "StableDiffusionPipeline", {**parts, "requires_safety_checker": False})
+        net = ControlNetModel.from_unet(text_unet(), conditioning_embedding_out_channels=(8, 16))
+        for silent in (net.controlnet_cond_embedding.conv_out, *net.controlnet_down_blocks, net.controlnet_mid_block):
+            silent.reset_parameters()
+    net.save_pretrained(path)
+    return path
 
 
 def upscaler_folder(path: Path, *, seed: int = 0) -> Path:
@@ -117,6 +123,38 @@ FOLDERS = {
     "DDPMPipeline": pixel_ddpm_folder,
 }
 """By ``_class_name`` of the model index: how to make a tiny model of that family."""
+
+
+def write_stable_diffusion(
+    path: Path,
+    kind: str,
+    in_channels: int,
+    prediction_type: PredictionType,
+    *,
+    tiny_autoencoder: bool = False,
+    seed: int = 0,
+) -> Path:
+    from diffusers import DDIMScheduler
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet, vae, text_encoder = text_unet(in_channels), autoencoder(tiny_autoencoder), clip_text()
+    unet.save_pretrained(path / "unet")
+    vae.save_pretrained(path / "vae")
+    save_quietly(text_encoder, path / "text_encoder")
+    tokenizer().save_pretrained(path / "tokenizer")
+    DDIMScheduler(**SCHEDULER, prediction_type=prediction_type).save_pretrained(path / "scheduler")
+    parts = {
+        "unet": ("diffusers", "UNet2DConditionModel"),
+        "vae": ("diffusers", type(vae).__name__),
+        "text_encoder": ("transformers", "CLIPTextModel"),
+        "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
+        "scheduler": ("diffusers", "DDIMScheduler"),
+        "safety_checker": (None, None),
+        "feature_extractor": (None, None),
+        "image_encoder": (None, None),
+    }
+    return write_index(path, kind, {**parts, "requires_safety_checker": False})
 
 
 def text_unet(in_channels: int = 4, num_class_embeds: int | None = None) -> Any:

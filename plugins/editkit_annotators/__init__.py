@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from editkit import AnnotatorSpec, InvalidParameter, Params, hookimpl
+from editkit import AnnotatorSpec, Folder, InvalidParameter, Params, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,7 @@ NO_WAY = (
 
 class DetectorParams(Params):
     detector: str | None = Field(None, description="Class of controlnet-aux that finds it instead: HEDdetector.")
-    weights: str | None = Field(
-        None, description="Folder or hub id of the detector's weights, such as lllyasviel/Annotators."
-    )
+    weights: str | None = Folder(None, "Folder or hub id of the detector's weights, such as lllyasviel/Annotators.")
 
     @model_validator(mode="after")
     def weights_need_a_detector(self) -> Self:
@@ -59,7 +57,7 @@ class EdgeParams(DetectorParams):
 
 
 class DepthParams(DetectorParams):
-    model: str | None = Field(None, description="Folder or hub id of a depth-estimation model of transformers.")
+    model: str | None = Folder(None, "Folder or hub id of a depth-estimation model of transformers.")
     metric: bool | None = Field(
         None, description="Whether the model gives distances; else what is near is large. Known of common models."
     )

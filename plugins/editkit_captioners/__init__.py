@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from editkit import CaptionerSpec, Params, hookimpl
+from editkit import CaptionerSpec, Folder, Params, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 
 class TransformersParams(Params):
-    model: str = Field(
-        min_length=1,
-        description="Folder or hub id of a captioning model, such as Salesforce/blip-image-captioning-base.",
+    model: str = Folder(
+        ..., "Folder or hub id of a captioning model, such as Salesforce/blip-image-captioning-base."
     )
     max_tokens: int = Field(30, ge=1, le=1000, description="Longest caption, in tokens of the model.")
 

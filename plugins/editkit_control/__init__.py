@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from editkit import ControlSpec, EditParams, Fraction, OperationSpec, Params, Picture, Registered, hookimpl
+from editkit import ControlSpec, EditParams, Folder, Fraction, OperationSpec, Params, Picture, Registered, hookimpl
 
 if TYPE_CHECKING:
     from editkit import Control, Edit, Path, Session
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 class ControlNetParams(Params):
     """A ControlNet and its condition map."""
 
-    kind: str = Field("edge", description="Annotator that makes the condition map of the picture.")
+    kind: str = Registered("annotators", "edge", "Annotator that makes the condition map of the picture.")
     scale: float = Field(1.0, ge=0.0, le=10.0, description="How strongly the map is followed.")
     start: Fraction = Field(0.0, description="Fraction of the path before which the map is not followed.")
     end: Fraction = Field(1.0, description="Fraction of the path after which the map is not followed.")
-    weights: str | None = Field(
-        None, description="Folder of the ControlNet; the one registered for the model and the kind when not given."
+    weights: str | None = Folder(
+        None, "Folder of the ControlNet; the one registered for the model and the kind when not given."
     )
 
 
@@ -34,8 +34,8 @@ class ControlParams(EditParams):
     control_end: Fraction = Field(1.0, description="Fraction of the path after which the map is not followed.")
     control_image: Any = Picture("map", "Ready-made condition map, in place of the annotator's: near and edges white.")
     control_invert: bool = Field(False, description="The ready-made map is black where it should be white.")
-    controlnet: str | None = Field(
-        None, description="Folder of the ControlNet; the one registered for the model and the kind when not given."
+    controlnet: str | None = Folder(
+        None, "Folder of the ControlNet; the one registered for the model and the kind when not given."
     )
     guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
 

@@ -234,6 +234,7 @@ def main() -> None:
     examples = load_examples(kind, vae, options)
     seen = examples.where(held_out=False)
     inspection = Inspection(kind, base, vae, tokenizer, examples.where(held_out=True))
+    # A shorter memory than a denoiser's: for a thousand steps the average would hold weights that had no effect yet.
     run = Run(options, new_controlnet(base.unet).to(options.device), decay=0.998)
     network = Controlled(base, run.network).to(options.device)
 

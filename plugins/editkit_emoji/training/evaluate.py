@@ -17,9 +17,11 @@ import dataclasses as dc
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -29,11 +31,13 @@ import editkit
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import psnr, round_trip, sheet, to_network
 from editkit_emoji.training.denoiser import encode
-from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered
+from editkit_emoji.training.instructions import instruction_for
+from editkit_emoji.training.pairs import INTERCHANGEABLE, Pair, evaluation_pairs, ordered
 
 BUNDLED = Path(__file__).parents[1] / "model"
 TRIAL = ("style", "skin tone", "colour", "gender")
 """The attributes an earlier trial was measured on, so that its figures have something to stand beside."""
+ATTRIBUTES = ("clock", "style", "skin tone", *INTERCHANGEABLE)
 Z = 1.959964
 """Standard deviations that hold 95 % of a normal distribution."""
 
@@ -133,24 +137,36 @@ def edit_row(name: str, scores: Sequence[Score]) -> list[str]:
     return [name, str(len(scores)), *rates, *numbers, f"{np.median([s.psnr_round_trip for s in scores]):.1f}"]
 
 
+def call_of(method: str, source: data.Picture, target: data.Picture) -> tuple[str, dict[str, Any]]:
+    """The operation and the parameters that a method edits one pair with.
+
+    A method is an operation with options after a colon: ``prompt-edit:guidance=1.25,inverter=ddim``.
+    """
+    operation, _, options = method.partition(":")
+    values = {
+        key: yaml.safe_load(text) for key, _, text in (option.partition("=") for option in options.split(",") if option)
+    }
+    told: dict[str, dict[str, Any]] = {
+        "prompt-edit": {"source": source.caption, "target": target.caption},
+        "instruct": {"source": source.caption, "instruction": instruction_for(source, target)},
+        "img2img": {"prompt": target.caption},
+    }
+    return operation, told[operation] | values
+
+
 def edits(
-    pairs: Sequence[Pair], pictures: Sequence[data.Picture], pixels: NDArray[np.uint8], options: argparse.Namespace
+    pairs: Sequence[Pair],
+    pictures: Sequence[data.Picture],
+    pixels: NDArray[np.uint8],
+    method: str,
+    options: argparse.Namespace,
 ) -> Iterator[tuple[Pair, NDArray[np.uint8]]]:
-    """Each pair with the picture (H, W, 3) that ``prompt-edit`` makes of its source."""
+    """Each pair with the picture (H, W, 3) that a method makes of its source."""
     model = editkit.load_model(options.model)
-    for pair in tqdm(pairs, desc="edits"):
-        source, target = pictures[pair.source], pictures[pair.target]
-        result = editkit.apply(
-            "prompt-edit",
-            Image.fromarray(pixels[pair.source]),
-            model=model,
-            source=source.caption,
-            target=target.caption,
-            guidance=options.guidance,
-            steps=options.steps,
-            inverter=options.inverter,
-            seed=0,
-        )
+    for pair in tqdm(pairs, desc=method, mininterval=10):
+        operation, values = call_of(method, pictures[pair.source], pictures[pair.target])
+        source = Image.fromarray(pixels[pair.source])
+        result = editkit.apply(operation, source, model=model, **{"steps": options.steps, "seed": 0, **values})
         yield pair, np.asarray(result.image.convert("RGB"))
 
 
@@ -167,13 +183,18 @@ def edit_sheet(shown: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], file: P
 
 
 def measure_edits(
-    pictures: Sequence[data.Picture], pixels: NDArray[np.uint8], vae: AutoencoderKL, options: argparse.Namespace
+    pictures: Sequence[data.Picture],
+    pixels: NDArray[np.uint8],
+    vae: AutoencoderKL,
+    method: str,
+    options: argparse.Namespace,
 ) -> list[Score]:
     """Score the first ``--pairs`` edits; with ``--sheets`` a sheet for each attribute: source, output, true target."""
-    pairs = ordered(evaluation_pairs(pictures), pictures)[: options.pairs]
+    wanted = [pair for pair in evaluation_pairs(pictures) if pair.attribute in options.attributes]
+    pairs = ordered(wanted, pictures)[: options.pairs]
     trips = (round_trip(vae, pixels[[pair.target for pair in pairs]]).clamp(-1, 1) + 1) / 2
     scores, shown = [], dict[str, list[tuple[str, list[NDArray[np.uint8]]]]]()
-    for (pair, output), trip in zip(edits(pairs, pictures, pixels, options), trips, strict=True):
+    for (pair, output), trip in zip(edits(pairs, pictures, pixels, method, options), trips, strict=True):
         source, target = pixels[pair.source], pixels[pair.target]
         known = score(pair, source / 255, target / 255, output / 255, trip.permute(1, 2, 0).double().numpy())
         scores.append(known)
@@ -181,7 +202,8 @@ def measure_edits(
         shown.setdefault(pair.attribute, []).append((text, [source, output, target]))
     if options.sheets:
         for attribute, rows in shown.items():
-            edit_sheet(rows[:12], options.sheets / f"edit-{attribute.replace(' ', '-')}.png")
+            name = f"{method.partition(':')[0]}-{attribute.replace(' ', '-')}.png"
+            edit_sheet(rows[:12], options.sheets / name)
     return scores
 
 
@@ -231,9 +253,11 @@ def main() -> None:
     parser.add_argument(
         "--captions", type=int, default=150, help="drawings of training and of held-out captions, 0 for none"
     )
-    parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--inverter", default="pinned")
+    parser.add_argument("--attributes", nargs="+", default=ATTRIBUTES, help="which attributes of pairs to edit")
+    parser.add_argument(
+        "--methods", nargs="+", default=["prompt-edit"], help="operations, with options: instruct:guidance=1.25"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write before/after pictures")
     options = parser.parse_args()
@@ -249,10 +273,9 @@ def main() -> None:
     if options.sheets:
         tiles = [tile for pair in zip(to_network(held_out[::14]), trips[::14], strict=True) for tile in pair]
         sheet(tiles, 12, options.sheets / "autoencoder.png")
-    if options.pairs:
-        scores = measure_edits(pictures, pixels, vae, options)
-        how = f"{options.steps} steps, guidance {options.guidance:g}, inverter {options.inverter}"
-        print(f"\nPrompt edits, {how}; 95 % intervals in brackets\n\n" + edit_table(scores))
+    for method in options.methods if options.pairs else ():
+        scores = measure_edits(pictures, pixels, vae, method, options)
+        print(f"\n{method}, {options.steps} steps; 95 % intervals in brackets\n\n" + edit_table(scores), flush=True)
     if options.captions:
         rows = [[label, str(len(hits)), rate(hits)] for label, hits in measure_drawings(pictures, pixels, options)]
         head = ["captions", "drawn", "nearest picture of the whole set bears the asked name"]

@@ -91,7 +91,7 @@ class Run(Generic[Network]):
             self.average.update_parameters(self.network)
             self.step += 1
             self.seconds += time.perf_counter() - begun
-            mean = float(loss) if mean == 0.0 else 0.98 * mean + 0.02 * float(loss)
+            mean = loss.item() if mean == 0.0 else 0.98 * mean + 0.02 * loss.item()
             yield mean
 
     def log(self, **figures: float) -> None:

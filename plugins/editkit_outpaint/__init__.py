@@ -1,0 +1,59 @@
+"""``outpaint``: draw what lies beyond a picture's edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from editkit import OperationSpec, PictureParams, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Painted, Session
+
+Pixels = Annotated[int, Field(ge=0, le=16384)]
+
+
+class OutpaintParams(PictureParams):
+    left: Pixels = Field(0, description="Pixels to add on the left.")
+    right: Pixels = Field(0, description="Pixels to add on the right.")
+    top: Pixels = Field(0, description="Pixels to add at the top.")
+    bottom: Pixels = Field(0, description="Pixels to add at the bottom.")
+    prompt: str = Field("", description="What the whole picture should show.")
+    resample: int = Field(
+        1, ge=1, le=50, description="Times each step is taken, so that what is drawn fits better to what is there."
+    )
+    resolution: int | None = Field(
+        None,
+        ge=8,
+        le=16384,
+        description="Longest side in pixels of the source as the model sees it: more draws finer detail and sees less "
+        "of the whole. When not given, the model sees all of the result up to twice the source.",
+    )
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
+
+
+def grown(params: OutpaintParams, size: tuple[int, int]) -> tuple[int, int]:
+    """The size (width, height) of the result."""
+    return params.left + size[0] + params.right, params.top + size[1] + params.bottom
+
+
+def load() -> Callable[[Session, OutpaintParams], Painted]:
+    from .growing import outpaint
+
+    return outpaint
+
+
+@hookimpl
+def register_operations() -> list[OperationSpec]:
+    return [
+        OperationSpec(
+            name="outpaint",
+            summary="Draw what lies beyond a picture's edges.",
+            load=load,
+            params=OutpaintParams,
+            size=grown,
+            source="https://arxiv.org/abs/2201.09865",
+        )
+    ]

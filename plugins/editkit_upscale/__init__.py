@@ -1,0 +1,51 @@
+"""``upscale``: a picture 2 or 4 times larger, with what the model adds to it, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from editkit import OperationSpec, PictureParams, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Painted, Session
+
+
+class UpscaleParams(PictureParams):
+    scale: Literal[2, 4] = Field(2, description="Times wider and higher the result is.")
+    prompt: str = Field("", description="What the picture shows.")
+    strength: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="Share of the path that is drawn: 0 adds nothing to the enlarged picture. When not given all of it "
+        "with a model made for upscaling, and 0.3 with any other.",
+    )
+    noise_level: int = Field(
+        20, ge=0, description="Timesteps of noise in what a model made for upscaling sees: more makes it freer."
+    )
+    resolution: int | None = Field(
+        None, ge=8, le=16384, description="Side of the tiles in pixels; the model's own size when not given."
+    )
+
+
+def load() -> Callable[[Session, UpscaleParams], Painted]:
+    from .enlarging import upscale
+
+    return upscale
+
+
+@hookimpl
+def register_operations() -> list[OperationSpec]:
+    return [
+        OperationSpec(
+            name="upscale",
+            summary="Enlarge a picture 2 or 4 times; averaged down again, the result is the picture.",
+            load=load,
+            params=UpscaleParams,
+            size=lambda params, size: (params.scale * size[0], params.scale * size[1]),
+            source="https://arxiv.org/abs/2112.10752",
+        )
+    ]

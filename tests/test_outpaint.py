@@ -1,0 +1,227 @@
+"""Outpainting: the size is the arithmetic one, the source stays bit for bit, and its border does not show.
+
+The jump across a seam is the mean of |first new row - border row| over all pixels of the seam and their channels, in
+8-bit levels. What it is measured by is the source's own mean of the same between neighbouring rows (for the left and
+the right side, columns); both are whole levels, so half a level is the rounding's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import editkit
+from editkit.testing import OperationTests, ToyBackend, stable_diffusion_folder
+
+PICTURES = Path(__file__).parent / "pictures"
+SIDES = ("left", "right", "top", "bottom")
+CAPTIONS = (
+    "3d detective medium skin tone",
+    "flat person kneeling",
+    "gradient pink heart",
+    "noto baby",
+    "noto red apple",
+    "noto red square",
+)
+ROUNDING = 0.5
+
+
+class TestOutpaint(OperationTests):
+    name = "outpaint"
+    given = {"right": 5, "top": 9}  # noqa: RUF012
+
+
+def noise(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], len(mode)), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def slope(size: tuple[int, int], deviation: float = 0.0) -> Image.Image:
+    """A picture that brightens from its left top to its right bottom, with a grain of some levels."""
+    across, down = np.meshgrid(np.linspace(0, 90, size[0]), np.linspace(0, 90, size[1]))
+    grain = np.random.default_rng(1).normal(0, deviation, (size[1], size[0], 3))
+    return Image.fromarray(np.clip(40 + (across + down)[..., None] + grain, 0, 255).astype(np.uint8))
+
+
+def picture(caption: str) -> Image.Image:
+    return editkit.open_image(PICTURES / f"{caption.replace(' ', '-')}.png").convert("RGB")
+
+
+def outpaint(source: Any, model: editkit.Backend | None = None, **params: Any) -> editkit.Result:
+    made = editkit.apply("outpaint", source, model=model or ToyBackend(), **{"seed": 0, "steps": 2, **params})
+    assert isinstance(made, editkit.Result)
+    return made
+
+
+def kept(result: editkit.Result, source: Image.Image, left: int = 0, top: int = 0) -> bool:
+    part = result.image.crop((left, top, left + source.width, top + source.height))
+    return result.report.untouched_max_diff == 0 and part.tobytes() == source.tobytes()
+
+
+def jump(one: NDArray[Any], other: NDArray[Any]) -> float:
+    return float(np.abs(one.astype(float) - other).mean())
+
+
+def seams(result: Image.Image, source: Image.Image, **margins: int) -> dict[str, tuple[float, float]]:
+    """For each side that grew, the jump across its seam and the typical jump of the source."""
+    pixels, inside = np.asarray(result), np.asarray(source)
+    left, top = margins.get("left", 0), margins.get("top", 0)
+    right, bottom = left + source.width, top + source.height
+    of_columns, of_rows = jump(inside[:, 1:], inside[:, :-1]), jump(inside[1:], inside[:-1])
+    found = {
+        "left": lambda: (jump(pixels[top:bottom, left - 1], inside[:, 0]), of_columns),
+        "right": lambda: (jump(pixels[top:bottom, right], inside[:, -1]), of_columns),
+        "top": lambda: (jump(pixels[top - 1, left:right], inside[0]), of_rows),
+        "bottom": lambda: (jump(pixels[bottom, left:right], inside[-1]), of_rows),
+    }
+    return {side: measured() for side, measured in found.items() if margins.get(side)}
+
+
+def assert_no_seam(result: editkit.Result, source: Image.Image, **margins: int) -> None:
+    for side, (across, typical) in seams(result.image, source, **margins).items():
+        assert across <= typical + ROUNDING, f"{side}: {across:.2f} levels, the source has {typical:.2f}"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> editkit.Backend:
+    return editkit.load_model(str(stable_diffusion_folder(tmp_path_factory.mktemp("tiny"))))
+
+
+@pytest.mark.parametrize("sides", [s for n in (1, 2, 4) for s in itertools.combinations(SIDES, n)], ids="-".join)
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (37, 61)], ids=str)
+def test_the_result_has_the_arithmetic_size_and_the_source_in_it(size: tuple[int, int], sides: tuple[str, ...]) -> None:
+    margins = {side: 3 + 4 * SIDES.index(side) for side in sides}
+    left, right, top, bottom = (margins.get(side, 0) for side in SIDES)
+    result = outpaint(noise(size), **margins)
+    assert result.image.size == (size[0] + left + right, size[1] + top + bottom) == result.report.output_size
+    assert kept(result, noise(size), left, top)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (37, 61), (300, 20)], ids=str)
+def test_real_classes_draw_any_size(tiny: editkit.Backend, size: tuple[int, int]) -> None:
+    result = outpaint(noise(size), tiny, left=5, bottom=9, prompt="a red apple")
+    assert result.image.size == (size[0] + 5, size[1] + 9)
+    assert kept(result, noise(size), 5)
+
+
+@pytest.mark.parametrize(("source", "right"), [((64, 64), 300), ((1, 1), 100), ((9, 40), 301)], ids=str)
+def test_far_more_than_the_model_s_size_is_drawn_whole(source: tuple[int, int], right: int) -> None:
+    result = outpaint(noise(source), right=right, prompt="a red apple")
+    assert result.image.size == (source[0] + right, source[1])
+    assert kept(result, noise(source))
+    # Whatever was left empty would be black; the toy draws around the colour of its prompt.
+    columns = np.asarray(result.image)[:, source[0] :].max(axis=(0, 2))
+    assert columns.min() > 0
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_adding_nothing_gives_the_source_without_a_network_call(mode: str) -> None:
+    result = outpaint(noise((37, 61), mode))
+    assert result.image.mode == mode
+    assert kept(result, noise((37, 61), mode))
+    assert result.report.network_calls == 0
+
+
+def test_alpha_is_kept_and_what_is_new_is_opaque() -> None:
+    source = noise((20, 14), "RGBA")
+    result = outpaint(source, left=6, bottom=7)
+    assert kept(result, source, 6)
+    alpha = np.asarray(result.image.getchannel("A"))
+    assert (alpha[:, :6] == 255).all()
+    assert (alpha[14:] == 255).all()
+
+
+def test_the_seed_and_the_recipe_give_the_same_pixels(tiny: editkit.Backend, tmp_path: Path) -> None:
+    params: dict[str, Any] = {"left": 20, "top": 9, "right": 50, "prompt": "red", "sampler": "ddpm"}
+    first, second = (outpaint(noise((33, 17)), tiny, **params) for _ in range(2))
+    again = editkit.replay(first.save(tmp_path / "first.png"), model=tiny)
+    other = outpaint(noise((33, 17)), tiny, **{**params, "seed": 1})
+    assert first.image.tobytes() == second.image.tobytes() == again.image.tobytes()
+    assert other.image.tobytes() != first.image.tobytes()
+
+
+def test_network_calls_grow_with_the_new_area_and_not_with_the_source() -> None:
+    def calls(width: int, **params: Any) -> int:
+        return outpaint(slope((width, 64)), resample=1, guidance=1.0, resolution=16, **params).report.network_calls
+
+    few, more, most = (calls(64, right=amount) for amount in (32, 320, 640))
+    assert few == 2
+    assert more == 10 * few
+    assert most == 20 * few
+    assert outpaint(slope((64, 64)), right=32, resample=3).report.network_calls == 3 * few
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"left": -1}, r"left=-1 is not allowed"),
+        ({"top": 16385}, r"top=16385 is not allowed"),
+        ({"bottom": 1.5}, r"bottom=1.5 is not allowed"),
+        ({"left": 16384}, r"16421 x 61 pixels is too large"),
+        ({"right": 8000, "bottom": 8000}, r"8037 x 8061 pixels is too large"),
+        ({"mask": Image.new("L", (37, 61))}, r"no parameter 'mask'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_in_one_line(params: dict[str, Any], said: str) -> None:
+    with pytest.raises(editkit.InvalidParameter, match=said) as raised:
+        outpaint(noise((37, 61)), **params)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("prompt", ["", "a red apple"])
+@pytest.mark.parametrize("grain", [0.0, 12.0], ids=["plain", "grain"])
+def test_no_seam_shows_whatever_the_model_draws(tiny: editkit.Backend, prompt: str, grain: float) -> None:
+    source, margins = slope((40, 40), grain), dict.fromkeys(SIDES, 21)
+    for model in (tiny, ToyBackend()):
+        assert_no_seam(outpaint(source, model, prompt=prompt, **margins), source, **margins)
+
+
+def test_a_plain_border_goes_on_plain(tiny: editkit.Backend) -> None:
+    source, margins = Image.new("RGB", (24, 24), (250, 240, 20)), dict.fromkeys(SIDES, 12)
+    for model in (tiny, ToyBackend()):
+        found = seams(outpaint(source, model, prompt="a red apple", **margins).image, source, **margins)
+        assert max(across for across, _ in found.values()) == 0
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("caption", CAPTIONS)
+@pytest.mark.parametrize("crop", [None, (16, 16, 48, 48)], ids=["whole", "crop"])
+def test_no_seam_shows_on_held_out_pictures(caption: str, crop: tuple[int, int, int, int] | None) -> None:
+    source = picture(caption).crop(crop) if crop else picture(caption)
+    margins = dict.fromkeys(SIDES, source.width // 2)
+    result = outpaint(source, editkit.load_model(), prompt=caption, steps=8, **margins)
+    assert_no_seam(result, source, **margins)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("side", SIDES)
+def test_no_seam_shows_in_bands_on_one_side(side: str) -> None:
+    source = picture("noto red apple").crop((16, 16, 48, 48))
+    result = outpaint(source, editkit.load_model(), prompt="noto red apple", steps=4, **{side: 100})
+    assert_no_seam(result, source, **{side: 100})
+
+
+@pytest.mark.model
+def test_what_was_cut_off_is_drawn_again() -> None:
+    """A picture's rim, drawn from its middle, is nearer to the true one than the middle's continued border is."""
+    nearer = []
+    for caption in CAPTIONS:
+        whole = np.asarray(picture(caption), dtype=float)
+        middle = whole[16:48, 16:48]
+        drawn = outpaint(
+            Image.fromarray(middle.astype(np.uint8)),
+            editkit.load_model(),
+            prompt=caption,
+            steps=10,
+            **dict.fromkeys(SIDES, 16),
+        ).image
+        repeated = np.pad(middle, ((16, 16), (16, 16), (0, 0)), mode="edge")
+        nearer.append(jump(np.asarray(drawn), whole) < jump(repeated, whole))
+    assert sum(nearer) > len(nearer) / 2
