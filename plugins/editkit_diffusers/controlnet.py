@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from editkit import InvalidParameter, Point
 
+SHARED = ("block_out_channels", "layers_per_block", "cross_attention_dim")
+"""What a ControlNet has in common with the UNet that its answers are added to."""
+
 
 class ControlNet:
     """A loaded ControlNet with its condition map ``hint`` (1, 3, H, W) in [0, 1], embedded once.
@@ -19,9 +22,11 @@ class ControlNet:
 
     def __init__(self, net: Any, hint: Tensor, scale: float, low: float, high: float) -> None:
         self.net, self.scale, self.low, self.high = net, scale, low, high
-        self.embedded: Tensor = net.controlnet_cond_embedding(hint)
-        # The network would embed its condition at every call: it is given what is embedded already.
+        swapped = net.config.controlnet_conditioning_channel_order == "bgr"
+        self.embedded: Tensor = net.controlnet_cond_embedding(hint.flip(1) if swapped else hint)
+        # The network would swap and embed its condition at every call: it is given what is embedded already.
         net.controlnet_cond_embedding = nn.Identity()
+        net.register_to_config(controlnet_conditioning_channel_order="rgb")
 
     def __call__(self, x: Tensor, timestep: Tensor, text: Tensor) -> list[Tensor]:
         """What is added to the UNet: its skips, and its middle last."""
@@ -40,6 +45,22 @@ class ControlNet:
             return_dict=False,
         )
         return [*skips, middle]
+
+
+def check_fits(net: Any, unet: Any, latent_channels: int) -> None:
+    """Raise InvalidParameter where the answers of a ControlNet could not be added to those of ``unet``."""
+    wanted = {"in_channels": latent_channels, **{name: unet.config[name] for name in SHARED}}
+    for name, value in wanted.items():
+        given = net.config[name]
+        if plain(given) != plain(value):
+            raise InvalidParameter(
+                f"the ControlNet has {name} {given} and the model {value}: it belongs to a model of another shape"
+            )
+
+
+def plain(value: Any) -> Any:
+    """A value of a configuration: read from a file a tuple is a list."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def residuals(nets: Sequence[ControlNet], x: Tensor, timestep: Tensor, point: Point, text: Tensor) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, CLIPTextModel
 
 from editkit import Condition, Point, WeightsUnavailable, identity_of, to_x0
 
-from .controlnet import ControlNet, residuals
+from .controlnet import ControlNet, check_fits, residuals
 from .loading import load_part, quiet
 from .scheduling import grid_of, prediction_of, read_config, schedule_of
 
@@ -112,6 +112,7 @@ class StableDiffusion:
     @contextlib.contextmanager
     def controlled(self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float) -> Iterator[None]:
         net = load_part(ControlNetModel, folder, device=self.device, dtype=self.dtype)
+        check_fits(net, self.unet, self.channels)
         self.controlnets.append(ControlNet(net, hint.to(self.device, self.dtype), scale, low, high))
         try:
             yield

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editkit import ModelSpec, hookimpl
+from editkit import ControlNetSpec, ModelSpec, hookimpl
 
-
-def folder() -> Path:
-    return Path(__file__).parent / "model"
+HERE = Path(__file__).parent
+LICENCE = "Apache-2.0 (trained on MIT and Apache-2.0 artwork)"
+CARD = "plugins/editkit_emoji/MODEL_CARD.md"
 
 
 @hookimpl
@@ -17,9 +17,33 @@ def register_models() -> list[ModelSpec]:
         ModelSpec(
             name="emoji",
             summary="Emoji of 64 x 64 pixels in four styles, small enough for any laptop: to try and to test edits.",
-            load=folder,
-            source="plugins/editkit_emoji/MODEL_CARD.md",
-            licence="Apache-2.0 (trained on MIT and Apache-2.0 artwork)",
+            load=lambda: HERE / "model",
+            source=CARD,
+            licence=LICENCE,
             default=True,
         )
+    ]
+
+
+@hookimpl
+def register_controlnets() -> list[ControlNetSpec]:
+    return [
+        ControlNetSpec(
+            name="emoji-edge",
+            summary="Draws emoji along given edges.",
+            load=lambda: HERE / "controlnets" / "edge",
+            model="emoji",
+            annotators=frozenset({"edge"}),
+            source=CARD,
+            licence=LICENCE,
+        ),
+        ControlNetSpec(
+            name="emoji-relief",
+            summary="Draws emoji of a given relief, which is a silhouette inflated to a height map.",
+            load=lambda: HERE / "controlnets" / "relief",
+            model="emoji",
+            annotators=frozenset({"relief", "depth"}),
+            source=CARD,
+            licence=LICENCE,
+        ),
     ]

@@ -25,6 +25,9 @@ class InstructParams(EditParams):
         None, ge=0.0, le=100.0, description="Guidance scale of the picture, for ip2p alone; 1.5 when not given."
     )
     source: str = Field("", description="What the picture shows, for inversion alone.")
+    target: str = Field(
+        "", description="What it should show, for inversion alone; read from the instruction when not given."
+    )
     captioner: str | None = Registered(
         "captioners", None, "Who says what the picture shows, in place of source; with options after a colon."
     )
@@ -36,7 +39,7 @@ class InstructParams(EditParams):
     @model_validator(mode="after")
     def told_what_the_method_has(self) -> InstructParams:
         told = self.model_fields_set
-        if self.method == "ip2p" and (alien := sorted(told & {"source", "captioner", "inverter", "auto_mask"})):
+        if self.method == "ip2p" and (alien := sorted(told & {"source", "target", "captioner", "inverter", "auto_mask"})):
             raise ValueError(f"ip2p has no {alien[0]}: leave it out, or take method inversion")
         if self.method == "inversion" and self.image_guidance is not None:
             raise ValueError("inversion has no image_guidance: leave it out, or take method ip2p")

@@ -49,13 +49,13 @@ def by_model(session: Session, params: InstructParams) -> Edit:
 
 def by_inversion(session: Session, params: InstructParams) -> Edit:
     """Recover the recipe of the picture, change it as the instruction says, and run it forward again."""
-    prompts = parse(params.instruction, caption_of(session, params))
-    used: dict[str, object] = {"method": "inversion", "source": prompts.source, "captioner": None}
+    source = caption_of(session, params)
+    prompts = Prompts(source, params.target) if params.target else parse(params.instruction, source)
+    used: dict[str, object] = {"method": "inversion", "captioner": None, **prompts._asdict()}
     used["guidance"] = 1.0 if params.guidance is None else params.guidance
     if "negative_prompt" not in params.model_fields_set:  # guidance then enlarges the edit alone
         used["negative_prompt"] = prompts.source
     session.params = params.model_copy(update=used)
-    session.tally.warnings.append(f"the instruction was read as: {prompts.source!r} becomes {prompts.target!r}")
     change = disagreement(session, prompts, params.steps) if params.auto_mask else None
     return reprompt(session, params.inverter, params.steps, prompts.source, prompts.target, change)
 

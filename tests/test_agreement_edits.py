@@ -1,0 +1,509 @@
+"""Agreement with diffusers' editing pipelines to 1e-4 in float32 latents, and laws of the models behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import (
+    ControlNetModel,
+    DDIMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionControlNetImg2ImgPipeline,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionInpaintPipeline,
+)
+from PIL import Image
+from torch import Tensor
+
+import editkit
+from editkit import Backend, InvalidParameter, Session, WeightsUnavailable, fill, paint, start_at
+from editkit.canvas import to_tensor
+from editkit.edits import check, open_session
+from editkit.registry import installed
+from editkit.testing import (
+    BackendTests,
+    controlnet_folder,
+    inpainting_folder,
+    instruct_folder,
+    stable_diffusion_folder,
+)
+from editkit.testing.suite import sample_image
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+FOLDERS = {"text": stable_diffusion_folder, "inpainting": inpainting_folder, "instructions": instruct_folder}
+SCHEDULERS = {"ddim": DDIMScheduler, "dpmpp-2m": DPMSolverMultistepScheduler, "euler": EulerDiscreteScheduler}
+CASES = [("ddim", "epsilon"), ("ddim", "v_prediction"), ("dpmpp-2m", "v_prediction"), ("euler", "epsilon")]
+"""Sampler and prediction type."""
+PROMPT = "a red apple on white"
+PICTURE = sample_image((16, 16))
+STEPS = 10
+SEED = 7
+
+each_case = pytest.mark.parametrize(("sampler", "prediction"), CASES)
+each_guidance = pytest.mark.parametrize("guidance", [7.5, 1.0])
+each_strength = pytest.mark.parametrize("strength", [0.6, 1.0])
+
+
+@functools.cache
+def both(kind: str, prediction: Any = "epsilon") -> tuple[Backend, Any]:
+    """One tiny folder, loaded by editkit and by diffusers."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = FOLDERS[kind](Path(made), prediction_type=prediction)
+        return editkit.load_model(folder, device="cpu"), DiffusionPipeline.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two ControlNets."""
+    return [controlnet_folder(tmp_path_factory.mktemp("net"), seed=seed) for seed in (1, 2)]
+
+
+def theirs(pipeline: Any, sampler: str, prompt: str = PROMPT, **arguments: Any) -> Tensor:
+    """The latents of a diffusers pipeline; its noise is of the seed that editkit's is of."""
+    pipeline.scheduler = SCHEDULERS[sampler].from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    drawn: Tensor = pipeline(
+        prompt,
+        num_inference_steps=STEPS,
+        generator=torch.Generator().manual_seed(SEED),
+        output_type="latent",
+        **arguments,
+    ).images
+    return drawn
+
+
+def assert_agree(ours: Tensor | None, theirs: Tensor) -> None:
+    assert ours is not None
+    missed = float((ours - theirs).abs().max())
+    assert missed < 1e-4, f"off by {missed:.1e}"
+    assert float(ours.std()) > 0.1, "nothing to compare"
+
+
+@torch.no_grad()
+def latents_of(pipeline: Any, pixels: Tensor) -> Tensor:
+    """The mean of what the autoencoder makes of pixels in [-1, 1]; the pipelines themselves would draw a sample."""
+    mean: Tensor = pipeline.vae.encode(pixels).latent_dist.mode()
+    return mean * pipeline.vae.config.scaling_factor
+
+
+# Inpainting
+
+
+def box(left: int, top: int, right: int, bottom: int) -> Image.Image:
+    """A mask of PICTURE's size, white in a box; latents are 2 x 2 pixels."""
+    mask = Image.new("L", PICTURE.size)
+    mask.paste(255, (left, top, right, bottom))
+    return mask
+
+
+MASK = box(2, 4, 10, 12)
+
+
+def inpainting(kind: str, prediction: str, mask: Image.Image = MASK, **params: Any) -> Session:
+    given = {"mask": mask, "prompt": PROMPT, "steps": STEPS, "seed": SEED, **params}
+    return open_session(installed(), check(installed(), "inpaint", PICTURE, given), both(kind, prediction)[0], None)
+
+
+@torch.no_grad()
+def filled(session: Session) -> Tensor:
+    """The latents that inpaint paints in the place of its mask."""
+    params: Any = session.params
+    path = start_at(session.model.schedule, session.drawing_path(params.steps), params.strength)
+    return fill(session, path, params.prompt, blank=params.strength == 1).latents
+
+
+def their_inpainting(pipeline: Any, sampler: str, mask: Image.Image, **arguments: Any) -> Tensor:
+    pixels = to_tensor(PICTURE) * 2 - 1
+    left = pixels * (to_tensor(mask)[:, :1] < 0.5)
+    return theirs(
+        pipeline,
+        sampler,
+        image=latents_of(pipeline, pixels),
+        mask_image=mask,
+        masked_image_latents=latents_of(pipeline, left),
+        height=PICTURE.height,
+        width=PICTURE.width,
+        **arguments,
+    )
+
+
+class Held:
+    """Holds what a mask protects to the noised source after each step, as diffusers does for models of 4 channels."""
+
+    def __init__(self, pipeline: Any, mask: Image.Image) -> None:
+        self.clean = latents_of(pipeline, to_tensor(PICTURE) * 2 - 1)
+        self.noise = torch.randn(self.clean.shape, generator=torch.Generator().manual_seed(SEED))
+        self.free = F.max_pool2d(to_tensor(mask)[:, :1], 2)
+
+    def __call__(self, pipeline: Any, step: int, timestep: Tensor, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        scheduler, held = pipeline.scheduler, self.clean
+        following = scheduler.timesteps[len(scheduler.timesteps) - pipeline.num_timesteps :][step + 1 :]
+        if len(following):
+            held = scheduler.add_noise(self.clean, self.noise, following[:1])
+        return {"latents": torch.where(self.free > 0, given["latents"], held)}
+
+
+@each_case
+@each_strength
+@each_guidance
+def test_inpainting_with_any_model(sampler: str, prediction: str, strength: float, guidance: float) -> None:
+    pipeline = StableDiffusionInpaintPipeline.from_pipe(both("text", prediction)[1])
+    wanted = their_inpainting(pipeline, sampler, MASK, strength=strength, guidance_scale=guidance)
+    ours = filled(inpainting("text", prediction, strength=strength, guidance=guidance, sampler=sampler))
+    assert_agree(ours, wanted)
+
+
+@each_case
+@each_strength
+@each_guidance
+def test_inpainting_with_a_model_made_for_it(sampler: str, prediction: str, strength: float, guidance: float) -> None:
+    """Where all is masked nothing is held; where some is, diffusers holds it only when a callback does."""
+    pipeline = both("inpainting", prediction)[1]
+    for mask in (box(0, 0, 16, 16), MASK):
+        wanted = their_inpainting(
+            pipeline,
+            sampler,
+            mask,
+            strength=strength,
+            guidance_scale=guidance,
+            callback_on_step_end=Held(pipeline, mask),
+        )
+        ours = filled(inpainting("inpainting", prediction, mask, strength=strength, guidance=guidance, sampler=sampler))
+        assert_agree(ours, wanted)
+
+
+@pytest.mark.parametrize("kind", ["text", "inpainting"])
+def test_the_latents_compared_are_those_that_inpaint_paints(kind: str) -> None:
+    session = inpainting(kind, "epsilon")
+    with torch.no_grad():
+        painted = paint(session, editkit.Edit(filled(session), reconstructed=session.latents))
+    result = editkit.apply(
+        "inpaint", PICTURE, model=both(kind)[0], mask=MASK, prompt=PROMPT, steps=STEPS, seed=SEED
+    ).image
+    levels = (painted[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    assert np.array_equal(np.asarray(result), np.where(np.asarray(MASK)[..., None] > 0, levels, np.asarray(PICTURE)))
+
+
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+def test_the_mask_matters_to_a_model_made_for_it(sampler: str) -> None:
+    one, other = (
+        filled(inpainting("inpainting", "epsilon", mask, sampler=sampler)) for mask in (MASK, box(2, 4, 10, 14))
+    )
+    assert float((one - other)[..., 2:6, 1:5].abs().max()) > 1e-3
+
+
+# Instructions
+
+
+@each_case
+@pytest.mark.parametrize(("text", "image", "branches"), [(7.5, 1.5, 3), (7.5, 1.0, 2), (3.0, 3.0, 2)])
+def test_instructions(sampler: str, prediction: str, text: float, image: float, branches: int) -> None:
+    model, pipeline = both("instructions", prediction)
+    pixels = to_tensor(PICTURE) * 2 - 1
+    wanted = theirs(pipeline, sampler, "a green pear", image=pixels, guidance_scale=text, image_guidance_scale=image)
+    ours = editkit.apply(
+        "instruct",
+        PICTURE,
+        model=model,
+        instruction="a green pear",
+        guidance=text,
+        image_guidance=image,
+        sampler=sampler,
+        steps=STEPS,
+        seed=SEED,
+    )
+    assert_agree(ours.latents, wanted)
+    assert ours.report.network_calls == STEPS
+    assert ours.report.network_samples == branches * STEPS
+
+
+def test_instructions_without_guidance_ask_one_branch() -> None:
+    """Both scales at 1 leave the estimate under the instruction alone, which diffusers gives for any scale up to 1."""
+    model, pipeline = both("instructions")
+    wanted = theirs(pipeline, "ddim", image=to_tensor(PICTURE) * 2 - 1, guidance_scale=1.0, image_guidance_scale=1.0)
+    ours = editkit.apply(
+        "instruct",
+        PICTURE,
+        model=model,
+        instruction=PROMPT,
+        guidance=1.0,
+        image_guidance=1.0,
+        steps=STEPS,
+        seed=SEED,
+    )
+    assert_agree(ours.latents, wanted)
+    assert ours.report.network_samples == STEPS
+
+
+# ControlNets
+
+MAP = sample_image(PICTURE.size, seed=3).convert("L")
+SCALE, START, END = 0.7, 0.2, 0.8
+LINES = "edge"
+"""Annotator whose maps are steered by where a ControlNet is attached by name."""
+
+
+def hint_of(levels: Any) -> Tensor:
+    """A map as diffusers takes one: (1, 3, H, W) in [0, 1]."""
+    return torch.as_tensor(np.asarray(levels), dtype=torch.float32)[None, None].expand(1, 3, -1, -1)
+
+
+def lines() -> Tensor:
+    return hint_of(installed().make("annotators", LINES)(PICTURE))
+
+
+def their_control(
+    prediction: str, sampler: str, nets: Sequence[Path], hints: Sequence[Tensor], strength: float, **arguments: Any
+) -> Tensor:
+    """One ControlNet or several; with a strength below 1 from the picture."""
+    loaded = [ControlNetModel.from_pretrained(net) for net in nets]
+    one = len(loaded) == 1
+    kind = StableDiffusionControlNetPipeline if strength == 1 else StableDiffusionControlNetImg2ImgPipeline
+    pipeline = kind.from_pipe(both("text", prediction)[1], controlnet=loaded[0] if one else loaded)
+    maps = hints[0] if one else list(hints)
+    given: dict[str, Any] = {"image": maps}
+    if strength < 1:
+        source = latents_of(pipeline, to_tensor(PICTURE) * 2 - 1)
+        given = {"image": source, "control_image": maps, "strength": strength}
+    return theirs(pipeline, sampler, **given, **arguments)
+
+
+def controlled(model: Backend, net: Path, **params: Any) -> Any:
+    given = {"controlnet": str(net), "control_image": MAP, "prompt": PROMPT, "steps": STEPS, "seed": SEED}
+    return editkit.apply("control", PICTURE, model=model, **{**given, **params})
+
+
+@each_case
+@each_strength
+@each_guidance
+def test_control(nets: list[Path], sampler: str, prediction: str, strength: float, guidance: float) -> None:
+    wanted = their_control(
+        prediction,
+        sampler,
+        nets[:1],
+        [hint_of(MAP) / 255],
+        strength,
+        guidance_scale=guidance,
+        controlnet_conditioning_scale=SCALE,
+        control_guidance_start=START,
+        control_guidance_end=END,
+    )
+    ours = controlled(
+        both("text", prediction)[0],
+        nets[0],
+        control_scale=SCALE,
+        control_start=START,
+        control_end=END,
+        strength=strength,
+        guidance=guidance,
+        sampler=sampler,
+    )
+    assert_agree(ours.latents, wanted)
+
+
+@each_case
+@each_strength
+def test_two_controls_at_once(nets: list[Path], sampler: str, prediction: str, strength: float) -> None:
+    wanted = their_control(
+        prediction,
+        sampler,
+        nets,
+        [hint_of(MAP) / 255, lines()],
+        strength,
+        guidance_scale=3.0,
+        controlnet_conditioning_scale=[1.0, SCALE],
+        control_guidance_start=[0.0, START],
+        control_guidance_end=[1.0, END],
+    )
+    ours = controlled(
+        both("text", prediction)[0],
+        nets[0],
+        strength=strength,
+        guidance=3.0,
+        sampler=sampler,
+        attach=(f"controlnet:kind={LINES},weights={nets[1]},scale={SCALE},start={START},end={END}",),
+    )
+    assert_agree(ours.latents, wanted)
+
+
+def test_a_map_in_the_order_of_its_controlnet(nets: list[Path], tmp_path: Path) -> None:
+    """Colours are swapped before a map is embedded, and what is embedded is not."""
+    net = ControlNetModel.from_pretrained(nets[0])
+    net.register_to_config(controlnet_conditioning_channel_order="bgr")
+    net.save_pretrained(tmp_path)
+    wanted = their_control("epsilon", "ddim", [tmp_path], [hint_of(MAP) / 255], 1.0, guidance_scale=1.0)
+    assert_agree(controlled(both("text")[0], tmp_path, guidance=1.0).latents, wanted)
+
+
+# What a ControlNet costs, and what it leaves behind
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """How often the modules of each class have been called."""
+    calls: Counter[str] = Counter()
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, *_: calls.update([type(module).__name__])
+    )
+    try:
+        yield calls
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize(("start", "end", "asked"), [(0.0, 1.0, 10), (0.2, 0.8, 6), (0.0, 0.5, 5), (0.5, 0.5, 0)])
+def test_a_controlnet_is_asked_inside_its_window_alone(nets: list[Path], start: float, end: float, asked: int) -> None:
+    with counted() as calls:
+        report = controlled(both("text")[0], nets[0], control_start=start, control_end=end).report
+    assert calls["ControlNetModel"] == asked
+    assert calls["UNet2DConditionModel"] == report.network_calls == STEPS
+    assert calls["ControlNetConditioningEmbedding"] == 1
+
+
+def test_each_controlnet_embeds_its_map_once(nets: list[Path]) -> None:
+    with counted() as calls:
+        controlled(both("text")[0], nets[0], attach=(f"controlnet:kind={LINES},weights={nets[1]}",))
+    assert calls["ControlNetConditioningEmbedding"] == 2
+    assert calls["ControlNetModel"] == 2 * STEPS
+
+
+def test_a_controlnet_of_scale_0_is_not_even_loaded(nets: list[Path]) -> None:
+    with counted() as calls:
+        without = controlled(both("text")[0], nets[0], control_scale=0.0)
+    assert not calls["ControlNetModel"] + calls["ControlNetConditioningEmbedding"]
+    drawn = editkit.apply("generate", model=both("text")[0], prompt=PROMPT, steps=STEPS, seed=SEED, width=16, height=16)
+    assert torch.equal(without.latents, drawn.latents)
+
+
+class Interrupted(Exception):
+    """What a loop is left by."""
+
+
+def interrupting(steps: Iterable[Any], **_: Any) -> Iterator[Any]:
+    """A progress that goes wrong in the middle."""
+    yield from itertools.islice(steps, STEPS // 2)
+    raise Interrupted
+
+
+def test_a_controlnet_leaves_no_trace(nets: list[Path]) -> None:
+    model: Any = both("text")[0]
+    drawing = {"prompt": PROMPT, "steps": 3, "seed": SEED}
+    before = editkit.apply("generate", model=model, **drawing).latents
+    with pytest.raises(Interrupted):
+        controlled(model, nets[0], progress=interrupting, attach=(f"controlnet:kind={LINES},weights={nets[1]}",))
+    assert model.controlnets == []
+    assert torch.equal(editkit.apply("generate", model=model, **drawing).latents, before)
+    controlled(model, nets[0])
+    assert torch.equal(editkit.apply("generate", model=model, **drawing).latents, before)
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "a map that becomes too small": {"conditioning_embedding_out_channels": (8, 8, 16)},
+    "other texts": {"cross_attention_dim": 32},
+    "other widths": {"block_out_channels": (8, 32)},
+    "more layers": {"layers_per_block": 2},
+    "more blocks": {
+        "block_out_channels": (8, 16, 16),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    },
+    "other latents": {"in_channels": 8},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_controlnet_of_another_shape_is_a_clear_error_before_any_step(
+    nets: list[Path], tmp_path: Path, shape: str
+) -> None:
+    config = ControlNetModel.load_config(nets[0])
+    ControlNetModel.from_config({**config, **SHAPES[shape]}).save_pretrained(tmp_path)
+    model: Any = both("text")[0]
+    with counted() as calls, pytest.raises(InvalidParameter, match="ControlNet") as raised:
+        controlled(model, tmp_path)
+    assert "\n" not in str(raised.value)
+    assert not calls["UNet2DConditionModel"]
+    assert model.controlnets == []
+
+
+def test_a_damaged_controlnet_is_a_clear_error(nets: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((nets[0] / "config.json").read_bytes())
+    (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(WeightsUnavailable, match="cannot be loaded"):
+        controlled(both("text")[0], tmp_path)
+    with pytest.raises(WeightsUnavailable, match=r"config\.json"):
+        controlled(both("text")[0], tmp_path / "nowhere")
+
+
+# Models that see more than latents also do what all others do
+
+
+class TestInpaintingBackend(BackendTests):
+    name = "tiny-inpainting"
+
+    @classmethod
+    def make(cls) -> Backend:
+        return both("inpainting")[0]
+
+
+class TestInstructionBackend(BackendTests):
+    name = "tiny-instructions"
+
+    @classmethod
+    def make(cls) -> Backend:
+        return both("instructions")[0]
+
+
+SPECIAL = pytest.mark.parametrize("kind", ["inpainting", "instructions"])
+OTHERS: dict[str, dict[str, Any]] = {
+    "img2img": {"prompt": "blue", "strength": 0.7},
+    "prompt-edit": {"source": "red", "target": "blue", "guidance": 3.0},
+}
+
+
+@SPECIAL
+def test_a_special_model_says_what_it_is_made_for(kind: str) -> None:
+    assert both(kind)[0].provides == {"text", "controlnet", kind}
+
+
+@SPECIAL
+def test_a_special_model_draws_from_noise(kind: str, nets: list[Path]) -> None:
+    drawn = editkit.apply("generate", model=both(kind)[0], prompt=PROMPT, steps=3, seed=SEED, width=13, height=7)
+    assert drawn.image.size == (13, 7)
+    assert bool(torch.isfinite(drawn.latents).all())
+    assert bool(torch.isfinite(controlled(both(kind)[0], nets[0], steps=3).latents).all())
+
+
+@SPECIAL
+@pytest.mark.parametrize("operation", OTHERS)
+def test_a_special_model_keeps_the_promises_of_every_edit(kind: str, operation: str) -> None:
+    source = sample_image((37, 21), "RGBA")
+    mask = Image.new("L", source.size)
+    mask.paste(255, (0, 0, 20, 21))
+    given = {"model": both(kind)[0], "steps": 3, "seed": SEED, **OTHERS[operation]}
+    edited, again = (editkit.apply(operation, source, mask=mask, **given) for _ in range(2))
+    assert bool(torch.isfinite(edited.latents).all())
+    assert edited.image.size == source.size
+    assert edited.report.untouched_max_diff == 0
+    assert edited.image.tobytes() == again.image.tobytes() != source.tobytes()
+    nothing = {"strength": 0.0} if operation == "img2img" else {"target": "red"}
+    assert editkit.apply(operation, source, **{**given, **nothing}).image.tobytes() == source.tobytes()
+
+
+@SPECIAL
+def test_a_special_model_replays_an_inversion_at_the_bound_of_its_autoencoder(kind: str) -> None:
+    inversion = editkit.invert(PICTURE, model=both(kind)[0], prompt="red", steps=3)
+    report = editkit.reconstruct(inversion, model=both(kind)[0]).report
+    assert report.recon_psnr == report.vae_psnr

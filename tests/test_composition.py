@@ -1,0 +1,77 @@
+"""Operations and controls of several plugins in one loop, and one after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import editkit
+from editkit.testing.suite import sample_image
+from editkit.testing.tiny import controlnet_folder, stable_diffusion_folder
+
+SOURCE = sample_image((48, 40))
+WORDS = {"source": "red", "target": "blue", "steps": 4, "guidance": 5.0}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> editkit.Backend:
+    return editkit.load_model(str(stable_diffusion_folder(tmp_path_factory.mktemp("tiny"))))
+
+
+@pytest.fixture(scope="module")
+def controlnet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"controlnet:weights={controlnet_folder(tmp_path_factory.mktemp('controlnet'))}"
+
+
+def half() -> Image.Image:
+    mask = Image.new("L", SOURCE.size)
+    mask.paste(255, (24, 0, 48, 40))
+    return mask
+
+
+def pixels(result: editkit.Result) -> np.ndarray[Any, Any]:
+    return np.asarray(result.image)
+
+
+def test_a_mask_a_controlnet_and_a_pinned_source_act_in_one_drawing(model: editkit.Backend, controlnet: str) -> None:
+    plain = editkit.apply("prompt-edit", SOURCE, model=model, mask=half(), **WORDS)
+    steered = editkit.apply("prompt-edit", SOURCE, model=model, mask=half(), attach=(f"{controlnet},scale=3",), **WORDS)
+    assert steered.report.recon_psnr == steered.report.vae_psnr
+    assert steered.report.untouched_max_diff == 0
+    assert steered.report.network_calls == plain.report.network_calls
+    assert not np.array_equal(pixels(steered)[:, 24:], pixels(plain)[:, 24:])
+
+
+def test_a_controlnet_of_scale_zero_or_without_a_window_is_none(model: editkit.Backend, controlnet: str) -> None:
+    plain, *others = (
+        editkit.apply("img2img", SOURCE, model=model, prompt="blue", steps=4, seed=1, attach=attach)
+        for attach in ((), (f"{controlnet},scale=0",), (f"{controlnet},start=0.5,end=0.5",))
+    )
+    assert all(np.array_equal(pixels(plain), pixels(other)) for other in others)
+
+
+def test_a_model_without_controlnets_says_so(controlnet: str) -> None:
+    with pytest.raises(editkit.MissingCapability, match="'toy' provides text"):
+        editkit.apply("img2img", SOURCE, model=editkit.testing.ToyBackend(), steps=2, attach=(controlnet,))
+
+
+def test_a_pipeline_file_chains_masks_sizes_and_controls(
+    model: editkit.Backend, controlnet: str, tmp_path: Path
+) -> None:
+    half().save(tmp_path / "mask.png")
+    text = f"""
+    steps:
+      - prompt-edit: {{source: red, target: blue, steps: 2, mask: {tmp_path / "mask.png"}}}
+      - img2img: {{prompt: blue, steps: 3, strength: 0.4, mask: {tmp_path / "mask.png"}, attach: ["{controlnet}"]}}
+      - outpaint: {{right: 10, prompt: blue, steps: 2}}
+      - upscale: {{scale: 2, strength: 0.0}}
+    """
+    result = editkit.Pipeline.from_yaml(text)(SOURCE, model=model, seed=1)
+    assert result.image.size == (2 * (48 + 10), 2 * 40)
+    small = result.image.resize((58, 40), Image.Resampling.BOX).crop((0, 0, 24, 40))
+    # What no step touched went through no autoencoder: enlarged and averaged down again it is the source.
+    assert np.abs(np.asarray(small, int) - np.asarray(SOURCE, int)[:, :24]).max() <= 1
