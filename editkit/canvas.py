@@ -74,7 +74,7 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def to_image(pixels: Tensor) -> Image.Image:
     """Pixels (3, H, W) in [0, 1] to an RGB picture."""
-    return Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(pixels.clamp(0, 1).mul_(255).round_().byte().permute(1, 2, 0).cpu().numpy())
 
 
 def psnr(one: Tensor, other: Tensor) -> float:

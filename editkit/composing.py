@@ -67,13 +67,17 @@ def finish(laid: Tensor, share: Tensor, seen: Tensor, sources: Sequence[Image.Im
 
 def resized_picture(painted: Painted, source: Image.Image) -> Image.Image:
     """A picture of another size than its source, with its source's alpha, or its source itself in its place."""
-    picture = to_image(painted.pixels[0])
     if painted.place is not None:
+        picture = to_image(painted.pixels[0])
         if source.mode == "RGBA":
             picture.putalpha(255)
         picture.paste(source, painted.place)
-    elif source.mode == "RGBA":
-        alpha = torch.from_numpy(np.array(source.getchannel("A"), dtype=np.float32))[None, None]
-        grown = F.interpolate(alpha, painted.pixels.shape[-2:], mode="bicubic", antialias=True).round().clamp(0, 255)
-        picture.putalpha(Image.fromarray(grown[0, 0].byte().numpy()))
+        return picture
+    if source.mode == "RGB":
+        return to_image(painted.pixels[0])
+    alpha = torch.from_numpy(np.array(source.getchannel("A"), dtype=np.float32))[None, None]
+    grown = F.interpolate(alpha, painted.pixels.shape[-2:], mode="bicubic", antialias=True).round().clamp(0, 255)
+    # What was painted is seen on white: a pixel of half the alpha has twice the colour that it shows.
+    picture = to_image(1 - (1 - painted.pixels[0]) * 255 / grown[0].clamp(min=1))
+    picture.putalpha(Image.fromarray(grown[0, 0].byte().numpy()))
     return picture

@@ -86,14 +86,14 @@ class Session:
     tally: Tally = dc.field(default_factory=Tally)
 
     def part(self, pixels: Tensor, mask: Tensor | None = None, *, longest: int | None = None) -> Session:
-        """A session on other pixels (1, 3, H, W) that draws, counts and warns as a part of this one.
+        """A session on other pixels (B, 3, H, W) that draws, counts and warns as a part of this one.
 
         ``mask`` (1, 1, H, W) is that of the part; ``longest`` is its longest side in pixels at the model's scale, the
         model's own where not given.
         """
         height, width = pixels.shape[-2:]
         canvas = Canvas.plan((width, height), longest or self.model.native_size, self.model.multiple)
-        return dc.replace(self, canvas=canvas, pictures=(to_image(pixels[0]),), pixels=pixels, mask=mask)
+        return dc.replace(self, canvas=canvas, pictures=tuple(map(to_image, pixels)), pixels=pixels, mask=mask)
 
     def network(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
         """The model's network, counted."""
