@@ -29,8 +29,19 @@ from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit import Backend, InvalidParameter, Session, WeightsUnavailable, fill, paint, start_at
+from editkit import (
+    Backend,
+    Edit,
+    InvalidParameter,
+    Painted,
+    Session,
+    WeightsUnavailable,
+    fill,
+    paint,
+    start_at,
+)
 from editkit.canvas import to_tensor
+from editkit.composing import compose
 from editkit.edits import check, open_session
 from editkit.registry import installed
 from editkit.testing import (
@@ -55,8 +66,7 @@ STEPS = 10
 SEED = 7
 
 each_case = pytest.mark.parametrize(("sampler", "prediction"), CASES)
-each_guidance = pytest.mark.parametrize("guidance", [7.5, 1.0])
-each_strength = pytest.mark.parametrize("strength", [0.5, 1.0])
+each_way = pytest.mark.parametrize(("strength", "guidance"), [(1.0, 7.5), (0.5, 1.0)])
 
 
 @functools.cache
@@ -164,8 +174,7 @@ class Held:
 
 
 @each_case
-@each_strength
-@each_guidance
+@each_way
 def test_inpainting_with_any_model(sampler: str, prediction: str, strength: float, guidance: float) -> None:
     pipeline = StableDiffusionInpaintPipeline.from_pipe(both("text", prediction)[1])
     wanted = their_inpainting(pipeline, sampler, MASK, strength=strength, guidance_scale=guidance)
@@ -174,8 +183,7 @@ def test_inpainting_with_any_model(sampler: str, prediction: str, strength: floa
 
 
 @each_case
-@each_strength
-@each_guidance
+@each_way
 def test_inpainting_with_a_model_made_for_it(sampler: str, prediction: str, strength: float, guidance: float) -> None:
     """Where all is masked nothing is held; where some is, diffusers holds it only when a callback does."""
     pipeline = both("inpainting", prediction)[1]
@@ -196,12 +204,10 @@ def test_inpainting_with_a_model_made_for_it(sampler: str, prediction: str, stre
 def test_the_latents_compared_are_those_that_inpaint_paints(kind: str) -> None:
     session = inpainting(kind, "epsilon")
     with torch.no_grad():
-        painted = paint(session, editkit.Edit(filled(session), reconstructed=session.latents))
-    result = editkit.apply(
-        "inpaint", PICTURE, model=both(kind)[0], mask=MASK, prompt=PROMPT, steps=STEPS, seed=SEED
-    ).image
-    levels = (painted[0].permute(1, 2, 0) * 255).round().byte().numpy()
-    assert np.array_equal(np.asarray(result), np.where(np.asarray(MASK)[..., None] > 0, levels, np.asarray(PICTURE)))
+        painted = paint(session, Edit(filled(session), reconstructed=session.latents))
+    given = {"mask": MASK, "prompt": PROMPT, "steps": STEPS, "seed": SEED}
+    result = editkit.apply("inpaint", PICTURE, model=both(kind)[0], **given).image
+    assert result.tobytes() == compose(session, Painted(painted))[0].tobytes() != PICTURE.tobytes()
 
 
 @pytest.mark.parametrize("sampler", SCHEDULERS)
@@ -219,8 +225,7 @@ def test_the_mask_matters_to_a_model_made_for_it(sampler: str) -> None:
 @pytest.mark.parametrize(("text", "image", "branches"), [(7.5, 1.5, 3), (7.5, 1.0, 2), (3.0, 3.0, 2)])
 def test_instructions(sampler: str, prediction: str, text: float, image: float, branches: int) -> None:
     model, pipeline = both("instructions", prediction)
-    pixels = to_tensor(PICTURE) * 2 - 1
-    wanted = theirs(pipeline, sampler, "a green pear", image=pixels, guidance_scale=text, image_guidance_scale=image)
+    wanted = theirs(pipeline, sampler, "a green pear", image=PICTURE, guidance_scale=text, image_guidance_scale=image)
     ours = editkit.apply(
         "instruct",
         PICTURE,
@@ -240,7 +245,7 @@ def test_instructions(sampler: str, prediction: str, text: float, image: float, 
 def test_instructions_without_guidance_ask_one_branch() -> None:
     """Both scales at 1 leave the estimate under the instruction alone, which diffusers gives for any scale up to 1."""
     model, pipeline = both("instructions")
-    wanted = theirs(pipeline, "ddim", image=to_tensor(PICTURE) * 2 - 1, guidance_scale=1.0, image_guidance_scale=1.0)
+    wanted = theirs(pipeline, "ddim", image=PICTURE, guidance_scale=1.0, image_guidance_scale=1.0)
     ours = editkit.apply(
         "instruct",
         PICTURE,
@@ -273,11 +278,16 @@ def lines() -> Tensor:
     return torch.as_tensor(levels, dtype=torch.float32)[None, None]
 
 
+@functools.cache
+def loaded_net(folder: Path) -> Any:
+    return ControlNetModel.from_pretrained(folder)
+
+
 def their_control(
     prediction: str, sampler: str, nets: Sequence[Path], hints: Sequence[Tensor], strength: float, **arguments: Any
 ) -> Tensor:
     """One ControlNet or several; with a strength below 1 from the picture."""
-    loaded = [ControlNetModel.from_pretrained(net) for net in nets]
+    loaded = [loaded_net(net) for net in nets]
     one = len(loaded) == 1
     kind = StableDiffusionControlNetPipeline if strength == 1 else StableDiffusionControlNetImg2ImgPipeline
     pipeline = kind.from_pipe(both("text", prediction)[1], controlnet=loaded[0] if one else loaded)
@@ -295,8 +305,7 @@ def controlled(model: Backend, net: Path, **params: Any) -> Any:
 
 
 @each_case
-@each_strength
-@each_guidance
+@each_way
 def test_control(nets: list[Path], sampler: str, prediction: str, strength: float, guidance: float) -> None:
     wanted = their_control(
         prediction,
@@ -323,15 +332,17 @@ def test_control(nets: list[Path], sampler: str, prediction: str, strength: floa
 
 
 @each_case
-@each_strength
-def test_two_controls_at_once(nets: list[Path], sampler: str, prediction: str, strength: float) -> None:
+@each_way
+def test_two_controls_at_once(
+    nets: list[Path], sampler: str, prediction: str, strength: float, guidance: float
+) -> None:
     wanted = their_control(
         prediction,
         sampler,
         nets,
         [hint_of(grey(MAP)), hint_of(lines())],
         strength,
-        guidance_scale=3.0,
+        guidance_scale=guidance,
         controlnet_conditioning_scale=[1.0, SCALE],
         control_guidance_start=[0.0, START],
         control_guidance_end=[1.0, END],
@@ -340,7 +351,7 @@ def test_two_controls_at_once(nets: list[Path], sampler: str, prediction: str, s
         both("text", prediction)[0],
         nets[0],
         strength=strength,
-        guidance=3.0,
+        guidance=guidance,
         sampler=sampler,
         attach=(f"controlnet:kind={LINES},weights={nets[1]},scale={SCALE},start={START},end={END}",),
     )

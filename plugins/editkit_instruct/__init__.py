@@ -38,8 +38,8 @@ class InstructParams(EditParams):
 
     @model_validator(mode="after")
     def told_what_the_method_has(self) -> InstructParams:
-        told = self.model_fields_set
-        if self.method == "ip2p" and (alien := sorted(told & {"source", "target", "captioner", "inverter", "auto_mask"})):
+        alien = sorted(self.model_fields_set & {"source", "target", "captioner", "inverter", "auto_mask"})
+        if self.method == "ip2p" and alien:
             raise ValueError(f"ip2p has no {alien[0]}: leave it out, or take method inversion")
         if self.method == "inversion" and self.image_guidance is not None:
             raise ValueError("inversion has no image_guidance: leave it out, or take method ip2p")
