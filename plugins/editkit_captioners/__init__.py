@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 class TransformersParams(Params):
-    model: str = Folder(
-        ..., "Folder or hub id of a captioning model, such as Salesforce/blip-image-captioning-base."
-    )
+    model: str = Folder(..., "Folder or hub id of a captioning model, such as Salesforce/blip-image-captioning-base.")
     max_tokens: int = Field(30, ge=1, le=1000, description="Longest caption, in tokens of the model.")
 
 

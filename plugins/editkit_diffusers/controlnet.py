@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from editkit import InvalidParameter, Point
@@ -68,5 +67,5 @@ def residuals(nets: Sequence[ControlNet], x: Tensor, timestep: Tensor, point: Po
     answers = [net(x, timestep, text) for net in nets if net.low <= point.sigma <= net.high]
     if not answers:
         return {}
-    *skips, middle = [torch.stack(parts).sum(0) for parts in zip(*answers, strict=True)]
+    *skips, middle = [sum(parts) for parts in zip(*answers, strict=True)]
     return {"down_block_additional_residuals": skips, "mid_block_additional_residual": middle}

@@ -50,6 +50,7 @@ class StableDiffusion:
         self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
         self.controlnets: list[ControlNet] = []
+        self.greys: dict[tuple[int, int], Tensor] = {}
         self.channels = vae.config.latent_channels
         self.provides = frozenset({"text", "controlnet", *SEES.get(unet.config.in_channels - self.channels * 2, ())})
         self.reduction = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -141,9 +142,15 @@ class StableDiffusion:
             return [condition["seen"]]
         empty = x.new_zeros(len(x), more, *x.shape[-2:])
         if "inpainting" in self.provides:
-            side = (1, 3, x.shape[-2] * self.reduction, x.shape[-1] * self.reduction)
-            empty[:, :1], empty[:, 1:] = 1, self.encode(x.new_full(side, 0.5))
+            empty[:, :1], empty[:, 1:] = 1, self.grey(*x.shape[-2:])
         return [empty]
+
+    def grey(self, height: int, width: int) -> Tensor:
+        """The latents (1, C, h, w) of a picture of nothing, encoded once a size."""
+        if (height, width) not in self.greys:
+            size = (1, 3, height * self.reduction, width * self.reduction)
+            self.greys[height, width] = self.encode(torch.full(size, 0.5, device=self.device, dtype=self.dtype))
+        return self.greys[height, width]
 
 
 def load_parts(folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
