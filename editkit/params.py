@@ -106,7 +106,7 @@ class EditParams(PictureParams):
 
 def Folder(default: Any, description: str) -> Any:  # noqa: N802
     """A field that names a folder of this machine, or weights to fetch: a replay never takes these from a file."""
-    return Field(default, description=description, json_schema_extra={"folder": True})
+    return Field(default, min_length=1, description=description, json_schema_extra={"folder": True})
 
 
 def pictures_of(params: type[Params]) -> dict[str, str]:

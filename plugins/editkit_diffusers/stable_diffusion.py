@@ -52,7 +52,8 @@ class StableDiffusion:
         self.controlnets: list[ControlNet] = []
         self.greys: dict[tuple[int, int], Tensor] = {}
         self.channels = vae.config.latent_channels
-        self.provides = frozenset({"text", "controlnet", *SEES.get(unet.config.in_channels - self.channels * 2, ())})
+        self.beside = unet.config.in_channels - self.channels
+        self.provides = frozenset({"text", "controlnet", *SEES.get(self.beside - self.channels, ())})
         self.reduction = 2 ** (len(vae.config.block_out_channels) - 1)
         if isinstance(vae, AutoencoderTiny):
             self.reduction = 2 ** (len(vae.config.num_decoder_blocks) - 1)
@@ -135,12 +136,11 @@ class StableDiffusion:
 
     def seen(self, x: Tensor, condition: Condition) -> list[Tensor]:
         """The channels beside the latents ``x``, where the network has any."""
-        more = self.unet.config.in_channels - self.channels
-        if more == 0:
+        if self.beside == 0:
             return []
         if "seen" in condition:
             return [condition["seen"]]
-        empty = x.new_zeros(len(x), more, *x.shape[-2:])
+        empty = x.new_zeros(len(x), self.beside, *x.shape[-2:])
         if "inpainting" in self.provides:
             empty[:, :1], empty[:, 1:] = 1, self.grey(*x.shape[-2:])
         return [empty]

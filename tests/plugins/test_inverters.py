@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -194,7 +194,7 @@ class Oracle:
     def __init__(self, kind: Prediction, backend: editkit.Backend) -> None:
         self.kind, self.backend = kind, backend
 
-    def __call__(self, x: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, return_dict: bool) -> tuple[Tensor]:
+    def __call__(self, x: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
         point = self.backend.schedule.point(float(timestep))
         return (from_x0(self.kind, GaussianDenoiser()(x, point), x, point),)
 
