@@ -1,0 +1,115 @@
+"""Parts that tiny models of several families share: autoencoder, text encoder, tokenizer, and the folder's index."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+WORDS = ("a", "red", "green", "blue", "yellow", "apple", "pear", "face", "picture", "of", "on", "white")
+SPECIAL = ("<pad>", "<s>", "</s>")
+TOKENS = 8
+"""Length of every prompt in tokens."""
+
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
+
+SCHEDULER = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "set_alpha_to_one": False,
+    "clip_sample": False,
+}
+
+
+def autoencoder(tiny: bool, channels: tuple[int, ...] = (8, 16), scaling_factor: float = 0.18215) -> Any:
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
+    if tiny:
+        return AutoencoderTiny(
+            encoder_block_out_channels=(8, 8),
+            decoder_block_out_channels=(8, 8),
+            num_encoder_blocks=(1, 1),
+            num_decoder_blocks=(1, 1),
+        )
+    return AutoencoderKL(
+        latent_channels=4,
+        block_out_channels=channels,
+        norm_num_groups=4,
+        sample_size=16,
+        scaling_factor=scaling_factor,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+    )
+
+
+def clip_text() -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(SPECIAL) + len(WORDS),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        # Larger than usual, so that an untrained encoder tells its words apart.
+        initializer_factor=10.0,
+    )
+    return CLIPTextModel(config)
+
+
+def tokenizer() -> Any:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.normalizers import Lowercase
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    numbers = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
+    words = Tokenizer(WordLevel(numbers, unk_token="<pad>"))
+    words.normalizer, words.pre_tokenizer = Lowercase(), Whitespace()
+    words.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        model_max_length=TOKENS,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<pad>",
+    )
+
+
+def save_quietly(model: Any, path: Path) -> None:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    model.save_pretrained(path)
+    if shown:
+        logging.enable_progress_bar()
+
+
+def save_folder(path: Path, kind: str, parts: dict[str, Any], **entries: Any) -> Path:
+    """Write the parts of a pipeline of class ``kind``, each to a folder of its name, and the index that names them.
+
+    A part that is None stands in the index as left out; ``entries`` are further ones of the index.
+    """
+    import diffusers
+
+    index: dict[str, Any] = {"_class_name": kind, "_diffusers_version": diffusers.__version__, **entries}
+    for name, part in parts.items():
+        if part is None:
+            index[name] = (None, None)
+            continue
+        save_quietly(part, path / name)
+        index[name] = (type(part).__module__.partition(".")[0], type(part).__name__)
+    (path / "model_index.json").write_text(json.dumps(index, indent=2))
+    return path
