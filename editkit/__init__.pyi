@@ -1,7 +1,8 @@
 """The public names and where they live: read by type checkers, and at run time to import each on first use."""
 
 from . import testing as testing
-from .backends import Backend, Inpainter, Instructable, Steerable, Upscaler
+from .adapters import Adapter, called
+from .backends import Adaptable, Backend, Distilled, Inpainter, Instructable, Steerable, Upscaler
 from .canvas import Canvas
 from .catalogue import annotators, inverters, models, operations, samplers
 from .composing import paint
@@ -19,13 +20,15 @@ from .errors import (
     UnknownName,
     WeightsUnavailable,
 )
+from .files import check_output, save_picture
 from .filling import fill
 from .guidance import Condition, Conditioned, Guidance, blended, classifier_free, interval, repeated
 from .hookspecs import hookimpl
 from .images import open_image
-from .inversion import Inversion, Inverter
+from .inversion import Climb, Inversion, Inverter
+from .libraries import quiet, reason_of
 from .loading import identity_of, load_model
-from .loop import Denoiser, Noise, Stepper, ddim_step, walk
+from .loop import Denoiser, Noise, Stepper, ddim_step, fresh_deviation, walk
 from .maps import Annotator, read_map
 from .params import (
     CanvasParams,
@@ -36,23 +39,36 @@ from .params import (
     Params,
     Picture,
     PictureParams,
+    Prediction,
     Registered,
     SamplingParams,
 )
 from .paths import Grid, Path, make_path, start_at, with_jumps
 from .pipelines import Pipeline, replay
-from .points import CLEAN, Point, add_noise, eps_of
-from .predictions import Prediction, from_x0, to_x0
+from .points import CLEAN, Point, Points, add_noise, eps_of
+from .predictions import from_x0, to_x0
+from .redrawing import redraw
 from .report import Report
 from .reprompting import reprompt
 from .results import Result
-from .schedules import RectifiedFlow, Schedule, VariancePreserving, cosine, linear, scaled_linear
+from .schedules import (
+    RectifiedFlow,
+    Schedule,
+    SizedShift,
+    VariancePreserving,
+    cosine,
+    linear,
+    scaled_linear,
+    timestep_of,
+)
 from .session import Edit, Painted, Session
+from .sheets import draw_sheet
 from .shortcuts import invert, reconstruct
 from .specs import (
     AnnotatorSpec,
     BackendSpec,
     CaptionerSpec,
+    CommandSpec,
     ControlNetSpec,
     ControlSpec,
     InverterSpec,
@@ -60,11 +76,17 @@ from .specs import (
     OperationSpec,
     SamplerSpec,
 )
+from .tables import Table
 from .tiles import Box, NoiseField, Tiling
+from .transparency import on_white
+from .truth import Judgement, judge
 from .version import __version__
+from .weights import model_folder
 
 __all__ = [
     "CLEAN",
+    "Adaptable",
+    "Adapter",
     "Annotator",
     "AnnotatorSpec",
     "Backend",
@@ -76,12 +98,15 @@ __all__ = [
     "Canvas",
     "CanvasParams",
     "CaptionerSpec",
+    "Climb",
+    "CommandSpec",
     "Condition",
     "Conditioned",
     "Control",
     "ControlNetSpec",
     "ControlSpec",
     "Denoiser",
+    "Distilled",
     "DrawingParams",
     "DuplicateName",
     "Edit",
@@ -97,6 +122,7 @@ __all__ = [
     "Inversion",
     "Inverter",
     "InverterSpec",
+    "Judgement",
     "MissingCapability",
     "ModelSpec",
     "Noise",
@@ -111,6 +137,7 @@ __all__ = [
     "Pipeline",
     "PluginFailure",
     "Point",
+    "Points",
     "Prediction",
     "RectifiedFlow",
     "Registered",
@@ -120,8 +147,10 @@ __all__ = [
     "SamplingParams",
     "Schedule",
     "Session",
+    "SizedShift",
     "Steerable",
     "Stepper",
+    "Table",
     "Tiling",
     "UnknownName",
     "Upscaler",
@@ -132,33 +161,45 @@ __all__ = [
     "annotators",
     "apply",
     "blended",
+    "called",
+    "check_output",
     "classifier_free",
     "cosine",
     "ddim_step",
+    "draw_sheet",
     "eps_of",
     "fill",
+    "fresh_deviation",
     "from_x0",
     "hookimpl",
     "identity_of",
     "interval",
     "invert",
     "inverters",
+    "judge",
     "linear",
     "load_model",
     "make_path",
+    "model_folder",
     "models",
+    "on_white",
     "open_image",
     "operations",
     "paint",
+    "quiet",
     "read_map",
+    "reason_of",
     "reconstruct",
+    "redraw",
     "repeated",
     "replay",
     "reprompt",
     "samplers",
+    "save_picture",
     "scaled_linear",
     "start_at",
     "testing",
+    "timestep_of",
     "to_x0",
     "walk",
     "with_jumps",

@@ -10,9 +10,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .adapters import Adapter
 from .guidance import Condition
+from .params import Prediction
 from .paths import Grid
-from .points import Point
+from .points import Point, Points
 from .schedules import Schedule
 
 
@@ -34,6 +36,10 @@ class Backend(Protocol):
     multiple: int
     """Pixels that both sides of a picture must be a multiple of."""
 
+    @property
+    def prediction(self) -> Prediction:
+        """What its network predicts; :meth:`denoise` has turned that into x0."""
+
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """(C, h, w) of a picture whose sides are multiples of :attr:`multiple`."""
 
@@ -46,8 +52,8 @@ class Backend(Protocol):
     def embed(self, prompts: Sequence[str]) -> Condition:
         """Prompts to the condition of as many rows; a backend without ``text`` gives an empty condition."""
 
-    def denoise(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
-        """The network's clean estimate x0 of noisy latents ``x`` at ``point``, of the shape of ``x``."""
+    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        """The network's clean estimate x0, of the shape of noisy latents ``x``, at ``point`` or at each row's own."""
 
 
 class Instructable(Backend, Protocol):
@@ -55,6 +61,13 @@ class Instructable(Backend, Protocol):
 
     def see(self, pixels: Tensor) -> Condition:
         """What the network sees of pictures (B, 3, H, W), to be merged with their prompts' condition."""
+
+
+class Distilled(Backend, Protocol):
+    """A model that provides ``distilled-guidance``: its network is told the guidance scale, and so is asked once."""
+
+    def told(self, condition: Condition, scale: float) -> Condition:
+        """The condition with a guidance scale; of :meth:`embed` it has 1, which does not guide."""
 
 
 class Inpainter(Backend, Protocol):
@@ -76,6 +89,16 @@ class Upscaler(Backend, Protocol):
         They are noised with ``noise`` (B, 3, h, w) to the timestep ``noise_level`` of a schedule of their own; more of
         it leaves the network more freedom. Raises InvalidParameter for a level the network was not trained for.
         """
+
+
+class Adaptable(Backend, Protocol):
+    """A model that provides ``adapters``: LoRA and learned words can be added to it."""
+
+    adapters: tuple[str, ...]
+    """Those that were added, as ``file:scale``, in this order; its identity is with them."""
+
+    def adapt(self, adapter: Adapter) -> None:
+        """Add one for good; raises BadFile or InvalidParameter, and stays as it is, for one that does not fit."""
 
 
 class Steerable(Backend, Protocol):

@@ -37,18 +37,19 @@ class Canvas:
         """Left and top of the picture on the padded canvas: it lies in the middle."""
         return (self.padded[0] - self.work[0]) // 2, (self.padded[1] - self.work[1]) // 2
 
+    @property
+    def margins(self) -> tuple[int, int, int, int]:
+        """Pixels of the padded canvas left of the picture, right of it, above and below it."""
+        left, top = self.corner
+        return left, self.padded[0] - self.work[0] - left, top, self.padded[1] - self.work[1] - top
+
     def to_model(self, pixels: Tensor) -> Tensor:
         """A picture (1, 3, H, W) to the padded canvas, the border repeated outward."""
-        left, top = self.corner
-        right, bottom = self.padded[0] - self.work[0] - left, self.padded[1] - self.work[1] - top
-        return F.pad(resized(pixels, self.work).clamp(0, 1), (left, right, top, bottom), mode="replicate")
+        return F.pad(resized(pixels, self.work).clamp(0, 1), self.margins, mode="replicate")
 
     def mask_to_model(self, mask: Tensor) -> Tensor:
         """A mask (1, 1, H, W) to the padded canvas, where each pixel is as much as the most it stands for."""
-        left, top = self.corner
-        right, bottom = self.padded[0] - self.work[0] - left, self.padded[1] - self.work[1] - top
-        scaled = F.adaptive_max_pool2d(mask, self.work[::-1])
-        return F.pad(scaled, (left, right, top, bottom), mode="replicate")
+        return F.pad(F.adaptive_max_pool2d(mask, self.work[::-1]), self.margins, mode="replicate")
 
     def cropped(self, pixels: Tensor) -> Tensor:
         """The picture's part of a padded canvas (B, 3, h, w), at the model's scale."""

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .canvas import lay_on, to_image
+from .canvas import lay_on, resized, to_image
 from .change_map import visible
 from .session import Edit, Painted, Session
 
@@ -33,10 +32,10 @@ def compose(session: Session, outcome: Edit | Painted) -> list[Image.Image]:
 
 def paint(session: Session, edit: Edit) -> Tensor:
     """Decode an edit and lay it on its sources' pixels, (B, 3, H, W) of the picture's size; no mask is applied yet."""
-    decoded = session.model.decode(edit.latents).float().cpu()
+    decoded = session.decoded(edit.latents).float().cpu()
     if edit.reconstructed is None or not edit.carry:
-        return session.canvas.to_picture(decoded)
-    trips = session.model.decode(edit.reconstructed).float().cpu()
+        return session.canvas.to_picture(decoded).clone()  # what is decoded may be shared, what is painted is not
+    trips = session.decoded(edit.reconstructed).float().cpu()
     seen, trip = (mixed(pixels, shares_of(edit)) for pixels in (session.pixels, trips))
     return lay_on(session.canvas, seen, decoded, trip, session.mask)
 
@@ -76,7 +75,8 @@ def resized_picture(painted: Painted, source: Image.Image) -> Image.Image:
     if source.mode == "RGB":
         return to_image(painted.pixels[0])
     alpha = torch.from_numpy(np.array(source.getchannel("A"), dtype=np.float32))[None, None]
-    grown = F.interpolate(alpha, painted.pixels.shape[-2:], mode="bicubic", antialias=True).round().clamp(0, 255)
+    height, width = painted.pixels.shape[-2:]
+    grown = resized(alpha, (width, height)).round().clamp(0, 255)
     # What was painted is seen on white: a pixel of half the alpha has twice the colour that it shows.
     picture = to_image(1 - (1 - painted.pixels[0]) * 255 / grown[0].clamp(min=1))
     picture.putalpha(Image.fromarray(grown[0, 0].byte().numpy()))

@@ -15,6 +15,7 @@ from .points import Point
 
 if TYPE_CHECKING:
     from .backends import Backend
+    from .loop import Denoiser
 
 
 class Control:
@@ -27,6 +28,10 @@ class Control:
     def attach(self, backend: Backend) -> Iterator[None]:
         """Change the backend for the time of a walk and leave no trace after it, also after an exception."""
         yield
+
+    def guide(self, index: int, denoise: Denoiser) -> Denoiser:
+        """Change what is asked in a step: mostly the conditions of a :class:`Guidance`."""
+        return denoise
 
     def predict(self, index: int, point: Point, x0: Tensor) -> Tensor:
         """Change the clean estimate that the network made at ``point``."""

@@ -13,23 +13,26 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from . import images, recipes
+from .adapters import adapters_of
 from .backends import Backend
 from .canvas import Canvas, psnr, to_tensor
 from .change_map import opened
 from .composing import compose
 from .errors import Cancelled, InvalidParameter, MissingCapability
 from .inversion import Inversion
+from .inversion_cache import InversionCache
 from .loading import shared_model
-from .maps import map_image, read_map
 from .params import CanvasParams, Params, pictures_of
+from .pictures import open_picture
 from .recipes import Recipe, Step
 from .registry import Registry, installed
 from .report import Report
 from .results import Result
 from .session import Edit, Painted, Progress, Session
-from .specs import OperationSpec
+from .specs import InverterSpec, OperationSpec
 from .version import __version__
 
 LONGEST = 16384
@@ -52,20 +55,22 @@ def apply(
     model: Backend | str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    adapters: Sequence[str | os.PathLike[str]] = (),
     progress: Progress | None = None,
+    cache: bool = True,
     **params: Any,
 ) -> Any:
     """Apply a registered operation to a picture and return a Result (an Inversion for ``invert``).
 
     ``image`` is what the operation takes: anything :func:`open_image` reads, two of them, an Inversion, or nothing.
-    ``model`` is a loaded model, or a name, folder or hub id; ``device`` and ``dtype`` go with a name. ``params`` are
-    the operation's own; pictures among them, such as ``mask``, are anything :func:`open_image` reads. ``progress`` is
-    called as ``tqdm`` is, with each loop. Raises an EditkitError before the model is loaded where anything given is
-    wrong.
+    ``model`` is a loaded model, or what :func:`load_model` loads; ``device``, ``dtype`` and ``adapters`` go with the
+    latter. ``params`` are the operation's own; pictures among them, such as ``mask``, are anything :func:`open_image`
+    reads. ``progress`` is called as ``tqdm`` is, with each loop. Without ``cache`` inversions of earlier edits are not
+    taken up, and none is kept. Raises an EditkitError before the model is loaded where anything given is wrong.
     """
     registry = installed()
     request = check(registry, operation, image, params)
-    return run(registry, request, resolve(model, device, dtype), progress)
+    return run(registry, request, resolve(model, device, dtype, adapters), progress, cache)
 
 
 def check(registry: Registry, operation: str, image: Any, params: Mapping[str, Any]) -> Request:
@@ -76,7 +81,29 @@ def check(registry: Registry, operation: str, image: Any, params: Mapping[str, A
     sources = (inversion.source,) if inversion else opened_sources(spec, image)
     if spec.size is not None:
         refuse_too_large(operation, spec.size(checked, sources[0].size))
-    return Request(spec, with_pictures(checked, sources), sources, inversion)
+    request = Request(spec, with_pictures(checked, sources), sources, inversion)
+    refuse_what_inverter_sets(registry, request)
+    return request
+
+
+def refuse_what_inverter_sets(registry: Registry, request: Request) -> None:
+    """Raise InvalidParameter for what the inverter sets itself; a recipe names all, also what is as by default."""
+    spec, params = inverter_spec(registry, request), request.params
+    sampler = getattr(params, "sampler", None)
+    if spec is not None and spec.own_steps and sampler != type(params).model_fields["sampler"].default:
+        raise InvalidParameter(
+            f"sampler={sampler!r} is not allowed: the inverter {spec.name} draws by steps of its own; leave it out"
+        )
+    if spec is not None and spec.leads_away and led_away(params):
+        raise InvalidParameter(
+            f"negative_prompt={params.negative_prompt!r} is not allowed: the inverter {spec.name} says itself what "
+            "guidance leads away from; leave it out"
+        )
+
+
+def led_away(params: Params) -> bool:
+    """Whether guidance is asked to lead away from something; edits by inversion do from their source by default."""
+    return getattr(params, "negative_prompt", "") not in ("", getattr(params, "source", ""))
 
 
 def refuse_too_large(operation: str, size: tuple[int, int]) -> None:
@@ -91,11 +118,7 @@ def refuse_too_large(operation: str, size: tuple[int, int]) -> None:
 def checked_params(registry: Registry, spec: OperationSpec, values: dict[str, Any]) -> Params:
     """Type the parameters, look up the names in them, and draw a seed where one is wanted and none given."""
     checked = spec.params.parse(spec.name, values)
-    for name, field in type(checked).model_fields.items():
-        if isinstance(field.json_schema_extra, dict) and "registry" in field.json_schema_extra:
-            calls = getattr(checked, name) or ()
-            for call in (calls,) if isinstance(calls, str) else calls:
-                registry.configure(str(field.json_schema_extra["registry"]), call)
+    registry.check_names(checked)
     if getattr(checked, "seed", 0) is None:
         checked = checked.model_copy(update={"seed": secrets.randbelow(2**32)})
     return checked
@@ -104,9 +127,7 @@ def checked_params(registry: Registry, spec: OperationSpec, values: dict[str, An
 def with_pictures(params: Params, sources: Sequence[Image.Image]) -> Params:
     """Open the pictures among the parameters."""
     opened = {
-        name: images.open_mask(value, sources[0].size, argument=name)
-        if kind == "mask"
-        else map_image(read_map(value, sources[0].size, argument=name))
+        name: open_picture(kind, value, sources[0].size, argument=name)
         for name, kind in pictures_of(type(params)).items()
         if (value := getattr(params, name)) is not None
     }
@@ -149,33 +170,43 @@ def opened_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
     return first.convert(mode), second.convert(mode)
 
 
-def resolve(model: Backend | str | os.PathLike[str] | None, device: str | None, dtype: str | None) -> Backend:
+def resolve(
+    model: Backend | str | os.PathLike[str] | None,
+    device: str | None,
+    dtype: str | None,
+    adapters: Sequence[str | os.PathLike[str]] = (),
+) -> Backend:
     if model is None or isinstance(model, (str, os.PathLike)):
-        return shared_model(None if model is None else os.fspath(model), device, dtype)
-    if device is not None or dtype is not None:
-        raise InvalidParameter("device and dtype go with a model's name: this model is already loaded")
+        name = None if model is None else os.fspath(model)
+        return shared_model(name, device, dtype, tuple(map(os.fspath, adapters)))
+    if device is not None or dtype is not None or adapters:
+        raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
     return model
 
 
-def run(registry: Registry, request: Request, model: Backend, progress: Progress | None = None) -> Any:
+def run(
+    registry: Registry, request: Request, model: Backend, progress: Progress | None = None, cache: bool = True
+) -> Any:
     """Do what was checked."""
     spec = request.spec
-    check_capabilities(request, model)
+    check_capabilities(registry, request, model)
     begun = time.perf_counter()
     with torch.no_grad(), cancellable(), measured_memory(model.device) as memory:
-        session = open_session(registry, request, model, progress)
+        session = open_session(registry, request, model, progress, cache)
         outcome = registry.load("operations", spec.name)(session, request.params)
         frames = [] if isinstance(outcome, Inversion) else compose(session, outcome)
         quality = measure(session, outcome, request, frames)
     params = session.params  # an operation may have filled in what was left to it
+    inverter = inverter_spec(registry, request)
     report = Report(
         operation=spec.name,
         model=model.name,
+        adapters=adapters_of(model),
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
         seed=getattr(params, "seed", None),
         steps=len(request.inversion.path) - 1 if request.inversion else getattr(params, "steps", None),
-        sampler=getattr(params, "sampler", None),
+        sampler=None if inverter and inverter.own_steps else getattr(params, "sampler", None),
         inverter=request.inversion.method if request.inversion else inverter_in(params),
         guidance=getattr(params, "guidance", None),
         network_calls=session.tally.calls,
@@ -197,7 +228,7 @@ def inverter_in(params: Params) -> str | None:
     return getattr(params, "inverter", getattr(params, "method", None))
 
 
-def check_capabilities(request: Request, model: Backend) -> None:
+def check_capabilities(registry: Registry, request: Request, model: Backend) -> None:
     """Refuse what the model cannot do, naming both sides."""
     missing = request.spec.needs - model.provides
     provided = ", ".join(sorted(model.provides)) or "nothing beyond pictures"
@@ -207,9 +238,43 @@ def check_capabilities(request: Request, model: Backend) -> None:
     for name in ("prompt", "negative_prompt", "source", "target"):
         if getattr(request.params, name, "") and "text" not in model.provides:
             raise MissingCapability(f"{name}= needs text; the model {model.name!r} provides {provided}: leave it out")
+    if "distilled-guidance" in model.provides:
+        refuse_second_estimate(request, model)
+    spec = inverter_spec(registry, request)
+    if spec is not None and model.prediction not in spec.predictions:
+        raise MissingCapability(
+            f"the inverter {spec.name} needs {' or '.join(sorted(spec.predictions))}; "
+            f"the model {model.name!r} gives {model.prediction}: take another inverter"
+        )
+    estimates = 2 if "text" in model.provides and "distilled-guidance" not in model.provides else 1
+    if spec is not None and spec.leads_away and estimates == 1:
+        raise MissingCapability(
+            f"the inverter {spec.name} needs text and guidance by two estimates; the model {model.name!r} provides "
+            f"{provided}: take another inverter"
+        )
 
 
-def open_session(registry: Registry, request: Request, model: Backend, progress: Progress | None) -> Session:
+def refuse_second_estimate(request: Request, model: Backend) -> None:
+    """Refuse what only guidance by two estimates does: a network that is told the scale makes one."""
+    params = request.params
+    rescaled = getattr(params, "guidance_rescale", 0.0) > 0
+    for name, asked in {"negative_prompt": led_away(params), "guidance_rescale": rescaled}.items():
+        if asked:
+            raise MissingCapability(
+                f"{name}= needs guidance by two estimates; the model {model.name!r} provides distilled-guidance, "
+                "which makes one: leave it out"
+            )
+
+
+def inverter_spec(registry: Registry, request: Request) -> InverterSpec | None:
+    """The inverter of an edit, by its own parameters or by the inversion it starts from."""
+    called = request.inversion.method if request.inversion else inverter_in(request.params)
+    return None if called is None else registry.configure("inverters", called)[0]
+
+
+def open_session(
+    registry: Registry, request: Request, model: Backend, progress: Progress | None, cache: bool
+) -> Session:
     params: Params = request.params
     if request.sources:
         size = request.sources[0].size
@@ -231,6 +296,7 @@ def open_session(registry: Registry, request: Request, model: Backend, progress:
         mask=None if mask is None else opened(mask, getattr(params, "feather", 0.0)),
         progress=progress,
         inversion=request.inversion,
+        cache=InversionCache.of_user() if cache else None,
         random=torch.Generator().manual_seed(getattr(params, "seed", None) or 0),
     )
 
@@ -253,15 +319,16 @@ def measure(
     reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
     if reconstructed is None and not isinstance(outcome, Inversion):
         return figures
-    latents = session.latents
-    trip = session.model.decode(latents)
-    wanted = session.canvas.cropped(session.sources)
-    figures["vae_psnr"] = round(psnr(session.canvas.cropped(trip), wanted), 4)
+    figures["vae_psnr"] = fidelity(session, session.latents)
     if reconstructed is not None:
-        same = torch.equal(reconstructed, latents)
-        again = trip if same else session.model.decode(reconstructed)
-        figures["recon_psnr"] = round(psnr(session.canvas.cropped(again), wanted), 4)
+        figures["recon_psnr"] = fidelity(session, reconstructed)
     return figures
+
+
+def fidelity(session: Session, latents: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of decoded latents (S, C, h, w) against the sources, at the model's scale."""
+    found, wanted = (session.canvas.cropped(pixels) for pixels in (session.decoded(latents), session.sources))
+    return round(psnr(found, wanted), 4)
 
 
 def give(
@@ -279,6 +346,7 @@ def give(
         version=__version__,
         model=model.name,
         identity=model.identity,
+        adapters=report.adapters,
         dtype=report.dtype,
         steps=tuple(steps),
         sources=len(request.sources),

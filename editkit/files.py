@@ -79,17 +79,20 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     return target
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes, *, argument: str = "output") -> None:
+def write_atomically(
+    path: str | os.PathLike[str], data: bytes, *, argument: str = "output", private: bool = False
+) -> None:
     """Write a file so that it appears whole or not at all, even when the process is killed in between.
 
-    A file that is replaced keeps its permissions, a new one gets those of the umask. Raises InvalidParameter, naming
-    ``argument``, like check_output, and EditkitError where the disk is full or fails; the old file then stays.
+    A file that is replaced keeps its permissions, a new one gets those of the umask; a ``private`` one is its owner's
+    alone. Raises InvalidParameter, naming ``argument``, like check_output, and EditkitError where the disk is full or
+    fails; the old file then stays.
     """
     target = check_output(path, argument=argument)
     temporary = target.with_name(f".editkit-{secrets.token_hex(8)}.tmp")
     try:
-        _write_synced(temporary, data)
-        if target.exists():
+        _write_synced(temporary, data, 0o600 if private else 0o666)
+        if target.exists() and not private:
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
         _sync_folder(target.parent)
@@ -127,6 +130,14 @@ def encode_image(
     except _ENCODER_ERRORS as error:
         raise _format_error(image, kind, argument) from error
     return buffer.getvalue()
+
+
+def save_picture(image: Image.Image, path: str | os.PathLike[str], *, argument: str = "output") -> None:
+    """Write a picture in the kind that the path's ending says, whole or not at all.
+
+    Raises InvalidParameter, naming ``argument``, where the ending or the place is not allowed.
+    """
+    write_atomically(path, encode_image(image, Path(path).suffix, argument=argument), argument=argument)
 
 
 def encode_frames(
@@ -220,9 +231,9 @@ def _write_error(error: OSError | ValueError, name: str) -> EditkitError:
     return EditkitError(f"{name} cannot be written: {error.strerror or type(error).__name__}; nothing was written")
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, data: bytes, mode: int) -> None:
     # Not the tempfile module: its files are private, and their mode would be that of the output.
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

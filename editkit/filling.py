@@ -7,22 +7,16 @@ from typing import cast
 from .backends import Inpainter
 from .guidance import Condition
 from .paths import Path
-from .points import add_noise
+from .redrawing import redraw
 from .session import Edit, Session
 
 
 def fill(session: Session, path: Path, prompt: str, *, blank: bool = False) -> Edit:
-    """Draw under the session's mask down ``path``, and hold what the mask protects to the source.
+    """Draw under the session's mask down ``path``, from the source or where ``blank`` from noise: see :func:`redraw`.
 
-    The drawing begins with the source, noised, or where ``blank`` with noise alone. A path of one point leaves the
-    source as it is.
+    A model made for inpainting sees what the mask leaves.
     """
-    if len(path) == 1:
-        return Edit(session.latents, reconstructed=session.latents)
-    noise = session.noise()
-    start = noise if blank else add_noise(session.latents, noise, path[0])
-    condition = {**session.embed(prompt), **masked_view(session)}
-    return Edit(session.draw(start, path, condition, noise=noise), reconstructed=session.latents)
+    return redraw(session, path, {**session.embed(prompt), **masked_view(session)}, blank=blank)
 
 
 def masked_view(session: Session) -> Condition:

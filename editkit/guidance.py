@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from .paths import Path
-from .points import Point
+from .points import Point, Points
 
 Condition = Mapping[str, Tensor]
 """What a network is conditioned on: named tensors whose first axis is the batch."""
 
-Network = Callable[[Tensor, Point, Condition], Tensor]
+Network = Callable[[Tensor, Point | Points, Condition], Tensor]
 """``denoise(x, point, condition) -> x0`` of a backend."""
 
 
@@ -41,7 +41,7 @@ class Conditioned:
     network: Network
     condition: Condition
 
-    def __call__(self, x: Tensor, point: Point) -> Tensor:
+    def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
         return self.network(x, point, self.condition)
 
 
@@ -61,15 +61,37 @@ class Guidance:
     sigma_low: float = 0.0
     sigma_high: float = math.inf
 
-    def __call__(self, x: Tensor, point: Point) -> Tensor:
+    def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
+        inside = [self.guides(row) for row in (point.rows if isinstance(point, Points) else (point,))]
+        if isinstance(point, Points) and len(set(inside)) == 2:
+            return self.by_rows(x, point, inside)
         asked = [(w, c) for w, c in zip(self.weights, self.conditions, strict=True) if w]
-        if not self.sigma_low <= point.sigma <= self.sigma_high:
+        if not inside[0]:
             asked = [(1.0, self.conditions[-1])]
         if len(asked) == 1:
             return self.network(x, point, asked[0][1])
-        answers = self.network(torch.cat([x] * len(asked)), point, stack([c for _, c in asked])).chunk(len(asked))
-        guided = torch.stack([weight * answer for (weight, _), answer in zip(asked, answers, strict=True)]).sum(0)
+        points = point.times(len(asked)) if isinstance(point, Points) else point
+        answers = self.network(torch.cat([x] * len(asked)), points, stack([c for _, c in asked])).chunk(len(asked))
+        return self.mixed([weight for weight, _ in asked], answers)
+
+    def guides(self, point: Point) -> bool:
+        """Whether more than the last condition is asked at ``point``."""
+        return self.sigma_low <= point.sigma <= self.sigma_high
+
+    def mixed(self, weights: Sequence[float], answers: Sequence[Tensor]) -> Tensor:
+        """The sum of the estimates under several conditions, rescaled."""
+        guided = torch.stack([weight * answer for weight, answer in zip(weights, answers, strict=True)]).sum(0)
         return rescaled(guided, answers[-1], self.rescale) if self.rescale else guided
+
+    def by_rows(self, x: Tensor, points: Points, inside: Sequence[bool]) -> Tensor:
+        """Ask first for the rows inside the interval of guidance and then for those outside it."""
+        answer = torch.empty_like(x)
+        for side in (True, False):
+            chosen = [row for row, within in enumerate(inside) if within == side]
+            conditions = [{name: tensor[chosen] for name, tensor in c.items()} for c in self.conditions]
+            part = dc.replace(self, conditions=conditions)
+            answer[chosen] = part(x[chosen], Points(tuple(points.rows[row] for row in chosen)))
+        return answer
 
 
 def classifier_free(

@@ -8,6 +8,7 @@ from .specs import (
     AnnotatorSpec,
     BackendSpec,
     CaptionerSpec,
+    CommandSpec,
     ControlNetSpec,
     ControlSpec,
     InverterSpec,
@@ -63,3 +64,8 @@ def register_controlnets() -> list[ControlNetSpec]:  # type: ignore[empty-body]
 @hookspec
 def register_captioners() -> list[CaptionerSpec]:  # type: ignore[empty-body]
     """Ways from a picture to a prompt that describes it."""
+
+
+@hookspec
+def register_commands() -> list[CommandSpec]:  # type: ignore[empty-body]
+    """Commands of the command line that answer with a table."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import stat
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]"
+
+_Made = TypeVar("_Made")
 
 _ALLOWED = "PNG, JPEG, WebP, BMP, TIFF, GIF, PNM"
 _ORIENTATION = 0x0112
@@ -59,9 +63,25 @@ def open_mask(source: Source, size: tuple[int, int], *, argument: str = "mask") 
     picture = _open(source, argument, managed=False)
     if picture.size != size:
         raise InvalidParameter(
-            f"{_describe(source, argument)} is {_extent(picture.size)} pixels but must be {_extent(size)} like the "
+            f"{describe(source, argument)} is {_extent(picture.size)} pixels but must be {_extent(size)} like the "
             "picture it belongs to: resize it"
         )
+    return luminance(picture)
+
+
+def open_values(source: Source, *, argument: str) -> NDArray[Any]:
+    """Open what a picture measures, (H, W): uint8 luminance of 8 bits and of colour, deeper values as they are stored.
+
+    ``source`` is as for open_image, and an array (H, W) or (H, W, 1) may hold whole or real numbers of any range.
+    Transparency becomes 0, and an embedded colour profile is ignored. Raises BadImage like open_image.
+    """
+    if isinstance(source, np.ndarray):
+        return _array_values(source, describe(source, argument))
+    return _decoded(source, argument, _stored_values)
+
+
+def luminance(picture: Image.Image) -> Image.Image:
+    """The luminance of a picture of mode L, RGB or RGBA, less what is transparent, in mode L."""
     grey = picture.convert("L")
     return ImageChops.multiply(grey, picture.getchannel("A")) if picture.mode == "RGBA" else grey
 
@@ -72,7 +92,7 @@ def pixels(image: Image.Image) -> NDArray[np.float32]:
     Takes mode RGB or RGBA; returns (H, W, 3) float32 in [0, 1]. Raises BadImage for any other mode.
     """
     if image.mode not in ("RGB", "RGBA"):
-        raise BadImage(f"{_describe(image, 'image')} must have mode RGB or RGBA: pass it through open_image first")
+        raise BadImage(f"{describe(image, 'image')} must have mode RGB or RGBA: pass it through open_image first")
     values: NDArray[np.float32] = np.asarray(image, dtype=np.float32) / np.float32(255)
     if image.mode == "RGB":
         return values
@@ -103,7 +123,7 @@ def read_source(source: Source, *, argument: str) -> bytes:
 
     Raises BadImage, naming ``argument``, for what does not exist, is no regular file, is empty or is too large.
     """
-    name = _describe(source, argument)
+    name = describe(source, argument)
     try:
         data = _read(source, name)
     except EditkitError:
@@ -117,6 +137,20 @@ def read_source(source: Source, *, argument: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise BadImage(f"{name} is too large: at most {MAX_BYTES // 2**20} MiB are allowed; save it smaller")
     return data
+
+
+def describe(source: object, argument: str) -> str:
+    """The argument and its value in a few words of one line, for messages."""
+    if isinstance(source, (str, os.PathLike)):
+        text = repr("standard input" if source == "-" else os.fspath(source))
+        return f"{argument} {text if len(text) <= 300 else text[:140] + '...' + text[-140:]}"
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"{argument} ({len(source)} bytes)"
+    if isinstance(source, np.ndarray):
+        return f"{argument} (array of shape {source.shape}, dtype {source.dtype})"
+    if isinstance(source, Image.Image):
+        return f"{argument} (PIL image, mode {source.mode}, {_extent(source.size)})"
+    return f"{argument} (object of type {type(source).__name__})"
 
 
 def _read(source: Source, name: str) -> bytes:
@@ -150,14 +184,19 @@ def _check_regular(path: str | os.PathLike[str], name: str) -> None:
 
 
 def _open(source: Source, argument: str, *, managed: bool) -> Image.Image:
-    name = _describe(source, argument)
     if isinstance(source, np.ndarray):
-        return _from_array(source, name)
+        return _from_array(source, describe(source, argument))
+    return _decoded(source, argument, functools.partial(_decode, managed=managed))
+
+
+def _decoded(source: Source, argument: str, decode: Callable[[Image.Image, str], _Made]) -> _Made:
+    """What ``decode`` makes of a picture and of its name, which has been checked as far as its header tells."""
+    name = describe(source, argument)
     picture = source if isinstance(source, Image.Image) else _parse(read_source(source, argument=argument), name)
     try:
         _check_still(picture, name)
         _check_size(picture.size, name)
-        return _decode(picture, name, managed=managed)
+        return decode(picture, name)
     except EditkitError:
         raise
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on damaged data
@@ -180,7 +219,7 @@ def _parse(data: bytes, name: str) -> Image.Image:
         raise BadImage(
             f"{name} cannot be read: it is not a picture, or of another kind than {_ALLOWED}; convert it to PNG"
         ) from None
-    except Exception as error:  # see _open
+    except Exception as error:  # see _decoded
         raise BadImage(f"{name} cannot be read: its header is damaged ({_reason(error)}); get a whole copy") from error
 
 
@@ -212,10 +251,25 @@ def _decode(picture: Image.Image, name: str, *, managed: bool) -> Image.Image:
     result = _to_srgb(colour, profile) if profile else colour.convert("RGB")
     if alpha is not None:
         result.putalpha(alpha)
-    if orientation in _UPRIGHT:
-        result = result.transpose(_UPRIGHT[orientation])
+    result = _upright(result, orientation)
     result.info.clear()
     return result
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _stored_values(picture: Image.Image, name: str) -> NDArray[Any]:
+    if _is_deep(picture):
+        return np.asarray(_upright(picture, _orientation(picture)))
+    return np.asarray(luminance(_decode(picture, name, managed=False)))
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    """Whether it has one channel of more than 8 bits."""
+    return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
 
 
 def _transparent_colour(picture: Image.Image) -> object:
@@ -239,7 +293,7 @@ def _orientation(picture: Image.Image) -> int:
 
 def _split(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
     """Colour in mode L, RGB or CMYK, and alpha in mode L where the picture has transparency."""
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+    if _is_deep(picture):
         return _split_deep(picture, name)
     if picture.has_transparency_data:
         grey = picture.mode in ("1", "L", "LA", "La")
@@ -307,6 +361,16 @@ def _from_array(array: NDArray[Any], name: str) -> Image.Image:
     return picture if picture.mode == "RGBA" else picture.convert("RGB")
 
 
+def _array_values(array: NDArray[Any], name: str) -> NDArray[Any]:
+    flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if flat.ndim != 2 or flat.dtype in (np.uint8, np.bool_):
+        return np.asarray(luminance(_from_array(array, name)))
+    _check_size((flat.shape[1], flat.shape[0]), name)
+    if flat.dtype.kind not in "uif":
+        raise BadImage(f"{name} has the wrong dtype: whole or real numbers are allowed; convert it")
+    return flat
+
+
 def _levels(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
     """8-bit levels of bool, uint8, uint16 or float in [0, 1]."""
     if values.dtype == np.uint8:
@@ -323,20 +387,6 @@ def _levels(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if low < 0 or high > 1:
         raise BadImage(f"{name} has float pixels from {low:g} to {high:g}: floats must lie in [0, 1]; rescale them")
     return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
-
-
-def _describe(source: object, argument: str) -> str:
-    """The argument and its value in a few words of one line."""
-    if isinstance(source, (str, os.PathLike)):
-        text = repr("standard input" if source == "-" else os.fspath(source))
-        return f"{argument} {text if len(text) <= 300 else text[:140] + '...' + text[-140:]}"
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"{argument} ({len(source)} bytes)"
-    if isinstance(source, np.ndarray):
-        return f"{argument} (array of shape {source.shape}, dtype {source.dtype})"
-    if isinstance(source, Image.Image):
-        return f"{argument} (PIL image, mode {source.mode}, {_extent(source.size)})"
-    return f"{argument} (object of type {type(source).__name__})"
 
 
 def _extent(size: tuple[int, int]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses as dc
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,41 +18,83 @@ from torch import Tensor
 from .controls import Control
 from .errors import BadFile
 from .files import write_atomically
-from .loop import Denoiser
+from .guidance import Condition
+from .loop import Denoiser, Noise, Stepper
 from .paths import Path
 from .points import Point
 from .registry import installed
 from .report import Report
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    from .session import Session
+
+SCHEMA = 2
+KEPT = "kept."
+"""Before the names of what an inverter kept, in a file."""
 
 
-class Inverter(Protocol):
-    """A way from clean latents up a path to noise."""
+@dc.dataclass(frozen=True)
+class Climb:
+    """What the inversion of S sources recorded."""
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path) -> Iterator[Tensor]:
+    trajectory: Tensor
+    """(N + 1, S, C, h, w) from noise to clean."""
+    path: Path
+    """Its N + 1 points, which fall."""
+    kept: Mapping[str, Tensor] = dc.field(default_factory=dict)
+    """What else the inverter wants to remember, sources on the first axis."""
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Climb:
+        kept = {name: tensor.to(device, dtype) for name, tensor in self.kept.items()}
+        return Climb(self.trajectory.to(device, dtype), self.path, kept)
+
+
+def laid_out(tensor: Tensor) -> Tensor:
+    """A copy in the one memory layout that a file gives back: how sums are rounded depends on the layout."""
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+class Inverter:
+    """Base of all inverters: a way from clean latents up a path to noise, and what a replay from there needs.
+
+    All but :meth:`climb` does nothing unless an inverter says otherwise. Rows of a batch do not know of each other. An
+    inverter holds its options alone, as plain values: what it records goes into the climb, which a cache may keep.
+    """
+
+    guided: ClassVar[bool] = False
+    """Whether the climb is guided as its replay will be, as where each step up undoes one down."""
+
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
         """Yield the latents (S, C, h, w) after each step of ``path``, which rises from clean to noise.
 
-        Rows do not know of each other.
+        Stochastic inverters draw from ``noise``. What a generator returns, by name with the sources on the first axis,
+        is kept beside the trajectory.
         """
+        raise NotImplementedError
 
-    def controls(self, trajectory: Tensor, shares: Tensor) -> Sequence[Control]:
-        """What a replay needs beside the noise.
+    def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+        """Work out what is kept beside the trajectory, (S, ...) each, once that is known.
 
-        ``trajectory`` (N + 1, S, C, h, w) runs from noise to clean; ``shares`` (B, S) says how much of each source's
-        corrections a row of the replayed batch takes.
+        ``condition`` is that of the S sources; the session's parameters say how a replay would be guided. A cache of
+        inversions knows of the session what :class:`DrawingParams` declares, the model and the sources: nothing else
+        of it may change what is kept.
         """
+        return {}
+
+    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
+        """What steers a replay; ``shares`` (B, S) says how much of each source's corrections a row of it takes."""
+        return ()
+
+    def stepper(self, climb: Climb, shares: Tensor) -> Stepper | None:
+        """The way down that belongs to this way up, where not every sampler will do."""
+        return None
 
 
 @dc.dataclass(frozen=True)
 class Inversion:
-    """Noise, path and trajectory of an inverted picture, and the picture itself.
+    """An inverted picture: what its climb recorded, and the picture itself."""
 
-    ``trajectory`` is (N + 1, 1, C, h, w) from noise to clean on the N + 1 points of ``path``.
-    """
-
-    trajectory: Tensor
-    path: Path
+    climb: Climb
     source: Image.Image
     method: str
     """The inverter, with its options after a colon."""
@@ -65,6 +107,15 @@ class Inversion:
     report: Report | None = None
 
     @property
+    def trajectory(self) -> Tensor:
+        """(N + 1, 1, C, h, w) from noise to clean on the N + 1 points of :attr:`path`."""
+        return self.climb.trajectory
+
+    @property
+    def path(self) -> Path:
+        return self.climb.path
+
+    @property
     def noise(self) -> Tensor:
         """The recovered noise (1, C, h, w)."""
         return self.trajectory[0]
@@ -73,7 +124,7 @@ class Inversion:
     def controls(self) -> Sequence[Control]:
         """What a replay of this one picture needs beside the noise."""
         inverter: Inverter = installed().make("inverters", self.method)
-        return inverter.controls(self.trajectory, torch.ones(1, 1).to(self.trajectory))
+        return inverter.controls(self.climb, torch.ones(1, 1).to(self.trajectory))
 
     def save(self, path: str | os.PathLike[str]) -> FilePath:
         """Write everything to one safetensors file, whole or not at all."""
@@ -94,6 +145,7 @@ class Inversion:
             "path": torch.tensor(self.path, dtype=torch.float64),
             "source": torch.from_numpy(np.array(self.source)),
         }
+        tensors |= {f"{KEPT}{name}": tensor.contiguous().cpu() for name, tensor in self.climb.kept.items()}
         target = FilePath(path)
         write_atomically(target, save(tensors, metadata={"editkit": json.dumps(said)}))
         return target
@@ -108,15 +160,18 @@ class Inversion:
             )
         try:
             trajectory, points = tensors["trajectory"], tensors["path"]
+            kept = {name.removeprefix(KEPT): tensors[name] for name in tensors if name.startswith(KEPT)}
             source = Image.fromarray(tensors["source"].numpy(), said["mode"])
             report = TypeAdapter(Report | None).validate_python(said["report"])
-            whole = trajectory.ndim == 5 and len(trajectory) == len(points) and bool(torch.isfinite(trajectory).all())
+            finite = all(bool(torch.isfinite(tensor).all()) for tensor in (trajectory, *kept.values()))
+            whole = trajectory.ndim == 5 and len(trajectory) == len(points) and finite
             named = {key: said[key] for key in ("method", "prompt", "model", "identity", "params")}
         except (KeyError, TypeError, ValueError) as error:
             raise BadFile(f"inversion {path} is damaged ({error}): make it again with editkit invert") from error
         if not whole or not isinstance(said["params"], dict):
             raise BadFile(f"inversion {path} is damaged (a broken trajectory): make it again with editkit invert")
-        return cls(trajectory, tuple(Point(*point) for point in points.tolist()), source, report=report, **named)
+        path = tuple(Point(*point) for point in points.tolist())
+        return cls(Climb(trajectory, path, kept), source, report=report, **named)
 
 
 def read_safetensors(path: FilePath) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -4,49 +4,72 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
-import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from .backends import Backend
-from .errors import InvalidParameter, WeightsUnavailable, did_you_mean
+from .adapters import Adapter
+from .backends import Adaptable, Backend
+from .checkpoints import served
+from .errors import InvalidParameter, MissingCapability, WeightsUnavailable, did_you_mean
 from .registry import Registry, installed
 from .specs import BackendSpec, ModelSpec
+from .weights import BELOW, HUB_ID, check_weights, find_folder, read_json
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 def load_model(
-    name: str | os.PathLike[str] | None = None, *, device: str | None = None, dtype: str | None = None
+    name: str | os.PathLike[str] | None = None,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    adapters: Sequence[str | os.PathLike[str]] = (),
 ) -> Backend:
-    """Load a model by registered name, diffusers folder or hub id; without a name the bundled one.
+    """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.
 
     ``device`` is any that torch knows (default: cuda where there is one, else cpu), ``dtype`` one of float32
-    (default), float16, bfloat16, float64. Only safetensors are read and no code that comes with a model is run.
-    Raises WeightsUnavailable where there is no such model or it is not whole, InvalidParameter for device and dtype.
+    (default), float16, bfloat16, float64. ``adapters`` are files of LoRA and of learned words, each ``FILE`` or
+    ``FILE:SCALE``. Only safetensors are read and no code that comes with a model is run. Raises WeightsUnavailable
+    where there is no such model or it is not whole, InvalidParameter for device, dtype and adapters that do not fit,
+    MissingCapability where the model takes no adapters.
     """
     registry = installed()
     where, kind = checked_device(device), checked_dtype(dtype)
-    called, folder = locate(registry, name)
-    family = family_of(registry, folder)
+    added = [Adapter.read(call) for call in adapters]
+    called, place = locate(registry, name)
+    family, given = (
+        family_of_file(registry, place) if place.is_file() else (family_of(registry, place), {"folder": place})
+    )
+    refuse_adapters(family, called, added)
     loader = registry.load("backends", family.name)
-    return loader(folder, name=called, device=where, dtype=kind)  # type: ignore[no-any-return]
+    model: Backend = loader(**given, name=called, device=where, dtype=kind)
+    for adapter in added:
+        cast(Adaptable, model).adapt(adapter)
+    return model
 
 
 @functools.lru_cache(maxsize=2)
-def shared_model(name: str | None, device: str | None, dtype: str | None) -> Backend:
+def shared_model(name: str | None, device: str | None, dtype: str | None, adapters: tuple[str, ...] = ()) -> Backend:
     """:func:`load_model`, keeping the last two, for calls that name a model instead of passing one."""
-    return load_model(name, device=device, dtype=dtype)
+    return load_model(name, device=device, dtype=dtype, adapters=adapters)
+
+
+def refuse_adapters(family: BackendSpec, called: str, adapters: Sequence[Adapter]) -> None:
+    """Raise MissingCapability where a model of this family cannot be given those adapters."""
+    if adapters and "adapters" not in family.provides:
+        provided = ", ".join(sorted(family.provides)) or "nothing beyond pictures"
+        raise MissingCapability(
+            f"the adapter {adapters[0]} needs a model that takes adapters; the model {called!r} of the family "
+            f"{family.name} provides {provided}"
+        )
 
 
 def locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str, Path]:
-    """Return what to call a model and the folder it is in."""
+    """Return what to call a model and the folder or file it is in."""
     if name is None:
         name = next((spec.name for spec in registry.specs["models"].values() if spec.default), "")
         if not name:
@@ -62,31 +85,14 @@ def locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str
                 f"the model {text!r} should be in {folder}, which is not there: reinstall its package"
             )
         return text, folder
-    if Path(text).is_dir():
+    if Path(text).is_file():
         return text, Path(text)
-    if Path(text).exists():
-        raise WeightsUnavailable(f"model {text!r} is a file: give the diffusers folder it belongs to")
-    if HUB_ID.fullmatch(text) and not text.startswith("."):
-        return text, from_hub(text)
+    if Path(text).exists() or HUB_ID.fullmatch(text):
+        return text, find_folder(text, "model", BELOW)
     known = did_you_mean(text, registry.specs["models"])
     raise WeightsUnavailable(
-        f"model {text!r} is neither a registered name ({known}) nor a folder nor a hub id 'org/name'"
+        f"model {text!r} is neither a registered name ({known}) nor a folder, a file or a hub id 'org/name'"
     )
-
-
-def from_hub(name: str) -> Path:
-    """The folder of a hub model, from the local cache where it is there, else downloaded (safetensors only)."""
-    from huggingface_hub import snapshot_download
-
-    wanted = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
-    try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except Exception as error:  # the hub client raises many kinds, of several libraries
-        reason = " ".join(str(error).split())[:160]
-        raise WeightsUnavailable(
-            f"model {name!r} is no folder here and could not be fetched from the hub "
-            f"({type(error).__name__}: {reason}): check the name and the network, or download it and pass its folder"
-        ) from error
 
 
 def family_of(registry: Registry, folder: Path) -> BackendSpec:
@@ -103,6 +109,19 @@ def family_of(registry: Registry, folder: Path) -> BackendSpec:
     )
 
 
+def family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[str, Path]]:
+    """The backend that serves a checkpoint in one file, and what its loader is given."""
+    family, folder = served(registry, file)
+    index = read_index(folder)
+    if index.get("_class_name") not in family.pipelines:
+        raise WeightsUnavailable(
+            f"model {str(file)!r} is of the family {family.name}, and the configuration in {folder} that of a "
+            f"{index.get('_class_name')}: put the right one into {str(file.with_suffix(''))!r}"
+        )
+    check_parts(folder, index, weights=False)
+    return family, {"folder": folder, "weights": file}
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     file = folder / "model_index.json"
     if not file.is_file():
@@ -111,24 +130,17 @@ def read_index(folder: Path) -> dict[str, Any]:
     return read_json(file)
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsUnavailable(f"{file} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise WeightsUnavailable(f"{file} is damaged: it should hold a JSON object")
-    return content
-
-
 def parts_of(folder: Path, index: dict[str, Any]) -> list[Path]:
     """The component folders that an index names."""
     named = [part for part, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and entry[0]]
     return [folder / part for part in named if part != "safety_checker"]
 
 
-def check_parts(folder: Path, index: dict[str, Any]) -> None:
-    """Refuse a folder with missing parts, pickled weights, or shards outside it, before anything is loaded."""
+def check_parts(folder: Path, index: dict[str, Any], *, weights: bool = True) -> None:
+    """Refuse a folder with missing parts, pickled weights, or shards outside it, before anything is loaded.
+
+    Without ``weights`` none are to be loaded from it.
+    """
     for part in parts_of(folder, index):
         library = index[part.name][0]
         if library not in ("diffusers", "transformers"):
@@ -137,33 +149,21 @@ def check_parts(folder: Path, index: dict[str, Any]) -> None:
             )
         if not part.is_dir():
             raise WeightsUnavailable(f"model {folder} is not whole: the folder {part.name} is missing")
-        if (part / "config.json").is_file():
+        if weights and (part / "config.json").is_file():
             check_weights(part)
 
 
-def check_weights(part: Path) -> None:
-    whole = [file for file in part.glob("*.safetensors") if "-of-" not in file.name]
-    indices = list(part.glob("*.safetensors.index.json"))
-    if not whole and not indices:
-        pickles = sorted(file.name for file in part.iterdir() if file.suffix in PICKLES)
-        if pickles:
-            raise WeightsUnavailable(
-                f"{part} has only pickled weights ({pickles[0]}), which can run code when loaded: "
-                "convert them to safetensors"
-            )
-        raise WeightsUnavailable(f"{part} has no *.safetensors weights: download the model again")
-    for index in indices:
-        for shard in set(read_json(index).get("weight_map", {}).values()):
-            if Path(shard).name != shard or not (part / shard).is_file():
-                raise WeightsUnavailable(f"{index} names the shard {shard!r}, which is not in its folder")
+def identity_of(folder: Path, weights: Path | None = None) -> str:
+    """Hash of a model's configuration and weights; of large files size, beginning and end stand for the whole.
 
-
-def identity_of(folder: Path) -> str:
-    """Hash of a model's configuration and weights; of large files size, beginning and end stand for the whole."""
+    ``weights`` is the one file that is loaded in place of the weights in ``folder``.
+    """
     digest = hashlib.sha256()
-    files = [file for file in folder.rglob("*") if file.suffix in (".json", ".safetensors", ".txt") and file.is_file()]
-    for file in sorted(files, key=lambda file: file.relative_to(folder).as_posix()):
-        digest.update(f"{file.relative_to(folder).as_posix()}:{file.stat().st_size}\n".encode())
+    endings = (".json", ".txt") if weights else (".json", ".safetensors", ".txt")
+    files = [file for file in folder.rglob("*") if file.suffix in endings and file.is_file()]
+    named = sorted((file.relative_to(folder).as_posix(), file) for file in files)
+    for name, file in [*named, *([("", weights)] if weights else [])]:
+        digest.update(f"{name}:{file.stat().st_size}\n".encode())
         with file.open("rb") as stream:
             if file.stat().st_size <= SMALL:
                 digest.update(stream.read())

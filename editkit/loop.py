@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
@@ -62,6 +63,9 @@ def last(walked: Iterable[Tensor], start: Tensor) -> Tensor:
 
 
 def steered(denoise: Denoiser, controls: Sequence[Control], index: int) -> Denoiser:
+    for control in controls:
+        denoise = control.guide(index, denoise)
+
     def estimate(x: Tensor, point: Point) -> Tensor:
         x0 = denoise(x, point)
         for control in controls:
@@ -86,6 +90,15 @@ def supplied(noise: Noise | None, controls: Sequence[Control], index: int) -> No
     return draw
 
 
-def ddim_step(x: Tensor, x0: Tensor, p: Point, q: Point) -> Tensor:
-    """The deterministic step of DDIM (Song et al., arXiv 2010.02502, eq. 12), in either direction."""
-    return q.alpha * x0 + q.sigma * eps_of(x, x0, p)
+def ddim_step(x: Tensor, x0: Tensor, p: Point, q: Point, fresh: float = 0.0) -> Tensor:
+    """The deterministic step of DDIM (Song et al., arXiv 2010.02502, eq. 12), in either direction.
+
+    Downward it may leave room for noise of the deviation ``fresh``, which is the caller's to add.
+    """
+    return q.alpha * x0 + math.sqrt(q.sigma**2 - fresh**2) * eps_of(x, x0, p)
+
+
+def fresh_deviation(p: Point, q: Point) -> float:
+    """The deviation of the noise that DDPM adds in a step down from ``p`` to ``q`` (ibid., eq. 16 at eta 1)."""
+    kept = (p.alpha * q.sigma) / (q.alpha * p.sigma)
+    return q.sigma * math.sqrt(max(0.0, 1 - kept**2))

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image
 
-from . import images
-from .errors import BadImage, EditkitError, InvalidParameter
+from .errors import BadImage, InvalidParameter
+from .images import Source, describe, open_values
 
 Map: TypeAlias = NDArray[np.float32]
 Annotator: TypeAlias = Callable[[Image.Image], Map]
@@ -21,7 +21,7 @@ Annotator: TypeAlias = Callable[[Image.Image], Map]
 
 
 def read_map(
-    source: images.Source,
+    source: Source,
     size: tuple[int, int] | None = None,
     *,
     invert: bool = False,
@@ -37,8 +37,7 @@ def read_map(
     open_image. Raises BadImage, naming ``argument``, for NaN, infinity, and whatever open_image does not read, and
     InvalidParameter for a map of another shape.
     """
-    name = images._describe(source, argument)
-    values = array_values(source, name) if isinstance(source, np.ndarray) else picture_values(source, name, argument)
+    name, values = describe(source, argument), open_values(source, argument=argument)
     if values.dtype == np.uint8:
         read: Map = (255 - values if invert else values).astype(np.float32) / np.float32(255)
     else:
@@ -49,43 +48,6 @@ def read_map(
 def map_image(levels: Map) -> Image.Image:
     """A map (H, W) in [0, 1] as a picture of 256 levels, mode L."""
     return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
-
-
-def picture_values(source: Any, name: str, argument: str) -> NDArray[Any]:
-    """The values (H, W) of a file or a picture: uint8, or what a deeper one holds."""
-    picture = (
-        source
-        if isinstance(source, Image.Image)
-        else images._parse(images.read_source(source, argument=argument), name)
-    )
-    try:
-        images._check_still(picture, name)
-        images._check_size(picture.size, name)
-        if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-            turn = images._UPRIGHT.get(images._orientation(picture))
-            return np.asarray(picture if turn is None else picture.transpose(turn))
-        return levels(images._decode(picture, name, managed=False))
-    except EditkitError:
-        raise
-    except Exception as error:  # decoders raise anything on damaged data
-        raise BadImage(f"{name} cannot be read: its data are damaged or cut short; get a whole copy") from error
-
-
-def array_values(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """The values (H, W) of an array: uint8 where it is one of 8 bits or of colours."""
-    flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    if flat.ndim != 2 or flat.dtype in (np.uint8, np.bool_):
-        return levels(images._from_array(array, name))
-    images._check_size((flat.shape[1], flat.shape[0]), name)
-    if flat.dtype.kind not in "uif":
-        raise BadImage(f"{name} has the wrong dtype: whole or real numbers are allowed; convert it")
-    return flat
-
-
-def levels(picture: Image.Image) -> NDArray[np.uint8]:
-    """The luminance (H, W) of an 8-bit picture, less what is transparent."""
-    grey = picture.convert("L")
-    return np.asarray(ImageChops.multiply(grey, picture.getchannel("A")) if picture.mode == "RGBA" else grey)
 
 
 def stretched(values: NDArray[Any], name: str, sign: int) -> Map:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from .errors import InvalidParameter, did_you_mean
@@ -57,8 +58,11 @@ def Picture(kind: Literal["mask", "map"], description: str, *, required: bool = 
     return Field(default, exclude=True, description=description, json_schema_extra={"picture": kind})
 
 
-Spacing = Literal["leading", "trailing", "linspace", "karras"]
+Spacing = Literal["leading", "trailing", "linspace", "karras", "distilled"]
 """How the timesteps of a path are laid out; see :mod:`editkit.paths`."""
+
+Prediction = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
+"""What a network gives; see :mod:`editkit.predictions`."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -109,12 +113,15 @@ def Folder(default: Any, description: str) -> Any:  # noqa: N802
     return Field(default, min_length=1, description=description, json_schema_extra={"folder": True})
 
 
+def extra_of(field: FieldInfo) -> dict[str, Any]:
+    """What a field is besides its type: ``registry``, ``picture``, ``folder`` or ``argument``."""
+    return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
+
+
 def pictures_of(params: type[Params]) -> dict[str, str]:
     """The names of the fields that hold pictures, and of which kind each is."""
-    extras = {name: field.json_schema_extra or {} for name, field in params.model_fields.items()}
-    return {
-        name: str(extra["picture"]) for name, extra in extras.items() if isinstance(extra, dict) and "picture" in extra
-    }
+    extras = {name: extra_of(field) for name, field in params.model_fields.items()}
+    return {name: extra["picture"] for name, extra in extras.items() if "picture" in extra}
 
 
 class CanvasParams(SamplingParams):

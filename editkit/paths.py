@@ -25,6 +25,8 @@ class Grid:
     """Timesteps added to a leading grid, so that it does not begin at timestep 0."""
     ends_clean: bool = False
     """Whether the clean end of a path is sigma 0 rather than the schedule's least noise."""
+    distilled: int = 50
+    """How many timesteps few-step models are distilled on: the spacing of that name takes some of them."""
 
 
 def make_path(schedule: Schedule, steps: int, grid: Grid, *, extra_node: bool = False, to_zero: bool = False) -> Path:
@@ -57,11 +59,28 @@ def timesteps(schedule: Schedule, steps: int, grid: Grid, extra_node: bool = Fal
             even = last - np.arange(steps) * (schedule.train_steps / steps)
         case "linspace":
             even = np.linspace(last, first, count)
+        case "distilled":
+            even = first + distilled_on(schedule, grid.distilled, count)
         case _:
             raise InvalidParameter(
                 f"spacing {grid.spacing!r} is unknown; {did_you_mean(grid.spacing, get_args(Spacing))}"
             )
-    return [float(t) for t in schedule.spread(np.round(even[:steps]))]
+    return [float(t) for t in schedule.spread(even[:steps])]
+
+
+def distilled_on(schedule: Schedule, known: int, count: int) -> np.ndarray:
+    """Falling timesteps (count,) out of the ``known`` that a model was distilled on (Luo et al., arXiv 2310.04378).
+
+    These end equally long spans of the trained ones; out of them are taken such as are evenly far apart in number.
+    """
+    if count > known:
+        raise InvalidParameter(
+            f"steps={count} is not allowed: few-step models are distilled on {known} timesteps; take fewer steps, "
+            "or another spacing"
+        )
+    ends = np.arange(known, 0, -1) * (schedule.train_steps // known) - 1
+    chosen: np.ndarray = ends[np.floor(np.arange(count) * known / count).astype(int)]
+    return chosen
 
 
 def with_jumps(path: Path, times: int) -> Path:

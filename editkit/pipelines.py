@@ -14,7 +14,7 @@ from .backends import Backend
 from .edits import apply, check, checked_params, resolve, run
 from .errors import BadFile, InvalidParameter
 from .inversion import Inversion
-from .params import shorten
+from .params import extra_of, shorten
 from .recipes import Recipe, Step
 from .registry import Registry, installed
 from .report import Report
@@ -69,6 +69,7 @@ class Pipeline:
         model: Backend | str | None = None,
         seed: int | None = None,
         progress: Progress | None = None,
+        cache: bool = True,
     ) -> Result:
         """Run all steps; ``seed`` goes to every step that names none of its own."""
         backend = resolve(model, None, None)
@@ -76,7 +77,7 @@ class Pipeline:
         made: list[Result] = []
         for operation, params in self.steps:
             seeded = {"seed": seed, **params} if seed is not None else dict(params)
-            result = apply(operation, image, model=backend, progress=progress, **seeded)
+            result = apply(operation, image, model=backend, progress=progress, cache=cache, **seeded)
             made.append(result)
             image = result.image
         return joined(made)
@@ -108,7 +109,7 @@ def summed(reports: Sequence[Report]) -> Report:
         input_size=reports[0].input_size,
         untouched_max_diff=None,
         params={"steps": [{report.operation: report.params} for report in reports]},
-        warnings=tuple(warning for report in reports for warning in report.warnings),
+        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
     )
 
 
@@ -116,25 +117,28 @@ def replay(
     picture: str | os.PathLike[str] | bytes,
     *,
     model: Backend | str | None = None,
+    adapters: Sequence[str | os.PathLike[str]] = (),
     progress: Progress | None = None,
+    cache: bool = True,
     **params: Any,
 ) -> Result:
     """Make a picture again from the recipe in its file; the same machine and model give the same pixels.
 
-    Without ``model`` the recipe's model is used where it is a registered name; a folder or hub id is never taken from
-    a file. ``params`` take the place of those in the recipe, in all steps that have them. Raises BadFile where there is
-    no recipe, InvalidParameter where the model or a folder must be given.
+    Without ``model`` the recipe's model is used where it is a registered name; a folder, hub id or adapter is never
+    taken from a file. ``params`` take the place of those in the recipe, in all steps that have them. Raises BadFile
+    where there is no recipe, InvalidParameter where the model, its adapters or a folder must be given.
     """
     recipe, pictures = recipes.read(picture)
     steps = [step.model_copy(update={"params": overridden(step, params)}) for step in recipe.steps]
-    backend = model_of(recipe, model)
+    backend = model_of(recipe, model, adapters)
     sources = [pictures[recipes.source_name(index)] for index in range(recipe.sources)]
     image: Any = sources if len(sources) > 1 else sources[0] if sources else None
     made: list[Result] = []
     registry = installed()
     for index, step in enumerate(steps):
         carried = {name: pictures[recipes.picture_name(name, index)] for name in step.pictures}
-        outcome = run(registry, check(registry, step.operation, image, step.params | carried), backend, progress)
+        request = check(registry, step.operation, image, step.params | carried)
+        outcome = run(registry, request, backend, progress, cache)
         if isinstance(outcome, Inversion):
             image = outcome
         else:
@@ -162,25 +166,25 @@ def overridden(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def names_folder(registry: Registry, field: FieldInfo, value: Any) -> bool:
     """Whether the value of a parameter is a folder, or a registered thing with one among its options."""
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    if "folder" in extra:
+    if "folder" in extra_of(field):
         return value is not None
-    calls = [value] if isinstance(value, str) else value or []
-    if "registry" not in extra or not calls:
-        return False
-    made = [registry.configure(str(extra["registry"]), call)[1] for call in calls]
     return any(
         names_folder(registry, inner, getattr(options, name))
-        for options in made
+        for _, options in registry.named_in(field, value)
         for name, inner in type(options).model_fields.items()
     )
 
 
-def model_of(recipe: Recipe, model: Backend | str | None) -> Backend:
-    if model is not None:
-        return model if not isinstance(model, str) else resolve(model, None, recipe.dtype)
-    if recipe.model not in installed().specs["models"]:
+def model_of(recipe: Recipe, model: Backend | str | None, adapters: Sequence[str | os.PathLike[str]]) -> Backend:
+    if not (model is None or isinstance(model, (str, os.PathLike))):
+        return resolve(model, None, None, adapters)
+    if model is None and recipe.model not in installed().specs["models"]:
         raise InvalidParameter(
             f"the recipe was made with the model {recipe.model!r}; no path is taken from a file: pass it as model"
         )
-    return resolve(recipe.model, None, recipe.dtype)
+    if recipe.adapters and not adapters:
+        raise InvalidParameter(
+            f"the recipe was made with the adapters {', '.join(recipe.adapters)}; no path is taken from a file: pass "
+            "them as adapters"
+        )
+    return resolve(model or recipe.model, None, recipe.dtype, adapters)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -33,6 +35,23 @@ class Point(NamedTuple):
 
 class Raised(Point):
     """A point that a path goes back up to: fresh noise leads there, not a solver."""
+
+
+@dc.dataclass(frozen=True)
+class Points:
+    """A point for each row of a batch, so that one network call serves several timesteps."""
+
+    rows: tuple[Point, ...]
+
+    def times(self, count: int) -> Points:
+        """The points of ``count`` such batches in one."""
+        return Points(self.rows * count)
+
+    def columns(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Alphas and sigmas (B, 1, 1, 1) that broadcast over latents ``like`` (B, C, h, w)."""
+        table = torch.tensor(self.rows, dtype=like.dtype, device=like.device)
+        alphas, sigmas = table.view(-1, 2, *(1,) * (like.ndim - 1)).unbind(1)
+        return alphas, sigmas
 
 
 CLEAN = Point(1.0, 0.0)

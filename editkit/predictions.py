@@ -14,25 +14,25 @@ flow_prediction  eps - x0                    Liu et al. 2022, arXiv 2209.03003
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor
 
 from .errors import InvalidParameter, did_you_mean
-from .points import Point, eps_of
+from .params import Prediction
+from .points import Point, Points, eps_of
 
-Prediction = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
 
-
-def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point) -> Tensor:
-    """Turn a network's answer for ``x`` (B, C, h, w) at ``point`` into the clean latent x0.
+def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point | Points) -> Tensor:
+    """Turn a network's answer for ``x`` (B, C, h, w) at ``point``, or each row's own, into the clean latent x0.
 
     Raises InvalidParameter for epsilon at alpha 0, where the answer says nothing about x0.
     """
-    alpha, sigma = point
+    alphas = [row.alpha for row in point.rows] if isinstance(point, Points) else [point.alpha]
+    alpha, sigma = point.columns(x) if isinstance(point, Points) else point
     match kind:
         case "epsilon":
-            if alpha == 0.0:
+            if 0.0 in alphas:
                 raise InvalidParameter("epsilon prediction cannot start from pure noise (alpha = 0): use v_prediction")
             return (x - sigma * predicted) / alpha
         case "v_prediction":

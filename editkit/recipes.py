@@ -33,6 +33,8 @@ class Recipe(BaseModel):
     version: str
     model: str
     identity: str
+    adapters: tuple[str, ...] = ()
+    """What was added to the model, as ``file:scale``, for a person to find: nothing is loaded by these names."""
     dtype: str
     steps: tuple[Step, ...]
     sources: int

@@ -8,42 +8,29 @@ import importlib.metadata
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pluggy
+from pydantic.fields import FieldInfo
 
 from . import hookspecs
 from .errors import DuplicateName, EditkitError, PluginFailure, UnknownName, did_you_mean
-from .params import Params
-from .specs import (
-    AnnotatorSpec,
-    BackendSpec,
-    CaptionerSpec,
-    ControlNetSpec,
-    ControlSpec,
-    InverterSpec,
-    ModelSpec,
-    OperationSpec,
-    SamplerSpec,
-    Spec,
-)
+from .params import Params, extra_of
+from .specs import Spec
 
 GROUP = "editkit"
 KINDS: Mapping[str, type[Spec]] = {
-    "operations": OperationSpec,
-    "inverters": InverterSpec,
-    "samplers": SamplerSpec,
-    "backends": BackendSpec,
-    "models": ModelSpec,
-    "annotators": AnnotatorSpec,
-    "controls": ControlSpec,
-    "controlnets": ControlNetSpec,
-    "captioners": CaptionerSpec,
+    # A hook returns a list of the kind of spec it registers.
+    hook.removeprefix("register_"): get_args(get_type_hints(function)["return"])[0]
+    for hook, function in vars(hookspecs).items()
+    if hook.startswith("register_")
 }
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OWN = "editkit"
 COMMANDS = ("check", "models", "plugins", "replay", "run")
-"""Commands that are no operations, whose names no operation may take."""
+"""Commands of editkit itself, whose names no plugin may take."""
+CALLED = {"operations": "commands", "commands": "operations"}
+"""What the command line calls by name, and so cannot be called alike."""
 
 
 @dc.dataclass(frozen=True)
@@ -130,8 +117,11 @@ class Registry:
             raise PluginFailure(f"{spec.name!r} needs a name like 'two-words' and a summary that is a sentence")
         if not (isinstance(spec.params, type) and issubclass(spec.params, Params)):
             raise PluginFailure(f"{spec.name!r}: params must be a subclass of editkit.Params")
-        if kind == "operations" and spec.name in COMMANDS:
-            raise DuplicateName(f"the operation {spec.name!r} has the name of a command of editkit itself")
+        if kind in CALLED and spec.name in COMMANDS:
+            raise DuplicateName(f"the {kind[:-1]} {spec.name!r} has the name of a command of editkit itself")
+        if kind in CALLED and spec.name in self.specs[CALLED[kind]]:
+            owner = self.owners[CALLED[kind], spec.name]
+            raise DuplicateName(f"the {kind[:-1]} {spec.name!r} has the name of an {CALLED[kind][:-1]} of {owner}")
         if spec.name in self.specs[kind]:
             owner = self.owners[kind, spec.name]
             raise DuplicateName(f"the {kind[:-1]} {spec.name!r} is already registered by {owner}")
@@ -155,6 +145,18 @@ class Registry:
             key, _, text = option.partition("=")
             values[key.strip().replace("-", "_")] = literal(text.strip())
         return spec, spec.params.parse(f"{kind[:-1]} {name!r}", values)
+
+    def named_in(self, field: FieldInfo, value: Any) -> list[tuple[Any, Params]]:
+        """The specs and checked parameters of what the value of a field names, which is one call or several."""
+        kind = extra_of(field).get("registry")
+        if kind is None or not value:
+            return []
+        return [self.configure(kind, call) for call in ([value] if isinstance(value, str) else value)]
+
+    def check_names(self, params: Params) -> None:
+        """Raise an EditkitError where parameters name something that is not registered, or give it wrong options."""
+        for name, field in type(params).model_fields.items():
+            self.named_in(field, getattr(params, name))
 
     def load(self, kind: str, name: str) -> Any:
         """Load the implementation; what a plugin raises meanwhile becomes a PluginFailure that names it."""

@@ -31,6 +31,8 @@ class Report:
     """dB of the autoencoder's own round trip of the source, at the size the model works at."""
     recon_psnr: float | None = None
     """dB of the source branch after inversion against the source, likewise."""
+    adapters: tuple[str, ...] = ()
+    """What was added to the model, as ``file:scale``."""
     untouched_max_diff: int | None = None
     """Largest difference outside the mask in 8-bit levels; null without a mask."""
     params: dict[str, Any] = dc.field(default_factory=dict)

@@ -20,7 +20,7 @@ def reprompt(
     """
     made: Inverter = session.registry.make("inverters", inverter)
     path = session.inversion_path(steps)
-    trajectory = session.climb(made, session.latents, path, session.embed(source))
-    noise = torch.cat([trajectory[0], trajectory[0]])
-    both = session.replay(made, trajectory, path, noise, session.embed(source, target), torch.ones(2, 1), change)
+    climb = session.climb(made, session.latents, path, session.embed(source))
+    noise = torch.cat([climb.trajectory[0], climb.trajectory[0]])
+    both = session.replay(made, climb, noise, session.embed(source, target), torch.ones(2, 1), change)
     return Edit(both[1:], reconstructed=both[:1], inverted=True)

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from .errors import InvalidParameter
-from .points import Point
+from .points import Point, Points
 
 
 class Schedule(Protocol):
@@ -34,8 +36,18 @@ class Schedule(Protocol):
     def timestep(self, point: Point) -> float:
         """The inverse of :meth:`point`."""
 
+    def sized(self, shape: Sequence[int]) -> Schedule:
+        """The schedule as it is for latents of ``shape`` (C, h, w): the same curve, with steps where they want them."""
+
     def spread(self, timesteps: np.ndarray) -> np.ndarray:
-        """Move evenly spaced timesteps to where this model wants its steps."""
+        """Move evenly spaced timesteps, falling, to where this model wants its steps."""
+
+
+def timestep_of(schedule: Schedule, point: Point | Points, like: Tensor) -> Tensor:
+    """What a network is told of ``point``: a timestep, or one (B,) for each of several points, where ``like`` is."""
+    if isinstance(point, Points):
+        return torch.tensor([schedule.timestep(row) for row in point.rows], device=like.device)
+    return torch.tensor(schedule.timestep(point), device=like.device)
 
 
 @dc.dataclass(frozen=True)
@@ -87,8 +99,35 @@ class VariancePreserving:
         angles: np.ndarray = np.arctan2(np.sqrt(1 - alphas), np.sqrt(alphas))
         return angles
 
+    def sized(self, shape: Sequence[int]) -> VariancePreserving:
+        return self
+
     def spread(self, timesteps: np.ndarray) -> np.ndarray:
-        return timesteps
+        rounded: np.ndarray = np.round(timesteps)  # its network knows whole timesteps alone
+        return rounded
+
+
+@dc.dataclass(frozen=True)
+class SizedShift:
+    """A shift that grows with a picture, by how many tokens a transformer sees of its latents.
+
+    A straight line through two pairs of tokens and value gives mu; the shift is ``exp(mu)``, or mu itself where not
+    ``exponential``. As with the models of Black Forest Labs, which carry it in their scheduler's configuration.
+    """
+
+    tokens: tuple[int, int] = (256, 4096)
+    values: tuple[float, float] = (0.5, 1.15)
+    patch: int = 2
+    """Latents along a side of a token."""
+    exponential: bool = True
+
+    def __call__(self, shape: Sequence[int]) -> float:
+        """The shift for latents of ``shape`` (C, h, w)."""
+        _, height, width = shape
+        (few, many), (low, high) = self.tokens, self.values
+        seen = (height // self.patch) * (width // self.patch)
+        mu = low + (high - low) * (seen - few) / (many - few)
+        return math.exp(mu) if self.exponential else mu
 
 
 @dc.dataclass(frozen=True)
@@ -100,10 +139,12 @@ class RectifiedFlow:
 
     train_steps: int = 1000
     shift: float = 1.0
-
-    @property
-    def first(self) -> float:
-        return 1.0
+    first: float = 1.0
+    """Timestep of the least noise."""
+    terminal: float | None = None
+    """Sigma that the cleanest step of a path begins at: all are stretched away from noise to meet it."""
+    shift_of: SizedShift | None = None
+    """The shift for latents of a size, where it is not the same for all."""
 
     @property
     def last(self) -> float:
@@ -116,9 +157,15 @@ class RectifiedFlow:
     def timestep(self, point: Point) -> float:
         return self.train_steps * point.sigma / (point.alpha + point.sigma)
 
+    def sized(self, shape: Sequence[int]) -> RectifiedFlow:
+        return self if self.shift_of is None else dc.replace(self, shift=self.shift_of(shape), shift_of=None)
+
     def spread(self, timesteps: np.ndarray) -> np.ndarray:
         sigmas = timesteps / self.train_steps
-        return self.train_steps * self.shift * sigmas / (1 + (self.shift - 1) * sigmas)
+        sigmas = self.shift * sigmas / (1 + (self.shift - 1) * sigmas)
+        if self.terminal is not None and sigmas[-1] < 1:
+            sigmas = 1 - (1 - sigmas) * (1 - self.terminal) / (1 - sigmas[-1])
+        return self.train_steps * sigmas
 
 
 def linear(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> np.ndarray:

@@ -6,24 +6,27 @@ import contextlib
 import dataclasses as dc
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .backends import Backend
+from .adapters import called
+from .backends import Backend, Distilled
 from .canvas import Canvas, to_image
 from .change_map import ChangeMap, HeldToBranch, HeldToNoised, on_latents
 from .controls import Control, refuse_contradictions
 from .errors import EditkitError
 from .guidance import Condition, Conditioned, Guidance, interval, repeated
-from .inversion import Inversion, Inverter
-from .loop import last, walk
+from .inversion import Climb, Inversion, Inverter, laid_out
+from .inversion_cache import InversionCache, recalled
+from .loop import Stepper, last, walk
 from .params import DrawingParams, Params
 from .paths import Grid, Path, make_path
-from .points import Point, eps_of
+from .points import Point, Points, eps_of
 from .registry import Registry
+from .schedules import Schedule
 from .specs import SamplerSpec
 
 Progress = Callable[..., Iterable[Any]]
@@ -82,8 +85,12 @@ class Session:
     progress: Progress | None = None
     inversion: Inversion | None = None
     """The recorded inversion, for operations that take one."""
+    cache: InversionCache | None = None
+    """Where climbs are looked for and kept; None where each is made anew."""
     random: torch.Generator = dc.field(default_factory=torch.Generator)
     tally: Tally = dc.field(default_factory=Tally)
+    decodings: list[tuple[Tensor, Tensor]] = dc.field(default_factory=list, init=False)
+    """Latents that were decoded, and their pixels."""
 
     def part(self, pixels: Tensor, mask: Tensor | None = None, *, longest: int | None = None) -> Session:
         """A session on other pixels (B, 3, H, W) that draws, counts and warns as a part of this one.
@@ -95,7 +102,7 @@ class Session:
         canvas = Canvas.plan((width, height), longest or self.model.native_size, self.model.multiple)
         return dc.replace(self, canvas=canvas, pictures=tuple(map(to_image, pixels)), pixels=pixels, mask=mask)
 
-    def network(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
+    def network(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         """The model's network, counted."""
         self.tally.calls += 1
         self.tally.samples += len(x)
@@ -119,6 +126,18 @@ class Session:
         """The latents (S, C, h, w) of the sources: encoded once, for the operation and for the report alike."""
         return self.model.encode(self.sources)
 
+    def decoded(self, latents: Tensor) -> Tensor:
+        """The pixels (B, 3, h, w) in [0, 1] of latents, on the padded canvas; equal latents are decoded only once.
+
+        Whoever asks gets the same tensor: it is not to be written into.
+        """
+        for known, pixels in self.decodings:
+            if torch.equal(known, latents):
+                return pixels
+        pixels = self.model.decode(latents)
+        self.decodings.append((latents.clone(), pixels))  # a copy, should the latents be written into
+        return pixels
+
     def noise(self) -> Tensor:
         """Draw noise for one picture (1, C, h, w); drawn on the CPU, so that every device gets the same."""
         shape = (1, *self.model.latent_shape(*self.canvas.padded))
@@ -132,18 +151,25 @@ class Session:
 
     @property
     def grid(self) -> Grid:
-        """The model's grid, with the spacing that was asked for."""
+        """The model's grid, with the spacing that was asked for, or else the sampler's own."""
         spacing = getattr(self.params, "spacing", None)
+        if spacing is None and isinstance(self.params, DrawingParams):
+            spacing = self.registry.configure("samplers", self.params.sampler)[0].spacing
         return dc.replace(self.model.grid, spacing=spacing) if spacing else self.model.grid
+
+    @property
+    def schedule(self) -> Schedule:
+        """The model's schedule, for latents of this session's size."""
+        return self.model.schedule.sized(self.model.latent_shape(*self.canvas.padded))
 
     def drawing_path(self, steps: int) -> Path:
         """The path on which the sampler draws: it ends where the sampler's convention says."""
         spec: SamplerSpec = self.registry.configure("samplers", self.drawing.sampler)[0]
-        return make_path(self.model.schedule, steps, self.grid, extra_node=spec.extra_node, to_zero=spec.to_zero)
+        return make_path(self.schedule, steps, self.grid, extra_node=spec.extra_node, to_zero=spec.to_zero)
 
     def inversion_path(self, steps: int) -> Path:
         """The path of inversions and their replays: it ends at the schedule's least noise, from where it can rise."""
-        return make_path(self.model.schedule, steps, dc.replace(self.grid, ends_clean=False))
+        return make_path(self.schedule, steps, dc.replace(self.grid, ends_clean=False))
 
     def embed(self, *prompts: str) -> Condition:
         """The condition of as many rows as prompts."""
@@ -153,6 +179,9 @@ class Session:
         """The network under the condition of ``rows`` rows, guided as the parameters say."""
         # A model without text has one answer only: guiding it would ask twice for the same.
         scale = self.drawing.guidance if "text" in self.model.provides else 1.0
+        if "distilled-guidance" in self.model.provides:
+            told = cast(Distilled, self.model).told(condition, scale)
+            return self.weighted((told, condition), (1.0, 0.0), path)
         negative = condition
         if scale != 1.0:
             negative = {**condition, **repeated(self.embed(self.drawing.negative_prompt), rows)}
@@ -171,8 +200,9 @@ class Session:
         condition: Condition | Guidance,
         controls: Sequence[Control] = (),
         noise: Tensor | None = None,
+        step: Stepper | None = None,
     ) -> Tensor:
-        """Run the sampler down a path from ``x`` (B, C, h, w) and return the clean latents.
+        """Run ``step``, or the sampler, down a path from ``x`` (B, C, h, w) and return the clean latents.
 
         Where there is a mask, what it protects is held to the sources, noised with ``noise``; that is the noise in
         ``x`` where not given. Raises InvalidParameter where two controls contradict each other.
@@ -183,7 +213,7 @@ class Session:
         controls = [*self.attached(path), *controls]
         refuse_contradictions(controls)
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
-        step = self.registry.make("samplers", self.drawing.sampler)
+        step = step or self.registry.make("samplers", self.drawing.sampler)
         with contextlib.ExitStack() as attached:
             for control in controls:
                 attached.enter_context(control.attach(self.model))
@@ -194,25 +224,34 @@ class Session:
         """The controls that the parameters name."""
         return [self.registry.make("controls", call)(self, path) for call in self.drawing.attach]
 
-    def climb(self, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Tensor:
-        """Invert latents (S, C, h, w) and return the trajectory (N + 1, S, C, h, w) from noise to clean.
+    def climb(self, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Climb:
+        """Invert latents (S, C, h, w) up a path, which is given falling, as for drawing.
 
-        ``path`` falls, as for drawing. Inversion is not guided: it asks how the model itself sees the picture.
+        The climb is not guided, unless the inverter wants it: it asks how the model itself sees the picture. The cache
+        may know it already.
         """
-        denoise = Conditioned(self.network, condition)
-        climbed = inverter.climb(denoise, latents, path[::-1])
-        rising = [latents, *self.watch(climbed, len(path) - 1, "inverting")]
-        return finite(torch.stack(rising[::-1]))
+        if self.cache is None:
+            return self.climbed(inverter, latents, path, condition)
+        return recalled(self.cache, self, inverter, latents, path, condition)
 
-    def inversion_of(self, trajectory: Tensor, path: Path, method: str, prompt: str) -> Inversion:
+    def climbed(self, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Climb:
+        """:meth:`climb`, made anew."""
+        guidance = self.guided(condition, len(latents), path) if inverter.guided else None
+        returned: dict[str, Tensor] = {}
+        climbed = inverter.climb(guidance or Conditioned(self.network, condition), latents, path[::-1], self.noise)
+        rising = [latents, *self.watch(returning(climbed, returned), len(path) - 1, "inverting")]
+        climb = Climb(laid_out(finite(torch.stack(rising[::-1]))), path, returned)
+        kept = {**returned, **inverter.fit(self, climb, condition)}
+        return dc.replace(climb, kept={name: laid_out(tensor) for name, tensor in kept.items()})
+
+    def inversion_of(self, climb: Climb, method: str, prompt: str) -> Inversion:
         """Keep the climb of this session's one picture, to be replayed in another."""
         return Inversion(
-            trajectory=trajectory,
-            path=path,
+            climb,
             source=self.pictures[0],
             method=method,
             prompt=prompt,
-            model=self.model.name,
+            model=called(self.model),
             identity=self.model.identity,
             params=self.params.model_dump(mode="json"),
         )
@@ -220,8 +259,7 @@ class Session:
     def replay(
         self,
         inverter: Inverter,
-        trajectory: Tensor,
-        path: Path,
+        climb: Climb,
         x: Tensor,
         condition: Condition,
         shares: Tensor,
@@ -231,14 +269,21 @@ class Session:
 
         ``change`` (1, 1, h, w) is a change map in place of the mask's.
         """
-        controls = list(inverter.controls(trajectory, shares.to(x)))
+        shares = shares.to(x)
+        step = inverter.stepper(climb, shares)
+        controls = list(inverter.controls(climb, shares))
         change = self.change if change is None else change
         if change is not None:
-            controls.append(HeldToBranch(change, path, shares.to(x)))
-        return self.draw(x, path, condition, controls)
+            controls.append(HeldToBranch(change, climb.path, shares))
+        return self.draw(x, climb.path, condition, controls, step=step)
 
     def watch(self, steps: Iterator[Tensor], total: int, what: str) -> Iterable[Tensor]:
         return steps if self.progress is None else self.progress(steps, total=total, desc=what)
+
+
+def returning(steps: Iterator[Tensor], returned: dict[str, Tensor]) -> Iterator[Tensor]:
+    """The steps of a generator, whose return value is put into ``returned``."""
+    returned.update((yield from steps) or {})
 
 
 def finite(latents: Tensor) -> Tensor:

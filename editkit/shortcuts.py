@@ -19,11 +19,12 @@ def invert(
     method: str = "pinned",
     steps: int = 50,
     progress: Progress | None = None,
+    cache: bool = True,
     **params: Any,
 ) -> Inversion:
     """Recover the noise that ``model`` would draw a picture from, with all that is needed to replay it."""
     given = {"prompt": prompt, "method": method, "steps": steps, **params}
-    inversion: Inversion = apply("invert", image, model=model, progress=progress, **given)
+    inversion: Inversion = apply("invert", image, model=model, progress=progress, cache=cache, **given)
     return inversion
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses as dc
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from .params import Params
+from .params import Params, Prediction, Spacing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .maps import Annotator
     from .paths import Path as DrawingPath
     from .session import Edit, Painted, Session
+    from .tables import Table
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,12 @@ class InverterSpec(Spec):
     stochastic: bool = False
     calls_per_step: str = "1"
     """Network calls a step of the inversion costs, for tables."""
+    predictions: frozenset[str] = frozenset(get_args(Prediction))
+    """What a network may predict for this to serve it."""
+    own_steps: bool = False
+    """True where a replay goes down by the inverter's own steps, and no sampler is asked for."""
+    leads_away: bool = False
+    """True where a replay sets what guidance leads away from: with text, and guidance by two estimates."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -76,6 +83,11 @@ class SamplerSpec(Spec):
     """Paths for drawing end at sigma 0; otherwise where the model's schedule says its clean end is."""
     extra_node: bool = False
     """The spacing counts the clean end as a node of its own, as the DPM-Solver family does."""
+    spacing: Spacing | None = None
+    """How the timesteps are laid out where the user does not say; the model's own way where not given."""
+    consistency: bool = False
+    """The network's answer is taken for the end of the way down from where it is asked, as consistency models give it,
+    and not for the mean of all that may lie there."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -83,10 +95,13 @@ class BackendSpec(Spec):
     """A family of models that load from a diffusers folder."""
 
     load: Callable[[], Callable[..., Backend]]
-    """The loader takes ``(folder, *, name, device, dtype)``."""
+    """The loader takes ``(folder, *, name, device, dtype)``, and ``weights`` where the family has ``recognise``."""
     pipelines: frozenset[str] = frozenset()
     """``_class_name`` values of a ``model_index.json`` that this family serves."""
     provides: frozenset[str] = frozenset()
+    recognise: Callable[[Mapping[str, tuple[int, ...]]], str | None] | None = None
+    """Of a checkpoint in one file, by names and shapes of its tensors: the hub id of the model it is built on, None
+    where it is of another family. The loader then gets that file as ``weights``, and no weights in the folder."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -129,3 +144,10 @@ class AnnotatorSpec(Spec):
     """A way from a picture to a condition map: edges, depth, ...; ``load`` gives a maker of annotators."""
 
     load: Callable[[], Callable[[Any], Annotator]]
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class CommandSpec(Spec):
+    """A command that measures instead of making a picture; its parameters are its options."""
+
+    load: Callable[[], Callable[[Any], Table]]

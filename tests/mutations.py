@@ -35,9 +35,7 @@ class Mutation:
 
 
 MUTATIONS = [
-    Mutation(
-        "step keeps the old sigma", LOOP, "q.sigma * eps_of(x, x0, p)", "p.sigma * eps_of(x, x0, p)", "samplers ddim"
-    ),
+    Mutation("step keeps the old sigma", LOOP, "math.sqrt(q.sigma**2 - fresh**2)", "p.sigma", "samplers ddim"),
     Mutation("step forgets alpha", LOOP, "q.alpha * x0 +", "x0 +", "samplers ddim"),
     Mutation(
         "control's result is dropped",
@@ -60,7 +58,7 @@ MUTATIONS = [
     Mutation(
         "heun asks at the old point", SINGLE, "denoise(predicted, q), q)", "denoise(predicted, p), p)", "samplers heun"
     ),
-    Mutation("ddpm keeps all its noise", SINGLE, "math.sqrt(q.sigma**2 - fresh**2)", "q.sigma", "samplers ddpm"),
+    Mutation("ddpm keeps all its noise", LOOP, "math.sqrt(q.sigma**2 - fresh**2)", "q.sigma", "samplers ddpm"),
     Mutation("ddpm draws none", SINGLE, "+ fresh * noise()", "", "samplers ddpm"),
     Mutation(
         "ddim writes into its input",
@@ -76,7 +74,9 @@ MUTATIONS = [
         "        x0 = denoise(x, p) - 1e-6 * x.mean()\n        if self",
         "samplers ddim",
     ),
-    Mutation("2m has no memory", MULTI, "return x0 + (x0 - older) / (2 * ratio)", "return x0", "samplers dpmpp-2m"),
+    Mutation(
+        "2m has no memory", MULTI, "return x0 + (x0 - older) * goes / (2 * came)", "return x0", "samplers dpmpp-2m"
+    ),
     Mutation("2m extrapolates backwards", MULTI, "x0 + (x0 - older)", "x0 - (x0 - older)", "samplers dpmpp-2m"),
     Mutation(
         "2m divides by an infinite step",
@@ -124,7 +124,7 @@ MUTATIONS = [
     Mutation(
         "pinned hands over no control",
         EXPLICIT,
-        "return (PinnedSource(trajectory, shares),)",
+        "return (PinnedSource(climb.trajectory, shares),)",
         "return ()",
         "inverters pinned",
     ),
@@ -195,7 +195,7 @@ MUTATIONS = [
     ),
     Mutation(
         "img2img redraws at strength 0",
-        "editkit_img2img.noising",
+        "editkit.redrawing",
         "if len(path) == 1:",
         "if not path:",
         "operations img2img",

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -24,6 +24,9 @@ from diffusers import (
     StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionInpaintPipeline,
+    StableDiffusionXLControlNetImg2ImgPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLInpaintPipeline,
 )
 from PIL import Image
 from torch import Tensor
@@ -52,35 +55,70 @@ from editkit.testing import (
     stable_diffusion_folder,
 )
 from editkit.testing.suite import sample_image
+from editkit.testing.tiny import controlnet_xl_folder, stable_diffusion_xl_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-FOLDERS = {"text": stable_diffusion_folder, "inpainting": inpainting_folder, "instructions": instruct_folder}
+Family = Literal["sd", "xl"]
+
+FOLDERS: dict[str, dict[Family, Any]] = {
+    "text": {"sd": stable_diffusion_folder, "xl": stable_diffusion_xl_folder},
+    "inpainting": {"sd": inpainting_folder, "xl": functools.partial(stable_diffusion_xl_folder, kind="inpainting")},
+    "instructions": {"sd": instruct_folder, "xl": functools.partial(stable_diffusion_xl_folder, kind="instructions")},
+}
+INPAINTING = {"sd": StableDiffusionInpaintPipeline, "xl": StableDiffusionXLInpaintPipeline}
+CONTROL = {"sd": StableDiffusionControlNetPipeline, "xl": StableDiffusionXLControlNetPipeline}
+CONTROL_IMG2IMG = {"sd": StableDiffusionControlNetImg2ImgPipeline, "xl": StableDiffusionXLControlNetImg2ImgPipeline}
 SCHEDULERS = {"ddim": DDIMScheduler, "dpmpp-2m": DPMSolverMultistepScheduler, "euler": EulerDiscreteScheduler}
-CASES = [("ddim", "epsilon"), ("ddim", "v_prediction"), ("dpmpp-2m", "v_prediction"), ("euler", "epsilon")]
-"""Sampler and prediction type."""
+
+
+class Made(NamedTuple):
+    """What a tiny model is like."""
+
+    family: Family = "sd"
+    prediction: str = "epsilon"
+
+
+CASES = [
+    ("ddim", Made()),
+    ("ddim", Made(prediction="v_prediction")),
+    ("dpmpp-2m", Made(prediction="v_prediction")),
+    ("euler", Made()),
+    ("ddim", Made("xl")),
+    ("dpmpp-2m", Made("xl", "v_prediction")),
+]
+"""Sampler and model."""
 PROMPT = "a red apple on white"
 PICTURE = sample_image((16, 16))
 STEPS = 10
 """Of these and of half of these, the fractions below are whole steps."""
 SEED = 7
 
-each_case = pytest.mark.parametrize(("sampler", "prediction"), CASES)
+each_case = pytest.mark.parametrize(("sampler", "made"), CASES, ids=["-".join((name, *made)) for name, made in CASES])
 each_way = pytest.mark.parametrize(("strength", "guidance"), [(1.0, 7.5), (0.5, 1.0)])
 
 
 @functools.cache
-def both(kind: str, prediction: Any = "epsilon") -> tuple[Backend, Any]:
+def both(kind: str, made: Made = Made()) -> tuple[Backend, Any]:  # noqa: B008 (it is frozen)
     """One tiny folder, loaded by editkit and by diffusers."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = FOLDERS[kind](Path(made), prediction_type=prediction)
+    with tempfile.TemporaryDirectory() as place:
+        folder = FOLDERS[kind][made.family](Path(place), prediction_type=made.prediction)
         return editkit.load_model(folder, device="cpu"), DiffusionPipeline.from_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
-def nets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two ControlNets."""
-    return [controlnet_folder(tmp_path_factory.mktemp("net"), seed=seed) for seed in (1, 2)]
+def nets_of(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, list[Path]]:
+    """Two ControlNets of each family."""
+    writers = {"sd": controlnet_folder, "xl": controlnet_xl_folder}
+    return {
+        family: [write(tmp_path_factory.mktemp("net"), seed=seed) for seed in (1, 2)]
+        for family, write in writers.items()
+    }
+
+
+@pytest.fixture
+def nets(nets_of: dict[Family, list[Path]]) -> list[Path]:
+    return nets_of["sd"]
 
 
 def theirs(pipeline: Any, sampler: str, prompt: str = PROMPT, **arguments: Any) -> Tensor:
@@ -129,9 +167,9 @@ def box(left: int, top: int, right: int, bottom: int) -> Image.Image:
 MASK = box(2, 4, 10, 12)
 
 
-def inpainting(kind: str, prediction: str, mask: Image.Image = MASK, **params: Any) -> Session:
+def inpainting(kind: str, made: Made, mask: Image.Image = MASK, **params: Any) -> Session:
     given = {"mask": mask, "prompt": PROMPT, "steps": STEPS, "seed": SEED, **params}
-    return open_session(installed(), check(installed(), "inpaint", PICTURE, given), both(kind, prediction)[0], None)
+    return open_session(installed(), check(installed(), "inpaint", PICTURE, given), both(kind, made)[0], None, False)
 
 
 @torch.no_grad()
@@ -175,18 +213,18 @@ class Held:
 
 @each_case
 @each_way
-def test_inpainting_with_any_model(sampler: str, prediction: str, strength: float, guidance: float) -> None:
-    pipeline = StableDiffusionInpaintPipeline.from_pipe(both("text", prediction)[1])
+def test_inpainting_with_any_model(sampler: str, made: Made, strength: float, guidance: float) -> None:
+    pipeline = INPAINTING[made.family].from_pipe(both("text", made)[1])
     wanted = their_inpainting(pipeline, sampler, MASK, strength=strength, guidance_scale=guidance)
-    ours = filled(inpainting("text", prediction, strength=strength, guidance=guidance, sampler=sampler))
+    ours = filled(inpainting("text", made, strength=strength, guidance=guidance, sampler=sampler))
     assert_agree(ours, wanted)
 
 
 @each_case
 @each_way
-def test_inpainting_with_a_model_made_for_it(sampler: str, prediction: str, strength: float, guidance: float) -> None:
+def test_inpainting_with_a_model_made_for_it(sampler: str, made: Made, strength: float, guidance: float) -> None:
     """Where all is masked nothing is held; where some is, diffusers holds it only when a callback does."""
-    pipeline = both("inpainting", prediction)[1]
+    pipeline = both("inpainting", made)[1]
     for mask in (box(0, 0, 16, 16), MASK):
         wanted = their_inpainting(
             pipeline,
@@ -196,13 +234,13 @@ def test_inpainting_with_a_model_made_for_it(sampler: str, prediction: str, stre
             guidance_scale=guidance,
             callback_on_step_end=Held(pipeline, mask),
         )
-        ours = filled(inpainting("inpainting", prediction, mask, strength=strength, guidance=guidance, sampler=sampler))
+        ours = filled(inpainting("inpainting", made, mask, strength=strength, guidance=guidance, sampler=sampler))
         assert_agree(ours, wanted)
 
 
 @pytest.mark.parametrize("kind", ["text", "inpainting"])
 def test_the_latents_compared_are_those_that_inpaint_paints(kind: str) -> None:
-    session = inpainting(kind, "epsilon")
+    session = inpainting(kind, Made())
     with torch.no_grad():
         painted = paint(session, Edit(filled(session), reconstructed=session.latents))
     given = {"mask": MASK, "prompt": PROMPT, "steps": STEPS, "seed": SEED}
@@ -212,9 +250,7 @@ def test_the_latents_compared_are_those_that_inpaint_paints(kind: str) -> None:
 
 @pytest.mark.parametrize("sampler", SCHEDULERS)
 def test_the_mask_matters_to_a_model_made_for_it(sampler: str) -> None:
-    one, other = (
-        filled(inpainting("inpainting", "epsilon", mask, sampler=sampler)) for mask in (MASK, box(2, 4, 10, 14))
-    )
+    one, other = (filled(inpainting("inpainting", Made(), mask, sampler=sampler)) for mask in (MASK, box(2, 4, 10, 14)))
     assert float((one - other)[..., 2:6, 1:5].abs().max()) > 1e-3
 
 
@@ -223,8 +259,8 @@ def test_the_mask_matters_to_a_model_made_for_it(sampler: str) -> None:
 
 @each_case
 @pytest.mark.parametrize(("text", "image", "branches"), [(7.5, 1.5, 3), (7.5, 1.0, 2), (3.0, 3.0, 2)])
-def test_instructions(sampler: str, prediction: str, text: float, image: float, branches: int) -> None:
-    model, pipeline = both("instructions", prediction)
+def test_instructions(sampler: str, made: Made, text: float, image: float, branches: int) -> None:
+    model, pipeline = both("instructions", made)
     wanted = theirs(pipeline, sampler, "a green pear", image=PICTURE, guidance_scale=text, image_guidance_scale=image)
     ours = editkit.apply(
         "instruct",
@@ -284,13 +320,13 @@ def loaded_net(folder: Path) -> Any:
 
 
 def their_control(
-    prediction: str, sampler: str, nets: Sequence[Path], hints: Sequence[Tensor], strength: float, **arguments: Any
+    made: Made, sampler: str, nets: Sequence[Path], hints: Sequence[Tensor], strength: float, **arguments: Any
 ) -> Tensor:
     """One ControlNet or several; with a strength below 1 from the picture."""
     loaded = [loaded_net(net) for net in nets]
     one = len(loaded) == 1
-    kind = StableDiffusionControlNetPipeline if strength == 1 else StableDiffusionControlNetImg2ImgPipeline
-    pipeline = kind.from_pipe(both("text", prediction)[1], controlnet=loaded[0] if one else loaded)
+    kind = (CONTROL if strength == 1 else CONTROL_IMG2IMG)[made.family]
+    pipeline = kind.from_pipe(both("text", made)[1], controlnet=loaded[0] if one else loaded)
     maps = hints[0] if one else list(hints)
     given: dict[str, Any] = {"image": maps}
     if strength < 1:
@@ -306,9 +342,10 @@ def controlled(model: Backend, net: Path, **params: Any) -> Any:
 
 @each_case
 @each_way
-def test_control(nets: list[Path], sampler: str, prediction: str, strength: float, guidance: float) -> None:
+def test_control(nets_of: dict[Family, list[Path]], sampler: str, made: Made, strength: float, guidance: float) -> None:
+    nets = nets_of[made.family]
     wanted = their_control(
-        prediction,
+        made,
         sampler,
         nets[:1],
         [hint_of(grey(MAP))],
@@ -319,7 +356,7 @@ def test_control(nets: list[Path], sampler: str, prediction: str, strength: floa
         control_guidance_end=END,
     )
     ours = controlled(
-        both("text", prediction)[0],
+        both("text", made)[0],
         nets[0],
         control_scale=SCALE,
         control_start=START,
@@ -334,10 +371,11 @@ def test_control(nets: list[Path], sampler: str, prediction: str, strength: floa
 @each_case
 @each_way
 def test_two_controls_at_once(
-    nets: list[Path], sampler: str, prediction: str, strength: float, guidance: float
+    nets_of: dict[Family, list[Path]], sampler: str, made: Made, strength: float, guidance: float
 ) -> None:
+    nets = nets_of[made.family]
     wanted = their_control(
-        prediction,
+        made,
         sampler,
         nets,
         [hint_of(grey(MAP)), hint_of(lines())],
@@ -348,7 +386,7 @@ def test_two_controls_at_once(
         control_guidance_end=[1.0, END],
     )
     ours = controlled(
-        both("text", prediction)[0],
+        both("text", made)[0],
         nets[0],
         strength=strength,
         guidance=guidance,
@@ -363,7 +401,7 @@ def test_a_map_in_the_order_of_its_controlnet(nets: list[Path], tmp_path: Path) 
     net = ControlNetModel.from_pretrained(nets[0])
     net.register_to_config(controlnet_conditioning_channel_order="bgr")
     net.save_pretrained(tmp_path)
-    wanted = their_control("epsilon", "ddim", [tmp_path], [hint_of(grey(MAP))], 1.0, guidance_scale=1.0)
+    wanted = their_control(Made(), "ddim", [tmp_path], [hint_of(grey(MAP))], 1.0, guidance_scale=1.0)
     assert_agree(controlled(both("text")[0], tmp_path, guidance=1.0).latents, wanted)
 
 
@@ -493,7 +531,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 @SPECIAL
 def test_a_special_model_says_what_it_is_made_for(kind: str) -> None:
-    assert both(kind)[0].provides == {"text", "controlnet", kind}
+    assert both(kind)[0].provides == {"text", "controlnet", "adapters", kind}
 
 
 @SPECIAL

@@ -47,6 +47,7 @@ SMALL = {
     "initializer_range": 0.5,
 }
 """Weights large enough for what a model sees to decide what it says."""
+TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
 
 Caption = Callable[[Image.Image], str]
 
@@ -54,8 +55,9 @@ Caption = Callable[[Image.Image], str]
 def save_blip(folder: Path) -> Path:
     torch.manual_seed(0)
     text = {
-        **{"vocab_size": len(SPECIAL + WORDS), "hidden_size": 16, "encoder_hidden_size": 16, "intermediate_size": 32},
-        **{"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.5},
+        **TEXT,
+        **{"vocab_size": len(SPECIAL + WORDS), "encoder_hidden_size": 16, "num_hidden_layers": 2},
+        **{"max_position_embeddings": 64, "initializer_range": 0.5},
         **{"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3},
     }
     config = BlipConfig(text_config=text, vision_config=SMALL, projection_dim=16, image_text_hidden_size=16)
@@ -91,6 +93,12 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
+def blip(tmp_path: Path) -> Path:
+    """A model's folder that a test may change."""
+    return save_blip(tmp_path / "model")
+
+
+@pytest.fixture
 def registry() -> Registry:
     found = Registry()
     found.add(Source("captioners", "editkit_captioners", "editkit", "0"), editkit_captioners)
@@ -121,22 +129,23 @@ def test_a_caption_is_what_the_model_generates_by_hand(registry: Registry, folde
     kinds = {"blip": BlipForConditionalGeneration, "vision-encoder-decoder": VisionEncoderDecoderModel}
     model = kinds[json.loads((folder / "config.json").read_text())["model_type"]].from_pretrained(folder).eval()
     processor = BlipImageProcessorPil.from_pretrained(folder)
+    said = set()
     for picture in pictures():
         pixels = processor(images=picture, return_tensors="pt")["pixel_values"]
         tokens = model.generate(pixel_values=pixels, max_new_tokens=30, do_sample=False)[0].tolist()
         expected = [(SPECIAL + WORDS)[token] for token in tokens if token >= len(SPECIAL)]
         assert caption(picture).split() == expected
-    assert len({caption(picture) for picture in pictures()}) > 1
+        said.add(" ".join(expected))
+    assert len(said) > 1
 
 
-def test_the_longest_caption_is_as_long_as_asked(registry: Registry, tmp_path: Path) -> None:
-    folder = save_blip(tmp_path / "model")
-    model = BlipForConditionalGeneration.from_pretrained(folder)
+def test_the_longest_caption_is_as_long_as_asked(registry: Registry, blip: Path) -> None:
+    model = BlipForConditionalGeneration.from_pretrained(blip)
     with torch.no_grad():
         model.text_decoder.cls.predictions.bias[(SPECIAL + WORDS).index("apple")] = 100
-    model.save_pretrained(folder)
+    model.save_pretrained(blip)
     for count in (1, 5, 12):
-        caption: Caption = registry.make("captioners", f"transformers:model={folder},max_tokens={count}")
+        caption: Caption = registry.make("captioners", f"transformers:model={blip},max_tokens={count}")
         assert caption(pictures()[0]) == " ".join(["apple"] * count)
 
 
@@ -182,43 +191,40 @@ def test_a_model_that_is_not_there_or_not_whole_is_named(registry: Registry, tmp
     assert "cannot be loaded" in refused(registry, tmp_path / "damaged")
 
 
-def test_pickled_weights_are_refused(registry: Registry, tmp_path: Path) -> None:
-    folder = save_blip(tmp_path / "model")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    assert "only pickled weights (pytorch_model.bin)" in refused(registry, folder)
+def test_pickled_weights_are_refused(registry: Registry, blip: Path) -> None:
+    (blip / "model.safetensors").rename(blip / "pytorch_model.bin")
+    assert "only pickled weights (pytorch_model.bin)" in refused(registry, blip)
 
 
-def test_a_shard_outside_the_folder_is_refused(registry: Registry, tmp_path: Path) -> None:
-    folder = save_blip(tmp_path / "model")
-    (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
-    (folder / "other.safetensors").touch()
+def test_a_shard_outside_the_folder_is_refused(registry: Registry, blip: Path) -> None:
+    (blip / "model.safetensors").rename(blip.parent / "model.safetensors")
+    (blip / "other.safetensors").touch()
     index = {"metadata": {}, "weight_map": {"text_decoder.cls.predictions.bias": "../model.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "names the shard '../model.safetensors'" in refused(registry, folder)
+    (blip / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "names the shard '../model.safetensors'" in refused(registry, blip)
 
 
-def test_code_of_a_model_is_not_run(registry: Registry, tmp_path: Path) -> None:
-    folder = save_blip(tmp_path / "model")
-    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Own: ...\nclass Config: ...\n")
-    config = json.loads((folder / "config.json").read_text())
+def test_code_of_a_model_is_not_run(registry: Registry, blip: Path) -> None:
+    trace = blip.parent / "ran"
+    (blip / "own.py").write_text(f"open({str(trace)!r}, 'w').close()\nclass Own: ...\nclass Config: ...\n")
+    config = json.loads((blip / "config.json").read_text())
     config |= {
         "model_type": "own",
         "auto_map": {"AutoConfig": "own.Config", "AutoModelForImageTextToText": "own.Own"},
     }
-    (folder / "config.json").write_text(json.dumps(config))
-    assert "cannot be loaded" in refused(registry, folder)
-    assert not (tmp_path / "ran").exists()
+    (blip / "config.json").write_text(json.dumps(config))
+    assert "cannot be loaded" in refused(registry, blip)
+    assert not trace.exists()
 
 
 def test_a_model_of_another_task_is_refused(registry: Registry, tmp_path: Path) -> None:
-    text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = CLIPConfig(text_config={**text, "vocab_size": 12}, vision_config=SMALL, projection_dim=16)
+    text = {**TEXT, "num_hidden_layers": 1, "vocab_size": 12}
+    config = CLIPConfig(text_config=text, vision_config=SMALL, projection_dim=16)
     assert "CLIPConfig" in refused(registry, save(CLIPModel(config), tmp_path / "model"))
 
 
 def test_a_model_that_needs_a_prompt_says_so(registry: Registry, tmp_path: Path) -> None:
-    text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    language = LlamaConfig(**text, vocab_size=12, bos_token_id=2, eos_token_id=3, pad_token_id=0)
+    language = LlamaConfig(**TEXT, num_hidden_layers=1, vocab_size=12, bos_token_id=2, eos_token_id=3, pad_token_id=0)
     config = LlavaConfig(vision_config=CLIPVisionConfig(**SMALL), text_config=language, image_token_index=11)
     folder = save(LlavaForConditionalGeneration(config), tmp_path / "model")
     caption: Caption = registry.make("captioners", f"transformers:model={folder}")

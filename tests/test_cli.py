@@ -24,7 +24,7 @@ from editkit.cli.editing import operation_command
 from editkit.cli.options import parameters_of
 from editkit.cli.outputs import json_text, targets_of
 from editkit.registry import Registry, Source, installed
-from editkit.testing.tiny import stable_diffusion_folder
+from editkit.testing.tiny import controlnet_folder, stable_diffusion_folder
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "yaml", "tqdm")
 
@@ -206,6 +206,7 @@ def broken_inputs(folder: Path) -> None:
     (folder / "text.png").write_text("no picture")
     (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:200])
     noise(0).save(folder / "moving.gif", save_all=True, append_images=[noise(1)])
+    noise(0, (40, 7)).save(folder / "wide.png")
     (folder / "empty").mkdir()
     (folder / "steps.yaml").write_text("steps:\n- img2img: {strength: 0.5}\n")
     (folder / "wrong.yaml").write_text("steps:\n- img2img: {strenght: 0.5}\n")
@@ -235,6 +236,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "output over the input": (["img2img", "a.png", "-o", "./a.png"], "'a.png'"),
     "output over the mask": (["img2img", "a.png", "--mask", "b.png", "-o", "b.png"], "'b.png'"),
     "missing mask": (["img2img", "a.png", "--mask", "nope.png"], "mask 'nope.png'"),
+    "mask of another size": (["img2img", "a.png", "--mask", "wide.png"], "mask 'wide.png' is 40 x 7"),
+    "map of another shape": (["control", "a.png", "--control-image", "wide.png"], "control_image 'wide.png' is 40 x 7"),
     "several into a file": (["img2img", "a.png", "b.png", "-o", "x.png"], "folder"),
     "one name twice": (["img2img", "a.png", "a.png", "-o", "out"], "'a.png'"),
     "several to a pipe": (["img2img", "a.png", "b.png", "-o", "-"], "folder"),
@@ -434,6 +437,23 @@ def test_a_mask_keeps_the_rest(here: Path, tiny_folder: Path) -> None:
     words = ["img2img", "a.png", "--mask", "-", "--steps", "2", "--seed", "1", "--json", "-o", "m.png"]
     report = json.loads(ran(*words, model=tiny_folder, stdin=Path("mask.png").read_bytes()).stdout)
     assert report["untouched_max_diff"] == 0
+
+
+MAPS = {
+    "float": np.linspace(-3, 9, 19 * 14, dtype=np.float32).reshape(14, 19),
+    "16-bit of another size": np.arange(38 * 28, dtype=np.uint16).reshape(28, 38) * 50,
+}
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_a_condition_map_is_read_as_in_python(here: Path, tiny_folder: Path, kind: str) -> None:
+    given = {"steps": 1, "seed": 1, "controlnet": str(controlnet_folder(here / "controlnet"))}
+    Image.fromarray(MAPS[kind]).save("map.tiff")
+    options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    words = ["control", "a.png", "--control-image", "map.tiff", *options, "-o", "made.png"]
+    ran(*words, model=tiny_folder)
+    wanted = editkit.apply("control", "a.png", model=str(tiny_folder), control_image=MAPS[kind], **given)
+    assert Image.open("made.png").tobytes() == wanted.image.tobytes()
 
 
 def test_several_images_go_on_after_an_error(here: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

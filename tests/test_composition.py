@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
 import editkit
+from editkit.testing.loop_suites import toy_session
 from editkit.testing.suite import sample_image
 from editkit.testing.tiny import controlnet_folder, stable_diffusion_folder
 
@@ -38,8 +40,10 @@ def pixels(result: editkit.Result) -> np.ndarray[Any, Any]:
 
 
 def test_a_mask_a_controlnet_and_a_pinned_source_act_in_one_drawing(model: editkit.Backend, controlnet: str) -> None:
-    plain = editkit.apply("prompt-edit", SOURCE, model=model, mask=half(), **WORDS)
-    steered = editkit.apply("prompt-edit", SOURCE, model=model, mask=half(), attach=(f"{controlnet},scale=3",), **WORDS)
+    plain, steered = (
+        editkit.apply("prompt-edit", SOURCE, model=model, mask=half(), attach=attach, cache=False, **WORDS)
+        for attach in ((), (f"{controlnet},scale=3",))
+    )
     assert steered.report.recon_psnr == steered.report.vae_psnr
     assert steered.report.untouched_max_diff == 0
     assert steered.report.network_calls == plain.report.network_calls
@@ -75,3 +79,30 @@ def test_a_pipeline_file_chains_masks_sizes_and_controls(
     small = result.image.resize((58, 40), Image.Resampling.BOX).crop((0, 0, 24, 40))
     # What no step touched went through no autoencoder: enlarged and averaged down again it is the source.
     assert np.abs(np.asarray(small, int) - np.asarray(SOURCE, int)[:, :24]).max() <= 1
+
+
+class Counting(editkit.testing.ToyBackend):
+    """A toy model that counts how often it decodes."""
+
+    decodings = 0
+
+    def decode(self, latents: Tensor) -> Tensor:
+        self.decodings += 1
+        return super().decode(latents)
+
+
+@pytest.mark.parametrize(("inverter", "decodings"), [("pinned", 2), ("ddim", 3)])
+def test_what_the_picture_and_the_report_both_look_at_is_decoded_once(inverter: str, decodings: int) -> None:
+    """The edit and the reconstruction; the round trip too, where the reconstruction is not the same."""
+    model = Counting()
+    report = editkit.apply("prompt-edit", SOURCE, model=model, inverter=inverter, **WORDS).report
+    assert model.decodings == decodings
+    assert (report.recon_psnr == report.vae_psnr) == (inverter == "pinned")
+
+
+def test_latents_that_were_written_into_are_decoded_again() -> None:
+    session = toy_session(Counting(), editkit.DrawingParams())
+    latents = session.latents.clone()
+    first = session.decoded(latents)
+    assert session.decoded(latents.clone()) is first
+    assert not session.decoded(latents.mul_(0.5)).equal(first)

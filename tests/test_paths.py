@@ -65,7 +65,7 @@ class TestSpacings:
 
 class TestPaths:
     def grids(self) -> list[tuple[Schedule, Grid]]:
-        spacings = ("leading", "trailing", "linspace", "karras")
+        spacings = ("leading", "trailing", "linspace", "karras", "distilled")
         return [(schedule, Grid(spacing)) for schedule in (VP, FLOW) for spacing in spacings]
 
     def test_a_path_has_a_point_more_than_steps_and_falls(self) -> None:

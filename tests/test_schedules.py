@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import itertools
 import math
 
@@ -9,7 +10,16 @@ import numpy as np
 import pytest
 from diffusers import DDIMScheduler
 
-from editkit import InvalidParameter, RectifiedFlow, Schedule, VariancePreserving, cosine, linear, scaled_linear
+from editkit import (
+    InvalidParameter,
+    RectifiedFlow,
+    Schedule,
+    SizedShift,
+    VariancePreserving,
+    cosine,
+    linear,
+    scaled_linear,
+)
 
 BETAS = {"linear": linear, "scaled_linear": scaled_linear, "squaredcos_cap_v2": cosine}
 RANGES = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "squaredcos_cap_v2": (1e-4, 0.02)}
@@ -74,3 +84,26 @@ class TestSchedules:
         assert moved[0] == 1000.0
         assert np.all(moved[1:] > steps[1:])
         assert np.array_equal(RectifiedFlow().spread(steps), steps)
+
+    def test_a_sized_shift_lies_on_a_line_through_its_ends(self) -> None:
+        shift = SizedShift(tokens=(16, 64), values=(0.5, 1.1), patch=2)
+        sides = {8: 0.5, 16: 1.1, 12: 0.5 + 0.6 * 20 / 48}  # 16, 64 and 36 tokens
+        for side, mu in sides.items():
+            assert math.isclose(shift((4, side, side)), math.exp(mu))
+            assert math.isclose(dc.replace(shift, exponential=False)((4, side, side)), mu)
+        assert shift((4, 8, 32)) == shift((4, 16, 16))
+
+    def test_a_schedule_of_a_size_spreads_its_steps_by_that_size_s_shift(self) -> None:
+        steps, shape = np.array([1000.0, 600.0, 200.0]), (4, 128, 128)
+        flow = RectifiedFlow(shift_of=SizedShift())
+        assert np.array_equal(flow.sized(shape).spread(steps), RectifiedFlow(shift=math.exp(1.15)).spread(steps))
+        for schedule in schedules().values():
+            assert schedule.sized(shape) == schedule
+
+    def test_steps_are_stretched_to_a_terminal_sigma(self) -> None:
+        steps = np.array([1000.0, 600.0, 200.0])
+        plain, stretched = (RectifiedFlow(shift=2.0, terminal=end).spread(steps) for end in (None, 0.1))
+        assert stretched[0] == 1000.0
+        assert math.isclose(stretched[-1], 100.0)
+        assert np.allclose((1000 - stretched) * (1000 - plain[-1]), (1000 - plain) * 900)
+        assert np.array_equal(RectifiedFlow(terminal=0.1).spread(steps[:1]), steps[:1])

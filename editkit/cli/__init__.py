@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -14,10 +15,15 @@ from ..version import __version__
 from .editing import operation_command, replay_command, run_command
 from .failures import complain
 from .listing import check_command, models_command, plugins_command
+from .measuring import measuring_command
 
 HELP = """Edit images with diffusion models: invert a picture, change the recipe, draw it again.
 
 'editkit COMMAND --help' shows what a command can be told."""
+
+
+NAMES_INDENT = 16
+"""Columns that stand before the names in the overview."""
 
 
 class Commands(click.Group):
@@ -38,13 +44,18 @@ class Commands(click.Group):
         return super().parse_args(ctx, args or ["--help"])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*installed().specs["operations"], *self.commands})
+        specs = installed().specs
+        return sorted({*specs["operations"], *specs["commands"], *self.commands})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         registry = installed()
-        if cmd_name in self.commands or cmd_name not in registry.specs["operations"]:
-            return self.commands.get(cmd_name)
-        return operation_command(registry, registry.specs["operations"][cmd_name])
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
+        if cmd_name in registry.specs["commands"]:
+            return measuring_command(registry, registry.specs["commands"][cmd_name])
+        if cmd_name in registry.specs["operations"]:
+            return operation_command(registry, registry.specs["operations"][cmd_name])
+        return None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -58,14 +69,21 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         registry = installed()
         operations = [(name, spec.summary) for name, spec in sorted(registry.specs["operations"].items())]
-        own = [(name, command.get_short_help_str(200)) for name, command in sorted(self.commands.items())]
-        names = [(kind, ", ".join(sorted(registry.specs[kind]))) for kind in ("inverters", "samplers", "models")]
+        own = [(name, command.get_short_help_str(200)) for name, command in self.commands.items()]
+        own += [(name, spec.summary) for name, spec in registry.specs["commands"].items() if name not in self.commands]
+        names = [(kind, unbroken(registry.specs[kind], formatter)) for kind in ("inverters", "samplers", "models")]
         write_section(formatter, "Operations", [row for row in operations if row[0] not in self.commands])
-        write_section(formatter, "Other commands", own)
+        write_section(formatter, "Other commands", sorted(own))
         write_section(formatter, "Names for options", [row for row in names if row[1]])
         if registry.failures:
             formatter.write_paragraph()
             formatter.write_text(f"{len(registry.failures)} plugin problem(s): see 'editkit plugins'.")
+
+
+def unbroken(names: Iterable[str], formatter: click.HelpFormatter) -> str:
+    """Names in lines that break between them only, and not at their hyphens."""
+    lines = textwrap.wrap(", ".join(sorted(names)), formatter.width - NAMES_INDENT, break_on_hyphens=False)
+    return "\b\n" + "\n".join(lines) if lines else ""
 
 
 def write_section(formatter: click.HelpFormatter, title: str, rows: Sequence[tuple[str, str]]) -> None:

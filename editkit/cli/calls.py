@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..params import Params, pictures_of
 from .failures import Tally
 from .outputs import STREAM, checked_sheet, deliver, pour, save_sheet, stem_of, targets_of
 
@@ -102,13 +103,15 @@ def piped(name: str | None) -> str | bytes | None:
     return read_source(STREAM, argument="image") if name == STREAM else name or None
 
 
-def look_at(given: Any, pictures: Mapping[str, Any] = MappingProxyType({})) -> None:
+def look_at(given: Any, params: type[Params] = Params, pictures: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Open the pictures of one input, and those of its parameters, to find what is wrong before a model is loaded."""
-    from ..images import open_image, open_mask
+    from ..images import open_image
+    from ..pictures import open_picture
 
     sizes = [open_image(one).size for one in (given if isinstance(given, tuple) else (given,))]
+    kinds = pictures_of(params)
     for name, picture in pictures.items():
-        open_mask(picture, sizes[0], argument=name)
+        open_picture(kinds[name], picture, sizes[0], argument=name)
 
 
 def progress() -> Progress | None:

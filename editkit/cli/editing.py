@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..adapters import Adapter
 from ..errors import BadFile, BadImage, PluginFailure
-from ..params import pictures_of
+from ..params import extra_of, pictures_of
 from ..registry import Registry, installed
 from ..specs import OperationSpec
 from .calls import INVERSION, Call, Job, look_at, piped, progress
@@ -61,6 +62,8 @@ def common_options(spec: OperationSpec) -> list[click.Parameter]:
     options = [output_option(spec.name, spec.takes, spec.gives), *model_options(), json_option()]
     if spec.takes != "nothing" and spec.gives == "image":
         options.append(sheet_option())
+    if any(extra_of(field).get("registry") == "inverters" for field in spec.params.model_fields.values()):
+        options.append(cache_option())
     return options
 
 
@@ -73,14 +76,21 @@ def output_option(operation: str, takes: str = "image", gives: str = "image") ->
 
 
 def model_option() -> click.Option:
-    text = "A registered name, a diffusers folder, or a hub id org/name.  [default: see 'editkit models']"
+    kinds = "A registered name, a diffusers folder, a checkpoint file, or a hub id org/name."
+    text = f"{kinds}  [default: see 'editkit models']"
     return click.Option(["-m", "--model"], metavar="MODEL", help=text)
+
+
+def adapter_option() -> click.Option:
+    text = "A LoRA, at a scale of 1 where none is given, or learned words to add to the model. May be repeated."
+    return click.Option(["--adapter"], metavar="FILE[:SCALE]", multiple=True, help=text)
 
 
 def model_options() -> list[click.Parameter]:
     device = "Such as cpu or cuda:1.  [default: cuda where there is one, else cpu]"
     dtype = "float32, float16, bfloat16 or float64.  [default: float32]"
-    return [model_option(), click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
+    more = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
+    return [model_option(), adapter_option(), *more]
 
 
 def json_option() -> click.Option:
@@ -92,13 +102,19 @@ def sheet_option() -> click.Option:
     return click.Option(["--sheet"], metavar="FILE", help="Also write a labelled picture of before and after.")
 
 
+def cache_option() -> click.Option:
+    text = "Take up inversions made by earlier edits of the same picture, and keep new ones.  [default: on]"
+    return click.Option(["--cache/--no-cache"], default=True, help=text)
+
+
 def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> None:
     """Check everything that needs no model, load it, and do the operation on every input."""
     values = {name: given[name] for name in spec.params.model_fields if given[name] is not None}
     spec.params.parse(spec.name, values)
     names, other = names_of(spec, given)
     pictures = {name: values[name] for name in pictures_of(spec.params) if name in values}
-    call = Call.plan(given, spec.name, names, endings_of(spec), [*([other] if other else []), *pictures.values()])
+    more = [*([other] if other else []), *pictures.values(), *weights_in(given)]
+    call = Call.plan(given, spec.name, names, endings_of(spec), more)
     second = piped(other)
     pictures = {name: piped(path) for name, path in pictures.items()}
     values |= pictures
@@ -108,16 +124,22 @@ def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> N
 
     def look(job: Job) -> None:
         if "image" in spec.takes:
-            look_at(input_of(job), pictures)
+            look_at(input_of(job), spec.params, pictures)
 
     def prepare(first: Job) -> Callable[[Job], Any]:
         from .. import edits
 
         edits.check(registry, spec.name, input_of(first), values)
-        model = edits.resolve(given["model"], given["device"], given["dtype"])
-        return lambda job: edits.apply(spec.name, input_of(job), model=model, progress=progress(), **values)
+        model = edits.resolve(given["model"], given["device"], given["dtype"], given["adapter"])
+        how = {"model": model, "cache": given.get("cache", True)}
+        return lambda job: edits.apply(spec.name, input_of(job), progress=progress(), **how, **values)
 
     call.run(look, prepare)
+
+
+def weights_in(given: Mapping[str, Any]) -> list[str]:
+    """The files that a command line loads, or what may be one of them."""
+    return [*filter(None, [given["model"]]), *(str(Adapter.read(call).file) for call in given["adapter"])]
 
 
 def names_of(spec: OperationSpec, given: Mapping[str, Any]) -> tuple[list[str], str | None]:
@@ -142,7 +164,7 @@ def run_command() -> Command:
     pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml")
     text = "Seed of every step that names none of its own."
     seed = click.Option(["--seed"], type=Declared(int, "INTEGER"), help=text)
-    options = [seed, output_option("run"), *model_options(), json_option(), sheet_option()]
+    options = [seed, output_option("run"), *model_options(), json_option(), sheet_option(), cache_option()]
     return Command(
         "run",
         params=[pipeline, image_argument(), *options],
@@ -165,8 +187,8 @@ def run(given: Mapping[str, Any]) -> None:
             later = pictures_of(installed().spec("operations", operation).params) if number else {}
             values = {name: value for name, value in params.items() if name not in later}
             edits.check(installed(), operation, first.given, values)
-        model = edits.resolve(given["model"], given["device"], given["dtype"])
-        return lambda job: pipeline(job.given, model=model, progress=progress())
+        model = edits.resolve(given["model"], given["device"], given["dtype"], given["adapter"])
+        return lambda job: pipeline(job.given, model=model, progress=progress(), cache=given["cache"])
 
     call.run(lambda job: look_at(job.given), prepare)
 
@@ -186,9 +208,10 @@ def read_pipeline(path: str, seed: int | None) -> Pipeline:
 
 def replay_command() -> Command:
     file = click.Argument(["file"], metavar="FILE.png")
+    common = [json_option(), sheet_option(), cache_option()]
     return Command(
         "replay",
-        params=[file, output_option("replay"), model_option(), json_option(), sheet_option()],
+        params=[file, output_option("replay"), model_option(), adapter_option(), *common],
         callback=lambda **given: replay(given),
         help="Make a picture again from the recipe in its file.",
     )
@@ -201,7 +224,8 @@ def replay(given: Mapping[str, Any]) -> None:
     def prepare(first: Job) -> Callable[[Job], Any]:
         from ..pipelines import replay
 
-        return lambda job: replay(job.given, model=given["model"], progress=progress())
+        made_by = {"model": given["model"], "adapters": given["adapter"]}
+        return lambda job: replay(job.given, progress=progress(), cache=given["cache"], **made_by)
 
     call = Call.plan(given, "replay", [given["file"]], ENDINGS)
     call.run(lambda job: recipes.read(job.given), prepare)

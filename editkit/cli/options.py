@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..params import Params, shorten
+from ..params import Params, extra_of, shorten
 from ..registry import Registry
 
 CONTAINERS = (list, tuple, set, frozenset, dict)
@@ -82,10 +82,6 @@ def type_of(field: FieldInfo) -> Declared | Alternatives:
         return Alternatives(get_args(inner))
     metavar = "NAME" if "registry" in extra_of(field) else METAVARS.get(inner, "TEXT")
     return Declared(field.annotation, "JSON" if is_container(field.annotation) else metavar)
-
-
-def extra_of(field: FieldInfo) -> dict[str, Any]:
-    return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
 
 
 def bare(annotation: Any) -> Any:

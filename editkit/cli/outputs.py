@@ -147,14 +147,14 @@ def warn(warnings: Sequence[str]) -> None:
 
 def save_sheet(path: Path, results: Sequence[tuple[str, Result]]) -> None:
     """Write one labelled picture of what went in and what came out."""
-    from ..files import encode_image, write_atomically
+    from ..files import save_picture
     from ..sheets import draw_sheet
 
     if len(results) == 1:
         picture = results[0][1].sheet()
     else:
         picture = draw_sheet([pair for name, result in results for pair in labelled(name, result)])
-    write_atomically(path, encode_image(picture, path.suffix, argument="sheet"), argument="sheet")
+    save_picture(picture, path, argument="sheet")
 
 
 def labelled(name: str, result: Result) -> Iterator[tuple[str, Image.Image]]:

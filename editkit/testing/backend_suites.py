@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..backends import Backend
 from ..paths import make_path
-from ..points import Point
+from ..points import Point, Points
 from ..predictions import from_x0, to_x0
 from ..registry import installed
 from ..specs import BackendSpec
@@ -87,7 +87,7 @@ class BackendTests(Suite):
         assert backend.multiple >= 1, f"multiple is {backend.multiple}"
         if self.name in installed().specs["backends"]:
             spec: BackendSpec = installed().spec("backends", self.name)
-            assert backend.provides == spec.provides, (
+            assert backend.provides >= spec.provides, (
                 f"provides {set(backend.provides)}, its spec says {set(spec.provides)}"
             )
 
@@ -145,6 +145,15 @@ class BackendTests(Suite):
         self.assert_close(encoded, backend.encode(pixels), "an encoding in a batch")
         decoded = torch.cat([backend.decode(encoded[i : i + 1]) for i in range(3)])
         self.assert_close(decoded, backend.decode(encoded), "a decoding in a batch")
+
+    @torch.no_grad()
+    def test_rows_may_have_points_of_their_own(self) -> None:
+        backend, x, points = self.backend(), self.noisy(3), self.points()[1:]
+        condition = backend.embed(self.prompts(3))
+        rows = [backend.embed([prompt]) for prompt in self.prompts(3)]
+        alone = [backend.denoise(x[i : i + 1], point, rows[i]) for i, point in enumerate(points)]
+        together = backend.denoise(x, Points(tuple(points)), condition)
+        self.assert_close(torch.cat(alone), together, "an estimate in a batch of several timesteps")
 
     @torch.no_grad()
     def test_prompts_matter_where_text_is_provided(self) -> None:

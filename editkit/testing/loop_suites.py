@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Any, get_args
 from unittest import SkipTest
 
 import torch
@@ -12,16 +15,18 @@ from torch import Tensor
 
 from ..backends import Backend
 from ..canvas import Canvas
-from ..inversion import Inverter
+from ..edits import apply
+from ..inversion import Climb, Inversion, Inverter
 from ..loop import Stepper, last, walk
-from ..params import DrawingParams
+from ..params import DrawingParams, SamplingParams, Spacing
 from ..paths import Path, with_jumps
 from ..points import Point
 from ..registry import installed
+from ..schedules import RectifiedFlow
 from ..session import Session
 from ..specs import InverterSpec, SamplerSpec
 from .suite import PATHS, Suite, largest, noise_source, random_latents, sample_image
-from .toy import GaussianDenoiser, ToyBackend, vp_path
+from .toy import GaussianConsistency, GaussianDenoiser, ToyBackend, vp_path
 
 
 class SamplerTests(Suite):
@@ -39,7 +44,11 @@ class SamplerTests(Suite):
     def walked(self, x: Tensor, path: Path, *, seed: int = 0, rows: int | None = None) -> Iterator[Tensor]:
         """Walk with noise of its own for each of ``rows`` rows, or one noise for all."""
         shape = (rows or 1, *x.shape[1:])
-        return walk(self.stepper(), GaussianDenoiser(), x, path, noise=noise_source(shape, seed))
+        return walk(self.stepper(), self.network(), x, path, noise=noise_source(shape, seed))
+
+    def network(self) -> GaussianDenoiser:
+        """What a perfect network answers that this sampler is made for."""
+        return GaussianConsistency() if self.declared.consistency else GaussianDenoiser()
 
     def error(self, path: Path) -> float:
         """Distance from the exact answer of the probability flow."""
@@ -81,7 +90,7 @@ class SamplerTests(Suite):
         params = self.declared.params()
         x, path = random_latents(1), vp_path(5)
         for _ in range(2):
-            walked = walk(make(params), GaussianDenoiser(), x, path, noise=noise_source((1, 4, 8, 8)))
+            walked = walk(make(params), self.network(), x, path, noise=noise_source((1, 4, 8, 8)))
             again = last(walked, x)
             assert torch.equal(again, last(self.walked(x, path), x)), "a second walk remembers the first"
 
@@ -149,58 +158,95 @@ class InverterTests(Suite):
     def declared(self) -> InverterSpec:
         return installed().spec("inverters", self.name)  # type: ignore[no-any-return]
 
+    @property
+    def paths(self) -> Mapping[str, Callable[[int], Path]]:
+        """The paths of the models that it serves."""
+        flow = {"flow_prediction"}
+        predictions = {"vp": self.declared.predictions - flow, "flow": self.declared.predictions & flow}
+        return {kind: path for kind, path in PATHS.items() if predictions[kind]}
+
     def inverter(self) -> Inverter:
         return installed().make("inverters", self.name)  # type: ignore[no-any-return]
 
     def climbed(self, x0: Tensor, path: Path) -> Tensor:
         """The trajectory (N + 1, S, C, h, w) from noise to clean, of a climb up the falling ``path``."""
-        return torch.stack([x0, *self.inverter().climb(GaussianDenoiser(), x0, path[::-1])][::-1])
+        return torch.stack([x0, *self.rising(x0, path)][::-1])
 
-    def round_trip(self, x0: Tensor, path: Path) -> float:
-        """Largest miss after climbing and walking down again with the controls and the plain step."""
-        trajectory = self.climbed(x0, path)
-        controls = self.inverter().controls(trajectory, torch.eye(len(x0), dtype=x0.dtype))
-        step = installed().make("samplers", "ddim")
-        return largest(last(walk(step, GaussianDenoiser(), trajectory[0], path, controls=controls), trajectory[0]) - x0)
+    def rising(self, x0: Tensor, path: Path, seed: int = 0) -> Iterator[Tensor]:
+        noise = noise_source((1, *x0.shape[1:]), seed)
+        return self.inverter().climb(GaussianDenoiser(), x0, path[::-1], noise)
+
+    def session(self, kind: str, **params: Any) -> Session:
+        """A session with a model of one of the kinds of :attr:`paths`."""
+        model = ToyBackend(native_size=8, schedule=RectifiedFlow() if kind == "flow" else None)
+        return toy_session(model, SamplingParams.parse("toy", params))
+
+    def trip(self, session: Session, x0: Tensor, path: Path) -> tuple[Climb, Tensor]:
+        """The climb of S sources, all under one prompt, and the latents (S, C, h, w) that its replay ends in."""
+        inverter, prompts = self.inverter(), session.embed(*["a red apple"] * len(x0))
+        climb = session.climb(inverter, x0, path, prompts)
+        return climb, session.replay(inverter, climb, climb.trajectory[0], prompts, torch.eye(len(x0)))
+
+    def round_trip(self, kind: str, x0: Tensor, path: Path) -> float:
+        """Largest miss after climbing and walking down again with the controls and the inverter's or the plain step."""
+        return largest(self.trip(self.session(kind), x0, path)[1] - x0)
 
     def test_yields_one_item_a_step_and_keeps_the_shape(self) -> None:
         x0 = random_latents(2)
-        for kind, path in PATHS.items():
-            items = list(self.inverter().climb(GaussianDenoiser(), x0, path(7)[::-1]))
+        for kind, path in self.paths.items():
+            items = list(self.rising(x0, path(7)))
             assert len(items) == 7, f"{kind}: {len(items)} items for 7 steps"
             assert all(item.shape == x0.shape and item.dtype == x0.dtype for item in items), (
                 f"{kind}: shape or dtype changed"
             )
 
     def test_does_not_modify_its_input(self) -> None:
-        for kind, path in PATHS.items():
+        for kind, path in self.paths.items():
             x0 = random_latents(2)
             copy = x0.clone()
-            list(self.inverter().climb(GaussianDenoiser(), x0, path(3)[::-1]))
+            list(self.rising(x0, path(3)))
             assert torch.equal(x0, copy), f"{kind}: the clean latents were changed in place"
 
     def test_rows_do_not_know_of_each_other(self) -> None:
         if self.declared.stochastic:
-            raise SkipTest("declared stochastic: rows draw noise of their own")
+            raise SkipTest("declared stochastic: rows may draw noise of their own")
         x0 = random_latents(3)
-        for kind, path in PATHS.items():
+        for kind, path in self.paths.items():
             together = self.climbed(x0, path(5))[0]
             alone = torch.cat([self.climbed(row[None], path(5))[0] for row in x0])
             assert largest(together - alone) < 1e-10, (
                 f"{kind}: a row differs by {largest(together - alone):.1e} in a batch"
             )
 
-    def test_climbs_the_same_way_twice(self) -> None:
+    def test_what_is_kept_of_a_source_does_not_know_of_others(self) -> None:
         if self.declared.stochastic:
-            raise SkipTest("declared stochastic")
+            raise SkipTest("declared stochastic: rows may draw noise of their own")
+        x0 = 0.3 + 0.5 * random_latents(2, seed=1, shape=(3, 8, 8))
+        for kind, path in self.paths.items():
+            both, drawn = self.trip(self.session(kind, guidance=3.0), x0, path(4))
+            for source in range(2):
+                alone, end = self.trip(self.session(kind, guidance=3.0), x0[source : source + 1], path(4))
+                said = f"{kind}: in a batch"
+                assert both.kept.keys() == alone.kept.keys(), f"{said} other things are kept"
+                for name, tensor in both.kept.items():
+                    missed = largest(tensor[source : source + 1] - alone.kept[name])
+                    assert missed < 1e-8, f"{said} what is kept as {name!r} differs by {missed:.1e}"
+                missed = largest(drawn[source] - end[0])
+                assert missed < 1e-8, f"{said} the replay of a source differs by {missed:.1e}"
+
+    def test_noise_decides_the_climb(self) -> None:
         x0 = random_latents(1)
-        inverter = self.inverter()
-        first, again = (list(inverter.climb(GaussianDenoiser(), x0, vp_path(4)[::-1])) for _ in range(2))
-        assert all(map(torch.equal, first, again)), "a second climb differs from the first"
+        for kind, path in self.paths.items():
+            first, again, other = (torch.stack(list(self.rising(x0, path(4), seed))) for seed in (1, 1, 2))
+            assert torch.equal(first, again), f"{kind}: the same noise gives another climb"
+            differs = not torch.equal(first, other)
+            assert differs == self.declared.stochastic, (
+                f"{kind}: declared stochastic={self.declared.stochastic}, but noise matters: {differs}"
+            )
 
     def test_climbs_to_pure_noise(self) -> None:
         x0 = random_latents(2)
-        for kind, path in PATHS.items():
+        for kind, path in self.paths.items():
             noise = self.climbed(x0, (Point(0.0, 1.0), *path(10)))[0]
             assert bool(torch.isfinite(noise).all()), f"{kind}: the step to pure noise (alpha = 0) is not finite"
 
@@ -208,7 +254,7 @@ class InverterTests(Suite):
         if self.declared.stochastic:
             raise SkipTest("declared stochastic: its noise is not that of the probability flow")
         x0 = 0.3 + 0.5 * random_latents(2, seed=1)
-        for kind, path in PATHS.items():
+        for kind, path in self.paths.items():
             errors = []
             for steps in (32, 128):
                 points = path(steps)
@@ -219,28 +265,56 @@ class InverterTests(Suite):
             )
 
     def test_round_trip_error_halves_when_steps_double(self) -> None:
-        x0 = 0.3 + 0.5 * random_latents(2, seed=1)
-        for kind, path in PATHS.items():
-            coarse, fine = self.round_trip(x0, path(50)), self.round_trip(x0, path(100))
+        if self.declared.stochastic and not self.declared.exact:
+            raise SkipTest("declared stochastic and not exact: it promises no way back")
+        x0 = 0.3 + 0.5 * random_latents(2, seed=1, shape=(3, 8, 8))
+        for kind, path in self.paths.items():
+            coarse, fine = self.round_trip(kind, x0, path(50)), self.round_trip(kind, x0, path(100))
             assert fine < 0.6 * coarse or fine < 1e-9, f"{kind}: off by {coarse:.1e} at 50 steps, {fine:.1e} at 100"
 
     def test_exact_inverters_replay_the_source_at_any_guidance(self) -> None:
         if not self.declared.exact:
             raise SkipTest("not declared exact")
-        for guidance in (1.0, 7.5):
-            model = ToyBackend(native_size=8)
-            session = toy_session(model, DrawingParams.parse("toy", {"guidance": guidance}))
-            latents = session.latents
-            path = session.inversion_path(10)
-            inverter = self.inverter()
-            trajectory = session.climb(inverter, latents, path, session.embed("a red apple"))
-            both = torch.cat([trajectory[0], trajectory[0]])
-            prompts = session.embed("a red apple", "a green apple")
-            drawn = session.replay(inverter, trajectory, path, both, prompts, torch.ones(2, 1))
-            missed = largest(drawn[:1] - latents)
-            assert missed < 1e-10, f"guidance {guidance}: the source row comes back off by {missed:.1e}"
-            moved = largest(drawn[1:] - latents)
-            assert moved > 1e-3, f"guidance {guidance}: the edited row did not move ({moved:.1e})"
+        for kind, guidance, spacing in itertools.product(self.paths, (1.0, 7.5), get_args(Spacing)):
+            session = self.session(kind, guidance=guidance, spacing=spacing)
+            self.check_edit(f"{kind}, {spacing}, guidance {guidance}", session, session.inversion_path(10))
+
+    def test_exact_inverters_replay_the_source_from_pure_noise(self) -> None:
+        if not self.declared.exact:
+            raise SkipTest("not declared exact")
+        for kind, path in self.paths.items():
+            self.check_edit(kind, self.session(kind, guidance=7.5), (Point(0.0, 1.0), *path(10)))
+
+    def check_edit(self, said: str, session: Session, path: Path) -> None:
+        """Assert that the source comes back in an edit by two prompts, and that the edit is another picture."""
+        inverter, latents = self.inverter(), session.latents
+        climb = session.climb(inverter, latents, path, session.embed("a red apple"))
+        both = torch.cat([climb.trajectory[0], climb.trajectory[0]])
+        prompts = session.embed("a red apple", "a green apple")
+        drawn = session.replay(inverter, climb, both, prompts, torch.ones(2, 1))
+        missed = largest(drawn[:1] - latents)
+        assert missed < 1e-10, f"{said}: the source row comes back off by {missed:.1e}"
+        moved = largest(drawn[1:] - latents)
+        assert moved > 1e-3, f"{said}: the edited row did not move ({moved:.1e})"
+
+    def test_draws_by_its_own_steps_where_it_says_so(self) -> None:
+        x0 = random_latents(1, shape=(3, 8, 8))
+        for kind, path in self.paths.items():
+            climb, _ = self.trip(self.session(kind), x0, path(4))
+            own = self.inverter().stepper(climb, torch.ones(1, 1).to(x0)) is not None
+            assert own == self.declared.own_steps, (
+                f"{kind}: declared own_steps={self.declared.own_steps}, but it has steps of its own: {own}"
+            )
+
+    def test_a_saved_inversion_replays_as_one_that_was_not(self) -> None:
+        for kind in self.paths:
+            model = ToyBackend(schedule=RectifiedFlow() if kind == "flow" else None)
+            given = {"prompt": "a red apple", "method": self.name, "steps": 4, "guidance": 3.0, "seed": 3}
+            inversion = apply("invert", sample_image((20, 14)), model=model, cache=False, **given)
+            with tempfile.TemporaryDirectory() as folder:
+                loaded = Inversion.load(inversion.save(FilePath(folder) / "x.safetensors"))
+            first, again = (apply("reconstruct", one, model=model).latents for one in (inversion, loaded))
+            assert torch.equal(first, again), f"{kind}: off by {largest(first - again):.1e} after it was saved"
 
 
 def toy_session(model: Backend, params: DrawingParams) -> Session:

@@ -60,13 +60,13 @@ class OperationTests(Suite):
                 return first
             case "two images":
                 return (first, second)
-        return apply("invert", first, model=ToyBackend(), steps=4, prompt="a red apple")
+        return apply("invert", first, model=ToyBackend(), steps=4, prompt="a red apple", cache=False)
 
     def applied(self, subject: Any, **chosen: Any) -> Any:
         values = self.arguments(**chosen)
         if self.declared.takes == "image" and "mask" in self.fields and self.fields["mask"].is_required():
             values.setdefault("mask", Image.new("L", subject.size, 255))
-        return apply(self.name, subject, model=ToyBackend(), **values)
+        return apply(self.name, subject, model=ToyBackend(), cache=False, **values)
 
     def drawn(self, subject: Any, **chosen: Any) -> Result:
         if self.declared.gives != "image":
@@ -168,7 +168,7 @@ class OperationTests(Suite):
 
     def test_replays_from_its_own_picture(self) -> None:
         result = self.drawn(self.subject())
-        again = replay(result.encoded(".png"), model=ToyBackend())
+        again = replay(result.encoded(".png"), model=ToyBackend(), cache=False)
         assert again.image.tobytes() == result.image.tobytes(), "the replayed picture has other pixels"
         assert Image.open(io.BytesIO(result.encoded(".png"))).tobytes() == result.image.tobytes(), (
             "the file has other pixels"

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..guidance import Condition
+from ..params import Prediction
 from ..paths import Grid, Path
-from ..points import Point
+from ..points import CLEAN, Point, Points
 from ..schedules import RectifiedFlow, Schedule, VariancePreserving, scaled_linear
 
 
@@ -25,9 +26,10 @@ class GaussianDenoiser:
     """Anything that broadcasts over a batch of latents."""
     variance: float = 0.25
 
-    def __call__(self, x: Tensor, point: Point) -> Tensor:
-        gain = point.alpha * self.variance / self.deviation(point) ** 2
-        return self.mean + gain * (x - point.alpha * self.mean)
+    def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
+        alpha, sigma = point.columns(x) if isinstance(point, Points) else point
+        gain = alpha * self.variance / (alpha**2 * self.variance + sigma**2)
+        return self.mean + gain * (x - alpha * self.mean)
 
     def deviation(self, point: Point) -> float:
         """Standard deviation of the noisy latents at ``point``."""
@@ -36,6 +38,15 @@ class GaussianDenoiser:
     def transport(self, x: Tensor, p: Point, q: Point) -> Tensor:
         """Where the probability flow carries latents from point ``p`` to point ``q``, exactly."""
         return q.alpha * self.mean + self.deviation(q) / self.deviation(p) * (x - p.alpha * self.mean)
+
+
+@dc.dataclass(frozen=True)
+class GaussianConsistency(GaussianDenoiser):
+    """The exact consistency function of the same data: where the probability flow ends, from each point of it."""
+
+    def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
+        assert isinstance(point, Point), "rows have one point here"
+        return self.transport(x, point, CLEAN)
 
 
 @dc.dataclass(frozen=True)
@@ -114,7 +125,11 @@ class ToyBackend:
         """The colour (B, 3) of each prompt, in [-0.8, 0.8]; the empty prompt is grey."""
         return {"text": torch.tensor([colour_of(prompt) for prompt in prompts], dtype=self.dtype)}
 
-    def denoise(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
+    @property
+    def prediction(self) -> Prediction:
+        return "flow_prediction" if isinstance(self.schedule, RectifiedFlow) else "sample"
+
+    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         mean = condition["text"].repeat_interleave(self.reduction**2, 1)[..., None, None]  # (B, C, 1, 1)
         return GaussianDenoiser(mean, self.variance)(x, point)
 

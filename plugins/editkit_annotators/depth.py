@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForDepthEstimation
-from transformers.utils import logging
 
-from editkit import Annotator, PluginFailure, WeightsUnavailable, read_map
+from editkit import Annotator, PluginFailure, WeightsUnavailable, model_folder, on_white, quiet, read_map, reason_of
 
-from .colours import on_white
-from .failures import said
-
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 METRIC = ("depth_pro", "glpn", "tipsv2_dpt", "zoedepth")
 """Families whose models give distances in metres; of others the configuration says so."""
 NEAREST = 1e-3
 """Share of the farthest distance below which distances are not told apart, so that their reciprocals are finite."""
+ADVICE = (
+    "give the folder or the hub id of a depth-estimation model of transformers; one without config.json or without "
+    "*.safetensors weights is not read"
+)
 
 
 def depth_model(name: str, metric: bool | None) -> Annotator:
@@ -41,13 +35,13 @@ def depth_model(name: str, metric: bool | None) -> Annotator:
     def annotate(picture: Image.Image) -> NDArray[np.float32]:
         size = (picture.height, picture.width)
         try:
-            inputs = processor(images=Image.fromarray(on_white(picture)), return_tensors="pt").to(model.device)
+            inputs = processor(images=on_white(picture), return_tensors="pt").to(model.device)
             with torch.no_grad():
                 outputs = model(**inputs)
             found = processor.post_process_depth_estimation(outputs, [size])[0]["predicted_depth"]
         except Exception as error:  # some processors fail at very long pictures, and memory may not suffice
             raise PluginFailure(
-                f"depth model {name!r} failed at a picture of {size[1]} x {size[0]} pixels ({said(error)})"
+                f"depth model {name!r} failed at a picture of {size[1]} x {size[0]} pixels ({reason_of(error)})"
             ) from error
         values = found.reshape(size).double().cpu().numpy()  # a side of one pixel was squeezed away
         return read_map(reciprocal(values) if metric else values, picture.size, argument=f"the depth found by {name!r}")
@@ -63,50 +57,12 @@ def reciprocal(distances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def load(name: str) -> tuple[Any, Any]:
     """The image processor and the model, on the GPU where there is one."""
-    folder = folder_of(name)
+    folder = model_folder(name, called="depth model", advice=ADVICE)
     safely = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quiet():
             processor = AutoImageProcessor.from_pretrained(folder, **safely)
             model = AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True, **safely)
     except Exception as error:  # of transformers, or of a library that a processor needs
-        raise WeightsUnavailable(
-            f"depth model {name!r} cannot be loaded ({said(error)}): give the folder or the hub id of a "
-            "depth-estimation model of transformers with safetensors weights"
-        ) from error
+        raise WeightsUnavailable(f"depth model {name!r} cannot be loaded ({reason_of(error)}): {ADVICE}") from error
     return processor, model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def folder_of(name: str) -> Path:
-    """The folder of a model, downloaded where it is a hub id that is not here yet: weights in safetensors only."""
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-            raise WeightsUnavailable(
-                f"depth model {name!r} is a folder without config.json or without *.safetensors weights; others are "
-                "not read: give the folder of a depth-estimation model of transformers"
-            )
-        return folder
-    if not HUB_ID.fullmatch(name):
-        raise WeightsUnavailable(f"depth model {name!r} is neither a folder nor a hub id 'org/name': check the path")
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as error:  # the hub's client raises many kinds, of several libraries
-        raise WeightsUnavailable(
-            f"depth model {name!r} is no folder here and could not be fetched from the hub ({said(error)}): check the "
-            "name and the network, or download it and pass its folder"
-        ) from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the library's remarks and loading bars off the terminal."""
-    verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shown:
-            logging.enable_progress_bar()

@@ -19,10 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from editkit import Annotator, InvalidParameter, PluginFailure, WeightsUnavailable
-
-from .colours import on_white
-from .failures import said
+from editkit import Annotator, InvalidParameter, PluginFailure, WeightsUnavailable, on_white, reason_of
 
 INSTALL = "pip install 'editkit[detectors]'"
 MULTIPLE = 64
@@ -45,9 +42,9 @@ def detector(name: str, weights: str | None) -> Annotator:
     def annotate(picture: Image.Image) -> NDArray[np.float32]:
         try:
             with undisturbed():
-                found = made(Image.fromarray(on_white(picture)), **resolutions(made, picture.size))
+                found = made(on_white(picture), **resolutions(made, picture.size))
         except Exception as error:  # a detector may raise anything
-            raise PluginFailure(f"the detector {name} of controlnet-aux failed: {said(error)}") from error
+            raise PluginFailure(f"the detector {name} of controlnet-aux failed: {reason_of(error)}") from error
         return to_map(name, found, picture.size)
 
     return annotate
@@ -74,8 +71,8 @@ def build(name: str, kind: Any, weights: str | None) -> Any:
             return from_pretrained(weights).to("cuda" if torch.cuda.is_available() else "cpu")
     except Exception as error:  # of the hub's client, of pickle, or of a package that only this detector needs
         raise WeightsUnavailable(
-            f"the detector {name} of controlnet-aux cannot be loaded ({said(error)}): check weights={weights!r} and "
-            "what its class needs"
+            f"the detector {name} of controlnet-aux cannot be loaded ({reason_of(error)}): check weights={weights!r} "
+            "and what its class needs"
         ) from error
 
 
@@ -112,7 +109,7 @@ def import_package() -> ModuleType:
         try:
             return importlib.import_module("controlnet_aux")
         except Exception as error:  # of any package below it
-            raise WeightsUnavailable(f"controlnet-aux cannot be imported ({said(error)}): {INSTALL}") from error
+            raise WeightsUnavailable(f"controlnet-aux cannot be imported ({reason_of(error)}): {INSTALL}") from error
 
 
 def import_torchvision() -> None:
@@ -132,8 +129,8 @@ def import_torchvision() -> None:
         except Exception as second:
             DECLARED.clear()
             raise WeightsUnavailable(
-                f"torchvision does not fit torch {torch.__version__} ({said(first)}): install the one that was made "
-                "for it, see https://pytorch.org/get-started"
+                f"torchvision does not fit torch {torch.__version__} ({reason_of(first)}): install the one that was "
+                "made for it, see https://pytorch.org/get-started"
             ) from second
 
 

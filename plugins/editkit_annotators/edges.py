@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .colours import on_white
+from editkit import on_white
 
 FAINTEST = 20.0
 """Gradients up to this, a step of five levels, are noise and shading, and take no part in choosing thresholds; what is
@@ -40,7 +40,7 @@ def canny(
     not given it grows with the picture, so that the edges of a photograph do not drown in its texture.
     """
     sigma = smoothing(picture.size) if sigma is None else sigma
-    across, down = gradients(on_white(picture), sigma)
+    across, down = gradients(np.asarray(on_white(picture)), sigma)
     if low is None or high is None:
         low, high = thresholds(across, down, sigma, low, high)
     found: NDArray[np.float32] = (
@@ -57,7 +57,7 @@ def canny_skimage(
     from skimage.morphology import skeletonize
 
     sigma = smoothing(picture.size) if sigma is None else sigma
-    grey = cv2.cvtColor(on_white(picture), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(np.asarray(on_white(picture)), cv2.COLOR_RGB2GRAY)
     if low is None or high is None:
         low, high = thresholds(*gradients(grey, sigma), sigma, low, high)
     # As floats the levels keep their unit, and so do the thresholds.

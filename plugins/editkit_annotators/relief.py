@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from editkit import BadImage
-
-from .colours import on_white
+from editkit import BadImage, on_white
 
 SOLVED_SIDE = 256
 """Longest side in pixels at which the equation is solved; its solution is smooth, and the outline stays sharp."""
@@ -60,7 +58,7 @@ def silhouette(picture: Image.Image) -> NDArray[np.bool_]:
         opaque: NDArray[np.bool_] = np.asarray(picture.convert("RGBA").getchannel("A")) >= 128
         if not opaque.all():
             return opaque
-    colours = on_white(picture)
+    colours = np.asarray(on_white(picture))
     border = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
     ground = np.median(border, axis=0).astype(np.uint8)
     plain = distance(border[None], ground) <= TOLERANCE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from editkit import Edit, Session, add_noise, start_at
+from editkit import Edit, Session, redraw, start_at
 
 from . import ControlParams
 from .steering import annotated, steering, to_hint, weights_of
@@ -19,15 +19,12 @@ def control(session: Session, params: ControlParams) -> Edit:
     path = start_at(session.model.schedule, session.drawing_path(params.steps), params.strength)
     from_picture = params.strength < 1
     if len(path) == 1 or (from_picture and params.control_scale == 0):
-        return Edit(session.latents, reconstructed=session.latents)
+        return Edit(session.latents, reconstructed=session.latents)  # which needs no weights
     folder = weights_of(session, params.kind, params.controlnet)
     control = steering(
         session, path, folder, hint_of(session, params), params.control_scale, params.control_start, params.control_end
     )
-    noise = session.noise()
-    start = add_noise(session.latents, noise, path[0]) if from_picture else noise
-    drawn = session.draw(start, path, session.embed(params.prompt), [control], noise=noise)
-    return Edit(drawn, reconstructed=session.latents)
+    return redraw(session, path, session.embed(params.prompt), [control], blank=not from_picture)
 
 
 def hint_of(session: Session, params: ControlParams) -> Tensor:

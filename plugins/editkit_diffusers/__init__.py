@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from editkit import BackendSpec, hookimpl
 
+from .checkpoints import recognise_stable_diffusion, recognise_stable_diffusion_xl
+
 if TYPE_CHECKING:
     from editkit import Backend
 
@@ -15,6 +17,12 @@ def load_stable_diffusion() -> Callable[..., Backend]:
     from .stable_diffusion import StableDiffusion
 
     return StableDiffusion.from_folder
+
+
+def load_stable_diffusion_xl() -> Callable[..., Backend]:
+    from .stable_diffusion_xl import StableDiffusionXL
+
+    return StableDiffusionXL.from_folder
 
 
 def load_upscaler() -> Callable[..., Backend]:
@@ -27,6 +35,42 @@ def load_pixel_ddpm() -> Callable[..., Backend]:
     from .pixel_ddpm import PixelDdpm
 
     return PixelDdpm.from_folder
+
+
+def load_pixart() -> Callable[..., Backend]:
+    from .pixart import PixArt
+
+    return PixArt.from_folder
+
+
+def load_dit() -> Callable[..., Backend]:
+    from .dit import Dit
+
+    return Dit.from_folder
+
+
+def load_stable_diffusion_3() -> Callable[..., Backend]:
+    from .stable_diffusion_3 import StableDiffusion3
+
+    return StableDiffusion3.from_folder
+
+
+def load_flux() -> Callable[..., Backend]:
+    from .flux import Flux
+
+    return Flux.from_folder
+
+
+def load_flux_fill() -> Callable[..., Backend]:
+    from .flux import FluxFill
+
+    return FluxFill.from_folder
+
+
+def load_flux_kontext() -> Callable[..., Backend]:
+    from .flux import FluxKontext
+
+    return FluxKontext.from_folder
 
 
 @hookimpl
@@ -44,8 +88,25 @@ def register_backends() -> list[BackendSpec]:
                     "StableDiffusionInstructPix2PixPipeline",
                 }
             ),
-            provides=frozenset({"text", "controlnet"}),
+            provides=frozenset({"text", "controlnet", "adapters"}),
+            recognise=recognise_stable_diffusion,
             source="https://arxiv.org/abs/2112.10752",
+        ),
+        BackendSpec(
+            name="stable-diffusion-xl",
+            summary="Models shaped like SDXL and its refiner: a UNet that is told the picture's size, two text encoders.",
+            load=load_stable_diffusion_xl,
+            pipelines=frozenset(
+                {
+                    "StableDiffusionXLPipeline",
+                    "StableDiffusionXLImg2ImgPipeline",
+                    "StableDiffusionXLInpaintPipeline",
+                    "StableDiffusionXLInstructPix2PixPipeline",
+                }
+            ),
+            provides=frozenset({"text", "controlnet", "adapters"}),
+            recognise=recognise_stable_diffusion_xl,
+            source="https://arxiv.org/abs/2307.01952",
         ),
         BackendSpec(
             name="stable-diffusion-upscaler",
@@ -57,9 +118,67 @@ def register_backends() -> list[BackendSpec]:
         ),
         BackendSpec(
             name="pixel-ddpm",
-            summary="Unconditional models that work on pixels.",
+            summary="Models that work on pixels, unconditional or by classes.",
             load=load_pixel_ddpm,
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
             source="https://arxiv.org/abs/2006.11239",
+        ),
+        BackendSpec(
+            name="latent-consistency",
+            summary="Latent consistency models: like Stable Diffusion, but told a guidance scale and done in few steps.",
+            load=load_stable_diffusion,
+            pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
+            provides=frozenset({"text", "controlnet", "adapters", "distilled-guidance"}),
+            source="https://arxiv.org/abs/2310.04378",
+        ),
+        BackendSpec(
+            name="pixart",
+            summary="Models shaped like PixArt-alpha and PixArt-Sigma: transformer, autoencoder, T5 text encoder.",
+            load=load_pixart,
+            pipelines=frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"}),
+            provides=frozenset({"text"}),
+            source="https://arxiv.org/abs/2310.00426",
+        ),
+        BackendSpec(
+            name="dit",
+            summary="Class-conditional models shaped like DiT, whose prompts are names or numbers of classes.",
+            load=load_dit,
+            pipelines=frozenset({"DiTPipeline"}),
+            provides=frozenset({"text"}),
+            source="https://arxiv.org/abs/2212.09748",
+        ),
+        BackendSpec(
+            name="stable-diffusion-3",
+            summary="Models shaped like Stable Diffusion 3 and 3.5: transformer, autoencoder, two CLIPs and maybe T5.",
+            load=load_stable_diffusion_3,
+            pipelines=frozenset(
+                {"StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"}
+            ),
+            provides=frozenset({"text"}),
+            source="https://arxiv.org/abs/2403.03206",
+        ),
+        BackendSpec(
+            name="flux",
+            summary="Models shaped like FLUX.1: transformer, autoencoder, CLIP and T5 text encoders.",
+            load=load_flux,
+            pipelines=frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"}),
+            provides=frozenset({"text"}),
+            source="https://arxiv.org/abs/2506.15742",
+        ),
+        BackendSpec(
+            name="flux-fill",
+            summary="Models shaped like FLUX.1 Fill, which see a mask and what it leaves.",
+            load=load_flux_fill,
+            pipelines=frozenset({"FluxFillPipeline"}),
+            provides=frozenset({"text", "inpainting"}),
+            source="https://arxiv.org/abs/2506.15742",
+        ),
+        BackendSpec(
+            name="flux-kontext",
+            summary="Models shaped like FLUX.1 Kontext, which see a picture beside the one they draw.",
+            load=load_flux_kontext,
+            pipelines=frozenset({"FluxKontextPipeline"}),
+            provides=frozenset({"text", "instructions"}),
+            source="https://arxiv.org/abs/2506.15742",
         ),
     ]

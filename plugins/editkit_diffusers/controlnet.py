@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from editkit import InvalidParameter, Point
+from editkit import InvalidParameter, Point, Points
 
 SHARED = ("block_out_channels", "layers_per_block", "cross_attention_dim")
 """What a ControlNet has in common with the UNet that its answers are added to."""
+ADDED = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
+"""What those have in common too that are told more than words."""
 
 
 class ControlNet:
@@ -27,8 +30,12 @@ class ControlNet:
         net.controlnet_cond_embedding = nn.Identity()
         net.register_to_config(controlnet_conditioning_channel_order="rgb")
 
-    def __call__(self, x: Tensor, timestep: Tensor, text: Tensor) -> list[Tensor]:
-        """What is added to the UNet: its skips, and its middle last."""
+    def asked(self, point: Point | Points) -> list[bool]:
+        """Whether it is to answer at ``point``, or at each row's own."""
+        return [self.low <= row.sigma <= self.high for row in (point.rows if isinstance(point, Points) else [point])]
+
+    def __call__(self, x: Tensor, timestep: Tensor, told: dict[str, Any]) -> list[Tensor]:
+        """What is added to the UNet, which is ``told`` the same: its skips, and its middle last."""
         if self.embedded.shape[-2:] != x.shape[-2:]:
             raise InvalidParameter(
                 f"the ControlNet's map becomes {tuple(self.embedded.shape[-2:])} and the model's latents are "
@@ -38,17 +45,18 @@ class ControlNet:
         skips, middle = self.net(
             x,
             timestep,
-            encoder_hidden_states=text,
             controlnet_cond=hint,
             conditioning_scale=self.scale,
             return_dict=False,
+            **told,
         )
         return [*skips, middle]
 
 
 def check_fits(net: Any, unet: Any, latent_channels: int) -> None:
     """Raise InvalidParameter where the answers of a ControlNet could not be added to those of ``unet``."""
-    wanted = {"in_channels": latent_channels, **{name: unet.config[name] for name in SHARED}}
+    shared = SHARED if net.config.addition_embed_type is None else (*SHARED, *ADDED)
+    wanted = {"in_channels": latent_channels, **{name: unet.config[name] for name in shared}}
     for name, value in wanted.items():
         given = net.config[name]
         if plain(given) != plain(value):
@@ -62,9 +70,17 @@ def plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def residuals(nets: Sequence[ControlNet], x: Tensor, timestep: Tensor, point: Point, text: Tensor) -> dict[str, Any]:
-    """The sum of what the ControlNets say at ``point``, as a UNet takes it; nothing where none is asked."""
-    answers = [net(x, timestep, text) for net in nets if net.low <= point.sigma <= net.high]
+def residuals(
+    nets: Sequence[ControlNet], x: Tensor, timestep: Tensor, point: Point | Points, told: dict[str, Any]
+) -> dict[str, Any]:
+    """The sum of what the ControlNets say at ``point``, as a UNet ``told`` the same takes it; nothing where none is asked."""
+    answers = []
+    for net in nets:
+        asked = net.asked(point)
+        if any(asked):
+            shown = torch.tensor(asked, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)
+            said = net(x, timestep, told)
+            answers.append(said if all(asked) else [part * shown for part in said])
     if not answers:
         return {}
     *skips, middle = [sum(parts) for parts in zip(*answers, strict=True)]

@@ -1,8 +1,9 @@
-"""Unconditional models that work on pixels (Ho et al., arXiv 2006.11239)."""
+"""Models that work on pixels, unconditional or by classes (Ho et al., arXiv 2006.11239)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,29 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from editkit import Condition, Point, identity_of, to_x0
+from editkit import Condition, Point, Points, WeightsUnavailable, identity_of, timestep_of, to_x0
 
+from .classes import Blend, Classes
 from .loading import load_part
 from .scheduling import grid_of, prediction_of, read_config, schedule_of
 
 
 class PixelDdpm:
-    """A UNet whose latents are the pixels themselves, in [-1, 1]; a backend."""
+    """A UNet whose latents are the pixels themselves, in [-1, 1]; a backend.
 
-    provides: frozenset[str] = frozenset()
+    Of a class-conditional one a prompt is a class, by number or by a name that the folder's index gives it.
+    """
 
-    def __init__(self, *, unet: Any, scheduler: dict[str, Any], name: str, identity: str) -> None:
+    def __init__(
+        self, *, unet: Any, names: Mapping[str, str], scheduler: dict[str, Any], name: str, identity: str
+    ) -> None:
         self.unet = unet
+        self.classes: Classes | None = None
+        if unet.class_embedding is not None:
+            count = unet.config.num_class_embeds
+            self.classes = Classes(count, count, names)
+            unet.class_embedding = Blend(unet.class_embedding)
+        self.provides = frozenset({"text"} if self.classes else ())
         self.name, self.identity = name, identity
         self.device, self.dtype = unet.device, unet.dtype
         self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
@@ -33,9 +44,21 @@ class PixelDdpm:
 
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> PixelDdpm:
-        """Load a diffusers folder; raises WeightsUnavailable where it is damaged."""
+        """Load a diffusers folder; raises WeightsUnavailable where it is damaged or conditioned on other things."""
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         unet = load_part(UNet2DModel, folder / "unet", device=device, dtype=dtype)
-        return cls(unet=unet, scheduler=read_config(folder), name=name, identity=identity_of(folder))
+        if unet.config.class_embed_type is not None:
+            raise WeightsUnavailable(
+                f"{folder / 'unet'} has the class_embed_type {unet.config.class_embed_type!r}: "
+                "only models of num_class_embeds classes are supported"
+            )
+        return cls(
+            unet=unet,
+            names=index.get("id2label") or {},
+            scheduler=read_config(folder),
+            name=name,
+            identity=identity_of(folder),
+        )
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         return (self.unet.config.in_channels, height, width)
@@ -47,9 +70,15 @@ class PixelDdpm:
         return (latents / 2 + 0.5).clamp(0, 1)
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        return {}
+        """``classes`` (B, rows), the share of each class, where there are any; else nothing.
 
-    def denoise(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
-        timestep = torch.tensor(self.schedule.timestep(point), device=x.device)
-        predicted = self.unet(x, timestep, return_dict=False)[0]
+        Raises InvalidParameter for a prompt that is no class.
+        """
+        if self.classes is None:
+            return {}
+        return {"classes": self.classes.shares(prompts).to(self.device, self.dtype)}
+
+    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        timestep = timestep_of(self.schedule, point, x)
+        predicted = self.unet(x, timestep, class_labels=condition.get("classes"), return_dict=False)[0]
         return to_x0(self.prediction, predicted, x, point)

@@ -11,6 +11,7 @@ from editkit import (
     Prediction,
     RectifiedFlow,
     Schedule,
+    SizedShift,
     VariancePreserving,
     WeightsUnavailable,
     cosine,
@@ -19,6 +20,8 @@ from editkit import (
 )
 
 NAMED_BETAS = {"linear": linear, "scaled_linear": scaled_linear}
+UNSUPPORTED = ("invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+"""What a flow-matching scheduler may not be told."""
 
 
 def read_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:
@@ -32,9 +35,13 @@ def read_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:
 
 def schedule_of(config: dict[str, Any]) -> Schedule:
     """The curve of points a network was trained on."""
+    if is_flow(config):
+        return flow_of(config)
+    if config.get("_class_name", "").startswith("EDM"):
+        raise WeightsUnavailable(
+            f"the scheduler is a {config['_class_name']}, whose noise levels are in no table of timesteps: not supported"
+        )
     steps = config.get("num_train_timesteps", 1000)
-    if "FlowMatch" in config.get("_class_name", ""):
-        return RectifiedFlow(steps, config.get("shift", 1.0))
     kind = config.get("beta_schedule", "linear")
     zero = config.get("rescale_betas_zero_snr", False)
     if config.get("trained_betas"):
@@ -50,15 +57,51 @@ def schedule_of(config: dict[str, Any]) -> Schedule:
     return VariancePreserving.from_betas(betas, zero_terminal_snr=zero)
 
 
+def is_flow(config: dict[str, Any]) -> bool:
+    return "FlowMatch" in config.get("_class_name", "")
+
+
+def flow_of(config: dict[str, Any], patch: int = 2) -> RectifiedFlow:
+    """The line of points of a flow-matching network, which sees ``patch`` squared latents as one token.
+
+    Raises WeightsUnavailable for schedulers of another kind, and for what no supported pipeline comes with.
+    """
+    if not is_flow(config):
+        raise WeightsUnavailable(
+            f"the scheduler is a {config.get('_class_name')}; this model needs a FlowMatchEulerDiscreteScheduler"
+        )
+    for name in UNSUPPORTED:
+        if config.get(name):
+            raise WeightsUnavailable(f"the scheduler's {name} is not supported: set it to false in its configuration")
+    steps, terminal = config.get("num_train_timesteps", 1000), config.get("shift_terminal") or None
+    if config.get("use_dynamic_shifting"):
+        shift_of = SizedShift(
+            tokens=(config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)),
+            values=(config.get("base_shift", 0.5), config.get("max_shift", 1.15)),
+            patch=patch,
+            exponential=config.get("time_shift_type", "exponential") == "exponential",
+        )
+        return RectifiedFlow(steps, terminal=terminal, shift_of=shift_of)
+    shift = config.get("shift", 1.0)
+    # diffusers has shifted its table of timesteps already, and shifts once more what it picks between its ends.
+    return RectifiedFlow(steps, shift, first=steps * shift / (steps - 1 + shift), terminal=terminal)
+
+
 def grid_of(config: dict[str, Any]) -> Grid:
     """How diffusers would space this model's timesteps."""
+    if is_flow(config):
+        return Grid(spacing="linspace", ends_clean=True)
     spacing: Any = "karras" if config.get("use_karras_sigmas") else config.get("timestep_spacing", "leading")
     # DDIM alone has this key, and takes it for true where it is missing.
     ends_clean = config.get("set_alpha_to_one", config.get("_class_name") == "DDIMScheduler")
+    if config.get("_class_name") == "LCMScheduler":
+        return Grid("distilled", distilled=config.get("original_inference_steps", 50), ends_clean=ends_clean)
     return Grid(spacing=spacing, offset=config.get("steps_offset", 0), ends_clean=ends_clean)
 
 
 def prediction_of(config: dict[str, Any]) -> Prediction:
+    if is_flow(config):
+        return "flow_prediction"
     kind = config.get("prediction_type", "epsilon")
     if kind not in get_args(Prediction):
         raise WeightsUnavailable(

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
+from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPTextModel
+from transformers import CLIPTextModel
 
-from editkit import Condition, Point, WeightsUnavailable, identity_of, to_x0
+from editkit import Adapter, Condition, Point, Points, identity_of, timestep_of, to_x0
 
+from . import adapters
+from .autoencoder import Autoencoder
 from .controlnet import ControlNet, check_fits, residuals
-from .loading import load_part, quiet
+from .loading import load_part
 from .scheduling import grid_of, prediction_of, read_config, schedule_of
+from .single_file import convert, scheduler_of
+from .text import TextEncoder
 
 SEES = {0: ("instructions",), 1: ("inpainting",)}
 """What a network is made for, by the channels it sees beyond twice those of its latents."""
-AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+
+
+class Shape(NamedTuple):
+    """What models of a family are made of."""
+
+    pipeline: Any
+    """The class of diffusers that has the same parts."""
+    texts: Mapping[str, Any]
+    """The classes of the text encoders, by part of a folder."""
+
+
+SHAPE = Shape(StableDiffusionPipeline, {"text_encoder": CLIPTextModel})
 
 
 class StableDiffusion:
@@ -37,71 +52,57 @@ class StableDiffusion:
         self,
         *,
         unet: Any,
-        vae: Any,
-        text_encoder: Any,
-        tokenizer: Any,
+        autoencoder: Autoencoder,
+        texts: Mapping[str, TextEncoder],
         scheduler: dict[str, Any],
         name: str,
         identity: str,
     ) -> None:
-        self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
+        self.unet, self.autoencoder, self.texts = unet, autoencoder, texts
         self.name, self.identity = name, identity
         self.device, self.dtype = unet.device, unet.dtype
         self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
         self.controlnets: list[ControlNet] = []
         self.greys: dict[tuple[int, int], Tensor] = {}
-        self.channels = vae.config.latent_channels
+        self.channels, self.reduction = autoencoder.channels, autoencoder.reduction
         self.beside = unet.config.in_channels - self.channels
-        self.provides = frozenset({"text", "controlnet", *SEES.get(self.beside - self.channels, ())})
-        self.reduction = 2 ** (len(vae.config.block_out_channels) - 1)
-        if isinstance(vae, AutoencoderTiny):
-            self.reduction = 2 ** (len(vae.config.num_decoder_blocks) - 1)
+        self.adapters: tuple[str, ...] = ()
+        self.provides = frozenset({"text", "controlnet", "adapters", *SEES.get(self.beside - self.channels, ())})
+        if unet.config.time_cond_proj_dim is not None:
+            self.provides |= {"distilled-guidance"}
         side = unet.config.sample_size
         self.native_size = (max(side) if isinstance(side, (list, tuple)) else side) * self.reduction
         self.multiple = self.reduction  # the UNet itself copes with odd latents
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
-        """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
-        return cls(**load_parts(folder, name=name, device=device, dtype=dtype))
+    def from_folder(
+        cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, weights: Path | None = None
+    ) -> StableDiffusion:
+        """Load a diffusers folder, or the checkpoint file ``weights`` on the configuration in ``folder``.
+
+        Raises WeightsUnavailable for parts that are damaged or of another shape.
+        """
+        return cls(**load_parts(SHAPE, folder, weights, name=name, device=device, dtype=dtype))
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         return (self.channels, height // self.reduction, width // self.reduction)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        encoded = self.vae.encode(pixels.to(self.vae.dtype) * 2 - 1)
-        latents = encoded.latents if isinstance(self.vae, AutoencoderTiny) else encoded.latent_dist.mode()
-        scaled: Tensor = (latents - self.shift) * self.vae.config.scaling_factor
-        return scaled.to(self.dtype)
+        return self.autoencoder.encode(pixels).to(self.dtype)
 
     def decode(self, latents: Tensor) -> Tensor:
-        scaled = latents.to(self.vae.dtype) / self.vae.config.scaling_factor + self.shift
-        decoded: Tensor = self.vae.decode(scaled).sample
-        return (decoded / 2 + 0.5).clamp(0, 1)
-
-    @property
-    def shift(self) -> float:
-        return self.vae.config.get("shift_factor") or 0.0
+        return self.autoencoder.decode(latents)
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        tokens = self.tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        mask = (
-            tokens.attention_mask.to(self.device)
-            if self.text_encoder.config.to_dict().get("use_attention_mask")
-            else None
-        )
-        return {"text": self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(self.dtype)}
+        return {"text": self.texts["text_encoder"](prompts)[0].to(self.dtype)}
+
+    def told(self, condition: Condition, scale: float) -> Condition:
+        return {**condition, "guidance": torch.full((len(condition["text"]),), scale, device=self.device)}
 
     def see(self, pixels: Tensor) -> Condition:
         # Instruction models were trained on latents that are not scaled.
-        return {"seen": self.encode(pixels) / self.vae.config.scaling_factor + self.shift}
+        return {"seen": self.autoencoder.unscaled(self.encode(pixels)).to(self.dtype)}
 
     def see_masked(self, pixels: Tensor, mask: Tensor) -> Condition:
         whole = F.interpolate(
@@ -121,18 +122,37 @@ class StableDiffusion:
         finally:
             self.controlnets.pop()
 
-    def denoise(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
-        timestep = torch.tensor(self.schedule.timestep(point), device=x.device)
+    def adapt(self, adapter: Adapter) -> None:
+        adapters.add(adapter, self.unet, self.texts)
+        self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.mark(self.identity)
+
+    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        timestep = timestep_of(self.schedule, point, x)
         inputs = torch.cat([x, *self.seen(x, condition)], 1)
+        told = {"encoder_hidden_states": condition["text"], "added_cond_kwargs": self.added(x, condition)}
         predicted = self.unet(
             inputs,
             timestep,
-            encoder_hidden_states=condition["text"],
+            timestep_cond=self.scales(x, condition),
             class_labels=condition.get("noise_level"),
             return_dict=False,
-            **residuals(self.controlnets, x, timestep, point, condition["text"]),
+            **told,
+            **residuals(self.controlnets, x, timestep, point, told),
         )[0]
         return to_x0(self.prediction, predicted, x, point)
+
+    def scales(self, x: Tensor, condition: Condition) -> Tensor | None:
+        """The guidance scale of each row (B, W), where the network is told one (Meng et al., arXiv 2210.03142)."""
+        width = self.unet.config.time_cond_proj_dim
+        if width is None:
+            return None
+        scales = condition.get("guidance", torch.ones(len(x), device=x.device))
+        # Its scale counts from 0, and is embedded in thousandths as timesteps are.
+        return get_timestep_embedding(1000 * (scales - 1), width).to(x.dtype)  # type: ignore[no-any-return]
+
+    def added(self, x: Tensor, condition: Condition) -> dict[str, Tensor] | None:
+        """What the networks are told beside the words of a prompt."""
+        return None
 
     def seen(self, x: Tensor, condition: Condition) -> list[Tensor]:
         """The channels beside the latents ``x``, where the network has any."""
@@ -153,21 +173,20 @@ class StableDiffusion:
         return self.greys[height, width]
 
 
-def load_parts(folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def load_parts(
+    shape: Shape, folder: Path, weights: Path | None, *, name: str, device: torch.device, dtype: torch.dtype
+) -> dict[str, Any]:
     """What a model of this shape is made of; raises WeightsUnavailable for parts that are damaged or of another."""
-    kind = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name")
-    if kind not in AUTOENCODERS:
-        raise WeightsUnavailable(f"{folder / 'vae'} is a {kind}; supported: {', '.join(AUTOENCODERS)}")
-    # Large autoencoders overflow in float16: those that say so run in float32.
-    vae_dtype = torch.float32 if dtype is torch.float16 else dtype
-    with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    at = {"device": device, "dtype": dtype}
+    nets = {} if weights is None else convert(shape.pipeline, weights, folder, **at)
     return {
-        "unet": load_part(UNet2DConditionModel, folder / "unet", device=device, dtype=dtype),
-        "vae": load_part(AUTOENCODERS[kind], folder / "vae", device=device, dtype=vae_dtype),
-        "text_encoder": load_part(CLIPTextModel, folder / "text_encoder", device=device, dtype=dtype),
-        "tokenizer": tokenizer,
-        "scheduler": read_config(folder),
+        "unet": nets.get("unet") or load_part(UNet2DConditionModel, folder / "unet", **at),
+        "autoencoder": Autoencoder(nets["vae"]) if nets else Autoencoder.from_folder(folder / "vae", **at),
+        "texts": {
+            part: TextEncoder.from_folder(folder, part, kind, net=nets.get(part), **at)
+            for part, kind in shape.texts.items()
+        },
+        "scheduler": read_config(folder) if weights is None else scheduler_of(weights, folder),
         "name": name,
-        "identity": identity_of(folder),
+        "identity": identity_of(folder, weights),
     }

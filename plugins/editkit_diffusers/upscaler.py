@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit import Condition, InvalidParameter, Point, add_noise
+from editkit import Condition, InvalidParameter, Point, Points, add_noise
 
 from .scheduling import read_config, schedule_of
-from .stable_diffusion import StableDiffusion, load_parts
+from .stable_diffusion import SHAPE, StableDiffusion, load_parts
 
 MOST_NOISE = 350
 """Highest noise level where a folder does not name one, as diffusers has it."""
@@ -39,7 +39,7 @@ class StableDiffusionUpscaler(StableDiffusion):
         return cls(
             low_res_scheduler=read_config(folder, "low_res_scheduler"),
             most_noise=index.get("max_noise_level", MOST_NOISE),
-            **load_parts(folder, name=name, device=device, dtype=dtype),
+            **load_parts(SHAPE, folder, None, name=name, device=device, dtype=dtype),
         )
 
     def see_small(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:
@@ -48,7 +48,7 @@ class StableDiffusionUpscaler(StableDiffusion):
         seen = add_noise(pixels * 2 - 1, noise, self.noising.point(noise_level))
         return {"seen": seen, "noise_level": torch.full((len(seen),), noise_level, device=seen.device)}
 
-    def denoise(self, x: Tensor, point: Point, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         grey = {
             "seen": x.new_zeros(len(x), 3, *x.shape[-2:]),
             "noise_level": torch.full((len(x),), self.most_noise, device=x.device),

@@ -19,7 +19,10 @@ class InstructParams(EditParams):
         None, description="ip2p asks a model made for instructions; ip2p where the model is one, when not given."
     )
     guidance: float | None = Field(  # type: ignore[assignment]
-        None, ge=0.0, le=100.0, description="Guidance scale of the text; 7.5 for ip2p, 1 for inversion when not given."
+        None,
+        ge=0.0,
+        le=100.0,
+        description="Guidance scale of the text; 7.5 for ip2p (2.5 if distilled), 1 for inversion when not given.",
     )
     image_guidance: float | None = Field(
         None, ge=0.0, le=100.0, description="Guidance scale of the picture, for ip2p alone; 1.5 when not given."

@@ -14,6 +14,8 @@ SAMPLES = 8
 """Noises under which the two prompts are compared."""
 LEVEL = 0.5
 """Fraction of the path at which they are compared."""
+TOLD = 2.5
+"""Guidance scale that a model is told which it is distilled into."""
 CLEAR = 3.0
 """Times its mean from which on a disagreement counts in full (Couairon et al., arXiv 2210.11427, appendix A)."""
 
@@ -35,6 +37,8 @@ def by_model(session: Session, params: InstructParams) -> Edit:
 
     Where scales make the weight of one 0, as an image guidance of 1 does, that one is not asked for.
     """
+    if "distilled-guidance" in session.model.provides:
+        return by_one_estimate(session, params)
     text = 7.5 if params.guidance is None else params.guidance
     image = 1.5 if params.image_guidance is None else params.image_guidance
     session.params = params.model_copy(update={"method": "ip2p", "guidance": text, "image_guidance": image})
@@ -45,6 +49,21 @@ def by_model(session: Session, params: InstructParams) -> Edit:
     path = session.drawing_path(params.steps)
     guidance = session.weighted(conditions, (1 - image, image - text, text), path)
     return Edit(session.draw(session.noise(), path, guidance), reconstructed=session.latents)
+
+
+def by_one_estimate(session: Session, params: InstructParams) -> Edit:
+    """A model that is told its guidance estimates by instruction and picture at once (arXiv 2506.15742)."""
+    if params.image_guidance is not None:
+        raise MissingCapability(
+            f"image_guidance= needs guidance by three estimates; the model {session.model.name!r} provides "
+            "distilled-guidance, which makes one: leave it out"
+        )
+    text = TOLD if params.guidance is None else params.guidance
+    session.params = params.model_copy(update={"method": "ip2p", "guidance": text})
+    seen = session.model.see(session.sources)  # type: ignore[attr-defined]
+    told = {**session.embed(params.instruction), **seen}
+    drawn = session.draw(session.noise(), session.drawing_path(params.steps), told)
+    return Edit(drawn, reconstructed=session.latents)
 
 
 def by_inversion(session: Session, params: InstructParams) -> Edit:

@@ -7,15 +7,38 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from editkit import InverterSpec, Params, hookimpl
+from editkit import Fraction, InverterSpec, Params, hookimpl
 
 if TYPE_CHECKING:
     from editkit import Inverter
+
+FLOW = frozenset({"flow_prediction"})
 
 
 class FixedPointParams(Params):
     iterations: int = Field(60, ge=1, le=1000, description="Most network calls a step after the first.")
     tolerance: float | None = Field(None, gt=0.0, description="Residual to stop at; by the precision when not given.")
+
+
+class ControlledParams(Params):
+    gamma: Fraction = Field(0.5, description="How much the climb is pulled to a drawn noise.")
+    eta: Fraction = Field(0.9, description="How much the replay is pulled to the source.")
+    start: Fraction = Field(0.0, description="Fraction of the replay before which it is not pulled.")
+    stop: Fraction = Field(0.25, description="Fraction of the replay after which it is not pulled.")
+
+
+class NullTextParams(Params):
+    inner: int = Field(10, ge=1, le=1000, description="Most changes of the embedding a step.")
+    rate: float = Field(0.01, gt=0.0, le=1.0, description="Learning rate of the first step; half of it at the last.")
+    tolerance: float = Field(1e-5, ge=0.0, description="Mean squared miss to stop at in the first step; it grows.")
+
+
+class EditFriendlyParams(Params):
+    skip: Fraction = Field(0.36, description="Fraction of the replay that stays with the source, and costs no call.")
+
+
+class EdictParams(Params):
+    mixing: float = Field(0.93, ge=0.5, lt=1.0, description="What each latent keeps of itself in one of 50 steps.")
 
 
 def load_ddim() -> Callable[[Any], Inverter]:
@@ -40,6 +63,54 @@ def load_pinned() -> Callable[[Any], Inverter]:
     from .explicit import Pinned
 
     return lambda params: Pinned()
+
+
+def load_midpoint() -> Callable[[Any], Inverter]:
+    from .rectified_flow import Midpoint
+
+    return lambda params: Midpoint()
+
+
+def load_controlled() -> Callable[[ControlledParams], Inverter]:
+    from .rectified_flow import Controlled
+
+    return lambda params: Controlled(params.gamma, params.eta, params.start, params.stop)
+
+
+def load_negative_prompt() -> Callable[[Any], Inverter]:
+    from .negatives import NegativePrompt
+
+    return lambda params: NegativePrompt()
+
+
+def load_null_text() -> Callable[[NullTextParams], Inverter]:
+    from .null_text import NullText
+
+    return lambda params: NullText(params.inner, params.rate, params.tolerance)
+
+
+def load_edit_friendly() -> Callable[[EditFriendlyParams], Inverter]:
+    from .edit_friendly import EditFriendly
+
+    return lambda params: EditFriendly(params.skip)
+
+
+def load_edict() -> Callable[[EdictParams], Inverter]:
+    from .reversible import Coupled
+
+    return lambda params: Coupled(params.mixing)
+
+
+def load_belm() -> Callable[[Any], Inverter]:
+    from .reversible import TwoStep
+
+    return lambda params: TwoStep()
+
+
+def load_dpmpp() -> Callable[[Any], Inverter]:
+    from .explicit import Sampled
+
+    return lambda params: Sampled("dpmpp-2m")
 
 
 @hookimpl
@@ -72,5 +143,83 @@ def register_inverters() -> list[InverterSpec]:
             load=load_pinned,
             exact=True,
             source="https://arxiv.org/abs/2310.01506",
+        ),
+        InverterSpec(
+            name="negative-prompt",
+            summary="DDIM upward; guidance leads away from the source prompt, and so leaves the source alone.",
+            load=load_negative_prompt,
+            leads_away=True,
+            source="https://arxiv.org/abs/2305.16807",
+        ),
+        InverterSpec(
+            name="null-text",
+            summary="DDIM upward; what guidance leads away from is optimised until the source comes back.",
+            load=load_null_text,
+            params=NullTextParams,
+            calls_per_step="1, and 2 to 12 where guided",
+            leads_away=True,
+            source="https://arxiv.org/abs/2211.09794",
+        ),
+        InverterSpec(
+            name="edit-friendly",
+            summary="Draws the way up and solves for the noise of the way down, which keeps the picture's structure.",
+            load=load_edit_friendly,
+            params=EditFriendlyParams,
+            exact=True,
+            stochastic=True,
+            calls_per_step="1, many steps in one call",
+            own_steps=True,
+            source="https://arxiv.org/abs/2304.06140",
+        ),
+        InverterSpec(
+            name="edict",
+            summary="Two coupled latents whose steps undo each other by algebra.",
+            load=load_edict,
+            params=EdictParams,
+            exact=True,
+            calls_per_step="2",
+            own_steps=True,
+            source="https://arxiv.org/abs/2211.12446",
+        ),
+        InverterSpec(
+            name="belm",
+            summary="Two-step method of second order, reversible by algebra at one call a step.",
+            load=load_belm,
+            exact=True,
+            calls_per_step="1, and one more",
+            own_steps=True,
+            source="https://arxiv.org/abs/2410.07273",
+        ),
+        InverterSpec(
+            name="dpmpp",
+            summary="DPM-Solver++ (2M) of second order, upward as downward.",
+            load=load_dpmpp,
+            own_steps=True,
+            source="https://arxiv.org/abs/2211.01095",
+        ),
+        InverterSpec(
+            name="rf-euler",
+            summary="Euler's step of rectified flow run upward: on its paths the same step as ddim.",
+            load=load_ddim,
+            predictions=FLOW,
+            source="https://arxiv.org/abs/2209.03003",
+        ),
+        InverterSpec(
+            name="rf-midpoint",
+            summary="Midpoint steps of second order, each from the velocity of the last, both ways.",
+            load=load_midpoint,
+            calls_per_step="1, and one more",
+            predictions=FLOW,
+            own_steps=True,
+            source="https://arxiv.org/abs/2412.07517",
+        ),
+        InverterSpec(
+            name="rf-controlled",
+            summary="Euler's steps pulled to a drawn noise on the way up and to the picture on the way down.",
+            load=load_controlled,
+            params=ControlledParams,
+            stochastic=True,
+            predictions=FLOW,
+            source="https://arxiv.org/abs/2410.10792",
         ),
     ]

@@ -7,37 +7,48 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from editkit import Control, Denoiser, Path, PinnedSource, Point, ddim_step, eps_of
+from editkit import (
+    Climb,
+    Control,
+    Denoiser,
+    Inverter,
+    Noise,
+    Path,
+    PinnedSource,
+    Point,
+    Stepper,
+    ddim_step,
+    eps_of,
+    samplers,
+    walk,
+)
 
 
-class Ddim:
+class Ddim(Inverter):
     """The sampler's own step upward, with the noise asked for at the point it starts from."""
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path) -> Iterator[Tensor]:
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
         x = x0
         for p, q in itertools.pairwise(path):
             x = ddim_step(x, denoise(x, p), p, q)
             yield x
 
-    def controls(self, trajectory: Tensor, shares: Tensor) -> Sequence[Control]:
-        return ()
-
 
 class Pinned(Ddim):
     """DDIM upward; the replay adds what its own steps miss (Ju et al., arXiv 2310.01506)."""
 
-    def controls(self, trajectory: Tensor, shares: Tensor) -> Sequence[Control]:
-        return (PinnedSource(trajectory, shares),)
+    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
+        return (PinnedSource(climb.trajectory, shares),)
 
 
-class DdimCorrected:
+class DdimCorrected(Inverter):
     """Predict the noisier latent with the last known noise, ask the network there, and step with that noise.
 
     The way down asks at the noisier end of each step; asking there on the way up is what makes both meet
     (Jiao et al., arXiv 2504.13109, algorithm 1).
     """
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path) -> Iterator[Tensor]:
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
         x = x0
         eps = eps_of(x, denoise(x, path[0]), path[0])
         for p, q in itertools.pairwise(path):
@@ -46,8 +57,22 @@ class DdimCorrected:
             x = moved(x, eps, p, q)
             yield x
 
-    def controls(self, trajectory: Tensor, shares: Tensor) -> Sequence[Control]:
-        return ()
+
+class Sampled(Inverter):
+    """A registered sampler, whose steps lead up as they lead down."""
+
+    def __init__(self, sampler: str) -> None:
+        self.sampler = sampler
+
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+        return walk(self.made(), denoise, x0, path)
+
+    def stepper(self, climb: Climb, shares: Tensor) -> Stepper:
+        return self.made()
+
+    def made(self) -> Stepper:
+        spec = samplers()[self.sampler]
+        return spec.load()(spec.params())
 
 
 def moved(x: Tensor, eps: Tensor, p: Point, q: Point) -> Tensor:

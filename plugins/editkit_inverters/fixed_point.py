@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from editkit import Control, Denoiser, Path, Point, ddim_step, eps_of
+from editkit import Denoiser, Inverter, Noise, Path, Point, ddim_step, eps_of
 
 from .explicit import moved
 
@@ -28,7 +28,7 @@ class Iterate(NamedTuple):
     """What one step down from ``z`` misses its aim by, (B, 1, 1, 1)."""
 
 
-class FixedPoint:
+class FixedPoint(Inverter):
     """Find z with ``step_down(z) == x`` (Pan et al., arXiv 2309.04907), row by row.
 
     The iteration ``z <- step_up(x)`` takes from z the noise on the clean half of a path and the clean estimate on the
@@ -41,7 +41,7 @@ class FixedPoint:
         self.iterations = iterations
         self.tolerance = tolerance
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path) -> Iterator[Tensor]:
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
         x = x0
         eps = eps_of(x, denoise(x, path[0]), path[0])
         for p, q in itertools.pairwise(path):
@@ -65,9 +65,6 @@ class FixedPoint:
             best = Iterate(*(torch.where(better, new, old) for new, old in zip(tried, best, strict=True)))
             damping = torch.where(better, (damping * 2).clamp(max=1.0), damping / 2)
         return best
-
-    def controls(self, trajectory: Tensor, shares: Tensor) -> Sequence[Control]:
-        return ()
 
 
 def evaluated(denoise: Denoiser, x: Tensor, z: Tensor, p: Point, q: Point) -> Iterate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from editkit import DrawingParams, Edit, InvalidParameter, Inversion, Session
+from editkit import DrawingParams, Edit, InvalidParameter, Inversion, Session, called
 
 from . import InvertParams
 
@@ -13,8 +13,8 @@ def invert(session: Session, params: InvertParams) -> Inversion:
     """Climb from the picture to noise."""
     path = session.inversion_path(params.steps)
     inverter = session.registry.make("inverters", params.method)
-    trajectory = session.climb(inverter, session.latents, path, session.embed(params.prompt))
-    return session.inversion_of(trajectory, path, params.method, params.prompt)
+    climb = session.climb(inverter, session.latents, path, session.embed(params.prompt))
+    return session.inversion_of(climb, params.method, params.prompt)
 
 
 def reconstruct(session: Session, params: DrawingParams) -> Edit:
@@ -24,11 +24,9 @@ def reconstruct(session: Session, params: DrawingParams) -> Edit:
     if inversion.identity != session.model.identity:
         raise InvalidParameter(
             f"the inversion was made with the model {inversion.model!r} ({inversion.identity}), "
-            f"not with {session.model.name!r} ({session.model.identity}): pass that one"
+            f"not with {called(session.model)!r} ({session.model.identity}): pass that one"
         )
     inverter = session.registry.make("inverters", inversion.method)
-    trajectory = inversion.trajectory.to(session.model.device, session.model.dtype)
-    drawn = session.replay(
-        inverter, trajectory, inversion.path, trajectory[0], session.embed(inversion.prompt), torch.ones(1, 1)
-    )
+    climb = inversion.climb.to(session.model.device, session.model.dtype)
+    drawn = session.replay(inverter, climb, climb.trajectory[0], session.embed(inversion.prompt), torch.ones(1, 1))
     return Edit(drawn, reconstructed=drawn, inverted=True, carry=False)

@@ -53,6 +53,12 @@ def load_dpmpp_3m() -> Callable[[Any], Stepper]:
     return lambda params: DpmSolver3M()
 
 
+def load_lcm() -> Callable[[Any], Stepper]:
+    from .single_step import consistency
+
+    return lambda params: consistency
+
+
 @hookimpl
 def register_samplers() -> list[SamplerSpec]:
     return [
@@ -77,6 +83,13 @@ def register_samplers() -> list[SamplerSpec]:
             summary="Euler's method in sigma / alpha: the step of ddim, on a path that ends at zero noise.",
             load=load_ddim,
             params=DdimParams,
+            source="https://arxiv.org/abs/2206.00364",
+        ),
+        SamplerSpec(
+            name="euler-a",
+            summary="Ancestral Euler: the step of ddpm, on a path that ends at zero noise.",
+            load=load_ddpm,
+            stochastic=True,
             source="https://arxiv.org/abs/2206.00364",
         ),
         SamplerSpec(
@@ -109,5 +122,14 @@ def register_samplers() -> list[SamplerSpec]:
             order=3,
             extra_node=True,
             source="https://arxiv.org/abs/2211.01095",
+        ),
+        SamplerSpec(
+            name="lcm",
+            summary="Few steps of consistency models: to the clean end and back up with fresh noise, at every step.",
+            load=load_lcm,
+            stochastic=True,
+            spacing="distilled",
+            consistency=True,
+            source="https://arxiv.org/abs/2310.04378",
         ),
     ]

@@ -27,14 +27,18 @@ class DpmSolver2M:
         return (q.sigma / p.sigma) * x + one_minus_decay(p, q) * ahead
 
     def extrapolated(self, x0: Tensor, p: Point, q: Point) -> Tensor:
-        """The estimate in the middle of the step; the last step to zero noise and the first one go without."""
-        if self.before is None or q.sigma == 0.0 or math.isinf(self.before[1].log_snr_half):
-            return x0
-        if self.before[1].angle <= p.angle:  # the path went back up: what was estimated there lies behind
+        """The estimate in the middle of the step, which may lead down or up.
+
+        The first step goes without, and so do one to or from an infinite lambda and one after a path has turned, where
+        what was estimated lies behind.
+        """
+        if self.before is None:
             return x0
         older, o = self.before
-        ratio = (p.log_snr_half - o.log_snr_half) / (q.log_snr_half - p.log_snr_half)
-        return x0 + (x0 - older) / (2 * ratio)
+        came, goes = p.log_snr_half - o.log_snr_half, q.log_snr_half - p.log_snr_half
+        if not 0.0 < came * goes < math.inf:
+            return x0
+        return x0 + (x0 - older) * goes / (2 * came)
 
 
 class DpmSolver2MSde(DpmSolver2M):

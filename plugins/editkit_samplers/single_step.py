@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import math
 
 from torch import Tensor
 
-from editkit import Denoiser, Noise, Point, ddim_step, eps_of
+from editkit import Denoiser, Noise, Point, ddim_step, eps_of, fresh_deviation
 
 
 @dc.dataclass(frozen=True)
@@ -20,9 +19,8 @@ class Ddim:
         x0 = denoise(x, p)
         if self.eta == 0.0 or q.sigma == 0.0:
             return ddim_step(x, x0, p, q)
-        kept = (p.alpha * q.sigma) / (q.alpha * p.sigma)
-        fresh = self.eta * q.sigma * math.sqrt(max(0.0, 1 - kept**2))
-        return q.alpha * x0 + math.sqrt(q.sigma**2 - fresh**2) * eps_of(x, x0, p) + fresh * noise()
+        fresh = self.eta * fresh_deviation(p, q)
+        return ddim_step(x, x0, p, q, fresh) + fresh * noise()
 
 
 def heun(denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
@@ -38,3 +36,14 @@ def heun(denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tens
     # x / alpha moves by the mean of both slopes: the difference to the first one is what the plain step lacks.
     stretch = q.sigma - p.sigma * q.alpha / p.alpha if p.alpha > 0.0 else 0.0
     return predicted + stretch * (later - eps) / 2
+
+
+def consistency(denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
+    """Multistep consistency sampling (Song et al., arXiv 2303.01469, algorithm 1; Luo et al., arXiv 2310.04378).
+
+    Latent consistency models are trained through scalings of x and of the network's answer that make both agree at
+    timestep 0. From timestep 19 on, the first that they know, those differ from 0 and 1 by less than 1e-5: they are
+    left out.
+    """
+    x0 = denoise(x, p)
+    return q.alpha * x0 + q.sigma * noise() if q.sigma > 0.0 else q.alpha * x0

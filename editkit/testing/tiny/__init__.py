@@ -1,5 +1,9 @@
 """Real diffusers classes at tiny random configurations, as ordinary diffusers folders: one module a family."""
 
+from .dit import dit_folder
+from .flux import flux_fill_folder, flux_folder, flux_kontext_folder
+from .latent_consistency import latent_consistency_folder
+from .pixart import pixart_folder
 from .pixel_ddpm import pixel_ddpm_folder
 from .stable_diffusion import (
     controlnet_folder,
@@ -8,20 +12,39 @@ from .stable_diffusion import (
     stable_diffusion_folder,
     upscaler_folder,
 )
+from .stable_diffusion_3 import stable_diffusion_3_folder
+from .stable_diffusion_xl import controlnet_xl_folder, stable_diffusion_xl_folder
 
 FOLDERS = {
     "StableDiffusionPipeline": stable_diffusion_folder,
     "StableDiffusionUpscalePipeline": upscaler_folder,
+    "StableDiffusionXLPipeline": stable_diffusion_xl_folder,
     "DDPMPipeline": pixel_ddpm_folder,
+    "PixArtAlphaPipeline": pixart_folder,
+    "DiTPipeline": dit_folder,
+    "LatentConsistencyModelPipeline": latent_consistency_folder,
+    "StableDiffusion3Pipeline": stable_diffusion_3_folder,
+    "FluxPipeline": flux_folder,
+    "FluxFillPipeline": flux_fill_folder,
+    "FluxKontextPipeline": flux_kontext_folder,
 }
 """By ``_class_name`` of the model index: how to make a tiny model of that family."""
 
 __all__ = [
     "FOLDERS",
     "controlnet_folder",
+    "controlnet_xl_folder",
+    "dit_folder",
+    "flux_fill_folder",
+    "flux_folder",
+    "flux_kontext_folder",
     "inpainting_folder",
     "instruct_folder",
+    "latent_consistency_folder",
+    "pixart_folder",
     "pixel_ddpm_folder",
+    "stable_diffusion_3_folder",
     "stable_diffusion_folder",
+    "stable_diffusion_xl_folder",
     "upscaler_folder",
 ]

@@ -25,7 +25,13 @@ SCHEDULER = {
 }
 
 
-def autoencoder(tiny: bool, channels: tuple[int, ...] = (8, 16), scaling_factor: float = 0.18215) -> Any:
+def autoencoder(
+    tiny: bool,
+    channels: tuple[int, ...] = (8, 16),
+    scaling_factor: float = 0.18215,
+    shift_factor: float | None = None,
+    latent_channels: int = 4,
+) -> Any:
     from diffusers import AutoencoderKL, AutoencoderTiny
 
     if tiny:
@@ -36,36 +42,68 @@ def autoencoder(tiny: bool, channels: tuple[int, ...] = (8, 16), scaling_factor:
             num_decoder_blocks=(1, 1),
         )
     return AutoencoderKL(
-        latent_channels=4,
+        latent_channels=latent_channels,
         block_out_channels=channels,
         norm_num_groups=4,
         sample_size=16,
         scaling_factor=scaling_factor,
+        shift_factor=shift_factor,
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
     )
 
 
-def clip_text() -> Any:
-    from transformers import CLIPTextConfig, CLIPTextModel
+def clip_text(hidden_size: int = 16, layers: int = 1, *, projected: bool = False, spread: float = 10.0) -> Any:
+    """An encoder of words; ``projected`` ones also give one vector of ``hidden_size`` for all of a prompt.
+
+    ``spread`` is larger than usual, so that an untrained encoder tells its words apart.
+    """
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = CLIPTextConfig(
         vocab_size=len(SPECIAL) + len(WORDS),
-        hidden_size=16,
+        hidden_size=hidden_size,
+        projection_dim=hidden_size,
         intermediate_size=32,
-        num_hidden_layers=1,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         max_position_embeddings=TOKENS,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
-        # Larger than usual, so that an untrained encoder tells its words apart.
-        initializer_factor=10.0,
+        initializer_factor=spread,
     )
-    return CLIPTextModel(config)
+    return CLIPTextModelWithProjection(config) if projected else CLIPTextModel(config)
+
+
+def t5_text(hidden_size: int = 16) -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    config = T5Config(
+        vocab_size=len(SPECIAL) + len(WORDS),
+        d_model=hidden_size,
+        d_kv=8,
+        d_ff=32,
+        num_layers=1,
+        num_heads=2,
+        feed_forward_proj="gated-gelu",
+        pad_token_id=0,
+        eos_token_id=2,
+    )
+    return T5EncoderModel(config)
 
 
 def tokenizer() -> Any:
+    """Of CLIP: a prompt stands between a beginning and an end."""
+    return word_tokenizer("<s> $A </s>")
+
+
+def t5_tokenizer() -> Any:
+    """Of T5: a prompt has an end alone."""
+    return word_tokenizer("$A </s>")
+
+
+def word_tokenizer(template: str) -> Any:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.normalizers import Lowercase
@@ -76,7 +114,7 @@ def tokenizer() -> Any:
     numbers = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
     words = Tokenizer(WordLevel(numbers, unk_token="<pad>"))
     words.normalizer, words.pre_tokenizer = Lowercase(), Whitespace()
-    words.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    words.post_processor = TemplateProcessing(single=template, special_tokens=[("<s>", 1), ("</s>", 2)])
     return PreTrainedTokenizerFast(
         tokenizer_object=words,
         model_max_length=TOKENS,

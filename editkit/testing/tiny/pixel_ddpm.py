@@ -1,4 +1,4 @@
-"""Unconditional models that work on pixels."""
+"""Models that work on pixels, unconditional or by classes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import torch
 from .parts import save_folder
 
 
-def pixel_ddpm_folder(path: Path, *, seed: int = 0) -> Path:
-    """Write an unconditional model of random weights for pictures of 16 x 16 pixels, and return its folder."""
+def pixel_ddpm_folder(path: Path, *, classes: int | None = None, seed: int = 0) -> Path:
+    """Write a model of random weights for pictures of 16 x 16 pixels, and return its folder.
+
+    It is unconditional, or draws things of so many ``classes``.
+    """
     from diffusers import DDPMScheduler, UNet2DModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet2DModel(
             sample_size=16,
+            num_class_embeds=classes,
             layers_per_block=1,
             block_out_channels=(8, 16),
             norm_num_groups=4,

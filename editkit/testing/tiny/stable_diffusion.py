@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,15 @@ def controlnet_folder(path: Path, *, seed: int = 0) -> Path:
 
     Unlike one whose training has not begun, it has something to say.
     """
+    return write_controlnet(path, text_unet, seed)
+
+
+def write_controlnet(path: Path, unet: Callable[[], Any], seed: int) -> Path:
     from diffusers import ControlNetModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = ControlNetModel.from_unet(text_unet(), conditioning_embedding_out_channels=(8, 16))
+        net = ControlNetModel.from_unet(unet(), conditioning_embedding_out_channels=(8, 16))
         for silent in (net.controlnet_cond_embedding.conv_out, *net.controlnet_down_blocks, net.controlnet_mid_block):
             silent.reset_parameters()
     net.save_pretrained(path)
@@ -108,7 +113,7 @@ def write_stable_diffusion(
     )
 
 
-def text_unet(in_channels: int = 4, num_class_embeds: int | None = None) -> Any:
+def text_unet(in_channels: int = 4, num_class_embeds: int | None = None, time_cond_proj_dim: int | None = None) -> Any:
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -116,6 +121,7 @@ def text_unet(in_channels: int = 4, num_class_embeds: int | None = None) -> Any:
         in_channels=in_channels,
         out_channels=4,
         num_class_embeds=num_class_embeds,
+        time_cond_proj_dim=time_cond_proj_dim,
         layers_per_block=1,
         block_out_channels=(8, 16),
         norm_num_groups=4,

@@ -9,11 +9,13 @@ their latents, as they are: a denoiser trained on those latents stays valid whil
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from numpy.typing import NDArray
 from PIL import Image
 
 from editkit_emoji.training import data
@@ -45,10 +47,21 @@ def to_network(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def levels(drawn: torch.Tensor) -> torch.Tensor:
+    """Pictures in [-1, 1] in whole levels from 0 to 255, still as floats; what is beyond is cut."""
+    return ((drawn.clamp(-1, 1) + 1) * 127.5).round()
+
+
+def to_pixels(drawn: torch.Tensor) -> NDArray[np.uint8]:
+    """(N, 3, H, W) in [-1, 1] to (N, H, W, 3) as a file would hold it; what is beyond is cut."""
+    pixels: NDArray[np.uint8] = levels(drawn).byte().permute(0, 2, 3, 1).numpy()
+    return pixels
+
+
 def psnr(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Decibels of each picture (B,), both (B, 3, H, W) in [-1, 1], after rounding to 8 bits as a file would hold it."""
-    eight = ((one.clamp(-1, 1) + 1) * 127.5).round() - ((other.clamp(-1, 1) + 1) * 127.5).round()
-    return 20 * torch.log10(255 / eight.square().mean((1, 2, 3)).sqrt().clamp(min=1e-3))
+    apart = levels(one) - levels(other)
+    return 20 * torch.log10(255 / apart.square().mean((1, 2, 3)).sqrt().clamp(min=1e-3))
 
 
 def error(drawn: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -86,12 +99,16 @@ def normalise_latents(vae: AutoencoderKL, pixels: np.ndarray) -> None:
     before.bias[channels:] -= 2 * deviation.log()  # the second half of its output is the log variance
 
 
-def sheet(pictures: list[torch.Tensor], columns: int, file: Path) -> None:
+def side_by_side(tiles: Sequence[NDArray[np.uint8]], columns: int) -> Image.Image:
+    """Pictures (H, W, 3), ``columns`` in a row; what the last row lacks is white."""
+    filled = [*tiles, *[np.full_like(tiles[0], 255)] * (-len(tiles) % columns)]
+    rows = [np.concatenate(filled[at : at + columns], axis=1) for at in range(0, len(filled), columns)]
+    return Image.fromarray(np.concatenate(rows))
+
+
+def sheet(pictures: Sequence[torch.Tensor], columns: int, file: Path) -> None:
     """Write pictures (3, H, W) in [-1, 1] side by side, ``columns`` in a row."""
-    tiles = [((p.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy() for p in pictures]
-    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
-    rows = [np.concatenate(tiles[at : at + columns], axis=1) for at in range(0, len(tiles), columns)]
-    Image.fromarray(np.concatenate(rows)).save(file)
+    side_by_side(list(to_pixels(torch.stack(list(pictures)))), columns).save(file)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from editkit_emoji.training import data
-from editkit_emoji.training.autoencoder import sheet, to_network
+from editkit_emoji.training.autoencoder import side_by_side, to_pixels
 from editkit_emoji.training.captions import draw_caption
 from editkit_emoji.training.conditions import KINDS, Kind, to_control
 from editkit_emoji.training.denoiser import (
@@ -109,16 +109,10 @@ def both_ways(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path) -> Te
     )
 
 
-def to_pixels(drawn: Tensor) -> NDArray[np.uint8]:
-    """Pictures (B, H, W, 3) of tensors (B, 3, H, W) in [-1, 1]; what is beyond is cut."""
-    pixels: NDArray[np.uint8] = ((drawn.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    return pixels
-
-
 def comparison(columns: list[NDArray[np.uint8]], file: Path) -> None:
     """Write pictures (N, H, W, 3) of several columns as a sheet, three groups in a row."""
-    tiles = [tile for group in zip(*columns, strict=True) for tile in to_network(np.stack(group))]
-    sheet(tiles, 3 * len(columns), file)
+    tiles = [tile for group in zip(*columns, strict=True) for tile in group]
+    side_by_side(tiles, 3 * len(columns)).save(file)
 
 
 def as_pictures(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -37,6 +37,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+import editkit
+
 ICONS = {
     "gradient": "@iconify-json/fluent-emoji@1.2.7",
     "flat": "@iconify-json/fluent-emoji-flat@1.2.6",
@@ -127,9 +129,7 @@ def render_photos(package: Path, names: dict[str, str], size: int) -> Iterator[t
 
 
 def on_white(image: Image.Image, size: int) -> np.ndarray:
-    image = image.convert("RGBA")
-    ground = Image.new("RGBA", image.size, "white")
-    flat = Image.alpha_composite(ground, image).convert("RGB")
+    flat = editkit.on_white(image)
     square = Image.new("RGB", (max(flat.size),) * 2, "white")
     square.paste(flat, ((square.width - flat.width) // 2, (square.height - flat.height) // 2))
     return np.asarray(square if square.width == size else square.resize((size, size), Image.Resampling.LANCZOS))

@@ -14,7 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
@@ -24,6 +31,7 @@ from editkit import (
     Grid,
     Noise,
     Point,
+    Points,
     VariancePreserving,
     add_noise,
     classifier_free,
@@ -31,6 +39,7 @@ from editkit import (
     from_x0,
     make_path,
     scaled_linear,
+    timestep_of,
     to_x0,
     walk,
 )
@@ -38,26 +47,31 @@ from editkit import Denoiser as Denoise
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import sheet, to_network
 from editkit_emoji.training.captions import draw_caption
+from editkit_emoji.training.muon import hidden_matrices
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
 
-SCHEDULE = VariancePreserving.from_betas(scaled_linear())
-GRID = Grid(spacing="leading", offset=1, ends_clean=False)
+SCHEDULE = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)
+GRID = Grid(spacing="trailing", ends_clean=True)
 SCHEDULER = DDIMScheduler(
     beta_start=0.00085,
     beta_end=0.012,
     beta_schedule="scaled_linear",
     prediction_type="v_prediction",
-    timestep_spacing="leading",
-    steps_offset=1,
-    set_alpha_to_one=False,
+    rescale_betas_zero_snr=True,
+    timestep_spacing="trailing",
+    steps_offset=1,  # of no effect here, and missed by diffusers' pipelines where it is another
+    set_alpha_to_one=True,
     clip_sample=False,
 )
 """The two lines above in diffusers' words."""
 
 WIDTHS = (128, 224)
 TEXT_WIDTH = 256
-LARGEST_SHARD = "14900KB"
+LARGEST_SHARD = 14_900_000
+"""Bytes of a file of weights."""
+ENTRY = "conv_in."
+"""Name of the UNet's layer that latents enter by."""
 SHEET = (
     "flat red apple",
     "flat green apple",
@@ -87,6 +101,17 @@ class TextToLatents(nn.Module):
         words = self.text_encoder(tokens).last_hidden_state
         predicted: Tensor = self.unet(noisy, timesteps, encoder_hidden_states=words).sample
         return predicted
+
+
+OUTER = ("token_embedding", "position_embedding", "conv_in", "conv_out")
+"""Where words and latents enter and leave: AdamW's, not Muon's."""
+
+
+def read_network(folder: Path) -> TextToLatents:
+    """The network of a model that :func:`write_model` wrote, in float32."""
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+    return TextToLatents(text_encoder, unet)
 
 
 def new_network(tokenizer: PreTrainedTokenizerFast, channels: int, side: int, widths: tuple[int, int]) -> TextToLatents:
@@ -180,8 +205,8 @@ def draw(
     The network is called as by :func:`unseen_loss`; both conditions hold ``tokens`` (B, L).
     """
 
-    def clean(x: Tensor, point: Point, condition: Condition) -> Tensor:
-        timesteps = torch.full((len(x),), round(SCHEDULE.timestep(point)))
+    def clean(x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        timesteps = timestep_of(SCHEDULE, point, x).round().expand(len(x))
         return to_x0("v_prediction", network(x, timesteps, **condition), x, point)
 
     def step(denoise: Denoise, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
@@ -194,9 +219,11 @@ def draw(
 
 
 def write_model(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the folder of a StableDiffusionPipeline: float16 safetensors in shards."""
+    """Write the folder of a model of captions, or of one that sees pictures: float16 safetensors in shards."""
     parts = copy.deepcopy(network).half()
-    pipeline = StableDiffusionPipeline(
+    sees = network.unet.config.in_channels > vae.config.latent_channels
+    kind = StableDiffusionInstructPix2PixPipeline if sees else StableDiffusionPipeline
+    pipeline = kind(
         vae=copy.deepcopy(vae).half(),
         text_encoder=parts.text_encoder,
         tokenizer=tokenizer,
@@ -206,8 +233,39 @@ def write_model(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTraine
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size=LARGEST_SHARD)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    save_in_shards(parts.unet, folder / "unet")
     tidy(folder)
+
+
+def save_in_shards(unet: UNet2DConditionModel, folder: Path) -> None:
+    """Write weights so that the layer latents enter by has the first file to itself.
+
+    A model that sees pictures too differs from that of captions in nothing else, and can share the other files.
+    """
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    weights = unet.state_dict()
+    shards: list[dict[str, Tensor]] = [
+        {name: weights.pop(name) for name in list(weights) if name.startswith(ENTRY)},
+        {},
+    ]
+    for name, weight in weights.items():
+        if sum(map(nbytes, shards[-1].values())) + nbytes(weight) > LARGEST_SHARD:
+            shards.append({})
+        shards[-1][name] = weight
+    where: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        file = folder / f"diffusion_pytorch_model-{number:05}-of-{len(shards):05}.safetensors"
+        save_file({name: weight.contiguous() for name, weight in shard.items()}, file, metadata={"format": "pt"})
+        where |= dict.fromkeys(shard, file.name)
+    size = sum(map(nbytes, unet.state_dict().values()))
+    index = {"metadata": {"total_size": size}, "weight_map": where}
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def nbytes(weight: Tensor) -> int:
+    return weight.numel() * weight.element_size()
 
 
 def tidy(folder: Path) -> None:
@@ -230,6 +288,7 @@ def main() -> None:
     data.add_data_options(parser)
     add_run_options(parser, steps=6000, batch=64, rate=1e-3)
     parser.add_argument("--vae", type=Path, required=True, metavar="FOLDER", help="weights of the autoencoder")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="a model to go on from, trained on the same data")
     parser.add_argument(
         "--widths", type=int, nargs=2, default=WIDTHS, help="channels at full and at half the resolution"
     )
@@ -245,9 +304,12 @@ def main() -> None:
 
     tokenizer = new_tokenizer(shown)
     unseen_tokens = tokens_of(tokenizer, [picture.caption for picture in pictures if picture.held_out])
-    network = new_network(tokenizer, latents.shape[1], latents.shape[-1], tuple(options.widths))
+    if options.start:
+        network = read_network(options.start)
+    else:
+        network = new_network(tokenizer, latents.shape[1], latents.shape[-1], tuple(options.widths))
     network = network.to(options.device)
-    run = Run(options, network)
+    run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER))
 
     def loss_of(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(seen), (options.batch,), generator=generator)

@@ -2,12 +2,9 @@
 
     python -m editkit_emoji.training.evaluate --model plugins/editkit_emoji/model --sheets runs/sheets
 
-Edits go through editkit's public interface, drawings from captions through diffusers' own pipeline. With images as
-vectors in [0, 1], source s, true target t and output o:
-
-* progress = <o - s, t - s> / |t - s|^2: 0 where nothing happened, 1 for the whole edit;
-* collateral = |(o - s) - progress (t - s)| / |t - s|;
-* success where |o - t|^2 < 0.5 |s - t|^2; "against the round trip" puts the autoencoder's round trip of t in t's place.
+Edits go through editkit's public interface, drawings from captions through diffusers' own pipeline. What success,
+progress and collateral are is said in ``editkit.judge``; success "against the round trip" puts the autoencoder's round
+trip of the true target in the target's place.
 """
 
 from __future__ import annotations
@@ -15,13 +12,11 @@ from __future__ import annotations
 import argparse
 import dataclasses as dc
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -29,9 +24,9 @@ from tqdm import tqdm
 
 import editkit
 from editkit_emoji.training import data
-from editkit_emoji.training.autoencoder import psnr, round_trip, sheet, to_network
+from editkit_emoji.training.autoencoder import psnr, round_trip, sheet, side_by_side, to_network
 from editkit_emoji.training.denoiser import encode
-from editkit_emoji.training.instructions import instruction_for
+from editkit_emoji.training.methods import Made, method_of
 from editkit_emoji.training.pairs import INTERCHANGEABLE, Pair, evaluation_pairs, ordered
 
 BUNDLED = Path(__file__).parents[1] / "model"
@@ -42,6 +37,8 @@ Z = 1.959964
 """Standard deviations that hold 95 % of a normal distribution."""
 
 Pixels = NDArray[np.float64]
+Figures = NDArray[np.float64]
+"""Figures (N,), one a picture or an edit."""
 
 
 @dc.dataclass(frozen=True)
@@ -65,22 +62,14 @@ def decibels(one: Pixels, other: Pixels) -> float:
 
 def score(pair: Pair, source: Pixels, target: Pixels, output: Pixels, trip: Pixels) -> Score:
     """Compare an output with its true target, all (H, W, 3) in [0, 1]; ``trip`` is the target's own round trip."""
-    wanted, done = target - source, output - source
-    size = float(np.square(wanted).sum())
-    progress = float((done * wanted).sum()) / size
+    judged = editkit.judge(source, target, output)
     return Score(
         pair,
-        progress,
-        collateral=float(np.sqrt(np.square(done - progress * wanted).sum() / size)),
-        success=succeeds(source, target, output),
-        success_round_trip=succeeds(source, trip, output),
+        *judged,
+        success_round_trip=editkit.judge(source, trip, output).success,
         psnr=decibels(output, target),
         psnr_round_trip=decibels(trip, target),
     )
-
-
-def succeeds(source: Pixels, target: Pixels, output: Pixels) -> bool:
-    return bool(np.square(output - target).sum() < 0.5 * np.square(source - target).sum())
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
@@ -95,11 +84,14 @@ def rate(hits: Sequence[bool]) -> str:
     return f"{sum(hits) / len(hits):.2f} ({low:.2f} to {high:.2f})"
 
 
-def middle(values: Sequence[float]) -> str:
-    """Median with a 95 % interval from 2,000 bootstrap samples."""
-    drawn = np.random.default_rng(0).choice(values, (2000, len(values)))
-    low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
-    return f"{np.median(values):.2f} ({low:.2f} to {high:.2f})"
+def bootstrap(of: Callable[..., Figures], *figures: Figures) -> str:
+    """What ``of`` makes of figures (N,) of the same pictures, with a 95 % interval from 2,000 bootstrap samples.
+
+    It is given figures (..., N) and answers for each row of N.
+    """
+    places = np.random.default_rng(0).integers(len(figures[0]), size=(2000, len(figures[0])))
+    low, high = np.quantile(of(*(figure[places] for figure in figures)), [0.025, 0.975])
+    return f"{of(*figures):.2f} ({low:.2f} to {high:.2f})"
 
 
 def mean(values: NDArray[np.floating]) -> str:
@@ -132,52 +124,31 @@ def edit_table(scores: Sequence[Score]) -> str:
 def edit_row(name: str, scores: Sequence[Score]) -> list[str]:
     if not scores:
         return []
-    numbers = [middle([getattr(s, field) for s in scores]) for field in ("progress", "collateral", "psnr")]
+    figures = [np.array([getattr(s, field) for s in scores]) for field in ("progress", "collateral", "psnr")]
+    numbers = [bootstrap(lambda values: np.median(values, axis=-1), each) for each in figures]
     rates = [rate([s.success for s in scores]), rate([s.success_round_trip for s in scores])]
     return [name, str(len(scores)), *rates, *numbers, f"{np.median([s.psnr_round_trip for s in scores]):.1f}"]
 
 
-def call_of(method: str, source: data.Picture, target: data.Picture) -> tuple[str, dict[str, Any]]:
-    """The operation and the parameters that a method edits one pair with.
-
-    A method is an operation with options after a colon: ``prompt-edit:guidance=1.25,inverter=ddim``.
-    """
-    operation, _, options = method.partition(":")
-    values = {
-        key: yaml.safe_load(text) for key, _, text in (option.partition("=") for option in options.split(",") if option)
-    }
-    told: dict[str, dict[str, Any]] = {
-        "prompt-edit": {"source": source.caption, "target": target.caption},
-        "instruct": {"source": source.caption, "instruction": instruction_for(source, target)},
-        "img2img": {"prompt": target.caption},
-    }
-    return operation, told[operation] | values
-
-
-def edits(
-    pairs: Sequence[Pair],
-    pictures: Sequence[data.Picture],
-    pixels: NDArray[np.uint8],
-    method: str,
-    options: argparse.Namespace,
-) -> Iterator[tuple[Pair, NDArray[np.uint8]]]:
-    """Each pair with the picture (H, W, 3) that a method makes of its source."""
-    model = editkit.load_model(options.model)
-    for pair in tqdm(pairs, desc=method, mininterval=10):
-        operation, values = call_of(method, pictures[pair.source], pictures[pair.target])
-        source = Image.fromarray(pixels[pair.source])
-        result = editkit.apply(operation, source, model=model, **{"steps": options.steps, "seed": 0, **values})
-        yield pair, np.asarray(result.image.convert("RGB"))
+def summary(results: Mapping[str, tuple[Sequence[Score], Sequence[Made]]]) -> str:
+    """All methods over all pairs, a row each."""
+    rows = []
+    for method, (scores, made) in results.items():
+        cost = [str(round(np.median([one.samples for one in made]))), f"{np.median([one.seconds for one in made]):.2f}"]
+        _, count, success, _, progress, collateral, *_ = edit_row("", scores)
+        rows.append([f"`{method}`", count, success, progress, collateral, *cost])
+    head = ["method", "pairs", "success", "median progress", "median collateral", "network samples", "seconds"]
+    return table(head, rows)
 
 
 def edit_sheet(shown: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], file: Path) -> None:
     """One edit a row: its pictures (H, W, 3) side by side, and what was asked beside them."""
     side, count = shown[0][1][0].shape[0], len(shown[0][1])
-    canvas = Image.new("RGB", (side * count + 560, side * len(shown)), "white")
+    tiles = side_by_side([tile for _, row in shown for tile in row], count)
+    canvas = Image.new("RGB", (tiles.width + 560, tiles.height), "white")
+    canvas.paste(tiles)
     pen = ImageDraw.Draw(canvas)
-    for row, (text, tiles) in enumerate(shown):
-        for column, tile in enumerate(tiles):
-            canvas.paste(Image.fromarray(tile), (column * side, row * side))
+    for row, (text, _) in enumerate(shown):
         pen.text((side * count + 8, row * side + side // 2 - 6), text, fill="black")
     canvas.save(file)
 
@@ -188,23 +159,27 @@ def measure_edits(
     vae: AutoencoderKL,
     method: str,
     options: argparse.Namespace,
-) -> list[Score]:
+) -> tuple[list[Score], list[Made]]:
     """Score the first ``--pairs`` edits; with ``--sheets`` a sheet for each attribute: source, output, true target."""
     wanted = [pair for pair in evaluation_pairs(pictures) if pair.attribute in options.attributes]
     pairs = ordered(wanted, pictures)[: options.pairs]
     trips = (round_trip(vae, pixels[[pair.target for pair in pairs]]).clamp(-1, 1) + 1) / 2
-    scores, shown = [], dict[str, list[tuple[str, list[NDArray[np.uint8]]]]]()
-    for (pair, output), trip in zip(edits(pairs, pictures, pixels, method, options), trips, strict=True):
+    make = method_of(method, options.model, options.steps)
+    scores, costs, shown = [], [], dict[str, list[tuple[str, list[NDArray[np.uint8]]]]]()
+    for pair, trip in zip(tqdm(pairs, desc=method, mininterval=10), trips, strict=True):
         source, target = pixels[pair.source], pixels[pair.target]
-        known = score(pair, source / 255, target / 255, output / 255, trip.permute(1, 2, 0).double().numpy())
+        made = make(pair, pictures, Image.fromarray(source))
+        trip_pixels = trip.permute(1, 2, 0).double().numpy()
+        known = score(pair, source / 255, target / 255, made.pixels / 255, trip_pixels)
         scores.append(known)
+        costs.append(made)
         text = f"{'ok ' if known.success else '-- '}{pictures[pair.source].caption} -> {pictures[pair.target].caption}"
-        shown.setdefault(pair.attribute, []).append((text, [source, output, target]))
+        shown.setdefault(pair.attribute, []).append((text, [source, made.pixels, target]))
     if options.sheets:
         for attribute, rows in shown.items():
             name = f"{method.partition(':')[0]}-{attribute.replace(' ', '-')}.png"
             edit_sheet(rows[:12], options.sheets / name)
-    return scores
+    return scores, costs
 
 
 def nearest(latents: torch.Tensor, among: torch.Tensor) -> list[int]:
@@ -256,7 +231,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--attributes", nargs="+", default=ATTRIBUTES, help="which attributes of pairs to edit")
     parser.add_argument(
-        "--methods", nargs="+", default=["prompt-edit"], help="operations, with options: instruct:guidance=1.25"
+        "--methods", nargs="+", default=["prompt-edit"], help="see methods.py: instruct:guidance=1.25 diffusers-ddim"
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write before/after pictures")
@@ -273,9 +248,12 @@ def main() -> None:
     if options.sheets:
         tiles = [tile for pair in zip(to_network(held_out[::14]), trips[::14], strict=True) for tile in pair]
         sheet(tiles, 12, options.sheets / "autoencoder.png")
+    results = {}
     for method in options.methods if options.pairs else ():
-        scores = measure_edits(pictures, pixels, vae, method, options)
+        results[method] = scores, _ = measure_edits(pictures, pixels, vae, method, options)
         print(f"\n{method}, {options.steps} steps; 95 % intervals in brackets\n\n" + edit_table(scores), flush=True)
+    if len(results) > 1:
+        print("\nAll methods\n\n" + summary(results), flush=True)
     if options.captions:
         rows = [[label, str(len(hits)), rate(hits)] for label, hits in measure_drawings(pictures, pixels, options)]
         head = ["captions", "drawn", "nearest picture of the whole set bears the asked name"]

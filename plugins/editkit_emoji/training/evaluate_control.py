@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses as dc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +29,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from editkit_emoji.training import data
-from editkit_emoji.training.autoencoder import round_trip
+from editkit_emoji.training.autoencoder import round_trip, to_pixels
 from editkit_emoji.training.conditions import KINDS, Kind, Map
-from editkit_emoji.training.controlnet import as_pictures, comparison, to_pixels
-from editkit_emoji.training.evaluate import BUNDLED, table
+from editkit_emoji.training.controlnet import as_pictures, comparison
+from editkit_emoji.training.evaluate import BUNDLED, bootstrap, table
 
 Drawings = NDArray[np.uint8]
 """Pictures (N, H, W, 3)."""
@@ -92,13 +92,6 @@ def draw(
     return pixels
 
 
-def interval(of: Callable[..., NDArray[np.float64]], *figures: NDArray[np.float64]) -> str:
-    """What ``of`` makes of the means of figures (N,), with a 95 % interval from 2,000 bootstrap samples."""
-    places = np.random.default_rng(0).integers(len(figures[0]), size=(2000, len(figures[0])))
-    low, high = np.quantile(of(*(figure[places].mean(1) for figure in figures)), [0.025, 0.975])
-    return f"{of(*(figure.mean() for figure in figures)):.2f} ({low:.2f} to {high:.2f})"
-
-
 def rows_of(
     kind: Kind, way: str, asked: Sequence[Asked], steered: Drawings, alone: Drawings, trips: Drawings
 ) -> list[list[str]]:
@@ -109,9 +102,9 @@ def rows_of(
     rows = []
     for measure, columns in zip(kind.measures, np.nan_to_num(np.stack(found, axis=-1)).swapaxes(0, 1), strict=True):
         with_control, without, at_best = columns.T
-        means = [interval(np.positive, column) for column in (with_control, without)]
+        means = [bootstrap(lambda values: values.mean(-1), column) for column in (with_control, without)]
         with np.errstate(divide="ignore", invalid="ignore"):  # of a model that draws nothing there is no ratio
-            ratio = interval(np.divide, with_control, without)
+            ratio = bootstrap(lambda one, other: one.mean(-1) / other.mean(-1), with_control, without)
         rows.append([way, str(len(asked)), measure, *means, ratio, f"{at_best.mean():.2f}", mapless])
     return rows
 

@@ -2,7 +2,59 @@
 
 from __future__ import annotations
 
+from editkit_emoji.training.captions import with_article
 from editkit_emoji.training.data import Picture
+
+Wordings = tuple[str, ...]
+"""Templates of ``{was}`` and ``{new}``, of the latter with an article as ``{a_new}``, and of ``{whom}``."""
+
+TRAINED: dict[str, Wordings] = {
+    "style": ("draw it {new}", "draw it in {new} style", "make it {new}", "{new} style", "turn it into a {new} emoji"),
+    "skin tone": (
+        "change the skin tone to {new}",
+        "make the skin {new}",
+        "give {whom} {new} skin",
+        "{new} skin tone",
+        "set the skin to {new}",
+    ),
+    "no skin tone": ("remove the skin tone", "without a skin tone", "make the skin yellow"),
+    "colour": (
+        "make it {new}",
+        "turn it {new}",
+        "change {was} to {new}",
+        "change the colour to {new}",
+        "paint it {new}",
+    ),
+    "hair": ("give {whom} {new}", "replace {was} with {new}", "change the hair to {new}", "make it {new}"),
+    "": (
+        "replace {was} with {new}",
+        "turn the {was} into {a_new}",
+        "change {was} to {new}",
+        "make it {a_new}",
+        "replace the {was} with {a_new}",
+    ),
+}
+"""Wordings by attribute; the empty one is for all others."""
+
+UNSEEN: dict[str, Wordings] = {
+    "style": ("i want it {new}", "redraw this in the {new} style"),
+    "skin tone": ("switch to a {new} skin tone", "{whom} should have {new} skin"),
+    "no skin tone": ("take the skin tone off", "no skin tone"),
+    "colour": ("colour it {new}", "i want a {new} one"),
+    "hair": ("with {new} instead of {was}", "i want {new}"),
+    "": ("swap the {was} for {a_new}", "{new} instead of {was}"),
+}
+"""Wordings kept from training, to see whether it is the instruction that was learnt or its template."""
+
+PRONOUNS = {"woman": "her", "girl": "her", "princess": "her", "man": "him", "boy": "him", "prince": "him"}
+
+
+def wordings(templates: dict[str, Wordings], attribute: str, source: Picture, was: str, new: str) -> list[str]:
+    """Every way in ``templates`` of asking for ``new`` in place of ``was``, the values of an attribute."""
+    kind = "no skin tone" if attribute == "skin tone" and not new else attribute
+    whom = next((pronoun for word, pronoun in PRONOUNS.items() if word in source.title.split()), "it")
+    words = {"was": was, "new": new.replace("-", " "), "whom": whom, "a_new": new and with_article(new)}
+    return [template.format(**words) for template in templates.get(kind, templates[""])]
 
 
 def instruction_for(source: Picture, target: Picture) -> str:

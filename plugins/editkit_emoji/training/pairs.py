@@ -159,6 +159,9 @@ class Pair:
     source: int
     target: int
     attribute: str
+    was: str = ""
+    new: str = ""
+    """The value of the attribute before and after, empty where there is none."""
 
 
 def slots(title: str, phrases: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -183,14 +186,26 @@ def siblings(pictures: Sequence[Picture]) -> Iterator[tuple[str, list[tuple[str 
         yield attribute, members
 
 
-def evaluation_pairs(pictures: Sequence[Picture]) -> list[Pair]:
-    """All pairs whose target is held out; two captions that differ in several readings count once, as the first."""
+def all_pairs(pictures: Sequence[Picture]) -> list[Pair]:
+    """All pairs there are; two captions that differ in several readings count once, as the first."""
     found: dict[tuple[int, int], Pair] = {}
     for attribute, members in siblings(pictures):
-        for (was, source), (becomes, target) in itertools.permutations(members, 2):
-            if was != becomes and pictures[target].held_out:
-                found.setdefault((source, target), Pair(source, target, attribute))
+        for (was, source), (new, target) in itertools.permutations(members, 2):
+            if was != new:
+                found.setdefault((source, target), Pair(source, target, attribute, was or "", new or ""))
     return list(found.values())
+
+
+def evaluation_pairs(pictures: Sequence[Picture]) -> list[Pair]:
+    """The pairs whose target is held out."""
+    return [pair for pair in all_pairs(pictures) if pictures[pair.target].held_out]
+
+
+def training_pairs(pictures: Sequence[Picture]) -> list[Pair]:
+    """The pairs of which neither picture is held out."""
+    return [
+        pair for pair in all_pairs(pictures) if not (pictures[pair.source].held_out or pictures[pair.target].held_out)
+    ]
 
 
 def ordered(pairs: Sequence[Pair], pictures: Sequence[Picture]) -> list[Pair]:

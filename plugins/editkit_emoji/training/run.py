@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
+
+from editkit_emoji.training.muon import Muon
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -29,21 +31,32 @@ def add_run_options(parser: argparse.ArgumentParser, *, steps: int, batch: int, 
 
 
 class Run(Generic[Network]):
-    """A resumable loop over optimiser steps: AdamW, warm-up and cosine, clipped gradients, averaged weights.
+    """A resumable loop over optimiser steps: warm-up and cosine, clipped gradients, averaged weights.
 
-    ``average`` holds the exponential average of the weights, which is what a run ships. The checkpoint is written
-    every few minutes, whole or not at all; starting the same command again goes on from it.
+    ``matrices`` are trained by Muon, all other weights by AdamW. ``average`` holds the exponential average of the
+    weights, which is what a run ships. The checkpoint is written every few minutes, whole or not at all; starting the
+    same command again goes on from it.
     """
 
     def __init__(
-        self, options: argparse.Namespace, network: Network, *, warm_up: int = 200, decay: float = 0.999
+        self,
+        options: argparse.Namespace,
+        network: Network,
+        *,
+        matrices: Sequence[nn.Parameter] = (),
+        warm_up: int = 200,
+        decay: float = 0.999,
     ) -> None:
         torch.set_num_threads(options.threads)
         self.options = options
         self.network = network
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
-        trained = [weight for weight in network.parameters() if weight.requires_grad]
-        self.optimiser = torch.optim.AdamW(trained, lr=options.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        apart = {id(weight) for weight in matrices}
+        others = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in apart]
+        self.optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, lr=options.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+            *([Muon(matrices, lr=options.rate)] if matrices else []),
+        ]
         self.warm_up = warm_up
         self.step = 0
         self.seconds = 0.0
@@ -80,14 +93,16 @@ class Run(Generic[Network]):
         mean = 0.0
         while self.step < self.options.steps:
             begun = time.perf_counter()
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.rate()
+            for optimiser in self.optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = self.rate()
             # One generator a step, so that a resumed run draws what an unbroken one would have drawn.
             loss = loss_of(torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.step))
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            self.optimiser.step()
-            self.optimiser.zero_grad(set_to_none=True)
+            for optimiser in self.optimisers:
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
             self.average.update_parameters(self.network)
             self.step += 1
             self.seconds += time.perf_counter() - begun
@@ -102,7 +117,8 @@ class Run(Generic[Network]):
 
     def save(self) -> None:
         state = {"step": self.step, "seconds": self.seconds, "network": self.network.state_dict()}
-        state |= {"average": self.average.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state["average"] = self.average.state_dict()
+        state["optimisers"] = [optimiser.state_dict() for optimiser in self.optimisers]
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.rename(self.checkpoint)
@@ -112,4 +128,5 @@ class Run(Generic[Network]):
         self.step, self.seconds = state["step"], state["seconds"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, known in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(known)

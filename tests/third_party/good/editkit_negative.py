@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -11,9 +10,7 @@ from pydantic import Field
 from editkit import InverterSpec, OperationSpec, Params, hookimpl
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from editkit import Control, Denoiser, Edit, Path, Session
+    from editkit import Edit, Inverter, Session
 
 
 class NegativeParams(Params):
@@ -28,28 +25,13 @@ def negative(session: Session, params: NegativeParams) -> Edit:
     return Edit(latents * (1 - 2 * params.strength), reconstructed=latents)
 
 
-class Recorded:
-    """DDIM upward, and every latent set to the recorded one on the way back."""
-
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path) -> Iterator[Tensor]:
-        from editkit import ddim_step
-
-        x = x0
-        for p, q in itertools.pairwise(path):
-            x = ddim_step(x, denoise(x, p), p, q)
-            yield x
-
-    def controls(self, trajectory: Tensor, shares: Tensor) -> Sequence[Control]:
-        from editkit import PinnedSource
-
-        return (PinnedSource(trajectory, shares),)
-
-
 def load_operation() -> Callable[[Session, Any], Edit]:
     return negative
 
 
-def load_inverter() -> Callable[[Any], Recorded]:
+def load_inverter() -> Callable[[Any], Inverter]:
+    from editkit_negative_inverter import Recorded
+
     return lambda params: Recorded()
 
 

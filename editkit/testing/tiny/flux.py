@@ -1,0 +1,70 @@
+"""Models shaped like FLUX.1, and those of them that fill under a mask or follow instructions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .parts import autoencoder, clip_text, save_folder, t5_text, t5_tokenizer, tokenizer
+
+
+def flux_folder(path: Path, *, scheduler: dict[str, Any] | None = None, distilled: bool = True, seed: int = 0) -> Path:
+    """Write a Flux of random weights for pictures of 16 x 16 pixels, and return its folder.
+
+    Latents are (16, h / 2, w / 2). ``scheduler`` configures the flow, whose shift else goes by the picture's size;
+    without ``distilled`` the network is not told of guidance. The folder loads in :func:`editkit.load_model` and in
+    diffusers' own pipelines.
+    """
+    return write_flux(path, "FluxPipeline", scheduler, distilled, seed)
+
+
+def flux_fill_folder(path: Path, *, seed: int = 0) -> Path:
+    """Write the same with a network that sees a mask and the latents of what it leaves, and return its folder."""
+    return write_flux(path, "FluxFillPipeline", None, True, seed, seen=16 + 2 * 2)
+
+
+def flux_kontext_folder(path: Path, *, seed: int = 0) -> Path:
+    """Write the same with a network that sees a picture as further tokens, and return its folder."""
+    return write_flux(path, "FluxKontextPipeline", None, True, seed)
+
+
+def write_flux(
+    path: Path, kind: str, scheduler: dict[str, Any] | None, distilled: bool, seed: int, seen: int = 0
+) -> Path:
+    """``seen`` is how many channels the network sees beside those of its latents."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        transformer = FluxTransformer2DModel(
+            in_channels=4 * (16 + seen),
+            out_channels=4 * 16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            pooled_projection_dim=16,
+            guidance_embeds=distilled,
+            axes_dims_rope=(2, 2, 4),
+        )
+        vae = autoencoder(False, scaling_factor=0.3611, shift_factor=0.1159, latent_channels=16)
+        clip, longer = clip_text(), t5_text()
+    return save_folder(
+        path,
+        kind,
+        {
+            "transformer": transformer,
+            "vae": vae,
+            "text_encoder": clip,
+            "tokenizer": tokenizer(),
+            "text_encoder_2": longer,
+            "tokenizer_2": t5_tokenizer(),
+            "scheduler": FlowMatchEulerDiscreteScheduler(
+                **({"shift": 3.0, "use_dynamic_shifting": True} if scheduler is None else scheduler)
+            ),
+            **({} if kind == "FluxFillPipeline" else {"image_encoder": None, "feature_extractor": None}),
+        },
+    )

@@ -1,0 +1,92 @@
+"""One prompt edit by several inverters: a row and a picture of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from editkit import (
+    Backend,
+    InvalidParameter,
+    Result,
+    Table,
+    apply,
+    check_output,
+    draw_sheet,
+    inverters,
+    judge,
+    load_model,
+    open_image,
+    save_picture,
+)
+
+from . import CompareParams
+
+
+def compare(params: CompareParams) -> Table:
+    """Make the edit once with each inverter and, where asked, write their pictures to one sheet.
+
+    The inversion cache is not used, so that the figures are those of a first edit. On a CPU the peak of memory is the
+    process's so far, and so only grows down the rows.
+    """
+    image = open_image(params.image)
+    truth = open_truth(params, image)
+    if params.sheet is not None:
+        check_output(params.sheet, argument="sheet")
+    model = load_model(params.model, device=params.device, dtype=params.dtype)
+    results = {name: edited(params, image, model, name) for name in params.inverter or serving(model)}
+    if params.sheet is not None:
+        shown = [("source", image), *((name, result.image) for name, result in results.items())]
+        save_picture(draw_sheet([*shown, ("truth", truth)] if truth else shown), params.sheet, argument="sheet")
+    rows = [row(name, result, image, truth) for name, result in results.items()]
+    return Table(rows, {"model": model.name, "steps": params.steps, "guidance": params.guidance})
+
+
+def open_truth(params: CompareParams, image: Image.Image) -> Image.Image | None:
+    if params.truth is None:
+        return None
+    truth = open_image(params.truth, argument="truth")
+    if truth.size != image.size:
+        raise InvalidParameter(f"truth is {truth.size} pixels and the image {image.size}: they must be of one size")
+    if np.array_equal(np.asarray(truth.convert("RGB")), np.asarray(image.convert("RGB"))):
+        raise InvalidParameter("truth shows the same as the image: give the picture that the edit should make of it")
+    return truth
+
+
+def serving(model: Backend) -> Sequence[str]:
+    """The inverters that serve what the model predicts."""
+    return [name for name, spec in inverters().items() if model.prediction in spec.predictions]
+
+
+def edited(params: CompareParams, image: Image.Image, model: Backend, inverter: str) -> Result:
+    told: dict[str, Any] = {
+        "source": params.source,
+        "target": params.target,
+        "steps": params.steps,
+        "guidance": params.guidance,
+    }
+    result: Result = apply("prompt-edit", image, model=model, cache=False, inverter=inverter, seed=params.seed, **told)
+    return result
+
+
+def row(name: str, result: Result, image: Image.Image, truth: Image.Image | None) -> dict[str, Any]:
+    report = result.report
+    figures: dict[str, Any] = {
+        "inverter": name,
+        "recon_psnr": report.recon_psnr,
+        "vae_psnr": report.vae_psnr,
+        "network_calls": report.network_calls,
+        "network_samples": report.network_samples,
+        "seconds": report.seconds,
+        "peak_memory_mb": report.peak_memory_mb,
+        "progress": None,
+        "collateral": None,
+        "success": None,
+    }
+    if truth is not None:
+        judged = judge(*(np.asarray(picture.convert("RGB")) / 255 for picture in (image, truth, result.image)))
+        figures |= judged._asdict()
+    return figures

@@ -1,0 +1,104 @@
+"""Class-conditional transformers (Peebles & Xie, arXiv 2212.09748)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import DiTTransformer2DModel
+from torch import Tensor
+
+from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
+
+from .autoencoder import Autoencoder
+from .classes import Blend, Classes
+from .loading import load_part
+from .scheduling import grid_of, prediction_of, read_config, schedule_of
+
+
+class Dit:
+    """A transformer over patches of latents that draws things of a class; a backend.
+
+    A prompt is a class, by name or number; the empty prompt is the class that stands for none.
+    """
+
+    provides: frozenset[str] = frozenset({"text"})
+
+    def __init__(
+        self,
+        *,
+        transformer: Any,
+        autoencoder: Autoencoder,
+        names: Mapping[str, str],
+        scheduler: dict[str, Any],
+        name: str,
+        identity: str,
+    ) -> None:
+        self.transformer, self.autoencoder = transformer, autoencoder
+        self.name, self.identity = name, identity
+        self.device, self.dtype = transformer.device, transformer.dtype
+        self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
+        self.prediction = prediction_of(scheduler)
+        self.patch: int = transformer.config.patch_size
+        self.native_size = transformer.config.sample_size * autoencoder.reduction
+        self.multiple = self.patch * autoencoder.reduction
+        embedders = [block.norm1.emb.class_embedder for block in transformer.transformer_blocks]
+        rows = embedders[0].embedding_table.num_embeddings
+        self.classes = Classes(transformer.config.num_embeds_ada_norm, rows, names)
+        for embedder in embedders:
+            embedder.embedding_table = Blend(embedder.embedding_table)
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> Dit:
+        """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        return cls(
+            transformer=load_part(DiTTransformer2DModel, folder / "transformer", device=device, dtype=dtype),
+            autoencoder=Autoencoder.from_folder(folder / "vae", device=device, dtype=dtype),
+            names=index.get("id2label") or {},
+            scheduler=read_config(folder),
+            name=name,
+            identity=identity_of(folder),
+        )
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        reduction = self.autoencoder.reduction
+        return (self.autoencoder.channels, height // reduction, width // reduction)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return self.autoencoder.encode(pixels).to(self.dtype)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.autoencoder.decode(latents)
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        """``classes`` (B, rows): the share of each class; raises InvalidParameter for a prompt that is none."""
+        return {"classes": self.classes.shares(prompts).to(self.device, self.dtype)}
+
+    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        timestep = timestep_of(self.schedule, point, x).expand(len(x))
+        predicted = self.predicted(x, timestep, condition["classes"])
+        # Beyond the latents' own channels it predicts how uncertain it is, which no sampler here asks.
+        return to_x0(self.prediction, predicted[:, : x.shape[1]], x, point)
+
+    def predicted(self, x: Tensor, timestep: Tensor, classes: Tensor) -> Tensor:
+        """The network's answer for latents of any shape.
+
+        It takes patches of any shape, but puts its answers together as a square: they are made one, and then laid as
+        the latents are.
+        """
+        height, width = (side // self.patch for side in x.shape[-2:])
+        side = math.isqrt(height * width - 1) + 1
+
+        def squared(_: Any, __: Any, patches: Tensor) -> Tensor:  # (B, h * w, C) -> (B, side * side, C)
+            return F.pad(patches, (0, 0, 0, side**2 - height * width))
+
+        with self.transformer.proj_out_2.register_forward_hook(squared):
+            square = self.transformer(x, timestep=timestep, class_labels=classes, return_dict=False)[0]
+        patches = F.pixel_unshuffle(square, self.patch).flatten(2)[..., : height * width]
+        return F.pixel_shuffle(patches.reshape(*patches.shape[:2], height, width), self.patch)

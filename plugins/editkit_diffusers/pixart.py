@@ -1,0 +1,107 @@
+"""Text-conditioned transformers with cross-attention (Chen et al., arXiv 2310.00426 and 2403.04692)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import PixArtTransformer2DModel
+from torch import Tensor
+from transformers import T5EncoderModel
+
+from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
+
+from .autoencoder import Autoencoder
+from .loading import load_part
+from .scheduling import grid_of, prediction_of, read_config, schedule_of
+from .text import TextEncoder
+
+TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
+"""Length of a prompt in tokens of the text encoder: nothing in a folder says it but which family it is of."""
+UNSEEN = -10000.0
+"""What is added to the attention on a token that is not looked at."""
+
+
+class PixArt:
+    """A transformer over patches of latents that attends to the words of a T5 encoder; a backend."""
+
+    provides: frozenset[str] = frozenset({"text"})
+
+    def __init__(
+        self,
+        *,
+        transformer: Any,
+        autoencoder: Autoencoder,
+        text_encoder: TextEncoder,
+        scheduler: dict[str, Any],
+        name: str,
+        identity: str,
+    ) -> None:
+        self.transformer, self.autoencoder, self.text_encoder = transformer, autoencoder, text_encoder
+        self.name, self.identity = name, identity
+        self.device, self.dtype = transformer.device, transformer.dtype
+        self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
+        self.prediction = prediction_of(scheduler)
+        self.native_size = transformer.config.sample_size * autoencoder.reduction
+        self.multiple = transformer.config.patch_size * autoencoder.reduction
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> PixArt:
+        """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        tokens = TOKENS[index["_class_name"]]
+        return cls(
+            transformer=load_part(PixArtTransformer2DModel, folder / "transformer", device=device, dtype=dtype),
+            autoencoder=Autoencoder.from_folder(folder / "vae", device=device, dtype=dtype),
+            text_encoder=TextEncoder.from_folder(
+                folder, "text_encoder", T5EncoderModel, device=device, dtype=dtype, length=tokens
+            ),
+            scheduler=read_config(folder),
+            name=name,
+            identity=identity_of(folder),
+        )
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        reduction = self.autoencoder.reduction
+        return (self.autoencoder.channels, height // reduction, width // reduction)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return self.autoencoder.encode(pixels).to(self.dtype)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.autoencoder.decode(latents)
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        """``text`` (B, tokens, D), and ``seen`` (B, tokens): how much each token is looked at, 1 or 0.
+
+        Prompts are read in lower case, as the captions were in training.
+        """
+        tokens = self.text_encoder.tokens([prompt.lower().strip() for prompt in prompts])
+        text = self.text_encoder.net(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
+        return {"text": text.to(self.dtype), "seen": tokens.attention_mask.to(self.dtype)}
+
+    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        predicted = self.transformer(
+            x,
+            encoder_hidden_states=condition["text"],
+            # Adding the logarithm weighs a token: prompts that are blended have some that are seen by half.
+            encoder_attention_mask=condition["seen"].log().clamp(min=UNSEEN)[:, None],
+            timestep=timestep_of(self.schedule, point, x).expand(len(x)),
+            added_cond_kwargs=self.sizes(x),
+            return_dict=False,
+        )[0]
+        # Beyond the latents' own channels it predicts how uncertain it is, which no sampler here asks.
+        return to_x0(self.prediction, predicted[:, : x.shape[1]], x, point)
+
+    def sizes(self, x: Tensor) -> dict[str, Tensor | None]:
+        """Height and width (B, 2) in pixels and their ratio (B, 1), for networks that are told them."""
+        if not self.transformer.use_additional_conditions:
+            return {"resolution": None, "aspect_ratio": None}
+        height, width = (side * self.autoencoder.reduction for side in x.shape[-2:])
+        return {
+            "resolution": x.new_tensor([[height, width]]).expand(len(x), 2),
+            "aspect_ratio": x.new_tensor([[height / width]]).expand(len(x), 1),
+        }

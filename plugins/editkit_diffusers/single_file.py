@@ -1,0 +1,44 @@
+"""Checkpoints in one file, as parts of a diffusers pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors import safe_open
+from torch import nn
+
+from editkit import WeightsUnavailable, quiet, reason_of
+
+from .autoencoder import careful
+from .checkpoints import trained_as
+from .scheduling import read_config
+
+
+def convert(pipeline: Any, weights: Path, folder: Path, *, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """The networks in a safetensors checkpoint, ready to run, by part of a folder of class ``pipeline``.
+
+    ``folder`` configures them. Raises WeightsUnavailable where the two do not fit, or a part is missing in the file.
+    """
+    given = {"config": str(folder), "local_files_only": True}
+    try:
+        with quiet():
+            kind = careful(AutoencoderKL.load_config(folder, subfolder="vae"), dtype)
+            vae = AutoencoderKL.from_single_file(str(weights), subfolder="vae", torch_dtype=kind, **given)
+            more = {"vae": vae, "feature_extractor": None}
+            parts = pipeline.from_single_file(str(weights), torch_dtype=dtype, **given, **more).components
+        nets = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+        return {name: net.to(device).requires_grad_(False).eval() for name, net in nets.items()}
+    except Exception as error:  # the libraries underneath raise many kinds for a file that does not fit
+        raise WeightsUnavailable(
+            f"model {str(weights)!r} does not fit the configuration in {folder} ({reason_of(error)}): put that of the "
+            f"model it is built on into {str(weights.with_suffix(''))!r}"
+        ) from error
+
+
+def scheduler_of(weights: Path, folder: Path) -> dict[str, Any]:
+    """The scheduler that ``folder`` configures, as the checkpoint was trained where that says so itself."""
+    with safe_open(weights, framework="pt") as file:
+        return read_config(folder) | trained_as(file.keys())

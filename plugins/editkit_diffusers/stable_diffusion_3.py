@@ -1,0 +1,136 @@
+"""Models shaped like Stable Diffusion 3 and 3.5 (Esser et al., arXiv 2403.03206)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import SD3Transformer2DModel
+from torch import Tensor
+from transformers import CLIPTextModelWithProjection, T5EncoderModel
+
+from editkit import (
+    Condition,
+    InvalidParameter,
+    Point,
+    Points,
+    Schedule,
+    WeightsUnavailable,
+    identity_of,
+    timestep_of,
+    to_x0,
+)
+
+from .autoencoder import Autoencoder
+from .loading import load_part
+from .scheduling import flow_of, grid_of, prediction_of, read_config
+from .text import TextEncoder
+
+CLIPS = ("text_encoder", "text_encoder_2")
+T5 = "text_encoder_3"
+TOKENS = 256
+"""Length of a prompt in tokens of the T5 encoder."""
+
+
+class StableDiffusion3:
+    """A transformer that attends to patches of latents and to words alike; a backend.
+
+    The words come from two CLIP encoders and from T5; without T5 its place is held by zeros, as in training.
+    """
+
+    provides: frozenset[str] = frozenset({"text"})
+
+    def __init__(
+        self,
+        *,
+        transformer: Any,
+        autoencoder: Autoencoder,
+        texts: Mapping[str, TextEncoder],
+        scheduler: dict[str, Any],
+        name: str,
+        identity: str,
+    ) -> None:
+        self.transformer, self.autoencoder, self.texts = transformer, autoencoder, texts
+        self.name, self.identity = name, identity
+        self.device, self.dtype = transformer.device, transformer.dtype
+        self.patch: int = transformer.config.patch_size
+        self.schedule: Schedule = flow_of(scheduler, self.patch)
+        self.grid = grid_of(scheduler)
+        self.prediction = prediction_of(scheduler)
+        self.native_size = transformer.config.sample_size * autoencoder.reduction
+        self.multiple = self.patch * autoencoder.reduction
+        if transformer.config.in_channels != autoencoder.channels:
+            raise WeightsUnavailable(
+                f"model {name}: the transformer sees {transformer.config.in_channels} channels and the autoencoder "
+                f"gives {autoencoder.channels}: networks that see more than their latents are not supported"
+            )
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> StableDiffusion3:
+        """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        texts = {
+            part: TextEncoder.from_folder(folder, part, CLIPTextModelWithProjection, device=device, dtype=dtype)
+            for part in CLIPS
+        }
+        if index.get(T5, [None])[0]:
+            texts[T5] = TextEncoder.from_folder(folder, T5, T5EncoderModel, device=device, dtype=dtype, length=TOKENS)
+        return cls(
+            transformer=load_part(SD3Transformer2DModel, folder / "transformer", device=device, dtype=dtype),
+            autoencoder=Autoencoder.from_folder(folder / "vae", device=device, dtype=dtype),
+            texts=texts,
+            scheduler=read_config(folder),
+            name=name,
+            identity=identity_of(folder),
+        )
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        reduction = self.autoencoder.reduction
+        return (self.autoencoder.channels, height // reduction, width // reduction)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return self.autoencoder.encode(pixels).to(self.dtype)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.autoencoder.decode(latents)
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        """``text`` (B, tokens, D), those of CLIP before those of T5, and ``pooled`` (B, P), one vector of each CLIP."""
+        said = [self.texts[part](prompts) for part in CLIPS]
+        words = torch.cat([one.hidden_states[-2] for one in said], -1)
+        longer = self.longer(prompts)
+        text = torch.cat([F.pad(words, (0, longer.shape[-1] - words.shape[-1])), longer], 1)
+        return {"text": text.to(self.dtype), "pooled": torch.cat([one.text_embeds for one in said], -1).to(self.dtype)}
+
+    def longer(self, prompts: Sequence[str]) -> Tensor:
+        """What T5 says of prompts, (B, TOKENS, D)."""
+        if T5 not in self.texts:
+            size = (len(prompts), TOKENS, self.transformer.config.joint_attention_dim)
+            return torch.zeros(size, device=self.device, dtype=self.dtype)
+        said: Tensor = self.texts[T5](prompts).last_hidden_state
+        return said.to(self.dtype)
+
+    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        self.check_size(x)
+        predicted = self.transformer(
+            x,
+            timestep=timestep_of(self.schedule, point, x).expand(len(x)),
+            encoder_hidden_states=condition["text"],
+            pooled_projections=condition["pooled"],
+            return_dict=False,
+        )[0]
+        return to_x0(self.prediction, predicted, x, point)
+
+    def check_size(self, x: Tensor) -> None:
+        """Raise InvalidParameter for latents that reach beyond the positions the network knows."""
+        side, most = max(x.shape[-2:]), self.transformer.config.pos_embed_max_size * self.patch
+        if side > most:
+            reduction = self.autoencoder.reduction
+            raise InvalidParameter(
+                f"a side of {side * reduction} pixels is not allowed: the model {self.name!r} knows pictures of up to "
+                f"{most * reduction}; give a smaller resolution"
+            )

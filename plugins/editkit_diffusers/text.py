@@ -1,0 +1,105 @@
+"""Text encoders, and the words they are taught (Gal et al., arXiv 2208.01618)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from editkit import InvalidParameter, WeightsUnavailable, quiet, reason_of
+
+from .loading import load_part
+
+
+class TextEncoder:
+    """A text encoder with its tokenizer.
+
+    Every prompt is cut or filled up to ``length`` tokens, the tokenizer's own where not given.
+    """
+
+    def __init__(self, net: Any, tokenizer: Any, length: int | None = None) -> None:
+        self.net, self.tokenizer = net, tokenizer
+        self.length: int = length or tokenizer.model_max_length
+        self.spellings: dict[str, str] = {}
+        """What stands for a word that was taught as several vectors."""
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: Path,
+        part: str,
+        kind: Any,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        net: Any = None,
+        length: int | None = None,
+    ) -> TextEncoder:
+        """Load one part of a diffusers folder and its tokenizer; ``net`` where that is loaded already.
+
+        Raises WeightsUnavailable where either cannot be read.
+        """
+        tokenizer = load_tokenizer(folder / part.replace("text_encoder", "tokenizer"))
+        return cls(net or load_part(kind, folder / part, device=device, dtype=dtype), tokenizer, length)
+
+    def __call__(self, prompts: Sequence[str]) -> Any:
+        """What the encoder makes of prompts, with the hidden states of all its layers."""
+        tokens = self.tokens(prompts)
+        masked = self.net.config.to_dict().get("use_attention_mask")
+        return self.net(
+            tokens.input_ids, attention_mask=tokens.attention_mask if masked else None, output_hidden_states=True
+        )
+
+    def tokens(self, prompts: Sequence[str]) -> Any:
+        """What the encoder reads of prompts: ``input_ids`` (B, length), and ``attention_mask``, 0 behind their ends."""
+        return self.tokenizer(
+            [self.spelled(prompt) for prompt in prompts],
+            padding="max_length",
+            max_length=self.length,
+            truncation=True,
+            return_tensors="pt",
+        ).to(self.net.device)
+
+    @property
+    def width(self) -> int:
+        """Length of the vector of a word."""
+        return self.net.get_input_embeddings().embedding_dim  # type: ignore[no-any-return]
+
+    def teach(self, word: str, vectors: Tensor) -> None:
+        """Add a word that is read as ``vectors`` (N, width); raises InvalidParameter where it is known already."""
+        names = [word, *(f"{word}_{number}" for number in range(1, len(vectors)))]
+        known = set(names) & set(self.tokenizer.get_vocab())
+        if known:
+            raise InvalidParameter(f"teaches the word {min(known)!r}, which the model knows already: leave it out")
+        self.tokenizer.add_tokens(names)
+        rows = max(len(self.tokenizer), self.net.get_input_embeddings().num_embeddings)
+        self.net.resize_token_embeddings(rows, mean_resizing=False)
+        table = self.net.get_input_embeddings().weight.requires_grad_(False)
+        table[self.tokenizer.convert_tokens_to_ids(names)] = vectors.to(table)
+        if len(names) > 1:
+            self.spellings[word] = " ".join(names)
+
+    def spelled(self, prompt: str) -> str:
+        """A prompt with the words that are several vectors written out."""
+        if not self.spellings:
+            return prompt
+        longest_first = sorted(self.spellings, key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, longest_first)), lambda found: self.spellings[found[0]], prompt)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load a tokenizer of any class; raises WeightsUnavailable where it is damaged or needs a package."""
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # as with weights: the libraries underneath raise many kinds
+        if list(folder.glob("*.model")) and not (folder / "tokenizer.json").is_file():
+            raise WeightsUnavailable(
+                f"{folder} needs two packages to be read: pip install sentencepiece protobuf"
+            ) from error
+        raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error

@@ -1,0 +1,179 @@
+"""Teach a trained model instructions: one UNet that draws from captions, and edits the picture it sees.
+
+    python -m editkit_emoji.training.instruct --model runs/denoiser/model --run runs/instruct
+
+The UNet gets as many input channels again, for the latents of a picture (Brooks et al., arXiv 2211.09800, section 3.2).
+Half of every batch are captions with no picture, half are instructions with one, so that all weights but those of its
+first layer serve the model of captions and the model of instructions alike: the run writes a folder for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedTokenizerFast
+
+from editkit_emoji.training import data
+from editkit_emoji.training.autoencoder import sheet
+from editkit_emoji.training.captions import draw_caption
+from editkit_emoji.training.denoiser import (
+    OUTER,
+    TextToLatents,
+    cached_latents,
+    draw,
+    noised,
+    read_network,
+    stratified_timesteps,
+    unseen_loss,
+    write_model,
+)
+from editkit_emoji.training.instructions import TRAINED, UNSEEN, wordings
+from editkit_emoji.training.muon import hidden_matrices
+from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, training_pairs
+from editkit_emoji.training.run import Run, add_run_options
+from editkit_emoji.training.tokenizer import tokens_of
+
+UNTOLD = 0.05
+"""Share of instructions left out; of pictures, as many (ibid., section 3.2.1)."""
+SHOWN = 24
+
+
+class Instructed(nn.Module):
+    """Text encoder and UNet of a model that sees a picture beside the noisy latents."""
+
+    def __init__(self, network: TextToLatents) -> None:
+        super().__init__()
+        self.text_encoder = network.text_encoder
+        self.unet = network.unet
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, seen: Tensor | None = None) -> Tensor:
+        """The predicted v (B, C, h, w), told tokens (B, L) and shown the latents ``seen`` of its shape, or nothing."""
+        words = self.text_encoder(tokens).last_hidden_state
+        both = torch.cat([noisy, torch.zeros_like(noisy) if seen is None else seen], 1)
+        predicted: Tensor = self.unet(both, timesteps, encoder_hidden_states=words).sample
+        return predicted
+
+
+def with_sight(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """A UNet that also sees a picture's latents, to which it is blind as yet."""
+    return resized_entry(unet, 2 * unet.config.in_channels)
+
+
+def without_sight(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """The UNet of captions alone: what it does where it is shown nothing."""
+    return resized_entry(unet, unet.config.in_channels // 2)
+
+
+def resized_entry(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
+    """The same UNet with ``channels`` input channels; those that come new weigh nothing."""
+    made = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels})
+    weights = unet.state_dict()
+    entry = torch.zeros_like(made.conv_in.weight)
+    kept = min(channels, unet.config.in_channels)
+    entry[:, :kept] = weights["conv_in.weight"][:, :kept]
+    made.load_state_dict({**weights, "conv_in.weight": entry})
+    return made
+
+
+class Pairs:
+    """Training pairs, drawn so that rare attributes come up too: by the root of how many there are."""
+
+    def __init__(self, pictures: Sequence[data.Picture]) -> None:
+        self.pictures = pictures
+        self.pairs = training_pairs(pictures)
+        counts = Counter(pair.attribute for pair in self.pairs)
+        self.weights = torch.tensor([counts[pair.attribute] ** -0.5 for pair in self.pairs])
+
+    def draw(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
+        """Pairs, each with one of its instructions or, now and then, none."""
+        chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator).tolist()
+        lots = torch.rand(count, 2, generator=generator).tolist()
+        return [
+            (self.pairs[place], "" if untold < UNTOLD else self.told(self.pairs[place], which))
+            for place, (untold, which) in zip(chosen, lots, strict=True)
+        ]
+
+    def told(self, pair: Pair, which: float) -> str:
+        ways = wordings(TRAINED, pair.attribute, self.pictures[pair.source], pair.was, pair.new)
+        return ways[int(which * len(ways))]
+
+
+def write_both(network: Instructed, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
+    """Write the model of captions and the model of instructions."""
+    parts = copy.deepcopy(network)
+    write_model(TextToLatents(parts.text_encoder, without_sight(parts.unet)), vae, tokenizer, run / "model")
+    write_model(TextToLatents(parts.text_encoder, parts.unet), vae, tokenizer, run / "instruct")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data.add_data_options(parser)
+    add_run_options(parser, steps=2000, batch=96, rate=6e-4)
+    parser.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="a model trained on captions")
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    pictures, pixels = data.load(options.data, options.size)
+    vae = AutoencoderKL.from_pretrained(options.model, subfolder="vae").eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(options.model, subfolder="tokenizer")
+    latents = cached_latents(vae, pixels, options.run / "latents.pt")
+    base = read_network(options.model)
+    base.unet = with_sight(base.unet)
+    run = Run(options, Instructed(base).to(options.device), matrices=hidden_matrices(base, outer=OUTER))
+    network = run.network
+    shown = [place for place, picture in enumerate(pictures) if not picture.held_out]
+    pairs = Pairs(pictures)
+    half = options.batch // 2
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        captioned = [shown[i] for i in torch.randint(len(shown), (half,), generator=generator).tolist()]
+        instructed = pairs.draw(options.batch - half, generator)
+        texts = [draw_caption(pictures[place], generator) for place in captioned] + [text for _, text in instructed]
+        targets = captioned + [pair.target for pair, _ in instructed]
+        unseen = torch.rand(len(instructed), 1, 1, 1, generator=generator) < UNTOLD
+        sources = latents[[pair.source for pair, _ in instructed]].masked_fill(unseen, 0.0)
+        seen = torch.cat([torch.zeros(half, *latents.shape[1:]), sources])
+        timesteps = torch.cat([stratified_timesteps(len(part), generator) for part in (captioned, instructed)])
+        noisy, wanted = noised(latents[targets], torch.randn(seen.shape, generator=generator), timesteps)
+        tokens = tokens_of(tokenizer, texts)
+        with sdpa_kernel(SDPBackend.MATH), torch.autocast(options.device, torch.bfloat16):
+            predicted = network(*(part.to(options.device) for part in (noisy, timesteps, tokens, seen)))
+        error: Tensor = predicted.float() - wanted.to(options.device)
+        return error.square().mean()
+
+    asked = ordered(evaluation_pairs(pictures), pictures)[:480]
+    sources, targets = (latents[[getattr(pair, side) for pair in asked]] for side in ("source", "target"))
+    told = [wordings(UNSEEN, pair.attribute, pictures[pair.source], pair.was, pair.new)[0] for pair in asked]
+    held_out = [place for place, picture in enumerate(pictures) if picture.held_out]
+    captions = {"tokens": tokens_of(tokenizer, [pictures[place].caption for place in held_out])}
+    instructions = {"tokens": tokens_of(tokenizer, told), "seen": sources}
+
+    def inspect() -> dict[str, float]:
+        average = run.averaged.to("cpu").eval()
+        some = {name: tensor[:SHOWN] for name, tensor in instructions.items()}
+        untold = {**some, "tokens": tokens_of(tokenizer, [""] * SHOWN)}
+        drawn = draw(average, tuple(latents.shape[1:]), some, untold, guidance=1.0)
+        columns = [list(vae.decode(part).sample) for part in (sources[:SHOWN], drawn, targets[:SHOWN])]
+        tiles = [tile for group in zip(*columns, strict=True) for tile in group]
+        sheet(tiles, 12, options.run / f"sample-{run.step:06}.png")
+        write_both(average, vae, tokenizer, options.run)
+        figures = {
+            "unseen_loss": unseen_loss(average, latents[held_out], captions),
+            "unseen_loss_instructed": unseen_loss(average, targets, instructions),
+        }
+        run.averaged.to(options.device)
+        return figures
+
+    run.train(loss_of, torch.no_grad()(inspect))
+
+
+if __name__ == "__main__":
+    main()

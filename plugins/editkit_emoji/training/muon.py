@@ -1,0 +1,63 @@
+"""Muon: momentum whose update of every matrix is brought to singular values near 1 (Jordan et al. 2024,
+https://kellerjordan.github.io/posts/muon), in the scale of AdamW's updates (Liu et al., arXiv 2502.16982).
+
+torch's own takes matrices only; convolutions are matrices here too, a row for each channel they give.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the iteration: steep at 0, and near 1 from there on (ibid.)."""
+ITERATIONS = 5
+UPDATE_RMS = 0.2
+"""Root mean square of AdamW's typical update, in learning rates (arXiv 2502.16982, section 2.2)."""
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for weights of two or more axes."""
+
+    def __init__(self, weights: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(weights, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
+                ahead = weight.grad.lerp(state["momentum"], group["momentum"])
+                update = orthogonal(ahead.flatten(1))
+                weight.add_(update.view_as(weight), alpha=-group["lr"] * UPDATE_RMS * math.sqrt(max(update.shape)))
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Bring the singular values of a matrix (M, N) near 1, by five products in bfloat16; its shape and type stay."""
+    a, b, c = QUINTIC
+    wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
+    x = (wide / (wide.norm() + 1e-7)).bfloat16()
+    for _ in range(ITERATIONS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if len(matrix) > matrix.shape[1] else x).to(matrix.dtype)
+
+
+def hidden_matrices(network: nn.Module, *, outer: tuple[str, ...]) -> list[nn.Parameter]:
+    """The weights that Muon is for: those of two or more axes, less those whose names hold one of ``outer``.
+
+    Embeddings and the first and last layers are better off with AdamW (ibid.).
+    """
+    return [
+        weight
+        for name, weight in network.named_parameters()
+        if weight.requires_grad and weight.ndim >= 2 and not any(part in name for part in outer)
+    ]

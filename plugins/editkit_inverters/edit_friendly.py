@@ -1,0 +1,140 @@
+"""The inverter that draws the way up and solves for the noise of the way down (arXiv 2304.06140)."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from editkit import (
+    Climb,
+    Condition,
+    Control,
+    Denoiser,
+    Guidance,
+    Inverter,
+    Noise,
+    Path,
+    PinnedSource,
+    Point,
+    Points,
+    Session,
+    Stepper,
+    add_noise,
+    ddim_step,
+    fresh_deviation,
+)
+
+AT_ONCE = 2**17
+"""Values of latents that are asked about in one network call on a CPU, which gains nothing from more."""
+VALUES = 8192
+"""Values of a network's activations for each value of its latents, roughly: what a call on a GPU may take of memory."""
+
+
+class EditFriendly(Inverter):
+    """Noises the picture anew for every step, and keeps what noise leads DDPM from one to the next (arXiv 2304.06140).
+
+    Algorithm 1 there. Such noise is larger than what DDPM draws and holds more of the picture, which so comes through
+    under another prompt. The first ``skip`` of a replay draws nothing: all rows stay where the sources are.
+    """
+
+    def __init__(self, skip: float) -> None:
+        self.skip = skip
+
+    def first(self, path: Path) -> int:
+        """The index of the first step that is drawn."""
+        return min(round(self.skip * (len(path) - 1)), len(path) - 2)
+
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+        assert noise is not None, "this climb draws noise"
+        for point in path[1:]:
+            yield add_noise(x0, noise(), point)
+
+    def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+        """Solve for the noise (S, N, C, h, w) of the N steps that are drawn, guided as the replay will be."""
+        path = climb.path[self.first(climb.path) :]
+        trajectory = climb.trajectory[self.first(climb.path) :]
+        guidance = session.guided(condition, climb.trajectory.shape[1], climb.path)
+        estimates = session.watch(estimated(guidance, trajectory[:-1], path[:-1]), len(path) - 1, "fitting")
+        steps = zip(itertools.pairwise(trajectory), estimates, itertools.pairwise(path), strict=True)
+        return {"noise": torch.stack([noise_between(x, after, x0, p, q) for (x, after), x0, (p, q) in steps], 1)}
+
+    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
+        noise = torch.einsum("bs,sn...->nb...", shares, climb.kept["noise"])
+        # Pinned beside that, since a batch of another size rounds otherwise, and errors add up.
+        return RecordedNoise(noise, self.first(climb.path)), PinnedSource(climb.trajectory, shares)
+
+    def stepper(self, climb: Climb, shares: Tensor) -> Stepper:
+        skipped = climb.trajectory[1 : self.first(climb.path) + 1]
+        return Ddpm(torch.einsum("bs,ns...->nb...", shares, skipped))
+
+
+class RecordedNoise(Control):
+    """Supplies noise (N, B, C, h, w) for N steps, from the one with the index ``first`` on."""
+
+    def __init__(self, recorded: Tensor, first: int) -> None:
+        self.recorded, self.first = recorded, first
+
+    def noise(self, index: int) -> Tensor | None:
+        return self.recorded[index - self.first] if index >= self.first else None
+
+
+class Ddpm:
+    """Steps of DDPM, after some that give what is known of them: latents (N, B, C, h, w) after N steps."""
+
+    def __init__(self, known: Tensor) -> None:
+        self.known = iter(known)
+
+    def __call__(self, denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
+        for after in self.known:
+            return after
+        fresh = fresh_deviation(p, q)
+        return ddim_step(x, denoise(x, p), p, q, fresh) + fresh * noise()
+
+
+def noise_between(x: Tensor, after: Tensor, x0: Tensor, p: Point, q: Point) -> Tensor:
+    """The noise with which DDPM's step from ``x`` at p, where x0 is estimated, ends in ``after`` at q."""
+    fresh = fresh_deviation(p, q)
+    if fresh == 0.0:  # a step to zero noise, or of no length, adds none
+        return torch.zeros_like(x)
+    return (after - ddim_step(x, x0, p, q, fresh)) / fresh
+
+
+def estimated(guidance: Guidance, latents: Tensor, points: Path) -> Iterator[Tensor]:
+    """Clean estimates (S, C, h, w) of latents (N, S, C, h, w) at N points, of many of them in one network call.
+
+    A call that asks for more memory than there is left is made again with half of them.
+    """
+    at_once, begun = steps_at_once(latents[0], sum(map(bool, guidance.weights))), 0
+    while begun < len(latents):
+        part = slice(begun, begun + at_once)
+        try:
+            answers = estimated_at_once(guidance, latents[part], points[part])
+        except torch.cuda.OutOfMemoryError:
+            if at_once == 1:
+                raise
+            at_once = (at_once + 1) // 2
+        else:
+            yield from answers
+            begun += len(answers)
+
+
+def estimated_at_once(guidance: Guidance, latents: Tensor, points: Path) -> Tensor:
+    """The same in one call."""
+    steps, sources = latents.shape[:2]
+    conditions = [{name: torch.cat([tensor] * steps) for name, tensor in c.items()} for c in guidance.conditions]
+    rows = Points(tuple(point for point in points for _ in range(sources)))
+    return dc.replace(guidance, conditions=conditions)(latents.flatten(0, 1), rows).unflatten(0, (steps, sources))
+
+
+def steps_at_once(latents: Tensor, asked: int) -> int:
+    """How many steps of latents (S, C, h, w) go into a network call that is asked ``asked`` times about each."""
+    most = AT_ONCE
+    if latents.device.type == "cuda":
+        unused = torch.cuda.memory_reserved(latents.device) - torch.cuda.memory_allocated(latents.device)
+        free = torch.cuda.mem_get_info(latents.device)[0] + unused
+        most = free // (VALUES * latents.element_size())
+    return max(1, most // (asked * latents.numel()))

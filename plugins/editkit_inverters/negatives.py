@@ -1,0 +1,45 @@
+"""What a replay's guidance leads away from, when an inverter says so: the source prompt, or anything for each step."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from editkit import Climb, Condition, Control, Denoiser, Guidance, Session, blended
+
+from .explicit import Ddim
+
+
+class LedAway(Control):
+    """Leads guidance away from recorded conditions: tensors (B, N, ...) for N steps, or (B, 1, ...) for all of them."""
+
+    decides = frozenset({"what guidance leads away from"})
+
+    def __init__(self, negatives: Mapping[str, Tensor]) -> None:
+        self.negatives = negatives
+
+    def guide(self, index: int, denoise: Denoiser) -> Denoiser:
+        if not isinstance(denoise, Guidance):
+            return denoise
+        negative, *others = denoise.conditions
+        here = {
+            name: tensor[:, min(index, tensor.shape[1] - 1)].to(negative[name])
+            for name, tensor in self.negatives.items()
+        }
+        return dc.replace(denoise, conditions=({**negative, **here}, *others))
+
+
+class KeepsNegatives(Ddim):
+    """DDIM upward, and a replay that leads away from all that was kept."""
+
+    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
+        return (LedAway(blended(climb.kept, shares)),) if climb.kept else ()
+
+
+class NegativePrompt(KeepsNegatives):
+    """Guidance leads away from the source prompt, and so cancels on the source (Miyake et al., arXiv 2305.16807)."""
+
+    def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+        return {name: tensor[:, None] for name, tensor in condition.items()}

@@ -1,0 +1,157 @@
+"""Class-conditional models: agreement with diffusers' DiT pipeline, classes as prompts, and edits of their pictures."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiTPipeline, DPMSolverMultistepScheduler
+from torch import Tensor
+
+import editkit
+from editkit import Backend, InvalidParameter, MissingCapability
+from editkit.testing import BackendTests, pixel_ddpm_folder, replaced
+from editkit.testing.suite import largest, sample_image
+from editkit.testing.tiny import dit_folder
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+class TestPixelsByClasses(BackendTests):
+    name = "pixel-ddpm"
+
+    @classmethod
+    def folder(cls, path: Path) -> Path:
+        return pixel_ddpm_folder(path, classes=3)
+
+    def prompts(self, rows: int) -> list[str]:
+        return ["0", "2", "1"][:rows]
+
+    @replaced("its spec names what every model of the family provides, and this one provides more")
+    def test_says_what_it_is(self) -> None:
+        assert self.backend().provides == {"text"}
+
+
+@functools.cache
+def models() -> tuple[Backend, Any]:
+    """One tiny folder, loaded by both."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = dit_folder(Path(made))
+        return editkit.load_model(folder, device="cpu"), DiTPipeline.from_pretrained(folder)
+
+
+def decoded_by_theirs(sampler: str, guidance: float, steps: int) -> Tensor:
+    """The latents that diffusers' pipeline decodes: it has no way to ask for them."""
+    pipeline = models()[1]
+    schedulers = {"ddim": models()[1].scheduler, "dpmpp-2m": DPMSolverMultistepScheduler}
+    if sampler == "dpmpp-2m":
+        pipeline = DiTPipeline(
+            pipeline.transformer, pipeline.vae, schedulers[sampler].from_config(pipeline.scheduler.config)
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    seen: list[Tensor] = []
+    with pipeline.vae.post_quant_conv.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+        pipeline([1], guidance, torch.Generator().manual_seed(7), num_inference_steps=steps, output_type="pt")
+    return seen[0] * pipeline.vae.config.scaling_factor
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp-2m"])
+def test_generate_agrees(sampler: str) -> None:
+    for guidance, steps in ((4.0, 5), (1.0, 5), (4.0, 20)):
+        wanted = decoded_by_theirs(sampler, guidance, steps)
+        ours = editkit.apply(
+            "generate",
+            model=models()[0],
+            prompt="a green apple",
+            sampler=sampler,
+            steps=steps,
+            guidance=guidance,
+            seed=7,
+        )
+        assert float(wanted.std()) > 0.1, "nothing to compare"
+        assert largest(ours.latents - wanted) < 1e-4
+
+
+def test_wide_and_high_latents_are_put_together_as_they_were_taken_apart() -> None:
+    model: Any = models()[0]
+    seen: list[Tensor] = []
+    with model.transformer.proj_out_2.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+        for size in ((16, 16), (32, 16), (16, 48), (4, 12)):
+            channels, height, width = model.latent_shape(*size)
+            x = torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(0))
+            made = model.predicted(x, torch.tensor([500.0, 20.0]), model.embed(["3", "pear"])["classes"])
+            patches = model.transformer.proj_out_2(seen[-1])
+            for row, column in ((0, 0), (height // 2 - 1, width // 2 - 1), (0, width // 2 - 1)):
+                patch = patches[:, row * (width // 2) + column].view(2, 2, 2, 8).permute(0, 3, 1, 2)
+                here = made[..., 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+                assert torch.allclose(here, patch, atol=1e-6)
+
+
+def test_classes_are_named_as_people_name_them() -> None:
+    model = models()[0]
+    rows = {prompt: int(model.embed([prompt])["classes"].argmax()) for prompt in ("A  Face", "pear", "999", "0", "")}
+    assert rows == {"A  Face": 3, "pear": 2, "999": 999, "0": 0, "": 1000}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("a yellow paer", r"'a yellow paer' is no class of this model; did you mean 'a yellow pear'.*\?"),
+        ("zzz", r"'zzz' is no class of this model; give a name such as 'a face' or a number from 0 to 999"),
+        ("1000", r"'1000' is no class of this model; give a name .* or a number from 0 to 999"),
+    ],
+)
+def test_a_prompt_that_is_no_class_is_refused(prompt: str, said: str) -> None:
+    with pytest.raises(InvalidParameter, match=said) as caught:
+        editkit.apply("generate", model=models()[0], prompt=prompt, steps=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_of_two_classes_asks_for_the_number() -> None:
+    from editkit_diffusers.classes import Classes
+
+    classes = Classes(1000, 1001, {"134": "crane", "517": "crane", "5": "tench, Tinca tinca"})
+    assert classes.row("tinca TINCA") == 5
+    with pytest.raises(InvalidParameter, match=r"'crane' is the name of classes \[134, 517\]: give the number of one"):
+        classes.row("crane")
+
+
+def test_blended_classes_lie_between_theirs() -> None:
+    model = models()[0]
+    prompts = model.embed(["0", "1"])
+    x = torch.randn(1, *model.latent_shape(16, 16), generator=torch.Generator().manual_seed(0))
+    point = model.schedule.point(500)
+    answers = [
+        model.denoise(x, point, editkit.blended(prompts, torch.tensor([[1 - share, share]])))
+        for share in (0.0, 0.5, 1.0)
+    ]
+    assert torch.equal(answers[0], model.denoise(x, point, model.embed(["0"])))
+    assert torch.equal(answers[2], model.denoise(x, point, model.embed(["1"])))
+    assert largest(answers[1] - answers[0]) < largest(answers[2] - answers[0])
+
+
+def test_a_pinned_source_is_reconstructed() -> None:
+    edit = functools.partial(editkit.apply, "prompt-edit", sample_image((20, 14)), model=models()[0], steps=4, seed=0)
+    report = edit(source="a red apple", target="2", inverter="pinned", guidance=4.0).report
+    assert report.recon_psnr == report.vae_psnr
+    same = edit(source="0", target="a red apple", guidance=4.0).image
+    assert same.tobytes() == sample_image((20, 14)).tobytes()
+
+
+def test_pixel_models_of_classes_draw_them(tmp_path: Path) -> None:
+    model = editkit.load_model(pixel_ddpm_folder(tmp_path / "classes", classes=3))
+    draw = functools.partial(editkit.apply, "generate", model=model, steps=2, guidance=1.0, seed=0)
+    assert draw(prompt="0").image.tobytes() != draw(prompt="1").image.tobytes()
+    with pytest.raises(InvalidParameter, match=r"an empty prompt is no class.*a number from 0 to 2"):
+        draw()
+    report = editkit.apply("prompt-edit", sample_image((16, 16)), model=model, steps=3, source="0", target="2").report
+    assert report.recon_psnr == report.vae_psnr
+
+
+def test_what_it_cannot_do_names_both_sides() -> None:
+    with pytest.raises(MissingCapability, match=r"control needs .*controlnet.*provides text"):
+        editkit.apply("control", sample_image((16, 16)), model=models()[0], kind="edge", prompt="0")

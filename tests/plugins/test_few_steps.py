@@ -1,0 +1,270 @@
+"""Models of one to four steps: latent consistency and turbo models, their samplers, and the edit made for them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    EulerAncestralDiscreteScheduler,
+    LatentConsistencyModelImg2ImgPipeline,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
+    StableDiffusionPipeline,
+)
+from torch import Tensor
+
+import editkit
+from editkit import Backend, Grid, InvalidParameter, MissingCapability, make_path
+from editkit.canvas import to_tensor
+from editkit.testing import stable_diffusion_folder
+from editkit.testing.suite import largest, sample_image
+from editkit.testing.tiny import latent_consistency_folder
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+PROMPT = "a red apple on white"
+STEPS = (1, 2, 4)
+
+
+@functools.cache
+def consistency() -> tuple[Backend, Any]:
+    """A latent consistency model, loaded by both."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = latent_consistency_folder(Path(made))
+        return editkit.load_model(folder, device="cpu"), quiet(LatentConsistencyModelPipeline.from_pretrained(folder))
+
+
+@functools.cache
+def turbo(spacing: str) -> tuple[Backend, Any]:
+    """A model whose folder has the scheduler of turbo models, loaded by both."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = stable_diffusion_folder(Path(made))
+        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        scheduler = EulerAncestralDiscreteScheduler.from_config({**config, "timestep_spacing": spacing})
+        scheduler.save_pretrained(folder / "scheduler")
+        index = json.loads((folder / "model_index.json").read_text())
+        index["scheduler"] = ["diffusers", "EulerAncestralDiscreteScheduler"]
+        (folder / "model_index.json").write_text(json.dumps(index))
+        return editkit.load_model(folder, device="cpu"), quiet(StableDiffusionPipeline.from_pretrained(folder))
+
+
+def quiet(pipeline: Any) -> Any:
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def assert_agree(ours: Tensor, theirs: Tensor) -> None:
+    assert largest(ours - theirs) < 1e-4, f"off by {largest(ours - theirs):.1e}"
+    assert float(theirs.std()) > 0.1, "nothing to compare"
+
+
+@pytest.mark.parametrize("known", [50, 25])
+def test_timesteps_are_those_of_the_distillation(known: int) -> None:
+    scheduler, schedule = LCMScheduler(original_inference_steps=known), consistency()[0].schedule
+    for steps in range(1, known + 1):
+        scheduler.set_timesteps(steps)
+        path = make_path(schedule, steps, Grid("distilled", distilled=known), to_zero=True)
+        assert [round(schedule.timestep(point)) for point in path[:-1]] == scheduler.timesteps.tolist()
+
+
+def test_a_folder_says_how_it_was_distilled(tmp_path: Path) -> None:
+    folder = latent_consistency_folder(tmp_path / "lcm")
+    file = folder / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"original_inference_steps": 20}))
+    grid = editkit.load_model(folder).grid
+    assert (grid.spacing, grid.distilled) == ("distilled", 20)
+
+
+def test_more_steps_than_were_distilled_are_refused() -> None:
+    draw = functools.partial(editkit.apply, "generate", model=consistency()[0], steps=51, seed=0)
+    with pytest.raises(InvalidParameter, match=r"steps=51 .* 50 timesteps; take fewer steps, or another spacing"):
+        draw()
+    assert draw(spacing="trailing").report.steps == 51
+
+
+def test_lcm_steps_on_the_distilled_grid_unless_told_otherwise() -> None:
+    model = turbo("leading")[0]
+    draw = functools.partial(editkit.apply, "generate", model=model, prompt=PROMPT, steps=3, seed=7, sampler="lcm")
+    assert torch.equal(draw().latents, draw(spacing="distilled").latents)
+    assert not torch.equal(draw().latents, draw(spacing="leading").latents)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_latent_consistency_agrees(steps: int) -> None:
+    model, pipeline = consistency()
+    ends = []
+    for guidance in (8.5, 2.0, 1.0):
+        random = torch.Generator().manual_seed(7)
+        theirs = pipeline(
+            PROMPT, num_inference_steps=steps, guidance_scale=guidance, generator=random, output_type="latent"
+        ).images
+        ours = editkit.apply(
+            "generate", model=model, prompt=PROMPT, sampler="lcm", steps=steps, guidance=guidance, seed=7
+        )
+        assert_agree(ours.latents, theirs)
+        assert ours.report.network_samples == steps, "the network is told its guidance, and so is asked once"
+        ends.append(ours.latents)
+    assert largest(ends[0] - ends[2]) > 1e-2, "the scale says nothing to the network"
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_latent_consistency_from_a_picture_agrees(steps: int) -> None:
+    """From noise down: below strength 1 diffusers keeps the count of steps, and editkit their places."""
+    model, pipeline = consistency()
+    picture = sample_image((16, 16))
+    with torch.no_grad():
+        clean = model.encode(to_tensor(picture))
+    theirs = quiet(LatentConsistencyModelImg2ImgPipeline(**pipeline.components))(
+        PROMPT,
+        image=clean,
+        strength=1.0,
+        num_inference_steps=steps,
+        guidance_scale=8.5,
+        generator=torch.Generator().manual_seed(7),
+        output_type="latent",
+    ).images
+    ours = editkit.apply(
+        "img2img",
+        picture,
+        model=model,
+        prompt=PROMPT,
+        strength=1.0,
+        sampler="lcm",
+        steps=steps,
+        guidance=8.5,
+        seed=7,
+    )
+    assert_agree(ours.latents, theirs)
+
+
+def test_the_scalings_that_are_left_out_say_next_to_nothing() -> None:
+    scheduler = LCMScheduler()
+    skips, outs = zip(
+        *(scheduler.get_scalings_for_boundary_condition_discrete(t) for t in range(19, 1000)), strict=True
+    )
+    assert max(skips) < 1e-5
+    assert min(outs) > 1 - 1e-5
+
+
+@pytest.mark.parametrize("guidance", [7.5, 1.0])
+def test_ancestral_euler_agrees(guidance: float) -> None:
+    model, pipeline = turbo("leading")
+    for steps in (1, 2, 4, 20):
+        random = torch.Generator().manual_seed(7)
+        theirs = pipeline(
+            PROMPT, num_inference_steps=steps, guidance_scale=guidance, generator=random, output_type="latent"
+        ).images
+        ours = editkit.apply(
+            "generate", model=model, prompt=PROMPT, sampler="euler-a", steps=steps, guidance=guidance, seed=7
+        )
+        assert_agree(ours.latents, theirs)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_turbo_folders_agree(steps: int) -> None:
+    """Of noise of one deviation: on a trailing grid diffusers begins with that of the first point, a little less."""
+    model, pipeline = turbo("trailing")
+    random = torch.Generator().manual_seed(7)
+    noise = torch.randn((1, *model.latent_shape(16, 16)), generator=random)
+    theirs = pipeline(
+        PROMPT,
+        num_inference_steps=steps,
+        guidance_scale=0.0,
+        latents=noise / model.schedule.point(model.schedule.last).sigma,
+        generator=random,
+        output_type="latent",
+    ).images
+    ours = editkit.apply("generate", model=model, prompt=PROMPT, sampler="euler-a", steps=steps, guidance=1.0, seed=7)
+    assert_agree(ours.latents, theirs)
+    assert ours.report.network_samples == steps
+
+
+def test_what_distilled_guidance_cannot_do_names_both_sides() -> None:
+    draw = functools.partial(editkit.apply, "generate", model=consistency()[0], steps=1, seed=0)
+    with pytest.raises(MissingCapability, match=r"negative_prompt= needs .* provides distilled-guidance"):
+        draw(negative_prompt="a green apple")
+    with pytest.raises(MissingCapability, match=r"guidance_rescale= needs .* provides distilled-guidance"):
+        draw(guidance_rescale=0.5)
+
+
+def test_a_pinned_source_is_reconstructed() -> None:
+    edit = functools.partial(
+        editkit.apply, "prompt-edit", sample_image((20, 14)), model=consistency()[0], steps=4, seed=0, guidance=8.5
+    )
+    for sampler in ("ddim", "lcm"):
+        report = edit(source="a red apple", target="a green apple", inverter="pinned", sampler=sampler).report
+        assert report.recon_psnr == report.vae_psnr
+    same = edit(source="a red apple", target="a red apple", sampler="lcm").image
+    assert same.tobytes() == sample_image((20, 14)).tobytes()
+
+
+class TestFewStepEdit:
+    """The law of the edit; its promises are those of every operation."""
+
+    picture = sample_image((16, 16))
+    edit = staticmethod(functools.partial(editkit.apply, "few-step-edit", source="a red apple", seed=7))
+
+    @pytest.mark.parametrize("steps", STEPS)
+    def test_it_is_the_published_algorithm(self, steps: int) -> None:
+        """Xu et al. (arXiv 2312.04965, algorithm 2), written with the noises that the network predicts."""
+        model = consistency()[0]
+        ours = self.edit(self.picture, model=model, target="a green apple", steps=steps, guidance=8.5)
+        random = torch.Generator().manual_seed(7)
+        path = make_path(model.schedule, steps, model.grid, to_zero=True)
+        noises = [torch.randn((1, *model.latent_shape(16, 16)), generator=random) for _ in path[:-1]][::-1]
+        told = [model.told(model.embed([prompt]), 8.5) for prompt in ("a red apple", "a green apple")]  # type: ignore
+        with torch.no_grad():
+            clean = model.encode(to_tensor(self.picture))
+            target = clean
+            for point, noise in zip(path[:-1], noises, strict=True):
+                noisy = [point.alpha * start + point.sigma * noise for start in (clean, target)]
+                said = [
+                    editkit.eps_of(x, model.denoise(x, point, condition), point)
+                    for x, condition in zip(noisy, told, strict=True)
+                ]
+                target = (noisy[1] - point.sigma * (said[1] - said[0] + noise)) / point.alpha
+        assert largest(ours.latents - target) < 1e-4
+        assert largest(target - clean) > 1e-2
+
+    def test_the_source_is_exact_and_costs_no_inversion(self) -> None:
+        model = consistency()[0]
+        report = self.edit(self.picture, model=model, target="a green apple").report
+        assert report.recon_psnr == report.vae_psnr
+        assert (report.steps, report.network_calls, report.network_samples) == (4, 4, 8)
+        whole = editkit.invert(self.picture, model=model, prompt="a red apple", method="virtual", steps=4, seed=7)
+        assert whole.report is not None
+        assert whole.report.network_calls == 0
+        again = editkit.reconstruct(whole, model=model).report
+        assert again.recon_psnr == again.vae_psnr
+
+    @pytest.mark.parametrize("sampler", ["lcm", "ddim", "euler-a"])
+    def test_no_change_is_no_change(self, sampler: str) -> None:
+        for model in (consistency()[0], turbo("trailing")[0]):
+            same = self.edit(self.picture, model=model, target="a red apple", sampler=sampler, guidance=3.3)
+            assert same.image.tobytes() == self.picture.tobytes()
+            kept = self.edit(self.picture, model=model, target="a green apple", sampler=sampler, strength=0.0)
+            assert kept.image.tobytes() == self.picture.tobytes()
+
+    def test_prompt_edit_does_the_same_by_the_same_inverter(self) -> None:
+        """On a path that does not quite end at zero noise."""
+        model = consistency()[0]
+        chosen: dict[str, Any] = {"target": "a green apple", "guidance": 8.5, "sampler": "lcm", "steps": 4}
+        other = editkit.apply(
+            "prompt-edit", self.picture, model=model, source="a red apple", inverter="virtual", seed=7, **chosen
+        )
+        assert largest(self.edit(self.picture, model=model, **chosen).latents - other.latents) < 0.05
+
+    def test_it_needs_words(self) -> None:
+        from editkit.testing import ToyBackend
+
+        class Wordless(ToyBackend):
+            provides = frozenset()
+
+        with pytest.raises(MissingCapability, match="few-step-edit needs text; the model 'toy' provides nothing"):
+            self.edit(self.picture, model=Wordless(), target="a green apple")

@@ -1,0 +1,222 @@
+"""The inverters of rectified flow, and ``pinned`` on its paths: each is the method it is named for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import editkit
+from editkit import Climb, Denoiser, Inverter, PinnedSource, Point, RectifiedFlow, eps_of, from_x0, walk
+from editkit.loop import last
+from editkit.registry import installed
+from editkit.testing import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path
+from editkit.testing.suite import largest, noise_source, random_latents, sample_image
+
+FLOW = ("rf-euler", "rf-midpoint", "rf-controlled")
+X0 = 0.3 + 0.5 * random_latents(2, seed=1)
+ONE = torch.ones(2, 1, dtype=torch.float64)
+
+
+def made(call: str) -> Inverter:
+    return installed().make("inverters", call)  # type: ignore[no-any-return]
+
+
+def rising(call: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> list[Tensor]:
+    """The latents of a climb up the falling ``path``, the clean ones first."""
+    return [x0, *made(call).climb(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]), 7))]
+
+
+def climbed(call: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> Climb:
+    return Climb(torch.stack(rising(call, denoise, x0, path)[::-1]), path)
+
+
+def counting(denoise: Denoiser) -> tuple[Denoiser, list[Point]]:
+    asked: list[Point] = []
+
+    def count(x: Tensor, point: Point) -> Tensor:
+        asked.append(point)
+        return denoise(x, point)
+
+    return count, asked
+
+
+def measured_orders(error: Callable[[int], float]) -> list[float]:
+    errors = [error(steps) for steps in (64, 128, 256)]
+    return [math.log2(coarse / fine) for coarse, fine in itertools.pairwise(errors)]
+
+
+class TestEuler:
+    def test_is_the_step_along_the_velocity_and_so_is_ddim(self) -> None:
+        path, denoise = flow_path(6), GaussianDenoiser()
+        x, by_hand = X0, [X0]
+        for p, q in itertools.pairwise(path[::-1]):
+            x = x + (q.sigma - p.sigma) * from_x0("flow_prediction", denoise(x, p), x, p)
+            by_hand.append(x)
+        euler, ddim = (rising(call, denoise, X0, path) for call in ("rf-euler", "ddim"))
+        assert largest(torch.stack(euler) - torch.stack(by_hand)) < 1e-12
+        assert torch.equal(torch.stack(euler), torch.stack(ddim))
+
+
+class TestMidpoint:
+    def test_is_of_second_order_up_and_down(self) -> None:
+        data = GaussianDenoiser()
+
+        def up(steps: int) -> float:
+            path = flow_path(steps)
+            return largest(rising("rf-midpoint", data, X0, path)[-1] - data.transport(X0, path[-1], path[0]))
+
+        def down(steps: int) -> float:
+            path = flow_path(steps)
+            step = made("rf-midpoint").stepper(Climb(X0[None], path), ONE)
+            assert step is not None
+            return largest(last(walk(step, data, X0, path), X0) - data.transport(X0, path[0], path[-1]))
+
+        for orders in (measured_orders(up), measured_orders(down)):
+            assert all(abs(order - 2) < 0.2 for order in orders), orders
+
+    def test_asks_in_the_middles_and_once_more(self) -> None:
+        denoise, asked = counting(GaussianDenoiser())
+        path = flow_path(5)[::-1]
+        list(made("rf-midpoint").climb(denoise, X0, path))
+        middles = [(p.sigma + q.sigma) / 2 for p, q in itertools.pairwise(path)]
+        assert [point.sigma for point in asked] == [path[0].sigma, *middles]
+        assert all(math.isclose(point.alpha + point.sigma, 1) for point in asked)
+
+    def test_comes_back_far_nearer_than_euler(self) -> None:
+        data = MixtureDenoiser.of_shape((1, 4, 4))
+        x0, path = data.draw(8), flow_path(50)
+        errors = []
+        for call in ("rf-euler", "rf-midpoint"):
+            climb = climbed(call, data, x0, path)
+            step = made(call).stepper(climb, torch.eye(8).double()) or installed().make("samplers", "ddim")
+            back = last(walk(step, data, climb.trajectory[0], path), climb.trajectory[0])
+            errors.append(float((back - x0).square().mean().sqrt()))
+        assert errors[1] < errors[0] / 5, errors
+
+    def test_a_round_trip_of_n_steps_is_2n_plus_2_calls(self) -> None:
+        model = ToyBackend(schedule=RectifiedFlow())
+        inversion = editkit.invert(sample_image((16, 16)), model=model, prompt="a", method="rf-midpoint", steps=10)
+        assert inversion.report is not None
+        assert inversion.report.network_calls == 11
+        back = editkit.reconstruct(inversion, model=model).report
+        assert back.network_calls == 11
+        assert back.sampler is None
+
+    def test_an_edit_by_its_own_steps_replays_from_its_recipe(self) -> None:
+        model = ToyBackend(schedule=RectifiedFlow())
+        params = {"source": "a", "target": "b", "inverter": "rf-midpoint", "steps": 5}
+        result = editkit.apply("prompt-edit", sample_image((16, 16)), model=model, **params)
+        assert editkit.replay(result.encoded(".png"), model=model).image.tobytes() == result.image.tobytes()
+
+
+class TestControlled:
+    def test_without_pulls_is_euler(self) -> None:
+        path, data = flow_path(8), GaussianDenoiser()
+        plain = climbed("rf-euler", data, X0, path)
+        free = climbed("rf-controlled:gamma=0.0,eta=0.0", data, X0, path)
+        assert largest(free.trajectory - plain.trajectory) < 1e-12
+        controls = made("rf-controlled:gamma=0.0,eta=0.0").controls(free, ONE)
+        step = installed().make("samplers", "ddim")
+        ends = [last(walk(step, data, X0, path, controls=some), X0) for some in ((), controls)]
+        assert torch.equal(ends[0], ends[1])
+
+    def test_climbs_by_the_paper_s_controlled_velocity(self) -> None:
+        """Algorithm 1: the velocity goes ``gamma`` of the way to the one that leads straight to the drawn noise."""
+        path, data, gamma = flow_path(8), GaussianDenoiser(), 0.5
+        aim, x, by_hand = noise_source((1, 4, 8, 8), 7)(), X0, [X0]
+        for p, q in itertools.pairwise(path[::-1]):
+            own = from_x0("flow_prediction", data(x, p), x, p)
+            x = x + (q.sigma - p.sigma) * (own + gamma * ((aim - x) / (1 - p.sigma) - own))
+            by_hand.append(x)
+        found = rising(f"rf-controlled:gamma={gamma}", data, X0, path)
+        assert largest(torch.stack(found) - torch.stack(by_hand)) < 1e-12
+
+    def test_pulled_wholly_ends_in_the_drawn_noise(self) -> None:
+        path = (Point(0.0, 1.0), *flow_path(8))
+        noise = rising("rf-controlled:gamma=1.0", GaussianDenoiser(), X0, path)[-1]
+        assert largest(noise - noise_source((1, 4, 8, 8), 7)()) < 1e-12
+
+    def test_replays_by_the_paper_s_controlled_velocity(self) -> None:
+        """Algorithm 2: the velocity goes ``eta`` of the way to the one that leads straight to the source."""
+        path, data, eta = flow_path(8), GaussianDenoiser(), 0.9
+        climb = climbed("rf-controlled", data, X0, path)
+        step = installed().make("samplers", "ddim")
+        controls = made("rf-controlled:start=0.25,stop=0.5").controls(climb, torch.eye(2).double())
+        found = list(walk(step, GaussianDenoiser(-0.5), climb.trajectory[0], path, controls=controls))
+        x, by_hand = climb.trajectory[0], []
+        for index, (p, q) in enumerate(itertools.pairwise(path)):
+            own = from_x0("flow_prediction", GaussianDenoiser(-0.5)(x, p), x, p)
+            pull = eta if index in (2, 3) else 0.0
+            x = x + (q.sigma - p.sigma) * (own + pull * ((x - X0) / p.sigma - own))
+            by_hand.append(x)
+        assert largest(torch.stack(found) - torch.stack(by_hand)) < 1e-12
+
+    def test_pulled_wholly_to_the_end_draws_the_source(self) -> None:
+        model = ToyBackend(schedule=RectifiedFlow())
+        for call, near in (("rf-controlled:eta=1.0,stop=1.0", True), ("rf-controlled:eta=0.0", False)):
+            inversion = editkit.invert(sample_image((16, 16)), model=model, prompt="a", method=call, steps=10)
+            report = editkit.reconstruct(inversion, model=model, guidance=7.5, seed=0).report
+            assert report.recon_psnr is not None
+            assert (report.recon_psnr > 50) == near, (call, report.recon_psnr)
+
+    def test_the_longer_it_is_pulled_the_less_changes(self) -> None:
+        model, picture = ToyBackend(schedule=RectifiedFlow()), sample_image((16, 16))
+        changes = []
+        for stop in (0.25, 0.5, 0.75):
+            params = {"source": "a", "target": "b", "inverter": f"rf-controlled:stop={stop}", "steps": 8, "seed": 0}
+            edited = editkit.apply("prompt-edit", picture, model=model, **params)
+            source = editkit.apply("prompt-edit", picture, model=model, **{**params, "target": "a"})
+            changes.append(largest(edited.latents - source.latents))
+        assert changes == sorted(changes, reverse=True), changes
+
+
+def test_pinned_asks_at_the_corrected_latent_as_directedit_does() -> None:
+    """Each row has a state of its own, and the network is asked at the state plus the recorded offset.
+
+    The offset of a step is what the source branch's state lacks of its trajectory (arXiv 2605.02417); steps move the
+    states. On flow paths that is to move the corrected latents themselves, as :class:`PinnedSource` does.
+    """
+    path, up, down = flow_path(10), GaussianDenoiser(0.3), GaussianDenoiser(torch.tensor([0.6, -0.5]).view(2, 1, 1, 1))
+    climb = climbed("pinned", up, X0[:1], path)
+    start = torch.cat([climb.trajectory[0], climb.trajectory[0]])
+    controls = made("pinned").controls(climb, ONE)
+    assert isinstance(controls[0], PinnedSource)
+    pinned = list(walk(installed().make("samplers", "ddim"), down, start, path, controls=controls))
+    state = start
+    for index, (p, q) in enumerate(itertools.pairwise(path)):
+        offset = climb.trajectory[index] - state[:1]
+        corrected = state + offset
+        eps, x0 = eps_of(corrected, down(corrected, p), p), down(corrected, p)
+        state = state + (q.sigma - p.sigma) * (eps - x0)
+        assert largest(pinned[index] - (state + climb.trajectory[index + 1] - state[:1])) < 1e-12
+    assert torch.equal(pinned[-1][:1], X0[:1])
+    assert largest(pinned[-1][1:] - X0[:1]) > 0.1
+
+
+def test_pinned_reconstructs_flow_at_the_bound_at_any_guidance() -> None:
+    model = ToyBackend(schedule=RectifiedFlow())
+    inversion = editkit.invert(sample_image((16, 16)), model=model, prompt="a", method="pinned", steps=10)
+    for guidance in (0.0, 1.0, 7.5):
+        report = editkit.reconstruct(inversion, model=model, guidance=guidance).report
+        assert report.recon_psnr == report.vae_psnr == 100.0
+
+
+@pytest.mark.parametrize("call", FLOW)
+def test_other_models_are_refused_by_name(call: str) -> None:
+    with pytest.raises(editkit.MissingCapability, match=f"{call} needs flow_prediction; the model 'toy' gives sample"):
+        editkit.apply(
+            "prompt-edit", sample_image((8, 8)), model=ToyBackend(), source="a", target="b", steps=2, inverter=call
+        )
+
+
+@pytest.mark.parametrize("call", FLOW)
+def test_a_path_that_begins_at_pure_noise_is_edited_alike_twice(call: str) -> None:
+    model = ToyBackend(schedule=RectifiedFlow())
+    params = {"source": "a", "target": "b", "inverter": call, "steps": 4, "seed": 3}
+    first, again = (editkit.apply("prompt-edit", sample_image((7, 5)), model=model, **params) for _ in range(2))
+    assert first.image.tobytes() == again.image.tobytes() != sample_image((7, 5)).tobytes()

@@ -1,0 +1,379 @@
+"""FLUX: agreement with diffusers' pipelines, guidance that a network is told, and edits of its pictures."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import (
+    DiffusionPipeline,
+    FluxImg2ImgPipeline,
+    FluxInpaintPipeline,
+    FluxPipeline,
+)
+from editkit_diffusers.flux import packed, unpacked
+from PIL import Image
+from torch import Tensor
+
+import editkit
+from editkit import (
+    Backend,
+    Conditioned,
+    MissingCapability,
+    WeightsUnavailable,
+    add_noise,
+    make_path,
+    start_at,
+    walk,
+)
+from editkit.canvas import to_tensor
+from editkit.change_map import HeldToNoised
+from editkit.registry import installed
+from editkit.testing import BackendTests
+from editkit.testing.suite import largest, random_latents, sample_image
+from editkit.testing.tiny import flux_fill_folder, flux_folder, flux_kontext_folder
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SIZED = {"shift": 3.0, "use_dynamic_shifting": True}
+MODELS: dict[str, Callable[[Path], Path]] = {
+    "dev": flux_folder,
+    "schnell": functools.partial(flux_folder, distilled=False, scheduler={"shift": 1.0}),
+    "dev, shift 3": functools.partial(flux_folder, scheduler={"shift": 3.0}),
+    "sized schnell": functools.partial(flux_folder, distilled=False, scheduler=SIZED),
+    "stretched": functools.partial(flux_folder, scheduler={**SIZED, "shift_terminal": 0.05}),
+    "fill": flux_fill_folder,
+    "kontext": flux_kontext_folder,
+}
+TEXT = ("dev", "schnell", "dev, shift 3", "sized schnell", "stretched")
+"""Models that see nothing but their latents."""
+PROMPT = "a red apple on white"
+STEPS = 6
+PICTURE = sample_image((16, 16))
+ODD = ((9, 5), (1, 1), (23, 16))
+"""Sizes that no multiple of anything is."""
+
+
+class TestSchnell(BackendTests):
+    name = "flux"
+
+    @classmethod
+    def folder(cls, path: Path) -> Path:
+        return MODELS["schnell"](path)
+
+
+@functools.cache
+def both(kind: str) -> tuple[Any, Any]:
+    """One tiny folder, loaded by editkit and by diffusers."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = MODELS[kind](Path(made))
+        return editkit.load_model(folder, device="cpu"), DiffusionPipeline.from_pretrained(folder)
+
+
+def model_of(kind: str) -> Any:
+    """A backend, which may be told and shown more than others."""
+    return both(kind)[0]
+
+
+def guided(kind: str, scale: float) -> dict[str, Any]:
+    """What diffusers is told for what editkit calls guidance."""
+    if "distilled-guidance" in both(kind)[0].provides:
+        return {"guidance_scale": scale}
+    return {"true_cfg_scale": scale, "negative_prompt": ""}
+
+
+def theirs(pipeline: Any, width: int = 16, height: int = 16, **arguments: Any) -> Tensor:
+    """The latents of a diffusers pipeline, unpacked; its noise is of the seed that editkit's is of."""
+    pipeline.set_progress_bar_config(disable=True)
+    given = {"num_inference_steps": STEPS, "output_type": "latent", "width": width, "height": height, **arguments}
+    drawn: Tensor = pipeline(prompt=PROMPT, generator=torch.Generator().manual_seed(7), **given).images
+    return unpacked(drawn, height // 2, width // 2)
+
+
+def ours(operation: str, *pictures: Image.Image, model: Backend, **params: Any) -> Any:
+    return editkit.apply(operation, *pictures, model=model, **{"prompt": PROMPT, "steps": STEPS, "seed": 7, **params})
+
+
+def assert_agree(one: Tensor, other: Tensor) -> None:
+    assert largest(one - other) < 1e-4, f"off by {largest(one - other):.1e}"
+    assert float(one.std()) > 0.1, "nothing to compare"
+
+
+def box(*corners: int) -> Image.Image:
+    """A mask of PICTURE's size, white in a box; latents are 2 x 2 pixels."""
+    mask = Image.new("L", PICTURE.size)
+    mask.paste(255, corners)
+    return mask
+
+
+def levels(mask: Image.Image) -> Tensor:
+    """A mask as (1, 1, H, W) in [0, 1]."""
+    return torch.from_numpy(np.asarray(mask, dtype=np.float32))[None, None] / 255
+
+
+# Agreement
+
+
+@pytest.mark.parametrize("kind", TEXT)
+@pytest.mark.parametrize("guidance", [1.0, 3.5])
+def test_generate(kind: str, guidance: float) -> None:
+    model, pipeline = both(kind)
+    wanted = theirs(pipeline, 24, 16, **guided(kind, guidance))
+    for sampler in ("euler", "ddim"):
+        drawn = ours("generate", model=model, width=24, height=16, guidance=guidance, sampler=sampler)
+        assert_agree(drawn.latents, wanted)
+
+
+@pytest.mark.parametrize("kind", TEXT)
+@pytest.mark.parametrize(("strength", "guidance"), [(0.5, 3.5), (1.0, 1.0)])
+def test_img2img(kind: str, strength: float, guidance: float) -> None:
+    """Both start from the same clean latents: given latents for a picture, diffusers does not draw a sample of them."""
+    model, pipeline = both(kind)
+    wanted = theirs(
+        FluxImg2ImgPipeline.from_pipe(pipeline),
+        image=model.encode(to_tensor(PICTURE)),
+        strength=strength,
+        **guided(kind, guidance),
+    )
+    drawn = ours("img2img", PICTURE, model=model, strength=strength, guidance=guidance)
+    assert_agree(drawn.latents, wanted)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_inpaint_with_any_model(strength: float) -> None:
+    model, pipeline = both("dev")
+    clean, mask = model.encode(to_tensor(PICTURE)), box(4, 4, 12, 10)
+    wanted = theirs(
+        FluxInpaintPipeline.from_pipe(pipeline),
+        image=clean,
+        mask_image=mask,
+        masked_image_latents=clean,
+        strength=strength,
+        guidance_scale=3.5,
+    )
+    drawn = ours("img2img", PICTURE, model=model, mask=mask, strength=strength, guidance=3.5)
+    assert_agree(drawn.latents, wanted)
+
+
+@torch.no_grad()
+def test_pixels() -> None:
+    model, pipeline = both("dev")
+    drawn = ours("generate", model=model, width=16, height=16)
+    pipeline.set_progress_bar_config(disable=True)
+    random = torch.Generator().manual_seed(7)
+    given = {"width": 16, "height": 16, "guidance_scale": 3.0, "num_inference_steps": STEPS, "output_type": "pt"}
+    assert largest(model.decode(drawn.latents) - pipeline(PROMPT, generator=random, **given).images) < 1e-4
+
+
+# Inpainting
+
+
+class Held:
+    """Holds what a mask protects to the noised source after each step, which diffusers' own pipeline leaves out."""
+
+    def __init__(self, clean: Tensor, mask: Image.Image) -> None:
+        self.clean = clean
+        self.noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
+        self.free = F.max_pool2d(levels(mask), 2)
+
+    def __call__(self, pipeline: Any, step: int, timestep: Tensor, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        sigma = pipeline.scheduler.sigmas[pipeline.scheduler.step_index]
+        held = packed((1 - sigma) * self.clean + sigma * self.noise)
+        return {"latents": torch.where(packed(self.free.expand_as(self.clean)) > 0, given["latents"], held)}
+
+
+@pytest.mark.parametrize("mask", [box(0, 0, 16, 16), box(2, 4, 10, 12)], ids=["all", "some"])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_inpaint_with_a_model_made_for_it(mask: Image.Image, strength: float) -> None:
+    model, pipeline = both("fill")
+    narrow(pipeline.vae)
+    pixels, held = to_tensor(PICTURE), Held(model.encode(to_tensor(PICTURE)), mask)
+    schedule = model.schedule.sized(held.clean.shape[1:])
+    path = start_at(schedule, make_path(schedule, STEPS, model.grid), strength)
+    start = add_noise(held.clean, held.noise, path[0])
+    wanted = theirs(
+        pipeline,
+        image=PICTURE,
+        mask_image=mask,
+        latents=packed(start),
+        strength=strength,
+        guidance_scale=30.0,
+        callback_on_step_end=held,
+    )
+    told = model.told({**model.embed([PROMPT]), **model.see_masked(pixels, levels(mask))}, 30.0)
+    holding = HeldToNoised(held.free, path, held.clean, held.noise)
+    step = installed().make("samplers", "euler")
+    *_, drawn = walk(step, Conditioned(model.denoise, told), start, path, controls=[holding])
+    assert_agree(drawn, wanted)
+
+
+@torch.no_grad()
+def test_what_is_seen_of_a_mask_is_what_diffusers_shows() -> None:
+    model, pipeline = both("fill")
+    mask = box(2, 4, 9, 11)
+    left = torch.where(levels(mask) > 0, 0.5, to_tensor(PICTURE))
+    mean = pipeline.vae.encode(left * 2 - 1).latent_dist.mode()
+    shown, kept = pipeline.prepare_mask_latents(levels(mask), mean, 1, 16, 1, 16, 16, mean.dtype, mean.device, None)
+    seen = model.see_masked(to_tensor(PICTURE), levels(mask))["seen"]
+    assert largest(packed(seen) - torch.cat([kept, shown], -1)) < 1e-5
+
+
+def test_inpaint_shows_the_mask_and_tells_the_guidance() -> None:
+    def drawn(mask: Image.Image, guidance: float) -> Any:
+        picture = ours("inpaint", PICTURE, model=model_of("fill"), mask=mask, guidance=guidance).image
+        return np.asarray(picture)[6:10, 4:8]
+
+    one = drawn(box(2, 4, 10, 12), 30.0)
+    assert np.array_equal(one, drawn(box(2, 4, 10, 12), 30.0))
+    assert not np.array_equal(one, drawn(box(2, 4, 10, 14), 30.0))
+    assert not np.array_equal(one, drawn(box(2, 4, 10, 12), 1.0))
+
+
+@torch.no_grad()
+def narrow(autoencoder: Any) -> None:
+    """Leave the distributions an autoencoder gives no width: what is drawn from one is its mean."""
+    autoencoder.quant_conv.weight[16:] = 0
+    autoencoder.quant_conv.bias[16:] = -30
+
+
+# Instructions
+
+
+@pytest.mark.parametrize("guidance", [None, 4.0])
+def test_instructions(guidance: float | None) -> None:
+    model, pipeline = both("kontext")
+    wanted = theirs(
+        pipeline,
+        image=model.encode(to_tensor(PICTURE)),
+        max_area=16 * 16,
+        guidance_scale=guidance or 2.5,
+    )
+    drawn = editkit.apply("instruct", PICTURE, model=model, instruction=PROMPT, guidance=guidance, steps=STEPS, seed=7)
+    assert_agree(drawn.latents, wanted)
+    assert drawn.report.network_samples == STEPS
+    assert drawn.report.guidance == (guidance or 2.5)
+
+
+def test_without_a_picture_instructions_draw_from_noise() -> None:
+    model, pipeline = both("kontext")
+    wanted = theirs(pipeline, max_area=16 * 16, guidance_scale=3.0)
+    assert_agree(ours("generate", model=model, width=16, height=16).latents, wanted)
+
+
+# Guidance
+
+
+def test_a_told_network_is_asked_once_and_others_twice() -> None:
+    for kind, samples in (("dev", STEPS), ("schnell", 2 * STEPS)):
+        report = ours("generate", model=model_of(kind), width=16, height=16, guidance=3.5).report
+        assert report.network_calls == STEPS
+        assert report.network_samples == samples
+
+
+def test_outside_its_interval_guidance_is_1() -> None:
+    def drawn(**params: float) -> Tensor:
+        latents: Tensor = ours("generate", model=model_of("dev"), width=16, height=16, **params).latents
+        return latents
+
+    assert torch.equal(drawn(guidance=9.0, guidance_end=0.0), drawn(guidance=1.0))
+    assert torch.equal(drawn(guidance=9.0, guidance_end=1.0), drawn(guidance=9.0))
+    assert not torch.equal(drawn(guidance=9.0, guidance_end=0.5), drawn(guidance=9.0))
+
+
+def test_an_embedded_prompt_is_not_guided() -> None:
+    model, x = model_of("dev"), random_latents(2, shape=(16, 8, 12)).float()
+    condition = model.embed(["a red apple", "a green pear"])
+    point = model.schedule.point(600)
+    assert torch.equal(model.denoise(x, point, condition), model.denoise(x, point, model.told(condition, 1.0)))
+    assert largest(model.denoise(x, point, condition) - model.denoise(x, point, model.told(condition, 4.0))) > 1e-3
+
+
+@pytest.mark.parametrize("params", [{"negative_prompt": "a pear"}, {"guidance_rescale": 0.5}])
+def test_what_takes_two_estimates_is_refused(params: dict[str, Any]) -> None:
+    with pytest.raises(MissingCapability, match=rf"{next(iter(params))}= needs .* provides distilled-guidance"):
+        ours("generate", model=model_of("dev"), **params)
+    assert ours("generate", model=model_of("schnell"), width=16, height=16, **params).image.size == (16, 16)
+
+
+def test_what_takes_three_estimates_is_refused() -> None:
+    with pytest.raises(MissingCapability, match=r"image_guidance= needs .* provides distilled-guidance"):
+        editkit.apply("instruct", PICTURE, model=model_of("kontext"), instruction="a pear", image_guidance=2.0)
+
+
+# Edits
+
+
+@pytest.mark.parametrize("size", ODD)
+def test_pictures_of_any_size(size: tuple[int, int]) -> None:
+    picture = sample_image(size)
+    for kind in ("dev", "schnell", "fill", "kontext"):
+        model = model_of(kind)
+        assert ours("generate", model=model, width=size[0], height=size[1], steps=2).image.size == size
+        redrawn = ours("img2img", picture, model=model, steps=2).image
+        assert redrawn.size == size
+        assert redrawn.tobytes() != picture.tobytes()
+        assert ours("img2img", picture, model=model, steps=2, strength=0.0).image.tobytes() == picture.tobytes()
+
+
+@pytest.mark.parametrize("size", ODD)
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_an_edit_by_inversion_reconstructs_its_source_exactly(size: tuple[int, int], guidance: float) -> None:
+    given = {"model": model_of("dev"), "source": "a red apple", "inverter": "pinned", "guidance": guidance}
+    edited = editkit.apply("prompt-edit", sample_image(size), target="a green pear", steps=3, seed=0, **given)
+    assert edited.image.size == size
+    assert edited.report.recon_psnr == edited.report.vae_psnr
+    same = editkit.apply("prompt-edit", sample_image(size), target="a red apple", steps=3, seed=0, **given)
+    assert same.image.tobytes() == sample_image(size).tobytes()
+
+
+@pytest.mark.parametrize("kind", ["dev", "fill", "kontext"])
+@pytest.mark.parametrize("operation", ["inpaint", "img2img"])
+def test_outside_a_mask_nothing_changes(kind: str, operation: str) -> None:
+    picture, mask = sample_image((23, 17)), Image.new("L", (23, 17))
+    mask.paste(255, (3, 5, 14, 13))
+    edited = ours(operation, picture, model=model_of(kind), mask=mask)
+    assert edited.report.untouched_max_diff == 0
+    changed = np.any(np.asarray(edited.image) != np.asarray(picture), axis=-1)
+    assert changed.any()
+    assert not changed[np.asarray(mask) == 0].any()
+
+
+def test_an_instruction_stays_within_its_mask() -> None:
+    picture, mask = sample_image((23, 17)), Image.new("L", (23, 17))
+    mask.paste(255, (3, 5, 14, 13))
+    edited = editkit.apply(
+        "instruct", picture, model=model_of("kontext"), instruction="a green pear", mask=mask, steps=3, seed=0
+    )
+    assert edited.report.untouched_max_diff == 0
+    assert edited.image.size == picture.size
+
+
+# Tokens
+
+
+def test_packing_is_that_of_diffusers_and_goes_back() -> None:
+    latents = random_latents(2, shape=(16, 8, 12))
+    tokens = FluxPipeline._pack_latents(latents, 2, 16, 8, 12)
+    assert torch.equal(packed(latents), tokens)
+    assert torch.equal(unpacked(tokens, 8, 12), latents)
+
+
+def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
+    index = flux_folder(tmp_path) / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "FluxFillPipeline"}))
+    with pytest.raises(WeightsUnavailable, match="sees 64 channels a token and its pipeline shows 144"):
+        editkit.load_model(tmp_path, device="cpu")
+
+
+def test_what_it_is_not_made_for() -> None:
+    for operation, params in (("control", {"kind": "edge"}), ("instruct", {"instruction": "a pear", "method": "ip2p"})):
+        with pytest.raises(MissingCapability, match=r"needs (controlnet|instructions); .* provides .*text"):
+            editkit.apply(operation, PICTURE, model=model_of("dev"), steps=2, **params)

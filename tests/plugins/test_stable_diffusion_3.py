@@ -1,0 +1,263 @@
+"""Stable Diffusion 3: agreement with diffusers' pipelines, the steps of flow matching, and edits of its pictures."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3InpaintPipeline,
+    StableDiffusion3Pipeline,
+)
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
+from editkit_diffusers.scheduling import flow_of, grid_of
+from PIL import Image
+from torch import Tensor
+
+import editkit
+from editkit import Backend, InvalidParameter, MissingCapability, WeightsUnavailable, make_path
+from editkit.canvas import to_tensor
+from editkit.testing import BackendTests
+from editkit.testing.suite import largest, sample_image
+from editkit.testing.tiny import stable_diffusion_3_folder
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+FLOWS: dict[str, dict[str, Any]] = {
+    "static": {"shift": 3.0},
+    "sized": {"shift": 3.0, "use_dynamic_shifting": True},
+    "linear": {"use_dynamic_shifting": True, "time_shift_type": "linear", "base_shift": 0.7},
+    "stretched": {"use_dynamic_shifting": True, "shift_terminal": 0.1, "max_image_seq_len": 8192},
+}
+"""Schedulers' configurations."""
+PROMPT = "a red apple on white"
+STEPS = 6
+PICTURE = sample_image((16, 16))
+ODD = ((9, 5), (1, 1), (23, 16))
+"""Sizes that no multiple of anything is."""
+
+
+class TestWithoutT5(BackendTests):
+    name = "stable-diffusion-3"
+
+    @classmethod
+    def folder(cls, path: Path) -> Path:
+        return stable_diffusion_3_folder(path, t5=False)
+
+
+@functools.cache
+def both(flow: str = "static", t5: bool = True) -> tuple[Backend, Any]:
+    """One tiny folder, loaded by editkit and by diffusers."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = stable_diffusion_3_folder(Path(made), scheduler=FLOWS[flow], t5=t5)
+        left_out: dict[str, Any] = {} if t5 else {"text_encoder_3": None, "tokenizer_3": None}
+        return editkit.load_model(folder, device="cpu"), StableDiffusion3Pipeline.from_pretrained(folder, **left_out)
+
+
+def theirs(pipeline: Any, **arguments: Any) -> Tensor:
+    """The latents of a diffusers pipeline; its noise is of the seed that editkit's is of."""
+    pipeline.set_progress_bar_config(disable=True)
+    given = {"num_inference_steps": STEPS, "output_type": "latent", **arguments}
+    drawn: Tensor = pipeline(PROMPT, generator=torch.Generator().manual_seed(7), **given).images
+    return drawn
+
+
+def ours(operation: str, *pictures: Image.Image, model: Backend, **params: Any) -> Any:
+    return editkit.apply(operation, *pictures, model=model, **{"prompt": PROMPT, "steps": STEPS, "seed": 7, **params})
+
+
+def assert_agree(one: Tensor, other: Tensor) -> None:
+    assert largest(one - other) < 1e-4, f"off by {largest(one - other):.1e}"
+    assert float(one.std()) > 0.1, "nothing to compare"
+
+
+def box(*corners: int) -> Image.Image:
+    """A mask of PICTURE's size, white in a box."""
+    mask = Image.new("L", PICTURE.size)
+    mask.paste(255, corners)
+    return mask
+
+
+# Agreement
+
+
+@pytest.mark.parametrize(("flow", "t5"), [*((flow, True) for flow in FLOWS), ("static", False)])
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+def test_generate(flow: str, t5: bool, guidance: float) -> None:
+    model, pipeline = both(flow, t5)
+    wanted = theirs(pipeline, width=24, height=16, guidance_scale=guidance)
+    for sampler in ("euler", "ddim"):
+        drawn = ours("generate", model=model, width=24, height=16, guidance=guidance, sampler=sampler)
+        assert_agree(drawn.latents, wanted)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_img2img(flow: str, guidance: float, strength: float) -> None:
+    """Both start from the same clean latents: given latents for a picture, diffusers does not draw a sample of them."""
+    model, pipeline = both(flow)
+    wanted = theirs(
+        StableDiffusion3Img2ImgPipeline.from_pipe(pipeline),
+        image=model.encode(to_tensor(PICTURE)),
+        width=16,
+        height=16,
+        strength=strength,
+        guidance_scale=guidance,
+    )
+    drawn = ours("img2img", PICTURE, model=model, strength=strength, guidance=guidance)
+    assert_agree(drawn.latents, wanted)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_inpaint(strength: float) -> None:
+    """In latents alone: what diffusers decodes here lacks the autoencoder's shift."""
+    model, pipeline = both()
+    mask, clean = box(4, 4, 12, 10), model.encode(to_tensor(PICTURE))
+    wanted = theirs(
+        StableDiffusion3InpaintPipeline.from_pipe(pipeline),
+        image=clean,
+        mask_image=mask,
+        masked_image_latents=clean,
+        width=16,
+        height=16,
+        strength=strength,
+        guidance_scale=5.0,
+    )
+    drawn = ours("img2img", PICTURE, model=model, mask=mask, strength=strength, guidance=5.0)
+    assert_agree(drawn.latents, wanted)
+
+
+@torch.no_grad()
+def test_pixels() -> None:
+    model, pipeline = both()
+    drawn = ours("generate", model=model, width=16, height=16)
+    pixels = theirs(pipeline, width=16, height=16, guidance_scale=3.0, output_type="pt")
+    assert largest(model.decode(drawn.latents) - pixels) < 1e-4
+    mean = pipeline.vae.encode(to_tensor(PICTURE) * 2 - 1).latent_dist.mode()
+    scaled = (mean - pipeline.vae.config.shift_factor) * pipeline.vae.config.scaling_factor
+    assert_agree(model.encode(to_tensor(PICTURE)), scaled)
+
+
+# The steps of flow matching
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_sigmas_are_those_of_diffusers(flow: str) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(**FLOWS[flow])
+    said = json.loads(scheduler.to_json_string())
+    schedule, grid = flow_of(said, patch=2), grid_of(said)
+    for (height, width), steps in itertools.product(((8, 8), (64, 48), (128, 128), (256, 192)), (2, 7, 28)):
+        config = scheduler.config
+        mu = calculate_shift(
+            height // 2 * (width // 2),
+            config.base_image_seq_len,
+            config.max_image_seq_len,
+            config.base_shift,
+            config.max_shift,
+        )
+        evenly = np.linspace(1, 1 / steps, steps)
+        for spacing, sigmas in (("linspace", None), ("trailing", evenly)):
+            scheduler.set_timesteps(steps, sigmas=sigmas, mu=mu)
+            sized = schedule.sized((16, height, width))
+            path = make_path(sized, steps, editkit.Grid(spacing, ends_clean=grid.ends_clean))  # type: ignore[arg-type]
+            assert np.allclose([point.sigma for point in path], scheduler.sigmas, rtol=0, atol=1e-6), (steps, spacing)
+
+
+def test_larger_pictures_take_their_steps_at_more_noise() -> None:
+    def sigmas(flow: str, width: int) -> list[float]:
+        inversion = editkit.invert(sample_image((16, 16)), model=both(flow)[0], steps=4, resolution=width)
+        return [point.sigma for point in inversion.path]
+
+    inner = zip(sigmas("sized", 8)[1:-1], sigmas("sized", 32)[1:-1], strict=True)
+    assert all(larger > smaller for smaller, larger in inner)
+    assert sigmas("static", 8) == sigmas("static", 32)
+
+
+def test_one_step_is_the_whole_path() -> None:
+    for flow in FLOWS:
+        assert ours("generate", model=both(flow)[0], steps=1).report.network_calls == 1
+
+
+# Edits
+
+
+@pytest.mark.parametrize("size", ODD)
+def test_pictures_of_any_size(size: tuple[int, int]) -> None:
+    model, picture = both("sized")[0], sample_image(size)
+    assert ours("generate", model=model, width=size[0], height=size[1], steps=2).image.size == size
+    redrawn = ours("img2img", picture, model=model, steps=2).image
+    assert redrawn.size == size
+    assert redrawn.tobytes() != picture.tobytes()
+    assert ours("img2img", picture, model=model, steps=2, strength=0.0).image.tobytes() == picture.tobytes()
+
+
+@pytest.mark.parametrize("size", ODD)
+def test_an_edit_by_inversion_reconstructs_its_source_exactly(size: tuple[int, int]) -> None:
+    given = {"model": both("sized")[0], "source": "a red apple", "inverter": "pinned", "steps": 3, "seed": 0}
+    edited = editkit.apply("prompt-edit", sample_image(size), target="a green pear", guidance=4.0, **given)
+    assert edited.image.size == size
+    assert edited.report.recon_psnr == edited.report.vae_psnr
+    same = editkit.apply("prompt-edit", sample_image(size), target="a red apple", guidance=4.0, **given)
+    assert same.image.tobytes() == sample_image(size).tobytes()
+
+
+@pytest.mark.parametrize("operation", ["inpaint", "img2img"])
+def test_outside_a_mask_nothing_changes(operation: str) -> None:
+    picture, mask = sample_image((23, 17)), Image.new("L", (23, 17))
+    mask.paste(255, (3, 5, 14, 13))
+    edited = ours(operation, picture, model=both()[0], mask=mask)
+    assert edited.report.untouched_max_diff == 0
+    changed = np.any(np.asarray(edited.image) != np.asarray(picture), axis=-1)
+    assert changed.any()
+    assert not changed[np.asarray(mask) == 0].any()
+
+
+# What is refused
+
+
+def refused(folder: Path) -> pytest.ExceptionInfo[WeightsUnavailable]:
+    with pytest.raises(WeightsUnavailable) as caught:
+        editkit.load_model(folder, device="cpu")
+    return caught
+
+
+def rewritten(file: Path, **entries: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **entries}))
+
+
+def test_schedulers_it_does_not_know(tmp_path: Path) -> None:
+    folder = stable_diffusion_3_folder(tmp_path, scheduler={"use_karras_sigmas": True})
+    assert refused(folder).match("use_karras_sigmas is not supported")
+    DDIMScheduler().save_pretrained(folder / "scheduler")
+    assert refused(folder).match("a DDIMScheduler; this model needs a FlowMatchEulerDiscreteScheduler")
+
+
+def test_networks_that_see_more_than_latents(tmp_path: Path) -> None:
+    from diffusers import SD3Transformer2DModel
+
+    folder = stable_diffusion_3_folder(tmp_path)
+    config = {**SD3Transformer2DModel.load_config(folder / "transformer"), "in_channels": 33}
+    SD3Transformer2DModel.from_config(config).save_pretrained(folder / "transformer")
+    assert refused(folder).match("sees 33 channels and the autoencoder gives 16")
+
+
+def test_a_picture_beyond_the_positions_it_knows() -> None:
+    with pytest.raises(InvalidParameter, match=r"a side of 96 pixels .* up to 64"):
+        ours("generate", model=both()[0], width=96, height=16)
+
+
+def test_what_it_is_not_made_for() -> None:
+    for operation, params in (("control", {"kind": "edge"}), ("instruct", {"instruction": "a pear", "method": "ip2p"})):
+        with pytest.raises(MissingCapability, match=r"needs (controlnet|instructions); .* provides text"):
+            editkit.apply(operation, PICTURE, model=both()[0], steps=2, **params)

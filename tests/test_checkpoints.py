@@ -1,0 +1,262 @@
+"""Models in one file: converted by diffusers on a configuration that is here, and clear errors where none is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from editkit_diffusers.original_names import original_name
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import editkit
+from editkit import WeightsUnavailable
+from editkit.testing.tiny import (
+    inpainting_folder,
+    pixel_ddpm_folder,
+    stable_diffusion_folder,
+    stable_diffusion_xl_folder,
+)
+
+VAE = {
+    "group_norm": "norm",
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "to_out.0": "proj_out",
+    "conv_norm_out": "norm_out",
+    "conv_shortcut": "nin_shortcut",
+    "downsamplers.0": "downsample",
+    "upsamplers.0": "upsample",
+}
+OPEN_CLIP = {
+    "encoder.layers.": "transformer.resblocks.",
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "self_attn": "attn",
+    "fc1": "c_fc",
+    "fc2": "c_proj",
+    "final_layer_norm": "ln_final",
+    "embeddings.token_embedding": "token_embedding",
+    "embeddings.position_embedding.weight": "positional_embedding",
+}
+
+
+def replaced(name: str, names: dict[str, str]) -> str:
+    for new, old in names.items():
+        name = name.replace(new, old)
+    return name
+
+
+def weights_of(folder: Path, part: str) -> dict[str, Tensor]:
+    (file,) = (folder / part).glob("*.safetensors")
+    return load_file(file)
+
+
+def unet(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in weights_of(folder, "unet").items():
+        module, _, kind = name.rpartition(".")
+        yield f"model.diffusion_model.{original_name(module, layers=1)}.{kind}", tensor
+
+
+def autoencoder(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """Upward blocks were counted from the outside, and attention was made of convolutions."""
+    blocks = len(json.loads((folder / "vae" / "config.json").read_text())["block_out_channels"])
+    for name, tensor in weights_of(folder, "vae").items():
+        words = replaced(name, VAE).split(".")
+        if len(words) > 2 and words[1] in ("down_blocks", "up_blocks"):
+            number = int(words[2]) if words[1] == "down_blocks" else blocks - 1 - int(words[2])
+            words[1:3] = [words[1].removesuffix("_blocks"), str(number)]
+            words = ["block" if word == "resnets" else word for word in words]
+        if words[1] == "mid_block":
+            kind = {"resnets": "block", "attentions": "attn"}[words[2]]
+            words[1:4] = ["mid", f"{kind}_{int(words[3]) + 1}"]
+        in_attention = "attn_1" in words and words[-1] == "weight" and words[-2] != "norm"
+        yield f"first_stage_model.{'.'.join(words)}", tensor[..., None, None] if in_attention else tensor
+
+
+def clip(folder: Path, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in weights_of(folder, "text_encoder").items():
+        yield f"{prefix}.transformer.text_model.{name.removeprefix('text_model.')}", tensor
+
+
+def open_clip(folder: Path, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """Queries, keys and values were one matrix, and the last projection stood the other way."""
+    found = weights_of(folder, "text_encoder_2")
+    for name, tensor in found.items():
+        old = f"{prefix}.model.{replaced(name.removeprefix('text_model.'), OPEN_CLIP)}"
+        if name == "text_projection.weight":
+            yield f"{prefix}.model.text_projection", tensor.T.contiguous()
+        elif "q_proj" in name:
+            three = torch.cat([found[name.replace("q_proj", f"{one}_proj")] for one in "qkv"])
+            yield old.replace("q_proj.", "in_proj_"), three
+        elif "k_proj" not in name and "v_proj" not in name:
+            yield old, tensor
+
+
+def checkpoint(folder: Path, file: Path, **more: Tensor) -> Path:
+    """Write a diffusers folder as these models were first published: one file of other names."""
+    tensors = more | {**dict(unet(folder)), **dict(autoencoder(folder))}
+    if (folder / "text_encoder_2").is_dir():
+        tensors |= dict(clip(folder, "conditioner.embedders.0")) | dict(open_clip(folder, "conditioner.embedders.1"))
+    else:
+        tensors |= dict(clip(folder, "cond_stage_model"))
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+    return file
+
+
+def configuration(folder: Path, to: Path) -> Path:
+    """What is left of a diffusers folder without its weights."""
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
+    return to
+
+
+KINDS: dict[str, Any] = {
+    "stable-diffusion": stable_diffusion_folder,
+    "inpainting": inpainting_folder,
+    "stable-diffusion-xl": stable_diffusion_xl_folder,
+    "xl-inpainting": lambda path: stable_diffusion_xl_folder(path, "inpainting"),
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place with a diffusers folder, ``folder``, the same in one file, ``model.safetensors``, and its configuration."""
+    place = tmp_path_factory.mktemp("tiny")
+    folder = stable_diffusion_folder(place / "folder")
+    configuration(folder, place / "model")
+    checkpoint(folder, place / "model.safetensors")
+    return place
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_file_draws_what_its_folder_draws(tmp_path: Path, kind: str) -> None:
+    folder = KINDS[kind](tmp_path / "folder")
+    file = checkpoint(folder, tmp_path / "model.safetensors")
+    configuration(folder, tmp_path / "model")
+    drawn = [
+        editkit.apply("generate", model=str(place), prompt="a red apple", guidance=3.0, steps=2, seed=0)
+        for place in (folder, file)
+    ]
+    assert torch.equal(drawn[0].latents, drawn[1].latents)
+    assert drawn[0].image.tobytes() == drawn[1].image.tobytes()
+    assert drawn[1].report.model == str(file)
+
+
+def test_its_precision_is_that_of_a_folder(tiny: Path) -> None:
+    for dtype in ("float16", "bfloat16"):
+        models: list[Any] = [editkit.load_model(tiny / name, dtype=dtype) for name in ("folder", "model.safetensors")]
+        for folder, file in zip(*(model_weights(model) for model in models), strict=True):
+            assert torch.equal(folder, file)
+            assert folder.dtype == file.dtype
+
+
+def model_weights(model: Any) -> list[Tensor]:
+    nets = (model.unet, model.autoencoder.net, *(text.net for text in model.texts.values()))
+    return [weight for net in nets for weight in net.parameters()]
+
+
+def test_the_configuration_may_be_all_around_it(tiny: Path, tmp_path: Path) -> None:
+    """As in a folder of the hub, which holds both."""
+    configuration(tiny / "model", tmp_path)
+    file = Path(shutil.copy(tiny / "model.safetensors", tmp_path / "whole.safetensors"))
+    model = editkit.load_model(file)
+    (tmp_path / "other.safetensors").write_bytes(b"none of its business")
+    assert editkit.load_model(file).identity == model.identity
+
+
+def test_the_configuration_may_be_in_the_cache_of_the_hub(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "models--stable-diffusion-v1-5--stable-diffusion-v1-5"
+    configuration(tiny / "model", cached / "snapshots" / "0" * 40)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    alone = Path(shutil.copy(tiny / "model.safetensors", tmp_path / "alone.safetensors"))
+    found, beside = (editkit.load_model(file) for file in (alone, tiny / "model.safetensors"))
+    assert found.identity == beside.identity
+
+
+def test_a_configuration_that_is_nowhere_is_told_where_to_go(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    alone = Path(shutil.copy(tiny / "model.safetensors", tmp_path / "alone.safetensors"))
+    said = refused(alone)
+    assert "stable-diffusion-v1-5/stable-diffusion-v1-5" in said
+    assert f"into '{tmp_path / 'alone'}'" in said
+
+
+def refused(file: Path, **given: Any) -> str:
+    with pytest.raises(WeightsUnavailable) as raised:
+        editkit.load_model(file, **given)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_what_is_no_whole_model_is_refused(tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file({"lora_unet_conv_in.alpha": torch.ones(1)}, file)
+    assert "holds no whole model of stable-diffusion or stable-diffusion-xl" in refused(file)
+    save_file({}, file)
+    assert "begins with nothing" in refused(file)
+    file.write_bytes(b"not these")
+    assert "cannot be read" in refused(file)
+    pickled = Path(shutil.copy(tiny / "model.safetensors", tmp_path / "model.ckpt"))
+    assert "can run code when loaded" in refused(pickled)
+
+
+def test_a_configuration_of_another_model_is_refused(tiny: Path, tmp_path: Path) -> None:
+    file = Path(shutil.copy(tiny / "model.safetensors", tmp_path / "model.safetensors"))
+    configuration(pixel_ddpm_folder(tmp_path / "pixels"), tmp_path / "model")
+    assert "of the family stable-diffusion, and the configuration" in refused(file)
+    shutil.rmtree(tmp_path / "model")
+    wide = configuration(tiny / "model", tmp_path / "model") / "unet" / "config.json"
+    wide.write_text(json.dumps({**json.loads(wide.read_text()), "cross_attention_dim": 32}))
+    assert "does not fit the configuration" in refused(file)
+    shutil.rmtree(tmp_path / "model" / "unet")
+    assert "the folder unet is missing" in refused(file)
+
+
+def test_a_file_without_one_of_its_parts_is_refused(tiny: Path, tmp_path: Path) -> None:
+    configuration(tiny / "model", tmp_path / "model")
+    whole = load_file(tiny / "model.safetensors")
+    for part in (
+        "first_stage_model.decoder",
+        "model.diffusion_model.out",
+        "cond_stage_model.transformer.text_model.enc",
+    ):
+        kept = {name: tensor for name, tensor in whole.items() if not name.startswith(part)}
+        save_file(kept, tmp_path / "model.safetensors")
+        assert "does not fit the configuration" in refused(tmp_path / "model.safetensors")
+
+
+def test_what_a_file_says_of_its_training_counts(tmp_path: Path) -> None:
+    folder = stable_diffusion_xl_folder(tmp_path / "model")
+    checkpoint(folder, tmp_path / "model.safetensors", v_pred=torch.tensor([]), ztsnr=torch.tensor([]))
+    model = editkit.load_model(tmp_path / "model.safetensors")
+    assert model.prediction == "v_prediction"
+    assert model.schedule.point(999).alpha == pytest.approx(0, abs=1e-9)
+    checkpoint(folder, tmp_path / "model.safetensors", edm_mean=torch.tensor([]))
+    assert "holds no whole model" in refused(tmp_path / "model.safetensors")
+
+
+def test_a_lora_fits_a_model_in_one_file(tiny: Path, tmp_path: Path) -> None:
+    name = "lora_unet_down_blocks_1_attentions_0_proj_in"
+    lora = {f"{name}.lora_up.weight": torch.ones(16, 1), f"{name}.lora_down.weight": torch.ones(1, 16)}
+    save_file(lora, tmp_path / "style.safetensors")
+    plain, styled = (
+        editkit.load_model(tiny / "model.safetensors", adapters=files)
+        for files in ((), [tmp_path / "style.safetensors"])
+    )
+    assert plain.identity != styled.identity
+    wanted = plain.unet.down_blocks[1].attentions[0].proj_in.weight + 1  # type: ignore[attr-defined]
+    assert torch.equal(styled.unet.down_blocks[1].attentions[0].proj_in.weight, wanted)  # type: ignore[attr-defined]

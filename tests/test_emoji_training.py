@@ -1,0 +1,108 @@
+"""How the bundled model is trained: the optimiser, the model that sees, and what it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
+from editkit_emoji.training import denoiser, instruct, instructions, muon, pairs
+from editkit_emoji.training.autoencoder import new_autoencoder
+from editkit_emoji.training.data import Picture
+from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
+
+PICTURES = [
+    Picture("flat", "red apple", "red apple", None),
+    Picture("flat", "green apple", "green apple", None),
+    Picture("3d", "red apple", "red apple", None),
+    Picture("flat", "woman curly hair", "woman curly hair", None),
+    Picture("flat", "woman red hair", "woman red hair", None),
+    Picture("flat", "waving hand", "waving hand", None),
+    Picture("flat", "waving hand dark", "waving hand", "dark"),
+]
+
+
+@pytest.fixture(scope="module")
+def network() -> denoiser.TextToLatents:
+    torch.manual_seed(0)
+    return denoiser.new_network(new_tokenizer(PICTURES), 16, 8, (16, 32)).eval()
+
+
+def test_an_update_of_muon_has_singular_values_near_one() -> None:
+    for shape in ((32, 96), (96, 32), (24, 200)):
+        values = torch.linalg.svdvals(muon.orthogonal(torch.randn(shape, generator=torch.Generator().manual_seed(0))))
+        assert 0.6 < float(values.min()) < float(values.max()) < 1.3, (shape, values)
+
+
+def test_muon_finds_the_least_squares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    given, wanted = torch.randn(64, 8, generator=generator), torch.randn(64, 8, generator=generator)
+    weight = torch.nn.Parameter(torch.zeros(8, 8))
+    optimiser = muon.Muon([weight], lr=0.2)
+    for step in range(400):
+        optimiser.param_groups[0]["lr"] = 0.2 * (1 - step / 400)
+        (given @ weight.T - wanted).square().mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    exact = torch.linalg.lstsq(given, wanted).solution.T
+    assert float((weight - exact).abs().max()) < 1e-2
+
+
+def test_muon_is_given_the_hidden_matrices_and_no_others(network: denoiser.TextToLatents) -> None:
+    chosen = {id(weight) for weight in muon.hidden_matrices(network, outer=denoiser.OUTER)}
+    named = {name: id(weight) in chosen for name, weight in network.named_parameters()}
+    assert not any(taken for name, taken in named.items() if "conv_in" in name or "token_embedding" in name)
+    assert not any(taken for name, taken in named.items() if name.endswith("bias"))
+    assert named["unet.mid_block.resnets.0.conv1.weight"]
+
+
+def test_a_model_begins_blind_and_what_it_sees_can_be_taken_away_again(network: denoiser.TextToLatents) -> None:
+    seeing = instruct.with_sight(network.unet)
+    told = torch.randn(2, 24, 256)
+    x, picture = torch.randn(2, 2, 16, 8, 8)
+    alone = network.unet(x, 500, encoder_hidden_states=told).sample
+    beside = seeing(torch.cat([x, picture], 1), 500, encoder_hidden_states=told).sample
+    assert torch.equal(alone, beside)
+    again = instruct.without_sight(seeing).state_dict()
+    assert all(torch.equal(weight, again[name]) for name, weight in network.unet.state_dict().items())
+
+
+def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
+    network: denoiser.TextToLatents, tmp_path: Path
+) -> None:
+    tokenizer, vae = new_tokenizer(PICTURES), new_autoencoder(64)
+    seeing = instruct.Instructed(denoiser.TextToLatents(network.text_encoder, instruct.with_sight(network.unet)))
+    instruct.write_both(seeing, vae, tokenizer, tmp_path)
+    assert StableDiffusionPipeline.from_pretrained(tmp_path / "model").unet.config.in_channels == 16
+    assert StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "instruct").unet.config.in_channels == 32
+    files = {file.relative_to(tmp_path / "model") for file in (tmp_path / "model").rglob("*.safetensors")}
+    differing = {
+        file.name
+        for file in files
+        if (tmp_path / "model" / file).read_bytes() != (tmp_path / "instruct" / file).read_bytes()
+    }
+    assert differing == {"diffusion_pytorch_model-00001-of-00002.safetensors"}
+
+
+def test_every_pair_can_be_asked_for_in_words_that_were_not_trained() -> None:
+    found = pairs.all_pairs(PICTURES)
+    assert {pair.attribute for pair in found} >= {"colour", "style", "hair", "skin tone"}
+    for pair in found:
+        source = PICTURES[pair.source]
+        trained, unseen = (
+            instructions.wordings(templates, pair.attribute, source, pair.was, pair.new)
+            for templates in (instructions.TRAINED, instructions.UNSEEN)
+        )
+        assert trained
+        assert unseen
+        assert not set(trained) & set(unseen)
+        assert all("{" not in text and "  " not in text for text in trained + unseen)
+
+
+def test_instructions_say_what_a_person_would() -> None:
+    hair = next(pair for pair in pairs.all_pairs(PICTURES) if pair.attribute == "hair")
+    asked = instructions.wordings(instructions.TRAINED, "hair", PICTURES[hair.source], hair.was, hair.new)
+    assert asked[0] == "give her red hair"
+    tokenizer = new_tokenizer(PICTURES)
+    assert bool((tokens_of(tokenizer, ["change the skin tone to medium light"]) != tokenizer.pad_token_id).any())

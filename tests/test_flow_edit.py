@@ -1,0 +1,207 @@
+"""``flow-edit`` is the paper's method on flow models, its like on all others, and keeps the promises by itself."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+import editkit
+from editkit import (
+    Condition,
+    Point,
+    Points,
+    RectifiedFlow,
+    Schedule,
+    VariancePreserving,
+    from_x0,
+    make_path,
+    scaled_linear,
+    start_at,
+)
+from editkit.testing import GaussianDenoiser, ToyBackend
+from editkit.testing.suite import largest, sample_image
+
+TO_NOISE = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)
+SCHEDULES: dict[str, Schedule] = {
+    "vp": VariancePreserving.from_betas(scaled_linear()),
+    "vp to pure noise": TO_NOISE,
+    "flow": RectifiedFlow(),
+}
+PICTURE = sample_image((16, 16))
+PROMPTS = {"source": "a red apple", "target": "a green apple"}
+
+
+class Curved(ToyBackend):
+    """Data around two colours a prompt: answers that are no straight lines, so that the noise asked about matters."""
+
+    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        assert isinstance(point, Point)
+        centre = condition["text"][..., None, None]
+        away, total = x - point.alpha * centre, point.alpha**2 * self.variance + point.sigma**2
+        half = 0.3 + centre.abs() / 2  # from the middle to either colour
+        side = torch.tanh(point.alpha * half * away / total)
+        return super().denoise(x, point, condition) + point.sigma**2 / total * half * side
+
+
+def edited(model: ToyBackend, **params: Any) -> editkit.Result:
+    return editkit.apply("flow-edit", PICTURE, model=model, **{**PROMPTS, "seed": 0, "guidance": 1.0, **params})  # type: ignore[no-any-return]
+
+
+def moved(model: ToyBackend, **params: Any) -> Tensor:
+    """What an edit adds to the picture's latents."""
+    latents = edited(model, **params).latents
+    assert latents is not None
+    return latents - encoded(model)
+
+
+def encoded(model: ToyBackend) -> Tensor:
+    return model.encode(torch.from_numpy(np.array(PICTURE, dtype=np.float32)).permute(2, 0, 1)[None] / 255)
+
+
+def between_prompts(model: ToyBackend) -> Tensor:
+    """From the mean of the one prompt to that of the other, (1, 3, 1, 1)."""
+    source, target = (model.embed([PROMPTS[name]])["text"] for name in ("source", "target"))
+    return (target - source)[..., None, None]
+
+
+class TestWhereItLeads:
+    """What the method is, on models whose every answer is known."""
+
+    def test_carries_the_picture_from_one_mean_to_the_other(self) -> None:
+        """The edit is where the probability flow of a Gaussian around the difference of means leads from nothing."""
+        for kind, schedule in SCHEDULES.items():
+            model = ToyBackend(schedule=schedule)
+            difference = between_prompts(model)
+            errors = []
+            for steps in (50, 100, 200):
+                path = make_path(model.schedule, steps, model.grid)
+                wanted = GaussianDenoiser(difference).transport(torch.zeros_like(difference), path[0], path[-1])
+                errors.append(largest(moved(model, steps=steps) - wanted))
+            assert errors[-1] < 0.02, (kind, errors)
+            pairs = itertools.pairwise(errors)
+            assert all(fine < 0.6 * coarse or coarse < 1e-9 for coarse, fine in pairs), (kind, errors)
+            assert largest(moved(model, steps=200) - difference) < 0.1, kind
+
+    def test_a_flow_model_and_one_that_keeps_variance_agree_as_steps_grow(self) -> None:
+        models = [Curved(schedule=schedule) for schedule in (RectifiedFlow(), TO_NOISE)]
+        apart = []
+        for steps in (10, 300):
+            flow, vp = (moved(model, steps=steps, averages=8, spacing="trailing") for model in models)
+            apart.append(float((flow - vp).square().mean().sqrt() / flow.square().mean().sqrt()))
+        assert apart[1] < 0.01, apart
+        assert apart[1] < 0.4 * apart[0], apart
+
+    def test_every_solver_carries_it_to_the_same_place(self) -> None:
+        model, steps = ToyBackend(), 100
+        difference = between_prompts(model)
+        for sampler in ("ddim", "euler", "heun", "dpmpp-2m", "dpmpp-3m"):
+            spec = editkit.samplers()[sampler]
+            path = make_path(model.schedule, steps, model.grid, extra_node=spec.extra_node, to_zero=spec.to_zero)
+            wanted = GaussianDenoiser(difference).transport(torch.zeros_like(difference), path[0], path[-1])
+            assert largest(moved(model, steps=steps, sampler=sampler) - wanted) < 0.01, sampler
+
+    def test_is_the_paper_s_algorithm_on_rectified_flow(self) -> None:
+        """Algorithm 1: velocities of ``Z + noised source - source`` and of the noised source, averaged over noises."""
+        model, steps, noises = Curved(schedule=RectifiedFlow()), 6, 2
+        source, target = (model.embed([PROMPTS[name]]) for name in ("source", "target"))
+        clean = encoded(model)
+        for strength in (1.0, 0.5):
+            path = start_at(model.schedule, make_path(model.schedule, steps, model.grid), strength)
+            random = torch.Generator().manual_seed(0)
+            drawn = {p: [torch.randn(clean.shape, generator=random) for _ in range(noises)] for p in path[-2::-1]}
+            z = clean
+            for p, q in itertools.pairwise(path):
+                velocities = []
+                for noise in drawn[p]:
+                    noised = (1 - p.sigma) * clean + p.sigma * noise
+                    both = [(noised + z - clean, target), (noised, source)]
+                    towards, away = (from_x0("flow_prediction", model.denoise(x, p, c), x, p) for x, c in both)
+                    velocities.append(towards - away)
+                z = z + (q.sigma - p.sigma) * torch.stack(velocities).mean(0)
+            assert largest(moved(model, steps=steps, averages=noises, strength=strength) - (z - clean)) < 1e-9
+
+
+class TestItsParameters:
+    """What strength, averages and guidance do."""
+
+    def test_strength_is_the_share_of_the_path(self) -> None:
+        model = ToyBackend()
+        sizes, calls = [], []
+        for strength in (0.0, 0.25, 0.5, 1.0):
+            result = edited(model, steps=8, strength=strength)
+            assert result.latents is not None
+            sizes.append(largest(result.latents - encoded(model)))
+            calls.append(result.report.network_calls)
+        assert calls == [0, 2, 4, 8]
+        assert sizes[0] == 0
+        assert sizes == sorted(sizes)
+
+    def test_a_step_is_one_call_however_many_noises(self) -> None:
+        for averages, guidance, rows in ((1, 1.0, 2), (3, 1.0, 6), (3, 4.0, 12)):
+            report = edited(ToyBackend(), steps=5, averages=averages, guidance=guidance).report
+            assert report.network_calls == 5
+            assert report.network_samples == 5 * rows
+
+    def test_more_noises_leave_less_to_chance(self) -> None:
+        def spread(averages: int) -> float:
+            edits = [moved(Curved(), steps=4, averages=averages, seed=seed) for seed in range(6)]
+            return float(torch.stack(edits).std(0).mean())
+
+        assert spread(16) < spread(1) / 2.5
+
+    def test_guidance_enlarges_the_edit(self) -> None:
+        model = ToyBackend()
+        sizes = [float(moved(model, steps=10, guidance=guidance).norm()) for guidance in (0.0, 1.0, 2.0)]
+        assert sizes[0] < 1e-9
+        assert sizes == sorted(sizes)
+
+
+class TestItsPromises:
+    """What is promised of every edit, in latents."""
+
+    def test_equal_prompts_give_the_source_bit_for_bit(self) -> None:
+        plain, guided = {}, {"guidance": 7.5, "averages": 3}
+        random = {"sampler": "ddpm", "strength": 0.3, "guidance": 2.0, "negative_prompt": "b"}
+        for schedule, params in itertools.product(SCHEDULES.values(), (plain, guided, random)):
+            model = Curved(schedule=schedule)
+            result = edited(model, target=PROMPTS["source"], steps=4, **params)
+            assert result.latents is not None
+            assert torch.equal(result.latents, encoded(model)), params
+            assert result.image.tobytes() == PICTURE.tobytes(), params
+
+    def test_a_mask_holds_the_edit_at_every_step(self) -> None:
+        model = Curved()
+        mask = Image.new("L", PICTURE.size)
+        mask.paste(255, (8, 0, 16, 16))
+        result = edited(model, steps=6, averages=2, mask=mask)
+        assert result.latents is not None
+        change = result.latents - encoded(model)
+        assert largest(change[..., :8]) == 0
+        assert largest(change[..., 8:]) > 0.1
+        soft = edited(model, steps=6, mask=Image.new("L", PICTURE.size, 128)).latents
+        assert soft is not None
+        assert 0 < largest(soft - encoded(model)) < largest(change)
+
+
+class TestNoised:
+    """The same method as an inverter."""
+
+    def test_is_the_same_edit_for_whatever_takes_an_inverter(self) -> None:
+        """One noise and the whole path: then re-prompting from the noised picture is flow-edit."""
+        model = Curved()
+        params = {**PROMPTS, "seed": 4, "steps": 6, "guidance": 1.5}
+        one = editkit.apply("flow-edit", PICTURE, model=model, **params)
+        other = editkit.apply("prompt-edit", PICTURE, model=model, inverter="noised", **params)
+        assert largest(one.latents - other.latents) < 1e-12
+        assert one.report.network_calls == other.report.network_calls == 6
+        assert other.report.recon_psnr == other.report.vae_psnr
+
+    def test_asks_no_network_on_the_way_up(self) -> None:
+        inversion = editkit.invert(PICTURE, model=ToyBackend(), prompt="a", method="noised", steps=5)
+        assert inversion.report is not None
+        assert inversion.report.network_calls == 0

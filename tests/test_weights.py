@@ -1,0 +1,110 @@
+"""A model's folder is found by its path or its hub id, and refused unless it is whole and safe to load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from editkit import WeightsUnavailable, model_folder
+from editkit.weights import PICKLES
+
+ADVICE = "give another one"
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+def found(name: object) -> Path:
+    return model_folder(str(name), called="test model", advice=ADVICE)
+
+
+def refused(name: object) -> str:
+    with pytest.raises(WeightsUnavailable) as error:
+        found(name)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def fill(folder: Path, *files: str, shards: object = None) -> Path:
+    """A folder of empty files, with an index that names shards where some are given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        (folder / file).touch()
+    if shards is not None:
+        (folder / "model.safetensors.index.json").write_text(json.dumps(shards))
+    return folder
+
+
+def test_a_whole_folder_is_found(tmp_path: Path) -> None:
+    one = fill(tmp_path / "one", "config.json", "model.safetensors", "pytorch_model.bin")
+    assert found(one) == one
+    index = {"weight_map": {"first": SHARDS[0], "second": SHARDS[1], "third": SHARDS[0]}}
+    several = fill(tmp_path / "several", "config.json", *SHARDS, shards=index)
+    assert found(several) == several
+
+
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = fill(tmp_path / "model", "config.json", "model.safetensors")
+    assert found("~/model") == folder
+    assert "neither a folder nor a hub id" in refused("~nobody-of-that-name/model")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ([], "has no config.json"),
+        (["model.safetensors"], "has no config.json"),
+        (["config.json"], "has no *.safetensors weights"),
+        (["config.json", *SHARDS], "has no *.safetensors weights"),
+        *((["config.json", f"model{ending}"], f"has only pickled weights (model{ending})") for ending in PICKLES),
+    ],
+)
+def test_what_is_missing_is_named(files: list[str], said: str, tmp_path: Path) -> None:
+    message = refused(fill(tmp_path / "model", *files))
+    assert message.startswith(f"test model '{tmp_path / 'model'}' {said}")
+    assert message.endswith(ADVICE)
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ({"weight_map": {"weight": SHARDS[0], "bias": SHARDS[1]}}, f"names the shard '{SHARDS[1]}'"),
+        ({"weight_map": {"weight": "../model.safetensors"}}, "names the shard '../model.safetensors'"),
+        ({"weight_map": {"weight": 3}}, "names the shard '3'"),
+        ({"weight_map": [SHARDS[0]]}, "should hold a weight_map"),
+        ({}, "should hold a weight_map"),
+        ([SHARDS[0]], "should hold a JSON object"),
+    ],
+)
+def test_an_index_names_shards_of_its_folder(index: object, said: str, tmp_path: Path) -> None:
+    fill(tmp_path, "model.safetensors")
+    assert said in refused(fill(tmp_path / "model", "config.json", SHARDS[0], shards=index))
+
+
+def test_a_damaged_index_is_refused(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "config.json", "model.safetensors", "model.safetensors.index.json")
+    assert "model.safetensors.index.json cannot be read" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["nowhere", "./org/name", "../name", ".org/name", "org/name/more", "org name/x", "/x/y"]
+)
+def test_what_is_no_folder_and_no_hub_id_is_named(name: str) -> None:
+    assert refused(name) == f"test model {name!r} is neither a folder nor a hub id 'org/name': check the path"
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    assert "is a file" in refused(fill(tmp_path, "model.safetensors") / "model.safetensors")
+
+
+def test_a_hub_model_that_is_here_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert "is no folder here and could not be fetched from the hub" in refused("org/name")
+    commit = "0" * 40
+    kept = fill(tmp_path / "models--org--name" / "snapshots" / commit, "config.json", "model.safetensors")
+    (fill(tmp_path / "models--org--name" / "refs") / "main").write_text(commit)
+    assert found("org/name") == kept
+    (kept / "model.safetensors").unlink()
+    assert refused("org/name").startswith("test model 'org/name' has no *.safetensors weights")
