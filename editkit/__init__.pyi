@@ -1,7 +1,7 @@
 """The public names and where they live: read by type checkers, and at run time to import each on first use."""
 
 from . import testing as testing
-from .adapters import Adapter, called
+from .adapters import Adapter, full_name
 from .backends import Adaptable, Backend, Distilled, Inpainter, Instructable, Steerable, Upscaler
 from .canvas import Canvas
 from .catalogue import annotators, inverters, models, operations, samplers
@@ -41,6 +41,7 @@ from .params import (
     PictureParams,
     Prediction,
     Registered,
+    RepromptParams,
     SamplingParams,
 )
 from .paths import Grid, Path, make_path, start_at, with_jumps
@@ -81,6 +82,7 @@ from .tiles import Box, NoiseField, Tiling
 from .transparency import on_white
 from .truth import Judgement, judge
 from .version import __version__
+from .virtual import VirtualInversion
 from .weights import model_folder
 
 __all__ = [
@@ -142,6 +144,7 @@ __all__ = [
     "RectifiedFlow",
     "Registered",
     "Report",
+    "RepromptParams",
     "Result",
     "SamplerSpec",
     "SamplingParams",
@@ -155,13 +158,13 @@ __all__ = [
     "UnknownName",
     "Upscaler",
     "VariancePreserving",
+    "VirtualInversion",
     "WeightsUnavailable",
     "__version__",
     "add_noise",
     "annotators",
     "apply",
     "blended",
-    "called",
     "check_output",
     "classifier_free",
     "cosine",
@@ -171,6 +174,7 @@ __all__ = [
     "fill",
     "fresh_deviation",
     "from_x0",
+    "full_name",
     "hookimpl",
     "identity_of",
     "interval",

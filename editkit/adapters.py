@@ -24,7 +24,7 @@ class Adapter:
 
     @classmethod
     def read(cls, call: str | os.PathLike[str]) -> Adapter:
-        """Read ``FILE`` or ``FILE:SCALE``; raises InvalidParameter where there is no such file or it is another kind."""
+        """Read ``FILE`` or ``FILE:SCALE``; raises InvalidParameter where that is no safetensors file."""
         text = os.fspath(call)
         name, scale = text, 1.0
         if not Path(text).exists():
@@ -66,6 +66,7 @@ def adapters_of(model: Backend) -> tuple[str, ...]:
     return cast("Adaptable", model).adapters if "adapters" in model.provides else ()
 
 
-def called(model: Backend) -> str:
-    """What to call a model in a message, with what was added to it."""
-    return " with ".join([model.name, *([", ".join(adapters_of(model))] if adapters_of(model) else [])])
+def full_name(model: Backend) -> str:
+    """What a model was called, with what was added to it, for a message."""
+    added = ", ".join(adapters_of(model))
+    return f"{model.name} with {added}" if added else model.name

@@ -178,7 +178,7 @@ def resolve(
 ) -> Backend:
     if model is None or isinstance(model, (str, os.PathLike)):
         name = None if model is None else os.fspath(model)
-        return shared_model(name, device, dtype, tuple(map(os.fspath, adapters)))
+        return shared_model(name, device, dtype, tuple(os.fspath(adapter) for adapter in adapters))
     if device is not None or dtype is not None or adapters:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
     return model

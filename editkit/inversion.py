@@ -170,8 +170,8 @@ class Inversion:
             raise BadFile(f"inversion {path} is damaged ({error}): make it again with editkit invert") from error
         if not whole or not isinstance(said["params"], dict):
             raise BadFile(f"inversion {path} is damaged (a broken trajectory): make it again with editkit invert")
-        path = tuple(Point(*point) for point in points.tolist())
-        return cls(Climb(trajectory, path, kept), source, report=report, **named)
+        climb = Climb(trajectory, tuple(Point(*point) for point in points.tolist()), kept)
+        return cls(climb, source, report=report, **named)
 
 
 def read_safetensors(path: FilePath) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -154,7 +154,7 @@ def check_parts(folder: Path, index: dict[str, Any], *, weights: bool = True) ->
 
 
 def identity_of(folder: Path, weights: Path | None = None) -> str:
-    """Hash of a model's configuration and weights; of large files size, beginning and end stand for the whole.
+    """Hash of a model's configuration and weights; evenly spread pieces of large files stand for the whole.
 
     ``weights`` is the one file that is loaded in place of the weights in ``folder``.
     """
@@ -165,16 +165,21 @@ def identity_of(folder: Path, weights: Path | None = None) -> str:
     for name, file in [*named, *([("", weights)] if weights else [])]:
         digest.update(f"{name}:{file.stat().st_size}\n".encode())
         with file.open("rb") as stream:
-            if file.stat().st_size <= SMALL:
-                digest.update(stream.read())
-            else:
-                digest.update(stream.read(SMALL // 2))
-                stream.seek(-SMALL // 2, os.SEEK_END)
-                digest.update(stream.read())
+            for start in starts_of(file.stat().st_size):
+                stream.seek(start)
+                digest.update(stream.read(PIECE))
     return digest.hexdigest()[:16]
 
 
-SMALL = 64 * 2**20
+PIECE, PIECES = 2**20, 64
+"""Bytes that are read at once, and how many such pieces of a large file."""
+
+
+def starts_of(size: int) -> list[int]:
+    """Where the pieces begin that are read of a file: end to end where they hold all of it, else evenly spread."""
+    if size <= PIECE * PIECES:
+        return list(range(0, size, PIECE))
+    return [round(i * (size - PIECE) / (PIECES - 1)) for i in range(PIECES)]
 
 
 def checked_device(name: str | None) -> torch.device:

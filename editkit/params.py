@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -106,6 +106,20 @@ class EditParams(PictureParams):
     feather: float = Field(
         0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward."
     )
+
+
+class RepromptParams(EditParams):
+    """What every operation that carries a picture from one prompt to another can be told."""
+
+    source: str = Field(description="Prompt that says what the picture shows.")
+    target: str = Field(description="Prompt that says what it should show.")
+    negative_prompt: str = Field("", description="What guidance leads away from; the source prompt when not given.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def lead_away_from_the_source(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Guidance then enlarges the edit alone and cancels on the source branch (Miyake et al., arXiv 2305.16807)."""
+        return {"negative_prompt": values["source"], **values} if "source" in values else values
 
 
 def Folder(default: Any, description: str) -> Any:  # noqa: N802

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses as dc
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .adapters import called
+from .adapters import full_name
 from .backends import Backend, Distilled
 from .canvas import Canvas, to_image
 from .change_map import ChangeMap, HeldToBranch, HeldToNoised, on_latents
@@ -251,7 +251,7 @@ class Session:
             source=self.pictures[0],
             method=method,
             prompt=prompt,
-            model=called(self.model),
+            model=full_name(self.model),
             identity=self.model.identity,
             params=self.params.model_dump(mode="json"),
         )
@@ -261,7 +261,7 @@ class Session:
         inverter: Inverter,
         climb: Climb,
         x: Tensor,
-        condition: Condition,
+        condition: Condition | Guidance,
         shares: Tensor,
         change: Tensor | None = None,
     ) -> Tensor:
@@ -282,8 +282,9 @@ class Session:
 
 
 def returning(steps: Iterator[Tensor], returned: dict[str, Tensor]) -> Iterator[Tensor]:
-    """The steps of a generator, whose return value is put into ``returned``."""
-    returned.update((yield from steps) or {})
+    """The steps of a climb; what it returns, where it is a generator that does, is put into ``returned``."""
+    generator = cast(Generator[Tensor, None, Mapping[str, Tensor] | None], steps)
+    returned.update((yield from generator) or {})
 
 
 def finite(latents: Tensor) -> Tensor:

@@ -20,6 +20,10 @@ MULTI = "editkit_samplers.multistep"
 SAMPLERS = "editkit_samplers"
 EXPLICIT = "editkit_inverters.explicit"
 INVERTERS = "editkit_inverters"
+FLOW = "editkit_inverters.rectified_flow"
+FLOW_EDIT = "editkit_flow_edit.shared_noise"
+REVERSIBLE = "editkit_inverters.reversible"
+EDIT_FRIENDLY = "editkit_inverters.edit_friendly"
 
 
 @dc.dataclass(frozen=True)
@@ -81,14 +85,25 @@ MUTATIONS = [
     Mutation(
         "2m divides by an infinite step",
         MULTI,
-        "self.before is None or q.sigma == 0.0 or",
-        "self.before is None or",
+        "if not 0.0 < came * goes < math.inf:",
+        "if not 0.0 < came * goes:",
         "samplers dpmpp-2m",
     ),
     Mutation(
-        "2m remembers what lies behind", MULTI, "if self.before[1].angle <= p.angle:", "if False:", "samplers dpmpp-2m"
+        "2m remembers what lies behind",
+        MULTI,
+        "if not 0.0 < came * goes < math.inf:",
+        "if not abs(came * goes) < math.inf:",
+        "samplers dpmpp-2m",
     ),
-    Mutation("2m remembers nothing", MULTI, "self.before[1].angle <= p.angle", "True", "samplers dpmpp-2m"),
+    Mutation("2m remembers nothing", MULTI, "not 0.0 < came * goes < math.inf", "True", "samplers dpmpp-2m"),
+    Mutation(
+        "2m remembers nothing on the way up",
+        MULTI,
+        "if not 0.0 < came * goes < math.inf:",
+        "if not 0.0 < came * goes < math.inf or goes < 0.0:",
+        "test_recorded_inverters.py",
+    ),
     Mutation(
         "sde halves its noise", MULTI, "+ q.sigma * math.sqrt", "+ 0.5 * q.sigma * math.sqrt", "samplers dpmpp-2m-sde"
     ),
@@ -134,6 +149,84 @@ MUTATIONS = [
         "FixedPoint(params.iterations, params.tolerance)",
         "FixedPoint(1, params.tolerance)",
         "test_inverters.py",
+    ),
+    Mutation(
+        "what a climb returns is lost",
+        "editkit.session",
+        "returned.update((yield from generator) or {})",
+        "yield from generator",
+        "inverters edict",
+    ),
+    Mutation(
+        "a climb is never guided",
+        "editkit.session",
+        "if inverter.guided else None",
+        "if False else None",
+        "test_recorded_inverters.py",
+    ),
+    Mutation(
+        "a pair is mixed and not unmixed",
+        REVERSIBLE,
+        "    follow = (follow - (1 - weight) * lead) / weight\n",
+        "",
+        "test_recorded_inverters.py",
+    ),
+    Mutation(
+        "two steps forget the first",
+        REVERSIBLE,
+        "proportion * (earlier - ddim_step(x, x0, p, o))",
+        "proportion * 0 * earlier",
+        "test_recorded_inverters.py",
+    ),
+    Mutation(
+        "edit-friendly noise is not scaled",
+        EDIT_FRIENDLY,
+        "(after - ddim_step(x, x0, p, q, fresh)) / fresh",
+        "after - ddim_step(x, x0, p, q, fresh)",
+        "test_recorded_inverters.py",
+    ),
+    Mutation(
+        "edit-friendly skips no call",
+        EDIT_FRIENDLY,
+        "path = climb.path[self.first(climb.path) :]",
+        "path = climb.path",
+        "test_recorded_inverters.py",
+    ),
+    Mutation(
+        "null-text keeps its last try",
+        "editkit_inverters.null_text",
+        "taken = (tried.loss < best.loss) & (best.loss > enough)",
+        "taken = best.loss > enough",
+        "test_recorded_inverters.py",
+    ),
+    Mutation(
+        "the negative takes the prompt's place",
+        "editkit_inverters.negatives",
+        "({**negative, **here}, *others)",
+        "(negative, *others[1:], {**others[0], **here})",
+        "test_recorded_inverters.py",
+    ),
+    Mutation(
+        "midpoint asks at the start", FLOW, "* self.velocity, middle)", "* self.velocity, p)", "test_flow_inverters.py"
+    ),
+    Mutation("midpoint asks twice", FLOW, "if self.velocity is None:", "if True:", "test_flow_inverters.py"),
+    Mutation("controlled climbs away from its noise", FLOW, "* (aim - eps)", "* (eps - aim)", "test_flow_inverters.py"),
+    Mutation("controlled pulls to the end", FLOW, "if index in self.steps", "if True", "test_flow_inverters.py"),
+    Mutation("flow-edit takes the first noise alone", FLOW_EDIT, "]).mean(0)", "])[0]", "test_flow_edit.py"),
+    Mutation("sources share a noise", "editkit.virtual", "for _ in x0]", "for _ in x0[:1]] * len(x0)", "test_flow_edit.py"),
+    Mutation(
+        "flow-edit guides both prompts alike",
+        FLOW_EDIT,
+        "(1 - there, there - here, here)",
+        "(1 - there, 0.0, there)",
+        "test_flow_edit.py",
+    ),
+    Mutation(
+        "virtual lets the source go",
+        "editkit.virtual",
+        "return (PinnedSource(",
+        "return () and (PinnedSource(",
+        "inverters virtual",
     ),
     Mutation(
         "pinned is a step behind", CONTROLS, "self.trajectory[index + 1]", "self.trajectory[index]", "inverters pinned"

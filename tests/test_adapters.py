@@ -1,4 +1,4 @@
-"""LoRA and learned words: what they mean in every trainer's spelling, what they cost, and what they bind."""
+"""LoRA and learned words: what they mean in every trainer's spelling, what does not fit, and what they bind."""
 
 from __future__ import annotations
 

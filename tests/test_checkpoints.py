@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from editkit_diffusers.original_names import original_name
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,6 +22,7 @@ from editkit.testing.tiny import (
     pixel_ddpm_folder,
     stable_diffusion_folder,
     stable_diffusion_xl_folder,
+    upscaler_folder,
 )
 
 VAE = {
@@ -85,9 +87,9 @@ def clip(folder: Path, prefix: str) -> Iterator[tuple[str, Tensor]]:
         yield f"{prefix}.transformer.text_model.{name.removeprefix('text_model.')}", tensor
 
 
-def open_clip(folder: Path, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def open_clip(folder: Path, part: str, prefix: str) -> Iterator[tuple[str, Tensor]]:
     """Queries, keys and values were one matrix, and the last projection stood the other way."""
-    found = weights_of(folder, "text_encoder_2")
+    found = weights_of(folder, part)
     for name, tensor in found.items():
         old = f"{prefix}.model.{replaced(name.removeprefix('text_model.'), OPEN_CLIP)}"
         if name == "text_projection.weight":
@@ -99,11 +101,17 @@ def open_clip(folder: Path, prefix: str) -> Iterator[tuple[str, Tensor]]:
             yield old, tensor
 
 
-def checkpoint(folder: Path, file: Path, **more: Tensor) -> Path:
-    """Write a diffusers folder as these models were first published: one file of other names."""
+def checkpoint(folder: Path, file: Path, *, second: bool = False, **more: Tensor) -> Path:
+    """Write a diffusers folder as these models were first published: one file of other names.
+
+    The ``second`` Stable Diffusion had a text encoder of other names than the first.
+    """
     tensors = more | {**dict(unet(folder)), **dict(autoencoder(folder))}
     if (folder / "text_encoder_2").is_dir():
-        tensors |= dict(clip(folder, "conditioner.embedders.0")) | dict(open_clip(folder, "conditioner.embedders.1"))
+        tensors |= dict(clip(folder, "conditioner.embedders.0"))
+        tensors |= dict(open_clip(folder, "text_encoder_2", "conditioner.embedders.1"))
+    elif second:
+        tensors |= dict(open_clip(folder, "text_encoder", "cond_stage_model"))
     else:
         tensors |= dict(clip(folder, "cond_stage_model"))
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
@@ -118,15 +126,41 @@ def configuration(folder: Path, to: Path) -> Path:
 
 KINDS: dict[str, Any] = {
     "stable-diffusion": stable_diffusion_folder,
+    "second": stable_diffusion_folder,
     "inpainting": inpainting_folder,
     "stable-diffusion-xl": stable_diffusion_xl_folder,
+    "upscaler": upscaler_folder,
     "xl-inpainting": lambda path: stable_diffusion_xl_folder(path, "inpainting"),
 }
 
 
+def test_first_names_are_those_that_diffusers_reads(tmp_path: Path) -> None:
+    """Of every layer of a network as deep as SDXL's, whose blocks have attention or not."""
+    net = UNet2DConditionModel(
+        layers_per_block=2,
+        block_out_channels=(4, 8, 8),
+        norm_num_groups=4,
+        cross_attention_dim=8,
+        attention_head_dim=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=16,
+    )
+    net.save_config(tmp_path)
+    first = {}
+    for name, tensor in net.state_dict().items():
+        module, _, kind = name.rpartition(".")
+        first[f"model.diffusion_model.{original_name(module, layers=2)}.{kind}"] = tensor
+    assert len(first) == len(net.state_dict())
+    read = UNet2DConditionModel.from_single_file(first, config=str(tmp_path)).state_dict()
+    assert all(torch.equal(tensor, read[name]) for name, tensor in net.state_dict().items())
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A place with a diffusers folder, ``folder``, the same in one file, ``model.safetensors``, and its configuration."""
+    """A place with a diffusers folder, ``folder``, and the same in one file, ``model.safetensors``."""
     place = tmp_path_factory.mktemp("tiny")
     folder = stable_diffusion_folder(place / "folder")
     configuration(folder, place / "model")
@@ -137,7 +171,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_file_draws_what_its_folder_draws(tmp_path: Path, kind: str) -> None:
     folder = KINDS[kind](tmp_path / "folder")
-    file = checkpoint(folder, tmp_path / "model.safetensors")
+    file = checkpoint(folder, tmp_path / "model.safetensors", second=kind in ("second", "upscaler"))
     configuration(folder, tmp_path / "model")
     drawn = [
         editkit.apply("generate", model=str(place), prompt="a red apple", guidance=3.0, steps=2, seed=0)
@@ -174,7 +208,7 @@ def test_the_configuration_may_be_in_the_cache_of_the_hub(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cached = tmp_path / "models--stable-diffusion-v1-5--stable-diffusion-v1-5"
-    configuration(tiny / "model", cached / "snapshots" / "0" * 40)
+    configuration(tiny / "model", cached / "snapshots" / ("0" * 40))
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("0" * 40)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -229,12 +263,9 @@ def test_a_configuration_of_another_model_is_refused(tiny: Path, tmp_path: Path)
 def test_a_file_without_one_of_its_parts_is_refused(tiny: Path, tmp_path: Path) -> None:
     configuration(tiny / "model", tmp_path / "model")
     whole = load_file(tiny / "model.safetensors")
-    for part in (
-        "first_stage_model.decoder",
-        "model.diffusion_model.out",
-        "cond_stage_model.transformer.text_model.enc",
-    ):
-        kept = {name: tensor for name, tensor in whole.items() if not name.startswith(part)}
+    text = "cond_stage_model.transformer.text_model.encoder"
+    for missing in ("first_stage_model.decoder", "model.diffusion_model.out", text):
+        kept = {name: tensor for name, tensor in whole.items() if not name.startswith(missing)}
         save_file(kept, tmp_path / "model.safetensors")
         assert "does not fit the configuration" in refused(tmp_path / "model.safetensors")
 
@@ -253,10 +284,8 @@ def test_a_lora_fits_a_model_in_one_file(tiny: Path, tmp_path: Path) -> None:
     name = "lora_unet_down_blocks_1_attentions_0_proj_in"
     lora = {f"{name}.lora_up.weight": torch.ones(16, 1), f"{name}.lora_down.weight": torch.ones(1, 16)}
     save_file(lora, tmp_path / "style.safetensors")
-    plain, styled = (
-        editkit.load_model(tiny / "model.safetensors", adapters=files)
-        for files in ((), [tmp_path / "style.safetensors"])
-    )
+    plain: Any = editkit.load_model(tiny / "model.safetensors")
+    styled: Any = editkit.load_model(tiny / "model.safetensors", adapters=[tmp_path / "style.safetensors"])
     assert plain.identity != styled.identity
-    wanted = plain.unet.down_blocks[1].attentions[0].proj_in.weight + 1  # type: ignore[attr-defined]
-    assert torch.equal(styled.unet.down_blocks[1].attentions[0].proj_in.weight, wanted)  # type: ignore[attr-defined]
+    before, after = (model.unet.down_blocks[1].attentions[0].proj_in.weight for model in (plain, styled))
+    assert torch.equal(after, before + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,22 @@ class Curved(ToyBackend):
         half = 0.3 + centre.abs() / 2  # from the middle to either colour
         side = torch.tanh(point.alpha * half * away / total)
         return super().denoise(x, point, condition) + point.sigma**2 / total * half * side
+
+
+class Told(Curved):
+    """The same, told the guidance scale: it guides itself away from the empty prompt."""
+
+    provides = frozenset({"text", "distilled-guidance"})
+
+    def told(self, condition: Condition, scale: float) -> Condition:
+        return {**condition, "scale": torch.full((len(condition["text"]), 1, 1, 1), scale, dtype=self.dtype)}
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        return self.told(super().embed(prompts), 1.0)
+
+    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        prompted, empty = (super(Told, self).denoise(x, point, c) for c in (condition, self.embed([""])))
+        return empty + condition["scale"] * (prompted - empty)
 
 
 def edited(model: ToyBackend, **params: Any) -> editkit.Result:
@@ -108,22 +125,33 @@ class TestWhereItLeads:
     def test_is_the_paper_s_algorithm_on_rectified_flow(self) -> None:
         """Algorithm 1: velocities of ``Z + noised source - source`` and of the noised source, averaged over noises."""
         model, steps, noises = Curved(schedule=RectifiedFlow()), 6, 2
-        source, target = (model.embed([PROMPTS[name]]) for name in ("source", "target"))
         clean = encoded(model)
-        for strength in (1.0, 0.5):
+
+        def velocity(x: Tensor, p: Point, prompt: str, scale: float) -> Tensor:
+            prompted, empty = (model.denoise(x, p, model.embed([text])) for text in (prompt, ""))
+            return from_x0("flow_prediction", empty + scale * (prompted - empty), x, p)
+
+        for strength, here, there in ((1.0, 1.0, 1.0), (0.5, 1.5, 4.0), (0.4, 0.0, 2.0)):
             path = start_at(model.schedule, make_path(model.schedule, steps, model.grid), strength)
             random = torch.Generator().manual_seed(0)
-            drawn = {p: [torch.randn(clean.shape, generator=random) for _ in range(noises)] for p in path[-2::-1]}
+            drawn = {p: torch.randn((noises, *clean.shape), generator=random).double() for p in path[-2::-1]}
             z = clean
             for p, q in itertools.pairwise(path):
                 velocities = []
                 for noise in drawn[p]:
                     noised = (1 - p.sigma) * clean + p.sigma * noise
-                    both = [(noised + z - clean, target), (noised, source)]
-                    towards, away = (from_x0("flow_prediction", model.denoise(x, p, c), x, p) for x, c in both)
-                    velocities.append(towards - away)
+                    towards = velocity(noised + z - clean, p, PROMPTS["target"], there)
+                    velocities.append(towards - velocity(noised, p, PROMPTS["source"], here))
                 z = z + (q.sigma - p.sigma) * torch.stack(velocities).mean(0)
-            assert largest(moved(model, steps=steps, averages=noises, strength=strength) - (z - clean)) < 1e-9
+            scales = {"source_guidance": here, "guidance": there}
+            edit = moved(model, steps=steps, averages=noises, strength=strength, **scales)
+            assert largest(edit - (z - clean)) < 1e-9, (strength, here, there)
+
+    def test_a_model_that_is_told_its_scale_is_edited_as_one_that_is_guided(self) -> None:
+        for here in (1.5, 4.0):
+            params = {"steps": 6, "source_guidance": here, "guidance": 4.0, "negative_prompt": ""}
+            assert largest(moved(Told(), **params) - moved(Curved(), **params)) < 1e-12
+            assert edited(Told(), **params).report.network_samples == 12
 
 
 class TestItsParameters:
@@ -196,12 +224,12 @@ class TestNoised:
         model = Curved()
         params = {**PROMPTS, "seed": 4, "steps": 6, "guidance": 1.5}
         one = editkit.apply("flow-edit", PICTURE, model=model, **params)
-        other = editkit.apply("prompt-edit", PICTURE, model=model, inverter="noised", **params)
+        other = editkit.apply("prompt-edit", PICTURE, model=model, inverter="virtual", **params)
         assert largest(one.latents - other.latents) < 1e-12
         assert one.report.network_calls == other.report.network_calls == 6
         assert other.report.recon_psnr == other.report.vae_psnr
 
     def test_asks_no_network_on_the_way_up(self) -> None:
-        inversion = editkit.invert(PICTURE, model=ToyBackend(), prompt="a", method="noised", steps=5)
+        inversion = editkit.invert(PICTURE, model=ToyBackend(), prompt="a", method="virtual", steps=5)
         assert inversion.report is not None
         assert inversion.report.network_calls == 0

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit import Climb, Condition, Denoiser, DrawingParams, Inverter, Noise, RectifiedFlow, Session
+from editkit import Climb, Condition, Denoiser, DrawingParams, Inverter, Noise, Prediction, RectifiedFlow, Session
 from editkit.cli import main
 from editkit.inversion_cache import InversionCache
 from editkit.inversion_key import digest, key_of, plain
@@ -180,11 +180,13 @@ def test_what_an_inverter_draws_and_fits_is_kept_with_it(inverter: Inverter, cac
 
 
 class OtherToy(ToyBackend):
-    """Another model by its class alone."""
+    """Another model by its class alone, and one that can be told what it predicts."""
+
+    prediction: Prediction = "sample"  # type: ignore[assignment]
 
 
-def toy(**changed: Any) -> ToyBackend:
-    model = ToyBackend(native_size=8)
+def toy(kind: type[ToyBackend] = ToyBackend, **changed: Any) -> ToyBackend:
+    model = kind(native_size=8)
     for name, value in changed.items():
         setattr(model, name, value)
     return model
@@ -235,8 +237,8 @@ CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 MODELS = {
     "identity": toy(identity="another"),
-    "class": OtherToy(native_size=8),
-    "prediction": type("Eps", (OtherToy,), {"prediction": "epsilon", "__qualname__": "Eps"})(native_size=8),
+    "class": toy(OtherToy),
+    "prediction": toy(OtherToy, prediction="epsilon"),
     "schedule": toy(schedule=RectifiedFlow()),
     "dtype": toy(dtype=torch.float32),
 }
@@ -522,6 +524,10 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_harms_nothing(
     assert same(made, wanted) and made.report.network_calls == 8
     (said,) = made.report.warnings
     assert said.startswith(f"inversions cannot be kept in {tmp_path / 'file' / 'inversions'} (Not a directory): ")
+    session = session_with(InversionCache.of_user())
+    for prompt in ("red", "blue"):
+        session.climb(Noisy(), session.latents, session.inversion_path(2), session.embed(prompt))
+    assert session.tally.warnings == [said]
     twice = editkit.Pipeline([("prompt-edit", WORDS)] * 2)(SOURCE, model=ToyBackend())
     assert twice.report.warnings == (said,)
     monkeypatch.setenv("EDITKIT_CACHE", "~nobody-of-this-name/caches")

@@ -30,7 +30,7 @@ COMMANDS = make_sheets().commands((ROOT / "README.md").read_text(encoding="utf-8
 
 def test_every_kind_of_edit_is_shown() -> None:
     shown = {shlex.split(command)[0] for command in COMMANDS}
-    assert {"img2img", "inpaint", "outpaint", "instruct", "upscale", "control", "prompt-edit"} <= shown
+    assert {"img2img", "inpaint", "outpaint", "instruct", "upscale", "control", "prompt-edit", "flow-edit"} <= shown
 
 
 @pytest.mark.model

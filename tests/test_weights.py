@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from editkit import WeightsUnavailable, model_folder
+from editkit.loading import PIECE, PIECES, starts_of
 from editkit.weights import PICKLES
 
 ADVICE = "give another one"
@@ -108,3 +109,12 @@ def test_a_hub_model_that_is_here_needs_no_network(tmp_path: Path, monkeypatch: 
     assert found("org/name") == kept
     (kept / "model.safetensors").unlink()
     assert refused("org/name").startswith("test model 'org/name' has no *.safetensors weights")
+
+
+def test_what_is_read_of_a_file_for_its_identity_holds_all_of_a_small_one_and_the_ends_of_a_large_one() -> None:
+    for size in (1, PIECE, PIECE * PIECES):
+        covered = [byte for start in starts_of(size) for byte in (start, min(start + PIECE, size))]
+        assert (covered[0], covered[-1]) == (0, size)
+        assert covered[1:-1:2] == covered[2::2]
+    large = starts_of(PIECE * PIECES * 10)
+    assert (large[0], large[-1] + PIECE, len(large)) == (0, PIECE * PIECES * 10, PIECES)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from editkit import BackendSpec, hookimpl
 
-from .checkpoints import recognise_stable_diffusion, recognise_stable_diffusion_xl
+from .checkpoints import recognise_stable_diffusion, recognise_stable_diffusion_xl, recognise_upscaler
 
 if TYPE_CHECKING:
     from editkit import Backend
@@ -94,7 +94,7 @@ def register_backends() -> list[BackendSpec]:
         ),
         BackendSpec(
             name="stable-diffusion-xl",
-            summary="Models shaped like SDXL and its refiner: a UNet that is told the picture's size, two text encoders.",
+            summary="Models shaped like SDXL and its refiner: a UNet that is told sizes, two text encoders.",
             load=load_stable_diffusion_xl,
             pipelines=frozenset(
                 {
@@ -114,6 +114,7 @@ def register_backends() -> list[BackendSpec]:
             load=load_upscaler,
             pipelines=frozenset({"StableDiffusionUpscalePipeline"}),
             provides=frozenset({"text", "upscaling"}),
+            recognise=recognise_upscaler,
             source="https://arxiv.org/abs/2112.10752",
         ),
         BackendSpec(
@@ -125,7 +126,7 @@ def register_backends() -> list[BackendSpec]:
         ),
         BackendSpec(
             name="latent-consistency",
-            summary="Latent consistency models: like Stable Diffusion, but told a guidance scale and done in few steps.",
+            summary="Latent consistency models: like Stable Diffusion, told a guidance scale, and done in few steps.",
             load=load_stable_diffusion,
             pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
             provides=frozenset({"text", "controlnet", "adapters", "distilled-guidance"}),

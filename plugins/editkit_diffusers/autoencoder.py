@@ -21,14 +21,17 @@ KINDS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 @dc.dataclass(frozen=True)
 class Autoencoder:
-    """An ``AutoencoderKL`` or the small ``AutoencoderTiny``, and the scale and shift at which a network sees latents."""
+    """An ``AutoencoderKL`` or ``AutoencoderTiny``, and the scale and shift at which a network sees its latents."""
 
     net: Any
 
     @classmethod
     def from_folder(cls, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Autoencoder:
         """Load the autoencoder in ``folder``; raises WeightsUnavailable where it is damaged or of another kind."""
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WeightsUnavailable(f"{folder / 'config.json'} cannot be read: {error}") from error
         kind = KINDS.get(config.get("_class_name"))
         if kind is None:
             raise WeightsUnavailable(f"{folder} is a {config.get('_class_name')}; supported: {', '.join(KINDS)}")

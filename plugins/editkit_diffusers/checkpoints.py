@@ -21,6 +21,7 @@ BASES = {
     (OPEN_CLIP, 4): "stabilityai/stable-diffusion-2-1",
     (OPEN_CLIP, 9): "stabilityai/stable-diffusion-2-inpainting",
 }
+UPSCALERS = {(OPEN_CLIP, 7): "stabilityai/stable-diffusion-x4-upscaler"}
 XL_BASES = {
     (SECOND_OF_TWO, 4): "stabilityai/stable-diffusion-xl-base-1.0",
     (SECOND_OF_TWO, 8): "diffusers/sdxl-instructpix2pix-768",
@@ -31,11 +32,15 @@ XL_BASES = {
 OTHERS = {"edm_mean", "edm_vpred.sigma_max"}
 """Tensors of models that only look like SDXL: their noise levels are others."""
 VELOCITY, DARK = "v_pred", "ztsnr"
-"""Empty tensors by which trainers say that a network predicts velocities, and that its last noise level is all noise."""
+"""Empty tensors by which trainers say that a network predicts velocities, and that its path begins in pure noise."""
 
 
 def recognise_stable_diffusion(shapes: Shapes) -> str | None:
     return base_of(shapes, BASES)
+
+
+def recognise_upscaler(shapes: Shapes) -> str | None:
+    return base_of(shapes, UPSCALERS)
 
 
 def recognise_stable_diffusion_xl(shapes: Shapes) -> str | None:

@@ -73,7 +73,7 @@ def plain(value: Any) -> Any:
 def residuals(
     nets: Sequence[ControlNet], x: Tensor, timestep: Tensor, point: Point | Points, told: dict[str, Any]
 ) -> dict[str, Any]:
-    """The sum of what the ControlNets say at ``point``, as a UNet ``told`` the same takes it; nothing where none is asked."""
+    """The sum of what the ControlNets say at ``point``, for a UNet that is ``told`` the same; nothing of none asked."""
     answers = []
     for net in nets:
         asked = net.asked(point)

@@ -6,6 +6,7 @@ import re
 
 ENDS = {
     "conv_in": "input_blocks.0.0",
+    "class_embedding": "label_emb",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
     "time_embedding.linear_1": "time_embed.0",

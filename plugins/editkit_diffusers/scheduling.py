@@ -39,7 +39,7 @@ def schedule_of(config: dict[str, Any]) -> Schedule:
         return flow_of(config)
     if config.get("_class_name", "").startswith("EDM"):
         raise WeightsUnavailable(
-            f"the scheduler is a {config['_class_name']}, whose noise levels are in no table of timesteps: not supported"
+            f"the scheduler is a {config['_class_name']}, whose noise levels no table of timesteps holds: not supported"
         )
     steps = config.get("num_train_timesteps", 1000)
     kind = config.get("beta_schedule", "linear")

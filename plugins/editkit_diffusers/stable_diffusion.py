@@ -177,7 +177,7 @@ def load_parts(
     shape: Shape, folder: Path, weights: Path | None, *, name: str, device: torch.device, dtype: torch.dtype
 ) -> dict[str, Any]:
     """What a model of this shape is made of; raises WeightsUnavailable for parts that are damaged or of another."""
-    at = {"device": device, "dtype": dtype}
+    at: dict[str, Any] = {"device": device, "dtype": dtype}
     nets = {} if weights is None else convert(shape.pipeline, weights, folder, **at)
     return {
         "unet": nets.get("unet") or load_part(UNet2DConditionModel, folder / "unet", **at),

@@ -33,13 +33,13 @@ class StableDiffusionUpscaler(StableDiffusion):
 
     @classmethod
     def from_folder(
-        cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype
+        cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, weights: Path | None = None
     ) -> StableDiffusionUpscaler:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         return cls(
             low_res_scheduler=read_config(folder, "low_res_scheduler"),
             most_noise=index.get("max_noise_level", MOST_NOISE),
-            **load_parts(SHAPE, folder, None, name=name, device=device, dtype=dtype),
+            **load_parts(SHAPE, folder, weights, name=name, device=device, dtype=dtype),
         )
 
     def see_small(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:

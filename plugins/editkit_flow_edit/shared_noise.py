@@ -7,22 +7,23 @@ these terms, of points and not of velocities, the paper's equations hold for eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from editkit import (
     Climb,
+    Condition,
     Control,
-    Denoiser,
+    Distilled,
     Edit,
-    Inverter,
-    Noise,
+    Guidance,
     Path,
     PinnedSource,
     Session,
-    add_noise,
+    VirtualInversion,
     repeated,
     start_at,
 )
@@ -30,19 +31,7 @@ from editkit import (
 from . import FlowEditParams
 
 
-class Noised(Inverter):
-    """In place of a climb, each source in fresh noise at every point; a replay is held to that, as to any climb."""
-
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
-        assert noise is not None, "the sources are noised with noise that is drawn"
-        for point in path[1:]:
-            yield add_noise(x0, torch.cat([noise() for _ in x0]), point)
-
-    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
-        return (PinnedSource(climb.trajectory, shares),)
-
-
-class NoisedAlike(Noised):
+class SharedEdit(VirtualInversion):
     """The S sources are one picture in S noises, and the S rows after them have one edit."""
 
     def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
@@ -63,10 +52,29 @@ def flow_edit(session: Session, params: FlowEditParams) -> Edit:
     path = start_at(session.schedule, session.drawing_path(params.steps), params.strength)
     if len(path) == 1:
         return Edit(session.latents, reconstructed=session.latents)
-    noises, inverter = params.averages, NoisedAlike()
+    noises, inverter = params.averages, SharedEdit()
     source, target = (repeated(session.embed(prompt), noises) for prompt in (params.source, params.target))
     climb = session.climb(inverter, session.latents.repeat(noises, 1, 1, 1), path, source)
-    both = {name: torch.cat([source[name], target[name]]) for name in source}
     start = torch.cat([climb.trajectory[0], climb.trajectory[0]])
-    drawn = session.replay(inverter, climb, start, both, torch.eye(noises).repeat(2, 1))
+    guidance = guided(session, params, source, target, path)
+    drawn = session.replay(inverter, climb, start, guidance, torch.eye(noises).repeat(2, 1))
     return Edit(drawn[noises : noises + 1], reconstructed=drawn[:1])
+
+
+def guided(session: Session, params: FlowEditParams, source: Condition, target: Condition, path: Path) -> Guidance:
+    """The network under the prompts' conditions of as many rows each, guided by the scale that is each one's."""
+    here, there, both = params.source_guidance, params.guidance, joined(source, target)
+    if here is None:
+        return session.guided(both, 2 * params.averages, path)
+    if "distilled-guidance" in session.model.provides:
+        told = cast(Distilled, session.model).told
+        return session.weighted((joined(told(source, here), told(target, there)), both), (1.0, 0.0), path)
+    negative = {**source, **repeated(session.embed(params.negative_prompt), params.averages)}
+    # All rows have the same weights: where the scales part, the rows of the source have the negative prompt once more.
+    conditions = joined(negative, negative), joined(negative, target), both
+    return session.weighted(conditions, (1 - there, there - here, here), path)
+
+
+def joined(first: Condition, second: Condition) -> Condition:
+    """The rows of one condition and then those of another."""
+    return {name: torch.cat([first[name], second[name]]) for name in first}

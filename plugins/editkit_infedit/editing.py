@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from editkit import Edit, Session, start_at
+from editkit import Edit, Session, VirtualInversion, start_at
 
 from . import FewStepEditParams
-from .virtual import Virtual
 
 
 def few_step_edit(session: Session, params: FewStepEditParams) -> Edit:
@@ -18,7 +17,7 @@ def few_step_edit(session: Session, params: FewStepEditParams) -> Edit:
     path = start_at(session.schedule, session.drawing_path(params.steps), params.strength)
     if len(path) == 1:
         return Edit(session.latents, reconstructed=session.latents, inverted=True)
-    inverter = Virtual()
+    inverter = VirtualInversion()
     climb = session.climb(inverter, session.latents, path, session.embed(params.source))
     noisy = torch.cat([climb.trajectory[0], climb.trajectory[0]])
     both = session.replay(inverter, climb, noisy, session.embed(params.source, params.target), torch.ones(2, 1))

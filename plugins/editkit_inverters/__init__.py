@@ -34,7 +34,7 @@ class NullTextParams(Params):
 
 
 class EditFriendlyParams(Params):
-    skip: Fraction = Field(0.36, description="Fraction of the replay that stays with the source, and costs no call.")
+    skip: Fraction = Field(0.0, description="Fraction of the replay that draws nothing; more of it for more guidance.")
 
 
 class EdictParams(Params):
@@ -111,6 +111,12 @@ def load_dpmpp() -> Callable[[Any], Inverter]:
     from .explicit import Sampled
 
     return lambda params: Sampled("dpmpp-2m")
+
+
+def load_virtual() -> Callable[[Any], Inverter]:
+    from editkit import VirtualInversion
+
+    return lambda params: VirtualInversion()
 
 
 @hookimpl
@@ -196,6 +202,15 @@ def register_inverters() -> list[InverterSpec]:
             load=load_dpmpp,
             own_steps=True,
             source="https://arxiv.org/abs/2211.01095",
+        ),
+        InverterSpec(
+            name="virtual",
+            summary="Asks no network: noises the picture freely at every point, and holds the source to that.",
+            load=load_virtual,
+            exact=True,
+            stochastic=True,
+            calls_per_step="0",
+            source="https://arxiv.org/abs/2312.04965",
         ),
         InverterSpec(
             name="rf-euler",

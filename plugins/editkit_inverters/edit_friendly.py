@@ -75,6 +75,8 @@ class EditFriendly(Inverter):
 class RecordedNoise(Control):
     """Supplies noise (N, B, C, h, w) for N steps, from the one with the index ``first`` on."""
 
+    decides = frozenset({"the noise of each step"})
+
     def __init__(self, recorded: Tensor, first: int) -> None:
         self.recorded, self.first = recorded, first
 
@@ -86,10 +88,11 @@ class Ddpm:
     """Steps of DDPM, after some that give what is known of them: latents (N, B, C, h, w) after N steps."""
 
     def __init__(self, known: Tensor) -> None:
-        self.known = iter(known)
+        self.known: Iterator[Tensor] = iter(known)
 
     def __call__(self, denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
-        for after in self.known:
+        after = next(self.known, None)
+        if after is not None:
             return after
         fresh = fresh_deviation(p, q)
         return ddim_step(x, denoise(x, p), p, q, fresh) + fresh * noise()
@@ -124,10 +127,9 @@ def estimated(guidance: Guidance, latents: Tensor, points: Path) -> Iterator[Ten
 
 def estimated_at_once(guidance: Guidance, latents: Tensor, points: Path) -> Tensor:
     """The same in one call."""
-    steps, sources = latents.shape[:2]
-    conditions = [{name: torch.cat([tensor] * steps) for name, tensor in c.items()} for c in guidance.conditions]
-    rows = Points(tuple(point for point in points for _ in range(sources)))
-    return dc.replace(guidance, conditions=conditions)(latents.flatten(0, 1), rows).unflatten(0, (steps, sources))
+    conditions = [{name: torch.cat([tensor] * len(latents)) for name, tensor in c.items()} for c in guidance.conditions]
+    rows = Points(tuple(point for point in points for _ in range(latents.shape[1])))
+    return dc.replace(guidance, conditions=conditions)(latents.flatten(0, 1), rows).view_as(latents)
 
 
 def steps_at_once(latents: Tensor, asked: int) -> int:

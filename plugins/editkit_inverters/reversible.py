@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Generator, Iterator, Sequence
 
 import torch
@@ -93,7 +94,7 @@ class Coupled(Reversible):
         self.mixing = mixing
 
     def weight(self, path: Path) -> float:
-        return self.mixing ** (USUAL / (len(path) - 1))
+        return math.pow(self.mixing, USUAL / (len(path) - 1))
 
     def climb(
         self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None

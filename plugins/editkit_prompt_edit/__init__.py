@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import Field, model_validator
-
-from editkit import EditParams, OperationSpec, Registered, hookimpl
+from editkit import OperationSpec, Registered, RepromptParams, hookimpl
 
 if TYPE_CHECKING:
     from editkit import Edit, Session
 
 
-class PromptEditParams(EditParams):
-    source: str = Field(description="Prompt that says what the picture shows.")
-    target: str = Field(description="Prompt that says what it should show.")
+class PromptEditParams(RepromptParams):
     inverter: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
-    negative_prompt: str = Field("", description="What guidance leads away from; the source prompt when not given.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def lead_away_from_the_source(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Guidance then enlarges the edit alone and cancels on the source branch (Miyake et al., arXiv 2305.16807)."""
-        return {"negative_prompt": values["source"], **values} if "source" in values else values
 
 
 def load() -> Callable[[Session, PromptEditParams], Edit]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from editkit import DrawingParams, Edit, InvalidParameter, Inversion, Session, called
+from editkit import DrawingParams, Edit, InvalidParameter, Inversion, Session, full_name
 
 from . import InvertParams
 
@@ -24,7 +24,7 @@ def reconstruct(session: Session, params: DrawingParams) -> Edit:
     if inversion.identity != session.model.identity:
         raise InvalidParameter(
             f"the inversion was made with the model {inversion.model!r} ({inversion.identity}), "
-            f"not with {called(session.model)!r} ({session.model.identity}): pass that one"
+            f"not with {full_name(session.model)!r} ({session.model.identity}): pass that one"
         )
     inverter = session.registry.make("inverters", inversion.method)
     climb = inversion.climb.to(session.model.device, session.model.dtype)
