@@ -371,7 +371,7 @@ class TestNullText:
     def test_a_step_keeps_the_best_that_was_tried(self) -> None:
         """Far too large a rate leads beyond the aim, and not back to where it began in one more try."""
         text, wanted = torch.tensor([[0.0], [0.9]]), torch.tensor([[0.1], [0.0]])
-        found = NullText(inner=2, rate=1.0, tolerance=0.0).fitted(text, lambda tried: tried, wanted, 0.0)
+        found = NullText(inner=2, rate=1.0, tolerance=0.0).fitted(text, lambda tried: 1.0 * tried, wanted, 0.0)
         assert found.text[0] == 0.0
         assert 0 < found.text[1].abs() < 0.2
         assert torch.equal(found.after, found.text)
