@@ -73,7 +73,8 @@ def test_edits_succeed_on_pairs_whose_target_is_known_and_was_never_seen(model: 
 
 def test_an_edit_without_a_change_gives_the_file_back_bit_for_bit(model: editkit.Backend) -> None:
     source = picture("noto red apple")
-    for inverter in editkit.inverters():
+    serving = [name for name, spec in editkit.inverters().items() if model.prediction in spec.predictions]
+    for inverter in serving:
         result = editkit.apply(
             "prompt-edit",
             source,
