@@ -1,0 +1,43 @@
+"""``bench``: every operation beside the class of diffusers that does the same job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from editkit import CommandSpec, Params, hookimpl
+
+if TYPE_CHECKING:
+    from editkit import Table
+
+
+class BenchParams(Params):
+    only: str = Field("", description="Rows and parts (start-up, repeats, growth) to measure, commas between; or all.")
+    models: str = Field(
+        "",
+        description="Shapes of models, commas between; emoji and mid when not given, with --gpu sd15, sdxl and flux.",
+    )
+    rounds: int = Field(7, ge=1, le=100, description="Rounds in which each side runs twice, in turns.")
+    threads: int = Field(1, ge=1, le=1024, description="Threads of torch on a CPU.")
+    gpu: bool = Field(False, description="Measure on a GPU in bfloat16: eager and compiled, 1, 4 and 16 pictures.")
+    chart: str | None = Field(None, description="Picture of the ratios to write.")
+
+
+def load() -> Callable[[BenchParams], Table]:
+    from .benching import bench
+
+    return bench
+
+
+@hookimpl
+def register_commands() -> list[CommandSpec]:
+    return [
+        CommandSpec(
+            name="bench",
+            summary="Measure edits against diffusers on the same weights: time, calls, memory and equality.",
+            load=load,
+            params=BenchParams,
+        )
+    ]

@@ -1,0 +1,82 @@
+"""Several pictures at a time on a GPU, eager and compiled, beside what the arithmetic alone would take."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import BenchParams
+from .counters import counted
+from .shapes import SHAPES
+from .stage import PROMPT, Stage, network_of
+from .timing import in_turns, milliseconds, ratio, timed
+
+SIZES = (1, 4, 16)
+SIDE = 8192
+"""Of the matrices whose product tells how fast the device calculates at best."""
+CLASSES = {"sd": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline", "flux": "FluxPipeline"}
+
+
+def batches(params: BenchParams, shapes: Sequence[str], device: str = "cuda") -> Sequence[Mapping[str, Any]]:
+    """Pictures drawn from noise, of random weights: their values do not change the time."""
+    dtype = "bfloat16" if device == "cuda" else "float32"
+    best = rate(device, getattr(torch, dtype), SIDE if device == "cuda" else 512)
+    rows: list[Mapping[str, Any]] = []
+    for name in shapes:
+        with (
+            tempfile.TemporaryDirectory() as place,
+            Stage.open(SHAPES[name], "text", Path(place), device, dtype) as stage,
+        ):
+            for compiled in (False, True):
+                if compiled:
+                    for network in (network_of(stage.model), network_of(stage.base)):
+                        network.compile()
+                about = {"model": name, "compiled": compiled}
+                rows.extend({**about, **row} for row in drawn(stage, params.rounds, best))
+    return rows
+
+
+def rate(device: str, dtype: torch.dtype, side: int) -> float:
+    """FLOPs a second of the product of two large matrices, the best of several."""
+    one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    return 2 * side**3 / min(timed(lambda: one @ other, device) for _ in range(10))
+
+
+def drawn(stage: Stage, rounds: int, best: float, pictures: Sequence[int] = SIZES) -> Iterator[dict[str, Any]]:
+    """A row for every number of pictures: diffusers draws them in one batch, editkit one a call."""
+
+    def ours(pictures: int) -> None:
+        for _ in range(pictures):
+            stage.edit("generate", prompt=PROMPT, guidance=7.5, steps=stage.steps)
+
+    def theirs(pictures: int) -> None:
+        stage.pipeline(CLASSES[stage.shape.family])(
+            PROMPT,
+            height=stage.size,
+            width=stage.size,
+            num_inference_steps=stage.steps,
+            guidance_scale=7.5,
+            num_images_per_prompt=pictures,
+            generator=stage.generator(),
+        )
+
+    # One picture and the eager network are enough to count: nothing else costs arithmetic.
+    flops = counted(lambda: ours(1), network_of(stage.model)).flops
+    for many in pictures:
+        sides = {"ours": functools.partial(ours, many), "theirs": functools.partial(theirs, many)}
+        seconds = in_turns(sides, rounds, stage.device)
+        floor = many * flops / best * 1000
+        yield {
+            "pictures": many,
+            "time_ratio": ratio(seconds, "ours", "theirs").median,
+            "ms": milliseconds(seconds, "ours"),
+            "ms_diffusers": milliseconds(seconds, "theirs"),
+            "ms_floor": floor,
+            "percent_of_floor": 100 * floor / milliseconds(seconds, "ours"),
+            "percent_of_floor_diffusers": 100 * floor / milliseconds(seconds, "theirs"),
+        }

@@ -1,0 +1,162 @@
+"""One model, loaded by editkit and by diffusers from one folder, and the pictures that both edit."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses as dc
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+import editkit
+from editkit import Backend, load_model, quiet
+
+from .shapes import Shape, write_controlnet, write_model
+
+PROMPT, TARGET = "a red apple on white", "a green apple on white"
+SEED = 7
+
+
+@dc.dataclass
+class Stage:
+    """What both sides of a comparison work with. Pictures are of the model's own size, so that neither resamples."""
+
+    folder: Path
+    model: Backend
+    base: Any
+    """The pipeline of diffusers that loads from the folder."""
+    shape: Shape
+    device: str
+    nets: Path
+    """Where a ControlNet is written when one is asked for."""
+    mean: bool = dc.field(default=False, init=False)
+    """Whether diffusers is given the mean of what the autoencoder makes of a picture, in place of the picture."""
+    pipelines: dict[str, Any] = dc.field(default_factory=dict, init=False)
+    """Those made so far, by class."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, shape: Shape, kind: str, place: Path, device: str = "cpu", dtype: str = "float32") -> Iterator[Stage]:
+        folder = write_model(shape, kind, place, device, getattr(torch, dtype))
+        model = load_model(folder, device=device, dtype=dtype)
+        with quiet():
+            base = diffusers.DiffusionPipeline.from_pretrained(folder).to(device, getattr(torch, dtype))
+            yield cls(folder, model, base, shape, device, place / "net")
+
+    @property
+    def steps(self) -> int:
+        return self.shape.steps
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures in pixels."""
+        return self.model.native_size
+
+    @functools.cached_property
+    def picture(self) -> Image.Image:
+        """A red disc with a shade and a leaf on white: something to edit, of any size."""
+        side = self.size
+        picture = Image.linear_gradient("L").resize((side, side)).convert("RGB").point(lambda level: 224 + level // 8)
+        draw = ImageDraw.Draw(picture)
+        draw.ellipse((side // 5, side // 4, side * 4 // 5, side * 7 // 8), fill=(200, 30, 40))
+        draw.ellipse((side // 3, side // 3, side // 2, side // 2), fill=(240, 120, 120))
+        draw.ellipse((side // 2, side // 10, side * 3 // 4, side // 4), fill=(40, 150, 60))
+        return picture
+
+    @functools.cached_property
+    def whole(self) -> Image.Image:
+        """A mask that protects nothing."""
+        return Image.new("L", (self.size, self.size), 255)
+
+    @functools.cached_property
+    def mask(self) -> Image.Image:
+        """White in the middle, on whole latents: there both sides mean the same by it."""
+        mask, quarter = Image.new("L", (self.size, self.size)), self.size // 4
+        mask.paste(255, (quarter, quarter, 3 * quarter, 3 * quarter))
+        return mask
+
+    @functools.cached_property
+    def map(self) -> Image.Image:
+        """A condition map: the mask's contour."""
+        drawn, quarter = Image.new("L", (self.size, self.size)), self.size // 4
+        ImageDraw.Draw(drawn).rectangle((quarter, quarter, 3 * quarter, 3 * quarter), outline=255)
+        return drawn
+
+    @functools.cached_property
+    def controlnet(self) -> tuple[Path, Any]:
+        """A ControlNet: its folder, and loaded by diffusers."""
+        reduction = self.size // self.base.unet.config.sample_size
+        write_controlnet(self.base.unet, reduction, self.nets)
+        net = diffusers.ControlNetModel.from_pretrained(self.nets)
+        return self.nets, net.to(self.device, self.base.unet.dtype)
+
+    @functools.cached_property
+    def source(self) -> Tensor:
+        """The mean latents (1, C, h, w) of the picture."""
+        return self.latents_of(self.pixels)
+
+    @property
+    def pixels(self) -> Tensor:
+        """The picture (1, 3, H, W) in [-1, 1]."""
+        levels = torch.frombuffer(bytearray(self.picture.tobytes()), dtype=torch.uint8).view(self.size, self.size, 3)
+        pixels = levels.permute(2, 0, 1)[None] / 127.5 - 1
+        return pixels.to(self.device, self.base.vae.dtype)
+
+    @torch.no_grad()
+    def latents_of(self, pixels: Tensor) -> Tensor:
+        mean: Tensor = self.base.vae.encode(pixels).latent_dist.mode()
+        return mean * float(self.base.vae.config.scaling_factor)
+
+    @property
+    def given(self) -> Any:
+        """The picture as diffusers is given it: to be drawn a sample of, or where equality is asked, as its mean."""
+        return self.source if self.mean else self.picture
+
+    def generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(SEED)
+
+    @contextlib.contextmanager
+    def averaging(self) -> Iterator[None]:
+        """Give diffusers means for a while: editkit takes them, and nothing else would be equal."""
+        self.mean = True
+        try:
+            yield
+        finally:
+            self.mean = False
+
+    def pipeline(self, kind: str, **parts: Any) -> Any:
+        """A pipeline of diffusers on the same parts, with DDIM; made once."""
+        if kind not in self.pipelines:
+            own = kind == type(self.base).__name__
+            made = self.base if own else getattr(diffusers, kind).from_pipe(self.base, **parts)
+            if hasattr(self.base, "unet"):
+                made.scheduler = diffusers.DDIMScheduler.from_config(self.base.scheduler.config)
+            made.set_progress_bar_config(disable=True)
+            self.pipelines[kind] = made
+        return self.pipelines[kind]
+
+    def edit(self, operation: str, image: Any = None, **params: Any) -> Any:
+        """One edit by editkit, without what earlier ones have kept."""
+        return editkit.apply(operation, image, **{"model": self.model, "seed": SEED, "cache": False, **params})
+
+    @functools.cached_property
+    def embedded(self) -> dict[str, Tensor]:
+        """The prompt as pipelines of Stable Diffusion take it when it has been read already."""
+        given = self.pipeline("StableDiffusionPipeline").encode_prompt(PROMPT, self.device, 1, True, "")
+        return dict(zip(("prompt_embeds", "negative_prompt_embeds"), given, strict=False))
+
+
+def network_of(owner: Any) -> nn.Module:
+    """The denoiser of a backend or of a pipeline."""
+    found: nn.Module = owner.unet if hasattr(owner, "unet") else owner.transformer
+    return found
+
+
+Side = Callable[[Stage], object]
+"""One side of a comparison: does the job once."""
