@@ -213,7 +213,9 @@ MUTATIONS = [
     Mutation("controlled climbs away from its noise", FLOW, "* (aim - eps)", "* (eps - aim)", "test_flow_inverters.py"),
     Mutation("controlled pulls to the end", FLOW, "if index in self.steps", "if True", "test_flow_inverters.py"),
     Mutation("flow-edit takes the first noise alone", FLOW_EDIT, "]).mean(0)", "])[0]", "test_flow_edit.py"),
-    Mutation("sources share a noise", "editkit.virtual", "for _ in x0]", "for _ in x0[:1]] * len(x0)", "test_flow_edit.py"),
+    Mutation(
+        "sources share a noise", "editkit.virtual", "for _ in x0]", "for _ in x0[:1]] * len(x0)", "test_flow_edit.py"
+    ),
     Mutation(
         "flow-edit guides both prompts alike",
         FLOW_EDIT,
