@@ -62,21 +62,31 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     text = os.fspath(path)
     name = f"{argument} {text!r}"
     try:
-        if not text or text.endswith(("/", os.sep)) or Path(text).is_dir():
+        kind = _kind(Path(text))
+        if not text or text.endswith(("/", os.sep)) or kind == stat.S_IFDIR:
             raise InvalidParameter(f"{name} cannot be written: {_USER_ERRORS[errno.EISDIR]}")
         # Replacing /dev/null or a named pipe by a file would break it for everyone.
-        if Path(text).exists() and not Path(text).is_file():
+        if kind not in (None, stat.S_IFREG):
             raise InvalidParameter(f"{name} cannot be written: it is a pipe or a device; use '-' for standard output")
         target = Path(os.path.realpath(text))
         if not target.parent.is_dir():
             target.parent.stat()
             raise NotADirectoryError(errno.ENOTDIR, "not a folder")
         blocked = not os.access(target.parent, os.W_OK | os.X_OK)
-        if blocked or (target.exists() and not os.access(target, os.W_OK)):
+        # Asked in this order: another process may remove the file in between.
+        if blocked or (not os.access(target, os.W_OK) and target.exists()):
             raise PermissionError(errno.EACCES, "not writable")
     except (OSError, ValueError) as error:
         raise _write_error(error, name) from error
     return target
+
+
+def _kind(path: Path) -> int | None:
+    """What is at a path, asked once, since another process may put something else there; None for nothing."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
 
 
 def write_atomically(
