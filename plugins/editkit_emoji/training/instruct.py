@@ -127,7 +127,8 @@ def main() -> None:
     latents = cached_latents(vae, pixels, options.run / "latents.pt")
     base = read_network(options.model)
     base.unet = with_sight(base.unet)
-    run = Run(options, Instructed(base).to(options.device), matrices=hidden_matrices(base, outer=OUTER))
+    # A shorter memory than a denoiser's: a longer one would hold weights that were blind yet.
+    run = Run(options, Instructed(base).to(options.device), matrices=hidden_matrices(base, outer=OUTER), decay=0.998)
     network = run.network
     shown = [place for place, picture in enumerate(pictures) if not picture.held_out]
     pairs = Pairs(pictures)
