@@ -20,7 +20,7 @@ from .errors import (
     UnknownName,
     WeightsUnavailable,
 )
-from .files import check_output, save_picture
+from .files import check_file, save_picture
 from .filling import fill
 from .guidance import Condition, Conditioned, Guidance, blended, classifier_free, interval, repeated
 from .hookspecs import hookimpl
@@ -165,7 +165,7 @@ __all__ = [
     "annotators",
     "apply",
     "blended",
-    "check_output",
+    "check_file",
     "classifier_free",
     "cosine",
     "ddim_step",

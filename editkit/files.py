@@ -81,6 +81,17 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     return target
 
 
+def check_file(path: str | os.PathLike[str], endings: Sequence[str] = ENDINGS, *, argument: str = "output") -> Path:
+    """Check, before the work of making it, that a file of one of these kinds can be written to ``path``.
+
+    Raises InvalidParameter, naming ``argument``, like check_output, and for another ending.
+    """
+    check_output(path, argument=argument)
+    if Path(path).suffix.lower() not in endings:
+        raise InvalidParameter(f"{argument} {os.fspath(path)!r} must end in one of {', '.join(endings)}")
+    return Path(path)
+
+
 def _kind(path: Path) -> int | None:
     """What is at a path, asked once, since another process may put something else there; None for nothing."""
     try:

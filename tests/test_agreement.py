@@ -22,7 +22,7 @@ import editkit
 from editkit import Backend
 from editkit.canvas import to_tensor
 from editkit.testing import stable_diffusion_folder
-from editkit.testing.suite import sample_image
+from editkit.testing.suite import assert_agree, sample_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -47,12 +47,6 @@ def theirs(prediction: str, sampler: str, kind: Any, **arguments: Any) -> Tensor
     random = torch.Generator().manual_seed(7)
     latents: Tensor = pipeline(PROMPT, generator=random, output_type="latent", **arguments).images
     return latents
-
-
-def assert_agree(ours: Tensor, theirs: Tensor) -> None:
-    missed = float((ours - theirs).abs().max())
-    assert missed < 1e-4, f"off by {missed:.1e}"
-    assert float(ours.std()) > 0.1, "nothing to compare"
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)

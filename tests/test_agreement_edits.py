@@ -54,7 +54,7 @@ from editkit.testing import (
     instruct_folder,
     stable_diffusion_folder,
 )
-from editkit.testing.suite import sample_image
+from editkit.testing.suite import assert_agree, sample_image
 from editkit.testing.tiny import controlnet_xl_folder, stable_diffusion_xl_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -133,13 +133,6 @@ def theirs(pipeline: Any, sampler: str, prompt: str = PROMPT, **arguments: Any) 
         **arguments,
     ).images
     return drawn
-
-
-def assert_agree(ours: Tensor | None, theirs: Tensor) -> None:
-    assert ours is not None
-    missed = float((ours - theirs).abs().max())
-    assert missed < 1e-4, f"off by {missed:.1e}"
-    assert float(ours.std()) > 0.1, "nothing to compare"
 
 
 def grey(picture: Image.Image) -> Tensor:

@@ -72,7 +72,7 @@ def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
     network: denoiser.TextToLatents, tmp_path: Path
 ) -> None:
     tokenizer, vae = new_tokenizer(PICTURES), new_autoencoder(64)
-    seeing = instruct.Instructed(denoiser.TextToLatents(network.text_encoder, instruct.with_sight(network.unet)))
+    seeing = denoiser.TextToLatents(network.text_encoder, instruct.with_sight(network.unet))
     instruct.write_both(seeing, vae, tokenizer, tmp_path)
     assert StableDiffusionPipeline.from_pretrained(tmp_path / "model").unet.config.in_channels == 16
     assert StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "instruct").unet.config.in_channels == 32

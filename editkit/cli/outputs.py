@@ -35,6 +35,8 @@ def targets_of(
     ``kept`` are more files that no result may replace. Raises InvalidParameter for what cannot be written, would
     replace an input, or would be written twice.
     """
+    from ..files import check_file
+
     if output == STREAM:
         if len(inputs) > 1:
             raise InvalidParameter("output '-' takes one result: give a folder with -o for several images")
@@ -44,7 +46,7 @@ def targets_of(
     elif len(inputs) > 1 or Path(output).is_dir() or output.endswith(("/", os.sep)):
         targets = inside(Path(output), [stem_of(name, operation) + endings[0] for name in inputs], endings)
     else:
-        targets = [checked_file(output, endings)]
+        targets = [check_file(output, endings)]
     refuse_collisions(targets, inputs)
     refuse_replacing(targets, [*inputs, *kept])
     return list(targets)
@@ -83,22 +85,13 @@ def inside(folder: Path, names: Sequence[str], endings: Sequence[str]) -> list[P
     return targets
 
 
-def checked_file(output: str, endings: Sequence[str], argument: str = "output") -> Path:
-    from ..files import check_output
-
-    check_output(output, argument=argument)
-    if Path(output).suffix.lower() not in endings:
-        raise InvalidParameter(f"{argument} {output!r} must end in one of {', '.join(endings)}")
-    return Path(output)
-
-
 def checked_sheet(sheet: str | None, targets: Sequence[Path | None], inputs: Sequence[str]) -> Path | None:
     """The file of the before/after picture, which must be none of the others."""
-    from ..files import ENDINGS
+    from ..files import check_file
 
     if sheet is None:
         return None
-    path = checked_file(sheet, ENDINGS, "sheet")
+    path = check_file(sheet, argument="sheet")
     refuse_replacing([path], [*inputs, *(str(target) for target in targets if target)])
     return path
 

@@ -66,6 +66,13 @@ def largest(difference: Tensor) -> float:
     return float(difference.abs().max())
 
 
+def assert_agree(one: Tensor | None, other: Tensor, tolerance: float = 1e-4) -> None:
+    """Fail where two results of the same work differ by as much as ``tolerance``, or hold nothing to compare."""
+    assert one is not None, "there is no result to compare"
+    assert largest(one - other) < tolerance, f"off by {largest(one - other):.1e}"
+    assert min(float(one.std()), float(other.std())) > 0.1, "nothing to compare"
+
+
 def sample_image(size: tuple[int, int], mode: str = "RGB", seed: int = 0) -> Image.Image:
     """A picture with a gradient and some noise, of any size (width, height)."""
     generator = torch.Generator().manual_seed(seed)

@@ -13,7 +13,7 @@ from typing import Any
 import diffusers
 import torch
 
-from editkit import InvalidParameter, Table, check_output, save_picture
+from editkit import InvalidParameter, Table, check_file, save_picture
 
 from . import BenchParams
 from .chart import draw_chart
@@ -36,7 +36,7 @@ def bench(params: BenchParams) -> Table:
     """Measure what is asked for; raises InvalidParameter before that for names that are not there."""
     rows, parts, shapes = chosen(params)
     if params.chart is not None:
-        check_output(params.chart, argument="chart")
+        check_file(params.chart, argument="chart")
     if params.gpu and not torch.cuda.is_available():
         raise InvalidParameter("gpu=True needs a GPU that torch can use, and there is none: leave it out")
     with threads(params.threads):

@@ -14,7 +14,7 @@ from editkit import (
     Result,
     Table,
     apply,
-    check_output,
+    check_file,
     draw_sheet,
     inverters,
     judge,
@@ -35,7 +35,7 @@ def compare(params: CompareParams) -> Table:
     image = open_image(params.image)
     truth = open_truth(params, image)
     if params.sheet is not None:
-        check_output(params.sheet, argument="sheet")
+        check_file(params.sheet, argument="sheet")
     model = load_model(params.model, device=params.device, dtype=params.dtype)
     results = {name: edited(params, image, model, name) for name in params.inverter or serving(model)}
     if params.sheet is not None:

@@ -17,11 +17,12 @@ from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
 from .classes import Blend, Classes
+from .latent_model import LatentModel
 from .loading import load_part
-from .scheduling import grid_of, prediction_of, read_config, schedule_of
+from .scheduling import read_config
 
 
-class Dit:
+class Dit(LatentModel):
     """A transformer over patches of latents that draws things of a class; a backend.
 
     A prompt is a class, by name or number; the empty prompt is the class that stands for none.
@@ -39,11 +40,8 @@ class Dit:
         name: str,
         identity: str,
     ) -> None:
-        self.transformer, self.autoencoder = transformer, autoencoder
-        self.name, self.identity = name, identity
-        self.device, self.dtype = transformer.device, transformer.dtype
-        self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
-        self.prediction = prediction_of(scheduler)
+        super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity)
+        self.transformer = transformer
         self.patch: int = transformer.config.patch_size
         self.native_size = transformer.config.sample_size * autoencoder.reduction
         self.multiple = self.patch * autoencoder.reduction
@@ -65,16 +63,6 @@ class Dit:
             name=name,
             identity=identity_of(folder),
         )
-
-    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        reduction = self.autoencoder.reduction
-        return (self.autoencoder.channels, height // reduction, width // reduction)
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        return self.autoencoder.encode(pixels).to(self.dtype)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.autoencoder.decode(latents)
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         """``classes`` (B, rows): the share of each class; raises InvalidParameter for a prompt that is none."""

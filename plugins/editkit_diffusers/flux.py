@@ -13,11 +13,12 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
-from editkit import Condition, Point, Points, Schedule, WeightsUnavailable, identity_of, timestep_of, to_x0
+from editkit import Condition, Point, Points, WeightsUnavailable, identity_of, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
+from .latent_model import LatentModel
 from .loading import load_part
-from .scheduling import flow_of, grid_of, prediction_of, read_config
+from .scheduling import flow_of, read_config
 from .text import TextEncoder
 
 CLIP, T5 = "text_encoder", "text_encoder_2"
@@ -29,7 +30,7 @@ PATCH = 2
 """Latents along a side of what the network sees as one token."""
 
 
-class Flux:
+class Flux(LatentModel):
     """A transformer over tokens of latents and of words; a backend.
 
     Where guidance is distilled into it, the network is told a scale; where not, it is guided as others are.
@@ -47,13 +48,11 @@ class Flux:
         name: str,
         identity: str,
     ) -> None:
-        self.transformer, self.autoencoder, self.texts = transformer, autoencoder, texts
-        self.name, self.identity = name, identity
-        self.device, self.dtype = transformer.device, transformer.dtype
-        self.schedule: Schedule = flow_of(scheduler, PATCH)
+        schedule = flow_of(scheduler, PATCH)
+        super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity, schedule=schedule)
+        self.transformer, self.texts = transformer, texts
         # Its pipelines ask for evenly spaced sigmas, whatever the scheduler would do of itself.
-        self.grid = dc.replace(grid_of(scheduler), spacing="trailing")
-        self.prediction = prediction_of(scheduler)
+        self.grid = dc.replace(self.grid, spacing="trailing")
         if transformer.config.guidance_embeds:
             self.provides = self.provides | {"distilled-guidance"}
         # The network does not say what it was trained on, and of autoencoders the small ones do not.
@@ -89,16 +88,6 @@ class Flux:
             name=name,
             identity=identity_of(folder),
         )
-
-    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        reduction = self.autoencoder.reduction
-        return (self.autoencoder.channels, height // reduction, width // reduction)
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        return self.autoencoder.encode(pixels).to(self.dtype)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.autoencoder.decode(latents)
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         """``text`` (B, tokens, D), ``pooled`` (B, P) and, where guidance is distilled, ``guidance`` (B,)."""

@@ -15,8 +15,9 @@ from transformers import T5EncoderModel
 from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
+from .latent_model import LatentModel
 from .loading import load_part
-from .scheduling import grid_of, prediction_of, read_config, schedule_of
+from .scheduling import read_config
 from .text import TextEncoder
 
 TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
@@ -25,7 +26,7 @@ UNSEEN = -10000.0
 """What is added to the attention on a token that is not looked at."""
 
 
-class PixArt:
+class PixArt(LatentModel):
     """A transformer over patches of latents that attends to the words of a T5 encoder; a backend."""
 
     provides: frozenset[str] = frozenset({"text"})
@@ -40,11 +41,8 @@ class PixArt:
         name: str,
         identity: str,
     ) -> None:
-        self.transformer, self.autoencoder, self.text_encoder = transformer, autoencoder, text_encoder
-        self.name, self.identity = name, identity
-        self.device, self.dtype = transformer.device, transformer.dtype
-        self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
-        self.prediction = prediction_of(scheduler)
+        super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity)
+        self.transformer, self.text_encoder = transformer, text_encoder
         self.native_size = transformer.config.sample_size * autoencoder.reduction
         self.multiple = transformer.config.patch_size * autoencoder.reduction
 
@@ -63,16 +61,6 @@ class PixArt:
             name=name,
             identity=identity_of(folder),
         )
-
-    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        reduction = self.autoencoder.reduction
-        return (self.autoencoder.channels, height // reduction, width // reduction)
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        return self.autoencoder.encode(pixels).to(self.dtype)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.autoencoder.decode(latents)
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         """``text`` (B, tokens, D), and ``seen`` (B, tokens): how much each token is looked at, 1 or 0.

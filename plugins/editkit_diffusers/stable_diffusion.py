@@ -19,8 +19,9 @@ from editkit import Adapter, Condition, Point, Points, identity_of, timestep_of,
 from . import adapters
 from .autoencoder import Autoencoder
 from .controlnet import ControlNet, check_fits, residuals
+from .latent_model import LatentModel
 from .loading import load_part
-from .scheduling import grid_of, prediction_of, read_config, schedule_of
+from .scheduling import read_config
 from .single_file import convert, scheduler_of
 from .text import TextEncoder
 
@@ -40,7 +41,7 @@ class Shape(NamedTuple):
 SHAPE = Shape(StableDiffusionPipeline, {"text_encoder": CLIPTextModel})
 
 
-class StableDiffusion:
+class StableDiffusion(LatentModel):
     """A text-conditioned UNet between an autoencoder's latents; a backend.
 
     Inpainting models see five more channels, which are the mask and the latents of what it leaves; instruction models
@@ -58,11 +59,8 @@ class StableDiffusion:
         name: str,
         identity: str,
     ) -> None:
-        self.unet, self.autoencoder, self.texts = unet, autoencoder, texts
-        self.name, self.identity = name, identity
-        self.device, self.dtype = unet.device, unet.dtype
-        self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
-        self.prediction = prediction_of(scheduler)
+        super().__init__(unet, autoencoder, scheduler, name=name, identity=identity)
+        self.unet, self.texts = unet, texts
         self.controlnets: list[ControlNet] = []
         self.greys: dict[tuple[int, int], Tensor] = {}
         self.channels, self.reduction = autoencoder.channels, autoencoder.reduction
@@ -84,15 +82,6 @@ class StableDiffusion:
         Raises WeightsUnavailable for parts that are damaged or of another shape.
         """
         return cls(**load_parts(SHAPE, folder, weights, name=name, device=device, dtype=dtype))
-
-    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        return (self.channels, height // self.reduction, width // self.reduction)
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        return self.autoencoder.encode(pixels).to(self.dtype)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.autoencoder.decode(latents)
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         return {"text": self.texts["text_encoder"](prompts)[0].to(self.dtype)}

@@ -18,7 +18,6 @@ from editkit import (
     InvalidParameter,
     Point,
     Points,
-    Schedule,
     WeightsUnavailable,
     identity_of,
     timestep_of,
@@ -26,8 +25,9 @@ from editkit import (
 )
 
 from .autoencoder import Autoencoder
+from .latent_model import LatentModel
 from .loading import load_part
-from .scheduling import flow_of, grid_of, prediction_of, read_config
+from .scheduling import flow_of, read_config
 from .text import TextEncoder
 
 CLIPS = ("text_encoder", "text_encoder_2")
@@ -36,7 +36,7 @@ TOKENS = 256
 """Length of a prompt in tokens of the T5 encoder."""
 
 
-class StableDiffusion3:
+class StableDiffusion3(LatentModel):
     """A transformer that attends to patches of latents and to words alike; a backend.
 
     The words come from two CLIP encoders and from T5; without T5 its place is held by zeros, as in training.
@@ -54,13 +54,10 @@ class StableDiffusion3:
         name: str,
         identity: str,
     ) -> None:
-        self.transformer, self.autoencoder, self.texts = transformer, autoencoder, texts
-        self.name, self.identity = name, identity
-        self.device, self.dtype = transformer.device, transformer.dtype
         self.patch: int = transformer.config.patch_size
-        self.schedule: Schedule = flow_of(scheduler, self.patch)
-        self.grid = grid_of(scheduler)
-        self.prediction = prediction_of(scheduler)
+        schedule = flow_of(scheduler, self.patch)
+        super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity, schedule=schedule)
+        self.transformer, self.texts = transformer, texts
         self.native_size = transformer.config.sample_size * autoencoder.reduction
         self.multiple = self.patch * autoencoder.reduction
         if transformer.config.in_channels != autoencoder.channels:
@@ -87,16 +84,6 @@ class StableDiffusion3:
             name=name,
             identity=identity_of(folder),
         )
-
-    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        reduction = self.autoencoder.reduction
-        return (self.autoencoder.channels, height // reduction, width // reduction)
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        return self.autoencoder.encode(pixels).to(self.dtype)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.autoencoder.decode(latents)
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         """``text`` (B, tokens, D), those of CLIP before those of T5, and ``pooled`` (B, P), one vector of each CLIP."""

@@ -17,13 +17,12 @@ from diffusers import (
     LCMScheduler,
     StableDiffusionPipeline,
 )
-from torch import Tensor
 
 import editkit
 from editkit import Backend, Grid, InvalidParameter, MissingCapability, make_path
 from editkit.canvas import to_tensor
 from editkit.testing import stable_diffusion_folder
-from editkit.testing.suite import largest, sample_image
+from editkit.testing.suite import assert_agree, largest, sample_image
 from editkit.testing.tiny import latent_consistency_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -57,11 +56,6 @@ def turbo(spacing: str) -> tuple[Backend, Any]:
 def quiet(pipeline: Any) -> Any:
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def assert_agree(ours: Tensor, theirs: Tensor) -> None:
-    assert largest(ours - theirs) < 1e-4, f"off by {largest(ours - theirs):.1e}"
-    assert float(theirs.std()) > 0.1, "nothing to compare"
 
 
 @pytest.mark.parametrize("known", [50, 25])

@@ -38,7 +38,7 @@ from editkit.canvas import to_tensor
 from editkit.change_map import HeldToNoised
 from editkit.registry import installed
 from editkit.testing import BackendTests
-from editkit.testing.suite import largest, random_latents, sample_image
+from editkit.testing.suite import assert_agree, largest, random_latents, sample_image
 from editkit.testing.tiny import flux_fill_folder, flux_folder, flux_kontext_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -100,11 +100,6 @@ def theirs(pipeline: Any, width: int = 16, height: int = 16, **arguments: Any) -
 
 def ours(operation: str, *pictures: Image.Image, model: Backend, **params: Any) -> Any:
     return editkit.apply(operation, *pictures, model=model, **{"prompt": PROMPT, "steps": STEPS, "seed": 7, **params})
-
-
-def assert_agree(one: Tensor, other: Tensor) -> None:
-    assert largest(one - other) < 1e-4, f"off by {largest(one - other):.1e}"
-    assert float(one.std()) > 0.1, "nothing to compare"
 
 
 def box(*corners: int) -> Image.Image:

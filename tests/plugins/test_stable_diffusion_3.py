@@ -28,7 +28,7 @@ import editkit
 from editkit import Backend, InvalidParameter, MissingCapability, WeightsUnavailable, make_path
 from editkit.canvas import to_tensor
 from editkit.testing import BackendTests
-from editkit.testing.suite import largest, sample_image
+from editkit.testing.suite import assert_agree, largest, sample_image
 from editkit.testing.tiny import stable_diffusion_3_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -74,11 +74,6 @@ def theirs(pipeline: Any, **arguments: Any) -> Tensor:
 
 def ours(operation: str, *pictures: Image.Image, model: Backend, **params: Any) -> Any:
     return editkit.apply(operation, *pictures, model=model, **{"prompt": PROMPT, "steps": STEPS, "seed": 7, **params})
-
-
-def assert_agree(one: Tensor, other: Tensor) -> None:
-    assert largest(one - other) < 1e-4, f"off by {largest(one - other):.1e}"
-    assert float(one.std()) > 0.1, "nothing to compare"
 
 
 def box(*corners: int) -> Image.Image:

@@ -24,7 +24,7 @@ import editkit
 from editkit import Backend, InvalidParameter, WeightsUnavailable
 from editkit.canvas import to_tensor
 from editkit.testing import BackendTests, controlnet_folder, stable_diffusion_folder
-from editkit.testing.suite import sample_image
+from editkit.testing.suite import assert_agree, sample_image
 from editkit.testing.tiny import controlnet_xl_folder, stable_diffusion_xl_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -62,12 +62,6 @@ def ours(operation: str, *picture: Any, kind: str = "text", prediction: str = "e
     given = {"prompt": PROMPT, "seed": SEED, **params}
     latents: Tensor = editkit.apply(operation, *picture, model=both(kind, prediction)[0], **given).latents
     return latents
-
-
-def assert_agree(ours: Tensor, theirs: Tensor) -> None:
-    missed = float((ours - theirs).abs().max())
-    assert missed < 1e-4, f"off by {missed:.1e}"
-    assert float(ours.std()) > 0.1, "nothing to compare"
 
 
 @torch.no_grad()

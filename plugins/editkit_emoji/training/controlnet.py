@@ -19,8 +19,7 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import CLIPTextModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import side_by_side, to_pixels
@@ -31,6 +30,8 @@ from editkit_emoji.training.denoiser import (
     cached_latents,
     draw,
     noised,
+    read_network,
+    squared_error,
     stratified_timesteps,
     tidy,
     unseen_loss,
@@ -91,11 +92,9 @@ def new_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
 
 def load_base(folder: Path) -> tuple[TextToLatents, AutoencoderKL, PreTrainedTokenizerFast]:
     """The parts of a model's folder."""
-    text_encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder")
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, subfolder="tokenizer")
-    return TextToLatents(text_encoder, unet).eval(), vae.eval(), tokenizer
+    return read_network(folder).eval(), vae.eval(), tokenizer
 
 
 def both_ways(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path) -> Tensor:
@@ -233,12 +232,8 @@ def main() -> None:
     network = Controlled(base, run.network).to(options.device)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        batch = draw_batch(seen, tokenizer, options.batch, generator)
-        *given, wanted = (part.to(options.device) for part in batch)
-        with sdpa_kernel(SDPBackend.MATH), torch.autocast(options.device, torch.bfloat16):
-            predicted = network(*given)
-        error: Tensor = predicted.float() - wanted
-        return error.square().mean()
+        *given, wanted = draw_batch(seen, tokenizer, options.batch, generator)
+        return squared_error(network, given, wanted, options.device)
 
     def inspect() -> dict[str, float]:
         averaged = Controlled(base, run.averaged).to("cpu").eval()

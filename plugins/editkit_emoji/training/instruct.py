@@ -10,15 +10,13 @@ first layer serve the model of captions and the model of instructions alike: the
 from __future__ import annotations
 
 import argparse
-import copy
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from editkit_emoji.training import data
@@ -31,6 +29,7 @@ from editkit_emoji.training.denoiser import (
     draw,
     noised,
     read_network,
+    squared_error,
     stratified_timesteps,
     unseen_loss,
     write_model,
@@ -44,22 +43,6 @@ from editkit_emoji.training.tokenizer import tokens_of
 UNTOLD = 0.05
 """Share of instructions left out; of pictures, as many (ibid., section 3.2.1)."""
 SHOWN = 24
-
-
-class Instructed(nn.Module):
-    """Text encoder and UNet of a model that sees a picture beside the noisy latents."""
-
-    def __init__(self, network: TextToLatents) -> None:
-        super().__init__()
-        self.text_encoder = network.text_encoder
-        self.unet = network.unet
-
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, seen: Tensor | None = None) -> Tensor:
-        """The predicted v (B, C, h, w), told tokens (B, L) and shown the latents ``seen`` of its shape, or nothing."""
-        words = self.text_encoder(tokens).last_hidden_state
-        both = torch.cat([noisy, torch.zeros_like(noisy) if seen is None else seen], 1)
-        predicted: Tensor = self.unet(both, timesteps, encoder_hidden_states=words).sample
-        return predicted
 
 
 def with_sight(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -106,11 +89,11 @@ class Pairs:
         return ways[int(which * len(ways))]
 
 
-def write_both(network: Instructed, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
+def write_both(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
     """Write the model of captions and the model of instructions."""
-    parts = copy.deepcopy(network)
-    write_model(TextToLatents(parts.text_encoder, without_sight(parts.unet)), vae, tokenizer, run / "model")
-    write_model(TextToLatents(parts.text_encoder, parts.unet), vae, tokenizer, run / "instruct")
+    blind = TextToLatents(network.text_encoder, without_sight(network.unet))
+    write_model(blind, vae, tokenizer, run / "model")
+    write_model(network, vae, tokenizer, run / "instruct")
 
 
 def main() -> None:
@@ -128,8 +111,7 @@ def main() -> None:
     base = read_network(options.model)
     base.unet = with_sight(base.unet)
     # A shorter memory than a denoiser's: a longer one would hold weights that were blind yet.
-    run = Run(options, Instructed(base).to(options.device), matrices=hidden_matrices(base, outer=OUTER), decay=0.998)
-    network = run.network
+    run = Run(options, base.to(options.device), matrices=hidden_matrices(base, outer=OUTER), decay=0.998)
     shown = [place for place, picture in enumerate(pictures) if not picture.held_out]
     pairs = Pairs(pictures)
     half = options.batch // 2
@@ -144,11 +126,8 @@ def main() -> None:
         seen = torch.cat([torch.zeros(half, *latents.shape[1:]), sources])
         timesteps = torch.cat([stratified_timesteps(len(part), generator) for part in (captioned, instructed)])
         noisy, wanted = noised(latents[targets], torch.randn(seen.shape, generator=generator), timesteps)
-        tokens = tokens_of(tokenizer, texts)
-        with sdpa_kernel(SDPBackend.MATH), torch.autocast(options.device, torch.bfloat16):
-            predicted = network(*(part.to(options.device) for part in (noisy, timesteps, tokens, seen)))
-        error: Tensor = predicted.float() - wanted.to(options.device)
-        return error.square().mean()
+        given = (noisy, timesteps, tokens_of(tokenizer, texts), seen)
+        return squared_error(run.network, given, wanted, options.device)
 
     asked = ordered(evaluation_pairs(pictures), pictures)[:480]
     sources, targets = (latents[[getattr(pair, side) for pair in asked]] for side in ("source", "target"))
