@@ -2,7 +2,8 @@
 
 from . import testing as testing
 from .adapters import Adapter, full_name
-from .backends import Adaptable, Backend, Distilled, Inpainter, Instructable, Steerable, Upscaler
+from .backends import Adaptable, Backend, Distilled, Inpainter, Instructable, Steerable, Tunable, Upscaler
+from .caches import cache_folder
 from .canvas import Canvas
 from .catalogue import annotators, inverters, models, operations, samplers
 from .composing import paint
@@ -52,6 +53,7 @@ from .redrawing import redraw
 from .report import Report
 from .reprompting import reprompt
 from .results import Result
+from .running import Running
 from .schedules import (
     RectifiedFlow,
     Schedule,
@@ -79,6 +81,7 @@ from .specs import (
 )
 from .tables import Table
 from .tiles import Box, NoiseField, Tiling
+from .together import apply_all
 from .transparency import on_white
 from .truth import Judgement, judge
 from .version import __version__
@@ -146,6 +149,7 @@ __all__ = [
     "Report",
     "RepromptParams",
     "Result",
+    "Running",
     "SamplerSpec",
     "SamplingParams",
     "Schedule",
@@ -155,6 +159,7 @@ __all__ = [
     "Stepper",
     "Table",
     "Tiling",
+    "Tunable",
     "UnknownName",
     "Upscaler",
     "VariancePreserving",
@@ -164,7 +169,9 @@ __all__ = [
     "add_noise",
     "annotators",
     "apply",
+    "apply_all",
     "blended",
+    "cache_folder",
     "check_file",
     "classifier_free",
     "cosine",

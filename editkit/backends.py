@@ -15,6 +15,7 @@ from .guidance import Condition
 from .params import Prediction
 from .paths import Grid
 from .points import Point, Points
+from .running import Running
 from .schedules import Schedule
 
 
@@ -59,8 +60,8 @@ class Backend(Protocol):
 class Instructable(Backend, Protocol):
     """A model that provides ``instructions``: its network sees the picture beside the noisy latents."""
 
-    def see(self, pixels: Tensor) -> Condition:
-        """What the network sees of pictures (B, 3, H, W), to be merged with their prompts' condition."""
+    def see(self, latents: Tensor) -> Condition:
+        """What the network sees of pictures by their latents (B, C, h, w), to be merged with the prompts' condition."""
 
 
 class Distilled(Backend, Protocol):
@@ -99,6 +100,19 @@ class Adaptable(Backend, Protocol):
 
     def adapt(self, adapter: Adapter) -> None:
         """Add one for good; raises BadFile or InvalidParameter, and stays as it is, for one that does not fit."""
+
+
+class Tunable(Backend, Protocol):
+    """A model of a family that ``runs`` in more ways than one."""
+
+    running: Running
+    """How it runs."""
+
+    def run_as(self, how: Running, device: torch.device) -> None:
+        """Run so from now on; asked once, after adapters were added.
+
+        One that is to be offloaded was loaded to the CPU: its parts are to be on ``device`` while they work.
+        """
 
 
 class Steerable(Backend, Protocol):

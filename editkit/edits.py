@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,13 +24,14 @@ from .composing import compose
 from .errors import Cancelled, InvalidParameter, MissingCapability
 from .inversion import Inversion
 from .inversion_cache import InversionCache
-from .loading import shared_model
+from .loading import default_model, shared_model
 from .params import CanvasParams, Params, pictures_of
 from .pictures import open_picture
 from .recipes import Recipe, Step
 from .registry import Registry, installed
 from .report import Report
 from .results import Result
+from .running import Running
 from .session import Edit, Painted, Progress, Session
 from .specs import InverterSpec, OperationSpec
 from .version import __version__
@@ -56,6 +57,9 @@ def apply(
     device: str | None = None,
     dtype: str | None = None,
     adapters: Sequence[str | os.PathLike[str]] = (),
+    compile: bool = False,  # noqa: A002 (what it does has no other name)
+    offload: bool = False,
+    tiling: bool = False,
     progress: Progress | None = None,
     cache: bool = True,
     **params: Any,
@@ -63,14 +67,17 @@ def apply(
     """Apply a registered operation to a picture and return a Result (an Inversion for ``invert``).
 
     ``image`` is what the operation takes: anything :func:`open_image` reads, two of them, an Inversion, or nothing.
-    ``model`` is a loaded model, or what :func:`load_model` loads; ``device``, ``dtype`` and ``adapters`` go with the
-    latter. ``params`` are the operation's own; pictures among them, such as ``mask``, are anything :func:`open_image`
-    reads. ``progress`` is called as ``tqdm`` is, with each loop. Without ``cache`` inversions of earlier edits are not
-    taken up, and none is kept. Raises an EditkitError before the model is loaded where anything given is wrong.
+    ``model`` is a loaded model, or what :func:`load_model` loads; ``device``, ``dtype``, ``adapters``, ``compile``,
+    ``offload`` and ``tiling`` go with the latter. ``params`` are the operation's own; pictures among them, such as
+    ``mask``, are anything :func:`open_image` reads. ``progress`` is called as ``tqdm`` is, with each loop. Without
+    ``cache`` inversions of earlier edits are not taken up, and none is kept. Raises an EditkitError before the model is
+    loaded where anything given is wrong.
     """
     registry = installed()
     request = check(registry, operation, image, params)
-    return run(registry, request, resolve(model, device, dtype, adapters), progress, cache)
+    how = Running(compile=compile, offload=offload, tiling=tiling)
+    backend = resolve(model, device, dtype, adapters, how, operations=[operation])
+    return run(registry, request, backend, progress, cache)
 
 
 def check(registry: Registry, operation: str, image: Any, params: Mapping[str, Any]) -> Request:
@@ -175,12 +182,20 @@ def resolve(
     device: str | None,
     dtype: str | None,
     adapters: Sequence[str | os.PathLike[str]] = (),
+    how: Running = Running(),  # noqa: B008 (it is frozen)
+    *,
+    operations: Iterable[str] = (),
 ) -> Backend:
+    """A model as it is or by its name; where none is given, the default for the operations that are asked of it."""
     if model is None or isinstance(model, (str, os.PathLike)):
-        name = None if model is None else os.fspath(model)
-        return shared_model(name, device, dtype, tuple(os.fspath(adapter) for adapter in adapters))
+        name = default_model(installed(), operations) if model is None else os.fspath(model)
+        return shared_model(name, device, dtype, tuple(os.fspath(adapter) for adapter in adapters), how)
     if device is not None or dtype is not None or adapters:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
+    if how.asked:
+        raise InvalidParameter(
+            f"{how.asked[0]}=True goes with a model's name: this model is already loaded; give it to load_model"
+        )
     return model
 
 

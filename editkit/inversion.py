@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -43,6 +43,8 @@ class Climb:
     """Its N + 1 points, which fall."""
     kept: Mapping[str, Tensor] = dc.field(default_factory=dict)
     """What else the inverter wants to remember, sources on the first axis."""
+    condition: Condition | None = None
+    """What the network was told of the sources, of S rows; None where that is not known, as in a file."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Climb:
         kept = {name: tensor.to(device, dtype) for name, tensor in self.kept.items()}
@@ -64,6 +66,13 @@ class Inverter:
     guided: ClassVar[bool] = False
     """Whether the climb is guided as its replay will be, as where each step up undoes one down."""
 
+    def uses(self) -> Sequence[Callable[..., Any]]:
+        """Classes and functions of other packages than its own that a climb is made by, such as a sampler's.
+
+        A cache of inversions knows an inverter by the code of its own package and of theirs.
+        """
+        return ()
+
     def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
         """Yield the latents (S, C, h, w) after each step of ``path``, which rises from clean to noise.
 
@@ -80,6 +89,14 @@ class Inverter:
         of it may change what is kept.
         """
         return {}
+
+    def estimates(self, climb: Climb) -> Tensor | None:
+        """What the network said of the sources on the way up, (S, N, C, h, w), where a replay can use it.
+
+        That is of ``trajectory[1:]``, under the climb's condition, unguided. A replay asks the network for none of it
+        again: what holds the source branch to the trajectory makes that cost nothing.
+        """
+        return None
 
     def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
         """What steers a replay; ``shares`` (B, S) says how much of each source's corrections a row of it takes."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .caches import VARIABLE, cache_folder
 from .errors import EditkitError
 from .files import write_atomically
 from .guidance import Condition
@@ -28,8 +29,6 @@ from .paths import Path
 if TYPE_CHECKING:
     from .session import Session
 
-VARIABLE = "EDITKIT_CACHE"
-"""The environment variable that names another folder for caches than the user's."""
 LIMIT = 2**30
 """Bytes of all entries together."""
 OURS = re.compile(r"[0-9a-f]{64}\.safetensors|\.editkit-[0-9a-f]{16}\.tmp")
@@ -52,14 +51,9 @@ class InversionCache:
 
     @classmethod
     def of_user(cls) -> InversionCache | None:
-        """The cache in ``EDITKIT_CACHE``, or where the user keeps caches; None for a user without a home."""
-        try:
-            home = os.environ.get("XDG_CACHE_HOME", "")
-            shared = FilePath(home) if FilePath(home).is_absolute() else FilePath("~/.cache")
-            named = os.environ.get(VARIABLE)
-            return cls((FilePath(named) if named else shared / "editkit").expanduser() / "inversions")
-        except RuntimeError:
-            return None
+        """The cache among the user's; None for a user without a home."""
+        folder = cache_folder()
+        return None if folder is None else cls(folder / "inversions")
 
     def file(self, key: str) -> FilePath:
         return self.folder / f"{key}.safetensors"

@@ -14,17 +14,19 @@ import importlib.metadata
 import json
 import operator
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from .gathering import own
 from .guidance import Condition
 from .inversion import Inverter, laid_out
 from .params import DrawingParams
 from .paths import Path
+from .running import running_of
 
 if TYPE_CHECKING:
     from .session import Session
@@ -44,10 +46,10 @@ SWITCHES = (
 
 def key_of(session: Session, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> str | None:
     """The hash of all that a climb depends on, but for the noise it draws; None where that cannot be told."""
-    model = session.model
+    model = own(session.model)
     fitted = type(inverter).fit is not Inverter.fit or inverter.guided
     drawing = session.params.model_dump(mode="json", include=set(DrawingParams.model_fields) - {"seed"})
-    code = code_of(type(inverter), type(model))
+    code = code_of(type(inverter), type(model), *inverter.uses())
     # What a fit would read for the controls that are attached, such as the weights of a ControlNet, is not known here.
     if code is None or (fitted and drawing.get("attach")):
         return None
@@ -55,6 +57,9 @@ def key_of(session: Session, inverter: Inverter, latents: Tensor, path: Path, co
         "code": code,
         "arithmetic": arithmetic(model.device),
         "model": [str(type(model)), model.identity, model.prediction, str(model.device), str(model.dtype)],
+        "running": dc.asdict(running_of(model)),
+        # In a batch with others the network answers the same but for the last bits.
+        "together": model is not session.model,
         "inverter": [str(type(inverter)), inverter.__getstate__()],
         "path": [[type(point).__name__, *map(float, point)] for point in path],
         "timesteps": [float(session.schedule.timestep(point)) for point in path],
@@ -80,11 +85,15 @@ def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: laid_out(tensor.detach().cpu()) for name, tensor in tensors.items()}
 
 
-def code_of(*kinds: type) -> dict[str, str] | None:
-    """What the code of editkit and of classes is, by package; None where it cannot be told, as in a notebook."""
-    if any("<locals>" in kind.__qualname__ for kind in kinds):
+def code_of(*kinds: Callable[..., Any]) -> dict[str, str] | None:
+    """What the code of editkit, of classes and of functions is, by package; None where it cannot be told.
+
+    So it is in a notebook, and for what is made inside a function or is callable by other means.
+    """
+    if any("<locals>" in getattr(kind, "__qualname__", "<locals>") for kind in kinds):
         return None  # it may depend on the variables around it
-    bases = {base.__module__.partition(".")[0] for kind in kinds for base in kind.__mro__} - {"builtins"}
+    used = [base for kind in kinds for base in (kind.__mro__ if isinstance(kind, type) else (kind,))]
+    bases = {base.__module__.partition(".")[0] for base in used} - {"builtins"}
     found = {name: code_hash(name) for name in {"editkit", *LIBRARIES, *bases}}
     return {name: said for name, said in found.items() if said} if all(found.values()) else None
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import functools
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from .adapters import Adapter
-from .backends import Adaptable, Backend
+from .backends import Adaptable, Backend, Tunable
 from .checkpoints import served
 from .errors import InvalidParameter, MissingCapability, WeightsUnavailable, did_you_mean
 from .registry import Registry, installed
+from .running import Running, check_compiler
 from .specs import BackendSpec, ModelSpec
 from .weights import BELOW, HUB_ID, check_weights, find_folder, read_json
 
@@ -28,34 +30,55 @@ def load_model(
     device: str | None = None,
     dtype: str | None = None,
     adapters: Sequence[str | os.PathLike[str]] = (),
+    compile: bool = False,  # noqa: A002 (what it does has no other name)
+    offload: bool = False,
+    tiling: bool = False,
 ) -> Backend:
     """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.
 
     ``device`` is any that torch knows (default: cuda where there is one, else cpu), ``dtype`` one of float32
     (default), float16, bfloat16, float64. ``adapters`` are files of LoRA and of learned words, each ``FILE`` or
-    ``FILE:SCALE``. Only safetensors are read and no code that comes with a model is run. Raises WeightsUnavailable
-    where there is no such model or it is not whole, InvalidParameter for device, dtype and adapters that do not fit,
-    MissingCapability where the model takes no adapters.
+    ``FILE:SCALE``. ``compile`` compiles the network, ``offload`` keeps on the GPU only the part that is at work, and
+    ``tiling`` lets the autoencoder work in tiles: they change time and memory, and results by rounding, those of
+    tiling a little more. Only safetensors are read and no code that comes with a model is run.
+
+    Raises WeightsUnavailable where there is no such model or it is not whole, InvalidParameter for device, dtype and
+    adapters that do not fit and for ways of running that this machine has no use or no means for, MissingCapability
+    where the model takes no adapters or does not run so.
     """
     registry = installed()
     where, kind = checked_device(device), checked_dtype(dtype)
     added = [Adapter.read(call) for call in adapters]
+    how = Running(compile=compile, offload=offload, tiling=tiling)
+    how.check(where)
     called, place = locate(registry, name)
     family, given = (
         family_of_file(registry, place) if place.is_file() else (family_of(registry, place), {"folder": place})
     )
     refuse_adapters(family, called, added)
+    refuse_running(family, called, how)
+    if how.compile:
+        check_compiler(where.type)
     loader = registry.load("backends", family.name)
-    model: Backend = loader(**given, name=called, device=where, dtype=kind)
+    waits = torch.device("cpu") if how.offload else where
+    model: Backend = loader(**given, name=called, device=waits, dtype=kind)
     for adapter in added:
         cast(Adaptable, model).adapt(adapter)
+    if how.asked:
+        cast(Tunable, model).run_as(how, where)
     return model
 
 
 @functools.lru_cache(maxsize=2)
-def shared_model(name: str | None, device: str | None, dtype: str | None, adapters: tuple[str, ...] = ()) -> Backend:
+def shared_model(
+    name: str,
+    device: str | None,
+    dtype: str | None,
+    adapters: tuple[str, ...] = (),
+    how: Running = Running(),  # noqa: B008 (it is frozen)
+) -> Backend:
     """:func:`load_model`, keeping the last two, for calls that name a model instead of passing one."""
-    return load_model(name, device=device, dtype=dtype, adapters=adapters)
+    return load_model(name, device=device, dtype=dtype, adapters=adapters, **dc.asdict(how))
 
 
 def refuse_adapters(family: BackendSpec, called: str, adapters: Sequence[Adapter]) -> None:
@@ -68,15 +91,20 @@ def refuse_adapters(family: BackendSpec, called: str, adapters: Sequence[Adapter
         )
 
 
+def refuse_running(family: BackendSpec, called: str, how: Running) -> None:
+    """Raise MissingCapability where a model of this family cannot be told to run so."""
+    missing = [name for name in how.asked if name not in family.runs]
+    if missing:
+        able = ", ".join(sorted(family.runs)) or "none of compile, offload and tiling"
+        raise MissingCapability(
+            f"{missing[0]}=True needs a model that runs so; the model {called!r} of the family {family.name} offers "
+            f"{able}: leave it out"
+        )
+
+
 def locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str, Path]:
     """Return what to call a model and the folder or file it is in."""
-    if name is None:
-        name = next((spec.name for spec in registry.specs["models"].values() if spec.default), "")
-        if not name:
-            raise WeightsUnavailable(
-                "no model is given and no installed plugin brings a default one: pass model=FOLDER"
-            )
-    text = os.fspath(name)
+    text = default_model(registry) if name is None else os.fspath(name)
     spec: ModelSpec | None = registry.specs["models"].get(text)
     if spec is not None:
         folder = registry.load("models", text)
@@ -93,6 +121,19 @@ def locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str
     raise WeightsUnavailable(
         f"model {text!r} is neither a registered name ({known}) nor a folder, a file or a hub id 'org/name'"
     )
+
+
+def default_model(registry: Registry, operations: Iterable[str] = ()) -> str:
+    """The model that is taken where none is named: one made for any of the operations, else the default of all.
+
+    Raises WeightsUnavailable where no plugin brings one.
+    """
+    asked = frozenset(operations)
+    models = sorted(registry.specs["models"].values(), key=lambda spec: not spec.default_for & asked)
+    for spec in models:
+        if spec.default or spec.default_for & asked:
+            return str(spec.name)
+    raise WeightsUnavailable("no model is given and no installed plugin brings a default one: pass model=FOLDER")
 
 
 def family_of(registry: Registry, folder: Path) -> BackendSpec:

@@ -22,8 +22,9 @@ class Params(BaseModel):
 
         Raises InvalidParameter, naming the first parameter that is wrong, its value and what is allowed.
         """
+        pictures = pictures_of(cls)  # of which None is none, also where one is needed
         try:
-            return cls(**values)
+            return cls(**{name: value for name, value in values.items() if value is not None or name not in pictures})
         except ValidationError as error:
             raise InvalidParameter(cls.explain(owner, error.errors()[0])) from None
 

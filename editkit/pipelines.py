@@ -72,7 +72,7 @@ class Pipeline:
         cache: bool = True,
     ) -> Result:
         """Run all steps; ``seed`` goes to every step that names none of its own."""
-        backend = resolve(model, None, None)
+        backend = resolve(model, None, None, operations=[operation for operation, _ in self.steps])
         result: Result | None = None
         made: list[Result] = []
         for operation, params in self.steps:
@@ -129,6 +129,8 @@ def replay(
     where there is no recipe, InvalidParameter where the model, its adapters or a folder must be given.
     """
     recipe, pictures = recipes.read(picture)
+    if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
+        raise BadFile("the picture's recipe is damaged: it makes no picture")
     steps = [step.model_copy(update={"params": overridden(step, params)}) for step in recipe.steps]
     backend = model_of(recipe, model, adapters)
     sources = [pictures[recipes.source_name(index)] for index in range(recipe.sources)]
@@ -156,7 +158,7 @@ def overridden(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
     registry = installed()
     fields = registry.spec("operations", step.operation).params.model_fields
     for name, value in step.params.items():
-        if name in fields and name not in given and names_folder(registry, fields[name], value):
+        if name in fields and name not in given and names_folder(registry, name, fields[name], value):
             raise InvalidParameter(
                 f"the recipe of {step.operation} names {name}={shorten(value)}; no folder is taken from a file: "
                 f"pass {name}= to editkit.replay"
@@ -164,14 +166,14 @@ def overridden(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
     return step.params | {name: value for name, value in given.items() if name in fields}
 
 
-def names_folder(registry: Registry, field: FieldInfo, value: Any) -> bool:
+def names_folder(registry: Registry, name: str, field: FieldInfo, value: Any) -> bool:
     """Whether the value of a parameter is a folder, or a registered thing with one among its options."""
     if "folder" in extra_of(field):
         return value is not None
     return any(
-        names_folder(registry, inner, getattr(options, name))
-        for _, options in registry.named_in(field, value)
-        for name, inner in type(options).model_fields.items()
+        names_folder(registry, option, inner, getattr(options, option))
+        for _, options in registry.named_in(name, field, value)
+        for option, inner in type(options).model_fields.items()
     )
 
 

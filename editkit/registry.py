@@ -14,8 +14,8 @@ import pluggy
 from pydantic.fields import FieldInfo
 
 from . import hookspecs
-from .errors import DuplicateName, EditkitError, PluginFailure, UnknownName, did_you_mean
-from .params import Params, extra_of
+from .errors import DuplicateName, EditkitError, InvalidParameter, PluginFailure, UnknownName, did_you_mean
+from .params import Params, extra_of, shorten
 from .specs import Spec
 
 GROUP = "editkit"
@@ -146,17 +146,26 @@ class Registry:
             values[key.strip().replace("-", "_")] = literal(text.strip())
         return spec, spec.params.parse(f"{kind[:-1]} {name!r}", values)
 
-    def named_in(self, field: FieldInfo, value: Any) -> list[tuple[Any, Params]]:
-        """The specs and checked parameters of what the value of a field names, which is one call or several."""
+    def named_in(self, name: str, field: FieldInfo, value: Any) -> list[tuple[Any, Params]]:
+        """The specs and checked parameters of what the value of the field ``name`` names: one call or several.
+
+        Raises InvalidParameter where the value, which may come from a file, is neither.
+        """
         kind = extra_of(field).get("registry")
-        if kind is None or not value:
+        if kind is None or value is None:
             return []
-        return [self.configure(kind, call) for call in ([value] if isinstance(value, str) else value)]
+        calls = [value] if isinstance(value, str) else value
+        if not (isinstance(calls, (list, tuple)) and all(isinstance(call, str) for call in calls)):
+            raise InvalidParameter(
+                f"{name}={shorten(value)} is not allowed: give a name, or a list of them where several are taken, each "
+                "with its options after a colon"
+            )
+        return [self.configure(kind, call) for call in calls]
 
     def check_names(self, params: Params) -> None:
         """Raise an EditkitError where parameters name something that is not registered, or give it wrong options."""
         for name, field in type(params).model_fields.items():
-            self.named_in(field, getattr(params, name))
+            self.named_in(name, field, getattr(params, name))
 
     def load(self, kind: str, name: str) -> Any:
         """Load the implementation; what a plugin raises meanwhile becomes a PluginFailure that names it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .guidance import stack
 from .inversion import Inverter
 from .session import Edit, Session
 
@@ -20,7 +21,8 @@ def reprompt(
     """
     made: Inverter = session.registry.make("inverters", inverter)
     path = session.inversion_path(steps)
-    climb = session.climb(made, session.latents, path, session.embed(source))
+    shown, wanted = session.embed(source), session.embed(target)
+    climb = session.climb(made, session.latents, path, shown)
     noise = torch.cat([climb.trajectory[0], climb.trajectory[0]])
-    both = session.replay(made, climb, noise, session.embed(source, target), torch.ones(2, 1), change)
+    both = session.replay(made, climb, noise, stack([shown, wanted]), torch.ones(2, 1), change)
     return Edit(both[1:], reconstructed=both[:1], inverted=True)

@@ -18,14 +18,17 @@ from .canvas import Canvas, to_image
 from .change_map import ChangeMap, HeldToBranch, HeldToNoised, on_latents
 from .controls import Control, refuse_contradictions
 from .errors import EditkitError
+from .gathering import alone
 from .guidance import Condition, Conditioned, Guidance, interval, repeated
 from .inversion import Climb, Inversion, Inverter, laid_out
 from .inversion_cache import InversionCache, recalled
+from .known import Known
 from .loop import Stepper, last, walk
 from .params import DrawingParams, Params
 from .paths import Grid, Path, make_path
 from .points import Point, Points, eps_of
 from .registry import Registry
+from .round_trips import RoundTrip, round_trip
 from .schedules import Schedule
 from .specs import SamplerSpec
 
@@ -91,6 +94,8 @@ class Session:
     tally: Tally = dc.field(default_factory=Tally)
     decodings: list[tuple[Tensor, Tensor]] = dc.field(default_factory=list, init=False)
     """Latents that were decoded, and their pixels."""
+    encoded: Tensor | None = dc.field(default=None, init=False)
+    trip: RoundTrip | None = dc.field(default=None, init=False)
 
     def part(self, pixels: Tensor, mask: Tensor | None = None, *, longest: int | None = None) -> Session:
         """A session on other pixels (B, 3, H, W) that draws, counts and warns as a part of this one.
@@ -121,10 +126,16 @@ class Session:
         _, height, width = self.model.latent_shape(*self.canvas.padded)
         return on_latents(self.mask, self.canvas, (height, width)).to(self.model.device, self.model.dtype)
 
-    @functools.cached_property
+    @property
     def latents(self) -> Tensor:
         """The latents (S, C, h, w) of the sources: encoded once, for the operation and for the report alike."""
-        return self.model.encode(self.sources)
+        # Before Python 3.12 a cached property is computed under a lock, and edits in lock step would wait for it.
+        if self.encoded is None:
+            self.trip = round_trip(self.model, self.sources)
+            self.encoded = self.trip.latents.clone()  # should it be written into
+            if self.trip.decoded is not None:
+                self.decodings.append((self.trip.latents, self.trip.decoded))
+        return self.encoded
 
     def decoded(self, latents: Tensor) -> Tensor:
         """The pixels (B, 3, h, w) in [0, 1] of latents, on the padded canvas; equal latents are decoded only once.
@@ -136,7 +147,14 @@ class Session:
                 return pixels
         pixels = self.model.decode(latents)
         self.decodings.append((latents.clone(), pixels))  # a copy, should the latents be written into
+        if self.trip is not None and torch.equal(self.trip.latents, latents):
+            self.trip.decoded = pixels
         return pixels
+
+    def usual(self, name: str, otherwise: float) -> float:
+        """What a parameter is usually set to for this model, where it is a registered one that says so."""
+        spec = self.registry.specs["models"].get(self.model.name)
+        return otherwise if spec is None else spec.usual.get(name, otherwise)
 
     def noise(self) -> Tensor:
         """Draw noise for one picture (1, C, h, w); drawn on the CPU, so that every device gets the same."""
@@ -215,6 +233,8 @@ class Session:
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
         step = step or self.registry.make("samplers", self.drawing.sampler)
         with contextlib.ExitStack() as attached:
+            if any(type(control).attach is not Control.attach for control in controls):
+                attached.enter_context(alone(self.model))
             for control in controls:
                 attached.enter_context(control.attach(self.model))
             walked = walk(step, denoise, x, path, noise=self.noise, controls=controls)
@@ -231,8 +251,10 @@ class Session:
         may know it already.
         """
         if self.cache is None:
-            return self.climbed(inverter, latents, path, condition)
-        return recalled(self.cache, self, inverter, latents, path, condition)
+            climb = self.climbed(inverter, latents, path, condition)
+        else:
+            climb = recalled(self.cache, self, inverter, latents, path, condition)
+        return dc.replace(climb, condition=condition)
 
     def climbed(self, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Climb:
         """:meth:`climb`, made anew."""
@@ -275,7 +297,18 @@ class Session:
         change = self.change if change is None else change
         if change is not None:
             controls.append(HeldToBranch(change, climb.path, shares))
-        return self.draw(x, climb.path, condition, controls, step=step)
+        guidance = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), climb.path)
+        # What is attached to the model changes its answers, and may want to see the sources in the batch.
+        if not self.drawing.attach and all(type(control).attach is Control.attach for control in controls):
+            guidance = self.recalling(inverter, climb, guidance, len(x))
+        return self.draw(x, climb.path, guidance, controls, step=step)
+
+    def recalling(self, inverter: Inverter, climb: Climb, guidance: Guidance, rows: int) -> Guidance:
+        """Guidance that asks for nothing again that the network said on the way up."""
+        estimates = inverter.estimates(climb)
+        if estimates is None or climb.condition is None:
+            return guidance
+        return dc.replace(guidance, network=Known(guidance.network, climb, climb.condition, estimates, rows))
 
     def watch(self, steps: Iterator[Tensor], total: int, what: str) -> Iterable[Tensor]:
         return steps if self.progress is None else self.progress(steps, total=total, desc=what)

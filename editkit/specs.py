@@ -50,7 +50,7 @@ class OperationSpec(Spec):
     size: Callable[[Any, tuple[int, int]], tuple[int, int]] | None = None
     """The size (width, height) of the result by the parameters and the source's size; the source's where not given."""
     example: Mapping[str, Any] = dc.field(default_factory=dict)
-    """Parameters to try it with, where those that must be given do not speak for themselves."""
+    """Parameters to try it with, where required ones do not speak for themselves or the defaults change nothing."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,8 @@ class BackendSpec(Spec):
     pipelines: frozenset[str] = frozenset()
     """``_class_name`` values of a ``model_index.json`` that this family serves."""
     provides: frozenset[str] = frozenset()
+    runs: frozenset[str] = frozenset()
+    """How its models can be told to run: names of fields of :class:`Running`. They are then ``Tunable``."""
     recognise: Callable[[Mapping[str, tuple[int, ...]]], str | None] | None = None
     """Of a checkpoint in one file, by names and shapes of its tensors: the hub id of the model it is built on, None
     where it is of another family. The loader then gets that file as ``weights``, and no weights in the folder."""
@@ -111,6 +113,11 @@ class ModelSpec(Spec):
     load: Callable[[], Path]
     licence: str = ""
     default: bool = False
+    """Taken where no model is named."""
+    default_for: frozenset[str] = frozenset()
+    """Operations that take it in place of the default."""
+    usual: Mapping[str, float] = dc.field(default_factory=dict)
+    """What parameters are set to that the user leaves to the operation and the operation to the model."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -122,11 +129,11 @@ class ControlSpec(Spec):
 
 @dc.dataclass(frozen=True, kw_only=True)
 class ControlNetSpec(Spec):
-    """Weights that steer one registered model by condition maps; ``load`` gives their folder."""
+    """Weights that steer registered models by condition maps; ``load`` gives their folder."""
 
     load: Callable[[], Path]
-    model: str
-    """The registered model they belong to."""
+    models: frozenset[str]
+    """The registered models they fit."""
     annotators: frozenset[str]
     """Whose maps they understand."""
     licence: str = ""

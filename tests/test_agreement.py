@@ -53,7 +53,7 @@ def theirs(prediction: str, sampler: str, kind: Any, **arguments: Any) -> Tensor
 @pytest.mark.parametrize("sampler", SCHEDULERS)
 @pytest.mark.parametrize("guidance", [7.5, 1.0])
 def test_generate(prediction: str, sampler: str, guidance: float) -> None:
-    for steps in (5, 20):
+    for steps in (3, 8):
         wanted = theirs(
             prediction, sampler, StableDiffusionPipeline, num_inference_steps=steps, guidance_scale=guidance
         )
@@ -84,7 +84,7 @@ def test_img2img(prediction: str, sampler: str, strength: float) -> None:
             StableDiffusionImg2ImgPipeline,
             image=clean,
             strength=strength,
-            num_inference_steps=20,
+            num_inference_steps=10,
             guidance_scale=guidance,
         )
         ours = editkit.apply(
@@ -94,7 +94,7 @@ def test_img2img(prediction: str, sampler: str, strength: float) -> None:
             prompt=PROMPT,
             sampler=sampler,
             strength=strength,
-            steps=20,
+            steps=10,
             guidance=guidance,
             seed=7,
         )

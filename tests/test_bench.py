@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from editkit_bench.counters import LivingTensors, counted
+from editkit_bench.counters import Counts, LivingTensors, counted, door
 from editkit_bench.on_gpu import drawn
 from editkit_bench.rows import ROWS, Comparison
 from editkit_bench.shapes import SHAPES
@@ -65,9 +65,11 @@ def test_the_same_mathematics_gives_the_same(stages: dict[str, Stage], row: Comp
     "row", [row for row in SAME if row.operation != "sixteen-pictures"], ids=lambda row: row.operation
 )
 def test_no_edit_asks_the_network_more_than_diffusers(stages: dict[str, Stage], row: Comparison) -> None:
-    stage = stages[row.kind]
-    ours = counted(lambda: row.ours(stage), network_of(stage.model))
-    theirs = counted(lambda: row.theirs(stage), network_of(stage.base))
+    stage, ours, theirs = stages[row.kind], Counts(), Counts()
+    with door(network_of(stage.model), ours):
+        row.ours(stage)
+    with door(network_of(stage.base), theirs):
+        row.theirs(stage)
     assert ours.samples == theirs.samples * SAVED.get(row.operation, 1)
     assert ours.calls <= theirs.calls
     if row.operation == "edit-friendly-inversion":

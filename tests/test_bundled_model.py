@@ -28,9 +28,11 @@ def model() -> editkit.Backend:
     return editkit.load_model()
 
 
-def reconstructed(model: editkit.Backend, caption: str, method: str, guidance: float) -> tuple[editkit.Report, int]:
+def reconstructed(
+    model: editkit.Backend, caption: str, method: str, guidance: float, steps: int
+) -> tuple[editkit.Report, int]:
     """The report of a reconstruction, and the network calls of inversion and reconstruction together."""
-    inversion = editkit.invert(picture(caption), model=model, prompt=caption, method=method, steps=50)
+    inversion = editkit.invert(picture(caption), model=model, prompt=caption, method=method, steps=steps)
     report = editkit.reconstruct(inversion, model=model, guidance=guidance).report
     assert inversion.report is not None
     return report, inversion.report.network_calls + report.network_calls
@@ -40,15 +42,15 @@ def reconstructed(model: editkit.Backend, caption: str, method: str, guidance: f
 def test_pinned_reaches_the_bound_of_the_autoencoder_at_any_guidance_and_no_cost(
     model: editkit.Backend, caption: str
 ) -> None:
-    pinned, pinned_calls = reconstructed(model, caption, "pinned", 7.5)
-    _, plain_calls = reconstructed(model, caption, "ddim", 7.5)
+    pinned, pinned_calls = reconstructed(model, caption, "pinned", 7.5, steps=10)
+    _, plain_calls = reconstructed(model, caption, "ddim", 7.5, steps=10)
     assert pinned.recon_psnr == pytest.approx(pinned.vae_psnr, abs=0.05)
     assert pinned_calls == plain_calls
 
 
 def test_plain_and_corrected_inversion_come_near_the_bound_without_guidance(model: editkit.Backend) -> None:
     def lost(method: str) -> float:
-        reports = [reconstructed(model, caption, method, 1.0)[0] for caption in HELD_OUT]
+        reports = [reconstructed(model, caption, method, 1.0, steps=50)[0] for caption in HELD_OUT[::2]]
         return float(np.mean([(report.vae_psnr or 0) - (report.recon_psnr or 0) for report in reports]))
 
     assert lost("ddim") <= 3.0
@@ -82,7 +84,7 @@ def test_an_edit_without_a_change_gives_the_file_back_bit_for_bit(model: editkit
             source="noto red apple",
             target="noto red apple",
             inverter=inverter,
-            steps=5,
+            steps=2,
         )
         assert np.array_equal(np.asarray(result.image), np.asarray(source)), inverter
 
@@ -115,7 +117,7 @@ def test_weights_are_small_and_safe() -> None:
 
 def test_five_masked_edits_in_a_row_touch_nothing_twice(model: editkit.Backend) -> None:
     source = now = picture("gradient person playing handball")
-    words = {"source": "gradient person playing handball", "steps": 10, "seed": 0}
+    words = {"source": "gradient person playing handball", "steps": 4, "seed": 0}
     words["target"] = f"{words['source']} dark skin tone"
     drawn, never = np.asarray(source).copy(), np.ones((64, 64), bool)
     for stripe in range(5):

@@ -300,7 +300,7 @@ def test_models_that_are_not_whole_or_not_safe(here: Path, tiny_folder: Path) ->
 
 
 def test_unexpected_errors_are_one_line_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: object) -> None:
+    def fail(*args: object, **named: object) -> None:
         raise RuntimeError("first\nsecond")
 
     monkeypatch.setattr("editkit.edits.resolve", fail)
@@ -311,7 +311,7 @@ def test_unexpected_errors_are_one_line_too(here: Path, monkeypatch: pytest.Monk
 
 
 def test_an_interrupt_is_a_failure(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*args: object) -> None:
+    def stop(*args: object, **named: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("editkit.edits.resolve", stop)
@@ -383,7 +383,7 @@ class OddPlugin:
 def test_models_as_json() -> None:
     rows = {row["name"]: row for row in json.loads(call("models", "--json").stdout)["models"]}
     assert rows["emoji"]["default"] and rows["emoji"]["licence"]
-    assert set(rows["emoji"]) == {"name", "summary", "licence", "default", "folder"}
+    assert set(rows["emoji"]) == {"name", "summary", "licence", "default", "default_for", "folder"}
 
 
 def test_check_prints_a_line_each_and_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,6 +437,9 @@ def test_a_mask_keeps_the_rest(here: Path, tiny_folder: Path) -> None:
     words = ["img2img", "a.png", "--mask", "-", "--steps", "2", "--seed", "1", "--json", "-o", "m.png"]
     report = json.loads(ran(*words, model=tiny_folder, stdin=Path("mask.png").read_bytes()).stdout)
     assert report["untouched_max_diff"] == 0
+    before, after = (np.asarray(Image.open(name)) for name in ("a.png", "m.png"))
+    assert np.array_equal(after[:, 8:], before[:, 8:])
+    assert not np.array_equal(after[:, :8], before[:, :8])
 
 
 MAPS = {

@@ -106,3 +106,19 @@ def test_instructions_say_what_a_person_would() -> None:
     assert asked[0] == "give her red hair"
     tokenizer = new_tokenizer(PICTURES)
     assert bool((tokens_of(tokenizer, ["change the skin tone to medium light"]) != tokenizer.pad_token_id).any())
+
+
+def test_a_disguise_leaves_what_is_asked_for_and_its_order() -> None:
+    generator = torch.Generator().manual_seed(0)
+    asked, kept = "replace the red hair with curly hair", ["red", "hair", "curly", "hair"]
+    seen = {instructions.disguised(asked, {*kept}, generator) for _ in range(200)}
+    assert all([word for word in text.split() if word in kept] == kept for text in seen)
+    assert len(seen) > 50
+
+
+def test_told_nothing_it_learns_to_leave_the_picture_as_it_is() -> None:
+    drawn = instruct.Pairs(PICTURES).draw(400, torch.Generator().manual_seed(0))
+    untold = [pair for pair, text in drawn if not text]
+    assert 0 < len(untold) < 400 * 3 * instruct.UNTOLD
+    assert all(pair.source == pair.target for pair in untold)
+    assert all(pair.source != pair.target for pair, text in drawn if text)

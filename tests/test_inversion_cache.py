@@ -24,7 +24,8 @@ import editkit
 from editkit import Climb, Condition, Denoiser, DrawingParams, Inverter, Noise, Prediction, RectifiedFlow, Session
 from editkit.cli import main
 from editkit.inversion_cache import InversionCache
-from editkit.inversion_key import digest, key_of, plain
+from editkit.inversion_key import code_of, digest, key_of, plain
+from editkit.registry import installed
 from editkit.testing import ToyBackend
 from editkit.testing.loop_suites import toy_session
 from editkit.testing.suite import sample_image
@@ -81,6 +82,20 @@ class Holding(Noisy):
         self.weights = torch.ones(3)
 
 
+class Uses(Noisy):
+    """Climbs by code of other packages."""
+
+    def __init__(self, one: Callable[..., Any]) -> None:
+        super().__init__()
+        self.one = one
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def uses(self) -> tuple[Callable[..., Any]]:
+        return (self.one,)
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> editkit.Backend:
     return editkit.load_model(str(stable_diffusion_folder(tmp_path_factory.mktemp("tiny"))))
@@ -109,16 +124,24 @@ def same(one: editkit.Result, other: editkit.Result) -> bool:
 # What it saves
 
 
+@pytest.mark.parametrize(("guidance", "rows"), [(1.0, 1), (7.5, 2)])
 @pytest.mark.parametrize("kind", ["toy", "tiny"])
-def test_the_second_edit_of_a_picture_pays_for_no_inversion(kind: str, tiny: editkit.Backend) -> None:
-    """At default settings but for the size of the picture: 25 of 75 samples are the inversion's."""
+def test_the_second_edit_of_a_picture_pays_for_no_inversion(
+    kind: str, guidance: float, rows: int, tiny: editkit.Backend
+) -> None:
+    """At default settings but for the size of the picture: 25 samples are the inversion's.
+
+    Of its source the replay asks about the noisiest latents alone: all others were seen on the way up.
+    """
     model = ToyBackend() if kind == "toy" else tiny
     first, second = (
-        editkit.apply("prompt-edit", SOURCE, model=model, source="red", target=target, resolution=16).report
+        editkit.apply(
+            "prompt-edit", SOURCE, model=model, source="red", target=target, resolution=16, guidance=guidance
+        ).report
         for target in ("green", "blue")
     )
-    assert (first.network_calls, first.network_samples) == (50, 75)
-    assert (second.network_calls, second.network_samples) == (25, 50)
+    assert (first.network_calls, first.network_samples) == (50, 25 + 26 * rows)
+    assert (second.network_calls, second.network_samples) == (25, 26 * rows)
     assert second.network_samples <= 0.7 * first.network_samples
     again = editkit.invert(SOURCE, model=model, prompt="red", steps=25, resolution=16)
     assert again.report is not None and again.report.network_calls == 0
@@ -251,6 +274,15 @@ def test_whatever_a_climb_depends_on_gives_another_key() -> None:
     keys |= {name: key(Noisy(), model=model) for name, model in MODELS.items()}
     assert None not in keys.values()
     assert len({base, *keys.values()}) == 1 + len(keys), keys
+
+
+def test_an_inverter_is_known_by_the_code_that_it_uses_too() -> None:
+    assert key(Uses(Noisy)) is not None, "code of its own package adds nothing"
+    assert key(Uses(Path)) not in (key(Uses(Noisy)), None), "code of another package counts"
+    assert key(Uses(lambda: None)) is None, "what cannot be told is not kept"
+    for inverter in installed().specs["inverters"]:
+        used = installed().make("inverters", inverter).uses()
+        assert (code_of(*used) or {}).keys() >= ({"editkit_samplers"} if inverter == "dpmpp" else set()), inverter
 
 
 def test_so_does_the_way_this_machine_rounds() -> None:

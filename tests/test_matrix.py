@@ -1,4 +1,8 @@
-"""Every inverter with every family that it serves, at every spacing: finite throughout, and exact where declared."""
+"""Every inverter with every family that it serves: finite throughout, and exact where declared.
+
+At every spacing with one family of each prediction; of the others, each family and each inverter meets each spacing
+somewhere.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,8 @@ FAMILIES |= {
     for kind in ("v_prediction", "sample")
 }
 SPACINGS = ("leading", "trailing", "linspace")
+AT_EVERY_SPACING = {"StableDiffusion", "StableDiffusion, v_prediction", "StableDiffusion, sample", "StableDiffusion3"}
+"""One family of each prediction."""
 QUICK = {"null-text": "null-text:inner=1", "fixed-point": "fixed-point:iterations=2"}
 """Inverters whose cost is an option, at little of it."""
 
@@ -37,12 +43,14 @@ def serves(inverter: str, family: str) -> bool:
     return model_of(family).prediction in editkit.inverters()[inverter].predictions
 
 
-def cells() -> Iterator[tuple[str, str]]:
-    return itertools.product(FAMILIES, editkit.inverters())
+def cells() -> Iterator[tuple[str, str, str]]:
+    for (row, family), (column, inverter) in itertools.product(enumerate(FAMILIES), enumerate(editkit.inverters())):
+        turn = SPACINGS[(row + column) % len(SPACINGS)]
+        spacings = SPACINGS if family in AT_EVERY_SPACING else (turn,)
+        yield from ((family, inverter, spacing) for spacing in spacings)
 
 
-@pytest.mark.parametrize(("family", "inverter"), list(cells()))
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize(("family", "inverter", "spacing"), list(cells()))
 def test_a_cell_is_finite_and_exact_where_declared(family: str, inverter: str, spacing: str) -> None:
     model, spec = model_of(family), editkit.inverters()[inverter]
     text = "text" in model.provides
@@ -53,7 +61,7 @@ def test_a_cell_is_finite_and_exact_where_declared(family: str, inverter: str, s
         sample_image((side, side)),
         model=model,
         method=QUICK.get(inverter, inverter),
-        steps=4,
+        steps=3,
         spacing=spacing,
         guidance=7.5,
         seed=0,
@@ -78,4 +86,4 @@ def test_a_cell_is_finite_and_exact_where_declared(family: str, inverter: str, s
 
 
 def test_the_matrix_holds_every_prediction() -> None:
-    assert {model_of(family).prediction for family in FAMILIES} == set(get_args(Prediction))
+    assert {model_of(family).prediction for family in AT_EVERY_SPACING} == set(get_args(Prediction))

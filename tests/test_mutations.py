@@ -72,9 +72,10 @@ def laws_broken(suite: type) -> Iterator[str]:
             yield f"{name}: {error!r}"
 
 
-@pytest.mark.parametrize("watcher", sorted({mutation.noticed_by for mutation in MUTATIONS}))
-def test_nothing_fails_without_a_mutation(watcher: str) -> None:
-    assert list(failures(watcher)) == []
+@pytest.mark.parametrize("file", sorted({m.noticed_by for m in MUTATIONS if m.noticed_by.endswith(".py")}))
+def test_nothing_fails_without_a_mutation(file: str) -> None:
+    """Laws are called here without pytest; the conformance suites are called as they are anywhere else."""
+    assert list(failures(file)) == []
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.label)
@@ -179,10 +180,9 @@ class TestCheck:
         assert kinds == {"sampler", "inverter"}
 
     def test_a_plugin_is_checked_with_all_it_registers(self) -> None:
-        for name in ("inverters", "editkit_inverters"):
-            done = list(check(name))
-            assert {"plugin", "inverter"} == {one.check.split()[0] for one in done}
-            assert {"inverter pinned", "inverter ddim"} <= {one.check.split(":")[0] for one in done}
+        for name in ("reconstruct", "editkit_reconstruct"):
+            checked = {one.check.split(":")[0] for one in check(name)}
+            assert checked == {"plugin reconstruct", "operation invert", "operation reconstruct"}
 
     def test_skips_and_failures_say_why(self) -> None:
         for done in check("ddpm"):

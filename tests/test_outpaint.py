@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import editkit
-from editkit.testing import OperationTests, ToyBackend, stable_diffusion_folder
+from editkit.testing import ToyBackend, stable_diffusion_folder
 
 PICTURES = Path(__file__).parent / "pictures"
 SIDES = ("left", "right", "top", "bottom")
@@ -30,11 +30,6 @@ CAPTIONS = (
     "noto red square",
 )
 ROUNDING = 0.5
-
-
-class TestOutpaint(OperationTests):
-    name = "outpaint"
-    given = {"right": 5, "top": 9}  # noqa: RUF012
 
 
 def noise(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
@@ -167,7 +162,7 @@ def test_network_calls_grow_with_the_new_area_and_not_with_the_source() -> None:
         ({"right": 8000, "bottom": 8000}, r"8037 x 8061 pixels is too large"),
         ({"mask": Image.new("L", (37, 61))}, r"no parameter 'mask'"),
     ],
-    ids=str,
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
 def test_what_cannot_be_is_refused_in_one_line(params: dict[str, Any], said: str) -> None:
     with pytest.raises(editkit.InvalidParameter, match=said) as raised:

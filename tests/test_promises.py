@@ -74,8 +74,8 @@ def test_pixels_outside_any_mask_are_those_of_any_kind_of_source(
     model: editkit.Backend, given: dict[str, Any], operation: str, size: tuple[int, int]
 ) -> None:
     for mode, (kind, mask) in itertools.product(("RGB", "RGBA", "L", "P"), masks(size).items()):
-        if mode != "RGB" and max(size) > 64 and kind not in ("pixel", "soft"):
-            continue  # large pictures in every kind of mask, every mode in some
+        if size != (37, 61) and mode != "RGB" and (mode, kind) != ("RGBA", "soft"):
+            continue  # at one size every mode in every mask
         seen = editkit.open_image(noise(size, mode))
         params = {"steps": 2, "seed": 0, **EDITS[operation], **given.get(operation, {})}
         result = editkit.apply(operation, noise(size, mode), model=model, mask=mask, **params)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,12 +13,14 @@ from ..adapters import Adapter
 from ..errors import BadFile, BadImage, PluginFailure
 from ..params import extra_of, pictures_of
 from ..registry import Registry, installed
+from ..running import Running
 from ..specs import OperationSpec
 from .calls import INVERSION, Call, Job, look_at, piped, progress
 from .failures import Command
 from .options import Declared, parameters_of
 
 if TYPE_CHECKING:
+    from ..backends import Backend
     from ..pipelines import Pipeline
 
 IMAGES = (
@@ -90,7 +93,18 @@ def model_options() -> list[click.Parameter]:
     device = "Such as cpu or cuda:1.  [default: cuda where there is one, else cpu]"
     dtype = "float32, float16, bfloat16 or float64.  [default: float32]"
     more = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
-    return [model_option(), adapter_option(), *more]
+    ways = [
+        click.Option([f"--{field.name}"], is_flag=True, help=field.metadata["help"]) for field in dc.fields(Running)
+    ]
+    return [model_option(), adapter_option(), *more, *ways]
+
+
+def loaded(given: Mapping[str, Any], operations: Iterable[str]) -> Backend:
+    """The model that a command line names, for the operations that are asked of it."""
+    from .. import edits
+
+    how = Running(**{field.name: given[field.name] for field in dc.fields(Running)})
+    return edits.resolve(given["model"], given["device"], given["dtype"], given["adapter"], how, operations=operations)
 
 
 def json_option() -> click.Option:
@@ -130,7 +144,7 @@ def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> N
         from .. import edits
 
         edits.check(registry, spec.name, input_of(first), values)
-        model = edits.resolve(given["model"], given["device"], given["dtype"], given["adapter"])
+        model = loaded(given, [spec.name])
         how = {"model": model, "cache": given.get("cache", True)}
         return lambda job: edits.apply(spec.name, input_of(job), progress=progress(), **how, **values)
 
@@ -187,7 +201,7 @@ def run(given: Mapping[str, Any]) -> None:
             later = pictures_of(installed().spec("operations", operation).params) if number else {}
             values = {name: value for name, value in params.items() if name not in later}
             edits.check(installed(), operation, first.given, values)
-        model = edits.resolve(given["model"], given["device"], given["dtype"], given["adapter"])
+        model = loaded(given, [operation for operation, _ in pipeline.steps])
         return lambda job: pipeline(job.given, model=model, progress=progress(), cache=given["cache"])
 
     call.run(lambda job: look_at(job.given), prepare)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def list_models(as_json: bool) -> None:
             "summary": spec.summary,
             "licence": spec.licence,
             "default": spec.default,
+            "default_for": sorted(spec.default_for),
             "folder": folder_of(registry, spec.name),
         }
         for spec in registry.specs["models"].values()
@@ -93,9 +95,16 @@ def list_models(as_json: bool) -> None:
         click.echo(json_text({"models": rows}))
         return
     for row in rows:
-        click.echo(f"{row['name']}{' (default)' if row['default'] else ''}: {row['summary']}")
+        click.echo(f"{row['name']}{default_text(row)}: {row['summary']}")
         click.echo(f"    licence: {row['licence'] or 'unknown'}")
         click.echo(f"    folder: {row['folder'] or 'not available'}")
+
+
+def default_text(row: Mapping[str, Any]) -> str:
+    """When a model is taken that nobody named."""
+    if row["default"]:
+        return " (default)"
+    return f" (default for {', '.join(row['default_for'])})" if row["default_for"] else ""
 
 
 def folder_of(registry: Registry, name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping
 from typing import Any
 from unittest import SkipTest
@@ -22,6 +23,8 @@ from .toy import ToyBackend
 
 SIZES = ((1, 1), (7, 5), (37, 61))
 """Pictures of which no side is a multiple of anything."""
+COLOURS = ("red", "green", "blue", "yellow")
+"""Of what required texts name: an edit from one prompt to the same is none."""
 
 
 class OperationTests(Suite):
@@ -43,9 +46,12 @@ class OperationTests(Suite):
         return self.declared.params.model_fields
 
     def arguments(self, **chosen: Any) -> dict[str, Any]:
-        """Few steps, a fixed seed, a text where one is required, and what is ``chosen``."""
-        required = {name for name, field in self.fields.items() if field.is_required()}
-        values: dict[str, Any] = dict.fromkeys(required - pictures_of(self.declared.params).keys(), "a red apple")
+        """Few steps, a fixed seed, a text of its own for each that is required, and what is ``chosen``."""
+        pictures = pictures_of(self.declared.params)
+        texts = [name for name, field in self.fields.items() if field.is_required() and name not in pictures]
+        values: dict[str, Any] = {
+            name: f"a {colour} apple" for name, colour in zip(texts, itertools.cycle(COLOURS), strict=False)
+        }
         small = {"steps": 4, "seed": 3, "width": 16, "height": 12, "frames": 3}
         values |= {name: value for name, value in small.items() if name in self.fields}
         return {**values, **self.declared.example, **chosen}
@@ -150,6 +156,9 @@ class OperationTests(Suite):
         kept = (0, 0, 10, 14)
         assert result.image.crop(kept).tobytes() == picture.crop(kept).tobytes(), "pixels outside the mask changed"
         assert result.report.untouched_max_diff == 0, f"untouched_max_diff is {result.report.untouched_max_diff}"
+        assert result.image.tobytes() != picture.tobytes(), (
+            "nothing changed under the mask: declare an example that edits"
+        )
 
     def test_reconstructs_at_the_bound_with_exact_inverters(self) -> None:
         if not {"inverter", "guidance"} <= set(self.fields):

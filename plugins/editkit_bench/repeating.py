@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageChops
 
-from editkit import apply, load_model
+from editkit import Backend, apply, apply_all, load_model
 
 from . import BenchParams
 from .cache_folder import kept_in
-from .stage import PROMPT
+from .stage import PROMPT, SEVERAL
 from .starting import CLI, said
 from .timing import in_turns, ratio, timed
 
 TARGETS = tuple(f"a {colour} apple on white" for colour in ("green", "blue", "yellow", "brown"))
 PICTURES = 4
+AGAIN = 3
 STEPS = 10
 
 
@@ -56,7 +58,24 @@ def repeats(params: BenchParams) -> Sequence[Mapping[str, Any]]:
             ("4 edits of one picture", "4 edits, each with its inversion"),
         )
     ]
+    rows += several(model, picture, params.rounds)
     return [*rows, told("4 pictures in one command", "4 commands", *commands(picture, params.threads))]
+
+
+def several(model: Backend, picture: Image.Image, rounds: int) -> list[dict[str, Any]]:
+    """Pictures in one call against a call for each, and a picture that was edited before against others."""
+    pictures = [ImageChops.offset(picture, place * picture.width // SEVERAL, 0) for place in range(SEVERAL)]
+    given = {"model": model, "prompt": PROMPT, "steps": STEPS, "seed": 0, "cache": False}
+    others = itertools.cycle(pictures)
+    sides = {
+        "16 pictures in one call": lambda: apply_all("img2img", pictures, **given),
+        "16 calls": lambda: [apply("img2img", one, **given) for one in pictures],
+        "img2img of the same picture": lambda: [apply("img2img", picture, **given) for _ in range(AGAIN)],
+        "img2img of other pictures": lambda: [apply("img2img", next(others), **given) for _ in range(AGAIN)],
+    }
+    seconds = in_turns(sides, rounds)
+    names = list(sides)
+    return [told(one, other, *ratio(seconds, one, other)) for one, other in zip(names[::2], names[1::2], strict=True)]
 
 
 def told(one: str, other: str, median: float, low: float, high: float) -> dict[str, Any]:

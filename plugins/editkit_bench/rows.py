@@ -18,11 +18,12 @@ from diffusers import DDIMScheduler
 from PIL import Image
 from torch import Tensor
 
+import editkit
 from editkit import fresh_deviation
 
 from .cache_folder import kept_in
 from .counters import decoded_by
-from .stage import PROMPT, TARGET, Side, Stage
+from .stage import PROMPT, SEED, TARGET, Side, Stage
 from .tuning import fused_and_not_decoded, sparing, two_branches
 
 STRENGTH = 0.5
@@ -115,7 +116,7 @@ def img2img(name: str, guidance: float, families: tuple[str, ...] = ("sd",)) -> 
         "StableDiffusionImg2ImgPipeline",
         "img2img",
         lambda stage: {"strength": STRENGTH},
-        lambda stage: {"image": stage.given, "strength": STRENGTH},
+        lambda stage: {"image": stage.picture, "strength": STRENGTH},
         guidance=guidance,
         families=families,
     )
@@ -129,7 +130,7 @@ def control(name: str, *, end: float = 1.0, strength: float = 1.0) -> Comparison
         given = {"control_guidance_end": end, "controlnet_conditioning_scale": 1.0}
         if strength == 1:
             return {**given, "image": hint}
-        return {**given, "image": stage.given, "control_image": hint, "strength": strength}
+        return {**given, "image": stage.picture, "control_image": hint, "strength": strength}
 
     return drawing(
         name,
@@ -157,12 +158,8 @@ def inpaint(name: str, kind: str) -> Comparison:
         return stage.mask if kind == "text" else stage.whole
 
     def arguments(stage: Stage) -> Mapping[str, Any]:
-        mask = mask_of(stage)
-        given = {"image": stage.given, "mask_image": mask, "height": stage.size, "width": stage.size}
-        if stage.mean:
-            left = torch.frombuffer(bytearray(mask.tobytes()), dtype=torch.uint8).view(mask.size) < 128
-            given["masked_image_latents"] = stage.latents_of(stage.pixels * left.to(stage.pixels))
-        return given
+        side = stage.size
+        return {"image": stage.picture, "mask_image": mask_of(stage), "height": side, "width": side}
 
     return drawing(
         name, "StableDiffusionInpaintPipeline", "inpaint", lambda s: {"mask": mask_of(s)}, arguments, kind=kind
@@ -330,34 +327,31 @@ def compared_ddim(stage: Stage) -> tuple[Tensor, Tensor]:
 
 # Several pictures
 
-SEVERAL = 16
+
+def several(stage: Stage) -> Mapping[str, Any]:
+    return {"prompt": PROMPT, "strength": STRENGTH, "guidance": 7.5, "steps": min(FEW, stage.steps)}
 
 
 def ours_several(stage: Stage) -> Any:
-    """editkit edits one picture a call."""
-    return [
-        stage.edit(
-            "img2img", stage.picture, prompt=PROMPT, strength=STRENGTH, guidance=7.5, steps=min(FEW, stage.steps)
-        )
-        for _ in range(SEVERAL)
-    ]
+    """Edits in lock step, each with the same seed."""
+    return editkit.apply_all("img2img", stage.several, model=stage.model, seed=SEED, cache=False, **several(stage))
 
 
 def their_several(stage: Stage) -> Any:
     """diffusers takes several in one call, each with a generator of its own."""
     made = stage.pipeline("StableDiffusionImg2ImgPipeline")
     return made(
-        [PROMPT] * SEVERAL,
-        image=stage.source.repeat(SEVERAL, 1, 1, 1) if stage.mean else [stage.picture] * SEVERAL,
+        [PROMPT] * len(stage.several),
+        image=stage.several,
         strength=STRENGTH,
         num_inference_steps=min(FEW, stage.steps),
         guidance_scale=7.5,
-        generator=[stage.generator() for _ in range(SEVERAL)],
+        generator=[stage.generator() for _ in stage.several],
     )
 
 
 def compared_several(stage: Stage) -> tuple[Tensor, Tensor]:
-    return decoded_by(lambda: ours_several(stage), stage.model), their_latents(stage, their_several)[:1]
+    return decoded_by(lambda: ours_several(stage), stage.model), their_latents(stage, their_several)
 
 
 # Jobs that both do, each by mathematics of its own

@@ -11,16 +11,18 @@ from typing import Any
 
 import diffusers
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 from torch import Tensor, nn
 
 import editkit
 from editkit import Backend, load_model, quiet
 
+from .counters import replaced
 from .shapes import Shape, write_controlnet, write_model
 
 PROMPT, TARGET = "a red apple on white", "a green apple on white"
 SEED = 7
+SEVERAL = 16
 
 
 @dc.dataclass
@@ -35,8 +37,6 @@ class Stage:
     device: str
     nets: Path
     """Where a ControlNet is written when one is asked for."""
-    mean: bool = dc.field(default=False, init=False)
-    """Whether diffusers is given the mean of what the autoencoder makes of a picture, in place of the picture."""
     pipelines: dict[str, Any] = dc.field(default_factory=dict, init=False)
     """Those made so far, by class."""
 
@@ -97,38 +97,26 @@ class Stage:
         return self.nets, net.to(self.device, self.base.unet.dtype)
 
     @functools.cached_property
-    def source(self) -> Tensor:
-        """The mean latents (1, C, h, w) of the picture."""
-        return self.latents_of(self.pixels)
-
-    @property
-    def pixels(self) -> Tensor:
-        """The picture (1, 3, H, W) in [-1, 1]."""
-        levels = torch.frombuffer(bytearray(self.picture.tobytes()), dtype=torch.uint8).view(self.size, self.size, 3)
-        pixels = levels.permute(2, 0, 1)[None] / 127.5 - 1
-        return pixels.to(self.device, self.base.vae.dtype)
-
-    @torch.no_grad()
-    def latents_of(self, pixels: Tensor) -> Tensor:
-        mean: Tensor = self.base.vae.encode(pixels).latent_dist.mode()
-        return mean * float(self.base.vae.config.scaling_factor)
-
-    @property
-    def given(self) -> Any:
-        """The picture as diffusers is given it: to be drawn a sample of, or where equality is asked, as its mean."""
-        return self.source if self.mean else self.picture
+    def several(self) -> list[Image.Image]:
+        """Pictures of which no two are equal: the picture, moved sideways."""
+        return [ImageChops.offset(self.picture, place * self.size // SEVERAL, 0) for place in range(SEVERAL)]
 
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(SEED)
 
     @contextlib.contextmanager
     def averaging(self) -> Iterator[None]:
-        """Give diffusers means for a while: editkit takes them, and nothing else would be equal."""
-        self.mean = True
-        try:
+        """Let diffusers take the mean where it draws a sample of an encoded picture, as editkit does."""
+        encode = self.base.vae.encode
+
+        def encoding(pixels: Tensor, *args: Any, **kwargs: Any) -> Any:
+            encoded = encode(pixels.contiguous(), *args, **kwargs)  # how sums are rounded depends on the layout
+            distribution = encoded.latent_dist
+            distribution.sample = lambda generator=None: distribution.mode()
+            return encoded
+
+        with replaced(self.base.vae, "encode", encoding):
             yield
-        finally:
-            self.mean = False
 
     def pipeline(self, kind: str, **parts: Any) -> Any:
         """A pipeline of diffusers on the same parts, with DDIM; made once."""

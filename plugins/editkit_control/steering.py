@@ -75,10 +75,10 @@ def weights_of(session: Session, kind: str, given: str | None) -> Folder:
     name = kind.partition(":")[0]
     known = session.registry.specs["controlnets"]
     for spec in known.values():
-        if spec.model == session.model.name and name in spec.annotators:
+        if session.model.name in spec.models and name in spec.annotators:
             folder: Folder = session.registry.load("controlnets", spec.name)
             return folder
-    fitting = sorted({one for spec in known.values() if spec.model == session.model.name for one in spec.annotators})
+    fitting = sorted({one for spec in known.values() if session.model.name in spec.models for one in spec.annotators})
     raise WeightsUnavailable(
         f"no ControlNet for {name!r} is registered for the model {session.model.name!r} "
         f"(registered for it: {', '.join(fitting) or 'none'}): give the folder of one with controlnet="

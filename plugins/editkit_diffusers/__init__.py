@@ -12,6 +12,8 @@ from .checkpoints import recognise_stable_diffusion, recognise_stable_diffusion_
 if TYPE_CHECKING:
     from editkit import Backend
 
+RUNS = frozenset({"compile", "offload", "tiling"})
+
 
 def load_stable_diffusion() -> Callable[..., Backend]:
     from .stable_diffusion import StableDiffusion
@@ -90,6 +92,7 @@ def register_backends() -> list[BackendSpec]:
             ),
             provides=frozenset({"text", "controlnet", "adapters"}),
             recognise=recognise_stable_diffusion,
+            runs=RUNS,
             source="https://arxiv.org/abs/2112.10752",
         ),
         BackendSpec(
@@ -106,6 +109,7 @@ def register_backends() -> list[BackendSpec]:
             ),
             provides=frozenset({"text", "controlnet", "adapters"}),
             recognise=recognise_stable_diffusion_xl,
+            runs=RUNS,
             source="https://arxiv.org/abs/2307.01952",
         ),
         BackendSpec(
@@ -115,6 +119,7 @@ def register_backends() -> list[BackendSpec]:
             pipelines=frozenset({"StableDiffusionUpscalePipeline"}),
             provides=frozenset({"text", "upscaling"}),
             recognise=recognise_upscaler,
+            runs=RUNS,
             source="https://arxiv.org/abs/2112.10752",
         ),
         BackendSpec(
@@ -122,6 +127,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models that work on pixels, unconditional or by classes.",
             load=load_pixel_ddpm,
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
+            runs=frozenset({"compile"}),
             source="https://arxiv.org/abs/2006.11239",
         ),
         BackendSpec(
@@ -130,6 +136,7 @@ def register_backends() -> list[BackendSpec]:
             load=load_stable_diffusion,
             pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
             provides=frozenset({"text", "controlnet", "adapters", "distilled-guidance"}),
+            runs=RUNS,
             source="https://arxiv.org/abs/2310.04378",
         ),
         BackendSpec(
@@ -138,6 +145,7 @@ def register_backends() -> list[BackendSpec]:
             load=load_pixart,
             pipelines=frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"}),
             provides=frozenset({"text"}),
+            runs=RUNS,
             source="https://arxiv.org/abs/2310.00426",
         ),
         BackendSpec(
@@ -146,6 +154,7 @@ def register_backends() -> list[BackendSpec]:
             load=load_dit,
             pipelines=frozenset({"DiTPipeline"}),
             provides=frozenset({"text"}),
+            runs=RUNS,
             source="https://arxiv.org/abs/2212.09748",
         ),
         BackendSpec(
@@ -156,6 +165,7 @@ def register_backends() -> list[BackendSpec]:
                 {"StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"}
             ),
             provides=frozenset({"text"}),
+            runs=RUNS,
             source="https://arxiv.org/abs/2403.03206",
         ),
         BackendSpec(
@@ -164,6 +174,7 @@ def register_backends() -> list[BackendSpec]:
             load=load_flux,
             pipelines=frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"}),
             provides=frozenset({"text"}),
+            runs=RUNS,
             source="https://arxiv.org/abs/2506.15742",
         ),
         BackendSpec(
@@ -172,6 +183,7 @@ def register_backends() -> list[BackendSpec]:
             load=load_flux_fill,
             pipelines=frozenset({"FluxFillPipeline"}),
             provides=frozenset({"text", "inpainting"}),
+            runs=RUNS,
             source="https://arxiv.org/abs/2506.15742",
         ),
         BackendSpec(
@@ -180,6 +192,7 @@ def register_backends() -> list[BackendSpec]:
             load=load_flux_kontext,
             pipelines=frozenset({"FluxKontextPipeline"}),
             provides=frozenset({"text", "instructions"}),
+            runs=RUNS,
             source="https://arxiv.org/abs/2506.15742",
         ),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from editkit import WeightsUnavailable
 
 from .loading import load_part
 
+SMALL = 512
+"""Pixels of a side that need no tiles whatever a model was trained on: what smaller ones save is not worth a seam."""
 KINDS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 
@@ -48,24 +51,27 @@ class Autoencoder:
         levels = config.num_decoder_blocks if isinstance(self.net, AutoencoderTiny) else config.block_out_channels
         return 2 ** (len(levels) - 1)  # type: ignore[no-any-return]
 
-    @property
-    def shift(self) -> Tensor | float:
+    def tile(self, side: int) -> None:
+        """Work in tiles where pictures are larger than ``side`` pixels, and on one picture at a time."""
+        # The overlap of tiles is a quarter of one, and must be whole latents.
+        latents = 4 * math.ceil(max(side, SMALL) / self.reduction / 4)
+        self.net.tile_latent_min_size, self.net.tile_sample_min_size = latents, latents * self.reduction
+        self.net.enable_tiling()
+        self.net.enable_slicing()
+
+    def shift(self, latents: Tensor) -> Tensor | float:
         mean = self.net.config.get("latents_mean")
-        return (self.net.config.get("shift_factor") or 0.0) if mean is None else self.by_channel(mean)
+        return (self.net.config.get("shift_factor") or 0.0) if mean is None else by_channel(mean, latents)
 
-    @property
-    def scale(self) -> Tensor | float:
+    def scale(self, latents: Tensor) -> Tensor | float:
         factor, deviation = self.net.config.scaling_factor, self.net.config.get("latents_std")
-        return factor if deviation is None else factor / self.by_channel(deviation)  # type: ignore[no-any-return]
-
-    def by_channel(self, numbers: list[float]) -> Tensor:
-        return torch.tensor(numbers, dtype=self.net.dtype, device=self.net.device)[:, None, None]
+        return factor if deviation is None else factor / by_channel(deviation, latents)  # type: ignore[no-any-return]
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) in [0, 1] to latents (B, C, h, w): their mean where it gives a distribution."""
         encoded = self.net.encode(pixels.to(self.net.dtype) * 2 - 1)
         mean: Tensor = encoded.latents if isinstance(self.net, AutoencoderTiny) else encoded.latent_dist.mode()
-        return (mean - self.shift) * self.scale
+        return (mean - self.shift(mean)) * self.scale(mean)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) to pixels (B, 3, H, W), clamped to [0, 1]."""
@@ -74,7 +80,13 @@ class Autoencoder:
 
     def unscaled(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) as the autoencoder itself gave them."""
-        return latents.to(self.net.dtype) / self.scale + self.shift
+        given = latents.to(self.net.dtype)
+        return given / self.scale(given) + self.shift(given)
+
+
+def by_channel(numbers: list[float], latents: Tensor) -> Tensor:
+    """Numbers that broadcast over latents (B, C, h, w)."""
+    return latents.new_tensor(numbers)[:, None, None]
 
 
 def careful(config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:

@@ -3,32 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import ControlNetModel
 from torch import Tensor, nn
 
 from editkit import InvalidParameter, Point, Points
 
+from .loading import load_part
+
+MOST = 2
+"""ControlNets that a model keeps."""
 SHARED = ("block_out_channels", "layers_per_block", "cross_attention_dim")
 """What a ControlNet has in common with the UNet that its answers are added to."""
 ADDED = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
 """What those have in common too that are told more than words."""
 
 
+class Trained:
+    """A ControlNet in two parts: what embeds a condition map, and a network that is given what is embedded."""
+
+    def __init__(self, net: Any) -> None:
+        self.net, self.embedding = net, net.controlnet_cond_embedding
+        self.swapped = net.config.controlnet_conditioning_channel_order == "bgr"
+        # The network would swap and embed its condition at every call.
+        net.controlnet_cond_embedding = nn.Identity()
+        net.register_to_config(controlnet_conditioning_channel_order="rgb")
+
+    def embedded(self, hint: Tensor) -> Tensor:
+        """A condition map (1, 3, H, W) in [0, 1] as the network is given it."""
+        return self.embedding(hint.flip(1) if self.swapped else hint)  # type: ignore[no-any-return]
+
+
+class Shelf:
+    """The last few ControlNets that were loaded, so that the next edit need not read them again."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[Any, ...], Trained] = {}
+
+    def take(self, folder: Path, device: torch.device, dtype: torch.dtype) -> Trained:
+        """The ControlNet in ``folder`` as its files are now; raises WeightsUnavailable where it is damaged."""
+        key = (folder.resolve(), stamps(folder), device, dtype)
+        trained = self.kept.pop(key, None)
+        if trained is None:
+            trained = Trained(load_part(ControlNetModel, folder, device=device, dtype=dtype))
+        self.kept[key] = trained
+        for oldest in list(self.kept)[:-MOST]:
+            del self.kept[oldest]
+        return trained
+
+
+def stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What tells that files of a folder have changed: their names, times and sizes."""
+    files = [(file.name, file.stat()) for file in sorted(folder.glob("*"))]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)
+
+
 class ControlNet:
     """A loaded ControlNet with its condition map ``hint`` (1, 3, H, W) in [0, 1], embedded once.
 
-    ``net`` answers between the sigmas ``low`` and ``high``, and is not asked outside them.
+    It answers between the sigmas ``low`` and ``high``, and is not asked outside them.
     """
 
-    def __init__(self, net: Any, hint: Tensor, scale: float, low: float, high: float) -> None:
-        self.net, self.scale, self.low, self.high = net, scale, low, high
-        swapped = net.config.controlnet_conditioning_channel_order == "bgr"
-        self.embedded: Tensor = net.controlnet_cond_embedding(hint.flip(1) if swapped else hint)
-        # The network would swap and embed its condition at every call: it is given what is embedded already.
-        net.controlnet_cond_embedding = nn.Identity()
-        net.register_to_config(controlnet_conditioning_channel_order="rgb")
+    def __init__(self, trained: Trained, hint: Tensor, scale: float, low: float, high: float) -> None:
+        self.net, self.scale, self.low, self.high = trained.net, scale, low, high
+        self.embedded = trained.embedded(hint)
 
     def asked(self, point: Point | Points) -> list[bool]:
         """Whether it is to answer at ``point``, or at each row's own."""

@@ -49,8 +49,9 @@ class Flux(LatentModel):
         identity: str,
     ) -> None:
         schedule = flow_of(scheduler, PATCH)
-        super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity, schedule=schedule)
-        self.transformer, self.texts = transformer, texts
+        more: dict[str, Any] = {"name": name, "identity": identity, "texts": texts, "schedule": schedule}
+        super().__init__(transformer, autoencoder, scheduler, **more)
+        self.transformer = transformer
         # Its pipelines ask for evenly spaced sigmas, whatever the scheduler would do of itself.
         self.grid = dc.replace(self.grid, spacing="trailing")
         if transformer.config.guidance_embeds:
@@ -162,8 +163,8 @@ class FluxKontext(Flux):
 
     provides: frozenset[str] = frozenset({"text", "instructions"})
 
-    def see(self, pixels: Tensor) -> Condition:
-        return {"seen": self.encode(pixels)}
+    def see(self, latents: Tensor) -> Condition:
+        return {"seen": latents}
 
     def inputs(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         seen = condition.get("seen")

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from editkit import Schedule
+from editkit import Running, Schedule
 
 from .autoencoder import Autoencoder
+from .offloading import take_turns
 from .scheduling import grid_of, prediction_of, schedule_of
+from .text import TextEncoder
 
 
 class LatentModel:
     """Base of backends: a network ``net`` on latents (B, C, h, w), with the scheduler's configuration of its folder.
 
-    ``schedule`` takes the place of the scheduler's, where that is read in another way.
+    ``texts`` are its text encoders by part of the folder, where it has any. ``schedule`` takes the place of the
+    scheduler's, where that is read in another way.
     """
+
+    running = Running()
+    native_size: int
 
     def __init__(
         self,
@@ -26,14 +35,25 @@ class LatentModel:
         *,
         name: str,
         identity: str,
+        texts: Mapping[str, TextEncoder] = MappingProxyType({}),
         schedule: Schedule | None = None,
     ) -> None:
-        self.autoencoder = autoencoder
+        self.net, self.autoencoder, self.texts = net, autoencoder, texts
         self.name, self.identity = name, identity
         self.device, self.dtype = net.device, net.dtype
         self.schedule: Schedule = schedule_of(scheduler) if schedule is None else schedule
         self.grid = grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
+
+    def run_as(self, how: Running, device: torch.device) -> None:
+        if how.tiling:
+            self.autoencoder.tile(self.native_size)
+        if how.offload:
+            take_turns([self.net, self.autoencoder.net, *(encoder.net for encoder in self.texts.values())], device)
+            self.device = device
+        if how.compile:
+            self.net.compile()
+        self.running = how
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         reduction = self.autoencoder.reduction

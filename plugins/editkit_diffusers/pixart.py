@@ -41,7 +41,8 @@ class PixArt(LatentModel):
         name: str,
         identity: str,
     ) -> None:
-        super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity)
+        texts = {"text_encoder": text_encoder}
+        super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity, texts=texts)
         self.transformer, self.text_encoder = transformer, text_encoder
         self.native_size = transformer.config.sample_size * autoencoder.reduction
         self.multiple = transformer.config.patch_size * autoencoder.reduction
@@ -69,7 +70,7 @@ class PixArt(LatentModel):
         """
         tokens = self.text_encoder.tokens([prompt.lower().strip() for prompt in prompts])
         text = self.text_encoder.net(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
-        return {"text": text.to(self.dtype), "seen": tokens.attention_mask.to(self.dtype)}
+        return {"text": text.to(self.dtype), "seen": tokens.attention_mask.to(text.device, self.dtype)}
 
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         predicted = self.transformer(

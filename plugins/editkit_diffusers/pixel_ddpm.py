@@ -11,7 +11,7 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from editkit import Condition, Point, Points, WeightsUnavailable, identity_of, timestep_of, to_x0
+from editkit import Condition, Point, Points, Running, WeightsUnavailable, identity_of, timestep_of, to_x0
 
 from .classes import Blend, Classes
 from .loading import load_part
@@ -23,6 +23,8 @@ class PixelDdpm:
 
     Of a class-conditional one a prompt is a class, by number or by a name that the folder's index gives it.
     """
+
+    running = Running()
 
     def __init__(
         self, *, unet: Any, names: Mapping[str, str], scheduler: dict[str, Any], name: str, identity: str
@@ -59,6 +61,11 @@ class PixelDdpm:
             name=name,
             identity=identity_of(folder),
         )
+
+    def run_as(self, how: Running, device: torch.device) -> None:
+        if how.compile:
+            self.unet.compile()
+        self.running = how
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         return (self.unet.config.in_channels, height, width)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 from transformers import CLIPTextModel
@@ -18,7 +18,7 @@ from editkit import Adapter, Condition, Point, Points, identity_of, timestep_of,
 
 from . import adapters
 from .autoencoder import Autoencoder
-from .controlnet import ControlNet, check_fits, residuals
+from .controlnet import ControlNet, Shelf, check_fits, residuals
 from .latent_model import LatentModel
 from .loading import load_part
 from .scheduling import read_config
@@ -59,9 +59,10 @@ class StableDiffusion(LatentModel):
         name: str,
         identity: str,
     ) -> None:
-        super().__init__(unet, autoencoder, scheduler, name=name, identity=identity)
-        self.unet, self.texts = unet, texts
+        super().__init__(unet, autoencoder, scheduler, name=name, identity=identity, texts=texts)
+        self.unet = unet
         self.controlnets: list[ControlNet] = []
+        self.shelf = Shelf()
         self.greys: dict[tuple[int, int], Tensor] = {}
         self.channels, self.reduction = autoencoder.channels, autoencoder.reduction
         self.beside = unet.config.in_channels - self.channels
@@ -89,9 +90,9 @@ class StableDiffusion(LatentModel):
     def told(self, condition: Condition, scale: float) -> Condition:
         return {**condition, "guidance": torch.full((len(condition["text"]),), scale, device=self.device)}
 
-    def see(self, pixels: Tensor) -> Condition:
+    def see(self, latents: Tensor) -> Condition:
         # Instruction models were trained on latents that are not scaled.
-        return {"seen": self.autoencoder.unscaled(self.encode(pixels)).to(self.dtype)}
+        return {"seen": self.autoencoder.unscaled(latents).to(self.dtype)}
 
     def see_masked(self, pixels: Tensor, mask: Tensor) -> Condition:
         whole = F.interpolate(
@@ -103,9 +104,9 @@ class StableDiffusion(LatentModel):
 
     @contextlib.contextmanager
     def controlled(self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float) -> Iterator[None]:
-        net = load_part(ControlNetModel, folder, device=self.device, dtype=self.dtype)
-        check_fits(net, self.unet, self.channels)
-        self.controlnets.append(ControlNet(net, hint.to(self.device, self.dtype), scale, low, high))
+        trained = self.shelf.take(folder, self.device, self.dtype)
+        check_fits(trained.net, self.unet, self.channels)
+        self.controlnets.append(ControlNet(trained, hint.to(self.device, self.dtype), scale, low, high))
         try:
             yield
         finally:

@@ -56,8 +56,9 @@ class StableDiffusion3(LatentModel):
     ) -> None:
         self.patch: int = transformer.config.patch_size
         schedule = flow_of(scheduler, self.patch)
-        super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity, schedule=schedule)
-        self.transformer, self.texts = transformer, texts
+        more: dict[str, Any] = {"name": name, "identity": identity, "texts": texts, "schedule": schedule}
+        super().__init__(transformer, autoencoder, scheduler, **more)
+        self.transformer = transformer
         self.native_size = transformer.config.sample_size * autoencoder.reduction
         self.multiple = self.patch * autoencoder.reduction
         if transformer.config.in_channels != autoencoder.channels:

@@ -8,6 +8,7 @@ from editkit import ControlNetSpec, ModelSpec, hookimpl
 
 HERE = Path(__file__).parent
 LICENCE = "Apache-2.0 (trained on MIT and Apache-2.0 artwork)"
+MODELS = frozenset({"emoji", "emoji-instruct"})
 CARD = "plugins/editkit_emoji/MODEL_CARD.md"
 
 
@@ -21,8 +22,23 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default=True,
-        )
+        ),
+        ModelSpec(
+            name="emoji-instruct",
+            summary="The same model, shown a picture and told what to change in it.",
+            load=load_instruct,
+            source=CARD,
+            licence=LICENCE,
+            default_for=frozenset({"instruct"}),
+            usual={"guidance": 1.0, "image_guidance": 1.0},
+        ),
     ]
+
+
+def load_instruct() -> Path:
+    from .instruct_folder import instruct_folder
+
+    return instruct_folder()
 
 
 @hookimpl
@@ -32,7 +48,7 @@ def register_controlnets() -> list[ControlNetSpec]:
             name="emoji-edge",
             summary="Draws emoji along given edges.",
             load=lambda: HERE / "controlnets" / "edge",
-            model="emoji",
+            models=MODELS,
             annotators=frozenset({"edge"}),
             source=CARD,
             licence=LICENCE,
@@ -41,7 +57,7 @@ def register_controlnets() -> list[ControlNetSpec]:
             name="emoji-relief",
             summary="Draws emoji of a given relief, which is a silhouette inflated to a height map.",
             load=lambda: HERE / "controlnets" / "relief",
-            model="emoji",
+            models=MODELS,
             annotators=frozenset({"relief", "depth"}),
             source=CARD,
             licence=LICENCE,

@@ -13,19 +13,28 @@ if TYPE_CHECKING:
     from editkit import Edit, Session
 
 
+PROMPTED = ("auto_mask", "captioner", "inverter", "source", "target")
+"""What inversion alone is told."""
+
+
 class InstructParams(EditParams):
     instruction: str = Field(description="What to change: make it green.", json_schema_extra={"argument": True})
     method: Literal["ip2p", "inversion"] | None = Field(
-        None, description="ip2p asks a model made for instructions; ip2p where the model is one, when not given."
+        None,
+        description="ip2p asks a model made for instructions, inversion goes from one prompt to another; when not "
+        "given, ip2p where the model is one and no prompt is given.",
     )
     guidance: float | None = Field(  # type: ignore[assignment]
         None,
         ge=0.0,
         le=100.0,
-        description="Guidance scale of the text; 7.5 for ip2p (2.5 if distilled), 1 for inversion when not given.",
+        description="Guidance scale of the text; when not given what is usual for the model, 1 for inversion.",
     )
     image_guidance: float | None = Field(
-        None, ge=0.0, le=100.0, description="Guidance scale of the picture, for ip2p alone; 1.5 when not given."
+        None,
+        ge=0.0,
+        le=100.0,
+        description="Guidance scale of the picture, for ip2p alone; when not given what is usual for the model.",
     )
     source: str = Field("", description="What the picture shows, for inversion alone.")
     target: str = Field(
@@ -39,11 +48,15 @@ class InstructParams(EditParams):
         False, description="Change the picture only where the two prompts disagree, for inversion alone."
     )
 
+    @property
+    def prompted(self) -> list[str]:
+        """What is set of that which inversion alone is told; a recipe names all, also what is as by default."""
+        return [name for name in PROMPTED if getattr(self, name) != type(self).model_fields[name].default]
+
     @model_validator(mode="after")
     def told_what_the_method_has(self) -> InstructParams:
-        alien = sorted(self.model_fields_set & {"source", "target", "captioner", "inverter", "auto_mask"})
-        if self.method == "ip2p" and alien:
-            raise ValueError(f"ip2p has no {alien[0]}: leave it out, or take method inversion")
+        if self.method == "ip2p" and self.prompted:
+            raise ValueError(f"ip2p has no {self.prompted[0]}: leave it out, or take method inversion")
         if self.method == "inversion" and self.image_guidance is not None:
             raise ValueError("inversion has no image_guidance: leave it out, or take method ip2p")
         if self.source and self.captioner:

@@ -21,7 +21,7 @@ CLEAR = 3.0
 
 
 def instruct(session: Session, params: InstructParams) -> Edit:
-    """Ask the model itself where it is made for instructions, else turn the instruction into two prompts."""
+    """Ask a model that is made for instructions, and others, or where prompts are given, by inversion."""
     able = "instructions" in session.model.provides
     if params.method == "ip2p" and not able:
         provided = ", ".join(sorted(session.model.provides))
@@ -29,7 +29,8 @@ def instruct(session: Session, params: InstructParams) -> Edit:
             f"method ip2p needs instructions; the model {session.model.name!r} provides {provided}: "
             "take method inversion, or an InstructPix2Pix model"
         )
-    return by_model(session, params) if able and params.method != "inversion" else by_inversion(session, params)
+    method = params.method or ("ip2p" if able and not params.prompted else "inversion")
+    return by_model(session, params) if method == "ip2p" else by_inversion(session, params)
 
 
 def by_model(session: Session, params: InstructParams) -> Edit:
@@ -39,10 +40,10 @@ def by_model(session: Session, params: InstructParams) -> Edit:
     """
     if "distilled-guidance" in session.model.provides:
         return by_one_estimate(session, params)
-    text = 7.5 if params.guidance is None else params.guidance
-    image = 1.5 if params.image_guidance is None else params.image_guidance
+    text = session.usual("guidance", 7.5) if params.guidance is None else params.guidance
+    image = session.usual("image_guidance", 1.5) if params.image_guidance is None else params.image_guidance
     session.params = params.model_copy(update={"method": "ip2p", "guidance": text, "image_guidance": image})
-    seen = session.model.see(session.sources)  # type: ignore[attr-defined]
+    seen = session.model.see(session.latents)  # type: ignore[attr-defined]
     blind = {name: torch.zeros_like(tensor) for name, tensor in seen.items()}
     empty, told = session.embed(params.negative_prompt), session.embed(params.instruction)
     conditions = ({**empty, **blind}, {**empty, **seen}, {**told, **seen})
@@ -60,7 +61,7 @@ def by_one_estimate(session: Session, params: InstructParams) -> Edit:
         )
     text = TOLD if params.guidance is None else params.guidance
     session.params = params.model_copy(update={"method": "ip2p", "guidance": text})
-    seen = session.model.see(session.sources)  # type: ignore[attr-defined]
+    seen = session.model.see(session.latents)  # type: ignore[attr-defined]
     told = {**session.embed(params.instruction), **seen}
     drawn = session.draw(session.noise(), session.drawing_path(params.steps), told)
     return Edit(drawn, reconstructed=session.latents)

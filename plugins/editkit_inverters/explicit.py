@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from editkit import (
@@ -16,6 +18,7 @@ from editkit import (
     Path,
     PinnedSource,
     Point,
+    SamplerSpec,
     Stepper,
     ddim_step,
     eps_of,
@@ -35,7 +38,25 @@ class Ddim(Inverter):
 
 
 class Pinned(Ddim):
-    """DDIM upward; the replay adds what its own steps miss (Ju et al., arXiv 2310.01506)."""
+    """DDIM upward; the replay adds what its own steps miss (Ju et al., arXiv 2310.01506).
+
+    The source is held to where it was seen on the way up, and so what the network said of it there is kept.
+    """
+
+    def climb(
+        self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None
+    ) -> Generator[Tensor, None, dict[str, Tensor]]:
+        said: list[Tensor] = []
+
+        def noted(x: Tensor, point: Point) -> Tensor:
+            said.append(denoise(x, point))
+            return said[-1]
+
+        yield from super().climb(noted, x0, path, noise)
+        return {"estimates": torch.stack(said[::-1], 1)}
+
+    def estimates(self, climb: Climb) -> Tensor | None:
+        return climb.kept.get("estimates")
 
     def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
         return (PinnedSource(climb.trajectory, shares),)
@@ -64,15 +85,21 @@ class Sampled(Inverter):
     def __init__(self, sampler: str) -> None:
         self.sampler = sampler
 
+    def uses(self) -> Sequence[Callable[..., Any]]:
+        return (self.spec.load,)
+
     def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
         return walk(self.made(), denoise, x0, path)
 
     def stepper(self, climb: Climb, shares: Tensor) -> Stepper:
         return self.made()
 
+    @property
+    def spec(self) -> SamplerSpec:
+        return samplers()[self.sampler]
+
     def made(self) -> Stepper:
-        spec = samplers()[self.sampler]
-        return spec.load()(spec.params())
+        return self.spec.load()(self.spec.params())
 
 
 def moved(x: Tensor, eps: Tensor, p: Point, q: Point) -> Tensor:

@@ -54,6 +54,7 @@ def register_operations() -> list[OperationSpec]:
             load=load,
             params=OutpaintParams,
             size=grown,
+            example={"right": 5, "top": 9},
             source="https://arxiv.org/abs/2201.09865",
         )
     ]

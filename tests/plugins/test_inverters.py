@@ -202,18 +202,17 @@ class Oracle:
 
 
 def test_every_head_over_the_same_oracle_inverts_alike(tmp_path: Path) -> None:
-    folder = stable_diffusion_folder(tmp_path)
-    x0 = 0.3 + 0.5 * random_latents(2)
+    backend: Any = editkit.load_model(stable_diffusion_folder(tmp_path), dtype="float64")
+    condition, heads = backend.embed(["a", "a"]), {kind: Oracle(kind, backend) for kind in get_args(Prediction)}
+    x0, path = 0.3 + 0.5 * random_latents(2), make_path(backend.schedule, 10, backend.grid)
     for name, spec in editkit.inverters().items():
         if spec.predictions < set(get_args(Prediction)):
             continue  # it has no likes
         errors, noises = {}, {}
-        for kind in get_args(Prediction):
-            backend = editkit.load_model(folder, dtype="float64")
-            backend.prediction, backend.unet = kind, Oracle(kind, backend)  # type: ignore[attr-defined]
-            condition = backend.embed(["a", "a"])
-            denoise = lambda x, point, b=backend, c=condition: b.denoise(x, point, c)  # noqa: E731
-            path, made = make_path(backend.schedule, 20, backend.grid), installed().make("inverters", name)
+        for kind, head in heads.items():
+            backend.prediction, backend.unet = kind, head
+            denoise = lambda x, point: backend.denoise(x, point, condition)  # noqa: E731
+            made = installed().make("inverters", name)
             noises[kind] = list(made.climb(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]))))[-1]
             errors[kind] = trip(name, denoise, x0, path).error
         for kind, error in errors.items():

@@ -416,10 +416,11 @@ def test_the_way_down_undoes_the_way_up_with_a_network(tiny: dict[Prediction, Pa
 def test_what_rounding_leaves_is_pinned(tiny: dict[Prediction, Path]) -> None:
     """A network that was never trained makes much of it: float32 alone comes back with 3 digits at guidance 7.5."""
     given = {"prompt": "a red apple", "steps": 5, "guidance": 7.5, "cache": False}
-    for folder, call in itertools.product(tiny.values(), ("edict", "belm", "edit-friendly")):
+    for folder in tiny.values():
         model = editkit.load_model(folder, dtype="float32")
-        inversion = editkit.invert(picture(), model=model, method=call, **given)
-        assert torch.equal(editkit.reconstruct(inversion, model=model).latents, inversion.trajectory[-1])
+        for call in ("edict", "belm", "edit-friendly"):
+            inversion = editkit.invert(picture(), model=model, method=call, **given)
+            assert torch.equal(editkit.reconstruct(inversion, model=model).latents, inversion.trajectory[-1])
 
 
 def test_null_text_follows_a_network_through_its_attention(tiny: dict[Prediction, Path]) -> None:

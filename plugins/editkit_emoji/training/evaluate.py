@@ -26,6 +26,7 @@ import editkit
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import psnr, round_trip, sheet, side_by_side, to_network
 from editkit_emoji.training.denoiser import encode
+from editkit_emoji.training.inverted_noise import Inverted, deviations, invert_each, neighbour_correlations
 from editkit_emoji.training.methods import Made, method_of
 from editkit_emoji.training.pairs import INTERCHANGEABLE, Pair, evaluation_pairs, ordered
 
@@ -108,6 +109,18 @@ def autoencoder_table(decibels_each: torch.Tensor) -> str:
     values = decibels_each.numpy()
     cells = [str(len(values)), mean(values), f"{np.quantile(values, 0.05):.1f}", f"{values.min():.1f}"]
     return table(["held-out pictures", "mean PSNR, dB (95 %)", "worst twentieth below", "worst"], [cells])
+
+
+def noise_table(inverted: Inverted) -> str:
+    spread, alike = deviations(inverted.noise), neighbour_correlations(inverted.noise)
+    cells = [
+        str(len(inverted.noise)),
+        f"{spread.min():.3f} to {spread.max():.3f}",
+        f"{alike.mean():.3f} ({alike.min():.3f} to {alike.max():.3f})",
+        bootstrap(lambda values: np.median(values, axis=-1), inverted.lost),
+    ]
+    head = ["held-out pictures", "deviation of the channels", "correlation of neighbours, mean (by channel)"]
+    return table([*head, "median dB lost against the round trip"], [cells])
 
 
 def edit_table(scores: Sequence[Score]) -> str:
@@ -228,7 +241,8 @@ def main() -> None:
     parser.add_argument(
         "--captions", type=int, default=150, help="drawings of training and of held-out captions, 0 for none"
     )
-    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--inversions", type=int, default=100, help="held-out pictures to invert, 0 for none")
+    parser.add_argument("--steps", type=int, default=25, help="of an edit")
     parser.add_argument("--attributes", nargs="+", default=ATTRIBUTES, help="which attributes of pairs to edit")
     parser.add_argument(
         "--methods", nargs="+", default=["prompt-edit"], help="see methods.py: instruct:guidance=1.25 diffusers-ddim"
@@ -248,6 +262,13 @@ def main() -> None:
     if options.sheets:
         tiles = [tile for pair in zip(to_network(held_out[::14]), trips[::14], strict=True) for tile in pair]
         sheet(tiles, 12, options.sheets / "autoencoder.png")
+    if options.inversions:
+        unseen = [picture for picture in pictures if picture.held_out]
+        every = max(1, len(unseen) // options.inversions)
+        inverted = invert_each(
+            unseen[::every][: options.inversions], held_out[::every][: options.inversions], options.model
+        )
+        print("\nNoise found by DDIM inversion, 50 steps, guidance 1\n\n" + noise_table(inverted), flush=True)
     results = {}
     for method in options.methods if options.pairs else ():
         results[method] = scores, _ = measure_edits(pictures, pixels, vae, method, options)

@@ -3,13 +3,15 @@
     python -m editkit_emoji.training.instruct --model runs/denoiser/model --run runs/instruct
 
 The UNet gets as many input channels again, for the latents of a picture (Brooks et al., arXiv 2211.09800, section 3.2).
-Half of every batch are captions with no picture, half are instructions with one, so that all weights but those of its
-first layer serve the model of captions and the model of instructions alike: the run writes a folder for each.
+A part of every batch are captions with no picture, the rest instructions with one, so that all weights but those of
+its first layer serve the model of captions and the model of instructions alike: the run writes a folder for each. Told
+nothing it draws the picture that it sees, so that guidance leads away from leaving it as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses as dc
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,14 +36,16 @@ from editkit_emoji.training.denoiser import (
     unseen_loss,
     write_model,
 )
-from editkit_emoji.training.instructions import TRAINED, UNSEEN, wordings
+from editkit_emoji.training.instructions import TRAINED, UNSEEN, chance, disguised, wordings
 from editkit_emoji.training.muon import hidden_matrices
 from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, training_pairs
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
 
-UNTOLD = 0.05
-"""Share of instructions left out; of pictures, as many (ibid., section 3.2.1)."""
+CAPTIONED = 0.25
+"""Share of a batch that are captions."""
+UNTOLD, BLIND = 0.08, 0.04
+"""Shares of instructions left out, and of pictures (ibid., section 3.2.1)."""
 SHOWN = 24
 
 
@@ -76,17 +80,22 @@ class Pairs:
         self.weights = torch.tensor([counts[pair.attribute] ** -0.5 for pair in self.pairs])
 
     def draw(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
-        """Pairs, each with one of its instructions or, now and then, none."""
+        """Pairs, each with one of its instructions or, now and then, none: then what is wanted is the source."""
         chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator).tolist()
-        lots = torch.rand(count, 2, generator=generator).tolist()
-        return [
-            (self.pairs[place], "" if untold < UNTOLD else self.told(self.pairs[place], which))
-            for place, (untold, which) in zip(chosen, lots, strict=True)
-        ]
+        drawn = []
+        for pair in map(self.pairs.__getitem__, chosen):
+            if chance(generator) < UNTOLD:
+                drawn.append((dc.replace(pair, target=pair.source), ""))
+            else:
+                drawn.append((pair, self.told(pair, generator)))
+        return drawn
 
-    def told(self, pair: Pair, which: float) -> str:
+    def told(self, pair: Pair, generator: torch.Generator) -> str:
+        """One of the ways of asking for a pair, half the time disguised."""
         ways = wordings(TRAINED, pair.attribute, self.pictures[pair.source], pair.was, pair.new)
-        return ways[int(which * len(ways))]
+        way = ways[int(chance(generator) * len(ways))]
+        kept = {*pair.was.split(), *pair.new.replace("-", " ").split()}
+        return disguised(way, kept, generator) if chance(generator) < 0.5 else way
 
 
 def write_both(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
@@ -114,16 +123,16 @@ def main() -> None:
     run = Run(options, base.to(options.device), matrices=hidden_matrices(base, outer=OUTER), decay=0.998)
     shown = [place for place, picture in enumerate(pictures) if not picture.held_out]
     pairs = Pairs(pictures)
-    half = options.batch // 2
+    of_captions = round(CAPTIONED * options.batch)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        captioned = [shown[i] for i in torch.randint(len(shown), (half,), generator=generator).tolist()]
-        instructed = pairs.draw(options.batch - half, generator)
+        captioned = [shown[i] for i in torch.randint(len(shown), (of_captions,), generator=generator).tolist()]
+        instructed = pairs.draw(options.batch - of_captions, generator)
         texts = [draw_caption(pictures[place], generator) for place in captioned] + [text for _, text in instructed]
         targets = captioned + [pair.target for pair, _ in instructed]
-        unseen = torch.rand(len(instructed), 1, 1, 1, generator=generator) < UNTOLD
+        unseen = torch.rand(len(instructed), 1, 1, 1, generator=generator) < BLIND
         sources = latents[[pair.source for pair, _ in instructed]].masked_fill(unseen, 0.0)
-        seen = torch.cat([torch.zeros(half, *latents.shape[1:]), sources])
+        seen = torch.cat([torch.zeros(of_captions, *latents.shape[1:]), sources])
         timesteps = torch.cat([stratified_timesteps(len(part), generator) for part in (captioned, instructed)])
         noisy, wanted = noised(latents[targets], torch.randn(seen.shape, generator=generator), timesteps)
         given = (noisy, timesteps, tokens_of(tokenizer, texts), seen)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import torch
+
 from editkit_emoji.training.captions import with_article
 from editkit_emoji.training.data import Picture
 
@@ -9,29 +13,85 @@ Wordings = tuple[str, ...]
 """Templates of ``{was}`` and ``{new}``, of the latter with an article as ``{a_new}``, and of ``{whom}``."""
 
 TRAINED: dict[str, Wordings] = {
-    "style": ("draw it {new}", "draw it in {new} style", "make it {new}", "{new} style", "turn it into a {new} emoji"),
+    "style": (
+        "draw it {new}",
+        "draw it in {new} style",
+        "make it {new}",
+        "{new} style",
+        "turn it into a {new} emoji",
+        "{new}",
+        "as a {new} picture",
+        "convert to {new}",
+        "change the style to {new}",
+        "the same in {new}",
+        "use the style {new}",
+        "show me a {new} version",
+    ),
     "skin tone": (
         "change the skin tone to {new}",
         "make the skin {new}",
         "give {whom} {new} skin",
         "{new} skin tone",
         "set the skin to {new}",
+        "{new} skin",
+        "make {whom} {new}",
+        "use the {new} skin tone",
+        "paint the skin {new}",
+        "the same with {new} skin",
+        "turn the skin {new}",
+        "skin tone {new}",
     ),
-    "no skin tone": ("remove the skin tone", "without a skin tone", "make the skin yellow"),
+    "no skin tone": (
+        "remove the skin tone",
+        "without a skin tone",
+        "make the skin yellow",
+        "yellow skin",
+        "drop the skin tone",
+        "give {whom} the plain yellow skin",
+        "use the default skin",
+        "clear the skin tone",
+    ),
     "colour": (
         "make it {new}",
         "turn it {new}",
         "change {was} to {new}",
         "change the colour to {new}",
         "paint it {new}",
+        "{new}",
+        "{new} rather than {was}",
+        "set the colour to {new}",
+        "the same in {new}",
+        "show me {a_new} version",
+        "let it be {new}",
+        "turn {was} into {new}",
     ),
-    "hair": ("give {whom} {new}", "replace {was} with {new}", "change the hair to {new}", "make it {new}"),
+    "hair": (
+        "give {whom} {new}",
+        "replace {was} with {new}",
+        "change the hair to {new}",
+        "make it {new}",
+        "{new}",
+        "{new} rather than {was}",
+        "the same with {new}",
+        "turn {was} into {new}",
+        "set the hair to {new}",
+        "show {whom} with {new}",
+        "add {new}",
+        "change {was} to {new}",
+    ),
     "": (
         "replace {was} with {new}",
         "turn the {was} into {a_new}",
         "change {was} to {new}",
         "make it {a_new}",
         "replace the {was} with {a_new}",
+        "{new}",
+        "{new} rather than {was}",
+        "make the {was} {a_new}",
+        "turn it into {a_new}",
+        "show me {a_new}",
+        "let it be {a_new}",
+        "from {was} to {new}",
     ),
 }
 """Wordings by attribute; the empty one is for all others."""
@@ -46,6 +106,9 @@ UNSEEN: dict[str, Wordings] = {
 }
 """Wordings kept from training, to see whether it is the instruction that was learnt or its template."""
 
+DISGUISED, PREFIXED = 0.2, 0.3
+"""Share of words that :func:`disguised` leaves out or replaces, and of instructions that it puts words before."""
+
 PRONOUNS = {"woman": "her", "girl": "her", "princess": "her", "man": "him", "boy": "him", "prince": "him"}
 
 
@@ -55,6 +118,32 @@ def wordings(templates: dict[str, Wordings], attribute: str, source: Picture, wa
     whom = next((pronoun for word, pronoun in PRONOUNS.items() if word in source.title.split()), "it")
     words = {"was": was, "new": new.replace("-", " "), "whom": whom, "a_new": new and with_article(new)}
     return [template.format(**words) for template in templates.get(kind, templates[""])]
+
+
+def disguised(text: str, kept: Collection[str], generator: torch.Generator) -> str:
+    """An instruction with some words but those that are ``kept`` left out or made up, and now and then more before it.
+
+    So a word that training does not know is one to go by the others for.
+    """
+    before = int(torch.randint(3, (), generator=generator)) if chance(generator) < PREFIXED else 0
+    words = [made_up(generator) for _ in range(before)]
+    for word in text.split():
+        lot = chance(generator)
+        if word in kept or lot >= DISGUISED:
+            words.append(word)
+        elif lot < DISGUISED / 2:
+            words.append(made_up(generator))
+    return " ".join(words)
+
+
+def chance(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator))
+
+
+def made_up(generator: torch.Generator) -> str:
+    """Two to seven letters that mean nothing."""
+    letters = torch.randint(26, (int(torch.randint(2, 8, (), generator=generator)),), generator=generator)
+    return "".join(chr(ord("a") + letter) for letter in letters.tolist())
 
 
 def instruction_for(source: Picture, target: Picture) -> str:

@@ -49,13 +49,15 @@ def method_of(text: str, model: Path, steps: int) -> Method:
 def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any) -> Method:
     """An operation of editkit; ``wording`` says which instructions those that take one are given."""
     model = editkit.load_model(folder)
+    sees = "instructions" in model.provides and values.get("method") != "inversion"
 
     def make(pair: Pair, pictures: Sequence[Picture], image: Image.Image) -> Made:
         source, target = pictures[pair.source], pictures[pair.target]
+        was = {"source": source.caption}
         told = {
             "img2img": lambda: {"prompt": target.caption},
-            "instruct": lambda: {"source": source.caption, "instruction": asked_for(pair, source, target, wording)},
-        }.get(name, lambda: {"source": source.caption, "target": target.caption})()
+            "instruct": lambda: {"instruction": asked_for(pair, source, target, wording)} | ({} if sees else was),
+        }.get(name, lambda: {**was, "target": target.caption})()
         result = editkit.apply(name, image, model=model, cache=False, **{"seed": 0, **told, **values})
         return Made(np.asarray(result.image.convert("RGB")), result.report.network_samples, result.report.seconds)
 

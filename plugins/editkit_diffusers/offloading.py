@@ -1,0 +1,38 @@
+"""Parts of a model that take turns on a device, and wait in main memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
+from accelerate.utils import send_to_device
+from torch import nn
+
+MAIN = torch.device("cpu")
+
+
+class Turns(ModelHook):  # type: ignore[misc]  # its library has no types
+    """Brings a part to ``device`` when it is asked, with what it is asked about, and sends back the one before it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.present: nn.Module | None = None
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        if self.present is not module:
+            if self.present is not None:
+                self.present.to(MAIN)
+            module.to(self.device)
+            self.present = module
+        return send_to_device(args, self.device), send_to_device(kwargs, self.device)
+
+
+def take_turns(parts: Iterable[nn.Module], device: torch.device) -> Turns:
+    """Let parts, which are in main memory, be on ``device`` one at a time: whichever is asked."""
+    turns = Turns(device)
+    for part in parts:
+        add_hook_to_module(part, turns)
+    return turns

@@ -1,0 +1,56 @@
+"""Whether what inversion finds is the noise that drawing starts from, and how near plain DDIM comes back from it."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+import editkit
+from editkit_emoji.training.data import Picture
+
+STEPS = 50
+
+
+@dc.dataclass(frozen=True)
+class Inverted:
+    """Pictures inverted by DDIM at guidance 1, and drawn again from what was found."""
+
+    noise: Tensor
+    """(N, C, h, w)."""
+    lost: NDArray[np.float64]
+    """Decibels (N,) that drawing them again stays below the autoencoder's round trip."""
+
+
+def invert_each(pictures: Sequence[Picture], pixels: NDArray[np.uint8], folder: Path) -> Inverted:
+    """Invert pictures (N, H, W, 3), each under its caption, with the model in a folder."""
+    model = editkit.load_model(folder)
+    noise, lost = [], []
+    for picture, shown in zip(tqdm(pictures, desc="inversions", mininterval=10), pixels, strict=True):
+        inversion = editkit.invert(
+            Image.fromarray(shown), model=model, prompt=picture.caption, method="ddim", steps=STEPS, cache=False
+        )
+        report = editkit.reconstruct(inversion, model=model).report
+        noise.append(inversion.noise)
+        lost.append(report.vae_psnr - report.recon_psnr)
+    return Inverted(torch.cat(noise).double(), np.array(lost))
+
+
+def deviations(noise: Tensor) -> Tensor:
+    """Standard deviation of each channel (C,) of noise (N, C, h, w)."""
+    return noise.transpose(0, 1).flatten(1).std(1)
+
+
+def neighbour_correlations(noise: Tensor) -> Tensor:
+    """Correlation of each channel (C,) of noise (N, C, h, w) with itself one place to the right, and one below."""
+    channels = noise.transpose(0, 1)
+    pairs = ((channels[..., 1:], channels[..., :-1]), (channels[..., 1:, :], channels[..., :-1, :]))
+    one, other = (torch.cat([pair[side].flatten(1) for pair in pairs], 1) for side in (0, 1))
+    return torch.stack([torch.corrcoef(torch.stack(both))[0, 1] for both in zip(one, other, strict=True)])

@@ -1,0 +1,212 @@
+"""Laws of edits on a GPU: close to those of the CPU in any precision, in less memory where that is asked for."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from editkit_diffusers.offloading import Turns
+from torch import Tensor
+
+import editkit
+from editkit import Backend
+from editkit.testing.suite import sample_image
+from editkit.testing.tiny import (
+    FOLDERS,
+    controlnet_folder,
+    inpainting_folder,
+    instruct_folder,
+    stable_diffusion_folder,
+    stable_diffusion_xl_folder,
+)
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+
+DEVICE = "cuda"
+SOURCE = sample_image((20, 14))
+PROMPTS = {"DiTPipeline": ("1", "2")}
+"""What models that know no words are asked for; pixel models are asked for nothing."""
+FAMILIES = sorted(FOLDERS)
+CLOSE = {"float32": 2e-3, "bfloat16": 0.1, "float16": 0.02}
+"""Largest root of the mean squared difference of latents after two steps, in deviations of those of the CPU.
+
+Convolutions on a GPU round their inputs to TF32 unless told otherwise, and so float32 is not exact either.
+"""
+
+
+@functools.cache
+def folder_of(family: str, root: Path) -> Path:
+    return FOLDERS[family](root / family)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+def drawn(model: Backend, family: str = "", **params: Any) -> editkit.Result:
+    """The picture drawn again from half its noise, under a prompt where the model takes one."""
+    prompt = {"prompt": PROMPTS.get(family, ("a red apple",))[0]} if "text" in model.provides else {}
+    given = {"strength": 0.5, "steps": 4, "seed": 1, **prompt, **params}
+    result: editkit.Result = editkit.apply("img2img", SOURCE, model=model, **given)
+    return result
+
+
+def reprompted(model: Backend, family: str = "", **params: Any) -> editkit.Result:
+    source, target = PROMPTS.get(family, ("a red apple", "a green apple"))
+    given = {"source": source, "target": target, "steps": 4, "seed": 1, **params}
+    result: editkit.Result = editkit.apply("prompt-edit", SOURCE, model=model, **given)
+    return result
+
+
+def apart(one: Tensor | None, other: Tensor | None) -> float:
+    assert one is not None and other is not None
+    found, wanted = one.double().cpu(), other.double().cpu()
+    assert bool(torch.isfinite(found).all())
+    return float((found - wanted).square().mean().sqrt() / wanted.std())
+
+
+# Precision
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_edit_is_close_to_that_of_the_cpu(family: str, dtype: str, root: Path) -> None:
+    folder = folder_of(family, root)
+    wanted = drawn(editkit.load_model(folder, device="cpu"), family)
+    found = drawn(editkit.load_model(folder, device=DEVICE, dtype=dtype), family)
+    assert found.report.device.startswith(DEVICE) and found.report.dtype == dtype
+    assert apart(found.latents, wanted.latents) < CLOSE[dtype]
+    assert found.report.network_samples == wanted.report.network_samples
+    assert 0 < found.report.peak_memory_mb < 2048, "that of the device is reported, and the models are tiny"
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "DDPMPipeline"])
+def test_the_source_comes_back_at_the_bound(family: str, dtype: str, root: Path) -> None:
+    model = editkit.load_model(folder_of(family, root), device=DEVICE, dtype=dtype)
+    report = reprompted(model, family, guidance=3.0).report
+    assert report.recon_psnr == report.vae_psnr is not None
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+def test_the_same_seed_gives_the_same_pixels(dtype: str, root: Path, tmp_path: Path) -> None:
+    model = editkit.load_model(folder_of("StableDiffusionPipeline", root), device=DEVICE, dtype=dtype)
+    first, again = drawn(model), drawn(model)
+    assert first.image.tobytes() == again.image.tobytes()
+    assert editkit.replay(first.save(tmp_path / "x.png"), model=model).image.tobytes() == first.image.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("make", "operation", "params"),
+    [
+        (inpainting_folder, "inpaint", {"prompt": "a red apple"}),
+        (instruct_folder, "instruct", {"instruction": "make it green", "guidance": 2.0}),
+        (stable_diffusion_folder, "outpaint", {"right": 6, "prompt": "a red apple"}),
+        (stable_diffusion_folder, "flow-edit", {"source": "a red apple", "target": "a green apple"}),
+        (stable_diffusion_xl_folder, "upscale", {"scale": 2, "prompt": "a red apple"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_kind_of_edit_runs_there(
+    make: Callable[[Path], Path], operation: str, params: dict[str, Any], tmp_path: Path
+) -> None:
+    mask = sample_image(SOURCE.size, seed=2).convert("L").point(lambda level: 255 * (level > 128))
+    given = params | ({"mask": mask} if operation in ("inpaint", "flow-edit") else {})
+    model = editkit.load_model(make(tmp_path), device=DEVICE, dtype="bfloat16")
+    result = editkit.apply(operation, SOURCE, model=model, steps=2, seed=1, **given)
+    assert result.report.untouched_max_diff in (0, None)
+
+
+def test_a_controlnet_is_followed_there(tmp_path: Path) -> None:
+    folder, weights = stable_diffusion_folder(tmp_path / "model"), controlnet_folder(tmp_path / "net")
+    given = {"prompt": "a red apple", "steps": 2, "seed": 1, "controlnet": str(weights)}
+    wanted, found = (
+        editkit.apply("control", SOURCE, model=str(folder), device=device, **given) for device in ("cpu", DEVICE)
+    )
+    assert apart(found.latents, wanted.latents) < 10 * CLOSE["float32"]
+
+
+# The cache of inversions
+
+
+def test_an_inversion_is_kept_for_its_device_and_precision(root: Path) -> None:
+    folder = folder_of("StableDiffusionPipeline", root)
+    kinds = [("cpu", "float32"), (DEVICE, "float32"), (DEVICE, "float16"), (DEVICE, "bfloat16")]
+    models = [editkit.load_model(folder, device=device, dtype=dtype) for device, dtype in kinds]
+    first, second = ([reprompted(model) for model in models] for _ in range(2))
+    assert [result.report.network_calls for result in first] == [8] * len(kinds)
+    assert [result.report.network_calls for result in second] == [4] * len(kinds)
+    assert all(torch.equal(one.latents, other.latents) for one, other in zip(first, second, strict=True)), (
+        "what was kept is not what was made"
+    )
+
+
+# Ways of running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offload", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_compiled_network_agrees_with_the_eager_one(family: str, offload: bool, root: Path) -> None:
+    if offload and family == "DDPMPipeline":
+        pytest.skip("a model of one part is not offloaded")
+    folder = folder_of(family, root)
+    eager, compiled = (
+        editkit.load_model(folder, device=DEVICE, compile=compile, offload=compile and offload)
+        for compile in (False, True)  # noqa: A001 (the name of the argument)
+    )
+    for params in ({}, {"resolution": 32}):  # pictures of another shape, also to what was compiled already
+        assert apart(drawn(compiled, family, **params).latents, drawn(eager, family, **params).latents) < 5e-3
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "DDPMPipeline"])
+def test_an_offloaded_model_draws_the_same(family: str, root: Path) -> None:
+    folder = folder_of(family, root)
+    whole, offloaded = (editkit.load_model(folder, device=DEVICE, offload=offload) for offload in (False, True))
+    assert str(offloaded.device).startswith(DEVICE)
+    for make in (drawn, reprompted):
+        wanted, found = (make(model, family, cache=False) for model in (whole, offloaded))
+        assert apart(found.latents, wanted.latents) < 1e-3
+
+
+def test_one_part_at_a_time_is_on_the_device(root: Path) -> None:
+    model: Any = editkit.load_model(folder_of("FluxPipeline", root), device=DEVICE, offload=True)
+    parts = [model.net, model.autoencoder.net, *(encoder.net for encoder in model.texts.values())]
+
+    def there() -> list[Any]:
+        return [part for part in parts if next(part.parameters()).device.type == DEVICE]
+
+    assert not there(), "a model that was not asked yet takes no memory of the device"
+    with torch.no_grad():
+        for ask, part in (
+            (lambda: model.encode(torch.rand(1, 3, 16, 16, device=DEVICE)), parts[1]),
+            (lambda: model.embed(["a red apple"]), None),
+            (lambda: drawn(model), None),
+        ):
+            ask()
+            assert len(there()) == 1 and (part is None or there() == [part])
+    assert isinstance(model.net._hf_hook, Turns)
+
+
+def test_offloading_and_tiling_take_less_memory() -> None:
+    """The bundled model is large enough to tell its parts apart, and pictures of 1024 pixels are for their tiles."""
+    peaks = {}
+    for name, how in {"whole": {}, "offload": {"offload": True}, "tiling": {"tiling": True}}.items():
+        gc.collect()
+        torch.cuda.empty_cache()
+        model = editkit.load_model("emoji", device=DEVICE, **how)
+        pixels = torch.rand(1, 3, 1024, 1024, device=DEVICE)
+        with torch.no_grad():
+            model.embed(["flat red heart"])
+            torch.cuda.reset_peak_memory_stats()
+            decoded = model.decode(model.encode(pixels))
+            peaks[name] = torch.cuda.max_memory_allocated()
+        assert decoded.shape == pixels.shape
+        del model, pixels, decoded
+    assert peaks["offload"] < peaks["whole"] and peaks["tiling"] < peaks["whole"], peaks

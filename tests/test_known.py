@@ -1,0 +1,149 @@
+"""Laws of what is not asked twice: a replay that knows what was said on the way up is the one that asks for all."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from editkit_inverters.explicit import Pinned
+from torch import Tensor
+
+from editkit import Climb, Condition, Control, Point, Points, RectifiedFlow, SamplingParams, Session, blended
+from editkit.guidance import stack
+from editkit.known import Known
+from editkit.testing import ToyBackend
+from editkit.testing.loop_suites import toy_session
+from editkit.testing.suite import largest
+
+STEPS = 6
+
+
+class Forgetful(Pinned):
+    """Asks for everything again."""
+
+    def estimates(self, climb: Climb) -> None:
+        return None
+
+
+class Watched(Control):
+    """Does nothing to the model but to be attached to it."""
+
+    def attach(self, backend: Any) -> Any:
+        return super().attach(backend)
+
+
+class Watching(Pinned):
+    def controls(self, climb: Climb, shares: Tensor) -> Any:
+        return (*super().controls(climb, shares), Watched())
+
+
+def session(schedule: RectifiedFlow | None = None, **params: Any) -> Session:
+    return toy_session(ToyBackend(native_size=8, schedule=schedule), SamplingParams.parse("toy", params))
+
+
+def edited(session: Session, inverter: Pinned, change: Tensor | None = None) -> tuple[Tensor, int]:
+    """The latents (2, C, h, w) of a source and its edit, and the samples that were asked for after the climb."""
+    shown, wanted = session.embed("a red apple"), session.embed("a green apple")
+    climb = session.climb(inverter, session.latents, session.inversion_path(STEPS), shown)
+    assert session.tally.samples == STEPS
+    noise = torch.cat([climb.trajectory[0]] * 2)
+    drawn = session.replay(inverter, climb, noise, stack([shown, wanted]), torch.ones(2, 1), change)
+    return drawn, session.tally.samples - STEPS
+
+
+LED = {"negative_prompt": "a red apple"}
+ASKED: Mapping[str, tuple[dict[str, Any], int]] = {
+    "unguided": ({}, STEPS + 1),
+    "led away from the source": ({"guidance": 7.5, **LED}, 2 * STEPS + 2),
+    "led away from another": ({"guidance": 7.5, "negative_prompt": "a pear"}, 3 * STEPS + 1),
+    "rescaled": ({"guidance": 3.0, "guidance_rescale": 0.7, **LED}, 2 * STEPS + 2),
+    "guided in the middle": ({"guidance": 3.0, "guidance_start": 1 / 3, "guidance_end": 2 / 3, **LED}, STEPS + 1 + 2),
+    "fresh noise": ({"sampler": "ddpm", "guidance": 3.0, **LED}, 2 * STEPS + 2),
+    "two steps of history": ({"sampler": "dpmpp-2m"}, STEPS + 1),
+    "asked off the way too": ({"sampler": "heun"}, 3 * STEPS + 1),
+}
+"""What an edit of one picture is told, and what its replay asks the network for.
+
+The noisiest latents alone were not asked about on the way up.
+"""
+
+
+@pytest.mark.parametrize("kind", ["vp", "flow"])
+@pytest.mark.parametrize("name", ASKED)
+def test_what_is_known_is_what_would_be_said(name: str, kind: str) -> None:
+    params, samples = ASKED[name]
+    drawn = [
+        edited(session(RectifiedFlow() if kind == "flow" else None, **params), inverter)
+        for inverter in (Pinned(), Forgetful())
+    ]
+    (found, asked), (wanted, all_asked) = drawn
+    assert largest(found - wanted) < 1e-10
+    assert asked == samples < all_asked
+
+
+def test_a_mask_changes_nothing_of_that() -> None:
+    change = torch.linspace(0, 1, 8).to(torch.float64).expand(1, 1, 8, 8)
+    (found, asked), (wanted, all_asked) = (edited(session(), inverter, change) for inverter in (Pinned(), Forgetful()))
+    assert largest(found - wanted) < 1e-10 and asked < all_asked
+
+
+def test_several_sources_are_known_each() -> None:
+    shares = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    drawn = []
+    for inverter in (Pinned(), Forgetful()):
+        one = session(guidance=2.0, negative_prompt="a pear")
+        prompts = one.embed("a red apple", "a green apple")
+        latents = torch.cat([one.latents, one.latents.flip(-1)])
+        climb = one.climb(inverter, latents, one.inversion_path(STEPS), prompts)
+        noise = torch.cat([climb.trajectory[0], climb.trajectory[0].mean(0, keepdim=True)])
+        drawn.append((one.replay(inverter, climb, noise, blended(prompts, shares), shares), one.tally.samples))
+    assert largest(drawn[0][0] - drawn[1][0]) < 1e-10
+    assert drawn[1][1] - drawn[0][1] == 2 * (STEPS - 1)
+
+
+def asked_by(inverter: Pinned, condition: Condition | None, **params: Any) -> int:
+    """The samples of a replay of one source, of a climb that was made under ``condition``, or it is not known which."""
+    one = session(**params)
+    climb = one.climb(inverter, one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
+    climb = dc.replace(climb, condition=condition)
+    before = one.tally.samples
+    one.replay(inverter, climb, climb.trajectory[0], one.embed("a red apple"), torch.ones(1, 1))
+    return one.tally.samples - before
+
+
+def test_nothing_is_taken_for_known_that_may_be_otherwise() -> None:
+    told = session().embed("a red apple")
+    assert asked_by(Pinned(), told) == 1
+    assert asked_by(Pinned(), None) == STEPS
+    assert asked_by(Pinned(), session().embed("a pear")) == STEPS
+    assert asked_by(Pinned(), {**told, "more": torch.ones(1)}) == STEPS
+    assert asked_by(Watching(), told) == STEPS, "what is attached to the model may change its answers"
+
+
+def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
+    """As the guidance scale is that a distilled model is told, and the timesteps that go into one call."""
+    one = session()
+    climb = one.climb(Pinned(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
+    told = {**one.embed("a red apple"), "scale": torch.ones(1)}
+    said = Pinned().estimates(climb)
+    assert said is not None
+    known = Known(one.network, climb, told, said, rows=1)
+    for scale, asked in ((1.0, 0), (2.0, 1)):
+        before = one.tally.samples
+        answer = known(climb.trajectory[2], climb.path[2], {**told, "scale": torch.full((1,), scale)})
+        assert torch.equal(answer, said[:, 1]) and one.tally.samples - before == asked
+    assert torch.equal(known(climb.trajectory[2], Points((climb.path[2],)), told), said[:, 1])
+
+
+def test_a_climb_notes_what_the_network_said_of_each_of_its_latents() -> None:
+    one = session()
+    told = one.embed("a red apple")
+    climb = one.climb(Pinned(), one.latents, one.inversion_path(STEPS), told)
+    estimates = Pinned().estimates(climb)
+    assert estimates is not None and estimates.shape == (1, STEPS, *one.latents.shape[1:])
+    for x, point, said in zip(climb.trajectory[1:], climb.path[1:], estimates[0], strict=True):
+        assert isinstance(point, Point)
+        assert torch.equal(one.network(x, point, told)[0], said)

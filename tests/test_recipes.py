@@ -1,0 +1,97 @@
+"""Laws of recipes and pipelines that were written by hand: whatever is wrong in one is an error of one line."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import pytest
+
+import editkit
+from editkit import BadFile, EditkitError, InvalidParameter
+from editkit.params import extra_of, pictures_of
+from editkit.recipes import Recipe, Step
+from editkit.registry import installed
+from editkit.testing import ToyBackend
+from editkit.testing.suite import sample_image
+
+SOURCE = sample_image((8, 8))
+WRONG: list[Any] = [
+    5,
+    5.5,
+    True,
+    ["ddim", 5],
+    [["ddim"]],
+    {"controlnet": {"kind": "edge"}},
+    {},
+    "",
+    "x:y",
+    "ddim:eta=x",
+]
+"""What is no name of a registered thing, nor a list of such."""
+
+
+@functools.cache
+def unchanged() -> editkit.Result:
+    result: editkit.Result = editkit.apply("img2img", SOURCE, model=ToyBackend(), strength=0.0, seed=1)
+    return result
+
+
+def recipe_of(*steps: tuple[str, dict[str, Any]]) -> bytes:
+    """A PNG with a recipe that somebody wrote into it."""
+    written = tuple(Step(operation=operation, params=params) for operation, params in steps)
+    made = unchanged()
+    made.recipe = Recipe(version="1", model="toy", identity="x", dtype="float32", steps=written, sources=1)
+    data: bytes = made.encoded(".png")
+    return data
+
+
+def naming() -> list[tuple[str, str]]:
+    """Every parameter of every operation that names something registered, or is a picture."""
+    specs = installed().specs["operations"]
+    return [
+        (operation, name)
+        for operation, spec in specs.items()
+        for name, field in spec.params.model_fields.items()
+        if "registry" in extra_of(field) or name in pictures_of(spec.params)
+    ]
+
+
+def assert_refused(said: EditkitError, name: str) -> None:
+    assert "\n" not in str(said) and len(str(said)) < 500
+    assert isinstance(said, BadFile) or said.exit_status == 2, name
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_a_name_of_the_wrong_form_is_one_clean_error(wrong: Any) -> None:
+    for operation, name in naming():
+        with pytest.raises(EditkitError) as in_pipeline:
+            editkit.Pipeline.from_yaml(json.dumps({"steps": [{operation: {name: wrong}}]}))(SOURCE, model=ToyBackend())
+        with pytest.raises(EditkitError) as in_recipe:
+            editkit.replay(recipe_of((operation, {name: wrong})), model=ToyBackend())
+        for error in (in_pipeline, in_recipe):
+            assert_refused(error.value, name)
+
+
+def test_a_number_for_names_is_named() -> None:
+    for name in ("attach", "sampler"):
+        with pytest.raises(InvalidParameter, match=f"{name}=5 is not allowed: give a name"):
+            editkit.replay(recipe_of(("img2img", {name: 5})), model=ToyBackend())
+    with pytest.raises(InvalidParameter, match="attach=5 is not allowed"):
+        editkit.Pipeline([("img2img", {"attach": 5})])
+
+
+@pytest.mark.parametrize("steps", [[], [("invert", {"steps": 1})]])
+def test_a_recipe_that_makes_no_picture_is_damaged(steps: list[tuple[str, dict[str, Any]]]) -> None:
+    with pytest.raises(BadFile, match="makes no picture"):
+        editkit.replay(recipe_of(*steps), model=ToyBackend())
+
+
+def test_nothing_is_no_picture_where_one_is_needed() -> None:
+    for call in (
+        lambda: editkit.apply("inpaint", SOURCE, model=ToyBackend(), mask=None),
+        lambda: editkit.replay(recipe_of(("inpaint", {"mask": None})), model=ToyBackend()),
+    ):
+        with pytest.raises(InvalidParameter, match="inpaint needs the parameter 'mask'"):
+            call()

@@ -1,0 +1,182 @@
+"""Laws of the ways a model runs: they change time and memory, and not what is drawn."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import inspect
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from editkit_diffusers.offloading import take_turns
+from torch import Tensor, nn
+
+import editkit
+from editkit import BackendSpec, InvalidParameter, MissingCapability, Running, make_path
+from editkit.cli import main
+from editkit.loading import refuse_running, shared_model
+from editkit.running import running_of
+from editkit.testing import ToyBackend, stable_diffusion_folder
+from editkit.testing.suite import assert_agree, random_latents, sample_image
+from editkit.testing.tiny import dit_folder, flux_folder, pixart_folder, pixel_ddpm_folder, stable_diffusion_3_folder
+
+SOURCE = sample_image((20, 14))
+WORDS = {"source": "a red apple", "target": "a green apple", "steps": 2, "seed": 3, "guidance": 2.0}
+FIELDS = [field.name for field in dc.fields(Running)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stable_diffusion_folder(tmp_path_factory.mktemp("tiny"))
+
+
+# How it is asked for
+
+
+def test_every_way_is_an_option_and_an_argument_by_one_name() -> None:
+    for function in (editkit.load_model, editkit.apply):
+        known = inspect.signature(function).parameters
+        assert all(known[name].default is False for name in FIELDS)
+    for command in ("img2img", "generate", "run"):
+        said = CliRunner().invoke(main, [command, "--help"]).stdout
+        assert all(f"--{name}" in said for name in FIELDS)
+
+
+def test_a_model_that_runs_otherwise_is_another_one_to_those_who_share_it(folder: Path) -> None:
+    plain = shared_model(str(folder), None, None)
+    tiled = shared_model(str(folder), None, None, (), Running(tiling=True))
+    assert plain is not tiled and plain is shared_model(str(folder), None, None)
+    assert running_of(plain) == Running() == running_of(ToyBackend()) and running_of(tiled).asked == ("tiling",)
+    assert plain.identity == tiled.identity
+
+
+def test_the_recipe_knows_nothing_of_it(folder: Path, tmp_path: Path) -> None:
+    how = {"model": str(folder), "prompt": "a red apple", "steps": 1, "seed": 1}
+    plain, tiled = (editkit.apply("img2img", SOURCE, tiling=tiling, **how) for tiling in (False, True))
+    assert plain.recipe == tiled.recipe
+    assert editkit.replay(tiled.save(tmp_path / "x.png"), model=str(folder)).image.tobytes() == plain.image.tobytes()
+
+
+def test_an_inversion_is_kept_for_the_way_it_was_made(folder: Path) -> None:
+    calls = [
+        editkit.apply("prompt-edit", SOURCE, model=str(folder), tiling=tiling, **WORDS).report.network_calls
+        for tiling in (False, False, True, True)
+    ]
+    assert calls == [4, 2, 4, 2]
+
+
+# What is refused, before weights are read
+
+
+@pytest.mark.parametrize("call", [editkit.load_model, lambda name, **how: editkit.apply("generate", model=name, **how)])
+def test_offloading_on_the_cpu_is_refused(call: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidParameter, match="offload=True is not allowed on the device cpu"):
+        call("no/such model", device="cpu", offload=True)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_loaded_model_runs_as_it_does(name: str) -> None:
+    with pytest.raises(InvalidParameter, match=f"{name}=True goes with a model's name"):
+        editkit.apply("generate", model=ToyBackend(), **{name: True})
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_family_that_says_nothing_of_it_is_not_asked(name: str) -> None:
+    family = BackendSpec(name="strange", summary="A family.", load=lambda: None)  # type: ignore[arg-type,return-value]
+    said = rf"{name}=True needs .* the model 'x' of the family strange offers none"
+    with pytest.raises(MissingCapability, match=said):
+        refuse_running(family, "x", Running(**{name: True}))
+
+
+def test_a_model_of_pixels_has_no_autoencoder_to_tile(tmp_path: Path) -> None:
+    with pytest.raises(MissingCapability, match=r"tiling=True needs .* of the family pixel-ddpm offers compile"):
+        editkit.load_model(pixel_ddpm_folder(tmp_path), tiling=True)
+
+
+@pytest.mark.slow
+def test_compiling_without_a_compiler_is_refused_before_weights_are_read(folder: Path) -> None:
+    code = f"import editkit; editkit.load_model({str(folder)!r}, device='cpu', compile=True)"
+    environment = {"PATH": "/nowhere", "CXX": "no-such-compiler", "HOME": str(folder), "TMPDIR": str(folder)}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "InvalidParameter: compile=True cannot be used here for the device cpu (" in ran.stderr.splitlines()[-1]
+
+
+# What they do
+
+
+@pytest.mark.slow
+def test_a_compiled_network_agrees_with_the_eager_one(tmp_path: Path) -> None:
+    """Of the smallest family, since compiling takes most of a minute."""
+    eager = editkit.load_model(dit_folder(tmp_path), device="cpu")
+    try:
+        compiled = editkit.load_model(tmp_path, device="cpu", compile=True)
+    except InvalidParameter as error:
+        pytest.skip(str(error))
+    x, point = random_latents(1, shape=eager.latent_shape(16, 16)).float(), make_path(eager.schedule, 4, eager.grid)[1]
+    with torch.no_grad():
+        found, wanted = (model.denoise(x, point, eager.embed(["1"])) for model in (compiled, eager))
+    assert_agree(found, wanted, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [stable_diffusion_folder, stable_diffusion_3_folder, pixart_folder, flux_folder],
+    ids=lambda make: make.__name__,
+)
+def test_parts_that_take_turns_say_the_same(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    """On the CPU, where to be sent to the device changes nothing but who is there."""
+    eager, offloaded = (editkit.load_model(make(tmp_path)) for _ in range(2))
+    offloaded.run_as(Running(offload=True), torch.device("cpu"))  # type: ignore[attr-defined]
+    wanted, found = (
+        editkit.apply("img2img", SOURCE, model=model, prompt="a red apple", steps=2, seed=1)
+        for model in (eager, offloaded)
+    )
+    assert torch.equal(wanted.latents, found.latents) and wanted.image.tobytes() == found.image.tobytes()
+
+
+class Part(nn.Module):
+    """Knows where it is told to be; the others must be elsewhere when it is asked."""
+
+    def __init__(self, others: list[Part]) -> None:
+        super().__init__()
+        self.others, self.on_device, self.moves = others, False, 0
+
+    def to(self, device: torch.device) -> Part:  # type: ignore[override]
+        self.on_device, self.moves = device.type != "cpu", self.moves + 1
+        return self
+
+    def forward(self, x: Tensor, *, more: dict[str, Tensor]) -> Tensor:
+        assert self.on_device and not any(other.on_device for other in self.others if other is not self)
+        assert x.device.type == more["x"].device.type == "meta"
+        return x
+
+
+def test_one_part_at_a_time_is_on_the_device() -> None:
+    parts: list[Part] = []
+    parts += [Part(parts) for _ in range(3)]
+    take_turns(parts, torch.device("meta"))
+    x = torch.ones(2)
+    order = [0, 1, 2, 2, 2, 0, 2, 1]
+    for number in order:
+        parts[number](x, more={"x": x})
+    changes = sum(one != other for one, other in itertools.pairwise(order))
+    assert sum(part.moves for part in parts) == 1 + 2 * changes, "a part was moved that had no need to"
+
+
+def test_only_large_pictures_are_worked_on_in_tiles(folder: Path) -> None:
+    plain, tiled = (editkit.load_model(folder, tiling=tiling).autoencoder for tiling in (False, True))  # type: ignore[attr-defined]
+    small, large = (torch.rand(2, 3, *size) for size in ((64, 48), (16, 640)))
+    with torch.no_grad():
+        assert torch.allclose(tiled.encode(small), plain.encode(small), atol=1e-6)
+        encoded = plain.encode(large)
+        assert tiled.encode(large).shape == encoded.shape
+        trip, tiled_trip = plain.decode(encoded), tiled.decode(encoded)
+        assert tiled_trip.shape == large.shape
+        assert not torch.equal(trip, tiled_trip)
+        assert (trip - tiled_trip).square().mean().sqrt() < 0.1 * trip.std(), "tiles differ by more than at their seams"

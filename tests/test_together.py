@@ -1,0 +1,199 @@
+"""Edits of several pictures in one call, and what is known of a picture that was edited before."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import editkit
+from editkit import Control, InvalidParameter
+from editkit.gathering import in_lock_step
+from editkit.testing import ToyBackend
+
+STEPS = 4
+EDITS: dict[str, dict[str, Any]] = {
+    "img2img": {"prompt": "red", "strength": 0.5, "sampler": "dpmpp-2m-sde", "guidance": 2.0},
+    "prompt-edit": {"source": "red", "target": "blue", "inverter": "edit-friendly", "guidance": 2.0},
+    "inpaint": {"prompt": "red", "mask": Image.new("L", (8, 8), 255).resize((16, 16))},
+    "invert": {"prompt": "red"},
+}
+
+
+class Counting(ToyBackend):
+    """Counts the rows of every call, and does not like one colour."""
+
+    def __init__(self, refused: float = -1.0) -> None:
+        super().__init__()
+        self.rows: dict[str, list[int]] = {"encode": [], "decode": [], "denoise": []}
+        self.refused = refused
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        self.rows["encode"].append(len(pixels))
+        return super().encode(pixels)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        self.rows["decode"].append(len(latents))
+        return super().decode(latents)
+
+    def denoise(self, x: Tensor, *asked: Any) -> Tensor:
+        self.rows["denoise"].append(len(x))
+        return super().denoise(x, *asked)
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        if width == self.refused:
+            raise ValueError("refused")
+        return super().latent_shape(width, height)
+
+
+def picture(number: int, size: tuple[int, int] = (16, 16)) -> Image.Image:
+    random = np.random.default_rng(number)
+    return Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+PICTURES = [picture(number) for number in range(5)]
+
+
+def values(result: Any) -> list[Any]:
+    if isinstance(result, editkit.Inversion):
+        return [result.trajectory.tolist(), result.report.network_samples]
+    return [result.image.tobytes(), result.report.network_calls, result.report.network_samples, result.report.seed]
+
+
+@pytest.mark.parametrize("operation", EDITS)
+@pytest.mark.parametrize("batch", [1, 2, 16])
+def test_each_picture_is_what_it_is_alone(operation: str, batch: int) -> None:
+    given = {"steps": STEPS, "seed": 3, "cache": False, **EDITS[operation]}
+    alone = [editkit.apply(operation, one, model=ToyBackend(), **given) for one in PICTURES]
+    together = editkit.apply_all(operation, PICTURES, model=ToyBackend(), batch=batch, **given)
+    assert [values(one) for one in together] == [values(one) for one in alone]
+
+
+def test_the_model_is_asked_once_for_all() -> None:
+    model = Counting()
+    results = editkit.apply_all("img2img", PICTURES, model=model, prompt="red", strength=1.0, steps=STEPS, seed=0)
+    assert model.rows["encode"] == [5]
+    assert model.rows["decode"] == [5, 5]  # what was drawn, and the sources
+    assert len(model.rows["denoise"]) == results[0].report.network_calls
+    assert sum(model.rows["denoise"]) == sum(result.report.network_samples for result in results)
+
+
+def test_pictures_of_several_sizes_and_ways_of_several_lengths() -> None:
+    given = {"prompt": "red", "steps": STEPS, "seed": 1, "source": "blue", "target": "red", "guidance": 1.0}
+    pictures = [PICTURES[0], picture(7, (16, 8)), PICTURES[1], picture(8, (16, 8))]
+    del given["prompt"]
+    model = Counting()
+    together = editkit.apply_all("prompt-edit", pictures, model=model, **given)
+    assert [one.image.size for one in together] == [one.size for one in pictures]
+    assert model.rows["encode"] == [2, 2]
+    for one, result in zip(pictures, together, strict=True):
+        assert values(result) == values(editkit.apply("prompt-edit", one, model=ToyBackend(), **given))
+
+
+def test_each_has_its_own_seed_where_they_are_given() -> None:
+    given = {"model": ToyBackend(), "prompt": "red", "steps": STEPS}
+    drawn = editkit.apply_all("generate", [None] * 3, seeds=[4, 5, 4], **given)
+    assert [one.report.seed for one in drawn] == [4, 5, 4]
+    assert values(drawn[0]) == values(drawn[2]) != values(drawn[1])
+    with pytest.raises(InvalidParameter, match="2 are given for 1 pictures"):
+        editkit.apply_all("generate", [None], seeds=[1, 2], **given)
+    with pytest.raises(InvalidParameter, match="batch=0"):
+        editkit.apply_all("generate", [None], batch=0, **given)
+    assert editkit.apply_all("img2img", [], model=ToyBackend()) == []
+
+
+def test_an_error_in_one_is_raised_and_stops_the_others() -> None:
+    before = threading.active_count()
+    given = {"prompt": "red", "steps": STEPS, "seed": 0, "resolution": 16}
+    with pytest.raises(ValueError, match="refused"):
+        editkit.apply_all("img2img", [*PICTURES, picture(9, (8, 16))], model=Counting(refused=8), **given)
+    assert threading.active_count() == before
+
+
+def interrupted(steps: Iterable[Any], **_: Any) -> Iterator[Any]:
+    yield next(iter(steps))
+    raise KeyboardInterrupt
+
+
+def test_a_cancelled_batch_leaves_nothing_behind() -> None:
+    before = threading.active_count()
+    given = {"prompt": "red", "steps": STEPS, "seed": 0}
+    with pytest.raises(editkit.Cancelled):
+        editkit.apply_all("img2img", PICTURES, model=ToyBackend(), progress=interrupted, **given)
+    assert threading.active_count() == before
+
+
+class Shift(Control):
+    """Moves all that a model answers, as long as it is attached."""
+
+    @contextlib.contextmanager
+    def attach(self, backend: Any) -> Iterator[None]:
+        whole = backend.model
+        whole.denoise = lambda *asked: 0.5 + type(whole).denoise(whole, *asked)
+        try:
+            yield
+        finally:
+            del whole.denoise
+
+
+def attached(session_of: Any, model: Any) -> Tensor:
+    """Draw with something attached or without."""
+    from editkit.gathering import alone
+
+    x = torch.ones(1, 3, 2, 2, dtype=torch.float64)
+    control, point = session_of, editkit.Point(0.6, 0.8)
+    with alone(model) if control else contextlib.nullcontext(), (control or Control()).attach(model):
+        for _ in range(3):
+            x = model.denoise(x, point, model.embed(["red"]))
+    return x
+
+
+def test_what_one_edit_attaches_no_other_sees() -> None:
+    (plain,) = (one for _, one in in_lock_step(ToyBackend(), [functools.partial(attached, None)]))
+    edits = [functools.partial(attached, control) for control in (None, Shift(), None)]
+    outcomes = dict(in_lock_step(ToyBackend(), edits))
+    assert torch.equal(outcomes[0], plain)
+    assert torch.equal(outcomes[2], plain)
+    assert not torch.equal(outcomes[1], plain)
+
+
+def test_gradients_are_followed_in_the_edit_that_asks_for_them() -> None:
+    def slope(model: Any) -> Tensor:
+        text = model.embed(["red"])["text"].requires_grad_()
+        with torch.enable_grad():
+            answer = model.denoise(torch.ones(1, 3, 2, 2, dtype=torch.float64), editkit.Point(0.6, 0.8), {"text": text})
+        (found,) = torch.autograd.grad(answer.sum(), text)
+        return found
+
+    outcomes = dict(in_lock_step(ToyBackend(), [slope, slope]))
+    assert all(isinstance(one, Tensor) and bool((one != 0).all()) for one in outcomes.values())
+
+
+# The round trip of a picture
+
+
+def test_the_same_picture_is_encoded_and_decoded_once() -> None:
+    model = Counting()
+    edit = functools.partial(editkit.apply, "img2img", model=model, prompt="red", steps=STEPS)
+    first = edit(PICTURES[0], seed=0)
+    again = edit(PICTURES[0], seed=0)
+    assert model.rows["encode"] == [1]
+    assert model.rows["decode"] == [1, 1, 1]  # the source once, what was drawn twice
+    assert values(again) == values(first)
+    edit(PICTURES[1], seed=0)
+    assert model.rows["encode"] == [1, 1]
+
+
+def test_another_model_makes_its_own_of_a_picture() -> None:
+    models = [Counting(), Counting()]
+    for model in models:
+        editkit.apply("img2img", PICTURES[0], model=model, prompt="red", steps=STEPS)
+        assert model.rows["encode"] == [1]
