@@ -186,7 +186,8 @@ def answered(model: Backend, asked: dict[int, Question]) -> dict[int, Tensor | B
     for numbers in alike(asked):
         try:
             rows = joined([asked[number] for number in numbers]).put(model)
-            answers.update(zip(numbers, rows.split([len(asked[number].x) for number in numbers]), strict=True))
+            parts = torch.split(rows, [len(asked[number].x) for number in numbers])
+            answers.update(zip(numbers, parts, strict=True))
         except Exception as error:
             answers.update(dict.fromkeys(numbers, error))
     return answers

@@ -108,11 +108,11 @@ def test_diffusers_draws_the_same_picture_from_the_same_folder(model: editkit.Ba
 
 
 def test_weights_are_small_and_safe() -> None:
-    folder = editkit.models()["emoji"].load()
-    weights = list(folder.rglob("*.safetensors"))
-    assert sum(file.stat().st_size for file in weights) < 48e6
-    assert max(file.stat().st_size for file in weights) <= 15e6
-    assert {file.suffix for file in folder.rglob("*") if file.is_file()} <= {".json", ".safetensors", ".txt"}
+    folder = editkit.models()["emoji"].load().parent
+    files = [file for part in ("model", "instruct", "controlnets") for file in (folder / part).rglob("*.*")]
+    assert sum(file.stat().st_size for file in files) <= 64e6
+    assert max(file.stat().st_size for file in files) <= 15e6
+    assert {file.suffix for file in files} == {".json", ".safetensors"}
 
 
 def test_five_masked_edits_in_a_row_touch_nothing_twice(model: editkit.Backend) -> None:

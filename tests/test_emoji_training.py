@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
-from editkit_emoji.training import denoiser, instruct, instructions, muon, pairs
+from editkit_emoji.training import denoiser, instruct, instructions, inverted_noise, muon, pairs
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.data import Picture
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
@@ -122,3 +122,11 @@ def test_told_nothing_it_learns_to_leave_the_picture_as_it_is() -> None:
     assert 0 < len(untold) < 400 * 3 * instruct.UNTOLD
     assert all(pair.source == pair.target for pair in untold)
     assert all(pair.source != pair.target for pair, text in drawn if text)
+
+
+def test_white_noise_has_no_neighbours_and_smooth_noise_has() -> None:
+    white = 2 * torch.randn(50, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert inverted_noise.deviations(white).sub(2).abs().max() < 0.1
+    assert inverted_noise.neighbour_correlations(white).abs().max() < 0.05
+    smooth = torch.nn.functional.avg_pool2d(white, 2, stride=1)
+    assert inverted_noise.neighbour_correlations(smooth).sub(0.5).abs().max() < 0.05

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit import Control, InvalidParameter
+from editkit import Control, InvalidParameter, round_trips
 from editkit.gathering import in_lock_step
 from editkit.testing import ToyBackend
 
@@ -190,6 +190,28 @@ def test_the_same_picture_is_encoded_and_decoded_once() -> None:
     assert values(again) == values(first)
     edit(PICTURES[1], seed=0)
     assert model.rows["encode"] == [1, 1]
+
+
+def test_pictures_that_were_edited_together_are_known_together() -> None:
+    model = Counting()
+    edit = functools.partial(editkit.apply_all, "img2img", PICTURES, model=model, prompt="red", steps=STEPS, seed=0)
+    first, again = edit(), edit()
+    assert [values(one) for one in again] == [values(one) for one in first]
+    assert model.rows["encode"] == [5]
+    assert model.rows["decode"] == [5, 5, 5]
+    editkit.apply("img2img", PICTURES[0], model=model, prompt="red", steps=STEPS)
+    assert model.rows["encode"] == [5, 1]  # alone its last bits may be others
+
+
+def test_no_more_is_kept_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(round_trips, "KNOWN", [])
+    monkeypatch.setattr(round_trips, "MOST", 2 * 3 * 16 * 16)
+    model = ToyBackend()
+    for one in PICTURES:
+        editkit.apply("img2img", one, model=model, prompt="red", steps=STEPS)
+        assert 0 < sum(trip.sources.numel() for trip in round_trips.KNOWN) <= round_trips.MOST
+    editkit.apply("img2img", picture(0, (16, 48)), model=model, prompt="red", steps=STEPS, resolution=48)
+    assert round_trips.KNOWN == []
 
 
 def test_another_model_makes_its_own_of_a_picture() -> None:

@@ -53,7 +53,7 @@ def drawn(stage: Stage, rounds: int, best: float, pictures: Sequence[int] = SIZE
     """A row for every number of pictures, which both draw in one call."""
 
     def ours(pictures: int) -> None:
-        given = {"model": stage.model, "prompt": PROMPT, "guidance": 7.5, "steps": stage.steps}
+        given: dict[str, Any] = {"model": stage.model, "prompt": PROMPT, "guidance": 7.5, "steps": stage.steps}
         editkit.apply_all("generate", [None] * pictures, seeds=range(pictures), **given)
 
     def theirs(pictures: int) -> None:

@@ -65,7 +65,7 @@ def repeats(params: BenchParams) -> Sequence[Mapping[str, Any]]:
 def several(model: Backend, picture: Image.Image, rounds: int) -> list[dict[str, Any]]:
     """Pictures in one call against a call for each, and a picture that was edited before against others."""
     pictures = [ImageChops.offset(picture, place * picture.width // SEVERAL, 0) for place in range(SEVERAL)]
-    given = {"model": model, "prompt": PROMPT, "steps": STEPS, "seed": 0, "cache": False}
+    given: dict[str, Any] = {"model": model, "prompt": PROMPT, "steps": STEPS, "seed": 0, "cache": False}
     others = itertools.cycle(pictures)
     sides = {
         "16 pictures in one call": lambda: apply_all("img2img", pictures, **given),

@@ -19,7 +19,7 @@ class FlowEditParams(RepromptParams):
     strength: float = Field(
         1.0, ge=0.0, le=1.0, description="Share of the path that is used, from its clean end; 0 keeps the picture."
     )
-    guidance: float = Field(1.25, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the negative prompt.")
+    guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the negative prompt.")
     averages: int = Field(1, ge=1, le=64, description="Noises that the edit of each step is averaged over.")
     source_guidance: float | None = Field(
         None, ge=0.0, le=100.0, description="Guidance scale of the source prompt, where it has one of its own."

@@ -21,7 +21,7 @@ class UpscaleParams(PictureParams):
         ge=0.0,
         le=1.0,
         description="Share of the path that is drawn: 0 adds nothing to the enlarged picture. When not given all of it "
-        "with a model made for upscaling, and 0.3 with any other.",
+        "with a model made for upscaling; with any other what is usual for it, or 0.3.",
     )
     noise_level: int = Field(
         20, ge=0, description="Timesteps of noise in what a model made for upscaling sees: more makes it freer."

@@ -48,7 +48,7 @@ def upscale(session: Session, params: UpscaleParams) -> Painted:
     """
     strength = params.strength
     if strength is None:
-        strength = 1.0 if "upscaling" in session.model.provides else STRENGTH
+        strength = 1.0 if "upscaling" in session.model.provides else session.usual("strength", STRENGTH)
     session.params = params = params.model_copy(update={"strength": strength})
     path = start_at(session.model.schedule, session.drawing_path(params.steps), strength)
     larger = grown(session.pixels, params.scale)

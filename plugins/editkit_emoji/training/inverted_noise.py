@@ -38,6 +38,7 @@ def invert_each(pictures: Sequence[Picture], pixels: NDArray[np.uint8], folder: 
             Image.fromarray(shown), model=model, prompt=picture.caption, method="ddim", steps=STEPS, cache=False
         )
         report = editkit.reconstruct(inversion, model=model).report
+        assert report.vae_psnr is not None and report.recon_psnr is not None
         noise.append(inversion.noise)
         lost.append(report.vae_psnr - report.recon_psnr)
     return Inverted(torch.cat(noise).double(), np.array(lost))
