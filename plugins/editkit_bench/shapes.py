@@ -117,7 +117,8 @@ SHAPES: Mapping[str, Shape] = {
     "emoji": Shape(
         lambda place: models()["emoji"].load(),
         steps=20,  # a divisor of its timesteps, without which diffusers' DDIM steps past the ones it asks at
-        without=("inpaint", "inpaint-made-for-it", "outpaint"),  # that pipeline insists on latents of 4 channels
+        # Those pipelines insist on latents of 4 channels.
+        without=("inpaint", "inpaint-made-for-it", "outpaint", "four-edits"),
     ),
     "tiny": Shape(testing.stable_diffusion_folder, {"unet": {"sample_size": 16}}, UPSCALER_TINY, steps=4),
     "mid": Shape(
