@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses as dc
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -43,11 +44,11 @@ def apply_all(
     gives. Where one edit fails its error is raised and the others are stopped. Raises an EditkitError before the model
     is loaded where anything given is wrong.
     """
+    if batch < 1:
+        raise InvalidParameter(f"batch={batch} is not allowed: at least 1")
     registry = installed()
     running, params = split(given)
     requests = [check(registry, operation, image, one) for image, one in seeded(images, params, seeds)]
-    if batch < 1:
-        raise InvalidParameter(f"batch={batch} is not allowed: at least 1")
     backend = resolve(model, **running, operations=[operation])
     results: list[Any] = []
     with cancellable():
@@ -59,7 +60,7 @@ def apply_all(
 def split(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What says how the model is loaded and run, and the operation's own parameters."""
     params = dict(given)
-    ways = {name: params.pop(name) for name in Running().__dataclass_fields__ if name in params}
+    ways = {way.name: params.pop(way.name) for way in dc.fields(Running) if way.name in params}
     loading = {name: params.pop(name, usual) for name, usual in (("device", None), ("dtype", None), ("adapters", ()))}
     return {**loading, "how": Running(**ways)}, params
 

@@ -14,6 +14,7 @@ import editkit
 
 from . import BenchParams
 from .counters import counted
+from .rows import in_family
 from .shapes import SHAPES
 from .stage import PROMPT, Stage, network_of
 from .timing import in_turns, milliseconds, ratio, timed
@@ -21,7 +22,6 @@ from .timing import in_turns, milliseconds, ratio, timed
 SIZES = (1, 4, 16)
 SIDE = 8192
 """Of the matrices whose product tells how fast the device calculates at best."""
-CLASSES = {"sd": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline", "flux": "FluxPipeline"}
 
 
 def batches(params: BenchParams, shapes: Sequence[str], device: str = "cuda") -> Sequence[Mapping[str, Any]]:
@@ -57,7 +57,7 @@ def drawn(stage: Stage, rounds: int, best: float, pictures: Sequence[int] = SIZE
         editkit.apply_all("generate", [None] * pictures, seeds=range(pictures), **given)
 
     def theirs(pictures: int) -> None:
-        stage.pipeline(CLASSES[stage.shape.family])(
+        stage.pipeline(in_family("StableDiffusionPipeline", stage))(
             PROMPT,
             height=stage.size,
             width=stage.size,

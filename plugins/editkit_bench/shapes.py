@@ -138,6 +138,7 @@ SHAPES: Mapping[str, Shape] = {
             "instruct-image-guidance-1",
             "control-end-half",
             "edit-friendly-inversion",
+            "four-edits",
             "upscale",
         ),
     ),
