@@ -60,8 +60,8 @@ class Gathered:
     other edit moves meanwhile.
     """
 
-    def __init__(self, model: Backend, ask: Ask, embedded: dict[tuple[str, ...], Condition]) -> None:
-        self.model, self.ask, self.embedded = model, ask, embedded
+    def __init__(self, model: Backend, ask: Ask) -> None:
+        self.model, self.ask = model, ask
         self.attached = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -75,14 +75,6 @@ class Gathered:
 
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         return self.answer(Question("denoise", x, point, condition))
-
-    def embed(self, prompts: Sequence[str]) -> Condition:
-        """The condition of prompts, of which each edit asks for the same."""
-        if torch.is_grad_enabled():
-            return self.model.embed(prompts)
-        if tuple(prompts) not in self.embedded:
-            self.embedded[tuple(prompts)] = self.model.embed(prompts)
-        return dict(self.embedded[tuple(prompts)])
 
     def answer(self, question: Question) -> Tensor:
         return question.put(self.model) if self.attached or torch.is_grad_enabled() else self.ask(question)
@@ -148,8 +140,7 @@ def in_lock_step(model: Backend, edits: Sequence[Callable[[Backend], Outcome]]) 
     One edit moves at a time, until it asks something; what all have asked is then put to the model, in one call where
     it has one form. Where the caller goes away the other edits are stopped.
     """
-    embedded: dict[tuple[str, ...], Condition] = {}
-    moving = {number: Moving(sharing(edit, model, embedded)) for number, edit in enumerate(edits)}
+    moving = {number: Moving(sharing(edit, model)) for number, edit in enumerate(edits)}
     answers: dict[int, Tensor | BaseException | None] = dict.fromkeys(moving)
     try:
         while moving:
@@ -167,10 +158,8 @@ def in_lock_step(model: Backend, edits: Sequence[Callable[[Backend], Outcome]]) 
             stop(edit)
 
 
-def sharing(
-    edit: Callable[[Backend], Outcome], model: Backend, embedded: dict[tuple[str, ...], Condition]
-) -> Callable[[Ask], Outcome]:
-    return lambda ask: edit(cast(Backend, Gathered(model, ask, embedded)))
+def sharing(edit: Callable[[Backend], Outcome], model: Backend) -> Callable[[Ask], Outcome]:
+    return lambda ask: edit(cast(Backend, Gathered(model, ask)))
 
 
 def stop(edit: Moving[Any]) -> None:

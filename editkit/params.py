@@ -14,7 +14,10 @@ from .errors import InvalidParameter, did_you_mean
 class Params(BaseModel):
     """Base of all parameter declarations: frozen, unknown names refused, NaN and infinity refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True, validate_default=True)
+    # What checks values is built when the first are checked: a list of commands needs none.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, strict=True, validate_default=True, defer_build=True
+    )
 
     @classmethod
     def parse(cls, owner: str, values: dict[str, Any]) -> Self:

@@ -217,7 +217,14 @@ def discover(points: Iterable[importlib.metadata.EntryPoint] | None = None) -> R
 
 
 def distribution_of(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "0")
+    return named(point.dist) if point.dist else ("unknown", "0")
+
+
+@functools.cache
+def named(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    """Name and version, which many entry points of a distribution are asked for: reading them takes a millisecond."""
+    told = distribution.metadata
+    return told["Name"], told["Version"]
 
 
 @functools.cache

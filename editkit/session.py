@@ -17,6 +17,7 @@ from .backends import Backend, Distilled
 from .canvas import Canvas, to_image
 from .change_map import ChangeMap, HeldToBranch, HeldToNoised, on_latents
 from .controls import Control, refuse_contradictions
+from .embeddings import embedded
 from .errors import EditkitError
 from .gathering import alone
 from .guidance import Condition, Conditioned, Guidance, interval, repeated
@@ -191,7 +192,7 @@ class Session:
 
     def embed(self, *prompts: str) -> Condition:
         """The condition of as many rows as prompts."""
-        return self.model.embed(prompts)
+        return embedded(self.model, prompts)
 
     def guided(self, condition: Condition, rows: int, path: Path) -> Guidance:
         """The network under the condition of ``rows`` rows, guided as the parameters say."""

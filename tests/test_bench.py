@@ -126,10 +126,10 @@ def test_living_tensors_are_counted_once_and_let_go() -> None:
 
 def test_sides_take_turns() -> None:
     ran: list[str] = []
-    seconds = in_turns({name: lambda name=name: ran.append(name) for name in "ab"}, 2)
-    assert "".join(ran) == "ab" + "abba" * 2
+    seconds = in_turns({name: lambda name=name: ran.append(name) for name in "ab"}, 3)
+    assert "".join(ran) == "ab" + "abbaab"
     assert ratio({"a": [1.0, 4.0, 3.0], "b": [2.0, 4.0, 1.0]}, "a", "b") == (1.0, 0.5, 3.0)
-    assert [len(taken) for taken in seconds.values()] == [2, 2]
+    assert [len(taken) for taken in seconds.values()] == [3, 3]
 
 
 def test_several_pictures_on_a_device(stages: dict[str, Stage]) -> None:

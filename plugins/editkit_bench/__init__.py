@@ -19,7 +19,7 @@ class BenchParams(Params):
         "",
         description="Shapes of models, commas between; emoji and mid when not given, with --gpu sd15, sdxl and flux.",
     )
-    rounds: int = Field(7, ge=1, le=100, description="Rounds in which each side runs twice, in turns.")
+    rounds: int = Field(7, ge=1, le=100, description="Rounds in which each side runs once, in turns.")
     threads: int = Field(1, ge=1, le=1024, description="Threads of torch on a CPU.")
     gpu: bool = Field(False, description="Measure on a GPU in bfloat16: eager and compiled, 1, 4 and 16 pictures.")
     chart: str | None = Field(None, description="Picture of the ratios to write.")

@@ -106,8 +106,10 @@ def compare(row: Comparison, stage: Stage, rounds: int) -> dict[str, Any]:
     found = row.compared(stage) if row.compared else None
     ours = counted(lambda: row.ours(stage), network_of(stage.model))
     theirs = counted(lambda: row.theirs(stage), network_of(stage.base))
-    sides = {"ours": row.ours, "theirs": row.theirs, **({"tuned": row.tuned} if row.tuned else {})}
-    seconds = in_turns({name: bound(side, stage) for name, side in sides.items()}, rounds, stage.device)
+    sides = {"ours": bound(row.ours, stage), "theirs": bound(row.theirs, stage)}
+    if row.tuned:
+        sides["tuned"] = bound(row.tuned, stage.by_hand)
+    seconds = in_turns(sides, rounds, stage.device)
     against = ratio(seconds, "ours", "theirs")
     against_tuned = ratio(seconds, "ours", "tuned") if row.tuned else None
     return {

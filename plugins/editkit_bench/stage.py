@@ -37,6 +37,8 @@ class Stage:
     device: str
     nets: Path
     """Where a ControlNet is written when one is asked for."""
+    layout: torch.memory_format = torch.contiguous_format
+    """Of the weights of diffusers' networks."""
     pipelines: dict[str, Any] = dc.field(default_factory=dict, init=False)
     """Those made so far, by class."""
 
@@ -46,8 +48,15 @@ class Stage:
         folder = write_model(shape, kind, place, device, getattr(torch, dtype))
         model = load_model(folder, device=device, dtype=dtype)
         with quiet():
-            base = diffusers.DiffusionPipeline.from_pretrained(folder).to(device, getattr(torch, dtype))
-            yield cls(folder, model, base, shape, device, place / "net")
+            yield cls(folder, model, loaded(folder, device, getattr(torch, dtype)), shape, device, place / "net")
+
+    @functools.cached_property
+    def by_hand(self) -> Stage:
+        """The same with pipelines whose weights lie as convolutions are quickest with, where there are many."""
+        if not hasattr(self.base, "unet"):
+            return self
+        base = loaded(self.folder, self.device, self.base.unet.dtype, torch.channels_last)
+        return dc.replace(self, base=base, nets=self.nets.with_name("net-by-hand"), layout=torch.channels_last)
 
     @property
     def steps(self) -> int:
@@ -93,8 +102,8 @@ class Stage:
         """A ControlNet: its folder, and loaded by diffusers."""
         reduction = self.size // self.base.unet.config.sample_size
         write_controlnet(self.base.unet, reduction, self.nets)
-        net = diffusers.ControlNetModel.from_pretrained(self.nets)
-        return self.nets, net.to(self.device, self.base.unet.dtype)
+        net = diffusers.ControlNetModel.from_pretrained(self.nets).to(self.device, self.base.unet.dtype)
+        return self.nets, net.to(memory_format=self.layout)
 
     @functools.cached_property
     def several(self) -> list[Image.Image]:
@@ -138,6 +147,15 @@ class Stage:
         """The prompt as pipelines of Stable Diffusion take it when it has been read already."""
         given = self.pipeline("StableDiffusionPipeline").encode_prompt(PROMPT, self.device, 1, True, "")
         return dict(zip(("prompt_embeds", "negative_prompt_embeds"), given, strict=False))
+
+
+def loaded(folder: Path, device: str, dtype: torch.dtype, layout: torch.memory_format = torch.contiguous_format) -> Any:
+    """The pipeline of diffusers that loads from a folder."""
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder).to(device, dtype)
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            part.to(memory_format=layout)  # type: ignore[call-overload]  # torch declares it for four axes alone
+    return pipeline
 
 
 def network_of(owner: Any) -> nn.Module:

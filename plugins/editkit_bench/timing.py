@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 Seconds = Mapping[str, Sequence[float]]
-"""By side: the seconds of its two runs in each round."""
+"""By side: the seconds of its run in each round."""
 
 
 class Ratio(NamedTuple):
@@ -22,16 +22,13 @@ class Ratio(NamedTuple):
 
 
 def in_turns(sides: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu") -> Seconds:
-    """Run every side once to warm up, then in each round all of them forward and all of them backward: A B B A."""
+    """Run every side once to warm up, then in each round all of them, forward and backward in turns: A B, B A, A B."""
     for run in sides.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        taken = dict.fromkeys(sides, 0.0)
-        for name in (*sides, *reversed(list(sides))):
-            taken[name] += timed(sides[name], device)
-        for name, both in taken.items():
-            seconds[name].append(both)
+    for number in range(rounds):
+        for name in reversed(list(sides)) if number % 2 else sides:
+            seconds[name].append(timed(sides[name], device))
     return seconds
 
 
@@ -56,5 +53,5 @@ def ratio(seconds: Seconds, side: str, other: str) -> Ratio:
 
 
 def milliseconds(seconds: Seconds, side: str) -> float:
-    """The median of a run, of which each round has two."""
-    return statistics.median(seconds[side]) * 500
+    """The median of a run."""
+    return statistics.median(seconds[side]) * 1000

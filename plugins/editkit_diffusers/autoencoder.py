@@ -71,12 +71,12 @@ class Autoencoder:
         """Pixels (B, 3, H, W) in [0, 1] to latents (B, C, h, w): their mean where it gives a distribution."""
         encoded = self.net.encode(pixels.to(self.net.dtype) * 2 - 1)
         mean: Tensor = encoded.latents if isinstance(self.net, AutoencoderTiny) else encoded.latent_dist.mode()
-        return (mean - self.shift(mean)) * self.scale(mean)
+        return ((mean - self.shift(mean)) * self.scale(mean)).contiguous()
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) to pixels (B, 3, H, W), clamped to [0, 1]."""
         decoded: Tensor = self.net.decode(self.unscaled(latents)).sample
-        return (decoded / 2 + 0.5).clamp(0, 1)
+        return (decoded / 2 + 0.5).clamp(0, 1).contiguous()
 
     def unscaled(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) as the autoencoder itself gave them."""

@@ -9,7 +9,7 @@ import torch
 
 from editkit import WeightsUnavailable, quiet, reason_of
 
-__all__ = ["load_part", "quiet"]
+__all__ = ["load_part", "quiet", "ready"]
 
 
 def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
@@ -19,4 +19,10 @@ def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dty
             part = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, torch_dtype=dtype)
     except Exception as error:  # the libraries underneath raise many kinds for a damaged folder
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error
-    return part.to(device).requires_grad_(False).eval()
+    return ready(part, device)
+
+
+def ready(part: Any, device: torch.device) -> Any:
+    """A network to ask on a device: its weights do not learn, and lie as convolutions are quickest with."""
+    # https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html; to rounding the answers are the same.
+    return part.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()

@@ -88,4 +88,4 @@ class PixelDdpm:
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x)
         predicted = self.unet(x, timestep, class_labels=condition.get("classes"), return_dict=False)[0]
-        return to_x0(self.prediction, predicted, x, point)
+        return to_x0(self.prediction, predicted.contiguous(), x, point)

@@ -14,6 +14,7 @@ from editkit import WeightsUnavailable, quiet, reason_of
 
 from .autoencoder import careful
 from .checkpoints import trained_as
+from .loading import ready
 from .scheduling import read_config
 
 
@@ -30,7 +31,7 @@ def convert(pipeline: Any, weights: Path, folder: Path, *, device: torch.device,
             more = {"vae": vae, "feature_extractor": None}
             parts = pipeline.from_single_file(str(weights), torch_dtype=dtype, **given, **more).components
         nets = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
-        return {name: net.to(device).requires_grad_(False).eval() for name, net in nets.items()}
+        return {name: ready(net, device) for name, net in nets.items()}
     except Exception as error:  # the libraries underneath raise many kinds for a file that does not fit
         raise WeightsUnavailable(
             f"model {str(weights)!r} does not fit the configuration in {folder} ({reason_of(error)}): put that of the "

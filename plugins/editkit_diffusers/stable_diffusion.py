@@ -129,7 +129,7 @@ class StableDiffusion(LatentModel):
             **told,
             **residuals(self.controlnets, x, timestep, point, told),
         )[0]
-        return to_x0(self.prediction, predicted, x, point)
+        return to_x0(self.prediction, predicted.contiguous(), x, point)
 
     def scales(self, x: Tensor, condition: Condition) -> Tensor | None:
         """The guidance scale of each row (B, W), where the network is told one (Meng et al., arXiv 2210.03142)."""

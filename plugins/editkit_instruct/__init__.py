@@ -24,6 +24,12 @@ class InstructParams(EditParams):
         description="ip2p asks a model made for instructions, inversion goes from one prompt to another; when not "
         "given, ip2p where the model is one and no prompt is given.",
     )
+    steps: int | None = Field(  # type: ignore[assignment]
+        None,
+        ge=1,
+        le=1000,
+        description="Network steps from noise to picture; when not given what is usual for the model, or 25.",
+    )
     guidance: float | None = Field(  # type: ignore[assignment]
         None,
         ge=0.0,

@@ -10,6 +10,8 @@ from editkit import Edit, InvalidParameter, MissingCapability, Session, add_nois
 from . import InstructParams
 from .grammar import Prompts, parse
 
+STEPS = 25
+"""Network steps where neither the user nor the model says how many."""
 SAMPLES = 8
 """Noises under which the two prompts are compared."""
 LEVEL = 0.5
@@ -30,29 +32,31 @@ def instruct(session: Session, params: InstructParams) -> Edit:
             "take method inversion, or an InstructPix2Pix model"
         )
     method = params.method or ("ip2p" if able and not params.prompted else "inversion")
-    return by_model(session, params) if method == "ip2p" else by_inversion(session, params)
+    steps = params.steps or (int(session.usual("steps", STEPS)) if method == "ip2p" else STEPS)
+    params = params.model_copy(update={"method": method, "steps": steps})
+    return (by_model if method == "ip2p" else by_inversion)(session, params, steps)
 
 
-def by_model(session: Session, params: InstructParams) -> Edit:
+def by_model(session: Session, params: InstructParams, steps: int) -> Edit:
     """InstructPix2Pix (Brooks et al., arXiv 2211.09800, eq. 3) with its three estimates as one weighted sum.
 
     Where scales make the weight of one 0, as an image guidance of 1 does, that one is not asked for.
     """
     if "distilled-guidance" in session.model.provides:
-        return by_one_estimate(session, params)
+        return by_one_estimate(session, params, steps)
     text = session.usual("guidance", 7.5) if params.guidance is None else params.guidance
     image = session.usual("image_guidance", 1.5) if params.image_guidance is None else params.image_guidance
-    session.params = params.model_copy(update={"method": "ip2p", "guidance": text, "image_guidance": image})
+    session.params = params.model_copy(update={"guidance": text, "image_guidance": image})
     seen = session.model.see(session.latents)  # type: ignore[attr-defined]
     blind = {name: torch.zeros_like(tensor) for name, tensor in seen.items()}
     empty, told = session.embed(params.negative_prompt), session.embed(params.instruction)
     conditions = ({**empty, **blind}, {**empty, **seen}, {**told, **seen})
-    path = session.drawing_path(params.steps)
+    path = session.drawing_path(steps)
     guidance = session.weighted(conditions, (1 - image, image - text, text), path)
     return Edit(session.draw(session.noise(), path, guidance), reconstructed=session.latents)
 
 
-def by_one_estimate(session: Session, params: InstructParams) -> Edit:
+def by_one_estimate(session: Session, params: InstructParams, steps: int) -> Edit:
     """A model that is told its guidance estimates by instruction and picture at once (arXiv 2506.15742)."""
     if params.image_guidance is not None:
         raise MissingCapability(
@@ -60,24 +64,24 @@ def by_one_estimate(session: Session, params: InstructParams) -> Edit:
             "distilled-guidance, which makes one: leave it out"
         )
     text = TOLD if params.guidance is None else params.guidance
-    session.params = params.model_copy(update={"method": "ip2p", "guidance": text})
+    session.params = params.model_copy(update={"guidance": text})
     seen = session.model.see(session.latents)  # type: ignore[attr-defined]
     told = {**session.embed(params.instruction), **seen}
-    drawn = session.draw(session.noise(), session.drawing_path(params.steps), told)
+    drawn = session.draw(session.noise(), session.drawing_path(steps), told)
     return Edit(drawn, reconstructed=session.latents)
 
 
-def by_inversion(session: Session, params: InstructParams) -> Edit:
+def by_inversion(session: Session, params: InstructParams, steps: int) -> Edit:
     """Recover the recipe of the picture, change it as the instruction says, and run it forward again."""
     source = caption_of(session, params)
     prompts = Prompts(source, params.target) if params.target else parse(params.instruction, source)
-    used: dict[str, object] = {"method": "inversion", "captioner": None, **prompts._asdict()}
+    used: dict[str, object] = {"captioner": None, **prompts._asdict()}
     used["guidance"] = 1.0 if params.guidance is None else params.guidance
     if "negative_prompt" not in params.model_fields_set:  # guidance then enlarges the edit alone
         used["negative_prompt"] = prompts.source
     session.params = params.model_copy(update=used)
-    change = disagreement(session, prompts, params.steps) if params.auto_mask else None
-    return reprompt(session, params.inverter, params.steps, prompts.source, prompts.target, change)
+    change = disagreement(session, prompts, steps) if params.auto_mask else None
+    return reprompt(session, params.inverter, steps, prompts.source, prompts.target, change)
 
 
 def caption_of(session: Session, params: InstructParams) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editkit_emoji.training import data
+from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 
 # A picture is stored 12 times smaller. Width sits where the resolution is low: convolutions at full resolution
@@ -136,7 +137,7 @@ def main() -> None:
         chosen = to_network(seen[torch.randint(len(seen), (options.batch,), generator=generator)])
         mirrored = torch.rand(options.batch, 1, 1, 1, generator=generator) < 0.5
         wanted = torch.where(mirrored, chosen.flip(-1), chosen).to(options.device)
-        with torch.autocast(options.device, torch.bfloat16):
+        with autocast(options.device):
             latents = vae.encode(wanted).latent_dist
             drawn = vae.decode(latents.sample()).sample
         divergence: torch.Tensor = latents.kl().mean() / latents.mean[0].numel()

@@ -37,6 +37,7 @@ from editkit_emoji.training.denoiser import (
     unseen_loss,
 )
 from editkit_emoji.training.evaluate import BUNDLED
+from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
 
@@ -191,7 +192,7 @@ class Inspection:
         """Pictures (N, H, W, 3) of the shown captions, the same noise at every call."""
         prompted = {"tokens": self.tokens(self.shown)} | control
         negative = {"tokens": tokens_of(self.tokenizer, [""] * len(self.shown))} | control
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             drawn = draw(network, tuple(self.shown.latents.shape[2:]), prompted, negative)
         return to_pixels(self.vae.decode(drawn.float()).sample)
 
@@ -204,7 +205,7 @@ class Inspection:
         drawn = self.draw(network, control=to_control(self.shown.maps))
         comparison([as_pictures(self.shown.maps.numpy()), drawn, self.without, self.shown.pixels], file)
         told = {"tokens": self.tokens(self.unseen), "control": to_control(self.unseen.maps)}
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             loss = unseen_loss(network, self.unseen.latents[0], told)
         return {
             "unseen_loss": loss,

@@ -49,6 +49,7 @@ from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import sheet, to_network
 from editkit_emoji.training.captions import draw_caption
 from editkit_emoji.training.muon import hidden_matrices
+from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
 
@@ -180,9 +181,9 @@ def noised(latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, T
 
 
 def squared_error(network: nn.Module, given: Iterable[Tensor], wanted: Tensor, device: str) -> Tensor:
-    """The loss of one training step: mean squared error of what a network gives, in bfloat16 on ``device``."""
+    """The loss of one training step: mean squared error of what a network gives on ``device``."""
     # The fused kernel's backward pass is a third of a step on a CPU; for 64 places the plain product is faster.
-    with sdpa_kernel(SDPBackend.MATH), torch.autocast(device, torch.bfloat16):
+    with sdpa_kernel(SDPBackend.MATH), autocast(device):
         predicted = network(*(part.to(device) for part in given))
     error: Tensor = predicted.float() - wanted.to(device)
     return error.square().mean()
@@ -214,10 +215,12 @@ def draw(
     *,
     steps: int = 25,
     guidance: float = 3.0,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Latents (B, C, h, w) of shape (C, h, w) drawn with DDIM, guided from a negative condition to a prompted one.
 
-    The network is called as by :func:`unseen_loss`; both conditions hold ``tokens`` (B, L).
+    The network is called as by :func:`unseen_loss`; both conditions hold ``tokens`` (B, L). ``start`` (B, C, h, w) is
+    the noise to draw from, the same fresh one at every call where none is given.
     """
 
     def clean(x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
@@ -227,7 +230,8 @@ def draw(
     def step(denoise: Denoise, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
         return ddim_step(x, denoise(x, p), p, q)
 
-    start = torch.randn((len(prompted["tokens"]), *shape), generator=torch.Generator().manual_seed(0))
+    if start is None:
+        start = torch.randn((len(prompted["tokens"]), *shape), generator=torch.Generator().manual_seed(0))
     guided = classifier_free(clean, prompted, negative, guidance)
     *_, drawn = walk(step, guided, start, make_path(SCHEDULE, steps, GRID))
     return drawn

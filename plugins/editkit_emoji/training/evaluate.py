@@ -144,14 +144,16 @@ def edit_row(name: str, scores: Sequence[Score]) -> list[str]:
 
 
 def summary(results: Mapping[str, tuple[Sequence[Score], Sequence[Made]]]) -> str:
-    """All methods over all pairs, a row each."""
+    """All methods over the same pairs, a row each, and how many more of them the first one makes right."""
     rows = []
+    first = np.array([score.success for score in next(iter(results.values()))[0]], dtype=float)
     for method, (scores, made) in results.items():
         cost = [str(round(np.median([one.samples for one in made]))), f"{np.median([one.seconds for one in made]):.2f}"]
         _, count, success, _, progress, collateral, *_ = edit_row("", scores)
-        rows.append([f"`{method}`", count, success, progress, collateral, *cost])
-    head = ["method", "pairs", "success", "median progress", "median collateral", "network samples", "seconds"]
-    return table(head, rows)
+        behind = bootstrap(lambda values: values.mean(-1), first - [score.success for score in scores])
+        rows.append([f"`{method}`", count, success, behind, progress, collateral, *cost])
+    head = ["method", "pairs", "success", "behind the first", "median progress", "median collateral"]
+    return table([*head, "network samples", "seconds"], rows)
 
 
 def edit_sheet(shown: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], file: Path) -> None:

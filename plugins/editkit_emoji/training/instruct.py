@@ -1,11 +1,14 @@
-"""Teach a trained model instructions: one UNet that draws from captions, and edits the picture it sees.
+"""Teach a trained model to edit: one UNet that draws from captions, and edits the picture it sees.
 
     python -m editkit_emoji.training.instruct --model runs/denoiser/model --run runs/instruct
 
 The UNet gets as many input channels again, for the latents of a picture (Brooks et al., arXiv 2211.09800, section 3.2).
-A part of every batch are captions with no picture, the rest instructions with one, so that all weights but those of
-its first layer serve the model of captions and the model of instructions alike: the run writes a folder for each. Told
-nothing it draws the picture that it sees, so that guidance leads away from leaving it as it is.
+A part of every batch are captions with no picture, the rest pairs, so that all weights but those of its first layer
+serve the model of captions and the model of instructions alike: the run writes a folder for each. A pair is put as an
+instruction with the source to see; told nothing it draws the source, so that guidance leads away from leaving it as it
+is. Or a pair is coupled: the target is to be drawn from the noise that the starting model found in the source, under
+the target's caption alone. Liu et al. (arXiv 2209.03003) train on a model's own pairs of noise and picture; here the
+picture is the true edit of the one the noise was found in, and now and then that one itself.
 """
 
 from __future__ import annotations
@@ -16,16 +19,20 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from editkit import judge
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import sheet
 from editkit_emoji.training.captions import draw_caption
+from editkit_emoji.training.coupled_noise import STEPS, cached_noise
 from editkit_emoji.training.denoiser import (
     OUTER,
+    SCHEDULE,
     TextToLatents,
     cached_latents,
     draw,
@@ -42,11 +49,18 @@ from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, traini
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
 
-CAPTIONED = 0.25
-"""Share of a batch that are captions."""
+CAPTIONED, INSTRUCTED = 0.16, 0.38
+"""Shares of a batch that are captions and instructions; the rest are coupled pairs."""
 UNTOLD, BLIND = 0.08, 0.04
 """Shares of instructions left out, and of pictures (ibid., section 3.2.1)."""
+IN_ONE_STEP = 0.5
+"""Share of instructions that start from pure noise: there all that is drawn hangs on what is seen and told."""
+UNCHANGED = 0.12
+"""Share of coupled pairs whose target is the source, so that the noise found in it stays its own."""
+ASKED = 240
+"""Held-out pairs that a run is inspected with."""
 SHOWN = 24
+"""Of those on a sheet."""
 
 
 def with_sight(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -79,16 +93,25 @@ class Pairs:
         counts = Counter(pair.attribute for pair in self.pairs)
         self.weights = torch.tensor([counts[pair.attribute] ** -0.5 for pair in self.pairs])
 
-    def draw(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
+    def instructed(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
         """Pairs, each with one of its instructions or, now and then, none: then what is wanted is the source."""
-        chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator).tolist()
         drawn = []
-        for pair in map(self.pairs.__getitem__, chosen):
+        for pair in self.some(count, generator):
             if chance(generator) < UNTOLD:
-                drawn.append((dc.replace(pair, target=pair.source), ""))
+                drawn.append((unchanged(pair), ""))
             else:
                 drawn.append((pair, self.told(pair, generator)))
         return drawn
+
+    def coupled(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
+        """Pairs, each with a caption of its target, which now and then is the source."""
+        pairs = self.some(count, generator)
+        wanted = [unchanged(pair) if chance(generator) < UNCHANGED else pair for pair in pairs]
+        return [(pair, draw_caption(self.pictures[pair.target], generator)) for pair in wanted]
+
+    def some(self, count: int, generator: torch.Generator) -> list[Pair]:
+        chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        return [self.pairs[place] for place in chosen.tolist()]
 
     def told(self, pair: Pair, generator: torch.Generator) -> str:
         """One of the ways of asking for a pair, half the time disguised."""
@@ -98,6 +121,10 @@ class Pairs:
         return disguised(way, kept, generator) if chance(generator) < 0.5 else way
 
 
+def unchanged(pair: Pair) -> Pair:
+    return dc.replace(pair, target=pair.source)
+
+
 def write_both(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
     """Write the model of captions and the model of instructions."""
     blind = TextToLatents(network.text_encoder, without_sight(network.unet))
@@ -105,11 +132,96 @@ def write_both(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrained
     write_model(network, vae, tokenizer, run / "instruct")
 
 
+@dc.dataclass(frozen=True)
+class Material:
+    """Pictures, with all that is known of them before the training."""
+
+    pictures: Sequence[data.Picture]
+    latents: Tensor
+    """(N, C, h, w)."""
+    noise: Tensor
+    """The noise in them (N, C, h, w), as the starting model finds it."""
+    tokenizer: PreTrainedTokenizerFast
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        return tokens_of(self.tokenizer, list(texts))
+
+
+class Lessons:
+    """Batches of captions, instructions and coupled pairs, in this order."""
+
+    def __init__(self, material: Material) -> None:
+        self.material = material
+        self.pairs = Pairs(material.pictures)
+        self.shown = [place for place, picture in enumerate(material.pictures) if not picture.held_out]
+
+    def batch(self, size: int, generator: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Noisy latents (B, C, h, w), timesteps, tokens and what is seen; and the v to be predicted."""
+        material = self.material
+        captions, instructions = (round(share * size) for share in (CAPTIONED, INSTRUCTED))
+        coupled = size - captions - instructions
+        captioned = [self.shown[i] for i in torch.randint(len(self.shown), (captions,), generator=generator).tolist()]
+        texts = [draw_caption(material.pictures[place], generator) for place in captioned]
+        instructed, told = zip(*self.pairs.instructed(instructions, generator), strict=True)
+        joined, wanted = zip(*self.pairs.coupled(coupled, generator), strict=True)
+        blind = torch.rand(instructions, 1, 1, 1, generator=generator) < BLIND
+        seen = torch.zeros(size, *material.latents.shape[1:])
+        seen[captions:-coupled] = material.latents[[pair.source for pair in instructed]].masked_fill(blind, 0.0)
+        noise = torch.randn(seen.shape, generator=generator)
+        noise[-coupled:] = material.noise[[pair.source for pair in joined]]
+        parts = [stratified_timesteps(count, generator) for count in (captions, instructions, coupled)]
+        parts[1][torch.rand(instructions, generator=generator) < IN_ONE_STEP] = SCHEDULE.train_steps - 1
+        timesteps = torch.cat(parts)
+        targets = [*captioned, *(pair.target for pair in (*instructed, *joined))]
+        noisy, v = noised(material.latents[targets], noise, timesteps)
+        return (noisy, timesteps, material.tokens([*texts, *told, *wanted]), seen), v
+
+
+class Inspection:
+    """What a run's figures and sheets are made of: held-out captions, and pairs whose targets are held out."""
+
+    def __init__(self, material: Material, asked: Sequence[Pair], vae: AutoencoderKL) -> None:
+        pictures, self.vae = material.pictures, vae
+        held_out = [place for place, picture in enumerate(pictures) if picture.held_out]
+        told = [wordings(UNSEEN, pair.attribute, pictures[pair.source], pair.was, pair.new)[0] for pair in asked]
+        sources = [pair.source for pair in asked]
+        self.unseen = material.latents[held_out]
+        self.captions = {"tokens": material.tokens([pictures[place].caption for place in held_out])}
+        self.sources, self.noise = material.latents[sources], material.noise[sources]
+        self.targets = material.latents[[pair.target for pair in asked]]
+        self.wanted = {"tokens": material.tokens([pictures[pair.target].caption for pair in asked])}
+        self.instructions = {"tokens": material.tokens(told), "seen": self.sources}
+
+    def __call__(self, network: TextToLatents, file: Path) -> dict[str, float]:
+        """Write a sheet: source, by instruction in one step, by caption from the source's noise, target."""
+        shape = tuple(self.sources.shape[1:])
+        told, coupled = self.instructions, self.wanted
+        instructed = draw(network, shape, told, told, guidance=1.0, steps=1)
+        redrawn = draw(network, shape, coupled, coupled, guidance=1.0, steps=STEPS, start=self.noise)
+        with torch.no_grad():
+            parts = [part[:SHOWN] for part in (self.sources, instructed, redrawn, self.targets)]
+            columns = [list(self.vae.decode(part).sample) for part in parts]
+        sheet([tile for row in zip(*columns, strict=True) for tile in row], 12, file)
+        return {
+            "unseen_loss": unseen_loss(network, self.unseen, self.captions),
+            "unseen_loss_instructed": unseen_loss(network, self.targets, self.instructions),
+            "success_instructed": self.success(instructed),
+            "success_coupled": self.success(redrawn),
+        }
+
+    def success(self, drawn: Tensor) -> float:
+        """Share of edits that are nearer to the target than to the source, as ``editkit.judge`` has it, in latents."""
+        rows = zip(self.sources, self.targets, drawn, strict=True)
+        return float(np.mean([judge(*row).success for row in rows]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data.add_data_options(parser)
     add_run_options(parser, steps=2000, batch=96, rate=6e-4)
-    parser.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="a model trained on captions")
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="FOLDER", help="a model of captions, or of instructions to go on"
+    )
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
@@ -117,51 +229,33 @@ def main() -> None:
     vae = AutoencoderKL.from_pretrained(options.model, subfolder="vae").eval()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.model, subfolder="tokenizer")
     latents = cached_latents(vae, pixels, options.run / "latents.pt")
-    base = read_network(options.model)
-    base.unet = with_sight(base.unet)
+    network = read_network(options.model)
+    if network.unet.config.in_channels == latents.shape[1]:
+        network.unet = with_sight(network.unet)
+
+    asked = ordered(evaluation_pairs(pictures), pictures)[:ASKED]
+    places = sorted({pair.source for pair in (*training_pairs(pictures), *asked)})
+    captions = tokens_of(tokenizer, [picture.caption for picture in pictures])
+    blind = TextToLatents(network.text_encoder, without_sight(network.unet)).eval()
+    noise = cached_noise(blind, latents, captions, places, options.run / "noise.pt")
+
     # A shorter memory than a denoiser's: a longer one would hold weights that were blind yet.
-    run = Run(options, base.to(options.device), matrices=hidden_matrices(base, outer=OUTER), decay=0.998)
-    shown = [place for place, picture in enumerate(pictures) if not picture.held_out]
-    pairs = Pairs(pictures)
-    of_captions = round(CAPTIONED * options.batch)
+    run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER), decay=0.998)
+    material = Material(pictures, latents, noise, tokenizer)
+    lessons, inspection = Lessons(material), Inspection(material, asked, vae)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        captioned = [shown[i] for i in torch.randint(len(shown), (of_captions,), generator=generator).tolist()]
-        instructed = pairs.draw(options.batch - of_captions, generator)
-        texts = [draw_caption(pictures[place], generator) for place in captioned] + [text for _, text in instructed]
-        targets = captioned + [pair.target for pair, _ in instructed]
-        unseen = torch.rand(len(instructed), 1, 1, 1, generator=generator) < BLIND
-        sources = latents[[pair.source for pair, _ in instructed]].masked_fill(unseen, 0.0)
-        seen = torch.cat([torch.zeros(of_captions, *latents.shape[1:]), sources])
-        timesteps = torch.cat([stratified_timesteps(len(part), generator) for part in (captioned, instructed)])
-        noisy, wanted = noised(latents[targets], torch.randn(seen.shape, generator=generator), timesteps)
-        given = (noisy, timesteps, tokens_of(tokenizer, texts), seen)
+        given, wanted = lessons.batch(options.batch, generator)
         return squared_error(run.network, given, wanted, options.device)
-
-    asked = ordered(evaluation_pairs(pictures), pictures)[:480]
-    sources, targets = (latents[[getattr(pair, side) for pair in asked]] for side in ("source", "target"))
-    told = [wordings(UNSEEN, pair.attribute, pictures[pair.source], pair.was, pair.new)[0] for pair in asked]
-    held_out = [place for place, picture in enumerate(pictures) if picture.held_out]
-    captions = {"tokens": tokens_of(tokenizer, [pictures[place].caption for place in held_out])}
-    instructions = {"tokens": tokens_of(tokenizer, told), "seen": sources}
 
     def inspect() -> dict[str, float]:
         average = run.averaged.to("cpu").eval()
-        some = {name: tensor[:SHOWN] for name, tensor in instructions.items()}
-        untold = {**some, "tokens": tokens_of(tokenizer, [""] * SHOWN)}
-        drawn = draw(average, tuple(latents.shape[1:]), some, untold, guidance=1.0)
-        columns = [list(vae.decode(part).sample) for part in (sources[:SHOWN], drawn, targets[:SHOWN])]
-        tiles = [tile for group in zip(*columns, strict=True) for tile in group]
-        sheet(tiles, 12, options.run / f"sample-{run.step:06}.png")
+        figures = inspection(average, options.run / f"sample-{run.step:06}.png")
         write_both(average, vae, tokenizer, options.run)
-        figures = {
-            "unseen_loss": unseen_loss(average, latents[held_out], captions),
-            "unseen_loss_instructed": unseen_loss(average, targets, instructions),
-        }
         run.averaged.to(options.device)
         return figures
 
-    run.train(loss_of, torch.no_grad()(inspect))
+    run.train(loss_of, inspect)
 
 
 if __name__ == "__main__":

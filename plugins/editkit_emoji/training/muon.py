@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from editkit_emoji.training.precision import quick_bfloat16
+
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration: steep at 0, and near 1 from there on (ibid.)."""
 ITERATIONS = 5
@@ -41,10 +43,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Bring the singular values of a matrix (M, N) near 1, by five products in bfloat16; its shape and type stay."""
+    """Bring the singular values of a matrix (M, N) near 1, by five products; its shape and type stay."""
     a, b, c = QUINTIC
     wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
-    x = (wide / (wide.norm() + 1e-7)).bfloat16()
+    x = (wide / (wide.norm() + 1e-7)).to(torch.bfloat16 if quick_bfloat16(wide.device.type) else wide.dtype)
     for _ in range(ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x

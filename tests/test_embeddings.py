@@ -1,0 +1,95 @@
+"""Laws of prompts that are not read twice."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import editkit
+from editkit import Condition, embeddings
+from editkit.embeddings import MOST, embedded
+from editkit.testing import ToyBackend
+
+
+class Reading(ToyBackend):
+    """Remembers what it was asked to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[tuple[str, ...]] = []
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        self.read.append(tuple(prompts))
+        return super().embed(prompts)
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    return Image.linear_gradient("L").resize((16, 16)).convert("RGB")
+
+
+def test_a_second_edit_reads_no_prompt_again_and_draws_the_same(picture: Image.Image) -> None:
+    model = Reading()
+    told = {"prompt": "red", "guidance": 2.0, "strength": 0.5, "seed": 0, "steps": 4, "cache": False}
+    results = [editkit.apply("img2img", picture, model=model, **told).image for _ in range(2)]
+    assert sorted(model.read) == [("",), ("red",)]
+    assert np.array_equal(*map(np.asarray, results))
+
+
+def test_a_model_that_has_changed_reads_anew() -> None:
+    model = Reading()
+    with torch.no_grad():
+        embedded(model, ["red"])
+        model.identity += " with an adapter"
+        embedded(model, ["red"])
+    assert model.read == [("red",), ("red",)]
+
+
+def test_each_model_and_each_list_of_prompts_has_its_own() -> None:
+    models = Reading(), Reading()
+    with torch.no_grad():
+        for model in models:
+            for prompts in (["red"], ["red", "red"], ["red", "red"]):
+                assert len(embedded(model, prompts)["text"]) == len(prompts)
+    assert [model.read for model in models] == [[("red",), ("red", "red")]] * 2
+
+
+def test_the_prompts_used_last_are_kept() -> None:
+    model = Reading()
+    with torch.no_grad():
+        for number in range(MOST):
+            embedded(model, [str(number)])
+        embedded(model, ["0"])
+        embedded(model, ["one more"])
+        model.read.clear()
+        embedded(model, ["0"])
+        embedded(model, ["1"])
+    assert model.read == [("1",)]
+
+
+def test_what_is_added_to_a_condition_stays_with_who_added_it() -> None:
+    model = Reading()
+    with torch.no_grad():
+        embedded(model, ["red"])["seen"] = torch.ones(1)
+        assert set(embedded(model, ["red"])) == {"text"}
+
+
+def test_gradients_are_followed_to_an_embedding_of_their_own() -> None:
+    model = Reading()
+    assert embedded(model, ["red"])["text"] is not embedded(model, ["red"])["text"]
+    assert len(model.read) == 2
+
+
+def test_nothing_is_kept_of_a_model_that_is_gone() -> None:
+    model = Reading()
+    with torch.no_grad():
+        embedded(model, ["red"])
+    before = len(embeddings.KNOWN)
+    del model
+    gc.collect()
+    assert len(embeddings.KNOWN) == before - 1
