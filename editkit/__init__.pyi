@@ -26,7 +26,7 @@ from .filling import fill
 from .guidance import Condition, Conditioned, Guidance, blended, classifier_free, interval, repeated
 from .hookspecs import hookimpl
 from .images import open_image
-from .inversion import Climb, Inversion, Inverter
+from .inversion import Climb, Inversion, Inverter, Said
 from .libraries import quiet, reason_of
 from .loading import identity_of, load_model
 from .loop import Denoiser, Noise, Stepper, ddim_step, fresh_deviation, walk
@@ -150,6 +150,7 @@ __all__ = [
     "RepromptParams",
     "Result",
     "Running",
+    "Said",
     "SamplerSpec",
     "SamplingParams",
     "Schedule",

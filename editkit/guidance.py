@@ -65,14 +65,17 @@ class Guidance:
         inside = [self.guides(row) for row in (point.rows if isinstance(point, Points) else (point,))]
         if isinstance(point, Points) and len(set(inside)) == 2:
             return self.by_rows(x, point, inside)
-        asked = [(w, c) for w, c in zip(self.weights, self.conditions, strict=True) if w]
-        if not inside[0]:
-            asked = [(1.0, self.conditions[-1])]
+        asked = self.asked if inside[0] else self.conditions[-1:]
         if len(asked) == 1:
-            return self.network(x, point, asked[0][1])
+            return self.network(x, point, asked[0])
         points = point.times(len(asked)) if isinstance(point, Points) else point
-        answers = self.network(torch.cat([x] * len(asked)), points, stack([c for _, c in asked])).chunk(len(asked))
-        return self.mixed([weight for weight, _ in asked], answers)
+        answers = self.network(torch.cat([x] * len(asked)), points, stack(asked)).chunk(len(asked))
+        return self.mixed([weight for weight in self.weights if weight], answers)
+
+    @property
+    def asked(self) -> Sequence[Condition]:
+        """The conditions that the network is asked under where it is guided."""
+        return [condition for weight, condition in zip(self.weights, self.conditions, strict=True) if weight]
 
     def guides(self, point: Point) -> bool:
         """Whether more than the last condition is asked at ``point``."""

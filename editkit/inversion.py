@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,17 @@ class Climb:
         return Climb(self.trajectory.to(device, dtype), self.path, kept)
 
 
+class Said(NamedTuple):
+    """What the network said of some of a climb's latents, unguided."""
+
+    condition: Condition
+    """What it was told of the S sources."""
+    estimates: Tensor
+    """Its answers (S, M, C, h, w) about M latents of the trajectory."""
+    begin: int
+    """The place in the trajectory of the first of these."""
+
+
 def laid_out(tensor: Tensor) -> Tensor:
     """A copy in the one memory layout that a file gives back: how sums are rounded depends on the layout."""
     return tensor.clone(memory_format=torch.contiguous_format)
@@ -90,13 +101,13 @@ class Inverter:
         """
         return {}
 
-    def estimates(self, climb: Climb) -> Tensor | None:
-        """What the network said of the sources on the way up, (S, N, C, h, w), where a replay can use it.
+    def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
+        """What the network said of the sources on the way up, where a replay can use it.
 
-        That is of ``trajectory[1:]``, under the climb's condition, unguided. A replay asks the network for none of it
-        again: what holds the source branch to the trajectory makes that cost nothing.
+        ``conditions`` are those that guidance asks under, of the S sources: the prompt's last. A replay asks the
+        network for none of it again: what holds the source branch to the trajectory makes that cost nothing.
         """
-        return None
+        return ()
 
     def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
         """What steers a replay; ``shares`` (B, S) says how much of each source's corrections a row of it takes."""

@@ -306,10 +306,10 @@ class Session:
 
     def recalling(self, inverter: Inverter, climb: Climb, guidance: Guidance, rows: int) -> Guidance:
         """Guidance that asks for nothing again that the network said on the way up."""
-        estimates = inverter.estimates(climb)
-        if estimates is None or climb.condition is None:
+        if climb.condition is None:
             return guidance
-        return dc.replace(guidance, network=Known(guidance.network, climb, climb.condition, estimates, rows))
+        said = inverter.said(climb, self.guided(climb.condition, climb.trajectory.shape[1], climb.path).asked)
+        return dc.replace(guidance, network=Known(guidance.network, climb, said, rows)) if said else guidance
 
     def watch(self, steps: Iterator[Tensor], total: int, what: str) -> Iterable[Tensor]:
         return steps if self.progress is None else self.progress(steps, total=total, desc=what)

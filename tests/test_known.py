@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
+from editkit_inverters.edit_friendly import EditFriendly
 from editkit_inverters.explicit import Pinned
 from torch import Tensor
 
-from editkit import Climb, Condition, Control, Point, Points, RectifiedFlow, SamplingParams, Session, blended
+from editkit import Climb, Condition, Control, Point, Points, RectifiedFlow, Said, SamplingParams, Session, blended
 from editkit.guidance import stack
 from editkit.known import Known
 from editkit.testing import ToyBackend
@@ -24,8 +25,8 @@ STEPS = 6
 class Forgetful(Pinned):
     """Asks for everything again."""
 
-    def estimates(self, climb: Climb) -> None:
-        return None
+    def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
+        return ()
 
 
 class Watched(Control):
@@ -128,22 +129,62 @@ def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
     one = session()
     climb = one.climb(Pinned(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     told = {**one.embed("a red apple"), "scale": torch.ones(1)}
-    said = Pinned().estimates(climb)
-    assert said is not None
-    known = Known(one.network, climb, told, said, rows=1)
+    (said,) = Pinned().said(climb, [told])
+    known = Known(one.network, climb, [said], rows=1)
     for scale, asked in ((1.0, 0), (2.0, 1)):
         before = one.tally.samples
         answer = known(climb.trajectory[2], climb.path[2], {**told, "scale": torch.full((1,), scale)})
-        assert torch.equal(answer, said[:, 1]) and one.tally.samples - before == asked
-    assert torch.equal(known(climb.trajectory[2], Points((climb.path[2],)), told), said[:, 1])
+        assert torch.equal(answer, said.estimates[:, 1]) and one.tally.samples - before == asked
+    assert torch.equal(known(climb.trajectory[2], Points((climb.path[2],)), told), said.estimates[:, 1])
 
 
 def test_a_climb_notes_what_the_network_said_of_each_of_its_latents() -> None:
     one = session()
     told = one.embed("a red apple")
     climb = one.climb(Pinned(), one.latents, one.inversion_path(STEPS), told)
-    estimates = Pinned().estimates(climb)
-    assert estimates is not None and estimates.shape == (1, STEPS, *one.latents.shape[1:])
+    ((condition, estimates, begin),) = Pinned().said(climb, [told])
+    assert condition is told and begin == 1
+    assert estimates.shape == (1, STEPS, *one.latents.shape[1:])
     for x, point, said in zip(climb.trajectory[1:], climb.path[1:], estimates[0], strict=True):
         assert isinstance(point, Point)
         assert torch.equal(one.network(x, point, told)[0], said)
+
+
+class Resolving(EditFriendly):
+    """Asks for everything again."""
+
+    def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
+        return ()
+
+
+FRIENDLY: Mapping[str, tuple[dict[str, Any], int]] = {
+    "unguided": ({}, STEPS),
+    "guided": ({"guidance": 7.5, "negative_prompt": "a pear"}, 2 * STEPS),
+    "rescaled": ({"guidance": 3.0, "guidance_rescale": 0.7, "negative_prompt": "a pear"}, 2 * STEPS),
+}
+"""What an edit by edit-friendly inversion is told, and what its replay asks: nothing of the source."""
+
+
+@pytest.mark.parametrize("skip", [0.0, 0.4])
+@pytest.mark.parametrize("name", FRIENDLY)
+def test_noise_that_was_solved_for_needs_no_network_for_the_source(name: str, skip: float) -> None:
+    params, samples = FRIENDLY[name]
+    found = []
+    for inverter in (EditFriendly(skip), Resolving(skip)):
+        one = session(**params)
+        shown, wanted = one.embed("a red apple"), one.embed("a green apple")
+        climb = one.climb(inverter, one.latents, one.inversion_path(STEPS), shown)
+        before = one.tally.samples
+        noise = torch.cat([climb.trajectory[0]] * 2)
+        drawn = one.replay(inverter, climb, noise, stack([shown, wanted]), torch.ones(2, 1))
+        found.append((drawn, one.tally.samples - before))
+    assert largest(found[0][0] - found[1][0]) < 1e-10
+    drawn_steps = STEPS - inverter.first(climb.path)
+    assert found[0][1] == samples * drawn_steps // STEPS
+    assert found[1][1] == 2 * found[0][1]
+
+
+def test_where_guidance_has_an_interval_the_source_is_asked_about_again() -> None:
+    one = session(guidance=3.0, guidance_start=1 / 3, negative_prompt="a pear")
+    climb = one.climb(EditFriendly(0.0), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
+    assert set(climb.kept) == {"noise"}

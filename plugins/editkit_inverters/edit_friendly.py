@@ -21,6 +21,7 @@ from editkit import (
     PinnedSource,
     Point,
     Points,
+    Said,
     Session,
     Stepper,
     add_noise,
@@ -54,13 +55,34 @@ class EditFriendly(Inverter):
             yield add_noise(x0, noise(), point)
 
     def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
-        """Solve for the noise (S, N, C, h, w) of the N steps that are drawn, guided as the replay will be."""
+        """Solve for the noise (S, N, C, h, w) of the N steps that are drawn, guided as the replay will be.
+
+        What the network said for that under each of K conditions is kept too, (S, N, K, C, h, w), where it was guided
+        in all steps or in none.
+        """
         path = climb.path[self.first(climb.path) :]
         trajectory = climb.trajectory[self.first(climb.path) :]
         guidance = session.guided(condition, climb.trajectory.shape[1], climb.path)
-        estimates = session.watch(estimated(guidance, trajectory[:-1], path[:-1]), len(path) - 1, "fitting")
+        noted: list[Tensor] = []
+
+        def network(x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+            noted.append(guidance.network(x, point, condition))
+            return noted[-1]
+
+        listening = dc.replace(guidance, network=network)
+        estimates = session.watch(estimated(listening, trajectory[:-1], path[:-1]), len(path) - 1, "fitting")
         steps = zip(itertools.pairwise(trajectory), estimates, itertools.pairwise(path), strict=True)
-        return {"noise": torch.stack([noise_between(x, after, x0, p, q) for (x, after), x0, (p, q) in steps], 1)}
+        noise = torch.stack([noise_between(x, after, x0, p, q) for (x, after), x0, (p, q) in steps], 1)
+        if not all(guidance.guides(point) for point in path[:-1]):
+            return {"noise": noise}
+        answers = [said.unflatten(0, (len(guidance.asked), -1, noise.shape[0])) for said in noted]
+        return {"noise": noise, "estimates": torch.cat(answers, 1).transpose(0, 2)}
+
+    def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
+        if "estimates" not in climb.kept:
+            return ()
+        under = climb.kept["estimates"].unbind(2)
+        return [Said(one, said, self.first(climb.path)) for one, said in zip(conditions, under, strict=True)]
 
     def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
         noise = torch.einsum("bs,sn...->nb...", shares, climb.kept["noise"])
@@ -111,7 +133,7 @@ def estimated(guidance: Guidance, latents: Tensor, points: Path) -> Iterator[Ten
 
     A call that asks for more memory than there is left is made again with half of them.
     """
-    at_once, begun = steps_at_once(latents[0], sum(map(bool, guidance.weights))), 0
+    at_once, begun = steps_at_once(latents[0], len(guidance.asked)), 0
     while begun < len(latents):
         part = slice(begun, begun + at_once)
         try:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from editkit import (
     Climb,
+    Condition,
     Control,
     Denoiser,
     Inverter,
@@ -18,6 +19,7 @@ from editkit import (
     Path,
     PinnedSource,
     Point,
+    Said,
     SamplerSpec,
     Stepper,
     ddim_step,
@@ -55,8 +57,8 @@ class Pinned(Ddim):
         yield from super().climb(noted, x0, path, noise)
         return {"estimates": torch.stack(said[::-1], 1)}
 
-    def estimates(self, climb: Climb) -> Tensor | None:
-        return climb.kept.get("estimates")
+    def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
+        return [Said(conditions[-1], climb.kept["estimates"], 1)]
 
     def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
         return (PinnedSource(climb.trajectory, shares),)

@@ -91,6 +91,11 @@ def new_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     return controlnet
 
 
+def read_controlnet(folder: Path) -> ControlNetModel:
+    """What :func:`write_controlnet` wrote, in float32."""
+    return ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
+
+
 def load_base(folder: Path) -> tuple[TextToLatents, AutoencoderKL, PreTrainedTokenizerFast]:
     """The parts of a model's folder."""
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
@@ -220,6 +225,7 @@ def main() -> None:
     add_run_options(parser, steps=4400, batch=32, rate=7e-4)
     parser.add_argument("--kind", choices=KINDS, required=True, help="what the ControlNet is told about a picture")
     parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="a ControlNet to go on from")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
@@ -229,7 +235,8 @@ def main() -> None:
     seen = examples.where(held_out=False)
     inspection = Inspection(kind, base, vae, tokenizer, examples.where(held_out=True))
     # A shorter memory than a denoiser's: for a thousand steps the average would hold weights that had no effect yet.
-    run = Run(options, new_controlnet(base.unet).to(options.device), decay=0.998)
+    controlnet = read_controlnet(options.start) if options.start else new_controlnet(base.unet)
+    run = Run(options, controlnet.to(options.device), decay=0.998)
     network = Controlled(base, run.network).to(options.device)
 
     def loss_of(generator: torch.Generator) -> Tensor:

@@ -148,12 +148,13 @@ def summary(results: Mapping[str, tuple[Sequence[Score], Sequence[Made]]]) -> st
     rows = []
     first = np.array([score.success for score in next(iter(results.values()))[0]], dtype=float)
     for method, (scores, made) in results.items():
-        cost = [str(round(np.median([one.samples for one in made]))), f"{np.median([one.seconds for one in made]):.2f}"]
+        calls, samples, seconds = (np.median([one[at] for one in made]) for at in (1, 2, 3))
+        cost = [f"{calls:.0f}", f"{samples:.0f}", f"{seconds:.2f}"]
         _, count, success, _, progress, collateral, *_ = edit_row("", scores)
         behind = bootstrap(lambda values: values.mean(-1), first - [score.success for score in scores])
         rows.append([f"`{method}`", count, success, behind, progress, collateral, *cost])
     head = ["method", "pairs", "success", "behind the first", "median progress", "median collateral"]
-    return table([*head, "network samples", "seconds"], rows)
+    return table([*head, "network calls", "network samples", "seconds"], rows)
 
 
 def edit_sheet(shown: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], file: Path) -> None:

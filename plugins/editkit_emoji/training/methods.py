@@ -28,8 +28,10 @@ class Made(NamedTuple):
     """An edited picture (H, W, 3) uint8 and what it cost."""
 
     pixels: NDArray[np.uint8]
+    calls: int
+    """Of the network."""
     samples: int
-    """Network samples."""
+    """Rows of all those calls."""
     seconds: float
 
 
@@ -59,7 +61,8 @@ def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any)
             "instruct": lambda: {"instruction": asked_for(pair, source, target, wording)} | ({} if sees else was),
         }.get(name, lambda: {**was, "target": target.caption})()
         result = editkit.apply(name, image, model=model, cache=False, **{"seed": 0, **told, **values})
-        return Made(np.asarray(result.image.convert("RGB")), result.report.network_samples, result.report.seconds)
+        pixels, report = np.asarray(result.image.convert("RGB")), result.report
+        return Made(pixels, report.network_calls, report.network_samples, report.seconds)
 
     return make
 
@@ -121,6 +124,6 @@ def measured(pipeline: Any, draw: Callable[[Picture, Picture, Image.Image], Imag
         asked.clear()
         begun = time.perf_counter()
         drawn = draw(pictures[pair.source], pictures[pair.target], image)
-        return Made(np.asarray(drawn), sum(asked), time.perf_counter() - begun)
+        return Made(np.asarray(drawn), len(asked), sum(asked), time.perf_counter() - begun)
 
     return make
