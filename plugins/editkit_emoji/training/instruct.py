@@ -49,7 +49,7 @@ from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, traini
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
 
-CAPTIONED, INSTRUCTED = 0.16, 0.38
+CAPTIONED, INSTRUCTED = 0.14, 0.56
 """Shares of a batch that are captions and instructions; the rest are coupled pairs."""
 UNTOLD, BLIND = 0.08, 0.04
 """Shares of instructions left out, and of pictures (ibid., section 3.2.1)."""
