@@ -104,8 +104,9 @@ class Inverter:
     def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
         """What the network said of the sources on the way up, where a replay can use it.
 
-        ``conditions`` are those that guidance asks under, of the S sources: the prompt's last. A replay asks the
-        network for none of it again: what holds the source branch to the trajectory makes that cost nothing.
+        ``conditions`` are those that the replay's guidance asks under, of the S sources; the climb's own is known here
+        too. A replay asks the network for none of it again: what holds the source branch to the trajectory makes that
+        cost nothing.
         """
         return ()
 

@@ -284,7 +284,9 @@ MUTATIONS = [
         "(scale, 1 - scale)",
         "test_guidance.py",
     ),
-    Mutation("guidance costs calls at scale 1", GUIDANCE, "strict=True) if w]", "strict=True)]", "test_guidance.py"),
+    Mutation(
+        "guidance costs calls at scale 1", GUIDANCE, "strict=True) if weight]", "strict=True)]", "test_guidance.py"
+    ),
     Mutation(
         "rescale mixes rows", GUIDANCE, "tuple(range(1, guided.ndim))", "tuple(range(guided.ndim))", "test_guidance.py"
     ),

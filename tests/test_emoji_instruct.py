@@ -59,9 +59,19 @@ def test_where_it_cannot_be_put_together_the_error_says_what_to_do(
 def test_an_instruction_alone_goes_to_it_and_prompts_go_by_inversion() -> None:
     told = editkit.apply("instruct", PICTURE, instruction="make it green", steps=4, seed=0)
     assert (told.report.model, told.report.params["method"]) == ("emoji-instruct", "ip2p")
+    assert told.report.steps == 4
     prompted = editkit.apply("instruct", PICTURE, instruction="make it green", source="noto red apple", steps=4, seed=0)
     assert prompted.report.params["method"] == "inversion"
     assert prompted.report.params["target"] == "noto green apple"
+
+
+@pytest.mark.model
+def test_it_takes_the_steps_that_are_usual_for_it_and_inversion_its_own() -> None:
+    asked = {"instruction": "make it green", "seed": 0}
+    usual = editkit.models()["emoji-instruct"].usual["steps"]
+    told = editkit.apply("instruct", PICTURE, **asked)
+    assert told.report.steps == told.report.params["steps"] == told.report.network_calls == usual
+    assert editkit.apply("instruct", PICTURE, source="noto red apple", **asked).report.steps == 25
 
 
 @pytest.mark.model

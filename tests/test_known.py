@@ -129,7 +129,7 @@ def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
     one = session()
     climb = one.climb(Pinned(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     told = {**one.embed("a red apple"), "scale": torch.ones(1)}
-    (said,) = Pinned().said(climb, [told])
+    (said,) = Pinned().said(dc.replace(climb, condition=told), [])
     known = Known(one.network, climb, [said], rows=1)
     for scale, asked in ((1.0, 0), (2.0, 1)):
         before = one.tally.samples
@@ -142,8 +142,8 @@ def test_a_climb_notes_what_the_network_said_of_each_of_its_latents() -> None:
     one = session()
     told = one.embed("a red apple")
     climb = one.climb(Pinned(), one.latents, one.inversion_path(STEPS), told)
-    ((condition, estimates, begin),) = Pinned().said(climb, [told])
-    assert condition is told and begin == 1
+    ((condition, estimates, begin),) = Pinned().said(climb, [])
+    assert condition is climb.condition and begin == 1
     assert estimates.shape == (1, STEPS, *one.latents.shape[1:])
     for x, point, said in zip(climb.trajectory[1:], climb.path[1:], estimates[0], strict=True):
         assert isinstance(point, Point)

@@ -105,7 +105,8 @@ def in_family(pipeline: str, stage: Stage) -> str:
 
 
 def their_latents(stage: Stage, theirs: Side) -> Tensor:
-    """What diffusers decodes, scaled as networks see it."""
+    """What diffusers decodes, scaled as networks see it; weights lie as editkit's, so that sums are rounded alike."""
+    stage = stage.by_hand
     with stage.averaging():
         return decoded_by(lambda: theirs(stage), stage.base.vae) * float(stage.base.vae.config.scaling_factor)
 

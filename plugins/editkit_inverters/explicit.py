@@ -58,7 +58,8 @@ class Pinned(Ddim):
         return {"estimates": torch.stack(said[::-1], 1)}
 
     def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
-        return [Said(conditions[-1], climb.kept["estimates"], 1)]
+        assert climb.condition is not None  # only of a climb whose condition is known is this asked
+        return [Said(climb.condition, climb.kept["estimates"], 1)]
 
     def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
         return (PinnedSource(climb.trajectory, shares),)
