@@ -357,7 +357,7 @@ def functions_of(module: types.ModuleType) -> Iterator[types.FunctionType]:
     for owner in owners:
         if getattr(owner, "__module__", module.__name__) != module.__name__:
             continue
-        for value in vars(owner).values():
+        for value in list(vars(owner).values()):  # what checks parameters is built when it is looked at
             plain = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
             function = inspect.unwrap(plain) if callable(plain) else None
             if isinstance(function, types.FunctionType) and function.__code__.co_filename == module.__file__:
