@@ -239,8 +239,8 @@ def main() -> None:
     blind = TextToLatents(network.text_encoder, without_sight(network.unet)).eval()
     noise = cached_noise(blind, latents, captions, places, options.run / "noise.pt")
 
-    # A shorter memory than a denoiser's: a longer one would hold weights that were blind yet.
-    run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER), decay=0.998)
+    # A shorter memory than a denoiser's: a longer one would hold the weights that the run began with.
+    run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER), decay=0.99)
     material = Material(pictures, latents, noise, tokenizer)
     lessons, inspection = Lessons(material), Inspection(material, asked, vae)
 
