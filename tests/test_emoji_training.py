@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
-from editkit_emoji.training import coupled_noise, denoiser, instruct, instructions, inverted_noise, muon, pairs
+from editkit_emoji.training import denoiser, instruct, instructions, inverted_noise, muon, pairs
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.data import Picture
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
@@ -117,63 +117,25 @@ def test_a_disguise_leaves_what_is_asked_for_and_its_order() -> None:
 
 
 def test_told_nothing_it_learns_to_leave_the_picture_as_it_is() -> None:
-    drawn = instruct.Pairs(PICTURES).instructed(400, torch.Generator().manual_seed(0))
+    drawn = instruct.Pairs(PICTURES).draw(400, torch.Generator().manual_seed(0))
     untold = [pair for pair, text in drawn if not text]
     assert 0 < len(untold) < 400 * 3 * instruct.UNTOLD
     assert all(pair.source == pair.target for pair in untold)
     assert all(pair.source != pair.target for pair, text in drawn if text)
 
 
-def test_a_coupled_pair_wants_its_target_or_the_source_itself() -> None:
-    drawn = instruct.Pairs(PICTURES).coupled(400, torch.Generator().manual_seed(0))
-    unchanged = [pair for pair, _ in drawn if pair.source == pair.target]
-    assert 0 < len(unchanged) < 400 * 3 * instruct.UNCHANGED
-    named = [text == PICTURES[pair.target].caption for pair, text in drawn]
-    assert sum(named) > 200, "most captions are the canonical one of what is wanted"
-
-
-def material() -> instruct.Material:
-    generator = torch.Generator().manual_seed(1)
-    latents, noise = (torch.randn(len(PICTURES), 16, 8, 8, generator=generator) for _ in range(2))
-    return instruct.Material(PICTURES, latents, noise, new_tokenizer(PICTURES))
-
-
-def test_a_batch_shows_pictures_to_instructions_alone_and_takes_coupled_noise_from_the_source() -> None:
-    known = material()
-    (noisy, timesteps, tokens, seen), wanted = instruct.Lessons(known).batch(50, torch.Generator().manual_seed(0))
+def test_a_batch_shows_pictures_to_instructions_alone() -> None:
+    latents = torch.randn(len(PICTURES), 16, 8, 8, generator=torch.Generator().manual_seed(1))
+    lessons = instruct.Lessons(instruct.Material(PICTURES, latents, new_tokenizer(PICTURES)))
+    (noisy, timesteps, tokens, seen), wanted = lessons.batch(50, torch.Generator().manual_seed(0))
     assert len(noisy) == len(timesteps) == len(tokens) == len(seen) == len(wanted) == 50
-    captions, instructions = (round(50 * share) for share in (instruct.CAPTIONED, instruct.INSTRUCTED))
-    told, coupled = slice(captions, captions + instructions), slice(captions + instructions, None)
-    shown = seen.flatten(1).any(1)
-    assert not bool(shown[:captions].any() or shown[coupled].any())
-    assert int(shown[told].sum()) >= 0.8 * instructions
-    assert int((timesteps[told] == denoiser.SCHEDULE.train_steps - 1).sum()) >= 0.25 * instructions
-    points = [denoiser.SCHEDULE.point(int(timestep)) for timestep in timesteps]
-    for x, v, point in zip(noisy[coupled], wanted[coupled], points[coupled], strict=True):
-        # x = alpha x0 + sigma eps and v = alpha eps - sigma x0
-        x0, eps = point.alpha * x - point.sigma * v, point.sigma * x + point.alpha * v
-        assert min(float((x0 - latents).abs().max()) for latents in known.latents) < 1e-4
-        assert min(float((eps - noise).abs().max()) for noise in known.noise) < 1e-4
-
-
-def test_the_noise_found_in_latents_draws_them_again(network: denoiser.TextToLatents) -> None:
-    told = material()
-    tokens = told.tokens([picture.caption for picture in PICTURES])
-    noise = coupled_noise.noise_in(network, told.latents, tokens)
-    same = {"tokens": tokens}
-    drawn = denoiser.draw(network, (16, 8, 8), same, same, guidance=1.0, steps=coupled_noise.STEPS, start=noise)
-    anew = denoiser.draw(network, (16, 8, 8), same, same, guidance=1.0, steps=coupled_noise.STEPS)
-    missed, apart = (float((made - told.latents).norm() / told.latents.norm()) for made in (drawn, anew))
-    assert missed < 0.25 < apart
-
-
-def test_found_noise_is_kept_for_the_next_start(network: denoiser.TextToLatents, tmp_path: Path) -> None:
-    told, file = material(), tmp_path / "noise.pt"
-    tokens = told.tokens([picture.caption for picture in PICTURES])
-    found = coupled_noise.cached_noise(network, told.latents, tokens, [0, 2], file)
-    assert torch.equal(found[1], torch.zeros(16, 8, 8)), "it was not asked for"
-    assert torch.equal(found[[0, 2]], coupled_noise.noise_in(network, told.latents[[0, 2]], tokens[[0, 2]]))
-    assert torch.equal(found, coupled_noise.cached_noise(network, 2 * told.latents, tokens, [1], file))
+    captions = round(50 * instruct.CAPTIONED)
+    assert not bool(seen[:captions].any())
+    assert int(seen[captions:].flatten(1).any(1).sum()) >= 0.8 * (50 - captions)
+    for x, v, timestep in zip(noisy, wanted, timesteps, strict=True):
+        alpha, sigma = denoiser.SCHEDULE.point(int(timestep))
+        x0 = alpha * x - sigma * v  # of v = alpha eps - sigma x0, whatever the noise
+        assert min(float((x0 - one).abs().max()) for one in latents) < 1e-4
 
 
 def test_white_noise_has_no_neighbours_and_smooth_noise_has() -> None:

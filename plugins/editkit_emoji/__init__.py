@@ -33,7 +33,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default_for=frozenset({"instruct"}),
-            usual={"guidance": 1.0, "image_guidance": 1.0, "strength": STRENGTH},
+            usual={"guidance": 1.0, "image_guidance": 1.0, "steps": 4, "strength": STRENGTH},
         ),
     ]
 

@@ -57,8 +57,8 @@ class EditFriendly(Inverter):
     def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
         """Solve for the noise (S, N, C, h, w) of the N steps that are drawn, guided as the replay will be.
 
-        What the network said for that under each of K conditions is kept too, (S, N, K, C, h, w), where it was guided
-        in all steps or in none.
+        What the network said for that under each of K conditions is kept too, (S, N, K, C, h, w), unless guidance has
+        an interval: then their number differs from step to step.
         """
         path = climb.path[self.first(climb.path) :]
         trajectory = climb.trajectory[self.first(climb.path) :]

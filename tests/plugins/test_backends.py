@@ -108,3 +108,15 @@ def test_text_and_pixel_models_run_every_fitting_operation(tmp_path: Path, tiny:
         inversion = editkit.invert(sample_image((16, 16)), model=model, steps=3)
         report = editkit.reconstruct(inversion, model=model).report
         assert report.recon_psnr == report.vae_psnr
+
+
+def test_weights_lie_channels_last_and_what_comes_out_does_not(tmp_path: Path) -> None:
+    """How sums are rounded depends on the layout: an inversion from a file is asked about as one just made."""
+    model = editkit.load_model(stable_diffusion_folder(tmp_path))
+    kernel = model.unet.mid_block.resnets[0].conv1.weight  # type: ignore[attr-defined]
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        latents = model.encode(torch.rand(2, 3, 32, 32))
+        estimate = model.denoise(latents, model.schedule.point(500), model.embed(["a pear"] * 2))
+        made = (latents, estimate, model.decode(latents))
+    assert all(tensor.is_contiguous() for tensor in made)

@@ -215,12 +215,10 @@ def draw(
     *,
     steps: int = 25,
     guidance: float = 3.0,
-    start: Tensor | None = None,
 ) -> Tensor:
     """Latents (B, C, h, w) of shape (C, h, w) drawn with DDIM, guided from a negative condition to a prompted one.
 
-    The network is called as by :func:`unseen_loss`; both conditions hold ``tokens`` (B, L). ``start`` (B, C, h, w) is
-    the noise to draw from, the same fresh one at every call where none is given.
+    The network is called as by :func:`unseen_loss`; both conditions hold ``tokens`` (B, L).
     """
 
     def clean(x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
@@ -230,8 +228,7 @@ def draw(
     def step(denoise: Denoise, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
         return ddim_step(x, denoise(x, p), p, q)
 
-    if start is None:
-        start = torch.randn((len(prompted["tokens"]), *shape), generator=torch.Generator().manual_seed(0))
+    start = torch.randn((len(prompted["tokens"]), *shape), generator=torch.Generator().manual_seed(0))
     guided = classifier_free(clean, prompted, negative, guidance)
     *_, drawn = walk(step, guided, start, make_path(SCHEDULE, steps, GRID))
     return drawn

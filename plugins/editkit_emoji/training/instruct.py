@@ -1,14 +1,11 @@
-"""Teach a trained model to edit: one UNet that draws from captions, and edits the picture it sees.
+"""Teach a trained model instructions: one UNet that draws from captions, and edits the picture it sees.
 
     python -m editkit_emoji.training.instruct --model runs/denoiser/model --run runs/instruct
 
 The UNet gets as many input channels again, for the latents of a picture (Brooks et al., arXiv 2211.09800, section 3.2).
-A part of every batch are captions with no picture, the rest pairs, so that all weights but those of its first layer
-serve the model of captions and the model of instructions alike: the run writes a folder for each. A pair is put as an
-instruction with the source to see; told nothing it draws the source, so that guidance leads away from leaving it as it
-is. Or a pair is coupled: the target is to be drawn from the noise that the starting model found in the source, under
-the target's caption alone. Liu et al. (arXiv 2209.03003) train on a model's own pairs of noise and picture; here the
-picture is the true edit of the one the noise was found in, and now and then that one itself.
+A part of every batch are captions with no picture, the rest instructions with one, so that all weights but those of
+its first layer serve the model of captions and the model of instructions alike: the run writes a folder for each. Told
+nothing it draws the picture that it sees, so that guidance leads away from leaving it as it is.
 """
 
 from __future__ import annotations
@@ -29,10 +26,8 @@ from editkit import judge
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import sheet
 from editkit_emoji.training.captions import draw_caption
-from editkit_emoji.training.coupled_noise import STEPS, cached_noise
 from editkit_emoji.training.denoiser import (
     OUTER,
-    SCHEDULE,
     TextToLatents,
     cached_latents,
     draw,
@@ -49,18 +44,17 @@ from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, traini
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
 
-CAPTIONED, INSTRUCTED = 0.14, 0.56
-"""Shares of a batch that are captions and instructions; the rest are coupled pairs."""
+CAPTIONED = 0.25
+"""Share of a batch that are captions."""
 UNTOLD, BLIND = 0.08, 0.04
 """Shares of instructions left out, and of pictures (ibid., section 3.2.1)."""
-IN_ONE_STEP = 0.5
-"""Share of instructions that start from pure noise: there all that is drawn hangs on what is seen and told."""
-UNCHANGED = 0.12
-"""Share of coupled pairs whose target is the source, so that the noise found in it stays its own."""
 ASKED = 240
 """Held-out pairs that a run is inspected with."""
 SHOWN = 24
 """Of those on a sheet."""
+STEPS = 4
+"""In which they are edited."""
+SIDES = ("source", "target")
 
 
 def with_sight(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -93,25 +87,16 @@ class Pairs:
         counts = Counter(pair.attribute for pair in self.pairs)
         self.weights = torch.tensor([counts[pair.attribute] ** -0.5 for pair in self.pairs])
 
-    def instructed(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
+    def draw(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
         """Pairs, each with one of its instructions or, now and then, none: then what is wanted is the source."""
+        chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator).tolist()
         drawn = []
-        for pair in self.some(count, generator):
+        for pair in map(self.pairs.__getitem__, chosen):
             if chance(generator) < UNTOLD:
-                drawn.append((unchanged(pair), ""))
+                drawn.append((dc.replace(pair, target=pair.source), ""))
             else:
                 drawn.append((pair, self.told(pair, generator)))
         return drawn
-
-    def coupled(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
-        """Pairs, each with a caption of its target, which now and then is the source."""
-        pairs = self.some(count, generator)
-        wanted = [unchanged(pair) if chance(generator) < UNCHANGED else pair for pair in pairs]
-        return [(pair, draw_caption(self.pictures[pair.target], generator)) for pair in wanted]
-
-    def some(self, count: int, generator: torch.Generator) -> list[Pair]:
-        chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        return [self.pairs[place] for place in chosen.tolist()]
 
     def told(self, pair: Pair, generator: torch.Generator) -> str:
         """One of the ways of asking for a pair, half the time disguised."""
@@ -119,10 +104,6 @@ class Pairs:
         way = ways[int(chance(generator) * len(ways))]
         kept = {*pair.was.split(), *pair.new.replace("-", " ").split()}
         return disguised(way, kept, generator) if chance(generator) < 0.5 else way
-
-
-def unchanged(pair: Pair) -> Pair:
-    return dc.replace(pair, target=pair.source)
 
 
 def write_both(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
@@ -134,13 +115,10 @@ def write_both(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrained
 
 @dc.dataclass(frozen=True)
 class Material:
-    """Pictures, with all that is known of them before the training."""
+    """Pictures with their latents (N, C, h, w), and a tokenizer."""
 
     pictures: Sequence[data.Picture]
     latents: Tensor
-    """(N, C, h, w)."""
-    noise: Tensor
-    """The noise in them (N, C, h, w), as the starting model finds it."""
     tokenizer: PreTrainedTokenizerFast
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
@@ -148,7 +126,7 @@ class Material:
 
 
 class Lessons:
-    """Batches of captions, instructions and coupled pairs, in this order."""
+    """Batches of captions with nothing to see, and of instructions beside the pictures they are about."""
 
     def __init__(self, material: Material) -> None:
         self.material = material
@@ -157,62 +135,48 @@ class Lessons:
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
         """Noisy latents (B, C, h, w), timesteps, tokens and what is seen; and the v to be predicted."""
-        material = self.material
-        captions, instructions = (round(share * size) for share in (CAPTIONED, INSTRUCTED))
-        coupled = size - captions - instructions
+        pictures, latents = self.material.pictures, self.material.latents
+        captions = round(CAPTIONED * size)
         captioned = [self.shown[i] for i in torch.randint(len(self.shown), (captions,), generator=generator).tolist()]
-        texts = [draw_caption(material.pictures[place], generator) for place in captioned]
-        instructed, told = zip(*self.pairs.instructed(instructions, generator), strict=True)
-        joined, wanted = zip(*self.pairs.coupled(coupled, generator), strict=True)
-        blind = torch.rand(instructions, 1, 1, 1, generator=generator) < BLIND
-        seen = torch.zeros(size, *material.latents.shape[1:])
-        seen[captions:-coupled] = material.latents[[pair.source for pair in instructed]].masked_fill(blind, 0.0)
-        noise = torch.randn(seen.shape, generator=generator)
-        noise[-coupled:] = material.noise[[pair.source for pair in joined]]
-        parts = [stratified_timesteps(count, generator) for count in (captions, instructions, coupled)]
-        parts[1][torch.rand(instructions, generator=generator) < IN_ONE_STEP] = SCHEDULE.train_steps - 1
-        timesteps = torch.cat(parts)
-        targets = [*captioned, *(pair.target for pair in (*instructed, *joined))]
-        noisy, v = noised(material.latents[targets], noise, timesteps)
-        return (noisy, timesteps, material.tokens([*texts, *told, *wanted]), seen), v
+        instructed, told = zip(*self.pairs.draw(size - captions, generator), strict=True)
+        texts = [*(draw_caption(pictures[place], generator) for place in captioned), *told]
+        unseen = torch.rand(size - captions, 1, 1, 1, generator=generator) < BLIND
+        sources = latents[[pair.source for pair in instructed]].masked_fill(unseen, 0.0)
+        seen = torch.cat([torch.zeros(captions, *latents.shape[1:]), sources])
+        timesteps = torch.cat([stratified_timesteps(len(part), generator) for part in (captioned, instructed)])
+        targets = latents[[*captioned, *(pair.target for pair in instructed)]]
+        noisy, wanted = noised(targets, torch.randn(seen.shape, generator=generator), timesteps)
+        return (noisy, timesteps, self.material.tokens(texts), seen), wanted
 
 
 class Inspection:
     """What a run's figures and sheets are made of: held-out captions, and pairs whose targets are held out."""
 
-    def __init__(self, material: Material, asked: Sequence[Pair], vae: AutoencoderKL) -> None:
+    def __init__(self, material: Material, vae: AutoencoderKL) -> None:
         pictures, self.vae = material.pictures, vae
         held_out = [place for place, picture in enumerate(pictures) if picture.held_out]
+        asked = ordered(evaluation_pairs(pictures), pictures)[:ASKED]
         told = [wordings(UNSEEN, pair.attribute, pictures[pair.source], pair.was, pair.new)[0] for pair in asked]
-        sources = [pair.source for pair in asked]
         self.unseen = material.latents[held_out]
         self.captions = {"tokens": material.tokens([pictures[place].caption for place in held_out])}
-        self.sources, self.noise = material.latents[sources], material.noise[sources]
-        self.targets = material.latents[[pair.target for pair in asked]]
-        self.wanted = {"tokens": material.tokens([pictures[pair.target].caption for pair in asked])}
+        self.sources, self.targets = (material.latents[[getattr(pair, side) for pair in asked]] for side in SIDES)
         self.instructions = {"tokens": material.tokens(told), "seen": self.sources}
 
     def __call__(self, network: TextToLatents, file: Path) -> dict[str, float]:
-        """Write a sheet: source, by instruction in one step, by caption from the source's noise, target."""
-        shape = tuple(self.sources.shape[1:])
-        told, coupled = self.instructions, self.wanted
-        instructed = draw(network, shape, told, told, guidance=1.0, steps=1)
-        redrawn = draw(network, shape, coupled, coupled, guidance=1.0, steps=STEPS, start=self.noise)
+        """Write a sheet of some pairs, source, edited, target; return the figures of the log."""
+        told = self.instructions
+        edited = draw(network, tuple(self.sources.shape[1:]), told, told, guidance=1.0, steps=STEPS)
         with torch.no_grad():
-            parts = [part[:SHOWN] for part in (self.sources, instructed, redrawn, self.targets)]
+            parts = [part[:SHOWN] for part in (self.sources, edited, self.targets)]
             columns = [list(self.vae.decode(part).sample) for part in parts]
         sheet([tile for row in zip(*columns, strict=True) for tile in row], 12, file)
+        rows = zip(self.sources, self.targets, edited, strict=True)
         return {
             "unseen_loss": unseen_loss(network, self.unseen, self.captions),
-            "unseen_loss_instructed": unseen_loss(network, self.targets, self.instructions),
-            "success_instructed": self.success(instructed),
-            "success_coupled": self.success(redrawn),
+            "unseen_loss_instructed": unseen_loss(network, self.targets, told),
+            # As editkit.judge has it, of latents in place of pixels.
+            "success": float(np.mean([judge(*row).success for row in rows])),
         }
-
-    def success(self, drawn: Tensor) -> float:
-        """Share of edits that are nearer to the target than to the source, as ``editkit.judge`` has it, in latents."""
-        rows = zip(self.sources, self.targets, drawn, strict=True)
-        return float(np.mean([judge(*row).success for row in rows]))
 
 
 def main() -> None:
@@ -232,17 +196,10 @@ def main() -> None:
     network = read_network(options.model)
     if network.unet.config.in_channels == latents.shape[1]:
         network.unet = with_sight(network.unet)
-
-    asked = ordered(evaluation_pairs(pictures), pictures)[:ASKED]
-    places = sorted({pair.source for pair in (*training_pairs(pictures), *asked)})
-    captions = tokens_of(tokenizer, [picture.caption for picture in pictures])
-    blind = TextToLatents(network.text_encoder, without_sight(network.unet)).eval()
-    noise = cached_noise(blind, latents, captions, places, options.run / "noise.pt")
-
-    # A shorter memory than a denoiser's: a longer one would hold the weights that the run began with.
-    run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER), decay=0.99)
-    material = Material(pictures, latents, noise, tokenizer)
-    lessons, inspection = Lessons(material), Inspection(material, asked, vae)
+    # A shorter memory than a denoiser's: a longer one would hold weights that were blind yet.
+    run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER), decay=0.998)
+    material = Material(pictures, latents, tokenizer)
+    lessons, inspection = Lessons(material), Inspection(material, vae)
 
     def loss_of(generator: torch.Generator) -> Tensor:
         given, wanted = lessons.batch(options.batch, generator)
