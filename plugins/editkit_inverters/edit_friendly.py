@@ -75,7 +75,7 @@ class EditFriendly(Inverter):
         noise = torch.stack([noise_between(x, after, x0, p, q) for (x, after), x0, (p, q) in steps], 1)
         if not all(guidance.guides(point) for point in path[:-1]):
             return {"noise": noise}
-        answers = [said.unflatten(0, (len(guidance.asked), -1, noise.shape[0])) for said in noted]
+        answers = [said.view(len(guidance.asked), -1, len(noise), *said.shape[1:]) for said in noted]
         return {"noise": noise, "estimates": torch.cat(answers, 1).transpose(0, 2)}
 
     def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
