@@ -14,10 +14,10 @@ from .guidance import Condition
 MOST = 16
 """Lists of prompts that are kept of a model."""
 
-Known = dict[tuple[str, tuple[str, ...]], Condition]
+Conditions = dict[tuple[str, tuple[str, ...]], Condition]
 """Conditions by what the model was identified by, as adapters change that, and the prompts; the latest at the end."""
 
-KNOWN: weakref.WeakKeyDictionary[Backend, Known] = weakref.WeakKeyDictionary()
+KNOWN: weakref.WeakKeyDictionary[Backend, Conditions] = weakref.WeakKeyDictionary()
 
 
 def embedded(model: Backend, prompts: Sequence[str]) -> Condition:

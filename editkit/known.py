@@ -48,18 +48,28 @@ class Known:
 
     def known(self, x: Tensor, place: int, condition: Condition) -> dict[int, Tensor]:
         """The rows of a question that were asked before, and the answer (C, h, w) to each."""
+        wanted, given = {"x": self.climb.trajectory[place]}, {"x": x, **condition}
+        about = [
+            (said.estimates[:, place - said.begin], {**wanted, **said.condition})
+            for said in self.said
+            if 0 <= place - said.begin < said.estimates.shape[1]
+        ]
+        about = [(answers, asked) for answers, asked in about if form(asked) == form(given)]
+        if not about:
+            return {}
         sources = {row: row % self.rows for row in range(len(x)) if row % self.rows < self.climb.trajectory.shape[1]}
         rows, of = list(sources), list(sources.values())
-        found: dict[int, Tensor] = {}
-        for said in self.said:
-            number = place - said.begin
-            wanted, given = {"x": self.climb.trajectory[place], **said.condition}, {"x": x, **condition}
-            if 0 <= number < said.estimates.shape[1] and form(wanted) == form(given):
-                same = [(given[name][rows] == wanted[name][of]).reshape(len(rows), -1).all(1) for name in wanted]
-                alike = torch.stack(same).all(0).tolist()  # one wait for the device
-                answers = zip(rows, of, alike, strict=True)
-                found |= {row: said.estimates[source, number] for row, source, known in answers if known}
-        return found
+        same = [
+            torch.stack([(given[name][rows] == asked[name][of]).reshape(len(rows), -1).all(1) for name in asked]).all(0)
+            for _, asked in about
+        ]
+        alike = torch.stack(same).tolist()  # one wait for the device
+        return {
+            row: answers[source]
+            for (answers, _), known in zip(about, alike, strict=True)
+            for (row, source), one in zip(sources.items(), known, strict=True)
+            if one
+        }
 
 
 def form(tensors: Condition) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -60,7 +60,10 @@ def repeats(params: BenchParams) -> Sequence[Mapping[str, Any]]:
         )
     ]
     rows += several(model, picture, params.rounds)
-    return [*rows, told("3 pictures in one command", "3 commands", *commands(picture, params.threads))]
+    return [
+        *rows,
+        told(f"{PICTURES} pictures in one command", f"{PICTURES} commands", *commands(picture, params.threads)),
+    ]
 
 
 def several(model: Backend, picture: Image.Image, rounds: int) -> list[dict[str, Any]]:

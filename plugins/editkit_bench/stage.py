@@ -56,7 +56,7 @@ class Stage:
         if not hasattr(self.base, "unet"):
             return self
         base = loaded(self.folder, self.device, self.base.unet.dtype, torch.channels_last)
-        return dc.replace(self, base=base, nets=self.nets.with_name("net-by-hand"), layout=torch.channels_last)
+        return dc.replace(self, base=base, layout=torch.channels_last)
 
     @property
     def steps(self) -> int:
@@ -101,7 +101,8 @@ class Stage:
     def controlnet(self) -> tuple[Path, Any]:
         """A ControlNet: its folder, and loaded by diffusers."""
         reduction = self.size // self.base.unet.config.sample_size
-        write_controlnet(self.base.unet, reduction, self.nets)
+        if not self.nets.exists():
+            write_controlnet(self.base.unet, reduction, self.nets)
         net = diffusers.ControlNetModel.from_pretrained(self.nets).to(self.device, self.base.unet.dtype)
         return self.nets, net.to(memory_format=self.layout)
 

@@ -9,8 +9,6 @@ import torch
 
 from editkit import WeightsUnavailable, quiet, reason_of
 
-__all__ = ["load_part", "quiet", "ready"]
-
 
 def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Load ``folder`` as an instance of ``kind``, ready to run; raises WeightsUnavailable where it is damaged."""

@@ -148,7 +148,8 @@ def summary(results: Mapping[str, tuple[Sequence[Score], Sequence[Made]]]) -> st
     rows = []
     first = np.array([score.success for score in next(iter(results.values()))[0]], dtype=float)
     for method, (scores, made) in results.items():
-        calls, samples, seconds = (np.median([one[at] for one in made]) for at in (1, 2, 3))
+        _, *costs = zip(*made, strict=True)
+        calls, samples, seconds = map(np.median, costs)
         cost = [f"{calls:.0f}", f"{samples:.0f}", f"{seconds:.2f}"]
         _, count, success, _, progress, collateral, *_ = edit_row("", scores)
         behind = bootstrap(lambda values: values.mean(-1), first - [score.success for score in scores])

@@ -54,7 +54,6 @@ SHOWN = 24
 """Of those on a sheet."""
 STEPS = 4
 """In which they are edited."""
-SIDES = ("source", "target")
 
 
 def with_sight(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -159,7 +158,8 @@ class Inspection:
         told = [wordings(UNSEEN, pair.attribute, pictures[pair.source], pair.was, pair.new)[0] for pair in asked]
         self.unseen = material.latents[held_out]
         self.captions = {"tokens": material.tokens([pictures[place].caption for place in held_out])}
-        self.sources, self.targets = (material.latents[[getattr(pair, side) for pair in asked]] for side in SIDES)
+        self.sources = material.latents[[pair.source for pair in asked]]
+        self.targets = material.latents[[pair.target for pair in asked]]
         self.instructions = {"tokens": material.tokens(told), "seen": self.sources}
 
     def __call__(self, network: TextToLatents, file: Path) -> dict[str, float]:
