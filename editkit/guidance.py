@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -69,13 +70,18 @@ class Guidance:
         if len(asked) == 1:
             return self.network(x, point, asked[0])
         points = point.times(len(asked)) if isinstance(point, Points) else point
-        answers = self.network(torch.cat([x] * len(asked)), points, stack(asked)).chunk(len(asked))
+        answers = self.network(torch.cat([x] * len(asked)), points, self.stacked).chunk(len(asked))
         return self.mixed([weight for weight in self.weights if weight], answers)
 
     @property
     def asked(self) -> Sequence[Condition]:
         """The conditions that the network is asked under where it is guided."""
         return [condition for weight, condition in zip(self.weights, self.conditions, strict=True) if weight]
+
+    @functools.cached_property
+    def stacked(self) -> Condition:
+        """Those joined along the batch: the same tensors at every step, of which networks keep what they made."""
+        return stack(self.asked)
 
     def guides(self, point: Point) -> bool:
         """Whether more than the last condition is asked at ``point``."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from editkit import InvalidParameter, Point, Points
 
+from .asking import unrecorded
 from .loading import load_part
 
 MOST = 2
@@ -83,14 +84,10 @@ class ControlNet:
                 f"{tuple(x.shape[-2:])}: it belongs to a model of another shape"
             )
         hint = self.embedded.expand(len(x), *self.embedded.shape[1:])
-        skips, middle = self.net(
-            x,
-            timestep,
-            controlnet_cond=hint,
-            conditioning_scale=self.scale,
-            return_dict=False,
-            **told,
-        )
+        with unrecorded():
+            skips, middle = self.net(
+                x, timestep, controlnet_cond=hint, conditioning_scale=self.scale, return_dict=False, **told
+            )
         return [*skips, middle]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
 
+from .asking import ask
 from .autoencoder import Autoencoder
 from .classes import Blend, Classes
 from .latent_model import LatentModel
@@ -87,6 +88,6 @@ class Dit(LatentModel):
             return F.pad(patches, (0, 0, 0, side**2 - height * width))
 
         with self.transformer.proj_out_2.register_forward_hook(squared):
-            square = self.transformer(x, timestep=timestep, class_labels=classes, return_dict=False)[0]
+            square = ask(self.transformer, x, timestep=timestep, class_labels=classes)
         patches = F.pixel_unshuffle(square, self.patch).flatten(2)[..., : height * width]
         return F.pixel_shuffle(patches.reshape(*patches.shape[:2], height, width), self.patch)

@@ -15,6 +15,7 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from editkit import Condition, Point, Points, WeightsUnavailable, identity_of, timestep_of, to_x0
 
+from .asking import ask
 from .autoencoder import Autoencoder
 from .latent_model import LatentModel
 from .loading import load_part
@@ -102,7 +103,8 @@ class Flux(LatentModel):
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         height, width = x.shape[-2:]
         tokens, places = self.inputs(x, condition)
-        predicted = self.transformer(
+        predicted = ask(
+            self.transformer,
             tokens,
             # It counts noise from 0 to 1.
             timestep=timestep_of(self.schedule, point, x).expand(len(x)) / self.schedule.train_steps,
@@ -111,8 +113,7 @@ class Flux(LatentModel):
             pooled_projections=condition["pooled"],
             img_ids=places,
             txt_ids=places.new_zeros(condition["text"].shape[1], 3),
-            return_dict=False,
-        )[0]
+        )
         return to_x0(self.prediction, unpacked(predicted, height, width), x, point)
 
     def inputs(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ import torch
 
 from editkit import WeightsUnavailable, quiet, reason_of
 
+from .prompt_projections import keep_projections
+
 
 def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Load ``folder`` as an instance of ``kind``, ready to run; raises WeightsUnavailable where it is damaged."""
@@ -22,5 +24,6 @@ def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dty
 
 def ready(part: Any, device: torch.device) -> Any:
     """A network to ask on a device: its weights do not learn, and lie as convolutions are quickest with."""
+    keep_projections(part)
     # https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html; to rounding the answers are the same.
     return part.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()

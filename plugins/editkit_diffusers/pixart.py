@@ -14,6 +14,7 @@ from transformers import T5EncoderModel
 
 from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
 
+from .asking import ask
 from .autoencoder import Autoencoder
 from .latent_model import LatentModel
 from .loading import load_part
@@ -73,15 +74,15 @@ class PixArt(LatentModel):
         return {"text": text.to(self.dtype), "seen": tokens.attention_mask.to(text.device, self.dtype)}
 
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
-        predicted = self.transformer(
+        predicted = ask(
+            self.transformer,
             x,
             encoder_hidden_states=condition["text"],
             # Adding the logarithm weighs a token: prompts that are blended have some that are seen by half.
             encoder_attention_mask=condition["seen"].log().clamp(min=UNSEEN)[:, None],
             timestep=timestep_of(self.schedule, point, x).expand(len(x)),
             added_cond_kwargs=self.sizes(x),
-            return_dict=False,
-        )[0]
+        )
         # Beyond the latents' own channels it predicts how uncertain it is, which no sampler here asks.
         return to_x0(self.prediction, predicted[:, : x.shape[1]], x, point)
 

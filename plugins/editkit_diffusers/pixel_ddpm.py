@@ -13,6 +13,7 @@ from torch import Tensor
 
 from editkit import Condition, Point, Points, Running, WeightsUnavailable, identity_of, timestep_of, to_x0
 
+from .asking import ask
 from .classes import Blend, Classes
 from .loading import load_part
 from .scheduling import grid_of, prediction_of, read_config, schedule_of
@@ -87,5 +88,5 @@ class PixelDdpm:
 
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x)
-        predicted = self.unet(x, timestep, class_labels=condition.get("classes"), return_dict=False)[0]
-        return to_x0(self.prediction, predicted.contiguous(), x, point)
+        predicted = ask(self.unet, x, timestep, class_labels=condition.get("classes"))
+        return to_x0(self.prediction, predicted, x, point)

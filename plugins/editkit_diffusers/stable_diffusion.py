@@ -17,6 +17,7 @@ from transformers import CLIPTextModel
 from editkit import Adapter, Condition, Point, Points, identity_of, timestep_of, to_x0
 
 from . import adapters
+from .asking import ask
 from .autoencoder import Autoencoder
 from .controlnet import ControlNet, Shelf, check_fits, residuals
 from .latent_model import LatentModel
@@ -120,16 +121,16 @@ class StableDiffusion(LatentModel):
         timestep = timestep_of(self.schedule, point, x)
         inputs = torch.cat([x, *self.seen(x, condition)], 1)
         told = {"encoder_hidden_states": condition["text"], "added_cond_kwargs": self.added(x, condition)}
-        predicted = self.unet(
+        predicted = ask(
+            self.unet,
             inputs,
             timestep,
             timestep_cond=self.scales(x, condition),
             class_labels=condition.get("noise_level"),
-            return_dict=False,
             **told,
             **residuals(self.controlnets, x, timestep, point, told),
-        )[0]
-        return to_x0(self.prediction, predicted.contiguous(), x, point)
+        )
+        return to_x0(self.prediction, predicted, x, point)
 
     def scales(self, x: Tensor, condition: Condition) -> Tensor | None:
         """The guidance scale of each row (B, W), where the network is told one (Meng et al., arXiv 2210.03142)."""

@@ -24,6 +24,7 @@ from editkit import (
     to_x0,
 )
 
+from .asking import ask
 from .autoencoder import Autoencoder
 from .latent_model import LatentModel
 from .loading import load_part
@@ -104,13 +105,13 @@ class StableDiffusion3(LatentModel):
 
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         self.check_size(x)
-        predicted = self.transformer(
+        predicted = ask(
+            self.transformer,
             x,
             timestep=timestep_of(self.schedule, point, x).expand(len(x)),
             encoder_hidden_states=condition["text"],
             pooled_projections=condition["pooled"],
-            return_dict=False,
-        )[0]
+        )
         return to_x0(self.prediction, predicted, x, point)
 
     def check_size(self, x: Tensor) -> None:

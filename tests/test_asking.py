@@ -1,0 +1,96 @@
+"""Asking networks: what is left out where no gradients are wanted, and what is kept of a prompt, changes no answer."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from editkit_diffusers.asking import ask
+from editkit_diffusers.prompt_projections import PromptProjection, keep_projections
+from torch import Tensor
+
+from editkit.testing import stable_diffusion_folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stable_diffusion_folder(tmp_path_factory.mktemp("sd")) / "unet"
+
+
+def loaded(folder: Path) -> UNet2DConditionModel:
+    return UNet2DConditionModel.from_pretrained(folder).requires_grad_(False)
+
+
+@pytest.fixture
+def keeping(folder: Path) -> UNet2DConditionModel:
+    unet = loaded(folder)
+    keep_projections(unet)
+    return unet
+
+
+def layers(unet: UNet2DConditionModel) -> list[PromptProjection]:
+    return [module for module in unet.modules() if isinstance(module, PromptProjection)]
+
+
+def inputs(unet: UNet2DConditionModel) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn((2, unet.config.in_channels, 8, 8), generator=random)
+    return x, torch.randn((2, 5, unet.config.cross_attention_dim), generator=random)
+
+
+@torch.no_grad()
+def test_what_is_kept_changes_no_bit(folder: Path, keeping: UNet2DConditionModel) -> None:
+    unet, (x, words) = loaded(folder), inputs(keeping)
+    assert keeping.state_dict().keys() == unet.state_dict().keys()
+    for timestep in (900, 500, 10):
+        assert torch.equal(
+            ask(keeping, x, timestep, encoder_hidden_states=words), ask(unet, x, timestep, encoder_hidden_states=words)
+        )
+    assert layers(keeping)
+    assert all(len(layer.answers) == 1 for layer in layers(keeping))
+
+
+@torch.no_grad()
+def test_it_is_made_anew_for_other_words_and_weights(folder: Path, keeping: UNet2DConditionModel) -> None:
+    unet, (x, words) = loaded(folder), inputs(keeping)
+
+    def same() -> bool:
+        return torch.equal(
+            ask(keeping, x, 500, encoder_hidden_states=words), ask(unet, x, 500, encoder_hidden_states=words)
+        )
+
+    assert same()
+    words += 1
+    assert same()
+    for net in (keeping, unet):
+        for name, weight in net.named_parameters():
+            if ".attn2.to_k" in name:
+                weight.mul_(2)
+    assert same()
+    words = words.clone()
+    assert same()
+    assert all(len(layer.answers) == 1 for layer in layers(keeping))
+
+
+@torch.no_grad()
+def test_nothing_outlives_its_words(keeping: UNet2DConditionModel) -> None:
+    x, words = inputs(keeping)
+    ask(keeping, x, 500, encoder_hidden_states=words)
+    del words
+    gc.collect()
+    assert all(len(layer.answers) == 0 for layer in layers(keeping))
+
+
+def test_gradients_reach_the_words_and_what_is_made_without_can_be_learnt_from(keeping: UNet2DConditionModel) -> None:
+    x, words = inputs(keeping)
+    with torch.no_grad():
+        plain = ask(keeping, x, 500, encoder_hidden_states=words)
+    assert not plain.is_inference()
+    words.requires_grad_()
+    answer = ask(keeping, x, 500, encoder_hidden_states=words)
+    assert torch.equal(answer, plain)
+    (gradient,) = torch.autograd.grad((answer * plain).sum(), words)
+    assert float(gradient.abs().max()) > 0
