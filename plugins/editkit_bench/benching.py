@@ -103,13 +103,14 @@ def measured(row: Comparison, shape: Shape) -> bool:
 
 def compare(row: Comparison, stage: Stage, rounds: int) -> dict[str, Any]:
     """One row: equality and counters first, as they are exact, then the times."""
-    found = row.compared(stage) if row.compared else None
-    ours = counted(lambda: row.ours(stage), network_of(stage.model))
-    theirs = counted(lambda: row.theirs(stage), network_of(stage.base))
+    made = row.results if row.results and stage.shape.family == "sd" else None
+    ours, result = counted(bound(made[0] if made else row.ours, stage), network_of(stage.model))
+    theirs, _ = counted(bound(row.theirs, stage), network_of(stage.base))
+    max_diff = float((result.cpu() - made[1](stage).cpu()).abs().max()) if made else None
     sides = {"ours": bound(row.ours, stage), "theirs": bound(row.theirs, stage)}
     if row.tuned:
         sides["tuned"] = bound(row.tuned, stage.by_hand)
-    seconds = in_turns(sides, rounds, stage.device)
+    seconds = in_turns(sides, rounds, stage.device, warm={"ours", "theirs"})
     against = ratio(seconds, "ours", "theirs")
     against_tuned = ratio(seconds, "ours", "tuned") if row.tuned else None
     return {
@@ -127,13 +128,13 @@ def compare(row: Comparison, stage: Stage, rounds: int) -> dict[str, Any]:
         "network_samples_diffusers": theirs.samples,
         "gflop": ours.flops / 1e9,
         "gflop_diffusers": theirs.flops / 1e9,
-        "max_diff": None if found is None else float((found[0].cpu() - found[1].cpu()).abs().max()),
+        "max_diff": max_diff,
         "peak_memory_mb": ours.peak_bytes / 2**20,
         "peak_memory_mb_diffusers": theirs.peak_bytes / 2**20,
     }
 
 
-def bound(side: Callable[[Stage], object], stage: Stage) -> Callable[[], object]:
+def bound(side: Callable[[Stage], Any], stage: Stage) -> Callable[[], Any]:
     return lambda: side(stage)
 
 

@@ -68,7 +68,7 @@ def drawn(stage: Stage, rounds: int, best: float, pictures: Sequence[int] = SIZE
         )
 
     # One picture and the eager network are enough to count: nothing else costs arithmetic.
-    flops = counted(lambda: ours(1), network_of(stage.model)).flops
+    flops = counted(lambda: ours(1), network_of(stage.model))[0].flops
     for many in pictures:
         sides = {"ours": functools.partial(ours, many), "theirs": functools.partial(theirs, many)}
         seconds = in_turns(sides, rounds, stage.device)

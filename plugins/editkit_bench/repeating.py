@@ -20,7 +20,7 @@ from .timing import in_turns, ratio, timed
 
 TARGETS = tuple(f"a {colour} apple on white" for colour in ("green", "blue", "yellow", "brown"))
 PICTURES = 3
-AGAIN = 3
+AGAIN = 2
 STEPS = 10
 """Of the rows of several pictures; edits of one take as many as they do by default."""
 
@@ -33,10 +33,10 @@ def repeats(params: BenchParams) -> Sequence[Mapping[str, Any]]:
     def edit(target: str, *, cache: bool) -> None:
         apply("prompt-edit", picture, model=model, source=PROMPT, target=target, seed=0, cache=cache)
 
-    def four(*, cache: bool) -> None:
+    def several_edits() -> None:
         with tempfile.TemporaryDirectory() as empty, kept_in(empty):
             for target in TARGETS:
-                edit(target, cache=cache)
+                edit(target, cache=True)
 
     with tempfile.TemporaryDirectory() as folder, kept_in(folder):
         edit(TARGETS[0], cache=True)
@@ -48,18 +48,16 @@ def repeats(params: BenchParams) -> Sequence[Mapping[str, Any]]:
         sides = {
             "first edit": lambda: edit(TARGETS[0], cache=False),
             "second edit of a picture": again,
-            "4 edits, each with its inversion": lambda: four(cache=False),
-            "4 edits of one picture": lambda: four(cache=True),
+            "edits of a picture": several_edits,
         }
         seconds = in_turns(sides, params.rounds)
+    alone, many = "first edit", len(TARGETS)
+    apart = (share / many for share in ratio(seconds, "edits of a picture", alone))
     rows = [
-        told(one, other, *ratio(seconds, one, other))
-        for one, other in (
-            ("second edit of a picture", "first edit"),
-            ("4 edits of one picture", "4 edits, each with its inversion"),
-        )
+        told("second edit of a picture", alone, *ratio(seconds, "second edit of a picture", alone)),
+        told(f"{many} edits of a picture", f"{many} times the {alone}", *apart),
+        *several(model, picture, params.rounds),
     ]
-    rows += several(model, picture, params.rounds)
     return [
         *rows,
         told(f"{PICTURES} pictures in one command", f"{PICTURES} commands", *commands(picture, params.threads)),

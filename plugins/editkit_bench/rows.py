@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit import fresh_deviation
+from editkit import Path, fresh_deviation, make_path
 
 from .cache_folder import kept_in
 from .counters import decoded_by
@@ -30,15 +30,15 @@ STRENGTH = 0.5
 """Of an even number of steps whole steps are left, as diffusers wants it."""
 
 Arguments = Callable[[Stage], Mapping[str, Any]]
-Compared = Callable[[Stage], tuple[Tensor, Tensor] | None]
-"""What editkit and diffusers made, of one shape; None where both do not lie in the same form."""
+Results = tuple[Callable[[Stage], Tensor], Callable[[Stage], Tensor]]
+"""Of editkit and of diffusers: does the job once, and returns what is compared, tensors of one shape."""
 FAMILIES = {"sd": "StableDiffusion", "sdxl": "StableDiffusionXL", "flux": "Flux"}
 """What the classes of a family begin with."""
 
 
 @dc.dataclass(frozen=True)
 class Comparison:
-    """A row: the three sides, and what is compared of their results."""
+    """A row: the three sides, and what is compared of their results with models of the family sd."""
 
     operation: str
     """Name of the row."""
@@ -47,7 +47,7 @@ class Comparison:
     ours: Side
     theirs: Side
     tuned: Side | None
-    compared: Compared | None
+    results: Results | None
     same_maths: bool
     kind: str = "text"
     """What the network of its model is made for."""
@@ -91,12 +91,7 @@ def drawing(
         with tuning, torch.inference_mode():
             return call(stage, **(stage.embedded if stage.shape.family == "sd" else {"prompt": PROMPT}))
 
-    def compared(stage: Stage) -> tuple[Tensor, Tensor] | None:
-        if stage.shape.family != "sd":
-            return None
-        return decoded_by(lambda: ours(stage), stage.model), their_latents(stage, theirs)
-
-    return Comparison(name, pipeline, ours, theirs, tuned, compared, True, kind, families)
+    return Comparison(name, pipeline, ours, theirs, tuned, latents(ours, theirs), True, kind, families)
 
 
 def in_family(pipeline: str, stage: Stage) -> str:
@@ -104,11 +99,15 @@ def in_family(pipeline: str, stage: Stage) -> str:
     return pipeline.replace(FAMILIES["sd"], FAMILIES[stage.shape.family], 1)
 
 
-def their_latents(stage: Stage, theirs: Side) -> Tensor:
-    """What diffusers decodes, scaled as networks see it; weights lie as editkit's, so that sums are rounded alike."""
-    stage = stage.by_hand
-    with stage.averaging():
-        return decoded_by(lambda: theirs(stage), stage.base.vae) * float(stage.base.vae.config.scaling_factor)
+def latents(ours: Side, theirs: Side) -> Results:
+    """What both decode, scaled as networks see it; weights lie alike, so that sums are rounded alike."""
+
+    def of_diffusers(stage: Stage) -> Tensor:
+        stage = stage.by_hand
+        with stage.averaging():
+            return decoded_by(lambda: theirs(stage), stage.base.vae) * float(stage.base.vae.config.scaling_factor)
+
+    return lambda stage: decoded_by(lambda: ours(stage), stage.model), of_diffusers
 
 
 def img2img(name: str, guidance: float, families: tuple[str, ...] = ("sd",)) -> Comparison:
@@ -182,15 +181,16 @@ def instruct(name: str, image_guidance: float) -> Comparison:
 # Edit-friendly inversion: DDIM selects it in the pipeline of LEDITS++
 
 GUIDED = 3.5
-INVERSION_STEPS = 30
-FEW = 8
-"""Steps of the rows of many edits, whose ratios do not depend on them."""
+INVERSION_STEPS = 20
+FEW = 4
+"""Steps of the rows that take long, whose ratios hardly depend on them: an even divisor of the timesteps, without which
+diffusers' DDIM steps past the ones it asks at."""
 LEDITS = "LEditsPPPipelineStableDiffusion"
 
 
 def steps_of(stage: Stage) -> int:
-    """As many as the pipeline takes by default, or fewer where the shape is measured with few."""
-    return INVERSION_STEPS if stage.steps >= FEW else stage.steps
+    """More than of a drawing, as the pipeline takes too, but where the shape is measured with few."""
+    return INVERSION_STEPS if stage.steps > FEW else stage.steps
 
 
 def our_inversion(stage: Stage) -> Any:
@@ -237,13 +237,21 @@ def tuned_inversion(stage: Stage, steps: int | None = None) -> Any:
         return their_inversion(stage, steps)
 
 
-def compared_inversions(stage: Stage) -> tuple[Tensor, Tensor]:
+def our_added_noise(stage: Stage) -> Tensor:
     """What the noise of every step adds to the latents (N, C, h, w) when it is replayed."""
     climb = our_inversion(stage).climb
-    noise = climb.kept["noise"][0]
-    added = torch.tensor([fresh_deviation(p, q) for p, q in itertools.pairwise(climb.path)]).to(noise)
-    added = added.view(-1, 1, 1, 1)
-    return added * noise, added * their_inversion(stage).zs[:, 0]
+    return added(climb.path, climb.kept["noise"][0])
+
+
+def their_added_noise(stage: Stage) -> Tensor:
+    path = make_path(stage.model.schedule, steps_of(stage), stage.model.grid)
+    return added(path, their_inversion(stage).zs[:, 0])
+
+
+def added(path: Path, noise: Tensor) -> Tensor:
+    """The noise (N, C, h, w) of the steps of a path, as strong as it is added."""
+    strength = torch.tensor([fresh_deviation(p, q) for p, q in itertools.pairwise(path)]).to(noise)
+    return strength.view(-1, 1, 1, 1) * noise
 
 
 def ours_four(stage: Stage) -> Any:
@@ -322,8 +330,8 @@ def tuned_ddim(stage: Stage) -> Any:
         return their_ddim(stage, 1.0, **stage.embedded)
 
 
-def compared_ddim(stage: Stage) -> tuple[Tensor, Tensor]:
-    return our_ddim(stage).noise, their_ddim(stage, 1.0).latents[:, -1]
+NOT_GUIDED: Results = (lambda stage: our_ddim(stage).noise, lambda stage: their_ddim(stage, 1.0).latents[:, -1])
+"""The noise that both find: with guidance they find another."""
 
 
 # Several pictures
@@ -349,10 +357,6 @@ def their_several(stage: Stage) -> Any:
         guidance_scale=7.5,
         generator=[stage.generator() for _ in stage.several],
     )
-
-
-def compared_several(stage: Stage) -> tuple[Tensor, Tensor]:
-    return decoded_by(lambda: ours_several(stage), stage.model), their_latents(stage, their_several)
 
 
 # Jobs that both do, each by mathematics of its own
@@ -409,14 +413,14 @@ def their_found_edit(stage: Stage) -> Any:
 
 
 def our_upscaling(stage: Stage) -> Any:
-    return stage.edit("upscale", quarter(stage), prompt=PROMPT, scale=4, guidance=7.5, steps=stage.steps)
+    return stage.edit("upscale", quarter(stage), prompt=PROMPT, scale=4, guidance=7.5, steps=FEW)
 
 
 def their_upscaling(stage: Stage) -> Any:
     return stage.pipeline("StableDiffusionUpscalePipeline")(
         PROMPT,
         image=quarter(stage),
-        num_inference_steps=stage.steps,
+        num_inference_steps=FEW,
         guidance_scale=7.5,
         generator=stage.generator(),
     )
@@ -446,7 +450,13 @@ ROWS: tuple[Comparison, ...] = (
     control("control-end-half", end=0.5),
     control("control-img2img", strength=STRENGTH),
     Comparison(
-        "edit-friendly-inversion", LEDITS, our_inversion, their_inversion, tuned_inversion, compared_inversions, True
+        "edit-friendly-inversion",
+        LEDITS,
+        our_inversion,
+        their_inversion,
+        tuned_inversion,
+        (our_added_noise, their_added_noise),
+        True,
     ),
     Comparison("four-edits", LEDITS, ours_four, their_four, tuned_four, None, False),
     Comparison(
@@ -455,7 +465,7 @@ ROWS: tuple[Comparison, ...] = (
         our_ddim,
         their_ddim,
         tuned_ddim,
-        compared_ddim,
+        NOT_GUIDED,
         False,
     ),
     Comparison(
@@ -464,7 +474,7 @@ ROWS: tuple[Comparison, ...] = (
         ours_several,
         their_several,
         None,
-        compared_several,
+        latents(ours_several, their_several),
         True,
     ),
     Comparison(

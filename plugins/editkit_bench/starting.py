@@ -65,7 +65,6 @@ def start_up(params: BenchParams) -> Sequence[Mapping[str, Any]]:
         commands: dict[str, Sequence[str]] = {
             "interpreter": ("-c", "pass"),
             "import editkit": ("-c", "import editkit"),
-            "import a pipeline of diffusers": ("-c", "from diffusers import StableDiffusionImg2ImgPipeline"),
             "editkit --help": (*CLI, "--help"),
             "first edit": edit,
             "first edit with diffusers": ("-c", PLAIN, str(models()["emoji"].load()), str(source), str(result), PROMPT),

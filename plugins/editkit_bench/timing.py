@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,10 +21,13 @@ class Ratio(NamedTuple):
     high: float
 
 
-def in_turns(sides: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu") -> Seconds:
-    """Run every side once to warm up, then in each round all of them, forward and backward in turns: A B, B A, A B."""
-    for run in sides.values():
-        run()
+def in_turns(
+    sides: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu", *, warm: Collection[str] = ()
+) -> Seconds:
+    """Run every side once to warm up but those that are, then in each round all of them, in turns: A B, B A, A B."""
+    for name, run in sides.items():
+        if name not in warm:
+            run()
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
         for name in reversed(list(sides)) if number % 2 else sides:
