@@ -20,7 +20,7 @@ class PromptProjection(nn.Linear):
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or words.is_inference():
             return super().forward(words)
         mark = (words._version, self.weight._version)  # both may be written into
-        known = self.answers.get(words)
+        known = self.answers.get(words)  # type: ignore[no-untyped-call]
         if known is None or known[0] != mark:
             self.answers.clear()
             self.answers[words] = known = (mark, super().forward(words))
@@ -35,4 +35,4 @@ def keep_projections(net: nn.Module) -> None:
             for layer in (module.to_k, module.to_v):
                 if type(layer) is nn.Linear:
                     layer.__class__ = PromptProjection
-                    layer.answers = WeakTensorKeyDictionary()
+                    vars(layer)["answers"] = WeakTensorKeyDictionary()
