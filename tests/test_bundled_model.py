@@ -109,7 +109,8 @@ def test_diffusers_draws_the_same_picture_from_the_same_folder(model: editkit.Ba
 
 def test_weights_are_small_and_safe() -> None:
     folder = editkit.models()["emoji"].load().parent
-    files = [file for part in ("model", "instruct", "controlnets") for file in (folder / part).rglob("*.*")]
+    parts = ("model", "instruct", "upscaler", "controlnets")
+    files = [file for part in parts for file in (folder / part).rglob("*.*")]
     assert sum(file.stat().st_size for file in files) <= 64e6
     assert max(file.stat().st_size for file in files) <= 15e6
     assert {file.suffix for file in files} == {".json", ".safetensors"}

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from editkit_emoji.instruct_folder import CAPTIONS, INSTRUCTIONS, instruct_folder
+from editkit_emoji.linked_folders import CAPTIONS, INSTRUCTIONS, instruct_folder
 
 import editkit
 from editkit import WeightsUnavailable

@@ -9,8 +9,9 @@ from editkit import ControlNetSpec, ModelSpec, hookimpl
 HERE = Path(__file__).parent
 LICENCE = "Apache-2.0 (trained on MIT and Apache-2.0 artwork)"
 MODELS = frozenset({"emoji", "emoji-instruct"})
+"""Those that its ControlNets fit."""
 STRENGTH = 0.15
-"""For upscaling: it knows little of what pictures larger than its own look like."""
+"""For upscaling with those: they know little of what pictures larger than their own look like."""
 CARD = "plugins/editkit_emoji/MODEL_CARD.md"
 
 
@@ -35,13 +36,28 @@ def register_models() -> list[ModelSpec]:
             default_for=frozenset({"instruct"}),
             usual={"guidance": 1.0, "image_guidance": 1.0, "steps": 4, "strength": STRENGTH},
         ),
+        ModelSpec(
+            name="emoji-upscaler",
+            summary="Enlarges emoji and other plain drawings 4 times, seeing them while it draws.",
+            load=load_upscaler,
+            source=CARD,
+            licence=LICENCE,
+            default_for=frozenset({"upscale"}),
+            usual={"steps": 1},
+        ),
     ]
 
 
 def load_instruct() -> Path:
-    from .instruct_folder import instruct_folder
+    from .linked_folders import instruct_folder
 
     return instruct_folder()
+
+
+def load_upscaler() -> Path:
+    from .linked_folders import upscaler_folder
+
+    return upscaler_folder()
 
 
 @hookimpl

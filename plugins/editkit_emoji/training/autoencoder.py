@@ -9,7 +9,7 @@ their latents, as they are: a denoiser trained on those latents stays valid whil
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +29,20 @@ LATENT_CHANNELS = 16
 KL_WEIGHT = 1e-4
 
 
-def new_autoencoder(size: int) -> AutoencoderKL:
+def new_autoencoder(
+    size: int, widths: Sequence[int] = WIDTHS, channels: int = LATENT_CHANNELS, scaling_factor: float = 1.0
+) -> AutoencoderKL:
+    """An untrained one, whose latents are 2, 4, 8 ... times smaller than pictures, by how many widths it has."""
     return AutoencoderKL(
-        block_out_channels=WIDTHS,
-        down_block_types=["DownEncoderBlock2D"] * len(WIDTHS),
-        up_block_types=["UpDecoderBlock2D"] * len(WIDTHS),
+        block_out_channels=widths,
+        down_block_types=["DownEncoderBlock2D"] * len(widths),
+        up_block_types=["UpDecoderBlock2D"] * len(widths),
         layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
+        latent_channels=channels,
         norm_num_groups=8,
         mid_block_add_attention=False,
         sample_size=size,
-        scaling_factor=1.0,
+        scaling_factor=scaling_factor,
     )
 
 
@@ -84,12 +87,13 @@ def round_trip(vae: AutoencoderKL, pixels: np.ndarray, batch: int = 64) -> torch
 def normalise_latents(vae: AutoencoderKL, pixels: np.ndarray) -> None:
     """Give every latent channel mean 0 and deviation 1 by folding the scale into the 1x1 convolutions around them.
 
-    Diffusers knows one scaling factor for all channels; this way that factor stays 1.
+    Deviation 1 is that of latents as a denoiser sees them, times the scaling factor, of which diffusers knows one for
+    all channels.
     """
     latents = torch.cat(
         [vae.encode(to_network(part)).latent_dist.mode() for part in torch.split(torch.tensor(pixels), 64)]
     )
-    mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3)) * vae.config.scaling_factor
     channels = len(mean)
     before, after = vae.quant_conv, vae.post_quant_conv
     assert before is not None and after is not None and before.bias is not None and after.bias is not None
@@ -112,6 +116,38 @@ def sheet(pictures: Sequence[torch.Tensor], columns: int, file: Path) -> None:
     side_by_side(list(to_pixels(torch.stack(list(pictures)))), columns).save(file)
 
 
+def train(
+    vae: AutoencoderKL,
+    draw: Callable[[int, torch.Generator], torch.Tensor],
+    unseen: NDArray[np.uint8],
+    options: argparse.Namespace,
+    decay: float = 0.999,
+) -> AutoencoderKL:
+    """Train on pictures (B, 3, H, W) that ``draw`` gives, watched on held-out ones (N, H, W, 3); return the average."""
+    run = Run(options, vae.to(options.device), decay=decay)
+
+    def loss_of(generator: torch.Generator) -> torch.Tensor:
+        wanted = draw(options.batch, generator).to(options.device)
+        with autocast(options.device):
+            latents = vae.encode(wanted).latent_dist
+            drawn = vae.decode(latents.sample()).sample
+        divergence: torch.Tensor = latents.kl().mean() / latents.mean[0].numel()
+        return error(drawn.float(), wanted) + KL_WEIGHT * divergence
+
+    def inspect() -> dict[str, float]:
+        average = run.averaged.to("cpu").eval()
+        trips = round_trip(average, unseen)
+        decibels = psnr(trips, to_network(unseen))
+        pairs = [picture for pair in zip(to_network(unseen[::41]), trips[::41], strict=True) for picture in pair]
+        sheet(pairs, 8, options.run / f"sample-{run.step:06}.png")
+        average.save_pretrained(options.run / "weights")
+        run.averaged.to(options.device)
+        return {"psnr": float(decibels.mean()), "psnr_worst_twentieth": float(decibels.quantile(0.05))}
+
+    run.train(loss_of, inspect)
+    return run.averaged.to("cpu").eval()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data.add_data_options(parser)
@@ -130,31 +166,13 @@ def main() -> None:
     if options.decoder_only:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
-    vae = vae.to(options.device)
-    run = Run(options, vae)
 
-    def loss_of(generator: torch.Generator) -> torch.Tensor:
-        chosen = to_network(seen[torch.randint(len(seen), (options.batch,), generator=generator)])
-        mirrored = torch.rand(options.batch, 1, 1, 1, generator=generator) < 0.5
-        wanted = torch.where(mirrored, chosen.flip(-1), chosen).to(options.device)
-        with autocast(options.device):
-            latents = vae.encode(wanted).latent_dist
-            drawn = vae.decode(latents.sample()).sample
-        divergence: torch.Tensor = latents.kl().mean() / latents.mean[0].numel()
-        return error(drawn.float(), wanted) + KL_WEIGHT * divergence
+    def draw(count: int, generator: torch.Generator) -> torch.Tensor:
+        chosen = to_network(seen[torch.randint(len(seen), (count,), generator=generator)])
+        mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
+        return torch.where(mirrored, chosen.flip(-1), chosen)
 
-    def inspect() -> dict[str, float]:
-        average = run.averaged.to("cpu").eval()
-        trips = round_trip(average, unseen)
-        decibels = psnr(trips, to_network(unseen))
-        pairs = [picture for pair in zip(to_network(unseen[::41]), trips[::41], strict=True) for picture in pair]
-        sheet(pairs, 8, options.run / f"sample-{run.step:06}.png")
-        average.save_pretrained(options.run / "weights")
-        run.averaged.to(options.device)
-        return {"psnr": float(decibels.mean()), "psnr_worst_twentieth": float(decibels.quantile(0.05))}
-
-    run.train(loss_of, inspect)
-    finished = run.averaged.to("cpu").eval()
+    finished = train(vae, draw, unseen, options)
     if not options.decoder_only:
         normalise_latents(finished, pixels[~held_out][::4])
     finished.save_pretrained(options.run / "weights")

@@ -205,13 +205,13 @@ def load(folder: Path, size: int) -> tuple[list[Picture], np.ndarray]:
     return [Picture(**entry) for entry in entries], np.load(folder / f"pictures-{size}.npy")
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
+def add_data_options(parser: argparse.ArgumentParser, *, size: int = 64) -> None:
     """The two options every script of this folder shares."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument(
         "--data", type=Path, default=cache / "editkit" / "emoji", help="folder of the rendered pictures"
     )
-    parser.add_argument("--size", type=int, default=64, help="side of a picture in pixels")
+    parser.add_argument("--size", type=int, default=size, help="side of a picture in pixels")
 
 
 def main() -> None:

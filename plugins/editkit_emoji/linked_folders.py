@@ -1,4 +1,4 @@
-"""The folder of the model of instructions, most of whose files are those of the model of captions."""
+"""Folders of models most of whose files are those of the model of captions."""
 
 from __future__ import annotations
 
@@ -11,33 +11,44 @@ from pathlib import Path
 from editkit import WeightsUnavailable, cache_folder
 
 HERE = Path(__file__).parent
-CAPTIONS, INSTRUCTIONS = HERE / "model", HERE / "instruct"
-NAME = "emoji-instruct"
+CAPTIONS, INSTRUCTIONS, UPSCALER = HERE / "model", HERE / "instruct", HERE / "upscaler"
+READING = ("text_encoder", "tokenizer", "scheduler")
+"""The parts of the model of captions that the upscaler shares."""
 
 
 def instruct_folder() -> Path:
-    """A whole diffusers folder in the user's cache, of links to the files of both models, its own before the other's.
+    """The folder of the model of instructions; raises WeightsUnavailable as :func:`linked`."""
+    return linked("emoji-instruct", files_of(CAPTIONS) | files_of(INSTRUCTIONS))
+
+
+def upscaler_folder() -> Path:
+    """The folder of the upscaler; raises WeightsUnavailable as :func:`linked`."""
+    shared = {name: file for name, file in files_of(CAPTIONS).items() if name.parts[0] in READING}
+    return linked("emoji-upscaler", shared | files_of(UPSCALER))
+
+
+def files_of(folder: Path) -> dict[Path, Path]:
+    """The files below a folder, by their names in it."""
+    return {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def linked(model: str, files: Mapping[Path, Path]) -> Path:
+    """A whole diffusers folder in the user's cache, of links to files.
 
     Raises WeightsUnavailable where the user has no cache or it cannot be written to.
     """
-    files = {
-        file.relative_to(root): file
-        for root in (CAPTIONS, INSTRUCTIONS)
-        for file in sorted(root.rglob("*"))
-        if file.is_file()
-    }
     cache = cache_folder()
     if cache is None:
         raise WeightsUnavailable(
-            f"the model {NAME!r} is put together in a cache: name a folder for it in EDITKIT_CACHE"
+            f"the model {model!r} is put together in a cache: name a folder for it in EDITKIT_CACHE"
         )
-    folder = cache / "models" / f"{NAME}-{mark_of(files)}"
+    folder = cache / "models" / f"{model}-{mark_of(files)}"
     try:
         for name, file in files.items():
             put(file, folder / name)
     except OSError as error:
         raise WeightsUnavailable(
-            f"the model {NAME!r} cannot be put together in {folder} ({error.strerror}): name another folder in "
+            f"the model {model!r} cannot be put together in {folder} ({error.strerror}): name another folder in "
             "EDITKIT_CACHE"
         ) from error
     return folder

@@ -1,0 +1,233 @@
+"""Train the upscaler: a UNet that draws latents of a picture beside the picture itself, four times smaller.
+
+    python -m editkit_emoji.training.upscaler --vae runs/upscaler-autoencoder/weights --run runs/upscaler
+
+It is shaped like Stable Diffusion's (Rombach et al., arXiv 2112.10752, section 4.4), sees pictures with noise of a
+level that it is told of (Ho et al., arXiv 2106.15282, section 4.2), and reads captions with the text encoder of the
+model of captions. Half of every batch starts at pure noise: what it gives there, in one step, is the mean of all larger
+pictures that are possible.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionUpscalePipeline, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, PreTrainedTokenizerFast
+
+from editkit import Condition, VariancePreserving, add_noise
+from editkit_emoji.training import data
+from editkit_emoji.training.autoencoder import psnr, sheet
+from editkit_emoji.training.captions import draw_caption
+from editkit_emoji.training.crops import FACTOR, Crops, shrink
+from editkit_emoji.training.denoiser import (
+    SCHEDULE,
+    SCHEDULER,
+    TEXT_WIDTH,
+    draw,
+    noised,
+    squared_error,
+    stratified_timesteps,
+    tidy,
+    unseen_loss,
+)
+from editkit_emoji.training.evaluate import BUNDLED
+from editkit_emoji.training.muon import hidden_matrices
+from editkit_emoji.training.run import Run, add_run_options
+from editkit_emoji.training.tokenizer import tokens_of
+
+WIDTHS = (64, 64)
+SIDES = {64: 0.5, 128: 0.3, 256: 0.2}
+"""Of the crops of a batch, and how often: small ones are many and differ, large ones are what tiles are like."""
+NOISING = DDPMScheduler(beta_start=1e-6, beta_end=1e-4)
+"""Of the small picture: level 20 is a deviation of 0.8 levels in 255, the highest of 10."""
+MOST_NOISE, USUAL_NOISE = 350, 20
+INSPECTED, INSPECTED_SIDE, SHOWN = 128, 128, 24
+OUTER = ("conv_in", "conv_out", "class_embedding", "time_embedding")
+
+
+class Enlarger(nn.Module):
+    """A UNet that sees a smaller picture, told what it shows by a text encoder that does not learn."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder.requires_grad_(False)
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, seen: Tensor, noise_level: Tensor) -> Tensor:
+        """The predicted v (B, C, h, w) of noisy latents beside pictures (B, 3, h, w), both at levels (B,) of noise."""
+        words = self.text_encoder(tokens).last_hidden_state
+        predicted: Tensor = self.unet(
+            torch.cat([noisy, seen], 1), timesteps, encoder_hidden_states=words, class_labels=noise_level
+        ).sample
+        return predicted
+
+
+def new_unet(channels: int, side: int) -> UNet2DConditionModel:
+    """An untrained one for latents (B, channels, side, side), with attention where the picture is halved."""
+    return UNet2DConditionModel(
+        sample_size=side,
+        in_channels=channels + 3,
+        out_channels=channels,
+        block_out_channels=WIDTHS,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * len(WIDTHS),
+        up_block_types=("UpBlock2D",) * len(WIDTHS),
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,  # diffusers reads this as the number of heads
+        norm_num_groups=16,
+        class_embed_type="timestep",
+    )
+
+
+def see_small(crops: Tensor, levels: Tensor, generator: torch.Generator) -> Tensor:
+    """The smaller pictures (B, 3, h, w) of crops (B, 3, H, W), both in [-1, 1], with noise of levels (B,)."""
+    small = shrink(crops, generator)
+    schedule = VariancePreserving.from_betas(NOISING.betas.numpy())
+    noise = torch.randn(small.shape, generator=generator)
+    points = [schedule.point(int(level)) for level in levels]
+    return torch.stack([add_noise(*row) for row in zip(small, noise, points, strict=True)])
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, crops: Tensor) -> Tensor:
+    """Latents (B, C, h, w) of deviation 1 of crops (B, 3, H, W) in [-1, 1]."""
+    latents: Tensor = vae.encode(crops).latent_dist.mode() * vae.config.scaling_factor
+    return latents
+
+
+@torch.no_grad()
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """The reverse of :func:`encode`."""
+    drawn: Tensor = vae.decode(latents / vae.config.scaling_factor).sample
+    return drawn
+
+
+class Lessons:
+    """Batches of crops, each beside what is left of it when shrunk."""
+
+    def __init__(
+        self,
+        crops: Crops,
+        pictures: Sequence[data.Picture],
+        vae: AutoencoderKL,
+        tokenizer: PreTrainedTokenizerFast,
+    ) -> None:
+        self.crops, self.pictures, self.vae, self.tokenizer = crops, pictures, vae, tokenizer
+
+    def batch(self, size: int, generator: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Noisy latents (B, C, h, w), timesteps, tokens, what is seen and its noise; and the v to be predicted.
+
+        ``size`` is that of a batch of the smallest crops: of larger ones there are fewer, so that pixels are as many.
+        """
+        shares = torch.tensor(list(SIDES.values()))
+        side = list(SIDES)[int(torch.multinomial(shares, 1, generator=generator))]
+        size = max(1, size * min(SIDES) ** 2 // side**2)
+        crops, places = self.crops.draw(size, side, generator)
+        captions = ["" if place < 0 else draw_caption(self.pictures[place], generator) for place in places]
+        levels = torch.randint(MOST_NOISE + 1, (size,), generator=generator)
+        levels[::2] = USUAL_NOISE
+        timesteps = stratified_timesteps(size, generator)[torch.randperm(size, generator=generator)]
+        timesteps[torch.rand(size, generator=generator) < 0.5] = SCHEDULE.train_steps - 1
+        latents = encode(self.vae, crops)
+        noisy, wanted = noised(latents, torch.randn(latents.shape, generator=generator), timesteps)
+        seen = see_small(crops, levels, generator)
+        return (noisy, timesteps, tokens_of(self.tokenizer, captions), seen, levels), wanted
+
+
+class Inspection:
+    """What a run's figures and sheets are made of: crops of held-out pictures, enlarged in one step."""
+
+    def __init__(self, unseen: Lessons) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.vae = unseen.vae
+        self.crops, places = unseen.crops.draw(INSPECTED, INSPECTED_SIDE, generator)
+        levels = torch.full((INSPECTED,), USUAL_NOISE)
+        captions = ["" if place < 0 else unseen.pictures[place].caption for place in places]
+        self.told: Condition = {
+            "tokens": tokens_of(unseen.tokenizer, captions),
+            "seen": see_small(self.crops, levels, generator),
+            "noise_level": levels,
+        }
+        self.latents = encode(self.vae, self.crops)
+        self.bicubic = F.interpolate(self.told["seen"], scale_factor=FACTOR, mode="bicubic")
+
+    def __call__(self, network: Enlarger, file: Path) -> dict[str, float]:
+        """Write a sheet of some crops, bicubic, drawn, themselves; return the figures of the log."""
+        drawn = decode(
+            self.vae, draw(network, tuple(self.latents.shape[1:]), self.told, self.told, steps=1, guidance=1)
+        )
+        columns = [list(part[:SHOWN]) for part in (self.bicubic, drawn, self.crops)]
+        sheet([tile for row in zip(*columns, strict=True) for tile in row], 12, file)
+        return {
+            "unseen_loss": unseen_loss(network, self.latents, self.told),
+            "psnr": float(psnr(drawn, self.crops).mean()),
+            "psnr_bicubic": float(psnr(self.bicubic, self.crops).mean()),
+            "psnr_round_trip": float(psnr(decode(self.vae, self.latents), self.crops).mean()),
+        }
+
+
+def write_upscaler(network: Enlarger, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a diffusers folder: float16 safetensors."""
+    parts = copy.deepcopy(network).half()
+    pipeline = StableDiffusionUpscalePipeline(
+        vae=copy.deepcopy(vae).half(),
+        text_encoder=parts.text_encoder,
+        tokenizer=tokenizer,
+        unet=parts.unet,
+        low_res_scheduler=NOISING,
+        scheduler=SCHEDULER,
+        max_noise_level=MOST_NOISE,
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    tidy(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data.add_data_options(parser, size=256)
+    add_run_options(parser, steps=5500, batch=16, rate=1.5e-3)
+    parser.add_argument("--vae", type=Path, required=True, metavar="FOLDER", help="weights of the autoencoder")
+    parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="whose text encoder is taken")
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    pictures, pixels = data.load(options.data, options.size)
+    vae = AutoencoderKL.from_pretrained(options.vae).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(options.model, subfolder="tokenizer")
+    text_encoder = CLIPTextModel.from_pretrained(options.model, subfolder="text_encoder", dtype=torch.float32)
+    seen, unseen = (
+        Lessons(
+            Crops(pixels, [place for place, picture in enumerate(pictures) if picture.held_out == held_out]),
+            pictures,
+            vae,
+            tokenizer,
+        )
+        for held_out in (False, True)
+    )
+    network = Enlarger(new_unet(vae.config.latent_channels, options.size // FACTOR), text_encoder.eval())
+    run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER))
+    inspection = Inspection(unseen)
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        given, wanted = seen.batch(options.batch, generator)
+        return squared_error(network, given, wanted, options.device)
+
+    def inspect() -> dict[str, float]:
+        average = run.averaged.to("cpu").eval()
+        figures = inspection(average, options.run / f"sample-{run.step:06}.png")
+        write_upscaler(average, vae, tokenizer, options.run / "model")
+        run.averaged.to(options.device)
+        return figures
+
+    run.train(loss_of, inspect)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Train the autoencoder of the upscaler on crops: (B, 3, H, W) in [-1, 1] to latents (B, 8, H/4, W/4) and back.
+
+    python -m editkit_emoji.training.data --size 256
+    python -m editkit_emoji.training.upscaler_autoencoder --run runs/upscaler-autoencoder
+
+Latents are as large as the picture that is enlarged, so that the two are seen side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from torch import Tensor
+
+from editkit_emoji.training import data
+from editkit_emoji.training.autoencoder import new_autoencoder, normalise_latents, to_pixels, train
+from editkit_emoji.training.crops import Crops
+from editkit_emoji.training.run import add_run_options
+
+WIDTHS = (24, 40, 48)
+LATENT_CHANNELS = 8
+SCALING_FACTOR = 0.08333
+"""What diffusers' StableDiffusionUpscalePipeline makes of any other."""
+SIDE = 64
+"""Of a crop in training."""
+INSPECTED = 400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data.add_data_options(parser, size=256)
+    add_run_options(parser, steps=3600, batch=16, rate=2e-3)
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    pictures, pixels = data.load(options.data, options.size)
+    seen, unseen = (
+        Crops(pixels, [place for place, picture in enumerate(pictures) if picture.held_out == held_out])
+        for held_out in (False, True)
+    )
+
+    def draw(count: int, generator: torch.Generator) -> Tensor:
+        return seen.draw(count, SIDE, generator)[0]
+
+    inspected, _ = unseen.draw(INSPECTED, SIDE, torch.Generator().manual_seed(0))
+    vae = new_autoencoder(options.size, WIDTHS, LATENT_CHANNELS, SCALING_FACTOR)
+    finished = train(vae, draw, to_pixels(inspected), options, decay=0.998)
+    sampled, _ = seen.draw(4000, SIDE, torch.Generator().manual_seed(1))
+    normalise_latents(finished, to_pixels(sampled))
+    finished.save_pretrained(options.run / "weights")
+
+
+if __name__ == "__main__":
+    main()

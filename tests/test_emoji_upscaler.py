@@ -1,0 +1,102 @@
+"""The bundled upscaler, on held-out pictures of 256 pixels that are averaged down to 64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from editkit_emoji.linked_folders import CAPTIONS, READING, UPSCALER, upscaler_folder
+from PIL import Image
+
+import editkit
+from editkit import Tiling
+
+LARGE = sorted((Path(__file__).parent / "pictures" / "large").glob("*.png"))
+
+
+def averaged(picture: Image.Image, times: int) -> Image.Image:
+    return picture.reduce(times)
+
+
+def psnr(one: Image.Image, other: Image.Image) -> float:
+    apart = np.asarray(one, dtype=float) - np.asarray(other, dtype=float)
+    return float(20 * np.log10(255 / np.sqrt((apart**2).mean())))
+
+
+@pytest.fixture(scope="module")
+def model() -> editkit.Backend:
+    return editkit.load_model("emoji-upscaler")
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_its_folder_holds_its_own_files_and_what_reads_prompts() -> None:
+    shared = {f"{part}/{name}": data for part in READING for name, data in files_in(CAPTIONS / part).items()}
+    assert files_in(upscaler_folder()) == shared | files_in(UPSCALER)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("scale", "least"), [(2, 2.0), (4, 1.0)])
+def test_it_is_nearer_to_the_truth_than_lanczos(model: editkit.Backend, scale: int, least: float) -> None:
+    gained = []
+    for file in LARGE:
+        picture = editkit.open_image(file).convert("RGB")
+        small, truth = averaged(picture, 4), averaged(picture, 4 // scale)
+        enlarged = editkit.apply("upscale", small, model=model, scale=scale, prompt=file.stem.replace("-", " "), seed=0)
+        smooth = small.resize(truth.size, Image.Resampling.LANCZOS)
+        gained.append(psnr(enlarged.image.convert("RGB"), truth) - psnr(smooth, truth))
+    assert np.mean(gained) >= least, gained
+
+
+@pytest.mark.model
+def test_upscale_takes_it_when_no_model_is_named() -> None:
+    picture = averaged(editkit.open_image(LARGE[0]), 4)
+    report = editkit.apply("upscale", picture, scale=2, seed=0).report
+    assert (report.model, report.params["steps"], report.params["strength"]) == ("emoji-upscaler", 1, 1.0)
+
+
+@pytest.mark.model
+def test_nobody_can_tell_where_its_tiles_meet(model: editkit.Backend) -> None:
+    """The largest step across a border is no larger than the largest elsewhere, in either direction."""
+    picture, side = averaged(editkit.open_image(LARGE[0]).convert("RGB"), 4), 96
+    result = np.asarray(editkit.apply("upscale", picture, model=model, scale=4, resolution=side, seed=0).image, float)
+    length = result.shape[0]
+    borders = {at - 1 for start in Tiling.plan((length, 1), side, 4).columns.starts for at in (start, start + side)}
+    for axis in (0, 1):
+        steps = np.abs(np.diff(result, axis=axis)).mean(axis=(1 - axis, 2))
+        across = [step for place, step in enumerate(steps) if place in borders]
+        elsewhere = [step for place, step in enumerate(steps) if place not in borders]
+        assert len(across) >= 4
+        assert max(across) <= max(elsewhere)
+
+
+@pytest.mark.model
+def test_diffusers_draws_the_same_latents_from_its_folder(model: editkit.Backend) -> None:
+    from diffusers import StableDiffusionUpscalePipeline
+
+    picture = averaged(editkit.open_image(LARGE[0]).convert("RGB"), 8)
+    pipeline = StableDiffusionUpscalePipeline.from_pretrained(upscaler_folder(), torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    wanted = pipeline(
+        "3d detective",
+        image=picture,
+        noise_level=20,
+        num_inference_steps=4,
+        guidance_scale=1.0,
+        generator=torch.Generator().manual_seed(7),
+        output_type="np",
+    ).images[0]
+    random = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        pixels = torch.from_numpy(np.asarray(picture) / 255).permute(2, 0, 1)[None].float()
+        seen = model.see_small(pixels, 20, torch.randn(pixels.shape, generator=random))  # type: ignore[attr-defined]
+        condition = {**model.embed(["3d detective"]), **seen}
+        x = torch.randn((1, *model.latent_shape(128, 128)), generator=random)
+        for p, q in zip(*(editkit.make_path(model.schedule, 4, model.grid)[at:] for at in (0, 1)), strict=False):
+            x = editkit.ddim_step(x, model.denoise(x, p, condition), p, q)
+        ours = model.decode(x)[0].permute(1, 2, 0).numpy()
+    assert float(np.abs(ours - wanted).max()) < 1e-3

@@ -1,0 +1,107 @@
+"""How the bundled upscaler is trained: crops, what is left of them when shrunk, and the folder that is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import StableDiffusionUpscalePipeline
+from editkit_emoji.training import autoencoder, crops, upscaler, upscaler_autoencoder
+from editkit_emoji.training.crops import Crops
+from editkit_emoji.training.data import Picture
+from editkit_emoji.training.denoiser import new_network
+from editkit_emoji.training.tokenizer import new_tokenizer
+from torch import Tensor
+
+PICTURES = [Picture("flat", "red apple", "red apple", None), Picture("3d", "cat", "cat", None)]
+
+
+def drawn(*corner: int) -> np.ndarray:
+    """A picture on white, with a square of one colour."""
+    picture = np.full((256, 256, 3), 255, np.uint8)
+    picture[corner[0] : corner[0] + 120, corner[1] : corner[1] + 90] = (200, 40, 10)
+    return picture
+
+
+PIXELS = np.stack([drawn(20, 60), drawn(100, 100)])
+WHITE = np.full((2, 256, 256, 3), 255, np.uint8)
+
+
+def colours(crop: Tensor) -> set[tuple[float, ...]]:
+    return {tuple(colour.tolist()) for colour in crop.flatten(1).T.unique(dim=0)}
+
+
+@pytest.mark.parametrize("side", [64, 128, 256])
+def test_crops_are_parts_of_the_pictures_that_may_be_seen(side: int) -> None:
+    found, places = Crops(PIXELS, [1]).draw(40, side, torch.Generator().manual_seed(0))
+    assert found.shape == (40, 3, side, side)
+    assert set(places) == {1, -1}
+    own = {tuple((np.array(colour) / 127.5 - 1).astype(np.float32).tolist()) for colour in ((255,) * 3, (200, 40, 10))}
+    for crop, place in zip(found, places, strict=True):
+        if place >= 0:
+            assert colours(crop) <= own, "of a shape with straight edges at even places nothing is mixed"
+
+
+def test_plain_ground_is_looked_past() -> None:
+    found, _ = Crops(PIXELS, [0, 1]).draw(100, 64, torch.Generator().manual_seed(0))
+    assert sum(float(crop.std()) == 0 for crop in found) < 15
+    white, _ = Crops(WHITE, [0]).draw(4, 64, torch.Generator().manual_seed(0))
+    assert len(white) == 4, "but not for ever"
+
+
+def test_a_turn_moves_pixels_and_a_recolouring_colours_alone() -> None:
+    crop, generator = torch.rand(3, 8, 8) * 2 - 1, torch.Generator().manual_seed(0)
+    turned = {tuple(crops.turn(crop, generator).flatten().tolist()) for _ in range(200)}
+    assert len(turned) == 8
+    assert all(sorted(one) == sorted(turned.copy().pop()) for one in turned)
+    recoloured = [crops.recolour(crop, generator) for _ in range(200)]
+    assert all(torch.equal(one.abs().sum(0), crop.abs().sum(0)) for one in recoloured)
+
+
+def test_most_small_pictures_are_averages_in_whole_levels() -> None:
+    given = torch.rand(200, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    small = crops.shrink(given, torch.Generator().manual_seed(0))
+    levels = (small + 1) * 127.5
+    assert float((levels - levels.round()).abs().max()) < 1e-3
+    averages = [
+        float((one - mean).abs().max()) <= 1 / 255 for one, mean in zip(small, F.avg_pool2d(given, 4), strict=True)
+    ]
+    assert 0.65 < np.mean(averages) < 0.85
+
+
+def test_latents_have_deviation_one_times_what_diffusers_makes_of_them() -> None:
+    torch.manual_seed(0)
+    vae = autoencoder.new_autoencoder(
+        64, upscaler_autoencoder.WIDTHS, upscaler_autoencoder.LATENT_CHANNELS, upscaler_autoencoder.SCALING_FACTOR
+    ).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), dtype=np.uint8)
+    with torch.no_grad():
+        before = autoencoder.round_trip(vae, pixels)
+        autoencoder.normalise_latents(vae, pixels)
+        latents = upscaler.encode(vae, autoencoder.to_network(pixels))
+        assert torch.allclose(latents.std((0, 2, 3)), torch.ones(8), atol=1e-3)
+        assert torch.allclose(upscaler.decode(vae, latents), before, atol=1e-4)
+
+
+def test_noise_of_the_highest_level_is_ten_levels_of_a_file() -> None:
+    grey = torch.zeros(64, 3, 16, 16)
+    seen = upscaler.see_small(grey, torch.full((64,), upscaler.MOST_NOISE), torch.Generator().manual_seed(0))
+    assert 8 < float(seen.std()) * 127.5 < 12
+    clean = upscaler.see_small(grey, torch.zeros(64), torch.Generator().manual_seed(0))
+    assert float(clean.std()) * 127.5 < 1
+
+
+def test_its_folder_loads_in_diffusers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = new_tokenizer(PICTURES)
+    vae = autoencoder.new_autoencoder(256, (8, 8, 8), 8, upscaler_autoencoder.SCALING_FACTOR)
+    reader = new_network(tokenizer, 8, 8, (16, 16)).text_encoder
+    network = upscaler.Enlarger(upscaler.new_unet(8, 64), reader)
+    upscaler.write_upscaler(network, vae, tokenizer, tmp_path)
+    pipeline = StableDiffusionUpscalePipeline.from_pretrained(tmp_path)
+    assert pipeline.config.max_noise_level == upscaler.MOST_NOISE
+    assert pipeline.vae.config.scaling_factor == upscaler_autoencoder.SCALING_FACTOR
+    assert pipeline.unet.config.in_channels == 8 + 3
