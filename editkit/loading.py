@@ -129,9 +129,12 @@ def default_model(registry: Registry, operations: Iterable[str] = ()) -> str:
     Raises WeightsUnavailable where no plugin brings one.
     """
     asked = frozenset(operations)
-    models = sorted(registry.specs["models"].values(), key=lambda spec: not spec.default_for & asked)
-    for spec in models:
-        if spec.default or spec.default_for & asked:
+
+    def made_for_it(spec: ModelSpec) -> bool:
+        return bool(spec.default_for & asked) and not (spec.alone and asked - spec.default_for)
+
+    for spec in sorted(registry.specs["models"].values(), key=made_for_it, reverse=True):
+        if spec.default or made_for_it(spec):
             return str(spec.name)
     raise WeightsUnavailable("no model is given and no installed plugin brings a default one: pass model=FOLDER")
 

@@ -12,6 +12,8 @@ from PIL import Image
 
 import editkit
 from editkit import Tiling
+from editkit.loading import default_model
+from editkit.registry import installed
 
 LARGE = sorted((Path(__file__).parent / "pictures" / "large").glob("*.png"))
 
@@ -57,6 +59,19 @@ def test_upscale_takes_it_when_no_model_is_named() -> None:
     picture = averaged(editkit.open_image(LARGE[0]), 4)
     report = editkit.apply("upscale", picture, scale=2, seed=0).report
     assert (report.model, report.params["steps"], report.params["strength"]) == ("emoji-upscaler", 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("operations", "name"),
+    [
+        (["upscale"], "emoji-upscaler"),
+        (["outpaint", "upscale"], "emoji"),
+        (["instruct", "upscale"], "emoji-instruct"),
+        ([], "emoji"),
+    ],
+)
+def test_in_a_row_with_others_the_one_model_is_one_that_does_them_all(operations: list[str], name: str) -> None:
+    assert default_model(installed(), operations) == name
 
 
 @pytest.mark.model
