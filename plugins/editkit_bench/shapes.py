@@ -129,7 +129,7 @@ SHAPES: Mapping[str, Shape] = {
             "text_encoder": clip(128, 4, 4),
         },
         UPSCALER_MID,
-        steps=10,
+        steps=12,
         rows=(
             "img2img",
             "inpaint",
