@@ -27,7 +27,7 @@ from editkit_emoji.training.crops import halved
 from editkit_emoji.training.evaluate import decibels, mean, table
 
 LARGE, SMALL = 256, 64
-IN_SHEET = 24
+IN_SHEET = 6
 
 Enlarge = Callable[[Image.Image, int, str], Image.Image]
 """Given a picture, the scale, and a caption."""
