@@ -61,7 +61,7 @@ class Enlarger(nn.Module):
         self.text_encoder = text_encoder.requires_grad_(False)
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, seen: Tensor, noise_level: Tensor) -> Tensor:
-        """The predicted v (B, C, h, w) of noisy latents beside pictures (B, 3, h, w), both at levels (B,) of noise."""
+        """The predicted v (B, C, h, w) of noisy latents, beside pictures (B, 3, h, w) with noise of levels (B,)."""
         words = self.text_encoder(tokens).last_hidden_state
         predicted: Tensor = self.unet(
             torch.cat([noisy, seen], 1), timesteps, encoder_hidden_states=words, class_labels=noise_level
