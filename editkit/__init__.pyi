@@ -32,6 +32,7 @@ from .loading import identity_of, load_model
 from .loop import Denoiser, Noise, Stepper, ddim_step, fresh_deviation, walk
 from .maps import Annotator, read_map
 from .params import (
+    DEFAULT_STEPS,
     CanvasParams,
     DrawingParams,
     EditParams,
@@ -44,6 +45,7 @@ from .params import (
     Registered,
     RepromptParams,
     SamplingParams,
+    UsualSteps,
 )
 from .paths import Grid, Path, make_path, start_at, with_jumps
 from .pipelines import Pipeline, replay
@@ -90,6 +92,7 @@ from .weights import model_folder
 
 __all__ = [
     "CLEAN",
+    "DEFAULT_STEPS",
     "Adaptable",
     "Adapter",
     "Annotator",
@@ -163,6 +166,7 @@ __all__ = [
     "Tunable",
     "UnknownName",
     "Upscaler",
+    "UsualSteps",
     "VariancePreserving",
     "VirtualInversion",
     "WeightsUnavailable",

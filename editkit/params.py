@@ -88,10 +88,16 @@ class DrawingParams(Params):
     )
 
 
+DEFAULT_STEPS = 25
+"""Network steps where neither the user nor, for operations that ask it, the model says how many."""
+
+
 class SamplingParams(DrawingParams):
     """What every operation that chooses its own path can be told."""
 
-    steps: int = Field(25, ge=1, le=1000, description="Network steps of a whole path, from noise to picture.")
+    steps: int = Field(
+        DEFAULT_STEPS, ge=1, le=1000, description="Network steps of a whole path, from noise to picture."
+    )
     spacing: Spacing | None = Field(None, description="How the timesteps are laid out; the model's own when not given.")
 
 
@@ -124,6 +130,17 @@ class RepromptParams(EditParams):
     def lead_away_from_the_source(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Guidance then enlarges the edit alone and cancels on the source branch (Miyake et al., arXiv 2305.16807)."""
         return {"negative_prompt": values["source"], **values} if "source" in values else values
+
+
+def UsualSteps() -> Any:  # noqa: N802
+    """A field of steps that are the model's usual ones when not given; see :meth:`editkit.Session.usual_steps`."""
+    return Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Network steps from noise to picture; when not given what is usual for the model, or "
+        f"{DEFAULT_STEPS}.",
+    )
 
 
 def Folder(default: Any, description: str) -> Any:  # noqa: N802

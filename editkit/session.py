@@ -25,7 +25,7 @@ from .inversion import Climb, Inversion, Inverter, laid_out
 from .inversion_cache import InversionCache, recalled
 from .known import Known
 from .loop import Stepper, last, walk
-from .params import DrawingParams, Params
+from .params import DEFAULT_STEPS, DrawingParams, Params
 from .paths import Grid, Path, make_path
 from .points import Point, Points, eps_of
 from .registry import Registry
@@ -156,6 +156,10 @@ class Session:
         """What a parameter is usually set to for this model, where it is a registered one that says so."""
         spec = self.registry.specs["models"].get(self.model.name)
         return otherwise if spec is None else spec.usual.get(name, otherwise)
+
+    def usual_steps(self, given: int | None) -> int:
+        """The network steps that were asked for, else what is usual for the model, else as many as by default."""
+        return given or int(self.usual("steps", DEFAULT_STEPS))
 
     def noise(self) -> Tensor:
         """Draw noise for one picture (1, C, h, w); drawn on the CPU, so that every device gets the same."""

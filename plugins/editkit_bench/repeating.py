@@ -53,13 +53,10 @@ def repeats(params: BenchParams) -> Sequence[Mapping[str, Any]]:
         seconds = in_turns(sides, params.rounds)
     alone, many = "first edit", len(TARGETS)
     apart = (share / many for share in ratio(seconds, "edits of a picture", alone))
-    rows = [
+    return [
         told("second edit of a picture", alone, *ratio(seconds, "second edit of a picture", alone)),
         told(f"{many} edits of a picture", f"{many} times the {alone}", *apart),
         *several(model, picture, params.rounds),
-    ]
-    return [
-        *rows,
         told(f"{PICTURES} pictures in one command", f"{PICTURES} commands", *commands(picture, params.threads)),
     ]
 

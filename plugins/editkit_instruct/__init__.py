@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from editkit import EditParams, OperationSpec, Registered, hookimpl
+from editkit import EditParams, OperationSpec, Registered, UsualSteps, hookimpl
 
 if TYPE_CHECKING:
     from editkit import Edit, Session
@@ -24,12 +24,7 @@ class InstructParams(EditParams):
         description="ip2p asks a model made for instructions, inversion goes from one prompt to another; when not "
         "given, ip2p where the model is one and no prompt is given.",
     )
-    steps: int | None = Field(  # type: ignore[assignment]
-        None,
-        ge=1,
-        le=1000,
-        description="Network steps from noise to picture; when not given what is usual for the model, or 25.",
-    )
+    steps: int | None = UsualSteps()  # type: ignore[assignment]
     guidance: float | None = Field(  # type: ignore[assignment]
         None,
         ge=0.0,

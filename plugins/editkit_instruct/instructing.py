@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit import Edit, InvalidParameter, MissingCapability, Session, add_noise, reprompt
+from editkit import DEFAULT_STEPS, Edit, InvalidParameter, MissingCapability, Session, add_noise, reprompt
 
 from . import InstructParams
 from .grammar import Prompts, parse
 
-STEPS = 25
-"""Network steps where neither the user nor the model says how many."""
 SAMPLES = 8
 """Noises under which the two prompts are compared."""
 LEVEL = 0.5
@@ -32,7 +30,7 @@ def instruct(session: Session, params: InstructParams) -> Edit:
             "take method inversion, or an InstructPix2Pix model"
         )
     method = params.method or ("ip2p" if able and not params.prompted else "inversion")
-    steps = params.steps or (int(session.usual("steps", STEPS)) if method == "ip2p" else STEPS)
+    steps = session.usual_steps(params.steps) if method == "ip2p" else params.steps or DEFAULT_STEPS
     params = params.model_copy(update={"method": method, "steps": steps})
     return (by_model if method == "ip2p" else by_inversion)(session, params, steps)
 

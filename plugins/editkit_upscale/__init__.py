@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from editkit import OperationSpec, PictureParams, hookimpl
+from editkit import OperationSpec, PictureParams, UsualSteps, hookimpl
 
 if TYPE_CHECKING:
     from editkit import Painted, Session
@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 class UpscaleParams(PictureParams):
     scale: Literal[2, 4] = Field(2, description="Times wider and higher the result is.")
     prompt: str = Field("", description="What the picture shows.")
-    steps: int | None = Field(  # type: ignore[assignment]
-        None,
-        ge=1,
-        le=1000,
-        description="Network steps from noise to picture; when not given what is usual for the model, or 25.",
-    )
+    steps: int | None = UsualSteps()  # type: ignore[assignment]
     strength: float | None = Field(
         None,
         ge=0.0,

@@ -35,8 +35,6 @@ from .consistency import back_project, cut, enlarged, grown, of
 if TYPE_CHECKING:
     from editkit import Upscaler
 
-STEPS = 25
-"""Network steps where neither the user nor the model says how many."""
 STRENGTH = 0.3
 """Share of the path that is drawn by a model which is not made for upscaling."""
 AT_ONCE = 4
@@ -51,7 +49,7 @@ def upscale(session: Session, params: UpscaleParams) -> Painted:
     strength = params.strength
     if strength is None:
         strength = 1.0 if "upscaling" in session.model.provides else session.usual("strength", STRENGTH)
-    steps = params.steps or int(session.usual("steps", STEPS))
+    steps = session.usual_steps(params.steps)
     session.params = params = params.model_copy(update={"strength": strength, "steps": steps})
     path = start_at(session.model.schedule, session.drawing_path(steps), strength)
     larger = grown(session.pixels, params.scale)

@@ -150,7 +150,7 @@ class Examples:
         return Examples(pictures, self.pixels[places], self.maps[places], self.latents[:, places])
 
     def where(self, *, held_out: bool) -> Examples:
-        return self.at([place for place, picture in enumerate(self.pictures) if picture.held_out == held_out])
+        return self.at(data.places(self.pictures, held_out=held_out))
 
 
 def load_examples(kind: Kind, vae: AutoencoderKL, options: argparse.Namespace) -> Examples:

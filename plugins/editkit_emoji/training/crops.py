@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from editkit_emoji.training.autoencoder import to_network
+from editkit_emoji.training.autoencoder import levels, to_network
 
 FACTOR = 4
 """Times an upscaler enlarges."""
@@ -85,6 +85,6 @@ def recolour(crop: Tensor, generator: torch.Generator) -> Tensor:
 def shrink(crops: Tensor, generator: torch.Generator) -> Tensor:
     """Small pictures (B, 3, h, w) of crops, most of them averages, in whole levels of 255 as a file would hold them."""
     averaged = F.avg_pool2d(crops, FACTOR)
-    filtered = F.interpolate(crops, averaged.shape[-2:], mode="bicubic", antialias=True).clamp(-1, 1)
+    filtered = F.interpolate(crops, averaged.shape[-2:], mode="bicubic", antialias=True)
     which = torch.rand(len(crops), 1, 1, 1, generator=generator) < FILTERED
-    return ((torch.where(which, filtered, averaged) + 1) * 127.5).round() / 127.5 - 1
+    return levels(torch.where(which, filtered, averaged)) / 127.5 - 1

@@ -29,7 +29,7 @@ import os
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,11 @@ def load(folder: Path, size: int) -> tuple[list[Picture], np.ndarray]:
         raise SystemExit(f"no data in {folder}: run {command}")
     entries = json.loads((folder / "pictures.json").read_text())
     return [Picture(**entry) for entry in entries], np.load(folder / f"pictures-{size}.npy")
+
+
+def places(pictures: Sequence[Picture], *, held_out: bool) -> list[int]:
+    """Where the pictures of one side of the split are."""
+    return [place for place, picture in enumerate(pictures) if picture.held_out == held_out]
 
 
 def add_data_options(parser: argparse.ArgumentParser, *, size: int = 64) -> None:

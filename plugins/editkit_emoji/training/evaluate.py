@@ -14,6 +14,7 @@ import dataclasses as dc
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ Z = 1.959964
 """Standard deviations that hold 95 % of a normal distribution."""
 
 Pixels = NDArray[np.float64]
+Items = TypeVar("Items", bound=Sequence[Any] | NDArray[Any])
 Figures = NDArray[np.float64]
 """Figures (N,), one a picture or an edit."""
 
@@ -103,6 +105,27 @@ def mean(values: NDArray[np.floating]) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def spread(items: Items, count: int) -> Items:
+    """Up to ``count`` of a sequence or an array, evenly spread over it."""
+    every = max(1, len(items) // count)
+    return items[::every][:count]  # type: ignore[return-value]  # a slice is of the sequence's own kind
+
+
+def add_evaluation_options(parser: argparse.ArgumentParser, *, size: int = 64) -> None:
+    """The options every evaluation shares."""
+    data.add_data_options(parser, size=size)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write pictures")
+
+
+def begin(options: argparse.Namespace) -> tuple[list[data.Picture], NDArray[np.uint8]]:
+    """Set the threads, make the folder of the sheets, and read the pictures (N, H, W, 3)."""
+    torch.set_num_threads(options.threads)
+    if options.sheets:
+        options.sheets.mkdir(parents=True, exist_ok=True)
+    return data.load(options.data, options.size)
 
 
 def autoencoder_table(decibels_each: torch.Tensor) -> str:
@@ -227,7 +250,7 @@ def measure_drawings(
     results = []
     for label, held_out in (("training", False), ("held-out", True)):
         asked = [picture for picture in pictures if picture.held_out == held_out]
-        asked = asked[:: max(1, len(asked) // options.captions)][: options.captions]
+        asked = spread(asked, options.captions)
         drawn = draw_captions(pipeline, [picture.caption for picture in asked])
         found = [pictures[place] for place in nearest(drawn, among)]
         results.append((label, [one.subject == other.subject for one, other in zip(asked, found, strict=True)]))
@@ -239,7 +262,7 @@ def measure_drawings(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data.add_data_options(parser)
+    add_evaluation_options(parser)
     parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
     parser.add_argument("--trips", type=int, default=1000, help="held-out pictures to encode and decode, 0 for none")
     parser.add_argument("--pairs", type=int, default=400, help="edits to make, 0 for none")
@@ -252,13 +275,8 @@ def main() -> None:
     parser.add_argument(
         "--methods", nargs="+", default=["prompt-edit"], help="see methods.py: instruct:guidance=1.25 diffusers-ddim"
     )
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write before/after pictures")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.sheets:
-        options.sheets.mkdir(parents=True, exist_ok=True)
-    pictures, pixels = data.load(options.data, options.size)
+    pictures, pixels = begin(options)
     held_out = pixels[[picture.held_out for picture in pictures]]
     vae = AutoencoderKL.from_pretrained(options.model, subfolder="vae").eval()
 
@@ -271,10 +289,7 @@ def main() -> None:
             sheet(tiles, 12, options.sheets / "autoencoder.png")
     if options.inversions:
         unseen = [picture for picture in pictures if picture.held_out]
-        every = max(1, len(unseen) // options.inversions)
-        inverted = invert_each(
-            unseen[::every][: options.inversions], held_out[::every][: options.inversions], options.model
-        )
+        inverted = invert_each(spread(unseen, options.inversions), spread(held_out, options.inversions), options.model)
         print("\nNoise found by DDIM inversion, 50 steps, guidance 1\n\n" + noise_table(inverted), flush=True)
     results = {}
     for method in options.methods if options.pairs else ():

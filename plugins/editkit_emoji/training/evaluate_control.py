@@ -32,7 +32,7 @@ from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import round_trip, to_pixels
 from editkit_emoji.training.conditions import KINDS, Kind, Map
 from editkit_emoji.training.controlnet import as_pictures, comparison
-from editkit_emoji.training.evaluate import BUNDLED, bootstrap, table
+from editkit_emoji.training.evaluate import BUNDLED, add_evaluation_options, begin, bootstrap, spread, table
 
 Drawings = NDArray[np.uint8]
 """Pictures (N, H, W, 3)."""
@@ -129,14 +129,14 @@ def measure(
         if options.sheets:
             conditions = as_pictures(np.stack([one.condition for one in asked]))
             columns = (conditions, drawn, without, originals)
-            shown = [column[:: max(1, len(asked) // IN_SHEET)][:IN_SHEET] for column in columns]
+            shown = [spread(column, IN_SHEET) for column in columns]
             comparison(shown, options.sheets / f"{options.kind}-{way.replace(' ', '-')}.png")
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data.add_data_options(parser)
+    add_evaluation_options(parser)
     parser.add_argument("--kind", choices=KINDS, required=True)
     parser.add_argument("--controlnet", type=Path, required=True, metavar="FOLDER", help="weights to be measured")
     parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
@@ -144,14 +144,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=200, help="drawings of each way")
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bfloat16", action="store_true", help="several times faster where the processor has it")
-    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write pictures")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.sheets:
-        options.sheets.mkdir(parents=True, exist_ok=True)
-    pictures, pixels = data.load(options.data, options.size)
+    pictures, pixels = begin(options)
     rows = measure(KINDS[options.kind], pictures, pixels, options)
     told = f"Control by {options.kind}, {options.steps} steps, guidance {options.guidance:g}"
     head = ["told", "pictures", "measure (mean)", "with control", "same noise without", "times as much"]

@@ -10,12 +10,10 @@ where nothing is drawn, which is all that is known without a model: a smooth enl
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
@@ -24,11 +22,13 @@ import editkit
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import side_by_side
 from editkit_emoji.training.crops import halved
-from editkit_emoji.training.evaluate import decibels, mean, table
+from editkit_emoji.training.evaluate import add_evaluation_options, begin, decibels, mean, spread, table
 
 LARGE, SMALL = 256, 64
 IN_SHEET = 6
 
+Pictures = Sequence[NDArray[np.uint8]]
+"""Each (H, W, 3)."""
 Enlarge = Callable[[Image.Image, int, str], Image.Image]
 """Given a picture, the scale, and a caption."""
 
@@ -61,48 +61,42 @@ def methods_of(options: argparse.Namespace) -> dict[str, Enlarge]:
     }
 
 
-def enlargements(
-    scale: int, pictures: list[data.Picture], pixels: NDArray[np.uint8], options: argparse.Namespace
-) -> list[list[str]]:
-    """The rows of one scale; with ``--sheets`` a sheet: the small picture, what each makes of it, the picture."""
-    halves = [halved(picture) for picture in pixels]
-    sources = [halved(half) for half in halves]
-    targets = list(pixels) if scale == LARGE // SMALL else halves
+def measure(
+    scale: int, sources: Pictures, targets: Pictures, captions: Sequence[str], methods: Mapping[str, Enlarge]
+) -> tuple[list[list[str]], Image.Image]:
+    """The rows of one scale, and a sheet: the small picture, what each makes of it, the picture."""
     columns = [[np.asarray(Image.fromarray(source).resize(2 * [scale * SMALL], 0)) for source in sources]]
     rows, plain = [], None
-    for name, enlarge in methods_of(options).items():
-        given = zip(tqdm(sources, desc=name, mininterval=10), pictures, strict=True)
-        made = [np.asarray(enlarge(Image.fromarray(source), scale, picture.caption)) for source, picture in given]
+    for name, enlarge in methods.items():
+        given = zip(tqdm(sources, desc=name, mininterval=10), captions, strict=True)
+        made = [np.asarray(enlarge(Image.fromarray(source), scale, caption)) for source, caption in given]
         quality = np.array([decibels(one / 255, other / 255) for one, other in zip(made, targets, strict=True)])
         plain = quality if plain is None else plain
         rows.append([f"{scale}", name, str(len(quality)), mean(quality), mean(quality - plain)])
         columns.append(made)
-    if options.sheets:
-        tiles = [tile for row in zip(*columns, targets, strict=True) for tile in row][: IN_SHEET * (len(columns) + 1)]
-        side_by_side(tiles, len(columns) + 1).save(options.sheets / f"upscale-{scale}.png")
-    return rows
+    columns.append(list(targets))
+    tiles = [tile for row in zip(*columns, strict=True) for tile in row]
+    return rows, side_by_side(tiles[: IN_SHEET * len(columns)], len(columns))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data.add_data_options(parser, size=LARGE)
+    add_evaluation_options(parser, size=LARGE)
     parser.add_argument("--model", default="emoji-upscaler", metavar="FOLDER", help="an upscaler in diffusers format")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 4], help="how many are drawn in")
     parser.add_argument("--pictures", type=int, default=200, help="held-out pictures, evenly spread over the set")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write pictures")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.sheets:
-        options.sheets.mkdir(parents=True, exist_ok=True)
-    pictures, pixels = data.load(options.data, options.size)
-    held_out = [place for place, picture in enumerate(pictures) if picture.held_out]
-    places = held_out[:: max(1, len(held_out) // options.pictures)][: options.pictures]
-    rows = [
-        row
-        for scale in (2, 4)
-        for row in enlargements(scale, [pictures[place] for place in places], pixels[places], options)
-    ]
+    pictures, pixels = begin(options)
+    places = spread(data.places(pictures, held_out=True), options.pictures)
+    captions, large = [pictures[place].caption for place in places], list(pixels[places])
+    halves = [halved(picture) for picture in large]
+    sources, methods = [halved(half) for half in halves], methods_of(options)
+    rows = []
+    for scale, targets in ((2, halves), (4, large)):
+        measured, sheet = measure(scale, sources, targets, captions, methods)
+        rows += measured
+        if options.sheets:
+            sheet.save(options.sheets / f"upscale-{scale}.png")
     print("\n" + table(["times", "method", "held-out pictures", "mean PSNR, dB", "over Lanczos, dB"], rows))
 
 

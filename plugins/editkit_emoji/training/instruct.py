@@ -130,7 +130,7 @@ class Lessons:
     def __init__(self, material: Material) -> None:
         self.material = material
         self.pairs = Pairs(material.pictures)
-        self.shown = [place for place, picture in enumerate(material.pictures) if not picture.held_out]
+        self.shown = data.places(material.pictures, held_out=False)
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
         """Noisy latents (B, C, h, w), timesteps, tokens and what is seen; and the v to be predicted."""
@@ -153,7 +153,7 @@ class Inspection:
 
     def __init__(self, material: Material, vae: AutoencoderKL) -> None:
         pictures, self.vae = material.pictures, vae
-        held_out = [place for place, picture in enumerate(pictures) if picture.held_out]
+        held_out = data.places(pictures, held_out=True)
         asked = ordered(evaluation_pairs(pictures), pictures)[:ASKED]
         told = [wordings(UNSEEN, pair.attribute, pictures[pair.source], pair.was, pair.new)[0] for pair in asked]
         self.unseen = material.latents[held_out]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses as dc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +48,8 @@ SIDES = {64: 0.5, 128: 0.3, 256: 0.2}
 """Of the crops of a batch, and how often: small ones are many and differ, large ones are what tiles are like."""
 NOISING = DDPMScheduler(beta_start=1e-6, beta_end=1e-4)
 """Of the small picture: level 20 is a deviation of 0.8 levels in 255, the highest of 10."""
+SEEN = VariancePreserving.from_betas(NOISING.betas.numpy())
+"""The same in the library's words."""
 MOST_NOISE, USUAL_NOISE = 350, 20
 INSPECTED, INSPECTED_SIDE, SHOWN = 128, 128, 24
 OUTER = ("conv_in", "conv_out", "class_embedding", "time_embedding")
@@ -89,9 +92,8 @@ def new_unet(channels: int, side: int) -> UNet2DConditionModel:
 def see_small(crops: Tensor, levels: Tensor, generator: torch.Generator) -> Tensor:
     """The smaller pictures (B, 3, h, w) of crops (B, 3, H, W), both in [-1, 1], with noise of levels (B,)."""
     small = shrink(crops, generator)
-    schedule = VariancePreserving.from_betas(NOISING.betas.numpy())
     noise = torch.randn(small.shape, generator=generator)
-    points = [schedule.point(int(level)) for level in levels]
+    points = [SEEN.point(int(level)) for level in levels]
     return torch.stack([add_noise(*row) for row in zip(small, noise, points, strict=True)])
 
 
@@ -109,17 +111,14 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return drawn
 
 
+@dc.dataclass(frozen=True)
 class Lessons:
     """Batches of crops, each beside what is left of it when shrunk."""
 
-    def __init__(
-        self,
-        crops: Crops,
-        pictures: Sequence[data.Picture],
-        vae: AutoencoderKL,
-        tokenizer: PreTrainedTokenizerFast,
-    ) -> None:
-        self.crops, self.pictures, self.vae, self.tokenizer = crops, pictures, vae, tokenizer
+    crops: Crops
+    pictures: Sequence[data.Picture]
+    vae: AutoencoderKL
+    tokenizer: PreTrainedTokenizerFast
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
         """Noisy latents (B, C, h, w), timesteps, tokens, what is seen and its noise; and the v to be predicted.
@@ -157,6 +156,14 @@ class Inspection:
         }
         self.latents = encode(self.vae, self.crops)
         self.bicubic = F.interpolate(self.told["seen"], scale_factor=FACTOR, mode="bicubic")
+        self.bounds = {
+            "psnr_bicubic": self.quality(self.bicubic),
+            "psnr_round_trip": self.quality(decode(self.vae, self.latents)),
+        }
+
+    def quality(self, enlarged: Tensor) -> float:
+        """The mean PSNR of enlargements of the crops."""
+        return float(psnr(enlarged, self.crops).mean())
 
     def __call__(self, network: Enlarger, file: Path) -> dict[str, float]:
         """Write a sheet of some crops, bicubic, drawn, themselves; return the figures of the log."""
@@ -165,12 +172,8 @@ class Inspection:
         )
         columns = [list(part[:SHOWN]) for part in (self.bicubic, drawn, self.crops)]
         sheet([tile for row in zip(*columns, strict=True) for tile in row], 12, file)
-        return {
-            "unseen_loss": unseen_loss(network, self.latents, self.told),
-            "psnr": float(psnr(drawn, self.crops).mean()),
-            "psnr_bicubic": float(psnr(self.bicubic, self.crops).mean()),
-            "psnr_round_trip": float(psnr(decode(self.vae, self.latents), self.crops).mean()),
-        }
+        loss = unseen_loss(network, self.latents, self.told)
+        return {"unseen_loss": loss, "psnr": self.quality(drawn), **self.bounds}
 
 
 def write_upscaler(network: Enlarger, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -203,12 +206,7 @@ def main() -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.model, subfolder="tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(options.model, subfolder="text_encoder", dtype=torch.float32)
     seen, unseen = (
-        Lessons(
-            Crops(pixels, [place for place, picture in enumerate(pictures) if picture.held_out == held_out]),
-            pictures,
-            vae,
-            tokenizer,
-        )
+        Lessons(Crops(pixels, data.places(pictures, held_out=held_out)), pictures, vae, tokenizer)
         for held_out in (False, True)
     )
     network = Enlarger(new_unet(vae.config.latent_channels, options.size // FACTOR), text_encoder.eval())

@@ -34,10 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     pictures, pixels = data.load(options.data, options.size)
-    seen, unseen = (
-        Crops(pixels, [place for place, picture in enumerate(pictures) if picture.held_out == held_out])
-        for held_out in (False, True)
-    )
+    seen, unseen = (Crops(pixels, data.places(pictures, held_out=held_out)) for held_out in (False, True))
 
     def draw(count: int, generator: torch.Generator) -> Tensor:
         return seen.draw(count, SIDE, generator)[0]

@@ -1,0 +1,57 @@
+"""Folders of bundled models that are put together of links to the files of others."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from editkit_emoji.linked_folders import CAPTIONS, INSTRUCTIONS, READING, UPSCALER, instruct_folder, upscaler_folder
+
+from editkit import WeightsUnavailable
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDITKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_instructions_have_the_files_of_captions_and_their_own_go_before() -> None:
+    assert files_in(instruct_folder()) == files_in(CAPTIONS) | files_in(INSTRUCTIONS)
+
+
+def test_the_upscaler_has_its_own_files_and_what_reads_prompts() -> None:
+    shared = {f"{part}/{name}": data for part in READING for name, data in files_in(CAPTIONS / part).items()}
+    assert files_in(upscaler_folder()) == shared | files_in(UPSCALER)
+
+
+def test_a_folder_that_was_damaged_is_mended(empty_cache: Path) -> None:
+    folder = instruct_folder()
+    whole = files_in(folder)
+    (folder / "unet" / "config.json").unlink()
+    assert instruct_folder() == folder
+    assert files_in(folder) == whole
+
+
+def test_it_is_put_together_by_many_at_once() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        (folder,) = set(pool.map(lambda _: instruct_folder(), range(16)))
+    assert files_in(folder) == files_in(CAPTIONS) | files_in(INSTRUCTIONS)
+    assert not list(folder.rglob(".*"))
+
+
+def test_where_it_cannot_be_put_together_the_error_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("EDITKIT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(WeightsUnavailable, match=r"cannot be put together in .*: name another folder in EDITKIT_CACHE"):
+        instruct_folder()
+    monkeypatch.setenv("EDITKIT_CACHE", "~nobody-of-this-name/caches")
+    with pytest.raises(WeightsUnavailable, match="is put together in a cache: name a folder for it in EDITKIT_CACHE"):
+        instruct_folder()
