@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -27,7 +27,7 @@ from .inversion_cache import InversionCache
 from .loading import default_model, shared_model
 from .params import CanvasParams, Params, pictures_of
 from .pictures import open_picture
-from .recipes import Recipe, Step
+from .recipes import DrawnBy, Recipe, Step
 from .registry import Registry, installed
 from .report import Report
 from .results import Result
@@ -76,7 +76,7 @@ def apply(
     registry = installed()
     request = check(registry, operation, image, params)
     how = Running(compile=compile, offload=offload, tiling=tiling)
-    backend = resolve(model, device, dtype, adapters, how, operations=[operation])
+    backend = resolve(model, device, dtype, adapters, how, operation=operation)
     return run(registry, request, backend, progress, cache)
 
 
@@ -184,11 +184,11 @@ def resolve(
     adapters: Sequence[str | os.PathLike[str]] = (),
     how: Running = Running(),  # noqa: B008 (it is frozen)
     *,
-    operations: Iterable[str] = (),
+    operation: str | None = None,
 ) -> Backend:
-    """A model as it is or by its name; where none is given, the default for the operations that are asked of it."""
+    """A model as it is or by its name; where none is given, the default for the operation that is asked of it."""
     if model is None or isinstance(model, (str, os.PathLike)):
-        name = default_model(installed(), operations) if model is None else os.fspath(model)
+        name = default_model(installed(), operation) if model is None else os.fspath(model)
         return shared_model(name, device, dtype, tuple(os.fspath(adapter) for adapter in adapters), how)
     if device is not None or dtype is not None or adapters:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
@@ -352,20 +352,13 @@ def give(
     if isinstance(outcome, Inversion):
         return dc.replace(outcome, report=report)
     given = {name: value for name in pictures_of(request.spec.params) if (value := getattr(request.params, name))}
-    steps = [Step(operation=request.spec.name, params=report.params, pictures=tuple(given))]
+    drawn_by = DrawnBy(model=model.name, identity=model.identity, adapters=report.adapters, dtype=report.dtype)
+    steps = [Step(operation=request.spec.name, drawn_by=drawn_by, params=report.params, pictures=tuple(given))]
     if request.inversion is not None:  # it travels as the way to make it again
-        steps.insert(0, Step(operation="invert", params=request.inversion.params))
+        steps.insert(0, Step(operation="invert", drawn_by=drawn_by, params=request.inversion.params))
     attachments = {recipes.source_name(i): source for i, source in enumerate(request.sources)}
     attachments |= {recipes.picture_name(name, 0): picture for name, picture in given.items()}
-    recipe = Recipe(
-        version=__version__,
-        model=model.name,
-        identity=model.identity,
-        adapters=report.adapters,
-        dtype=report.dtype,
-        steps=tuple(steps),
-        sources=len(request.sources),
-    )
+    recipe = Recipe(version=__version__, steps=tuple(steps), sources=len(request.sources))
     return Result(
         image=beside_each_other(frames),
         report=report,

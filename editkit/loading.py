@@ -6,7 +6,7 @@ import dataclasses as dc
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -123,15 +123,14 @@ def locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str
     )
 
 
-def default_model(registry: Registry, operations: Iterable[str] = ()) -> str:
-    """The model that is taken where none is named: one made for any of the operations, else the default of all.
+def default_model(registry: Registry, operation: str | None = None) -> str:
+    """The model that is taken where none is named: one made for the operation, else the default of all.
 
     Raises WeightsUnavailable where no plugin brings one.
     """
-    asked = frozenset(operations)
 
     def made_for_it(spec: ModelSpec) -> bool:
-        return bool(spec.default_for & asked) and not (spec.alone and asked - spec.default_for)
+        return operation in spec.default_for
 
     for spec in sorted(registry.specs["models"].values(), key=made_for_it, reverse=True):
         if spec.default or made_for_it(spec):

@@ -15,11 +15,14 @@ from .edits import apply, check, checked_params, resolve, run
 from .errors import BadFile, InvalidParameter
 from .inversion import Inversion
 from .params import extra_of, shorten
-from .recipes import Recipe, Step
+from .recipes import DrawnBy, Step
 from .registry import Registry, installed
 from .report import Report
 from .results import Result
 from .session import Progress
+
+Model = Backend | str | os.PathLike[str] | None
+"""A loaded model, what ``load_model`` loads, or the usual one."""
 
 
 @dc.dataclass(frozen=True)
@@ -66,21 +69,37 @@ class Pipeline:
         self,
         image: Any,
         *,
-        model: Backend | str | None = None,
+        model: Model | Sequence[Model] = None,
         seed: int | None = None,
         progress: Progress | None = None,
         cache: bool = True,
     ) -> Result:
-        """Run all steps; ``seed`` goes to every step that names none of its own."""
-        backend = resolve(model, None, None, operations=[operation for operation, _ in self.steps])
-        result: Result | None = None
+        """Run all steps; ``seed`` goes to every step that names none of its own.
+
+        ``model`` draws all steps, or is a list of one for each; where none is given a step takes what is usual for its
+        operation. Raises InvalidParameter where the list is of another length.
+        """
+        operations = [operation for operation, _ in self.steps]
+        models = zip(operations, one_each(model, operations), strict=True)
+        backends = [resolve(one, None, None, operation=operation) for operation, one in models]
         made: list[Result] = []
-        for operation, params in self.steps:
+        for (operation, params), backend in zip(self.steps, backends, strict=True):
             seeded = {"seed": seed, **params} if seed is not None else dict(params)
-            result = apply(operation, image, model=backend, progress=progress, cache=cache, **seeded)
-            made.append(result)
-            image = result.image
+            made.append(apply(operation, image, model=backend, progress=progress, cache=cache, **seeded))
+            image = made[-1].image
         return joined(made)
+
+
+def one_each(model: Model | Sequence[Model], operations: Sequence[str]) -> Sequence[Model]:
+    """A model for each operation; raises InvalidParameter where several are given, and not as many."""
+    if isinstance(model, str) or not isinstance(model, Sequence):
+        return [model] * len(operations)
+    if len(model) != len(operations):
+        raise InvalidParameter(
+            f"model: {len(model)} are given for {len(operations)} steps ({', '.join(operations)}): give one for all "
+            "steps, or one for each"
+        )
+    return model
 
 
 def joined(results: Sequence[Result]) -> Result:
@@ -102,6 +121,8 @@ def summed(reports: Sequence[Report]) -> Report:
     return dc.replace(
         reports[-1],
         operation="run",
+        model=", ".join(dict.fromkeys(report.model for report in reports)),
+        adapters=tuple(dict.fromkeys(adapter for report in reports for adapter in report.adapters)),
         network_calls=sum(report.network_calls for report in reports),
         network_samples=sum(report.network_samples for report in reports),
         seconds=round(sum(report.seconds for report in reports), 4),
@@ -116,7 +137,7 @@ def summed(reports: Sequence[Report]) -> Report:
 def replay(
     picture: str | os.PathLike[str] | bytes,
     *,
-    model: Backend | str | None = None,
+    model: Model | Sequence[Model] = None,
     adapters: Sequence[str | os.PathLike[str]] = (),
     progress: Progress | None = None,
     cache: bool = True,
@@ -124,20 +145,22 @@ def replay(
 ) -> Result:
     """Make a picture again from the recipe in its file; the same machine and model give the same pixels.
 
-    Without ``model`` the recipe's model is used where it is a registered name; a folder, hub id or adapter is never
-    taken from a file. ``params`` take the place of those in the recipe, in all steps that have them. Raises BadFile
-    where there is no recipe, InvalidParameter where the model, its adapters or a folder must be given.
+    Without ``model`` the recipe's models are used where they are registered names; a folder, hub id or adapter is never
+    taken from a file. One ``model`` stands for all of the recipe, a list for one of each step. ``params`` take the
+    place of those in the recipe, in all steps that have them. Raises BadFile where there is no recipe, InvalidParameter
+    where a model, its adapters or a folder must be given.
     """
     recipe, pictures = recipes.read(picture)
     if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
         raise BadFile("the picture's recipe is damaged: it makes no picture")
     steps = [step.model_copy(update={"params": overridden(step, params)}) for step in recipe.steps]
-    backend = model_of(recipe, model, adapters)
+    models = one_each(model, [step.operation for step in steps])
+    backends = [model_of(step.drawn_by, one, adapters) for step, one in zip(steps, models, strict=True)]
     sources = [pictures[recipes.source_name(index)] for index in range(recipe.sources)]
     image: Any = sources if len(sources) > 1 else sources[0] if sources else None
     made: list[Result] = []
     registry = installed()
-    for index, step in enumerate(steps):
+    for index, (step, backend) in enumerate(zip(steps, backends, strict=True)):
         carried = {name: pictures[recipes.picture_name(name, index)] for name in step.pictures}
         request = check(registry, step.operation, image, step.params | carried)
         outcome = run(registry, request, backend, progress, cache)
@@ -147,9 +170,12 @@ def replay(
             made.append(outcome)
             image = outcome.image
     final = joined(made)
-    if backend.identity != recipe.identity:
-        said = f"made with another model ({recipe.model}, {recipe.identity}) than this one: the pixels may differ"
-        final.report = dc.replace(final.report, warnings=(*final.report.warnings, said))
+    others = {
+        f"made with another model ({was.model}, {was.identity}) than {backend.name}: the pixels may differ": None
+        for was, backend in zip((step.drawn_by for step in steps), backends, strict=True)
+        if backend.identity != was.identity
+    }
+    final.report = dc.replace(final.report, warnings=(*final.report.warnings, *others))
     return final
 
 
@@ -177,16 +203,17 @@ def names_folder(registry: Registry, name: str, field: FieldInfo, value: Any) ->
     )
 
 
-def model_of(recipe: Recipe, model: Backend | str | None, adapters: Sequence[str | os.PathLike[str]]) -> Backend:
+def model_of(was: DrawnBy, model: Model, adapters: Sequence[str | os.PathLike[str]]) -> Backend:
+    """The model to draw a step of a recipe with: the one that is given, else the one that drew it."""
     if not (model is None or isinstance(model, (str, os.PathLike))):
         return resolve(model, None, None, adapters)
-    if model is None and recipe.model not in installed().specs["models"]:
+    if model is None and was.model not in installed().specs["models"]:
         raise InvalidParameter(
-            f"the recipe was made with the model {recipe.model!r}; no path is taken from a file: pass it as model"
+            f"the recipe was made with the model {was.model!r}; no path is taken from a file: pass it as model"
         )
-    if recipe.adapters and not adapters:
+    if was.adapters and not adapters:
         raise InvalidParameter(
-            f"the recipe was made with the adapters {', '.join(recipe.adapters)}; no path is taken from a file: pass "
+            f"the recipe was made with the adapters {', '.join(was.adapters)}; no path is taken from a file: pass "
             "them as adapters"
         )
-    return resolve(model or recipe.model, None, recipe.dtype, adapters)
+    return resolve(model or was.model, None, was.dtype, adapters)

@@ -11,7 +11,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from . import files
 from .errors import BadFile
 
-SCHEMA = 2
+SCHEMA = 3
+
+
+class DrawnBy(BaseModel):
+    """The model of a step."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    identity: str
+    adapters: tuple[str, ...] = ()
+    """What was added to the model, as ``file:scale``, for a person to find: nothing is loaded by these names."""
+    dtype: str
 
 
 class Step(BaseModel):
@@ -20,6 +32,7 @@ class Step(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     operation: str
+    drawn_by: DrawnBy
     params: dict[str, Any]
     pictures: tuple[str, ...] = ()
     """The parameters that are pictures, which travel beside the recipe."""
@@ -31,11 +44,6 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str
-    model: str
-    identity: str
-    adapters: tuple[str, ...] = ()
-    """What was added to the model, as ``file:scale``, for a person to find: nothing is loaded by these names."""
-    dtype: str
     steps: tuple[Step, ...]
     sources: int
     """How many pictures the first step took."""

@@ -116,8 +116,6 @@ class ModelSpec(Spec):
     """Taken where no model is named."""
     default_for: frozenset[str] = frozenset()
     """Operations that take it in place of the default."""
-    alone: bool = False
-    """Whether it is good for those alone: then it is not taken where they stand in a row with others."""
     usual: Mapping[str, float] = dc.field(default_factory=dict)
     """What parameters are set to that the user leaves to the operation and the operation to the model."""
 

@@ -49,7 +49,7 @@ def apply_all(
     registry = installed()
     running, params = split(given)
     requests = [check(registry, operation, image, one) for image, one in seeded(images, params, seeds)]
-    backend = resolve(model, **running, operations=[operation])
+    backend = resolve(model, **running, operation=operation)
     results: list[Any] = []
     with cancellable():
         for group in batches(requests, batch):

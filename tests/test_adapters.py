@@ -406,8 +406,9 @@ def test_a_replay_wants_them_and_takes_none_from_the_file(tmp_path: Path) -> Non
 
 def test_a_replay_of_a_named_model_wants_them_too(tmp_path: Path) -> None:
     recipe = editkit.apply("generate", model=str(folder("sd")), steps=1).recipe
-    styled = recipe.model_copy(update={"model": "emoji", "adapters": ("style.safetensors:1",)})
-    picture = encode_png(Image.new("RGB", (16, 16)), recipe=styled.model_dump_json())
+    styled = recipe.model_dump(mode="json")
+    styled["steps"][0]["drawn_by"] |= {"model": "emoji", "adapters": ["style.safetensors:1"]}
+    picture = encode_png(Image.new("RGB", (16, 16)), recipe=json.dumps(styled))
     with pytest.raises(InvalidParameter, match="pass them as adapters"):
         editkit.replay(picture)
 

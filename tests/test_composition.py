@@ -81,6 +81,22 @@ def test_a_pipeline_file_chains_masks_sizes_and_controls(
     assert np.abs(np.asarray(small, int) - np.asarray(SOURCE, int)[:, :24]).max() <= 1
 
 
+def test_every_step_may_have_a_model_of_its_own(tmp_path: Path) -> None:
+    models = [editkit.testing.ToyBackend(variance=variance) for variance in (0.25, 0.5)]
+    steps = [("img2img", {"prompt": colour, "steps": 3, "strength": 0.5, "seed": 1}) for colour in ("red", "blue")]
+    made = editkit.Pipeline(steps)(SOURCE, model=models)
+    first = editkit.apply("img2img", SOURCE, model=models[0], **steps[0][1])
+    assert np.array_equal(pixels(made), pixels(editkit.apply("img2img", first.image, model=models[1], **steps[1][1])))
+    file = made.save(tmp_path / "made.png")
+    again = editkit.replay(file, model=models)
+    assert np.array_equal(pixels(again), pixels(made))
+    assert not again.report.warnings
+    assert len(editkit.replay(file, model=models[0]).report.warnings) == 1
+    for call in (lambda: editkit.Pipeline(steps)(SOURCE, model=models[:1]), lambda: editkit.replay(file, model=[])):
+        with pytest.raises(editkit.InvalidParameter, match="for 2 steps"):
+            call()
+
+
 class Counting(editkit.testing.ToyBackend):
     """A toy model that counts how often it decodes."""
 

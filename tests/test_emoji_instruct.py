@@ -53,13 +53,3 @@ def test_a_replay_takes_the_model_of_the_recipe(tmp_path: Path) -> None:
     made = editkit.apply("instruct", PICTURE, instruction="make it green", steps=4, seed=0)
     made.save(tmp_path / "green.png")
     assert editkit.replay(tmp_path / "green.png").image.tobytes() == made.image.tobytes()
-
-
-@pytest.mark.model
-def test_a_pipeline_takes_the_model_that_serves_all_its_steps() -> None:
-    steps = [
-        ("instruct", {"instruction": "make it green", "steps": 3}),
-        ("control", {"kind": "edge", "prompt": "noto green apple", "strength": 0.5, "steps": 4}),
-    ]
-    made = editkit.Pipeline(steps)(PICTURE, seed=0)
-    assert made.report.model == "emoji-instruct"

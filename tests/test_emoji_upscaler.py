@@ -14,8 +14,6 @@ from PIL import Image
 import editkit
 from editkit import Tiling
 from editkit.canvas import psnr, to_tensor
-from editkit.loading import default_model
-from editkit.registry import installed
 
 LARGE = sorted((Path(__file__).parent / "pictures" / "large").glob("*.png"))
 
@@ -46,17 +44,15 @@ def test_upscale_takes_it_when_no_model_is_named() -> None:
     assert (report.model, report.params["steps"], report.params["strength"]) == ("emoji-upscaler", 1, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("operations", "name"),
-    [
-        (["upscale"], "emoji-upscaler"),
-        (["outpaint", "upscale"], "emoji"),
-        (["instruct", "upscale"], "emoji-instruct"),
-        ([], "emoji"),
-    ],
-)
-def test_in_a_row_with_others_the_one_model_is_one_that_does_them_all(operations: list[str], name: str) -> None:
-    assert default_model(installed(), operations) == name
+@pytest.mark.model
+def test_in_a_row_with_others_each_step_takes_its_own_model(tmp_path: Path) -> None:
+    words = {"prompt": "noto red apple", "steps": 2}
+    made = editkit.Pipeline([("outpaint", {"right": 8, **words}), ("upscale", {"scale": 2})])(LARGE[0], seed=0)
+    assert made.report.model == "emoji, emoji-upscaler"
+    assert [step.drawn_by.model for step in made.recipe.steps] == ["emoji", "emoji-upscaler"]
+    again = editkit.replay(made.save(tmp_path / "large.png"))
+    assert not again.report.warnings
+    assert again.image.tobytes() == made.image.tobytes()
 
 
 @pytest.mark.model

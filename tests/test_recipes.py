@@ -11,7 +11,7 @@ import pytest
 import editkit
 from editkit import BadFile, EditkitError, InvalidParameter
 from editkit.params import extra_of, pictures_of
-from editkit.recipes import Recipe, Step
+from editkit.recipes import DrawnBy, Recipe, Step
 from editkit.registry import installed
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
@@ -40,9 +40,10 @@ def unchanged() -> editkit.Result:
 
 def recipe_of(*steps: tuple[str, dict[str, Any]]) -> bytes:
     """A PNG with a recipe that somebody wrote into it."""
-    written = tuple(Step(operation=operation, params=params) for operation, params in steps)
     made = unchanged()
-    made.recipe = Recipe(version="1", model="toy", identity="x", dtype="float32", steps=written, sources=1)
+    drawn_by = DrawnBy(model="toy", identity="x", dtype="float32")
+    written = tuple(Step(operation=operation, drawn_by=drawn_by, params=params) for operation, params in steps)
+    made.recipe = Recipe(version="1", steps=written, sources=1)
     data: bytes = made.encoded(".png")
     return data
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -99,12 +99,12 @@ def model_options() -> list[click.Parameter]:
     return [model_option(), adapter_option(), *more, *ways]
 
 
-def loaded(given: Mapping[str, Any], operations: Iterable[str]) -> Backend:
-    """The model that a command line names, for the operations that are asked of it."""
+def loaded(given: Mapping[str, Any], operation: str) -> Backend:
+    """The model that a command line names, or the usual one for an operation."""
     from .. import edits
 
     how = Running(**{field.name: given[field.name] for field in dc.fields(Running)})
-    return edits.resolve(given["model"], given["device"], given["dtype"], given["adapter"], how, operations=operations)
+    return edits.resolve(given["model"], given["device"], given["dtype"], given["adapter"], how, operation=operation)
 
 
 def json_option() -> click.Option:
@@ -144,7 +144,7 @@ def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> N
         from .. import edits
 
         edits.check(registry, spec.name, input_of(first), values)
-        model = loaded(given, [spec.name])
+        model = loaded(given, spec.name)
         how = {"model": model, "cache": given.get("cache", True)}
         return lambda job: edits.apply(spec.name, input_of(job), progress=progress(), **how, **values)
 
@@ -201,8 +201,8 @@ def run(given: Mapping[str, Any]) -> None:
             later = pictures_of(installed().spec("operations", operation).params) if number else {}
             values = {name: value for name, value in params.items() if name not in later}
             edits.check(installed(), operation, first.given, values)
-        model = loaded(given, [operation for operation, _ in pipeline.steps])
-        return lambda job: pipeline(job.given, model=model, progress=progress(), cache=given["cache"])
+        models = [loaded(given, operation) for operation, _ in pipeline.steps]
+        return lambda job: pipeline(job.given, model=models, progress=progress(), cache=given["cache"])
 
     call.run(lambda job: look_at(job.given), prepare)
 

@@ -43,7 +43,6 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default_for=frozenset({"upscale"}),
-            alone=True,
             usual={"steps": 1},
         ),
     ]
