@@ -16,6 +16,7 @@ from .points import Point
 if TYPE_CHECKING:
     from .backends import Backend
     from .loop import Denoiser
+    from .paths import Path
 
 
 class Control:
@@ -54,22 +55,41 @@ class PinnedSource(Control):
     (Ju et al., arXiv 2310.01506).
 
     ``trajectory`` is (N + 1, S, C, h, w) from noise to clean, ``shares`` (B, S) for B rows, of which the first S are
-    the sources.
+    the sources. Given the ``path`` of the trajectory, the other rows are moved only where they still are like their
+    sources: what is missing of a source does not belong to what is drawn in its place.
     """
 
     decides = frozenset({"where the source branch goes"})
 
-    def __init__(self, trajectory: Tensor, shares: Tensor) -> None:
+    def __init__(self, trajectory: Tensor, shares: Tensor, path: Path | None = None) -> None:
         self.trajectory = trajectory
         self.shares = shares
+        self.path = path
 
     def after_step(self, index: int, x: Tensor) -> Tensor:
         wanted = self.trajectory[index + 1]
-        sources = len(wanted)
-        missed = wanted - x[:sources]
-        others = x[sources:] + (self.shares[sources:] @ missed.flatten(1)).view_as(x[sources:])
+        sources, others = x[: len(wanted)], x[len(wanted) :]
+        missed = self.shared(wanted - sources)
+        if self.path is not None:
+            missed = missed * alike((others - self.shared(sources)) / self.path[index + 1].alpha)
         # The source itself is taken, not corrected, so that not even rounding parts them.
-        return torch.cat([wanted, others])
+        return torch.cat([wanted, others + missed])
+
+    def shared(self, sources: Tensor) -> Tensor:
+        """What the rows that are no sources have of (S, C, h, w), by their shares."""
+        shares = self.shares[len(sources) :]
+        return (shares @ sources.flatten(1)).view(len(shares), *sources.shape[1:])
+
+
+ALIKE, DEPARTED = 0.2, 0.7
+"""Differences of latents, whose own deviation is near 1, up to which they are alike and from which they are others."""
+
+
+def alike(difference: Tensor) -> Tensor:
+    """How far clean latents that differ by (B, C, h, w) show the same: (B, 1, h, w), falling smoothly from 1 to 0."""
+    apart = difference.square().mean(1, keepdim=True).sqrt()
+    position = ((apart - ALIKE) / (DEPARTED - ALIKE)).clamp(0, 1)
+    return 1 - position * position * (3 - 2 * position)
 
 
 def refuse_contradictions(controls: Sequence[Control]) -> None:

@@ -139,9 +139,16 @@ MUTATIONS = [
     Mutation(
         "pinned hands over no control",
         EXPLICIT,
-        "return (PinnedSource(climb.trajectory, shares),)",
+        "return (PinnedSource(climb.trajectory, shares, climb.path),)",
         "return ()",
         "inverters pinned",
+    ),
+    Mutation(
+        "pinned corrects what departed",
+        CONTROLS,
+        "if self.path is not None:",
+        "if False and self.path is not None:",
+        "test_controls.py",
     ),
     Mutation(
         "fixed point tries once",
@@ -236,11 +243,11 @@ MUTATIONS = [
     Mutation(
         "pinned lets the source go",
         CONTROLS,
-        "torch.cat([wanted, others])",
-        "torch.cat([x[:sources], others])",
+        "torch.cat([wanted, others + missed])",
+        "torch.cat([sources, others + missed])",
         "inverters pinned",
     ),
-    Mutation("pinned forgets the other rows", CONTROLS, "x[sources:] + (", "x[sources:] + 0 * (", "test_controls.py"),
+    Mutation("pinned forgets the other rows", CONTROLS, "others + missed]", "others]", "test_controls.py"),
     Mutation(
         "strength loses a step to rounding",
         PATHS,

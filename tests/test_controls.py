@@ -102,6 +102,20 @@ class TestPinnedSource:
         assert torch.allclose(first[2], stepped[2] + missed.mean(0), rtol=0, atol=1e-12)
         assert torch.equal(first[3], stepped[3])
 
+    def test_given_the_path_rows_are_moved_where_they_are_like_their_sources_and_nowhere_else(self) -> None:
+        point, shares = self.path[1], torch.ones(4, 1, dtype=torch.float64)
+        source, wanted = latents(1, 1), latents(1, 2)
+        away = torch.zeros_like(source)
+        away[..., 0] = point.alpha  # on one side by the deviation of clean latents
+        little = torch.full_like(source, 0.45 * point.alpha)
+        rows = torch.cat([source, source, source + away, source + little])
+        control = PinnedSource(torch.stack([source, wanted]), shares, self.path[:2])
+        moved = control.after_step(0, rows) - rows
+        assert torch.allclose(moved[1], moved[0], rtol=0, atol=1e-12)
+        assert torch.equal(moved[2, ..., 0], torch.zeros_like(moved[2, ..., 0]))
+        assert torch.allclose(moved[2, ..., 1:], moved[0, ..., 1:], rtol=0, atol=1e-12)
+        assert torch.allclose(moved[3], 0.5 * moved[0], rtol=0, atol=1e-9)
+
     def test_a_row_equal_to_its_source_stays_equal(self) -> None:
         self.setup_method()
         self.shares = torch.tensor([[1.0], [1.0]], dtype=torch.float64)

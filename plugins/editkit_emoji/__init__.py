@@ -10,8 +10,9 @@ HERE = Path(__file__).parent
 LICENCE = "Apache-2.0 (trained on MIT and Apache-2.0 artwork)"
 MODELS = frozenset({"emoji", "emoji-instruct"})
 """Those that its ControlNets fit."""
-STRENGTH = 0.15
-"""For upscaling with those: they know little of what pictures larger than their own look like."""
+USUAL = {"inversion_steps": 4, "strength": 0.15}
+"""Of those: edits in more steps are no better (see the card), and of what pictures larger than their own look like they
+know little, for upscaling."""
 CARD = "plugins/editkit_emoji/MODEL_CARD.md"
 
 
@@ -25,7 +26,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default=True,
-            usual={"strength": STRENGTH},
+            usual=USUAL,
         ),
         ModelSpec(
             name="emoji-instruct",
@@ -34,7 +35,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default_for=frozenset({"instruct"}),
-            usual={"guidance": 1.0, "image_guidance": 1.0, "steps": 4, "strength": STRENGTH},
+            usual={**USUAL, "guidance": 1.0, "image_guidance": 1.0, "steps": 4},
         ),
         ModelSpec(
             name="emoji-upscaler",

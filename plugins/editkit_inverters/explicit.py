@@ -42,7 +42,9 @@ class Ddim(Inverter):
 class Pinned(Ddim):
     """DDIM upward; the replay adds what its own steps miss (Ju et al., arXiv 2310.01506).
 
-    The source is held to where it was seen on the way up, and so what the network said of it there is kept.
+    There an edit is corrected nowhere; here it is where it has changed nothing, so that what it was not asked for comes
+    back as the source does. The source is held to where it was seen on the way up, and so what the network said of it
+    there is kept.
     """
 
     def climb(
@@ -62,7 +64,7 @@ class Pinned(Ddim):
         return [Said(climb.condition, climb.kept["estimates"], 1)]
 
     def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
-        return (PinnedSource(climb.trajectory, shares),)
+        return (PinnedSource(climb.trajectory, shares, climb.path),)
 
 
 class DdimCorrected(Inverter):

@@ -270,7 +270,7 @@ def main() -> None:
         "--captions", type=int, default=150, help="drawings of training and of held-out captions, 0 for none"
     )
     parser.add_argument("--inversions", type=int, default=100, help="held-out pictures to invert, 0 for none")
-    parser.add_argument("--steps", type=int, default=25, help="of an edit")
+    parser.add_argument("--steps", type=int, help="of an edit; those usual for model and method where not given")
     parser.add_argument("--attributes", nargs="+", default=ATTRIBUTES, help="which attributes of pairs to edit")
     parser.add_argument(
         "--methods", nargs="+", default=["prompt-edit"], help="see methods.py: instruct:guidance=1.25 diffusers-ddim"
@@ -294,7 +294,7 @@ def main() -> None:
     results = {}
     for method in options.methods if options.pairs else ():
         results[method] = scores, _ = measure_edits(pictures, pixels, vae, method, options)
-        print(f"\n{method}, {options.steps} steps; 95 % intervals in brackets\n\n" + edit_table(scores), flush=True)
+        print(f"\n{method}; 95 % intervals in brackets\n\n" + edit_table(scores), flush=True)
     if len(results) > 1:
         print("\nAll methods\n\n" + summary(results), flush=True)
     if options.captions:

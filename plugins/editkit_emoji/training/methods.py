@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import editkit
+from editkit import DEFAULT_STEPS
 from editkit_emoji.training.data import Picture
 from editkit_emoji.training.instructions import TRAINED, UNSEEN, instruction_for, wordings
 from editkit_emoji.training.pairs import Pair
@@ -39,18 +40,19 @@ Method = Callable[[Pair, Sequence[Picture], Image.Image], Made]
 """Makes the edit of a pair of these pictures from its source."""
 
 
-def method_of(text: str, model: Path, steps: int) -> Method:
-    """Read a method; it edits with the model in a folder, in ``steps`` steps where it is not told otherwise."""
+def method_of(text: str, model: Path, steps: int | None) -> Method:
+    """Read a method; it edits with the model in a folder, in ``steps`` steps or the usual ones where it names none."""
     name, _, options = text.partition(":")
     parts = (option.partition("=") for option in options.split(",") if option)
-    values = {"steps": steps, **{key: yaml.safe_load(value) for key, _, value in parts}}
+    given = {} if steps is None else {"steps": steps}
+    values = {**given, **{key: yaml.safe_load(value) for key, _, value in parts}}
     pipelines: dict[str, Callable[..., Method]] = {"diffusers-img2img": img2img, "diffusers-ddim": ddim_inversion}
     return pipelines[name](model, **values) if name in pipelines else operation(name, model, **values)
 
 
 def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any) -> Method:
     """An operation of editkit; ``wording`` says which instructions those that take one are given."""
-    model = editkit.load_model(folder)
+    model = editkit.load_model(called(folder))
     sees = "instructions" in model.provides and values.get("method") != "inversion"
 
     def make(pair: Pair, pictures: Sequence[Picture], image: Image.Image) -> Made:
@@ -67,6 +69,12 @@ def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any)
     return make
 
 
+def called(folder: Path) -> str | Path:
+    """The registered name of the model in a folder, by which it is known what is usual for it, or the folder itself."""
+    names = {spec.load().resolve(): name for name, spec in editkit.models().items()}
+    return names.get(folder.resolve(), folder)
+
+
 def asked_for(pair: Pair, source: Picture, target: Picture, wording: str) -> str:
     """An instruction: the plain one, or one of those that were ``trained`` or kept ``unseen``, by the pair's lot."""
     if wording == "plain":
@@ -75,7 +83,7 @@ def asked_for(pair: Pair, source: Picture, target: Picture, wording: str) -> str
     return ways[int(hashlib.sha256(f"{source.key} {target.key}".encode()).hexdigest(), 16) % len(ways)]
 
 
-def img2img(folder: Path, *, steps: int, strength: float, guidance: float) -> Method:
+def img2img(folder: Path, *, steps: int = DEFAULT_STEPS, strength: float, guidance: float) -> Method:
     """Diffusers' StableDiffusionImg2ImgPipeline."""
     pipeline = quietly(StableDiffusionImg2ImgPipeline, folder)
 
@@ -93,7 +101,7 @@ def img2img(folder: Path, *, steps: int, strength: float, guidance: float) -> Me
     return measured(pipeline, draw)
 
 
-def ddim_inversion(folder: Path, *, steps: int, guidance: float) -> Method:
+def ddim_inversion(folder: Path, *, steps: int = DEFAULT_STEPS, guidance: float) -> Method:
     """Diffusers' own DDIM inversion, of StableDiffusionDiffEditPipeline with a mask of everything."""
     pipeline = quietly(StableDiffusionDiffEditPipeline, folder)
     pipeline.inverse_scheduler = DDIMInverseScheduler.from_config(pipeline.scheduler.config)
