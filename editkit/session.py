@@ -157,12 +157,9 @@ class Session:
         spec = self.registry.specs["models"].get(self.model.name)
         return otherwise if spec is None else spec.usual.get(name, otherwise)
 
-    def usual_steps(self, given: int | None, name: str = "steps") -> int:
-        """The network steps that were asked for, else what is usual for the model, else as many as by default.
-
-        A model may have another number that is usual for edits by inversion, of the name ``inversion_steps``.
-        """
-        return given or int(self.usual(name, DEFAULT_STEPS))
+    def usual_steps(self, given: int | None) -> int:
+        """The network steps that were asked for, else what is usual for the model, else as many as by default."""
+        return given or int(self.usual("steps", DEFAULT_STEPS))
 
     def noise(self) -> Tensor:
         """Draw noise for one picture (1, C, h, w); drawn on the CPU, so that every device gets the same."""

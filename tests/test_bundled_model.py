@@ -11,8 +11,6 @@ import torch
 from PIL import Image
 
 import editkit
-from editkit import DEFAULT_STEPS
-from editkit.testing import ToyBackend
 
 pytestmark = pytest.mark.model
 
@@ -73,17 +71,6 @@ def test_edits_succeed_on_pairs_whose_target_is_known_and_was_never_seen(model: 
     # The evaluation measures the rate on hundreds of pairs; of these few, more than half must succeed.
     pairs = LISTED["pairs"][::2]
     assert sum(succeeds(pair) for pair in pairs) > len(pairs) / 2
-
-
-def test_edits_by_inversion_take_the_steps_usual_for_the_model(model: editkit.Backend) -> None:
-    asked = {"source": "noto red apple", "target": "noto green apple", "seed": 0}
-    told, other = (
-        editkit.apply("prompt-edit", picture("noto red apple"), model=one, cache=False, **asked).report
-        for one in (model, ToyBackend())
-    )
-    assert told.steps == told.params["steps"] == editkit.models()["emoji"].usual["inversion_steps"]
-    assert told.network_calls == 2 * told.steps
-    assert other.steps == DEFAULT_STEPS
 
 
 def test_an_edit_without_a_change_gives_the_file_back_bit_for_bit(model: editkit.Backend) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from editkit import DEFAULT_STEPS, Backend, apply, apply_all, load_model
+from editkit import Backend, apply, apply_all, load_model
 
 from . import BenchParams
 from .cache_folder import kept_in
@@ -22,7 +22,7 @@ TARGETS = tuple(f"a {colour} apple on white" for colour in ("green", "blue", "ye
 PICTURES = 3
 AGAIN = 2
 STEPS = 10
-"""Of the rows of several pictures; edits of one take as many as with other models."""
+"""Of the rows of several pictures; edits of one take as many as they do by default."""
 
 
 def repeats(params: BenchParams) -> Sequence[Mapping[str, Any]]:
@@ -31,8 +31,7 @@ def repeats(params: BenchParams) -> Sequence[Mapping[str, Any]]:
     picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
 
     def edit(target: str, *, cache: bool) -> None:
-        words = {"source": PROMPT, "target": target, "steps": DEFAULT_STEPS}
-        apply("prompt-edit", picture, model=model, seed=0, cache=cache, **words)
+        apply("prompt-edit", picture, model=model, source=PROMPT, target=target, seed=0, cache=cache)
 
     def several_edits() -> None:
         with tempfile.TemporaryDirectory() as empty, kept_in(empty):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from editkit import CommandSpec, Params, Registered, UsualSteps, hookimpl
+from editkit import CommandSpec, Params, Registered, hookimpl
 
 if TYPE_CHECKING:
     from editkit import Table
@@ -21,7 +21,7 @@ class CompareParams(Params):
         "inverters", (), "Inverter by name, with options after a colon; all that serve the model when not given."
     )
     truth: str | None = Field(None, description="What the edit should give, where that is known: a picture's file.")
-    steps: int | None = UsualSteps()
+    steps: int = Field(25, ge=1, le=1000, description="Network steps of a whole path, from noise to picture.")
     guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the noise, where an inverter draws any.")
     model: str | None = Field(None, description="A registered name, a diffusers folder, or a hub id org/name.")

@@ -42,8 +42,7 @@ def compare(params: CompareParams) -> Table:
         shown = [("source", image), *((name, result.image) for name, result in results.items())]
         save_picture(draw_sheet([*shown, ("truth", truth)] if truth else shown), params.sheet, argument="sheet")
     rows = [row(name, result, image, truth) for name, result in results.items()]
-    steps = {result.report.steps for result in results.values()}.pop()  # all take as many
-    return Table(rows, {"model": model.name, "steps": steps, "guidance": params.guidance})
+    return Table(rows, {"model": model.name, "steps": params.steps, "guidance": params.guidance})
 
 
 def open_truth(params: CompareParams, image: Image.Image) -> Image.Image | None:

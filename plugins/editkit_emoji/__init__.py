@@ -10,9 +10,8 @@ HERE = Path(__file__).parent
 LICENCE = "Apache-2.0 (trained on MIT and Apache-2.0 artwork)"
 MODELS = frozenset({"emoji", "emoji-instruct"})
 """Those that its ControlNets fit."""
-USUAL = {"inversion_steps": 4, "strength": 0.15}
-"""Of those: edits in more steps are no better (see the card), and of what pictures larger than their own look like they
-know little, for upscaling."""
+STRENGTH = 0.15
+"""For upscaling with those: they know little of what pictures larger than their own look like."""
 CARD = "plugins/editkit_emoji/MODEL_CARD.md"
 
 
@@ -26,7 +25,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default=True,
-            usual=USUAL,
+            usual={"strength": STRENGTH},
         ),
         ModelSpec(
             name="emoji-instruct",
@@ -35,7 +34,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default_for=frozenset({"instruct"}),
-            usual={**USUAL, "guidance": 1.0, "image_guidance": 1.0, "steps": 4},
+            usual={"guidance": 1.0, "image_guidance": 1.0, "steps": 4, "strength": STRENGTH},
         ),
         ModelSpec(
             name="emoji-upscaler",

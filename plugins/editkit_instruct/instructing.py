@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit import Edit, InvalidParameter, MissingCapability, Session, add_noise, reprompt
+from editkit import DEFAULT_STEPS, Edit, InvalidParameter, MissingCapability, Session, add_noise, reprompt
 
 from . import InstructParams
 from .grammar import Prompts, parse
@@ -30,7 +30,7 @@ def instruct(session: Session, params: InstructParams) -> Edit:
             "take method inversion, or an InstructPix2Pix model"
         )
     method = params.method or ("ip2p" if able and not params.prompted else "inversion")
-    steps = session.usual_steps(params.steps, "steps" if method == "ip2p" else "inversion_steps")
+    steps = session.usual_steps(params.steps) if method == "ip2p" else params.steps or DEFAULT_STEPS
     params = params.model_copy(update={"method": method, "steps": steps})
     return (by_model if method == "ip2p" else by_inversion)(session, params, steps)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from editkit import OperationSpec, Registered, RepromptParams, UsualSteps, hookimpl
+from editkit import OperationSpec, Registered, RepromptParams, hookimpl
 
 if TYPE_CHECKING:
     from editkit import Edit, Session
 
 
 class PromptEditParams(RepromptParams):
-    steps: int | None = UsualSteps()  # type: ignore[assignment]
     inverter: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
 
 
