@@ -38,16 +38,24 @@ class Step(BaseModel):
     """The parameters that are pictures, which travel beside the recipe."""
 
 
-class Recipe(BaseModel):
+class Written(BaseModel):
+    """What every recipe says of itself, whatever else it holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    """Of the editkit that wrote it."""
+    schema_version: int = SCHEMA
+
+
+class Recipe(Written):
     """How a picture was made; the pictures it was made from travel beside it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: str
     steps: tuple[Step, ...]
     sources: int
     """How many pictures the first step took."""
-    schema_version: int = SCHEMA
 
 
 def picture_name(parameter: str, step: int) -> str:
@@ -62,12 +70,16 @@ def read(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Imag
     """Return the recipe in a PNG and the pictures that travel with it; raises BadFile where there is none."""
     text, pictures = files.read_recipe(source)
     try:
+        written = Written.model_validate_json(text)
+        if written.schema_version != SCHEMA:
+            raise BadFile(
+                f"the recipe was written by editkit {written.version} and has schema {written.schema_version}, where this "
+                f"one reads {SCHEMA}: replay it with that version"
+            )
         recipe = Recipe.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
         raise BadFile(f"the picture's recipe is damaged: {problem['loc']}: {problem['msg']}") from None
-    if recipe.schema_version != SCHEMA:
-        raise BadFile(f"the recipe has schema {recipe.schema_version}, this editkit reads {SCHEMA}: upgrade editkit")
     wanted = [source_name(i) for i in range(recipe.sources)]
     wanted += [picture_name(name, i) for i, step in enumerate(recipe.steps) for name in step.pictures]
     missing = [name for name in wanted if name not in pictures]

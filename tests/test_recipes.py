@@ -10,6 +10,7 @@ import pytest
 
 import editkit
 from editkit import BadFile, EditkitError, InvalidParameter
+from editkit.files import encode_png
 from editkit.params import extra_of, pictures_of
 from editkit.recipes import DrawnBy, Recipe, Step
 from editkit.registry import installed
@@ -87,6 +88,13 @@ def test_a_number_for_names_is_named() -> None:
 def test_a_recipe_that_makes_no_picture_is_damaged(steps: list[tuple[str, dict[str, Any]]]) -> None:
     with pytest.raises(BadFile, match="makes no picture"):
         editkit.replay(recipe_of(*steps), model=ToyBackend())
+
+
+def test_a_recipe_of_another_schema_says_who_wrote_it() -> None:
+    """Whatever it holds: also what this version has no place for."""
+    strange = json.dumps({"version": "7.1", "schema_version": 99, "engine": "steam"})
+    with pytest.raises(BadFile, match=r"editkit 7\.1 and has schema 99.*with that version"):
+        editkit.replay(encode_png(SOURCE, recipe=strange))
 
 
 def test_nothing_is_no_picture_where_one_is_needed() -> None:
