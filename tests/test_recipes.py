@@ -93,7 +93,7 @@ def test_a_recipe_that_makes_no_picture_is_damaged(steps: list[tuple[str, dict[s
 def test_a_recipe_of_another_schema_says_who_wrote_it() -> None:
     """Whatever it holds: also what this version has no place for."""
     strange = json.dumps({"version": "7.1", "schema_version": 99, "engine": "steam"})
-    with pytest.raises(BadFile, match=r"editkit 7\.1 and has schema 99.*with that version"):
+    with pytest.raises(BadFile, match=r"editkit 7\.1 in schema 99.*with that version"):
         editkit.replay(encode_png(SOURCE, recipe=strange))
 
 
