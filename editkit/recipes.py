@@ -73,8 +73,8 @@ def read(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Imag
         written = Written.model_validate_json(text)
         if written.schema_version != SCHEMA:
             raise BadFile(
-                f"the recipe was written by editkit {written.version} in schema {written.schema_version}; this one reads "
-                f"{SCHEMA}: replay it with that version"
+                f"the recipe was written by editkit {written.version} in schema {written.schema_version}; "
+                f"this one reads {SCHEMA}: replay it with that version"
             )
         recipe = Recipe.model_validate_json(text)
     except ValidationError as error:
