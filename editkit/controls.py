@@ -55,8 +55,8 @@ class PinnedSource(Control):
     (Ju et al., arXiv 2310.01506).
 
     ``trajectory`` is (N + 1, S, C, h, w) from noise to clean, ``shares`` (B, S) for B rows, of which the first S are
-    the sources. Given the ``path`` of the trajectory, the other rows are moved only where they still are like their
-    sources: what is missing of a source does not belong to what is drawn in its place.
+    the sources. Given the ``path`` of the trajectory, rows of one source are moved only where they still are like it:
+    what is missing of a source does not belong to what is drawn in its place. Rows between several are like none.
     """
 
     decides = frozenset({"where the source branch goes"})
@@ -71,7 +71,9 @@ class PinnedSource(Control):
         sources, others = x[: len(wanted)], x[len(wanted) :]
         missed = self.shared(wanted - sources)
         if self.path is not None:
-            missed = missed * alike((others - self.shared(sources)) / self.path[index + 1].alpha)
+            between = (self.shares[len(wanted) :].amax(1) < 1).view(-1, 1, 1, 1)
+            change = (others - self.shared(sources)) / self.path[index + 1].alpha
+            missed = torch.where(between, missed, missed * alike(change))
         # The source itself is taken, not corrected, so that not even rounding parts them.
         return torch.cat([wanted, others + missed])
 

@@ -116,6 +116,14 @@ class TestPinnedSource:
         assert torch.allclose(moved[2, ..., 1:], moved[0, ..., 1:], rtol=0, atol=1e-12)
         assert torch.allclose(moved[3], 0.5 * moved[0], rtol=0, atol=1e-9)
 
+    def test_rows_between_two_sources_take_their_shares_of_both_also_then(self) -> None:
+        rows, wanted = latents(4, 9), latents(2, 2)
+        moved = [
+            PinnedSource(torch.stack([rows[:2], wanted]), self.shares, path).after_step(0, rows)[2]
+            for path in (None, self.path[:2])
+        ]
+        assert torch.equal(*moved)
+
     def test_a_row_equal_to_its_source_stays_equal(self) -> None:
         self.setup_method()
         self.shares = torch.tensor([[1.0], [1.0]], dtype=torch.float64)
