@@ -175,17 +175,17 @@ class TestControlled:
         assert changes == sorted(changes, reverse=True), changes
 
 
-def test_pinned_asks_at_the_corrected_latent_as_directedit_does() -> None:
+def test_what_is_pinned_everywhere_asks_at_the_corrected_latent_as_directedit_does() -> None:
     """Each row has a state of its own, and the network is asked at the state plus the recorded offset.
 
     The offset of a step is what the source branch's state lacks of its trajectory (arXiv 2605.02417); steps move the
-    states. On flow paths that is to move the corrected latents themselves, as :class:`PinnedSource` does.
+    states. On flow paths that is to move the corrected latents themselves, as :class:`PinnedSource` does where it is
+    not told to leave alone what departed from the source.
     """
     path, up, down = flow_path(10), GaussianDenoiser(0.3), GaussianDenoiser(torch.tensor([0.6, -0.5]).view(2, 1, 1, 1))
     climb = climbed("pinned", up, X0[:1], path)
     start = torch.cat([climb.trajectory[0], climb.trajectory[0]])
-    controls = made("pinned").controls(climb, ONE)
-    assert isinstance(controls[0], PinnedSource)
+    controls = (PinnedSource(climb.trajectory, ONE),)
     pinned = list(walk(installed().make("samplers", "ddim"), down, start, path, controls=controls))
     state = start
     for index, (p, q) in enumerate(itertools.pairwise(path)):
