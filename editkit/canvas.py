@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import images
+from .likeness import little_changed
 
 Size = tuple[int, int]
 
@@ -84,26 +85,10 @@ def psnr(one: Tensor, other: Tensor) -> float:
     return 100.0 if error == 0 else float(10 * torch.log10(255**2 / error))
 
 
-# In units of the full range: below the first a change keeps the source's detail, above the second none of it.
-CHANGE_LOW, CHANGE_HIGH = 0.1, 0.5
-REACH = 3
-"""Pixels at the model's scale that a changed contour takes along on either side."""
 NEAR = 6
 """Pixels at the model's scale over which colours around a mask are averaged."""
 FAR = 1e-3
 """Weight of the mean of everything outside a mask against what is near."""
-
-
-def little_changed(change: Tensor) -> Tensor:
-    """Where an edit left a picture alone: 1 where ``change`` (B, 3, h, w) is nothing, falling to 0 where it is large.
-
-    Returns (B, 1, h, w). The largest change within :data:`REACH` pixels counts, and the map is smooth.
-    """
-    largest = change.abs().amax(1, keepdim=True)
-    near = F.max_pool2d(largest, 2 * REACH + 1, stride=1, padding=REACH)
-    near = F.avg_pool2d(near, 2 * REACH + 1, stride=1, padding=REACH, count_include_pad=False)
-    position = ((near - CHANGE_LOW) / (CHANGE_HIGH - CHANGE_LOW)).clamp(0, 1)
-    return 1 - position * position * (3 - 2 * position)
 
 
 def lay_on(canvas: Canvas, source: Tensor, edited: Tensor, reconstructed: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import InvalidParameter
+from .likeness import little_departed
 from .points import Point
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class PinnedSource(Control):
 
     ``trajectory`` is (N + 1, S, C, h, w) from noise to clean, ``shares`` (B, S) for B rows, of which the first S are
     the sources. Given the ``path`` of the trajectory, rows of one source are moved only where they still are like it:
-    what is missing of a source does not belong to what is drawn in its place. Rows between several are like none.
+    what is missing of a source does not belong to what is drawn in its place. Rows between several are moved all over.
     """
 
     decides = frozenset({"where the source branch goes"})
@@ -73,7 +74,7 @@ class PinnedSource(Control):
         if self.path is not None:
             between = (self.shares[len(wanted) :].amax(1) < 1).view(-1, 1, 1, 1)
             change = (others - self.shared(sources)) / self.path[index + 1].alpha
-            missed = torch.where(between, missed, missed * alike(change))
+            missed = torch.where(between, missed, missed * little_departed(change))
         # The source itself is taken, not corrected, so that not even rounding parts them.
         return torch.cat([wanted, others + missed])
 
@@ -81,17 +82,6 @@ class PinnedSource(Control):
         """What the rows that are no sources have of (S, C, h, w), by their shares."""
         shares = self.shares[len(sources) :]
         return (shares @ sources.flatten(1)).view(len(shares), *sources.shape[1:])
-
-
-ALIKE, DEPARTED = 0.2, 0.7
-"""Differences of latents, whose own deviation is near 1, up to which they are alike and from which they are others."""
-
-
-def alike(difference: Tensor) -> Tensor:
-    """How far clean latents that differ by (B, C, h, w) show the same: (B, 1, h, w), falling smoothly from 1 to 0."""
-    apart = difference.square().mean(1, keepdim=True).sqrt()
-    position = ((apart - ALIKE) / (DEPARTED - ALIKE)).clamp(0, 1)
-    return 1 - position * position * (3 - 2 * position)
 
 
 def refuse_contradictions(controls: Sequence[Control]) -> None:

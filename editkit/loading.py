@@ -128,12 +128,8 @@ def default_model(registry: Registry, operation: str | None = None) -> str:
 
     Raises WeightsUnavailable where no plugin brings one.
     """
-
-    def made_for_it(spec: ModelSpec) -> bool:
-        return operation in spec.default_for
-
-    for spec in sorted(registry.specs["models"].values(), key=made_for_it, reverse=True):
-        if spec.default or made_for_it(spec):
+    for spec in sorted(registry.specs["models"].values(), key=lambda spec: operation not in spec.default_for):
+        if spec.default or operation in spec.default_for:
             return str(spec.name)
     raise WeightsUnavailable("no model is given and no installed plugin brings a default one: pass model=FOLDER")
 

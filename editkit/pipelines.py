@@ -170,11 +170,11 @@ def replay(
             made.append(outcome)
             image = outcome.image
     final = joined(made)
-    others = {
-        f"made with another model ({was.model}, {was.identity}) than {backend.name}: the pixels may differ": None
+    others = dict.fromkeys(
+        f"made with another model ({was.model}, {was.identity}) than {backend.name}: the pixels may differ"
         for was, backend in zip((step.drawn_by for step in steps), backends, strict=True)
         if backend.identity != was.identity
-    }
+    )
     final.report = dc.replace(final.report, warnings=(*final.report.warnings, *others))
     return final
 

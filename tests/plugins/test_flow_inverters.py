@@ -185,7 +185,9 @@ def test_what_is_pinned_everywhere_asks_at_the_corrected_latent_as_directedit_do
     path, up, down = flow_path(10), GaussianDenoiser(0.3), GaussianDenoiser(torch.tensor([0.6, -0.5]).view(2, 1, 1, 1))
     climb = climbed("pinned", up, X0[:1], path)
     start = torch.cat([climb.trajectory[0], climb.trajectory[0]])
-    controls = (PinnedSource(climb.trajectory, ONE),)
+    (recorded,) = made("pinned").controls(climb, ONE)
+    assert isinstance(recorded, PinnedSource)
+    controls = (PinnedSource(recorded.trajectory, recorded.shares),)
     pinned = list(walk(installed().make("samplers", "ddim"), down, start, path, controls=controls))
     state = start
     for index, (p, q) in enumerate(itertools.pairwise(path)):
