@@ -25,7 +25,7 @@ from .errors import Cancelled, InvalidParameter, MissingCapability
 from .inversion import Inversion
 from .inversion_cache import InversionCache
 from .loading import default_model, shared_model
-from .params import CanvasParams, Params, pictures_of
+from .params import CanvasParams, Params, pictures_of, shorten
 from .pictures import open_picture
 from .recipes import DrawnBy, Recipe, Step
 from .registry import Registry, installed
@@ -84,7 +84,7 @@ def check(registry: Registry, operation: str, image: Any, params: Mapping[str, A
     """Check a call and open its pictures; nothing heavy is imported or loaded."""
     spec: OperationSpec = registry.spec("operations", operation)
     inversion = opened_inversion(image) if spec.takes == "inversion" else None
-    checked = checked_params(registry, spec, recorded(spec, inversion) | dict(params))
+    checked = checked_params(registry, spec, recorded(registry, spec, inversion, params) | dict(params))
     sources = (inversion.source,) if inversion else opened_sources(spec, image)
     if spec.size is not None:
         refuse_too_large(operation, spec.size(checked, sources[0].size))
@@ -141,11 +141,24 @@ def with_pictures(params: Params, sources: Sequence[Image.Image]) -> Params:
     return params.model_copy(update=opened)
 
 
-def recorded(spec: OperationSpec, inversion: Inversion | None) -> dict[str, Any]:
-    """The settings an inversion was made with, as far as its replay knows them: its defaults."""
+def recorded(
+    registry: Registry, spec: OperationSpec, inversion: Inversion | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the settings an inversion was made with that its replay has too: the defaults of ``given``.
+
+    Raises InvalidParameter where one of them is a path and the inversion was read from a file.
+    """
     if inversion is None:
         return {}
-    return {name: value for name, value in inversion.params.items() if name in spec.params.model_fields}
+    fields = spec.params.model_fields
+    settings = {name: value for name, value in inversion.params.items() if name in fields and name not in given}
+    paths = [name for name, value in settings.items() if registry.names_path(name, fields[name], value)]
+    if inversion.from_file and paths:
+        raise InvalidParameter(
+            f"the inversion names {paths[0]}={shorten(settings[paths[0]])}; no path is taken from a file: "
+            f"pass {paths[0]}= to {spec.name}"
+        )
+    return settings
 
 
 def opened_inversion(given: Any) -> Inversion:

@@ -134,6 +134,8 @@ class Inversion:
     """Which model it was: another one cannot replay this."""
     params: dict[str, Any]
     report: Report | None = None
+    from_file: bool = False
+    """Whether :meth:`load` made it: a path among its settings is then not used."""
 
     @property
     def trajectory(self) -> Tensor:
@@ -200,7 +202,7 @@ class Inversion:
         if not whole or not isinstance(said["params"], dict):
             raise BadFile(f"inversion {path} is damaged (a broken trajectory): make it again with editkit invert")
         climb = Climb(trajectory, tuple(Point(*point) for point in points.tolist()), kept)
-        return cls(climb, source, report=report, **named)
+        return cls(climb, source, report=report, from_file=True, **named)
 
 
 def read_safetensors(path: FilePath) -> tuple[dict[str, Any], dict[str, Tensor]]:

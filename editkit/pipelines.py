@@ -7,16 +7,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic.fields import FieldInfo
-
 from . import recipes
 from .backends import Backend
 from .edits import apply, check, checked_params, resolve, run
 from .errors import BadFile, InvalidParameter
 from .inversion import Inversion
-from .params import extra_of, shorten
+from .params import shorten
 from .recipes import DrawnBy, Step
-from .registry import Registry, installed
+from .registry import installed
 from .report import Report
 from .results import Result
 from .session import Progress
@@ -180,27 +178,20 @@ def replay(
 
 
 def overridden(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A step's parameters with those given in their place; raises InvalidParameter where a folder is not given."""
+    """Return a step's parameters, replaced by those in ``given``; raises InvalidParameter for a path from the file.
+
+    The image parameters of a genuine recipe are stored beside it. One among ``step.params`` is a path that somebody
+    wrote into the file, so it is refused as a folder is.
+    """
     registry = installed()
     fields = registry.spec("operations", step.operation).params.model_fields
     for name, value in step.params.items():
-        if name in fields and name not in given and names_folder(registry, name, fields[name], value):
+        if name in fields and name not in given and registry.names_path(name, fields[name], value):
             raise InvalidParameter(
-                f"the recipe of {step.operation} names {name}={shorten(value)}; no folder is taken from a file: "
+                f"the recipe of {step.operation} names {name}={shorten(value)}; no path is taken from a file: "
                 f"pass {name}= to editkit.replay"
             )
     return step.params | {name: value for name, value in given.items() if name in fields}
-
-
-def names_folder(registry: Registry, name: str, field: FieldInfo, value: Any) -> bool:
-    """Whether the value of a parameter is a folder, or a registered thing with one among its options."""
-    if "folder" in extra_of(field):
-        return value is not None
-    return any(
-        names_folder(registry, option, inner, getattr(options, option))
-        for _, options in registry.named_in(name, field, value)
-        for option, inner in type(options).model_fields.items()
-    )
 
 
 def model_of(was: DrawnBy, model: Model, adapters: Sequence[str | os.PathLike[str]]) -> Backend:

@@ -162,6 +162,17 @@ class Registry:
             )
         return [self.configure(kind, call) for call in calls]
 
+    def names_path(self, name: str, field: FieldInfo, value: Any) -> bool:
+        """Return whether a parameter's value is a path, or a registered name with a path among its options."""
+        extra = extra_of(field)
+        if "folder" in extra or "picture" in extra:
+            return value is not None
+        return any(
+            self.names_path(option, inner, getattr(options, option))
+            for _, options in self.named_in(name, field, value)
+            for option, inner in type(options).model_fields.items()
+        )
+
     def check_names(self, params: Params) -> None:
         """Raise an EditkitError where parameters name something that is not registered, or give it wrong options."""
         for name, field in type(params).model_fields.items():

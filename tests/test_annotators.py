@@ -510,7 +510,7 @@ def test_levels_of_8_bits_are_taken_as_they_are(invert: bool) -> None:
         levels = np.rint(read_map(source, invert=invert) * 255)
         assert np.array_equal(levels, 255 - wanted if invert else wanted), name
     constant = np.full((4, 4), 51, np.uint8)
-    assert np.allclose(read_map(constant, invert=invert), 0.8 if invert else 0.2)
+    assert np.allclose(read_map(constant, invert=invert), 0.8 if invert else 0.2, atol=1e-6)
 
 
 def test_black_and_white_colour_and_transparency() -> None:

@@ -65,7 +65,7 @@ def test_a_soft_map_is_no_threshold() -> None:
     levels = change.reshape(6, 4).mean(1)
     assert levels[0] < 0.4 * levels[-1]
     assert len({round(float(level), 6) for level in levels}) == 6
-    assert not torch.allclose(redrawn(ramp), redrawn((ramp > 0.5).astype(np.float32)))
+    assert not torch.allclose(redrawn(ramp), redrawn((ramp > 0.5).astype(np.float32)), atol=1e-3)
 
 
 def test_no_masked_pixel_is_lost_on_the_way_to_latents() -> None:

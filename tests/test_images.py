@@ -547,7 +547,7 @@ def test_pixels_are_seen_on_white() -> None:
     values = pixels(Image.new("RGBA", (2, 3), (255, 0, 0, 51)))
     assert values.shape == (3, 2, 3)
     assert values.dtype == np.float32
-    assert np.allclose(values, [1.0, 0.8, 0.8])
+    assert np.allclose(values, [1.0, 0.8, 0.8], atol=1e-6)
     array = colours()
     assert np.array_equal(np.rint(pixels(Image.fromarray(array)) * 255), array)
     opaque = Image.fromarray(array).convert("RGBA")

@@ -196,5 +196,5 @@ def test_a_replay_takes_no_folder_from_a_file(model: editkit.Backend, given: dic
     one = editkit.apply("control", source, model=model, steps=1, prompt="blue", controlnet=folder)
     other = editkit.apply("img2img", source, model=model, steps=2, attach=(f"controlnet:weights={folder}",))
     for result, name in ((one, "controlnet"), (other, "attach")):
-        with pytest.raises(editkit.InvalidParameter, match=f"no folder is taken from a file: pass {name}="):
+        with pytest.raises(editkit.InvalidParameter, match=f"no path is taken from a file: pass {name}="):
             editkit.replay(result.save(tmp_path / f"{name}.png"), model=model)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,3 +106,28 @@ def test_nothing_is_no_picture_where_one_is_needed() -> None:
     ):
         with pytest.raises(InvalidParameter, match="inpaint needs the parameter 'mask'"):
             call()
+
+
+def test_a_replay_opens_no_image_that_a_recipe_names(tmp_path: Path) -> None:
+    """A crafted path would put a private image of the reader's into the result, and tell whether a file exists."""
+    private = tmp_path / "private.png"
+    SOURCE.save(private)
+    specs = installed().specs["operations"]
+    named = [(operation, name) for operation, name in naming() if name in pictures_of(specs[operation].params)]
+    assert ("img2img", "mask") in named and ("control", "control_image") in named
+    for path in (str(private), str(tmp_path / "missing.png"), "-"):
+        for operation, name in named:
+            with pytest.raises(InvalidParameter, match=f"no path is taken from a file: pass {name}= to editkit.replay"):
+                editkit.replay(recipe_of((operation, {name: path})), model=ToyBackend())
+    recipe = recipe_of(("img2img", {"mask": str(private), "prompt": "", "steps": 2}))
+    assert editkit.replay(recipe, model=ToyBackend(), mask=SOURCE.convert("L")).report.untouched_max_diff == 0
+
+
+def test_an_inversion_file_names_no_path(tmp_path: Path) -> None:
+    steps = {"steps": 1, "attach": (f"controlnet:weights={tmp_path}",)}
+    inversion = editkit.invert(SOURCE, model=ToyBackend(), steps=1)
+    crafted = dc.replace(inversion, params=inversion.params | steps).save(tmp_path / "x.safetensors")
+    for given in (crafted, editkit.Inversion.load(crafted)):
+        with pytest.raises(InvalidParameter, match="no path is taken from a file: pass attach= to reconstruct"):
+            editkit.reconstruct(given, model=ToyBackend())
+    assert editkit.reconstruct(crafted, model=ToyBackend(), attach=()).image.size == SOURCE.size

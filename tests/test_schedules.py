@@ -105,5 +105,5 @@ class TestSchedules:
         plain, stretched = (RectifiedFlow(shift=2.0, terminal=end).spread(steps) for end in (None, 0.1))
         assert stretched[0] == 1000.0
         assert math.isclose(stretched[-1], 100.0)
-        assert np.allclose((1000 - stretched) * (1000 - plain[-1]), (1000 - plain) * 900)
+        assert np.allclose((1000 - stretched) * (1000 - plain[-1]), (1000 - plain) * 900, rtol=1e-12, atol=0)
         assert np.array_equal(RectifiedFlow(terminal=0.1).spread(steps[:1]), steps[:1])

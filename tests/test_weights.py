@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import editkit
 from editkit import WeightsUnavailable, model_folder
 from editkit.loading import PIECE, PIECES, starts_of
+from editkit.testing.tiny import stable_diffusion_folder
 from editkit.weights import PICKLES
 
 ADVICE = "give another one"
+DIFFUSERS = ("AutoencoderKL", "AutoencoderTiny")
+"""Classes of diffusers, which run no code of a folder."""
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
@@ -118,3 +125,39 @@ def test_what_is_read_of_a_file_for_its_identity_holds_all_of_a_small_one_and_th
         assert covered[1:-1:2] == covered[2::2]
     large = starts_of(PIECE * PIECES * 10)
     assert (large[0], large[-1] + PIECE, len(large)) == (0, PIECE * PIECES * 10, PIECES)
+
+
+def test_no_code_of_a_model_folder_runs(tmp_path: Path) -> None:
+    """The tokenizer names a class in a file of its folder, and standard input would confirm that it may run."""
+    folder = stable_diffusion_folder(tmp_path / "model")
+    settings = folder / "tokenizer" / "tokenizer_config.json"
+    auto_map = {"AutoTokenizer": ["own.Own", "own.Own"]}
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"tokenizer_class": "Own", "auto_map": auto_map}))
+    mark = tmp_path / "ran"
+    (folder / "tokenizer" / "own.py").write_text(
+        f"open({str(mark)!r}, 'w').close()\nfrom transformers import PreTrainedTokenizerFast as Own\n"
+    )
+    loading = "import sys, editkit; editkit.load_model(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", loading, str(folder)], input="y\ny\n", text=True, capture_output=True, check=False
+    )
+    assert done.returncode != 0 and "WeightsUnavailable" in done.stderr
+    assert not mark.exists()
+
+
+def test_every_automatic_class_of_transformers_is_called_without_remote_code() -> None:
+    """``Auto*.from_pretrained`` asks on the terminal where it is not decided, and one letter lets code run."""
+    root = Path(editkit.__file__).parents[1]
+    sources = [path for folder in ("editkit", "plugins") for path in (root / folder).rglob("*.py")]
+    calls = [
+        (path, node)
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "from_pretrained"
+        if isinstance(node.func.value, ast.Name) and node.func.value.id.startswith("Auto")
+        if node.func.value.id not in DIFFUSERS
+    ]
+    assert len(calls) > 5
+    for path, call in calls:
+        decided = any(word.arg == "trust_remote_code" and ast.unparse(word.value) == "False" for word in call.keywords)
+        assert decided, f"{path.name}:{call.lineno} does not say trust_remote_code=False"

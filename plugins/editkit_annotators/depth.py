@@ -58,11 +58,12 @@ def reciprocal(distances: NDArray[np.float64]) -> NDArray[np.float64]:
 def load(name: str) -> tuple[Any, Any]:
     """The image processor and the model, on the GPU where there is one."""
     folder = model_folder(name, called="depth model", advice=ADVICE)
-    safely = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quiet():
-            processor = AutoImageProcessor.from_pretrained(folder, **safely)
-            model = AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True, **safely)
+            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            model = AutoModelForDepthEstimation.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:  # of transformers, or of a library that a processor needs
         raise WeightsUnavailable(f"depth model {name!r} cannot be loaded ({reason_of(error)}): {ADVICE}") from error
     return processor, model.eval().to("cuda" if torch.cuda.is_available() else "cpu")

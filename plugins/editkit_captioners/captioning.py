@@ -44,12 +44,13 @@ def captioning_model(name: str, max_tokens: int) -> Callable[[Image.Image], str]
 def load(name: str) -> tuple[Any, Any, Any]:
     """The image processor, the tokenizer and the model, on the GPU where there is one; the last are kept."""
     folder = model_folder(name, called="captioning model", advice=ADVICE)
-    safely = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quiet():
-            processor = AutoImageProcessor.from_pretrained(folder, **safely)
-            tokenizer = AutoTokenizer.from_pretrained(folder, **safely)
-            model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **safely)
+            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            model = AutoModelForImageTextToText.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:  # of transformers, or of a library that a processor needs
         raise WeightsUnavailable(
             f"captioning model {name!r} cannot be loaded from {folder} ({reason_of(error)}): {ADVICE}"

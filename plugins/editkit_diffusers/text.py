@@ -96,7 +96,7 @@ def load_tokenizer(folder: Path) -> Any:
     """Load a tokenizer of any class; raises WeightsUnavailable where it is damaged or needs a package."""
     try:
         with quiet():
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as with weights: the libraries underneath raise many kinds
         if list(folder.glob("*.model")) and not (folder / "tokenizer.json").is_file():
             raise WeightsUnavailable(
