@@ -1,14 +1,31 @@
-"""The public names and where they live: read by type checkers, and at run time to import each on first use."""
+"""The public names and where they live."""
 
 from . import testing as testing
-from .adapters import Adapter, full_name
-from .backends import Adaptable, Backend, Distilled, Inpainter, Instructable, Steerable, Tunable, Upscaler
-from .caches import cache_folder
-from .canvas import Canvas
-from .catalogue import annotators, inverters, models, operations, samplers
-from .composing import paint
-from .controls import Control, PinnedSource
-from .edits import apply
+from .api import annotators, invert, inverters, models, operations, reconstruct, samplers
+from .diffusion.denoiser import Condition, Conditioned, Denoiser, Noise, blended, repeated
+from .diffusion.paths import Grid, Path, make_path, start_at, with_jumps
+from .diffusion.points import CLEAN, Point, Points, add_noise, eps_of
+from .diffusion.predictions import from_x0, to_x0
+from .diffusion.schedules import (
+    RectifiedFlow,
+    Schedule,
+    SizedShift,
+    VariancePreserving,
+    cosine,
+    linear,
+    scaled_linear,
+    timestep_of,
+)
+from .editing.apply import apply
+from .editing.batch import apply_all
+from .editing.composing import paint
+from .editing.outcome import Edit, Painted
+from .editing.params import CanvasParams, EditParams, PictureParams, RepromptParams, UsualSteps
+from .editing.pipeline import Pipeline
+from .editing.primitives import fill, redraw, reprompt
+from .editing.replay import replay
+from .editing.result import Result
+from .editing.session import Session
 from .errors import (
     BadFile,
     BadImage,
@@ -21,55 +38,38 @@ from .errors import (
     UnknownName,
     WeightsUnavailable,
 )
-from .files import check_file, save_picture
-from .filling import fill
-from .guidance import Condition, Conditioned, Guidance, blended, classifier_free, interval, repeated
-from .hookspecs import hookimpl
-from .images import open_image
-from .inversion import Climb, Inversion, Inverter, Said
+from .files import cache_folder
+from .images.canvas import Canvas
+from .images.condition_maps import Annotator, read_map
+from .images.contact_sheet import draw_sheet
+from .images.conversion import on_white
+from .images.metrics import Judgement, judge
+from .images.reading import open_image
+from .images.writing import check_file, save_picture
+from .inversion.inversion import Inversion
+from .inversion.inverter import Inverter
+from .inversion.record import Climb, Said
+from .inversion.virtual import VirtualInversion
 from .libraries import quiet, reason_of
-from .loading import identity_of, load_model
-from .loop import Denoiser, Noise, Stepper, ddim_step, fresh_deviation, walk
-from .maps import Annotator, read_map
-from .params import (
-    DEFAULT_STEPS,
-    CanvasParams,
-    DrawingParams,
-    EditParams,
-    Folder,
-    Fraction,
-    Params,
-    Picture,
-    PictureParams,
-    Prediction,
-    Registered,
-    RepromptParams,
-    SamplingParams,
-    UsualSteps,
+from .literals import Prediction
+from .models.adapters import Adapter
+from .models.backend import (
+    Adaptable,
+    Backend,
+    Distilled,
+    Inpainter,
+    Instructable,
+    Steerable,
+    Tunable,
+    Upscaler,
+    full_name,
 )
-from .paths import Grid, Path, make_path, start_at, with_jumps
-from .pipelines import Pipeline, replay
-from .points import CLEAN, Point, Points, add_noise, eps_of
-from .predictions import from_x0, to_x0
-from .redrawing import redraw
-from .report import Report
-from .reprompting import reprompt
-from .results import Result
-from .running import Running
-from .schedules import (
-    RectifiedFlow,
-    Schedule,
-    SizedShift,
-    VariancePreserving,
-    cosine,
-    linear,
-    scaled_linear,
-    timestep_of,
-)
-from .session import Edit, Painted, Session
-from .sheets import draw_sheet
-from .shortcuts import invert, reconstruct
-from .specs import (
+from .models.execution import Running
+from .models.loading import identity_of, load_model
+from .models.weights import model_folder
+from .registry.hookspecs import hookimpl
+from .registry.params import Folder, Fraction, Params, Picture, Registered
+from .registry.specs import (
     AnnotatorSpec,
     BackendSpec,
     CaptionerSpec,
@@ -81,14 +81,13 @@ from .specs import (
     OperationSpec,
     SamplerSpec,
 )
-from .tables import Table
-from .tiles import Box, NoiseField, Tiling
-from .together import apply_all
-from .transparency import on_white
-from .truth import Judgement, judge
+from .registry.tables import Table
+from .report import Report
+from .sampling.controls import Control, PinnedSource
+from .sampling.guidance import Guidance, classifier_free, interval
+from .sampling.loop import Stepper, ddim_step, fresh_deviation, walk
+from .sampling.params import DEFAULT_STEPS, DrawingParams, SamplingParams
 from .version import __version__
-from .virtual import VirtualInversion
-from .weights import model_folder
 
 __all__ = [
     "CLEAN",
@@ -101,7 +100,6 @@ __all__ = [
     "BackendSpec",
     "BadFile",
     "BadImage",
-    "Box",
     "Cancelled",
     "Canvas",
     "CanvasParams",
@@ -134,7 +132,6 @@ __all__ = [
     "MissingCapability",
     "ModelSpec",
     "Noise",
-    "NoiseField",
     "OperationSpec",
     "Painted",
     "Params",
@@ -162,7 +159,6 @@ __all__ = [
     "Steerable",
     "Stepper",
     "Table",
-    "Tiling",
     "Tunable",
     "UnknownName",
     "Upscaler",

@@ -21,7 +21,7 @@ from torch import Tensor
 import editkit
 from editkit import Backend, BadFile, InvalidParameter, MissingCapability
 from editkit.cli import main
-from editkit.files import encode_png
+from editkit.images.png_metadata import encode_png
 from editkit.testing.suite import sample_image
 from editkit.testing.tiny import pixel_ddpm_folder, stable_diffusion_folder, stable_diffusion_xl_folder
 

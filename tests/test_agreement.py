@@ -20,7 +20,7 @@ from torch import Tensor
 
 import editkit
 from editkit import Backend
-from editkit.canvas import to_tensor
+from editkit.images.tensors import to_tensor
 from editkit.testing import stable_diffusion_folder
 from editkit.testing.suite import assert_agree, sample_image
 

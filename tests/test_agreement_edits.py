@@ -43,10 +43,11 @@ from editkit import (
     paint,
     start_at,
 )
-from editkit.canvas import to_tensor
-from editkit.composing import compose
-from editkit.edits import check, open_session
-from editkit.registry import installed
+from editkit.editing.apply import open_session
+from editkit.editing.composing import compose
+from editkit.editing.request import check
+from editkit.images.tensors import to_tensor
+from editkit.registry.registry import installed
 from editkit.testing import (
     BackendTests,
     controlnet_folder,

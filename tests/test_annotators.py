@@ -26,7 +26,7 @@ from PIL import Image
 
 import editkit
 from editkit import BadImage, InvalidParameter, WeightsUnavailable, read_map
-from editkit.registry import installed
+from editkit.registry.registry import installed
 from editkit.testing import AnnotatorTests, suite_of
 
 for _name in editkit.annotators():

@@ -33,7 +33,7 @@ from transformers import (
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from editkit import InvalidParameter, PluginFailure, WeightsUnavailable
-from editkit.registry import Registry, Source
+from editkit.registry.registry import Registry, Source
 
 SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
 WORDS = ["a", "red", "apple", "green", "dog", "on", "the", "grass"]

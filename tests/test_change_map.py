@@ -12,8 +12,10 @@ from torch import Tensor
 
 import editkit
 from editkit import Point, with_jumps
-from editkit.canvas import Canvas, colour_shift, lay_on
-from editkit.change_map import HeldToNoised, on_latents, opened, visible
+from editkit.images.canvas import Canvas
+from editkit.images.compositing import colour_shift, lay_on
+from editkit.images.masks import on_latents, opened, visible
+from editkit.sampling.change_map import HeldToNoised
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
 

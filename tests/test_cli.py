@@ -18,12 +18,13 @@ from PIL import Image
 from pydantic import Field
 
 import editkit
-from editkit import DrawingParams, EditkitError, OperationSpec, Params, Registered, loading
+from editkit import DrawingParams, EditkitError, OperationSpec, Params, Registered
 from editkit.cli import main
-from editkit.cli.editing import operation_command
+from editkit.cli.operations import operation_command
 from editkit.cli.options import parameters_of
 from editkit.cli.outputs import json_text, targets_of
-from editkit.registry import Registry, Source, installed
+from editkit.models import loading
+from editkit.registry.registry import Registry, Source, installed
 from editkit.testing.tiny import controlnet_folder, stable_diffusion_folder
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "yaml", "tqdm")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from editkit import Backend, Control, PinnedSource, Point, ddim_step, walk
-from editkit.loop import last
-from editkit.params import DrawingParams
+from editkit.sampling.loop import last
+from editkit.sampling.params import DrawingParams
 from editkit.testing import GaussianDenoiser, ToyBackend, vp_path
 from editkit.testing.loop_suites import toy_session
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import editkit
 from editkit import Condition, embeddings
-from editkit.embeddings import MOST, embedded
+from editkit.models.prompt_cache import MOST, embedded
 from editkit.testing import ToyBackend
 
 

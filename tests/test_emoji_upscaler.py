@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from editkit_emoji.linked_folders import upscaler_folder
+from editkit_upscale.tiles import Tiling
 from PIL import Image
 
 import editkit
-from editkit import Tiling
-from editkit.canvas import psnr, to_tensor
+from editkit.images.metrics import psnr
+from editkit.images.tensors import to_tensor
 
 LARGE = sorted((Path(__file__).parent / "pictures" / "large").glob("*.png"))
 

@@ -15,10 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from editkit import files, images
+from editkit import files
 from editkit.errors import BadFile, EditkitError, InvalidParameter
-from editkit.files import check_output, encode_frames, encode_image, encode_png, read_recipe, write_atomically
-from editkit.images import largest_difference, open_image
+from editkit.files import check_output, write_atomically
+from editkit.images import reading as images
+from editkit.images.metrics import largest_difference
+from editkit.images.png_metadata import encode_png, read_recipe
+from editkit.images.reading import open_image
+from editkit.images.writing import encode_frames, encode_image
 
 RECIPE = '{"operation": "img2img", "prompt": "a gr\u00fcn \u82f9\u679c"}'
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from editkit import Condition, Conditioned, Guidance, Point, Session, blended, classifier_free
-from editkit.guidance import repeated, rescaled, stack
-from editkit.params import DrawingParams
+from editkit.diffusion.denoiser import repeated, stack
+from editkit.sampling.guidance import rescaled
+from editkit.sampling.params import DrawingParams
 from editkit.testing import ToyBackend, vp_path
 from editkit.testing.loop_suites import toy_session
 

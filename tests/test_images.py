@@ -15,9 +15,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from editkit import images
 from editkit.errors import BadImage, EditkitError, InvalidParameter
-from editkit.images import largest_difference, open_image, open_mask, pixels
+from editkit.images import reading as images
+from editkit.images.conversion import pixels
+from editkit.images.metrics import largest_difference
+from editkit.images.reading import open_image, open_mask
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

@@ -23,9 +23,9 @@ from torch import Tensor
 import editkit
 from editkit import Climb, Condition, Denoiser, DrawingParams, Inverter, Noise, Prediction, RectifiedFlow, Session
 from editkit.cli import main
-from editkit.inversion_cache import InversionCache
-from editkit.inversion_key import code_of, digest, key_of, plain
-from editkit.registry import installed
+from editkit.inversion.cache import InversionCache
+from editkit.inversion.cache_key import code_of, digest, key_of, plain
+from editkit.registry.registry import installed
 from editkit.testing import ToyBackend
 from editkit.testing.loop_suites import toy_session
 from editkit.testing.suite import sample_image

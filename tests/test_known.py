@@ -13,8 +13,8 @@ from editkit_inverters.explicit import Pinned
 from torch import Tensor
 
 from editkit import Climb, Condition, Control, Point, Points, RectifiedFlow, Said, SamplingParams, Session, blended
-from editkit.guidance import stack
-from editkit.known import Known
+from editkit.diffusion.denoiser import stack
+from editkit.inversion.recorded_network import Known
 from editkit.testing import ToyBackend
 from editkit.testing.loop_suites import toy_session
 from editkit.testing.suite import largest

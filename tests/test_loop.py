@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from editkit import CLEAN, Control, Denoiser, Noise, Point, ddim_step, walk
-from editkit.loop import last
+from editkit.sampling.loop import last
 from editkit.testing import GaussianDenoiser, flow_path, vp_path
 
 

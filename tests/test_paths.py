@@ -19,7 +19,7 @@ from editkit import (
     scaled_linear,
     start_at,
 )
-from editkit.paths import timesteps
+from editkit.diffusion.paths import timesteps
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

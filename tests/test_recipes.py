@@ -12,10 +12,10 @@ import pytest
 
 import editkit
 from editkit import BadFile, EditkitError, InvalidParameter
-from editkit.files import encode_png
-from editkit.params import extra_of, pictures_of
-from editkit.recipes import DrawnBy, Recipe, Step
-from editkit.registry import installed
+from editkit.editing.recipe import DrawnBy, Recipe, Step
+from editkit.images.png_metadata import encode_png
+from editkit.registry.params import extra_of, pictures_of
+from editkit.registry.registry import installed
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
 

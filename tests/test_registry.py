@@ -27,7 +27,7 @@ from editkit import (
     hookimpl,
 )
 from editkit.errors import InvalidParameter
-from editkit.registry import Registry, Source, discover, installed
+from editkit.registry.registry import Registry, Source, discover, installed
 
 SPECS = (OperationSpec, InverterSpec, SamplerSpec, BackendSpec, ModelSpec, AnnotatorSpec)
 

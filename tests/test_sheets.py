@@ -8,7 +8,7 @@ from PIL import Image, ImageFont
 
 from editkit import sheets
 from editkit.errors import BadImage, InvalidParameter
-from editkit.sheets import draw_sheet
+from editkit.images.contact_sheet import draw_sheet
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

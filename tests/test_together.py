@@ -16,7 +16,7 @@ from torch import Tensor
 
 import editkit
 from editkit import Control, InvalidParameter, round_trips
-from editkit.gathering import in_lock_step
+from editkit.models.batching import in_lock_step
 from editkit.testing import ToyBackend
 
 STEPS = 4
@@ -146,7 +146,7 @@ class Shift(Control):
 
 def attached(session_of: Any, model: Any) -> Tensor:
     """Draw with something attached or without."""
-    from editkit.gathering import alone
+    from editkit.models.batching import alone
 
     x = torch.ones(1, 3, 2, 2, dtype=torch.float64)
     control, point = session_of, editkit.Point(0.6, 0.8)

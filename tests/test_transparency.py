@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from editkit import on_white
-from editkit.images import pixels
+from editkit.images.conversion import pixels
 
 
 def test_every_level_and_transparency_is_laid_on_white() -> None:

@@ -14,16 +14,15 @@ import torch
 import torch.nn.functional as F
 from editkit_upscale import enlarging
 from editkit_upscale.consistency import back_project, grown
+from editkit_upscale.tiles import BLOCK, OVERLAP, Box, NoiseField, Tiling
 from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit import Box, NoiseField, Tiling
-from editkit.canvas import to_tensor
+from editkit.images.tensors import to_tensor
 from editkit.testing import ToyBackend, stable_diffusion_folder
 from editkit.testing.suite import sample_image
 from editkit.testing.tiny import upscaler_folder
-from editkit.tiles import BLOCK, OVERLAP
 
 SIZES = [(1, 1), (1, 9), (7, 5), (17, 22)]
 LEVEL = 1

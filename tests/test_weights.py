@@ -12,9 +12,9 @@ import pytest
 
 import editkit
 from editkit import WeightsUnavailable, model_folder
-from editkit.loading import PIECE, PIECES, starts_of
+from editkit.models.loading import PIECE, PIECES, starts_of
+from editkit.models.weights import PICKLES
 from editkit.testing.tiny import stable_diffusion_folder
-from editkit.weights import PICKLES
 
 ADVICE = "give another one"
 DIFFUSERS = ("AutoencoderKL", "AutoencoderTiny")

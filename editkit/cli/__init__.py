@@ -12,12 +12,12 @@ from typing import Any
 import click
 
 from ..errors import UnknownName, did_you_mean
-from ..registry import installed
+from ..registry.registry import installed
 from ..version import __version__
-from .editing import operation_command, replay_command, run_command
-from .failures import complain
+from .errors import complain
 from .listing import check_command, models_command, plugins_command
-from .measuring import measuring_command
+from .operations import operation_command, replay_command, run_command
+from .tables import measuring_command
 
 HELP = """Edit images with diffusion models: invert a picture, change the recipe, draw it again.
 
@@ -111,4 +111,6 @@ main = Commands(
     commands=[replay_command(), run_command(), plugins_command(), models_command(), check_command()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+
+
 click.version_option(__version__, message="editkit %(version)s")(main)

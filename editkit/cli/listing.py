@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from ..registry import Registry, installed
-from .failures import Command
+from ..registry.registry import Registry, installed
+from .errors import Command
 from .outputs import json_text
 
 

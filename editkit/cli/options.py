@@ -12,11 +12,15 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..params import Params, extra_of, shorten
-from ..registry import Registry
+from ..registry.params import Params, extra_of, shorten
+from ..registry.registry import Registry
 
 CONTAINERS = (list, tuple, set, frozenset, dict)
+
+
 METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
+
+
 BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "more than"), (Le, "le", "at most"), (Lt, "lt", "less than"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import functools
 import itertools
 import json
 import math
@@ -19,8 +20,19 @@ from ..errors import InvalidParameter
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..inversion import Inversion
-    from ..results import Result
+    from ..editing.result import Result
+    from ..editing.session import Progress
+    from ..inversion.inversion import Inversion
+
+
+def progress() -> Progress | None:
+    """A bar on standard error, where a person is looking."""
+    if not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    return functools.partial(tqdm, file=sys.stderr, leave=False)
+
 
 STREAM = "-"
 """Standard input or output, in the place of a file's name."""
@@ -35,7 +47,7 @@ def targets_of(
     ``kept`` are more files that no result may replace. Raises InvalidParameter for what cannot be written, would
     replace an input, or would be written twice.
     """
-    from ..files import check_file
+    from ..images.writing import check_file
 
     if output == STREAM:
         if len(inputs) > 1:
@@ -87,7 +99,7 @@ def inside(folder: Path, names: Sequence[str], endings: Sequence[str]) -> list[P
 
 def checked_sheet(sheet: str | None, targets: Sequence[Path | None], inputs: Sequence[str]) -> Path | None:
     """The file of the before/after picture, which must be none of the others."""
-    from ..files import check_file
+    from ..images.writing import check_file
 
     if sheet is None:
         return None
@@ -140,8 +152,8 @@ def warn(warnings: Sequence[str]) -> None:
 
 def save_sheet(path: Path, results: Sequence[tuple[str, Result]]) -> None:
     """Write one labelled picture of what went in and what came out."""
-    from ..files import save_picture
-    from ..sheets import draw_sheet
+    from ..images.contact_sheet import draw_sheet
+    from ..images.writing import save_picture
 
     if len(results) == 1:
         picture = results[0][1].sheet()

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidParameter
-from ..maps import Annotator, Map
-from ..registry import installed
+from ..images.condition_maps import Annotator, Map
+from ..registry.registry import installed
 from .suite import Suite, sample_image
 
 SIZES = ((1, 1), (7, 5), (37, 61))

@@ -12,12 +12,12 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
-from ..backends import Backend
-from ..paths import make_path
-from ..points import Point, Points
-from ..predictions import from_x0, to_x0
-from ..registry import installed
-from ..specs import BackendSpec
+from ..diffusion.paths import make_path
+from ..diffusion.points import Point, Points
+from ..diffusion.predictions import from_x0, to_x0
+from ..models.backend import Backend
+from ..registry.registry import installed
+from ..registry.specs import BackendSpec
 from .suite import Suite, largest, random_latents
 from .tiny import FOLDERS
 
@@ -192,6 +192,6 @@ class ModelTests(BackendTests):
 
     @classmethod
     def make(cls) -> Backend:
-        from ..loading import load_model
+        from ..models.loading import load_model
 
         return load_model(cls.name, device="cpu")

@@ -9,7 +9,7 @@ from typing import Literal
 from unittest import SkipTest
 
 from ..errors import UnknownName, did_you_mean
-from ..registry import KINDS, Registry, installed
+from ..registry.registry import KINDS, Registry, installed
 from .suite import Suite
 from .suites import suites_of
 

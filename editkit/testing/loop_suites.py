@@ -13,18 +13,21 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
-from ..backends import Backend
-from ..canvas import Canvas
-from ..edits import apply
-from ..inversion import Climb, Inversion, Inverter
-from ..loop import Stepper, last, walk
-from ..params import DrawingParams, SamplingParams, Spacing
-from ..paths import Path, with_jumps
-from ..points import Point
-from ..registry import installed
-from ..schedules import RectifiedFlow
-from ..session import Session
-from ..specs import InverterSpec, SamplerSpec
+from ..diffusion.paths import Path, with_jumps
+from ..diffusion.points import Point
+from ..diffusion.schedules import RectifiedFlow
+from ..editing.apply import apply
+from ..editing.session import Session
+from ..images.canvas import Canvas
+from ..inversion.inversion import Inversion
+from ..inversion.inverter import Inverter
+from ..inversion.record import Climb
+from ..literals import Spacing
+from ..models.backend import Backend
+from ..registry.registry import installed
+from ..registry.specs import InverterSpec, SamplerSpec
+from ..sampling.loop import Stepper, last, walk
+from ..sampling.params import DrawingParams, SamplingParams
 from .suite import PATHS, Suite, largest, noise_source, random_latents, sample_image
 from .toy import GaussianConsistency, GaussianDenoiser, ToyBackend, vp_path
 

@@ -10,14 +10,15 @@ from unittest import SkipTest
 
 from PIL import Image
 
-from ..edits import apply
+from ..editing.apply import apply
+from ..editing.params import EditParams
+from ..editing.replay import replay
+from ..editing.result import Result
 from ..errors import InvalidParameter
-from ..inversion import Inversion
-from ..params import EditParams, pictures_of
-from ..pipelines import replay
-from ..registry import installed
-from ..results import Result
-from ..specs import OperationSpec
+from ..inversion.inversion import Inversion
+from ..registry.params import pictures_of
+from ..registry.registry import installed
+from ..registry.specs import OperationSpec
 from .suite import Suite, sample_image
 from .toy import ToyBackend
 

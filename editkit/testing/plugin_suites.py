@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from ..registry import GROUP, Plugin, installed
+from ..registry.registry import GROUP, Plugin, installed
 from .suite import Suite
 
 HEAVY = ("torch", "diffusers", "transformers")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..paths import Path
+from ..diffusion.paths import Path
 from .toy import flow_path, vp_path
 
 PATHS: Mapping[str, Callable[[int], Path]] = {"vp": vp_path, "flow": flow_path}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..registry import KINDS, Plugin, Registry
+from ..registry.registry import KINDS, Plugin, Registry
 from .annotator_suites import AnnotatorTests
 from .backend_suites import BackendTests, ModelTests
 from .loop_suites import InverterTests, SamplerTests

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..guidance import Condition
-from ..params import Prediction
-from ..paths import Grid, Path
-from ..points import CLEAN, Point, Points
-from ..schedules import RectifiedFlow, Schedule, VariancePreserving, scaled_linear
+from ..diffusion.denoiser import Condition
+from ..diffusion.paths import Grid, Path
+from ..diffusion.points import CLEAN, Point, Points
+from ..diffusion.schedules import RectifiedFlow, Schedule, VariancePreserving, scaled_linear
+from ..literals import Prediction
 
 
 @dc.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editkit import Box
+from .tiles import Box
 
 ROUNDS = 8
 """Corrections that are spread smoothly, before the last one that is not."""

@@ -13,16 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editkit import (
-    Box,
     Condition,
     Control,
     Edit,
     InvalidParameter,
-    NoiseField,
     Painted,
     Path,
     Session,
-    Tiling,
     add_noise,
     paint,
     repeated,
@@ -31,6 +28,7 @@ from editkit import (
 
 from . import UpscaleParams
 from .consistency import back_project, cut, enlarged, grown, of
+from .tiles import Box, NoiseField, Tiling
 
 if TYPE_CHECKING:
     from editkit import Upscaler

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from editkit import EditkitError
-from editkit.registry import installed
+from editkit.registry.registry import installed
 
 
 def write_hed_weights(folder: Path) -> None:

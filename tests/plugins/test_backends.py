@@ -9,7 +9,7 @@ import torch
 
 import editkit
 from editkit import Backend, RectifiedFlow
-from editkit.registry import installed
+from editkit.registry.registry import installed
 from editkit.testing import BackendTests, ToyBackend, pixel_ddpm_folder, stable_diffusion_folder, suite_of
 
 for _name in installed().specs["backends"]:

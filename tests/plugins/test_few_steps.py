@@ -20,7 +20,7 @@ from diffusers import (
 
 import editkit
 from editkit import Backend, Grid, InvalidParameter, MissingCapability, make_path
-from editkit.canvas import to_tensor
+from editkit.images.tensors import to_tensor
 from editkit.testing import stable_diffusion_folder
 from editkit.testing.suite import assert_agree, largest, sample_image
 from editkit.testing.tiny import latent_consistency_folder

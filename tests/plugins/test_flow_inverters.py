@@ -12,8 +12,8 @@ from torch import Tensor
 
 import editkit
 from editkit import Climb, Denoiser, Inverter, PinnedSource, Point, RectifiedFlow, eps_of, from_x0, walk
-from editkit.loop import last
-from editkit.registry import installed
+from editkit.registry.registry import installed
+from editkit.sampling.loop import last
 from editkit.testing import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path
 from editkit.testing.suite import largest, noise_source, random_latents, sample_image
 

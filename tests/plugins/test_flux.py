@@ -34,9 +34,9 @@ from editkit import (
     start_at,
     walk,
 )
-from editkit.canvas import to_tensor
-from editkit.change_map import HeldToNoised
-from editkit.registry import installed
+from editkit.images.tensors import to_tensor
+from editkit.registry.registry import installed
+from editkit.sampling.change_map import HeldToNoised
 from editkit.testing import BackendTests
 from editkit.testing.suite import assert_agree, largest, random_latents, sample_image
 from editkit.testing.tiny import flux_fill_folder, flux_folder, flux_kontext_folder

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import editkit
 from editkit import Denoiser, Point, Prediction, RectifiedFlow, ddim_step, eps_of, from_x0, make_path, walk
-from editkit.loop import last
-from editkit.registry import installed
+from editkit.registry.registry import installed
+from editkit.sampling.loop import last
 from editkit.testing import (
     GaussianDenoiser,
     MixtureDenoiser,

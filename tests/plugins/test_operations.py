@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import editkit
-from editkit.registry import installed
+from editkit.registry.registry import installed
 from editkit.testing import plugin_suite, suite_of
 
 for _name in editkit.operations():

@@ -35,9 +35,9 @@ from editkit import (
     scaled_linear,
     walk,
 )
-from editkit.loop import last
-from editkit.registry import installed
-from editkit.session import returning
+from editkit.editing.session import returning
+from editkit.registry.registry import installed
+from editkit.sampling.loop import last
 from editkit.testing import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path, stable_diffusion_folder, vp_path
 from editkit.testing.loop_suites import toy_session
 from editkit.testing.suite import largest, noise_source, random_latents, sample_image

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import editkit
 from editkit import Point, walk
-from editkit.loop import last
-from editkit.registry import installed
+from editkit.registry.registry import installed
+from editkit.sampling.loop import last
 from editkit.testing import GaussianDenoiser, MixtureDenoiser, flow_path, suite_of, vp_path
 from editkit.testing.suite import largest
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 import editkit
 from editkit import Backend, InvalidParameter, MissingCapability, WeightsUnavailable, make_path
-from editkit.canvas import to_tensor
+from editkit.images.tensors import to_tensor
 from editkit.testing import BackendTests
 from editkit.testing.suite import assert_agree, largest, sample_image
 from editkit.testing.tiny import stable_diffusion_3_folder

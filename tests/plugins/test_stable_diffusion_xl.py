@@ -22,7 +22,7 @@ from torch import Tensor
 
 import editkit
 from editkit import Backend, InvalidParameter, WeightsUnavailable
-from editkit.canvas import to_tensor
+from editkit.images.tensors import to_tensor
 from editkit.testing import BackendTests, controlnet_folder, stable_diffusion_folder
 from editkit.testing.suite import assert_agree, sample_image
 from editkit.testing.tiny import controlnet_xl_folder, stable_diffusion_xl_folder

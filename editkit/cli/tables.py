@@ -1,0 +1,33 @@
+"""The commands that answer with a table: one for every registered one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ..registry.registry import Registry
+from ..registry.specs import CommandSpec
+from .errors import Command
+from .listing import json_option
+from .options import parameters_of
+from .outputs import json_text
+
+
+def measuring_command(registry: Registry, spec: CommandSpec) -> Command:
+    """The command of a registered one, its options computed from its parameters."""
+    return Command(
+        spec.name,
+        params=[*parameters_of(spec.params, registry), json_option()],
+        callback=lambda as_json, **given: measure(registry, spec, given, as_json),
+        help="\n\n".join([spec.summary, *([f"Source: {spec.source}"] if spec.source else [])]),
+    )
+
+
+def measure(registry: Registry, spec: CommandSpec, given: Mapping[str, Any], as_json: bool) -> None:
+    values = {name: value for name, value in given.items() if value not in (None, ())}
+    params = spec.params.parse(spec.name, values)
+    registry.check_names(params)
+    table = registry.load("commands", spec.name)(params)
+    click.echo(json_text(table.as_dict()) if as_json else table.markdown())

@@ -1,0 +1,52 @@
+"""Denoisers, networks, and the conditions they are evaluated under."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .points import Point, Points
+
+Condition = Mapping[str, Tensor]
+"""What a network is conditioned on: named tensors whose first axis is the batch."""
+
+
+Network = Callable[[Tensor, Point | Points, Condition], Tensor]
+"""``denoise(x, point, condition) -> x0`` of a backend."""
+
+
+def stack(conditions: Sequence[Condition]) -> Condition:
+    """Join conditions along the batch."""
+    return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
+
+
+def repeated(condition: Condition, rows: int) -> Condition:
+    """Give each of ``rows`` rows the condition of one."""
+    return {name: tensor.expand(rows, *tensor.shape[1:]) for name, tensor in condition.items()}
+
+
+def blended(condition: Condition, shares: Tensor) -> Condition:
+    """Mix the S rows of a condition into B, by ``shares`` (B, S)."""
+    return {name: torch.einsum("bs,s...->b...", shares.to(tensor), tensor) for name, tensor in condition.items()}
+
+
+@dc.dataclass(frozen=True)
+class Conditioned:
+    """A network with its condition bound."""
+
+    network: Network
+    condition: Condition
+
+    def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
+        return self.network(x, point, self.condition)
+
+
+Denoiser = Callable[[Tensor, Point], Tensor]
+"""``denoise(x, point) -> x0``: noisy latents (B, C, h, w) to their clean estimate of the same shape."""
+
+
+Noise = Callable[[], Tensor]
+"""Draws fresh noise that broadcasts over a batch of latents."""

@@ -1,0 +1,131 @@
+"""Several operations in a row, and pictures made again from their recipes."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import BadFile, InvalidParameter
+from ..models.backend import Backend
+from ..models.loading import resolve
+from ..registry.registry import installed
+from ..report import Report
+from .apply import apply
+from .recipe import picture_name
+from .request import checked_params
+from .result import Result
+from .session import Progress
+
+Model = Backend | str | os.PathLike[str] | None
+"""A loaded model, what ``load_model`` loads, or the usual one."""
+
+
+@dc.dataclass(frozen=True)
+class Pipeline:
+    """A list of ``(operation, parameters)``, each applied to what the one before it gave.
+
+    Unknown operations and parameters are refused when the pipeline is made.
+    """
+
+    steps: Sequence[tuple[str, Mapping[str, Any]]]
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise InvalidParameter("a pipeline needs at least one step")
+        registry = installed()
+        for operation, params in self.steps:
+            spec = registry.spec("operations", operation)
+            if spec.takes != "image" or spec.gives != "image":
+                raise InvalidParameter(f"{operation} cannot be a step: a pipeline goes from one picture to one picture")
+            checked_params(registry, spec, dict(params))
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Pipeline:
+        """Read ``steps:``, a list of one-entry mappings ``operation: {parameter: value}``; raises BadFile."""
+        import yaml
+
+        try:
+            content = yaml.safe_load(text)
+            steps = content["steps"] if isinstance(content, dict) else content
+            pairs = [
+                next(iter(step.items())) if isinstance(step, dict) and len(step) == 1 else (step, {}) for step in steps
+            ]
+            named = [
+                (str(name), {str(k).replace("-", "_"): v for k, v in (params or {}).items()}) for name, params in pairs
+            ]
+        except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise BadFile(
+                f"the pipeline cannot be read ({reason}): write steps: [{{operation: {{parameter: value}}}}]"
+            ) from None
+        return cls(named)
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        model: Model | Sequence[Model] = None,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        cache: bool = True,
+    ) -> Result:
+        """Run all steps; ``seed`` goes to every step that names none of its own.
+
+        ``model`` draws all steps, or is a list of one for each; where none is given a step takes what is usual for its
+        operation. Raises InvalidParameter where the list is of another length.
+        """
+        operations = [operation for operation, _ in self.steps]
+        models = zip(operations, one_each(model, operations), strict=True)
+        backends = [resolve(one, None, None, operation=operation) for operation, one in models]
+        made: list[Result] = []
+        for (operation, params), backend in zip(self.steps, backends, strict=True):
+            seeded = {"seed": seed, **params} if seed is not None else dict(params)
+            made.append(apply(operation, image, model=backend, progress=progress, cache=cache, **seeded))
+            image = made[-1].image
+        return joined(made)
+
+
+def one_each(model: Model | Sequence[Model], operations: Sequence[str]) -> Sequence[Model]:
+    """A model for each operation; raises InvalidParameter where several are given, and not as many."""
+    if isinstance(model, str) or not isinstance(model, Sequence):
+        return [model] * len(operations)
+    if len(model) != len(operations):
+        raise InvalidParameter(
+            f"model: {len(model)} are given for {len(operations)} steps ({', '.join(operations)}): give one for all "
+            "steps, or one for each"
+        )
+    return model
+
+
+def joined(results: Sequence[Result]) -> Result:
+    """One result of several steps: the last picture, and one report and recipe over all of them."""
+    if len(results) == 1:
+        return results[0]
+    first, final = results[0], results[-1]
+    attachments = {name: image for name, image in first.attachments.items() if name.startswith("source")}
+    for index, result in enumerate(results):
+        for name in result.recipe.steps[0].pictures:
+            attachments[picture_name(name, index)] = result.attachments[picture_name(name, 0)]
+    steps = tuple(result.recipe.steps[0] for result in results)
+    recipe = first.recipe.model_copy(update={"steps": steps})
+    reports = [result.report for result in results]
+    return dc.replace(final, report=summed(reports), recipe=recipe, attachments=attachments, sources=first.sources)
+
+
+def summed(reports: Sequence[Report]) -> Report:
+    return dc.replace(
+        reports[-1],
+        operation="run",
+        model=", ".join(dict.fromkeys(report.model for report in reports)),
+        adapters=tuple(dict.fromkeys(adapter for report in reports for adapter in report.adapters)),
+        network_calls=sum(report.network_calls for report in reports),
+        network_samples=sum(report.network_samples for report in reports),
+        seconds=round(sum(report.seconds for report in reports), 4),
+        peak_memory_mb=max(report.peak_memory_mb for report in reports),
+        input_size=reports[0].input_size,
+        untouched_max_diff=None,
+        params={"steps": [{report.operation: report.params} for report in reports]},
+        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
+    )

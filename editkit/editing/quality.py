@@ -1,0 +1,44 @@
+"""Quality figures of the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from ..images.metrics import largest_difference, psnr
+from ..inversion.inversion import Inversion
+from .outcome import Edit, Painted
+from .request import Request
+from .session import Session
+
+
+def measure(
+    session: Session, outcome: Edit | Painted | Inversion, request: Request, frames: list[Image.Image]
+) -> dict[str, Any]:
+    """The figures of the report that say how far the edit can be trusted."""
+    figures: dict[str, Any] = {}
+    mask = getattr(request.params, "mask", None)
+    if mask is not None:
+        figures["untouched_max_diff"] = largest_difference(request.sources[0], frames[0], mask)
+    if isinstance(outcome, Painted):
+        if outcome.place is not None:
+            left, top = outcome.place
+            source = request.sources[0]
+            kept = frames[0].crop((left, top, left + source.width, top + source.height))
+            figures["untouched_max_diff"] = largest_difference(source, kept)
+        return figures
+    reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
+    if reconstructed is None and not isinstance(outcome, Inversion):
+        return figures
+    figures["vae_psnr"] = fidelity(session, session.latents)
+    if reconstructed is not None:
+        figures["recon_psnr"] = fidelity(session, reconstructed)
+    return figures
+
+
+def fidelity(session: Session, latents: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of decoded latents (S, C, h, w) against the sources, at the model's scale."""
+    found, wanted = (session.canvas.cropped(pixels) for pixels in (session.decoded(latents), session.sources))
+    return round(psnr(found, wanted), 4)

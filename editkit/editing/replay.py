@@ -1,0 +1,100 @@
+"""Make an image again from the recipe in its file."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import BadFile, InvalidParameter
+from ..inversion.inversion import Inversion
+from ..models.backend import Backend
+from ..models.loading import resolve
+from ..registry.params import shorten
+from ..registry.registry import installed
+from .apply import run
+from .pipeline import Model, joined, one_each
+from .recipe import DrawnBy, Step, picture_name, source_name
+from .recipe import read as read_recipe
+from .request import check
+from .result import Result
+from .session import Progress
+
+
+def replay(
+    picture: str | os.PathLike[str] | bytes,
+    *,
+    model: Model | Sequence[Model] = None,
+    adapters: Sequence[str | os.PathLike[str]] = (),
+    progress: Progress | None = None,
+    cache: bool = True,
+    **params: Any,
+) -> Result:
+    """Make a picture again from the recipe in its file; the same machine and model give the same pixels.
+
+    Without ``model`` the recipe's models are used where they are registered names; a folder, hub id or adapter is never
+    taken from a file. One ``model`` stands for all of the recipe, a list for one of each step. ``params`` take the
+    place of those in the recipe, in all steps that have them. Raises BadFile where there is no recipe, InvalidParameter
+    where a model, its adapters or a folder must be given.
+    """
+    recipe, pictures = read_recipe(picture)
+    if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
+        raise BadFile("the picture's recipe is damaged: it makes no picture")
+    steps = [step.model_copy(update={"params": overridden(step, params)}) for step in recipe.steps]
+    models = one_each(model, [step.operation for step in steps])
+    backends = [model_of(step.drawn_by, one, adapters) for step, one in zip(steps, models, strict=True)]
+    sources = [pictures[source_name(index)] for index in range(recipe.sources)]
+    image: Any = sources if len(sources) > 1 else sources[0] if sources else None
+    made: list[Result] = []
+    registry = installed()
+    for index, (step, backend) in enumerate(zip(steps, backends, strict=True)):
+        carried = {name: pictures[picture_name(name, index)] for name in step.pictures}
+        request = check(registry, step.operation, image, step.params | carried)
+        outcome = run(registry, request, backend, progress, cache)
+        if isinstance(outcome, Inversion):
+            image = outcome
+        else:
+            made.append(outcome)
+            image = outcome.image
+    final = joined(made)
+    others = dict.fromkeys(
+        f"made with another model ({was.model}, {was.identity}) than {backend.name}: the pixels may differ"
+        for was, backend in zip((step.drawn_by for step in steps), backends, strict=True)
+        if backend.identity != was.identity
+    )
+    final.report = dc.replace(final.report, warnings=(*final.report.warnings, *others))
+    return final
+
+
+def overridden(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a step's parameters, replaced by those in ``given``; raises InvalidParameter for a path from the file.
+
+    The image parameters of a genuine recipe are stored beside it. One among ``step.params`` is a path that somebody
+    wrote into the file, so it is refused as a folder is.
+    """
+    registry = installed()
+    fields = registry.spec("operations", step.operation).params.model_fields
+    for name, value in step.params.items():
+        if name in fields and name not in given and registry.names_path(name, fields[name], value):
+            raise InvalidParameter(
+                f"the recipe of {step.operation} names {name}={shorten(value)}; no path is taken from a file: "
+                f"pass {name}= to editkit.replay"
+            )
+    return step.params | {name: value for name, value in given.items() if name in fields}
+
+
+def model_of(was: DrawnBy, model: Model, adapters: Sequence[str | os.PathLike[str]]) -> Backend:
+    """The model to draw a step of a recipe with: the one that is given, else the one that drew it."""
+    if not (model is None or isinstance(model, (str, os.PathLike))):
+        return resolve(model, None, None, adapters)
+    if model is None and was.model not in installed().specs["models"]:
+        raise InvalidParameter(
+            f"the recipe was made with the model {was.model!r}; no path is taken from a file: pass it as model"
+        )
+    if was.adapters and not adapters:
+        raise InvalidParameter(
+            f"the recipe was made with the adapters {', '.join(was.adapters)}; no path is taken from a file: pass "
+            "them as adapters"
+        )
+    return resolve(model or was.model, None, was.dtype, adapters)

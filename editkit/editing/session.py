@@ -1,0 +1,312 @@
+"""A session: one edit's model, pictures, parameters and counters, and the few things every operation does with them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses as dc
+import functools
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..diffusion.denoiser import Condition, Conditioned, repeated
+from ..diffusion.paths import Grid, Path, make_path
+from ..diffusion.points import Point, Points, eps_of
+from ..diffusion.schedules import Schedule
+from ..errors import EditkitError
+from ..images.canvas import Canvas
+from ..images.masks import on_latents
+from ..images.tensors import to_image
+from ..inversion.cache import InversionCache, recalled
+from ..inversion.inversion import Inversion
+from ..inversion.inverter import Inverter
+from ..inversion.record import Climb, laid_out
+from ..inversion.recorded_network import Known
+from ..models.autoencoder_cache import RoundTrip, round_trip
+from ..models.backend import Backend, Distilled, full_name
+from ..models.batching import alone
+from ..models.prompt_cache import embedded
+from ..registry.params import Params
+from ..registry.registry import Registry
+from ..registry.specs import SamplerSpec
+from ..sampling.change_map import ChangeMap, HeldToBranch, HeldToNoised
+from ..sampling.controls import Control, refuse_contradictions
+from ..sampling.guidance import Guidance, interval
+from ..sampling.loop import Stepper, last, walk
+from ..sampling.params import DEFAULT_STEPS, DrawingParams
+
+Progress = Callable[..., Iterable[Any]]
+"""Called as ``progress(iterable, total=..., desc=...)``, and iterated in its place: ``tqdm.tqdm`` is one."""
+
+
+@dc.dataclass
+class Tally:
+    """What an edit has cost so far, and what its user should know."""
+
+    calls: int = 0
+    samples: int = 0
+    warnings: list[str] = dc.field(default_factory=list)
+
+
+@dc.dataclass
+class Session:
+    """Everything an operation may use. Latents are (B, C, h, w); the first rows of a batch are its sources."""
+
+    model: Backend
+    params: Params
+    registry: Registry
+    canvas: Canvas
+    pictures: Sequence[Image.Image]
+    """The S source pictures as they came."""
+    pixels: Tensor
+    """(S, 3, H, W) in [0, 1], the pictures as a viewer on white sees them; S is 0 where nothing is edited."""
+    mask: Tensor | None = None
+    """(1, 1, H, W) in [0, 1]: how much each pixel may change."""
+    progress: Progress | None = None
+    inversion: Inversion | None = None
+    """The recorded inversion, for operations that take one."""
+    cache: InversionCache | None = None
+    """Where climbs are looked for and kept; None where each is made anew."""
+    random: torch.Generator = dc.field(default_factory=torch.Generator)
+    tally: Tally = dc.field(default_factory=Tally)
+    decodings: list[tuple[Tensor, Tensor]] = dc.field(default_factory=list, init=False)
+    """Latents that were decoded, and their pixels."""
+    encoded: Tensor | None = dc.field(default=None, init=False)
+    trip: RoundTrip | None = dc.field(default=None, init=False)
+
+    def part(self, pixels: Tensor, mask: Tensor | None = None, *, longest: int | None = None) -> Session:
+        """A session on other pixels (B, 3, H, W) that draws, counts and warns as a part of this one.
+
+        ``mask`` (1, 1, H, W) is that of the part; ``longest`` is its longest side in pixels at the model's scale, the
+        model's own where not given.
+        """
+        height, width = pixels.shape[-2:]
+        canvas = Canvas.plan((width, height), longest or self.model.native_size, self.model.multiple)
+        return dc.replace(self, canvas=canvas, pictures=tuple(map(to_image, pixels)), pixels=pixels, mask=mask)
+
+    def network(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        """The model's network, counted."""
+        self.tally.calls += 1
+        self.tally.samples += len(x)
+        return self.model.denoise(x, point, condition)
+
+    @functools.cached_property
+    def sources(self) -> Tensor:
+        """(S, 3, h, w) pixels in [0, 1] on the padded canvas."""
+        return self.canvas.to_model(self.pixels).to(self.model.device, self.model.dtype)
+
+    @functools.cached_property
+    def change(self) -> Tensor | None:
+        """The mask on the latents, (1, 1, h, w) in [0, 1]."""
+        if self.mask is None:
+            return None
+        _, height, width = self.model.latent_shape(*self.canvas.padded)
+        return on_latents(self.mask, self.canvas, (height, width)).to(self.model.device, self.model.dtype)
+
+    @property
+    def latents(self) -> Tensor:
+        """The latents (S, C, h, w) of the sources: encoded once, for the operation and for the report alike."""
+        # Before Python 3.12 a cached property is computed under a lock, and edits in lock step would wait for it.
+        if self.encoded is None:
+            self.trip = round_trip(self.model, self.sources)
+            self.encoded = self.trip.latents.clone()  # should it be written into
+            if self.trip.decoded is not None:
+                self.decodings.append((self.trip.latents, self.trip.decoded))
+        return self.encoded
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        """The pixels (B, 3, h, w) in [0, 1] of latents, on the padded canvas; equal latents are decoded only once.
+
+        Whoever asks gets the same tensor: it is not to be written into.
+        """
+        for known, pixels in self.decodings:
+            if torch.equal(known, latents):
+                return pixels
+        pixels = self.model.decode(latents)
+        self.decodings.append((latents.clone(), pixels))  # a copy, should the latents be written into
+        if self.trip is not None and torch.equal(self.trip.latents, latents):
+            self.trip.decoded = pixels
+        return pixels
+
+    def usual(self, name: str, otherwise: float) -> float:
+        """What a parameter is usually set to for this model, where it is a registered one that says so."""
+        spec = self.registry.specs["models"].get(self.model.name)
+        return otherwise if spec is None else spec.usual.get(name, otherwise)
+
+    def usual_steps(self, given: int | None) -> int:
+        """The network steps that were asked for, else what is usual for the model, else as many as by default."""
+        return given or int(self.usual("steps", DEFAULT_STEPS))
+
+    def noise(self) -> Tensor:
+        """Draw noise for one picture (1, C, h, w); drawn on the CPU, so that every device gets the same."""
+        shape = (1, *self.model.latent_shape(*self.canvas.padded))
+        return torch.randn(shape, generator=self.random).to(self.model.device, self.model.dtype)
+
+    @property
+    def drawing(self) -> DrawingParams:
+        """The parameters of a session that draws."""
+        assert isinstance(self.params, DrawingParams), f"{type(self.params).__name__} must extend DrawingParams to draw"
+        return self.params
+
+    @property
+    def grid(self) -> Grid:
+        """The model's grid, with the spacing that was asked for, or else the sampler's own."""
+        spacing = getattr(self.params, "spacing", None)
+        if spacing is None and isinstance(self.params, DrawingParams):
+            spacing = self.registry.configure("samplers", self.params.sampler)[0].spacing
+        return dc.replace(self.model.grid, spacing=spacing) if spacing else self.model.grid
+
+    @property
+    def schedule(self) -> Schedule:
+        """The model's schedule, for latents of this session's size."""
+        return self.model.schedule.sized(self.model.latent_shape(*self.canvas.padded))
+
+    def drawing_path(self, steps: int) -> Path:
+        """The path on which the sampler draws: it ends where the sampler's convention says."""
+        spec: SamplerSpec = self.registry.configure("samplers", self.drawing.sampler)[0]
+        return make_path(self.schedule, steps, self.grid, extra_node=spec.extra_node, to_zero=spec.to_zero)
+
+    def inversion_path(self, steps: int) -> Path:
+        """The path of inversions and their replays: it ends at the schedule's least noise, from where it can rise."""
+        return make_path(self.schedule, steps, dc.replace(self.grid, ends_clean=False))
+
+    def embed(self, *prompts: str) -> Condition:
+        """The condition of as many rows as prompts."""
+        return embedded(self.model, prompts)
+
+    def guided(self, condition: Condition, rows: int, path: Path) -> Guidance:
+        """The network under the condition of ``rows`` rows, guided as the parameters say."""
+        # A model without text has one answer only: guiding it would ask twice for the same.
+        scale = self.drawing.guidance if "text" in self.model.provides else 1.0
+        if "distilled-guidance" in self.model.provides:
+            told = cast(Distilled, self.model).told(condition, scale)
+            return self.weighted((told, condition), (1.0, 0.0), path)
+        negative = condition
+        if scale != 1.0:
+            negative = {**condition, **repeated(self.embed(self.drawing.negative_prompt), rows)}
+        return self.weighted((negative, condition), (1 - scale, scale), path)
+
+    def weighted(self, conditions: Sequence[Condition], weights: Sequence[float], path: Path) -> Guidance:
+        """The network under several conditions, in the interval and with the rescaling that the parameters say."""
+        params = self.drawing
+        low, high = interval(path, params.guidance_start, params.guidance_end)
+        return Guidance(self.network, conditions, weights, params.guidance_rescale, sigma_low=low, sigma_high=high)
+
+    def draw(
+        self,
+        x: Tensor,
+        path: Path,
+        condition: Condition | Guidance,
+        controls: Sequence[Control] = (),
+        noise: Tensor | None = None,
+        step: Stepper | None = None,
+    ) -> Tensor:
+        """Run ``step``, or the sampler, down a path from ``x`` (B, C, h, w) and return the clean latents.
+
+        Where there is a mask, what it protects is held to the sources, noised with ``noise``; that is the noise in
+        ``x`` where not given. Raises InvalidParameter where two controls contradict each other.
+        """
+        if self.change is not None and not any(isinstance(control, ChangeMap) for control in controls):
+            noise = eps_of(x, self.latents, path[0]) if noise is None else noise
+            controls = [*controls, HeldToNoised(self.change, path, self.latents, noise)]
+        controls = [*self.attached(path), *controls]
+        refuse_contradictions(controls)
+        denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
+        step = step or self.registry.make("samplers", self.drawing.sampler)
+        with contextlib.ExitStack() as attached:
+            if any(type(control).attach is not Control.attach for control in controls):
+                attached.enter_context(alone(self.model))
+            for control in controls:
+                attached.enter_context(control.attach(self.model))
+            walked = walk(step, denoise, x, path, noise=self.noise, controls=controls)
+            return finite(last(self.watch(walked, len(path) - 1, "drawing"), x))
+
+    def attached(self, path: Path) -> list[Control]:
+        """The controls that the parameters name."""
+        return [self.registry.make("controls", call)(self, path) for call in self.drawing.attach]
+
+    def climb(self, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Climb:
+        """Invert latents (S, C, h, w) up a path, which is given falling, as for drawing.
+
+        The climb is not guided, unless the inverter wants it: it asks how the model itself sees the picture. The cache
+        may know it already.
+        """
+        if self.cache is None:
+            climb = self.climbed(inverter, latents, path, condition)
+        else:
+            climb = recalled(self.cache, self, inverter, latents, path, condition)
+        return dc.replace(climb, condition=condition)
+
+    def climbed(self, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Climb:
+        """:meth:`climb`, made anew."""
+        guidance = self.guided(condition, len(latents), path) if inverter.guided else None
+        returned: dict[str, Tensor] = {}
+        climbed = inverter.climb(guidance or Conditioned(self.network, condition), latents, path[::-1], self.noise)
+        rising = [latents, *self.watch(returning(climbed, returned), len(path) - 1, "inverting")]
+        climb = Climb(laid_out(finite(torch.stack(rising[::-1]))), path, returned)
+        kept = {**returned, **inverter.fit(self, climb, condition)}
+        return dc.replace(climb, kept={name: laid_out(tensor) for name, tensor in kept.items()})
+
+    def inversion_of(self, climb: Climb, method: str, prompt: str) -> Inversion:
+        """Keep the climb of this session's one picture, to be replayed in another."""
+        return Inversion(
+            climb,
+            source=self.pictures[0],
+            method=method,
+            prompt=prompt,
+            model=full_name(self.model),
+            identity=self.model.identity,
+            params=self.params.model_dump(mode="json"),
+        )
+
+    def replay(
+        self,
+        inverter: Inverter,
+        climb: Climb,
+        x: Tensor,
+        condition: Condition | Guidance,
+        shares: Tensor,
+        change: Tensor | None = None,
+    ) -> Tensor:
+        """Draw ``x`` (B, C, h, w) with what the inversion recorded; the first rows are its sources.
+
+        ``change`` (1, 1, h, w) is a change map in place of the mask's.
+        """
+        shares = shares.to(x)
+        step = inverter.stepper(climb, shares)
+        controls = list(inverter.controls(climb, shares))
+        change = self.change if change is None else change
+        if change is not None:
+            controls.append(HeldToBranch(change, climb.path, shares))
+        guidance = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), climb.path)
+        # What is attached to the model changes its answers, and may want to see the sources in the batch.
+        if not self.drawing.attach and all(type(control).attach is Control.attach for control in controls):
+            guidance = self.recalling(inverter, climb, guidance, len(x))
+        return self.draw(x, climb.path, guidance, controls, step=step)
+
+    def recalling(self, inverter: Inverter, climb: Climb, guidance: Guidance, rows: int) -> Guidance:
+        """Guidance that asks for nothing again that the network said on the way up."""
+        if climb.condition is None:
+            return guidance
+        said = inverter.said(climb, self.guided(climb.condition, climb.trajectory.shape[1], climb.path).asked)
+        return dc.replace(guidance, network=Known(guidance.network, climb, said, rows)) if said else guidance
+
+    def watch(self, steps: Iterator[Tensor], total: int, what: str) -> Iterable[Tensor]:
+        return steps if self.progress is None else self.progress(steps, total=total, desc=what)
+
+
+def returning(steps: Iterator[Tensor], returned: dict[str, Tensor]) -> Iterator[Tensor]:
+    """The steps of a climb; what it returns, where it is a generator that does, is put into ``returned``."""
+    generator = cast(Generator[Tensor, None, Mapping[str, Tensor] | None], steps)
+    returned.update((yield from generator) or {})
+
+
+def finite(latents: Tensor) -> Tensor:
+    if not bool(torch.isfinite(latents).all()):
+        raise EditkitError(
+            "the network answered with NaN or infinity: try another sampler, less guidance, or --dtype float32"
+        )
+    return latents

@@ -1,0 +1,109 @@
+"""Read image bytes from a path, standard input or a file object, within limits."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import BadImage, EditkitError
+
+MAX_BYTES = 256 * 2**20
+
+
+MAX_PIXELS = 64_000_000
+
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]"
+
+
+def read_source(source: Source, *, argument: str) -> bytes:
+    """All bytes of a path, standard input (``"-"``), a binary file or a bytes object, at most MAX_BYTES.
+
+    Raises BadImage, naming ``argument``, for what does not exist, is no regular file, is empty or is too large.
+    """
+    name = describe(source, argument)
+    try:
+        data = _read(source, name)
+    except EditkitError:
+        raise
+    except Exception as error:  # a file object from outside may raise anything
+        raise BadImage(f"{name} cannot be read: {_reason(error)}") from error
+    if not isinstance(data, bytes):
+        raise BadImage(f"{name} gives text, not bytes: open it in binary mode ('rb')")
+    if not data:
+        raise BadImage(f"{name} cannot be read: it is empty (0 bytes); pass a whole file")
+    if len(data) > MAX_BYTES:
+        raise BadImage(f"{name} is too large: at most {MAX_BYTES // 2**20} MiB are allowed; save it smaller")
+    return data
+
+
+def describe(source: object, argument: str) -> str:
+    """The argument and its value in a few words of one line, for messages."""
+    if isinstance(source, (str, os.PathLike)):
+        text = repr("standard input" if source == "-" else os.fspath(source))
+        return f"{argument} {text if len(text) <= 300 else text[:140] + '...' + text[-140:]}"
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"{argument} ({len(source)} bytes)"
+    if isinstance(source, np.ndarray):
+        return f"{argument} (array of shape {source.shape}, dtype {source.dtype})"
+    if isinstance(source, Image.Image):
+        return f"{argument} (PIL image, mode {source.mode}, {_extent(source.size)})"
+    return f"{argument} (object of type {type(source).__name__})"
+
+
+def _read(source: Source, name: str) -> bytes:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, (str, os.PathLike)):
+        if source == "-":
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
+        _check_regular(source, name)
+        with Path(source).open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    if hasattr(source, "read"):
+        return source.read(MAX_BYTES + 1)
+    raise BadImage(f"{name} cannot be used: pass a path, '-', bytes, a binary file, a PIL image or a numpy array")
+
+
+def _check_regular(path: str | os.PathLike[str], name: str) -> None:
+    # Asked before opening, because opening a named pipe waits for a writer.
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        raise BadImage(f"{name} cannot be read: there is no such file; check the path") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise BadImage(f"{name} cannot be read: it is a folder; name one file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage(f"{name} cannot be read: it is a pipe or a device; pass '-' and send it to standard input")
+    if status.st_size > MAX_BYTES:
+        raise BadImage(
+            f"{name} has {status.st_size} bytes: at most {MAX_BYTES // 2**20} MiB are allowed; save it smaller"
+        )
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise BadImage(f"{name} is {_extent(size)} pixels: width and height must be at least 1")
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"{name} is {_extent(size)} pixels, too many: {_pixel_limit()}")
+
+
+def _extent(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _pixel_limit() -> str:
+    return f"at most {MAX_PIXELS // 10**6} million pixels are allowed; scale it down"
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:160] or type(error).__name__

@@ -1,0 +1,109 @@
+"""Encode images and write them to files."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InvalidParameter
+from ..files import check_output, write_atomically
+from .conversion import _bare, pixels
+from .png_metadata import _NO_ATTACHMENTS, encode_png
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+MOVING = (".gif", ".webp")
+
+
+# What Pillow's encoders raise for a size that the format cannot hold, each another one.
+_ENCODER_ERRORS = (OSError, ValueError, RuntimeError, OverflowError, struct.error)
+
+
+def check_file(path: str | os.PathLike[str], endings: Sequence[str] = ENDINGS, *, argument: str = "output") -> Path:
+    """Check, before the work of making it, that a file of one of these kinds can be written to ``path``.
+
+    Raises InvalidParameter, naming ``argument``, like check_output, and for another ending.
+    """
+    check_output(path, argument=argument)
+    if Path(path).suffix.lower() not in endings:
+        raise InvalidParameter(f"{argument} {os.fspath(path)!r} must end in one of {', '.join(endings)}")
+    return Path(path)
+
+
+def encode_image(
+    image: Image.Image,
+    ending: str,
+    *,
+    recipe: str | None = None,
+    attachments: Mapping[str, Image.Image] = _NO_ATTACHMENTS,
+    argument: str = "output",
+) -> bytes:
+    """Encode a picture as its file ending asks: lossless PNG (also for ``""``) or WebP, or JPEG at quality 95, 4:4:4.
+
+    ``image`` has mode RGB or RGBA. Only PNG carries the recipe and its attachments; JPEG has no alpha and shows the
+    picture on white. Raises InvalidParameter for other endings and for sizes that the format cannot hold.
+    """
+    kind = ending.lower()
+    if kind in ("", ".png"):
+        return encode_png(image, recipe=recipe, attachments=attachments)
+    if kind not in ENDINGS:
+        raise InvalidParameter(f"{argument} ends in {ending!r}, but must end in one of {', '.join(ENDINGS)}")
+    buffer = io.BytesIO()
+    try:
+        if kind == ".webp":
+            _bare(image, "image").save(buffer, "WEBP", lossless=True, exact=True)
+        else:
+            _on_white(image).save(buffer, "JPEG", quality=95, subsampling=0)
+    except _ENCODER_ERRORS as error:
+        raise _format_error(image, kind, argument) from error
+    return buffer.getvalue()
+
+
+def save_picture(image: Image.Image, path: str | os.PathLike[str], *, argument: str = "output") -> None:
+    """Write a picture in the kind that the path's ending says, whole or not at all.
+
+    Raises InvalidParameter, naming ``argument``, where the ending or the place is not allowed.
+    """
+    write_atomically(path, encode_image(image, Path(path).suffix, argument=argument), argument=argument)
+
+
+def encode_frames(
+    frames: Sequence[Image.Image], ending: str, *, milliseconds: int = 100, argument: str = "output"
+) -> bytes:
+    """Encode pictures of one size as an endless animation: GIF shows them on white, WebP is lossless.
+
+    ``frames`` have mode RGB or RGBA; each stays for ``milliseconds``, 1 or more. Raises InvalidParameter for no frames,
+    frames of several sizes, endings other than MOVING, and for sizes that the format cannot hold.
+    """
+    kind = ending.lower()
+    if kind not in MOVING:
+        raise InvalidParameter(f"{argument} ends in {ending!r}, but an animation must end in {' or '.join(MOVING)}")
+    if len({frame.size for frame in frames}) != 1 or milliseconds < 1:
+        raise InvalidParameter("frames must be one or more pictures of one size, shown for 1 or more milliseconds")
+    first, *rest = [_on_white(frame) if kind == ".gif" else _bare(frame, "frame") for frame in frames]
+    buffer = io.BytesIO()
+    try:
+        first.save(
+            buffer, kind[1:], save_all=True, append_images=rest, duration=milliseconds, loop=0, lossless=kind == ".webp"
+        )
+    except _ENCODER_ERRORS as error:
+        raise _format_error(first, kind, argument) from error
+    return buffer.getvalue()
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.rint(pixels(image) * 255).astype(np.uint8))
+
+
+def _format_error(image: Image.Image, kind: str, argument: str) -> InvalidParameter:
+    width, height = image.size
+    return InvalidParameter(
+        f"{argument} cannot be written as {kind}: {width} x {height} pixels do not fit that format; use .png"
+    )

@@ -1,0 +1,177 @@
+"""A cache of inversions: the second edit of a picture pays for none.
+
+An entry is a safetensors file, named by a hash of everything that the bits of a climb depend on: what is found is the
+climb that would be made now, bit for bit. The files hold pictures of their user, and are readable by nobody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..diffusion.denoiser import Condition
+from ..diffusion.paths import Path
+from ..errors import EditkitError
+from ..files import VARIABLE, cache_folder, write_atomically
+from .cache_key import digest, key_of, plain
+from .inversion import KEPT
+from .inverter import Inverter
+from .record import Climb
+
+if TYPE_CHECKING:
+    from ..editing.session import Session
+
+
+LIMIT = 2**30
+"""Bytes of all entries together."""
+
+
+OURS = re.compile(r"[0-9a-f]{64}\.safetensors|\.editkit-[0-9a-f]{16}\.tmp")
+"""Entries, and what a process that was killed while writing one left behind: nothing else is ever removed."""
+
+
+ABANDONED = 3600.0
+"""Seconds after which a file that is being written is taken for left behind."""
+
+
+RANDOM = "random"
+"""The state of the generator after a climb that drew noise, in an entry."""
+
+
+class InversionCache:
+    """Tensors by key in the files of one folder, of which the least recently used go where they are over ``limit``.
+
+    Any number of processes may share a folder: an entry appears whole, and one that is missing or damaged is no entry.
+    """
+
+    def __init__(self, folder: FilePath, limit: int = LIMIT) -> None:
+        self.folder = folder
+        self.limit = limit
+
+    @classmethod
+    def of_user(cls) -> InversionCache | None:
+        """The cache among the user's; None for a user without a home."""
+        folder = cache_folder()
+        return None if folder is None else cls(folder / "inversions")
+
+    def file(self, key: str) -> FilePath:
+        return self.folder / f"{key}.safetensors"
+
+    def read(self, key: str) -> dict[str, Tensor] | None:
+        """The tensors kept under a key; None where there are none, or not those that were written."""
+        try:
+            tensors = tensors_in(self.file(key).read_bytes(), key)
+        except OSError:
+            return None
+        if tensors is not None:
+            with contextlib.suppress(OSError):  # an entry on a read-only disk is as good
+                os.utime(self.file(key))
+        return tensors
+
+    def write(self, key: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep tensors under a key, unless they alone are over the limit; raises OSError or EditkitError."""
+        from safetensors.torch import save
+
+        said = {"key": key, "sha256": digest({"key": key}, tensors)}
+        data = save(plain(tensors), {"editkit": json.dumps(said)})
+        if len(data) > self.limit:
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.make_room(len(data))
+        write_atomically(self.file(key), data, private=True)
+
+    def make_room(self, size: int) -> None:
+        """Remove the least recently used entries until ``size`` bytes more are within the limit."""
+        found = []
+        for file in filter(lambda file: OURS.fullmatch(file.name), self.folder.iterdir()):
+            with contextlib.suppress(OSError):  # another process has removed it
+                status = file.lstat()
+                if file.suffix != ".tmp" or status.st_mtime < time.time() - ABANDONED:
+                    found.append((status.st_mtime_ns, status.st_size, file))
+        total = size
+        for _, used, file in sorted(found, reverse=True):
+            total += used
+            if total > self.limit:
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+
+def tensors_in(data: bytes, key: str) -> dict[str, Tensor] | None:
+    """The tensors in the bytes of an entry; None where these are damaged or those of another key."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        end = 8 + int.from_bytes(data[:8], "little")
+        said = json.loads(json.loads(data[8:end])["__metadata__"]["editkit"])
+        tensors = load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
+        return None
+    return tensors if said == {"key": key, "sha256": digest({"key": key}, tensors)} else None
+
+
+def recalled(
+    cache: InversionCache, session: Session, inverter: Inverter, latents: Tensor, path: Path, condition: Condition
+) -> Climb:
+    """A session's climb from the cache, or made and kept there.
+
+    One that draws noise is kept for the state that the generator was in, and leaves it as making the climb would.
+    """
+    key = key_of(session, inverter, latents, path, condition)
+    if key is None:
+        return session.climbed(inverter, latents, path, condition)
+    before, asked = session.random.get_state(), session.tally.calls
+    undrawn, drawn = key, digest({"key": key}, {RANDOM: before})
+    for one in (undrawn, drawn):
+        tensors = cache.read(one)
+        if tensors is not None and whole(tensors, latents, path):
+            session.random.set_state(tensors.pop(RANDOM, before))
+            return climb_of(tensors, latents, path)
+    climb = session.climbed(inverter, latents, path, condition)
+    if session.tally.calls == asked:  # it cost nothing that keeping it would save
+        return climb
+    tensors = {"trajectory": climb.trajectory} | {f"{KEPT}{name}": tensor for name, tensor in climb.kept.items()}
+    after = session.random.get_state()
+    if torch.equal(before, after):
+        keep(cache, session, undrawn, tensors)
+    else:
+        keep(cache, session, drawn, {**tensors, RANDOM: after})
+    return climb
+
+
+def keep(cache: InversionCache, session: Session, key: str, tensors: Mapping[str, Tensor]) -> None:
+    """Write an entry; where that cannot be done the edit goes on, and its report says so once."""
+    try:
+        cache.write(key, tensors)
+    except (OSError, EditkitError) as error:
+        reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        said = (
+            f"inversions cannot be kept in {cache.folder} ({getattr(reason, 'strerror', None) or reason}): name "
+            f"another folder in {VARIABLE}, or switch the cache off"
+        )
+        if said not in session.tally.warnings:
+            session.tally.warnings.append(said)
+
+
+def whole(tensors: Mapping[str, Tensor], latents: Tensor, path: Path) -> bool:
+    """Whether the tensors are a climb of latents (S, C, h, w) on a path, as all that editkit keeps are."""
+    trajectory = tensors.get("trajectory")
+    if trajectory is None or trajectory.shape != (len(path), *latents.shape):
+        return False
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+
+
+def climb_of(tensors: Mapping[str, Tensor], latents: Tensor, path: Path) -> Climb:
+    # Copied into memory that torch has aligned, as a climb that is made is: rounding may depend on it.
+    placed = {name: tensor.to(latents.device, copy=True) for name, tensor in tensors.items()}
+    trajectory = placed.pop("trajectory")
+    return Climb(trajectory, path, {name.removeprefix(KEPT): tensor for name, tensor in placed.items()})

@@ -1,0 +1,57 @@
+"""Adapters: files of what is added to a model, such as LoRA and learned words, and how much of it."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import hashlib
+import math
+import os
+from pathlib import Path
+
+from ..errors import InvalidParameter
+
+
+@dc.dataclass(frozen=True)
+class Adapter:
+    """A safetensors file whose content is added to a model, times a scale."""
+
+    file: Path
+    scale: float = 1.0
+
+    @classmethod
+    def read(cls, call: str | os.PathLike[str]) -> Adapter:
+        """Read ``FILE`` or ``FILE:SCALE``; raises InvalidParameter where that is no safetensors file."""
+        text = os.fspath(call)
+        name, scale = text, 1.0
+        if not Path(text).exists():
+            name, scale = split(text)
+        file = Path(os.path.expanduser(name))  # noqa: PTH111 (Path's raises for unknown users)
+        if not file.is_file():
+            found = "a folder" if file.is_dir() else "no file here"
+            raise InvalidParameter(f"adapter {name!r} is {found}: give a .safetensors file, as FILE or FILE:SCALE")
+        if file.suffix != ".safetensors":
+            raise InvalidParameter(f"adapter {name!r} is no .safetensors file: others can run code when loaded")
+        return cls(file, scale)
+
+    def __str__(self) -> str:
+        return f"{self.file.name}:{self.scale:g}"
+
+    def mark(self, identity: str) -> str:
+        """The identity of a model after this was added to one of ``identity``."""
+        digest = hashlib.sha256(f"{identity}:{self.scale!r}:".encode())
+        with self.file.open("rb") as stream:
+            while part := stream.read(2**20):
+                digest.update(part)
+        return digest.hexdigest()[:16]
+
+
+def split(text: str) -> tuple[str, float]:
+    """A name and the number behind its last colon, 1 where that is none."""
+    name, _, tail = text.rpartition(":")
+    try:
+        scale = float(tail)
+    except ValueError:
+        return text, 1.0
+    if not math.isfinite(scale):
+        raise InvalidParameter(f"adapter {name!r} has the scale {tail}: give a finite number")
+    return name, scale

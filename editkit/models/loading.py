@@ -1,0 +1,262 @@
+"""Finding and loading models: a registered name, a diffusers folder, or a hub id."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from ..errors import InvalidParameter, MissingCapability, WeightsUnavailable, did_you_mean
+from ..registry.registry import Registry, installed
+from ..registry.specs import BackendSpec, ModelSpec
+from .adapters import Adapter
+from .backend import Adaptable, Backend, Tunable
+from .execution import Running, check_compiler
+from .single_file import served
+from .weights import BELOW, HUB_ID, check_weights, find_folder, read_json
+
+
+def resolve(
+    model: Backend | str | os.PathLike[str] | None,
+    device: str | None,
+    dtype: str | None,
+    adapters: Sequence[str | os.PathLike[str]] = (),
+    how: Running = Running(),  # noqa: B008 (it is frozen)
+    *,
+    operation: str | None = None,
+) -> Backend:
+    """A model as it is or by its name; where none is given, the default for the operation that is asked of it."""
+    if model is None or isinstance(model, (str, os.PathLike)):
+        name = default_model(installed(), operation) if model is None else os.fspath(model)
+        return shared_model(name, device, dtype, tuple(os.fspath(adapter) for adapter in adapters), how)
+    if device is not None or dtype is not None or adapters:
+        raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
+    if how.asked:
+        raise InvalidParameter(
+            f"{how.asked[0]}=True goes with a model's name: this model is already loaded; give it to load_model"
+        )
+    return model
+
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+def load_model(
+    name: str | os.PathLike[str] | None = None,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    adapters: Sequence[str | os.PathLike[str]] = (),
+    compile: bool = False,  # noqa: A002 (what it does has no other name)
+    offload: bool = False,
+    tiling: bool = False,
+) -> Backend:
+    """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.
+
+    ``device`` is any that torch knows (default: cuda where there is one, else cpu), ``dtype`` one of float32
+    (default), float16, bfloat16, float64. ``adapters`` are files of LoRA and of learned words, each ``FILE`` or
+    ``FILE:SCALE``. ``compile`` compiles the network, ``offload`` keeps on the GPU only the part that is at work, and
+    ``tiling`` lets the autoencoder work in tiles: they change time and memory, and results by rounding, those of
+    tiling a little more. Only safetensors are read and no code that comes with a model is run.
+
+    Raises WeightsUnavailable where there is no such model or it is not whole, InvalidParameter for device, dtype and
+    adapters that do not fit and for ways of running that this machine has no use or no means for, MissingCapability
+    where the model takes no adapters or does not run so.
+    """
+    registry = installed()
+    where, kind = checked_device(device), checked_dtype(dtype)
+    added = [Adapter.read(call) for call in adapters]
+    how = Running(compile=compile, offload=offload, tiling=tiling)
+    how.check(where)
+    called, place = locate(registry, name)
+    family, given = (
+        family_of_file(registry, place) if place.is_file() else (family_of(registry, place), {"folder": place})
+    )
+    refuse_adapters(family, called, added)
+    refuse_running(family, called, how)
+    if how.compile:
+        check_compiler(where.type)
+    loader = registry.load("backends", family.name)
+    waits = torch.device("cpu") if how.offload else where
+    model: Backend = loader(**given, name=called, device=waits, dtype=kind)
+    for adapter in added:
+        cast(Adaptable, model).adapt(adapter)
+    if how.asked:
+        cast(Tunable, model).run_as(how, where)
+    return model
+
+
+@functools.lru_cache(maxsize=2)
+def shared_model(
+    name: str,
+    device: str | None,
+    dtype: str | None,
+    adapters: tuple[str, ...] = (),
+    how: Running = Running(),  # noqa: B008 (it is frozen)
+) -> Backend:
+    """:func:`load_model`, keeping the last two, for calls that name a model instead of passing one."""
+    return load_model(name, device=device, dtype=dtype, adapters=adapters, **dc.asdict(how))
+
+
+def refuse_adapters(family: BackendSpec, called: str, adapters: Sequence[Adapter]) -> None:
+    """Raise MissingCapability where a model of this family cannot be given those adapters."""
+    if adapters and "adapters" not in family.provides:
+        provided = ", ".join(sorted(family.provides)) or "nothing beyond pictures"
+        raise MissingCapability(
+            f"the adapter {adapters[0]} needs a model that takes adapters; the model {called!r} of the family "
+            f"{family.name} provides {provided}"
+        )
+
+
+def refuse_running(family: BackendSpec, called: str, how: Running) -> None:
+    """Raise MissingCapability where a model of this family cannot be told to run so."""
+    missing = [name for name in how.asked if name not in family.runs]
+    if missing:
+        able = ", ".join(sorted(family.runs)) or "none of compile, offload and tiling"
+        raise MissingCapability(
+            f"{missing[0]}=True needs a model that runs so; the model {called!r} of the family {family.name} offers "
+            f"{able}: leave it out"
+        )
+
+
+def locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str, Path]:
+    """Return what to call a model and the folder or file it is in."""
+    text = default_model(registry) if name is None else os.fspath(name)
+    spec: ModelSpec | None = registry.specs["models"].get(text)
+    if spec is not None:
+        folder = registry.load("models", text)
+        if not folder.is_dir():
+            raise WeightsUnavailable(
+                f"the model {text!r} should be in {folder}, which is not there: reinstall its package"
+            )
+        return text, folder
+    if Path(text).is_file():
+        return text, Path(text)
+    if Path(text).exists() or HUB_ID.fullmatch(text):
+        return text, find_folder(text, "model", BELOW)
+    known = did_you_mean(text, registry.specs["models"])
+    raise WeightsUnavailable(
+        f"model {text!r} is neither a registered name ({known}) nor a folder, a file or a hub id 'org/name'"
+    )
+
+
+def default_model(registry: Registry, operation: str | None = None) -> str:
+    """The model that is taken where none is named: one made for the operation, else the default of all.
+
+    Raises WeightsUnavailable where no plugin brings one.
+    """
+    for spec in sorted(registry.specs["models"].values(), key=lambda spec: operation not in spec.default_for):
+        if spec.default or operation in spec.default_for:
+            return str(spec.name)
+    raise WeightsUnavailable("no model is given and no installed plugin brings a default one: pass model=FOLDER")
+
+
+def family_of(registry: Registry, folder: Path) -> BackendSpec:
+    """The backend that serves a diffusers folder, after checking that the folder is whole and safe."""
+    index = read_index(folder)
+    family = index.get("_class_name")
+    for spec in registry.specs["backends"].values():
+        if family in spec.pipelines:
+            check_parts(folder, index)
+            return spec  # type: ignore[no-any-return]
+    served = sorted({kind for spec in registry.specs["backends"].values() for kind in spec.pipelines})
+    raise WeightsUnavailable(
+        f"model {folder} is a {family}, which no installed backend serves; served: {', '.join(served)}"
+    )
+
+
+def family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[str, Path]]:
+    """The backend that serves a checkpoint in one file, and what its loader is given."""
+    family, folder = served(registry, file)
+    index = read_index(folder)
+    if index.get("_class_name") not in family.pipelines:
+        raise WeightsUnavailable(
+            f"model {str(file)!r} is of the family {family.name}, and the configuration in {folder} that of a "
+            f"{index.get('_class_name')}: put the right one into {str(file.with_suffix(''))!r}"
+        )
+    check_parts(folder, index, weights=False)
+    return family, {"folder": folder, "weights": file}
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    file = folder / "model_index.json"
+    if not file.is_file():
+        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        raise WeightsUnavailable(f"model {folder} has no model_index.json (found: {found}): give a diffusers folder")
+    return read_json(file)
+
+
+def parts_of(folder: Path, index: dict[str, Any]) -> list[Path]:
+    """The component folders that an index names."""
+    named = [part for part, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and entry[0]]
+    return [folder / part for part in named if part != "safety_checker"]
+
+
+def check_parts(folder: Path, index: dict[str, Any], *, weights: bool = True) -> None:
+    """Refuse a folder with missing parts, pickled weights, or shards outside it, before anything is loaded.
+
+    Without ``weights`` none are to be loaded from it.
+    """
+    for part in parts_of(folder, index):
+        library = index[part.name][0]
+        if library not in ("diffusers", "transformers"):
+            raise WeightsUnavailable(
+                f"model {folder}: {part.name} needs code from {library!r}, which editkit does not run"
+            )
+        if not part.is_dir():
+            raise WeightsUnavailable(f"model {folder} is not whole: the folder {part.name} is missing")
+        if weights and (part / "config.json").is_file():
+            check_weights(part)
+
+
+def identity_of(folder: Path, weights: Path | None = None) -> str:
+    """Hash of a model's configuration and weights; evenly spread pieces of large files stand for the whole.
+
+    ``weights`` is the one file that is loaded in place of the weights in ``folder``.
+    """
+    digest = hashlib.sha256()
+    endings = (".json", ".txt") if weights else (".json", ".safetensors", ".txt")
+    files = [file for file in folder.rglob("*") if file.suffix in endings and file.is_file()]
+    named = sorted((file.relative_to(folder).as_posix(), file) for file in files)
+    for name, file in [*named, *([("", weights)] if weights else [])]:
+        digest.update(f"{name}:{file.stat().st_size}\n".encode())
+        with file.open("rb") as stream:
+            for start in starts_of(file.stat().st_size):
+                stream.seek(start)
+                digest.update(stream.read(PIECE))
+    return digest.hexdigest()[:16]
+
+
+PIECE, PIECES = 2**20, 64
+"""Bytes that are read at once, and how many such pieces of a large file."""
+
+
+def starts_of(size: int) -> list[int]:
+    """Where the pieces begin that are read of a file: end to end where they hold all of it, else evenly spread."""
+    if size <= PIECE * PIECES:
+        return list(range(0, size, PIECE))
+    return [round(i * (size - PIECE) / (PIECES - 1)) for i in range(PIECES)]
+
+
+def checked_device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidParameter(f"device={name!r} cannot be used here ({reason}): try 'cpu'") from None
+    return device
+
+
+def checked_dtype(name: str | None) -> torch.dtype:
+    if name is not None and name not in DTYPES:
+        raise InvalidParameter(f"dtype={name!r} is not allowed: one of {', '.join(DTYPES)}")
+    return DTYPES[name or "float32"]

@@ -1,0 +1,4 @@
+"""What plugins register."""
+
+from .registry import Registry as Registry
+from .registry import installed as installed
