@@ -15,14 +15,14 @@ PATHS = "editkit.paths"
 CONTROLS = "editkit.controls"
 GUIDANCE = "editkit.guidance"
 PREDICTIONS = "editkit.predictions"
-SINGLE = "editkit_samplers.single_step"
-MULTI = "editkit_samplers.multistep"
+SINGLE = "editkit_samplers.ddim"
+MULTI = "editkit_samplers.dpmpp"
 SAMPLERS = "editkit_samplers"
-EXPLICIT = "editkit_inverters.explicit"
+EXPLICIT = "editkit_inverters.ddim"
 INVERTERS = "editkit_inverters"
-FLOW = "editkit_inverters.rectified_flow"
-FLOW_EDIT = "editkit_flow_edit.shared_noise"
-REVERSIBLE = "editkit_inverters.reversible"
+FLOW = "editkit_inverters.rf_midpoint"
+FLOW_EDIT = "editkit_flow_edit.operation"
+REVERSIBLE = "editkit_inverters.edict"
 EDIT_FRIENDLY = "editkit_inverters.edit_friendly"
 
 
@@ -208,7 +208,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the negative takes the prompt's place",
-        "editkit_inverters.negatives",
+        "editkit_inverters.negative_prompt",
         "({**negative, **here}, *others)",
         "(negative, *others[1:], {**others[0], **here})",
         "test_recorded_inverters.py",

@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
-from editkit_diffusers.original_names import original_name
+from editkit_diffusers.ldm_key_names import original_name
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from editkit_diffusers.asking import ask
-from editkit_diffusers.prompt_projections import PromptProjection, keep_projections
+from editkit_diffusers.cross_attention_cache import PromptProjection, keep_projections
+from editkit_diffusers.inference import ask
 from torch import Tensor
 
 from editkit.testing import stable_diffusion_folder

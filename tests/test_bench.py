@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from editkit_bench.comparisons import ROWS, Comparison
 from editkit_bench.counters import Counts, Work, counted, door
-from editkit_bench.on_gpu import drawn
-from editkit_bench.rows import ROWS, Comparison
-from editkit_bench.shapes import SHAPES
-from editkit_bench.stage import Stage, network_of
+from editkit_bench.fixture import Stage, network_of
+from editkit_bench.gpu_batches import drawn
+from editkit_bench.model_configs import SHAPES
 from editkit_bench.timing import in_turns, ratio
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -10,7 +10,6 @@ from typing import Any
 import editkit_captioners
 import pytest
 import torch
-from editkit_captioners import captioning
 from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from editkit_diffusers.original_names import original_name
+from editkit_diffusers.ldm_key_names import original_name
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

@@ -356,7 +356,7 @@ def test_plugins_as_json_and_text() -> None:
     named = {row["module"]: row for row in said["plugins"]}
     for folder in (Path(__file__).parents[1] / "plugins").glob("editkit_*"):
         assert named[folder.name]["hooks"] and named[folder.name]["registered"]
-    assert named["editkit_reconstruct"]["registered"] == {"operations": ["invert", "reconstruct"]}
+    assert named["editkit_invert"]["registered"] == {"operations": ["invert", "reconstruct"]}
     text = call("plugins").stdout
     assert all(module in text for module in named)
 

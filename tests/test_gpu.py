@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from editkit_diffusers.offloading import Turns
+from editkit_diffusers.offload import Turns
 from torch import Tensor
 
 import editkit

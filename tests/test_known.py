@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from editkit_inverters.ddim import Pinned
 from editkit_inverters.edit_friendly import EditFriendly
-from editkit_inverters.explicit import Pinned
 from torch import Tensor
 
 from editkit import Climb, Condition, Control, Point, Points, RectifiedFlow, Said, SamplingParams, Session, blended

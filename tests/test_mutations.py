@@ -180,7 +180,7 @@ class TestCheck:
         assert kinds == {"sampler", "inverter"}
 
     def test_a_plugin_is_checked_with_all_it_registers(self) -> None:
-        for name in ("reconstruct", "editkit_reconstruct"):
+        for name in ("reconstruct", "editkit_invert"):
             checked = {one.check.split(":")[0] for one in check(name)}
             assert checked == {"plugin reconstruct", "operation invert", "operation reconstruct"}
 

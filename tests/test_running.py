@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from editkit_diffusers.offloading import take_turns
+from editkit_diffusers.offload import take_turns
 from torch import Tensor, nn
 
 import editkit

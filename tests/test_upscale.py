@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from editkit_upscale import enlarging
-from editkit_upscale.consistency import back_project, grown
+from editkit_upscale.back_projection import back_project, grown
 from editkit_upscale.tiles import BLOCK, OVERLAP, Box, NoiseField, Tiling
 from PIL import Image
 from torch import Tensor

@@ -26,7 +26,7 @@ class BenchParams(Params):
 
 
 def load() -> Callable[[BenchParams], Table]:
-    from .benching import bench
+    from .command import bench
 
     return bench
 

@@ -20,7 +20,7 @@ class TransformersParams(Params):
 
 
 def load_transformers() -> Callable[[TransformersParams], Callable[[Image.Image], str]]:
-    from .captioning import captioning_model
+    from .transformers_captioner import captioning_model
 
     return lambda params: captioning_model(params.model, params.max_tokens)
 

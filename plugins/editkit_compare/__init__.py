@@ -31,7 +31,7 @@ class CompareParams(Params):
 
 
 def load() -> Callable[[CompareParams], Table]:
-    from .comparing import compare
+    from .command import compare
 
     return compare
 

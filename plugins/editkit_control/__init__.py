@@ -41,13 +41,13 @@ class ControlParams(EditParams):
 
 
 def load_control() -> Callable[[Session, ControlParams], Edit]:
-    from .drawing import control
+    from .operation import control
 
     return control
 
 
 def load_controlnet() -> Callable[[ControlNetParams], Callable[[Session, Path], Control]]:
-    from .steering import attachable
+    from .controlnet import attachable
 
     return attachable
 

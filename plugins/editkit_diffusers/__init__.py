@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from editkit import BackendSpec, hookimpl
 
-from .checkpoints import recognise_stable_diffusion, recognise_stable_diffusion_xl, recognise_upscaler
+from .checkpoint_detection import recognise_stable_diffusion, recognise_stable_diffusion_xl, recognise_upscaler
 
 if TYPE_CHECKING:
     from editkit import Backend

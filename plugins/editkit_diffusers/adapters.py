@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from editkit import Adapter, BadFile, InvalidParameter
 
 from .lora import changes_of
-from .text import TextEncoder
+from .text_encoder import TextEncoder
 
 ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 """Whose vectors those are, in files of a word for models with two text encoders."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from editkit import WeightsUnavailable
 
-from .loading import load_part
+from .components import load_part
 
 SMALL = 512
 """Pixels of a side that need no tiles whatever a model was trained on: what smaller ones save is not worth a seam."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from editkit import InvalidParameter, Point, Points
 
-from .asking import unrecorded
-from .loading import load_part
+from .components import load_part
+from .inference import unrecorded
 
 MOST = 2
 """ControlNets that a model keeps."""

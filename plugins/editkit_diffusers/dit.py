@@ -15,12 +15,12 @@ from torch import Tensor
 
 from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
 
-from .asking import ask
 from .autoencoder import Autoencoder
-from .classes import Blend, Classes
-from .latent_model import LatentModel
-from .loading import load_part
-from .scheduling import read_config
+from .class_labels import Blend, Classes
+from .components import load_part
+from .inference import ask
+from .latent_backend import LatentModel
+from .scheduler_config import read_config
 
 
 class Dit(LatentModel):

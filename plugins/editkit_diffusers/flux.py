@@ -15,12 +15,12 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from editkit import Condition, Point, Points, WeightsUnavailable, identity_of, timestep_of, to_x0
 
-from .asking import ask
 from .autoencoder import Autoencoder
-from .latent_model import LatentModel
-from .loading import load_part
-from .scheduling import flow_of, read_config
-from .text import TextEncoder
+from .components import load_part
+from .inference import ask
+from .latent_backend import LatentModel
+from .scheduler_config import flow_of, read_config
+from .text_encoder import TextEncoder
 
 CLIP, T5 = "text_encoder", "text_encoder_2"
 TOKENS = 512

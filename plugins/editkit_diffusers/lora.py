@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from editkit import InvalidParameter
 
-from .original_names import original_name
+from .ldm_key_names import original_name
 
 PARTS = {
     "lora_unet_": "unet",

@@ -14,12 +14,12 @@ from transformers import T5EncoderModel
 
 from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
 
-from .asking import ask
 from .autoencoder import Autoencoder
-from .latent_model import LatentModel
-from .loading import load_part
-from .scheduling import read_config
-from .text import TextEncoder
+from .components import load_part
+from .inference import ask
+from .latent_backend import LatentModel
+from .scheduler_config import read_config
+from .text_encoder import TextEncoder
 
 TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
 """Length of a prompt in tokens of the text encoder: nothing in a folder says it but which family it is of."""

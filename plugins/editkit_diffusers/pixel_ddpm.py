@@ -13,10 +13,10 @@ from torch import Tensor
 
 from editkit import Condition, Point, Points, Running, WeightsUnavailable, identity_of, timestep_of, to_x0
 
-from .asking import ask
-from .classes import Blend, Classes
-from .loading import load_part
-from .scheduling import grid_of, prediction_of, read_config, schedule_of
+from .class_labels import Blend, Classes
+from .components import load_part
+from .inference import ask
+from .scheduler_config import grid_of, prediction_of, read_config, schedule_of
 
 
 class PixelDdpm:

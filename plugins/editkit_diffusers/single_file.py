@@ -13,9 +13,9 @@ from torch import nn
 from editkit import WeightsUnavailable, quiet, reason_of
 
 from .autoencoder import careful
-from .checkpoints import trained_as
-from .loading import ready
-from .scheduling import read_config
+from .checkpoint_detection import trained_as
+from .components import ready
+from .scheduler_config import read_config
 
 
 def convert(pipeline: Any, weights: Path, folder: Path, *, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

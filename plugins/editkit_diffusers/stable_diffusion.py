@@ -17,14 +17,14 @@ from transformers import CLIPTextModel
 from editkit import Adapter, Condition, Point, Points, identity_of, timestep_of, to_x0
 
 from . import adapters
-from .asking import ask
 from .autoencoder import Autoencoder
+from .components import load_part
 from .controlnet import ControlNet, Shelf, check_fits, residuals
-from .latent_model import LatentModel
-from .loading import load_part
-from .scheduling import read_config
+from .inference import ask
+from .latent_backend import LatentModel
+from .scheduler_config import read_config
 from .single_file import convert, scheduler_of
-from .text import TextEncoder
+from .text_encoder import TextEncoder
 
 SEES = {0: ("instructions",), 1: ("inpainting",)}
 """What a network is made for, by the channels it sees beyond twice those of its latents."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from editkit import Condition, InvalidParameter, Point, Points, add_noise
 
-from .scheduling import read_config, schedule_of
+from .scheduler_config import read_config, schedule_of
 from .stable_diffusion import SHAPE, StableDiffusion, load_parts
 
 MOST_NOISE = 350

@@ -38,7 +38,7 @@ class FlowEditParams(RepromptParams):
 
 
 def load_edit() -> Callable[[Session, FlowEditParams], Edit]:
-    from .shared_noise import flow_edit
+    from .operation import flow_edit
 
     return flow_edit
 

@@ -19,7 +19,7 @@ class GenerateParams(CanvasParams):
 
 
 def load() -> Callable[[Session, GenerateParams], Edit]:
-    from .drawing import generate
+    from .operation import generate
 
     return generate
 

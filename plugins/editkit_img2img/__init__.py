@@ -20,7 +20,7 @@ class Img2ImgParams(EditParams):
 
 
 def load() -> Callable[[Session, Img2ImgParams], Edit]:
-    from .noising import img2img
+    from .operation import img2img
 
     return img2img
 

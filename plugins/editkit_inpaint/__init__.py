@@ -30,7 +30,7 @@ class InpaintParams(EditParams):
 
 
 def load() -> Callable[[Session, InpaintParams], Painted]:
-    from .filling import inpaint
+    from .operation import inpaint
 
     return inpaint
 

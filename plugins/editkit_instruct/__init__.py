@@ -66,7 +66,7 @@ class InstructParams(EditParams):
 
 
 def load() -> Callable[[Session, InstructParams], Edit]:
-    from .instructing import instruct
+    from .operation import instruct
 
     return instruct
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .prompts import (
+from .prompt_rewriting import (
     attach,
     bare,
     behind,
@@ -22,7 +22,21 @@ from .prompts import (
     splice,
     with_article,
 )
-from .words import COLOUR, COUNT, DETERMINER, FRAME, HAIR, HAIR_KIND, LENGTH, MEDIUM, SCENES, STYLES, TONE, TONES, WHOLE
+from .vocabulary import (
+    COLOUR,
+    COUNT,
+    DETERMINER,
+    FRAME,
+    HAIR,
+    HAIR_KIND,
+    LENGTH,
+    MEDIUM,
+    SCENES,
+    STYLES,
+    TONE,
+    TONES,
+    WHOLE,
+)
 
 
 def settle(source: str, said: str, pattern: str) -> str:

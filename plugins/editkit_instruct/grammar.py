@@ -15,7 +15,7 @@ from typing import NamedTuple
 from editkit import InvalidParameter
 
 from .attributes import set_background, set_hair, set_look, set_medium, set_scene, set_style, set_tone
-from .prompts import (
+from .prompt_rewriting import (
     attach,
     cut,
     describe,
@@ -28,7 +28,7 @@ from .prompts import (
     position,
     put,
 )
-from .words import (
+from .vocabulary import (
     ADJECTIVE,
     AGE,
     ASPECTS,

@@ -21,7 +21,7 @@ class InterpolateParams(PictureParams):
 
 
 def load() -> Callable[[Session, InterpolateParams], Edit]:
-    from .blending import interpolate
+    from .operation import interpolate
 
     return interpolate
 

@@ -42,13 +42,13 @@ class EdictParams(Params):
 
 
 def load_ddim() -> Callable[[Any], Inverter]:
-    from .explicit import Ddim
+    from .ddim import Ddim
 
     return lambda params: Ddim()
 
 
 def load_corrected() -> Callable[[Any], Inverter]:
-    from .explicit import DdimCorrected
+    from .ddim import DdimCorrected
 
     return lambda params: DdimCorrected()
 
@@ -60,25 +60,25 @@ def load_fixed_point() -> Callable[[FixedPointParams], Inverter]:
 
 
 def load_pinned() -> Callable[[Any], Inverter]:
-    from .explicit import Pinned
+    from .ddim import Pinned
 
     return lambda params: Pinned()
 
 
 def load_midpoint() -> Callable[[Any], Inverter]:
-    from .rectified_flow import Midpoint
+    from .rf_midpoint import Midpoint
 
     return lambda params: Midpoint()
 
 
 def load_controlled() -> Callable[[ControlledParams], Inverter]:
-    from .rectified_flow import Controlled
+    from .rf_midpoint import Controlled
 
     return lambda params: Controlled(params.gamma, params.eta, params.start, params.stop)
 
 
 def load_negative_prompt() -> Callable[[Any], Inverter]:
-    from .negatives import NegativePrompt
+    from .negative_prompt import NegativePrompt
 
     return lambda params: NegativePrompt()
 
@@ -96,19 +96,19 @@ def load_edit_friendly() -> Callable[[EditFriendlyParams], Inverter]:
 
 
 def load_edict() -> Callable[[EdictParams], Inverter]:
-    from .reversible import Coupled
+    from .edict import Coupled
 
     return lambda params: Coupled(params.mixing)
 
 
 def load_belm() -> Callable[[Any], Inverter]:
-    from .reversible import TwoStep
+    from .edict import TwoStep
 
     return lambda params: TwoStep()
 
 
 def load_dpmpp() -> Callable[[Any], Inverter]:
-    from .explicit import Sampled
+    from .ddim import Sampled
 
     return lambda params: Sampled("dpmpp-2m")
 

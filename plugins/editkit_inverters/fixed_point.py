@@ -11,7 +11,7 @@ from torch import Tensor
 
 from editkit import Denoiser, Inverter, Noise, Path, Point, ddim_step, eps_of
 
-from .explicit import moved
+from .ddim import moved
 
 MEMORY = 5
 """Earlier iterates that a new one is extrapolated from."""

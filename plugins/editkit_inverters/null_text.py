@@ -12,7 +12,7 @@ from torch import Tensor
 
 from editkit import Climb, Condition, Guidance, MissingCapability, Point, Session, ddim_step, repeated
 
-from .negatives import KeepsNegatives
+from .negative_prompt import KeepsNegatives
 
 SLOWER, LOOSER = 0.5, 100.0
 """The share of the rate that is lost by the end of a path, and how many tolerances are added to the first by then."""

@@ -40,7 +40,7 @@ def grown(params: OutpaintParams, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def load() -> Callable[[Session, OutpaintParams], Painted]:
-    from .growing import outpaint
+    from .operation import outpaint
 
     return outpaint
 

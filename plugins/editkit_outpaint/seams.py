@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .membrane import beside, continued
+from .pull_push_fill import beside, continued
 
 SLACK = 6 / 255
 """How fast what is drawn may leave the border's colours, in levels a squared pixel of distance."""

@@ -16,7 +16,7 @@ class PromptEditParams(RepromptParams):
 
 
 def load() -> Callable[[Session, PromptEditParams], Edit]:
-    from .editing import prompt_edit
+    from .operation import prompt_edit
 
     return prompt_edit
 

@@ -18,43 +18,43 @@ class DdimParams(Params):
 
 
 def load_ddim() -> Callable[[DdimParams], Stepper]:
-    from .single_step import Ddim
+    from .ddim import Ddim
 
     return lambda params: Ddim(params.eta)
 
 
 def load_ddpm() -> Callable[[Any], Stepper]:
-    from .single_step import Ddim
+    from .ddim import Ddim
 
     return lambda params: Ddim(eta=1.0)
 
 
 def load_heun() -> Callable[[Any], Stepper]:
-    from .single_step import heun
+    from .ddim import heun
 
     return lambda params: heun
 
 
 def load_dpmpp_2m() -> Callable[[Any], Stepper]:
-    from .multistep import DpmSolver2M
+    from .dpmpp import DpmSolver2M
 
     return lambda params: DpmSolver2M()
 
 
 def load_dpmpp_2m_sde() -> Callable[[Any], Stepper]:
-    from .multistep import DpmSolver2MSde
+    from .dpmpp import DpmSolver2MSde
 
     return lambda params: DpmSolver2MSde()
 
 
 def load_dpmpp_3m() -> Callable[[Any], Stepper]:
-    from .multistep import DpmSolver3M
+    from .dpmpp import DpmSolver3M
 
     return lambda params: DpmSolver3M()
 
 
 def load_lcm() -> Callable[[Any], Stepper]:
-    from .single_step import consistency
+    from .ddim import consistency
 
     return lambda params: consistency
 

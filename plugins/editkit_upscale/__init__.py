@@ -33,7 +33,7 @@ class UpscaleParams(PictureParams):
 
 
 def load() -> Callable[[Session, UpscaleParams], Painted]:
-    from .enlarging import upscale
+    from .operation import upscale
 
     return upscale
 

@@ -112,7 +112,7 @@ def test_a_prompt_that_is_no_class_is_refused(prompt: str, said: str) -> None:
 
 
 def test_a_name_of_two_classes_asks_for_the_number() -> None:
-    from editkit_diffusers.classes import Classes
+    from editkit_diffusers.class_labels import Classes
 
     classes = Classes(1000, 1001, {"134": "crane", "517": "crane", "5": "tench, Tinca tinca"})
     assert classes.row("tinca TINCA") == 5

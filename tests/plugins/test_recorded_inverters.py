@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from editkit_inverters.edict import two_step
 from editkit_inverters.edit_friendly import AT_ONCE, noise_between
 from editkit_inverters.null_text import NullText
-from editkit_inverters.reversible import two_step
 from torch import Tensor
 
 import editkit

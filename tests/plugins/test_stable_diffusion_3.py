@@ -20,7 +20,7 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
-from editkit_diffusers.scheduling import flow_of, grid_of
+from editkit_diffusers.scheduler_config import flow_of, grid_of
 from PIL import Image
 from torch import Tensor
 

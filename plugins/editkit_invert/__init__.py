@@ -22,13 +22,13 @@ class InvertParams(PictureParams):
 
 
 def load_invert() -> Callable[[Session, InvertParams], Inversion]:
-    from .round_trip import invert
+    from .operation import invert
 
     return invert
 
 
 def load_reconstruct() -> Callable[[Session, DrawingParams], Edit]:
-    from .round_trip import reconstruct
+    from .operation import reconstruct
 
     return reconstruct
 

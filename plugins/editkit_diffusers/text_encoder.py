@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from editkit import InvalidParameter, WeightsUnavailable, quiet, reason_of
 
-from .loading import load_part
+from .components import load_part
 
 
 class TextEncoder:

@@ -8,7 +8,7 @@ from torch import Tensor
 from editkit import Edit, Session, redraw, start_at
 
 from . import ControlParams
-from .steering import annotated, steering, to_hint, weights_of
+from .controlnet import annotated, steering, to_hint, weights_of
 
 
 def control(session: Session, params: ControlParams) -> Edit:

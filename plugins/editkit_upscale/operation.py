@@ -27,7 +27,7 @@ from editkit import (
 )
 
 from . import UpscaleParams
-from .consistency import back_project, cut, enlarged, grown, of
+from .back_projection import back_project, cut, enlarged, grown, of
 from .tiles import Box, NoiseField, Tiling
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import re
 
 from editkit import InvalidParameter
 
-from .words import (
+from .vocabulary import (
     ADJECTIVE,
     AGE,
     ALTERNATIVES,

@@ -21,10 +21,10 @@ from torch import Tensor
 import editkit
 from editkit import Path, fresh_deviation, make_path
 
-from .cache_folder import kept_in
 from .counters import decoded_by
-from .stage import PROMPT, SEED, TARGET, Side, Stage
-from .tuning import fused_and_not_decoded, sparing, two_branches
+from .fixture import PROMPT, SEED, TARGET, Side, Stage
+from .isolated_cache import kept_in
+from .tuned_diffusers import fused_and_not_decoded, sparing, two_branches
 
 STRENGTH = 0.5
 """Of an even number of steps whole steps are left, as diffusers wants it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from editkit import Climb, Control, Denoiser, Inverter, Noise, Path, Point, Stepper, eps_of, from_x0, walk
 
-from .explicit import moved
+from .ddim import moved
 
 
 class MidpointStep:

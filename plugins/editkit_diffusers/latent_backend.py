@@ -12,9 +12,9 @@ from torch import Tensor
 from editkit import Running, Schedule
 
 from .autoencoder import Autoencoder
-from .offloading import take_turns
-from .scheduling import grid_of, prediction_of, schedule_of
-from .text import TextEncoder
+from .offload import take_turns
+from .scheduler_config import grid_of, prediction_of, schedule_of
+from .text_encoder import TextEncoder
 
 
 class LatentModel:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from editkit import Climb, Condition, Control, Denoiser, Guidance, Session, blended
 
-from .explicit import Ddim
+from .ddim import Ddim
 
 
 class LedAway(Control):

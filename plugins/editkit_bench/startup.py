@@ -17,7 +17,7 @@ from PIL import Image
 from editkit import EditkitError, models
 
 from . import BenchParams
-from .stage import PROMPT
+from .fixture import PROMPT
 from .timing import timed
 
 MOST = 3

@@ -27,7 +27,7 @@ class FewStepEditParams(RepromptParams):
 
 
 def load_few_step_edit() -> Callable[[Session, FewStepEditParams], Edit]:
-    from .editing import few_step_edit
+    from .operation import few_step_edit
 
     return few_step_edit
 

@@ -13,10 +13,10 @@ import torch
 import editkit
 
 from . import BenchParams
+from .comparisons import in_family
 from .counters import counted
-from .rows import in_family
-from .shapes import SHAPES
-from .stage import PROMPT, Stage, network_of
+from .fixture import PROMPT, Stage, network_of
+from .model_configs import SHAPES
 from .timing import in_turns, milliseconds, ratio, timed
 
 SIZES = (1, 4, 16)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from editkit import Climb, Control, Denoiser, Inverter, Noise, Path, PinnedSource, Point, Stepper, ddim_step, eps_of
 
-from .explicit import moved
+from .ddim import moved
 
 BOUND = 0.1
 """How much of sigma is added to alpha where sigma / alpha would be infinite."""

@@ -9,7 +9,7 @@ import torch
 
 from editkit import WeightsUnavailable, quiet, reason_of
 
-from .prompt_projections import keep_projections
+from .cross_attention_cache import keep_projections
 
 
 def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:

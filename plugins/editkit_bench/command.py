@@ -17,14 +17,14 @@ from editkit import InvalidParameter, Table, check_file, save_picture
 
 from . import BenchParams
 from .chart import draw_chart
+from .comparisons import ROWS, Comparison, in_family
 from .counters import counted
-from .growing import growth
-from .on_gpu import batches
-from .repeating import repeats
-from .rows import ROWS, Comparison, in_family
-from .shapes import SHAPES, Shape
-from .stage import Stage, network_of
-from .starting import start_up
+from .fixture import Stage, network_of
+from .gpu_batches import batches
+from .memory_growth import growth
+from .model_configs import SHAPES, Shape
+from .repeated_edits import repeats
+from .startup import start_up
 from .timing import in_turns, milliseconds, ratio
 
 Part = Callable[[BenchParams], Sequence[Mapping[str, Any]]]

@@ -18,7 +18,7 @@ import editkit
 from editkit import Backend, load_model, quiet
 
 from .counters import replaced
-from .shapes import Shape, write_controlnet, write_model
+from .model_configs import Shape, write_controlnet, write_model
 
 PROMPT, TARGET = "a red apple on white", "a green apple on white"
 SEED = 7

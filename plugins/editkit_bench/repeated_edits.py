@@ -13,9 +13,9 @@ from PIL import Image
 from editkit import Backend, apply, apply_all, load_model
 
 from . import BenchParams
-from .cache_folder import kept_in
-from .stage import PROMPT, SEVERAL
-from .starting import CLI, said
+from .fixture import PROMPT, SEVERAL
+from .isolated_cache import kept_in
+from .startup import CLI, said
 from .timing import in_turns, ratio, timed
 
 TARGETS = tuple(f"a {colour} apple on white" for colour in ("green", "blue", "yellow", "brown"))
