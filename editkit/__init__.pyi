@@ -80,6 +80,7 @@ from .registry.specs import (
     ModelSpec,
     OperationSpec,
     SamplerSpec,
+    by_name,
 )
 from .registry.tables import Table
 from .report import Report
@@ -172,6 +173,7 @@ __all__ = [
     "apply",
     "apply_all",
     "blended",
+    "by_name",
     "cache_folder",
     "check_file",
     "classifier_free",

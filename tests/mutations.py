@@ -10,20 +10,13 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
-LOOP = "editkit.loop"
-PATHS = "editkit.paths"
-CONTROLS = "editkit.controls"
-GUIDANCE = "editkit.guidance"
-PREDICTIONS = "editkit.predictions"
-SINGLE = "editkit_samplers.ddim"
-MULTI = "editkit_samplers.dpmpp"
+DIFFUSION = "editkit.diffusion"
+SAMPLING = "editkit.sampling"
+INVERSION = "editkit.inversion"
+EDITING = "editkit.editing"
 SAMPLERS = "editkit_samplers"
-EXPLICIT = "editkit_inverters.ddim"
 INVERTERS = "editkit_inverters"
-FLOW = "editkit_inverters.rf_midpoint"
-FLOW_EDIT = "editkit_flow_edit.operation"
-REVERSIBLE = "editkit_inverters.edict"
-EDIT_FRIENDLY = "editkit_inverters.edit_friendly"
+FLOW_EDIT = "editkit_flow_edit"
 
 
 @dc.dataclass(frozen=True)
@@ -31,7 +24,8 @@ class Mutation:
     """One change of one source text, and who must notice."""
 
     label: str
-    module: str
+    package: str
+    """Any one of its modules has the text, once: modules may be split without a change here."""
     old: str
     new: str
     noticed_by: str
@@ -39,113 +33,133 @@ class Mutation:
 
 
 MUTATIONS = [
-    Mutation("step keeps the old sigma", LOOP, "math.sqrt(q.sigma**2 - fresh**2)", "p.sigma", "samplers ddim"),
-    Mutation("step forgets alpha", LOOP, "q.alpha * x0 +", "x0 +", "samplers ddim"),
+    Mutation("step keeps the old sigma", SAMPLING, "math.sqrt(q.sigma**2 - fresh**2)", "p.sigma", "samplers ddim"),
+    Mutation("step forgets alpha", SAMPLING, "q.alpha * x0 +", "x0 +", "samplers ddim"),
     Mutation(
         "control's result is dropped",
-        LOOP,
+        SAMPLING,
         "            x = control.after_step(index, x)",
         "            control.after_step(index, x)",
         "inverters pinned",
     ),
     Mutation(
         "control's estimate is dropped",
-        LOOP,
+        SAMPLING,
         "            x0 = control.predict(index, point, x0)",
         "            pass",
         "test_loop.py",
     ),
-    Mutation("recorded noise is ignored", LOOP, "if recorded is not None:", "if recorded is None:", "test_loop.py"),
+    Mutation("recorded noise is ignored", SAMPLING, "if recorded is not None:", "if recorded is None:", "test_loop.py"),
     Mutation(
-        "heun is euler", SINGLE, "return predicted + stretch * (later - eps) / 2", "return predicted", "samplers heun"
+        "heun is euler", SAMPLERS, "return predicted + stretch * (later - eps) / 2", "return predicted", "samplers heun"
     ),
     Mutation(
-        "heun asks at the old point", SINGLE, "denoise(predicted, q), q)", "denoise(predicted, p), p)", "samplers heun"
+        "heun asks at the old point",
+        SAMPLERS,
+        "denoise(predicted, q), q)",
+        "denoise(predicted, p), p)",
+        "samplers heun",
     ),
-    Mutation("ddpm keeps all its noise", LOOP, "math.sqrt(q.sigma**2 - fresh**2)", "q.sigma", "samplers ddpm"),
-    Mutation("ddpm draws none", SINGLE, "+ fresh * noise()", "", "samplers ddpm"),
+    Mutation("ddpm keeps all its noise", SAMPLING, "math.sqrt(q.sigma**2 - fresh**2)", "q.sigma", "samplers ddpm"),
+    Mutation("ddpm draws none", SAMPLERS, "+ fresh * noise()", "", "samplers ddpm"),
     Mutation(
         "ddim writes into its input",
-        SINGLE,
+        SAMPLERS,
         "        x0 = denoise(x, p)\n        if self",
         "        x0 = denoise(x, p)\n        x.mul_(1.0001)\n        if self",
         "samplers ddim",
     ),
     Mutation(
         "ddim mixes its rows",
-        SINGLE,
+        SAMPLERS,
         "        x0 = denoise(x, p)\n        if self",
         "        x0 = denoise(x, p) - 1e-6 * x.mean()\n        if self",
         "samplers ddim",
     ),
     Mutation(
-        "2m has no memory", MULTI, "return x0 + (x0 - older) * goes / (2 * came)", "return x0", "samplers dpmpp-2m"
+        "2m has no memory", SAMPLERS, "return x0 + (x0 - older) * goes / (2 * came)", "return x0", "samplers dpmpp-2m"
     ),
-    Mutation("2m extrapolates backwards", MULTI, "x0 + (x0 - older)", "x0 - (x0 - older)", "samplers dpmpp-2m"),
+    Mutation("2m extrapolates backwards", SAMPLERS, "x0 + (x0 - older)", "x0 - (x0 - older)", "samplers dpmpp-2m"),
     Mutation(
         "2m divides by an infinite step",
-        MULTI,
+        SAMPLERS,
         "if not 0.0 < came * goes < math.inf:",
         "if not 0.0 < came * goes:",
         "samplers dpmpp-2m",
     ),
     Mutation(
         "2m remembers what lies behind",
-        MULTI,
+        SAMPLERS,
         "if not 0.0 < came * goes < math.inf:",
         "if not abs(came * goes) < math.inf:",
         "samplers dpmpp-2m",
     ),
-    Mutation("2m remembers nothing", MULTI, "not 0.0 < came * goes < math.inf", "True", "samplers dpmpp-2m"),
+    Mutation("2m remembers nothing", SAMPLERS, "not 0.0 < came * goes < math.inf", "True", "samplers dpmpp-2m"),
     Mutation(
         "2m remembers nothing on the way up",
-        MULTI,
+        SAMPLERS,
         "if not 0.0 < came * goes < math.inf:",
         "if not 0.0 < came * goes < math.inf or goes < 0.0:",
         "test_recorded_inverters.py",
     ),
     Mutation(
-        "sde halves its noise", MULTI, "+ q.sigma * math.sqrt", "+ 0.5 * q.sigma * math.sqrt", "samplers dpmpp-2m-sde"
+        "sde halves its noise",
+        SAMPLERS,
+        "+ q.sigma * math.sqrt",
+        "+ 0.5 * q.sigma * math.sqrt",
+        "samplers dpmpp-2m-sde",
     ),
     Mutation(
-        "3m forgets its third estimate", MULTI, "in self.nodes[:2] if", "in self.nodes[:1] if", "samplers dpmpp-3m"
+        "3m forgets its third estimate", SAMPLERS, "in self.nodes[:2] if", "in self.nodes[:1] if", "samplers dpmpp-3m"
     ),
-    Mutation("3m integrates the curvature wrongly", MULTI, "* math.factorial(k) / math", "/ math", "samplers dpmpp-3m"),
-    Mutation("euler takes heun's place", SAMPLERS, "return lambda params: heun", "return load_ddim()", "samplers heun"),
+    Mutation(
+        "3m integrates the curvature wrongly", SAMPLERS, "* math.factorial(k) / math", "/ math", "samplers dpmpp-3m"
+    ),
+    Mutation(
+        "euler takes heun's place",
+        SAMPLERS,
+        "return heun_step",
+        "from .ddim import DdimSampler\n    return DdimSampler()",
+        "samplers heun",
+    ),
     Mutation(
         "ddim inverter stops a step early",
-        EXPLICIT,
+        INVERTERS,
         "for p, q in itertools.pairwise(path):\n            x = ddim_step",
         "for p, q in itertools.pairwise(path[:-1]):\n            x = ddim_step",
         "inverters ddim",
     ),
     Mutation(
         "ddim inverter asks at the noisy end",
-        EXPLICIT,
+        INVERTERS,
         "ddim_step(x, denoise(x, p), p, q)",
         "ddim_step(x, denoise(x, q), p, q)",
         "test_inverters.py",
     ),
     Mutation(
         "corrected steps twice",
-        EXPLICIT,
-        "x = moved(x, eps, p, q)",
-        "x = moved(predicted, eps, p, q)",
+        INVERTERS,
+        "x = ddim_transition(x, eps, p, q)",
+        "x = ddim_transition(predicted, eps, p, q)",
         "inverters ddim-corrected",
     ),
     Mutation(
-        "corrected does not correct", EXPLICIT, "denoise(predicted, q), q)", "denoise(x, p), p)", "test_inverters.py"
+        "corrected does not correct",
+        INVERTERS,
+        "eps = eps_of(predicted, denoise(predicted, q), q)",
+        "eps = eps_of(predicted, denoise(x, p), p)",
+        "test_inverters.py",
     ),
     Mutation(
         "pinned hands over no control",
-        EXPLICIT,
+        INVERTERS,
         "return (PinnedSource(climb.trajectory, shares, climb.path),)",
         "return ()",
         "inverters pinned",
     ),
     Mutation(
         "pinned corrects what departed",
-        CONTROLS,
+        SAMPLING,
         "if self.path is not None:",
         "if False and self.path is not None:",
         "test_controls.py",
@@ -153,76 +167,80 @@ MUTATIONS = [
     Mutation(
         "fixed point tries once",
         INVERTERS,
-        "FixedPoint(params.iterations, params.tolerance)",
-        "FixedPoint(1, params.tolerance)",
+        "self.iterations = iterations",
+        "self.iterations = 1",
         "test_inverters.py",
     ),
     Mutation(
         "what a climb returns is lost",
-        "editkit.session",
+        EDITING,
         "returned.update((yield from generator) or {})",
         "yield from generator",
         "inverters edict",
     ),
     Mutation(
         "a climb is never guided",
-        "editkit.session",
+        EDITING,
         "if inverter.guided else None",
         "if False else None",
         "test_recorded_inverters.py",
     ),
     Mutation(
         "a pair is mixed and not unmixed",
-        REVERSIBLE,
+        INVERTERS,
         "    follow = (follow - (1 - weight) * lead) / weight\n",
         "",
         "test_recorded_inverters.py",
     ),
     Mutation(
         "two steps forget the first",
-        REVERSIBLE,
+        INVERTERS,
         "proportion * (earlier - ddim_step(x, x0, p, o))",
         "proportion * 0 * earlier",
         "test_recorded_inverters.py",
     ),
     Mutation(
         "edit-friendly noise is not scaled",
-        EDIT_FRIENDLY,
+        INVERTERS,
         "(after - ddim_step(x, x0, p, q, fresh)) / fresh",
         "after - ddim_step(x, x0, p, q, fresh)",
         "test_recorded_inverters.py",
     ),
     Mutation(
         "edit-friendly skips no call",
-        EDIT_FRIENDLY,
+        INVERTERS,
         "path = climb.path[self.first(climb.path) :]",
         "path = climb.path",
         "test_recorded_inverters.py",
     ),
     Mutation(
         "null-text keeps its last try",
-        "editkit_inverters.null_text",
+        INVERTERS,
         "taken = (tried.loss < best.loss) & (best.loss > enough)",
         "taken = best.loss > enough",
         "test_recorded_inverters.py",
     ),
     Mutation(
         "the negative takes the prompt's place",
-        "editkit_inverters.negative_prompt",
+        INVERTERS,
         "({**negative, **here}, *others)",
         "(negative, *others[1:], {**others[0], **here})",
         "test_recorded_inverters.py",
     ),
     Mutation(
-        "midpoint asks at the start", FLOW, "* self.velocity, middle)", "* self.velocity, p)", "test_flow_inverters.py"
+        "midpoint asks at the start",
+        INVERTERS,
+        "* self.velocity, middle)",
+        "* self.velocity, p)",
+        "test_flow_inverters.py",
     ),
-    Mutation("midpoint asks twice", FLOW, "if self.velocity is None:", "if True:", "test_flow_inverters.py"),
-    Mutation("controlled climbs away from its noise", FLOW, "* (aim - eps)", "* (eps - aim)", "test_flow_inverters.py"),
-    Mutation("controlled pulls to the end", FLOW, "if index in self.steps", "if True", "test_flow_inverters.py"),
-    Mutation("flow-edit takes the first noise alone", FLOW_EDIT, "]).mean(0)", "])[0]", "test_flow_edit.py"),
+    Mutation("midpoint asks twice", INVERTERS, "if self.velocity is None:", "if True:", "test_flow_inverters.py"),
     Mutation(
-        "sources share a noise", "editkit.virtual", "for _ in x0]", "for _ in x0[:1]] * len(x0)", "test_flow_edit.py"
+        "controlled climbs away from its noise", INVERTERS, "* (aim - eps)", "* (eps - aim)", "test_flow_inverters.py"
     ),
+    Mutation("controlled pulls to the end", INVERTERS, "if index in self.steps", "if True", "test_flow_inverters.py"),
+    Mutation("flow-edit takes the first noise alone", FLOW_EDIT, "]).mean(0)", "])[0]", "test_flow_edit.py"),
+    Mutation("sources share a noise", INVERSION, "for _ in x0]", "for _ in x0[:1]] * len(x0)", "test_flow_edit.py"),
     Mutation(
         "flow-edit guides both prompts alike",
         FLOW_EDIT,
@@ -232,95 +250,95 @@ MUTATIONS = [
     ),
     Mutation(
         "virtual lets the source go",
-        "editkit.virtual",
+        INVERSION,
         "return (PinnedSource(",
         "return () and (PinnedSource(",
         "inverters virtual",
     ),
     Mutation(
-        "pinned is a step behind", CONTROLS, "self.trajectory[index + 1]", "self.trajectory[index]", "inverters pinned"
+        "pinned is a step behind", SAMPLING, "self.trajectory[index + 1]", "self.trajectory[index]", "inverters pinned"
     ),
     Mutation(
         "pinned lets the source go",
-        CONTROLS,
+        SAMPLING,
         "torch.cat([wanted, others + missed])",
         "torch.cat([sources, others + missed])",
         "inverters pinned",
     ),
-    Mutation("pinned forgets the other rows", CONTROLS, "others + missed]", "others]", "test_controls.py"),
+    Mutation("pinned forgets the other rows", SAMPLING, "others + missed]", "others]", "test_controls.py"),
     Mutation(
         "strength loses a step to rounding",
-        PATHS,
+        DIFFUSION,
         "round((len(path) - 1) * strength, 9)",
         "(len(path) - 1) * strength",
         "test_paths.py",
     ),
     Mutation(
         "path never reaches zero",
-        PATHS,
+        DIFFUSION,
         "CLEAN if to_zero or grid.ends_clean",
         "CLEAN if grid.ends_clean",
         "test_paths.py",
     ),
-    Mutation("trailing grid is a step off", PATHS, "last - np.arange", "last - 1 - np.arange", "test_paths.py"),
+    Mutation("trailing grid is a step off", DIFFUSION, "last - np.arange", "last - 1 - np.arange", "test_paths.py"),
     Mutation(
         "v has the wrong sign",
-        PREDICTIONS,
+        DIFFUSION,
         "(alpha * x - sigma * predicted)",
         "(alpha * x + sigma * predicted)",
         "backends stable-diffusion",
     ),
     Mutation(
         "flow has the wrong sign",
-        PREDICTIONS,
+        DIFFUSION,
         "eps_of(x, x0, point) - x0",
         "eps_of(x, x0, point) + x0",
         "backends stable-diffusion",
     ),
     Mutation(
         "v and flow share a mistake",
-        PREDICTIONS,
+        DIFFUSION,
         "point.alpha * eps_of(x, x0, point) - point.sigma",
         "eps_of(x, x0, point) - point.sigma",
         "test_predictions.py",
     ),
     Mutation(
         "guidance swaps its prompts",
-        GUIDANCE,
+        SAMPLING,
         "(1 - scale, scale)",
         "(scale, 1 - scale)",
         "test_guidance.py",
     ),
     Mutation(
-        "guidance costs calls at scale 1", GUIDANCE, "strict=True) if weight]", "strict=True)]", "test_guidance.py"
+        "guidance costs calls at scale 1", SAMPLING, "strict=True) if weight]", "strict=True)]", "test_guidance.py"
     ),
     Mutation(
-        "rescale mixes rows", GUIDANCE, "tuple(range(1, guided.ndim))", "tuple(range(guided.ndim))", "test_guidance.py"
+        "rescale mixes rows", SAMPLING, "tuple(range(1, guided.ndim))", "tuple(range(guided.ndim))", "test_guidance.py"
     ),
     Mutation(
         "img2img redraws at strength 0",
-        "editkit.redrawing",
+        EDITING,
         "if len(path) == 1:",
         "if not path:",
         "operations img2img",
     ),
     Mutation(
         "edits change pixels outside the mask",
-        "editkit.composing",
+        EDITING,
         "if session.mask is not None:",
         "if session.mask is not None and False:",
         "operations img2img",
     ),
     Mutation(
         "equal prompts change the picture",
-        "editkit.composing",
+        EDITING,
         "decoded, trip, session.mask)",
         "decoded, trip * 0.99, session.mask)",
         "operations prompt-edit",
     ),
     Mutation(
         "noise ignores the seed",
-        "editkit.edits",
+        EDITING,
         'getattr(params, "seed", None) or 0',
         "torch.seed() % 2**31",
         "operations generate",
@@ -331,11 +349,7 @@ MUTATIONS = [
 @contextlib.contextmanager
 def in_place(mutation: Mutation) -> Iterator[None]:
     """Give the functions of a module the code of the mutated source, wherever they have been imported to."""
-    module = importlib.import_module(mutation.module)
-    source = Path(str(module.__file__)).read_text()
-    assert source.count(mutation.old) == 1, (
-        f"{mutation.label}: {mutation.old!r} is {source.count(mutation.old)} times in the source"
-    )
+    module, source = module_with(mutation)
     codes = dict(codes_of(compile(source.replace(mutation.old, mutation.new), str(module.__file__), "exec")))
     originals = {function: function.__code__ for function in functions_of(module)}
     changed = {
@@ -349,6 +363,16 @@ def in_place(mutation: Mutation) -> Iterator[None]:
     finally:
         for function, code in originals.items():
             function.__code__ = code
+
+
+def module_with(mutation: Mutation) -> tuple[types.ModuleType, str]:
+    """The module of the package that has the text of a mutation, and its source."""
+    folder = Path(str(importlib.import_module(mutation.package).__file__)).parent
+    sources = {file: file.read_text() for file in sorted(folder.rglob("*.py"))}
+    found = [file for file, source in sources.items() for _ in range(source.count(mutation.old))]
+    assert len(found) == 1, f"{mutation.label}: {mutation.old!r} is {len(found)} times in {mutation.package}"
+    name = ".".join([mutation.package, *found[0].relative_to(folder).with_suffix("").parts])
+    return importlib.import_module(name.removesuffix(".__init__")), sources[found[0]]
 
 
 def codes_of(code: types.CodeType) -> Iterator[tuple[str, types.CodeType]]:

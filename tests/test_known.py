@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from editkit_inverters.ddim import Pinned
 from editkit_inverters.edit_friendly import EditFriendly
+from editkit_inverters.pinned import PinnedInverter
 from torch import Tensor
 
 from editkit import Climb, Condition, Control, Point, Points, RectifiedFlow, Said, SamplingParams, Session, blended
@@ -22,7 +22,7 @@ from editkit.testing.suite import largest
 STEPS = 6
 
 
-class Forgetful(Pinned):
+class Forgetful(PinnedInverter):
     """Asks for everything again."""
 
     def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
@@ -36,7 +36,7 @@ class Watched(Control):
         return super().attach(backend)
 
 
-class Watching(Pinned):
+class Watching(PinnedInverter):
     def controls(self, climb: Climb, shares: Tensor) -> Any:
         return (*super().controls(climb, shares), Watched())
 
@@ -45,7 +45,7 @@ def session(schedule: RectifiedFlow | None = None, **params: Any) -> Session:
     return toy_session(ToyBackend(native_size=8, schedule=schedule), SamplingParams.parse("toy", params))
 
 
-def edited(session: Session, inverter: Pinned, change: Tensor | None = None) -> tuple[Tensor, int]:
+def edited(session: Session, inverter: PinnedInverter, change: Tensor | None = None) -> tuple[Tensor, int]:
     """The latents (2, C, h, w) of a source and its edit, and the samples that were asked for after the climb."""
     shown, wanted = session.embed("a red apple"), session.embed("a green apple")
     climb = session.climb(inverter, session.latents, session.inversion_path(STEPS), shown)
@@ -78,7 +78,7 @@ def test_what_is_known_is_what_would_be_said(name: str, kind: str) -> None:
     params, samples = ASKED[name]
     drawn = [
         edited(session(RectifiedFlow() if kind == "flow" else None, **params), inverter)
-        for inverter in (Pinned(), Forgetful())
+        for inverter in (PinnedInverter(), Forgetful())
     ]
     (found, asked), (wanted, all_asked) = drawn
     assert largest(found - wanted) < 1e-10
@@ -87,14 +87,16 @@ def test_what_is_known_is_what_would_be_said(name: str, kind: str) -> None:
 
 def test_a_mask_changes_nothing_of_that() -> None:
     change = torch.linspace(0, 1, 8).to(torch.float64).expand(1, 1, 8, 8)
-    (found, asked), (wanted, all_asked) = (edited(session(), inverter, change) for inverter in (Pinned(), Forgetful()))
+    (found, asked), (wanted, all_asked) = (
+        edited(session(), inverter, change) for inverter in (PinnedInverter(), Forgetful())
+    )
     assert largest(found - wanted) < 1e-10 and asked < all_asked
 
 
 def test_several_sources_are_known_each() -> None:
     shares = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
     drawn = []
-    for inverter in (Pinned(), Forgetful()):
+    for inverter in (PinnedInverter(), Forgetful()):
         one = session(guidance=2.0, negative_prompt="a pear")
         prompts = one.embed("a red apple", "a green apple")
         latents = torch.cat([one.latents, one.latents.flip(-1)])
@@ -105,7 +107,7 @@ def test_several_sources_are_known_each() -> None:
     assert drawn[1][1] - drawn[0][1] == 2 * (STEPS - 1)
 
 
-def asked_by(inverter: Pinned, condition: Condition | None, **params: Any) -> int:
+def asked_by(inverter: PinnedInverter, condition: Condition | None, **params: Any) -> int:
     """The samples of a replay of one source, of a climb that was made under ``condition``, or it is not known which."""
     one = session(**params)
     climb = one.climb(inverter, one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
@@ -117,19 +119,19 @@ def asked_by(inverter: Pinned, condition: Condition | None, **params: Any) -> in
 
 def test_nothing_is_taken_for_known_that_may_be_otherwise() -> None:
     told = session().embed("a red apple")
-    assert asked_by(Pinned(), told) == 1
-    assert asked_by(Pinned(), None) == STEPS
-    assert asked_by(Pinned(), session().embed("a pear")) == STEPS
-    assert asked_by(Pinned(), {**told, "more": torch.ones(1)}) == STEPS
+    assert asked_by(PinnedInverter(), told) == 1
+    assert asked_by(PinnedInverter(), None) == STEPS
+    assert asked_by(PinnedInverter(), session().embed("a pear")) == STEPS
+    assert asked_by(PinnedInverter(), {**told, "more": torch.ones(1)}) == STEPS
     assert asked_by(Watching(), told) == STEPS, "what is attached to the model may change its answers"
 
 
 def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
     """As the guidance scale is that a distilled model is told, and the timesteps that go into one call."""
     one = session()
-    climb = one.climb(Pinned(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
+    climb = one.climb(PinnedInverter(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     told = {**one.embed("a red apple"), "scale": torch.ones(1)}
-    (said,) = Pinned().said(dc.replace(climb, condition=told), [])
+    (said,) = PinnedInverter().said(dc.replace(climb, condition=told), [])
     known = Known(one.network, climb, [said], rows=1)
     for scale, asked in ((1.0, 0), (2.0, 1)):
         before = one.tally.samples
@@ -141,8 +143,8 @@ def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
 def test_a_climb_notes_what_the_network_said_of_each_of_its_latents() -> None:
     one = session()
     told = one.embed("a red apple")
-    climb = one.climb(Pinned(), one.latents, one.inversion_path(STEPS), told)
-    ((condition, estimates, begin),) = Pinned().said(climb, [])
+    climb = one.climb(PinnedInverter(), one.latents, one.inversion_path(STEPS), told)
+    ((condition, estimates, begin),) = PinnedInverter().said(climb, [])
     assert condition is climb.condition and begin == 1
     assert estimates.shape == (1, STEPS, *one.latents.shape[1:])
     for x, point, said in zip(climb.trajectory[1:], climb.path[1:], estimates[0], strict=True):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import functools
+import pkgutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -161,3 +163,31 @@ class CommandSpec(Spec):
     """A command that measures instead of making a picture; its parameters are its options."""
 
     load: Callable[[], Callable[[Any], Table]]
+
+
+def by_name(name: str) -> Callable[[], Any]:
+    """Return a ``load`` for a spec that refers to an object by ``name``: ``package.module:Name``.
+
+    The module is imported when ``load`` is called, not before. A class is returned as a function of the spec's
+    parameters: it builds an instance with every field of ``params`` as a keyword argument. A function, or any other
+    object, is returned unchanged. ``load`` raises what importing the module raises, and AttributeError if the module
+    has no such name.
+
+    Example: ``InverterSpec(name="edict", load=by_name("editkit_inverters.edict:Edict"), params=EdictParams, ...)``
+    """
+
+    def load() -> Any:
+        found = pkgutil.resolve_name(name)
+        return _builder(found) if isinstance(found, type) else found
+
+    return load
+
+
+def _builder(kind: type) -> Callable[[Params], Any]:
+    """Return a function that builds a ``kind`` with the fields of parameters as keyword arguments."""
+
+    @functools.wraps(kind, updated=())
+    def build(params: Params) -> Any:
+        return kind(**{field: getattr(params, field) for field in type(params).model_fields})
+
+    return build

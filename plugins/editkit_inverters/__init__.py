@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
 from pydantic import Field
 
-from editkit import Fraction, InverterSpec, Params, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Inverter
+from editkit import Fraction, InverterSpec, Params, by_name, hookimpl
 
 FLOW = frozenset({"flow_prediction"})
 
@@ -41,104 +35,26 @@ class EdictParams(Params):
     mixing: float = Field(0.93, ge=0.5, lt=1.0, description="What each latent keeps of itself in one of 50 steps.")
 
 
-def load_ddim() -> Callable[[Any], Inverter]:
-    from .ddim import Ddim
-
-    return lambda params: Ddim()
-
-
-def load_corrected() -> Callable[[Any], Inverter]:
-    from .ddim import DdimCorrected
-
-    return lambda params: DdimCorrected()
-
-
-def load_fixed_point() -> Callable[[FixedPointParams], Inverter]:
-    from .fixed_point import FixedPoint
-
-    return lambda params: FixedPoint(params.iterations, params.tolerance)
-
-
-def load_pinned() -> Callable[[Any], Inverter]:
-    from .ddim import Pinned
-
-    return lambda params: Pinned()
-
-
-def load_midpoint() -> Callable[[Any], Inverter]:
-    from .rf_midpoint import Midpoint
-
-    return lambda params: Midpoint()
-
-
-def load_controlled() -> Callable[[ControlledParams], Inverter]:
-    from .rf_midpoint import Controlled
-
-    return lambda params: Controlled(params.gamma, params.eta, params.start, params.stop)
-
-
-def load_negative_prompt() -> Callable[[Any], Inverter]:
-    from .negative_prompt import NegativePrompt
-
-    return lambda params: NegativePrompt()
-
-
-def load_null_text() -> Callable[[NullTextParams], Inverter]:
-    from .null_text import NullText
-
-    return lambda params: NullText(params.inner, params.rate, params.tolerance)
-
-
-def load_edit_friendly() -> Callable[[EditFriendlyParams], Inverter]:
-    from .edit_friendly import EditFriendly
-
-    return lambda params: EditFriendly(params.skip)
-
-
-def load_edict() -> Callable[[EdictParams], Inverter]:
-    from .edict import Coupled
-
-    return lambda params: Coupled(params.mixing)
-
-
-def load_belm() -> Callable[[Any], Inverter]:
-    from .edict import TwoStep
-
-    return lambda params: TwoStep()
-
-
-def load_dpmpp() -> Callable[[Any], Inverter]:
-    from .ddim import Sampled
-
-    return lambda params: Sampled("dpmpp-2m")
-
-
-def load_virtual() -> Callable[[Any], Inverter]:
-    from editkit import VirtualInversion
-
-    return lambda params: VirtualInversion()
-
-
 @hookimpl
 def register_inverters() -> list[InverterSpec]:
     return [
         InverterSpec(
             name="ddim",
             summary="DDIM run upward: cheap, and off by the first order of a step.",
-            load=load_ddim,
+            load=by_name("editkit_inverters.ddim:DdimInverter"),
             source="https://arxiv.org/abs/2010.02502",
         ),
         InverterSpec(
             name="ddim-corrected",
             summary="A predicted step, and one evaluation at the corrected point: as cheap, and nearer.",
-            load=load_corrected,
+            load=by_name("editkit_inverters.ddim_corrected:DdimCorrected"),
             calls_per_step="1, and one more",
             source="https://arxiv.org/abs/2504.13109",
         ),
         InverterSpec(
             name="fixed-point",
             summary="Solves each step's implicit equation, damped, never ending worse than it began.",
-            load=load_fixed_point,
+            load=by_name("editkit_inverters.fixed_point:FixedPoint"),
             params=FixedPointParams,
             calls_per_step="2 to 61",
             source="https://arxiv.org/abs/2309.04907",
@@ -146,21 +62,21 @@ def register_inverters() -> list[InverterSpec]:
         InverterSpec(
             name="pinned",
             summary="DDIM upward, with the trajectory recorded and the source held to it on the way back.",
-            load=load_pinned,
+            load=by_name("editkit_inverters.pinned:PinnedInverter"),
             exact=True,
             source="https://arxiv.org/abs/2310.01506",
         ),
         InverterSpec(
             name="negative-prompt",
             summary="DDIM upward; guidance leads away from the source prompt, and so leaves the source alone.",
-            load=load_negative_prompt,
+            load=by_name("editkit_inverters.negative_prompt:NegativePrompt"),
             leads_away=True,
             source="https://arxiv.org/abs/2305.16807",
         ),
         InverterSpec(
             name="null-text",
             summary="DDIM upward; what guidance leads away from is optimised until the source comes back.",
-            load=load_null_text,
+            load=by_name("editkit_inverters.null_text:NullText"),
             params=NullTextParams,
             calls_per_step="1, and 2 to 12 where guided",
             leads_away=True,
@@ -169,7 +85,7 @@ def register_inverters() -> list[InverterSpec]:
         InverterSpec(
             name="edit-friendly",
             summary="Draws the way up and solves for the noise of the way down, which keeps the picture's structure.",
-            load=load_edit_friendly,
+            load=by_name("editkit_inverters.edit_friendly:EditFriendly"),
             params=EditFriendlyParams,
             exact=True,
             stochastic=True,
@@ -180,7 +96,7 @@ def register_inverters() -> list[InverterSpec]:
         InverterSpec(
             name="edict",
             summary="Two coupled latents whose steps undo each other by algebra.",
-            load=load_edict,
+            load=by_name("editkit_inverters.edict:Edict"),
             params=EdictParams,
             exact=True,
             calls_per_step="2",
@@ -190,7 +106,7 @@ def register_inverters() -> list[InverterSpec]:
         InverterSpec(
             name="belm",
             summary="Two-step method of second order, reversible by algebra at one call a step.",
-            load=load_belm,
+            load=by_name("editkit_inverters.belm:Belm"),
             exact=True,
             calls_per_step="1, and one more",
             own_steps=True,
@@ -199,14 +115,14 @@ def register_inverters() -> list[InverterSpec]:
         InverterSpec(
             name="dpmpp",
             summary="DPM-Solver++ (2M) of second order, upward as downward.",
-            load=load_dpmpp,
+            load=by_name("editkit_inverters.dpmpp:SamplerInverter"),
             own_steps=True,
             source="https://arxiv.org/abs/2211.01095",
         ),
         InverterSpec(
             name="virtual",
             summary="Asks no network: noises the picture freely at every point, and holds the source to that.",
-            load=load_virtual,
+            load=by_name("editkit:VirtualInversion"),
             exact=True,
             stochastic=True,
             calls_per_step="0",
@@ -215,14 +131,14 @@ def register_inverters() -> list[InverterSpec]:
         InverterSpec(
             name="rf-euler",
             summary="Euler's step of rectified flow run upward: on its paths the same step as ddim.",
-            load=load_ddim,
+            load=by_name("editkit_inverters.ddim:DdimInverter"),
             predictions=FLOW,
             source="https://arxiv.org/abs/2209.03003",
         ),
         InverterSpec(
             name="rf-midpoint",
             summary="Midpoint steps of second order, each from the velocity of the last, both ways.",
-            load=load_midpoint,
+            load=by_name("editkit_inverters.rf_midpoint:RfMidpoint"),
             calls_per_step="1, and one more",
             predictions=FLOW,
             own_steps=True,
@@ -231,7 +147,7 @@ def register_inverters() -> list[InverterSpec]:
         InverterSpec(
             name="rf-controlled",
             summary="Euler's steps pulled to a drawn noise on the way up and to the picture on the way down.",
-            load=load_controlled,
+            load=by_name("editkit_inverters.rf_controlled:RfControlled"),
             params=ControlledParams,
             stochastic=True,
             predictions=FLOW,

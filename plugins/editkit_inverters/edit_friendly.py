@@ -31,7 +31,7 @@ from editkit import (
 
 AT_ONCE = 2**17
 """Values of latents that are asked about in one network call on a CPU, which gains nothing from more."""
-VALUES = 8192
+_ACTIVATIONS_PER_LATENT = 8192
 """Values of a network's activations for each value of its latents, roughly: what a call on a GPU may take of memory."""
 
 
@@ -70,7 +70,7 @@ class EditFriendly(Inverter):
             return noted[-1]
 
         listening = dc.replace(guidance, network=network)
-        estimates = session.watch(estimated(listening, trajectory[:-1], path[:-1]), len(path) - 1, "fitting")
+        estimates = session.watch(_estimate(listening, trajectory[:-1], path[:-1]), len(path) - 1, "fitting")
         steps = zip(itertools.pairwise(trajectory), estimates, itertools.pairwise(path), strict=True)
         noise = torch.stack([noise_between(x, after, x0, p, q) for (x, after), x0, (p, q) in steps], 1)
         if not all(guidance.guides(point) for point in path[:-1]):
@@ -87,14 +87,14 @@ class EditFriendly(Inverter):
     def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
         noise = torch.einsum("bs,sn...->nb...", shares, climb.kept["noise"])
         # Pinned beside that, since a batch of another size rounds otherwise, and errors add up.
-        return RecordedNoise(noise, self.first(climb.path)), PinnedSource(climb.trajectory, shares)
+        return _RecordedNoise(noise, self.first(climb.path)), PinnedSource(climb.trajectory, shares)
 
     def stepper(self, climb: Climb, shares: Tensor) -> Stepper:
         skipped = climb.trajectory[1 : self.first(climb.path) + 1]
-        return Ddpm(torch.einsum("bs,ns...->nb...", shares, skipped))
+        return _DdpmStepper(torch.einsum("bs,ns...->nb...", shares, skipped))
 
 
-class RecordedNoise(Control):
+class _RecordedNoise(Control):
     """Supplies noise (N, B, C, h, w) for N steps, from the one with the index ``first`` on."""
 
     decides = frozenset({"the noise of each step"})
@@ -106,7 +106,7 @@ class RecordedNoise(Control):
         return self.recorded[index - self.first] if index >= self.first else None
 
 
-class Ddpm:
+class _DdpmStepper:
     """Steps of DDPM, after some that give what is known of them: latents (N, B, C, h, w) after N steps."""
 
     def __init__(self, known: Tensor) -> None:
@@ -128,16 +128,16 @@ def noise_between(x: Tensor, after: Tensor, x0: Tensor, p: Point, q: Point) -> T
     return (after - ddim_step(x, x0, p, q, fresh)) / fresh
 
 
-def estimated(guidance: Guidance, latents: Tensor, points: Path) -> Iterator[Tensor]:
+def _estimate(guidance: Guidance, latents: Tensor, points: Path) -> Iterator[Tensor]:
     """Clean estimates (S, C, h, w) of latents (N, S, C, h, w) at N points, of many of them in one network call.
 
     A call that asks for more memory than there is left is made again with half of them.
     """
-    at_once, begun = steps_at_once(latents[0], len(guidance.asked)), 0
+    at_once, begun = _steps_per_call(latents[0], len(guidance.asked)), 0
     while begun < len(latents):
         part = slice(begun, begun + at_once)
         try:
-            answers = estimated_at_once(guidance, latents[part], points[part])
+            answers = _estimate_in_one_call(guidance, latents[part], points[part])
         except torch.cuda.OutOfMemoryError:
             if at_once == 1:
                 raise
@@ -147,18 +147,18 @@ def estimated(guidance: Guidance, latents: Tensor, points: Path) -> Iterator[Ten
             begun += len(answers)
 
 
-def estimated_at_once(guidance: Guidance, latents: Tensor, points: Path) -> Tensor:
+def _estimate_in_one_call(guidance: Guidance, latents: Tensor, points: Path) -> Tensor:
     """The same in one call."""
     conditions = [{name: torch.cat([tensor] * len(latents)) for name, tensor in c.items()} for c in guidance.conditions]
     rows = Points(tuple(point for point in points for _ in range(latents.shape[1])))
     return dc.replace(guidance, conditions=conditions)(latents.flatten(0, 1), rows).view_as(latents)
 
 
-def steps_at_once(latents: Tensor, asked: int) -> int:
+def _steps_per_call(latents: Tensor, asked: int) -> int:
     """How many steps of latents (S, C, h, w) go into a network call that is asked ``asked`` times about each."""
     most = AT_ONCE
     if latents.device.type == "cuda":
         unused = torch.cuda.memory_reserved(latents.device) - torch.cuda.memory_allocated(latents.device)
         free = torch.cuda.mem_get_info(latents.device)[0] + unused
-        most = free // (VALUES * latents.element_size())
+        most = free // (_ACTIVATIONS_PER_LATENT * latents.element_size())
     return max(1, most // (asked * latents.numel()))

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from editkit import Denoiser, Inverter, Noise, Path, Point, ddim_step, eps_of
 
-from .ddim import moved
+from .ddim import ddim_transition
 
-MEMORY = 5
+_HISTORY = 5
 """Earlier iterates that a new one is extrapolated from."""
 
 
-class Iterate(NamedTuple):
+class _Iterate(NamedTuple):
     """A guess of the noisier latent, and all that one network call tells about it; rows on the first axis."""
 
     z: Tensor
@@ -45,37 +45,37 @@ class FixedPoint(Inverter):
         x = x0
         eps = eps_of(x, denoise(x, path[0]), path[0])
         for p, q in itertools.pairwise(path):
-            found = self.solve(denoise, x, moved(x, eps, p, q), p, q)
+            found = self.solve(denoise, x, ddim_transition(x, eps, p, q), p, q)
             x, eps = found.z, eps_of(found.z, found.x0, q)
             yield x
 
-    def solve(self, denoise: Denoiser, x: Tensor, guess: Tensor, p: Point, q: Point) -> Iterate:
+    def solve(self, denoise: Denoiser, x: Tensor, guess: Tensor, p: Point, q: Point) -> _Iterate:
         """Return the latent at ``q`` that leads back to ``x`` at ``p``, beginning from ``guess``."""
         tolerance = self.tolerance or 64 * torch.finfo(x.dtype).eps
-        best = evaluated(denoise, x, guess, p, q)
+        best = _evaluate(denoise, x, guess, p, q)
         damping = torch.ones_like(best.residual)
         known: list[tuple[Tensor, Tensor]] = []
         for _ in range(self.iterations):
             if bool((best.residual <= tolerance).all()):
                 break
-            tried = evaluated(denoise, x, best.z + damping * mixed(best.move, known), p, q)
-            known = [*known[1 - MEMORY :], (tried.z - best.z, tried.move - best.move)]
+            tried = _evaluate(denoise, x, best.z + damping * _anderson_step(best.move, known), p, q)
+            known = [*known[1 - _HISTORY :], (tried.z - best.z, tried.move - best.move)]
             # A row that is done stays as it is, whatever the batch around it still needs.
             better = (tried.residual < best.residual) & (best.residual > tolerance)
-            best = Iterate(*(torch.where(better, new, old) for new, old in zip(tried, best, strict=True)))
+            best = _Iterate(*(torch.where(better, new, old) for new, old in zip(tried, best, strict=True)))
             damping = torch.where(better, (damping * 2).clamp(max=1.0), damping / 2)
         return best
 
 
-def evaluated(denoise: Denoiser, x: Tensor, z: Tensor, p: Point, q: Point) -> Iterate:
+def _evaluate(denoise: Denoiser, x: Tensor, z: Tensor, p: Point, q: Point) -> _Iterate:
     """Ask the network about ``z`` at q, as the latent that should lead back to ``x`` at p."""
     x0 = denoise(z, q)
     noisy = p.sigma * q.sigma > p.alpha * q.alpha
-    after = ddim_step(x, x0, p, q) if noisy else moved(x, eps_of(z, x0, q), p, q)
-    return Iterate(z, x0, after - z, distance(ddim_step(z, x0, q, p), x))
+    after = ddim_step(x, x0, p, q) if noisy else ddim_transition(x, eps_of(z, x0, q), p, q)
+    return _Iterate(z, x0, after - z, _rms_difference(ddim_step(z, x0, q, p), x))
 
 
-def mixed(move: Tensor, known: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def _anderson_step(move: Tensor, known: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Anderson's step: ``move`` less what the known changes of iterate and move explain of it, for each row."""
     if not known:
         return move
@@ -90,6 +90,6 @@ def mixed(move: Tensor, known: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     return move - explained.to(move.dtype)
 
 
-def distance(one: Tensor, other: Tensor) -> Tensor:
+def _rms_difference(one: Tensor, other: Tensor) -> Tensor:
     """Root of the mean squared difference of each row, (B, 1, 1, 1)."""
     return (one - other).square().flatten(1).mean(1).sqrt().view(-1, *(1,) * (one.ndim - 1))

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from editkit import Climb, Condition, Control, Denoiser, Guidance, Session, blended
 
-from .ddim import Ddim
+from .ddim import DdimInverter
 
 
-class LedAway(Control):
+class NegativeConditions(Control):
     """Leads guidance away from recorded conditions: tensors (B, N, ...) for N steps, or (B, 1, ...) for all of them."""
 
     decides = frozenset({"what guidance leads away from"})
@@ -31,14 +31,14 @@ class LedAway(Control):
         return dc.replace(denoise, conditions=({**negative, **here}, *others))
 
 
-class KeepsNegatives(Ddim):
+class NegativeInverter(DdimInverter):
     """DDIM upward, and a replay that leads away from all that was kept."""
 
     def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
-        return (LedAway(blended(climb.kept, shares)),) if climb.kept else ()
+        return (NegativeConditions(blended(climb.kept, shares)),) if climb.kept else ()
 
 
-class NegativePrompt(KeepsNegatives):
+class NegativePrompt(NegativeInverter):
     """Guidance leads away from the source prompt, and so cancels on the source (Miyake et al., arXiv 2305.16807)."""
 
     def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from editkit import Climb, Condition, Guidance, MissingCapability, Point, Session, ddim_step, repeated
 
-from .negative_prompt import KeepsNegatives
+from .negative_prompt import NegativeInverter
 
-SLOWER, LOOSER = 0.5, 100.0
+_RATE_DECAY, _TOLERANCE_GROWTH = 0.5, 100.0
 """The share of the rate that is lost by the end of a path, and how many tolerances are added to the first by then."""
 
 
 @dc.dataclass(frozen=True)
-class GuidedStep:
+class _GuidedStep:
     """A guided step of DDIM as a function of the text (S, L, D) it leads away from; the prompt was asked once."""
 
     session: Session
@@ -36,7 +36,7 @@ class GuidedStep:
         return ddim_step(self.x, x0, self.p, self.q)
 
 
-class Fitted(NamedTuple):
+class _FittedText(NamedTuple):
     """A text and where a step with it leads; rows on the first axis."""
 
     text: Tensor
@@ -45,7 +45,7 @@ class Fitted(NamedTuple):
     """Mean squared distance of ``after`` from where it should be, (S,)."""
 
 
-class NullText(KeepsNegatives):
+class NullText(NegativeInverter):
     """Fits the empty prompt's embedding at every step, so that guided steps follow the climb (arXiv 2211.09794).
 
     The procedure is algorithm 1 there and the figures are those of the authors' code, where the rate falls and the
@@ -75,25 +75,25 @@ class NullText(KeepsNegatives):
         text = empty["text"].to(torch.promote_types(x.dtype, torch.float32))
         for index, (p, q) in enumerate(itertools.pairwise(climb.path)):
             if guidance.guides(p):
-                step = GuidedStep(session, guidance, x, p, q, empty, session.network(x, p, condition))
+                step = _GuidedStep(session, guidance, x, p, q, empty, session.network(x, p, condition))
                 text, x, _ = self.fitted(text, step, climb.trajectory[index + 1], index / (len(climb.path) - 1))
             else:
                 x = ddim_step(x, guidance(x, p), p, q)
             yield text
 
-    def fitted(self, text: Tensor, step: GuidedStep, wanted: Tensor, share: float) -> Fitted:
+    def fitted(self, text: Tensor, step: _GuidedStep, wanted: Tensor, share: float) -> _FittedText:
         """Begin from ``text`` and look for one with which the step meets ``wanted``; ``share`` of the path is done."""
-        enough = self.tolerance * (1 + LOOSER * share)
+        enough = self.tolerance * (1 + _TOLERANCE_GROWTH * share)
         text = text.clone().requires_grad_()
-        adam = torch.optim.Adam([text], lr=self.rate * (1 - SLOWER * share))
+        adam = torch.optim.Adam([text], lr=self.rate * (1 - _RATE_DECAY * share))
         best, size = None, wanted[0].numel()
         for left in reversed(range(self.inner + 1)):
             with torch.set_grad_enabled(left > 0):
                 after = step(text)
                 missed = (after - wanted).to(text.dtype).square().flatten(1).sum(1)
                 total = missed.sum()
-            tried = Fitted(text.detach().clone(), after.detach(), missed.detach() / size)
-            best = tried if best is None else better(tried, best, enough)
+            tried = _FittedText(text.detach().clone(), after.detach(), missed.detach() / size)
+            best = tried if best is None else _better(tried, best, enough)
             if left == 0 or bool((best.loss <= enough).all()):
                 break
             # That of the sum, divided afterwards, since in half precision the gradient of a mean would vanish.
@@ -104,11 +104,11 @@ class NullText(KeepsNegatives):
         return best
 
 
-def better(tried: Fitted, best: Fitted, enough: float) -> Fitted:
-    """Of each row the better one; a row that is done stays as it is, whatever the batch around it still needs."""
+def _better(tried: _FittedText, best: _FittedText, enough: float) -> _FittedText:
+    """The better one of each row; a row that is done stays as it is, whatever the batch around it still needs."""
     taken = (tried.loss < best.loss) & (best.loss > enough)
 
     def chosen(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(taken.view(-1, *(1,) * (new.ndim - 1)), new, old)
 
-    return Fitted(*map(chosen, tried, best))
+    return _FittedText(*map(chosen, tried, best))

@@ -24,7 +24,7 @@ class DpmSolver2M:
         x0 = denoise(x, p)
         ahead = self.extrapolated(x0, p, q)
         self.before = (x0, p)
-        return (q.sigma / p.sigma) * x + one_minus_decay(p, q) * ahead
+        return (q.sigma / p.sigma) * x + _one_minus_decay(p, q) * ahead
 
     def extrapolated(self, x0: Tensor, p: Point, q: Point) -> Tensor:
         """The estimate in the middle of the step, which may lead down or up.
@@ -68,33 +68,33 @@ class DpmSolver3M:
         x0 = denoise(x, p)
         start, end = p.log_snr_half, q.log_snr_half
         if math.isinf(end) or math.isinf(start):
-            return (q.sigma / p.sigma) * x + one_minus_decay(p, q) * x0
+            return (q.sigma / p.sigma) * x + _one_minus_decay(p, q) * x0
         # Where the path went back up, what was estimated further down lies behind.
         self.nodes = [(start, x0), *(node for node in self.nodes[:2] if node[0] < start)]
         nodes = self.nodes
         if len(nodes) == 1:
-            plain = (q.sigma / p.sigma) * x + one_minus_decay(p, q) * x0
+            plain = (q.sigma / p.sigma) * x + _one_minus_decay(p, q) * x0
             nodes = [*nodes, (end, denoise(plain, q))]
-        weights = exponential_weights([node for node, _ in nodes], start, end)
+        weights = _exponential_weights([node for node, _ in nodes], start, end)
         ahead = sum(weight * estimate for weight, (_, estimate) in zip(weights, nodes, strict=True))
         return (q.sigma / p.sigma) * x + q.alpha * ahead
 
 
-def one_minus_decay(p: Point, q: Point) -> float:
+def _one_minus_decay(p: Point, q: Point) -> float:
     """``alpha_q * (1 - exp(-h))`` with h the step in lambda, finite also at pure noise and at none."""
     return q.alpha - q.sigma * p.alpha / p.sigma
 
 
-def exponential_weights(nodes: list[float], start: float, end: float) -> list[float]:
+def _exponential_weights(nodes: list[float], start: float, end: float) -> list[float]:
     """Weights that integrate ``exp(lambda - end) * x0(lambda)`` from start to end for the parabola through nodes."""
     h = end - start
     # Moments of u**k * exp(u - h) over 0..h, by parts; for short steps the recursion cancels, so it is a series there.
     moments = [-math.expm1(-h)]
     for k in range(1, len(nodes)):
-        moments.append(h**k - k * moments[-1] if h > 0.5 else series_moment(k, h))
+        moments.append(h**k - k * moments[-1] if h > 0.5 else _series_moment(k, h))
     powers = torch.tensor([[(node - start) ** k for node in nodes] for k in range(len(nodes))], dtype=torch.float64)
     return torch.linalg.solve(powers, torch.tensor(moments, dtype=torch.float64)).tolist()  # type: ignore[no-any-return]
 
 
-def series_moment(k: int, h: float) -> float:
+def _series_moment(k: int, h: float) -> float:
     return math.fsum((-1.0) ** j * h ** (k + 1 + j) * math.factorial(k) / math.factorial(k + 1 + j) for j in range(20))

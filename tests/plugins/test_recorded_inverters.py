@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from editkit_inverters.edict import two_step
+from editkit_inverters.belm import two_step
 from editkit_inverters.edit_friendly import AT_ONCE, noise_between
 from editkit_inverters.null_text import NullText
 from torch import Tensor

@@ -1,0 +1,29 @@
+"""DDIM inversion with a corrected noise estimate (arXiv 2504.13109)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from editkit import Denoiser, Inverter, Noise, Path, eps_of
+
+from .ddim import ddim_transition
+
+
+class DdimCorrected(Inverter):
+    """Predict the noisier latent with the last known noise, ask the network there, and step with that noise.
+
+    The way down asks at the noisier end of each step; asking there on the way up is what makes both meet
+    (Jiao et al., arXiv 2504.13109, algorithm 1).
+    """
+
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+        x = x0
+        eps = eps_of(x, denoise(x, path[0]), path[0])
+        for p, q in itertools.pairwise(path):
+            predicted = ddim_transition(x, eps, p, q)
+            eps = eps_of(predicted, denoise(predicted, q), q)
+            x = ddim_transition(x, eps, p, q)
+            yield x

@@ -1,0 +1,33 @@
+"""Inversion by the steps of a registered sampler: DPM-Solver++ (2M)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from editkit import Climb, Denoiser, Inverter, Noise, Path, SamplerSpec, Stepper, samplers, walk
+
+
+class SamplerInverter(Inverter):
+    """A registered sampler, whose steps lead up as they lead down."""
+
+    def __init__(self, sampler: str = "dpmpp-2m") -> None:
+        self.sampler = sampler
+
+    def uses(self) -> Sequence[Callable[..., Any]]:
+        return (type(self._stepper()),)
+
+    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+        return walk(self._stepper(), denoise, x0, path)
+
+    def stepper(self, climb: Climb, shares: Tensor) -> Stepper:
+        return self._stepper()
+
+    @property
+    def _spec(self) -> SamplerSpec:
+        return samplers()[self.sampler]
+
+    def _stepper(self) -> Stepper:
+        return self._spec.load()(self._spec.params())

@@ -1,0 +1,27 @@
+"""Heun's method (Karras et al., arXiv 2206.00364)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from editkit import Denoiser, Noise, Params, Point, Stepper, ddim_step, eps_of
+
+
+def heun(params: Params) -> Stepper:
+    """Return Heun's sampler, which has no parameters."""
+    return heun_step
+
+
+def heun_step(denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
+    """Heun's method on ``d(x / alpha) / d(sigma / alpha) = eps`` (Karras et al., arXiv 2206.00364, algorithm 1).
+
+    Written with weights that stay finite at pure noise; a step to zero noise is a plain one.
+    """
+    x0 = denoise(x, p)
+    predicted = ddim_step(x, x0, p, q)
+    if q.sigma == 0.0:
+        return predicted
+    eps, later = eps_of(x, x0, p), eps_of(predicted, denoise(predicted, q), q)
+    # x / alpha moves by the mean of both slopes: the difference to the first one is what the plain step lacks.
+    stretch = q.sigma - p.sigma * q.alpha / p.alpha if p.alpha > 0.0 else 0.0
+    return predicted + stretch * (later - eps) / 2
