@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from editkit_bench.comparisons import ROWS, Comparison
+from editkit_bench.comparison import Comparison
+from editkit_bench.comparisons import ROWS
 from editkit_bench.counters import Counts, Work, counted, door
-from editkit_bench.fixture import Stage, network_of
-from editkit_bench.gpu_batches import drawn
+from editkit_bench.fixture import ComparisonFixture, network_of
+from editkit_bench.gpu_batches import batch_rows
 from editkit_bench.model_configs import SHAPES
 from editkit_bench.timing import in_turns, ratio
 from torch.utils.flop_counter import FlopCounterMode
@@ -34,13 +35,15 @@ TUNED_AWAY = {"edit-friendly-inversion", "four-edits", "ddim-inversion"}
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage]]:
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ComparisonFixture]]:
     """The tiny model of every kind."""
     import contextlib
 
     with contextlib.ExitStack() as opened:
         yield {
-            kind: opened.enter_context(Stage.open(SHAPES["tiny"], kind, tmp_path_factory.mktemp(kind) / "of"))
+            kind: opened.enter_context(
+                ComparisonFixture.open(SHAPES["tiny"], kind, tmp_path_factory.mktemp(kind) / "of")
+            )
             for kind in KINDS
         }
 
@@ -57,7 +60,7 @@ def missed(pair: Any) -> float:
 
 
 @pytest.mark.parametrize("row", SAME, ids=lambda row: row.operation)
-def test_the_same_mathematics_gives_the_same(stages: dict[str, Stage], row: Comparison) -> None:
+def test_the_same_mathematics_gives_the_same(stages: dict[str, ComparisonFixture], row: Comparison) -> None:
     assert row.results is not None
     assert missed(made(stages[row.kind]) for made in row.results) < CLOSE
 
@@ -65,23 +68,23 @@ def test_the_same_mathematics_gives_the_same(stages: dict[str, Stage], row: Comp
 @pytest.mark.parametrize(
     "row", [row for row in SAME if row.operation != "sixteen-pictures"], ids=lambda row: row.operation
 )
-def test_no_edit_asks_the_network_more_than_diffusers(stages: dict[str, Stage], row: Comparison) -> None:
-    stage, ours, theirs = stages[row.kind], Counts(), Counts()
-    with door(network_of(stage.model), ours):
-        row.ours(stage)
-    with door(network_of(stage.base), theirs):
-        row.theirs(stage)
+def test_no_edit_asks_the_network_more_than_diffusers(stages: dict[str, ComparisonFixture], row: Comparison) -> None:
+    fixture, ours, theirs = stages[row.kind], Counts(), Counts()
+    with door(network_of(fixture.model), ours):
+        row.editkit(fixture)
+    with door(network_of(fixture.base), theirs):
+        row.diffusers(fixture)
     assert ours.samples == theirs.samples * SAVED.get(row.operation, 1)
     assert ours.calls <= theirs.calls
     if row.operation == "edit-friendly-inversion":
         assert ours.calls == 1
 
 
-def test_a_controlnet_that_ends_at_half_the_way_saves_its_work(stages: dict[str, Stage]) -> None:
-    stage, rows = stages["text"], (named("control"), named("control-end-half"))
-    whole, half = (counted(lambda side=row.ours: side(stage), network_of(stage.model))[0].flops for row in rows)
+def test_a_controlnet_that_ends_at_half_the_way_saves_its_work(stages: dict[str, ComparisonFixture]) -> None:
+    fixture, rows = stages["text"], (named("control"), named("control-end-half"))
+    whole, half = (counted(lambda side=row.editkit: side(fixture), network_of(fixture.model))[0].flops for row in rows)
     theirs, half_theirs = (
-        counted(lambda side=row.theirs: side(stage), network_of(stage.base))[0].flops for row in rows
+        counted(lambda side=row.diffusers: side(fixture), network_of(fixture.base))[0].flops for row in rows
     )
     assert half < whole < theirs
     assert half_theirs == theirs
@@ -90,33 +93,33 @@ def test_a_controlnet_that_ends_at_half_the_way_saves_its_work(stages: dict[str,
 @pytest.mark.parametrize(
     "row", [row for row in SAME if row.tuned and row.operation not in TUNED_AWAY], ids=lambda row: row.operation
 )
-def test_tuning_by_hand_leaves_the_result_as_it_was(stages: dict[str, Stage], row: Comparison) -> None:
-    stage = stages[row.kind]
-    plain: Any = row.theirs(stage)
-    tuned: Any = row.tuned(stage) if row.tuned else None
+def test_tuning_by_hand_leaves_the_result_as_it_was(stages: dict[str, ComparisonFixture], row: Comparison) -> None:
+    fixture = stages[row.kind]
+    plain: Any = row.diffusers(fixture)
+    tuned: Any = row.tuned(fixture) if row.tuned else None
     pairs = zip(plain.images[0].tobytes(), tuned.images[0].tobytes(), strict=True)
     assert max(abs(one - other) for one, other in pairs) <= 1
-    again: Any = row.theirs(stage)
+    again: Any = row.diffusers(fixture)
     assert again.images[0].tobytes() == plain.images[0].tobytes()
 
 
-def test_the_counters_agree_with_the_report(stages: dict[str, Stage]) -> None:
-    stage = stages["text"]
+def test_the_counters_agree_with_the_report(stages: dict[str, ComparisonFixture]) -> None:
+    fixture = stages["text"]
     counts, report = counted(
-        lambda: stage.edit("img2img", stage.picture, strength=0.5, steps=4).report, network_of(stage.model)
+        lambda: fixture.edit("img2img", fixture.picture, strength=0.5, steps=4).report, network_of(fixture.model)
     )
     assert (counts.calls, counts.samples) == (report.network_calls, report.network_samples)
 
 
-def test_flops_are_those_that_torch_counts(stages: dict[str, Stage]) -> None:
-    stage = stages["text"]
+def test_flops_are_those_that_torch_counts(stages: dict[str, ComparisonFixture]) -> None:
+    fixture = stages["text"]
 
     def edit() -> None:
-        stage.edit("img2img", stage.picture, strength=0.5, steps=4)
+        fixture.edit("img2img", fixture.picture, strength=0.5, steps=4)
 
     with FlopCounterMode(display=False) as torchs:
         edit()
-    assert counted(edit, network_of(stage.model))[0].flops == torchs.get_total_flops() > 0
+    assert counted(edit, network_of(fixture.model))[0].flops == torchs.get_total_flops() > 0
 
 
 def test_living_tensors_are_counted_once_and_let_go() -> None:
@@ -146,8 +149,8 @@ def test_sides_take_turns() -> None:
     assert "".join(ran) == "bab"
 
 
-def test_several_pictures_on_a_device(stages: dict[str, Stage]) -> None:
-    rows = list(drawn(stages["text"], 1, best=1e12, pictures=(1, 2)))
+def test_several_pictures_on_a_device(stages: dict[str, ComparisonFixture]) -> None:
+    rows = list(batch_rows(stages["text"], 1, best=1e12, pictures=(1, 2)))
     assert [row["pictures"] for row in rows] == [1, 2]
     assert rows[1]["ms_floor"] == 2 * rows[0]["ms_floor"] > 0
 

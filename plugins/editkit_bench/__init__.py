@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from editkit import CommandSpec, Params, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Table
+from editkit import CommandSpec, Params, by_name, hookimpl
 
 
 class BenchParams(Params):
@@ -25,19 +19,13 @@ class BenchParams(Params):
     chart: str | None = Field(None, description="Picture of the ratios to write.")
 
 
-def load() -> Callable[[BenchParams], Table]:
-    from .command import bench
-
-    return bench
-
-
 @hookimpl
 def register_commands() -> list[CommandSpec]:
     return [
         CommandSpec(
             name="bench",
             summary="Measure edits against diffusers on the same weights: time, calls, memory and equality.",
-            load=load,
+            load=by_name("editkit_bench.command:bench"),
             params=BenchParams,
         )
     ]

@@ -17,9 +17,10 @@ from editkit import InvalidParameter, Table, check_file, save_picture
 
 from . import BenchParams
 from .chart import draw_chart
-from .comparisons import ROWS, Comparison, in_family
+from .comparison import Comparison, in_family
+from .comparisons import ROWS
 from .counters import counted
-from .fixture import Stage, network_of
+from .fixture import ComparisonFixture, network_of
 from .gpu_batches import batches
 from .memory_growth import growth
 from .model_configs import SHAPES, Shape
@@ -87,11 +88,11 @@ def comparisons(params: BenchParams, rows: Sequence[Comparison], shapes: Sequenc
         for kind in dict.fromkeys(row.kind for row in mine):
             with (
                 tempfile.TemporaryDirectory() as place,
-                Stage.open(SHAPES[name], kind, Path(place), device, dtype) as stage,
+                ComparisonFixture.open(SHAPES[name], kind, Path(place), device, dtype) as fixture,
             ):
                 for row in mine:
                     if row.kind == kind:
-                        yield {"operation": row.operation, "model": name, **compare(row, stage, params.rounds)}
+                        yield {"operation": row.operation, "model": name, **compare(row, fixture, params.rounds)}
 
 
 def measured(row: Comparison, shape: Shape) -> bool:
@@ -101,42 +102,42 @@ def measured(row: Comparison, shape: Shape) -> bool:
     return shape.family in row.families and (not shape.rows or row.operation in shape.rows)
 
 
-def compare(row: Comparison, stage: Stage, rounds: int) -> dict[str, Any]:
+def compare(row: Comparison, fixture: ComparisonFixture, rounds: int) -> dict[str, Any]:
     """One row: equality and counters first, as they are exact, then the times."""
-    row.ours(stage)  # what is loaded once, as a ControlNet is, is no cost of an edit
-    made = row.results if row.results and stage.shape.family == "sd" else None
-    ours, result = counted(bound(made[0] if made else row.ours, stage), network_of(stage.model))
-    theirs, _ = counted(bound(row.theirs, stage), network_of(stage.base))
-    max_diff = float((result.cpu() - made[1](stage).cpu()).abs().max()) if made else None
-    sides = {"ours": bound(row.ours, stage), "theirs": bound(row.theirs, stage)}
+    row.editkit(fixture)  # what is loaded once, as a ControlNet is, is no cost of an edit
+    made = row.results if row.results and fixture.shape.family == "sd" else None
+    editkit_counts, result = counted(bound(made[0] if made else row.editkit, fixture), network_of(fixture.model))
+    diffusers_counts, _ = counted(bound(row.diffusers, fixture), network_of(fixture.base))
+    max_diff = float((result.cpu() - made[1](fixture).cpu()).abs().max()) if made else None
+    sides = {"editkit": bound(row.editkit, fixture), "diffusers": bound(row.diffusers, fixture)}
     if row.tuned:
-        sides["tuned"] = bound(row.tuned, stage.by_hand)
-    seconds = in_turns(sides, rounds, stage.device, warm={"ours", "theirs"})
-    against = ratio(seconds, "ours", "theirs")
-    against_tuned = ratio(seconds, "ours", "tuned") if row.tuned else None
+        sides["tuned"] = bound(row.tuned, fixture.channels_last)
+    seconds = in_turns(sides, rounds, fixture.device, warm={"editkit", "diffusers"})
+    against = ratio(seconds, "editkit", "diffusers")
+    against_tuned = ratio(seconds, "editkit", "tuned") if row.tuned else None
     return {
-        "pipeline": in_family(row.pipeline, stage),
+        "pipeline": in_family(row.pipeline, fixture),
         "same_maths": row.same_maths,
         "time_ratio": against.median,
         "time_ratio_range": [against.low, against.high],
         "time_ratio_tuned": against_tuned and against_tuned.median,
         "time_ratio_tuned_range": against_tuned and [against_tuned.low, against_tuned.high],
-        "ms": milliseconds(seconds, "ours"),
-        "ms_diffusers": milliseconds(seconds, "theirs"),
-        "network_calls": ours.calls,
-        "network_calls_diffusers": theirs.calls,
-        "network_samples": ours.samples,
-        "network_samples_diffusers": theirs.samples,
-        "gflop": ours.flops / 1e9,
-        "gflop_diffusers": theirs.flops / 1e9,
+        "ms": milliseconds(seconds, "editkit"),
+        "ms_diffusers": milliseconds(seconds, "diffusers"),
+        "network_calls": editkit_counts.calls,
+        "network_calls_diffusers": diffusers_counts.calls,
+        "network_samples": editkit_counts.samples,
+        "network_samples_diffusers": diffusers_counts.samples,
+        "gflop": editkit_counts.flops / 1e9,
+        "gflop_diffusers": diffusers_counts.flops / 1e9,
         "max_diff": max_diff,
-        "peak_memory_mb": ours.peak_bytes / 2**20,
-        "peak_memory_mb_diffusers": theirs.peak_bytes / 2**20,
+        "peak_memory_mb": editkit_counts.peak_bytes / 2**20,
+        "peak_memory_mb_diffusers": diffusers_counts.peak_bytes / 2**20,
     }
 
 
-def bound(side: Callable[[Stage], Any], stage: Stage) -> Callable[[], Any]:
-    return lambda: side(stage)
+def bound(side: Callable[[ComparisonFixture], Any], fixture: ComparisonFixture) -> Callable[[], Any]:
+    return lambda: side(fixture)
 
 
 def machine(params: BenchParams) -> dict[str, Any]:

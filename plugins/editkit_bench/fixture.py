@@ -26,7 +26,7 @@ SEVERAL = 16
 
 
 @dc.dataclass
-class Stage:
+class ComparisonFixture:
     """What both sides of a comparison work with. Pictures are of the model's own size, so that neither resamples."""
 
     folder: Path
@@ -44,14 +44,16 @@ class Stage:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, shape: Shape, kind: str, place: Path, device: str = "cpu", dtype: str = "float32") -> Iterator[Stage]:
+    def open(
+        cls, shape: Shape, kind: str, place: Path, device: str = "cpu", dtype: str = "float32"
+    ) -> Iterator[ComparisonFixture]:
         folder = write_model(shape, kind, place, device, getattr(torch, dtype))
         model = load_model(folder, device=device, dtype=dtype)
         with quiet():
             yield cls(folder, model, loaded(folder, device, getattr(torch, dtype)), shape, device, place / "net")
 
     @functools.cached_property
-    def by_hand(self) -> Stage:
+    def channels_last(self) -> ComparisonFixture:
         """The same with pipelines whose weights lie as convolutions are quickest with, where there are many."""
         if not hasattr(self.base, "unet"):
             return self
@@ -165,5 +167,5 @@ def network_of(owner: Any) -> nn.Module:
     return found
 
 
-Side = Callable[[Stage], object]
+Runner = Callable[[ComparisonFixture], object]
 """One side of a comparison: does the job once."""

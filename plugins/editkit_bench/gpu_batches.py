@@ -13,9 +13,9 @@ import torch
 import editkit
 
 from . import BenchParams
-from .comparisons import in_family
+from .comparison import in_family
 from .counters import counted
-from .fixture import PROMPT, Stage, network_of
+from .fixture import PROMPT, ComparisonFixture, network_of
 from .model_configs import SHAPES
 from .timing import in_turns, milliseconds, ratio, timed
 
@@ -32,14 +32,14 @@ def batches(params: BenchParams, shapes: Sequence[str], device: str = "cuda") ->
     for name in shapes:
         with (
             tempfile.TemporaryDirectory() as place,
-            Stage.open(SHAPES[name], "text", Path(place), device, dtype) as stage,
+            ComparisonFixture.open(SHAPES[name], "text", Path(place), device, dtype) as fixture,
         ):
             for compiled in (False, True):
                 if compiled:
-                    for network in (network_of(stage.model), network_of(stage.base)):
+                    for network in (network_of(fixture.model), network_of(fixture.base)):
                         network.compile()
                 about = {"model": name, "compiled": compiled}
-                rows.extend({**about, **row} for row in drawn(stage, params.rounds, best))
+                rows.extend({**about, **row} for row in batch_rows(fixture, params.rounds, best))
     return rows
 
 
@@ -49,36 +49,38 @@ def rate(device: str, dtype: torch.dtype, side: int) -> float:
     return 2 * side**3 / min(timed(lambda: one @ other, device) for _ in range(10))
 
 
-def drawn(stage: Stage, rounds: int, best: float, pictures: Sequence[int] = SIZES) -> Iterator[dict[str, Any]]:
+def batch_rows(
+    fixture: ComparisonFixture, rounds: int, best: float, pictures: Sequence[int] = SIZES
+) -> Iterator[dict[str, Any]]:
     """A row for every number of pictures, which both draw in one call."""
 
-    def ours(pictures: int) -> None:
-        given: dict[str, Any] = {"model": stage.model, "prompt": PROMPT, "guidance": 7.5, "steps": stage.steps}
+    def run_editkit(pictures: int) -> None:
+        given: dict[str, Any] = {"model": fixture.model, "prompt": PROMPT, "guidance": 7.5, "steps": fixture.steps}
         editkit.apply_all("generate", [None] * pictures, seeds=range(pictures), **given)
 
-    def theirs(pictures: int) -> None:
-        stage.pipeline(in_family("StableDiffusionPipeline", stage))(
+    def run_diffusers(pictures: int) -> None:
+        fixture.pipeline(in_family("StableDiffusionPipeline", fixture))(
             PROMPT,
-            height=stage.size,
-            width=stage.size,
-            num_inference_steps=stage.steps,
+            height=fixture.size,
+            width=fixture.size,
+            num_inference_steps=fixture.steps,
             guidance_scale=7.5,
             num_images_per_prompt=pictures,
-            generator=stage.generator(),
+            generator=fixture.generator(),
         )
 
     # One picture and the eager network are enough to count: nothing else costs arithmetic.
-    flops = counted(lambda: ours(1), network_of(stage.model))[0].flops
+    flops = counted(lambda: run_editkit(1), network_of(fixture.model))[0].flops
     for many in pictures:
-        sides = {"ours": functools.partial(ours, many), "theirs": functools.partial(theirs, many)}
-        seconds = in_turns(sides, rounds, stage.device)
+        sides = {"editkit": functools.partial(run_editkit, many), "diffusers": functools.partial(run_diffusers, many)}
+        seconds = in_turns(sides, rounds, fixture.device)
         floor = many * flops / best * 1000
         yield {
             "pictures": many,
-            "time_ratio": ratio(seconds, "ours", "theirs").median,
-            "ms": milliseconds(seconds, "ours"),
-            "ms_diffusers": milliseconds(seconds, "theirs"),
+            "time_ratio": ratio(seconds, "editkit", "diffusers").median,
+            "ms": milliseconds(seconds, "editkit"),
+            "ms_diffusers": milliseconds(seconds, "diffusers"),
             "ms_floor": floor,
-            "percent_of_floor": 100 * floor / milliseconds(seconds, "ours"),
-            "percent_of_floor_diffusers": 100 * floor / milliseconds(seconds, "theirs"),
+            "percent_of_floor": 100 * floor / milliseconds(seconds, "editkit"),
+            "percent_of_floor_diffusers": 100 * floor / milliseconds(seconds, "diffusers"),
         }
