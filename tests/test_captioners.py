@@ -10,6 +10,7 @@ from typing import Any
 import editkit_captioners
 import pytest
 import torch
+from editkit_captioners import transformers_captioner
 from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -157,7 +158,7 @@ def test_what_is_transparent_is_white(registry: Registry, folder: Path) -> None:
 
 
 def test_nothing_is_printed(registry: Registry, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    captioning.load.cache_clear()
+    transformers_captioner.load.cache_clear()
     capfd.readouterr()
     registry.make("captioners", f"transformers:model={folder}")(pictures()[0])
     assert capfd.readouterr() == ("", "")

@@ -16,6 +16,7 @@ from editkit.images.canvas import Canvas
 from editkit.images.compositing import colour_shift, lay_on
 from editkit.images.masks import on_latents, opened, visible
 from editkit.sampling.change_map import HeldToNoised
+from editkit.sampling.controls import refuse_contradictions
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
 
@@ -142,4 +143,4 @@ def test_two_controls_that_decide_the_same_are_refused_by_name() -> None:
         decides = frozenset({"where the source branch goes"})
 
     with pytest.raises(editkit.InvalidParameter, match="PinnedSource and Elsewhere contradict each other"):
-        editkit.controls.refuse_contradictions([pinned, editkit.Control(), Elsewhere()])
+        refuse_contradictions([pinned, editkit.Control(), Elsewhere()])

@@ -304,7 +304,7 @@ def test_unexpected_errors_are_one_line_too(here: Path, monkeypatch: pytest.Monk
     def fail(*args: object, **named: object) -> None:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr("editkit.edits.resolve", fail)
+    monkeypatch.setattr("editkit.models.loading.resolve", fail)
     refused(call("img2img", "a.png"), "RuntimeError: first second", "-v", status=1)
     verbose = call("img2img", "a.png", "-v")
     assert verbose.exit_code == 1 and "Traceback" in verbose.stderr
@@ -315,7 +315,7 @@ def test_an_interrupt_is_a_failure(here: Path, monkeypatch: pytest.MonkeyPatch) 
     def stop(*args: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("editkit.edits.resolve", stop)
+    monkeypatch.setattr("editkit.models.loading.resolve", stop)
     refused(call("img2img", "a.png"), "cancelled", status=1)
 
 

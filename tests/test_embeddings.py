@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 import editkit
-from editkit import Condition, embeddings
+from editkit import Condition
+from editkit.models import prompt_cache
 from editkit.models.prompt_cache import MOST, embedded
 from editkit.testing import ToyBackend
 
@@ -89,7 +90,7 @@ def test_nothing_is_kept_of_a_model_that_is_gone() -> None:
     model = Reading()
     with torch.no_grad():
         embedded(model, ["red"])
-    before = len(embeddings.KNOWN)
+    before = len(prompt_cache.KNOWN)
     del model
     gc.collect()
-    assert len(embeddings.KNOWN) == before - 1
+    assert len(prompt_cache.KNOWN) == before - 1

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from editkit import files
 from editkit.errors import BadFile, EditkitError, InvalidParameter
 from editkit.files import check_output, write_atomically
-from editkit.images import reading as images
+from editkit.images import png_metadata, sources
+from editkit.images.conversion import pixels
 from editkit.images.metrics import largest_difference
 from editkit.images.png_metadata import encode_png, read_recipe
 from editkit.images.reading import open_image
@@ -203,7 +203,7 @@ def test_what_encode_png_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     grey = noise("L")
     cases: list[tuple[dict[str, Any], str]] = [
         ({"attachments": {"a": grey}}, "pass recipe too"),
-        ({"recipe": "x" * (files.MAX_RECIPE_BYTES + 1)}, "at most 1000000"),
+        ({"recipe": "x" * (png_metadata.MAX_RECIPE_BYTES + 1)}, "at most 1000000"),
         ({"recipe": "\udcff"}, "Unicode"),
         ({"recipe": "{}", "attachments": {"": grey}}, "1 to 79 bytes"),
         ({"recipe": "{}", "attachments": {"a\0b": grey}}, "1 to 79 bytes"),
@@ -214,7 +214,7 @@ def test_what_encode_png_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments, words in cases:
         with pytest.raises(InvalidParameter, match=words):
             encode_png(noise(), **arguments)
-    monkeypatch.setattr(files, "MAX_BYTES", 100)
+    monkeypatch.setattr(png_metadata, "MAX_BYTES", 100)
     with pytest.raises(InvalidParameter, match="save without the recipe"):
         encode_png(noise())
 
@@ -251,7 +251,7 @@ BAD_CHUNKS: dict[str, tuple[list[bytes], str]] = {
     "two recipes": ([itxt(b"{}"), itxt(b"{}")], "2 editkit recipes"),
     "no text": ([itxt(b"\xff")], "did not write"),
     "compressed": ([chunk(b"iTXt", b"editkit\0\1\0\0\0" + zlib.compress(b"{}"))], "did not write"),
-    "long": ([itxt(b"x" * (files.MAX_RECIPE_BYTES + 1))], "did not write"),
+    "long": ([itxt(b"x" * (png_metadata.MAX_RECIPE_BYTES + 1))], "did not write"),
     "cut header": ([chunk(b"iTXt", b"editkit\0")], "did not write"),
     "another keyword": ([chunk(b"iTXt", b"editkit2\0\0\0\0\0{}")], "no editkit recipe"),
     "two of a name": ([itxt(b"{}"), attachment(b"a", PLAIN), attachment(b"a", PLAIN)], "two pictures"),
@@ -276,7 +276,7 @@ def test_hostile_chunks_are_one_clear_error(case: str) -> None:
 
 def test_the_pixel_limit_holds_for_attachments(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_png(noise(), recipe=RECIPE, attachments={"source": noise(size=(20, 20))})
-    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    monkeypatch.setattr(sources, "MAX_PIXELS", 100)
     with pytest.raises(BadFile, match="20 x 20 pixels, too many"):
         read_recipe(data)
 
@@ -284,7 +284,7 @@ def test_the_pixel_limit_holds_for_attachments(monkeypatch: pytest.MonkeyPatch) 
 def test_the_pixels_of_all_attachments_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     attached = {name: noise(size=(10, 10)) for name in "abc"}
     data = encode_png(noise(), recipe=RECIPE, attachments=attached)
-    monkeypatch.setattr(files, "MAX_ATTACHED_PIXELS", 299)
+    monkeypatch.setattr(png_metadata, "MAX_ATTACHED_PIXELS", 299)
     with pytest.raises(BadFile, match="too many attached"):
         read_recipe(data)
     with pytest.raises(InvalidParameter, match="3 pictures, too many"):
@@ -350,7 +350,7 @@ def test_frames_become_an_animation(ending: str) -> None:
             moving.seek(index)
             # WebP drops the colour under full transparency; GIF has a palette.
             if ending != ".gif":
-                assert np.allclose(images.pixels(moving.convert("RGBA")), images.pixels(frame), atol=0)
+                assert np.allclose(pixels(moving.convert("RGBA")), pixels(frame), atol=0)
         assert moving.info["duration"] == 70
 
 

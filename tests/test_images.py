@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from editkit.errors import BadImage, EditkitError, InvalidParameter
-from editkit.images import reading as images
+from editkit.images import sources
 from editkit.images.conversion import pixels
 from editkit.images.metrics import largest_difference
 from editkit.images.reading import open_image, open_mask
@@ -431,14 +431,14 @@ def test_too_many_pixels_are_refused_before_decoding(
 
 
 def test_the_limit_holds_for_arrays_and_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_PIXELS", 11)
+    monkeypatch.setattr(sources, "MAX_PIXELS", 11)
     for source in (np.zeros((3, 4), np.uint8), Image.new("L", (4, 3))):
         with pytest.raises(BadImage, match="4 x 3 pixels, too many"):
             open_image(source)
 
 
 def test_large_files_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(images, "MAX_BYTES", 10)
+    monkeypatch.setattr(sources, "MAX_BYTES", 10)
     path = tmp_path / "x.png"
     path.write_bytes(encoded(Image.new("L", (4, 3)), "PNG"))
     for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes())):

@@ -579,7 +579,7 @@ def test_neither_does_a_full_or_failing_disk(number: int, monkeypatch: pytest.Mo
     assert not entries()
     edited()
     with monkeypatch.context() as failing:  # an entry that was kept is used though its time of use cannot be set
-        failing.setattr("editkit.inversion_cache.os.utime", fail)
+        failing.setattr("editkit.inversion.cache.os.utime", fail)
         assert edited().report.network_calls == 4
 
 

@@ -132,7 +132,7 @@ def test_a_broken_backend_is_caught(kind: type[ToyBackend]) -> None:
 
 
 def test_a_heavy_import_is_caught() -> None:
-    suite = type("TestHeavy", (PluginTests,), {"name": "heavy", "module": "editkit.session"})
+    suite = type("TestHeavy", (PluginTests,), {"name": "heavy", "module": "editkit.editing.session"})
     with pytest.raises(AssertionError, match="torch"):
         suite().test_imports_nothing_heavy()
 

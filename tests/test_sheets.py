@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from editkit import sheets
 from editkit.errors import BadImage, InvalidParameter
+from editkit.images import contact_sheet
 from editkit.images.contact_sheet import draw_sheet
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -70,7 +70,7 @@ def test_transparency_shows_a_light_checkerboard() -> None:
     sheet = draw_sheet([("", picture)], tile=64)
     left, top, right, bottom = box(sheet, RED)
     below = np.asarray(sheet)[bottom : bottom + 32, left:right]
-    assert set(np.unique(below)) == set(sheets._SQUARE_LEVELS)
+    assert set(np.unique(below)) == set(contact_sheet._SQUARE_LEVELS)
     assert (right - left, bottom - top) == (64, 32)
 
 
@@ -85,7 +85,7 @@ def test_other_modes_are_shown() -> None:
 @pytest.mark.parametrize("tile", [32, 256])
 def test_labels_fit_two_lines(label: str, tile: int) -> None:
     font = ImageFont.load_default(16)
-    lines = sheets._wrap(label, font, tile)
+    lines = contact_sheet._wrap(label, font, tile)
     assert 1 <= len(lines) <= 2
     assert all(font.getlength(line) <= tile for line in lines)
     shown = " ".join(lines)
@@ -103,6 +103,6 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             draw_sheet([("", picture)], tile=tile)
     with pytest.raises(BadImage):
         draw_sheet([("", Image.new("RGB", (0, 8)))])
-    monkeypatch.setattr(sheets, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(contact_sheet, "MAX_PIXELS", 10_000)
     with pytest.raises(InvalidParameter, match="smaller tile"):
         draw_sheet([("", picture)] * 4)

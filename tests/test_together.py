@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit import Control, InvalidParameter, round_trips
+from editkit import Control, InvalidParameter
+from editkit.models import autoencoder_cache
 from editkit.models.batching import in_lock_step
 from editkit.testing import ToyBackend
 
@@ -204,14 +205,14 @@ def test_pictures_that_were_edited_together_are_known_together() -> None:
 
 
 def test_no_more_is_kept_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(round_trips, "KNOWN", [])
-    monkeypatch.setattr(round_trips, "MOST", 2 * 3 * 16 * 16)
+    monkeypatch.setattr(autoencoder_cache, "KNOWN", [])
+    monkeypatch.setattr(autoencoder_cache, "MOST", 2 * 3 * 16 * 16)
     model = ToyBackend()
     for one in PICTURES:
         editkit.apply("img2img", one, model=model, prompt="red", steps=STEPS)
-        assert 0 < sum(trip.sources.numel() for trip in round_trips.KNOWN) <= round_trips.MOST
+        assert 0 < sum(trip.sources.numel() for trip in autoencoder_cache.KNOWN) <= autoencoder_cache.MOST
     editkit.apply("img2img", picture(0, (16, 48)), model=model, prompt="red", steps=STEPS, resolution=48)
-    assert round_trips.KNOWN == []
+    assert autoencoder_cache.KNOWN == []
 
 
 def test_another_model_makes_its_own_of_a_picture() -> None:

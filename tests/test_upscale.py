@@ -181,7 +181,7 @@ def test_batches_of_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     source = sample_image((50, 41))
     made = []
     for at_once in (1, 3, 100):
-        monkeypatch.setattr(enlarging, "AT_ONCE", at_once)
+        monkeypatch.setattr("editkit_upscale.operation.AT_ONCE", at_once)
         made.append(upscale(source, ToyBackend(), prompt="red", sampler="ddpm").tobytes())
     assert made[0] == made[1] == made[2]
 
