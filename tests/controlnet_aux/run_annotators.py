@@ -1,6 +1,6 @@
 """Call annotators on a picture and print what each ended with, one JSON object by call.
 
-Run by tests/test_annotators.py in a process of its own, where the packages of controlnet-aux are on the path.
+Run by tests/plugins/test_annotators.py in a process of its own, where the packages of controlnet-aux are on the path.
 ``hed-weights=FOLDER`` writes random weights of its HED detector first.
 """
 

@@ -19,7 +19,7 @@ from diffusers import (
     FluxInpaintPipeline,
     FluxPipeline,
 )
-from editkit_diffusers.flux import packed, unpacked
+from editkit_diffusers.flux import pack, unpack
 from PIL import Image
 from torch import Tensor
 
@@ -95,7 +95,7 @@ def theirs(pipeline: Any, width: int = 16, height: int = 16, **arguments: Any) -
     pipeline.set_progress_bar_config(disable=True)
     given = {"num_inference_steps": STEPS, "output_type": "latent", "width": width, "height": height, **arguments}
     drawn: Tensor = pipeline(prompt=PROMPT, generator=torch.Generator().manual_seed(7), **given).images
-    return unpacked(drawn, height // 2, width // 2)
+    return unpack(drawn, height // 2, width // 2)
 
 
 def ours(operation: str, *pictures: Image.Image, model: Backend, **params: Any) -> Any:
@@ -181,8 +181,8 @@ class Held:
 
     def __call__(self, pipeline: Any, step: int, timestep: Tensor, given: dict[str, Tensor]) -> dict[str, Tensor]:
         sigma = pipeline.scheduler.sigmas[pipeline.scheduler.step_index]
-        held = packed((1 - sigma) * self.clean + sigma * self.noise)
-        return {"latents": torch.where(packed(self.free.expand_as(self.clean)) > 0, given["latents"], held)}
+        held = pack((1 - sigma) * self.clean + sigma * self.noise)
+        return {"latents": torch.where(pack(self.free.expand_as(self.clean)) > 0, given["latents"], held)}
 
 
 @pytest.mark.parametrize("mask", [box(0, 0, 16, 16), box(2, 4, 10, 12)], ids=["all", "some"])
@@ -198,7 +198,7 @@ def test_inpaint_with_a_model_made_for_it(mask: Image.Image, strength: float) ->
         pipeline,
         image=PICTURE,
         mask_image=mask,
-        latents=packed(start),
+        latents=pack(start),
         strength=strength,
         guidance_scale=30.0,
         callback_on_step_end=held,
@@ -218,7 +218,7 @@ def test_what_is_seen_of_a_mask_is_what_diffusers_shows() -> None:
     mean = pipeline.vae.encode(left * 2 - 1).latent_dist.mode()
     shown, kept = pipeline.prepare_mask_latents(levels(mask), mean, 1, 16, 1, 16, 16, mean.dtype, mean.device, None)
     seen = model.see_masked(to_tensor(PICTURE), levels(mask))["seen"]
-    assert largest(packed(seen) - torch.cat([kept, shown], -1)) < 1e-5
+    assert largest(pack(seen) - torch.cat([kept, shown], -1)) < 1e-5
 
 
 def test_inpaint_shows_the_mask_and_tells_the_guidance() -> None:
@@ -357,8 +357,8 @@ def test_an_instruction_stays_within_its_mask() -> None:
 def test_packing_is_that_of_diffusers_and_goes_back() -> None:
     latents = random_latents(2, shape=(16, 8, 12))
     tokens = FluxPipeline._pack_latents(latents, 2, 16, 8, 12)
-    assert torch.equal(packed(latents), tokens)
-    assert torch.equal(unpacked(tokens, 8, 12), latents)
+    assert torch.equal(pack(latents), tokens)
+    assert torch.equal(unpack(tokens, 8, 12), latents)
 
 
 def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ class TestDiscovery:
         assert "DuplicateName" in reasons(registry)
 
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")

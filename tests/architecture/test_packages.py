@@ -12,7 +12,7 @@ from pathlib import Path
 
 import editkit
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/__init__.py"))
 HEAVY = {"torch", "diffusers", "transformers", "cv2"}
 

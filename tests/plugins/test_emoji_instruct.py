@@ -8,7 +8,7 @@ import pytest
 
 import editkit
 
-PICTURE = Path(__file__).parents[1] / "samples" / "red-apple.png"
+PICTURE = Path(__file__).parents[2] / "samples" / "red-apple.png"
 
 
 @pytest.fixture(autouse=True)

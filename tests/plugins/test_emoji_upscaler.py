@@ -16,7 +16,7 @@ import editkit
 from editkit.images.metrics import psnr
 from editkit.images.tensors import to_tensor
 
-LARGE = sorted((Path(__file__).parent / "pictures" / "large").glob("*.png"))
+LARGE = sorted((Path(__file__).parents[1] / "pictures" / "large").glob("*.png"))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from PIL import Image
 import editkit
 from editkit.testing import ToyBackend, stable_diffusion_folder
 
-PICTURES = Path(__file__).parent / "pictures"
+PICTURES = Path(__file__).parents[1] / "pictures"
 SIDES = ("left", "right", "top", "bottom")
 CAPTIONS = (
     "3d detective medium skin tone",

@@ -13,7 +13,7 @@ from PIL import Image
 
 from editkit.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def make_sheets() -> ModuleType:

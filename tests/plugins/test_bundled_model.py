@@ -14,7 +14,7 @@ import editkit
 
 pytestmark = pytest.mark.model
 
-PICTURES = Path(__file__).parent / "pictures"
+PICTURES = Path(__file__).parents[1] / "pictures"
 LISTED = json.loads((PICTURES / "pictures.json").read_text())
 HELD_OUT = LISTED["held_out"][::5]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from editkit_diffusers.cross_attention_cache import PromptProjection, keep_projections
-from editkit_diffusers.inference import ask
+from editkit_diffusers.inference import run_network
 from torch import Tensor
 
 from editkit.testing import stable_diffusion_folder
@@ -47,7 +47,8 @@ def test_what_is_kept_changes_no_bit(folder: Path, keeping: UNet2DConditionModel
     assert keeping.state_dict().keys() == unet.state_dict().keys()
     for timestep in (900, 500, 10):
         assert torch.equal(
-            ask(keeping, x, timestep, encoder_hidden_states=words), ask(unet, x, timestep, encoder_hidden_states=words)
+            run_network(keeping, x, timestep, encoder_hidden_states=words),
+            run_network(unet, x, timestep, encoder_hidden_states=words),
         )
     assert layers(keeping)
     assert all(len(layer.answers) == 1 for layer in layers(keeping))
@@ -59,7 +60,8 @@ def test_it_is_made_anew_for_other_words_and_weights(folder: Path, keeping: UNet
 
     def same() -> bool:
         return torch.equal(
-            ask(keeping, x, 500, encoder_hidden_states=words), ask(unet, x, 500, encoder_hidden_states=words)
+            run_network(keeping, x, 500, encoder_hidden_states=words),
+            run_network(unet, x, 500, encoder_hidden_states=words),
         )
 
     assert same()
@@ -78,7 +80,7 @@ def test_it_is_made_anew_for_other_words_and_weights(folder: Path, keeping: UNet
 @torch.no_grad()
 def test_nothing_outlives_its_words(keeping: UNet2DConditionModel) -> None:
     x, words = inputs(keeping)
-    ask(keeping, x, 500, encoder_hidden_states=words)
+    run_network(keeping, x, 500, encoder_hidden_states=words)
     del words
     gc.collect()
     assert all(len(layer.answers) == 0 for layer in layers(keeping))
@@ -87,10 +89,10 @@ def test_nothing_outlives_its_words(keeping: UNet2DConditionModel) -> None:
 def test_gradients_reach_the_words_and_what_is_made_without_can_be_learnt_from(keeping: UNet2DConditionModel) -> None:
     x, words = inputs(keeping)
     with torch.no_grad():
-        plain = ask(keeping, x, 500, encoder_hidden_states=words)
+        plain = run_network(keeping, x, 500, encoder_hidden_states=words)
     assert not plain.is_inference()
     words.requires_grad_()
-    answer = ask(keeping, x, 500, encoder_hidden_states=words)
+    answer = run_network(keeping, x, 500, encoder_hidden_states=words)
     assert torch.equal(answer, plain)
     (gradient,) = torch.autograd.grad((answer * plain).sum(), words)
     assert float(gradient.abs().max()) > 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from editkit_diffusers.offload import Turns
+from editkit_diffusers.offload import SequentialOffload
 from torch import Tensor
 
 import editkit
@@ -191,7 +191,7 @@ def test_one_part_at_a_time_is_on_the_device(root: Path) -> None:
         ):
             ask()
             assert len(there()) == 1 and (part is None or there() == [part])
-    assert isinstance(model.net._hf_hook, Turns)
+    assert isinstance(model.net._hf_hook, SequentialOffload)
 
 
 def test_offloading_and_tiling_take_less_memory() -> None:

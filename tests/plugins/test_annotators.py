@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from editkit_annotators.edges import canny, canny_skimage
-from editkit_annotators.relief import inflated, solve_poisson
+from editkit_annotators.relief import inflate, solve_poisson
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -33,10 +33,10 @@ for _name in editkit.annotators():
     _suite = suite_of("annotators", _name)
     globals()[_suite.__name__] = _suite
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 PICTURES = sorted((HERE / "pictures").glob("*.png"))
 METHODS = {"opencv": canny, "skimage": canny_skimage}
-ANNOTATORS = {**METHODS, "relief": inflated}
+ANNOTATORS = {**METHODS, "relief": inflate}
 RED, WHITE = (200, 40, 30), (255, 255, 255)
 
 Map = NDArray[np.float32]
@@ -189,7 +189,7 @@ def test_wrong_parameters_are_named(call: str, said: str) -> None:
 @pytest.mark.parametrize("axes", [(0.4, 0.4), (0.45, 0.2)])
 def test_an_ellipse_becomes_half_an_ellipsoid(size: int, axes: tuple[float, float]) -> None:
     wanted, inside = ellipse(size, wide=axes[0], high=axes[1])
-    found = inflated(painted(inside))
+    found = inflate(painted(inside))
     assert found.max() == 1
     assert not found[~inside].any()
     assert np.abs(found - wanted).mean() < 0.01
@@ -209,25 +209,25 @@ def test_the_solver_agrees_with_a_dense_one() -> None:
 
 def test_the_ground_may_have_any_colour_or_none() -> None:
     _, inside = ellipse(64)
-    wanted = inflated(painted(inside))
+    wanted = inflate(painted(inside))
     for ground in ((0, 0, 0), (30, 90, 200), (128, 128, 128)):
-        assert np.array_equal(inflated(painted(inside, ground=ground)), wanted)
+        assert np.array_equal(inflate(painted(inside, ground=ground)), wanted)
     without = cut_out(inside, ground=RED)
-    assert np.array_equal(inflated(without), wanted)
-    assert np.array_equal(inflated(without.quantize(16)), wanted)
+    assert np.array_equal(inflate(without), wanted)
+    assert np.array_equal(inflate(without.quantize(16)), wanted)
 
 
 def test_what_is_enclosed_belongs_to_the_thing_unless_it_is_transparent() -> None:
     _, inside = ellipse(64)
     _, middle = ellipse(64, wide=0.15, high=0.15)
     ring = inside & ~middle
-    assert np.array_equal(inflated(painted(ring)), inflated(painted(inside)))
-    assert not inflated(cut_out(ring))[middle].any()
+    assert np.array_equal(inflate(painted(ring)), inflate(painted(inside)))
+    assert not inflate(cut_out(ring))[middle].any()
 
 
 def test_a_thing_cut_off_by_the_border_ends_there() -> None:
     _, inside = ellipse(64)
-    found = inflated(painted(inside[:32]))
+    found = inflate(painted(inside[:32]))
     assert found[-1].max() < found[10:25].max() == 1
 
 
@@ -235,7 +235,7 @@ def test_a_little_noise_makes_no_relief_of_the_ground() -> None:
     _, inside = ellipse(128)
     noise = np.random.default_rng(0).normal(0, 4, (128, 128, 3))
     noisy = Image.fromarray((np.asarray(painted(inside, ground=(200, 200, 200))) + noise).clip(0, 255).astype(np.uint8))
-    assert np.abs(inflated(noisy) - inflated(painted(inside))).mean() < 0.005
+    assert np.abs(inflate(noisy) - inflate(painted(inside))).mean() < 0.005
 
 
 def test_a_ground_that_is_not_plain_is_an_error_that_helps() -> None:

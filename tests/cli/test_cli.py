@@ -354,7 +354,7 @@ def test_json_has_no_nan() -> None:
 def test_plugins_as_json_and_text() -> None:
     said = json.loads(call("plugins", "--json").stdout)
     named = {row["module"]: row for row in said["plugins"]}
-    for folder in (Path(__file__).parents[1] / "plugins").glob("editkit_*"):
+    for folder in (Path(__file__).parents[2] / "plugins").glob("editkit_*"):
         assert named[folder.name]["hooks"] and named[folder.name]["registered"]
     assert named["editkit_invert"]["registered"] == {"operations": ["invert", "reconstruct"]}
     text = call("plugins").stdout
