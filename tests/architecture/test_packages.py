@@ -95,6 +95,13 @@ def test_public_names_are_sorted_and_importable() -> None:
     assert dir(editkit) == list(editkit.__all__)
 
 
+def test_a_folder_of_the_core_does_not_replace_a_public_function() -> None:
+    """The first import of ``editkit.x`` sets the attribute ``x`` of the package, over a function of that name."""
+    code = "import editkit, editkit.models.backend; print(sorted(editkit.models()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "emoji" in done.stdout, done.stderr
+
+
 def test_the_kit_s_public_names_are_sorted_and_importable() -> None:
     assert list(editkit.testing.__all__) == sorted(set(editkit.testing.__all__))
     for name in editkit.testing.__all__:
