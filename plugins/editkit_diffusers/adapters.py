@@ -28,10 +28,10 @@ def add(adapter: Adapter, unet: nn.Module, texts: Mapping[str, TextEncoder]) -> 
     Raises BadFile for a file that cannot be read, and InvalidParameter for one that holds something else or does not
     fit the model, which then stays as it was.
     """
-    tensors, said = read(adapter)
+    tensors, said = _read(adapter)
     try:
-        if is_word(tensors):
-            teach(adapter, tensors, texts)
+        if _is_embedding(tensors):
+            _add_embedding(adapter, tensors, texts)
             return
         parts = {"unet": unet, **{part: encoder.net for part, encoder in texts.items()}}
         changes = changes_of(tensors, said, parts, adapter.scale)
@@ -43,7 +43,7 @@ def add(adapter: Adapter, unet: nn.Module, texts: Mapping[str, TextEncoder]) -> 
         change.make()
 
 
-def read(adapter: Adapter) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(adapter: Adapter) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a file, and what it says of how they were trained."""
     try:
         with safe_open(adapter.file, framework="pt") as file:
@@ -54,17 +54,17 @@ def read(adapter: Adapter) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise BadFile(f"adapter {str(adapter.file)!r} cannot be read ({reason}): download it again") from error
 
 
-def is_word(tensors: Mapping[str, Tensor]) -> bool:
+def _is_embedding(tensors: Mapping[str, Tensor]) -> bool:
     """Whether these are the vectors of a word, (D,) or (N, D), for one text encoder or for each of two."""
     return (len(tensors) == 1 or set(tensors) == set(ENCODERS)) and all(one.ndim in (1, 2) for one in tensors.values())
 
 
-def teach(adapter: Adapter, tensors: Mapping[str, Tensor], texts: Mapping[str, TextEncoder]) -> None:
-    """Teach the text encoders a word: the file says which, or else is called like it."""
+def _add_embedding(adapter: Adapter, tensors: Mapping[str, Tensor], texts: Mapping[str, TextEncoder]) -> None:
+    """Add a word to the text encoders; the file names it, or else its own name is the word."""
     if adapter.scale != 1:
         raise InvalidParameter(f"is a word, which is there or is not: leave out the scale {adapter.scale:g}")
     widths = {part: encoder.width for part, encoder in texts.items()}
-    lessons = []
+    additions = []
     for name, tensor in tensors.items():
         vectors = tensor[None] if tensor.ndim == 1 else tensor
         fitting = [
@@ -76,6 +76,6 @@ def teach(adapter: Adapter, tensors: Mapping[str, Tensor], texts: Mapping[str, T
                 f"{' and '.join(map(str, widths.values()))}: it belongs to a model of another shape"
             )
         word = adapter.file.stem if name in (NAMELESS, *ENCODERS) else name
-        lessons += [(texts[part], word, vectors) for part in fitting]
-    for encoder, word, vectors in lessons:
-        encoder.teach(word, vectors)
+        additions += [(texts[part], word, vectors) for part in fitting]
+    for encoder, word, vectors in additions:
+        encoder.add_embedding(word, vectors)

@@ -8,51 +8,51 @@ from typing import Any
 Shapes = Mapping[str, tuple[int, ...]]
 """The tensors of a file by name."""
 
-FIRST = "model.diffusion_model.input_blocks.0.0.weight"
+_FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
 """The first convolution of a UNet: its second number is how many channels it sees."""
-CLIP = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
-OPEN_CLIP = "cond_stage_model.model.token_embedding.weight"
-SECOND_OF_TWO = "conditioner.embedders.1.model.token_embedding.weight"
-ALONE = "conditioner.embedders.0.model.token_embedding.weight"
-BASES = {
-    (CLIP, 4): "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    (CLIP, 8): "timbrooks/instruct-pix2pix",
-    (CLIP, 9): "stable-diffusion-v1-5/stable-diffusion-inpainting",
-    (OPEN_CLIP, 4): "stabilityai/stable-diffusion-2-1",
-    (OPEN_CLIP, 9): "stabilityai/stable-diffusion-2-inpainting",
+_CLIP = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+_OPEN_CLIP = "cond_stage_model.model.token_embedding.weight"
+_SECOND_ENCODER = "conditioner.embedders.1.model.token_embedding.weight"
+_REFINER_ENCODER = "conditioner.embedders.0.model.token_embedding.weight"
+_BASES = {
+    (_CLIP, 4): "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    (_CLIP, 8): "timbrooks/instruct-pix2pix",
+    (_CLIP, 9): "stable-diffusion-v1-5/stable-diffusion-inpainting",
+    (_OPEN_CLIP, 4): "stabilityai/stable-diffusion-2-1",
+    (_OPEN_CLIP, 9): "stabilityai/stable-diffusion-2-inpainting",
 }
-UPSCALERS = {(OPEN_CLIP, 7): "stabilityai/stable-diffusion-x4-upscaler"}
-XL_BASES = {
-    (SECOND_OF_TWO, 4): "stabilityai/stable-diffusion-xl-base-1.0",
-    (SECOND_OF_TWO, 8): "diffusers/sdxl-instructpix2pix-768",
-    (SECOND_OF_TWO, 9): "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
-    (ALONE, 4): "stabilityai/stable-diffusion-xl-refiner-1.0",
+_UPSCALERS = {(_OPEN_CLIP, 7): "stabilityai/stable-diffusion-x4-upscaler"}
+_XL_BASES = {
+    (_SECOND_ENCODER, 4): "stabilityai/stable-diffusion-xl-base-1.0",
+    (_SECOND_ENCODER, 8): "diffusers/sdxl-instructpix2pix-768",
+    (_SECOND_ENCODER, 9): "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+    (_REFINER_ENCODER, 4): "stabilityai/stable-diffusion-xl-refiner-1.0",
 }
 """Hub ids by text encoder and channels."""
-OTHERS = {"edm_mean", "edm_vpred.sigma_max"}
+_EDM_TENSORS = {"edm_mean", "edm_vpred.sigma_max"}
 """Tensors of models that only look like SDXL: their noise levels are others."""
-VELOCITY, DARK = "v_pred", "ztsnr"
+_V_PREDICTION, _ZERO_SNR = "v_pred", "ztsnr"
 """Empty tensors by which trainers say that a network predicts velocities, and that its path begins in pure noise."""
 
 
-def recognise_stable_diffusion(shapes: Shapes) -> str | None:
-    return base_of(shapes, BASES)
+def detect_stable_diffusion(shapes: Shapes) -> str | None:
+    return _find_base(shapes, _BASES)
 
 
-def recognise_upscaler(shapes: Shapes) -> str | None:
-    return base_of(shapes, UPSCALERS)
+def detect_upscaler(shapes: Shapes) -> str | None:
+    return _find_base(shapes, _UPSCALERS)
 
 
-def recognise_stable_diffusion_xl(shapes: Shapes) -> str | None:
-    return base_of(shapes, XL_BASES) if OTHERS.isdisjoint(shapes) else None
+def detect_stable_diffusion_xl(shapes: Shapes) -> str | None:
+    return _find_base(shapes, _XL_BASES) if _EDM_TENSORS.isdisjoint(shapes) else None
 
 
-def base_of(shapes: Shapes, bases: Mapping[tuple[str, int], str]) -> str | None:
-    seen = shapes.get(FIRST, (0, 0))[1]
+def _find_base(shapes: Shapes, bases: Mapping[tuple[str, int], str]) -> str | None:
+    seen = shapes.get(_FIRST_CONVOLUTION, (0, 0))[1]
     return next((base for (encoder, channels), base in bases.items() if encoder in shapes and channels == seen), None)
 
 
-def trained_as(names: Collection[str]) -> dict[str, Any]:
+def prediction_config(names: Collection[str]) -> dict[str, Any]:
     """What a scheduler is to be told of a checkpoint with tensors of these names."""
-    said: dict[str, Any] = {"prediction_type": "v_prediction"} if VELOCITY in names else {}
-    return said | ({"rescale_betas_zero_snr": True} if DARK in names else {})
+    said: dict[str, Any] = {"prediction_type": "v_prediction"} if _V_PREDICTION in names else {}
+    return said | ({"rescale_betas_zero_snr": True} if _ZERO_SNR in names else {})

@@ -24,7 +24,7 @@ class Classes:
         self.numbers: dict[str, list[int]] = {}
         for number, said in names.items():
             for name in said.split(","):
-                self.numbers.setdefault(plain(name), []).append(int(number))
+                self.numbers.setdefault(_normalise(name), []).append(int(number))
 
     def shares(self, prompts: Sequence[str]) -> Tensor:
         """The row that each prompt means, as shares (B, rows) of the table: one is 1 and all others are 0."""
@@ -32,7 +32,7 @@ class Classes:
 
     def row(self, prompt: str) -> int:
         """The row of the table; raises InvalidParameter where a prompt means no class, or several."""
-        name = plain(prompt)
+        name = _normalise(prompt)
         if not name:
             if self.rows == self.count:
                 raise InvalidParameter(
@@ -58,7 +58,7 @@ class Classes:
         return f"a name such as {min(self.numbers)!r} or {numbers}" if self.numbers else numbers
 
 
-def plain(name: str) -> str:
+def _normalise(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 

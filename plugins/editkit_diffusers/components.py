@@ -19,11 +19,11 @@ def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dty
             part = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, torch_dtype=dtype)
     except Exception as error:  # the libraries underneath raise many kinds for a damaged folder
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error
-    return ready(part, device)
+    return prepare_network(part, device)
 
 
-def ready(part: Any, device: torch.device) -> Any:
-    """A network to ask on a device: its weights do not learn, and lie as convolutions are quickest with."""
+def prepare_network(part: Any, device: torch.device) -> Any:
+    """Prepare a network for inference on a device: frozen weights, in the memory layout that convolutions prefer."""
     keep_projections(part)
     # https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html; to rounding the answers are the same.
     return part.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()

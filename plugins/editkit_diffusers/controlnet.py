@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from editkit import InvalidParameter, Point, Points
 
 from .components import load_part
-from .inference import unrecorded
+from .inference import inference_context
 
-MOST = 2
+_CACHE_SIZE = 2
 """ControlNets that a model keeps."""
-SHARED = ("block_out_channels", "layers_per_block", "cross_attention_dim")
+_SHARED_CONFIG = ("block_out_channels", "layers_per_block", "cross_attention_dim")
 """What a ControlNet has in common with the UNet that its answers are added to."""
-ADDED = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
+_ADDED_CONFIG = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
 """What those have in common too that are told more than words."""
 
 
-class Trained:
-    """A ControlNet in two parts: what embeds a condition map, and a network that is given what is embedded."""
+class LoadedControlNet:
+    """A ControlNet in two parts: the embedding of the condition map, and the network that takes the embedded map."""
 
     def __init__(self, net: Any) -> None:
         self.net, self.embedding = net, net.controlnet_cond_embedding
@@ -33,30 +33,30 @@ class Trained:
         net.controlnet_cond_embedding = nn.Identity()
         net.register_to_config(controlnet_conditioning_channel_order="rgb")
 
-    def embedded(self, hint: Tensor) -> Tensor:
+    def embed(self, hint: Tensor) -> Tensor:
         """A condition map (1, 3, H, W) in [0, 1] as the network is given it."""
         return self.embedding(hint.flip(1) if self.swapped else hint)  # type: ignore[no-any-return]
 
 
-class Shelf:
-    """The last few ControlNets that were loaded, so that the next edit need not read them again."""
+class ControlNetCache:
+    """Cache of the ControlNets loaded last, so that the next edit does not read them again."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[Any, ...], Trained] = {}
+        self.kept: dict[tuple[Any, ...], LoadedControlNet] = {}
 
-    def take(self, folder: Path, device: torch.device, dtype: torch.dtype) -> Trained:
+    def load(self, folder: Path, device: torch.device, dtype: torch.dtype) -> LoadedControlNet:
         """The ControlNet in ``folder`` as its files are now; raises WeightsUnavailable where it is damaged."""
-        key = (folder.resolve(), stamps(folder), device, dtype)
-        trained = self.kept.pop(key, None)
-        if trained is None:
-            trained = Trained(load_part(ControlNetModel, folder, device=device, dtype=dtype))
-        self.kept[key] = trained
-        for oldest in list(self.kept)[:-MOST]:
+        key = (folder.resolve(), _file_stamps(folder), device, dtype)
+        loaded = self.kept.pop(key, None)
+        if loaded is None:
+            loaded = LoadedControlNet(load_part(ControlNetModel, folder, device=device, dtype=dtype))
+        self.kept[key] = loaded
+        for oldest in list(self.kept)[:-_CACHE_SIZE]:
             del self.kept[oldest]
-        return trained
+        return loaded
 
 
-def stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
+def _file_stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """What tells that files of a folder have changed: their names, times and sizes."""
     files = [(file.name, file.stat()) for file in sorted(folder.glob("*"))]
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)
@@ -68,11 +68,11 @@ class ControlNet:
     It answers between the sigmas ``low`` and ``high``, and is not asked outside them.
     """
 
-    def __init__(self, trained: Trained, hint: Tensor, scale: float, low: float, high: float) -> None:
-        self.net, self.scale, self.low, self.high = trained.net, scale, low, high
-        self.embedded = trained.embedded(hint)
+    def __init__(self, loaded: LoadedControlNet, hint: Tensor, scale: float, low: float, high: float) -> None:
+        self.net, self.scale, self.low, self.high = loaded.net, scale, low, high
+        self.embedded = loaded.embed(hint)
 
-    def asked(self, point: Point | Points) -> list[bool]:
+    def active_rows(self, point: Point | Points) -> list[bool]:
         """Whether it is to answer at ``point``, or at each row's own."""
         return [self.low <= row.sigma <= self.high for row in (point.rows if isinstance(point, Points) else [point])]
 
@@ -84,7 +84,7 @@ class ControlNet:
                 f"{tuple(x.shape[-2:])}: it belongs to a model of another shape"
             )
         hint = self.embedded.expand(len(x), *self.embedded.shape[1:])
-        with unrecorded():
+        with inference_context():
             skips, middle = self.net(
                 x, timestep, controlnet_cond=hint, conditioning_scale=self.scale, return_dict=False, **told
             )
@@ -93,17 +93,17 @@ class ControlNet:
 
 def check_fits(net: Any, unet: Any, latent_channels: int) -> None:
     """Raise InvalidParameter where the answers of a ControlNet could not be added to those of ``unet``."""
-    shared = SHARED if net.config.addition_embed_type is None else (*SHARED, *ADDED)
+    shared = _SHARED_CONFIG if net.config.addition_embed_type is None else (*_SHARED_CONFIG, *_ADDED_CONFIG)
     wanted = {"in_channels": latent_channels, **{name: unet.config[name] for name in shared}}
     for name, value in wanted.items():
         given = net.config[name]
-        if plain(given) != plain(value):
+        if _as_tuple(given) != _as_tuple(value):
             raise InvalidParameter(
                 f"the ControlNet has {name} {given} and the model {value}: it belongs to a model of another shape"
             )
 
 
-def plain(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     """A value of a configuration: read from a file a tuple is a list."""
     return tuple(value) if isinstance(value, list) else value
 
@@ -114,7 +114,7 @@ def residuals(
     """The sum of what the ControlNets say at ``point``, for a UNet that is ``told`` the same; nothing of none asked."""
     answers = []
     for net in nets:
-        asked = net.asked(point)
+        asked = net.active_rows(point)
         if any(asked):
             shown = torch.tensor(asked, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)
             said = net(x, timestep, told)

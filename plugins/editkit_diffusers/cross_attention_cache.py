@@ -1,6 +1,8 @@
-"""What cross-attention makes of a prompt: the same at every step, and so computed once."""
+"""Cache of the keys and values that cross-attention computes from a prompt: they are the same at every step."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -14,7 +16,16 @@ class PromptProjection(nn.Linear):
     One answer is kept, and no longer than its words live. Where gradients are asked for, nothing is.
     """
 
-    answers: WeakTensorKeyDictionary
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.answers = WeakTensorKeyDictionary()
+
+    @classmethod
+    def from_linear(cls, linear: nn.Linear) -> PromptProjection:
+        """Return a projection that shares the weights of ``linear``."""
+        projection = cls(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        projection.weight, projection.bias = linear.weight, linear.bias
+        return projection.train(linear.training)
 
     def forward(self, words: Tensor) -> Tensor:
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or words.is_inference():
@@ -29,10 +40,10 @@ class PromptProjection(nn.Linear):
 
 
 def keep_projections(net: nn.Module) -> None:
-    """Let the cross-attention of a network keep what it makes of a prompt; names and weights stay as they are."""
+    """Cache a prompt's keys and values in the cross-attention of a network; names and weights do not change."""
     for module in net.modules():
         if isinstance(module, Attention) and module.is_cross_attention:
-            for layer in (module.to_k, module.to_v):
+            for name in ("to_k", "to_v"):
+                layer = getattr(module, name)
                 if type(layer) is nn.Linear:
-                    layer.__class__ = PromptProjection
-                    vars(layer)["answers"] = WeakTensorKeyDictionary()
+                    setattr(module, name, PromptProjection.from_linear(layer))

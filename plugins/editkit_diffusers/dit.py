@@ -18,7 +18,7 @@ from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
 from .autoencoder import Autoencoder
 from .class_labels import Blend, Classes
 from .components import load_part
-from .inference import ask
+from .inference import run_network
 from .latent_backend import LatentModel
 from .scheduler_config import read_config
 
@@ -88,6 +88,6 @@ class Dit(LatentModel):
             return F.pad(patches, (0, 0, 0, side**2 - height * width))
 
         with self.transformer.proj_out_2.register_forward_hook(squared):
-            square = ask(self.transformer, x, timestep=timestep, class_labels=classes)
+            square = run_network(self.transformer, x, timestep=timestep, class_labels=classes)
         patches = F.pixel_unshuffle(square, self.patch).flatten(2)[..., : height * width]
         return F.pixel_shuffle(patches.reshape(*patches.shape[:2], height, width), self.patch)

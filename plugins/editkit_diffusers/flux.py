@@ -17,7 +17,7 @@ from editkit import Condition, Point, Points, WeightsUnavailable, identity_of, t
 
 from .autoencoder import Autoencoder
 from .components import load_part
-from .inference import ask
+from .inference import run_network
 from .latent_backend import LatentModel
 from .scheduler_config import flow_of, read_config
 from .text_encoder import TextEncoder
@@ -63,13 +63,13 @@ class Flux(LatentModel):
         self.check_channels()
 
     @property
-    def beside(self) -> int:
+    def extra_channels(self) -> int:
         """Channels that the network sees beside those of its latents."""
         return 0
 
     def check_channels(self) -> None:
         """Raise WeightsUnavailable where the network sees something else than this family shows."""
-        seen, shown = self.transformer.config.in_channels, PATCH**2 * (self.autoencoder.channels + self.beside)
+        seen, shown = self.transformer.config.in_channels, PATCH**2 * (self.autoencoder.channels + self.extra_channels)
         if seen != shown:
             raise WeightsUnavailable(
                 f"model {self.name}: the transformer sees {seen} channels a token and its pipeline shows {shown}: "
@@ -103,7 +103,7 @@ class Flux(LatentModel):
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         height, width = x.shape[-2:]
         tokens, places = self.inputs(x, condition)
-        predicted = ask(
+        predicted = run_network(
             self.transformer,
             tokens,
             # It counts noise from 0 to 1.
@@ -114,11 +114,11 @@ class Flux(LatentModel):
             img_ids=places,
             txt_ids=places.new_zeros(condition["text"].shape[1], 3),
         )
-        return to_x0(self.prediction, unpacked(predicted, height, width), x, point)
+        return to_x0(self.prediction, unpack(predicted, height, width), x, point)
 
     def inputs(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """The tokens (B, T, D) of latents and their places (T, 3)."""
-        return packed(x), places_of(x)
+        return pack(x), _token_positions(x)
 
 
 class FluxFill(Flux):
@@ -131,10 +131,10 @@ class FluxFill(Flux):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        self.blanks: dict[tuple[int, int], Tensor] = {}
+        self._blank_latents: dict[tuple[int, int], Tensor] = {}
 
     @property
-    def beside(self) -> int:
+    def extra_channels(self) -> int:
         return self.autoencoder.channels + self.autoencoder.reduction**2
 
     def see_masked(self, pixels: Tensor, mask: Tensor) -> Condition:
@@ -144,16 +144,18 @@ class FluxFill(Flux):
         return {"seen": torch.cat([left, F.pixel_unshuffle(masked.to(self.dtype), self.autoencoder.reduction)], 1)}
 
     def inputs(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        seen = condition["seen"] if "seen" in condition else self.blank(*x.shape[-2:]).expand(len(x), -1, -1, -1)
-        return packed(torch.cat([x, seen], 1)), places_of(x)
+        seen = (
+            condition["seen"] if "seen" in condition else self.blank_latents(*x.shape[-2:]).expand(len(x), -1, -1, -1)
+        )
+        return pack(torch.cat([x, seen], 1)), _token_positions(x)
 
-    def blank(self, height: int, width: int) -> Tensor:
+    def blank_latents(self, height: int, width: int) -> Tensor:
         """What is seen (1, C, h, w) of a picture that is masked all over, encoded once a size."""
-        if (height, width) not in self.blanks:
+        if (height, width) not in self._blank_latents:
             size = (1, 3, height * self.autoencoder.reduction, width * self.autoencoder.reduction)
             masked = torch.ones(size, device=self.device, dtype=self.dtype)
-            self.blanks[height, width] = self.see_masked(masked, masked[:, :1])["seen"]
-        return self.blanks[height, width]
+            self._blank_latents[height, width] = self.see_masked(masked, masked[:, :1])["seen"]
+        return self._blank_latents[height, width]
 
 
 class FluxKontext(Flux):
@@ -171,22 +173,22 @@ class FluxKontext(Flux):
         seen = condition.get("seen")
         if seen is None:
             return super().inputs(x, condition)
-        return torch.cat([packed(x), packed(seen)], 1), torch.cat([places_of(x), places_of(seen, picture=1)])
+        return torch.cat([pack(x), pack(seen)], 1), torch.cat([_token_positions(x), _token_positions(seen, picture=1)])
 
 
-def packed(latents: Tensor) -> Tensor:
+def pack(latents: Tensor) -> Tensor:
     """Latents (B, C, h, w) as tokens (B, h w / 4, 4 C), row by row; each holds a square of them."""
     return F.pixel_unshuffle(latents, PATCH).flatten(2).mT
 
 
-def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of :func:`packed` for latents of h x w, from the first of the tokens."""
+def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of :func:`pack` for latents of h x w, from the first of the tokens."""
     rows, columns = height // PATCH, width // PATCH
     squares = tokens[:, : rows * columns].mT
     return F.pixel_shuffle(squares.reshape(*squares.shape[:2], rows, columns), PATCH)
 
 
-def places_of(latents: Tensor, picture: int = 0) -> Tensor:
+def _token_positions(latents: Tensor, picture: int = 0) -> Tensor:
     """Where the tokens of latents lie, (h w / 4, 3): number of the picture, row and column."""
     height, width = latents.shape[-2:]
     axes = [torch.arange(side // PATCH, dtype=torch.float32, device=latents.device) for side in (height, width)]

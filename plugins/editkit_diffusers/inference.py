@@ -1,4 +1,4 @@
-"""Asking a network, in the way that is quickest."""
+"""Running a network in the quickest mode that the caller's gradients allow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def unrecorded() -> contextlib.AbstractContextManager[Any]:
+def inference_context() -> contextlib.AbstractContextManager[Any]:
     """Where no gradients are wanted, leave out all that they would need, also of what is written in place.
 
     Tensors that are made in it stay without; see https://docs.pytorch.org/docs/stable/notes/autograd.html.
@@ -17,9 +17,9 @@ def unrecorded() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if torch.is_grad_enabled() else torch.inference_mode()
 
 
-def ask(net: Any, *inputs: Any, **told: Any) -> Tensor:
-    """What a network of diffusers answers, as an ordinary tensor."""
-    with unrecorded():
+def run_network(net: Any, *inputs: Any, **told: Any) -> Tensor:
+    """Call a diffusers network and return its output as an ordinary tensor."""
+    with inference_context():
         answer = net(*inputs, **told, return_dict=False)[0]
     # Weights that lie channels last give answers that do, and in inference mode they are no ordinary tensors.
     ordinary: Tensor = answer.clone(memory_format=torch.contiguous_format)

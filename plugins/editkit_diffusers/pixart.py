@@ -16,7 +16,7 @@ from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
 from .components import load_part
-from .inference import ask
+from .inference import run_network
 from .latent_backend import LatentModel
 from .scheduler_config import read_config
 from .text_encoder import TextEncoder
@@ -74,7 +74,7 @@ class PixArt(LatentModel):
         return {"text": text.to(self.dtype), "seen": tokens.attention_mask.to(text.device, self.dtype)}
 
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
-        predicted = ask(
+        predicted = run_network(
             self.transformer,
             x,
             encoder_hidden_states=condition["text"],

@@ -15,7 +15,7 @@ from editkit import Condition, Point, Points, Running, WeightsUnavailable, ident
 
 from .class_labels import Blend, Classes
 from .components import load_part
-from .inference import ask
+from .inference import run_network
 from .scheduler_config import grid_of, prediction_of, read_config, schedule_of
 
 
@@ -88,5 +88,5 @@ class PixelDdpm:
 
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x)
-        predicted = ask(self.unet, x, timestep, class_labels=condition.get("classes"))
+        predicted = run_network(self.unet, x, timestep, class_labels=condition.get("classes"))
         return to_x0(self.prediction, predicted, x, point)

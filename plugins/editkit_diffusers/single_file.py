@@ -12,9 +12,9 @@ from torch import nn
 
 from editkit import WeightsUnavailable, quiet, reason_of
 
-from .autoencoder import careful
-from .checkpoint_detection import trained_as
-from .components import ready
+from .autoencoder import safe_dtype
+from .checkpoint_detection import prediction_config
+from .components import prepare_network
 from .scheduler_config import read_config
 
 
@@ -26,12 +26,12 @@ def convert(pipeline: Any, weights: Path, folder: Path, *, device: torch.device,
     given = {"config": str(folder), "local_files_only": True}
     try:
         with quiet():
-            kind = careful(AutoencoderKL.load_config(folder, subfolder="vae"), dtype)
+            kind = safe_dtype(AutoencoderKL.load_config(folder, subfolder="vae"), dtype)
             vae = AutoencoderKL.from_single_file(str(weights), subfolder="vae", torch_dtype=kind, **given)
             more = {"vae": vae, "feature_extractor": None}
             parts = pipeline.from_single_file(str(weights), torch_dtype=dtype, **given, **more).components
         nets = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
-        return {name: ready(net, device) for name, net in nets.items()}
+        return {name: prepare_network(net, device) for name, net in nets.items()}
     except Exception as error:  # the libraries underneath raise many kinds for a file that does not fit
         raise WeightsUnavailable(
             f"model {str(weights)!r} does not fit the configuration in {folder} ({reason_of(error)}): put that of the "
@@ -42,4 +42,4 @@ def convert(pipeline: Any, weights: Path, folder: Path, *, device: torch.device,
 def scheduler_of(weights: Path, folder: Path) -> dict[str, Any]:
     """The scheduler that ``folder`` configures, as the checkpoint was trained where that says so itself."""
     with safe_open(weights, framework="pt") as file:
-        return read_config(folder) | trained_as(file.keys())
+        return read_config(folder) | prediction_config(file.keys())

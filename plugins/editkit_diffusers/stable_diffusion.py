@@ -19,19 +19,19 @@ from editkit import Adapter, Condition, Point, Points, identity_of, timestep_of,
 from . import adapters
 from .autoencoder import Autoencoder
 from .components import load_part
-from .controlnet import ControlNet, Shelf, check_fits, residuals
-from .inference import ask
+from .controlnet import ControlNet, ControlNetCache, check_fits, residuals
+from .inference import run_network
 from .latent_backend import LatentModel
 from .scheduler_config import read_config
 from .single_file import convert, scheduler_of
 from .text_encoder import TextEncoder
 
-SEES = {0: ("instructions",), 1: ("inpainting",)}
-"""What a network is made for, by the channels it sees beyond twice those of its latents."""
+EXTRA_CHANNELS = {0: ("instructions",), 1: ("inpainting",)}
+"""Capabilities of a network by the number of input channels beyond twice those of its latents."""
 
 
-class Shape(NamedTuple):
-    """What models of a family are made of."""
+class Components(NamedTuple):
+    """The parts that models of a family are made of."""
 
     pipeline: Any
     """The class of diffusers that has the same parts."""
@@ -39,7 +39,7 @@ class Shape(NamedTuple):
     """The classes of the text encoders, by part of a folder."""
 
 
-SHAPE = Shape(StableDiffusionPipeline, {"text_encoder": CLIPTextModel})
+COMPONENTS = Components(StableDiffusionPipeline, {"text_encoder": CLIPTextModel})
 
 
 class StableDiffusion(LatentModel):
@@ -63,12 +63,14 @@ class StableDiffusion(LatentModel):
         super().__init__(unet, autoencoder, scheduler, name=name, identity=identity, texts=texts)
         self.unet = unet
         self.controlnets: list[ControlNet] = []
-        self.shelf = Shelf()
-        self.greys: dict[tuple[int, int], Tensor] = {}
+        self.controlnet_cache = ControlNetCache()
+        self._blank_latents: dict[tuple[int, int], Tensor] = {}
         self.channels, self.reduction = autoencoder.channels, autoencoder.reduction
-        self.beside = unet.config.in_channels - self.channels
+        self.extra_channels = unet.config.in_channels - self.channels
         self.adapters: tuple[str, ...] = ()
-        self.provides = frozenset({"text", "controlnet", "adapters", *SEES.get(self.beside - self.channels, ())})
+        self.provides = frozenset(
+            {"text", "controlnet", "adapters", *EXTRA_CHANNELS.get(self.extra_channels - self.channels, ())}
+        )
         if unet.config.time_cond_proj_dim is not None:
             self.provides |= {"distilled-guidance"}
         side = unet.config.sample_size
@@ -83,7 +85,7 @@ class StableDiffusion(LatentModel):
 
         Raises WeightsUnavailable for parts that are damaged or of another shape.
         """
-        return cls(**load_parts(SHAPE, folder, weights, name=name, device=device, dtype=dtype))
+        return cls(**load_parts(COMPONENTS, folder, weights, name=name, device=device, dtype=dtype))
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         return {"text": self.texts["text_encoder"](prompts)[0].to(self.dtype)}
@@ -93,7 +95,7 @@ class StableDiffusion(LatentModel):
 
     def see(self, latents: Tensor) -> Condition:
         # Instruction models were trained on latents that are not scaled.
-        return {"seen": self.autoencoder.unscaled(latents).to(self.dtype)}
+        return {"seen": self.autoencoder.unscale(latents).to(self.dtype)}
 
     def see_masked(self, pixels: Tensor, mask: Tensor) -> Condition:
         whole = F.interpolate(
@@ -105,9 +107,9 @@ class StableDiffusion(LatentModel):
 
     @contextlib.contextmanager
     def controlled(self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float) -> Iterator[None]:
-        trained = self.shelf.take(folder, self.device, self.dtype)
-        check_fits(trained.net, self.unet, self.channels)
-        self.controlnets.append(ControlNet(trained, hint.to(self.device, self.dtype), scale, low, high))
+        loaded = self.controlnet_cache.load(folder, self.device, self.dtype)
+        check_fits(loaded.net, self.unet, self.channels)
+        self.controlnets.append(ControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high))
         try:
             yield
         finally:
@@ -119,9 +121,9 @@ class StableDiffusion(LatentModel):
 
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x)
-        inputs = torch.cat([x, *self.seen(x, condition)], 1)
-        told = {"encoder_hidden_states": condition["text"], "added_cond_kwargs": self.added(x, condition)}
-        predicted = ask(
+        inputs = torch.cat([x, *self.extra_inputs(x, condition)], 1)
+        told = {"encoder_hidden_states": condition["text"], "added_cond_kwargs": self.added_conditions(x, condition)}
+        predicted = run_network(
             self.unet,
             inputs,
             timestep,
@@ -141,41 +143,43 @@ class StableDiffusion(LatentModel):
         # Its scale counts from 0, and is embedded in thousandths as timesteps are.
         return get_timestep_embedding(1000 * (scales - 1), width).to(x.dtype)  # type: ignore[no-any-return]
 
-    def added(self, x: Tensor, condition: Condition) -> dict[str, Tensor] | None:
+    def added_conditions(self, x: Tensor, condition: Condition) -> dict[str, Tensor] | None:
         """What the networks are told beside the words of a prompt."""
         return None
 
-    def seen(self, x: Tensor, condition: Condition) -> list[Tensor]:
+    def extra_inputs(self, x: Tensor, condition: Condition) -> list[Tensor]:
         """The channels beside the latents ``x``, where the network has any."""
-        if self.beside == 0:
+        if self.extra_channels == 0:
             return []
         if "seen" in condition:
             return [condition["seen"]]
-        empty = x.new_zeros(len(x), self.beside, *x.shape[-2:])
+        empty = x.new_zeros(len(x), self.extra_channels, *x.shape[-2:])
         if "inpainting" in self.provides:
-            empty[:, :1], empty[:, 1:] = 1, self.grey(*x.shape[-2:])
+            empty[:, :1], empty[:, 1:] = 1, self.blank_latents(*x.shape[-2:])
         return [empty]
 
-    def grey(self, height: int, width: int) -> Tensor:
+    def blank_latents(self, height: int, width: int) -> Tensor:
         """The latents (1, C, h, w) of a picture of nothing, encoded once a size."""
-        if (height, width) not in self.greys:
+        if (height, width) not in self._blank_latents:
             size = (1, 3, height * self.reduction, width * self.reduction)
-            self.greys[height, width] = self.encode(torch.full(size, 0.5, device=self.device, dtype=self.dtype))
-        return self.greys[height, width]
+            self._blank_latents[height, width] = self.encode(
+                torch.full(size, 0.5, device=self.device, dtype=self.dtype)
+            )
+        return self._blank_latents[height, width]
 
 
 def load_parts(
-    shape: Shape, folder: Path, weights: Path | None, *, name: str, device: torch.device, dtype: torch.dtype
+    components: Components, folder: Path, weights: Path | None, *, name: str, device: torch.device, dtype: torch.dtype
 ) -> dict[str, Any]:
     """What a model of this shape is made of; raises WeightsUnavailable for parts that are damaged or of another."""
     at: dict[str, Any] = {"device": device, "dtype": dtype}
-    nets = {} if weights is None else convert(shape.pipeline, weights, folder, **at)
+    nets = {} if weights is None else convert(components.pipeline, weights, folder, **at)
     return {
         "unet": nets.get("unet") or load_part(UNet2DConditionModel, folder / "unet", **at),
         "autoencoder": Autoencoder(nets["vae"]) if nets else Autoencoder.from_folder(folder / "vae", **at),
         "texts": {
             part: TextEncoder.from_folder(folder, part, kind, net=nets.get(part), **at)
-            for part, kind in shape.texts.items()
+            for part, kind in components.texts.items()
         },
         "scheduler": read_config(folder) if weights is None else scheduler_of(weights, folder),
         "name": name,

@@ -26,7 +26,7 @@ from editkit import (
 
 from .autoencoder import Autoencoder
 from .components import load_part
-from .inference import ask
+from .inference import run_network
 from .latent_backend import LatentModel
 from .scheduler_config import flow_of, read_config
 from .text_encoder import TextEncoder
@@ -105,7 +105,7 @@ class StableDiffusion3(LatentModel):
 
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         self.check_size(x)
-        predicted = ask(
+        predicted = run_network(
             self.transformer,
             x,
             timestep=timestep_of(self.schedule, point, x).expand(len(x)),

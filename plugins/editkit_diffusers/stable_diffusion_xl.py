@@ -14,11 +14,13 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from editkit import Condition, WeightsUnavailable
 
-from .stable_diffusion import Shape, StableDiffusion, load_parts
+from .stable_diffusion import Components, StableDiffusion, load_parts
 
-SHAPE = Shape(StableDiffusionXLPipeline, {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection})
+COMPONENTS = Components(
+    StableDiffusionXLPipeline, {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
+)
 """The refiner has the second text encoder alone."""
-SCORE = 6.0
+_SCORE = 6.0
 """How well made its pictures are to look, for networks that are told; of 10, and diffusers' own."""
 
 
@@ -39,11 +41,11 @@ class StableDiffusionXL(StableDiffusion):
         cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, weights: Path | None = None
     ) -> StableDiffusionXL:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        texts = {part: kind for part, kind in SHAPE.texts.items() if index.get(part, [None])[0]}
+        texts = {part: kind for part, kind in COMPONENTS.texts.items() if index.get(part, [None])[0]}
         return cls(
             zeros=index.get("force_zeros_for_empty_prompt", True),
             scored=index.get("requires_aesthetics_score", False),
-            **load_parts(SHAPE._replace(texts=texts), folder, weights, name=name, device=device, dtype=dtype),
+            **load_parts(COMPONENTS._replace(texts=texts), folder, weights, name=name, device=device, dtype=dtype),
         )
 
     def check_conditioning(self) -> None:
@@ -76,11 +78,11 @@ class StableDiffusionXL(StableDiffusion):
                 tensor[empty] = 0
         return condition
 
-    def added(self, x: Tensor, condition: Condition) -> dict[str, Tensor]:
+    def added_conditions(self, x: Tensor, condition: Condition) -> dict[str, Tensor]:
         height, width = (side * self.reduction for side in x.shape[-2:])
         sizes = torch.tensor([self.numbers(height, width)], device=x.device).expand(len(x), -1)
         return {"text_embeds": condition["whole"], "time_ids": sizes}
 
     def numbers(self, height: int, width: int) -> list[float]:
         """The size of the source, its uncropped corner, and the size of the picture or how well made it is."""
-        return [height, width, 0.0, 0.0, *([SCORE] if self.scored else [height, width])]
+        return [height, width, 0.0, 0.0, *([_SCORE] if self.scored else [height, width])]

@@ -1,4 +1,4 @@
-"""Text encoders, and the words they are taught (Gal et al., arXiv 2208.01618)."""
+"""Text encoders, and embeddings added to them (Gal et al., arXiv 2208.01618)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TextEncoder:
     def tokens(self, prompts: Sequence[str]) -> Any:
         """What the encoder reads of prompts: ``input_ids`` (B, length), and ``attention_mask``, 0 behind their ends."""
         return self.tokenizer(
-            [self.spelled(prompt) for prompt in prompts],
+            [self._spell_out(prompt) for prompt in prompts],
             padding="max_length",
             max_length=self.length,
             truncation=True,
@@ -70,7 +70,7 @@ class TextEncoder:
         """Length of the vector of a word."""
         return self.net.get_input_embeddings().embedding_dim  # type: ignore[no-any-return]
 
-    def teach(self, word: str, vectors: Tensor) -> None:
+    def add_embedding(self, word: str, vectors: Tensor) -> None:
         """Add a word that is read as ``vectors`` (N, width); raises InvalidParameter where it is known already."""
         names = [word, *(f"{word}_{number}" for number in range(1, len(vectors)))]
         known = set(names) & set(self.tokenizer.get_vocab())
@@ -84,7 +84,7 @@ class TextEncoder:
         if len(names) > 1:
             self.spellings[word] = " ".join(names)
 
-    def spelled(self, prompt: str) -> str:
+    def _spell_out(self, prompt: str) -> str:
         """A prompt with the words that are several vectors written out."""
         if not self.spellings:
             return prompt

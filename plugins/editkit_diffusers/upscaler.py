@@ -12,7 +12,7 @@ from torch import Tensor
 from editkit import Condition, InvalidParameter, Point, Points, add_noise
 
 from .scheduler_config import read_config, schedule_of
-from .stable_diffusion import SHAPE, StableDiffusion, load_parts
+from .stable_diffusion import COMPONENTS, StableDiffusion, load_parts
 
 MOST_NOISE = 350
 """Highest noise level where a folder does not name one, as diffusers has it."""
@@ -39,7 +39,7 @@ class StableDiffusionUpscaler(StableDiffusion):
         return cls(
             low_res_scheduler=read_config(folder, "low_res_scheduler"),
             most_noise=index.get("max_noise_level", MOST_NOISE),
-            **load_parts(SHAPE, folder, weights, name=name, device=device, dtype=dtype),
+            **load_parts(COMPONENTS, folder, weights, name=name, device=device, dtype=dtype),
         )
 
     def see_small(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:
