@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,3 +70,13 @@ class PluginTests(Suite):
             assert callable(spec.load), f"{kind[:-1]} {spec.name!r}: load is not callable"
             if kind != "models":
                 assert installed().load(kind, spec.name) is not None, f"{kind[:-1]} {spec.name!r} loads nothing"
+
+    def test_references_take_their_parameters(self) -> None:
+        """A class that a spec refers to by name is built with the fields of the spec's parameters as keywords."""
+        for kind, spec in self.specs():
+            built = None if kind == "models" else getattr(installed().load(kind, spec.name), "__wrapped__", None)
+            if isinstance(built, type):
+                try:
+                    inspect.signature(built).bind(**dict.fromkeys(spec.params.model_fields))
+                except TypeError as error:
+                    raise AssertionError(f"{kind[:-1]} {spec.name!r}: {built.__name__}: {error}") from None

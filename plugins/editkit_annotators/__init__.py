@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from editkit import AnnotatorSpec, Folder, InvalidParameter, Params, hookimpl
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from editkit import Annotator
-
-
-NO_WAY = (
-    "depth is not found without help: name a model (depth:model=FOLDER or a hub id) or a detector "
-    "(depth:detector=MidasDetector,weights=FOLDER), give a ready-made map as control image, or use the kind 'relief' "
-    "for a thing on a plain ground"
-)
+from editkit import AnnotatorSpec, Folder, Params, by_name, hookimpl
 
 
 class DetectorParams(Params):
@@ -71,64 +59,26 @@ class DepthParams(DetectorParams):
         return self
 
 
-def load_edge() -> Callable[[EdgeParams], Annotator]:
-    from .edges import canny, canny_skimage
-
-    def make(params: EdgeParams) -> Annotator:
-        if params.detector is not None:
-            return detector_of(params)
-        found = canny if params.method == "opencv" else canny_skimage
-        return lambda picture: found(picture, params.low, params.high, params.sigma)
-
-    return make
-
-
-def load_relief() -> Callable[[Any], Annotator]:
-    from .relief import inflated
-
-    return lambda params: inflated
-
-
-def load_depth() -> Callable[[DepthParams], Annotator]:
-    def make(params: DepthParams) -> Annotator:
-        if params.detector is not None:
-            return detector_of(params)
-        if params.model is None:
-            raise InvalidParameter(NO_WAY)
-        from .depth import depth_model
-
-        return depth_model(params.model, params.metric)
-
-    return make
-
-
-def detector_of(params: DetectorParams) -> Annotator:
-    from .detectors import detector
-
-    assert params.detector is not None
-    return detector(params.detector, params.weights)
-
-
 @hookimpl
 def register_annotators() -> list[AnnotatorSpec]:
     return [
         AnnotatorSpec(
             name="edge",
             summary="Edges by Canny's method, 1 on black.",
-            load=load_edge,
+            load=by_name("editkit_annotators.edges:edge_annotator"),
             params=EdgeParams,
             source="https://doi.org/10.1109/TPAMI.1986.4767851",
         ),
         AnnotatorSpec(
             name="relief",
             summary="The inflated silhouette of a thing on a plain ground, which is 0.",
-            load=load_relief,
+            load=by_name("editkit_annotators.relief:relief_annotator"),
             source="https://doi.org/10.1109/TPAMI.2006.253",
         ),
         AnnotatorSpec(
             name="depth",
             summary="Nearness found by a model or a detector, the nearest 1.",
-            load=load_depth,
+            load=by_name("editkit_annotators.depth:depth_annotator"),
             params=DepthParams,
         ),
     ]

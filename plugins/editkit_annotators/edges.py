@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from editkit import on_white
+from editkit import Annotator, on_white
+
+from . import EdgeParams
 
 FAINTEST = 20.0
 """Gradients up to this, a step of five levels, are noise and shading, and take no part in choosing thresholds; what is
@@ -28,6 +30,16 @@ FINE = 16
 """Parts of a level in which smoothed pictures are kept: whole levels make terraces of a soft slope."""
 SMALLEST_SIGMA = 0.3
 """Below this a Gaussian is narrower than a pixel and smooths nothing."""
+
+
+def edge_annotator(params: EdgeParams) -> Annotator:
+    """Return the annotator that ``params`` name: a detector, or Canny's method by OpenCV or scikit-image."""
+    if params.detector is not None:
+        from .detectors import detector
+
+        return detector(params.detector, params.weights)
+    find_edges = canny if params.method == "opencv" else canny_skimage
+    return lambda image: find_edges(image, params.low, params.high, params.sigma)
 
 
 def canny(

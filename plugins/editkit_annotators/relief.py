@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from editkit import BadImage, on_white
+from editkit import Annotator, BadImage, Params, on_white
 
 SOLVED_SIDE = 256
 """Longest side in pixels at which the equation is solved; its solution is smooth, and the outline stays sharp."""
@@ -26,7 +26,12 @@ PRECISION = 1e-3
 NEIGHBOURS = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], dtype=np.float32)
 
 
-def inflated(picture: Image.Image) -> NDArray[np.float32]:
+def relief_annotator(params: Params) -> Annotator:
+    """Return the annotator of reliefs, which has no parameters."""
+    return inflate
+
+
+def inflate(picture: Image.Image) -> NDArray[np.float32]:
     """The relief (H, W) of the things in a picture: the ground is 0 and the highest place is 1.
 
     A thing that the picture's border cuts off ends there. A picture of nothing but ground is flat. Raises BadImage
@@ -61,22 +66,22 @@ def silhouette(picture: Image.Image) -> NDArray[np.bool_]:
     colours = np.asarray(on_white(picture))
     border = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
     ground = np.median(border, axis=0).astype(np.uint8)
-    plain = distance(border[None], ground) <= TOLERANCE
+    plain = _channel_distance(border[None], ground) <= TOLERANCE
     if plain.mean() < PLAIN_SHARE:
         raise BadImage(
             f"a relief needs a plain ground, but only {plain.mean():.0%} of the picture's border has one colour (at "
             f"least {PLAIN_SHARE:.0%} is needed): cut the thing out, use the kind 'depth', or give a control image"
         )
-    return ~connected_to_border(distance(colours, ground) <= TOLERANCE)
+    return ~_connected_to_border(_channel_distance(colours, ground) <= TOLERANCE)
 
 
-def distance(colours: NDArray[np.uint8], colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _channel_distance(colours: NDArray[np.uint8], colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The largest difference (H, W) of any channel of (H, W, 3) from one colour, in levels."""
-    apart: NDArray[np.uint8] = (np.maximum(colours, colour) - np.minimum(colours, colour)).max(axis=2)
-    return apart
+    difference: NDArray[np.uint8] = (np.maximum(colours, colour) - np.minimum(colours, colour)).max(axis=2)
+    return difference
 
 
-def connected_to_border(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _connected_to_border(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Those of the chosen pixels (H, W) that hang together with chosen pixels of the border."""
     _, labels = cv2.connectedComponents(chosen.astype(np.uint8), connectivity=4)
     labels[~chosen] = 0

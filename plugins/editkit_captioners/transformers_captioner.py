@@ -12,7 +12,14 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTo
 
 from editkit import PluginFailure, WeightsUnavailable, model_folder, on_white, quiet, reason_of
 
+from . import TransformersParams
+
 ADVICE = "give the folder or the hub id of a captioning model such as Salesforce/blip-image-captioning-base"
+
+
+def transformers_captioner(params: TransformersParams) -> Callable[[Image.Image], str]:
+    """Return the captioner that ``params`` name."""
+    return captioning_model(params.model, params.max_tokens)
 
 
 def captioning_model(name: str, max_tokens: int) -> Callable[[Image.Image], str]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
-from editkit import CommandSpec, Params, Registered, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Table
+from editkit import CommandSpec, Params, Registered, by_name, hookimpl
 
 
 class CompareParams(Params):
@@ -30,19 +26,13 @@ class CompareParams(Params):
     sheet: str | None = Field(None, description="Picture of all results to write, labelled.")
 
 
-def load() -> Callable[[CompareParams], Table]:
-    from .command import compare
-
-    return compare
-
-
 @hookimpl
 def register_commands() -> list[CommandSpec]:
     return [
         CommandSpec(
             name="compare",
             summary="Edit one picture with several inverters, and say what each costs and how good it is.",
-            load=load,
+            load=by_name("editkit_compare.command:compare"),
             params=CompareParams,
         )
     ]

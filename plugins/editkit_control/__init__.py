@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
-from editkit import ControlSpec, EditParams, Folder, Fraction, OperationSpec, Params, Picture, Registered, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Control, Edit, Path, Session
+from editkit import (
+    ControlSpec,
+    EditParams,
+    Folder,
+    Fraction,
+    OperationSpec,
+    Params,
+    Picture,
+    Registered,
+    by_name,
+    hookimpl,
+)
 
 
 class ControlNetParams(Params):
@@ -40,25 +47,13 @@ class ControlParams(EditParams):
     guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
 
 
-def load_control() -> Callable[[Session, ControlParams], Edit]:
-    from .operation import control
-
-    return control
-
-
-def load_controlnet() -> Callable[[ControlNetParams], Callable[[Session, Path], Control]]:
-    from .controlnet import attachable
-
-    return attachable
-
-
 @hookimpl
 def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="control",
             summary="Draw under a condition map of a picture: its edges, its depth.",
-            load=load_control,
+            load=by_name("editkit_control.operation:control"),
             params=ControlParams,
             needs=frozenset({"controlnet"}),
             source="https://arxiv.org/abs/2302.05543",
@@ -72,7 +67,7 @@ def register_controls() -> list[ControlSpec]:
         ControlSpec(
             name="controlnet",
             summary="A condition map of the picture is followed.",
-            load=load_controlnet,
+            load=by_name("editkit_control.controlnet:attachable"),
             params=ControlNetParams,
             source="https://arxiv.org/abs/2302.05543",
         )

@@ -6,15 +6,9 @@ the picture itself, noised freely, and so needs no network to find; what the net
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from editkit import Fraction, OperationSpec, Registered, RepromptParams, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Edit, Session
+from editkit import Fraction, OperationSpec, Registered, RepromptParams, by_name, hookimpl
 
 SOURCE = "https://arxiv.org/abs/2312.04965"
 
@@ -26,19 +20,13 @@ class FewStepEditParams(RepromptParams):
     guidance: float = Field(2.0, ge=0.0, le=100.0, description="Guidance scale; 1 asks the network once a step.")
 
 
-def load_few_step_edit() -> Callable[[Session, FewStepEditParams], Edit]:
-    from .operation import few_step_edit
-
-    return few_step_edit
-
-
 @hookimpl
 def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="few-step-edit",
             summary="Carry a picture from a source prompt to a target prompt in a few steps, without inverting it.",
-            load=load_few_step_edit,
+            load=by_name("editkit_few_step_edit.operation:few_step_edit"),
             params=FewStepEditParams,
             needs=frozenset({"text"}),
             source=SOURCE,

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, model_validator
 
-from editkit import OperationSpec, RepromptParams, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Edit, Session
+from editkit import OperationSpec, RepromptParams, by_name, hookimpl
 
 PAPER = "https://arxiv.org/abs/2412.08629"
 
@@ -37,19 +33,13 @@ class FlowEditParams(RepromptParams):
         return {"negative_prompt": values["source"], **values} if alike else values
 
 
-def load_edit() -> Callable[[Session, FlowEditParams], Edit]:
-    from .operation import flow_edit
-
-    return flow_edit
-
-
 @hookimpl
 def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="flow-edit",
             summary="Carry a picture from a source prompt to a target prompt without inverting it.",
-            load=load_edit,
+            load=by_name("editkit_flow_edit.operation:flow_edit"),
             params=FlowEditParams,
             needs=frozenset({"text"}),
             source=PAPER,

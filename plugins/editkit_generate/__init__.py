@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from editkit import CanvasParams, OperationSpec, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Edit, Session
+from editkit import CanvasParams, OperationSpec, by_name, hookimpl
 
 
 class GenerateParams(CanvasParams):
     prompt: str = Field("", description="What to draw.")
     guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
-
-
-def load() -> Callable[[Session, GenerateParams], Edit]:
-    from .operation import generate
-
-    return generate
 
 
 @hookimpl
@@ -30,7 +18,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="generate",
             summary="Draw a picture from noise, following a prompt where the model understands one.",
-            load=load,
+            load=by_name("editkit_generate.operation:generate"),
             params=GenerateParams,
             takes="nothing",
             source="https://arxiv.org/abs/2006.11239",

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
-from editkit import EditParams, Fraction, OperationSpec, Picture, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Painted, Session
+from editkit import EditParams, Fraction, OperationSpec, Picture, by_name, hookimpl
 
 
 class InpaintParams(EditParams):
@@ -29,19 +25,13 @@ class InpaintParams(EditParams):
     guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
 
 
-def load() -> Callable[[Session, InpaintParams], Painted]:
-    from .operation import inpaint
-
-    return inpaint
-
-
 @hookimpl
 def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="inpaint",
             summary="Draw what a mask marks anew, to fit what it leaves.",
-            load=load,
+            load=by_name("editkit_inpaint.operation:inpaint"),
             params=InpaintParams,
             source="https://arxiv.org/abs/2201.09865",
         )

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from editkit import EditParams, OperationSpec, Registered, UsualSteps, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Edit, Session
-
+from editkit import EditParams, OperationSpec, Registered, UsualSteps, by_name, hookimpl
 
 PROMPTED = ("auto_mask", "captioner", "inverter", "source", "target")
 """What inversion alone is told."""
@@ -65,19 +60,13 @@ class InstructParams(EditParams):
         return self
 
 
-def load() -> Callable[[Session, InstructParams], Edit]:
-    from .operation import instruct
-
-    return instruct
-
-
 @hookimpl
 def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="instruct",
             summary="Change a picture as a sentence says: make it green.",
-            load=load,
+            load=by_name("editkit_instruct.operation:instruct"),
             params=InstructParams,
             needs=frozenset({"text"}),
             example={"instruction": "make it green", "source": "a red apple"},

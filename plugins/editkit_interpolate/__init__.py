@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from editkit import OperationSpec, PictureParams, Registered, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Edit, Session
+from editkit import OperationSpec, PictureParams, Registered, by_name, hookimpl
 
 
 class InterpolateParams(PictureParams):
@@ -20,19 +14,13 @@ class InterpolateParams(PictureParams):
     inverter: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
 
 
-def load() -> Callable[[Session, InterpolateParams], Edit]:
-    from .operation import interpolate
-
-    return interpolate
-
-
 @hookimpl
 def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="interpolate",
             summary="Draw pictures between two pictures, on the arc between their noises.",
-            load=load,
+            load=by_name("editkit_interpolate.operation:interpolate"),
             params=InterpolateParams,
             takes="two images",
             source="https://arxiv.org/abs/2010.02502",

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from editkit import DrawingParams, OperationSpec, PictureParams, Registered, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Edit, Inversion, Session
+from editkit import DrawingParams, OperationSpec, PictureParams, Registered, by_name, hookimpl
 
 
 class InvertParams(PictureParams):
@@ -21,25 +15,13 @@ class InvertParams(PictureParams):
     steps: int = Field(50, ge=1, le=1000, description="Network steps from picture to noise.")
 
 
-def load_invert() -> Callable[[Session, InvertParams], Inversion]:
-    from .operation import invert
-
-    return invert
-
-
-def load_reconstruct() -> Callable[[Session, DrawingParams], Edit]:
-    from .operation import reconstruct
-
-    return reconstruct
-
-
 @hookimpl
 def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="invert",
             summary="Recover the noise a picture would be drawn from.",
-            load=load_invert,
+            load=by_name("editkit_invert.operation:invert"),
             params=InvertParams,
             gives="inversion",
             source="https://arxiv.org/abs/2010.02502",
@@ -47,7 +29,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="reconstruct",
             summary="Draw an inverted picture again from its noise.",
-            load=load_reconstruct,
+            load=by_name("editkit_invert.operation:reconstruct"),
             params=DrawingParams,
             takes="inversion",
             source="https://arxiv.org/abs/2310.01506",

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
-from editkit import OperationSpec, PictureParams, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Painted, Session
+from editkit import OperationSpec, PictureParams, by_name, hookimpl
 
 Pixels = Annotated[int, Field(ge=0, le=16384)]
 
@@ -39,19 +35,13 @@ def grown(params: OutpaintParams, size: tuple[int, int]) -> tuple[int, int]:
     return params.left + size[0] + params.right, params.top + size[1] + params.bottom
 
 
-def load() -> Callable[[Session, OutpaintParams], Painted]:
-    from .operation import outpaint
-
-    return outpaint
-
-
 @hookimpl
 def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="outpaint",
             summary="Draw what lies beyond a picture's edges.",
-            load=load,
+            load=by_name("editkit_outpaint.operation:outpaint"),
             params=OutpaintParams,
             size=grown,
             example={"right": 5, "top": 9},

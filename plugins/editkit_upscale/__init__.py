@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from editkit import OperationSpec, PictureParams, UsualSteps, hookimpl
-
-if TYPE_CHECKING:
-    from editkit import Painted, Session
+from editkit import OperationSpec, PictureParams, UsualSteps, by_name, hookimpl
 
 
 class UpscaleParams(PictureParams):
@@ -32,19 +28,13 @@ class UpscaleParams(PictureParams):
     )
 
 
-def load() -> Callable[[Session, UpscaleParams], Painted]:
-    from .operation import upscale
-
-    return upscale
-
-
 @hookimpl
 def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="upscale",
             summary="Enlarge a picture 2 or 4 times; averaged down again, the result is the picture.",
-            load=load,
+            load=by_name("editkit_upscale.operation:upscale"),
             params=UpscaleParams,
             size=lambda params, size: (params.scale * size[0], params.scale * size[1]),
             source="https://arxiv.org/abs/2112.10752",
