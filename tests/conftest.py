@@ -1,13 +1,22 @@
-"""One thread a process: tiny models are faster so, and do not wait for a busy machine at every operation.
+"""Fixtures that several test files share, and a cache folder of its own for each test.
 
-And an empty cache of inversions for each test, so that none sees what another has made, nor the user's own.
+Each process computes in one thread: tiny models are faster that way, and a busy machine delays them less.
 """
+
+from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from editkit import Backend
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -21,10 +30,49 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_fixtures(caches: Path) -> None:
-    """Fixtures that several tests share are set up before a test has a cache of its own."""
+    """Shared fixtures are set up before a test has a cache folder of its own."""
     os.environ["EDITKIT_CACHE"] = str(caches / "shared")
 
 
 @pytest.fixture(autouse=True)
 def cache_of_one_test(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds an inversion of another test or of the user."""
     monkeypatch.setenv("EDITKIT_CACHE", str(caches / str(next(numbers))))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of Stable Diffusion with tiny networks and random weights. Tests do not change it."""
+    from editkit.testing.tiny import stable_diffusion_folder
+
+    return stable_diffusion_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tiny_folder: Path) -> Backend:
+    """The model of ``tiny_folder``; each test file loads its own."""
+    import editkit
+
+    return editkit.load_model(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_controlnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a ControlNet that fits ``tiny_model``. Tests do not change it."""
+    from editkit.testing.tiny import controlnet_folder
+
+    return controlnet_folder(tmp_path_factory.mktemp("controlnet"))
+
+
+RandomImage = Callable[..., Image.Image]
+
+
+@pytest.fixture(scope="session")
+def random_image() -> RandomImage:
+    """A function that returns an image of random pixels, given its size, mode and seed."""
+
+    def make(size: tuple[int, int], mode: str = "RGB", seed: int = 0) -> Image.Image:
+        pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], len(mode)), dtype=np.uint8)
+        return Image.fromarray(pixels)
+
+    return make

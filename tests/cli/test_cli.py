@@ -25,28 +25,17 @@ from editkit.cli.options import parameters_of
 from editkit.cli.outputs import json_text, targets_of
 from editkit.models import loading
 from editkit.registry.registry import Registry, Source, installed
-from editkit.testing.tiny import controlnet_folder, stable_diffusion_folder
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "yaml", "tqdm")
 
 
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return stable_diffusion_folder(tmp_path_factory.mktemp("models") / "tiny")
-
-
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_image: Any) -> Path:
     """A folder to work in, with three pictures."""
     monkeypatch.chdir(tmp_path)
     for number, name in enumerate("abc"):
-        noise(number).save(f"{name}.png")
+        random_image((19, 14), seed=number).save(f"{name}.png")
     return tmp_path
-
-
-def noise(seed: int, size: tuple[int, int] = (19, 14)) -> Image.Image:
-    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(values)
 
 
 def call(*words: str | Path, stdin: bytes | None = None) -> Result:
@@ -203,11 +192,12 @@ def test_a_parameter_with_the_name_of_an_option_is_a_plugin_failure(name: str) -
 # Bad input
 
 
-def broken_inputs(folder: Path) -> None:
+def broken_inputs(folder: Path, random_image: Any) -> None:
     (folder / "text.png").write_text("no picture")
     (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:200])
-    noise(0).save(folder / "moving.gif", save_all=True, append_images=[noise(1)])
-    noise(0, (40, 7)).save(folder / "wide.png")
+    frames = [random_image((19, 14), seed=seed) for seed in range(2)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    random_image((40, 7)).save(folder / "wide.png")
     (folder / "empty").mkdir()
     (folder / "steps.yaml").write_text("steps:\n- img2img: {strength: 0.5}\n")
     (folder / "wrong.yaml").write_text("steps:\n- img2img: {strenght: 0.5}\n")
@@ -266,17 +256,17 @@ WITH_TORCH: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", [*BAD, *WITH_TORCH])
-def test_bad_input_is_one_line_and_writes_nothing(here: Path, case: str) -> None:
-    broken_inputs(here)
-    noise(0, (5, 5)).save("small.png")
+def test_bad_input_is_one_line_and_writes_nothing(here: Path, case: str, random_image: Any) -> None:
+    broken_inputs(here, random_image)
+    random_image((5, 5)).save("small.png")
     words, fragment = {**BAD, **WITH_TORCH}[case]
     before = files(here)
     refused(call(*words), fragment)
     assert files(here) == before
 
 
-def test_bad_input_is_found_without_torch(here: Path) -> None:
-    broken_inputs(here)
+def test_bad_input_is_found_without_torch(here: Path, random_image: Any) -> None:
+    broken_inputs(here, random_image)
     without = [words for case, (words, _) in BAD.items() if words[0] != "run"]
     code = f"""
 import sys
@@ -450,8 +440,8 @@ MAPS = {
 
 
 @pytest.mark.parametrize("kind", MAPS)
-def test_a_condition_map_is_read_as_in_python(here: Path, tiny_folder: Path, kind: str) -> None:
-    given = {"steps": 1, "seed": 1, "controlnet": str(controlnet_folder(here / "controlnet"))}
+def test_a_condition_map_is_read_as_in_python(here: Path, tiny_folder: Path, kind: str, tiny_controlnet: Path) -> None:
+    given = {"steps": 1, "seed": 1, "controlnet": str(tiny_controlnet)}
     Image.fromarray(MAPS[kind]).save("map.tiff")
     options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     words = ["control", "a.png", "--control-image", "map.tiff", *options, "-o", "made.png"]

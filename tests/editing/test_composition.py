@@ -13,20 +13,14 @@ from torch import Tensor
 import editkit
 from editkit.testing.loop_suites import toy_session
 from editkit.testing.suite import sample_image
-from editkit.testing.tiny import controlnet_folder, stable_diffusion_folder
 
 SOURCE = sample_image((48, 40))
 WORDS = {"source": "red", "target": "blue", "steps": 4, "guidance": 5.0}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> editkit.Backend:
-    return editkit.load_model(str(stable_diffusion_folder(tmp_path_factory.mktemp("tiny"))))
-
-
-@pytest.fixture(scope="module")
-def controlnet(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"controlnet:weights={controlnet_folder(tmp_path_factory.mktemp('controlnet'))}"
+def controlnet(tiny_controlnet: Path) -> str:
+    return f"controlnet:weights={tiny_controlnet}"
 
 
 def half() -> Image.Image:
@@ -39,9 +33,11 @@ def pixels(result: editkit.Result) -> np.ndarray[Any, Any]:
     return np.asarray(result.image)
 
 
-def test_a_mask_a_controlnet_and_a_pinned_source_act_in_one_drawing(model: editkit.Backend, controlnet: str) -> None:
+def test_a_mask_a_controlnet_and_a_pinned_source_act_in_one_drawing(
+    tiny_model: editkit.Backend, controlnet: str
+) -> None:
     plain, steered = (
-        editkit.apply("prompt-edit", SOURCE, model=model, mask=half(), attach=attach, cache=False, **WORDS)
+        editkit.apply("prompt-edit", SOURCE, model=tiny_model, mask=half(), attach=attach, cache=False, **WORDS)
         for attach in ((), (f"{controlnet},scale=3",))
     )
     assert steered.report.recon_psnr == steered.report.vae_psnr
@@ -50,9 +46,9 @@ def test_a_mask_a_controlnet_and_a_pinned_source_act_in_one_drawing(model: editk
     assert not np.array_equal(pixels(steered)[:, 24:], pixels(plain)[:, 24:])
 
 
-def test_a_controlnet_of_scale_zero_or_without_a_window_is_none(model: editkit.Backend, controlnet: str) -> None:
+def test_a_controlnet_of_scale_zero_or_without_a_window_is_none(tiny_model: editkit.Backend, controlnet: str) -> None:
     plain, *others = (
-        editkit.apply("img2img", SOURCE, model=model, prompt="blue", steps=4, seed=1, attach=attach)
+        editkit.apply("img2img", SOURCE, model=tiny_model, prompt="blue", steps=4, seed=1, attach=attach)
         for attach in ((), (f"{controlnet},scale=0",), (f"{controlnet},start=0.5,end=0.5",))
     )
     assert all(np.array_equal(pixels(plain), pixels(other)) for other in others)
@@ -64,7 +60,7 @@ def test_a_model_without_controlnets_says_so(controlnet: str) -> None:
 
 
 def test_a_pipeline_file_chains_masks_sizes_and_controls(
-    model: editkit.Backend, controlnet: str, tmp_path: Path
+    tiny_model: editkit.Backend, controlnet: str, tmp_path: Path
 ) -> None:
     half().save(tmp_path / "mask.png")
     text = f"""
@@ -74,7 +70,7 @@ def test_a_pipeline_file_chains_masks_sizes_and_controls(
       - outpaint: {{right: 10, prompt: blue, steps: 2}}
       - upscale: {{scale: 2, strength: 0.0}}
     """
-    result = editkit.Pipeline.from_yaml(text)(SOURCE, model=model, seed=1)
+    result = editkit.Pipeline.from_yaml(text)(SOURCE, model=tiny_model, seed=1)
     assert result.image.size == (2 * (48 + 10), 2 * 40)
     small = result.image.resize((58, 40), Image.Resampling.BOX).crop((0, 0, 24, 40))
     # What no step touched went through no autoencoder: enlarged and averaged down again it is the source.

@@ -96,11 +96,6 @@ class Uses(Noisy):
         return (self.one,)
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> editkit.Backend:
-    return editkit.load_model(str(stable_diffusion_folder(tmp_path_factory.mktemp("tiny"))))
-
-
 @pytest.fixture
 def cache(tmp_path: Path) -> InversionCache:
     return InversionCache(tmp_path / "inversions")
@@ -127,13 +122,13 @@ def same(one: editkit.Result, other: editkit.Result) -> bool:
 @pytest.mark.parametrize(("guidance", "rows"), [(1.0, 1), (7.5, 2)])
 @pytest.mark.parametrize("kind", ["toy", "tiny"])
 def test_the_second_edit_of_a_picture_pays_for_no_inversion(
-    kind: str, guidance: float, rows: int, tiny: editkit.Backend
+    kind: str, guidance: float, rows: int, tiny_model: editkit.Backend
 ) -> None:
     """At default settings but for the size of the picture: 25 samples are the inversion's.
 
     Of its source the replay asks about the noisiest latents alone: all others were seen on the way up.
     """
-    model = ToyBackend() if kind == "toy" else tiny
+    model = ToyBackend() if kind == "toy" else tiny_model
     first, second = (
         editkit.apply(
             "prompt-edit", SOURCE, model=model, source="red", target=target, resolution=16, guidance=guidance
@@ -161,9 +156,11 @@ def test_a_cached_inversion_in_a_file_is_the_one_that_was_made(tmp_path: Path) -
 
 @pytest.mark.parametrize("operation", EDITS)
 @pytest.mark.parametrize("kind", ["toy", "tiny"])
-def test_an_edit_is_the_same_with_a_cold_a_warm_and_no_cache(kind: str, operation: str, tiny: editkit.Backend) -> None:
+def test_an_edit_is_the_same_with_a_cold_a_warm_and_no_cache(
+    kind: str, operation: str, tiny_model: editkit.Backend
+) -> None:
     """The sampler draws noise after the inversion has, so that a generator left in another state would show."""
-    model = ToyBackend() if kind == "toy" else tiny
+    model = ToyBackend() if kind == "toy" else tiny_model
     source = (SOURCE, sample_image((20, 14), seed=1)) if operation == "interpolate" else SOURCE
     for inverter in editkit.inverters() if kind == "toy" else ("pinned", "ddim-corrected"):
         spec = editkit.inverters()[inverter]

@@ -31,11 +31,6 @@ WORDS = {"source": "a red apple", "target": "a green apple", "steps": 2, "seed":
 FIELDS = [field.name for field in dc.fields(Running)]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return stable_diffusion_folder(tmp_path_factory.mktemp("tiny"))
-
-
 # How it is asked for
 
 
@@ -48,24 +43,26 @@ def test_every_way_is_an_option_and_an_argument_by_one_name() -> None:
         assert all(f"--{name}" in said for name in FIELDS)
 
 
-def test_a_model_that_runs_otherwise_is_another_one_to_those_who_share_it(folder: Path) -> None:
-    plain = shared_model(str(folder), None, None)
-    tiled = shared_model(str(folder), None, None, (), Running(tiling=True))
-    assert plain is not tiled and plain is shared_model(str(folder), None, None)
+def test_a_model_that_runs_otherwise_is_another_one_to_those_who_share_it(tiny_folder: Path) -> None:
+    plain = shared_model(str(tiny_folder), None, None)
+    tiled = shared_model(str(tiny_folder), None, None, (), Running(tiling=True))
+    assert plain is not tiled and plain is shared_model(str(tiny_folder), None, None)
     assert running_of(plain) == Running() == running_of(ToyBackend()) and running_of(tiled).asked == ("tiling",)
     assert plain.identity == tiled.identity
 
 
-def test_the_recipe_knows_nothing_of_it(folder: Path, tmp_path: Path) -> None:
-    how = {"model": str(folder), "prompt": "a red apple", "steps": 1, "seed": 1}
+def test_the_recipe_knows_nothing_of_it(tiny_folder: Path, tmp_path: Path) -> None:
+    how = {"model": str(tiny_folder), "prompt": "a red apple", "steps": 1, "seed": 1}
     plain, tiled = (editkit.apply("img2img", SOURCE, tiling=tiling, **how) for tiling in (False, True))
     assert plain.recipe == tiled.recipe
-    assert editkit.replay(tiled.save(tmp_path / "x.png"), model=str(folder)).image.tobytes() == plain.image.tobytes()
+    assert (
+        editkit.replay(tiled.save(tmp_path / "x.png"), model=str(tiny_folder)).image.tobytes() == plain.image.tobytes()
+    )
 
 
-def test_an_inversion_is_kept_for_the_way_it_was_made(folder: Path) -> None:
+def test_an_inversion_is_kept_for_the_way_it_was_made(tiny_folder: Path) -> None:
     calls = [
-        editkit.apply("prompt-edit", SOURCE, model=str(folder), tiling=tiling, **WORDS).report.network_calls
+        editkit.apply("prompt-edit", SOURCE, model=str(tiny_folder), tiling=tiling, **WORDS).report.network_calls
         for tiling in (False, False, True, True)
     ]
     assert calls == [4, 2, 4, 2]
@@ -100,9 +97,9 @@ def test_a_model_of_pixels_has_no_autoencoder_to_tile(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_compiling_without_a_compiler_is_refused_before_weights_are_read(folder: Path) -> None:
-    code = f"import editkit; editkit.load_model({str(folder)!r}, device='cpu', compile=True)"
-    environment = {"PATH": "/nowhere", "CXX": "no-such-compiler", "HOME": str(folder), "TMPDIR": str(folder)}
+def test_compiling_without_a_compiler_is_refused_before_weights_are_read(tiny_folder: Path, tmp_path: Path) -> None:
+    code = f"import editkit; editkit.load_model({str(tiny_folder)!r}, device='cpu', compile=True)"
+    environment = {"PATH": "/nowhere", "CXX": "no-such-compiler", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "InvalidParameter: compile=True cannot be used here for the device cpu (" in ran.stderr.splitlines()[-1]
 
@@ -169,8 +166,8 @@ def test_one_part_at_a_time_is_on_the_device() -> None:
     assert sum(part.moves for part in parts) == 1 + 2 * changes, "a part was moved that had no need to"
 
 
-def test_only_large_pictures_are_worked_on_in_tiles(folder: Path) -> None:
-    plain, tiled = (editkit.load_model(folder, tiling=tiling).autoencoder for tiling in (False, True))  # type: ignore[attr-defined]
+def test_only_large_pictures_are_worked_on_in_tiles(tiny_folder: Path) -> None:
+    plain, tiled = (editkit.load_model(tiny_folder, tiling=tiling).autoencoder for tiling in (False, True))  # type: ignore[attr-defined]
     small, large = (torch.rand(2, 3, *size) for size in ((64, 48), (16, 640)))
     with torch.no_grad():
         assert torch.allclose(tiled.encode(small), plain.encode(small), atol=1e-6)

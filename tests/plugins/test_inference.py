@@ -12,12 +12,10 @@ from editkit_diffusers.cross_attention_cache import PromptProjection, keep_proje
 from editkit_diffusers.inference import run_network
 from torch import Tensor
 
-from editkit.testing import stable_diffusion_folder
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return stable_diffusion_folder(tmp_path_factory.mktemp("sd")) / "unet"
+def folder(tiny_folder: Path) -> Path:
+    return tiny_folder / "unet"
 
 
 def loaded(folder: Path) -> UNet2DConditionModel:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import editkit
-from editkit.testing import ToyBackend, stable_diffusion_folder
+from editkit.testing import ToyBackend
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 SIDES = ("left", "right", "top", "bottom")
@@ -30,11 +30,6 @@ CAPTIONS = (
     "noto red square",
 )
 ROUNDING = 0.5
-
-
-def noise(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], len(mode)), dtype=np.uint8)
-    return Image.fromarray(pixels)
 
 
 def slope(size: tuple[int, int], deviation: float = 0.0) -> Image.Image:
@@ -83,48 +78,45 @@ def assert_no_seam(result: editkit.Result, source: Image.Image, **margins: int) 
         assert across <= typical + ROUNDING, f"{side}: {across:.2f} levels, the source has {typical:.2f}"
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> editkit.Backend:
-    return editkit.load_model(str(stable_diffusion_folder(tmp_path_factory.mktemp("tiny"))))
-
-
 @pytest.mark.parametrize("sides", [s for n in (1, 2, 4) for s in itertools.combinations(SIDES, n)], ids="-".join)
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (37, 61)], ids=str)
-def test_the_result_has_the_arithmetic_size_and_the_source_in_it(size: tuple[int, int], sides: tuple[str, ...]) -> None:
+def test_the_result_has_the_arithmetic_size_and_the_source_in_it(
+    size: tuple[int, int], sides: tuple[str, ...], random_image: Any
+) -> None:
     margins = {side: 3 + 4 * SIDES.index(side) for side in sides}
     left, right, top, bottom = (margins.get(side, 0) for side in SIDES)
-    result = outpaint(noise(size), **margins)
+    result = outpaint(random_image(size), **margins)
     assert result.image.size == (size[0] + left + right, size[1] + top + bottom) == result.report.output_size
-    assert kept(result, noise(size), left, top)
+    assert kept(result, random_image(size), left, top)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (37, 61), (300, 20)], ids=str)
-def test_real_classes_draw_any_size(tiny: editkit.Backend, size: tuple[int, int]) -> None:
-    result = outpaint(noise(size), tiny, left=5, bottom=9, prompt="a red apple")
+def test_real_classes_draw_any_size(tiny_model: editkit.Backend, size: tuple[int, int], random_image: Any) -> None:
+    result = outpaint(random_image(size), tiny_model, left=5, bottom=9, prompt="a red apple")
     assert result.image.size == (size[0] + 5, size[1] + 9)
-    assert kept(result, noise(size), 5)
+    assert kept(result, random_image(size), 5)
 
 
 @pytest.mark.parametrize(("source", "right"), [((64, 64), 300), ((1, 1), 100), ((9, 40), 301)], ids=str)
-def test_far_more_than_the_model_s_size_is_drawn_whole(source: tuple[int, int], right: int) -> None:
-    result = outpaint(noise(source), right=right, prompt="a red apple")
+def test_far_more_than_the_model_s_size_is_drawn_whole(source: tuple[int, int], right: int, random_image: Any) -> None:
+    result = outpaint(random_image(source), right=right, prompt="a red apple")
     assert result.image.size == (source[0] + right, source[1])
-    assert kept(result, noise(source))
+    assert kept(result, random_image(source))
     # Whatever was left empty would be black; the toy draws around the colour of its prompt.
     columns = np.asarray(result.image)[:, source[0] :].max(axis=(0, 2))
     assert columns.min() > 0
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_adding_nothing_gives_the_source_without_a_network_call(mode: str) -> None:
-    result = outpaint(noise((37, 61), mode))
+def test_adding_nothing_gives_the_source_without_a_network_call(mode: str, random_image: Any) -> None:
+    result = outpaint(random_image((37, 61), mode))
     assert result.image.mode == mode
-    assert kept(result, noise((37, 61), mode))
+    assert kept(result, random_image((37, 61), mode))
     assert result.report.network_calls == 0
 
 
-def test_alpha_is_kept_and_what_is_new_is_opaque() -> None:
-    source = noise((20, 14), "RGBA")
+def test_alpha_is_kept_and_what_is_new_is_opaque(random_image: Any) -> None:
+    source = random_image((20, 14), "RGBA")
     result = outpaint(source, left=6, bottom=7)
     assert kept(result, source, 6)
     alpha = np.asarray(result.image.getchannel("A"))
@@ -132,11 +124,13 @@ def test_alpha_is_kept_and_what_is_new_is_opaque() -> None:
     assert (alpha[14:] == 255).all()
 
 
-def test_the_seed_and_the_recipe_give_the_same_pixels(tiny: editkit.Backend, tmp_path: Path) -> None:
+def test_the_seed_and_the_recipe_give_the_same_pixels(
+    tiny_model: editkit.Backend, tmp_path: Path, random_image: Any
+) -> None:
     params: dict[str, Any] = {"left": 20, "top": 9, "right": 50, "prompt": "red", "sampler": "ddpm"}
-    first, second = (outpaint(noise((33, 17)), tiny, **params) for _ in range(2))
-    again = editkit.replay(first.save(tmp_path / "first.png"), model=tiny)
-    other = outpaint(noise((33, 17)), tiny, **{**params, "seed": 1})
+    first, second = (outpaint(random_image((33, 17)), tiny_model, **params) for _ in range(2))
+    again = editkit.replay(first.save(tmp_path / "first.png"), model=tiny_model)
+    other = outpaint(random_image((33, 17)), tiny_model, **{**params, "seed": 1})
     assert first.image.tobytes() == second.image.tobytes() == again.image.tobytes()
     assert other.image.tobytes() != first.image.tobytes()
 
@@ -164,23 +158,23 @@ def test_network_calls_grow_with_the_new_area_and_not_with_the_source() -> None:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
-def test_what_cannot_be_is_refused_in_one_line(params: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_is_refused_in_one_line(params: dict[str, Any], said: str, random_image: Any) -> None:
     with pytest.raises(editkit.InvalidParameter, match=said) as raised:
-        outpaint(noise((37, 61)), **params)
+        outpaint(random_image((37, 61)), **params)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("prompt", ["", "a red apple"])
 @pytest.mark.parametrize("grain", [0.0, 12.0], ids=["plain", "grain"])
-def test_no_seam_shows_whatever_the_model_draws(tiny: editkit.Backend, prompt: str, grain: float) -> None:
+def test_no_seam_shows_whatever_the_model_draws(tiny_model: editkit.Backend, prompt: str, grain: float) -> None:
     source, margins = slope((40, 40), grain), dict.fromkeys(SIDES, 21)
-    for model in (tiny, ToyBackend()):
+    for model in (tiny_model, ToyBackend()):
         assert_no_seam(outpaint(source, model, prompt=prompt, **margins), source, **margins)
 
 
-def test_a_plain_border_goes_on_plain(tiny: editkit.Backend) -> None:
+def test_a_plain_border_goes_on_plain(tiny_model: editkit.Backend) -> None:
     source, margins = Image.new("RGB", (24, 24), (250, 240, 20)), dict.fromkeys(SIDES, 12)
-    for model in (tiny, ToyBackend()):
+    for model in (tiny_model, ToyBackend()):
         found = seams(outpaint(source, model, prompt="a red apple", **margins).image, source, **margins)
         assert max(across for across, _ in found.values()) == 0
 

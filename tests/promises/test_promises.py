@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import editkit
-from editkit.testing.tiny import controlnet_folder, stable_diffusion_folder
+from editkit.testing.tiny import stable_diffusion_folder
 
 SIZES = [(1, 1), (7, 5), (37, 61), (64, 64), (300, 200)]
 EDITS: dict[str, dict[str, Any]] = {
@@ -35,14 +35,9 @@ MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> editkit.Backend:
-    return editkit.load_model(str(stable_diffusion_folder(tmp_path_factory.mktemp("tiny"))))
-
-
-@pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def given(tiny_controlnet: Path) -> dict[str, Any]:
     """What an operation needs on this machine beside its parameters."""
-    return {"control": {"controlnet": str(controlnet_folder(tmp_path_factory.mktemp("controlnet")))}}
+    return {"control": {"controlnet": str(tiny_controlnet)}}
 
 
 def noise(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
@@ -71,14 +66,14 @@ def masks(size: tuple[int, int]) -> dict[str, Image.Image]:
 @pytest.mark.parametrize("operation", EDITS)
 @pytest.mark.parametrize("size", [(1, 1), (37, 61), (64, 64), (300, 200)], ids=str)
 def test_pixels_outside_any_mask_are_those_of_any_kind_of_source(
-    model: editkit.Backend, given: dict[str, Any], operation: str, size: tuple[int, int]
+    tiny_model: editkit.Backend, given: dict[str, Any], operation: str, size: tuple[int, int]
 ) -> None:
     for mode, (kind, mask) in itertools.product(("RGB", "RGBA", "L", "P"), masks(size).items()):
         if size != (37, 61) and mode != "RGB" and (mode, kind) != ("RGBA", "soft"):
             continue  # at one size every mode in every mask
         seen = editkit.open_image(noise(size, mode))
         params = {"steps": 2, "seed": 0, **EDITS[operation], **given.get(operation, {})}
-        result = editkit.apply(operation, noise(size, mode), model=model, mask=mask, **params)
+        result = editkit.apply(operation, noise(size, mode), model=tiny_model, mask=mask, **params)
         assert result.image.size == size
         assert result.image.mode == seen.mode
         assert result.report.untouched_max_diff == 0, (mode, kind)
@@ -91,19 +86,19 @@ def test_pixels_outside_any_mask_are_those_of_any_kind_of_source(
 @pytest.mark.parametrize("operation", NOTHING)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_an_edit_that_asks_for_nothing_gives_the_source(
-    model: editkit.Backend, operation: str, size: tuple[int, int]
+    tiny_model: editkit.Backend, operation: str, size: tuple[int, int]
 ) -> None:
     more = {"mask": Image.new("L", size, 255)} if operation == "inpaint" else {}
-    result = editkit.apply(operation, noise(size), model=model, steps=3, **more, **NOTHING[operation])
+    result = editkit.apply(operation, noise(size), model=tiny_model, steps=3, **more, **NOTHING[operation])
     assert same(result.image, noise(size))
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_is_edited_as_the_picture_it_shows(model: editkit.Backend, mode: str) -> None:
+def test_every_mode_is_edited_as_the_picture_it_shows(tiny_model: editkit.Backend, mode: str) -> None:
     source = noise((40, 24), mode)
     seen = editkit.open_image(source)
-    nothing = editkit.apply("prompt-edit", source, model=model, steps=2, source="red", target="red")
-    edited = editkit.apply("prompt-edit", source, model=model, steps=2, source="red", target="blue")
+    nothing = editkit.apply("prompt-edit", source, model=tiny_model, steps=2, source="red", target="red")
+    edited = editkit.apply("prompt-edit", source, model=tiny_model, steps=2, source="red", target="blue")
     assert same(nothing.image, seen)
     assert edited.image.mode == seen.mode
     if seen.mode == "RGBA":
@@ -112,63 +107,63 @@ def test_every_mode_is_edited_as_the_picture_it_shows(model: editkit.Backend, mo
 
 @pytest.mark.parametrize("operation", [*EDITS, "generate"])
 def test_the_same_seed_gives_the_same_pixels_and_so_does_the_recipe(
-    model: editkit.Backend, given: dict[str, Any], operation: str, tmp_path: Path
+    tiny_model: editkit.Backend, given: dict[str, Any], operation: str, tmp_path: Path
 ) -> None:
     params = {"steps": 3, "seed": 5, "sampler": "ddpm", **EDITS.get(operation, {"prompt": "red", "width": 37})}
     pictures = () if operation == "generate" else (noise((37, 61), "RGBA"),)
     params |= given.get(operation, {}) | ({"mask": masks((37, 61))["soft"]} if operation == "inpaint" else {})
-    first = editkit.apply(operation, *pictures, model=model, **params)
-    second = editkit.apply(operation, *pictures, model=model, **params)
-    again = editkit.replay(first.save(tmp_path / "first.png"), model=model, **given.get(operation, {}))
+    first = editkit.apply(operation, *pictures, model=tiny_model, **params)
+    second = editkit.apply(operation, *pictures, model=tiny_model, **params)
+    again = editkit.replay(first.save(tmp_path / "first.png"), model=tiny_model, **given.get(operation, {}))
     assert same(first.image, second.image)
     assert same(first.image, again.image)
     assert not again.report.warnings
 
 
-def test_a_masked_pipeline_replays_from_its_own_file(model: editkit.Backend, tmp_path: Path) -> None:
+def test_a_masked_pipeline_replays_from_its_own_file(tiny_model: editkit.Backend, tmp_path: Path) -> None:
     mask = Image.linear_gradient("L").resize((37, 61))
     steps = [
         ("img2img", {**EDITS["img2img"], "mask": mask, "feather": 4.0, "steps": 3}),
         ("prompt-edit", {**EDITS["prompt-edit"], "steps": 2}),
     ]
-    result = editkit.Pipeline(steps)(noise((37, 61)), model=model, seed=3)
-    again = editkit.replay(result.save(tmp_path / "made.png"), model=model, cache=False)
+    result = editkit.Pipeline(steps)(noise((37, 61)), model=tiny_model, seed=3)
+    again = editkit.replay(result.save(tmp_path / "made.png"), model=tiny_model, cache=False)
     assert same(result.image, again.image)
     assert result.report.network_calls == again.report.network_calls
 
 
 @pytest.mark.parametrize("guidance", [1.0, 7.5])
-def test_exact_inverters_reach_the_bound_of_the_autoencoder(model: editkit.Backend, guidance: float) -> None:
+def test_exact_inverters_reach_the_bound_of_the_autoencoder(tiny_model: editkit.Backend, guidance: float) -> None:
     for name, spec in editkit.inverters().items():
         if spec.exact:
-            inversion = editkit.invert(noise((64, 64)), model=model, prompt="red", method=name, steps=5)
-            report = editkit.reconstruct(inversion, model=model, guidance=guidance).report
+            inversion = editkit.invert(noise((64, 64)), model=tiny_model, prompt="red", method=name, steps=5)
+            report = editkit.reconstruct(inversion, model=tiny_model, guidance=guidance).report
             assert report.recon_psnr == pytest.approx(report.vae_psnr, abs=0.05), name
 
 
-def test_interpolation_begins_and_ends_with_the_given_pictures(model: editkit.Backend) -> None:
+def test_interpolation_begins_and_ends_with_the_given_pictures(tiny_model: editkit.Backend) -> None:
     first, second = noise((37, 61)), noise((37, 61)).transpose(Image.Transpose.ROTATE_180)
-    result = editkit.apply("interpolate", (first, second), model=model, frames=3, steps=3)
+    result = editkit.apply("interpolate", (first, second), model=tiny_model, frames=3, steps=3)
     assert len(result.frames) == 3
     assert same(result.frames[0], first)
     assert same(result.frames[-1], second)
 
 
-def test_an_inversion_in_a_file_carries_all_that_a_replay_needs(model: editkit.Backend, tmp_path: Path) -> None:
-    inversion = editkit.invert(noise((37, 61), "RGBA"), model=model, prompt="red", steps=4)
+def test_an_inversion_in_a_file_carries_all_that_a_replay_needs(tiny_model: editkit.Backend, tmp_path: Path) -> None:
+    inversion = editkit.invert(noise((37, 61), "RGBA"), model=tiny_model, prompt="red", steps=4)
     loaded = editkit.Inversion.load(inversion.save(tmp_path / "x.safetensors"))
-    here, there = (editkit.reconstruct(one, model=model) for one in (inversion, loaded))
-    again = editkit.replay(here.save(tmp_path / "back.png"), model=model)
+    here, there = (editkit.reconstruct(one, model=tiny_model) for one in (inversion, loaded))
+    again = editkit.replay(here.save(tmp_path / "back.png"), model=tiny_model)
     assert same(here.image, there.image)
     assert same(here.image, again.image)
     assert same(loaded.source, noise((37, 61), "RGBA"))
     assert loaded.report == inversion.report
 
 
-def test_what_a_model_lacks_is_named_with_what_it_has(model: editkit.Backend, tmp_path: Path) -> None:
+def test_what_a_model_lacks_is_named_with_what_it_has(tiny_model: editkit.Backend, tmp_path: Path) -> None:
     other = editkit.load_model(str(stable_diffusion_folder(tmp_path, seed=1)))
-    inversion = editkit.invert(noise((16, 16)), model=model, steps=2)
-    with pytest.raises(editkit.InvalidParameter, match=f"{model.identity}.*{other.identity}"):
+    inversion = editkit.invert(noise((16, 16)), model=tiny_model, steps=2)
+    with pytest.raises(editkit.InvalidParameter, match=f"{tiny_model.identity}.*{other.identity}"):
         editkit.reconstruct(inversion, model=other)
 
 
@@ -191,10 +186,12 @@ def test_wrong_parameters_are_named_before_any_model_is_loaded(params: dict[str,
         editkit.apply("img2img", noise((8, 8)), model="no such model", **params)
 
 
-def test_a_replay_takes_no_folder_from_a_file(model: editkit.Backend, given: dict[str, Any], tmp_path: Path) -> None:
+def test_a_replay_takes_no_folder_from_a_file(
+    tiny_model: editkit.Backend, given: dict[str, Any], tmp_path: Path
+) -> None:
     source, folder = noise((16, 16)), given["control"]["controlnet"]
-    one = editkit.apply("control", source, model=model, steps=1, prompt="blue", controlnet=folder)
-    other = editkit.apply("img2img", source, model=model, steps=2, attach=(f"controlnet:weights={folder}",))
+    one = editkit.apply("control", source, model=tiny_model, steps=1, prompt="blue", controlnet=folder)
+    other = editkit.apply("img2img", source, model=tiny_model, steps=2, attach=(f"controlnet:weights={folder}",))
     for result, name in ((one, "controlnet"), (other, "attach")):
         with pytest.raises(editkit.InvalidParameter, match=f"no path is taken from a file: pass {name}="):
-            editkit.replay(result.save(tmp_path / f"{name}.png"), model=model)
+            editkit.replay(result.save(tmp_path / f"{name}.png"), model=tiny_model)
