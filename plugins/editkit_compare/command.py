@@ -33,19 +33,19 @@ def compare(params: CompareParams) -> Table:
     process's so far, and so only grows down the rows.
     """
     image = open_image(params.image)
-    truth = open_truth(params, image)
+    truth = _open_truth(params, image)
     if params.sheet is not None:
         check_file(params.sheet, argument="sheet")
     model = load_model(params.model, device=params.device, dtype=params.dtype)
-    results = {name: edited(params, image, model, name) for name in params.inverter or serving(model)}
+    results = {name: _edit_by(params, image, model, name) for name in params.inverter or compatible_inverters(model)}
     if params.sheet is not None:
         shown = [("source", image), *((name, result.image) for name, result in results.items())]
         save_picture(draw_sheet([*shown, ("truth", truth)] if truth else shown), params.sheet, argument="sheet")
-    rows = [row(name, result, image, truth) for name, result in results.items()]
+    rows = [_row(name, result, image, truth) for name, result in results.items()]
     return Table(rows, {"model": model.name, "steps": params.steps, "guidance": params.guidance})
 
 
-def open_truth(params: CompareParams, image: Image.Image) -> Image.Image | None:
+def _open_truth(params: CompareParams, image: Image.Image) -> Image.Image | None:
     if params.truth is None:
         return None
     truth = open_image(params.truth, argument="truth")
@@ -56,12 +56,12 @@ def open_truth(params: CompareParams, image: Image.Image) -> Image.Image | None:
     return truth
 
 
-def serving(model: Backend) -> Sequence[str]:
+def compatible_inverters(model: Backend) -> Sequence[str]:
     """The inverters that serve what the model predicts."""
     return [name for name, spec in inverters().items() if model.prediction in spec.predictions]
 
 
-def edited(params: CompareParams, image: Image.Image, model: Backend, inverter: str) -> Result:
+def _edit_by(params: CompareParams, image: Image.Image, model: Backend, inverter: str) -> Result:
     told: dict[str, Any] = {
         "source": params.source,
         "target": params.target,
@@ -72,7 +72,7 @@ def edited(params: CompareParams, image: Image.Image, model: Backend, inverter: 
     return result
 
 
-def row(name: str, result: Result, image: Image.Image, truth: Image.Image | None) -> dict[str, Any]:
+def _row(name: str, result: Result, image: Image.Image, truth: Image.Image | None) -> dict[str, Any]:
     report = result.report
     figures: dict[str, Any] = {
         "inverter": name,

@@ -67,7 +67,7 @@ def register_controls() -> list[ControlSpec]:
         ControlSpec(
             name="controlnet",
             summary="A condition map of the picture is followed.",
-            load=by_name("editkit_control.controlnet:attachable"),
+            load=by_name("editkit_control.controlnet:controlnet"),
             params=ControlNetParams,
             source="https://arxiv.org/abs/2302.05543",
         )

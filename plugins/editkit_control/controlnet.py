@@ -43,7 +43,7 @@ class ControlNetControl(Control):
             yield
 
 
-def attachable(params: ControlNetParams) -> Callable[[Session, Path], Control]:
+def controlnet(params: ControlNetParams) -> Callable[[Session, Path], Control]:
     """The control that ``attach`` names: its map is made of the session's own picture."""
 
     def control(session: Session, path: Path) -> Control:
@@ -52,13 +52,15 @@ def attachable(params: ControlNetParams) -> Callable[[Session, Path], Control]:
             raise MissingCapability(
                 f"controlnet needs a model that takes ControlNets; the model {session.model.name!r} provides {provided}"
             )
-        folder = weights_of(session, params.kind, params.weights)
-        return steering(session, path, folder, annotated(session, params.kind), params.scale, params.start, params.end)
+        folder = find_weights(session, params.kind, params.weights)
+        return make_control(
+            session, path, folder, annotate_source(session, params.kind), params.scale, params.start, params.end
+        )
 
     return control
 
 
-def steering(
+def make_control(
     session: Session, path: Path, folder: Folder, hint: Tensor, scale: float, start: float, end: float
 ) -> Control:
     """A ControlNet between two fractions of a path; one of scale 0 is no control at all."""
@@ -66,7 +68,7 @@ def steering(
     return ControlNetControl(folder, hint, scale, low, high) if scale else Control()
 
 
-def weights_of(session: Session, kind: str, given: str | None) -> Folder:
+def find_weights(session: Session, kind: str, given: str | None) -> Folder:
     """The folder of the ControlNet for a kind of map; raises WeightsUnavailable where there is none."""
     if given is not None:
         if not (Folder(given) / "config.json").is_file():
@@ -85,7 +87,7 @@ def weights_of(session: Session, kind: str, given: str | None) -> Folder:
     )
 
 
-def annotated(session: Session, kind: str) -> Tensor:
+def annotate_source(session: Session, kind: str) -> Tensor:
     """The condition map of the session's picture, (1, 3, H, W) on its padded canvas."""
     if not session.pictures:
         raise InvalidParameter(f"a condition map of kind {kind!r} needs a picture to be made of: use control IMAGE")

@@ -8,7 +8,7 @@ from torch import Tensor
 from editkit import Edit, Session, redraw, start_at
 
 from . import ControlParams
-from .controlnet import annotated, steering, to_hint, weights_of
+from .controlnet import annotate_source, find_weights, make_control, to_hint
 
 
 def control(session: Session, params: ControlParams) -> Edit:
@@ -20,16 +20,22 @@ def control(session: Session, params: ControlParams) -> Edit:
     from_picture = params.strength < 1
     if len(path) == 1 or (from_picture and params.control_scale == 0):
         return Edit(session.latents, reconstructed=session.latents)  # which needs no weights
-    folder = weights_of(session, params.kind, params.controlnet)
-    control = steering(
-        session, path, folder, hint_of(session, params), params.control_scale, params.control_start, params.control_end
+    folder = find_weights(session, params.kind, params.controlnet)
+    control = make_control(
+        session,
+        path,
+        folder,
+        _condition_map(session, params),
+        params.control_scale,
+        params.control_start,
+        params.control_end,
     )
     return redraw(session, path, session.embed(params.prompt), [control], blank=not from_picture)
 
 
-def hint_of(session: Session, params: ControlParams) -> Tensor:
+def _condition_map(session: Session, params: ControlParams) -> Tensor:
     """The ready-made condition map, or the annotator's."""
     if params.control_image is None:
-        return annotated(session, params.kind)
+        return annotate_source(session, params.kind)
     levels = np.asarray(params.control_image, dtype=np.float32) / 255
     return to_hint(session, 1 - levels if params.control_invert else levels)

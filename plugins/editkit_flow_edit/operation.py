@@ -56,25 +56,27 @@ def flow_edit(session: Session, params: FlowEditParams) -> Edit:
     source, target = (repeated(session.embed(prompt), noises) for prompt in (params.source, params.target))
     climb = session.climb(inverter, session.latents.repeat(noises, 1, 1, 1), path, source)
     start = torch.cat([climb.trajectory[0], climb.trajectory[0]])
-    guidance = guided(session, params, source, target, path)
+    guidance = _edit_guidance(session, params, source, target, path)
     drawn = session.replay(inverter, climb, start, guidance, torch.eye(noises).repeat(2, 1))
     return Edit(drawn[noises : noises + 1], reconstructed=drawn[:1])
 
 
-def guided(session: Session, params: FlowEditParams, source: Condition, target: Condition, path: Path) -> Guidance:
+def _edit_guidance(
+    session: Session, params: FlowEditParams, source: Condition, target: Condition, path: Path
+) -> Guidance:
     """The network under the prompts' conditions of as many rows each, guided by the scale that is each one's."""
-    here, there, both = params.source_guidance, params.guidance, joined(source, target)
+    here, there, both = params.source_guidance, params.guidance, _concatenate(source, target)
     if here is None:
         return session.guided(both, 2 * params.averages, path)
     if "distilled-guidance" in session.model.provides:
         told = cast(Distilled, session.model).told
-        return session.weighted((joined(told(source, here), told(target, there)), both), (1.0, 0.0), path)
+        return session.weighted((_concatenate(told(source, here), told(target, there)), both), (1.0, 0.0), path)
     negative = {**source, **repeated(session.embed(params.negative_prompt), params.averages)}
     # All rows have the same weights: where the scales part, the rows of the source have the negative prompt once more.
-    conditions = joined(negative, negative), joined(negative, target), both
+    conditions = _concatenate(negative, negative), _concatenate(negative, target), both
     return session.weighted(conditions, (1 - there, there - here, here), path)
 
 
-def joined(first: Condition, second: Condition) -> Condition:
+def _concatenate(first: Condition, second: Condition) -> Condition:
     """The rows of one condition and then those of another."""
     return {name: torch.cat([first[name], second[name]]) for name in first}

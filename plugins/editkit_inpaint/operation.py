@@ -18,7 +18,7 @@ def inpaint(session: Session, params: InpaintParams) -> Painted:
     assert session.mask is not None
     painted = session.pixels.clone()
     if bool(session.mask.any()):
-        rows, columns = around(session.mask, params.context)
+        rows, columns = _mask_box(session.mask, params.context)
         part = session
         if params.context is not None:
             pixels, mask = session.pixels[..., rows, columns], session.mask[..., rows, columns]
@@ -29,7 +29,7 @@ def inpaint(session: Session, params: InpaintParams) -> Painted:
     return Painted(painted)
 
 
-def around(mask: Tensor, context: float | None) -> Box:
+def _mask_box(mask: Tensor, context: float | None) -> Box:
     """The mask's bounding box, grown on every side by a share of its longer side and made as square as fits."""
     height, width = mask.shape[-2:]
     if context is None:
@@ -37,10 +37,10 @@ def around(mask: Tensor, context: float | None) -> Box:
     marked = torch.nonzero(mask[0, 0])
     (top, left), (bottom, right) = (marked.amin(0).tolist(), (marked.amax(0) + 1).tolist())
     side = round(max(bottom - top, right - left) * (1 + 2 * context))
-    return centred(top, bottom, side, height), centred(left, right, side, width)
+    return _centred_slice(top, bottom, side, height), _centred_slice(left, right, side, width)
 
 
-def centred(begin: int, end: int, length: int, most: int) -> slice:
+def _centred_slice(begin: int, end: int, length: int, most: int) -> slice:
     """``length`` pixels with the given ones in their middle, moved to lie between 0 and ``most``."""
     length = min(length, most)
     start = min(max(0, (begin + end - length) // 2), most - length)

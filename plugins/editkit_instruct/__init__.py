@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from editkit import EditParams, OperationSpec, Registered, UsualSteps, by_name, hookimpl
 
-PROMPTED = ("auto_mask", "captioner", "inverter", "source", "target")
-"""What inversion alone is told."""
+_INVERSION_OPTIONS = ("auto_mask", "captioner", "inverter", "source", "target")
+"""Parameters of the method inversion alone."""
 
 
 class InstructParams(EditParams):
@@ -45,14 +45,14 @@ class InstructParams(EditParams):
     )
 
     @property
-    def prompted(self) -> list[str]:
-        """What is set of that which inversion alone is told; a recipe names all, also what is as by default."""
-        return [name for name in PROMPTED if getattr(self, name) != type(self).model_fields[name].default]
+    def inversion_options(self) -> list[str]:
+        """Parameters of inversion alone that differ from their defaults; a recipe names all of them."""
+        return [name for name in _INVERSION_OPTIONS if getattr(self, name) != type(self).model_fields[name].default]
 
     @model_validator(mode="after")
-    def told_what_the_method_has(self) -> InstructParams:
-        if self.method == "ip2p" and self.prompted:
-            raise ValueError(f"ip2p has no {self.prompted[0]}: leave it out, or take method inversion")
+    def options_fit_the_method(self) -> InstructParams:
+        if self.method == "ip2p" and self.inversion_options:
+            raise ValueError(f"ip2p has no {self.inversion_options[0]}: leave it out, or take method inversion")
         if self.method == "inversion" and self.image_guidance is not None:
             raise ValueError("inversion has no image_guidance: leave it out, or take method ip2p")
         if self.source and self.captioner:

@@ -65,15 +65,15 @@ def set_tone(source: str, thing: str, tone: str) -> str:
         return re.sub(rf" {TONE} skin tone", "", source)
     places = [found.span() for found in re.finditer(rf"\b{TONE}(?= skin\b)", plain(source))]
     for place in reversed(places):
-        source = splice(source, place, shaded(plain(source[slice(*place)]), tone))
+        source = splice(source, place, _shade_step(plain(source[slice(*place)]), tone))
     if places:
         return source
-    tone = shaded("", tone)
+    tone = _shade_step("", tone)
     said = f"{tone} skin tone"
     return insert(source, end_of(source, said), said) if is_caption(source) else attach(source, thing, f"{tone} skin")
 
 
-def shaded(was: str, tone: str) -> str:
+def _shade_step(was: str, tone: str) -> str:
     """The tone that is asked for; "lighter" and "darker" are a step from the one that was, where there was one."""
     if tone not in ("lighter", "darker"):
         return tone

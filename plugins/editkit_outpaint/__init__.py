@@ -30,7 +30,7 @@ class OutpaintParams(PictureParams):
     guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
 
 
-def grown(params: OutpaintParams, size: tuple[int, int]) -> tuple[int, int]:
+def result_size(params: OutpaintParams, size: tuple[int, int]) -> tuple[int, int]:
     """The size (width, height) of the result."""
     return params.left + size[0] + params.right, params.top + size[1] + params.bottom
 
@@ -43,7 +43,7 @@ def register_operations() -> list[OperationSpec]:
             summary="Draw what lies beyond a picture's edges.",
             load=by_name("editkit_outpaint.operation:outpaint"),
             params=OutpaintParams,
-            size=grown,
+            size=result_size,
             example={"right": 5, "top": 9},
             source="https://arxiv.org/abs/2201.09865",
         )

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 
 from editkit import Edit, Painted, Session, fill, paint, with_jumps
 
-from . import OutpaintParams, grown
-from .seams import continued_border, fitted, typical_jump
+from . import OutpaintParams, result_size
+from .seams import blend_at_border, extend_border, typical_jump
 
-REACH = 1 / 8
+_FADE_SHARE = 1 / 8
 """Share of a window's side over which the difference at a border fades."""
 
 Extent = tuple[int, int]
@@ -23,20 +23,20 @@ Extent = tuple[int, int]
 def outpaint(session: Session, params: OutpaintParams) -> Painted:
     """Draw outward from the source: first beside it, then above and below all that is there by then."""
     width, height = session.canvas.size
-    size = grown(params, (width, height))
-    growing = Growing(session, params)
-    side = window_side(session, size, params.resolution)
-    for across in outward((params.left, params.left + width), size[0], side):
-        for down in along((params.top, params.top + height), size[1], side):
+    size = result_size(params, (width, height))
+    growing = _GrowingCanvas(session, params)
+    side = _window_side(session, size, params.resolution)
+    for across in _outward_windows((params.left, params.left + width), size[0], side):
+        for down in _covering_windows((params.top, params.top + height), size[1], side):
             growing.draw(down, across, side)
-    for down in outward(growing.whole_rows(), size[1], side):
-        for across in along((0, size[0]), size[0], side):
+    for down in _outward_windows(growing.whole_rows(), size[1], side):
+        for across in _covering_windows((0, size[0]), size[0], side):
             growing.draw(down, across, side)
     return Painted(growing.pixels, place=(params.left, params.top))
 
 
-class Growing:
-    """A picture of the result's size, and where it is still empty."""
+class _GrowingCanvas:
+    """An image of the result's size, and where it is still empty."""
 
     def __init__(self, session: Session, params: OutpaintParams) -> None:
         margins = (params.left, params.right, params.top, params.bottom)
@@ -51,13 +51,13 @@ class Growing:
         there = self.there[window].clone()
         if bool(there.all()):
             return
-        seen = continued_border(self.pixels[window], there)
+        seen = extend_border(self.pixels[window], there)
         longest = max(1, round(self.session.model.native_size * max(seen.shape[-2:]) / side))
         part = self.session.part(seen, (~there).to(seen), longest=longest)
         path = with_jumps(part.drawing_path(self.params.steps), self.params.resample)
         # Beyond the border there is no detail to be carried: the picture is what the model decodes.
         drawn = paint(part, Edit(fill(part, path, self.params.prompt).latents))
-        self.pixels[window] = fitted(drawn, seen, there, self.calm, side * REACH)
+        self.pixels[window] = blend_at_border(drawn, seen, there, self.calm, side * _FADE_SHARE)
         self.there[window] = True
 
     def whole_rows(self) -> Extent:
@@ -66,7 +66,7 @@ class Growing:
         return int(rows.min()), int(rows.max()) + 1
 
 
-def window_side(session: Session, size: tuple[int, int], resolution: int | None) -> int:
+def _window_side(session: Session, size: tuple[int, int], resolution: int | None) -> int:
     """Pixels of the square that the model sees at once, of a result of ``size``.
 
     It is all of the result up to twice the source, so that what is drawn belongs to what is there; and no less than
@@ -78,25 +78,25 @@ def window_side(session: Session, size: tuple[int, int], resolution: int | None)
     return max(2, min(max(size), max(2 * longest, native)))
 
 
-def outward(there: Extent, most: int, side: int) -> Iterator[Extent]:
+def _outward_windows(there: Extent, most: int, side: int) -> Iterator[Extent]:
     """Windows that lead from ``there`` to 0 and then to ``most``; half of each or more is there when its turn comes."""
     begin, end = there
     while begin > 0:
-        begin -= share(begin, side)
+        begin -= _first_share(begin, side)
         window = max(0, min(begin, most - side)), min(begin + side, most)
         begin, end = window[0], max(end, window[1])
         yield window
     while end < most:
-        end += share(most - end, side)
+        end += _first_share(most - end, side)
         yield max(0, end - side), end
 
 
-def share(amount: int, side: int) -> int:
+def _first_share(amount: int, side: int) -> int:
     """The first of as few equal shares of an amount as are no larger than half a side."""
     return math.ceil(amount / math.ceil(amount / (side // 2)))
 
 
-def along(there: Extent, most: int, side: int) -> list[Extent]:
+def _covering_windows(there: Extent, most: int, side: int) -> list[Extent]:
     """Windows that cover ``there`` and overlap by half or more, those in the middle first."""
     begin, end = there
     length = min(side, most)

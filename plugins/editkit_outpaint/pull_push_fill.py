@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROUNDS = 24
+_RELAXATIONS = 24
 """Relaxations at every scale."""
 
 
-def continued(values: Tensor, known: Tensor, reach: float = math.inf) -> Tensor:
+def pull_push_fill(values: Tensor, known: Tensor, reach: float = math.inf) -> Tensor:
     """Continue values (1, C, H, W) from where ``known`` (1, 1, H, W) holds to everywhere, as a soap film would.
 
     What is known stays as it is; elsewhere every value is the mean of its neighbours, the membrane of Poisson image
@@ -21,21 +21,21 @@ def continued(values: Tensor, known: Tensor, reach: float = math.inf) -> Tensor:
     """
     if bool(known.all()) or max(values.shape[-2:]) == 1:
         return values * known
-    guess = continued(*halved(values, known), reach / 2)
+    guess = pull_push_fill(*_downsample(values, known), reach / 2)
     film = torch.where(known, values, F.interpolate(guess, values.shape[-2:], mode="bilinear"))
     kept = 1 / (1 + 1 / (2 * reach) ** 2)
-    for _ in range(ROUNDS):
-        film = torch.where(known, values, beside(film) * kept)
+    for _ in range(_RELAXATIONS):
+        film = torch.where(known, values, mean_of_neighbours(film) * kept)
     return film
 
 
-def halved(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+def _downsample(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Values at half the size, each the mean of what is known under it, and where there is any."""
     share = F.avg_pool2d(known.to(values), 2, ceil_mode=True)
     return F.avg_pool2d(values * known, 2, ceil_mode=True) / share.clamp(min=0.25), share > 0
 
 
-def beside(film: Tensor) -> Tensor:
+def mean_of_neighbours(film: Tensor) -> Tensor:
     """The mean of the four neighbours of each value; a value of the rim stands for its neighbour outside."""
     padded = F.pad(film, (1, 1, 1, 1), mode="replicate")
     return (padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]) / 4

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .pull_push_fill import beside, continued
+from .pull_push_fill import mean_of_neighbours, pull_push_fill
 
-SLACK = 6 / 255
+_COLOUR_SLOPE = 6 / 255
 """How fast what is drawn may leave the border's colours, in levels a squared pixel of distance."""
 
 
@@ -20,27 +20,27 @@ def typical_jump(pixels: Tensor) -> float:
     return min(jumps, default=0.0)
 
 
-def continued_border(pixels: Tensor, there: Tensor) -> Tensor:
+def extend_border(pixels: Tensor, there: Tensor) -> Tensor:
     """The pixels that are there, and beyond them their border: once as it is, then ever smoother."""
-    share = beside(there.to(pixels))
+    share = mean_of_neighbours(there.to(pixels))
     first = ~there & (share > 0)
-    border = beside(pixels * there) / share.clamp(min=0.25)
-    return continued(torch.where(first, border, pixels), there | first)
+    border = mean_of_neighbours(pixels * there) / share.clamp(min=0.25)
+    return pull_push_fill(torch.where(first, border, pixels), there | first)
 
 
-def fitted(drawn: Tensor, seen: Tensor, there: Tensor, calm: float, reach: float) -> Tensor:
+def blend_at_border(drawn: Tensor, seen: Tensor, there: Tensor, calm: float, reach: float) -> Tensor:
     """Lay what was drawn beside what is there.
 
     What the two differ by at the border is taken off and fades over ``reach`` pixels. Then nothing may be farther from
     ``seen``, the continued border, than its distance allows: beside the border by ``calm``, a few pixels on by all.
     """
-    away = distance(there)
-    leash = calm * away + SLACK * (away - 1).clamp(min=0) ** 2
-    right = drawn + continued(seen - drawn, there, reach)
+    away = _distance_to_known(there)
+    leash = calm * away + _COLOUR_SLOPE * (away - 1).clamp(min=0) ** 2
+    right = drawn + pull_push_fill(seen - drawn, there, reach)
     return torch.where(there, seen, seen + (right - seen).clamp(-leash, leash)).clamp(0, 1)
 
 
-def distance(there: Tensor) -> Tensor:
+def _distance_to_known(there: Tensor) -> Tensor:
     """Pixels to the nearest pixel that is there, (1, 1, H, W)."""
     import cv2
 

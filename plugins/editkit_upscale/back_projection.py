@@ -8,37 +8,37 @@ from torch import Tensor
 
 from .tiles import Box
 
-ROUNDS = 8
+_CORRECTIONS = 8
 """Corrections that are spread smoothly, before the last one that is not."""
 BLOCK = 256
 """Side in source pixels of the parts that are corrected at a time, so that memory does not grow with the picture."""
-MARGIN = 3
+_MARGIN = 3
 """Source pixels around a part that its enlargement can depend on."""
-SETTLED = 1e-4
+_TOLERANCE = 1e-4
 """Largest miss of an average that is left, in the units of pixels in [0, 1]."""
 
 
-def enlarged(pixels: Tensor, scale: int, box: Box) -> Tensor:
+def enlarge_box(pixels: Tensor, scale: int, box: Box) -> Tensor:
     """The bicubic enlargement (1, 3, height, width) of one box of the larger picture, the border repeated outward."""
-    top, left = box.top // scale - MARGIN, box.left // scale - MARGIN
-    bottom, right = -(-(box.top + box.height) // scale) + MARGIN, -(-(box.left + box.width) // scale) + MARGIN
-    near = cut(pixels, Box(top, left, bottom - top, right - left))
+    top, left = box.top // scale - _MARGIN, box.left // scale - _MARGIN
+    bottom, right = -(-(box.top + box.height) // scale) + _MARGIN, -(-(box.left + box.width) // scale) + _MARGIN
+    near = crop_padded(pixels, Box(top, left, bottom - top, right - left))
     size = (near.shape[-2] * scale, near.shape[-1] * scale)
     grown = F.interpolate(near, size, mode="bicubic", antialias=True, align_corners=False)
     row, column = box.top - top * scale, box.left - left * scale
     return grown[..., row : row + box.height, column : column + box.width]
 
 
-def grown(pixels: Tensor, scale: int) -> Tensor:
+def enlarge(pixels: Tensor, scale: int) -> Tensor:
     """The bicubic enlargement (1, 3, scale H, scale W) of a picture (1, 3, H, W), part by part."""
     height, width = pixels.shape[-2:]
     larger = pixels.new_empty((1, 3, height * scale, width * scale))
-    for part in blocks(height, width):
-        of(larger, part.times(scale)).copy_(enlarged(pixels, scale, part.times(scale)))
+    for part in _blocks(height, width):
+        view_box(larger, part.times(scale)).copy_(enlarge_box(pixels, scale, part.times(scale)))
     return larger
 
 
-def cut(pixels: Tensor, box: Box) -> Tensor:
+def crop_padded(pixels: Tensor, box: Box) -> Tensor:
     """A box (1, 3, height, width) of a picture; beyond the picture its border is repeated."""
     rows = torch.arange(box.top, box.top + box.height).clamp(0, pixels.shape[-2] - 1)
     columns = torch.arange(box.left, box.left + box.width).clamp(0, pixels.shape[-1] - 1)
@@ -52,17 +52,17 @@ def back_project(larger: Tensor, pixels: Tensor, scale: int) -> None:
     iterated back-projection (Irani & Peleg, 1991); the little that remains, and what clipping to [0, 1] takes away, is
     then made up within each average alone. It always can be, as the averages are in [0, 1] themselves.
     """
-    parts = list(blocks(pixels.shape[-2], pixels.shape[-1]))
-    for _ in range(ROUNDS):
+    parts = list(_blocks(pixels.shape[-2], pixels.shape[-1]))
+    for _ in range(_CORRECTIONS):
         missed = pixels - F.avg_pool2d(larger, scale)
         for part in parts:
-            of(larger, part.times(scale)).add_(enlarged(missed, scale, part.times(scale))).clamp_(0, 1)
+            view_box(larger, part.times(scale)).add_(enlarge_box(missed, scale, part.times(scale))).clamp_(0, 1)
     for part in parts:
-        here = of(larger, part.times(scale))
-        here.copy_(shifted(here, of(pixels, part), scale))
+        here = view_box(larger, part.times(scale))
+        here.copy_(_shift_averages(here, view_box(pixels, part), scale))
 
 
-def blocks(height: int, width: int) -> list[Box]:
+def _blocks(height: int, width: int) -> list[Box]:
     """Boxes side by side that make up a picture."""
     return [
         Box(top, left, min(BLOCK, height - top), min(BLOCK, width - left))
@@ -71,17 +71,17 @@ def blocks(height: int, width: int) -> list[Box]:
     ]
 
 
-def of(pixels: Tensor, box: Box) -> Tensor:
+def view_box(pixels: Tensor, box: Box) -> Tensor:
     """The view of a box that lies within the picture."""
     return pixels[..., box.top : box.top + box.height, box.left : box.left + box.width]
 
 
-def shifted(larger: Tensor, pixels: Tensor, scale: int) -> Tensor:
+def _shift_averages(larger: Tensor, pixels: Tensor, scale: int) -> Tensor:
     """Shift the pixels under each average alike, but within [0, 1], until the averages are ``pixels``."""
     # Each round either arrives or brings one more pixel under an average to its bound.
     for _ in range(scale**2):
         missed = pixels - F.avg_pool2d(larger, scale)
-        if float(missed.abs().max()) <= SETTLED:
+        if float(missed.abs().max()) <= _TOLERANCE:
             break
         missed = F.interpolate(missed, scale_factor=scale)
         free = torch.where(missed > 0, larger < 1, larger > 0).to(larger)

@@ -27,7 +27,7 @@ from editkit import (
 )
 
 from . import UpscaleParams
-from .back_projection import back_project, cut, enlarged, grown, of
+from .back_projection import back_project, crop_padded, enlarge, enlarge_box, view_box
 from .tiles import Box, NoiseField, Tiling
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 STRENGTH = 0.3
 """Share of the path that is drawn by a model which is not made for upscaling."""
-AT_ONCE = 4
+TILES_PER_BATCH = 4
 """Tiles in one batch."""
 
 
@@ -50,17 +50,17 @@ def upscale(session: Session, params: UpscaleParams) -> Painted:
     steps = session.usual_steps(params.steps)
     session.params = params = params.model_copy(update={"strength": strength, "steps": steps})
     path = start_at(session.model.schedule, session.drawing_path(steps), strength)
-    larger = grown(session.pixels, params.scale)
+    larger = enlarge(session.pixels, params.scale)
     if len(path) > 1:
-        drawing = Drawing.plan(session, params, path)
-        for _ in session.watch(drawing.added_to(larger), drawing.batches, "upscaling"):
+        drawing = _TiledDrawing.plan(session, params, path)
+        for _ in session.watch(drawing.add_to(larger), drawing.batches, "upscaling"):
             pass
     back_project(larger, session.pixels, params.scale)
     return Painted(larger)
 
 
 @dc.dataclass(frozen=True)
-class Drawing:
+class _TiledDrawing:
     """How tiles of one larger picture are drawn, in batches that may be of any size."""
 
     session: Session
@@ -75,9 +75,9 @@ class Drawing:
     noise: NoiseField
 
     @classmethod
-    def plan(cls, session: Session, params: UpscaleParams, path: Path) -> Drawing:
+    def plan(cls, session: Session, params: UpscaleParams, path: Path) -> _TiledDrawing:
         """Lay out the tiles; raises InvalidParameter where a model made for upscaling cannot enlarge as asked."""
-        finer = times_finer(session, params.scale)
+        finer = _oversampling(session, params.scale)
         side = params.resolution or session.model.native_size
         unit = math.lcm(session.model.multiple, params.scale * finer) // finer
         height, width = (params.scale * side for side in session.pixels.shape[-2:])
@@ -89,37 +89,37 @@ class Drawing:
         return cls(dc.replace(session, progress=None), params, path, tiling, finer, longest, NoiseField(seed))
 
     @property
-    def at_once(self) -> int:
+    def batch_size(self) -> int:
         # What is attached looks at the picture of a session, and so wants one for every tile.
-        return 1 if self.params.attach else AT_ONCE
+        return 1 if self.params.attach else TILES_PER_BATCH
 
     @property
     def batches(self) -> int:
-        return -(-len(self.tiling) // self.at_once)
+        return -(-len(self.tiling) // self.batch_size)
 
-    def added_to(self, larger: Tensor) -> Iterator[Tensor]:
+    def add_to(self, larger: Tensor) -> Iterator[Tensor]:
         """Add to the enlarged picture (1, 3, H, W), in place, what is drawn beyond it; yields the tiles drawn."""
         tiles = iter(self.tiling)
         height, width = larger.shape[-2:]
-        while batch := list(itertools.islice(tiles, self.at_once)):
+        while batch := list(itertools.islice(tiles, self.batch_size)):
             drawn = self.draw([box for box, _ in batch])
             for row, (box, window) in zip(drawn, batch, strict=True):
-                change = window * (row - enlarged(self.session.pixels, self.params.scale, box))
-                within = of(larger, box)
+                change = window * (row - enlarge_box(self.session.pixels, self.params.scale, box))
+                within = view_box(larger, box)
                 within += change[..., : height - box.top, : width - box.left]
             yield drawn
 
     def draw(self, boxes: Sequence[Box]) -> Tensor:
         """The tiles (B, 3, h, w) of the result."""
         scale, session = self.params.scale * self.finer, self.session
-        before = torch.cat([enlarged(session.pixels, scale, box.times(self.finer)) for box in boxes])
+        before = torch.cat([enlarge_box(session.pixels, scale, box.times(self.finer)) for box in boxes])
         part = session.part(before, longest=self.longest)
-        shared = SharedNoise(part, self.noise, [box.times(self.finer) for box in boxes])
-        condition = {**repeated(session.embed(self.params.prompt), len(boxes)), **self.seen(boxes)}
+        shared = _SharedNoise(part, self.noise, [box.times(self.finer) for box in boxes])
+        condition = {**repeated(session.embed(self.params.prompt), len(boxes)), **self.small_image_condition(boxes)}
         if self.params.strength == 1:
-            drawn = Edit(part.draw(shared.named("start"), self.path, condition, [shared]))
+            drawn = Edit(part.draw(shared.sample("start"), self.path, condition, [shared]))
         else:
-            start = add_noise(part.latents, shared.named("start"), self.path[0])
+            start = add_noise(part.latents, shared.sample("start"), self.path[0])
             drawn = Edit(
                 part.draw(start, self.path, condition, [shared]),
                 reconstructed=part.latents,
@@ -127,20 +127,20 @@ class Drawing:
             )
         return F.avg_pool2d(paint(part, drawn), self.finer)
 
-    def seen(self, boxes: Sequence[Box]) -> Condition:
+    def small_image_condition(self, boxes: Sequence[Box]) -> Condition:
         """What a model made for upscaling sees of the picture itself."""
         if "upscaling" not in self.session.model.provides:
             return {}
         model = cast("Upscaler", self.session.model)
         small = [Box(*(side // self.params.scale for side in box)) for box in boxes]
-        pixels = torch.cat([cut(self.session.pixels, box) for box in small])
+        pixels = torch.cat([crop_padded(self.session.pixels, box) for box in small])
         noise = torch.cat([self.noise.part("seen", 3, box) for box in small])
         return model.see_small(
             pixels.to(model.device, model.dtype), self.params.noise_level, noise.to(model.device, model.dtype)
         )
 
 
-def times_finer(session: Session, scale: int) -> int:
+def _oversampling(session: Session, scale: int) -> int:
     """How much more a model enlarges than is asked for; raises InvalidParameter where it does not come out even."""
     if "upscaling" not in session.model.provides:
         return 1
@@ -152,7 +152,7 @@ def times_finer(session: Session, scale: int) -> int:
     return factor // scale
 
 
-class SharedNoise(Control):
+class _SharedNoise(Control):
     """Noise of a batch of tiles, the same wherever two of them overlap, also in the steps of stochastic samplers."""
 
     def __init__(self, part: Session, field: NoiseField, boxes: Sequence[Box]) -> None:
@@ -161,10 +161,10 @@ class SharedNoise(Control):
         self.channels, *size = model.latent_shape(*part.canvas.padded)
         self.boxes = [Box(*model.latent_shape(box.left, box.top)[1:], *size) for box in boxes]
 
-    def named(self, name: str) -> Tensor:
+    def sample(self, name: str) -> Tensor:
         """The noise (B, C, h, w) of the tiles, of the field of that name."""
         parts = [self.field.part(name, self.channels, box) for box in self.boxes]
         return torch.cat(parts).to(self.device, self.dtype)
 
     def noise(self, index: int) -> Tensor:
-        return self.named(f"step {index}")
+        return self.sample(f"step {index}")

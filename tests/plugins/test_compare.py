@@ -70,11 +70,11 @@ def test_a_truth_that_says_nothing_is_refused(folder: Path, truth: str, words: s
 
 
 def test_without_names_all_inverters_that_serve_the_model_are_compared(folder: Path) -> None:
-    from editkit_compare.command import serving
+    from editkit_compare.command import compatible_inverters
 
     model = editkit.load_model(folder / "model")
     assert (
-        set(serving(model))
+        set(compatible_inverters(model))
         == {name for name, spec in editkit.inverters().items() if "epsilon" in spec.predictions}
         >= {"ddim", "pinned"}
     )

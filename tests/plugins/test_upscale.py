@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from editkit_upscale.back_projection import back_project, grown
+from editkit_upscale.back_projection import back_project, enlarge
 from editkit_upscale.tiles import BLOCK, OVERLAP, Box, NoiseField, Tiling
 from PIL import Image
 from torch import Tensor
@@ -98,12 +98,12 @@ def test_an_enlargement_made_in_parts_is_the_bicubic_one(scale: int) -> None:
     padded = F.pad(source, (4, 4, 4, 4), mode="replicate")
     whole = F.interpolate(padded, scale_factor=scale, mode="bicubic", antialias=True)
     inner = whole[..., 4 * scale : -4 * scale, 4 * scale : -4 * scale]
-    assert float((grown(source, scale) - inner).abs().max()) < 1e-6
+    assert float((enlarge(source, scale) - inner).abs().max()) < 1e-6
 
 
 def test_strength_0_asks_nobody_and_only_enlarges(model: editkit.Backend) -> None:
     source = sample_image((37, 61))
-    expected = grown(to_tensor(source), 2)
+    expected = enlarge(to_tensor(source), 2)
     back_project(expected, to_tensor(source), 2)
     results = [
         editkit.apply("upscale", source, model=backend, strength=0.0, resolution=side)
@@ -181,7 +181,7 @@ def test_batches_of_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     source = sample_image((50, 41))
     made = []
     for at_once in (1, 3, 100):
-        monkeypatch.setattr("editkit_upscale.operation.AT_ONCE", at_once)
+        monkeypatch.setattr("editkit_upscale.operation.TILES_PER_BATCH", at_once)
         made.append(upscale(source, ToyBackend(), prompt="red", sampler="ddpm").tobytes())
     assert made[0] == made[1] == made[2]
 
