@@ -191,7 +191,7 @@ def test_without_a_recipe_the_png_is_plain() -> None:
         read_recipe(data)
 
 
-def test_metadata_of_the_picture_is_not_written() -> None:
+def test_metadata_of_the_image_is_not_written() -> None:
     image = noise()
     image.info.update(icc_profile=b"private", transparency=(1, 2, 3), dpi=(3, 3), comment="private")
     assert encode_png(image) == encode_png(noise())
@@ -199,7 +199,7 @@ def test_metadata_of_the_picture_is_not_written() -> None:
         assert encode_image(image, ending) == encode_image(noise(), ending)
 
 
-def test_what_encode_png_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encode_png_refuses_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     grey = noise("L")
     cases: list[tuple[dict[str, Any], str]] = [
         ({"attachments": {"a": grey}}, "pass recipe too"),

@@ -103,7 +103,7 @@ def test_img2img(prediction: str, sampler: str, strength: float) -> None:
 
 @pytest.mark.parametrize("spacing", ["trailing", "linspace"])
 @pytest.mark.parametrize("sampler", SCHEDULERS)
-def test_other_spacings(sampler: str, spacing: str) -> None:
+def test_other_spacings_agree_with_diffusers(sampler: str, spacing: str) -> None:
     pipeline = models("epsilon")[1]
     config = pipeline.scheduler.config
     scheduler = SCHEDULERS[sampler].from_config({**config, "timestep_spacing": spacing, "steps_offset": 0})

@@ -243,7 +243,7 @@ def test_the_latents_compared_are_those_that_inpaint_paints(kind: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SCHEDULERS)
-def test_the_mask_matters_to_a_model_made_for_it(sampler: str) -> None:
+def test_the_mask_changes_the_result_of_an_inpainting_model(sampler: str) -> None:
     one, other = (filled(inpainting("inpainting", Made(), mask, sampler=sampler)) for mask in (MASK, box(2, 4, 10, 14)))
     assert float((one - other)[..., 2:6, 1:5].abs().max()) > 1e-3
 
@@ -278,7 +278,7 @@ def test_instructions(sampler: str, made: Made, text: float, image: float, branc
     assert ours.report.network_samples == branches * STEPS
 
 
-def test_instructions_without_guidance_ask_one_branch() -> None:
+def test_instructions_without_guidance_evaluate_one_branch() -> None:
     """Both scales at 1 leave the estimate under the instruction alone, which diffusers gives for any scale up to 1."""
     model, pipeline = both("instructions")
     wanted = theirs(pipeline, "ddim", image=PICTURE, guidance_scale=1.0, image_guidance_scale=1.0)
@@ -422,7 +422,9 @@ def counted() -> Iterator[Counter[str]]:
 
 
 @pytest.mark.parametrize(("start", "end", "asked"), [(0.0, 1.0, 8), (0.25, 0.75, 4), (0.0, 0.5, 4), (0.5, 0.5, 0)])
-def test_a_controlnet_is_asked_inside_its_window_alone(nets: list[Path], start: float, end: float, asked: int) -> None:
+def test_a_controlnet_is_evaluated_only_inside_its_window(
+    nets: list[Path], start: float, end: float, asked: int
+) -> None:
     with counted() as calls:
         report = controlled(both("text")[0], nets[0], control_start=start, control_end=end).report
     assert calls["ControlNetModel"] == asked
@@ -530,7 +532,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 @SPECIAL
-def test_a_special_model_says_what_it_is_made_for(kind: str) -> None:
+def test_a_special_model_provides_its_capability(kind: str) -> None:
     assert both(kind)[0].provides == {"text", "controlnet", "adapters", kind}
 
 

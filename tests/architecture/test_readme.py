@@ -35,7 +35,7 @@ def test_every_kind_of_edit_is_shown() -> None:
 
 @pytest.mark.model
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: Path(command).stem)
-def test_a_command_makes_its_picture(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readme_commands_write_their_images(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     words = [word.replace("out/", f"{tmp_path}/", 1) for word in shlex.split(command)]
     result = CliRunner().invoke(main, words)

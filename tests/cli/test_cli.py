@@ -89,7 +89,7 @@ def test_every_command_has_help(name: str) -> None:
     assert result.exit_code == 0 and result.stdout.startswith(f"Usage: editkit {name}")
 
 
-def test_options_that_make_sense_are_there() -> None:
+def test_each_command_has_the_options_that_apply() -> None:
     everywhere = {"--output", "--model", "--device", "--dtype", "--json", "--verbose"}
     some = {"--mask", "--sheet", "--feather", "--width"}
     wanted = {
@@ -290,7 +290,7 @@ def test_models_that_are_not_whole_or_not_safe(here: Path, tiny_folder: Path) ->
     assert files(here) == before
 
 
-def test_unexpected_errors_are_one_line_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **named: object) -> None:
         raise RuntimeError("first\nsecond")
 

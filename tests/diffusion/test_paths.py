@@ -76,7 +76,7 @@ class TestPaths:
                 falls = all(high.angle >= low.angle for high, low in itertools.pairwise(path))
                 assert falls, (grid, steps)
 
-    def test_its_end_is_as_asked(self) -> None:
+    def test_a_path_ends_at_the_first_timestep_or_at_zero(self) -> None:
         for schedule, grid in self.grids():
             assert make_path(schedule, 10, grid)[-1] == schedule.point(schedule.first)
             assert make_path(schedule, 10, grid, to_zero=True)[-1] == CLEAN
@@ -103,7 +103,7 @@ class TestPaths:
 
 
 class TestStrength:
-    def test_none_leaves_no_step_and_all_leaves_the_path(self) -> None:
+    def test_strength_zero_leaves_no_step_and_one_leaves_the_path(self) -> None:
         for schedule, grid in TestPaths().grids():
             path = make_path(schedule, 13, grid)
             assert start_at(schedule, path, 0.0) == path[-1:]

@@ -31,7 +31,7 @@ class TestPredictions:
                 slack = 1e-12 / min(point)
                 assert far(from_x0(kind, to_x0(kind, predicted, x, point), x, point), predicted) < slack, (kind, point)
 
-    def test_each_kind_is_what_its_name_says(self) -> None:
+    def test_predictions_match_their_definitions(self) -> None:
         x0, eps = latents(0), latents(1)
         for point in POINTS:
             x = add_noise(x0, eps, point)

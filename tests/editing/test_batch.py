@@ -71,14 +71,14 @@ def values(result: Any) -> list[Any]:
 
 @pytest.mark.parametrize("operation", EDITS)
 @pytest.mark.parametrize("batch", [1, 2, 16])
-def test_each_picture_is_what_it_is_alone(operation: str, batch: int) -> None:
+def test_each_image_of_a_batch_equals_its_single_edit(operation: str, batch: int) -> None:
     given = {"steps": STEPS, "seed": 3, "cache": False, **EDITS[operation]}
     alone = [editkit.apply(operation, one, model=ToyBackend(), **given) for one in PICTURES]
     together = editkit.apply_all(operation, PICTURES, model=ToyBackend(), batch=batch, **given)
     assert [values(one) for one in together] == [values(one) for one in alone]
 
 
-def test_the_model_is_asked_once_for_all() -> None:
+def test_the_model_is_called_once_for_the_whole_batch() -> None:
     model = Counting()
     results = editkit.apply_all("img2img", PICTURES, model=model, prompt="red", strength=1.0, steps=STEPS, seed=0)
     assert model.rows["encode"] == [5]
@@ -87,7 +87,7 @@ def test_the_model_is_asked_once_for_all() -> None:
     assert sum(model.rows["denoise"]) == sum(result.report.network_samples for result in results)
 
 
-def test_pictures_of_several_sizes_and_ways_of_several_lengths() -> None:
+def test_a_batch_accepts_several_sizes_and_path_lengths() -> None:
     given = {"prompt": "red", "steps": STEPS, "seed": 1, "source": "blue", "target": "red", "guidance": 1.0}
     pictures = [PICTURES[0], picture(7, (16, 8)), PICTURES[1], picture(8, (16, 8))]
     del given["prompt"]
@@ -99,7 +99,7 @@ def test_pictures_of_several_sizes_and_ways_of_several_lengths() -> None:
         assert values(result) == values(editkit.apply("prompt-edit", one, model=ToyBackend(), **given))
 
 
-def test_each_has_its_own_seed_where_they_are_given() -> None:
+def test_each_edit_of_a_batch_takes_its_own_seed() -> None:
     given = {"model": ToyBackend(), "prompt": "red", "steps": STEPS}
     drawn = editkit.apply_all("generate", [None] * 3, seeds=[4, 5, 4], **given)
     assert [one.report.seed for one in drawn] == [4, 5, 4]
@@ -111,7 +111,7 @@ def test_each_has_its_own_seed_where_they_are_given() -> None:
     assert editkit.apply_all("img2img", [], model=ToyBackend()) == []
 
 
-def test_an_error_in_one_is_raised_and_stops_the_others() -> None:
+def test_an_error_in_one_edit_is_raised_and_stops_the_batch() -> None:
     before = threading.active_count()
     given = {"prompt": "red", "steps": STEPS, "seed": 0, "resolution": 16}
     with pytest.raises(ValueError, match="refused"):
@@ -157,7 +157,7 @@ def attached(session_of: Any, model: Any) -> Tensor:
     return x
 
 
-def test_what_one_edit_attaches_no_other_sees() -> None:
+def test_controls_of_one_edit_do_not_affect_another() -> None:
     (plain,) = (one for _, one in in_lock_step(ToyBackend(), [functools.partial(attached, None)]))
     edits = [functools.partial(attached, control) for control in (None, Shift(), None)]
     outcomes = dict(in_lock_step(ToyBackend(), edits))
@@ -166,7 +166,7 @@ def test_what_one_edit_attaches_no_other_sees() -> None:
     assert not torch.equal(outcomes[1], plain)
 
 
-def test_gradients_are_followed_in_the_edit_that_asks_for_them() -> None:
+def test_gradients_are_recorded_only_in_the_edit_that_needs_them() -> None:
     def slope(model: Any) -> Tensor:
         text = model.embed(["red"])["text"].requires_grad_()
         with torch.enable_grad():
@@ -181,7 +181,7 @@ def test_gradients_are_followed_in_the_edit_that_asks_for_them() -> None:
 # The round trip of a picture
 
 
-def test_the_same_picture_is_encoded_and_decoded_once() -> None:
+def test_an_image_is_encoded_and_decoded_once() -> None:
     model = Counting()
     edit = functools.partial(editkit.apply, "img2img", model=model, prompt="red", steps=STEPS)
     first = edit(PICTURES[0], seed=0)
@@ -193,7 +193,7 @@ def test_the_same_picture_is_encoded_and_decoded_once() -> None:
     assert model.rows["encode"] == [1, 1]
 
 
-def test_pictures_that_were_edited_together_are_known_together() -> None:
+def test_a_second_batch_reuses_the_round_trips_of_the_first() -> None:
     model = Counting()
     edit = functools.partial(editkit.apply_all, "img2img", PICTURES, model=model, prompt="red", steps=STEPS, seed=0)
     first, again = edit(), edit()
@@ -204,7 +204,7 @@ def test_pictures_that_were_edited_together_are_known_together() -> None:
     assert model.rows["encode"] == [5, 1]  # alone its last bits may be others
 
 
-def test_no_more_is_kept_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_round_trips_stay_within_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoencoder_cache, "KNOWN", [])
     monkeypatch.setattr(autoencoder_cache, "MOST", 2 * 3 * 16 * 16)
     model = ToyBackend()
@@ -215,7 +215,7 @@ def test_no_more_is_kept_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert autoencoder_cache.KNOWN == []
 
 
-def test_another_model_makes_its_own_of_a_picture() -> None:
+def test_another_model_does_not_share_the_round_trip_of_an_image() -> None:
     models = [Counting(), Counting()]
     for model in models:
         editkit.apply("img2img", PICTURES[0], model=model, prompt="red", steps=STEPS)

@@ -54,7 +54,7 @@ def test_a_controlnet_of_scale_zero_or_without_a_window_is_none(tiny_model: edit
     assert all(np.array_equal(pixels(plain), pixels(other)) for other in others)
 
 
-def test_a_model_without_controlnets_says_so(controlnet: str) -> None:
+def test_a_model_without_controlnets_is_named(controlnet: str) -> None:
     with pytest.raises(editkit.MissingCapability, match="'toy' provides text"):
         editkit.apply("img2img", SOURCE, model=editkit.testing.ToyBackend(), steps=2, attach=(controlnet,))
 
@@ -104,7 +104,7 @@ class Counting(editkit.testing.ToyBackend):
 
 
 @pytest.mark.parametrize(("inverter", "decodings"), [("pinned", 2), ("ddim", 3)])
-def test_what_the_picture_and_the_report_both_look_at_is_decoded_once(inverter: str, decodings: int) -> None:
+def test_the_image_and_the_report_share_one_decoding(inverter: str, decodings: int) -> None:
     """The edit and the reconstruction; the round trip too, where the reconstruction is not the same."""
     model = Counting()
     report = editkit.apply("prompt-edit", SOURCE, model=model, inverter=inverter, **WORDS).report

@@ -87,19 +87,19 @@ def test_a_number_for_names_is_named() -> None:
 
 
 @pytest.mark.parametrize("steps", [[], [("invert", {"steps": 1})]])
-def test_a_recipe_that_makes_no_picture_is_damaged(steps: list[tuple[str, dict[str, Any]]]) -> None:
+def test_a_recipe_without_an_image_is_damaged(steps: list[tuple[str, dict[str, Any]]]) -> None:
     with pytest.raises(BadFile, match="makes no picture"):
         editkit.replay(recipe_of(*steps), model=ToyBackend())
 
 
-def test_a_recipe_of_another_schema_says_who_wrote_it() -> None:
+def test_the_error_for_another_schema_names_the_writer() -> None:
     """Whatever it holds: also what this version has no place for."""
     strange = json.dumps({"version": "7.1", "schema_version": 99, "engine": "steam"})
     with pytest.raises(BadFile, match=r"editkit 7\.1 in schema 99.*with that version"):
         editkit.replay(encode_png(SOURCE, recipe=strange))
 
 
-def test_nothing_is_no_picture_where_one_is_needed() -> None:
+def test_a_mask_of_none_is_refused() -> None:
     for call in (
         lambda: editkit.apply("inpaint", SOURCE, model=ToyBackend(), mask=None),
         lambda: editkit.replay(recipe_of(("inpaint", {"mask": None})), model=ToyBackend()),

@@ -19,7 +19,7 @@ def box(sheet: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, int
     return int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1
 
 
-def test_pictures_stand_in_order_with_white_margins() -> None:
+def test_images_stand_in_order_with_white_margins() -> None:
     sheet = draw_sheet([("before", Image.new("RGB", (64, 64), RED)), ("after", Image.new("RGB", (64, 64), BLUE))])
     assert sheet.mode == "RGB"
     left, right = box(sheet, RED), box(sheet, BLUE)
@@ -31,7 +31,7 @@ def test_pictures_stand_in_order_with_white_margins() -> None:
     assert (edges[:, [0, -1]] == 255).all()
 
 
-def test_the_label_is_below_its_picture() -> None:
+def test_the_label_is_below_its_image() -> None:
     blank, labelled = (draw_sheet([(label, Image.new("RGB", (64, 64), RED))]) for label in ("", "after"))
     assert blank.size == labelled.size
     changed = (np.asarray(blank) != np.asarray(labelled)).any(axis=2).nonzero()[0]
@@ -50,7 +50,7 @@ def test_rows_and_columns(count: int, columns: int | None, across: int, rows: in
     assert (red.any(axis=0).sum(), red.any(axis=1).sum()) == (across * 64, rows * 64)
 
 
-def test_small_pictures_keep_their_pixels() -> None:
+def test_small_images_keep_their_pixels() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     sheet = np.asarray(draw_sheet([("", Image.fromarray(levels))], tile=64))
     left, top = (64 - 63) // 2 + 12, 12
@@ -92,7 +92,7 @@ def test_labels_fit_two_lines(label: str, tile: int) -> None:
     assert shown == " ".join(label.split()) or "..." in shown
 
 
-def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_sheets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = Image.new("RGB", (8, 8))
     with pytest.raises(InvalidParameter, match="at least one"):
         draw_sheet([])

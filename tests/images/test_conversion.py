@@ -18,7 +18,7 @@ def test_every_level_and_transparency_is_laid_on_white() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "I;16"])
-def test_an_opaque_picture_keeps_its_colours(mode: str) -> None:
+def test_an_opaque_image_keeps_its_colours(mode: str) -> None:
     picture = Image.new(mode, (3, 2), 1)
     assert on_white(picture) == picture.convert("RGB")
 

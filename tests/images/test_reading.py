@@ -256,7 +256,7 @@ def test_cmyk_jpeg_is_not_inverted() -> None:
 
 
 @pytest.mark.parametrize("mode", ["HSV", "YCbCr", "LAB"])
-def test_other_colour_spaces(mode: str) -> None:
+def test_other_colour_spaces_are_converted(mode: str) -> None:
     picture = Image.fromarray(np.kron(np.array([[RED, (90, 120, 30)]], np.uint8), np.ones((4, 4, 1), np.uint8)))
     converted = picture.convert(mode)
     assert largest_difference(open_image(converted), picture) <= 6
@@ -292,7 +292,7 @@ def test_a_profile_leaves_alpha_alone() -> None:
 
 
 @pytest.mark.parametrize("profile", [LINEAR, GREY_LINEAR])
-def test_grey_pictures_use_grey_and_colour_profiles(profile: bytes) -> None:
+def test_grey_images_use_grey_and_colour_profiles(profile: bytes) -> None:
     array = colours(channels=1)[..., 0]
     deep = Image.fromarray(array.astype(np.uint16) * 257)
     for picture in (Image.fromarray(array), deep, Image.fromarray(array).convert("LA")):
@@ -363,7 +363,7 @@ def test_arrays(shape: tuple[int, ...], dtype: Any) -> None:
         (np.zeros((3, 0), np.float32), "at least 1"),
     ],
 )
-def test_arrays_that_are_no_pictures(array: NDArray[Any], words: str) -> None:
+def test_arrays_that_are_no_images_are_refused(array: NDArray[Any], words: str) -> None:
     with pytest.raises(BadImage, match=words) as caught:
         open_image(array, argument="first")
     assert str(caught.value).startswith("first (array of shape")
@@ -388,7 +388,7 @@ def test_objects_of_other_types(value: Any) -> None:
         open_image(value)
 
 
-def test_one_pixel_is_a_picture() -> None:
+def test_an_image_of_one_pixel_is_opened() -> None:
     assert open_image(encoded(Image.new("RGB", (1, 1), RED), "PNG")).getpixel((0, 0)) == RED
     with pytest.raises(BadImage, match="at least 1"):
         open_image(Image.new("RGB", (0, 4)))
@@ -545,7 +545,7 @@ def test_mask_of_another_size() -> None:
         open_mask(np.zeros((3, 4), np.uint8), (3, 4))
 
 
-def test_pixels_are_seen_on_white() -> None:
+def test_transparent_pixels_are_composited_on_white() -> None:
     values = pixels(Image.new("RGBA", (2, 3), (255, 0, 0, 51)))
     assert values.shape == (3, 2, 3)
     assert values.dtype == np.float32

@@ -121,7 +121,7 @@ def same(one: editkit.Result, other: editkit.Result) -> bool:
 
 @pytest.mark.parametrize(("guidance", "rows"), [(1.0, 1), (7.5, 2)])
 @pytest.mark.parametrize("kind", ["toy", "tiny"])
-def test_the_second_edit_of_a_picture_pays_for_no_inversion(
+def test_the_second_edit_of_an_image_runs_no_inversion(
     kind: str, guidance: float, rows: int, tiny_model: editkit.Backend
 ) -> None:
     """At default settings but for the size of the picture: 25 samples are the inversion's.
@@ -178,7 +178,7 @@ def test_an_edit_is_the_same_with_a_cold_a_warm_and_no_cache(
 
 
 @pytest.mark.parametrize("inverter", [Noisy(), Fitted(), Guided()])
-def test_what_an_inverter_draws_and_fits_is_kept_with_it(inverter: Inverter, cache: InversionCache) -> None:
+def test_noise_and_extras_of_an_inverter_are_cached(inverter: Inverter, cache: InversionCache) -> None:
     def run(seed: int) -> tuple[Climb, Tensor, int]:
         session = session_with(cache, guidance=3.0)
         session.random.manual_seed(seed)
@@ -264,7 +264,7 @@ MODELS = {
 }
 
 
-def test_whatever_a_climb_depends_on_gives_another_key() -> None:
+def test_every_input_of_an_inversion_changes_the_key() -> None:
     base = key(Noisy())
     assert base == key(Noisy()) is not None
     keys = {name: key(Noisy(), change) for name, change in CHANGES.items()}
@@ -273,7 +273,7 @@ def test_whatever_a_climb_depends_on_gives_another_key() -> None:
     assert len({base, *keys.values()}) == 1 + len(keys), keys
 
 
-def test_an_inverter_is_known_by_the_code_that_it_uses_too() -> None:
+def test_the_key_depends_on_the_code_that_an_inverter_uses() -> None:
     assert key(Uses(Noisy)) is not None, "code of its own package adds nothing"
     assert key(Uses(Path)) not in (key(Uses(Noisy)), None), "code of another package counts"
     assert key(Uses(lambda: None)) is None, "what cannot be told is not kept"
@@ -282,7 +282,7 @@ def test_an_inverter_is_known_by_the_code_that_it_uses_too() -> None:
         assert (code_of(*used) or {}).keys() >= ({"editkit_samplers"} if inverter == "dpmpp" else set()), inverter
 
 
-def test_so_does_the_way_this_machine_rounds() -> None:
+def test_the_way_this_machine_rounds_changes_the_key() -> None:
     base, threads = key(Noisy()), torch.get_num_threads()
     try:
         torch.set_num_threads(threads + 1)
@@ -310,7 +310,7 @@ def test_the_drawing_s_parameters_count_where_an_inverter_is_guided_by_them(inve
     assert key(inverter, attach=("some",)) is None
 
 
-def test_an_inverter_that_cannot_be_told_from_others_is_not_kept(cache: InversionCache) -> None:
+def test_an_inverter_that_cannot_be_hashed_is_not_cached(cache: InversionCache) -> None:
     class Local(Noisy):
         pass
 
@@ -322,7 +322,7 @@ def test_an_inverter_that_cannot_be_told_from_others_is_not_kept(cache: Inversio
     assert not cache.folder.exists()
 
 
-def test_what_no_network_was_asked_for_is_not_kept(cache: InversionCache) -> None:
+def test_an_inversion_without_network_calls_is_not_cached(cache: InversionCache) -> None:
     session = session_with(cache)
     session.climb(Free(), session.latents, session.inversion_path(2), session.embed("red"))
     assert not cache.folder.exists()
@@ -356,7 +356,7 @@ HITS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_only_what_the_inversion_depends_on_makes_it_anew() -> None:
+def test_only_an_input_of_the_inversion_causes_a_new_one() -> None:
     edited()
     for params in HITS.values():
         assert edited(**params).report.network_calls == 4, params
@@ -420,7 +420,7 @@ def test_an_entry_under_another_name_or_of_another_kind_is_none(cache: Inversion
     assert cache.read(name) is not None
 
 
-def test_a_damaged_entry_is_made_anew_and_replaced() -> None:
+def test_a_damaged_entry_is_computed_again_and_replaced() -> None:
     wanted = edited()
     (file,) = entries()
     good = file.read_bytes()
@@ -468,7 +468,7 @@ def test_the_least_recently_used_go_where_the_limit_is_reached(cache: InversionC
     assert not left.exists(), "what a killed process left behind stays for ever"
 
 
-def test_an_entry_over_the_limit_is_not_kept_and_costs_no_other(cache: InversionCache) -> None:
+def test_an_entry_over_the_limit_is_not_kept_and_removes_no_other(cache: InversionCache) -> None:
     name, _ = an_entry(cache)
     size = cache.file(name).stat().st_size
     large, _ = an_entry(InversionCache(cache.folder, 2 * size), more=torch.zeros(size))
@@ -525,7 +525,7 @@ def test_entries_are_readable_by_their_owner_alone() -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_it_lies_where_the_user_keeps_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_lies_in_the_user_s_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def folder() -> Path | None:
         found = InversionCache.of_user()
         return found and found.folder
@@ -543,7 +543,7 @@ def test_it_lies_where_the_user_keeps_caches(tmp_path: Path, monkeypatch: pytest
             assert folder() == tmp_path / ".cache" / "editkit" / "inversions"
 
 
-def test_a_folder_that_cannot_be_written_is_said_once_and_harms_nothing(
+def test_an_unwritable_cache_folder_causes_one_warning_and_no_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = edited(cache=False)
@@ -564,7 +564,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_harms_nothing(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])
-def test_neither_does_a_full_or_failing_disk(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_or_failing_disk_does_not_change_an_edit(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -583,7 +583,7 @@ def test_neither_does_a_full_or_failing_disk(number: int, monkeypatch: pytest.Mo
 # Switching it off
 
 
-def test_without_a_cache_nothing_is_looked_up_and_nothing_kept() -> None:
+def test_a_disabled_cache_is_neither_read_nor_written() -> None:
     for _ in range(2):
         assert edited(cache=False).report.network_calls == 8
     editkit.invert(SOURCE, model=ToyBackend(), steps=4, cache=False)
@@ -625,7 +625,7 @@ def test_the_command_line_has_a_switch_on_all_that_inverts(tmp_path: Path) -> No
     assert [calls(words, "--no-cache") for words in commands] == [2, 2, 2]
 
 
-def test_commands_that_do_not_invert_have_no_such_switch() -> None:
+def test_commands_that_do_not_invert_have_no_cache_switch() -> None:
     with_it = {"prompt-edit", "instruct", "interpolate", "invert", "run", "replay"}
     for name in (*editkit.operations(), "run", "replay"):
         said = CliRunner().invoke(main, [name, "--help"]).stdout

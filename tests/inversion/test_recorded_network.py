@@ -74,7 +74,7 @@ The noisiest latents alone were not asked about on the way up.
 
 @pytest.mark.parametrize("kind", ["vp", "flow"])
 @pytest.mark.parametrize("name", ASKED)
-def test_what_is_known_is_what_would_be_said(name: str, kind: str) -> None:
+def test_reused_estimates_equal_those_of_the_network(name: str, kind: str) -> None:
     params, samples = ASKED[name]
     drawn = [
         edited(session(RectifiedFlow() if kind == "flow" else None, **params), inverter)
@@ -85,7 +85,7 @@ def test_what_is_known_is_what_would_be_said(name: str, kind: str) -> None:
     assert asked == samples < all_asked
 
 
-def test_a_mask_changes_nothing_of_that() -> None:
+def test_a_mask_does_not_change_reused_estimates() -> None:
     change = torch.linspace(0, 1, 8).to(torch.float64).expand(1, 1, 8, 8)
     (found, asked), (wanted, all_asked) = (
         edited(session(), inverter, change) for inverter in (PinnedInverter(), Forgetful())
@@ -93,7 +93,7 @@ def test_a_mask_changes_nothing_of_that() -> None:
     assert largest(found - wanted) < 1e-10 and asked < all_asked
 
 
-def test_several_sources_are_known_each() -> None:
+def test_estimates_of_several_sources_are_reused() -> None:
     shares = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
     drawn = []
     for inverter in (PinnedInverter(), Forgetful()):
@@ -117,7 +117,7 @@ def asked_by(inverter: PinnedInverter, condition: Condition | None, **params: An
     return one.tally.samples - before
 
 
-def test_nothing_is_taken_for_known_that_may_be_otherwise() -> None:
+def test_estimates_of_other_inputs_are_not_reused() -> None:
     told = session().embed("a red apple")
     assert asked_by(PinnedInverter(), told) == 1
     assert asked_by(PinnedInverter(), None) == STEPS
@@ -140,7 +140,7 @@ def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
     assert torch.equal(known(climb.trajectory[2], Points((climb.path[2],)), told), said.estimates[:, 1])
 
 
-def test_a_climb_notes_what_the_network_said_of_each_of_its_latents() -> None:
+def test_an_inversion_records_the_estimate_of_each_of_its_latents() -> None:
     one = session()
     told = one.embed("a red apple")
     climb = one.climb(PinnedInverter(), one.latents, one.inversion_path(STEPS), told)
@@ -186,7 +186,7 @@ def test_noise_that_was_solved_for_needs_no_network_for_the_source(name: str, sk
     assert found[1][1] == 2 * found[0][1]
 
 
-def test_where_guidance_has_an_interval_the_source_is_asked_about_again() -> None:
+def test_a_guidance_interval_evaluates_the_source_again() -> None:
     one = session(guidance=3.0, guidance_start=1 / 3, negative_prompt="a pear")
     climb = one.climb(EditFriendly(0.0), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     assert set(climb.kept) == {"noise"}

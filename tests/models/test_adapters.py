@@ -169,7 +169,7 @@ def test_all_spellings_mean_the_same(tmp_path: Path, family: Family) -> None:
 
 
 @each_family
-def test_it_adds_its_product_to_the_weights(tmp_path: Path, family: Family) -> None:
+def test_a_lora_adds_its_product_to_the_weights(tmp_path: Path, family: Family) -> None:
     """A folder whose weights have been changed by hand draws the same."""
     lows = change(family, convolutions=True)
     file = written(tmp_path / "style.safetensors", family, lows=lows)
@@ -189,7 +189,7 @@ def test_it_adds_its_product_to_the_weights(tmp_path: Path, family: Family) -> N
 
 @each_family
 @pytest.mark.parametrize("spelling", ["kohya", "peft", "trained"])
-def test_it_draws_what_diffusers_draws(tmp_path: Path, family: Family, spelling: str) -> None:
+def test_a_lora_samples_what_diffusers_samples(tmp_path: Path, family: Family, spelling: str) -> None:
     pytest.importorskip("peft", reason="diffusers needs peft to load a LoRA")
     file = tmp_path / "style.safetensors"
     if spelling == "trained":
@@ -268,7 +268,7 @@ BAD: dict[str, tuple[Callable[[Low], dict[str, Tensor]], str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_does_not_fit_is_one_line_and_leaves_the_model_alone(tmp_path: Path, kind: str) -> None:
+def test_an_adapter_that_does_not_fit_is_one_line_and_changes_no_model(tmp_path: Path, kind: str) -> None:
     content, said = BAD[kind]
     first, *_, last = change("sd")
     file = tmp_path / "bad.safetensors"
@@ -282,7 +282,7 @@ def test_what_does_not_fit_is_one_line_and_leaves_the_model_alone(tmp_path: Path
     assert all(map(torch.equal, before[1], model.unet.parameters()))
 
 
-def test_what_is_no_file_of_weights_is_refused_before_the_model_loads(tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused_before_the_model_loads(tmp_path: Path) -> None:
     (tmp_path / "pickled.pt").write_bytes(b"")
     for call, said in {
         tmp_path / "nowhere.safetensors": "no file here",
@@ -304,7 +304,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         drawn("sd", good)
 
 
-def test_a_model_without_adapters_says_so(tmp_path: Path) -> None:
+def test_a_model_without_adapter_support_is_named(tmp_path: Path) -> None:
     file = written(tmp_path / "style.safetensors", "sd")
     with pytest.raises(MissingCapability, match=r"style\.safetensors:1 needs .* pixel-ddpm"):
         editkit.load_model(pixel_ddpm_folder(tmp_path / "pixel"), adapters=[file])
@@ -320,7 +320,7 @@ DOG = torch.randn(3, 16, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize(("word", "vectors"), [("<cat>", CAT), ("<dog>", DOG)])
-def test_a_word_is_read_as_diffusers_reads_it(tmp_path: Path, word: str, vectors: Tensor) -> None:
+def test_a_textual_inversion_is_read_as_diffusers_reads_it(tmp_path: Path, word: str, vectors: Tensor) -> None:
     file = tmp_path / "word.safetensors"
     save_file({word: vectors}, file)
     taught = DiffusionPipeline.from_pretrained(folder("sd"))
@@ -346,14 +346,14 @@ def test_a_word_for_two_encoders_is_called_like_its_file(tmp_path: Path) -> None
     assert apart(drawn("xl", file, prompt=prompt), theirs(taught, prompt)) < 1e-4
 
 
-def test_a_file_of_one_nameless_word_is_called_like_it(tmp_path: Path) -> None:
+def test_a_file_with_one_unnamed_embedding_names_the_token(tmp_path: Path) -> None:
     for name, tensors in {"cat": {"emb_params": CAT[None]}, "other": {"cat": CAT}}.items():
         save_file(tensors, tmp_path / f"{name}.safetensors")
     one, other = (drawn("sd", tmp_path / f"{name}.safetensors", prompt="a cat") for name in ("cat", "other"))
     assert torch.equal(one, other)
 
 
-def test_words_that_cannot_be_taught(tmp_path: Path) -> None:
+def test_embeddings_that_cannot_be_added_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "word.safetensors"
     for tensors, call, said in (
         ({"<cat>": CAT[:5]}, file, "length 5, and the model's words have 16"),
@@ -368,7 +368,7 @@ def test_words_that_cannot_be_taught(tmp_path: Path) -> None:
 # What they bind
 
 
-def test_they_make_another_model_of_it(tmp_path: Path) -> None:
+def test_adapters_change_the_identity_of_a_model(tmp_path: Path) -> None:
     file = written(tmp_path / "style.safetensors", "sd")
     identities = [
         editkit.load_model(folder("sd"), adapters=adapters).identity
@@ -378,7 +378,7 @@ def test_they_make_another_model_of_it(tmp_path: Path) -> None:
     assert len(set(identities)) == 4
 
 
-def test_an_inversion_belongs_to_the_model_with_them(tmp_path: Path) -> None:
+def test_an_inversion_belongs_to_the_model_with_its_adapters(tmp_path: Path) -> None:
     file = written(tmp_path / "style.safetensors", "sd")
     plain, styled = (editkit.load_model(folder("sd"), adapters=adapters) for adapters in ((), (file,)))
     inversion = editkit.invert(sample_image((16, 16)), model=styled, steps=2)
@@ -404,7 +404,7 @@ def test_a_replay_wants_them_and_takes_none_from_the_file(tmp_path: Path) -> Non
     assert "made with another model" in other.report.warnings[0]
 
 
-def test_a_replay_of_a_named_model_wants_them_too(tmp_path: Path) -> None:
+def test_a_replay_of_a_named_model_requires_its_adapters(tmp_path: Path) -> None:
     recipe = editkit.apply("generate", model=str(folder("sd")), steps=1).recipe
     styled = recipe.model_dump(mode="json")
     styled["steps"][0]["drawn_by"] |= {"model": "emoji", "adapters": ["style.safetensors:1"]}
@@ -413,7 +413,7 @@ def test_a_replay_of_a_named_model_wants_them_too(tmp_path: Path) -> None:
         editkit.replay(picture)
 
 
-def test_the_command_line_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_accepts_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     written(tmp_path / "style.safetensors", "sd")
     save_file({"<cat>": CAT}, tmp_path / "cat.safetensors")
@@ -432,7 +432,7 @@ def test_the_command_line_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert pictures[0] == pictures[1]
 
 
-def test_the_command_line_does_not_write_over_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_does_not_overwrite_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = written(tmp_path / "style.safetensors", "sd").read_bytes()
     sample_image((16, 16)).save("a.png")

@@ -43,7 +43,7 @@ def test_every_way_is_an_option_and_an_argument_by_one_name() -> None:
         assert all(f"--{name}" in said for name in FIELDS)
 
 
-def test_a_model_that_runs_otherwise_is_another_one_to_those_who_share_it(tiny_folder: Path) -> None:
+def test_execution_options_are_part_of_the_shared_model_key(tiny_folder: Path) -> None:
     plain = shared_model(str(tiny_folder), None, None)
     tiled = shared_model(str(tiny_folder), None, None, (), Running(tiling=True))
     assert plain is not tiled and plain is shared_model(str(tiny_folder), None, None)
@@ -51,7 +51,7 @@ def test_a_model_that_runs_otherwise_is_another_one_to_those_who_share_it(tiny_f
     assert plain.identity == tiled.identity
 
 
-def test_the_recipe_knows_nothing_of_it(tiny_folder: Path, tmp_path: Path) -> None:
+def test_execution_options_are_not_part_of_the_recipe(tiny_folder: Path, tmp_path: Path) -> None:
     how = {"model": str(tiny_folder), "prompt": "a red apple", "steps": 1, "seed": 1}
     plain, tiled = (editkit.apply("img2img", SOURCE, tiling=tiling, **how) for tiling in (False, True))
     assert plain.recipe == tiled.recipe
@@ -78,13 +78,13 @@ def test_offloading_on_the_cpu_is_refused(call: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_loaded_model_runs_as_it_does(name: str) -> None:
+def test_execution_options_of_a_loaded_model_are_refused(name: str) -> None:
     with pytest.raises(InvalidParameter, match=f"{name}=True goes with a model's name"):
         editkit.apply("generate", model=ToyBackend(), **{name: True})
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_family_that_says_nothing_of_it_is_not_asked(name: str) -> None:
+def test_a_family_without_execution_options_is_refused_by_name(name: str) -> None:
     family = BackendSpec(name="strange", summary="A family.", load=lambda: None)  # type: ignore[arg-type,return-value]
     said = rf"{name}=True needs .* the model 'x' of the family strange offers none"
     with pytest.raises(MissingCapability, match=said):
@@ -108,7 +108,7 @@ def test_compiling_without_a_compiler_is_refused_before_weights_are_read(tiny_fo
 
 
 @pytest.mark.slow
-def test_a_compiled_network_agrees_with_the_eager_one(tmp_path: Path) -> None:
+def test_a_compiled_network_agrees_with_the_eager_network(tmp_path: Path) -> None:
     """Of the smallest family, since compiling takes most of a minute."""
     eager = editkit.load_model(dit_folder(tmp_path), device="cpu")
     try:
@@ -126,7 +126,7 @@ def test_a_compiled_network_agrees_with_the_eager_one(tmp_path: Path) -> None:
     [stable_diffusion_folder, stable_diffusion_3_folder, pixart_folder, flux_folder],
     ids=lambda make: make.__name__,
 )
-def test_parts_that_take_turns_say_the_same(make: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_offloaded_parts_give_the_same_results(make: Callable[[Path], Path], tmp_path: Path) -> None:
     """On the CPU, where to be sent to the device changes nothing but who is there."""
     eager, offloaded = (editkit.load_model(make(tmp_path)) for _ in range(2))
     offloaded.run_as(Running(offload=True), torch.device("cpu"))  # type: ignore[attr-defined]
@@ -166,7 +166,7 @@ def test_one_part_at_a_time_is_on_the_device() -> None:
     assert sum(part.moves for part in parts) == 1 + 2 * changes, "a part was moved that had no need to"
 
 
-def test_only_large_pictures_are_worked_on_in_tiles(tiny_folder: Path) -> None:
+def test_only_large_images_are_tiled(tiny_folder: Path) -> None:
     plain, tiled = (editkit.load_model(tiny_folder, tiling=tiling).autoencoder for tiling in (False, True))  # type: ignore[attr-defined]
     small, large = (torch.rand(2, 3, *size) for size in ((64, 48), (16, 640)))
     with torch.no_grad():

@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_pixels(dtype: str, root: Path, tmp_path: P
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_every_kind_of_edit_runs_there(
+def test_every_kind_of_edit_runs_on_a_gpu(
     make: Callable[[Path], Path], operation: str, params: dict[str, Any], tmp_path: Path
 ) -> None:
     mask = sample_image(SOURCE.size, seed=2).convert("L").point(lambda level: 255 * (level > 128))
@@ -123,7 +123,7 @@ def test_every_kind_of_edit_runs_there(
     assert result.report.untouched_max_diff in (0, None)
 
 
-def test_a_controlnet_is_followed_there(tmp_path: Path) -> None:
+def test_a_controlnet_steers_alike_on_a_gpu(tmp_path: Path) -> None:
     folder, weights = stable_diffusion_folder(tmp_path / "model"), controlnet_folder(tmp_path / "net")
     given = {"prompt": "a red apple", "steps": 2, "seed": 1, "controlnet": str(weights)}
     wanted, found = (
@@ -153,7 +153,7 @@ def test_an_inversion_is_kept_for_its_device_and_precision(root: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("offload", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_compiled_network_agrees_with_the_eager_one(family: str, offload: bool, root: Path) -> None:
+def test_a_compiled_network_agrees_with_the_eager_network(family: str, offload: bool, root: Path) -> None:
     if offload and family == "DDPMPipeline":
         pytest.skip("a model of one part is not offloaded")
     folder = folder_of(family, root)

@@ -34,7 +34,7 @@ def picture() -> Image.Image:
     return Image.linear_gradient("L").resize((16, 16)).convert("RGB")
 
 
-def test_a_second_edit_reads_no_prompt_again_and_draws_the_same(picture: Image.Image) -> None:
+def test_a_second_edit_embeds_no_prompt_again_and_gives_the_same_image(picture: Image.Image) -> None:
     model = Reading()
     told = {"prompt": "red", "guidance": 2.0, "strength": 0.5, "seed": 0, "steps": 4, "cache": False}
     results = [editkit.apply("img2img", picture, model=model, **told).image for _ in range(2)]
@@ -42,7 +42,7 @@ def test_a_second_edit_reads_no_prompt_again_and_draws_the_same(picture: Image.I
     assert np.array_equal(*map(np.asarray, results))
 
 
-def test_a_model_that_has_changed_reads_anew() -> None:
+def test_a_changed_model_embeds_its_prompts_again() -> None:
     model = Reading()
     with torch.no_grad():
         embedded(model, ["red"])
@@ -51,7 +51,7 @@ def test_a_model_that_has_changed_reads_anew() -> None:
     assert model.read == [("red",), ("red",)]
 
 
-def test_each_model_and_each_list_of_prompts_has_its_own() -> None:
+def test_each_model_and_each_list_of_prompts_has_its_own_entry() -> None:
     models = Reading(), Reading()
     with torch.no_grad():
         for model in models:
@@ -73,7 +73,7 @@ def test_the_prompts_used_last_are_kept() -> None:
     assert model.read == [("1",)]
 
 
-def test_what_is_added_to_a_condition_stays_with_who_added_it() -> None:
+def test_a_tensor_added_to_a_condition_is_not_cached() -> None:
     model = Reading()
     with torch.no_grad():
         embedded(model, ["red"])["seen"] = torch.ones(1)
@@ -86,7 +86,7 @@ def test_gradients_are_followed_to_an_embedding_of_their_own() -> None:
     assert len(model.read) == 2
 
 
-def test_nothing_is_kept_of_a_model_that_is_gone() -> None:
+def test_the_entries_of_a_deleted_model_are_dropped() -> None:
     model = Reading()
     with torch.no_grad():
         embedded(model, ["red"])

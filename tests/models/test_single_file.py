@@ -169,7 +169,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_file_draws_what_its_folder_draws(tmp_path: Path, kind: str) -> None:
+def test_a_single_file_samples_what_its_folder_samples(tmp_path: Path, kind: str) -> None:
     folder = KINDS[kind](tmp_path / "folder")
     file = checkpoint(folder, tmp_path / "model.safetensors", second=kind in ("second", "upscaler"))
     configuration(folder, tmp_path / "model")
@@ -195,7 +195,7 @@ def model_weights(model: Any) -> list[Tensor]:
     return [weight for net in nets for weight in net.parameters()]
 
 
-def test_the_configuration_may_be_all_around_it(tiny: Path, tmp_path: Path) -> None:
+def test_the_configuration_may_lie_beside_the_checkpoint(tiny: Path, tmp_path: Path) -> None:
     """As in a folder of the hub, which holds both."""
     configuration(tiny / "model", tmp_path)
     file = Path(shutil.copy(tiny / "model.safetensors", tmp_path / "whole.safetensors"))
@@ -218,7 +218,7 @@ def test_the_configuration_may_be_in_the_cache_of_the_hub(
     assert found.identity == beside.identity
 
 
-def test_a_configuration_that_is_nowhere_is_told_where_to_go(
+def test_a_missing_configuration_is_an_error_with_advice(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -236,7 +236,7 @@ def refused(file: Path, **given: Any) -> str:
     return str(raised.value)
 
 
-def test_what_is_no_whole_model_is_refused(tiny: Path, tmp_path: Path) -> None:
+def test_an_incomplete_checkpoint_is_refused(tiny: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     save_file({"lora_unet_conv_in.alpha": torch.ones(1)}, file)
     assert "holds no whole model of stable-diffusion or stable-diffusion-xl" in refused(file)
@@ -270,7 +270,7 @@ def test_a_file_without_one_of_its_parts_is_refused(tiny: Path, tmp_path: Path) 
         assert "does not fit the configuration" in refused(tmp_path / "model.safetensors")
 
 
-def test_what_a_file_says_of_its_training_counts(tmp_path: Path) -> None:
+def test_training_metadata_of_a_file_is_used(tmp_path: Path) -> None:
     folder = stable_diffusion_xl_folder(tmp_path / "model")
     checkpoint(folder, tmp_path / "model.safetensors", v_pred=torch.tensor([]), ztsnr=torch.tensor([]))
     model = editkit.load_model(tmp_path / "model.safetensors")

@@ -68,7 +68,7 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         *((["config.json", f"model{ending}"], f"has only pickled weights (model{ending})") for ending in PICKLES),
     ],
 )
-def test_what_is_missing_is_named(files: list[str], said: str, tmp_path: Path) -> None:
+def test_a_missing_part_is_named(files: list[str], said: str, tmp_path: Path) -> None:
     message = refused(fill(tmp_path / "model", *files))
     assert message.startswith(f"test model '{tmp_path / 'model'}' {said}")
     assert message.endswith(ADVICE)
@@ -98,7 +98,7 @@ def test_a_damaged_index_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["nowhere", "./org/name", "../name", ".org/name", "org/name/more", "org name/x", "/x/y"]
 )
-def test_what_is_no_folder_and_no_hub_id_is_named(name: str) -> None:
+def test_a_name_that_is_no_folder_and_no_hub_id_is_named(name: str) -> None:
     assert refused(name) == f"test model {name!r} is neither a folder nor a hub id 'org/name': check the path"
 
 
@@ -118,7 +118,7 @@ def test_a_hub_model_that_is_here_needs_no_network(tmp_path: Path, monkeypatch: 
     assert refused("org/name").startswith("test model 'org/name' has no *.safetensors weights")
 
 
-def test_what_is_read_of_a_file_for_its_identity_holds_all_of_a_small_one_and_the_ends_of_a_large_one() -> None:
+def test_the_identity_reads_all_of_a_small_file_and_the_ends_of_a_large_one() -> None:
     for size in (1, PIECE, PIECE * PIECES):
         covered = [byte for start in starts_of(size) for byte in (start, min(start + PIECE, size))]
         assert (covered[0], covered[-1]) == (0, size)

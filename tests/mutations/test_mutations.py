@@ -86,7 +86,7 @@ def test_mutation_is_caught(mutation: object) -> None:
     assert caught, f"{watcher} does not notice"
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_mutations() -> None:
     assert len(MUTATIONS) >= 15
     assert len({mutation.label for mutation in MUTATIONS}) == len(MUTATIONS)
 
@@ -162,7 +162,7 @@ class TestReplacing:
         assert self.outcome(Ddim) == "failed"
         assert self.outcome(type("Deeper", (Ddim,), {})) == "failed"
 
-    def test_and_passes_with_one(self) -> None:
+    def test_a_replaced_check_passes_with_a_reason(self) -> None:
         class Ddim(SamplerTests):
             name = "ddim"
 
@@ -184,7 +184,7 @@ class TestCheck:
             checked = {one.check.split(":")[0] for one in check(name)}
             assert checked == {"plugin invert", "operation invert", "operation reconstruct"}
 
-    def test_skips_and_failures_say_why(self) -> None:
+    def test_skips_and_failures_have_a_reason(self) -> None:
         for done in check("ddpm"):
             assert (done.outcome == "passed") == (done.detail == ""), done
 

@@ -83,7 +83,7 @@ def outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (17, 120, 200)])
 @pytest.mark.parametrize("annotator", ANNOTATORS)
-def test_a_constant_picture_has_an_empty_map(annotator: str, colour: tuple[int, int, int]) -> None:
+def test_a_constant_image_has_an_empty_map(annotator: str, colour: tuple[int, int, int]) -> None:
     for size in ((1, 1), (64, 48), (700, 3), (900, 2)):
         assert not ANNOTATORS[annotator](Image.new("RGB", size, colour)).any()
 
@@ -156,7 +156,7 @@ def test_the_two_methods_agree(file: Path) -> None:
     assert share_near(one, other, 2) > 0.7
 
 
-def test_one_threshold_gives_the_other() -> None:
+def test_one_edge_threshold_determines_the_other() -> None:
     picture = Image.open(PICTURES[0])
     assert np.array_equal(annotate("edge:high=100", picture), annotate("edge:low=40,high=100", picture))
     assert np.array_equal(annotate("edge:low=40", picture), annotate("edge:low=40,high=100", picture))
@@ -217,7 +217,7 @@ def test_the_ground_may_have_any_colour_or_none() -> None:
     assert np.array_equal(inflate(without.quantize(16)), wanted)
 
 
-def test_what_is_enclosed_belongs_to_the_thing_unless_it_is_transparent() -> None:
+def test_an_enclosed_region_belongs_to_the_object_unless_transparent() -> None:
     _, inside = ellipse(64)
     _, middle = ellipse(64, wide=0.15, high=0.15)
     ring = inside & ~middle
@@ -225,7 +225,7 @@ def test_what_is_enclosed_belongs_to_the_thing_unless_it_is_transparent() -> Non
     assert not inflate(cut_out(ring))[middle].any()
 
 
-def test_a_thing_cut_off_by_the_border_ends_there() -> None:
+def test_the_relief_of_a_cut_off_object_ends_at_the_border() -> None:
     _, inside = ellipse(64)
     found = inflate(painted(inside[:32]))
     assert found[-1].max() < found[10:25].max() == 1
@@ -245,7 +245,7 @@ def test_a_ground_that_is_not_plain_is_an_error_that_helps() -> None:
 
 
 @pytest.mark.parametrize("file", PICTURES[::4], ids=lambda file: file.stem)
-def test_every_picture_on_white_has_a_relief(file: Path) -> None:
+def test_every_image_on_white_has_a_relief(file: Path) -> None:
     found = annotate("relief", Image.open(file))
     assert found.max() == 1
     assert 0.05 < (found > 0).mean() < 1
@@ -325,7 +325,7 @@ def nearness(distances: NDArray[np.float64]) -> NDArray[np.float64]:
     ],
     ids=["relative", "metric", "metric read as relative"],
 )
-def test_what_a_model_predicts_is_stretched_and_distances_become_nearness(
+def test_predicted_depth_is_normalised_and_distances_are_inverted(
     models: Callable[[str], str],
     family: str,
     option: str,
@@ -465,7 +465,7 @@ def test_detectors_run_beside_a_torch_that_their_torchvision_was_not_built_for(d
 
 
 @pytest.mark.slow
-def test_what_is_missing_or_broken_below_a_detector_is_named(detectors: Path, tmp_path: Path) -> None:
+def test_a_missing_or_broken_dependency_of_a_detector_is_named(detectors: Path, tmp_path: Path) -> None:
     call = "edge:detector=CannyDetector"
     if not installed_package("torchvision"):
         missing = outcomes([detectors / "detectors"], call)[call]["error"]
@@ -564,7 +564,7 @@ def test_a_deep_map_without_depth_is_0(value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_a_number_is_refused(value: float) -> None:
+def test_maps_with_nan_or_infinity_are_refused(value: float) -> None:
     values = RAMP.astype(np.float32)
     values[2, 3] = values[0, 1] = value
     for source in (values, written(values, "TIFF")):
@@ -580,7 +580,7 @@ def test_a_map_of_another_size_but_the_same_shape_is_resampled(size: int, other:
     assert np.abs(found - wanted).mean() < 0.03
 
 
-def test_a_map_has_the_shape_of_its_picture_to_a_pixel() -> None:
+def test_a_map_has_the_shape_of_its_image_to_a_pixel() -> None:
     assert read_map(RAMP, (70, 50)).shape == (50, 70)
     assert read_map(RAMP, (71, 50)).shape == (50, 71)
     with pytest.raises(InvalidParameter, match=r"7 x 5 pixels, another shape than the picture's 50 x 70"):
@@ -596,7 +596,7 @@ def test_files_stand_upright(tmp_path: Path) -> None:
         assert np.allclose(read_map(file), np.rot90(read_map(values), -1), atol=1e-6)
 
 
-def test_what_open_image_refuses_is_refused(tmp_path: Path) -> None:
+def test_read_map_refuses_what_open_image_refuses(tmp_path: Path) -> None:
     deep = written(np.random.default_rng(0).integers(0, 65535, (50, 50)).astype(np.uint16))
     stream = io.BytesIO()
     frames = [Image.fromarray(RAMP), Image.fromarray(RAMP + 1)]

@@ -68,7 +68,9 @@ def test_the_same_mathematics_gives_the_same(stages: dict[str, ComparisonFixture
 @pytest.mark.parametrize(
     "row", [row for row in SAME if row.operation != "sixteen-pictures"], ids=lambda row: row.operation
 )
-def test_no_edit_asks_the_network_more_than_diffusers(stages: dict[str, ComparisonFixture], row: Comparison) -> None:
+def test_no_edit_calls_the_network_more_often_than_diffusers(
+    stages: dict[str, ComparisonFixture], row: Comparison
+) -> None:
     fixture, ours, theirs = stages[row.kind], Counts(), Counts()
     with door(network_of(fixture.model), ours):
         row.editkit(fixture)
@@ -149,7 +151,7 @@ def test_sides_take_turns() -> None:
     assert "".join(ran) == "bab"
 
 
-def test_several_pictures_on_a_device(stages: dict[str, ComparisonFixture]) -> None:
+def test_several_images_on_a_device(stages: dict[str, ComparisonFixture]) -> None:
     rows = list(batch_rows(stages["text"], 1, best=1e12, pictures=(1, 2)))
     assert [row["pictures"] for row in rows] == [1, 2]
     assert rows[1]["ms_floor"] == 2 * rows[0]["ms_floor"] > 0
@@ -174,7 +176,7 @@ def test_the_table(tmp_path: Path) -> None:
     assert editkit.open_image(chart).height > 100
 
 
-def test_people_read_a_table_too() -> None:
+def test_the_default_output_is_a_table() -> None:
     said = run("--only", "generate").stdout
     assert said.startswith("| operation | model | pipeline |")
     assert "threads 1" in said
@@ -188,7 +190,7 @@ def test_people_read_a_table_too() -> None:
         (("--only", "generate", "--chart", "nowhere/chart.png"), "nowhere"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_measured(options: tuple[str, ...], words: str) -> None:
+def test_bad_options_are_refused_before_any_measurement(options: tuple[str, ...], words: str) -> None:
     said = run(*options)
     assert said.exit_code == 2
     assert words in said.stderr

@@ -57,7 +57,7 @@ def test_plain_and_corrected_inversion_come_near_the_bound_without_guidance(mode
     assert lost("ddim-corrected") <= 1.0
 
 
-def test_edits_succeed_on_pairs_whose_target_is_known_and_was_never_seen(model: editkit.Backend) -> None:
+def test_edits_succeed_on_held_out_pairs(model: editkit.Backend) -> None:
     """Success is to be nearer to the target than 0.707 of the way the source is from it."""
 
     def succeeds(pair: dict[str, str]) -> bool:
@@ -89,7 +89,7 @@ def test_an_edit_without_a_change_gives_the_file_back_bit_for_bit(model: editkit
         assert np.array_equal(np.asarray(result.image), np.asarray(source)), inverter
 
 
-def test_diffusers_draws_the_same_picture_from_the_same_folder(model: editkit.Backend) -> None:
+def test_diffusers_samples_the_same_image_from_the_same_folder(model: editkit.Backend) -> None:
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(editkit.models()["emoji"].load(), torch_dtype=torch.float32)

@@ -124,7 +124,7 @@ def test_a_caption_is_words_of_the_model_and_the_same_every_time(registry: Regis
         assert len(words) <= 7
 
 
-def test_a_caption_is_what_the_model_generates_by_hand(registry: Registry, folder: Path) -> None:
+def test_a_caption_equals_the_one_generated_by_transformers(registry: Registry, folder: Path) -> None:
     caption: Caption = registry.make("captioners", f"transformers:model={folder}")
     kinds = {"blip": BlipForConditionalGeneration, "vision-encoder-decoder": VisionEncoderDecoderModel}
     model = kinds[json.loads((folder / "config.json").read_text())["model_type"]].from_pretrained(folder).eval()
@@ -139,7 +139,7 @@ def test_a_caption_is_what_the_model_generates_by_hand(registry: Registry, folde
     assert len(said) > 1
 
 
-def test_the_longest_caption_is_as_long_as_asked(registry: Registry, blip: Path) -> None:
+def test_a_caption_has_at_most_max_tokens_tokens(registry: Registry, blip: Path) -> None:
     model = BlipForConditionalGeneration.from_pretrained(blip)
     with torch.no_grad():
         model.text_decoder.cls.predictions.bias[(SPECIAL + WORDS).index("apple")] = 100
@@ -149,7 +149,7 @@ def test_the_longest_caption_is_as_long_as_asked(registry: Registry, blip: Path)
         assert caption(pictures()[0]) == " ".join(["apple"] * count)
 
 
-def test_what_is_transparent_is_white(registry: Registry, folder: Path) -> None:
+def test_transparent_pixels_are_captioned_as_white(registry: Registry, folder: Path) -> None:
     caption: Caption = registry.make("captioners", f"transformers:model={folder}")
     hidden = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
     assert caption(hidden) == caption(Image.new("RGB", (20, 20), "white"))
@@ -223,7 +223,7 @@ def test_a_model_of_another_task_is_refused(registry: Registry, tmp_path: Path) 
     assert "CLIPConfig" in refused(registry, save(CLIPModel(config), tmp_path / "model"))
 
 
-def test_a_model_that_needs_a_prompt_says_so(registry: Registry, tmp_path: Path) -> None:
+def test_a_captioner_that_needs_a_prompt_is_an_error(registry: Registry, tmp_path: Path) -> None:
     language = LlamaConfig(**TEXT, num_hidden_layers=1, vocab_size=12, bos_token_id=2, eos_token_id=3, pad_token_id=0)
     config = LlavaConfig(vision_config=CLIPVisionConfig(**SMALL), text_config=language, image_token_index=11)
     folder = save(LlavaForConditionalGeneration(config), tmp_path / "model")

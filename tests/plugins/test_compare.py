@@ -53,7 +53,7 @@ def test_rows_are_what_single_edits_report(folder: Path) -> None:
         assert row["success"] is None
 
 
-def test_truth_adds_a_judgement_and_sheet_a_picture(folder: Path) -> None:
+def test_truth_adds_a_judgement_and_sheet_an_image(folder: Path) -> None:
     sheet = folder / "sheet.png"
     said = run(folder, "--truth", str(folder / "green.png"), "--sheet", str(sheet))
     assert said.exit_code == 0, said.output
@@ -63,7 +63,7 @@ def test_truth_adds_a_judgement_and_sheet_a_picture(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("truth", "words"), [("small.png", "of one size"), ("red.png", "the same as the image")])
-def test_a_truth_that_says_nothing_is_refused(folder: Path, truth: str, words: str) -> None:
+def test_an_unusable_truth_is_refused(folder: Path, truth: str, words: str) -> None:
     said = run(folder, "--truth", str(folder / truth))
     assert said.exit_code == 2
     assert words in said.stderr
@@ -80,7 +80,7 @@ def test_without_names_all_inverters_that_serve_the_model_are_compared(folder: P
     )
 
 
-def test_judgement_of_no_edit_the_whole_edit_and_what_is_beside_it() -> None:
+def test_judgement_of_no_edit_the_whole_edit_and_a_stray_edit() -> None:
     source, target, beside = np.zeros((3, 2, 2))
     target[0, 0], beside[1, 1] = 1, 1
     assert editkit.judge(source, target, source) == (0, 0, False)

@@ -133,7 +133,7 @@ def test_correlation_is_blind_to_scale_and_zero_for_flat_maps() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_picture_agrees_wholly_with_its_own_condition_and_less_with_another(kind: str) -> None:
+def test_an_image_agrees_fully_with_its_own_condition_and_less_with_another(kind: str) -> None:
     small, large = (KINDS[kind].map_of(disc(radius)) for radius in (3.0, 7.0))
     assert small is not None and large is not None
     agreements = KINDS[kind].agreements([disc(3.0), disc(3.0)], [small, large])
@@ -141,13 +141,13 @@ def test_a_picture_agrees_wholly_with_its_own_condition_and_less_with_another(ki
     assert (agreements[1] < 0.9).all()
 
 
-def test_a_picture_without_a_plain_ground_has_no_relief() -> None:
+def test_an_image_without_a_plain_background_has_no_relief() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     assert KINDS["relief"].map_of(noise) is None
     assert np.isnan(KINDS["relief"].agreements([noise], [line(3)])).all()
 
 
-def test_a_control_is_what_diffusers_makes_of_the_map_as_a_picture() -> None:
+def test_a_control_tensor_equals_that_of_diffusers() -> None:
     drawn = KINDS["relief"].map_of(disc(5.0))
     assert drawn is not None
     processor = VaeImageProcessor(vae_scale_factor=8, do_convert_rgb=True, do_normalize=False)

@@ -111,7 +111,7 @@ def test_a_prompt_that_is_no_class_is_refused(prompt: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_name_of_two_classes_asks_for_the_number() -> None:
+def test_the_error_for_an_ambiguous_class_name_asks_for_its_number() -> None:
     from editkit_diffusers.class_labels import Classes
 
     classes = Classes(1000, 1001, {"134": "crane", "517": "crane", "5": "tench, Tinca tinca"})
@@ -142,7 +142,7 @@ def test_a_pinned_source_is_reconstructed() -> None:
     assert same.tobytes() == sample_image((20, 14)).tobytes()
 
 
-def test_pixel_models_of_classes_draw_them(tmp_path: Path) -> None:
+def test_class_conditional_pixel_models_sample_their_classes(tmp_path: Path) -> None:
     model = editkit.load_model(pixel_ddpm_folder(tmp_path / "classes", classes=3))
     draw = functools.partial(editkit.apply, "generate", model=model, steps=2, guidance=1.0, seed=0)
     assert draw(prompt="0").image.tobytes() != draw(prompt="1").image.tobytes()
@@ -152,6 +152,6 @@ def test_pixel_models_of_classes_draw_them(tmp_path: Path) -> None:
     assert report.recon_psnr == report.vae_psnr
 
 
-def test_what_it_cannot_do_names_both_sides() -> None:
+def test_the_error_for_an_unsupported_operation_names_both_sides() -> None:
     with pytest.raises(MissingCapability, match=r"control needs .*controlnet.*provides text"):
         editkit.apply("control", sample_image((16, 16)), model=models()[0], kind="edge", prompt="0")

@@ -163,7 +163,7 @@ def test_score_of_no_edit_and_of_the_whole_edit() -> None:
     assert (scored(whole).progress, scored(whole).collateral, scored(whole).success) == (1, 0, True)
 
 
-def test_what_the_edit_did_elsewhere_is_collateral() -> None:
+def test_a_change_outside_the_edit_is_collateral() -> None:
     elsewhere = np.zeros((2, 2, 3))
     elsewhere[1, 1] = 1
     assert scored(elsewhere).progress == 0

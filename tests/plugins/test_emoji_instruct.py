@@ -17,7 +17,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.model
-def test_an_instruction_alone_goes_to_it_and_prompts_go_by_inversion() -> None:
+def test_an_instruction_uses_the_instruct_model_and_prompts_use_inversion() -> None:
     told = editkit.apply("instruct", PICTURE, instruction="make it green", steps=4, seed=0)
     assert (told.report.model, told.report.params["method"]) == ("emoji-instruct", "ip2p")
     assert told.report.steps == 4
@@ -27,7 +27,7 @@ def test_an_instruction_alone_goes_to_it_and_prompts_go_by_inversion() -> None:
 
 
 @pytest.mark.model
-def test_it_takes_the_steps_that_are_usual_for_it_and_inversion_its_own() -> None:
+def test_instruct_uses_the_model_s_default_steps_and_inversion_its_own() -> None:
     asked = {"instruction": "make it green", "seed": 0}
     usual = editkit.models()["emoji-instruct"].usual["steps"]
     told = editkit.apply("instruct", PICTURE, **asked)

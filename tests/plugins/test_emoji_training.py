@@ -57,7 +57,7 @@ def test_muon_is_given_the_hidden_matrices_and_no_others(network: denoiser.TextT
     assert named["unet.mid_block.resnets.0.conv1.weight"]
 
 
-def test_a_model_begins_blind_and_what_it_sees_can_be_taken_away_again(network: denoiser.TextToLatents) -> None:
+def test_added_image_channels_start_at_zero_and_can_be_removed(network: denoiser.TextToLatents) -> None:
     seeing = instruct.with_sight(network.unet)
     told = torch.randn(2, 24, 256)
     x, picture = torch.randn(2, 2, 16, 8, 8)
@@ -85,7 +85,7 @@ def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
     assert differing == {"diffusion_pytorch_model-00001-of-00002.safetensors"}
 
 
-def test_every_pair_can_be_asked_for_in_words_that_were_not_trained() -> None:
+def test_every_pair_has_instructions_that_were_not_trained() -> None:
     found = pairs.all_pairs(PICTURES)
     assert {pair.attribute for pair in found} >= {"colour", "style", "hair", "skin tone"}
     for pair in found:
@@ -100,7 +100,7 @@ def test_every_pair_can_be_asked_for_in_words_that_were_not_trained() -> None:
         assert all("{" not in text and "  " not in text for text in trained + unseen)
 
 
-def test_instructions_say_what_a_person_would() -> None:
+def test_instructions_read_as_a_person_would_write_them() -> None:
     hair = next(pair for pair in pairs.all_pairs(PICTURES) if pair.attribute == "hair")
     asked = instructions.wordings(instructions.TRAINED, "hair", PICTURES[hair.source], hair.was, hair.new)
     assert asked[0] == "give her red hair"
@@ -108,7 +108,7 @@ def test_instructions_say_what_a_person_would() -> None:
     assert bool((tokens_of(tokenizer, ["change the skin tone to medium light"]) != tokenizer.pad_token_id).any())
 
 
-def test_a_disguise_leaves_what_is_asked_for_and_its_order() -> None:
+def test_a_disguise_keeps_the_request_and_its_order() -> None:
     generator = torch.Generator().manual_seed(0)
     asked, kept = "replace the red hair with curly hair", ["red", "hair", "curly", "hair"]
     seen = {instructions.disguised(asked, {*kept}, generator) for _ in range(200)}
@@ -116,7 +116,7 @@ def test_a_disguise_leaves_what_is_asked_for_and_its_order() -> None:
     assert len(seen) > 50
 
 
-def test_told_nothing_it_learns_to_leave_the_picture_as_it_is() -> None:
+def test_an_empty_instruction_trains_to_keep_the_image() -> None:
     drawn = instruct.Pairs(PICTURES).draw(400, torch.Generator().manual_seed(0))
     untold = [pair for pair, text in drawn if not text]
     assert 0 < len(untold) < 400 * 3 * instruct.UNTOLD
@@ -124,7 +124,7 @@ def test_told_nothing_it_learns_to_leave_the_picture_as_it_is() -> None:
     assert all(pair.source != pair.target for pair, text in drawn if text)
 
 
-def test_a_batch_shows_pictures_to_instructions_alone() -> None:
+def test_a_batch_shows_images_only_to_instructions() -> None:
     latents = torch.randn(len(PICTURES), 16, 8, 8, generator=torch.Generator().manual_seed(1))
     lessons = instruct.Lessons(instruct.Material(PICTURES, latents, new_tokenizer(PICTURES)))
     (noisy, timesteps, tokens, seen), wanted = lessons.batch(50, torch.Generator().manual_seed(0))

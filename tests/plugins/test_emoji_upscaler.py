@@ -26,7 +26,7 @@ def model() -> editkit.Backend:
 
 @pytest.mark.model
 @pytest.mark.parametrize(("scale", "least"), [(2, 2.0), (4, 1.0)])
-def test_it_is_nearer_to_the_truth_than_lanczos(model: editkit.Backend, scale: int, least: float) -> None:
+def test_the_upscaler_is_nearer_to_the_truth_than_lanczos(model: editkit.Backend, scale: int, least: float) -> None:
     gained = []
     for file in LARGE:
         picture = editkit.open_image(file).convert("RGB")
@@ -57,7 +57,7 @@ def test_in_a_row_with_others_each_step_takes_its_own_model(tmp_path: Path) -> N
 
 
 @pytest.mark.model
-def test_nobody_can_tell_where_its_tiles_meet(model: editkit.Backend) -> None:
+def test_tiles_of_the_upscaler_leave_no_seam(model: editkit.Backend) -> None:
     """The largest step across a border is no larger than the largest elsewhere, in either direction."""
     picture, side = editkit.open_image(LARGE[0]).convert("RGB").reduce(4), 96
     result = np.asarray(editkit.apply("upscale", picture, model=model, scale=4, resolution=side, seed=0).image, float)

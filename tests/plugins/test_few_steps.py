@@ -67,7 +67,7 @@ def test_timesteps_are_those_of_the_distillation(known: int) -> None:
         assert [round(schedule.timestep(point)) for point in path[:-1]] == scheduler.timesteps.tolist()
 
 
-def test_a_folder_says_how_it_was_distilled(tmp_path: Path) -> None:
+def test_the_scheduler_config_determines_the_distilled_grid(tmp_path: Path) -> None:
     folder = latent_consistency_folder(tmp_path / "lcm")
     file = folder / "scheduler" / "scheduler_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"original_inference_steps": 20}))
@@ -82,7 +82,7 @@ def test_more_steps_than_were_distilled_are_refused() -> None:
     assert draw(spacing="trailing").report.steps == 51
 
 
-def test_lcm_steps_on_the_distilled_grid_unless_told_otherwise() -> None:
+def test_lcm_uses_the_distilled_grid_unless_a_spacing_is_given() -> None:
     model = turbo("leading")[0]
     draw = functools.partial(editkit.apply, "generate", model=model, prompt=PROMPT, steps=3, seed=7, sampler="lcm")
     assert torch.equal(draw().latents, draw(spacing="distilled").latents)
@@ -108,7 +108,7 @@ def test_latent_consistency_agrees(steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", STEPS)
-def test_latent_consistency_from_a_picture_agrees(steps: int) -> None:
+def test_latent_consistency_img2img_agrees_with_diffusers(steps: int) -> None:
     """From noise down: below strength 1 diffusers keeps the count of steps, and editkit their places."""
     model, pipeline = consistency()
     picture = sample_image((16, 16))
@@ -137,7 +137,7 @@ def test_latent_consistency_from_a_picture_agrees(steps: int) -> None:
     assert_agree(ours.latents, theirs)
 
 
-def test_the_scalings_that_are_left_out_say_next_to_nothing() -> None:
+def test_the_omitted_boundary_scalings_are_negligible() -> None:
     scheduler = LCMScheduler()
     skips, outs = zip(
         *(scheduler.get_scalings_for_boundary_condition_discrete(t) for t in range(19, 1000)), strict=True
@@ -179,7 +179,7 @@ def test_turbo_folders_agree(steps: int) -> None:
     assert ours.report.network_samples == steps
 
 
-def test_what_distilled_guidance_cannot_do_names_both_sides() -> None:
+def test_the_error_for_distilled_guidance_names_both_sides() -> None:
     draw = functools.partial(editkit.apply, "generate", model=consistency()[0], steps=1, seed=0)
     with pytest.raises(MissingCapability, match=r"negative_prompt= needs .* provides distilled-guidance"):
         draw(negative_prompt="a green apple")
@@ -205,7 +205,7 @@ class TestFewStepEdit:
     edit = staticmethod(functools.partial(editkit.apply, "few-step-edit", source="a red apple", seed=7))
 
     @pytest.mark.parametrize("steps", STEPS)
-    def test_it_is_the_published_algorithm(self, steps: int) -> None:
+    def test_few_step_edit_equals_the_published_algorithm(self, steps: int) -> None:
         """Xu et al. (arXiv 2312.04965, algorithm 2), written with the noises that the network predicts."""
         model = consistency()[0]
         ours = self.edit(self.picture, model=model, target="a green apple", steps=steps, guidance=8.5)
@@ -254,7 +254,7 @@ class TestFewStepEdit:
         )
         assert largest(self.edit(self.picture, model=model, **chosen).latents - other.latents) < 0.05
 
-    def test_it_needs_words(self) -> None:
+    def test_few_step_edit_needs_text(self) -> None:
         from editkit.testing import ToyBackend
 
         class Wordless(ToyBackend):

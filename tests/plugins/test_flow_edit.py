@@ -89,7 +89,7 @@ def between_prompts(model: ToyBackend) -> Tensor:
 class TestWhereItLeads:
     """What the method is, on models whose every answer is known."""
 
-    def test_carries_the_picture_from_one_mean_to_the_other(self) -> None:
+    def test_flow_edit_moves_an_image_from_one_mean_to_the_other(self) -> None:
         """The edit is where the probability flow of a Gaussian around the difference of means leads from nothing."""
         for kind, schedule in SCHEDULES.items():
             model = ToyBackend(schedule=schedule)
@@ -147,7 +147,7 @@ class TestWhereItLeads:
             edit = moved(model, steps=steps, averages=noises, strength=strength, **scales)
             assert largest(edit - (z - clean)) < 1e-9, (strength, here, there)
 
-    def test_a_model_that_is_told_its_scale_is_edited_as_one_that_is_guided(self) -> None:
+    def test_a_guidance_distilled_model_is_edited_like_a_guided_one(self) -> None:
         for here in (1.5, 4.0):
             params = {"steps": 6, "source_guidance": here, "guidance": 4.0, "negative_prompt": ""}
             assert largest(moved(Told(), **params) - moved(Curved(), **params)) < 1e-12
@@ -229,7 +229,7 @@ class TestNoised:
         assert one.report.network_calls == other.report.network_calls == 6
         assert other.report.recon_psnr == other.report.vae_psnr
 
-    def test_asks_no_network_on_the_way_up(self) -> None:
+    def test_flow_edit_calls_no_network_during_inversion(self) -> None:
         inversion = editkit.invert(PICTURE, model=ToyBackend(), prompt="a", method="virtual", steps=5)
         assert inversion.report is not None
         assert inversion.report.network_calls == 0

@@ -79,7 +79,7 @@ class TestMidpoint:
         for orders in (measured_orders(up), measured_orders(down)):
             assert all(abs(order - 2) < 0.2 for order in orders), orders
 
-    def test_asks_in_the_middles_and_once_more(self) -> None:
+    def test_midpoint_evaluates_between_the_points_and_once_more(self) -> None:
         denoise, asked = counting(GaussianDenoiser())
         path = flow_path(5)[::-1]
         list(made("rf-midpoint").climb(denoise, X0, path))
@@ -125,7 +125,7 @@ class TestControlled:
         ends = [last(walk(step, data, X0, path, controls=some), X0) for some in ((), controls)]
         assert torch.equal(ends[0], ends[1])
 
-    def test_climbs_by_the_paper_s_controlled_velocity(self) -> None:
+    def test_controlled_inversion_follows_the_velocity_of_the_paper(self) -> None:
         """Algorithm 1: the velocity goes ``gamma`` of the way to the one that leads straight to the drawn noise."""
         path, data, gamma = flow_path(8), GaussianDenoiser(), 0.5
         aim, x, by_hand = noise_source((1, 4, 8, 8), 7)(), X0, [X0]
@@ -175,7 +175,7 @@ class TestControlled:
         assert changes == sorted(changes, reverse=True), changes
 
 
-def test_what_is_pinned_everywhere_asks_at_the_corrected_latent_as_directedit_does() -> None:
+def test_a_source_pinned_everywhere_is_evaluated_as_in_directedit() -> None:
     """Each row has a state of its own, and the network is asked at the state plus the recorded offset.
 
     The offset of a step is what the source branch's state lacks of its trajectory (arXiv 2605.02417); steps move the

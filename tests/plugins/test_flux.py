@@ -211,7 +211,7 @@ def test_inpaint_with_a_model_made_for_it(mask: Image.Image, strength: float) ->
 
 
 @torch.no_grad()
-def test_what_is_seen_of_a_mask_is_what_diffusers_shows() -> None:
+def test_the_mask_condition_equals_that_of_diffusers() -> None:
     model, pipeline = both("fill")
     mask = box(2, 4, 9, 11)
     left = torch.where(levels(mask) > 0, 0.5, to_tensor(PICTURE))
@@ -221,7 +221,7 @@ def test_what_is_seen_of_a_mask_is_what_diffusers_shows() -> None:
     assert largest(pack(seen) - torch.cat([kept, shown], -1)) < 1e-5
 
 
-def test_inpaint_shows_the_mask_and_tells_the_guidance() -> None:
+def test_inpaint_conditions_on_the_mask_and_the_guidance_scale() -> None:
     def drawn(mask: Image.Image, guidance: float) -> Any:
         picture = ours("inpaint", PICTURE, model=model_of("fill"), mask=mask, guidance=guidance).image
         return np.asarray(picture)[6:10, 4:8]
@@ -257,7 +257,7 @@ def test_instructions(guidance: float | None) -> None:
     assert drawn.report.guidance == (guidance or 2.5)
 
 
-def test_without_a_picture_instructions_draw_from_noise() -> None:
+def test_an_instruction_without_an_image_samples_from_noise() -> None:
     model, pipeline = both("kontext")
     wanted = theirs(pipeline, max_area=16 * 16, guidance_scale=3.0)
     assert_agree(ours("generate", model=model, width=16, height=16).latents, wanted)
@@ -266,7 +266,7 @@ def test_without_a_picture_instructions_draw_from_noise() -> None:
 # Guidance
 
 
-def test_a_told_network_is_asked_once_and_others_twice() -> None:
+def test_distilled_guidance_needs_one_call_and_others_two() -> None:
     for kind, samples in (("dev", STEPS), ("schnell", 2 * STEPS)):
         report = ours("generate", model=model_of(kind), width=16, height=16, guidance=3.5).report
         assert report.network_calls == STEPS
@@ -292,13 +292,13 @@ def test_an_embedded_prompt_is_not_guided() -> None:
 
 
 @pytest.mark.parametrize("params", [{"negative_prompt": "a pear"}, {"guidance_rescale": 0.5}])
-def test_what_takes_two_estimates_is_refused(params: dict[str, Any]) -> None:
+def test_operations_with_two_estimates_are_refused(params: dict[str, Any]) -> None:
     with pytest.raises(MissingCapability, match=rf"{next(iter(params))}= needs .* provides distilled-guidance"):
         ours("generate", model=model_of("dev"), **params)
     assert ours("generate", model=model_of("schnell"), width=16, height=16, **params).image.size == (16, 16)
 
 
-def test_what_takes_three_estimates_is_refused() -> None:
+def test_operations_with_three_estimates_are_refused() -> None:
     with pytest.raises(MissingCapability, match=r"image_guidance= needs .* provides distilled-guidance"):
         editkit.apply("instruct", PICTURE, model=model_of("kontext"), instruction="a pear", image_guidance=2.0)
 
@@ -307,7 +307,7 @@ def test_what_takes_three_estimates_is_refused() -> None:
 
 
 @pytest.mark.parametrize("size", ODD)
-def test_pictures_of_any_size(size: tuple[int, int]) -> None:
+def test_images_of_any_size(size: tuple[int, int]) -> None:
     picture = sample_image(size)
     for kind in ("dev", "schnell", "fill", "kontext"):
         model = model_of(kind)
@@ -368,7 +368,7 @@ def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
         editkit.load_model(tmp_path, device="cpu")
 
 
-def test_what_it_is_not_made_for() -> None:
+def test_unsupported_operations_are_refused_by_name() -> None:
     for operation, params in (("control", {"kind": "edge"}), ("instruct", {"instruction": "a pear", "method": "ip2p"})):
         with pytest.raises(MissingCapability, match=r"needs (controlnet|instructions); .* provides .*text"):
             editkit.apply(operation, PICTURE, model=model_of("dev"), steps=2, **params)

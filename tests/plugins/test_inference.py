@@ -40,7 +40,7 @@ def inputs(unet: UNet2DConditionModel) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def test_what_is_kept_changes_no_bit(folder: Path, keeping: UNet2DConditionModel) -> None:
+def test_kept_projections_change_no_bit(folder: Path, keeping: UNet2DConditionModel) -> None:
     unet, (x, words) = loaded(folder), inputs(keeping)
     assert keeping.state_dict().keys() == unet.state_dict().keys()
     for timestep in (900, 500, 10):
@@ -53,7 +53,9 @@ def test_what_is_kept_changes_no_bit(folder: Path, keeping: UNet2DConditionModel
 
 
 @torch.no_grad()
-def test_it_is_made_anew_for_other_words_and_weights(folder: Path, keeping: UNet2DConditionModel) -> None:
+def test_projections_are_computed_again_for_other_prompts_and_weights(
+    folder: Path, keeping: UNet2DConditionModel
+) -> None:
     unet, (x, words) = loaded(folder), inputs(keeping)
 
     def same() -> bool:
@@ -76,7 +78,7 @@ def test_it_is_made_anew_for_other_words_and_weights(folder: Path, keeping: UNet
 
 
 @torch.no_grad()
-def test_nothing_outlives_its_words(keeping: UNet2DConditionModel) -> None:
+def test_projections_are_dropped_with_their_prompt(keeping: UNet2DConditionModel) -> None:
     x, words = inputs(keeping)
     run_network(keeping, x, 500, encoder_hidden_states=words)
     del words
@@ -84,7 +86,7 @@ def test_nothing_outlives_its_words(keeping: UNet2DConditionModel) -> None:
     assert all(len(layer.answers) == 0 for layer in layers(keeping))
 
 
-def test_gradients_reach_the_words_and_what_is_made_without_can_be_learnt_from(keeping: UNet2DConditionModel) -> None:
+def test_gradients_reach_the_prompt_and_projections_made_without_allow_training(keeping: UNet2DConditionModel) -> None:
     x, words = inputs(keeping)
     with torch.no_grad():
         plain = run_network(keeping, x, 500, encoder_hidden_states=words)

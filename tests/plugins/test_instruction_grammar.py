@@ -172,7 +172,7 @@ FRAMES = [
 
 
 @pytest.mark.parametrize(("instruction", "source", "target"), ROWS)
-def test_the_target_is_what_a_person_would_write(instruction: str, source: str, target: str) -> None:
+def test_target_prompts_read_as_a_person_would_write_them(instruction: str, source: str, target: str) -> None:
     assert parse(instruction, source) == (source, target)
 
 
@@ -205,7 +205,7 @@ def test_a_thing_that_the_source_does_not_mention_is_named_beside_the_source(
     "instruction",
     ["", "blorp", "make it", "what is this?", "make sense of the world", "paint it", "change colour", "hello there"],
 )
-def test_what_is_not_understood_is_answered_with_examples(instruction: str) -> None:
+def test_the_error_for_an_unknown_instruction_gives_examples(instruction: str) -> None:
     with pytest.raises(InvalidParameter, match="say for example 'make the apple green'") as error:
         parse(instruction, APPLE)
     assert repr(instruction) in str(error.value)
@@ -289,7 +289,7 @@ def test_a_tone_takes_the_place_of_a_tone_and_comes_off(subject: str) -> None:
         ("in the style of van gogh", "a dog, in the style of Van Gogh"),
     ],
 )
-def test_an_instruction_that_asks_for_what_is_changes_nothing(instruction: str, source: str) -> None:
+def test_an_instruction_that_is_already_true_changes_nothing(instruction: str, source: str) -> None:
     assert parse(instruction, source) == (source, source)
 
 

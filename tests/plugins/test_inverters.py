@@ -75,7 +75,7 @@ class TestRoundTrips:
             for coarse, fine in itertools.pairwise(errors):
                 assert 0.4 < fine / coarse < 0.6, (kind, errors)
 
-    def test_ddim_asks_at_the_point_it_starts_from(self) -> None:
+    def test_ddim_evaluates_at_the_point_it_starts_from(self) -> None:
         asked: list[Point] = []
 
         def recording(x: Tensor, point: Point) -> Tensor:
@@ -129,7 +129,7 @@ class TestSolving:
             assert solved.error < corrected.error, (kind, steps, solved, corrected)
 
 
-def test_fixed_point_stops_where_it_is_told() -> None:
+def test_fixed_point_stops_at_its_tolerance() -> None:
     calls = 0
 
     def counting(x: Tensor, point: Point) -> Tensor:

@@ -25,7 +25,7 @@ def test_instructions_have_the_files_of_captions_and_their_own_go_before() -> No
     assert files_in(instruct_folder()) == files_in(CAPTIONS) | files_in(INSTRUCTIONS)
 
 
-def test_the_upscaler_has_its_own_files_and_what_reads_prompts() -> None:
+def test_the_upscaler_folder_has_its_own_files_and_the_text_encoder() -> None:
     shared = {f"{part}/{name}": data for part in READING for name, data in files_in(CAPTIONS / part).items()}
     assert files_in(upscaler_folder()) == shared | files_in(UPSCALER)
 
@@ -38,16 +38,14 @@ def test_a_folder_that_was_damaged_is_mended(empty_cache: Path) -> None:
     assert files_in(folder) == whole
 
 
-def test_it_is_put_together_by_many_at_once() -> None:
+def test_many_threads_link_one_instruct_folder() -> None:
     with ThreadPoolExecutor(8) as pool:
         (folder,) = set(pool.map(lambda _: instruct_folder(), range(16)))
     assert files_in(folder) == files_in(CAPTIONS) | files_in(INSTRUCTIONS)
     assert not list(folder.rglob(".*"))
 
 
-def test_where_it_cannot_be_put_together_the_error_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_cache_folder_is_an_error_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("EDITKIT_CACHE", str(tmp_path / "file"))
     with pytest.raises(WeightsUnavailable, match=r"cannot be put together in .*: name another folder in EDITKIT_CACHE"):

@@ -115,7 +115,7 @@ def test_adding_nothing_gives_the_source_without_a_network_call(mode: str, rando
     assert result.report.network_calls == 0
 
 
-def test_alpha_is_kept_and_what_is_new_is_opaque(random_image: Any) -> None:
+def test_alpha_is_kept_and_new_pixels_are_opaque(random_image: Any) -> None:
     source = random_image((20, 14), "RGBA")
     result = outpaint(source, left=6, bottom=7)
     assert kept(result, source, 6)
@@ -158,7 +158,7 @@ def test_network_calls_grow_with_the_new_area_and_not_with_the_source() -> None:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
-def test_what_cannot_be_is_refused_in_one_line(params: dict[str, Any], said: str, random_image: Any) -> None:
+def test_impossible_margins_are_refused_in_one_line(params: dict[str, Any], said: str, random_image: Any) -> None:
     with pytest.raises(editkit.InvalidParameter, match=said) as raised:
         outpaint(random_image((37, 61)), **params)
     assert "\n" not in str(raised.value)
@@ -182,7 +182,7 @@ def test_a_plain_border_goes_on_plain(tiny_model: editkit.Backend) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("caption", CAPTIONS)
 @pytest.mark.parametrize("crop", [None, (16, 16, 48, 48)], ids=["whole", "crop"])
-def test_no_seam_shows_on_held_out_pictures(caption: str, crop: tuple[int, int, int, int] | None) -> None:
+def test_no_seam_shows_on_held_out_images(caption: str, crop: tuple[int, int, int, int] | None) -> None:
     source = picture(caption).crop(crop) if crop else picture(caption)
     margins = dict.fromkeys(SIDES, source.width // 2)
     result = outpaint(source, editkit.load_model(), prompt=caption, steps=8, **margins)
@@ -198,7 +198,7 @@ def test_no_seam_shows_in_bands_on_one_side(side: str) -> None:
 
 
 @pytest.mark.model
-def test_what_was_cut_off_is_drawn_again() -> None:
+def test_a_cut_off_part_is_generated_again() -> None:
     """A picture's rim, drawn from its middle, is nearer to the true one than the middle's continued border is."""
     nearer = []
     for caption in CAPTIONS:

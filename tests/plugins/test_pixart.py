@@ -94,7 +94,7 @@ def test_generate_agrees(kind: str, sampler: str) -> None:
         assert largest(torch.sub(*both(kind, (16, 16), sampler, guidance=guidance, steps=steps))) < 1e-4
 
 
-def test_sizes_are_told_as_diffusers_tells_them() -> None:
+def test_size_conditions_equal_those_of_diffusers() -> None:
     wide = both("PixArtAlphaPipeline", (32, 16), "ddim", sample_size=128)
     assert largest(torch.sub(*wide)) < 1e-4
     model = models("PixArtAlphaPipeline", 128)[0]
@@ -104,7 +104,7 @@ def test_sizes_are_told_as_diffusers_tells_them() -> None:
     assert said["aspect_ratio"].tolist() == [[0.5]]
 
 
-def test_words_beyond_the_end_of_a_prompt_are_not_seen() -> None:
+def test_tokens_beyond_the_end_of_a_prompt_are_masked() -> None:
     model = models("PixArtAlphaPipeline")[0]
     condition = dict(model.embed(["a red apple"]))
     x, point = torch.zeros(1, *model.latent_shape(16, 16)), model.schedule.point(500)
@@ -145,7 +145,7 @@ def test_published_folders_that_name_an_older_class_load(tmp_path: Path) -> None
     assert torch.equal(*answers)
 
 
-def test_a_tokenizer_that_needs_a_package_says_which(tmp_path: Path) -> None:
+def test_the_error_of_a_tokenizer_names_its_missing_package(tmp_path: Path) -> None:
     folder = pixart_folder(tmp_path / "published")
     for file in (folder / "tokenizer").iterdir():
         file.unlink()
@@ -165,7 +165,7 @@ def test_a_pinned_source_is_reconstructed(kind: str) -> None:
     assert same.tobytes() == sample_image((20, 14)).tobytes()
 
 
-def test_what_it_cannot_do_names_both_sides() -> None:
+def test_the_error_for_an_unsupported_operation_names_both_sides() -> None:
     model = models("PixArtAlphaPipeline")[0]
     with pytest.raises(MissingCapability, match=r"control needs .*controlnet.*provides text"):
         editkit.apply("control", sample_image((16, 16)), model=model, kind="edge", prompt="a red apple")

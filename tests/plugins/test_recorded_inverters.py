@@ -98,7 +98,7 @@ def slopes(errors: Sequence[float]) -> list[float]:
 class TestReversible:
     """Algebra brings the source back: nothing is pinned in these laws."""
 
-    def test_the_way_down_undoes_the_way_up(self) -> None:
+    def test_a_replay_undoes_the_inversion(self) -> None:
         for (kind, path), call, steps in itertools.product(PATHS.items(), ("edict", "belm"), (2, 7, 50)):
             for data in (GaussianDenoiser(), MixtureDenoiser.of_shape((4, 8, 8))):
                 climb = climbed(call, data, X0, path(steps))
@@ -113,7 +113,7 @@ class TestReversible:
                 missed = largest(unpinned(session, call, climb) - session.latents)
                 assert missed < 1e-10, f"{call}, {type(schedule).__name__}, {spacing}: off by {missed:.1e}"
 
-    def test_a_pair_starts_as_one_and_asks_twice_a_step(self) -> None:
+    def test_edict_starts_from_equal_latents_and_calls_twice_a_step(self) -> None:
         asked: list[Point] = []
 
         def recording(x: Tensor, point: Point) -> Tensor:
@@ -153,7 +153,7 @@ class TestReversible:
         )
         assert largest(two_step(data, x, p, q, (earlier, o)) - by_hand) < 1e-4
 
-    def test_an_edited_row_begins_as_its_source_does(self) -> None:
+    def test_an_edited_row_starts_from_the_noise_of_its_source(self) -> None:
         session = session_of(ToyBackend(native_size=8), guidance=3.0)
         climb = of_session(session, "belm", 5)
         step = made("belm").stepper(climb, torch.ones(2, 1).double())
@@ -181,7 +181,7 @@ class TestDpmpp:
             missed.append(float((replayed(call, GaussianDenoiser(), climb) - X0).square().mean().sqrt()))
         return missed
 
-    def test_climbs_at_second_order(self) -> None:
+    def test_the_inversion_is_of_second_order(self) -> None:
         for kind, path in {"vp": vp_path, "flow": flow_path}.items():
             errors = []
             for steps in (200, 400, 800):
@@ -195,7 +195,7 @@ class TestDpmpp:
             errors = self.errors("dpmpp", path, (25, 50, 100))
             assert min(slopes(errors)) > 1.9, (kind, errors)
 
-    def test_asks_once_a_step_at_the_point_it_starts_from(self) -> None:
+    def test_each_step_evaluates_once_at_its_start(self) -> None:
         asked: list[Point] = []
 
         def recording(x: Tensor, point: Point) -> Tensor:
@@ -237,7 +237,7 @@ class TestEditFriendly:
         for x, point in zip(climb.trajectory[:-1].flip(0), path[-2::-1], strict=True):
             assert largest(x - (point.alpha * X0 + point.sigma * noise())) < 1e-12
 
-    def test_its_noise_is_what_the_drawn_noises_leave_to_explain(self) -> None:
+    def test_edit_friendly_noise_explains_the_difference_of_the_draws(self) -> None:
         """To a network that knows the picture; the maps vary more than unit noise, as section 3.2 of the paper says."""
         session = session_of(Knowing(native_size=8))
         climb = of_session(session, "edit-friendly", 8)
@@ -292,7 +292,7 @@ class TestEditFriendly:
             small.model.rows = 1  # type: ignore[attr-defined]
             of_session(small, "edit-friendly", 20)
 
-    def test_what_is_skipped_costs_nothing_and_changes_nothing(self) -> None:
+    def test_skipped_steps_cost_nothing_and_change_nothing(self) -> None:
         session = session_of(ToyBackend(native_size=8), guidance=3.0)
         climb, inverter = of_session(session, "edit-friendly:skip=0.5", 10), made("edit-friendly:skip=0.5")
         assert climb.kept["noise"].shape[1] == 5
@@ -316,7 +316,7 @@ class TestEditFriendly:
         assert torch.equal(first.kept["noise"], again.kept["noise"])
         assert largest(first.trajectory - other.trajectory) > 0.1
 
-    def test_sources_of_one_batch_are_as_alone(self) -> None:
+    def test_sources_of_one_batch_equal_single_sources(self) -> None:
         session = session_of(ToyBackend(native_size=8), guidance=3.0)
         x0, path = 0.5 * random_latents(2, shape=(3, 8, 8)), session.inversion_path(5)
         maps = []
@@ -343,7 +343,7 @@ class TestNullText:
         assert fitted < plain / 20, (plain, fitted)
         assert fitted < less < plain
 
-    def test_costs_what_it_says(self) -> None:
+    def test_null_text_costs_the_documented_network_calls(self) -> None:
         """A climb, the prompt once a step, and at most ``inner + 1`` tries, each of one row a source."""
         for inner in (1, 3):
             report = self.missed(f"null-text:inner={inner},tolerance=0.0")[1]
@@ -402,7 +402,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Prediction, 
     yield {kind: stable_diffusion_folder(tmp_path_factory.mktemp(kind), prediction_type=kind) for kind in kinds}
 
 
-def test_the_way_down_undoes_the_way_up_with_a_network(tiny: dict[Prediction, Path]) -> None:
+def test_a_replay_undoes_the_inversion_of_a_network(tiny: dict[Prediction, Path]) -> None:
     for kind, folder in tiny.items():
         model = editkit.load_model(folder, dtype="float64")
         if kind == "v_prediction":
@@ -413,7 +413,7 @@ def test_the_way_down_undoes_the_way_up_with_a_network(tiny: dict[Prediction, Pa
             assert missed < 1e-9, f"{call}, {kind}: off by {missed:.1e}"
 
 
-def test_what_rounding_leaves_is_pinned(tiny: dict[Prediction, Path]) -> None:
+def test_rounding_errors_are_pinned(tiny: dict[Prediction, Path]) -> None:
     """A network that was never trained makes much of it: float32 alone comes back with 3 digits at guidance 7.5."""
     given = {"prompt": "a red apple", "steps": 5, "guidance": 7.5, "cache": False}
     for folder in tiny.values():

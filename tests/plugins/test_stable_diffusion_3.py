@@ -169,7 +169,7 @@ def test_sigmas_are_those_of_diffusers(flow: str) -> None:
             assert np.allclose([point.sigma for point in path], scheduler.sigmas, rtol=0, atol=1e-6), (steps, spacing)
 
 
-def test_larger_pictures_take_their_steps_at_more_noise() -> None:
+def test_larger_images_take_their_steps_at_more_noise() -> None:
     def sigmas(flow: str, width: int) -> list[float]:
         inversion = editkit.invert(sample_image((16, 16)), model=both(flow)[0], steps=4, resolution=width)
         return [point.sigma for point in inversion.path]
@@ -188,7 +188,7 @@ def test_one_step_is_the_whole_path() -> None:
 
 
 @pytest.mark.parametrize("size", ODD)
-def test_pictures_of_any_size(size: tuple[int, int]) -> None:
+def test_images_of_any_size(size: tuple[int, int]) -> None:
     model, picture = both("sized")[0], sample_image(size)
     assert ours("generate", model=model, width=size[0], height=size[1], steps=2).image.size == size
     redrawn = ours("img2img", picture, model=model, steps=2).image
@@ -238,7 +238,7 @@ def test_schedulers_it_does_not_know(tmp_path: Path) -> None:
     assert refused(folder).match("a DDIMScheduler; this model needs a FlowMatchEulerDiscreteScheduler")
 
 
-def test_networks_that_see_more_than_latents(tmp_path: Path) -> None:
+def test_networks_with_extra_input_channels(tmp_path: Path) -> None:
     from diffusers import SD3Transformer2DModel
 
     folder = stable_diffusion_3_folder(tmp_path)
@@ -247,12 +247,12 @@ def test_networks_that_see_more_than_latents(tmp_path: Path) -> None:
     assert refused(folder).match("sees 33 channels and the autoencoder gives 16")
 
 
-def test_a_picture_beyond_the_positions_it_knows() -> None:
+def test_an_image_beyond_the_model_s_positions_is_refused() -> None:
     with pytest.raises(InvalidParameter, match=r"a side of 96 pixels .* up to 64"):
         ours("generate", model=both()[0], width=96, height=16)
 
 
-def test_what_it_is_not_made_for() -> None:
+def test_unsupported_operations_are_refused_by_name() -> None:
     for operation, params in (("control", {"kind": "edge"}), ("instruct", {"instruction": "a pear", "method": "ip2p"})):
         with pytest.raises(MissingCapability, match=r"needs (controlnet|instructions); .* provides text"):
             editkit.apply(operation, PICTURE, model=both()[0], steps=2, **params)

@@ -95,7 +95,7 @@ def test_img2img(prediction: str, sampler: str, guidance: float) -> None:
     assert_agree(ours("img2img", PICTURE, prediction=prediction, **given), wanted)
 
 
-def test_the_refiner_is_told_a_score() -> None:
+def test_the_refiner_is_conditioned_on_an_aesthetic_score() -> None:
     """The same for the negative prompt: a backend does not know which prompt is led away from."""
     wanted = theirs(
         both("refiner")[1],
@@ -108,7 +108,7 @@ def test_the_refiner_is_told_a_score() -> None:
     assert_agree(ours("img2img", PICTURE, kind="refiner", strength=0.5, steps=8, guidance=5.0), wanted)
 
 
-def test_every_size_is_told_as_it_is() -> None:
+def test_the_size_condition_holds_the_true_size() -> None:
     pipeline = StableDiffusionXLPipeline.from_pipe(both()[1])
     size = {"width": 32, "height": 16}
     wanted = theirs(pipeline, num_inference_steps=4, guidance_scale=1.0, **size)
@@ -145,7 +145,7 @@ def test_latents_may_have_a_mean_and_a_deviation_each(tmp_path: Path) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["text", "refiner"])
-def test_an_empty_prompt_is_nothing_where_the_model_says_so(kind: str) -> None:
+def test_an_empty_prompt_embeds_as_zeros_where_the_model_is_so_configured(kind: str) -> None:
     model, pipeline = both(kind)
     condition = model.embed(["", PROMPT, ""])
     for name, tensor in condition.items():
@@ -154,7 +154,7 @@ def test_an_empty_prompt_is_nothing_where_the_model_says_so(kind: str) -> None:
 
 
 @torch.no_grad()
-def test_all_it_is_told_matters() -> None:
+def test_every_condition_changes_the_estimate() -> None:
     model = both()[0]
     x, point = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), model.schedule.point(500)
     condition = model.embed([PROMPT])
@@ -183,7 +183,7 @@ class TestVelocity(BackendTests):
         return both("text", "v_prediction")[0]  # type: ignore[no-any-return]
 
 
-def test_what_each_kind_is_made_for() -> None:
+def test_each_kind_provides_its_capabilities() -> None:
     more: dict[str, set[str]] = {"inpainting": {"inpainting"}, "instructions": {"instructions"}}
     for kind in KINDS:
         assert both(kind)[0].provides == {"text", "controlnet", "adapters"} | more.get(kind, set())

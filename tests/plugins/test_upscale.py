@@ -19,7 +19,7 @@ from torch import Tensor
 
 import editkit
 from editkit.images.tensors import to_tensor
-from editkit.testing import ToyBackend, stable_diffusion_folder
+from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
 from editkit.testing.tiny import upscaler_folder
 
@@ -29,8 +29,8 @@ LEVEL = 1
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> editkit.Backend:
-    return editkit.load_model(stable_diffusion_folder(tmp_path_factory.mktemp("tiny")), device="cpu")
+def model(tiny_folder: Path) -> editkit.Backend:
+    return editkit.load_model(tiny_folder, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def wild(size: tuple[int, int]) -> Image.Image:
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("scale", [2, 4])
-def test_a_result_is_as_large_as_asked_and_averages_to_the_picture(
+def test_a_result_has_the_requested_size_and_averages_to_its_source(
     model: editkit.Backend, upscaler: editkit.Backend, size: tuple[int, int], scale: int
 ) -> None:
     for backend, source in itertools.product((model, upscaler), (sample_image(size), wild(size))):
@@ -101,7 +101,7 @@ def test_an_enlargement_made_in_parts_is_the_bicubic_one(scale: int) -> None:
     assert float((enlarge(source, scale) - inner).abs().max()) < 1e-6
 
 
-def test_strength_0_asks_nobody_and_only_enlarges(model: editkit.Backend) -> None:
+def test_strength_0_calls_no_network_and_only_enlarges(model: editkit.Backend) -> None:
     source = sample_image((37, 61))
     expected = enlarge(to_tensor(source), 2)
     back_project(expected, to_tensor(source), 2)
@@ -115,7 +115,7 @@ def test_strength_0_asks_nobody_and_only_enlarges(model: editkit.Backend) -> Non
         assert np.array_equal(levels(result.image), (expected[0] * 255).round().permute(1, 2, 0).int().numpy())
 
 
-def test_alpha_is_enlarged_with_the_picture(model: editkit.Backend) -> None:
+def test_alpha_is_enlarged_with_the_image(model: editkit.Backend) -> None:
     source = sample_image((13, 7), "RGBA")
     source.putalpha(Image.linear_gradient("L").resize(source.size))
     result = upscale(source, model, scale=2)
@@ -135,7 +135,7 @@ def test_alpha_is_enlarged_with_the_picture(model: editkit.Backend) -> None:
 
 @pytest.mark.parametrize("unit", [1, 8, 12])
 @pytest.mark.parametrize("side", [1, 16, 64, 70])
-def test_tiles_cover_a_picture_and_their_windows_add_to_one(side: int, unit: int) -> None:
+def test_tiles_cover_an_image_and_their_windows_add_to_one(side: int, unit: int) -> None:
     for size in ((1, 1), (5, 130), (64, 64), (65, 200), (333, 96)):
         tiling = Tiling.plan(size, side, unit)
         total = torch.zeros(-(-size[1] // unit) * unit, -(-size[0] // unit) * unit)
@@ -168,7 +168,7 @@ def test_overlapping_parts_of_a_noise_field_agree() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpmpp-2m"])
-def test_one_tile_and_many_give_the_same_picture(sampler: str) -> None:
+def test_one_tile_and_many_give_the_same_image(sampler: str) -> None:
     """Of a model whose every pixel is drawn from that pixel alone, to rounding; no sampler's noise may differ."""
     source = sample_image((50, 41))
     params = {"scale": 2, "prompt": "red", "strength": 0.8, "sampler": sampler}
@@ -234,14 +234,14 @@ class Showing(ToyBackend):
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_every_tile_is_drawn_from_the_picture_where_it_lies(scale: int) -> None:
+def test_every_tile_is_sampled_from_its_part_of_the_image(scale: int) -> None:
     for size in ((1, 1), (7, 5), (37, 61)):
         source = sample_image(size)
         result = upscale(source, Showing(reduction=4), scale=scale, sampler="euler")
         assert result.tobytes() == source.resize(result.size, Image.Resampling.NEAREST).tobytes()
 
 
-def test_a_model_that_enlarges_less_than_asked_says_so() -> None:
+def test_the_error_for_a_large_scale_names_the_model_s_factor() -> None:
     with pytest.raises(editkit.InvalidParameter, match="scale=4 is not allowed: the model 'toy' enlarges 2 times"):
         upscale(sample_image((8, 8)), Showing(reduction=2), scale=4)
 
@@ -276,7 +276,7 @@ def test_an_upscaler_agrees_with_diffusers(upscaler: Any, upscaler_path: Path, g
     assert float((x - wanted).abs().max()) < 1e-4
 
 
-def test_an_upscaler_starts_from_noise_and_a_noise_level_it_was_not_trained_for_is_refused(upscaler: Any) -> None:
+def test_an_upscaler_starts_from_noise_and_checks_its_noise_level(upscaler: Any) -> None:
     source = sample_image((9, 6))
     result = editkit.apply("upscale", source, model=upscaler, steps=3, seed=0)
     assert result.report.params["strength"] == 1.0
@@ -309,7 +309,7 @@ print(small, peak(2048))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="resource is not there")
-def test_memory_grows_by_no_more_than_pixels_of_the_picture_and_the_result() -> None:
+def test_memory_grows_only_with_the_pixels_of_image_and_result() -> None:
     """From 512 x 512 pixels to 2048 x 2048: no more than three copies of the result, two of which its rounding takes.
 
     Latents and noise of the whole result would alone be more than that in this model, which has them in float64.
@@ -321,7 +321,7 @@ def test_memory_grows_by_no_more_than_pixels_of_the_picture_and_the_result() -> 
 
 
 @pytest.mark.slow
-def test_one_tile_and_many_agree_on_a_large_picture() -> None:
+def test_one_tile_and_many_agree_on_a_large_image() -> None:
     source = sample_image((2048, 2048))
     backend = ToyBackend(reduction=4)
     one, many = (upscale(source, backend, resolution=side, steps=2, strength=0.5) for side in (4096, 512))

@@ -35,7 +35,7 @@ def colours(crop: Tensor) -> set[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize("side", [64, 128, 256])
-def test_crops_are_parts_of_the_pictures_that_may_be_seen(side: int) -> None:
+def test_crops_are_parts_of_the_training_images(side: int) -> None:
     found, places = Crops(PIXELS, [1]).draw(40, side, torch.Generator().manual_seed(0))
     assert found.shape == (40, 3, side, side)
     assert set(places) == {1, -1}
@@ -45,7 +45,7 @@ def test_crops_are_parts_of_the_pictures_that_may_be_seen(side: int) -> None:
             assert colours(crop) <= own, "of a shape with straight edges at even places nothing is mixed"
 
 
-def test_plain_ground_is_looked_past() -> None:
+def test_plain_background_is_rarely_cropped() -> None:
     found, _ = Crops(PIXELS, [0, 1]).draw(100, 64, torch.Generator().manual_seed(0))
     assert sum(float(crop.std()) == 0 for crop in found) < 15
     white, _ = Crops(WHITE, [0]).draw(4, 64, torch.Generator().manual_seed(0))
@@ -61,7 +61,7 @@ def test_a_turn_moves_pixels_and_a_recolouring_colours_alone() -> None:
     assert all(torch.equal(one.abs().sum(0), crop.abs().sum(0)) for one in recoloured)
 
 
-def test_most_small_pictures_are_averages_in_whole_levels() -> None:
+def test_most_small_images_are_averages_in_whole_levels() -> None:
     given = torch.rand(200, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
     small = crops.shrink(given, torch.Generator().manual_seed(0))
     levels = (small + 1) * 127.5
@@ -72,7 +72,7 @@ def test_most_small_pictures_are_averages_in_whole_levels() -> None:
     assert 0.65 < np.mean(averages) < 0.85
 
 
-def test_latents_have_deviation_one_times_what_diffusers_makes_of_them() -> None:
+def test_scaled_latents_have_unit_deviation() -> None:
     torch.manual_seed(0)
     vae = autoencoder.new_autoencoder(
         64, upscaler_autoencoder.WIDTHS, upscaler_autoencoder.LATENT_CHANNELS, upscaler_autoencoder.SCALING_FACTOR

@@ -85,7 +85,7 @@ def test_pixels_outside_any_mask_are_those_of_any_kind_of_source(
 
 @pytest.mark.parametrize("operation", NOTHING)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_an_edit_that_asks_for_nothing_gives_the_source(
+def test_an_edit_that_changes_nothing_gives_the_source(
     tiny_model: editkit.Backend, operation: str, size: tuple[int, int]
 ) -> None:
     more = {"mask": Image.new("L", size, 255)} if operation == "inpaint" else {}
@@ -94,7 +94,7 @@ def test_an_edit_that_asks_for_nothing_gives_the_source(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_is_edited_as_the_picture_it_shows(tiny_model: editkit.Backend, mode: str) -> None:
+def test_every_mode_is_edited_as_it_is_displayed(tiny_model: editkit.Backend, mode: str) -> None:
     source = noise((40, 24), mode)
     seen = editkit.open_image(source)
     nothing = editkit.apply("prompt-edit", source, model=tiny_model, steps=2, source="red", target="red")
@@ -141,7 +141,7 @@ def test_exact_inverters_reach_the_bound_of_the_autoencoder(tiny_model: editkit.
             assert report.recon_psnr == pytest.approx(report.vae_psnr, abs=0.05), name
 
 
-def test_interpolation_begins_and_ends_with_the_given_pictures(tiny_model: editkit.Backend) -> None:
+def test_interpolation_begins_and_ends_with_the_given_images(tiny_model: editkit.Backend) -> None:
     first, second = noise((37, 61)), noise((37, 61)).transpose(Image.Transpose.ROTATE_180)
     result = editkit.apply("interpolate", (first, second), model=tiny_model, frames=3, steps=3)
     assert len(result.frames) == 3
@@ -149,7 +149,7 @@ def test_interpolation_begins_and_ends_with_the_given_pictures(tiny_model: editk
     assert same(result.frames[-1], second)
 
 
-def test_an_inversion_in_a_file_carries_all_that_a_replay_needs(tiny_model: editkit.Backend, tmp_path: Path) -> None:
+def test_an_inversion_file_holds_all_that_a_replay_needs(tiny_model: editkit.Backend, tmp_path: Path) -> None:
     inversion = editkit.invert(noise((37, 61), "RGBA"), model=tiny_model, prompt="red", steps=4)
     loaded = editkit.Inversion.load(inversion.save(tmp_path / "x.safetensors"))
     here, there = (editkit.reconstruct(one, model=tiny_model) for one in (inversion, loaded))
@@ -160,7 +160,7 @@ def test_an_inversion_in_a_file_carries_all_that_a_replay_needs(tiny_model: edit
     assert loaded.report == inversion.report
 
 
-def test_what_a_model_lacks_is_named_with_what_it_has(tiny_model: editkit.Backend, tmp_path: Path) -> None:
+def test_the_error_names_both_models_of_a_mismatch(tiny_model: editkit.Backend, tmp_path: Path) -> None:
     other = editkit.load_model(str(stable_diffusion_folder(tmp_path, seed=1)))
     inversion = editkit.invert(noise((16, 16)), model=tiny_model, steps=2)
     with pytest.raises(editkit.InvalidParameter, match=f"{tiny_model.identity}.*{other.identity}"):

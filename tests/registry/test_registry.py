@@ -125,7 +125,7 @@ class TestIsolation:
         assert "register_operations" in reasons(registry)
         assert set(registry.specs["operations"]) == {"sharpen"}
 
-    def test_what_came_before_a_wrong_spec_is_kept(self) -> None:
+    def test_specs_before_a_wrong_one_are_kept(self) -> None:
         registry = with_plugins(bad=Plugin(operation("blur"), "sharpen"))
         assert len(registry.failures) == 1
         assert registry.plugins[0].names == {"operations": ("blur",)}
@@ -267,7 +267,7 @@ class TestThirdParty:
         assert "img2img" in said
         assert "--strength" in among_strangers(command("negative", "--help"))
 
-    def test_it_edits_inverts_and_conforms(self, among_strangers: Callable[[str], str]) -> None:
+    def test_a_third_party_plugin_edits_inverts_and_conforms(self, among_strangers: Callable[[str], str]) -> None:
         code = """
 import json
 import editkit

@@ -94,7 +94,7 @@ def test_pixels_show_all_from_one_half_on_and_nothing_at_zero() -> None:
     assert visible(torch.tensor([0.0, 0.25, 0.5, 1.0])).tolist() == [0, 0.5, 1, 1]
 
 
-def test_a_path_that_goes_back_up_is_held_alike() -> None:
+def test_a_path_with_resampling_is_held_alike() -> None:
     path = (Point(0.0, 1.0), Point(0.6, 0.8), Point(0.8, 0.6), Point(1.0, 0.0))
     held, jumping = (
         HeldToNoised(torch.full((1, 1, 1, 1), 0.5), way, torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
@@ -106,7 +106,7 @@ def test_a_path_that_goes_back_up_is_held_alike() -> None:
         assert torch.equal(held.after_step(index, x), jumping.after_step(there, x))
 
 
-def test_what_an_autoencoder_shifts_is_shifted_back_inside_the_mask() -> None:
+def test_a_colour_shift_of_the_autoencoder_is_corrected_inside_the_mask() -> None:
     canvas = Canvas.plan((48, 48), 48, 8)
     source = torch.full((1, 3, 48, 48), 0.8)
     shift = torch.tensor([0.06, -0.04, 0.02])[:, None, None]
@@ -135,7 +135,7 @@ def test_five_masked_edits_in_a_row_touch_nothing_twice() -> None:
     assert np.array_equal(np.asarray(picture), wanted)
 
 
-def test_two_controls_that_decide_the_same_are_refused_by_name() -> None:
+def test_two_controls_that_exclude_each_other_are_refused_by_name() -> None:
     trajectory, shares = torch.zeros(3, 1, 3, 4, 4), torch.ones(1, 1)
     pinned = editkit.PinnedSource(trajectory, shares)
 

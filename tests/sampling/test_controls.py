@@ -63,13 +63,13 @@ class TestAttaching:
         session = toy_session(model, DrawingParams.parse("toy", {"seed": 1}))
         return session.draw(session.noise(), vp_path(4), session.embed("a red apple"), controls)
 
-    def test_it_acts_inside_and_leaves_no_trace(self) -> None:
+    def test_a_control_changes_the_model_only_during_a_walk(self) -> None:
         model = ToyBackend()
         before = self.drawn(model)
         assert not torch.equal(self.drawn(model, Brighter()), before)
         assert torch.equal(self.drawn(model), before)
 
-    def test_it_leaves_no_trace_after_an_exception(self) -> None:
+    def test_a_control_restores_the_model_after_an_exception(self) -> None:
         model = ToyBackend()
         before = self.drawn(model)
         with pytest.raises(RuntimeError, match="middle"):
@@ -94,7 +94,7 @@ class TestPinnedSource:
         for index, x in enumerate(self.steps(latents(4, 9))):
             assert torch.equal(x[:2], self.trajectory[index + 1])
 
-    def test_other_rows_move_by_their_shares_of_what_the_sources_missed(self) -> None:
+    def test_other_rows_move_by_their_shares_of_the_source_s_error(self) -> None:
         start = latents(4, 9)
         stepped = ddim_step(start, GaussianDenoiser()(start, self.path[0]), *self.path[:2])
         missed = self.trajectory[1] - stepped[:2]
@@ -102,7 +102,7 @@ class TestPinnedSource:
         assert torch.allclose(first[2], stepped[2] + missed.mean(0), rtol=0, atol=1e-12)
         assert torch.equal(first[3], stepped[3])
 
-    def test_given_the_path_rows_are_moved_where_they_are_like_their_sources_and_nowhere_else(self) -> None:
+    def test_rows_are_corrected_only_where_they_equal_their_sources(self) -> None:
         point, shares = self.path[1], torch.ones(4, 1, dtype=torch.float64)
         source, wanted = latents(1, 1), latents(1, 2)
         away = torch.zeros_like(source)

@@ -37,7 +37,7 @@ def guided(network: Counting, scale: float, **options: float) -> Guidance:
 
 
 class TestGuidance:
-    def test_it_is_the_formula(self) -> None:
+    def test_guidance_equals_its_formula(self) -> None:
         network, x = Counting(), latents()
         prompted = network.model.denoise(x, HALF, network.model.embed(["a", "b"]))
         without = network.model.denoise(x, HALF, network.model.embed(["", ""]))
@@ -45,12 +45,12 @@ class TestGuidance:
             answer = guided(network, scale)(x, HALF)
             assert torch.allclose(answer, without + scale * (prompted - without), rtol=0, atol=1e-12), scale
 
-    def test_both_estimates_are_made_in_one_call(self) -> None:
+    def test_guidance_evaluates_both_estimates_in_one_call(self) -> None:
         network = Counting()
         guided(network, 7.5)(latents(), HALF)
         assert network.rows == [4]
 
-    def test_scale_one_asks_once_with_the_prompt_alone(self) -> None:
+    def test_scale_one_evaluates_only_the_prompt(self) -> None:
         network, x = Counting(), latents()
         answer = guided(network, 1.0)(x, HALF)
         assert network.rows == [2]

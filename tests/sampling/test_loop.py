@@ -58,7 +58,7 @@ class TestStep:
 
 
 class TestWalk:
-    def test_it_is_lazy_and_yields_once_a_step(self) -> None:
+    def test_walk_is_lazy_and_yields_once_a_step(self) -> None:
         asked = 0
 
         def counting(x: Tensor, point: Point) -> Tensor:
