@@ -1,4 +1,4 @@
-"""Laws of outputs: whole or not at all, and a PNG gives back the recipe and the pictures it was made with."""
+"""Laws of outputs: whole or not at all, and a PNG gives back its recipe and its attached images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The libraries underneath are kept quiet for a while, and what they raise becomes one short line."""
+"""Libraries are silenced temporarily, and their exceptions become one short line."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_generate(prediction: str, sampler: str, guidance: float) -> None:
 @pytest.mark.parametrize("sampler", SCHEDULERS)
 @pytest.mark.parametrize("strength", [0.6, 1.0])
 def test_img2img(prediction: str, sampler: str, strength: float) -> None:
-    """Both start from the same clean latents: given latents for a picture, diffusers does not draw a sample of them."""
+    """Both start from the same clean latents: given latents for an image, diffusers does not draw a sample of them."""
     model, picture = models(prediction)[0], sample_image((16, 16))
     with torch.no_grad():
         clean = model.encode(to_tensor(picture))

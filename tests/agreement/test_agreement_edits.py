@@ -74,7 +74,7 @@ SCHEDULERS = {"ddim": DDIMScheduler, "dpmpp-2m": DPMSolverMultistepScheduler, "e
 
 
 class Made(NamedTuple):
-    """What a tiny model is like."""
+    """The properties of a tiny model."""
 
     family: Family = "sd"
     prediction: str = "epsilon"
@@ -137,13 +137,13 @@ def theirs(pipeline: Any, sampler: str, prompt: str = PROMPT, **arguments: Any) 
 
 
 def grey(picture: Image.Image) -> Tensor:
-    """A picture in mode L as (1, 1, H, W) in [0, 1]."""
+    """An image in mode L as (1, 1, H, W) in [0, 1]."""
     return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None, None]
 
 
 @torch.no_grad()
 def latents_of(pipeline: Any, pixels: Tensor) -> Tensor:
-    """The mean of what the autoencoder makes of pixels in [-1, 1]; the pipelines themselves would draw a sample."""
+    """The mean of the autoencoder's distribution for pixels in [-1, 1]; the pipelines themselves sample from it."""
     mean: Tensor = pipeline.vae.encode(pixels).latent_dist.mode()
     return mean * pipeline.vae.config.scaling_factor
 
@@ -252,7 +252,7 @@ def test_the_mask_changes_the_result_of_an_inpainting_model(sampler: str) -> Non
 
 
 THREE, TWO = (7.5, 1.5, 3), ((7.5, 1.0, 2), (3.0, 3.0, 2))
-"""Guidance by text and by image, and the branches that are asked."""
+"""Guidance by text and by image, and the branches that are evaluated."""
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def loaded_net(folder: Path) -> Any:
 def their_control(
     made: Made, sampler: str, nets: Sequence[Path], hints: Sequence[Tensor], strength: float, **arguments: Any
 ) -> Tensor:
-    """One ControlNet or several; with a strength below 1 from the picture."""
+    """One ControlNet or several; with a strength below 1 from the image."""
     loaded = [loaded_net(net) for net in nets]
     one = len(loaded) == 1
     kind = (CONTROL if strength == 1 else CONTROL_IMG2IMG)[made.family]
@@ -397,7 +397,7 @@ def test_two_controls_at_once(
 
 
 def test_a_map_in_the_order_of_its_controlnet(nets: list[Path], tmp_path: Path) -> None:
-    """Colours are swapped before a map is embedded, and what is embedded is not."""
+    """Colours are swapped before a map is embedded; an embedded map stays as it is."""
     net = ControlNetModel.from_pretrained(nets[0])
     net.register_to_config(controlnet_conditioning_channel_order="bgr")
     net.save_pretrained(tmp_path)
@@ -405,7 +405,7 @@ def test_a_map_in_the_order_of_its_controlnet(nets: list[Path], tmp_path: Path) 
     assert_agree(controlled(both("text")[0], tmp_path, guidance=1.0).latents, wanted)
 
 
-# What a ControlNet costs, and what it leaves behind
+# The cost of a ControlNet, and the state of the model afterwards
 
 
 @contextlib.contextmanager
@@ -448,11 +448,11 @@ def test_a_controlnet_of_scale_0_is_not_even_loaded(nets: list[Path]) -> None:
 
 
 class Interrupted(Exception):
-    """What a loop is left by."""
+    """The exception that ends a loop."""
 
 
 def interrupting(steps: Iterable[Any], **_: Any) -> Iterator[Any]:
-    """A progress that goes wrong in the middle."""
+    """A progress callback that fails in the middle."""
     yield from itertools.islice(steps, STEPS // 2)
     raise Interrupted
 
@@ -505,7 +505,7 @@ def test_a_damaged_controlnet_is_a_clear_error(nets: list[Path], tmp_path: Path)
         controlled(both("text")[0], tmp_path / "nowhere")
 
 
-# Models that see more than latents also do what all others do
+# Models with extra input channels also support the other operations
 
 
 class TestInpaintingBackend(BackendTests):

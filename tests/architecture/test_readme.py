@@ -1,4 +1,4 @@
-"""What the README shows works as it stands, on the bundled model."""
+"""The commands of the README work as printed, on the bundled model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: computed from what is registered, one line an error, files whole or not at all."""
+"""The command line: derived from the registry; an error is one line; files are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "yaml", "tqdm")
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_image: Any) -> Path:
-    """A folder to work in, with three pictures."""
+    """A folder to work in, with three images."""
     monkeypatch.chdir(tmp_path)
     for number, name in enumerate("abc"):
         random_image((19, 14), seed=number).save(f"{name}.png")
@@ -47,7 +47,7 @@ def files(folder: Path) -> set[str]:
 
 
 def refused(result: Result, *fragments: str, status: int = 2) -> None:
-    """The call ended in one line that says what is wrong."""
+    """Assert that the call ended with one line that names the error."""
     assert result.exit_code == status, result.output
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1, result.stderr
@@ -127,7 +127,7 @@ def nothing() -> Any:
 
 
 def shape(words: list[str], params: type[Params] = ShapeParams) -> dict[str, Any]:
-    """What the options of a declaration make of the words, checked."""
+    """Parse the words with the options of a declaration and validate the values."""
     seen: dict[str, Any] = {}
     command = click.Command("shape", params=parameters_of(params, installed()), callback=seen.update)
     command.main(words, standalone_mode=False)

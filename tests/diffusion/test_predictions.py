@@ -1,4 +1,4 @@
-"""Laws of predictions: every conversion has an inverse, and all kinds tell the same x0."""
+"""Laws of predictions: every conversion has an inverse, and all kinds give the same x0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edits of several pictures in one call, and what is known of a picture that was edited before."""
+"""Edits of several images in one call, and the cached round trip of an image that was edited before."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_model_is_called_once_for_the_whole_batch() -> None:
     model = Counting()
     results = editkit.apply_all("img2img", PICTURES, model=model, prompt="red", strength=1.0, steps=STEPS, seed=0)
     assert model.rows["encode"] == [5]
-    assert model.rows["decode"] == [5, 5]  # what was drawn, and the sources
+    assert model.rows["decode"] == [5, 5]  # the results and the sources
     assert len(model.rows["denoise"]) == results[0].report.network_calls
     assert sum(model.rows["denoise"]) == sum(result.report.network_samples for result in results)
 
@@ -178,7 +178,7 @@ def test_gradients_are_recorded_only_in_the_edit_that_needs_them() -> None:
     assert all(isinstance(one, Tensor) and bool((one != 0).all()) for one in outcomes.values())
 
 
-# The round trip of a picture
+# The round trip of an image
 
 
 def test_an_image_is_encoded_and_decoded_once() -> None:
@@ -187,7 +187,7 @@ def test_an_image_is_encoded_and_decoded_once() -> None:
     first = edit(PICTURES[0], seed=0)
     again = edit(PICTURES[0], seed=0)
     assert model.rows["encode"] == [1]
-    assert model.rows["decode"] == [1, 1, 1]  # the source once, what was drawn twice
+    assert model.rows["decode"] == [1, 1, 1]  # the source once, the result twice
     assert values(again) == values(first)
     edit(PICTURES[1], seed=0)
     assert model.rows["encode"] == [1, 1]

@@ -73,7 +73,7 @@ def test_a_pipeline_file_chains_masks_sizes_and_controls(
     result = editkit.Pipeline.from_yaml(text)(SOURCE, model=tiny_model, seed=1)
     assert result.image.size == (2 * (48 + 10), 2 * 40)
     small = result.image.resize((58, 40), Image.Resampling.BOX).crop((0, 0, 24, 40))
-    # What no step touched went through no autoencoder: enlarged and averaged down again it is the source.
+    # Pixels that no step changed bypass the autoencoder: enlarged and averaged down they equal the source.
     assert np.abs(np.asarray(small, int) - np.asarray(SOURCE, int)[:, :24]).max() <= 1
 
 

@@ -32,7 +32,7 @@ WRONG: list[Any] = [
     "x:y",
     "ddim:eta=x",
 ]
-"""What is no name of a registered thing, nor a list of such."""
+"""Values that are neither a registered name nor a list of such names."""
 
 
 @functools.cache
@@ -52,7 +52,7 @@ def recipe_of(*steps: tuple[str, dict[str, Any]]) -> bytes:
 
 
 def naming() -> list[tuple[str, str]]:
-    """Every parameter of every operation that names something registered, or is a picture."""
+    """Every parameter of every operation that names something registered, or is an image."""
     specs = installed().specs["operations"]
     return [
         (operation, name)
@@ -93,7 +93,7 @@ def test_a_recipe_without_an_image_is_damaged(steps: list[tuple[str, dict[str, A
 
 
 def test_the_error_for_another_schema_names_the_writer() -> None:
-    """Whatever it holds: also what this version has no place for."""
+    """Any content, including fields that this version does not have."""
     strange = json.dumps({"version": "7.1", "schema_version": 99, "engine": "steam"})
     with pytest.raises(BadFile, match=r"editkit 7\.1 in schema 99.*with that version"):
         editkit.replay(encode_png(SOURCE, recipe=strange))

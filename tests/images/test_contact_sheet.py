@@ -1,4 +1,4 @@
-"""Laws of contact sheets: every picture is shown whole, once, in order, with a readable label."""
+"""Laws of contact sheets: every image is shown whole, once, in order, with a readable label."""
 
 from __future__ import annotations
 

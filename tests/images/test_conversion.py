@@ -1,4 +1,4 @@
-"""What is transparent shows white, in pictures of any mode."""
+"""Transparent pixels are composited on white, in images of any mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of opening pictures and masks: what a viewer shows is what comes in, and everything else is one clear line."""
+"""Laws of opening images and masks: the pixels are those a viewer displays, and every error is one clear line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour_type: int, rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
-    """A PNG written chunk by chunk, for what Pillow cannot write."""
+    """A PNG written chunk by chunk, for variants that Pillow cannot write."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
     chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     body = b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
@@ -394,7 +394,7 @@ def test_an_image_of_one_pixel_is_opened() -> None:
         open_image(Image.new("RGB", (0, 4)))
 
 
-# ---- what is refused -------------------------------------------------------------------------------------------------
+# ---- refused input ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])

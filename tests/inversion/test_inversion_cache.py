@@ -1,4 +1,4 @@
-"""Laws of the inversion cache: what is found is what would be made now, bit for bit, and no damage shows."""
+"""Laws of the inversion cache: a cached inversion equals a new one bit for bit, and damaged entries are never used."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EDITS: dict[str, dict[str, Any]] = {
 
 
 class Noisy(Inverter):
-    """Draws the noise of every latent anew, and remembers what it drew last."""
+    """An inverter that draws new noise for every latent and remembers the last noise."""
 
     def __init__(self, times: float = 1.0) -> None:
         self.times = times
@@ -54,7 +54,7 @@ class Noisy(Inverter):
 
 
 class Fitted(Noisy):
-    """Keeps what the guided network says of the noise, and some noise."""
+    """An inverter that records the guided estimate at the noisy end, and some noise."""
 
     def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
         guided = session.guided(condition, climb.trajectory.shape[1], climb.path)
@@ -62,20 +62,20 @@ class Fitted(Noisy):
 
 
 class Guided(Noisy):
-    """Climbs guided."""
+    """An inverter that inverts with guidance."""
 
     guided = True
 
 
 class Free(Noisy):
-    """Asks no network."""
+    """An inverter that calls no network."""
 
     def climb(self, denoise: Denoiser, x0: Tensor, path: editkit.Path, noise: Noise | None = None) -> Iterator[Tensor]:
         return super().climb(lambda x, point: x, x0, path, noise)
 
 
 class Holding(Noisy):
-    """Holds what is no plain value."""
+    """An inverter with an attribute that is no plain value."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Holding(Noisy):
 
 
 class Uses(Noisy):
-    """Climbs by code of other packages."""
+    """An inverter that runs code of other packages."""
 
     def __init__(self, one: Callable[..., Any]) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ def same(one: editkit.Result, other: editkit.Result) -> bool:
     return one.image.tobytes() == other.image.tobytes() and torch.equal(one.latents, other.latents)
 
 
-# What it saves
+# Saved network calls
 
 
 @pytest.mark.parametrize(("guidance", "rows"), [(1.0, 1), (7.5, 2)])
@@ -124,7 +124,7 @@ def same(one: editkit.Result, other: editkit.Result) -> bool:
 def test_the_second_edit_of_an_image_runs_no_inversion(
     kind: str, guidance: float, rows: int, tiny_model: editkit.Backend
 ) -> None:
-    """At default settings but for the size of the picture: 25 samples are the inversion's.
+    """At default settings but for the size of the image: 25 samples are the inversion's.
 
     Of its source the replay asks about the noisiest latents alone: all others were seen on the way up.
     """
@@ -151,7 +151,7 @@ def test_a_cached_inversion_in_a_file_is_the_one_that_was_made(tmp_path: Path) -
     assert editkit.reconstruct(loaded, model=ToyBackend()).report.recon_psnr is not None
 
 
-# What is found is what would be made
+# A cached inversion equals a new one
 
 
 @pytest.mark.parametrize("operation", EDITS)
@@ -196,11 +196,11 @@ def test_noise_and_extras_of_an_inverter_are_cached(inverter: Inverter, cache: I
     assert run(1)[2] == run(2)[2] == 0, "one seed's entry replaced another's"
 
 
-# What a key tells apart
+# Keys
 
 
 class OtherToy(ToyBackend):
-    """Another model by its class alone, and one that can be told what it predicts."""
+    """A model that differs by its class alone, with a configurable prediction type."""
 
     prediction: Prediction = "sample"  # type: ignore[assignment]
 
@@ -217,7 +217,7 @@ def session_with(cache: InversionCache | None, model: ToyBackend | None = None, 
 
 
 def key(inverter: Inverter, change: Callable[[dict[str, Any]], None] = lambda given: None, **params: Any) -> str | None:
-    """The key of a climb of which one thing is changed."""
+    """The key of an inversion with one input changed."""
     model = params.pop("model", None)
     session = session_with(None, model, **params)
     given = {
@@ -476,7 +476,7 @@ def test_an_entry_over_the_limit_is_not_kept_and_removes_no_other(cache: Inversi
 
 
 def hammer(folder: Path, limit: int, seed: int) -> None:
-    """Write, read, damage and remove the same few entries as others do; what is read must be what was written."""
+    """Write, read, damage and remove the same few entries as others do; each entry read must equal the one written."""
     small = InversionCache(folder, limit)
     for turn in range(60):
         number = (turn * 7 + seed) % 6

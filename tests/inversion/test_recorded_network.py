@@ -1,4 +1,4 @@
-"""Laws of what is not asked twice: a replay that knows what was said on the way up is the one that asks for all."""
+"""Laws of recorded estimates: a replay that reuses them equals one that evaluates the network every time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEPS = 6
 
 
 class Forgetful(PinnedInverter):
-    """Asks for everything again."""
+    """An inverter that evaluates everything again."""
 
     def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
         return ()
@@ -46,7 +46,7 @@ def session(schedule: RectifiedFlow | None = None, **params: Any) -> Session:
 
 
 def edited(session: Session, inverter: PinnedInverter, change: Tensor | None = None) -> tuple[Tensor, int]:
-    """The latents (2, C, h, w) of a source and its edit, and the samples that were asked for after the climb."""
+    """The latents (2, C, h, w) of a source and its edit, and the network samples of the replay."""
     shown, wanted = session.embed("a red apple"), session.embed("a green apple")
     climb = session.climb(inverter, session.latents, session.inversion_path(STEPS), shown)
     assert session.tally.samples == STEPS
@@ -66,7 +66,7 @@ ASKED: Mapping[str, tuple[dict[str, Any], int]] = {
     "two steps of history": ({"sampler": "dpmpp-2m"}, STEPS + 1),
     "asked off the way too": ({"sampler": "heun"}, 3 * STEPS + 1),
 }
-"""What an edit of one picture is told, and what its replay asks the network for.
+"""Parameters of an edit of one image, and the network samples of its replay.
 
 The noisiest latents alone were not asked about on the way up.
 """
@@ -108,7 +108,7 @@ def test_estimates_of_several_sources_are_reused() -> None:
 
 
 def asked_by(inverter: PinnedInverter, condition: Condition | None, **params: Any) -> int:
-    """The samples of a replay of one source, of a climb that was made under ``condition``, or it is not known which."""
+    """The network samples of a replay of one source, inverted under ``condition`` or under an unknown one."""
     one = session(**params)
     climb = one.climb(inverter, one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     climb = dc.replace(climb, condition=condition)
@@ -127,7 +127,7 @@ def test_estimates_of_other_inputs_are_not_reused() -> None:
 
 
 def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
-    """As the guidance scale is that a distilled model is told, and the timesteps that go into one call."""
+    """Like the guidance scale of a distilled model and the timesteps of one call."""
     one = session()
     climb = one.climb(PinnedInverter(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     told = {**one.embed("a red apple"), "scale": torch.ones(1)}
@@ -153,7 +153,7 @@ def test_an_inversion_records_the_estimate_of_each_of_its_latents() -> None:
 
 
 class Resolving(EditFriendly):
-    """Asks for everything again."""
+    """An inverter that evaluates everything again."""
 
     def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
         return ()
@@ -164,7 +164,7 @@ FRIENDLY: Mapping[str, tuple[dict[str, Any], int]] = {
     "guided": ({"guidance": 7.5, "negative_prompt": "a pear"}, 2 * STEPS),
     "rescaled": ({"guidance": 3.0, "guidance_rescale": 0.7, "negative_prompt": "a pear"}, 2 * STEPS),
 }
-"""What an edit by edit-friendly inversion is told, and what its replay asks: nothing of the source."""
+"""Parameters of an edit-friendly edit, and the samples of its replay: none is of the source."""
 
 
 @pytest.mark.parametrize("skip", [0.0, 0.4])

@@ -1,4 +1,4 @@
-"""LoRA and learned words: what they mean in every trainer's spelling, what does not fit, and what they bind."""
+"""LoRA and textual inversion: the formats of all trainers, files that do not fit, and the identity of the model."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def kohya(low: Low, family: Family) -> dict[str, Tensor]:
 
 
 def scaled(low: Low) -> Tensor:
-    """What ``up`` is in files that say no alpha."""
+    """The ``up`` matrix in files without an alpha."""
     return low.up * low.alpha / RANK
 
 
@@ -156,7 +156,7 @@ def apart(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max())
 
 
-# What a LoRA means
+# The effect of a LoRA
 
 
 @each_family
@@ -252,7 +252,7 @@ def test_half_precision_is_added_to_in_full(tmp_path: Path) -> None:
         assert apart(half.float(), full) <= 2**-7 * float(full.abs().max())
 
 
-# What does not fit
+# Files that do not fit
 
 
 BAD: dict[str, tuple[Callable[[Low], dict[str, Tensor]], str]] = {
@@ -264,7 +264,7 @@ BAD: dict[str, tuple[Callable[[Low], dict[str, Tensor]], str]] = {
     "a second encoder": (lambda low: kohya(low._replace(part="text_encoder_2"), "sd"), "text_encoder_2.* not have"),
     "one half": (lambda low: dict(list(kohya(low, "sd").items())[:1]), "one half"),
 }
-"""What a file holds beside a change that fits, and what is said of it."""
+"""Tensors beside a valid change, and the error for them."""
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -365,7 +365,7 @@ def test_embeddings_that_cannot_be_added_are_refused(tmp_path: Path) -> None:
             drawn("sd", call)
 
 
-# What they bind
+# The identity of a model with adapters
 
 
 def test_adapters_change_the_identity_of_a_model(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Laws of the ways a model runs: they change time and memory, and not what is drawn."""
+"""Laws of execution options: they change time and memory, and not the result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WORDS = {"source": "a red apple", "target": "a green apple", "steps": 2, "seed":
 FIELDS = [field.name for field in dc.fields(Running)]
 
 
-# How it is asked for
+# Options and arguments
 
 
 def test_every_way_is_an_option_and_an_argument_by_one_name() -> None:
@@ -68,7 +68,7 @@ def test_an_inversion_is_kept_for_the_way_it_was_made(tiny_folder: Path) -> None
     assert calls == [4, 2, 4, 2]
 
 
-# What is refused, before weights are read
+# Refused combinations, before weights are read
 
 
 @pytest.mark.parametrize("call", [editkit.load_model, lambda name, **how: editkit.apply("generate", model=name, **how)])
@@ -104,7 +104,7 @@ def test_compiling_without_a_compiler_is_refused_before_weights_are_read(tiny_fo
     assert "InvalidParameter: compile=True cannot be used here for the device cpu (" in ran.stderr.splitlines()[-1]
 
 
-# What they do
+# Effects
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_offloaded_parts_give_the_same_results(make: Callable[[Path], Path], tmp
 
 
 class Part(nn.Module):
-    """Knows where it is told to be; the others must be elsewhere when it is asked."""
+    """A part that records its device; when it is called, the others must be elsewhere."""
 
     def __init__(self, others: list[Part]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Laws of edits on a GPU: close to those of the CPU in any precision, in less memory where that is asked for."""
+"""Laws of edits on a GPU: close to those of the CPU in any precision, and with options for less memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 DEVICE = "cuda"
 SOURCE = sample_image((20, 14))
 PROMPTS = {"DiTPipeline": ("1", "2")}
-"""What models that know no words are asked for; pixel models are asked for nothing."""
+"""Prompts of models without text; pixel models take none."""
 FAMILIES = sorted(FOLDERS)
 CLOSE = {"float32": 2e-3, "bfloat16": 0.1, "float16": 0.02}
 """Largest root of the mean squared difference of latents after two steps, in deviations of those of the CPU.
@@ -50,7 +50,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def drawn(model: Backend, family: str = "", **params: Any) -> editkit.Result:
-    """The picture drawn again from half its noise, under a prompt where the model takes one."""
+    """The image edited by img2img at strength 0.5, with a prompt where the model takes one."""
     prompt = {"prompt": PROMPTS.get(family, ("a red apple",))[0]} if "text" in model.provides else {}
     given = {"strength": 0.5, "steps": 4, "seed": 1, **prompt, **params}
     result: editkit.Result = editkit.apply("img2img", SOURCE, model=model, **given)
@@ -147,7 +147,7 @@ def test_an_inversion_is_kept_for_its_device_and_precision(root: Path) -> None:
     )
 
 
-# Ways of running
+# Execution options
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_a_compiled_network_agrees_with_the_eager_network(family: str, offload: 
         editkit.load_model(folder, device=DEVICE, compile=compile, offload=compile and offload)
         for compile in (False, True)  # noqa: A001 (the name of the argument)
     )
-    for params in ({}, {"resolution": 32}):  # pictures of another shape, also to what was compiled already
+    for params in ({}, {"resolution": 32}):  # pictures of another shape, also for a compiled network
         assert apart(drawn(compiled, family, **params).latents, drawn(eager, family, **params).latents) < 5e-3
 
 
@@ -195,7 +195,7 @@ def test_one_part_at_a_time_is_on_the_device(root: Path) -> None:
 
 
 def test_offloading_and_tiling_take_less_memory() -> None:
-    """The bundled model is large enough to tell its parts apart, and pictures of 1024 pixels are for their tiles."""
+    """The bundled model is large enough to tell its parts apart, and images of 1024 pixels are for their tiles."""
     peaks = {}
     for name, how in {"whole": {}, "offload": {"offload": True}, "tiling": {"tiling": True}}.items():
         gc.collect()

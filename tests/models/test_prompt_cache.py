@@ -18,7 +18,7 @@ from editkit.testing import ToyBackend
 
 
 class Reading(ToyBackend):
-    """Remembers what it was asked to read."""
+    """A model that records the prompts it embeds."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -119,7 +119,7 @@ def checkpoint(folder: Path, file: Path, *, second: bool = False, **more: Tensor
 
 
 def configuration(folder: Path, to: Path) -> Path:
-    """What is left of a diffusers folder without its weights."""
+    """A diffusers folder without its weights."""
     shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
     return to
 

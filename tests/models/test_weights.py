@@ -146,7 +146,7 @@ def test_no_code_of_a_model_folder_runs(tmp_path: Path) -> None:
 
 
 def test_every_automatic_class_of_transformers_is_called_without_remote_code() -> None:
-    """``Auto*.from_pretrained`` asks on the terminal where it is not decided, and one letter lets code run."""
+    """``Auto*.from_pretrained`` asks on the terminal if the argument is missing, and one letter lets code run."""
     root = Path(editkit.__file__).parents[1]
     sources = [path for folder in ("editkit", "plugins") for path in (root / folder).rglob("*.py")]
     calls = [

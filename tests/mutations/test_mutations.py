@@ -49,7 +49,7 @@ MUTATIONS = loaded("mutations.py").MUTATIONS
 
 
 def failures(watcher: str) -> Iterator[str]:
-    """What fails in a conformance suite (``kind name``) or in a file of laws."""
+    """The failures of a conformance suite (``kind name``) or of a file of laws."""
     if not watcher.endswith(".py"):
         yield from (
             f"{done.check}: {done.detail}" for done in run_suite(suite_of(*watcher.split())) if done.outcome == "failed"

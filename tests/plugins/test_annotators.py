@@ -1,4 +1,4 @@
-"""Edges, reliefs and depth are what their definitions say, and ready-made maps are read as they are meant."""
+"""Edges, reliefs and depth match their definitions, and ready-made maps are read correctly."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ NECK = {"neck_hidden_sizes": [16, 16, 32, 32], "fusion_hidden_size": 16}
 
 
 def dpt() -> tuple[Any, dict[str, Any]]:
-    """A tiny DPT, as MiDaS's models are, and what to tell its image processor: what is near is large."""
+    """A tiny DPT like MiDaS's models, and the settings of its image processor: near values are large."""
     from transformers import DPTConfig, DPTForDepthEstimation
 
     shape = {"intermediate_size": 37, "image_size": 32, "patch_size": 16, "backbone_out_indices": [0, 1, 2, 3]}
@@ -268,7 +268,7 @@ def dpt() -> tuple[Any, dict[str, Any]]:
 
 
 def depth_anything() -> tuple[Any, dict[str, Any]]:
-    """A tiny metric Depth Anything, and what to tell its image processor: distances in metres."""
+    """A tiny metric Depth Anything, and the settings of its image processor: distances in metres."""
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
     shape = {"image_size": 28, "patch_size": 14, "out_indices": [1, 2, 3, 4]}
@@ -398,7 +398,7 @@ PACKAGES = {
     "torchvision": ["torchvision==0.28.0"],
     "detectors": ["controlnet-aux==0.0.10", "einops==0.8.2", "timm==1.0.31"],
 }
-"""What detectors need beyond editkit, without dependencies: those of torchvision and timm would bring another torch."""
+"""Packages that detectors need, without dependencies: torchvision and timm would install another torch."""
 
 
 @pytest.fixture(scope="module")
@@ -416,7 +416,7 @@ def detectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outcomes(folders: list[Path], *calls: str) -> dict[str, Any]:
-    """What each call of an annotator ends with, in a process that finds the packages of ``folders`` too."""
+    """The outcome of each call of an annotator, in a process that also finds the packages of ``folders``."""
     path = os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, HERE / "controlnet_aux" / "run_annotators.py", PICTURES[0], *calls]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})

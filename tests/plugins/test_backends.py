@@ -111,7 +111,7 @@ def test_text_and_pixel_models_run_every_fitting_operation(tmp_path: Path, tiny:
 
 
 def test_weights_are_channels_last_and_results_are_not(tmp_path: Path) -> None:
-    """How sums are rounded depends on the layout: an inversion from a file is asked about as one just made."""
+    """How sums are rounded depends on the layout: an inversion from a file is evaluated like a new one."""
     model = editkit.load_model(stable_diffusion_folder(tmp_path))
     kernel = model.unet.mid_block.resnets[0].conv1.weight  # type: ignore[attr-defined]
     assert kernel.is_contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""``editkit bench``: equality with diffusers and what edits cost in calls and samples. No test looks at a time."""
+"""``editkit bench``: equality with diffusers and the calls and samples of edits. No test depends on time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLOSE = 1e-4
 KINDS = tuple(dict.fromkeys(row.kind for row in ROWS))
 SAME = [row for row in ROWS if row.same_maths]
 SAVED = {"instruct-image-guidance-1": 2 / 3}
-"""Samples as a share of those of diffusers, where editkit asks less."""
+"""Samples as a share of those of diffusers, where editkit evaluates fewer."""
 TUNED_AWAY = {"edit-friendly-inversion", "four-edits", "ddim-inversion"}
 """Rows whose tuning does other work than the plain side."""
 

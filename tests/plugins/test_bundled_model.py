@@ -1,4 +1,4 @@
-"""What the bundled model promises, on held-out pictures: none of them was seen in any part of its training."""
+"""The promises of the bundled model, on held-out images that no part of its training has seen."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_plain_and_corrected_inversion_come_near_the_bound_without_guidance(mode
 
 
 def test_edits_succeed_on_held_out_pairs(model: editkit.Backend) -> None:
-    """Success is to be nearer to the target than 0.707 of the way the source is from it."""
+    """Success means a distance to the target below 0.707 times that of the source."""
 
     def succeeds(pair: dict[str, str]) -> bool:
         source, target = (np.asarray(picture(pair[side]).convert("RGB"), dtype=float) for side in ("source", "target"))
@@ -128,7 +128,7 @@ def test_five_masked_edits_in_a_row_touch_nothing_twice(model: editkit.Backend) 
         never &= ~inside
         now = editkit.apply("prompt-edit", now, model=model, mask=mask, **words).image
         drawn[inside] = np.asarray(now)[inside]
-    # Every edited pixel is what its one edit made of it: later ones neither blurred nor shifted it.
+    # Every edited pixel equals the result of its one edit: later edits neither blurred nor shifted it.
     assert np.array_equal(np.asarray(now), drawn)
     assert np.array_equal(np.asarray(now)[never], np.asarray(source)[never])
     assert not np.array_equal(np.asarray(now), np.asarray(source))

@@ -1,4 +1,4 @@
-"""Captions by real model classes at tiny configurations, whose answers are known by how their weights are set."""
+"""Captions by real model classes at tiny configurations, whose outputs are determined by their weights."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SMALL = {
     "patch_size": 8,
     "initializer_range": 0.5,
 }
-"""Weights large enough for what a model sees to decide what it says."""
+"""Weights so large that the image determines the caption."""
 TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
 
 Caption = Callable[[Image.Image], str]

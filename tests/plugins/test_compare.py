@@ -19,7 +19,7 @@ FOUND = "ddim", "pinned"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, a picture, and two that an edit might make of it."""
+    """A model, an image, and two possible results of an edit."""
     root = tmp_path_factory.mktemp("compare")
     stable_diffusion_folder(root / "model")
     for name, colour in (("red", (200, 20, 20)), ("green", (20, 180, 20))):

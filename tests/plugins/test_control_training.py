@@ -1,4 +1,4 @@
-"""Laws of the ControlNets' training: what starts without effect, what learns, how agreement is measured."""
+"""Laws of the ControlNets' training: initialisation, trainable weights, measures of agreement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class-conditional models: agreement with diffusers' DiT pipeline, classes as prompts, and edits of their pictures."""
+"""Class-conditional models: agreement with diffusers' DiT pipeline, classes as prompts, and edits of their images."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def models() -> tuple[Backend, Any]:
 
 
 def decoded_by_theirs(sampler: str, guidance: float, steps: int) -> Tensor:
-    """The latents that diffusers' pipeline decodes: it has no way to ask for them."""
+    """The latents that diffusers' pipeline decodes: it has no option to return them."""
     pipeline = models()[1]
     schedulers = {"ddim": models()[1].scheduler, "dpmpp-2m": DPMSolverMultistepScheduler}
     if sampler == "dpmpp-2m":

@@ -1,4 +1,4 @@
-"""Laws of the bundled model's data: split, tones, captions, tokens, edit pairs. No picture is needed."""
+"""Laws of the bundled model's data: split, tones, captions, tokens, edit pairs. No image is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bundled model of instructions: what is asked of it by default."""
+"""The bundled instruction model and its default parameters."""
 
 from __future__ import annotations
 

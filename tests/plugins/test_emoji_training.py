@@ -1,4 +1,4 @@
-"""How the bundled model is trained: the optimiser, the model that sees, and what it is asked for."""
+"""Training of the bundled model: the optimiser, the image-conditioned network, and its instructions."""
 
 from __future__ import annotations
 

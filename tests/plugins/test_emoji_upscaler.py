@@ -1,4 +1,4 @@
-"""The bundled upscaler, on held-out pictures of 256 pixels that are averaged down to 64."""
+"""The bundled upscaler, on held-out images of 256 pixels that are averaged down to 64."""
 
 from __future__ import annotations
 

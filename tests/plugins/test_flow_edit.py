@@ -38,7 +38,7 @@ PROMPTS = {"source": "a red apple", "target": "a green apple"}
 
 
 class Curved(ToyBackend):
-    """Data around two colours a prompt: answers that are no straight lines, so that the noise asked about matters."""
+    """Data around two colours per prompt: estimates are not linear, so the evaluated noise matters."""
 
     def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
         assert isinstance(point, Point)
@@ -50,7 +50,7 @@ class Curved(ToyBackend):
 
 
 class Told(Curved):
-    """The same, told the guidance scale: it guides itself away from the empty prompt."""
+    """The same, conditioned on the guidance scale: it guides itself away from the empty prompt."""
 
     provides = frozenset({"text", "distilled-guidance"})
 
@@ -70,7 +70,7 @@ def edited(model: ToyBackend, **params: Any) -> editkit.Result:
 
 
 def moved(model: ToyBackend, **params: Any) -> Tensor:
-    """What an edit adds to the picture's latents."""
+    """The difference that an edit adds to the latents of the image."""
     latents = edited(model, **params).latents
     assert latents is not None
     return latents - encoded(model)
@@ -87,7 +87,7 @@ def between_prompts(model: ToyBackend) -> Tensor:
 
 
 class TestWhereItLeads:
-    """What the method is, on models whose every answer is known."""
+    """The method, on models whose estimates are known in closed form."""
 
     def test_flow_edit_moves_an_image_from_one_mean_to_the_other(self) -> None:
         """The edit is where the probability flow of a Gaussian around the difference of means leads from nothing."""
@@ -155,7 +155,7 @@ class TestWhereItLeads:
 
 
 class TestItsParameters:
-    """What strength, averages and guidance do."""
+    """The effect of strength, averages and guidance."""
 
     def test_strength_is_the_share_of_the_path(self) -> None:
         model = ToyBackend()
@@ -190,7 +190,7 @@ class TestItsParameters:
 
 
 class TestItsPromises:
-    """What is promised of every edit, in latents."""
+    """The promises of every edit, in latents."""
 
     def test_equal_prompts_give_the_source_bit_for_bit(self) -> None:
         plain, guided = {}, {"guidance": 7.5, "averages": 3}
@@ -220,7 +220,7 @@ class TestNoised:
     """The same method as an inverter."""
 
     def test_is_the_same_edit_for_whatever_takes_an_inverter(self) -> None:
-        """One noise and the whole path: then re-prompting from the noised picture is flow-edit."""
+        """One noise and the whole path: then re-prompting from the noised image is flow-edit."""
         model = Curved()
         params = {**PROMPTS, "seed": 4, "steps": 6, "guidance": 1.5}
         one = editkit.apply("flow-edit", PICTURE, model=model, **params)

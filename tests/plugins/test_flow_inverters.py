@@ -27,7 +27,7 @@ def made(call: str) -> Inverter:
 
 
 def rising(call: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> list[Tensor]:
-    """The latents of a climb up the falling ``path``, the clean ones first."""
+    """The latents of an inversion along the falling ``path``, the clean ones first."""
     return [x0, *made(call).climb(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]), 7))]
 
 
@@ -176,7 +176,7 @@ class TestControlled:
 
 
 def test_a_source_pinned_everywhere_is_evaluated_as_in_directedit() -> None:
-    """Each row has a state of its own, and the network is asked at the state plus the recorded offset.
+    """Each row has a state of its own, and the network is evaluated at the state plus the recorded offset.
 
     The offset of a step is what the source branch's state lacks of its trajectory (arXiv 2605.02417); steps move the
     states. On flow paths that is to move the corrected latents themselves, as :class:`PinnedSource` does where it is

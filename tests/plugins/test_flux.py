@@ -1,4 +1,4 @@
-"""FLUX: agreement with diffusers' pipelines, guidance that a network is told, and edits of its pictures."""
+"""FLUX: agreement with diffusers' pipelines, distilled guidance, and edits."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def both(kind: str) -> tuple[Any, Any]:
 
 
 def model_of(kind: str) -> Any:
-    """A backend, which may be told and shown more than others."""
+    """A backend that may take guidance scales and extra channels."""
     return both(kind)[0]
 
 
 def guided(kind: str, scale: float) -> dict[str, Any]:
-    """What diffusers is told for what editkit calls guidance."""
+    """The arguments of diffusers for editkit's guidance."""
     if "distilled-guidance" in both(kind)[0].provides:
         return {"guidance_scale": scale}
     return {"true_cfg_scale": scale, "negative_prompt": ""}
@@ -130,7 +130,7 @@ def test_generate(kind: str, guidance: float) -> None:
 @pytest.mark.parametrize("kind", TEXT)
 @pytest.mark.parametrize(("strength", "guidance"), [(0.5, 3.5), (1.0, 1.0)])
 def test_img2img(kind: str, strength: float, guidance: float) -> None:
-    """Both start from the same clean latents: given latents for a picture, diffusers does not draw a sample of them."""
+    """Both start from the same clean latents: given latents for an image, diffusers does not draw a sample of them."""
     model, pipeline = both(kind)
     wanted = theirs(
         FluxImg2ImgPipeline.from_pipe(pipeline),
@@ -234,7 +234,7 @@ def test_inpaint_conditions_on_the_mask_and_the_guidance_scale() -> None:
 
 @torch.no_grad()
 def narrow(autoencoder: Any) -> None:
-    """Leave the distributions an autoencoder gives no width: what is drawn from one is its mean."""
+    """Remove the variance of the autoencoder's distributions: a sample equals the mean."""
     autoencoder.quant_conv.weight[16:] = 0
     autoencoder.quant_conv.bias[16:] = -30
 

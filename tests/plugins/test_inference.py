@@ -1,4 +1,4 @@
-"""Asking networks: what is left out where no gradients are wanted, and what is kept of a prompt, changes no answer."""
+"""Network calls: inference mode and cached prompt projections do not change the output."""
 
 from __future__ import annotations
 

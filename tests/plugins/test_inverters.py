@@ -1,4 +1,4 @@
-"""Every registered inverter conforms, and the built-in ones are as good as they are said to be."""
+"""Every registered inverter conforms, and the built-in ones are as exact as documented."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ PATHS: dict[str, Callable[[int], tuple[Point, ...]]] = {
 
 
 class Trip(NamedTuple):
-    """How well a climb can be walked down again."""
+    """The errors of a replay of an inversion."""
 
     residual: float
-    """Largest root mean square, over rows and steps, of what one step down misses the latent below by."""
+    """Largest root mean square, over rows and steps, of the error of one replayed step."""
     error: float
-    """Root mean square of what the whole way down misses the clean latent by."""
+    """Root mean square of the error of the whole replay at the clean latent."""
 
 
 def trip(name: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> Trip:
@@ -61,12 +61,12 @@ def trip(name: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> T
 
 
 def residual(denoise: Denoiser, low: Tensor, high: Tensor, p: Point, q: Point) -> Tensor:
-    """What stepping down from ``high`` at q misses ``low`` at p by: (S,)."""
+    """The error of one step from ``high`` at q against ``low`` at p: (S,)."""
     return (ddim_step(high, denoise(high, q), q, p) - low).square().flatten(1).mean(1).sqrt()
 
 
 class TestRoundTrips:
-    """What goes up comes down, as near as the method promises."""
+    """A replay returns to the source within the error that the method promises."""
 
     def test_ddim_error_halves_when_steps_double(self) -> None:
         x0 = 0.3 + 0.5 * random_latents(2)
@@ -176,7 +176,7 @@ def test_an_inversion_carries_the_controls_of_its_replay() -> None:
 
 
 def test_plain_ddim_does_not_reconstruct_under_guidance() -> None:
-    """Otherwise the laws above would say nothing."""
+    """Otherwise the laws above would not test anything."""
     inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method="ddim", steps=10)
     report = editkit.reconstruct(inversion, model=ToyBackend(), guidance=7.5).report
     assert report.recon_psnr is not None

@@ -33,7 +33,7 @@ ROUNDING = 0.5
 
 
 def slope(size: tuple[int, int], deviation: float = 0.0) -> Image.Image:
-    """A picture that brightens from its left top to its right bottom, with a grain of some levels."""
+    """An image that brightens from its left top to its right bottom, with a grain of some levels."""
     across, down = np.meshgrid(np.linspace(0, 90, size[0]), np.linspace(0, 90, size[1]))
     grain = np.random.default_rng(1).normal(0, deviation, (size[1], size[0], 3))
     return Image.fromarray(np.clip(40 + (across + down)[..., None] + grain, 0, 255).astype(np.uint8))
@@ -199,7 +199,7 @@ def test_no_seam_shows_in_bands_on_one_side(side: str) -> None:
 
 @pytest.mark.model
 def test_a_cut_off_part_is_generated_again() -> None:
-    """A picture's rim, drawn from its middle, is nearer to the true one than the middle's continued border is."""
+    """An image's rim, drawn from its middle, is nearer to the true one than the middle's continued border is."""
     nearer = []
     for caption in CAPTIONS:
         whole = np.asarray(picture(caption), dtype=float)

@@ -1,4 +1,4 @@
-"""PixArt: agreement with diffusers' two pipelines, what its network is told, and edits of its pictures."""
+"""PixArt: agreement with diffusers' two pipelines, the conditions of its network, and edits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PIPELINES: dict[Any, Any] = {"PixArtAlphaPipeline": PixArtAlphaPipeline, "PixArt
 SCHEDULERS = {"ddim": (DDIMScheduler, "leading"), "dpmpp-2m": (DPMSolverMultistepScheduler, "linspace")}
 """Each with a spacing at which diffusers steps from one of its timesteps to the next."""
 UNSAID = {"clip_sample": False, "set_alpha_to_one": False}
-"""What DDIM takes for true where a folder of another scheduler does not say it."""
+"""DDIM's defaults for values that the folder of another scheduler does not set."""
 PROMPT = "A red apple on white "
 
 
@@ -54,7 +54,7 @@ def models(kind: Any, sample_size: int = 8) -> tuple[Backend, Any]:
 
 
 def both(kind: Any, size: tuple[int, int], sampler: str, sample_size: int = 8, **chosen: Any) -> tuple[Tensor, Tensor]:
-    """Our latents and theirs, of pictures of ``size`` (width, height)."""
+    """Our latents and theirs, of images of ``size`` (width, height)."""
     model, pipeline = models(kind, sample_size)
     scheduler, spacing = SCHEDULERS[sampler]
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, timestep_spacing=spacing, **UNSAID)

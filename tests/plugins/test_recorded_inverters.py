@@ -1,4 +1,4 @@
-"""The inverters that record more than a climb, and those whose steps undo each other: laws beyond their suite."""
+"""Inverters that record extras, and inverters with invertible steps: laws beyond their suite."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def made(call: str) -> Inverter:
 
 
 def climbed(call: str, denoise: editkit.Denoiser, x0: Tensor, path: editkit.Path) -> Climb:
-    """A climb as a session makes it, without its fit."""
+    """An inversion record as a session makes it, without its extras."""
     kept: dict[str, Tensor] = {}
     noise = noise_source((1, *x0.shape[1:]))
     rising = [x0, *returning(made(call).climb(denoise, x0, path[::-1], noise), kept)]
@@ -68,7 +68,7 @@ def climbed(call: str, denoise: editkit.Denoiser, x0: Tensor, path: editkit.Path
 
 
 def replayed(call: str, denoise: editkit.Denoiser, climb: Climb) -> Tensor:
-    """The end of the way down by the inverter's own steps alone: nothing is pinned."""
+    """The end of a replay with the inverter's own steps alone: nothing is pinned."""
     step = made(call).stepper(climb, torch.eye(climb.trajectory.shape[1]).to(climb.trajectory))
     assert step is not None
     return last(walk(step, denoise, climb.trajectory[0], climb.path), climb.trajectory[0])
@@ -139,7 +139,7 @@ class TestReversible:
             assert min(slopes(errors)) > 1.8, (kind, errors)
 
     def test_in_the_papers_variables_the_two_step_method_is_the_papers(self) -> None:
-        """Coefficients of O-BELM (arXiv 2410.07273): deep enough in the picture the bound of sigma / alpha is none."""
+        """Coefficients of O-BELM (arXiv 2410.07273): deep enough in the image the bound of sigma / alpha is none."""
         data, points = GaussianDenoiser(), [Point(math.cos(a), math.sin(a)) for a in (0.013, 0.008, 0.002)]
         o, p, q = points
         earlier, x = X0, X0 + 0.01 * random_latents(2, seed=2)
@@ -174,7 +174,7 @@ class TestDpmpp:
     """A sampler of second order run upward."""
 
     def errors(self, call: str, path: Any, counts: Sequence[int]) -> list[float]:
-        """What a round trip misses, root mean square."""
+        """The root mean square error of a round trip."""
         missed = []
         for steps in counts:
             climb = climbed(call, GaussianDenoiser(), X0, path(steps))
@@ -207,7 +207,7 @@ class TestDpmpp:
 
 
 class Knowing(ToyBackend):
-    """A model that knows the picture: it answers with its latents whatever it is asked."""
+    """A model whose estimate is always the latents of the image."""
 
     def encode(self, pixels: Tensor) -> Tensor:
         self.picture = super().encode(pixels)
@@ -229,7 +229,7 @@ class Small(ToyBackend):
 
 
 class TestEditFriendly:
-    """The way up is drawn, and the noise of the way down solved for."""
+    """The trajectory is sampled, and the noise of the replay is solved for."""
 
     def test_every_latent_is_noised_by_itself(self) -> None:
         path, noise = vp_path(6), noise_source((1, 4, 8, 8))
@@ -238,7 +238,7 @@ class TestEditFriendly:
             assert largest(x - (point.alpha * X0 + point.sigma * noise())) < 1e-12
 
     def test_edit_friendly_noise_explains_the_difference_of_the_draws(self) -> None:
-        """To a network that knows the picture; the maps vary more than unit noise, as section 3.2 of the paper says."""
+        """For a network that estimates the image itself; the maps vary more than unit noise, as section 3.2 of the paper says."""
         session = session_of(Knowing(native_size=8))
         climb = of_session(session, "edit-friendly", 8)
         drawn = [
@@ -328,7 +328,7 @@ class TestEditFriendly:
 
 
 class TestNullText:
-    """What guidance leads away from is learnt, step by step."""
+    """The negative condition is optimised, step by step."""
 
     def missed(self, method: str, **params: Any) -> tuple[float, editkit.Report]:
         """Root mean square that a reconstruction at guidance 7.5 misses its latents by, and the inversion's report."""
@@ -344,7 +344,7 @@ class TestNullText:
         assert fitted < less < plain
 
     def test_null_text_costs_the_documented_network_calls(self) -> None:
-        """A climb, the prompt once a step, and at most ``inner + 1`` tries, each of one row a source."""
+        """An inversion, the prompt once a step, and at most ``inner + 1`` tries, each of one row per source."""
         for inner in (1, 3):
             report = self.missed(f"null-text:inner={inner},tolerance=0.0")[1]
             assert report.network_calls == report.network_samples == 25 * (1 + 1 + inner + 1)
@@ -378,7 +378,7 @@ class TestNullText:
 
 
 class TestNegatives:
-    """Both that set what guidance leads away from."""
+    """Both inverters that set the negative condition."""
 
     def test_negative_prompt_is_ddim_without_guidance(self) -> None:
         ends = []

@@ -1,4 +1,4 @@
-"""Every registered sampler conforms, and the built-in ones have the orders they are known for."""
+"""Every registered sampler conforms, and the built-in ones have their published orders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3: agreement with diffusers' pipelines, the steps of flow matching, and edits of its pictures."""
+"""Stable Diffusion 3: agreement with diffusers' pipelines, the steps of flow matching, and edits."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_generate(flow: str, t5: bool, guidance: float) -> None:
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_img2img(flow: str, guidance: float, strength: float) -> None:
-    """Both start from the same clean latents: given latents for a picture, diffusers does not draw a sample of them."""
+    """Both start from the same clean latents: given latents for an image, diffusers does not draw a sample of them."""
     model, pipeline = both(flow)
     wanted = theirs(
         StableDiffusion3Img2ImgPipeline.from_pipe(pipeline),
@@ -116,7 +116,7 @@ def test_img2img(flow: str, guidance: float, strength: float) -> None:
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_inpaint(strength: float) -> None:
-    """In latents alone: what diffusers decodes here lacks the autoencoder's shift."""
+    """In latents alone: diffusers decodes here without the autoencoder's shift."""
     model, pipeline = both()
     mask, clean = box(4, 4, 12, 10), model.encode(to_tensor(PICTURE))
     wanted = theirs(
@@ -218,7 +218,7 @@ def test_outside_a_mask_nothing_changes(operation: str) -> None:
     assert not changed[np.asarray(mask) == 0].any()
 
 
-# What is refused
+# Refused input
 
 
 def refused(folder: Path) -> pytest.ExceptionInfo[WeightsUnavailable]:

@@ -66,7 +66,7 @@ def ours(operation: str, *picture: Any, kind: str = "text", prediction: str = "e
 
 @torch.no_grad()
 def clean(kind: str = "text") -> Tensor:
-    """The picture's latents: given latents for a picture, diffusers does not draw a sample of them."""
+    """The image's latents: given latents for an image, diffusers does not draw a sample of them."""
     latents: Tensor = both(kind)[0].encode(to_tensor(PICTURE))
     return latents
 
@@ -96,7 +96,7 @@ def test_img2img(prediction: str, sampler: str, guidance: float) -> None:
 
 
 def test_the_refiner_is_conditioned_on_an_aesthetic_score() -> None:
-    """The same for the negative prompt: a backend does not know which prompt is led away from."""
+    """The same for the negative prompt: a backend does not know which prompt is the negative one."""
     wanted = theirs(
         both("refiner")[1],
         image=clean("refiner"),

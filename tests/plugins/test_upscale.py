@@ -1,4 +1,4 @@
-"""Upscaling: sizes, agreement with the picture, tiles that nobody can tell, and memory that tiles alone decide."""
+"""Upscaling: sizes, agreement with the image, tiles without seams, and memory that depends only on the tiles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from editkit.testing.tiny import upscaler_folder
 
 SIZES = [(1, 1), (1, 9), (7, 5), (17, 22)]
 LEVEL = 1
-"""Levels of 8 bits by which a result that is averaged down may miss the picture it was made of."""
+"""Levels of 8 bits by which a result that is averaged down may differ from its source."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def levels(picture: Image.Image) -> np.ndarray:
 
 
 def missed(result: Image.Image, source: Image.Image) -> int:
-    """Largest difference in levels between a result that is averaged down and what it was made of."""
+    """Largest difference in levels between a result that is averaged down and its source."""
     scale = result.width // source.width
     return int(np.abs(levels(result.reduce(scale)) - levels(source)).max())
 
@@ -59,12 +59,12 @@ def upscale(source: Image.Image, model: Any, **params: Any) -> Image.Image:
 
 
 def wild(size: tuple[int, int]) -> Image.Image:
-    """A picture of nothing but black and white pixels: the hardest to agree with, as all of it is clipped."""
+    """An image of black and white pixels only: the hardest case, since every pixel is clipped."""
     random = np.random.default_rng(0)
     return Image.fromarray(random.integers(0, 2, (size[1], size[0], 3), dtype=np.uint8) * 255)
 
 
-# Size and agreement with the picture
+# Size and agreement with the image
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

@@ -1,4 +1,4 @@
-"""How the bundled upscaler is trained: crops, what is left of them when shrunk, and the folder that is written."""
+"""Training of the bundled upscaler: crops, their reduced versions, and the folder that is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PICTURES = [Picture("flat", "red apple", "red apple", None), Picture("3d", "cat"
 
 
 def drawn(*corner: int) -> np.ndarray:
-    """A picture on white, with a square of one colour."""
+    """An image on white, with a square of one colour."""
     picture = np.full((256, 256, 3), 255, np.uint8)
     picture[corner[0] : corner[0] + 120, corner[1] : corner[1] + 90] = (200, 40, 10)
     return picture

@@ -1,4 +1,4 @@
-"""The promises of every edit, over sizes and kinds of pictures, on real diffusers classes with random weights."""
+"""The promises of every edit, over sizes and kinds of images, on real diffusers classes with random weights."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16")
 
 @pytest.fixture(scope="module")
 def given(tiny_controlnet: Path) -> dict[str, Any]:
-    """What an operation needs on this machine beside its parameters."""
+    """Arguments that an operation needs on this machine beside its parameters."""
     return {"control": {"controlnet": str(tiny_controlnet)}}
 
 
 def noise(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
-    """A picture of random pixels in the given mode."""
+    """An image of random pixels in the given mode."""
     random = np.random.default_rng(0)
     if mode == "I;16":
         return Image.fromarray(random.integers(0, 65536, (size[1], size[0]), dtype=np.uint16))

@@ -1,4 +1,4 @@
-"""The registry: what is broken is named, and stops nobody else; strangers' packages are first-class."""
+"""The registry: a broken plugin is named and affects no other; third-party packages are first-class."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def operation(name: str = "blur", **fields: Any) -> OperationSpec:
 
 
 class Plugin:
-    """A plugin that registers what it is given."""
+    """A plugin that registers the given specs."""
 
     def __init__(self, *specs: Any) -> None:
         self.specs = specs
@@ -231,7 +231,7 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def among_strangers(strangers: Path) -> Callable[[str], str]:
-    """Run Python code where the strangers are installed, and return what it prints."""
+    """Run Python code where third-party packages are installed, and return its output."""
 
     def run(code: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(strangers)}

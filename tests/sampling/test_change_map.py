@@ -1,4 +1,4 @@
-"""Laws of the change map: what each value of a mask means, on latents and in pixels."""
+"""Laws of the change map: the meaning of mask values, on latents and in pixels."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_colour_shift_of_the_autoencoder_is_corrected_inside_the_mask() -> Non
 
 
 def test_five_masked_edits_in_a_row_touch_nothing_twice() -> None:
-    """Every edited pixel is what its one edit made of it: later ones neither blur nor shift it."""
+    """Every edited pixel equals the result of its one edit: later edits neither blur nor shift it."""
     start = picture = sample_image((40, 40))
     wanted = np.asarray(start).copy()
     for step in range(5):

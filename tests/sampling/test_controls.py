@@ -1,4 +1,4 @@
-"""Laws of controls: no trace is left, nothing is changed unasked, and pinning is exact."""
+"""Laws of controls: the model is restored, other rows stay the same, and pinning is exact."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def noisy(denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Ten
 
 
 class Recording(Control):
-    """Writes down what it sees, in a list that several share."""
+    """A control that records its calls in a shared list."""
 
     def __init__(self, seen: list[tuple[object, ...]], name: str = "") -> None:
         self.seen, self.label = seen, name
