@@ -238,7 +238,7 @@ class TestEditFriendly:
             assert largest(x - (point.alpha * X0 + point.sigma * noise())) < 1e-12
 
     def test_edit_friendly_noise_explains_the_difference_of_the_draws(self) -> None:
-        """For a network that estimates the image itself; the maps vary more than unit noise, as section 3.2 of the paper says."""
+        """The network estimates the image itself; the maps vary more than unit noise (section 3.2 of the paper)."""
         session = session_of(Knowing(native_size=8))
         climb = of_session(session, "edit-friendly", 8)
         drawn = [
