@@ -1,0 +1,90 @@
+"""Laws of image encoding: the formats by suffix, transparency, sizes and animations."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from editkit.errors import InvalidParameter
+from editkit.images.conversion import pixels
+from editkit.images.metrics import largest_difference
+from editkit.images.png_metadata import read_recipe
+from editkit.images.reading import open_image
+from editkit.images.writing import encode_frames, encode_image
+
+RECIPE = '{"operation": "img2img", "prompt": "a gr\u00fcn \u82f9\u679c"}'
+
+
+def noise(mode: str = "RGB", size: tuple[int, int] = (9, 6), seed: int = 0) -> Image.Image:
+    shape = (size[1], size[0], len(mode)) if len(mode) > 1 else size[::-1]
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def identical(a: Image.Image, b: Image.Image) -> bool:
+    return a.mode == b.mode and a.size == b.size and a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("ending", ["", ".png", ".PNG", ".webp"])
+def test_lossless_endings(ending: str, mode: str) -> None:
+    image = noise(mode)
+    if mode == "RGBA":
+        image.putpixel((0, 0), (9, 8, 7, 0))
+    assert identical(open_image(encode_image(image, ending)), image)
+
+
+def test_png_endings_carry_the_recipe() -> None:
+    for ending in ("", ".png"):
+        data = encode_image(noise(), ending, recipe=RECIPE, attachments={"mask": noise("L")})
+        assert read_recipe(data)[0] == RECIPE
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".jpeg", ".JPG"])
+def test_jpeg_shows_transparency_on_white(ending: str) -> None:
+    data = encode_image(Image.new("RGBA", (16, 16), (255, 0, 0, 51)), ending)
+    assert largest_difference(open_image(data), Image.new("RGB", (16, 16), (255, 204, 204))) <= 2
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.format == "JPEG"
+        assert [layer[1:3] for layer in opened.layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("ending", [".gif", ".tiff", "png", ".", ".png "])
+def test_other_endings_are_refused(ending: str) -> None:
+    with pytest.raises(InvalidParameter, match=r"must end in one of \.png, \.jpg, \.jpeg, \.webp"):
+        encode_image(noise(), ending)
+
+
+def test_sizes_that_a_format_cannot_hold() -> None:
+    for ending, width in ((".webp", 16384), (".jpg", 65536)):
+        with pytest.raises(InvalidParameter, match=r"do not fit that format; use \.png"):
+            encode_image(Image.new("RGB", (width, 1)), ending)
+
+
+@pytest.mark.parametrize("ending", [".gif", ".webp", ".WEBP"])
+def test_frames_become_an_animation(ending: str) -> None:
+    frames = [noise("RGBA", seed=seed) for seed in range(3)]
+    with Image.open(io.BytesIO(encode_frames(frames, ending, milliseconds=70))) as moving:
+        assert moving.n_frames == 3  # type: ignore[attr-defined]
+        assert moving.info["loop"] == 0
+        for index, frame in enumerate(frames):
+            moving.seek(index)
+            # WebP drops the colour under full transparency; GIF has a palette.
+            if ending != ".gif":
+                assert np.allclose(pixels(moving.convert("RGBA")), pixels(frame), atol=0)
+        assert moving.info["duration"] == 70
+
+
+def test_frames_that_are_no_animation() -> None:
+    frame = noise()
+    for frames, ending, words in (
+        ([], ".gif", "one or more"),
+        ([frame, noise(size=(3, 3))], ".gif", "one size"),
+        ([frame], ".png", r"must end in \.gif or \.webp"),
+        ([Image.new("RGB", (16384, 1))] * 2, ".webp", "do not fit"),
+        ([Image.new("RGB", (65536, 1))] * 2, ".gif", "do not fit"),
+    ):
+        with pytest.raises(InvalidParameter, match=words):
+            encode_frames(frames, ending)
