@@ -22,7 +22,7 @@ from .editing.composing import paint
 from .editing.outcome import Edit, Painted
 from .editing.params import CanvasParams, EditParams, PictureParams, RepromptParams, UsualSteps
 from .editing.pipeline import Pipeline
-from .editing.primitives import fill, redraw, reprompt
+from .editing.primitives import fill, invert_latents, redraw, reprompt, sample_from_inversion, to_inversion
 from .editing.replay import replay
 from .editing.result import Result
 from .editing.session import Session
@@ -47,13 +47,13 @@ from .images.metrics import Judgement, judge
 from .images.reading import open_image
 from .images.writing import check_file, save_picture
 from .inversion.inversion import Inversion
-from .inversion.inverter import Inverter
+from .inversion.inverter import InversionContext, Inverter
 from .inversion.record import Climb, Said
 from .inversion.virtual import VirtualInversion
 from .libraries import quiet, reason_of
 from .literals import Prediction
-from .models.adapters import Adapter
-from .models.backend import (
+from .model.adapters import Adapter
+from .model.backend import (
     Adaptable,
     Backend,
     Distilled,
@@ -63,10 +63,11 @@ from .models.backend import (
     Tunable,
     Upscaler,
     full_name,
+    require,
 )
-from .models.execution import Running
-from .models.loading import identity_of, load_model
-from .models.weights import model_folder
+from .model.execution import Running
+from .model.loading import identity_of, load_model
+from .model.weights import model_folder
 from .registry.hookspecs import hookimpl
 from .registry.params import Folder, Fraction, Params, Picture, Registered
 from .registry.specs import (
@@ -127,6 +128,7 @@ __all__ = [
     "Instructable",
     "InvalidParameter",
     "Inversion",
+    "InversionContext",
     "Inverter",
     "InverterSpec",
     "Judgement",
@@ -189,6 +191,7 @@ __all__ = [
     "identity_of",
     "interval",
     "invert",
+    "invert_latents",
     "inverters",
     "judge",
     "linear",
@@ -208,12 +211,15 @@ __all__ = [
     "repeated",
     "replay",
     "reprompt",
+    "require",
+    "sample_from_inversion",
     "samplers",
     "save_picture",
     "scaled_linear",
     "start_at",
     "testing",
     "timestep_of",
+    "to_inversion",
     "to_x0",
     "walk",
     "with_jumps",

@@ -8,7 +8,7 @@ from .editing.apply import apply
 from .editing.result import Result
 from .editing.session import Progress
 from .inversion.inversion import Inversion
-from .models.backend import Backend
+from .model.backend import Backend
 from .registry.registry import installed
 from .registry.specs import AnnotatorSpec, InverterSpec, ModelSpec, OperationSpec, SamplerSpec
 

@@ -6,6 +6,22 @@ import dataclasses as dc
 from typing import Any
 
 
+@dc.dataclass
+class Usage:
+    """Cost of an edit so far, and what its user should know; the report is made of it."""
+
+    calls: int = 0
+    """Network calls."""
+    samples: int = 0
+    """Network samples: the batch sizes of all calls, added."""
+    warnings: list[str] = dc.field(default_factory=list)
+
+    def warn(self, text: str) -> None:
+        """Add a warning unless it is there already."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
 @dc.dataclass(frozen=True)
 class Report:
     """What was done, what it cost, and how far it can be trusted; ``as_dict`` is what ``--json`` prints."""

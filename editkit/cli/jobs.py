@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses as dc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..registry.params import Params, pictures_of
 from .errors import Tally
 from .outputs import STREAM, checked_sheet, deliver, pour, save_sheet, stem_of, targets_of
 
@@ -62,28 +60,38 @@ class Call:
         jobs = [Job(name, piped(name), target) for name, target in zip(names, targets, strict=True)]
         return cls(jobs, given["json"], sheet)
 
-    def run(self, look: Callable[[Job], Any], prepare: Callable[[Job], Callable[[Job], Any]]) -> None:
-        """Look at every input, prepare with the first good one, then work; an error in one stops no other.
+    def run(self, prepare: Callable[[Job], Any], start: Callable[[], Callable[[Any], Any]]) -> None:
+        """Prepare every input, ``start`` the work if one of them is good, then work; an error in one stops no other.
 
-        Exits with the status of the worst error, after all that could be done.
+        Only the first prepared input is kept: others are prepared again when their turn comes, so that memory does not
+        grow with their number. Exits with the status of the worst error, after everything that could be done.
         """
-        tally = Tally(len(self.jobs))
+        errors = Tally(len(self.jobs))
         good: list[Job] = []
+        first = None
         for job in self.jobs:
-            with tally.attempt(job.name):
-                look(job)
+            with errors.attempt(job.name):
+                prepared = prepare(job)
+                first = prepared if not good else first
                 good.append(job)
         if good:
-            self.work(good, tally, prepare(good[0]))
-        if tally.status:
-            raise click.exceptions.Exit(tally.status)
+            self.work(good, first, prepare, start(), errors)
+        if errors.status:
+            raise click.exceptions.Exit(errors.status)
 
-    def work(self, jobs: Sequence[Job], tally: Tally, make: Callable[[Job], Any]) -> None:
-        """Make and write one result after the other, and the sheet of all that came out at the end."""
+    def work(
+        self,
+        jobs: Sequence[Job],
+        first: Any,
+        prepare: Callable[[Job], Any],
+        execute: Callable[[Any], Any],
+        errors: Tally,
+    ) -> None:
+        """Make and write one result after the other, and the sheet of all results at the end."""
         results: list[tuple[str, Result]] = []
-        for job in jobs:
-            with tally.attempt(job.name):
-                outcome = make(job)
+        for number, job in enumerate(jobs):
+            with errors.attempt(job.name):
+                outcome = execute(prepare(job) if number else first)
                 if job.target is None:
                     pour(outcome)
                 else:
@@ -99,14 +107,3 @@ def piped(name: str | None) -> str | bytes | None:
     from ..images.sources import read_source
 
     return read_source(STREAM, argument="image") if name == STREAM else name or None
-
-
-def look_at(given: Any, params: type[Params] = Params, pictures: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """Open the pictures of one input, and those of its parameters, to find what is wrong before a model is loaded."""
-    from ..images.condition_maps import open_picture
-    from ..images.reading import open_image
-
-    sizes = [open_image(one).size for one in (given if isinstance(given, tuple) else (given,))]
-    kinds = pictures_of(params)
-    for name, picture in pictures.items():
-        open_picture(kinds[name], picture, sizes[0], argument=name)

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import BadFile, BadImage, PluginFailure
-from ..models.adapters import Adapter
-from ..models.execution import Running
+from ..model.adapters import Adapter
+from ..model.execution import Running
 from ..registry.params import extra_of, pictures_of
-from ..registry.registry import Registry, installed
+from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
 from .errors import Command
-from .jobs import INVERSION, Call, Job, look_at, piped
+from .jobs import INVERSION, Call, Job, piped
 from .options import Declared, parameters_of
 from .outputs import progress
 
 if TYPE_CHECKING:
     from ..editing.pipeline import Pipeline
-    from ..models.backend import Backend
+    from ..editing.request import Request
+    from ..model.backend import Backend
 
 
 IMAGES = (
@@ -103,7 +104,7 @@ def model_options() -> list[click.Parameter]:
 
 def loaded(given: Mapping[str, Any], operation: str) -> Backend:
     """The model that a command line names, or the usual one for an operation."""
-    from ..models.loading import resolve
+    from ..model.loading import resolve
 
     how = Running(**{field.name: given[field.name] for field in dc.fields(Running)})
     return resolve(given["model"], given["device"], given["dtype"], given["adapter"], how, operation=operation)
@@ -124,34 +125,32 @@ def cache_option() -> click.Option:
 
 
 def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> None:
-    """Check everything that needs no model, load it, and do the operation on every input."""
+    """Check everything that needs no model, load it, and apply the operation to every input."""
+    from ..editing.request import open_request, prepare, validate_params
+
     values = {name: given[name] for name in spec.params.model_fields if given[name] is not None}
-    spec.params.parse(spec.name, values)
+    # An inversion brings defaults of its own: its parameters are complete once it is read.
+    params = None if spec.takes == "inversion" else validate_params(registry, spec, values)
     names, other = names_of(spec, given)
-    pictures = {name: values[name] for name in pictures_of(spec.params) if name in values}
-    more = [*([other] if other else []), *pictures.values(), *weights_in(given)]
+    image_files = {name: values[name] for name in pictures_of(spec.params) if name in values}
+    more = [*([other] if other else []), *image_files.values(), *weights_in(given)]
     call = Call.plan(given, spec.name, names, endings_of(spec), more)
     second = piped(other)
-    pictures = {name: piped(path) for name, path in pictures.items()}
-    values |= pictures
+    read = {name: piped(path) for name, path in image_files.items()}
 
-    def input_of(job: Job) -> Any:
-        return job.given if second is None else (job.given, second)
+    def prepare_job(job: Job) -> Request:
+        source = job.given if second is None else (job.given, second)
+        if params is None:
+            return prepare(registry, spec.name, source, values)
+        return open_request(registry, spec, params.model_copy(update=read), source)
 
-    def look(job: Job) -> None:
-        if "image" in spec.takes:
-            look_at(input_of(job), spec.params, pictures)
+    def start() -> Callable[[Request], Any]:
+        from ..editing.apply import execute
 
-    def prepare(first: Job) -> Callable[[Job], Any]:
-        from ..editing.apply import apply as apply_edit
-        from ..editing.request import check as check_edit
+        model, cache = loaded(given, spec.name), given.get("cache", True)
+        return lambda request: execute(registry, request, model, progress=progress(), cache=cache)
 
-        check_edit(registry, spec.name, input_of(first), values)
-        model = loaded(given, spec.name)
-        how = {"model": model, "cache": given.get("cache", True)}
-        return lambda job: apply_edit(spec.name, input_of(job), progress=progress(), **how, **values)
-
-    call.run(look, prepare)
+    call.run(prepare_job, start)
 
 
 def weights_in(given: Mapping[str, Any]) -> list[str]:
@@ -191,23 +190,17 @@ def run_command() -> Command:
 
 
 def run(given: Mapping[str, Any]) -> None:
+    """Check the pipeline and every input, load the models, and apply the steps to every input."""
     from ..images.writing import ENDINGS
 
     pipeline = read_pipeline(given["pipeline"], given["seed"])
     call = Call.plan(given, "run", given["image"], ENDINGS, [given["pipeline"]])
 
-    def prepare(first: Job) -> Callable[[Job], Any]:
-        from ..editing.request import check as check_edit
-
-        for number, (operation, params) in enumerate(pipeline.steps):
-            # What comes before a later step may change the size that its pictures must have.
-            later = pictures_of(installed().spec("operations", operation).params) if number else {}
-            values = {name: value for name, value in params.items() if name not in later}
-            check_edit(installed(), operation, first.given, values)
+    def start() -> Callable[[Request], Any]:
         models = [loaded(given, operation) for operation, _ in pipeline.steps]
-        return lambda job: pipeline(job.given, model=models, progress=progress(), cache=given["cache"])
+        return lambda request: pipeline.execute(request, model=models, progress=progress(), cache=given["cache"])
 
-    call.run(lambda job: look_at(job.given), prepare)
+    call.run(lambda job: pipeline.prepare(job.given), start)
 
 
 def read_pipeline(path: str, seed: int | None) -> Pipeline:
@@ -235,14 +228,20 @@ def replay_command() -> Command:
 
 
 def replay(given: Mapping[str, Any]) -> None:
+    """Read the recipe in a file, load its models, and make the image again."""
     from ..editing.recipe import read as read_recipe
     from ..images.writing import ENDINGS
 
-    def prepare(first: Job) -> Callable[[Job], Any]:
+    def start() -> Callable[[str | bytes], Any]:
         from ..editing.replay import replay
 
         made_by = {"model": given["model"], "adapters": given["adapter"]}
-        return lambda job: replay(job.given, progress=progress(), cache=given["cache"], **made_by)
+        return lambda file: replay(file, progress=progress(), cache=given["cache"], **made_by)
+
+    def check(job: Job) -> str | bytes:
+        read_recipe(job.given)
+        file: str | bytes = job.given
+        return file
 
     call = Call.plan(given, "replay", [given["file"]], ENDINGS)
-    call.run(lambda job: read_recipe(job.given), prepare)
+    call.run(check, start)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses as dc
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class Point(NamedTuple):
@@ -32,6 +35,22 @@ class Point(NamedTuple):
             return math.inf
         return math.log(self.alpha / self.sigma) if self.alpha > 0.0 else -math.inf
 
+    def rows(self, count: int) -> tuple[Point, ...]:
+        """Return the point of each of ``count`` rows."""
+        return (self,) * count
+
+    def repeat(self, count: int) -> Point:
+        """Return the points of ``count`` batches in one."""
+        return self
+
+    def map(self, function: Callable[[Point], T]) -> T | list[T]:
+        """Apply a function to the point; a :class:`PointBatch` gives a list."""
+        return function(self)
+
+    def coefficients(self, like: Tensor) -> tuple[float | Tensor, float | Tensor]:
+        """Return alpha and sigma, which broadcast over latents ``like`` (B, C, h, w)."""
+        return self.alpha, self.sigma
+
 
 class Raised(Point):
     """A point that a path goes back up to: fresh noise leads there, not a solver."""
@@ -41,15 +60,24 @@ class Raised(Point):
 class Points:
     """A point for each row of a batch, so that one network call serves several timesteps."""
 
-    rows: tuple[Point, ...]
+    points: tuple[Point, ...]
 
-    def times(self, count: int) -> Points:
-        """The points of ``count`` such batches in one."""
-        return Points(self.rows * count)
+    def rows(self, count: int) -> tuple[Point, ...]:
+        """Return the point of each of ``count`` rows."""
+        assert count == len(self.points)
+        return self.points
 
-    def columns(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Alphas and sigmas (B, 1, 1, 1) that broadcast over latents ``like`` (B, C, h, w)."""
-        table = torch.tensor(self.rows, dtype=like.dtype, device=like.device)
+    def repeat(self, count: int) -> Points:
+        """Return the points of ``count`` batches in one."""
+        return Points(self.points * count)
+
+    def map(self, function: Callable[[Point], T]) -> T | list[T]:
+        """Apply a function to the point of each row."""
+        return [function(point) for point in self.points]
+
+    def coefficients(self, like: Tensor) -> tuple[float | Tensor, float | Tensor]:
+        """Return alphas and sigmas (B, 1, 1, 1), which broadcast over latents ``like`` (B, C, h, w)."""
+        table = torch.tensor(self.points, dtype=like.dtype, device=like.device)
         alphas, sigmas = table.view(-1, 2, *(1,) * (like.ndim - 1)).unbind(1)
         return alphas, sigmas
 

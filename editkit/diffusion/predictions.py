@@ -28,11 +28,10 @@ def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point | Points)
 
     Raises InvalidParameter for epsilon at alpha 0, where the answer says nothing about x0.
     """
-    alphas = [row.alpha for row in point.rows] if isinstance(point, Points) else [point.alpha]
-    alpha, sigma = point.columns(x) if isinstance(point, Points) else point
+    alpha, sigma = point.coefficients(x)
     match kind:
         case "epsilon":
-            if 0.0 in alphas:
+            if any(row.alpha == 0.0 for row in point.rows(len(x))):
                 raise InvalidParameter("epsilon prediction cannot start from pure noise (alpha = 0): use v_prediction")
             return (x - sigma * predicted) / alpha
         case "v_prediction":

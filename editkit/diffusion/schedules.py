@@ -45,9 +45,7 @@ class Schedule(Protocol):
 
 def timestep_of(schedule: Schedule, point: Point | Points, like: Tensor) -> Tensor:
     """What a network is told of ``point``: a timestep, or one (B,) for each of several points, where ``like`` is."""
-    if isinstance(point, Points):
-        return torch.tensor([schedule.timestep(row) for row in point.rows], device=like.device)
-    return torch.tensor(schedule.timestep(point), device=like.device)
+    return torch.tensor(point.map(schedule.timestep), device=like.device)
 
 
 @dc.dataclass(frozen=True)

@@ -6,10 +6,11 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 
 from ..errors import Cancelled
 from ..images.canvas import Canvas
@@ -17,18 +18,19 @@ from ..images.masks import opened
 from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
-from ..models.backend import Backend, adapters_of
-from ..models.execution import Running
-from ..models.loading import resolve
+from ..model.backend import Backend, adapters_of
+from ..model.execution import Running
+from ..model.loading import resolve
 from ..registry.params import Params
 from ..registry.registry import Registry, installed
 from ..report import Report
+from ..sampling.params import DrawingParams
 from ..version import __version__
 from .capabilities import check_capabilities
 from .composing import compose
-from .params import CanvasParams
+from .params import CanvasParams, EditParams, PictureParams
 from .quality import measure
-from .request import Request, check, inverter_in, inverter_spec
+from .request import Request, inverter_name, prepare
 from .result import give
 from .session import Progress, Session
 
@@ -58,41 +60,51 @@ def apply(
     loaded where anything given is wrong.
     """
     registry = installed()
-    request = check(registry, operation, image, params)
-    how = Running(compile=compile, offload=offload, tiling=tiling)
-    backend = resolve(model, device, dtype, adapters, how, operation=operation)
-    return run(registry, request, backend, progress, cache)
+    request = prepare(registry, operation, image, params)
+    options = Running(compile=compile, offload=offload, tiling=tiling)
+    backend = resolve(model, device, dtype, adapters, options, operation=operation)
+    return execute(registry, request, backend, progress=progress, cache=cache)
 
 
-def run(
-    registry: Registry, request: Request, model: Backend, progress: Progress | None = None, cache: bool = True
+def execute(
+    registry: Registry, request: Request, model: Backend, *, progress: Progress | None = None, cache: bool = True
 ) -> Any:
-    """Do what was checked."""
-    spec = request.spec
-    check_capabilities(registry, request, model)
-    begun = time.perf_counter()
+    """Carry out a prepared call with a loaded model and return a Result, or an Inversion for ``invert``.
+
+    Raises MissingCapability before any work if the model cannot do what is requested, Cancelled on an interrupt.
+    """
+    check_capabilities(request, model)
+    start = time.perf_counter()
     with torch.no_grad(), cancellable(), measured_memory(model.device) as memory:
-        session = open_session(registry, request, model, progress, cache)
-        outcome = registry.load("operations", spec.name)(session, request.params)
+        session = _open_session(registry, request, model, progress, cache)
+        outcome = registry.load("operations", request.spec.name)(session, request.params)
         frames = [] if isinstance(outcome, Inversion) else compose(session, outcome)
         quality = measure(session, outcome, request, frames)
-    params = session.params  # an operation may have filled in what was left to it
-    inverter = inverter_spec(registry, request)
-    report = Report(
-        operation=spec.name,
+    report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
+    return give(request, model, outcome, frames, report)
+
+
+def _report(
+    session: Session,
+    request: Request,
+    frames: Sequence[Image.Image],
+    quality: Mapping[str, Any],
+    *,
+    seconds: float,
+    memory: float,
+) -> Report:
+    params, model = session.params, session.model  # an operation may have filled in parameters
+    return Report(
+        operation=request.spec.name,
         model=model.name,
         adapters=adapters_of(model),
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
-        seed=getattr(params, "seed", None),
-        steps=len(request.inversion.path) - 1 if request.inversion else getattr(params, "steps", None),
-        sampler=None if inverter and inverter.own_steps else getattr(params, "sampler", None),
-        inverter=request.inversion.method if request.inversion else inverter_in(params),
-        guidance=getattr(params, "guidance", None),
+        **_settings(params, request),
         network_calls=session.tally.calls,
         network_samples=session.tally.samples,
-        seconds=round(time.perf_counter() - begun, 4),
-        peak_memory_mb=memory[0],
+        seconds=round(seconds, 4),
+        peak_memory_mb=memory,
         input_size=request.sources[0].size if request.sources else None,
         output_size=frames[0].size if frames else None,
         params=params.model_dump(mode="json"),
@@ -100,40 +112,59 @@ def run(
         version=__version__,
         **quality,
     )
-    return give(request, model, outcome, frames, report)
 
 
-def open_session(
+def _settings(params: Params, request: Request) -> dict[str, Any]:
+    """Sampling settings of the report; None for those that the operation does not have."""
+    inversion, inverter = request.inversion, request.inverter
+    drawing = params if isinstance(params, DrawingParams) else None
+    settings = params.model_dump(include={"steps"})
+    return {
+        "seed": drawing and drawing.seed,
+        "steps": len(inversion.path) - 1 if inversion else settings.get("steps"),
+        "sampler": None if drawing is None or (inverter and inverter.own_steps) else drawing.sampler,
+        "inverter": inversion.method if inversion else inverter_name(params),
+        "guidance": drawing and drawing.guidance,
+    }
+
+
+def _open_session(
     registry: Registry, request: Request, model: Backend, progress: Progress | None, cache: bool
 ) -> Session:
-    params: Params = request.params
-    if request.sources:
-        size = request.sources[0].size
-        longest = getattr(params, "resolution", None) or model.native_size
-        if request.inversion is not None:
-            longest = request.inversion.params.get("resolution") or model.native_size
-    else:
-        assert isinstance(params, CanvasParams)
-        size = (params.width or model.native_size, params.height or model.native_size)
-        longest = max(size)
-    mask = getattr(params, "mask", None)
+    params = request.params
+    mask = params.mask if isinstance(params, EditParams) else None
+    seed = params.seed if isinstance(params, DrawingParams) else None
     return Session(
         model,
         params,
         registry,
-        canvas=Canvas.plan(size, longest, model.multiple),
+        canvas=_canvas(request, model),
         pictures=request.sources,
         pixels=torch.cat([to_tensor(source) for source in request.sources]) if request.sources else torch.empty(0),
-        mask=None if mask is None else opened(mask, getattr(params, "feather", 0.0)),
+        mask=None if mask is None or not isinstance(params, EditParams) else opened(mask, params.feather),
         progress=progress,
         inversion=request.inversion,
         cache=InversionCache.of_user() if cache else None,
-        random=torch.Generator().manual_seed(getattr(params, "seed", None) or 0),
+        random=torch.Generator().manual_seed(seed or 0),
     )
+
+
+def _canvas(request: Request, model: Backend) -> Canvas:
+    """Canvas of the request's sources, or of the size that is asked for if it has none."""
+    params = request.params
+    if not request.sources:
+        assert isinstance(params, CanvasParams)
+        size = (params.width or model.native_size, params.height or model.native_size)
+        return Canvas.plan(size, max(size), model.multiple)
+    longest = params.resolution if isinstance(params, PictureParams) else None
+    if request.inversion is not None:
+        longest = request.inversion.params.get("resolution")
+    return Canvas.plan(request.sources[0].size, longest or model.native_size, model.multiple)
 
 
 @contextlib.contextmanager
 def cancellable() -> Iterator[None]:
+    """Raise Cancelled on an interrupt from the keyboard."""
     try:
         yield
     except KeyboardInterrupt:
@@ -142,15 +173,25 @@ def cancellable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def measured_memory(device: torch.device) -> Iterator[list[float]]:
-    """A list that holds the peak memory in MB once the block has ended."""
+    """Yield a list that holds the peak memory in MB once the block has ended.
+
+    It is that of the edit on a GPU and that of the process on a CPU.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     peak = [0.0]
     yield peak
-    if device.type == "cuda":
-        peak[0] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    else:
-        import resource
+    peak[0] = round(_peak_bytes(device) / 2**20, 1)
 
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        peak[0] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

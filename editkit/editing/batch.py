@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..errors import InvalidParameter
-from ..models.backend import Backend
-from ..models.batching import in_lock_step
-from ..models.execution import Running
-from ..models.loading import resolve
+from ..model.backend import Backend
+from ..model.batching import in_lock_step
+from ..model.execution import Running
+from ..model.loading import resolve
 from ..registry.registry import Registry, installed
-from .apply import cancellable, run
-from .request import Request, check
+from .apply import cancellable, execute
+from .request import Request, prepare
 from .session import Progress
 
 MOST = 16
@@ -50,7 +50,7 @@ def apply_all(
         raise InvalidParameter(f"batch={batch} is not allowed: at least 1")
     registry = installed()
     running, params = split(given)
-    requests = [check(registry, operation, image, one) for image, one in seeded(images, params, seeds)]
+    requests = [prepare(registry, operation, image, one) for image, one in seeded(images, params, seeds)]
     backend = resolve(model, **running, operation=operation)
     results: list[Any] = []
     with cancellable():
@@ -90,7 +90,7 @@ def made(
 ) -> list[Any]:
     """The results of a batch, in its order; the first error is raised."""
     if len(requests) == 1:
-        return [run(registry, requests[0], model, progress, cache)]
+        return [execute(registry, requests[0], model, progress=progress, cache=cache)]
     results: dict[int, Any] = {}
     edits = [edit(registry, one, None if number else progress, cache) for number, one in enumerate(requests)]
     with contextlib.closing(in_lock_step(model, edits)) as outcomes:
@@ -102,4 +102,4 @@ def made(
 
 
 def edit(registry: Registry, request: Request, progress: Progress | None, cache: bool) -> Callable[[Backend], Any]:
-    return lambda model: run(registry, request, model, progress, cache)
+    return lambda model: execute(registry, request, model, progress=progress, cache=cache)

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import BadFile, InvalidParameter
-from ..models.backend import Backend
-from ..models.loading import resolve
+from ..model.backend import Backend
+from ..model.loading import resolve
 from ..registry.registry import installed
 from ..report import Report
-from .apply import apply
+from .apply import execute
 from .recipe import picture_name
-from .request import checked_params
+from .request import Request, prepare, validate_params
 from .result import Result
 from .session import Progress
 
@@ -39,7 +39,7 @@ class Pipeline:
             spec = registry.spec("operations", operation)
             if spec.takes != "image" or spec.gives != "image":
                 raise InvalidParameter(f"{operation} cannot be a step: a pipeline goes from one picture to one picture")
-            checked_params(registry, spec, dict(params))
+            validate_params(registry, spec, params)
 
     @classmethod
     def from_yaml(cls, text: str) -> Pipeline:
@@ -76,15 +76,37 @@ class Pipeline:
         ``model`` draws all steps, or is a list of one for each; where none is given a step takes what is usual for its
         operation. Raises InvalidParameter where the list is of another length.
         """
+        return self.execute(self.prepare(image, seed=seed), model=model, seed=seed, progress=progress, cache=cache)
+
+    def prepare(self, image: Any, *, seed: int | None = None) -> Request:
+        """Check the first step with ``image``; later steps take the result of the step before."""
+        operation, params = self.steps[0]
+        return prepare(installed(), operation, image, _with_seed(params, seed))
+
+    def execute(
+        self,
+        request: Request,
+        *,
+        model: Model | Sequence[Model] = None,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        cache: bool = True,
+    ) -> Result:
+        """Run all steps, the first as it was prepared."""
+        registry = installed()
         operations = [operation for operation, _ in self.steps]
         models = zip(operations, one_each(model, operations), strict=True)
         backends = [resolve(one, None, None, operation=operation) for operation, one in models]
-        made: list[Result] = []
-        for (operation, params), backend in zip(self.steps, backends, strict=True):
-            seeded = {"seed": seed, **params} if seed is not None else dict(params)
-            made.append(apply(operation, image, model=backend, progress=progress, cache=cache, **seeded))
-            image = made[-1].image
-        return joined(made)
+        results = [execute(registry, request, backends[0], progress=progress, cache=cache)]
+        for (operation, params), backend in zip(self.steps[1:], backends[1:], strict=True):
+            request = prepare(registry, operation, results[-1].image, _with_seed(params, seed))
+            results.append(execute(registry, request, backend, progress=progress, cache=cache))
+        return joined(results)
+
+
+def _with_seed(params: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
+    """Parameters with a seed, unless they name one."""
+    return dict(params) if seed is None else {"seed": seed, **params}
 
 
 def one_each(model: Model | Sequence[Model], operations: Sequence[str]) -> Sequence[Model]:

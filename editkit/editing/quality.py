@@ -10,6 +10,7 @@ from torch import Tensor
 from ..images.metrics import largest_difference, psnr
 from ..inversion.inversion import Inversion
 from .outcome import Edit, Painted
+from .params import EditParams
 from .request import Request
 from .session import Session
 
@@ -19,7 +20,7 @@ def measure(
 ) -> dict[str, Any]:
     """The figures of the report that say how far the edit can be trusted."""
     figures: dict[str, Any] = {}
-    mask = getattr(request.params, "mask", None)
+    mask = request.params.mask if isinstance(request.params, EditParams) else None
     if mask is not None:
         figures["untouched_max_diff"] = largest_difference(request.sources[0], frames[0], mask)
     if isinstance(outcome, Painted):

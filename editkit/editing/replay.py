@@ -9,15 +9,15 @@ from typing import Any
 
 from ..errors import BadFile, InvalidParameter
 from ..inversion.inversion import Inversion
-from ..models.backend import Backend
-from ..models.loading import resolve
+from ..model.backend import Backend
+from ..model.loading import resolve
 from ..registry.params import shorten
 from ..registry.registry import installed
-from .apply import run
+from .apply import execute
 from .pipeline import Model, joined, one_each
 from .recipe import DrawnBy, Step, picture_name, source_name
 from .recipe import read as read_recipe
-from .request import check
+from .request import prepare
 from .result import Result
 from .session import Progress
 
@@ -50,8 +50,8 @@ def replay(
     registry = installed()
     for index, (step, backend) in enumerate(zip(steps, backends, strict=True)):
         carried = {name: pictures[picture_name(name, index)] for name in step.pictures}
-        request = check(registry, step.operation, image, step.params | carried)
-        outcome = run(registry, request, backend, progress, cache)
+        request = prepare(registry, step.operation, image, step.params | carried)
+        outcome = execute(registry, request, backend, progress=progress, cache=cache)
         if isinstance(outcome, Inversion):
             image = outcome
         else:

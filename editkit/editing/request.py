@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
@@ -13,59 +13,107 @@ from ..errors import InvalidParameter
 from ..images.condition_maps import open_picture
 from ..images.reading import open_image
 from ..images.sources import MAX_PIXELS
-from ..inversion.inversion import Inversion
-from ..registry.params import Params, pictures_of, shorten
+from ..registry.params import Params, extra_of, pictures_of, shorten
 from ..registry.registry import Registry
 from ..registry.specs import InverterSpec, OperationSpec
+from ..sampling.params import DrawingParams
+
+if TYPE_CHECKING:
+    from ..inversion.inversion import Inversion
 
 LONGEST = 16384
-"""Pixels of a side of any result."""
+"""Longest side in pixels of any result."""
 
 
 class Request(NamedTuple):
     """An operation with everything checked that can be checked without the model."""
 
     spec: OperationSpec
-    params: Any
+    params: Params
     sources: tuple[Image.Image, ...]
-    inversion: Inversion | None
+    inversion: Inversion | None = None
+    inverter: InverterSpec | None = None
+    """The inverter of the edit, by its parameters or by the inversion it starts from."""
 
 
-def check(registry: Registry, operation: str, image: Any, params: Mapping[str, Any]) -> Request:
-    """Check a call and open its pictures; nothing heavy is imported or loaded."""
+def prepare(registry: Registry, operation: str, image: Any, params: Mapping[str, Any]) -> Request:
+    """Check a call and open its images; neither torch nor a model is loaded, except to read an inversion.
+
+    Raises an EditkitError if anything in the call is wrong.
+    """
     spec: OperationSpec = registry.spec("operations", operation)
-    inversion = opened_inversion(image) if spec.takes == "inversion" else None
-    checked = checked_params(registry, spec, recorded(registry, spec, inversion, params) | dict(params))
-    sources = (inversion.source,) if inversion else opened_sources(spec, image)
+    if spec.takes == "inversion":
+        return _prepare_replay(registry, spec, _load_inversion_argument(image), params)
+    return open_request(registry, spec, validate_params(registry, spec, params), image)
+
+
+def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str, Any]) -> Params:
+    """Type the parameters of an operation and look up the registered names in them."""
+    params = spec.params.parse(spec.name, dict(values))
+    registry.check_names(params)
+    check_inverter_conflicts(params, _inverter_spec(registry, inverter_name(params)))
+    return params
+
+
+def open_request(registry: Registry, spec: OperationSpec, params: Params, image: Any) -> Request:
+    """Open the images of a call whose parameters are valid, check its size and draw a seed if none is given."""
+    sources = _load_sources(spec, image)
     if spec.size is not None:
-        refuse_too_large(operation, spec.size(checked, sources[0].size))
-    request = Request(spec, with_pictures(checked, sources), sources, inversion)
-    refuse_what_inverter_sets(registry, request)
-    return request
+        check_result_size(spec.name, spec.size(params, sources[0].size))
+    params = _open_image_params(_with_seed(params), sources)
+    return Request(spec, params, sources, inverter=_inverter_spec(registry, inverter_name(params)))
 
 
-def refuse_what_inverter_sets(registry: Registry, request: Request) -> None:
-    """Raise InvalidParameter for what the inverter sets itself; a recipe names all, also what is as by default."""
-    spec, params = inverter_spec(registry, request), request.params
-    sampler = getattr(params, "sampler", None)
-    if spec is not None and spec.own_steps and sampler != type(params).model_fields["sampler"].default:
+def _prepare_replay(registry: Registry, spec: OperationSpec, inversion: Inversion, given: Mapping[str, Any]) -> Request:
+    params = validate_params(registry, spec, _recorded_params(registry, spec, inversion, given) | dict(given))
+    inverter = _inverter_spec(registry, inversion.method)
+    check_inverter_conflicts(params, inverter)
+    sources = (inversion.source,)
+    return Request(spec, _open_image_params(_with_seed(params), sources), sources, inversion, inverter)
+
+
+def inverter_name(params: Params) -> str | None:
+    """Return the inverter that parameters name, found by the registry kind of its field; None if they have none."""
+    for name, field in type(params).model_fields.items():
+        if extra_of(field).get("registry") == "inverters":
+            call: str | None = getattr(params, name)
+            return call
+    return None
+
+
+def _inverter_spec(registry: Registry, call: str | None) -> InverterSpec | None:
+    return None if call is None else registry.configure("inverters", call)[0]
+
+
+def check_inverter_conflicts(params: Params, inverter: InverterSpec | None) -> None:
+    """Raise InvalidParameter for a parameter that the inverter sets itself.
+
+    A recipe names every parameter, so a value that equals the default is no conflict.
+    """
+    if inverter is None or not isinstance(params, DrawingParams):
+        return
+    if inverter.own_steps and params.sampler != type(params).model_fields["sampler"].default:
         raise InvalidParameter(
-            f"sampler={sampler!r} is not allowed: the inverter {spec.name} draws by steps of its own; leave it out"
+            f"sampler={params.sampler!r} is not allowed: the inverter {inverter.name} draws by steps of its own; "
+            "leave it out"
         )
-    if spec is not None and spec.leads_away and led_away(params):
+    if inverter.leads_away and has_custom_negative_prompt(params):
         raise InvalidParameter(
-            f"negative_prompt={params.negative_prompt!r} is not allowed: the inverter {spec.name} says itself what "
-            "guidance leads away from; leave it out"
+            f"negative_prompt={params.negative_prompt!r} is not allowed: the inverter {inverter.name} says itself "
+            "what guidance leads away from; leave it out"
         )
 
 
-def led_away(params: Params) -> bool:
-    """Whether guidance is asked to lead away from something; edits by inversion do from their source by default."""
-    return getattr(params, "negative_prompt", "") not in ("", getattr(params, "source", ""))
+def has_custom_negative_prompt(params: Params) -> bool:
+    """Whether a negative prompt is given; edits by inversion use their source prompt by default."""
+    if not isinstance(params, DrawingParams):
+        return False
+    source = params.model_dump(include={"source"}).get("source", "")
+    return params.negative_prompt not in ("", source)
 
 
-def refuse_too_large(operation: str, size: tuple[int, int]) -> None:
-    """Raise InvalidParameter where a result would be too large to be opened again."""
+def check_result_size(operation: str, size: tuple[int, int]) -> None:
+    """Raise InvalidParameter if a result of ``size`` (width, height) would be too large to be opened again."""
     if max(size) > LONGEST or size[0] * size[1] > MAX_PIXELS:
         raise InvalidParameter(
             f"{operation}: a result of {size[0]} x {size[1]} pixels is too large: sides of at most {LONGEST} and "
@@ -73,17 +121,15 @@ def refuse_too_large(operation: str, size: tuple[int, int]) -> None:
         )
 
 
-def checked_params(registry: Registry, spec: OperationSpec, values: dict[str, Any]) -> Params:
-    """Type the parameters, look up the names in them, and draw a seed where one is wanted and none given."""
-    checked = spec.params.parse(spec.name, values)
-    registry.check_names(checked)
-    if getattr(checked, "seed", 0) is None:
-        checked = checked.model_copy(update={"seed": secrets.randbelow(2**32)})
-    return checked
+def _with_seed(params: Params) -> Params:
+    """Draw a seed if the parameters have one and none is given."""
+    if isinstance(params, DrawingParams) and params.seed is None:
+        return params.model_copy(update={"seed": secrets.randbelow(2**32)})
+    return params
 
 
-def with_pictures(params: Params, sources: Sequence[Image.Image]) -> Params:
-    """Open the pictures among the parameters."""
+def _open_image_params(params: Params, sources: Sequence[Image.Image]) -> Params:
+    """Open the images among the parameters."""
     opened = {
         name: open_picture(kind, value, sources[0].size, argument=name)
         for name, kind in pictures_of(type(params)).items()
@@ -92,15 +138,13 @@ def with_pictures(params: Params, sources: Sequence[Image.Image]) -> Params:
     return params.model_copy(update=opened)
 
 
-def recorded(
-    registry: Registry, spec: OperationSpec, inversion: Inversion | None, given: Mapping[str, Any]
+def _recorded_params(
+    registry: Registry, spec: OperationSpec, inversion: Inversion, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the settings an inversion was made with that its replay has too: the defaults of ``given``.
 
-    Raises InvalidParameter where one of them is a path and the inversion was read from a file.
+    Raises InvalidParameter if one of them is a path and the inversion was read from a file.
     """
-    if inversion is None:
-        return {}
     fields = spec.params.model_fields
     settings = {name: value for name, value in inversion.params.items() if name in fields and name not in given}
     paths = [name for name, value in settings.items() if registry.names_path(name, fields[name], value)]
@@ -112,7 +156,9 @@ def recorded(
     return settings
 
 
-def opened_inversion(given: Any) -> Inversion:
+def _load_inversion_argument(given: Any) -> Inversion:
+    from ..inversion.inversion import Inversion  # imports torch
+
     if isinstance(given, Inversion):
         return given
     if isinstance(given, (str, os.PathLike)):
@@ -120,8 +166,8 @@ def opened_inversion(given: Any) -> Inversion:
     raise InvalidParameter(f"an inversion is needed, not {type(given).__name__}: pass what editkit.invert returned")
 
 
-def opened_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
-    """Open the pictures an operation takes; two must have one size, and a picture without alpha gets a full one."""
+def _load_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
+    """Open the images an operation takes; two must have one size, and one without alpha gets a full one."""
     if spec.takes == "nothing":
         if given is not None:
             raise InvalidParameter(f"{spec.name} takes no image")
@@ -139,14 +185,3 @@ def opened_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
         )
     mode = "RGBA" if "RGBA" in (first.mode, second.mode) else "RGB"
     return first.convert(mode), second.convert(mode)
-
-
-def inverter_in(params: Params) -> str | None:
-    """The inverter that an operation was told, under either of its two names."""
-    return getattr(params, "inverter", getattr(params, "method", None))
-
-
-def inverter_spec(registry: Registry, request: Request) -> InverterSpec | None:
-    """The inverter of an edit, by its own parameters or by the inversion it starts from."""
-    called = request.inversion.method if request.inversion else inverter_in(request.params)
-    return None if called is None else registry.configure("inverters", called)[0]

@@ -15,7 +15,7 @@ from ..files import write_atomically
 from ..images.contact_sheet import draw_sheet
 from ..images.writing import MOVING, encode_frames, encode_image
 from ..inversion.inversion import Inversion
-from ..models.backend import Backend
+from ..model.backend import Backend
 from ..registry.params import pictures_of
 from ..report import Report
 from ..version import __version__

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses as dc
 import functools
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..diffusion.denoiser import Condition, Conditioned, repeated
+from ..diffusion.denoiser import Condition, repeated
 from ..diffusion.paths import Grid, Path, make_path
 from ..diffusion.points import Point, Points, eps_of
 from ..diffusion.schedules import Schedule
@@ -20,19 +20,17 @@ from ..errors import EditkitError
 from ..images.canvas import Canvas
 from ..images.masks import on_latents
 from ..images.tensors import to_image
-from ..inversion.cache import InversionCache, recalled
+from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
-from ..inversion.inverter import Inverter
-from ..inversion.record import Climb, laid_out
-from ..inversion.recorded_network import Known
-from ..models.autoencoder_cache import RoundTrip, round_trip
-from ..models.backend import Backend, Distilled, full_name
-from ..models.batching import alone
-from ..models.prompt_cache import embedded
+from ..model.autoencoder_cache import RoundTrip, round_trip
+from ..model.backend import Backend, Distilled, require
+from ..model.batching import alone
+from ..model.prompt_cache import embedded
 from ..registry.params import Params
 from ..registry.registry import Registry
 from ..registry.specs import SamplerSpec
-from ..sampling.change_map import ChangeMap, HeldToBranch, HeldToNoised
+from ..report import Usage
+from ..sampling.change_map import ChangeMap, HeldToNoised
 from ..sampling.controls import Control, refuse_contradictions
 from ..sampling.guidance import Guidance, interval
 from ..sampling.loop import Stepper, last, walk
@@ -40,15 +38,6 @@ from ..sampling.params import DEFAULT_STEPS, DrawingParams
 
 Progress = Callable[..., Iterable[Any]]
 """Called as ``progress(iterable, total=..., desc=...)``, and iterated in its place: ``tqdm.tqdm`` is one."""
-
-
-@dc.dataclass
-class Tally:
-    """What an edit has cost so far, and what its user should know."""
-
-    calls: int = 0
-    samples: int = 0
-    warnings: list[str] = dc.field(default_factory=list)
 
 
 @dc.dataclass
@@ -71,7 +60,7 @@ class Session:
     cache: InversionCache | None = None
     """Where climbs are looked for and kept; None where each is made anew."""
     random: torch.Generator = dc.field(default_factory=torch.Generator)
-    tally: Tally = dc.field(default_factory=Tally)
+    tally: Usage = dc.field(default_factory=Usage)
     decodings: list[tuple[Tensor, Tensor]] = dc.field(default_factory=list, init=False)
     """Latents that were decoded, and their pixels."""
     encoded: Tensor | None = dc.field(default=None, init=False)
@@ -152,6 +141,11 @@ class Session:
         return self.params
 
     @property
+    def guidance_scale(self) -> float:
+        """Guidance scale of the parameters."""
+        return self.drawing.guidance
+
+    @property
     def grid(self) -> Grid:
         """The model's grid, with the spacing that was asked for, or else the sampler's own."""
         spacing = getattr(self.params, "spacing", None)
@@ -182,7 +176,7 @@ class Session:
         # A model without text has one answer only: guiding it would ask twice for the same.
         scale = self.drawing.guidance if "text" in self.model.provides else 1.0
         if "distilled-guidance" in self.model.provides:
-            told = cast(Distilled, self.model).told(condition, scale)
+            told = require(self.model, Distilled).told(condition, scale)
             return self.weighted((told, condition), (1.0, 0.0), path)
         negative = condition
         if scale != 1.0:
@@ -217,7 +211,7 @@ class Session:
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
         step = step or self.registry.make("samplers", self.drawing.sampler)
         with contextlib.ExitStack() as attached:
-            if any(type(control).attach is not Control.attach for control in controls):
+            if any(control.changes_model for control in controls):
                 attached.enter_context(alone(self.model))
             for control in controls:
                 attached.enter_context(control.attach(self.model))
@@ -228,80 +222,8 @@ class Session:
         """The controls that the parameters name."""
         return [self.registry.make("controls", call)(self, path) for call in self.drawing.attach]
 
-    def climb(self, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Climb:
-        """Invert latents (S, C, h, w) up a path, which is given falling, as for drawing.
-
-        The climb is not guided, unless the inverter wants it: it asks how the model itself sees the picture. The cache
-        may know it already.
-        """
-        if self.cache is None:
-            climb = self.climbed(inverter, latents, path, condition)
-        else:
-            climb = recalled(self.cache, self, inverter, latents, path, condition)
-        return dc.replace(climb, condition=condition)
-
-    def climbed(self, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Climb:
-        """:meth:`climb`, made anew."""
-        guidance = self.guided(condition, len(latents), path) if inverter.guided else None
-        returned: dict[str, Tensor] = {}
-        climbed = inverter.climb(guidance or Conditioned(self.network, condition), latents, path[::-1], self.noise)
-        rising = [latents, *self.watch(returning(climbed, returned), len(path) - 1, "inverting")]
-        climb = Climb(laid_out(finite(torch.stack(rising[::-1]))), path, returned)
-        kept = {**returned, **inverter.fit(self, climb, condition)}
-        return dc.replace(climb, kept={name: laid_out(tensor) for name, tensor in kept.items()})
-
-    def inversion_of(self, climb: Climb, method: str, prompt: str) -> Inversion:
-        """Keep the climb of this session's one picture, to be replayed in another."""
-        return Inversion(
-            climb,
-            source=self.pictures[0],
-            method=method,
-            prompt=prompt,
-            model=full_name(self.model),
-            identity=self.model.identity,
-            params=self.params.model_dump(mode="json"),
-        )
-
-    def replay(
-        self,
-        inverter: Inverter,
-        climb: Climb,
-        x: Tensor,
-        condition: Condition | Guidance,
-        shares: Tensor,
-        change: Tensor | None = None,
-    ) -> Tensor:
-        """Draw ``x`` (B, C, h, w) with what the inversion recorded; the first rows are its sources.
-
-        ``change`` (1, 1, h, w) is a change map in place of the mask's.
-        """
-        shares = shares.to(x)
-        step = inverter.stepper(climb, shares)
-        controls = list(inverter.controls(climb, shares))
-        change = self.change if change is None else change
-        if change is not None:
-            controls.append(HeldToBranch(change, climb.path, shares))
-        guidance = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), climb.path)
-        # What is attached to the model changes its answers, and may want to see the sources in the batch.
-        if not self.drawing.attach and all(type(control).attach is Control.attach for control in controls):
-            guidance = self.recalling(inverter, climb, guidance, len(x))
-        return self.draw(x, climb.path, guidance, controls, step=step)
-
-    def recalling(self, inverter: Inverter, climb: Climb, guidance: Guidance, rows: int) -> Guidance:
-        """Guidance that asks for nothing again that the network said on the way up."""
-        if climb.condition is None:
-            return guidance
-        said = inverter.said(climb, self.guided(climb.condition, climb.trajectory.shape[1], climb.path).asked)
-        return dc.replace(guidance, network=Known(guidance.network, climb, said, rows)) if said else guidance
-
     def watch(self, steps: Iterator[Tensor], total: int, what: str) -> Iterable[Tensor]:
         return steps if self.progress is None else self.progress(steps, total=total, desc=what)
-
-
-def returning(steps: Iterator[Tensor], returned: dict[str, Tensor]) -> Iterator[Tensor]:
-    """The steps of a climb; what it returns, where it is a generator that does, is put into ``returned``."""
-    generator = cast(Generator[Tensor, None, Mapping[str, Tensor] | None], steps)
-    returned.update((yield from generator) or {})
 
 
 def finite(latents: Tensor) -> Tensor:

@@ -11,25 +11,19 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import Condition
 from ..diffusion.paths import Path
 from ..errors import EditkitError
 from ..files import VARIABLE, cache_folder, write_atomically
-from .cache_key import digest, key_of, plain
+from ..report import Usage
+from .cache_key import InversionInputs, digest, plain
 from .inversion import KEPT
-from .inverter import Inverter
 from .record import Climb
-
-if TYPE_CHECKING:
-    from ..editing.session import Session
-
 
 LIMIT = 2**30
 """Bytes of all entries together."""
@@ -89,6 +83,46 @@ class InversionCache:
         self.make_room(len(data))
         write_atomically(self.file(key), data, private=True)
 
+    def load_or_compute(
+        self, inputs: InversionInputs, random: torch.Generator, usage: Usage, compute: Callable[[], Climb]
+    ) -> Climb:
+        """Return the stored record of an inversion, or compute and store it.
+
+        A record that drew noise is stored for the state of ``random``, which is left as computing would leave it.
+        ``usage`` counts what ``compute`` costs: a record that cost no network call is not stored.
+        """
+        key = inputs.key()
+        if key is None:
+            return compute()
+        before, calls = random.get_state(), usage.calls
+        undrawn, drawn = key, digest({"key": key}, {RANDOM: before})
+        for one in (undrawn, drawn):
+            tensors = self.read(one)
+            if tensors is not None and whole(tensors, inputs.latents, inputs.path):
+                random.set_state(tensors.pop(RANDOM, before))
+                return climb_of(tensors, inputs.latents, inputs.path)
+        climb = compute()
+        if usage.calls == calls:
+            return climb
+        tensors = {"trajectory": climb.trajectory} | {f"{KEPT}{name}": tensor for name, tensor in climb.kept.items()}
+        after = random.get_state()
+        if torch.equal(before, after):
+            self.store(undrawn, tensors, usage)
+        else:
+            self.store(drawn, {**tensors, RANDOM: after}, usage)
+        return climb
+
+    def store(self, key: str, tensors: Mapping[str, Tensor], usage: Usage) -> None:
+        """Write an entry, or warn once and let the edit go on if that fails."""
+        try:
+            self.write(key, tensors)
+        except (OSError, EditkitError) as error:
+            reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            usage.warn(
+                f"inversions cannot be kept in {self.folder} ({getattr(reason, 'strerror', None) or reason}): name "
+                f"another folder in {VARIABLE}, or switch the cache off"
+            )
+
     def make_room(self, size: int) -> None:
         """Remove the least recently used entries until ``size`` bytes more are within the limit."""
         found = []
@@ -117,49 +151,6 @@ def tensors_in(data: bytes, key: str) -> dict[str, Tensor] | None:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
         return None
     return tensors if said == {"key": key, "sha256": digest({"key": key}, tensors)} else None
-
-
-def recalled(
-    cache: InversionCache, session: Session, inverter: Inverter, latents: Tensor, path: Path, condition: Condition
-) -> Climb:
-    """A session's climb from the cache, or made and kept there.
-
-    One that draws noise is kept for the state that the generator was in, and leaves it as making the climb would.
-    """
-    key = key_of(session, inverter, latents, path, condition)
-    if key is None:
-        return session.climbed(inverter, latents, path, condition)
-    before, asked = session.random.get_state(), session.tally.calls
-    undrawn, drawn = key, digest({"key": key}, {RANDOM: before})
-    for one in (undrawn, drawn):
-        tensors = cache.read(one)
-        if tensors is not None and whole(tensors, latents, path):
-            session.random.set_state(tensors.pop(RANDOM, before))
-            return climb_of(tensors, latents, path)
-    climb = session.climbed(inverter, latents, path, condition)
-    if session.tally.calls == asked:  # it cost nothing that keeping it would save
-        return climb
-    tensors = {"trajectory": climb.trajectory} | {f"{KEPT}{name}": tensor for name, tensor in climb.kept.items()}
-    after = session.random.get_state()
-    if torch.equal(before, after):
-        keep(cache, session, undrawn, tensors)
-    else:
-        keep(cache, session, drawn, {**tensors, RANDOM: after})
-    return climb
-
-
-def keep(cache: InversionCache, session: Session, key: str, tensors: Mapping[str, Tensor]) -> None:
-    """Write an entry; where that cannot be done the edit goes on, and its report says so once."""
-    try:
-        cache.write(key, tensors)
-    except (OSError, EditkitError) as error:
-        reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        said = (
-            f"inversions cannot be kept in {cache.folder} ({getattr(reason, 'strerror', None) or reason}): name "
-            f"another folder in {VARIABLE}, or switch the cache off"
-        )
-        if said not in session.tally.warnings:
-            session.tally.warnings.append(said)
 
 
 def whole(tensors: Mapping[str, Tensor], latents: Tensor, path: Path) -> bool:

@@ -16,22 +16,18 @@ import operator
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..diffusion.denoiser import Condition
 from ..diffusion.paths import Path
-from ..models.backend import running_of
-from ..models.batching import own
-from ..sampling.params import DrawingParams
+from ..images.canvas import Canvas
+from ..model.backend import Backend, running_of
+from ..model.batching import own
 from .inverter import Inverter
 from .record import laid_out
-
-if TYPE_CHECKING:
-    from ..editing.session import Session
-
 
 LIBRARIES = ("diffusers", "torch")
 """Code that its version stands for."""
@@ -48,33 +44,51 @@ SWITCHES = (
 """What of ``torch.backends`` says how float32 is rounded."""
 
 
-def key_of(session: Session, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> str | None:
-    """The hash of all that a climb depends on, but for the noise it draws; None where that cannot be told."""
-    model = own(session.model)
-    fitted = type(inverter).fit is not Inverter.fit or inverter.guided
-    drawing = session.params.model_dump(mode="json", include=set(DrawingParams.model_fields) - {"seed"})
-    code = code_of(type(inverter), type(model), *inverter.uses())
-    # What a fit would read for the controls that are attached, such as the weights of a ControlNet, is not known here.
-    if code is None or (fitted and drawing.get("attach")):
-        return None
-    said = {
-        "code": code,
-        "arithmetic": arithmetic(model.device),
-        "model": [str(type(model)), model.identity, model.prediction, str(model.device), str(model.dtype)],
-        "running": dc.asdict(running_of(model)),
-        # In a batch with others the network answers the same but for the last bits.
-        "together": model is not session.model,
-        "inverter": [str(type(inverter)), inverter.__getstate__()],
-        "path": [[type(point).__name__, *map(float, point)] for point in path],
-        "timesteps": [float(session.schedule.timestep(point)) for point in path],
-        "canvas": dc.asdict(session.canvas),
-        "drawing": drawing if fitted else None,
-    }
-    conditions = {f"condition.{name}": tensor for name, tensor in condition.items()}
-    try:
-        return digest(said, {"pixels": session.sources, "latents": latents, **conditions})
-    except (TypeError, ValueError):  # the inverter holds something that is no plain value
-        return None
+@dc.dataclass(frozen=True)
+class InversionInputs:
+    """Everything the result of an inversion depends on, apart from the noise it draws."""
+
+    model: Backend
+    inverter: Inverter
+    latents: Tensor
+    """(S, C, h, w) of the sources."""
+    path: Path
+    """Falling, as for sampling."""
+    timesteps: tuple[float, ...]
+    """The network's timestep at each point of the path."""
+    canvas: Canvas
+    pixels: Tensor
+    """(S, 3, H, W) in [0, 1], the sources on the padded canvas."""
+    condition: Condition
+    drawing: Mapping[str, Any]
+    """The parameters that :class:`DrawingParams` declares, without the seed."""
+
+    def key(self) -> str | None:
+        """Return the SHA-256 of all inputs, or None if one of them cannot be hashed."""
+        model = own(self.model)
+        guided = self.inverter.depends_on_guidance or self.inverter.guided
+        code = code_of(type(self.inverter), type(model), *self.inverter.uses())
+        # The hash does not cover what attached controls read, such as the weights of a ControlNet.
+        if code is None or (guided and self.drawing.get("attach")):
+            return None
+        settings = {
+            "code": code,
+            "arithmetic": arithmetic(model.device),
+            "model": [str(type(model)), model.identity, model.prediction, str(model.device), str(model.dtype)],
+            "running": dc.asdict(running_of(model)),
+            # The batch size changes the last bits of the network's result.
+            "batched": model is not self.model,
+            "inverter": [str(type(self.inverter)), self.inverter.__getstate__()],
+            "path": [[type(point).__name__, *map(float, point)] for point in self.path],
+            "timesteps": self.timesteps,
+            "canvas": dc.asdict(self.canvas),
+            "drawing": self.drawing if guided else None,
+        }
+        conditions = {f"condition.{name}": tensor for name, tensor in self.condition.items()}
+        try:
+            return digest(settings, {"pixels": self.pixels, "latents": self.latents, **conditions})
+        except (TypeError, ValueError):  # the inverter holds a value that is not JSON
+            return None
 
 
 def digest(said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

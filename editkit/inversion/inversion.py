@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses as dc
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -19,10 +18,7 @@ from ..diffusion.paths import Path
 from ..diffusion.points import Point
 from ..errors import BadFile
 from ..files import write_atomically
-from ..registry.registry import installed
 from ..report import Report
-from ..sampling.controls import Control
-from .inverter import Inverter
 from .record import Climb
 
 SCHEMA = 2
@@ -63,12 +59,6 @@ class Inversion:
     def noise(self) -> Tensor:
         """The recovered noise (1, C, h, w)."""
         return self.trajectory[0]
-
-    @property
-    def controls(self) -> Sequence[Control]:
-        """What a replay of this one picture needs beside the noise."""
-        inverter: Inverter = installed().make("inverters", self.method)
-        return inverter.controls(self.climb, torch.ones(1, 1).to(self.trajectory))
 
     def save(self, path: str | os.PathLike[str]) -> FilePath:
         """Write everything to one safetensors file, whole or not at all."""

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
 from ..diffusion.denoiser import Condition, Denoiser, Noise
 from ..diffusion.paths import Path
+from ..diffusion.points import Point, Points
+from ..model.backend import Backend
 from ..sampling.controls import Control
+from ..sampling.guidance import Guidance
 from ..sampling.loop import Stepper
 from .record import Climb, Said
 
-if TYPE_CHECKING:
-    from ..editing.session import Session
+
+class InversionContext(Protocol):
+    """What an inverter may use to compute its extras. A :class:`Session` provides it.
+
+    The cache of inversions hashes all of it (see :class:`InversionInputs`), so an inverter must use nothing else.
+    """
+
+    @property
+    def model(self) -> Backend:
+        """The model of the edit."""
+
+    @property
+    def guidance_scale(self) -> float:
+        """Guidance scale of the replay."""
+
+    def embed(self, *prompts: str) -> Condition:
+        """Return the condition of prompts, one row each."""
+
+    def guided(self, condition: Condition, rows: int, path: Path) -> Guidance:
+        """Return the network under a condition of ``rows`` rows, guided as the replay will be."""
+
+    def network(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        """Call the model's network and count the call."""
+
+    def watch(self, steps: Iterator[Tensor], total: int, label: str) -> Iterable[Tensor]:
+        """Return ``steps``, shown to the caller's progress."""
 
 
 class Inverter:
@@ -25,7 +52,13 @@ class Inverter:
     """
 
     guided: ClassVar[bool] = False
-    """Whether the climb is guided as its replay will be, as where each step up undoes one down."""
+    """Whether the inversion is guided as its replay will be, as where each step up undoes one down."""
+    depends_on_guidance: ClassVar[bool] = False
+    """Whether settings of guidance change the record: set for every class that implements :meth:`fit`."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.depends_on_guidance = cls.fit is not Inverter.fit
 
     def uses(self) -> Sequence[Callable[..., Any]]:
         """Classes and functions of other packages than its own that a climb is made by, such as a sampler's.
@@ -42,7 +75,7 @@ class Inverter:
         """
         raise NotImplementedError
 
-    def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+    def fit(self, context: InversionContext, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
         """Work out what is kept beside the trajectory, (S, ...) each, once that is known.
 
         ``condition`` is that of the S sources; the session's parameters say how a replay would be guided. A cache of

@@ -29,12 +29,12 @@ class Known:
     rows: int
 
     @functools.cached_property
-    def places(self) -> dict[Point, int]:
+    def places(self) -> dict[Point | Points, int]:
         """Where in the trajectory a point lies."""
         return {point: place for place, point in enumerate(self.climb.path)}
 
     def __call__(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
-        place = None if isinstance(point, Points) else self.places.get(point)
+        place = self.places.get(point)
         known = {} if place is None else self.known(x, place, condition)
         if not known:
             return self.network(x, point, condition)

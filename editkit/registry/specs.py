@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..images.condition_maps import Annotator
     from ..inversion.inversion import Inversion
     from ..inversion.inverter import Inverter
-    from ..models.backend import Backend
+    from ..model.backend import Backend
     from ..sampling.controls import Control
     from ..sampling.loop import Stepper
     from .tables import Table

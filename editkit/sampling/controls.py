@@ -17,7 +17,7 @@ from ..images.similarity import little_departed
 if TYPE_CHECKING:
     from ..diffusion.denoiser import Denoiser
     from ..diffusion.paths import Path
-    from ..models.backend import Backend
+    from ..model.backend import Backend
 
 
 class Control:
@@ -25,6 +25,16 @@ class Control:
 
     decides: ClassVar[frozenset[str]] = frozenset()
     """What this control alone may decide in a walk, in words: two that decide the same are refused."""
+
+    changes_model: ClassVar[bool] = False
+    """Whether the control changes the model: set for every class that implements :meth:`attach`.
+
+    Estimates that were recorded of the unchanged model are then not reused.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.changes_model = cls.attach is not Control.attach
 
     @contextlib.contextmanager
     def attach(self, backend: Backend) -> Iterator[None]:

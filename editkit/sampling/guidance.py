@@ -32,14 +32,13 @@ class Guidance:
     sigma_high: float = math.inf
 
     def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
-        inside = [self.guides(row) for row in (point.rows if isinstance(point, Points) else (point,))]
-        if isinstance(point, Points) and len(set(inside)) == 2:
+        inside = [self.guides(row) for row in point.rows(len(x))]
+        if len(set(inside)) == 2:
             return self.by_rows(x, point, inside)
         asked = self.asked if inside[0] else self.conditions[-1:]
         if len(asked) == 1:
             return self.network(x, point, asked[0])
-        points = point.times(len(asked)) if isinstance(point, Points) else point
-        answers = self.network(torch.cat([x] * len(asked)), points, self.stacked).chunk(len(asked))
+        answers = self.network(torch.cat([x] * len(asked)), point.repeat(len(asked)), self.stacked).chunk(len(asked))
         return self.mixed([weight for weight in self.weights if weight], answers)
 
     @property
@@ -61,14 +60,14 @@ class Guidance:
         guided = torch.stack([weight * answer for weight, answer in zip(weights, answers, strict=True)]).sum(0)
         return rescaled(guided, answers[-1], self.rescale) if self.rescale else guided
 
-    def by_rows(self, x: Tensor, points: Points, inside: Sequence[bool]) -> Tensor:
+    def by_rows(self, x: Tensor, point: Point | Points, inside: Sequence[bool]) -> Tensor:
         """Ask first for the rows inside the interval of guidance and then for those outside it."""
-        answer = torch.empty_like(x)
+        answer, rows = torch.empty_like(x), point.rows(len(x))
         for side in (True, False):
             chosen = [row for row, within in enumerate(inside) if within == side]
             conditions = [{name: tensor[chosen] for name, tensor in c.items()} for c in self.conditions]
             part = dc.replace(self, conditions=conditions)
-            answer[chosen] = part(x[chosen], Points(tuple(points.rows[row] for row in chosen)))
+            answer[chosen] = part(x[chosen], Points(tuple(rows[row] for row in chosen)))
         return answer
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..diffusion.paths import make_path
 from ..diffusion.points import Point, Points
 from ..diffusion.predictions import from_x0, to_x0
-from ..models.backend import Backend
+from ..model.backend import Backend
 from ..registry.registry import installed
 from ..registry.specs import BackendSpec
 from .suite import Suite, largest, random_latents
@@ -192,6 +192,6 @@ class ModelTests(BackendTests):
 
     @classmethod
     def make(cls) -> Backend:
-        from ..models.loading import load_model
+        from ..model.loading import load_model
 
         return load_model(cls.name, device="cpu")

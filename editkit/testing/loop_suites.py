@@ -17,13 +17,14 @@ from ..diffusion.paths import Path, with_jumps
 from ..diffusion.points import Point
 from ..diffusion.schedules import RectifiedFlow
 from ..editing.apply import apply
+from ..editing.primitives import invert_latents, sample_from_inversion
 from ..editing.session import Session
 from ..images.canvas import Canvas
 from ..inversion.inversion import Inversion
 from ..inversion.inverter import Inverter
 from ..inversion.record import Climb
 from ..literals import Spacing
-from ..models.backend import Backend
+from ..model.backend import Backend
 from ..registry.registry import installed
 from ..registry.specs import InverterSpec, SamplerSpec
 from ..sampling.loop import Stepper, last, walk
@@ -187,8 +188,8 @@ class InverterTests(Suite):
     def trip(self, session: Session, x0: Tensor, path: Path) -> tuple[Climb, Tensor]:
         """The climb of S sources, all under one prompt, and the latents (S, C, h, w) that its replay ends in."""
         inverter, prompts = self.inverter(), session.embed(*["a red apple"] * len(x0))
-        climb = session.climb(inverter, x0, path, prompts)
-        return climb, session.replay(inverter, climb, climb.trajectory[0], prompts, torch.eye(len(x0)))
+        climb = invert_latents(session, inverter, x0, path, prompts)
+        return climb, sample_from_inversion(session, inverter, climb, climb.trajectory[0], prompts, torch.eye(len(x0)))
 
     def round_trip(self, kind: str, x0: Tensor, path: Path) -> float:
         """Largest miss after climbing and walking down again with the controls and the inverter's or the plain step."""
@@ -291,10 +292,10 @@ class InverterTests(Suite):
     def check_edit(self, said: str, session: Session, path: Path) -> None:
         """Assert that the source comes back in an edit by two prompts, and that the edit is another picture."""
         inverter, latents = self.inverter(), session.latents
-        climb = session.climb(inverter, latents, path, session.embed("a red apple"))
+        climb = invert_latents(session, inverter, latents, path, session.embed("a red apple"))
         both = torch.cat([climb.trajectory[0], climb.trajectory[0]])
         prompts = session.embed("a red apple", "a green apple")
-        drawn = session.replay(inverter, climb, both, prompts, torch.ones(2, 1))
+        drawn = sample_from_inversion(session, inverter, climb, both, prompts, torch.ones(2, 1))
         missed = largest(drawn[:1] - latents)
         assert missed < 1e-10, f"{said}: the source row comes back off by {missed:.1e}"
         moved = largest(drawn[1:] - latents)

@@ -27,7 +27,7 @@ class GaussianDenoiser:
     variance: float = 0.25
 
     def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
-        alpha, sigma = point.columns(x) if isinstance(point, Points) else point
+        alpha, sigma = point.coefficients(x)
         gain = alpha * self.variance / (alpha**2 * self.variance + sigma**2)
         return self.mean + gain * (x - alpha * self.mean)
 

@@ -72,9 +72,9 @@ class ControlNet:
         self.net, self.scale, self.low, self.high = loaded.net, scale, low, high
         self.embedded = loaded.embed(hint)
 
-    def active_rows(self, point: Point | Points) -> list[bool]:
+    def active_rows(self, point: Point | Points, count: int) -> list[bool]:
         """Whether it is to answer at ``point``, or at each row's own."""
-        return [self.low <= row.sigma <= self.high for row in (point.rows if isinstance(point, Points) else [point])]
+        return [self.low <= row.sigma <= self.high for row in point.rows(count)]
 
     def __call__(self, x: Tensor, timestep: Tensor, told: dict[str, Any]) -> list[Tensor]:
         """What is added to the UNet, which is ``told`` the same: its skips, and its middle last."""
@@ -114,7 +114,7 @@ def residuals(
     """The sum of what the ControlNets say at ``point``, for a UNet that is ``told`` the same; nothing of none asked."""
     answers = []
     for net in nets:
-        asked = net.active_rows(point)
+        asked = net.active_rows(point, len(x))
         if any(asked):
             shown = torch.tensor(asked, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)
             said = net(x, timestep, told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from editkit import Edit, Session, VirtualInversion, start_at
+from editkit import Edit, Session, VirtualInversion, invert_latents, sample_from_inversion, start_at
 
 from . import FewStepEditParams
 
@@ -18,7 +18,9 @@ def few_step_edit(session: Session, params: FewStepEditParams) -> Edit:
     if len(path) == 1:
         return Edit(session.latents, reconstructed=session.latents, inverted=True)
     inverter = VirtualInversion()
-    climb = session.climb(inverter, session.latents, path, session.embed(params.source))
+    climb = invert_latents(session, inverter, session.latents, path, session.embed(params.source))
     noisy = torch.cat([climb.trajectory[0], climb.trajectory[0]])
-    both = session.replay(inverter, climb, noisy, session.embed(params.source, params.target), torch.ones(2, 1))
+    both = sample_from_inversion(
+        session, inverter, climb, noisy, session.embed(params.source, params.target), torch.ones(2, 1)
+    )
     return Edit(both[1:], reconstructed=both[:1], inverted=True)

@@ -24,7 +24,9 @@ from editkit import (
     PinnedSource,
     Session,
     VirtualInversion,
+    invert_latents,
     repeated,
+    sample_from_inversion,
     start_at,
 )
 
@@ -54,10 +56,10 @@ def flow_edit(session: Session, params: FlowEditParams) -> Edit:
         return Edit(session.latents, reconstructed=session.latents)
     noises, inverter = params.averages, SharedEdit()
     source, target = (repeated(session.embed(prompt), noises) for prompt in (params.source, params.target))
-    climb = session.climb(inverter, session.latents.repeat(noises, 1, 1, 1), path, source)
+    climb = invert_latents(session, inverter, session.latents.repeat(noises, 1, 1, 1), path, source)
     start = torch.cat([climb.trajectory[0], climb.trajectory[0]])
     guidance = _edit_guidance(session, params, source, target, path)
-    drawn = session.replay(inverter, climb, start, guidance, torch.eye(noises).repeat(2, 1))
+    drawn = sample_from_inversion(session, inverter, climb, start, guidance, torch.eye(noises).repeat(2, 1))
     return Edit(drawn[noises : noises + 1], reconstructed=drawn[:1])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit import Edit, Session, blended
+from editkit import Edit, Session, blended, invert_latents, sample_from_inversion
 
 from . import InterpolateParams
 
@@ -15,14 +15,14 @@ def interpolate(session: Session, params: InterpolateParams) -> Edit:
     inverter = session.registry.make("inverters", params.inverter)
     path = session.inversion_path(params.steps)
     prompts = session.embed(params.source, params.target)
-    climb = session.climb(inverter, session.latents, path, prompts)
+    climb = invert_latents(session, inverter, session.latents, path, prompts)
     second = torch.linspace(0, 1, params.frames)
     # The two sources lead the batch, as a replay wants them; the frames follow.
     second = torch.cat([torch.tensor([0.0, 1.0]), second])
     shares = torch.stack([1 - second, second], 1)
     first_noise, second_noise = climb.trajectory[0]
     noise = torch.stack([slerp(first_noise, second_noise, float(share)) for share in second])
-    drawn = session.replay(inverter, climb, noise, blended(prompts, shares), shares)
+    drawn = sample_from_inversion(session, inverter, climb, noise, blended(prompts, shares), shares)
     return Edit(drawn[2:], reconstructed=drawn[:2], inverted=True, shares=shares[2:])
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from editkit import DrawingParams, Edit, InvalidParameter, Inversion, Session, full_name
+from editkit import (
+    DrawingParams,
+    Edit,
+    InvalidParameter,
+    Inversion,
+    Session,
+    full_name,
+    invert_latents,
+    sample_from_inversion,
+    to_inversion,
+)
 
 from . import InvertParams
 
@@ -13,8 +23,8 @@ def invert(session: Session, params: InvertParams) -> Inversion:
     """Climb from the picture to noise."""
     path = session.inversion_path(params.steps)
     inverter = session.registry.make("inverters", params.method)
-    climb = session.climb(inverter, session.latents, path, session.embed(params.prompt))
-    return session.inversion_of(climb, params.method, params.prompt)
+    climb = invert_latents(session, inverter, session.latents, path, session.embed(params.prompt))
+    return to_inversion(session, climb, params.method, params.prompt)
 
 
 def reconstruct(session: Session, params: DrawingParams) -> Edit:
@@ -28,5 +38,7 @@ def reconstruct(session: Session, params: DrawingParams) -> Edit:
         )
     inverter = session.registry.make("inverters", inversion.method)
     climb = inversion.climb.to(session.model.device, session.model.dtype)
-    drawn = session.replay(inverter, climb, climb.trajectory[0], session.embed(inversion.prompt), torch.ones(1, 1))
+    drawn = sample_from_inversion(
+        session, inverter, climb, climb.trajectory[0], session.embed(inversion.prompt), torch.ones(1, 1)
+    )
     return Edit(drawn, reconstructed=drawn, inverted=True, carry=False)

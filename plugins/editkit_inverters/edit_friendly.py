@@ -15,6 +15,7 @@ from editkit import (
     Control,
     Denoiser,
     Guidance,
+    InversionContext,
     Inverter,
     Noise,
     Path,
@@ -22,7 +23,6 @@ from editkit import (
     Point,
     Points,
     Said,
-    Session,
     Stepper,
     add_noise,
     ddim_step,
@@ -54,7 +54,7 @@ class EditFriendly(Inverter):
         for point in path[1:]:
             yield add_noise(x0, noise(), point)
 
-    def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+    def fit(self, context: InversionContext, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
         """Solve for the noise (S, N, C, h, w) of the N steps that are drawn, guided as the replay will be.
 
         What the network said for that under each of K conditions is kept too, (S, N, K, C, h, w), unless guidance has
@@ -62,7 +62,7 @@ class EditFriendly(Inverter):
         """
         path = climb.path[self.first(climb.path) :]
         trajectory = climb.trajectory[self.first(climb.path) :]
-        guidance = session.guided(condition, climb.trajectory.shape[1], climb.path)
+        guidance = context.guided(condition, climb.trajectory.shape[1], climb.path)
         noted: list[Tensor] = []
 
         def network(x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
@@ -70,7 +70,7 @@ class EditFriendly(Inverter):
             return noted[-1]
 
         listening = dc.replace(guidance, network=network)
-        estimates = session.watch(_estimate(listening, trajectory[:-1], path[:-1]), len(path) - 1, "fitting")
+        estimates = context.watch(_estimate(listening, trajectory[:-1], path[:-1]), len(path) - 1, "fitting")
         steps = zip(itertools.pairwise(trajectory), estimates, itertools.pairwise(path), strict=True)
         noise = torch.stack([noise_between(x, after, x0, p, q) for (x, after), x0, (p, q) in steps], 1)
         if not all(guidance.guides(point) for point in path[:-1]):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from editkit import Climb, Condition, Control, Denoiser, Guidance, Session, blended
+from editkit import Climb, Condition, Control, Denoiser, Guidance, InversionContext, blended
 
 from .ddim import DdimInverter
 
@@ -41,5 +41,5 @@ class NegativeInverter(DdimInverter):
 class NegativePrompt(NegativeInverter):
     """Guidance leads away from the source prompt, and so cancels on the source (Miyake et al., arXiv 2305.16807)."""
 
-    def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+    def fit(self, context: InversionContext, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
         return {name: tensor[:, None] for name, tensor in condition.items()}

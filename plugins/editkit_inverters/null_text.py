@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from editkit import Climb, Condition, Guidance, MissingCapability, Point, Session, ddim_step, repeated
+from editkit import Climb, Condition, Guidance, InversionContext, MissingCapability, Point, ddim_step, repeated
 
 from .negative_prompt import NegativeInverter
 
@@ -22,7 +22,7 @@ _RATE_DECAY, _TOLERANCE_GROWTH = 0.5, 100.0
 class _GuidedStep:
     """A guided step of DDIM as a function of the text (S, L, D) it leads away from; the prompt was asked once."""
 
-    session: Session
+    context: InversionContext
     guidance: Guidance
     x: Tensor
     p: Point
@@ -31,7 +31,7 @@ class _GuidedStep:
     prompted: Tensor
 
     def __call__(self, text: Tensor) -> Tensor:
-        away = self.session.network(self.x, self.p, {**self.empty, "text": text.to(self.x.dtype)})
+        away = self.context.network(self.x, self.p, {**self.empty, "text": text.to(self.x.dtype)})
         x0 = self.guidance.mixed(self.guidance.weights, (away, self.prompted))
         return ddim_step(self.x, x0, self.p, self.q)
 
@@ -56,26 +56,28 @@ class NullText(NegativeInverter):
     def __init__(self, inner: int, rate: float, tolerance: float) -> None:
         self.inner, self.rate, self.tolerance = inner, rate, tolerance
 
-    def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
-        if session.drawing.guidance == 1.0:
+    def fit(self, context: InversionContext, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+        if context.guidance_scale == 1.0:
             return {}
-        empty = repeated(session.embed(""), climb.trajectory.shape[1])
+        empty = repeated(context.embed(""), climb.trajectory.shape[1])
         if "text" not in empty:
             raise MissingCapability(
-                f"null-text fits an embedding of text; the model {session.model.name!r} has {', '.join(empty)} alone: "
+                f"null-text fits an embedding of text; the model {context.model.name!r} has {', '.join(empty)} alone: "
                 "take another inverter"
             )
-        texts = list(session.watch(self.texts(session, climb, condition, empty), len(climb.path) - 1, "fitting"))
+        texts = list(context.watch(self.texts(context, climb, condition, empty), len(climb.path) - 1, "fitting"))
         return {**{name: tensor[:, None] for name, tensor in empty.items()}, "text": torch.stack(texts, 1)}
 
-    def texts(self, session: Session, climb: Climb, condition: Condition, empty: Condition) -> Iterator[Tensor]:
+    def texts(
+        self, context: InversionContext, climb: Climb, condition: Condition, empty: Condition
+    ) -> Iterator[Tensor]:
         """Yield the text (S, L, D) of each step, on the way that those before it lead."""
-        guidance = session.guided(condition, len(empty["text"]), climb.path)
+        guidance = context.guided(condition, len(empty["text"]), climb.path)
         x = climb.trajectory[0]
         text = empty["text"].to(torch.promote_types(x.dtype, torch.float32))
         for index, (p, q) in enumerate(itertools.pairwise(climb.path)):
             if guidance.guides(p):
-                step = _GuidedStep(session, guidance, x, p, q, empty, session.network(x, p, condition))
+                step = _GuidedStep(context, guidance, x, p, q, empty, context.network(x, p, condition))
                 text, x, _ = self.fitted(text, step, climb.trajectory[index + 1], index / (len(climb.path) - 1))
             else:
                 x = ddim_step(x, guidance(x, p), p, q)

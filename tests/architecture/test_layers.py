@@ -71,7 +71,7 @@ def test_every_module_of_the_core_has_a_layer() -> None:
 
 def test_type_only_imports_are_found() -> None:
     found = set(type_only_imports(CORE / "registry" / "specs.py"))
-    assert {"editkit.models.backend", "editkit.sampling.loop", "PIL"} <= found
+    assert {"editkit.model.backend", "editkit.sampling.loop", "PIL"} <= found
 
 
 @pytest.mark.xfail(reason="inverters still name the type of a session", strict=False)

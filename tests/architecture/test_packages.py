@@ -97,7 +97,7 @@ def test_public_names_are_sorted_and_importable() -> None:
 
 def test_a_folder_of_the_core_does_not_replace_a_public_function() -> None:
     """The first import of ``editkit.x`` sets the attribute ``x`` of the package, over a function of that name."""
-    code = "import editkit, editkit.models.backend; print(sorted(editkit.models()))"
+    code = "import editkit, editkit.model.backend; print(sorted(editkit.models()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "emoji" in done.stdout, done.stderr
 

@@ -23,7 +23,7 @@ from editkit.cli import main
 from editkit.cli.operations import operation_command
 from editkit.cli.options import parameters_of
 from editkit.cli.outputs import json_text, targets_of
-from editkit.models import loading
+from editkit.model import loading
 from editkit.registry.registry import Registry, Source, installed
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "yaml", "tqdm")
@@ -294,7 +294,7 @@ def test_an_unexpected_error_is_one_line(here: Path, monkeypatch: pytest.MonkeyP
     def fail(*args: object, **named: object) -> None:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr("editkit.models.loading.resolve", fail)
+    monkeypatch.setattr("editkit.model.loading.resolve", fail)
     refused(call("img2img", "a.png"), "RuntimeError: first second", "-v", status=1)
     verbose = call("img2img", "a.png", "-v")
     assert verbose.exit_code == 1 and "Traceback" in verbose.stderr
@@ -305,7 +305,7 @@ def test_an_interrupt_is_a_failure(here: Path, monkeypatch: pytest.MonkeyPatch) 
     def stop(*args: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("editkit.models.loading.resolve", stop)
+    monkeypatch.setattr("editkit.model.loading.resolve", stop)
     refused(call("img2img", "a.png"), "cancelled", status=1)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 import editkit
 from editkit import Control, InvalidParameter
-from editkit.models import autoencoder_cache
-from editkit.models.batching import in_lock_step
+from editkit.model import autoencoder_cache
+from editkit.model.batching import in_lock_step
 from editkit.testing import ToyBackend
 
 STEPS = 4
@@ -147,7 +147,7 @@ class Shift(Control):
 
 def attached(session_of: Any, model: Any) -> Tensor:
     """Draw with something attached or without."""
-    from editkit.models.batching import alone
+    from editkit.model.batching import alone
 
     x = torch.ones(1, 3, 2, 2, dtype=torch.float64)
     control, point = session_of, editkit.Point(0.6, 0.8)

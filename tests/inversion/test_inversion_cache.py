@@ -21,7 +21,18 @@ from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit import Climb, Condition, Denoiser, DrawingParams, Inverter, Noise, Prediction, RectifiedFlow, Session
+from editkit import (
+    Climb,
+    Condition,
+    Denoiser,
+    DrawingParams,
+    Inverter,
+    Noise,
+    Prediction,
+    RectifiedFlow,
+    Session,
+    invert_latents,
+)
 from editkit.cli import main
 from editkit.inversion.cache import InversionCache
 from editkit.inversion.cache_key import code_of, digest, key_of, plain
@@ -182,7 +193,7 @@ def test_noise_and_extras_of_an_inverter_are_cached(inverter: Inverter, cache: I
     def run(seed: int) -> tuple[Climb, Tensor, int]:
         session = session_with(cache, guidance=3.0)
         session.random.manual_seed(seed)
-        climb = session.climb(inverter, session.latents, session.inversion_path(4), session.embed("red"))
+        climb = invert_latents(session, inverter, session.latents, session.inversion_path(4), session.embed("red"))
         return climb, session.noise(), session.tally.calls
 
     (made, after, calls), (found, after_found, none) = run(1), run(1)
@@ -317,14 +328,14 @@ def test_an_inverter_that_cannot_be_hashed_is_not_cached(cache: InversionCache) 
     for inverter in (Holding(), Local()):
         assert key(inverter) is None
         session = session_with(cache)
-        session.climb(inverter, session.latents, session.inversion_path(2), session.embed("red"))
+        invert_latents(session, inverter, session.latents, session.inversion_path(2), session.embed("red"))
         assert session.tally.calls == 2 and not session.tally.warnings
     assert not cache.folder.exists()
 
 
 def test_an_inversion_without_network_calls_is_not_cached(cache: InversionCache) -> None:
     session = session_with(cache)
-    session.climb(Free(), session.latents, session.inversion_path(2), session.embed("red"))
+    invert_latents(session, Free(), session.latents, session.inversion_path(2), session.embed("red"))
     assert not cache.folder.exists()
 
 
@@ -555,7 +566,7 @@ def test_an_unwritable_cache_folder_causes_one_warning_and_no_change(
     assert said.startswith(f"inversions cannot be kept in {tmp_path / 'file' / 'inversions'} (Not a directory): ")
     session = session_with(InversionCache.of_user())
     for prompt in ("red", "blue"):
-        session.climb(Noisy(), session.latents, session.inversion_path(2), session.embed(prompt))
+        invert_latents(session, Noisy(), session.latents, session.inversion_path(2), session.embed(prompt))
     assert session.tally.warnings == [said]
     twice = editkit.Pipeline([("prompt-edit", WORDS)] * 2)(SOURCE, model=ToyBackend())
     assert twice.report.warnings == (said,)

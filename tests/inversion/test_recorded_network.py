@@ -12,7 +12,20 @@ from editkit_inverters.edit_friendly import EditFriendly
 from editkit_inverters.pinned import PinnedInverter
 from torch import Tensor
 
-from editkit import Climb, Condition, Control, Point, Points, RectifiedFlow, Said, SamplingParams, Session, blended
+from editkit import (
+    Climb,
+    Condition,
+    Control,
+    Point,
+    Points,
+    RectifiedFlow,
+    Said,
+    SamplingParams,
+    Session,
+    blended,
+    invert_latents,
+    sample_from_inversion,
+)
 from editkit.diffusion.denoiser import stack
 from editkit.inversion.recorded_network import Known
 from editkit.testing import ToyBackend
@@ -48,10 +61,10 @@ def session(schedule: RectifiedFlow | None = None, **params: Any) -> Session:
 def edited(session: Session, inverter: PinnedInverter, change: Tensor | None = None) -> tuple[Tensor, int]:
     """The latents (2, C, h, w) of a source and its edit, and the network samples of the replay."""
     shown, wanted = session.embed("a red apple"), session.embed("a green apple")
-    climb = session.climb(inverter, session.latents, session.inversion_path(STEPS), shown)
+    climb = invert_latents(session, inverter, session.latents, session.inversion_path(STEPS), shown)
     assert session.tally.samples == STEPS
     noise = torch.cat([climb.trajectory[0]] * 2)
-    drawn = session.replay(inverter, climb, noise, stack([shown, wanted]), torch.ones(2, 1), change)
+    drawn = sample_from_inversion(session, inverter, climb, noise, stack([shown, wanted]), torch.ones(2, 1), change)
     return drawn, session.tally.samples - STEPS
 
 
@@ -100,9 +113,11 @@ def test_estimates_of_several_sources_are_reused() -> None:
         one = session(guidance=2.0, negative_prompt="a pear")
         prompts = one.embed("a red apple", "a green apple")
         latents = torch.cat([one.latents, one.latents.flip(-1)])
-        climb = one.climb(inverter, latents, one.inversion_path(STEPS), prompts)
+        climb = invert_latents(one, inverter, latents, one.inversion_path(STEPS), prompts)
         noise = torch.cat([climb.trajectory[0], climb.trajectory[0].mean(0, keepdim=True)])
-        drawn.append((one.replay(inverter, climb, noise, blended(prompts, shares), shares), one.tally.samples))
+        drawn.append(
+            (sample_from_inversion(one, inverter, climb, noise, blended(prompts, shares), shares), one.tally.samples)
+        )
     assert largest(drawn[0][0] - drawn[1][0]) < 1e-10
     assert drawn[1][1] - drawn[0][1] == 2 * (STEPS - 1)
 
@@ -110,10 +125,10 @@ def test_estimates_of_several_sources_are_reused() -> None:
 def asked_by(inverter: PinnedInverter, condition: Condition | None, **params: Any) -> int:
     """The network samples of a replay of one source, inverted under ``condition`` or under an unknown one."""
     one = session(**params)
-    climb = one.climb(inverter, one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
+    climb = invert_latents(one, inverter, one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     climb = dc.replace(climb, condition=condition)
     before = one.tally.samples
-    one.replay(inverter, climb, climb.trajectory[0], one.embed("a red apple"), torch.ones(1, 1))
+    sample_from_inversion(one, inverter, climb, climb.trajectory[0], one.embed("a red apple"), torch.ones(1, 1))
     return one.tally.samples - before
 
 
@@ -129,7 +144,7 @@ def test_estimates_of_other_inputs_are_not_reused() -> None:
 def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
     """Like the guidance scale of a distilled model and the timesteps of one call."""
     one = session()
-    climb = one.climb(PinnedInverter(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
+    climb = invert_latents(one, PinnedInverter(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     told = {**one.embed("a red apple"), "scale": torch.ones(1)}
     (said,) = PinnedInverter().said(dc.replace(climb, condition=told), [])
     known = Known(one.network, climb, [said], rows=1)
@@ -143,7 +158,7 @@ def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
 def test_an_inversion_records_the_estimate_of_each_of_its_latents() -> None:
     one = session()
     told = one.embed("a red apple")
-    climb = one.climb(PinnedInverter(), one.latents, one.inversion_path(STEPS), told)
+    climb = invert_latents(one, PinnedInverter(), one.latents, one.inversion_path(STEPS), told)
     ((condition, estimates, begin),) = PinnedInverter().said(climb, [])
     assert condition is climb.condition and begin == 1
     assert estimates.shape == (1, STEPS, *one.latents.shape[1:])
@@ -175,10 +190,10 @@ def test_noise_that_was_solved_for_needs_no_network_for_the_source(name: str, sk
     for inverter in (EditFriendly(skip), Resolving(skip)):
         one = session(**params)
         shown, wanted = one.embed("a red apple"), one.embed("a green apple")
-        climb = one.climb(inverter, one.latents, one.inversion_path(STEPS), shown)
+        climb = invert_latents(one, inverter, one.latents, one.inversion_path(STEPS), shown)
         before = one.tally.samples
         noise = torch.cat([climb.trajectory[0]] * 2)
-        drawn = one.replay(inverter, climb, noise, stack([shown, wanted]), torch.ones(2, 1))
+        drawn = sample_from_inversion(one, inverter, climb, noise, stack([shown, wanted]), torch.ones(2, 1))
         found.append((drawn, one.tally.samples - before))
     assert largest(found[0][0] - found[1][0]) < 1e-10
     drawn_steps = STEPS - inverter.first(climb.path)
@@ -188,5 +203,5 @@ def test_noise_that_was_solved_for_needs_no_network_for_the_source(name: str, sk
 
 def test_a_guidance_interval_evaluates_the_source_again() -> None:
     one = session(guidance=3.0, guidance_start=1 / 3, negative_prompt="a pear")
-    climb = one.climb(EditFriendly(0.0), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
+    climb = invert_latents(one, EditFriendly(0.0), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     assert set(climb.kept) == {"noise"}

@@ -31,6 +31,7 @@ from editkit import (
     Session,
     VariancePreserving,
     fresh_deviation,
+    invert_latents,
     make_path,
     scaled_linear,
     walk,
@@ -81,7 +82,7 @@ def session_of(model: editkit.Backend, **params: Any) -> Session:
 def of_session(session: Session, call: str, steps: int) -> Climb:
     with torch.no_grad():
         path = session.inversion_path(steps)
-        return session.climb(made(call), session.latents, path, session.embed("a red apple"))
+        return invert_latents(session, made(call), session.latents, path, session.embed("a red apple"))
 
 
 def unpinned(session: Session, call: str, climb: Climb) -> Tensor:
@@ -323,7 +324,7 @@ class TestEditFriendly:
         for rows in (x0, x0[:1], x0[1:]):
             session.random.manual_seed(0)
             prompts = session.embed(*["a red apple"] * len(rows))
-            maps.append(session.climb(made("edit-friendly"), rows, path, prompts).kept["noise"])
+            maps.append(invert_latents(session, made("edit-friendly"), rows, path, prompts).kept["noise"])
         assert largest(maps[0] - torch.cat(maps[1:])) < 1e-10
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 import editkit
 from editkit import BackendSpec, InvalidParameter, MissingCapability, Running, make_path
 from editkit.cli import main
-from editkit.models.backend import running_of
-from editkit.models.loading import refuse_running, shared_model
+from editkit.model.backend import running_of
+from editkit.model.loading import refuse_running, shared_model
 from editkit.testing import ToyBackend, stable_diffusion_folder
 from editkit.testing.suite import assert_agree, random_latents, sample_image
 from editkit.testing.tiny import dit_folder, flux_folder, pixart_folder, pixel_ddpm_folder, stable_diffusion_3_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -14,9 +14,24 @@ from ..diffusion.denoiser import Condition
 from ..diffusion.paths import Grid
 from ..diffusion.points import Point, Points
 from ..diffusion.schedules import Schedule
+from ..errors import MissingCapability
 from ..literals import Prediction
 from .adapters import Adapter
 from .execution import Running
+
+T = TypeVar("T")
+
+
+def require(model: Backend, capability: type[T]) -> T:
+    """Return the model typed as ``capability``, one of the protocols below.
+
+    Raises MissingCapability, naming both sides, if the model does not provide it.
+    """
+    needed = _CAPABILITIES[capability]
+    if needed not in model.provides:
+        provided = ", ".join(sorted(model.provides)) or "nothing beyond images"
+        raise MissingCapability(f"this needs {needed}; the model {model.name!r} provides {provided}")
+    return cast(T, model)
 
 
 def adapters_of(model: Backend) -> tuple[str, ...]:
@@ -137,6 +152,16 @@ class Steerable(Backend, Protocol):
         ``folder`` holds its weights, ``hint`` (1, 3, H, W) in [0, 1] is its condition map on the padded canvas, and
         between the sigmas ``low`` and ``high`` it is asked, elsewhere not.
         """
+
+
+_CAPABILITIES: dict[type, str] = {
+    Instructable: "instructions",
+    Distilled: "distilled-guidance",
+    Inpainter: "inpainting",
+    Upscaler: "upscaling",
+    Adaptable: "adapters",
+    Steerable: "controlnet",
+}
 
 
 def running_of(model: Backend) -> Running:

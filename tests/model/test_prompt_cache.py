@@ -12,8 +12,8 @@ from PIL import Image
 
 import editkit
 from editkit import Condition
-from editkit.models import prompt_cache
-from editkit.models.prompt_cache import MOST, embedded
+from editkit.model import prompt_cache
+from editkit.model.prompt_cache import MOST, embedded
 from editkit.testing import ToyBackend
 
 

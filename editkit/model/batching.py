@@ -42,7 +42,7 @@ class Question(NamedTuple):
     def points(self) -> tuple[Point, ...]:
         """The point of each row."""
         assert self.point is not None
-        return self.point.rows if isinstance(self.point, Points) else (self.point,) * len(self.x)
+        return self.point.rows(len(self.x))
 
     def put(self, model: Backend) -> Tensor:
         if self.kind == "denoise":

@@ -12,8 +12,8 @@ import pytest
 
 import editkit
 from editkit import WeightsUnavailable, model_folder
-from editkit.models.loading import PIECE, PIECES, starts_of
-from editkit.models.weights import PICKLES
+from editkit.model.loading import PIECE, PIECES, starts_of
+from editkit.model.weights import PICKLES
 from editkit.testing.tiny import stable_diffusion_folder
 
 ADVICE = "give another one"
