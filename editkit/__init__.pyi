@@ -2,14 +2,14 @@
 
 from . import testing as testing
 from .api import annotators, invert, inverters, models, operations, reconstruct, samplers
-from .diffusion.denoiser import Condition, Conditioned, Denoiser, Noise, blended, repeated
-from .diffusion.paths import Grid, Path, make_path, start_at, with_jumps
-from .diffusion.points import CLEAN, Point, Points, add_noise, eps_of
+from .diffusion.denoiser import Condition, Conditioned, Denoiser, Noise, blend_conditions, repeat_condition
+from .diffusion.paths import SamplingPath, TimestepGrid, make_path, start_at, with_resampling
+from .diffusion.points import CLEAN, Point, PointBatch, add_noise, eps_of
 from .diffusion.predictions import from_x0, to_x0
 from .diffusion.schedules import (
     RectifiedFlow,
+    ResolutionShift,
     Schedule,
-    SizedShift,
     VariancePreserving,
     cosine,
     linear,
@@ -19,8 +19,8 @@ from .diffusion.schedules import (
 from .editing.apply import apply
 from .editing.batch import apply_all
 from .editing.composing import paint
-from .editing.outcome import Edit, Painted
-from .editing.params import CanvasParams, EditParams, PictureParams, RepromptParams, UsualSteps
+from .editing.outcome import Edit, PixelEdit
+from .editing.params import CanvasParams, EditParams, ImageInputParams, ModelDefaultSteps, RepromptParams
 from .editing.pipeline import Pipeline
 from .editing.primitives import fill, invert_latents, redraw, reprompt, sample_from_inversion, to_inversion
 from .editing.replay import replay
@@ -48,28 +48,28 @@ from .images.reading import open_image
 from .images.writing import check_file, save_picture
 from .inversion.inversion import Inversion
 from .inversion.inverter import InversionContext, Inverter
-from .inversion.record import Climb, Said
+from .inversion.record import InversionRecord, RecordedEstimates
 from .inversion.virtual import VirtualInversion
 from .libraries import quiet, reason_of
 from .literals import Prediction
 from .model.adapters import Adapter
 from .model.backend import (
-    Adaptable,
     Backend,
-    Distilled,
-    Inpainter,
-    Instructable,
-    Steerable,
-    Tunable,
-    Upscaler,
+    SupportsAdapters,
+    SupportsControlNet,
+    SupportsDistilledGuidance,
+    SupportsExecutionOptions,
+    SupportsInpainting,
+    SupportsInstructions,
+    SupportsUpscaling,
     full_name,
     require,
 )
-from .model.execution import Running
+from .model.execution import ExecutionOptions
 from .model.loading import identity_of, load_model
 from .model.weights import model_folder
 from .registry.hookspecs import hookimpl
-from .registry.params import Folder, Fraction, Params, Picture, Registered
+from .registry.params import Fraction, ImageParam, Params, PathParam, RegisteredName
 from .registry.specs import (
     AnnotatorSpec,
     BackendSpec,
@@ -87,14 +87,13 @@ from .registry.tables import Table
 from .report import Report
 from .sampling.controls import Control, PinnedSource
 from .sampling.guidance import Guidance, classifier_free, interval
-from .sampling.loop import Stepper, ddim_step, fresh_deviation, walk
+from .sampling.loop import Stepper, ddim_step, ddpm_noise_std, walk
 from .sampling.params import DEFAULT_STEPS, DrawingParams, SamplingParams
 from .version import __version__
 
 __all__ = [
     "CLEAN",
     "DEFAULT_STEPS",
-    "Adaptable",
     "Adapter",
     "Annotator",
     "AnnotatorSpec",
@@ -106,7 +105,6 @@ __all__ = [
     "Canvas",
     "CanvasParams",
     "CaptionerSpec",
-    "Climb",
     "CommandSpec",
     "Condition",
     "Conditioned",
@@ -114,58 +112,60 @@ __all__ = [
     "ControlNetSpec",
     "ControlSpec",
     "Denoiser",
-    "Distilled",
     "DrawingParams",
     "DuplicateName",
     "Edit",
     "EditParams",
     "EditkitError",
-    "Folder",
+    "ExecutionOptions",
     "Fraction",
-    "Grid",
     "Guidance",
-    "Inpainter",
-    "Instructable",
+    "ImageInputParams",
+    "ImageParam",
     "InvalidParameter",
     "Inversion",
     "InversionContext",
+    "InversionRecord",
     "Inverter",
     "InverterSpec",
     "Judgement",
     "MissingCapability",
+    "ModelDefaultSteps",
     "ModelSpec",
     "Noise",
     "OperationSpec",
-    "Painted",
     "Params",
-    "Path",
-    "Picture",
-    "PictureParams",
+    "PathParam",
     "PinnedSource",
     "Pipeline",
+    "PixelEdit",
     "PluginFailure",
     "Point",
-    "Points",
+    "PointBatch",
     "Prediction",
+    "RecordedEstimates",
     "RectifiedFlow",
-    "Registered",
+    "RegisteredName",
     "Report",
     "RepromptParams",
+    "ResolutionShift",
     "Result",
-    "Running",
-    "Said",
     "SamplerSpec",
     "SamplingParams",
+    "SamplingPath",
     "Schedule",
     "Session",
-    "SizedShift",
-    "Steerable",
     "Stepper",
+    "SupportsAdapters",
+    "SupportsControlNet",
+    "SupportsDistilledGuidance",
+    "SupportsExecutionOptions",
+    "SupportsInpainting",
+    "SupportsInstructions",
+    "SupportsUpscaling",
     "Table",
-    "Tunable",
+    "TimestepGrid",
     "UnknownName",
-    "Upscaler",
-    "UsualSteps",
     "VariancePreserving",
     "VirtualInversion",
     "WeightsUnavailable",
@@ -174,17 +174,17 @@ __all__ = [
     "annotators",
     "apply",
     "apply_all",
-    "blended",
+    "blend_conditions",
     "by_name",
     "cache_folder",
     "check_file",
     "classifier_free",
     "cosine",
     "ddim_step",
+    "ddpm_noise_std",
     "draw_sheet",
     "eps_of",
     "fill",
-    "fresh_deviation",
     "from_x0",
     "full_name",
     "hookimpl",
@@ -208,7 +208,7 @@ __all__ = [
     "reason_of",
     "reconstruct",
     "redraw",
-    "repeated",
+    "repeat_condition",
     "replay",
     "reprompt",
     "require",
@@ -222,5 +222,5 @@ __all__ = [
     "to_inversion",
     "to_x0",
     "walk",
-    "with_jumps",
+    "with_resampling",
 ]

@@ -14,7 +14,7 @@ import click
 from ..errors import UnknownName, did_you_mean
 from ..registry.registry import installed
 from ..version import __version__
-from .errors import complain
+from .errors import report_error
 from .listing import check_command, models_command, plugins_command
 from .operations import operation_command, replay_command, run_command
 from .tables import measuring_command
@@ -36,11 +36,11 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command line and exit: 0 for success, 2 for bad input, 1 for a failure; an error is one line."""
-        collect_seldom()
+        reduce_gc()
         try:
             status = super().main(*args, **{**kwargs, "standalone_mode": False})
         except (click.Abort, Exception) as error:
-            status = complain(error)
+            status = report_error(error)
         sys.exit(status or 0)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -74,7 +74,7 @@ class Commands(click.Group):
         operations = [(name, spec.summary) for name, spec in sorted(registry.specs["operations"].items())]
         own = [(name, command.get_short_help_str(200)) for name, command in self.commands.items()]
         own += [(name, spec.summary) for name, spec in registry.specs["commands"].items() if name not in self.commands]
-        names = [(kind, unbroken(registry.specs[kind], formatter)) for kind in ("inverters", "samplers", "models")]
+        names = [(kind, wrap_names(registry.specs[kind], formatter)) for kind in ("inverters", "samplers", "models")]
         write_section(formatter, "Operations", [row for row in operations if row[0] not in self.commands])
         write_section(formatter, "Other commands", sorted(own))
         write_section(formatter, "Names for options", [row for row in names if row[1]])
@@ -83,7 +83,7 @@ class Commands(click.Group):
             formatter.write_text(f"{len(registry.failures)} plugin problem(s): see 'editkit plugins'.")
 
 
-def collect_seldom() -> None:
+def reduce_gc() -> None:
     """Look for garbage seldom, and on the way out not at all.
 
     torch and diffusers come with half a million objects, which takes a second to look through every time, and edits
@@ -93,7 +93,7 @@ def collect_seldom() -> None:
     atexit.register(gc.freeze)
 
 
-def unbroken(names: Iterable[str], formatter: click.HelpFormatter) -> str:
+def wrap_names(names: Iterable[str], formatter: click.HelpFormatter) -> str:
     """Names in lines that break between them only, and not at their hyphens."""
     lines = textwrap.wrap(", ".join(sorted(names)), formatter.width - NAMES_INDENT, break_on_hyphens=False)
     return "\b\n" + "\n".join(lines) if lines else ""

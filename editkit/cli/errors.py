@@ -33,16 +33,16 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with contextlib.nullcontext() if ctx.meta[VERBOSE] else quiet():
+            with contextlib.nullcontext() if ctx.meta[VERBOSE] else silence_libraries():
                 return super().invoke(ctx)
         except (click.exceptions.Exit, BrokenPipeError):
             raise
         except (Exception, KeyboardInterrupt) as error:
-            ctx.exit(complain(error))
+            ctx.exit(report_error(error))
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Nothing below an error is said by the libraries that the block calls."""
     logging.disable(logging.WARNING)
     try:
@@ -53,7 +53,7 @@ def quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def complain(error: BaseException, about: str = "") -> int:
+def report_error(error: BaseException, about: str = "") -> int:
     """Say on standard error in one line what went wrong and return the exit status.
 
     ``about`` names the input, for the messages that do not.
@@ -62,13 +62,13 @@ def complain(error: BaseException, about: str = "") -> int:
     verbose = context is not None and context.meta.get(VERBOSE, False)
     if verbose:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    text, status = described(error, verbose)
+    text, status = format_error(error, verbose)
     where = f"{about}: " if about and about not in text else ""
     click.echo(f"Error: {where}{' '.join(text.splitlines())}", err=True)
     return status
 
 
-def described(error: BaseException, verbose: bool) -> tuple[str, int]:
+def format_error(error: BaseException, verbose: bool) -> tuple[str, int]:
     if isinstance(error, EditkitError):
         return str(error), error.exit_status
     if isinstance(error, click.ClickException):
@@ -81,7 +81,7 @@ def described(error: BaseException, verbose: bool) -> tuple[str, int]:
     return f"{type(error).__name__}: {error} ({advice})", EditkitError.exit_status
 
 
-class Tally:
+class ErrorCollector:
     """Lets the others of several inputs go on after an error in one, and remembers the exit status."""
 
     def __init__(self, count: int) -> None:
@@ -97,4 +97,4 @@ class Tally:
         except Exception as error:
             if not self.several:
                 raise
-            self.status = max(self.status, complain(error, name))
+            self.status = max(self.status, report_error(error, name))

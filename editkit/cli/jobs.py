@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import Tally
-from .outputs import STREAM, checked_sheet, deliver, pour, save_sheet, stem_of, targets_of
+from .errors import ErrorCollector
+from .outputs import STREAM, checked_sheet, save_sheet, stem_of, targets_of, write_result, write_stdout
 
 if TYPE_CHECKING:
     from ..editing.result import Result
@@ -32,7 +32,7 @@ class Job:
 
 
 @dc.dataclass(frozen=True)
-class Call:
+class Invocation:
     """What of a command line is the same for every command that makes something."""
 
     jobs: Sequence[Job]
@@ -47,7 +47,7 @@ class Call:
         names: Sequence[str],
         endings: Sequence[str],
         more: Sequence[str] = (),
-    ) -> Call:
+    ) -> Invocation:
         """Decide where everything goes; ``more`` are further files of the command, which stay as they are."""
         if given["json"] and given["output"] == STREAM:
             raise click.UsageError("--json and -o - both want standard output: write the picture to a file")
@@ -57,7 +57,7 @@ class Call:
             raise click.UsageError("an inversion cannot be written to standard output: give a file with -o")
         targets = targets_of(names, given["output"], operation, endings, more)
         sheet = checked_sheet(given.get("sheet"), targets, [*names, *more])
-        jobs = [Job(name, piped(name), target) for name, target in zip(names, targets, strict=True)]
+        jobs = [Job(name, read_if_stdin(name), target) for name, target in zip(names, targets, strict=True)]
         return cls(jobs, given["json"], sheet)
 
     def run(self, prepare: Callable[[Job], Any], start: Callable[[], Callable[[Any], Any]]) -> None:
@@ -66,7 +66,7 @@ class Call:
         Only the first prepared input is kept: others are prepared again when their turn comes, so that memory does not
         grow with their number. Exits with the status of the worst error, after everything that could be done.
         """
-        errors = Tally(len(self.jobs))
+        errors = ErrorCollector(len(self.jobs))
         good: list[Job] = []
         first = None
         for job in self.jobs:
@@ -85,7 +85,7 @@ class Call:
         first: Any,
         prepare: Callable[[Job], Any],
         execute: Callable[[Any], Any],
-        errors: Tally,
+        errors: ErrorCollector,
     ) -> None:
         """Make and write one result after the other, and the sheet of all results at the end."""
         results: list[tuple[str, Result]] = []
@@ -93,16 +93,16 @@ class Call:
             with errors.attempt(job.name):
                 outcome = execute(prepare(job) if number else first)
                 if job.target is None:
-                    pour(outcome)
+                    write_stdout(outcome)
                 else:
-                    deliver(outcome, job.target, as_json=self.as_json)
+                    write_result(outcome, job.target, as_json=self.as_json)
                 if self.sheet:
                     results.append((stem_of(job.name, ""), outcome))
         if self.sheet and results:
             save_sheet(self.sheet, results)
 
 
-def piped(name: str | None) -> str | bytes | None:
+def read_if_stdin(name: str | None) -> str | bytes | None:
     """The input by its path, or its bytes where it is standard input, which can be read once only."""
     from ..images.sources import read_source
 

@@ -11,13 +11,13 @@ import click
 
 from ..errors import BadFile, BadImage, PluginFailure
 from ..model.adapters import Adapter
-from ..model.execution import Running
-from ..registry.params import extra_of, pictures_of
+from ..model.execution import ExecutionOptions
+from ..registry.params import field_metadata, image_fields
 from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
 from .errors import Command
-from .jobs import INVERSION, Call, Job, piped
-from .options import Declared, parameters_of
+from .jobs import INVERSION, Invocation, Job, read_if_stdin
+from .options import TypedParam, parameters_of
 from .outputs import progress
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def common_options(spec: OperationSpec) -> list[click.Parameter]:
     options = [output_option(spec.name, spec.takes, spec.gives), *model_options(), json_option()]
     if spec.takes != "nothing" and spec.gives == "image":
         options.append(sheet_option())
-    if any(extra_of(field).get("registry") == "inverters" for field in spec.params.model_fields.values()):
+    if any(field_metadata(field).get("registry") == "inverters" for field in spec.params.model_fields.values()):
         options.append(cache_option())
     return options
 
@@ -97,17 +97,18 @@ def model_options() -> list[click.Parameter]:
     dtype = "float32, float16, bfloat16 or float64.  [default: float32]"
     more = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
     ways = [
-        click.Option([f"--{field.name}"], is_flag=True, help=field.metadata["help"]) for field in dc.fields(Running)
+        click.Option([f"--{field.name}"], is_flag=True, help=field.metadata["help"])
+        for field in dc.fields(ExecutionOptions)
     ]
     return [model_option(), adapter_option(), *more, *ways]
 
 
-def loaded(given: Mapping[str, Any], operation: str) -> Backend:
+def load_named_model(given: Mapping[str, Any], operation: str) -> Backend:
     """The model that a command line names, or the usual one for an operation."""
-    from ..model.loading import resolve
+    from ..model.loading import resolve_model
 
-    how = Running(**{field.name: given[field.name] for field in dc.fields(Running)})
-    return resolve(given["model"], given["device"], given["dtype"], given["adapter"], how, operation=operation)
+    how = ExecutionOptions(**{field.name: given[field.name] for field in dc.fields(ExecutionOptions)})
+    return resolve_model(given["model"], given["device"], given["dtype"], given["adapter"], how, operation=operation)
 
 
 def json_option() -> click.Option:
@@ -131,12 +132,12 @@ def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> N
     values = {name: given[name] for name in spec.params.model_fields if given[name] is not None}
     # An inversion brings defaults of its own: its parameters are complete once it is read.
     params = None if spec.takes == "inversion" else validate_params(registry, spec, values)
-    names, other = names_of(spec, given)
-    image_files = {name: values[name] for name in pictures_of(spec.params) if name in values}
-    more = [*([other] if other else []), *image_files.values(), *weights_in(given)]
-    call = Call.plan(given, spec.name, names, endings_of(spec), more)
-    second = piped(other)
-    read = {name: piped(path) for name, path in image_files.items()}
+    names, other = input_names(spec, given)
+    image_files = {name: values[name] for name in image_fields(spec.params) if name in values}
+    more = [*([other] if other else []), *image_files.values(), *model_files(given)]
+    call = Invocation.plan(given, spec.name, names, output_suffixes(spec), more)
+    second = read_if_stdin(other)
+    read = {name: read_if_stdin(path) for name, path in image_files.items()}
 
     def prepare_job(job: Job) -> Request:
         source = job.given if second is None else (job.given, second)
@@ -147,18 +148,18 @@ def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> N
     def start() -> Callable[[Request], Any]:
         from ..editing.apply import execute
 
-        model, cache = loaded(given, spec.name), given.get("cache", True)
+        model, cache = load_named_model(given, spec.name), given.get("cache", True)
         return lambda request: execute(registry, request, model, progress=progress(), cache=cache)
 
     call.run(prepare_job, start)
 
 
-def weights_in(given: Mapping[str, Any]) -> list[str]:
+def model_files(given: Mapping[str, Any]) -> list[str]:
     """The files that a command line loads, or what may be one of them."""
-    return [*filter(None, [given["model"]]), *(str(Adapter.read(call).file) for call in given["adapter"])]
+    return [*filter(None, [given["model"]]), *(str(Adapter.parse(call).file) for call in given["adapter"])]
 
 
-def names_of(spec: OperationSpec, given: Mapping[str, Any]) -> tuple[list[str], str | None]:
+def input_names(spec: OperationSpec, given: Mapping[str, Any]) -> tuple[list[str], str | None]:
     """The inputs as the user called them, and the second picture where the operation takes two."""
     if spec.takes == "image":
         return list(given["image"]), None
@@ -167,19 +168,21 @@ def names_of(spec: OperationSpec, given: Mapping[str, Any]) -> tuple[list[str], 
     return [given["file"] if spec.takes == "inversion" else ""], None
 
 
-def endings_of(spec: OperationSpec) -> tuple[str, ...]:
+def output_suffixes(spec: OperationSpec) -> tuple[str, ...]:
     """The file endings an operation's result may have, the usual one first."""
-    from ..images.writing import ENDINGS, MOVING
+    from ..images.writing import ANIMATION_SUFFIXES, IMAGE_SUFFIXES
 
     if spec.gives == "inversion":
         return INVERSION
-    return tuple(dict.fromkeys([*ENDINGS, *MOVING])) if spec.takes == "two images" else ENDINGS
+    return (
+        tuple(dict.fromkeys([*IMAGE_SUFFIXES, *ANIMATION_SUFFIXES])) if spec.takes == "two images" else IMAGE_SUFFIXES
+    )
 
 
 def run_command() -> Command:
     pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml")
     text = "Seed of every step that names none of its own."
-    seed = click.Option(["--seed"], type=Declared(int, "INTEGER"), help=text)
+    seed = click.Option(["--seed"], type=TypedParam(int, "INTEGER"), help=text)
     options = [seed, output_option("run"), *model_options(), json_option(), sheet_option(), cache_option()]
     return Command(
         "run",
@@ -191,13 +194,13 @@ def run_command() -> Command:
 
 def run(given: Mapping[str, Any]) -> None:
     """Check the pipeline and every input, load the models, and apply the steps to every input."""
-    from ..images.writing import ENDINGS
+    from ..images.writing import IMAGE_SUFFIXES
 
     pipeline = read_pipeline(given["pipeline"], given["seed"])
-    call = Call.plan(given, "run", given["image"], ENDINGS, [given["pipeline"]])
+    call = Invocation.plan(given, "run", given["image"], IMAGE_SUFFIXES, [given["pipeline"]])
 
     def start() -> Callable[[Request], Any]:
-        models = [loaded(given, operation) for operation, _ in pipeline.steps]
+        models = [load_named_model(given, operation) for operation, _ in pipeline.steps]
         return lambda request: pipeline.execute(request, model=models, progress=progress(), cache=given["cache"])
 
     call.run(lambda job: pipeline.prepare(job.given), start)
@@ -229,8 +232,8 @@ def replay_command() -> Command:
 
 def replay(given: Mapping[str, Any]) -> None:
     """Read the recipe in a file, load its models, and make the image again."""
-    from ..editing.recipe import read as read_recipe
-    from ..images.writing import ENDINGS
+    from ..editing.recipe import read_recipe
+    from ..images.writing import IMAGE_SUFFIXES
 
     def start() -> Callable[[str | bytes], Any]:
         from ..editing.replay import replay
@@ -243,5 +246,5 @@ def replay(given: Mapping[str, Any]) -> None:
         file: str | bytes = job.given
         return file
 
-    call = Call.plan(given, "replay", [given["file"]], ENDINGS)
+    call = Invocation.plan(given, "replay", [given["file"]], IMAGE_SUFFIXES)
     call.run(check, start)

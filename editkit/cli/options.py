@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..registry.params import Params, extra_of, shorten
+from ..registry.params import Params, field_metadata, shorten
 from ..registry.registry import Registry
 
 CONTAINERS = (list, tuple, set, frozenset, dict)
@@ -24,7 +24,7 @@ METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "more than"), (Le, "le", "at most"), (Lt, "lt", "less than"))
 
 
-class Declared(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
     """Text read as a declared Python type, lists and mappings as JSON; whether the value is allowed is asked later."""
 
     def __init__(self, annotation: Any, metavar: str) -> None:
@@ -43,7 +43,7 @@ class Declared(click.ParamType):  # type: ignore[type-arg]  # generic in newer v
             self.fail(f"{shorten(value)} is not allowed: {said[0].lower()}{said[1:]}", param, ctx)
 
 
-class Alternatives(click.Choice):  # type: ignore[type-arg]  # generic in newer versions only
+class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer versions only
     """The values of a Literal, which need not be text."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:
@@ -65,8 +65,8 @@ def parameters_of(params: type[Params], registry: Registry) -> list[click.Parame
 
 
 def parameter_of(name: str, field: FieldInfo, registry: Registry) -> click.Parameter:
-    extra = extra_of(field)
-    inner = bare(field.annotation)
+    extra = field_metadata(field)
+    inner = inner_type(field.annotation)
     if extra.get("argument"):
         return click.Argument([name], type=type_of(field), required=field.is_required(), metavar=name.upper())
     flag = name.replace("_", "-")
@@ -80,33 +80,33 @@ def parameter_of(name: str, field: FieldInfo, registry: Registry) -> click.Param
     return click.Option([f"--{flag}", name], type=type_of(field), default=None, help=text)
 
 
-def type_of(field: FieldInfo) -> Declared | Alternatives:
-    inner = bare(field.annotation)
+def type_of(field: FieldInfo) -> TypedParam | LiteralChoice:
+    inner = inner_type(field.annotation)
     if get_origin(inner) is Literal:
-        return Alternatives(get_args(inner))
-    metavar = "NAME" if "registry" in extra_of(field) else METAVARS.get(inner, "TEXT")
-    return Declared(field.annotation, "JSON" if is_container(field.annotation) else metavar)
+        return LiteralChoice(get_args(inner))
+    metavar = "NAME" if "registry" in field_metadata(field) else METAVARS.get(inner, "TEXT")
+    return TypedParam(field.annotation, "JSON" if is_container(field.annotation) else metavar)
 
 
-def bare(annotation: Any) -> Any:
+def inner_type(annotation: Any) -> Any:
     """The type inside ``T | None`` and ``Annotated[T, ...]``; a union of several types stays as it is."""
     if get_origin(annotation) is Annotated:
-        return bare(get_args(annotation)[0])
+        return inner_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not type(None)]
-        return bare(members[0]) if len(members) == 1 else annotation
+        return inner_type(members[0]) if len(members) == 1 else annotation
     return annotation
 
 
 def is_container(annotation: Any) -> bool:
-    inner = bare(annotation)
+    inner = inner_type(annotation)
     return inner in CONTAINERS or get_origin(inner) in CONTAINERS
 
 
 def details_of(field: FieldInfo, registry: Registry) -> str:
     """What is allowed and what holds when nothing is given, in brackets."""
-    parts = list(allowed(field))
-    kind = extra_of(field).get("registry")
+    parts = list(bounds_text(field))
+    kind = field_metadata(field).get("registry")
     if kind:
         parts.append(f"one of {', '.join(sorted(registry.specs[kind]))}")
     default = field.get_default(call_default_factory=True, validated_data={})
@@ -119,7 +119,7 @@ def details_of(field: FieldInfo, registry: Registry) -> str:
     return f"  [{'; '.join(parts)}]" if parts else ""
 
 
-def allowed(field: FieldInfo) -> Iterator[str]:
+def bounds_text(field: FieldInfo) -> Iterator[str]:
     """The bounds of a number in words."""
     bounds = {type(bound): bound for bound in field.metadata}
     low, high = bounds.get(Ge), bounds.get(Le)

@@ -54,13 +54,13 @@ def targets_of(
             raise InvalidParameter("output '-' takes one result: give a folder with -o for several images")
         return [None]
     if output is None:
-        targets = [beside(name, operation, endings[0]) for name in inputs]
+        targets = [path_beside(name, operation, endings[0]) for name in inputs]
     elif len(inputs) > 1 or Path(output).is_dir() or output.endswith(("/", os.sep)):
-        targets = inside(Path(output), [stem_of(name, operation) + endings[0] for name in inputs], endings)
+        targets = paths_inside(Path(output), [stem_of(name, operation) + endings[0] for name in inputs], endings)
     else:
         targets = [check_file(output, endings)]
-    refuse_collisions(targets, inputs)
-    refuse_replacing(targets, [*inputs, *kept])
+    check_collisions(targets, inputs)
+    check_replacing(targets, [*inputs, *kept])
     return list(targets)
 
 
@@ -68,7 +68,7 @@ def stem_of(name: str, operation: str) -> str:
     return "stdin" if name == STREAM else Path(name).stem or operation
 
 
-def beside(name: str, operation: str, ending: str) -> Path:
+def path_beside(name: str, operation: str, ending: str) -> Path:
     """NAME-OPERATION next to the input, with a number where there is such a file already."""
     from ..files import check_output
 
@@ -82,7 +82,7 @@ def beside(name: str, operation: str, ending: str) -> Path:
     return target
 
 
-def inside(folder: Path, names: Sequence[str], endings: Sequence[str]) -> list[Path]:
+def paths_inside(folder: Path, names: Sequence[str], endings: Sequence[str]) -> list[Path]:
     """The names in a folder, which need not be there yet."""
     from ..files import check_output
 
@@ -104,11 +104,11 @@ def checked_sheet(sheet: str | None, targets: Sequence[Path | None], inputs: Seq
     if sheet is None:
         return None
     path = check_file(sheet, argument="sheet")
-    refuse_replacing([path], [*inputs, *(str(target) for target in targets if target)])
+    check_replacing([path], [*inputs, *(str(target) for target in targets if target)])
     return path
 
 
-def refuse_collisions(targets: Sequence[Path], inputs: Sequence[str]) -> None:
+def check_collisions(targets: Sequence[Path], inputs: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for target, name in zip(targets, inputs, strict=True):
         place = os.path.realpath(target)
@@ -117,14 +117,14 @@ def refuse_collisions(targets: Sequence[Path], inputs: Sequence[str]) -> None:
         seen[place] = name
 
 
-def refuse_replacing(targets: Sequence[Path], kept: Sequence[str]) -> None:
+def check_replacing(targets: Sequence[Path], kept: Sequence[str]) -> None:
     protected = {os.path.realpath(name) for name in kept if name and name != STREAM}
     for target in targets:
         if os.path.realpath(target) in protected:
             raise InvalidParameter(f"{str(target)!r} would replace another file of this command: give another name")
 
 
-def deliver(outcome: Result | Inversion, target: Path, *, as_json: bool) -> None:
+def write_result(outcome: Result | Inversion, target: Path, *, as_json: bool) -> None:
     """Write one result, and its path or its report to standard output."""
     target.parent.mkdir(parents=True, exist_ok=True)
     outcome.save(target)
@@ -138,7 +138,7 @@ def deliver(outcome: Result | Inversion, target: Path, *, as_json: bool) -> None
     warn(report.warnings)
 
 
-def pour(result: Result) -> None:
+def write_stdout(result: Result) -> None:
     """Write the picture to standard output as PNG."""
     sys.stdout.buffer.write(result.encoded(""))
     sys.stdout.buffer.flush()
@@ -158,11 +158,11 @@ def save_sheet(path: Path, results: Sequence[tuple[str, Result]]) -> None:
     if len(results) == 1:
         picture = results[0][1].sheet()
     else:
-        picture = draw_sheet([pair for name, result in results for pair in labelled(name, result)])
+        picture = draw_sheet([pair for name, result in results for pair in labelled_images(name, result)])
     save_picture(picture, path, argument="sheet")
 
 
-def labelled(name: str, result: Result) -> Iterator[tuple[str, Image.Image]]:
+def labelled_images(name: str, result: Result) -> Iterator[tuple[str, Image.Image]]:
     for source in result.sources:
         yield f"{name} before", source
     for frame in result.frames:
@@ -171,12 +171,12 @@ def labelled(name: str, result: Result) -> Iterator[tuple[str, Image.Image]]:
 
 def json_text(value: Any) -> str:
     """One line of JSON; what JSON has no number for becomes null."""
-    return json.dumps(finite(value), allow_nan=False, default=str)
+    return json.dumps(replace_nonfinite(value), allow_nan=False, default=str)
 
 
-def finite(value: Any) -> Any:
+def replace_nonfinite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): finite(entry) for key, entry in value.items()}
-    return [finite(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {str(key): replace_nonfinite(entry) for key, entry in value.items()}
+    return [replace_nonfinite(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -8,27 +8,27 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .points import Point, Points
+from .points import Point, PointBatch
 
 Condition = Mapping[str, Tensor]
 """What a network is conditioned on: named tensors whose first axis is the batch."""
 
 
-Network = Callable[[Tensor, Point | Points, Condition], Tensor]
+Network = Callable[[Tensor, Point | PointBatch, Condition], Tensor]
 """``denoise(x, point, condition) -> x0`` of a backend."""
 
 
-def stack(conditions: Sequence[Condition]) -> Condition:
+def stack_conditions(conditions: Sequence[Condition]) -> Condition:
     """Join conditions along the batch."""
     return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
 
 
-def repeated(condition: Condition, rows: int) -> Condition:
+def repeat_condition(condition: Condition, rows: int) -> Condition:
     """Give each of ``rows`` rows the condition of one."""
     return {name: tensor.expand(rows, *tensor.shape[1:]) for name, tensor in condition.items()}
 
 
-def blended(condition: Condition, shares: Tensor) -> Condition:
+def blend_conditions(condition: Condition, shares: Tensor) -> Condition:
     """Mix the S rows of a condition into B, by ``shares`` (B, S)."""
     return {name: torch.einsum("bs,s...->b...", shares.to(tensor), tensor) for name, tensor in condition.items()}
 
@@ -40,7 +40,7 @@ class Conditioned:
     network: Network
     condition: Condition
 
-    def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
+    def __call__(self, x: Tensor, point: Point | PointBatch) -> Tensor:
         return self.network(x, point, self.condition)
 
 

@@ -10,14 +10,14 @@ import numpy as np
 
 from ..errors import InvalidParameter, did_you_mean
 from ..literals import Spacing
-from .points import CLEAN, Point, Raised
+from .points import CLEAN, Point, RenoisePoint
 from .schedules import Schedule
 
-Path = tuple[Point, ...]
+SamplingPath = tuple[Point, ...]
 
 
 @dc.dataclass(frozen=True)
-class Grid:
+class TimestepGrid:
     """How a model's schedule wants its timesteps laid out."""
 
     spacing: Spacing = "leading"
@@ -29,7 +29,9 @@ class Grid:
     """How many timesteps few-step models are distilled on: the spacing of that name takes some of them."""
 
 
-def make_path(schedule: Schedule, steps: int, grid: Grid, *, extra_node: bool = False, to_zero: bool = False) -> Path:
+def make_path(
+    schedule: Schedule, steps: int, grid: TimestepGrid, *, extra_node: bool = False, to_zero: bool = False
+) -> SamplingPath:
     """Return ``steps + 1`` points from the noisiest to the clean end.
 
     ``extra_node`` spaces for one node more and leaves the cleanest out; ``to_zero`` ends at sigma 0 whatever the grid
@@ -45,7 +47,7 @@ def make_path(schedule: Schedule, steps: int, grid: Grid, *, extra_node: bool = 
     return (*points, end)
 
 
-def timesteps(schedule: Schedule, steps: int, grid: Grid, extra_node: bool = False) -> list[float]:
+def timesteps(schedule: Schedule, steps: int, grid: TimestepGrid, extra_node: bool = False) -> list[float]:
     """Falling timesteps (steps,) of an evenly spaced grid (Lin et al., arXiv 2305.08891, table 2)."""
     count = steps + extra_node
     first, last = schedule.first, schedule.last
@@ -60,15 +62,15 @@ def timesteps(schedule: Schedule, steps: int, grid: Grid, extra_node: bool = Fal
         case "linspace":
             even = np.linspace(last, first, count)
         case "distilled":
-            even = first + distilled_on(schedule, grid.distilled, count)
+            even = first + distilled_timesteps(schedule, grid.distilled, count)
         case _:
             raise InvalidParameter(
                 f"spacing {grid.spacing!r} is unknown; {did_you_mean(grid.spacing, get_args(Spacing))}"
             )
-    return [float(t) for t in schedule.spread(even[:steps])]
+    return [float(t) for t in schedule.shift_timesteps(even[:steps])]
 
 
-def distilled_on(schedule: Schedule, known: int, count: int) -> np.ndarray:
+def distilled_timesteps(schedule: Schedule, known: int, count: int) -> np.ndarray:
     """Falling timesteps (count,) out of the ``known`` that a model was distilled on (Luo et al., arXiv 2310.04378).
 
     These end equally long spans of the trained ones; out of them are taken such as are evenly far apart in number.
@@ -83,7 +85,7 @@ def distilled_on(schedule: Schedule, known: int, count: int) -> np.ndarray:
     return chosen
 
 
-def with_jumps(path: Path, times: int) -> Path:
+def with_resampling(path: SamplingPath, times: int) -> SamplingPath:
     """Go down every step of a path ``times`` times, back up by fresh noise in between.
 
     Each pass lets what is drawn fit better to what is held (Lugmayr et al., arXiv 2201.09865, section 4.2, with jumps
@@ -91,7 +93,7 @@ def with_jumps(path: Path, times: int) -> Path:
     """
     jumping = [path[0]]
     for p, q in itertools.pairwise(path):
-        jumping += [q, *[Raised(*p), q] * (times - 1)]
+        jumping += [q, *[RenoisePoint(*p), q] * (times - 1)]
     return tuple(jumping)
 
 
@@ -106,7 +108,7 @@ def karras(schedule: Schedule, steps: int, rho: float = 7.0) -> list[Point]:
     return [schedule.point(schedule.timestep(Point(1.0, float(ratio)))) for ratio in ratios]
 
 
-def start_at(schedule: Schedule, path: Path, strength: float) -> Path:
+def start_at(schedule: Schedule, path: SamplingPath, strength: float) -> SamplingPath:
     """Keep the last ``strength`` (0 to 1) of a path's steps; a fraction of a step is kept as a shorter step.
 
     Strength 0 leaves one point and so no step; strength 1 the whole path.

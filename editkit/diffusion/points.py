@@ -52,12 +52,12 @@ class Point(NamedTuple):
         return self.alpha, self.sigma
 
 
-class Raised(Point):
+class RenoisePoint(Point):
     """A point that a path goes back up to: fresh noise leads there, not a solver."""
 
 
 @dc.dataclass(frozen=True)
-class Points:
+class PointBatch:
     """A point for each row of a batch, so that one network call serves several timesteps."""
 
     points: tuple[Point, ...]
@@ -67,9 +67,9 @@ class Points:
         assert count == len(self.points)
         return self.points
 
-    def repeat(self, count: int) -> Points:
+    def repeat(self, count: int) -> PointBatch:
         """Return the points of ``count`` batches in one."""
-        return Points(self.points * count)
+        return PointBatch(self.points * count)
 
     def map(self, function: Callable[[Point], T]) -> T | list[T]:
         """Apply a function to the point of each row."""
@@ -90,7 +90,7 @@ def add_noise(x0: Tensor, eps: Tensor, point: Point) -> Tensor:
     return point.alpha * x0 + point.sigma * eps
 
 
-def raised(x: Tensor, eps: Tensor, p: Point, q: Point) -> Tensor:
+def renoise(x: Tensor, eps: Tensor, p: Point, q: Point) -> Tensor:
     """Noisy latents (B, C, h, w) at ``p`` brought up to the noisier ``q`` with fresh noise ``eps``."""
     kept = q.alpha / p.alpha
     return kept * x + math.sqrt(q.sigma**2 - (kept * p.sigma) ** 2) * eps

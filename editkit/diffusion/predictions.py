@@ -20,10 +20,10 @@ from torch import Tensor
 
 from ..errors import InvalidParameter, did_you_mean
 from ..literals import Prediction
-from .points import Point, Points, eps_of
+from .points import Point, PointBatch, eps_of
 
 
-def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point | Points) -> Tensor:
+def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point | PointBatch) -> Tensor:
     """Turn a network's answer for ``x`` (B, C, h, w) at ``point``, or each row's own, into the clean latent x0.
 
     Raises InvalidParameter for epsilon at alpha 0, where the answer says nothing about x0.

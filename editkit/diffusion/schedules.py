@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidParameter
-from .points import Point, Points
+from .points import Point, PointBatch
 
 
 class Schedule(Protocol):
@@ -36,14 +36,14 @@ class Schedule(Protocol):
     def timestep(self, point: Point) -> float:
         """The inverse of :meth:`point`."""
 
-    def sized(self, shape: Sequence[int]) -> Schedule:
+    def for_shape(self, shape: Sequence[int]) -> Schedule:
         """The schedule as it is for latents of ``shape`` (C, h, w): the same curve, with steps where they want them."""
 
-    def spread(self, timesteps: np.ndarray) -> np.ndarray:
+    def shift_timesteps(self, timesteps: np.ndarray) -> np.ndarray:
         """Move evenly spaced timesteps, falling, to where this model wants its steps."""
 
 
-def timestep_of(schedule: Schedule, point: Point | Points, like: Tensor) -> Tensor:
+def timestep_of(schedule: Schedule, point: Point | PointBatch, like: Tensor) -> Tensor:
     """What a network is told of ``point``: a timestep, or one (B,) for each of several points, where ``like`` is."""
     return torch.tensor(point.map(schedule.timestep), device=like.device)
 
@@ -97,16 +97,16 @@ class VariancePreserving:
         angles: np.ndarray = np.arctan2(np.sqrt(1 - alphas), np.sqrt(alphas))
         return angles
 
-    def sized(self, shape: Sequence[int]) -> VariancePreserving:
+    def for_shape(self, shape: Sequence[int]) -> VariancePreserving:
         return self
 
-    def spread(self, timesteps: np.ndarray) -> np.ndarray:
+    def shift_timesteps(self, timesteps: np.ndarray) -> np.ndarray:
         rounded: np.ndarray = np.round(timesteps)  # its network knows whole timesteps alone
         return rounded
 
 
 @dc.dataclass(frozen=True)
-class SizedShift:
+class ResolutionShift:
     """A shift that grows with a picture, by how many tokens a transformer sees of its latents.
 
     A straight line through two pairs of tokens and value gives mu; the shift is ``exp(mu)``, or mu itself where not
@@ -141,7 +141,7 @@ class RectifiedFlow:
     """Timestep of the least noise."""
     terminal: float | None = None
     """Sigma that the cleanest step of a path begins at: all are stretched away from noise to meet it."""
-    shift_of: SizedShift | None = None
+    shift_of: ResolutionShift | None = None
     """The shift for latents of a size, where it is not the same for all."""
 
     @property
@@ -155,10 +155,10 @@ class RectifiedFlow:
     def timestep(self, point: Point) -> float:
         return self.train_steps * point.sigma / (point.alpha + point.sigma)
 
-    def sized(self, shape: Sequence[int]) -> RectifiedFlow:
+    def for_shape(self, shape: Sequence[int]) -> RectifiedFlow:
         return self if self.shift_of is None else dc.replace(self, shift=self.shift_of(shape), shift_of=None)
 
-    def spread(self, timesteps: np.ndarray) -> np.ndarray:
+    def shift_timesteps(self, timesteps: np.ndarray) -> np.ndarray:
         sigmas = timesteps / self.train_steps
         sigmas = self.shift * sigmas / (1 + (self.shift - 1) * sigmas)
         if self.terminal is not None and sigmas[-1] < 1:

@@ -14,13 +14,13 @@ from PIL import Image
 
 from ..errors import Cancelled
 from ..images.canvas import Canvas
-from ..images.masks import opened
+from ..images.masks import mask_tensor
 from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend, adapters_of
-from ..model.execution import Running
-from ..model.loading import resolve
+from ..model.execution import ExecutionOptions
+from ..model.loading import resolve_model
 from ..registry.params import Params
 from ..registry.registry import Registry, installed
 from ..report import Report
@@ -28,10 +28,10 @@ from ..sampling.params import DrawingParams
 from ..version import __version__
 from .capabilities import check_capabilities
 from .composing import compose
-from .params import CanvasParams, EditParams, PictureParams
-from .quality import measure
+from .params import CanvasParams, EditParams, ImageInputParams
+from .quality import measure_quality
 from .request import Request, inverter_name, prepare
-from .result import give
+from .result import build_result
 from .session import Progress, Session
 
 
@@ -61,8 +61,8 @@ def apply(
     """
     registry = installed()
     request = prepare(registry, operation, image, params)
-    options = Running(compile=compile, offload=offload, tiling=tiling)
-    backend = resolve(model, device, dtype, adapters, options, operation=operation)
+    options = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
+    backend = resolve_model(model, device, dtype, adapters, options, operation=operation)
     return execute(registry, request, backend, progress=progress, cache=cache)
 
 
@@ -79,9 +79,9 @@ def execute(
         session = _open_session(registry, request, model, progress, cache)
         outcome = registry.load("operations", request.spec.name)(session, request.params)
         frames = [] if isinstance(outcome, Inversion) else compose(session, outcome)
-        quality = measure(session, outcome, request, frames)
+        quality = measure_quality(session, outcome, request, frames)
     report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
-    return give(request, model, outcome, frames, report)
+    return build_result(request, model, outcome, frames, report)
 
 
 def _report(
@@ -101,14 +101,14 @@ def _report(
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
         **_settings(params, request),
-        network_calls=session.tally.calls,
-        network_samples=session.tally.samples,
+        network_calls=session.usage.calls,
+        network_samples=session.usage.samples,
         seconds=round(seconds, 4),
         peak_memory_mb=memory,
         input_size=request.sources[0].size if request.sources else None,
         output_size=frames[0].size if frames else None,
         params=params.model_dump(mode="json"),
-        warnings=tuple(session.tally.warnings),
+        warnings=tuple(session.usage.warnings),
         version=__version__,
         **quality,
     )
@@ -122,7 +122,7 @@ def _settings(params: Params, request: Request) -> dict[str, Any]:
     return {
         "seed": drawing and drawing.seed,
         "steps": len(inversion.path) - 1 if inversion else settings.get("steps"),
-        "sampler": None if drawing is None or (inverter and inverter.own_steps) else drawing.sampler,
+        "sampler": None if drawing is None or (inverter and inverter.replaces_sampler) else drawing.sampler,
         "inverter": inversion.method if inversion else inverter_name(params),
         "guidance": drawing and drawing.guidance,
     }
@@ -139,9 +139,9 @@ def _open_session(
         params,
         registry,
         canvas=_canvas(request, model),
-        pictures=request.sources,
+        images=request.sources,
         pixels=torch.cat([to_tensor(source) for source in request.sources]) if request.sources else torch.empty(0),
-        mask=None if mask is None or not isinstance(params, EditParams) else opened(mask, params.feather),
+        mask=None if mask is None or not isinstance(params, EditParams) else mask_tensor(mask, params.feather),
         progress=progress,
         inversion=request.inversion,
         cache=InversionCache.of_user() if cache else None,
@@ -156,7 +156,7 @@ def _canvas(request: Request, model: Backend) -> Canvas:
         assert isinstance(params, CanvasParams)
         size = (params.width or model.native_size, params.height or model.native_size)
         return Canvas.plan(size, max(size), model.multiple)
-    longest = params.resolution if isinstance(params, PictureParams) else None
+    longest = params.resolution if isinstance(params, ImageInputParams) else None
     if request.inversion is not None:
         longest = request.inversion.params.get("resolution")
     return Canvas.plan(request.sources[0].size, longest or model.native_size, model.multiple)

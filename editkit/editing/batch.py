@@ -10,9 +10,9 @@ from typing import Any
 
 from ..errors import InvalidParameter
 from ..model.backend import Backend
-from ..model.batching import in_lock_step
-from ..model.execution import Running
-from ..model.loading import resolve
+from ..model.batching import run_in_lock_step
+from ..model.execution import ExecutionOptions
+from ..model.loading import resolve_model
 from ..registry.registry import Registry, installed
 from .apply import cancellable, execute
 from .request import Request, prepare
@@ -49,25 +49,25 @@ def apply_all(
     if batch < 1:
         raise InvalidParameter(f"batch={batch} is not allowed: at least 1")
     registry = installed()
-    running, params = split(given)
-    requests = [prepare(registry, operation, image, one) for image, one in seeded(images, params, seeds)]
-    backend = resolve(model, **running, operation=operation)
+    running, params = split_options(given)
+    requests = [prepare(registry, operation, image, one) for image, one in pair_with_seeds(images, params, seeds)]
+    backend = resolve_model(model, **running, operation=operation)
     results: list[Any] = []
     with cancellable():
         for group in batches(requests, batch):
-            results += made(registry, group, backend, progress, cache)
+            results += run_group(registry, group, backend, progress, cache)
     return results
 
 
-def split(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What says how the model is loaded and run, and the operation's own parameters."""
     params = dict(given)
-    ways = {way.name: params.pop(way.name) for way in dc.fields(Running) if way.name in params}
+    ways = {way.name: params.pop(way.name) for way in dc.fields(ExecutionOptions) if way.name in params}
     loading = {name: params.pop(name, usual) for name, usual in (("device", None), ("dtype", None), ("adapters", ()))}
-    return {**loading, "how": Running(**ways)}, params
+    return {**loading, "how": ExecutionOptions(**ways)}, params
 
 
-def seeded(
+def pair_with_seeds(
     images: Iterable[Any], params: dict[str, Any], seeds: Sequence[int] | None
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Each picture with its parameters; raises InvalidParameter where there are not as many seeds."""
@@ -85,15 +85,15 @@ def batches(requests: Sequence[Request], size: int) -> Iterator[tuple[Request, .
         yield group
 
 
-def made(
+def run_group(
     registry: Registry, requests: Sequence[Request], model: Backend, progress: Progress | None, cache: bool
 ) -> list[Any]:
     """The results of a batch, in its order; the first error is raised."""
     if len(requests) == 1:
         return [execute(registry, requests[0], model, progress=progress, cache=cache)]
     results: dict[int, Any] = {}
-    edits = [edit(registry, one, None if number else progress, cache) for number, one in enumerate(requests)]
-    with contextlib.closing(in_lock_step(model, edits)) as outcomes:
+    edits = [bind_request(registry, one, None if number else progress, cache) for number, one in enumerate(requests)]
+    with contextlib.closing(run_in_lock_step(model, edits)) as outcomes:
         for number, outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -101,5 +101,7 @@ def made(
     return [results[number] for number in range(len(requests))]
 
 
-def edit(registry: Registry, request: Request, progress: Progress | None, cache: bool) -> Callable[[Backend], Any]:
+def bind_request(
+    registry: Registry, request: Request, progress: Progress | None, cache: bool
+) -> Callable[[Backend], Any]:
     return lambda model: execute(registry, request, model, progress=progress, cache=cache)

@@ -38,7 +38,7 @@ def check_inverter(request: Request, model: Backend, provided: str) -> None:
             f"the model {model.name!r} gives {model.prediction}: take another inverter"
         )
     two_estimates = "text" in model.provides and "distilled-guidance" not in model.provides
-    if spec.leads_away and not two_estimates:
+    if spec.sets_negative_prompt and not two_estimates:
         raise MissingCapability(
             f"the inverter {spec.name} needs text and guidance by two estimates; the model {model.name!r} provides "
             f"{provided}: take another inverter"

@@ -7,46 +7,49 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..images.canvas import resized
-from ..images.compositing import finish, lay_on, mixed
-from ..images.masks import visible
+from ..images.canvas import resize
+from ..images.compositing import apply_difference, mix_sources, to_stored_image
+from ..images.masks import mask_opacity
 from ..images.tensors import to_image
-from .outcome import Edit, Painted
+from .outcome import Edit, PixelEdit
 from .session import Session
 
 
-def compose(session: Session, outcome: Edit | Painted) -> list[Image.Image]:
+def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
     """The resulting pictures: one a row of an edit's latents, of the size of its sources, or the one painted."""
-    if isinstance(outcome, Painted):
+    if isinstance(outcome, PixelEdit):
         if outcome.pixels.shape[-2:] != session.pixels.shape[-2:]:
-            return [resized_picture(outcome, session.pictures[0])]
+            return [compose_resized(outcome, session.images[0])]
         laid, shares = outcome.pixels, torch.ones(1, 1)
     else:
-        laid, shares = paint(session, outcome), shares_of(outcome)
+        laid, shares = paint(session, outcome), source_shares(outcome)
         if outcome.reconstructed is None or not outcome.carry:
             return [to_image(row) for row in laid]
-    seen = mixed(session.pixels, shares)
+    seen = mix_sources(session.pixels, shares)
     if session.mask is not None:
-        laid = seen + visible(session.mask) * (laid - seen)
-    return [finish(row, share, before, session.pictures) for row, share, before in zip(laid, shares, seen, strict=True)]
+        laid = seen + mask_opacity(session.mask) * (laid - seen)
+    return [
+        to_stored_image(row, share, before, session.images)
+        for row, share, before in zip(laid, shares, seen, strict=True)
+    ]
 
 
 def paint(session: Session, edit: Edit) -> Tensor:
     """Decode an edit and lay it on its sources' pixels, (B, 3, H, W) of the picture's size; no mask is applied yet."""
-    decoded = session.decoded(edit.latents).float().cpu()
+    decoded = session.decode_cached(edit.latents).float().cpu()
     if edit.reconstructed is None or not edit.carry:
-        return session.canvas.to_picture(decoded).clone()  # what is decoded may be shared, what is painted is not
-    trips = session.decoded(edit.reconstructed).float().cpu()
-    seen, trip = (mixed(pixels, shares_of(edit)) for pixels in (session.pixels, trips))
-    return lay_on(session.canvas, seen, decoded, trip, session.mask)
+        return session.canvas.to_image(decoded).clone()  # what is decoded may be shared, what is painted is not
+    trips = session.decode_cached(edit.reconstructed).float().cpu()
+    seen, trip = (mix_sources(pixels, source_shares(edit)) for pixels in (session.pixels, trips))
+    return apply_difference(session.canvas, seen, decoded, trip, session.mask)
 
 
-def shares_of(edit: Edit) -> Tensor:
+def source_shares(edit: Edit) -> Tensor:
     """How much of each source is in each row, (B, S)."""
     return torch.ones(len(edit.latents), 1) if edit.shares is None else edit.shares.float().cpu()
 
 
-def resized_picture(painted: Painted, source: Image.Image) -> Image.Image:
+def compose_resized(painted: PixelEdit, source: Image.Image) -> Image.Image:
     """A picture of another size than its source, with its source's alpha, or its source itself in its place."""
     if painted.place is not None:
         picture = to_image(painted.pixels[0])
@@ -58,7 +61,7 @@ def resized_picture(painted: Painted, source: Image.Image) -> Image.Image:
         return to_image(painted.pixels[0])
     alpha = torch.from_numpy(np.array(source.getchannel("A"), dtype=np.float32))[None, None]
     height, width = painted.pixels.shape[-2:]
-    grown = resized(alpha, (width, height)).round().clamp(0, 255)
+    grown = resize(alpha, (width, height)).round().clamp(0, 255)
     # What was painted is seen on white: a pixel of half the alpha has twice the colour that it shows.
     picture = to_image(1 - (1 - painted.pixels[0]) * 255 / grown[0].clamp(min=1))
     picture.putalpha(Image.fromarray(grown[0, 0].byte().numpy()))

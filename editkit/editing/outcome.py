@@ -24,7 +24,7 @@ class Edit:
 
 
 @dc.dataclass(frozen=True)
-class Painted:
+class PixelEdit:
     """What an operation hands back that has made the pixels itself, mostly out of parts of its picture."""
 
     pixels: Tensor

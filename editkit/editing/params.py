@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from ..registry.params import Picture
+from ..registry.params import ImageParam
 from ..sampling.params import DEFAULT_STEPS, SamplingParams
 
 
-class PictureParams(SamplingParams):
+class ImageInputParams(SamplingParams):
     """What every operation that looks at pictures can be told."""
 
     resolution: int | None = Field(
@@ -18,10 +18,10 @@ class PictureParams(SamplingParams):
     )
 
 
-class EditParams(PictureParams):
+class EditParams(ImageInputParams):
     """What every operation that changes a picture can be told."""
 
-    mask: Any = Picture("mask", "Picture of the image's size: white is changed, black is kept bit for bit.")
+    mask: Any = ImageParam("mask", "Picture of the image's size: white is changed, black is kept bit for bit.")
     feather: float = Field(
         0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward."
     )
@@ -41,7 +41,7 @@ class RepromptParams(EditParams):
         return {"negative_prompt": values["source"], **values} if "source" in values else values
 
 
-def UsualSteps() -> Any:  # noqa: N802
+def ModelDefaultSteps() -> Any:  # noqa: N802
     """A field of steps that are the model's usual ones when not given; see :meth:`editkit.Session.usual_steps`."""
     return Field(
         None,

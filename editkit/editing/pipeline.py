@@ -9,11 +9,11 @@ from typing import Any
 
 from ..errors import BadFile, InvalidParameter
 from ..model.backend import Backend
-from ..model.loading import resolve
+from ..model.loading import resolve_model
 from ..registry.registry import installed
 from ..report import Report
 from .apply import execute
-from .recipe import picture_name
+from .recipe import image_name
 from .request import Request, prepare, validate_params
 from .result import Result
 from .session import Progress
@@ -95,13 +95,13 @@ class Pipeline:
         """Run all steps, the first as it was prepared."""
         registry = installed()
         operations = [operation for operation, _ in self.steps]
-        models = zip(operations, one_each(model, operations), strict=True)
-        backends = [resolve(one, None, None, operation=operation) for operation, one in models]
+        models = zip(operations, model_per_step(model, operations), strict=True)
+        backends = [resolve_model(one, None, None, operation=operation) for operation, one in models]
         results = [execute(registry, request, backends[0], progress=progress, cache=cache)]
         for (operation, params), backend in zip(self.steps[1:], backends[1:], strict=True):
             request = prepare(registry, operation, results[-1].image, _with_seed(params, seed))
             results.append(execute(registry, request, backend, progress=progress, cache=cache))
-        return joined(results)
+        return join_results(results)
 
 
 def _with_seed(params: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _with_seed(params: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
     return dict(params) if seed is None else {"seed": seed, **params}
 
 
-def one_each(model: Model | Sequence[Model], operations: Sequence[str]) -> Sequence[Model]:
+def model_per_step(model: Model | Sequence[Model], operations: Sequence[str]) -> Sequence[Model]:
     """A model for each operation; raises InvalidParameter where several are given, and not as many."""
     if isinstance(model, str) or not isinstance(model, Sequence):
         return [model] * len(operations)
@@ -121,7 +121,7 @@ def one_each(model: Model | Sequence[Model], operations: Sequence[str]) -> Seque
     return model
 
 
-def joined(results: Sequence[Result]) -> Result:
+def join_results(results: Sequence[Result]) -> Result:
     """One result of several steps: the last picture, and one report and recipe over all of them."""
     if len(results) == 1:
         return results[0]
@@ -129,14 +129,14 @@ def joined(results: Sequence[Result]) -> Result:
     attachments = {name: image for name, image in first.attachments.items() if name.startswith("source")}
     for index, result in enumerate(results):
         for name in result.recipe.steps[0].pictures:
-            attachments[picture_name(name, index)] = result.attachments[picture_name(name, 0)]
+            attachments[image_name(name, index)] = result.attachments[image_name(name, 0)]
     steps = tuple(result.recipe.steps[0] for result in results)
     recipe = first.recipe.model_copy(update={"steps": steps})
     reports = [result.report for result in results]
-    return dc.replace(final, report=summed(reports), recipe=recipe, attachments=attachments, sources=first.sources)
+    return dc.replace(final, report=sum_reports(reports), recipe=recipe, attachments=attachments, sources=first.sources)
 
 
-def summed(reports: Sequence[Report]) -> Report:
+def sum_reports(reports: Sequence[Report]) -> Report:
     return dc.replace(
         reports[-1],
         operation="run",

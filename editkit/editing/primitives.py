@@ -9,62 +9,73 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import Condition, Conditioned, stack
-from ..diffusion.paths import Path
+from ..diffusion.denoiser import Condition, Conditioned, stack_conditions
+from ..diffusion.paths import SamplingPath
 from ..diffusion.points import add_noise
 from ..inversion.cache_key import InversionInputs
 from ..inversion.inversion import Inversion
 from ..inversion.inverter import Inverter
-from ..inversion.record import Climb, laid_out
-from ..inversion.recorded_network import Known
-from ..model.backend import Inpainter, full_name, require
-from ..sampling.change_map import HeldToBranch
+from ..inversion.record import InversionRecord, contiguous_copy
+from ..inversion.recorded_network import RecordedNetwork
+from ..model.backend import SupportsInpainting, full_name, require
+from ..sampling.change_map import SourceBranchChangeMap
 from ..sampling.controls import Control
 from ..sampling.guidance import Guidance
 from ..sampling.params import DrawingParams
 from .outcome import Edit
-from .session import Session, finite
+from .session import Session, check_finite
 
 
-def invert_latents(session: Session, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Climb:
+def invert_latents(
+    session: Session, inverter: Inverter, latents: Tensor, path: SamplingPath, condition: Condition
+) -> InversionRecord:
     """Invert latents (S, C, h, w) up a path, which is given falling, as for sampling.
 
     The inversion is not guided, unless the inverter asks for it. The session's cache may hold the record already.
     Raises EditkitError if the network returns NaN or infinity.
     """
 
-    def compute() -> Climb:
+    def compute() -> InversionRecord:
         return _invert_uncached(session, inverter, latents, path, condition)
 
     if session.cache is None:
         record = compute()
     else:
-        inputs = InversionInputs(
-            model=session.model,
-            inverter=inverter,
-            latents=latents,
-            path=path,
-            timesteps=tuple(float(session.schedule.timestep(point)) for point in path),
-            canvas=session.canvas,
-            pixels=session.sources,
-            condition=condition,
-            drawing=session.drawing.model_dump(mode="json", include=set(DrawingParams.model_fields) - {"seed"}),
-        )
-        record = session.cache.load_or_compute(inputs, session.random, session.tally, compute)
+        inputs = inversion_inputs(session, inverter, latents, path, condition)
+        record = session.cache.load_or_compute(inputs, session.random, session.usage, compute)
     return dc.replace(record, condition=condition)
 
 
-def _invert_uncached(session: Session, inverter: Inverter, latents: Tensor, path: Path, condition: Condition) -> Climb:
+def inversion_inputs(
+    session: Session, inverter: Inverter, latents: Tensor, path: SamplingPath, condition: Condition
+) -> InversionInputs:
+    """Return everything the result of :func:`invert_latents` depends on, apart from the noise it draws."""
+    return InversionInputs(
+        model=session.model,
+        inverter=inverter,
+        latents=latents,
+        path=path,
+        timesteps=tuple(float(session.schedule.timestep(point)) for point in path),
+        canvas=session.canvas,
+        pixels=session.sources,
+        condition=condition,
+        drawing=session.drawing.model_dump(mode="json", include=set(DrawingParams.model_fields) - {"seed"}),
+    )
+
+
+def _invert_uncached(
+    session: Session, inverter: Inverter, latents: Tensor, path: SamplingPath, condition: Condition
+) -> InversionRecord:
     guidance = session.guided(condition, len(latents), path) if inverter.guided else None
     extras: dict[str, Tensor] = {}
-    steps = inverter.climb(guidance or Conditioned(session.network, condition), latents, path[::-1], session.noise)
-    rising = [latents, *session.watch(_collect_extras(steps, extras), len(path) - 1, "inverting")]
-    record = Climb(laid_out(finite(torch.stack(rising[::-1]))), path, extras)
-    extras = {**extras, **inverter.fit(session, record, condition)}
-    return dc.replace(record, kept={name: laid_out(tensor) for name, tensor in extras.items()})
+    steps = inverter.invert(guidance or Conditioned(session.network, condition), latents, path[::-1], session.noise)
+    rising = [latents, *session.track(collect_extras(steps, extras), len(path) - 1, "inverting")]
+    record = InversionRecord(contiguous_copy(check_finite(torch.stack(rising[::-1]))), path, extras)
+    extras = {**extras, **inverter.compute_extras(session, record, condition)}
+    return dc.replace(record, extras={name: contiguous_copy(tensor) for name, tensor in extras.items()})
 
 
-def _collect_extras(steps: Iterator[Tensor], extras: dict[str, Tensor]) -> Iterator[Tensor]:
+def collect_extras(steps: Iterator[Tensor], extras: dict[str, Tensor]) -> Iterator[Tensor]:
     """Yield the steps of an inversion and put the return value of a generator into ``extras``."""
     generator = cast(Generator[Tensor, None, Mapping[str, Tensor] | None], steps)
     extras.update((yield from generator) or {})
@@ -73,7 +84,7 @@ def _collect_extras(steps: Iterator[Tensor], extras: dict[str, Tensor]) -> Itera
 def sample_from_inversion(
     session: Session,
     inverter: Inverter,
-    record: Climb,
+    record: InversionRecord,
     x: Tensor,
     condition: Condition | Guidance,
     shares: Tensor,
@@ -85,11 +96,11 @@ def sample_from_inversion(
     replaces the session's mask. Returns the clean latents (B, C, h, w).
     """
     shares = shares.to(x)
-    step = inverter.stepper(record, shares)
+    step = inverter.replay_stepper(record, shares)
     controls = list(inverter.controls(record, shares))
-    change = session.change if change is None else change
+    change = session.latent_mask if change is None else change
     if change is not None:
-        controls.append(HeldToBranch(change, record.path, shares))
+        controls.append(SourceBranchChangeMap(change, record.path, shares))
     guidance = condition if isinstance(condition, Guidance) else session.guided(condition, len(x), record.path)
     # A control that changes the model also changes its estimates, and may need the source rows in the batch.
     if not session.drawing.attach and not any(control.changes_model for control in controls):
@@ -98,21 +109,25 @@ def sample_from_inversion(
 
 
 def _with_recorded_estimates(
-    session: Session, inverter: Inverter, record: Climb, guidance: Guidance, rows: int
+    session: Session, inverter: Inverter, record: InversionRecord, guidance: Guidance, rows: int
 ) -> Guidance:
     """Guidance that reuses the estimates recorded during inversion."""
     if record.condition is None:
         return guidance
-    conditions = session.guided(record.condition, record.trajectory.shape[1], record.path).asked
-    estimates = inverter.said(record, conditions)
-    return dc.replace(guidance, network=Known(guidance.network, record, estimates, rows)) if estimates else guidance
+    conditions = session.guided(record.condition, record.trajectory.shape[1], record.path).active_conditions
+    estimates = inverter.recorded_estimates(record, conditions)
+    return (
+        dc.replace(guidance, network=RecordedNetwork(guidance.network, record, estimates, rows))
+        if estimates
+        else guidance
+    )
 
 
-def to_inversion(session: Session, record: Climb, method: str, prompt: str) -> Inversion:
+def to_inversion(session: Session, record: InversionRecord, method: str, prompt: str) -> Inversion:
     """Return the record of the session's one source as an :class:`Inversion`, to be replayed later."""
     return Inversion(
         record,
-        source=session.pictures[0],
+        source=session.images[0],
         method=method,
         prompt=prompt,
         model=full_name(session.model),
@@ -123,7 +138,7 @@ def to_inversion(session: Session, record: Climb, method: str, prompt: str) -> I
 
 def redraw(
     session: Session,
-    path: Path,
+    path: SamplingPath,
     condition: Condition | Guidance,
     controls: Sequence[Control] = (),
     *,
@@ -141,7 +156,7 @@ def redraw(
     return Edit(session.draw(start, path, condition, controls, noise=noise), reconstructed=session.latents)
 
 
-def fill(session: Session, path: Path, prompt: str, *, blank: bool = False) -> Edit:
+def fill(session: Session, path: SamplingPath, prompt: str, *, blank: bool = False) -> Edit:
     """Sample the image again down ``path`` as :func:`redraw` does, with an inpainting model's own condition.
 
     An inpainting model is conditioned on the mask and the unmasked pixels too.
@@ -156,7 +171,7 @@ def _inpainting_condition(session: Session) -> Condition:
     assert session.mask is not None
     # The network takes whole pixels of the canvas, masked or not: any masked pixel counts.
     mask = session.canvas.mask_to_model(session.mask)
-    return require(session.model, Inpainter).see_masked(session.sources, mask.to(session.sources))
+    return require(session.model, SupportsInpainting).inpainting_condition(session.sources, mask.to(session.sources))
 
 
 def reprompt(
@@ -168,11 +183,11 @@ def reprompt(
     ``inverter`` is a registered name with options after a colon. ``change`` (1, 1, h, w) in [0, 1] is a change map
     that replaces the session's mask.
     """
-    method: Inverter = session.registry.make("inverters", inverter)
+    method: Inverter = session.registry.build("inverters", inverter)
     path = session.inversion_path(steps)
     shown, wanted = session.embed(source), session.embed(target)
     record = invert_latents(session, method, session.latents, path, shown)
     noise = torch.cat([record.trajectory[0], record.trajectory[0]])
-    conditions = stack([shown, wanted])
+    conditions = stack_conditions([shown, wanted])
     both = sample_from_inversion(session, method, record, noise, conditions, torch.ones(2, 1), change)
     return Edit(both[1:], reconstructed=both[:1], inverted=True)

@@ -9,21 +9,21 @@ from torch import Tensor
 
 from ..images.metrics import largest_difference, psnr
 from ..inversion.inversion import Inversion
-from .outcome import Edit, Painted
+from .outcome import Edit, PixelEdit
 from .params import EditParams
 from .request import Request
 from .session import Session
 
 
-def measure(
-    session: Session, outcome: Edit | Painted | Inversion, request: Request, frames: list[Image.Image]
+def measure_quality(
+    session: Session, outcome: Edit | PixelEdit | Inversion, request: Request, frames: list[Image.Image]
 ) -> dict[str, Any]:
     """The figures of the report that say how far the edit can be trusted."""
     figures: dict[str, Any] = {}
     mask = request.params.mask if isinstance(request.params, EditParams) else None
     if mask is not None:
         figures["untouched_max_diff"] = largest_difference(request.sources[0], frames[0], mask)
-    if isinstance(outcome, Painted):
+    if isinstance(outcome, PixelEdit):
         if outcome.place is not None:
             left, top = outcome.place
             source = request.sources[0]
@@ -33,13 +33,13 @@ def measure(
     reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
     if reconstructed is None and not isinstance(outcome, Inversion):
         return figures
-    figures["vae_psnr"] = fidelity(session, session.latents)
+    figures["vae_psnr"] = psnr_to_source(session, session.latents)
     if reconstructed is not None:
-        figures["recon_psnr"] = fidelity(session, reconstructed)
+        figures["recon_psnr"] = psnr_to_source(session, reconstructed)
     return figures
 
 
-def fidelity(session: Session, latents: Tensor) -> float:
+def psnr_to_source(session: Session, latents: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of decoded latents (S, C, h, w) against the sources, at the model's scale."""
-    found, wanted = (session.canvas.cropped(pixels) for pixels in (session.decoded(latents), session.sources))
+    found, wanted = (session.canvas.cropped(pixels) for pixels in (session.decode_cached(latents), session.sources))
     return round(psnr(found, wanted), 4)

@@ -9,12 +9,12 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import BadFile
-from ..images.png_metadata import read_recipe
+from ..images import png_metadata
 
 SCHEMA = 3
 
 
-class DrawnBy(BaseModel):
+class ModelReference(BaseModel):
     """The model of a step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,13 +32,13 @@ class Step(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     operation: str
-    drawn_by: DrawnBy
+    drawn_by: ModelReference
     params: dict[str, Any]
     pictures: tuple[str, ...] = ()
     """The parameters that are pictures, which travel beside the recipe."""
 
 
-class Written(BaseModel):
+class RecipeHeader(BaseModel):
     """What every recipe says of itself, whatever else it holds."""
 
     model_config = ConfigDict(frozen=True)
@@ -48,7 +48,7 @@ class Written(BaseModel):
     schema_version: int = SCHEMA
 
 
-class Recipe(Written):
+class Recipe(RecipeHeader):
     """How a picture was made; the pictures it was made from travel beside it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +58,7 @@ class Recipe(Written):
     """How many pictures the first step took."""
 
 
-def picture_name(parameter: str, step: int) -> str:
+def image_name(parameter: str, step: int) -> str:
     return f"{parameter}-{step}"
 
 
@@ -66,11 +66,11 @@ def source_name(index: int) -> str:
     return f"source-{index}"
 
 
-def read(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Image.Image]]:
+def read_recipe(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Image.Image]]:
     """Return the recipe in a PNG and the pictures that travel with it; raises BadFile where there is none."""
-    text, pictures = read_recipe(source)
+    text, pictures = png_metadata.read_recipe(source)
     try:
-        written = Written.model_validate_json(text)
+        written = RecipeHeader.model_validate_json(text)
         if written.schema_version != SCHEMA:
             raise BadFile(
                 f"the recipe was written by editkit {written.version} in schema {written.schema_version}; "
@@ -81,7 +81,7 @@ def read(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Imag
         problem = error.errors()[0]
         raise BadFile(f"the picture's recipe is damaged: {problem['loc']}: {problem['msg']}") from None
     wanted = [source_name(i) for i in range(recipe.sources)]
-    wanted += [picture_name(name, i) for i, step in enumerate(recipe.steps) for name in step.pictures]
+    wanted += [image_name(name, i) for i, step in enumerate(recipe.steps) for name in step.pictures]
     missing = [name for name in wanted if name not in pictures]
     if missing:
         raise BadFile(

@@ -10,13 +10,12 @@ from typing import Any
 from ..errors import BadFile, InvalidParameter
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend
-from ..model.loading import resolve
+from ..model.loading import resolve_model
 from ..registry.params import shorten
 from ..registry.registry import installed
 from .apply import execute
-from .pipeline import Model, joined, one_each
-from .recipe import DrawnBy, Step, picture_name, source_name
-from .recipe import read as read_recipe
+from .pipeline import Model, join_results, model_per_step
+from .recipe import ModelReference, Step, image_name, read_recipe, source_name
 from .request import prepare
 from .result import Result
 from .session import Progress
@@ -41,15 +40,15 @@ def replay(
     recipe, pictures = read_recipe(picture)
     if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
         raise BadFile("the picture's recipe is damaged: it makes no picture")
-    steps = [step.model_copy(update={"params": overridden(step, params)}) for step in recipe.steps]
-    models = one_each(model, [step.operation for step in steps])
-    backends = [model_of(step.drawn_by, one, adapters) for step, one in zip(steps, models, strict=True)]
+    steps = [step.model_copy(update={"params": override_params(step, params)}) for step in recipe.steps]
+    models = model_per_step(model, [step.operation for step in steps])
+    backends = [model_for_step(step.drawn_by, one, adapters) for step, one in zip(steps, models, strict=True)]
     sources = [pictures[source_name(index)] for index in range(recipe.sources)]
     image: Any = sources if len(sources) > 1 else sources[0] if sources else None
     made: list[Result] = []
     registry = installed()
     for index, (step, backend) in enumerate(zip(steps, backends, strict=True)):
-        carried = {name: pictures[picture_name(name, index)] for name in step.pictures}
+        carried = {name: pictures[image_name(name, index)] for name in step.pictures}
         request = prepare(registry, step.operation, image, step.params | carried)
         outcome = execute(registry, request, backend, progress=progress, cache=cache)
         if isinstance(outcome, Inversion):
@@ -57,7 +56,7 @@ def replay(
         else:
             made.append(outcome)
             image = outcome.image
-    final = joined(made)
+    final = join_results(made)
     others = dict.fromkeys(
         f"made with another model ({was.model}, {was.identity}) than {backend.name}: the pixels may differ"
         for was, backend in zip((step.drawn_by for step in steps), backends, strict=True)
@@ -67,7 +66,7 @@ def replay(
     return final
 
 
-def overridden(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
+def override_params(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a step's parameters, replaced by those in ``given``; raises InvalidParameter for a path from the file.
 
     The image parameters of a genuine recipe are stored beside it. One among ``step.params`` is a path that somebody
@@ -84,10 +83,10 @@ def overridden(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
     return step.params | {name: value for name, value in given.items() if name in fields}
 
 
-def model_of(was: DrawnBy, model: Model, adapters: Sequence[str | os.PathLike[str]]) -> Backend:
+def model_for_step(was: ModelReference, model: Model, adapters: Sequence[str | os.PathLike[str]]) -> Backend:
     """The model to draw a step of a recipe with: the one that is given, else the one that drew it."""
     if not (model is None or isinstance(model, (str, os.PathLike))):
-        return resolve(model, None, None, adapters)
+        return resolve_model(model, None, None, adapters)
     if model is None and was.model not in installed().specs["models"]:
         raise InvalidParameter(
             f"the recipe was made with the model {was.model!r}; no path is taken from a file: pass it as model"
@@ -97,4 +96,4 @@ def model_of(was: DrawnBy, model: Model, adapters: Sequence[str | os.PathLike[st
             f"the recipe was made with the adapters {', '.join(was.adapters)}; no path is taken from a file: pass "
             "them as adapters"
         )
-    return resolve(model or was.model, None, was.dtype, adapters)
+    return resolve_model(model or was.model, None, was.dtype, adapters)

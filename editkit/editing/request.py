@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image
 
 from ..errors import InvalidParameter
-from ..images.condition_maps import open_picture
+from ..images.condition_maps import open_image_param
 from ..images.reading import open_image
 from ..images.sources import MAX_PIXELS
-from ..registry.params import Params, extra_of, pictures_of, shorten
+from ..registry.params import Params, field_metadata, image_fields, shorten
 from ..registry.registry import Registry
 from ..registry.specs import InverterSpec, OperationSpec
 from ..sampling.params import DrawingParams
@@ -75,7 +75,7 @@ def _prepare_replay(registry: Registry, spec: OperationSpec, inversion: Inversio
 def inverter_name(params: Params) -> str | None:
     """Return the inverter that parameters name, found by the registry kind of its field; None if they have none."""
     for name, field in type(params).model_fields.items():
-        if extra_of(field).get("registry") == "inverters":
+        if field_metadata(field).get("registry") == "inverters":
             call: str | None = getattr(params, name)
             return call
     return None
@@ -92,12 +92,12 @@ def check_inverter_conflicts(params: Params, inverter: InverterSpec | None) -> N
     """
     if inverter is None or not isinstance(params, DrawingParams):
         return
-    if inverter.own_steps and params.sampler != type(params).model_fields["sampler"].default:
+    if inverter.replaces_sampler and params.sampler != type(params).model_fields["sampler"].default:
         raise InvalidParameter(
             f"sampler={params.sampler!r} is not allowed: the inverter {inverter.name} draws by steps of its own; "
             "leave it out"
         )
-    if inverter.leads_away and has_custom_negative_prompt(params):
+    if inverter.sets_negative_prompt and has_custom_negative_prompt(params):
         raise InvalidParameter(
             f"negative_prompt={params.negative_prompt!r} is not allowed: the inverter {inverter.name} says itself "
             "what guidance leads away from; leave it out"
@@ -131,8 +131,8 @@ def _with_seed(params: Params) -> Params:
 def _open_image_params(params: Params, sources: Sequence[Image.Image]) -> Params:
     """Open the images among the parameters."""
     opened = {
-        name: open_picture(kind, value, sources[0].size, argument=name)
-        for name, kind in pictures_of(type(params)).items()
+        name: open_image_param(kind, value, sources[0].size, argument=name)
+        for name, kind in image_fields(type(params)).items()
         if (value := getattr(params, name)) is not None
     }
     return params.model_copy(update=opened)

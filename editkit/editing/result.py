@@ -13,32 +13,32 @@ from torch import Tensor
 
 from ..files import write_atomically
 from ..images.contact_sheet import draw_sheet
-from ..images.writing import MOVING, encode_frames, encode_image
+from ..images.writing import ANIMATION_SUFFIXES, encode_frames, encode_image
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend
-from ..registry.params import pictures_of
+from ..registry.params import image_fields
 from ..report import Report
 from ..version import __version__
-from .outcome import Edit, Painted
-from .recipe import DrawnBy, Recipe, Step, picture_name, source_name
+from .outcome import Edit, PixelEdit
+from .recipe import ModelReference, Recipe, Step, image_name, source_name
 from .request import Request
 
 
-def give(
-    request: Request, model: Backend, outcome: Edit | Painted | Inversion, frames: list[Image.Image], report: Report
+def build_result(
+    request: Request, model: Backend, outcome: Edit | PixelEdit | Inversion, frames: list[Image.Image], report: Report
 ) -> Any:
     if isinstance(outcome, Inversion):
         return dc.replace(outcome, report=report)
-    given = {name: value for name in pictures_of(request.spec.params) if (value := getattr(request.params, name))}
-    drawn_by = DrawnBy(model=model.name, identity=model.identity, adapters=report.adapters, dtype=report.dtype)
+    given = {name: value for name in image_fields(request.spec.params) if (value := getattr(request.params, name))}
+    drawn_by = ModelReference(model=model.name, identity=model.identity, adapters=report.adapters, dtype=report.dtype)
     steps = [Step(operation=request.spec.name, drawn_by=drawn_by, params=report.params, pictures=tuple(given))]
     if request.inversion is not None:  # it travels as the way to make it again
         steps.insert(0, Step(operation="invert", drawn_by=drawn_by, params=request.inversion.params))
     attachments = {source_name(i): source for i, source in enumerate(request.sources)}
-    attachments |= {picture_name(name, 0): picture for name, picture in given.items()}
+    attachments |= {image_name(name, 0): picture for name, picture in given.items()}
     recipe = Recipe(version=__version__, steps=tuple(steps), sources=len(request.sources))
     return Result(
-        image=beside_each_other(frames),
+        image=concatenate_frames(frames),
         report=report,
         recipe=recipe,
         attachments=attachments,
@@ -48,7 +48,7 @@ def give(
     )
 
 
-def beside_each_other(frames: Sequence[Image.Image]) -> Image.Image:
+def concatenate_frames(frames: Sequence[Image.Image]) -> Image.Image:
     if len(frames) == 1:
         return frames[0]
     strip = Image.new(frames[0].mode, (sum(frame.width for frame in frames), frames[0].height))
@@ -82,7 +82,7 @@ class Result:
 
     def encoded(self, suffix: str) -> bytes:
         """The picture as a file of this ending would hold it; an empty ending is PNG."""
-        if len(self.frames) > 1 and suffix.lower() in MOVING:
+        if len(self.frames) > 1 and suffix.lower() in ANIMATION_SUFFIXES:
             return encode_frames(self.frames, suffix)
         return encode_image(self.image, suffix, recipe=self.recipe.model_dump_json(), attachments=self.attachments)
 

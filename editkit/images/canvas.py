@@ -41,7 +41,7 @@ class Canvas:
 
     def to_model(self, pixels: Tensor) -> Tensor:
         """A picture (1, 3, H, W) to the padded canvas, the border repeated outward."""
-        return F.pad(resized(pixels, self.work).clamp(0, 1), self.margins, mode="replicate")
+        return F.pad(resize(pixels, self.work).clamp(0, 1), self.margins, mode="replicate")
 
     def mask_to_model(self, mask: Tensor) -> Tensor:
         """A mask (1, 1, H, W) to the padded canvas, where each pixel is as much as the most it stands for."""
@@ -52,12 +52,12 @@ class Canvas:
         left, top = self.corner
         return pixels[..., top : top + self.work[1], left : left + self.work[0]]
 
-    def to_picture(self, pixels: Tensor) -> Tensor:
+    def to_image(self, pixels: Tensor) -> Tensor:
         """The picture's part of a padded canvas, at the picture's own size (B, 3, H, W)."""
-        return resized(self.cropped(pixels), self.size)
+        return resize(self.cropped(pixels), self.size)
 
 
-def resized(pixels: Tensor, size: Size) -> Tensor:
+def resize(pixels: Tensor, size: Size) -> Tensor:
     """Resample (B, C, H, W) to ``size`` (width, height), or return it as it is where the size is right."""
     if pixels.shape[-2:] == (size[1], size[0]):
         return pixels

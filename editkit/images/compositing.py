@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .canvas import Canvas, resized
-from .similarity import little_changed
+from .canvas import Canvas, resize
+from .similarity import unchanged_weight
 
 NEAR = 6
 """Pixels at the model's scale over which colours around a mask are averaged."""
@@ -21,7 +21,9 @@ FAR = 1e-3
 """Weight of the mean of everything outside a mask against what is near."""
 
 
-def lay_on(canvas: Canvas, source: Tensor, edited: Tensor, reconstructed: Tensor, mask: Tensor | None = None) -> Tensor:
+def apply_difference(
+    canvas: Canvas, source: Tensor, edited: Tensor, reconstructed: Tensor, mask: Tensor | None = None
+) -> Tensor:
     """Take an edit as a difference and lay it on the source's own pixels where little changed.
 
     ``source`` is (B, 3, H, W) at the picture's size, ``mask`` (1, 1, H, W) likewise, the others (B, 3, h, w) on the
@@ -30,14 +32,14 @@ def lay_on(canvas: Canvas, source: Tensor, edited: Tensor, reconstructed: Tensor
     in the colours that the source has around the mask.
     """
     change = canvas.cropped(edited - reconstructed)
-    kept = resized(little_changed(change), canvas.size).clamp(0, 1)
-    drawn = canvas.to_picture(edited)
+    kept = resize(unchanged_weight(change), canvas.size).clamp(0, 1)
+    drawn = canvas.to_image(edited)
     if mask is not None:
-        drawn = drawn + resized(colour_shift(canvas, source, edited, mask), canvas.size)
-    return source + kept * resized(change, canvas.size) + (1 - kept) * (drawn - source)
+        drawn = drawn + resize(colour_correction(canvas, source, edited, mask), canvas.size)
+    return source + kept * resize(change, canvas.size) + (1 - kept) * (drawn - source)
 
 
-def colour_shift(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
+def colour_correction(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
     """What the source's colours differ by from the drawn ones outside a mask, carried on smoothly inside it.
 
     Arguments as for :func:`lay_on`; returns (B, 3, h, w) at the model's scale. Outside the mask both show the same, so
@@ -46,26 +48,26 @@ def colour_shift(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tensor) -
     outside = (F.adaptive_max_pool2d(mask, canvas.work[::-1]) == 0).to(source)
     if not bool(outside.any()):
         return torch.zeros_like(canvas.cropped(edited))
-    wrong = (resized(source, canvas.work) - canvas.cropped(edited)) * outside
-    near = spread(outside)
+    wrong = (resize(source, canvas.work) - canvas.cropped(edited)) * outside
+    near = box_blur(outside)
     everywhere = wrong.sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True)
     # Far inside a mask nothing is near: the mean of all outside is what is left to go by.
-    return (spread(wrong) + FAR * everywhere) / (near + FAR)
+    return (box_blur(wrong) + FAR * everywhere) / (near + FAR)
 
 
-def spread(values: Tensor) -> Tensor:
+def box_blur(values: Tensor) -> Tensor:
     """Blur (B, C, h, w) over :data:`NEAR` pixels on either side, three times: nearly a Gaussian."""
     for _ in range(3):
         values = F.avg_pool2d(values, 2 * NEAR + 1, stride=1, padding=NEAR)
     return values
 
 
-def mixed(pixels: Tensor, shares: Tensor) -> Tensor:
+def mix_sources(pixels: Tensor, shares: Tensor) -> Tensor:
     """Mix the pixels (S, 3, H, W) of sources into rows (B, 3, H, W)."""
     return torch.einsum("bs,schw->bchw", shares, pixels)
 
 
-def finish(laid: Tensor, share: Tensor, seen: Tensor, sources: Sequence[Image.Image]) -> Image.Image:
+def to_stored_image(laid: Tensor, share: Tensor, seen: Tensor, sources: Sequence[Image.Image]) -> Image.Image:
     """Turn laid pixels (3, H, W) into a picture with its sources' alpha; what equals ``seen`` stays as it is stored."""
     stored = sum(
         weight * np.asarray(source, dtype=np.float32) for weight, source in zip(share.tolist(), sources, strict=True)

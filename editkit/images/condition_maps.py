@@ -44,8 +44,8 @@ def read_map(
     if values.dtype == np.uint8:
         read: Map = (255 - values if invert else values).astype(np.float32) / np.float32(255)
     else:
-        read = stretched(values, name, -1 if invert else 1)
-    return read if size is None else fitted(read, size, name)
+        read = normalise_range(values, name, -1 if invert else 1)
+    return read if size is None else resize_map(read, size, name)
 
 
 def map_image(levels: Map) -> Image.Image:
@@ -53,7 +53,7 @@ def map_image(levels: Map) -> Image.Image:
     return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
 
 
-def stretched(values: NDArray[Any], name: str, sign: int) -> Map:
+def normalise_range(values: NDArray[Any], name: str, sign: int) -> Map:
     """Values of any range laid out from 0 to 1, in their order or against it; all 0 where they are all the same."""
     finite = np.isfinite(values)
     if not finite.all():
@@ -67,7 +67,7 @@ def stretched(values: NDArray[Any], name: str, sign: int) -> Map:
     return spread
 
 
-def fitted(values: Map, size: tuple[int, int], name: str) -> Map:
+def resize_map(values: Map, size: tuple[int, int], name: str) -> Map:
     """The map at another size (width, height) of the same shape, to a pixel."""
     height, width = values.shape
     if (width, height) == size:
@@ -80,7 +80,7 @@ def fitted(values: Map, size: tuple[int, int], name: str) -> Map:
     return np.asarray(resampled).clip(0, 1)
 
 
-def open_picture(kind: str, given: Any, size: tuple[int, int], *, argument: str) -> Image.Image:
+def open_image_param(kind: str, given: Any, size: tuple[int, int], *, argument: str) -> Image.Image:
     """Open a picture of a kind of :func:`editkit.Picture`, in mode L and in the ``size`` (width, height) of the edited.
 
     Raises BadImage and InvalidParameter, naming ``argument``, as open_mask and read_map do.

@@ -10,7 +10,7 @@ from ..errors import BadImage, InvalidParameter
 from .sources import MAX_PIXELS, describe
 
 
-def _bare(image: Image.Image, name: str) -> Image.Image:
+def strip_metadata(image: Image.Image, name: str) -> Image.Image:
     """A copy without metadata, which Pillow would otherwise write to the file."""
     if image.mode not in ("RGB", "RGBA", "L"):
         raise InvalidParameter(f"{name} has mode {image.mode}; RGB, RGBA or L is allowed: use open_image first")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from PIL import Image
 
 from ..errors import BadFile, BadImage, InvalidParameter
-from .conversion import _bare
+from .conversion import strip_metadata
 from .reading import open_image
 from .sources import MAX_BYTES, MAX_PIXELS, Source, read_source
 
@@ -117,7 +117,7 @@ def _too_much(pictures: Mapping[str, Image.Image]) -> bool:
 
 def _png(image: Image.Image, name: str) -> bytes:
     buffer = io.BytesIO()
-    _bare(image, name).save(buffer, "PNG")
+    strip_metadata(image, name).save(buffer, "PNG")
     return buffer.getvalue()
 
 

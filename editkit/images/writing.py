@@ -13,20 +13,22 @@ from PIL import Image
 
 from ..errors import InvalidParameter
 from ..files import check_output, write_atomically
-from .conversion import _bare, pixels
+from .conversion import pixels, strip_metadata
 from .png_metadata import _NO_ATTACHMENTS, encode_png
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-MOVING = (".gif", ".webp")
+ANIMATION_SUFFIXES = (".gif", ".webp")
 
 
 # What Pillow's encoders raise for a size that the format cannot hold, each another one.
 _ENCODER_ERRORS = (OSError, ValueError, RuntimeError, OverflowError, struct.error)
 
 
-def check_file(path: str | os.PathLike[str], endings: Sequence[str] = ENDINGS, *, argument: str = "output") -> Path:
+def check_file(
+    path: str | os.PathLike[str], endings: Sequence[str] = IMAGE_SUFFIXES, *, argument: str = "output"
+) -> Path:
     """Check, before the work of making it, that a file of one of these kinds can be written to ``path``.
 
     Raises InvalidParameter, naming ``argument``, like check_output, and for another ending.
@@ -53,12 +55,12 @@ def encode_image(
     kind = ending.lower()
     if kind in ("", ".png"):
         return encode_png(image, recipe=recipe, attachments=attachments)
-    if kind not in ENDINGS:
-        raise InvalidParameter(f"{argument} ends in {ending!r}, but must end in one of {', '.join(ENDINGS)}")
+    if kind not in IMAGE_SUFFIXES:
+        raise InvalidParameter(f"{argument} ends in {ending!r}, but must end in one of {', '.join(IMAGE_SUFFIXES)}")
     buffer = io.BytesIO()
     try:
         if kind == ".webp":
-            _bare(image, "image").save(buffer, "WEBP", lossless=True, exact=True)
+            strip_metadata(image, "image").save(buffer, "WEBP", lossless=True, exact=True)
         else:
             _on_white(image).save(buffer, "JPEG", quality=95, subsampling=0)
     except _ENCODER_ERRORS as error:
@@ -83,11 +85,13 @@ def encode_frames(
     frames of several sizes, endings other than MOVING, and for sizes that the format cannot hold.
     """
     kind = ending.lower()
-    if kind not in MOVING:
-        raise InvalidParameter(f"{argument} ends in {ending!r}, but an animation must end in {' or '.join(MOVING)}")
+    if kind not in ANIMATION_SUFFIXES:
+        raise InvalidParameter(
+            f"{argument} ends in {ending!r}, but an animation must end in {' or '.join(ANIMATION_SUFFIXES)}"
+        )
     if len({frame.size for frame in frames}) != 1 or milliseconds < 1:
         raise InvalidParameter("frames must be one or more pictures of one size, shown for 1 or more milliseconds")
-    first, *rest = [_on_white(frame) if kind == ".gif" else _bare(frame, "frame") for frame in frames]
+    first, *rest = [_on_white(frame) if kind == ".gif" else strip_metadata(frame, "frame") for frame in frames]
     buffer = io.BytesIO()
     try:
         first.save(

@@ -17,13 +17,13 @@ from pathlib import Path as FilePath
 import torch
 from torch import Tensor
 
-from ..diffusion.paths import Path
+from ..diffusion.paths import SamplingPath
 from ..errors import EditkitError
 from ..files import VARIABLE, cache_folder, write_atomically
 from ..report import Usage
-from .cache_key import InversionInputs, digest, plain
+from .cache_key import InversionInputs, digest, to_cpu
 from .inversion import KEPT
-from .record import Climb
+from .record import InversionRecord
 
 LIMIT = 2**30
 """Bytes of all entries together."""
@@ -76,7 +76,7 @@ class InversionCache:
         from safetensors.torch import save
 
         said = {"key": key, "sha256": digest({"key": key}, tensors)}
-        data = save(plain(tensors), {"editkit": json.dumps(said)})
+        data = save(to_cpu(tensors), {"editkit": json.dumps(said)})
         if len(data) > self.limit:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,8 +84,8 @@ class InversionCache:
         write_atomically(self.file(key), data, private=True)
 
     def load_or_compute(
-        self, inputs: InversionInputs, random: torch.Generator, usage: Usage, compute: Callable[[], Climb]
-    ) -> Climb:
+        self, inputs: InversionInputs, random: torch.Generator, usage: Usage, compute: Callable[[], InversionRecord]
+    ) -> InversionRecord:
         """Return the stored record of an inversion, or compute and store it.
 
         A record that drew noise is stored for the state of ``random``, which is left as computing would leave it.
@@ -98,13 +98,13 @@ class InversionCache:
         undrawn, drawn = key, digest({"key": key}, {RANDOM: before})
         for one in (undrawn, drawn):
             tensors = self.read(one)
-            if tensors is not None and whole(tensors, inputs.latents, inputs.path):
+            if tensors is not None and is_complete(tensors, inputs.latents, inputs.path):
                 random.set_state(tensors.pop(RANDOM, before))
-                return climb_of(tensors, inputs.latents, inputs.path)
+                return record_from_tensors(tensors, inputs.latents, inputs.path)
         climb = compute()
         if usage.calls == calls:
             return climb
-        tensors = {"trajectory": climb.trajectory} | {f"{KEPT}{name}": tensor for name, tensor in climb.kept.items()}
+        tensors = {"trajectory": climb.trajectory} | {f"{KEPT}{name}": tensor for name, tensor in climb.extras.items()}
         after = random.get_state()
         if torch.equal(before, after):
             self.store(undrawn, tensors, usage)
@@ -153,7 +153,7 @@ def tensors_in(data: bytes, key: str) -> dict[str, Tensor] | None:
     return tensors if said == {"key": key, "sha256": digest({"key": key}, tensors)} else None
 
 
-def whole(tensors: Mapping[str, Tensor], latents: Tensor, path: Path) -> bool:
+def is_complete(tensors: Mapping[str, Tensor], latents: Tensor, path: SamplingPath) -> bool:
     """Whether the tensors are a climb of latents (S, C, h, w) on a path, as all that editkit keeps are."""
     trajectory = tensors.get("trajectory")
     if trajectory is None or trajectory.shape != (len(path), *latents.shape):
@@ -161,8 +161,8 @@ def whole(tensors: Mapping[str, Tensor], latents: Tensor, path: Path) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
 
 
-def climb_of(tensors: Mapping[str, Tensor], latents: Tensor, path: Path) -> Climb:
+def record_from_tensors(tensors: Mapping[str, Tensor], latents: Tensor, path: SamplingPath) -> InversionRecord:
     # Copied into memory that torch has aligned, as a climb that is made is: rounding may depend on it.
     placed = {name: tensor.to(latents.device, copy=True) for name, tensor in tensors.items()}
     trajectory = placed.pop("trajectory")
-    return Climb(trajectory, path, {name.removeprefix(KEPT): tensor for name, tensor in placed.items()})
+    return InversionRecord(trajectory, path, {name.removeprefix(KEPT): tensor for name, tensor in placed.items()})

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from ..diffusion.denoiser import Condition
-from ..diffusion.paths import Path
+from ..diffusion.paths import SamplingPath
 from ..images.canvas import Canvas
-from ..model.backend import Backend, running_of
-from ..model.batching import own
+from ..model.backend import Backend, execution_of
+from ..model.batching import unwrap
 from .inverter import Inverter
-from .record import laid_out
+from .record import contiguous_copy
 
 LIBRARIES = ("diffusers", "torch")
 """Code that its version stands for."""
@@ -52,7 +52,7 @@ class InversionInputs:
     inverter: Inverter
     latents: Tensor
     """(S, C, h, w) of the sources."""
-    path: Path
+    path: SamplingPath
     """Falling, as for sampling."""
     timesteps: tuple[float, ...]
     """The network's timestep at each point of the path."""
@@ -65,17 +65,17 @@ class InversionInputs:
 
     def key(self) -> str | None:
         """Return the SHA-256 of all inputs, or None if one of them cannot be hashed."""
-        model = own(self.model)
+        model = unwrap(self.model)
         guided = self.inverter.depends_on_guidance or self.inverter.guided
-        code = code_of(type(self.inverter), type(model), *self.inverter.uses())
+        code = code_fingerprint(type(self.inverter), type(model), *self.inverter.code_dependencies())
         # The hash does not cover what attached controls read, such as the weights of a ControlNet.
         if code is None or (guided and self.drawing.get("attach")):
             return None
         settings = {
             "code": code,
-            "arithmetic": arithmetic(model.device),
+            "arithmetic": numerics_fingerprint(model.device),
             "model": [str(type(model)), model.identity, model.prediction, str(model.device), str(model.dtype)],
-            "running": dc.asdict(running_of(model)),
+            "running": dc.asdict(execution_of(model)),
             # The batch size changes the last bits of the network's result.
             "batched": model is not self.model,
             "inverter": [str(type(self.inverter)), self.inverter.__getstate__()],
@@ -95,15 +95,15 @@ def digest(said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """The sha256 of plain values and tensors, by every bit of them; raises TypeError for values that are not plain."""
     from safetensors.torch import save
 
-    return hashlib.sha256(save(plain(tensors), {"editkit": json.dumps(said, sort_keys=True)})).hexdigest()
+    return hashlib.sha256(save(to_cpu(tensors), {"editkit": json.dumps(said, sort_keys=True)})).hexdigest()
 
 
-def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as safetensors takes them: on the CPU, contiguous, and in memory of their own."""
-    return {name: laid_out(tensor.detach().cpu()) for name, tensor in tensors.items()}
+    return {name: contiguous_copy(tensor.detach().cpu()) for name, tensor in tensors.items()}
 
 
-def code_of(*kinds: Callable[..., Any]) -> dict[str, str] | None:
+def code_fingerprint(*kinds: Callable[..., Any]) -> dict[str, str] | None:
     """What the code of editkit, of classes and of functions is, by package; None where it cannot be told.
 
     So it is in a notebook, and for what is made inside a function or is callable by other means.
@@ -140,14 +140,14 @@ def code_hash(package: str) -> str | None:
     return found.hexdigest() if files else None
 
 
-def arithmetic(device: torch.device) -> list[Any]:
+def numerics_fingerprint(device: torch.device) -> list[Any]:
     """What the rounding of one computation may differ by: the processor, its threads, and torch's switches."""
     cuda = device.type == "cuda"
     processor = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
-    return [processor, torch.get_num_threads(), [switch(name) for name in SWITCHES]]
+    return [processor, torch.get_num_threads(), [torch_flag(name) for name in SWITCHES]]
 
 
-def switch(name: str) -> str:
+def torch_flag(name: str) -> str:
     try:
         return str(operator.attrgetter(name)(torch.backends))
     except (AttributeError, RuntimeError):  # older torch lacks some, and newer gives no summary of what differs

@@ -14,12 +14,12 @@ from PIL import Image
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from ..diffusion.paths import Path
+from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point
 from ..errors import BadFile
 from ..files import write_atomically
 from ..report import Report
-from .record import Climb
+from .record import InversionRecord
 
 SCHEMA = 2
 
@@ -32,7 +32,7 @@ KEPT = "kept."
 class Inversion:
     """An inverted picture: what its climb recorded, and the picture itself."""
 
-    climb: Climb
+    record: InversionRecord
     source: Image.Image
     method: str
     """The inverter, with its options after a colon."""
@@ -49,11 +49,11 @@ class Inversion:
     @property
     def trajectory(self) -> Tensor:
         """(N + 1, 1, C, h, w) from noise to clean on the N + 1 points of :attr:`path`."""
-        return self.climb.trajectory
+        return self.record.trajectory
 
     @property
-    def path(self) -> Path:
-        return self.climb.path
+    def path(self) -> SamplingPath:
+        return self.record.path
 
     @property
     def noise(self) -> Tensor:
@@ -79,7 +79,7 @@ class Inversion:
             "path": torch.tensor(self.path, dtype=torch.float64),
             "source": torch.from_numpy(np.array(self.source)),
         }
-        tensors |= {f"{KEPT}{name}": tensor.contiguous().cpu() for name, tensor in self.climb.kept.items()}
+        tensors |= {f"{KEPT}{name}": tensor.contiguous().cpu() for name, tensor in self.record.extras.items()}
         target = FilePath(path)
         write_atomically(target, save(tensors, metadata={"editkit": json.dumps(said)}))
         return target
@@ -104,7 +104,7 @@ class Inversion:
             raise BadFile(f"inversion {path} is damaged ({error}): make it again with editkit invert") from error
         if not whole or not isinstance(said["params"], dict):
             raise BadFile(f"inversion {path} is damaged (a broken trajectory): make it again with editkit invert")
-        climb = Climb(trajectory, tuple(Point(*point) for point in points.tolist()), kept)
+        climb = InversionRecord(trajectory, tuple(Point(*point) for point in points.tolist()), kept)
         return cls(climb, source, report=report, from_file=True, **named)
 
 

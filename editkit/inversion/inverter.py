@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from ..diffusion.denoiser import Condition, Denoiser, Noise
-from ..diffusion.paths import Path
-from ..diffusion.points import Point, Points
+from ..diffusion.paths import SamplingPath
+from ..diffusion.points import Point, PointBatch
 from ..model.backend import Backend
 from ..sampling.controls import Control
 from ..sampling.guidance import Guidance
 from ..sampling.loop import Stepper
-from .record import Climb, Said
+from .record import InversionRecord, RecordedEstimates
 
 
 class InversionContext(Protocol):
@@ -34,13 +34,13 @@ class InversionContext(Protocol):
     def embed(self, *prompts: str) -> Condition:
         """Return the condition of prompts, one row each."""
 
-    def guided(self, condition: Condition, rows: int, path: Path) -> Guidance:
+    def guided(self, condition: Condition, rows: int, path: SamplingPath) -> Guidance:
         """Return the network under a condition of ``rows`` rows, guided as the replay will be."""
 
-    def network(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def network(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         """Call the model's network and count the call."""
 
-    def watch(self, steps: Iterator[Tensor], total: int, label: str) -> Iterable[Tensor]:
+    def track(self, steps: Iterator[Tensor], total: int, label: str) -> Iterable[Tensor]:
         """Return ``steps``, shown to the caller's progress."""
 
 
@@ -58,16 +58,16 @@ class Inverter:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.depends_on_guidance = cls.fit is not Inverter.fit
+        cls.depends_on_guidance = cls.compute_extras is not Inverter.compute_extras
 
-    def uses(self) -> Sequence[Callable[..., Any]]:
+    def code_dependencies(self) -> Sequence[Callable[..., Any]]:
         """Classes and functions of other packages than its own that a climb is made by, such as a sampler's.
 
         A cache of inversions knows an inverter by the code of its own package and of theirs.
         """
         return ()
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         """Yield the latents (S, C, h, w) after each step of ``path``, which rises from clean to noise.
 
         Stochastic inverters draw from ``noise``. What a generator returns, by name with the sources on the first axis,
@@ -75,7 +75,9 @@ class Inverter:
         """
         raise NotImplementedError
 
-    def fit(self, context: InversionContext, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+    def compute_extras(
+        self, context: InversionContext, climb: InversionRecord, condition: Condition
+    ) -> Mapping[str, Tensor]:
         """Work out what is kept beside the trajectory, (S, ...) each, once that is known.
 
         ``condition`` is that of the S sources; the session's parameters say how a replay would be guided. A cache of
@@ -84,7 +86,9 @@ class Inverter:
         """
         return {}
 
-    def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
+    def recorded_estimates(
+        self, climb: InversionRecord, conditions: Sequence[Condition]
+    ) -> Sequence[RecordedEstimates]:
         """What the network said of the sources on the way up, where a replay can use it.
 
         ``conditions`` are those that the replay's guidance asks under, of the S sources; the climb's own is known here
@@ -93,10 +97,10 @@ class Inverter:
         """
         return ()
 
-    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
+    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
         """What steers a replay; ``shares`` (B, S) says how much of each source's corrections a row of it takes."""
         return ()
 
-    def stepper(self, climb: Climb, shares: Tensor) -> Stepper | None:
+    def replay_stepper(self, climb: InversionRecord, shares: Tensor) -> Stepper | None:
         """The way down that belongs to this way up, where not every sampler will do."""
         return None

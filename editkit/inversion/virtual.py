@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser, Noise
-from ..diffusion.paths import Path
+from ..diffusion.paths import SamplingPath
 from ..diffusion.points import add_noise
 from ..sampling.controls import Control, PinnedSource
 from .inverter import Inverter
-from .record import Climb
+from .record import InversionRecord
 
 
 class VirtualInversion(Inverter):
@@ -21,11 +21,11 @@ class VirtualInversion(Inverter):
     What an edited row is moved by is the network's answer for it, less its answer for the source in the same noise.
     """
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         if noise is None:
             raise ValueError("virtual inversion draws noise, and none is supplied")
         for point in path[1:]:
             yield add_noise(x0, torch.cat([noise() for _ in x0]), point)
 
-    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
+    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
         return (PinnedSource(climb.trajectory, shares),)

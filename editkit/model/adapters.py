@@ -19,12 +19,12 @@ class Adapter:
     scale: float = 1.0
 
     @classmethod
-    def read(cls, call: str | os.PathLike[str]) -> Adapter:
+    def parse(cls, call: str | os.PathLike[str]) -> Adapter:
         """Read ``FILE`` or ``FILE:SCALE``; raises InvalidParameter where that is no safetensors file."""
         text = os.fspath(call)
         name, scale = text, 1.0
         if not Path(text).exists():
-            name, scale = split(text)
+            name, scale = split_scale(text)
         file = Path(os.path.expanduser(name))  # noqa: PTH111 (Path's raises for unknown users)
         if not file.is_file():
             found = "a folder" if file.is_dir() else "no file here"
@@ -36,7 +36,7 @@ class Adapter:
     def __str__(self) -> str:
         return f"{self.file.name}:{self.scale:g}"
 
-    def mark(self, identity: str) -> str:
+    def combined_identity(self, identity: str) -> str:
         """The identity of a model after this was added to one of ``identity``."""
         digest = hashlib.sha256(f"{identity}:{self.scale!r}:".encode())
         with self.file.open("rb") as stream:
@@ -45,7 +45,7 @@ class Adapter:
         return digest.hexdigest()[:16]
 
 
-def split(text: str) -> tuple[str, float]:
+def split_scale(text: str) -> tuple[str, float]:
     """A name and the number behind its last colon, 1 where that is none."""
     name, _, tail = text.rpartition(":")
     try:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .backend import Backend
-from .batching import own
+from .batching import unwrap
 
 MOST = 3 * 2**22
 """Values of all pixels that are kept: of one picture of 2048 x 2048, or 16 of 512 x 512."""
@@ -22,15 +22,15 @@ class RoundTrip:
 
     model: Callable[[], Backend | None]
     identity: str
-    together: bool
+    batched: bool
     """Whether other edits were in the same batch: then the last bits are others than alone."""
     sources: Tensor
     latents: Tensor
     decoded: Tensor | None = None
 
-    def of(self, model: Backend, sources: Tensor) -> bool:
+    def matches(self, model: Backend, sources: Tensor) -> bool:
         """Whether this is what ``model`` makes of the very same pixels."""
-        if self.model() is not own(model) or (self.identity, self.together) != (model.identity, shared(model)):
+        if self.model() is not unwrap(model) or (self.identity, self.batched) != (model.identity, is_batched(model)):
             return False
         kinds = [(one.shape, one.dtype, one.device) for one in (self.sources, sources)]
         return kinds[0] == kinds[1] and torch.equal(self.sources, sources)
@@ -43,20 +43,20 @@ KNOWN: list[RoundTrip] = []
 def round_trip(model: Backend, sources: Tensor) -> RoundTrip:
     """The round trip of sources as far as it is known: they are encoded, unless they were lately."""
     for known in KNOWN:
-        if known.of(model, sources):
+        if known.matches(model, sources):
             return known
-    made = RoundTrip(reference(own(model)), model.identity, shared(model), sources, model.encode(sources))
+    made = RoundTrip(weak_reference(unwrap(model)), model.identity, is_batched(model), sources, model.encode(sources))
     KNOWN.append(made)
     while sum(trip.sources.numel() for trip in KNOWN) > MOST:
         del KNOWN[0]
     return made
 
 
-def shared(model: Backend) -> bool:
-    return own(model) is not model
+def is_batched(model: Backend) -> bool:
+    return unwrap(model) is not model
 
 
-def reference(model: Backend) -> Callable[[], Backend | None]:
+def weak_reference(model: Backend) -> Callable[[], Backend | None]:
     """The model as long as anybody else has it; of one that cannot be referred to so nothing is known again."""
     try:
         return weakref.ref(model)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ..diffusion.denoiser import Condition
-from ..diffusion.paths import Grid
-from ..diffusion.points import Point, Points
+from ..diffusion.paths import TimestepGrid
+from ..diffusion.points import Point, PointBatch
 from ..diffusion.schedules import Schedule
 from ..errors import MissingCapability
 from ..literals import Prediction
 from .adapters import Adapter
-from .execution import Running
+from .execution import ExecutionOptions
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def require(model: Backend, capability: type[T]) -> T:
 
 def adapters_of(model: Backend) -> tuple[str, ...]:
     """What was added to a model, as ``file:scale``."""
-    return cast("Adaptable", model).adapters if "adapters" in model.provides else ()
+    return cast("SupportsAdapters", model).adapters if "adapters" in model.provides else ()
 
 
 def full_name(model: Backend) -> str:
@@ -55,7 +55,7 @@ class Backend(Protocol):
     device: torch.device
     dtype: torch.dtype
     schedule: Schedule
-    grid: Grid
+    grid: TimestepGrid
     provides: frozenset[str]
     """Capabilities: ``text`` where prompts are understood, and those of the protocols below."""
     native_size: int
@@ -79,38 +79,38 @@ class Backend(Protocol):
     def embed(self, prompts: Sequence[str]) -> Condition:
         """Prompts to the condition of as many rows; a backend without ``text`` gives an empty condition."""
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         """The network's clean estimate x0, of the shape of noisy latents ``x``, at ``point`` or at each row's own."""
 
 
-class Instructable(Backend, Protocol):
+class SupportsInstructions(Backend, Protocol):
     """A model that provides ``instructions``: its network sees the picture beside the noisy latents."""
 
-    def see(self, latents: Tensor) -> Condition:
+    def image_condition(self, latents: Tensor) -> Condition:
         """What the network sees of pictures by their latents (B, C, h, w), to be merged with the prompts' condition."""
 
 
-class Distilled(Backend, Protocol):
+class SupportsDistilledGuidance(Backend, Protocol):
     """A model that provides ``distilled-guidance``: its network is told the guidance scale, and so is asked once."""
 
-    def told(self, condition: Condition, scale: float) -> Condition:
+    def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
         """The condition with a guidance scale; of :meth:`embed` it has 1, which does not guide."""
 
 
-class Inpainter(Backend, Protocol):
+class SupportsInpainting(Backend, Protocol):
     """A model that provides ``inpainting``: its network sees the mask, and the picture where it is not masked."""
 
-    def see_masked(self, pixels: Tensor, mask: Tensor) -> Condition:
+    def inpainting_condition(self, pixels: Tensor, mask: Tensor) -> Condition:
         """What the network sees of pictures (B, 3, H, W) under a mask (B, 1, H, W), which counts from 0.5 on."""
 
 
-class Upscaler(Backend, Protocol):
+class SupportsUpscaling(Backend, Protocol):
     """A model that provides ``upscaling``: its network sees a smaller picture, noised a little, beside the latents."""
 
     factor: int
     """Times larger a picture is than what the network sees of it, and so than its latents."""
 
-    def see_small(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:
+    def upscaling_condition(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:
         """What the network sees of smaller pictures (B, 3, h, w) in [0, 1], to be merged with their prompts' condition.
 
         They are noised with ``noise`` (B, 3, h, w) to the timestep ``noise_level`` of a schedule of their own; more of
@@ -118,33 +118,33 @@ class Upscaler(Backend, Protocol):
         """
 
 
-class Adaptable(Backend, Protocol):
+class SupportsAdapters(Backend, Protocol):
     """A model that provides ``adapters``: LoRA and learned words can be added to it."""
 
     adapters: tuple[str, ...]
     """Those that were added, as ``file:scale``, in this order; its identity is with them."""
 
-    def adapt(self, adapter: Adapter) -> None:
+    def add_adapter(self, adapter: Adapter) -> None:
         """Add one for good; raises BadFile or InvalidParameter, and stays as it is, for one that does not fit."""
 
 
-class Tunable(Backend, Protocol):
+class SupportsExecutionOptions(Backend, Protocol):
     """A model of a family that ``runs`` in more ways than one."""
 
-    running: Running
+    execution: ExecutionOptions
     """How it runs."""
 
-    def run_as(self, how: Running, device: torch.device) -> None:
+    def set_execution(self, how: ExecutionOptions, device: torch.device) -> None:
         """Run so from now on; asked once, after adapters were added.
 
         One that is to be offloaded was loaded to the CPU: its parts are to be on ``device`` while they work.
         """
 
 
-class Steerable(Backend, Protocol):
+class SupportsControlNet(Backend, Protocol):
     """A model that provides ``controlnet``."""
 
-    def controlled(
+    def with_controlnet(
         self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float
     ) -> AbstractContextManager[None]:
         """Steer the network by a ControlNet for a while.
@@ -155,15 +155,15 @@ class Steerable(Backend, Protocol):
 
 
 _CAPABILITIES: dict[type, str] = {
-    Instructable: "instructions",
-    Distilled: "distilled-guidance",
-    Inpainter: "inpainting",
-    Upscaler: "upscaling",
-    Adaptable: "adapters",
-    Steerable: "controlnet",
+    SupportsInstructions: "instructions",
+    SupportsDistilledGuidance: "distilled-guidance",
+    SupportsInpainting: "inpainting",
+    SupportsUpscaling: "upscaling",
+    SupportsAdapters: "adapters",
+    SupportsControlNet: "controlnet",
 }
 
 
-def running_of(model: Backend) -> Running:
+def execution_of(model: Backend) -> ExecutionOptions:
     """How a model runs: one of a family that can be told is asked."""
-    return cast("Tunable", model).running if hasattr(model, "running") else Running()
+    return cast("SupportsExecutionOptions", model).execution if hasattr(model, "execution") else ExecutionOptions()

@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     import torch
 
 
-def way(text: str) -> bool:
+def _option(text: str) -> bool:
     """A field of :class:`Running`, which is off by default; ``text`` is the help of its option."""
     return dc.field(default=False, metadata={"help": text})
 
 
 @dc.dataclass(frozen=True)
-class Running:
+class ExecutionOptions:
     """The ways of running a model that may be asked for; what a family ``runs`` is named by these fields."""
 
-    compile: bool = way("Compile the network on first use: takes minutes, and pays off over many edits.")
-    offload: bool = way("Keep on the GPU only the part of the model that is at work, the others in main memory.")
-    tiling: bool = way(
+    compile: bool = _option("Compile the network on first use: takes minutes, and pays off over many edits.")
+    offload: bool = _option("Keep on the GPU only the part of the model that is at work, the others in main memory.")
+    tiling: bool = _option(
         "Let the autoencoder work in tiles where a picture is larger than the model's own size and 512 pixels."
     )
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def requested(self) -> tuple[str, ...]:
         return tuple(name for name, on in dc.asdict(self).items() if on)
 
     def check(self, device: torch.device) -> None:

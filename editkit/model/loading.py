@@ -16,30 +16,30 @@ from ..errors import InvalidParameter, MissingCapability, WeightsUnavailable, di
 from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelSpec
 from .adapters import Adapter
-from .backend import Adaptable, Backend, Tunable
-from .execution import Running, check_compiler
-from .single_file import served
+from .backend import Backend, SupportsAdapters, SupportsExecutionOptions
+from .execution import ExecutionOptions, check_compiler
+from .single_file import find_backend
 from .weights import BELOW, HUB_ID, check_weights, find_folder, read_json
 
 
-def resolve(
+def resolve_model(
     model: Backend | str | os.PathLike[str] | None,
     device: str | None,
     dtype: str | None,
     adapters: Sequence[str | os.PathLike[str]] = (),
-    how: Running = Running(),  # noqa: B008 (it is frozen)
+    how: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
     *,
     operation: str | None = None,
 ) -> Backend:
     """A model as it is or by its name; where none is given, the default for the operation that is asked of it."""
     if model is None or isinstance(model, (str, os.PathLike)):
         name = default_model(installed(), operation) if model is None else os.fspath(model)
-        return shared_model(name, device, dtype, tuple(os.fspath(adapter) for adapter in adapters), how)
+        return cached_model(name, device, dtype, tuple(os.fspath(adapter) for adapter in adapters), how)
     if device is not None or dtype is not None or adapters:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
-    if how.asked:
+    if how.requested:
         raise InvalidParameter(
-            f"{how.asked[0]}=True goes with a model's name: this model is already loaded; give it to load_model"
+            f"{how.requested[0]}=True goes with a model's name: this model is already loaded; give it to load_model"
         )
     return model
 
@@ -71,40 +71,40 @@ def load_model(
     """
     registry = installed()
     where, kind = checked_device(device), checked_dtype(dtype)
-    added = [Adapter.read(call) for call in adapters]
-    how = Running(compile=compile, offload=offload, tiling=tiling)
+    added = [Adapter.parse(call) for call in adapters]
+    how = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
     how.check(where)
     called, place = locate(registry, name)
     family, given = (
         family_of_file(registry, place) if place.is_file() else (family_of(registry, place), {"folder": place})
     )
-    refuse_adapters(family, called, added)
-    refuse_running(family, called, how)
+    check_adapters(family, called, added)
+    check_execution(family, called, how)
     if how.compile:
         check_compiler(where.type)
     loader = registry.load("backends", family.name)
     waits = torch.device("cpu") if how.offload else where
     model: Backend = loader(**given, name=called, device=waits, dtype=kind)
     for adapter in added:
-        cast(Adaptable, model).adapt(adapter)
-    if how.asked:
-        cast(Tunable, model).run_as(how, where)
+        cast(SupportsAdapters, model).add_adapter(adapter)
+    if how.requested:
+        cast(SupportsExecutionOptions, model).set_execution(how, where)
     return model
 
 
 @functools.lru_cache(maxsize=2)
-def shared_model(
+def cached_model(
     name: str,
     device: str | None,
     dtype: str | None,
     adapters: tuple[str, ...] = (),
-    how: Running = Running(),  # noqa: B008 (it is frozen)
+    how: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
 ) -> Backend:
     """:func:`load_model`, keeping the last two, for calls that name a model instead of passing one."""
     return load_model(name, device=device, dtype=dtype, adapters=adapters, **dc.asdict(how))
 
 
-def refuse_adapters(family: BackendSpec, called: str, adapters: Sequence[Adapter]) -> None:
+def check_adapters(family: BackendSpec, called: str, adapters: Sequence[Adapter]) -> None:
     """Raise MissingCapability where a model of this family cannot be given those adapters."""
     if adapters and "adapters" not in family.provides:
         provided = ", ".join(sorted(family.provides)) or "nothing beyond pictures"
@@ -114,11 +114,11 @@ def refuse_adapters(family: BackendSpec, called: str, adapters: Sequence[Adapter
         )
 
 
-def refuse_running(family: BackendSpec, called: str, how: Running) -> None:
+def check_execution(family: BackendSpec, called: str, how: ExecutionOptions) -> None:
     """Raise MissingCapability where a model of this family cannot be told to run so."""
-    missing = [name for name in how.asked if name not in family.runs]
+    missing = [name for name in how.requested if name not in family.execution_options]
     if missing:
-        able = ", ".join(sorted(family.runs)) or "none of compile, offload and tiling"
+        able = ", ".join(sorted(family.execution_options)) or "none of compile, offload and tiling"
         raise MissingCapability(
             f"{missing[0]}=True needs a model that runs so; the model {called!r} of the family {family.name} offers "
             f"{able}: leave it out"
@@ -173,7 +173,7 @@ def family_of(registry: Registry, folder: Path) -> BackendSpec:
 
 def family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[str, Path]]:
     """The backend that serves a checkpoint in one file, and what its loader is given."""
-    family, folder = served(registry, file)
+    family, folder = find_backend(registry, file)
     index = read_index(folder)
     if index.get("_class_name") not in family.pipelines:
         raise WeightsUnavailable(
@@ -227,7 +227,7 @@ def identity_of(folder: Path, weights: Path | None = None) -> str:
     for name, file in [*named, *([("", weights)] if weights else [])]:
         digest.update(f"{name}:{file.stat().st_size}\n".encode())
         with file.open("rb") as stream:
-            for start in starts_of(file.stat().st_size):
+            for start in piece_offsets(file.stat().st_size):
                 stream.seek(start)
                 digest.update(stream.read(PIECE))
     return digest.hexdigest()[:16]
@@ -237,7 +237,7 @@ PIECE, PIECES = 2**20, 64
 """Bytes that are read at once, and how many such pieces of a large file."""
 
 
-def starts_of(size: int) -> list[int]:
+def piece_offsets(size: int) -> list[int]:
     """Where the pieces begin that are read of a file: end to end where they hold all of it, else evenly spread."""
     if size <= PIECE * PIECES:
         return list(range(0, size, PIECE))

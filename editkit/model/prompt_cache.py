@@ -9,7 +9,7 @@ import torch
 
 from ..diffusion.denoiser import Condition
 from .backend import Backend
-from .batching import own
+from .batching import unwrap
 
 MOST = 16
 """Lists of prompts that are kept of a model."""
@@ -22,12 +22,12 @@ Conditions = dict[tuple[str, tuple[str, ...]], Condition]
 KNOWN: weakref.WeakKeyDictionary[Backend, Conditions] = weakref.WeakKeyDictionary()
 
 
-def embedded(model: Backend, prompts: Sequence[str]) -> Condition:
+def embed_cached(model: Backend, prompts: Sequence[str]) -> Condition:
     """What a model makes of prompts, of as many rows; its tensors are shared, and not to be written into."""
     if torch.is_grad_enabled():
         return model.embed(prompts)
     try:
-        known = KNOWN.setdefault(own(model), {})
+        known = KNOWN.setdefault(unwrap(model), {})
     except TypeError:  # one that cannot be referred to weakly
         return model.embed(prompts)
     key = (model.identity, tuple(prompts))

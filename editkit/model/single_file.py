@@ -12,7 +12,7 @@ from .weights import from_hub
 INDEX = "model_index.json"
 
 
-def served(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
+def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
     """The backend that reads a checkpoint in one file, and the folder of its configuration.
 
     That is a diffusers folder, of which no weights are read: one beside the file of its name, else the file's own, else
@@ -21,10 +21,10 @@ def served(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
     """
     shapes = shapes_of(file)
     for spec in registry.specs["backends"].values():
-        base = spec.recognise(shapes) if spec.recognise else None
+        base = spec.detect(shapes) if spec.detect else None
         if base:
-            return spec, beside(file) or fetched(file, base)
-    readers = [name for name, spec in registry.specs["backends"].items() if spec.recognise]
+            return spec, adjacent_config(file) or download_config(file, base)
+    readers = [name for name, spec in registry.specs["backends"].items() if spec.detect]
     raise WeightsUnavailable(
         f"model {str(file)!r} is a file that holds no whole model of {' or '.join(readers)} (it begins with "
         f"{min(shapes, default='nothing')}): give the diffusers folder it belongs to, or, of a LoRA, the model it is "
@@ -48,11 +48,11 @@ def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
         raise WeightsUnavailable(f"model {str(file)!r} cannot be read ({error}): download it again") from error
 
 
-def beside(file: Path) -> Path | None:
+def adjacent_config(file: Path) -> Path | None:
     return next((folder for folder in (file.with_suffix(""), file.parent) if (folder / INDEX).is_file()), None)
 
 
-def fetched(file: Path, base: str) -> Path:
+def download_config(file: Path, base: str) -> Path:
     try:
         return from_hub(base, "configuration", "*.json")
     except WeightsUnavailable as error:

@@ -25,7 +25,7 @@ class Params(BaseModel):
 
         Raises InvalidParameter, naming the first parameter that is wrong, its value and what is allowed.
         """
-        pictures = pictures_of(cls)  # of which None is none, also where one is needed
+        pictures = image_fields(cls)  # of which None is none, also where one is needed
         try:
             return cls(**{name: value for name, value in values.items() if value is not None or name not in pictures})
         except ValidationError as error:
@@ -47,12 +47,12 @@ def shorten(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def Registered(kind: str, default: str | tuple[str, ...] | None, description: str) -> Any:  # noqa: N802 (used as pydantic's Field is)
+def RegisteredName(kind: str, default: str | tuple[str, ...] | None, description: str) -> Any:  # noqa: N802 (used as pydantic's Field is)
     """A field that names something registered, with options after a colon; the registry checks it before any work."""
     return Field(default, description=description, json_schema_extra={"registry": kind})
 
 
-def Picture(kind: Literal["mask", "map"], description: str, *, required: bool = False) -> Any:  # noqa: N802
+def ImageParam(kind: Literal["mask", "map"], description: str, *, required: bool = False) -> Any:  # noqa: N802
     """A field that holds a picture: a file on the command line and in pipelines, anything open_image reads in Python.
 
     An operation gets it in mode L and in the size of the picture that is edited. A recipe does not name it but carries
@@ -65,17 +65,17 @@ def Picture(kind: Literal["mask", "map"], description: str, *, required: bool = 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-def Folder(default: Any, description: str) -> Any:  # noqa: N802
+def PathParam(default: Any, description: str) -> Any:  # noqa: N802
     """A field that names a folder of this machine, or weights to fetch: a replay never takes these from a file."""
     return Field(default, min_length=1, description=description, json_schema_extra={"folder": True})
 
 
-def extra_of(field: FieldInfo) -> dict[str, Any]:
+def field_metadata(field: FieldInfo) -> dict[str, Any]:
     """What a field is besides its type: ``registry``, ``picture``, ``folder`` or ``argument``."""
     return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
 
 
-def pictures_of(params: type[Params]) -> dict[str, str]:
+def image_fields(params: type[Params]) -> dict[str, str]:
     """The names of the fields that hold pictures, and of which kind each is."""
-    extras = {name: extra_of(field) for name, field in params.model_fields.items()}
+    extras = {name: field_metadata(field) for name, field in params.model_fields.items()}
     return {name: extra["picture"] for name, extra in extras.items() if "picture" in extra}

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from ..errors import DuplicateName, EditkitError, InvalidParameter, PluginFailure, UnknownName, did_you_mean
 from . import hookspecs
-from .params import Params, extra_of, shorten
+from .params import Params, field_metadata, shorten
 from .specs import Spec
 
 GROUP = "editkit"
@@ -156,12 +156,12 @@ class Registry:
             values[key.strip().replace("-", "_")] = literal(text.strip())
         return spec, spec.params.parse(f"{kind[:-1]} {name!r}", values)
 
-    def named_in(self, name: str, field: FieldInfo, value: Any) -> list[tuple[Any, Params]]:
+    def resolve_names(self, name: str, field: FieldInfo, value: Any) -> list[tuple[Any, Params]]:
         """The specs and checked parameters of what the value of the field ``name`` names: one call or several.
 
         Raises InvalidParameter where the value, which may come from a file, is neither.
         """
-        kind = extra_of(field).get("registry")
+        kind = field_metadata(field).get("registry")
         if kind is None or value is None:
             return []
         calls = [value] if isinstance(value, str) else value
@@ -174,19 +174,19 @@ class Registry:
 
     def names_path(self, name: str, field: FieldInfo, value: Any) -> bool:
         """Return whether a parameter's value is a path, or a registered name with a path among its options."""
-        extra = extra_of(field)
+        extra = field_metadata(field)
         if "folder" in extra or "picture" in extra:
             return value is not None
         return any(
             self.names_path(option, inner, getattr(options, option))
-            for _, options in self.named_in(name, field, value)
+            for _, options in self.resolve_names(name, field, value)
             for option, inner in type(options).model_fields.items()
         )
 
     def check_names(self, params: Params) -> None:
         """Raise an EditkitError where parameters name something that is not registered, or give it wrong options."""
         for name, field in type(params).model_fields.items():
-            self.named_in(name, field, getattr(params, name))
+            self.resolve_names(name, field, getattr(params, name))
 
     def load(self, kind: str, name: str) -> Any:
         """Load the implementation; what a plugin raises meanwhile becomes a PluginFailure that names it."""
@@ -200,7 +200,7 @@ class Registry:
                 f"{kind[:-1]} {name!r} of plugin {self.owners[kind, name]}: {one_line(error)}"
             ) from error
 
-    def make(self, kind: str, call: str) -> Any:
+    def build(self, kind: str, call: str) -> Any:
         """Load ``name:option=value`` and build it with its parameters."""
         spec, params = self.configure(kind, call)
         return self.load(kind, spec.name)(params)

@@ -15,8 +15,8 @@ from .params import Params
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..diffusion.paths import Path as DrawingPath
-    from ..editing.outcome import Edit, Painted
+    from ..diffusion.paths import SamplingPath as DrawingPath
+    from ..editing.outcome import Edit, PixelEdit
     from ..editing.session import Session
     from ..images.condition_maps import Annotator
     from ..inversion.inversion import Inversion
@@ -47,7 +47,7 @@ class Spec:
 class OperationSpec(Spec):
     """An edit that a user asks for by name."""
 
-    load: Callable[[], Callable[[Session, Any], Edit | Painted | Inversion]]
+    load: Callable[[], Callable[[Session, Any], Edit | PixelEdit | Inversion]]
     needs: frozenset[str] = frozenset()
     """Capabilities the model must provide, such as ``text``."""
     takes: Literal["nothing", "image", "two images", "inversion"] = "image"
@@ -70,9 +70,9 @@ class InverterSpec(Spec):
     """Network calls a step of the inversion costs, for tables."""
     predictions: frozenset[str] = frozenset(get_args(Prediction))
     """What a network may predict for this to serve it."""
-    own_steps: bool = False
+    replaces_sampler: bool = False
     """True where a replay goes down by the inverter's own steps, and no sampler is asked for."""
-    leads_away: bool = False
+    sets_negative_prompt: bool = False
     """True where a replay sets what guidance leads away from: with text, and guidance by two estimates."""
 
 
@@ -84,7 +84,7 @@ class SamplerSpec(Spec):
     order: int = 1
     """Order of convergence to the exact solution of the probability-flow equation."""
     stochastic: bool = False
-    to_zero: bool = True
+    ends_at_zero: bool = True
     """Paths for drawing end at sigma 0; otherwise where the model's schedule says its clean end is."""
     extra_node: bool = False
     """The spacing counts the clean end as a node of its own, as the DPM-Solver family does."""
@@ -104,9 +104,9 @@ class BackendSpec(Spec):
     pipelines: frozenset[str] = frozenset()
     """``_class_name`` values of a ``model_index.json`` that this family serves."""
     provides: frozenset[str] = frozenset()
-    runs: frozenset[str] = frozenset()
+    execution_options: frozenset[str] = frozenset()
     """How its models can be told to run: names of fields of :class:`Running`. They are then ``Tunable``."""
-    recognise: Callable[[Mapping[str, tuple[int, ...]]], str | None] | None = None
+    detect: Callable[[Mapping[str, tuple[int, ...]]], str | None] | None = None
     """Of a checkpoint in one file, by names and shapes of its tensors: the hub id of the model it is built on, None
     where it is of another family. The loader then gets that file as ``weights``, and no weights in the folder."""
 
@@ -121,7 +121,7 @@ class ModelSpec(Spec):
     """Taken where no model is named."""
     default_for: frozenset[str] = frozenset()
     """Operations that take it in place of the default."""
-    usual: Mapping[str, float] = dc.field(default_factory=dict)
+    defaults: Mapping[str, float] = dc.field(default_factory=dict)
     """What parameters are set to that the user leaves to the operation and the operation to the model."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..diffusion.paths import Path
+from ..diffusion.paths import SamplingPath
 from ..diffusion.points import add_noise
 from .controls import Control
 
@@ -20,9 +20,9 @@ class ChangeMap(Control):
     strength would be; 0 is never free, 1 always. Subclasses say what the source looks like on the way.
     """
 
-    decides = frozenset({"what the mask protects"})
+    exclusive_over = frozenset({"what the mask protects"})
 
-    def __init__(self, change: Tensor, path: Path) -> None:
+    def __init__(self, change: Tensor, path: SamplingPath) -> None:
         self.change = change
         self.path = path
         # A path may go back up: what counts is how far down a point lies, not when it is visited.
@@ -38,10 +38,10 @@ class ChangeMap(Control):
         return torch.where(protected, self.source(index + 1, x), x)
 
 
-class HeldToNoised(ChangeMap):
+class NoisedSourceChangeMap(ChangeMap):
     """The source is noised anew at every step, always with the same noise."""
 
-    def __init__(self, change: Tensor, path: Path, latents: Tensor, noise: Tensor) -> None:
+    def __init__(self, change: Tensor, path: SamplingPath, latents: Tensor, noise: Tensor) -> None:
         super().__init__(change, path)
         self.latents, self.noise_of_source = latents, noise
 
@@ -51,10 +51,10 @@ class HeldToNoised(ChangeMap):
         return self.latents if last else add_noise(self.latents, self.noise_of_source, self.path[index])
 
 
-class HeldToBranch(ChangeMap):
+class SourceBranchChangeMap(ChangeMap):
     """The source is drawn in the same batch, as its first rows, of which the others have ``shares`` (B, S)."""
 
-    def __init__(self, change: Tensor, path: Path, shares: Tensor) -> None:
+    def __init__(self, change: Tensor, path: SamplingPath, shares: Tensor) -> None:
         super().__init__(change, path)
         self.shares = shares
 

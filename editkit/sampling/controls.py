@@ -12,18 +12,18 @@ from torch import Tensor
 
 from ..diffusion.points import Point
 from ..errors import InvalidParameter
-from ..images.similarity import little_departed
+from ..images.similarity import latent_similarity
 
 if TYPE_CHECKING:
     from ..diffusion.denoiser import Denoiser
-    from ..diffusion.paths import Path
+    from ..diffusion.paths import SamplingPath
     from ..model.backend import Backend
 
 
 class Control:
     """Base of all controls; latents are (B, C, h, w), the index counts the steps of the walk from 0."""
 
-    decides: ClassVar[frozenset[str]] = frozenset()
+    exclusive_over: ClassVar[frozenset[str]] = frozenset()
     """What this control alone may decide in a walk, in words: two that decide the same are refused."""
 
     changes_model: ClassVar[bool] = False
@@ -70,9 +70,9 @@ class PinnedSource(Control):
     what is missing of a source does not belong to what is drawn in its place. Rows between several are moved all over.
     """
 
-    decides = frozenset({"where the source branch goes"})
+    exclusive_over = frozenset({"where the source branch goes"})
 
-    def __init__(self, trajectory: Tensor, shares: Tensor, path: Path | None = None) -> None:
+    def __init__(self, trajectory: Tensor, shares: Tensor, path: SamplingPath | None = None) -> None:
         self.trajectory = trajectory
         self.shares = shares
         self.path = path
@@ -84,7 +84,7 @@ class PinnedSource(Control):
         if self.path is not None:
             between = (self.shares[len(wanted) :].amax(1) < 1).view(-1, 1, 1, 1)
             change = (others - self.shared(sources)) / self.path[index + 1].alpha
-            missed = torch.where(between, missed, missed * little_departed(change))
+            missed = torch.where(between, missed, missed * latent_similarity(change))
         # The source itself is taken, not corrected, so that not even rounding parts them.
         return torch.cat([wanted, others + missed])
 
@@ -94,9 +94,9 @@ class PinnedSource(Control):
         return (shares @ sources.flatten(1)).view(len(shares), *sources.shape[1:])
 
 
-def refuse_contradictions(controls: Sequence[Control]) -> None:
+def check_compatible(controls: Sequence[Control]) -> None:
     """Raise InvalidParameter, naming both, where two controls want to decide the same."""
     for one, other in itertools.combinations(controls, 2):
-        for matter in sorted(one.decides & other.decides):
+        for matter in sorted(one.exclusive_over & other.exclusive_over):
             names = f"{type(one).__name__} and {type(other).__name__}"
             raise InvalidParameter(f"{names} contradict each other: both decide {matter}; leave one of them out")

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import Condition, Network, stack
-from ..diffusion.paths import Path
-from ..diffusion.points import Point, Points
+from ..diffusion.denoiser import Condition, Network, stack_conditions
+from ..diffusion.paths import SamplingPath
+from ..diffusion.points import Point, PointBatch
 
 
 @dc.dataclass(frozen=True)
@@ -31,43 +31,45 @@ class Guidance:
     sigma_low: float = 0.0
     sigma_high: float = math.inf
 
-    def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
-        inside = [self.guides(row) for row in point.rows(len(x))]
+    def __call__(self, x: Tensor, point: Point | PointBatch) -> Tensor:
+        inside = [self.active_at(row) for row in point.rows(len(x))]
         if len(set(inside)) == 2:
-            return self.by_rows(x, point, inside)
-        asked = self.asked if inside[0] else self.conditions[-1:]
+            return self.call_by_rows(x, point, inside)
+        asked = self.active_conditions if inside[0] else self.conditions[-1:]
         if len(asked) == 1:
             return self.network(x, point, asked[0])
-        answers = self.network(torch.cat([x] * len(asked)), point.repeat(len(asked)), self.stacked).chunk(len(asked))
-        return self.mixed([weight for weight in self.weights if weight], answers)
+        answers = self.network(torch.cat([x] * len(asked)), point.repeat(len(asked)), self.stacked_conditions).chunk(
+            len(asked)
+        )
+        return self.combine([weight for weight in self.weights if weight], answers)
 
     @property
-    def asked(self) -> Sequence[Condition]:
+    def active_conditions(self) -> Sequence[Condition]:
         """The conditions that the network is asked under where it is guided."""
         return [condition for weight, condition in zip(self.weights, self.conditions, strict=True) if weight]
 
     @functools.cached_property
-    def stacked(self) -> Condition:
+    def stacked_conditions(self) -> Condition:
         """Those joined along the batch: the same tensors at every step, of which networks keep what they made."""
-        return stack(self.asked)
+        return stack_conditions(self.active_conditions)
 
-    def guides(self, point: Point) -> bool:
+    def active_at(self, point: Point) -> bool:
         """Whether more than the last condition is asked at ``point``."""
         return self.sigma_low <= point.sigma <= self.sigma_high
 
-    def mixed(self, weights: Sequence[float], answers: Sequence[Tensor]) -> Tensor:
+    def combine(self, weights: Sequence[float], answers: Sequence[Tensor]) -> Tensor:
         """The sum of the estimates under several conditions, rescaled."""
         guided = torch.stack([weight * answer for weight, answer in zip(weights, answers, strict=True)]).sum(0)
-        return rescaled(guided, answers[-1], self.rescale) if self.rescale else guided
+        return rescale_std(guided, answers[-1], self.rescale) if self.rescale else guided
 
-    def by_rows(self, x: Tensor, point: Point | Points, inside: Sequence[bool]) -> Tensor:
+    def call_by_rows(self, x: Tensor, point: Point | PointBatch, inside: Sequence[bool]) -> Tensor:
         """Ask first for the rows inside the interval of guidance and then for those outside it."""
         answer, rows = torch.empty_like(x), point.rows(len(x))
         for side in (True, False):
             chosen = [row for row, within in enumerate(inside) if within == side]
             conditions = [{name: tensor[chosen] for name, tensor in c.items()} for c in self.conditions]
             part = dc.replace(self, conditions=conditions)
-            answer[chosen] = part(x[chosen], Points(tuple(rows[row] for row in chosen)))
+            answer[chosen] = part(x[chosen], PointBatch(tuple(rows[row] for row in chosen)))
         return answer
 
 
@@ -81,7 +83,7 @@ def classifier_free(
     return Guidance(network, (negative, condition), (1 - scale, scale), **options)
 
 
-def interval(path: Path, start: float, end: float) -> tuple[float, float]:
+def interval(path: SamplingPath, start: float, end: float) -> tuple[float, float]:
     """The lowest and highest sigma of the steps of a path between two fractions (0 to 1) of it."""
     steps = len(path) - 1
     begin, stop = round(start * steps), round(end * steps)
@@ -91,7 +93,7 @@ def interval(path: Path, start: float, end: float) -> tuple[float, float]:
     return path[stop - 1].sigma if stop < steps else 0.0, path[begin].sigma if begin > 0 else math.inf
 
 
-def rescaled(guided: Tensor, prompted: Tensor, share: float) -> Tensor:
+def rescale_std(guided: Tensor, prompted: Tensor, share: float) -> Tensor:
     """Scale each row of ``guided`` towards the deviation of ``prompted``, by ``share`` (0 to 1) of the way."""
     axes = tuple(range(1, guided.ndim))
     ratio = prompted.std(axes, keepdim=True) / guided.std(axes, keepdim=True)

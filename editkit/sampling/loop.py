@@ -10,8 +10,8 @@ from typing import Protocol
 from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser, Noise
-from ..diffusion.paths import Path
-from ..diffusion.points import Point, Raised, eps_of, raised
+from ..diffusion.paths import SamplingPath
+from ..diffusion.points import Point, RenoisePoint, eps_of, renoise
 from .controls import Control
 
 
@@ -28,7 +28,7 @@ def walk(
     step: Stepper,
     denoise: Denoiser,
     x: Tensor,
-    path: Path,
+    path: SamplingPath,
     *,
     noise: Noise | None = None,
     controls: Sequence[Control] = (),
@@ -39,17 +39,17 @@ def walk(
     result, in the order given. A walk that is not finished has simply not been asked for its next step.
     """
     for index, (p, q) in enumerate(itertools.pairwise(path)):
-        drawn = supplied(noise, controls, index)
-        if isinstance(q, Raised):
-            x = raised(x, drawn(), p, q)
+        drawn = noise_source(noise, controls, index)
+        if isinstance(q, RenoisePoint):
+            x = renoise(x, drawn(), p, q)
         else:
-            x = step(steered(denoise, controls, index), x, p, q, drawn)
+            x = step(with_controls(denoise, controls, index), x, p, q, drawn)
         for control in controls:
             x = control.after_step(index, x)
         yield x
 
 
-def last(walked: Iterable[Tensor], start: Tensor) -> Tensor:
+def final_state(walked: Iterable[Tensor], start: Tensor) -> Tensor:
     """Run a walk to its end; ``start`` is the answer where the path has no step."""
     x = start
     for x in walked:  # noqa: B007
@@ -57,7 +57,7 @@ def last(walked: Iterable[Tensor], start: Tensor) -> Tensor:
     return x
 
 
-def steered(denoise: Denoiser, controls: Sequence[Control], index: int) -> Denoiser:
+def with_controls(denoise: Denoiser, controls: Sequence[Control], index: int) -> Denoiser:
     for control in controls:
         denoise = control.guide(index, denoise)
 
@@ -70,7 +70,7 @@ def steered(denoise: Denoiser, controls: Sequence[Control], index: int) -> Denoi
     return estimate
 
 
-def supplied(noise: Noise | None, controls: Sequence[Control], index: int) -> Noise:
+def noise_source(noise: Noise | None, controls: Sequence[Control], index: int) -> Noise:
     """The noise of a step: what a control recorded, else a fresh draw."""
 
     def draw() -> Tensor:
@@ -93,7 +93,7 @@ def ddim_step(x: Tensor, x0: Tensor, p: Point, q: Point, fresh: float = 0.0) -> 
     return q.alpha * x0 + math.sqrt(q.sigma**2 - fresh**2) * eps_of(x, x0, p)
 
 
-def fresh_deviation(p: Point, q: Point) -> float:
+def ddpm_noise_std(p: Point, q: Point) -> float:
     """The deviation of the noise that DDPM adds in a step down from ``p`` to ``q`` (ibid., eq. 16 at eta 1)."""
     kept = (p.alpha * q.sigma) / (q.alpha * p.sigma)
     return q.sigma * math.sqrt(max(0.0, 1 - kept**2))

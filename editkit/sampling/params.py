@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..literals import Spacing
-from ..registry.params import Fraction, Params, Registered
+from ..registry.params import Fraction, Params, RegisteredName
 
 
 class DrawingParams(Params):
@@ -19,10 +19,10 @@ class DrawingParams(Params):
     )
     guidance_start: Fraction = Field(0.0, description="Fraction of the path before which guidance is off.")
     guidance_end: Fraction = Field(1.0, description="Fraction of the path after which guidance is off.")
-    sampler: str = Registered("samplers", "ddim", "Sampler by name, with options after a colon: ddim:eta=0.5.")
+    sampler: str = RegisteredName("samplers", "ddim", "Sampler by name, with options after a colon: ddim:eta=0.5.")
     seed: int | None = Field(None, ge=0, lt=2**63, description="Seed of the noise; drawn and reported when not given.")
     negative_prompt: str = Field("", description="What guidance leads away from.")
-    attach: Annotated[tuple[str, ...], Field(strict=False)] = Registered(
+    attach: Annotated[tuple[str, ...], Field(strict=False)] = RegisteredName(
         "controls", (), "Further controls of the drawing by name, with options after a colon."
     )
 

@@ -27,7 +27,7 @@ class AnnotatorTests(Suite):
     def annotator(self) -> Annotator:
         """The annotator as called with ``options``; one that does nothing without them is not checked without."""
         try:
-            return installed().make("annotators", f"{self.name}:{self.options}")  # type: ignore[no-any-return]
+            return installed().build("annotators", f"{self.name}:{self.options}")  # type: ignore[no-any-return]
         except InvalidParameter as error:
             if self.options:
                 raise

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.paths import make_path
-from ..diffusion.points import Point, Points
+from ..diffusion.points import Point, PointBatch
 from ..diffusion.predictions import from_x0, to_x0
 from ..model.backend import Backend
 from ..registry.registry import installed
@@ -152,7 +152,7 @@ class BackendTests(Suite):
         condition = backend.embed(self.prompts(3))
         rows = [backend.embed([prompt]) for prompt in self.prompts(3)]
         alone = [backend.denoise(x[i : i + 1], point, rows[i]) for i, point in enumerate(points)]
-        together = backend.denoise(x, Points(tuple(points)), condition)
+        together = backend.denoise(x, PointBatch(tuple(points)), condition)
         self.assert_close(torch.cat(alone), together, "an estimate in a batch of several timesteps")
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
-from ..diffusion.paths import Path, with_jumps
+from ..diffusion.paths import SamplingPath, with_resampling
 from ..diffusion.points import Point
 from ..diffusion.schedules import RectifiedFlow
 from ..editing.apply import apply
@@ -22,12 +22,12 @@ from ..editing.session import Session
 from ..images.canvas import Canvas
 from ..inversion.inversion import Inversion
 from ..inversion.inverter import Inverter
-from ..inversion.record import Climb
+from ..inversion.record import InversionRecord
 from ..literals import Spacing
 from ..model.backend import Backend
 from ..registry.registry import installed
 from ..registry.specs import InverterSpec, SamplerSpec
-from ..sampling.loop import Stepper, last, walk
+from ..sampling.loop import Stepper, final_state, walk
 from ..sampling.params import DrawingParams, SamplingParams
 from .suite import PATHS, Suite, largest, noise_source, random_latents, sample_image
 from .toy import GaussianConsistency, GaussianDenoiser, ToyBackend, vp_path
@@ -38,26 +38,26 @@ class SamplerTests(Suite):
 
     kind = "sampler"
 
-    def stepper(self) -> Stepper:
-        return installed().make("samplers", self.name)  # type: ignore[no-any-return]
+    def replay_stepper(self) -> Stepper:
+        return installed().build("samplers", self.name)  # type: ignore[no-any-return]
 
     @property
     def declared(self) -> SamplerSpec:
         return installed().spec("samplers", self.name)  # type: ignore[no-any-return]
 
-    def walked(self, x: Tensor, path: Path, *, seed: int = 0, rows: int | None = None) -> Iterator[Tensor]:
+    def walked(self, x: Tensor, path: SamplingPath, *, seed: int = 0, rows: int | None = None) -> Iterator[Tensor]:
         """Walk with noise of its own for each of ``rows`` rows, or one noise for all."""
         shape = (rows or 1, *x.shape[1:])
-        return walk(self.stepper(), self.network(), x, path, noise=noise_source(shape, seed))
+        return walk(self.replay_stepper(), self.network(), x, path, noise=noise_source(shape, seed))
 
     def network(self) -> GaussianDenoiser:
         """What a perfect network answers that this sampler is made for."""
         return GaussianConsistency() if self.declared.consistency else GaussianDenoiser()
 
-    def error(self, path: Path) -> float:
+    def error(self, path: SamplingPath) -> float:
         """Distance from the exact answer of the probability flow."""
         x = random_latents(2)
-        return largest(last(self.walked(x, path), x) - GaussianDenoiser().transport(x, path[0], path[-1]))
+        return largest(final_state(self.walked(x, path), x) - GaussianDenoiser().transport(x, path[0], path[-1]))
 
     def test_yields_one_item_a_step_and_keeps_the_shape(self) -> None:
         x = random_latents(2)
@@ -83,8 +83,8 @@ class SamplerTests(Suite):
     def test_rows_do_not_know_of_each_other(self) -> None:
         x = random_latents(3)
         for kind, path in PATHS.items():
-            together = last(self.walked(x, path(5)), x)
-            alone = torch.cat([last(self.walked(row[None], path(5)), row[None]) for row in x])
+            together = final_state(self.walked(x, path(5)), x)
+            alone = torch.cat([final_state(self.walked(row[None], path(5)), row[None]) for row in x])
             assert largest(together - alone) < 1e-12, (
                 f"{kind}: a row differs by {largest(together - alone):.1e} in a batch"
             )
@@ -95,8 +95,8 @@ class SamplerTests(Suite):
         x, path = random_latents(1), vp_path(5)
         for _ in range(2):
             walked = walk(make(params), self.network(), x, path, noise=noise_source((1, 4, 8, 8)))
-            again = last(walked, x)
-            assert torch.equal(again, last(self.walked(x, path), x)), "a second walk remembers the first"
+            again = final_state(walked, x)
+            assert torch.equal(again, final_state(self.walked(x, path), x)), "a second walk remembers the first"
 
     def test_converges_at_the_declared_order(self) -> None:
         if self.declared.stochastic:
@@ -112,22 +112,22 @@ class SamplerTests(Suite):
             assert min(slopes) > wanted - 0.25, f"{said} (errors {', '.join(f'{error:.1e}' for error in errors)})"
 
     def test_reaches_zero_noise(self) -> None:
-        if not self.declared.to_zero:
+        if not self.declared.ends_at_zero:
             raise SkipTest("declared to end at the schedule's least noise")
         x = random_latents(1)
         path = (*vp_path(20), Point(1.0, 0.0))
-        end = last(self.walked(x, path), x)
+        end = final_state(self.walked(x, path), x)
         assert bool(torch.isfinite(end).all()), "the step to zero noise is not finite"
 
     def test_starts_at_pure_noise(self) -> None:
         x = random_latents(1)
         path = (Point(0.0, 1.0), *vp_path(20)[2:])
-        end = last(self.walked(x, path), x)
+        end = final_state(self.walked(x, path), x)
         assert bool(torch.isfinite(end).all()), "the step from pure noise (alpha = 0) is not finite"
 
     def test_noise_decides_the_result(self) -> None:
         x = random_latents(1)
-        first, again, other = (last(self.walked(x, vp_path(10), seed=seed), x) for seed in (1, 1, 2))
+        first, again, other = (final_state(self.walked(x, vp_path(10), seed=seed), x) for seed in (1, 1, 2))
         assert torch.equal(first, again), "the same noise gives another result"
         differs = not torch.equal(first, other)
         assert differs == self.declared.stochastic, (
@@ -138,15 +138,15 @@ class SamplerTests(Suite):
         self.check_statistics({kind: path(160) for kind, path in PATHS.items()})
 
     def test_keeps_the_statistics_where_a_path_goes_back_up(self) -> None:
-        self.check_statistics({kind: with_jumps(path(160), 2) for kind, path in PATHS.items()})
+        self.check_statistics({kind: with_resampling(path(160), 2) for kind, path in PATHS.items()})
 
-    def check_statistics(self, paths: Mapping[str, Path]) -> None:
+    def check_statistics(self, paths: Mapping[str, SamplingPath]) -> None:
         centre = 0.3
         data = GaussianDenoiser(centre)
         for kind, points in paths.items():
             unit = random_latents(8, seed=3, shape=(4, 32, 32))
             start = points[0].alpha * centre + data.deviation(points[0]) * unit
-            end = last(self.walked(start, points, rows=8, seed=4), start)
+            end = final_state(self.walked(start, points, rows=8, seed=4), start)
             missed = float(end.mean()) - points[-1].alpha * centre
             assert abs(missed) < 0.03, f"{kind}: the mean is off by {missed:.3f}"
             ratio = float(end.std()) / data.deviation(points[-1])
@@ -163,35 +163,35 @@ class InverterTests(Suite):
         return installed().spec("inverters", self.name)  # type: ignore[no-any-return]
 
     @property
-    def paths(self) -> Mapping[str, Callable[[int], Path]]:
+    def paths(self) -> Mapping[str, Callable[[int], SamplingPath]]:
         """The paths of the models that it serves."""
         flow = {"flow_prediction"}
         predictions = {"vp": self.declared.predictions - flow, "flow": self.declared.predictions & flow}
         return {kind: path for kind, path in PATHS.items() if predictions[kind]}
 
     def inverter(self) -> Inverter:
-        return installed().make("inverters", self.name)  # type: ignore[no-any-return]
+        return installed().build("inverters", self.name)  # type: ignore[no-any-return]
 
-    def climbed(self, x0: Tensor, path: Path) -> Tensor:
+    def climbed(self, x0: Tensor, path: SamplingPath) -> Tensor:
         """The trajectory (N + 1, S, C, h, w) from noise to clean, of a climb up the falling ``path``."""
         return torch.stack([x0, *self.rising(x0, path)][::-1])
 
-    def rising(self, x0: Tensor, path: Path, seed: int = 0) -> Iterator[Tensor]:
+    def rising(self, x0: Tensor, path: SamplingPath, seed: int = 0) -> Iterator[Tensor]:
         noise = noise_source((1, *x0.shape[1:]), seed)
-        return self.inverter().climb(GaussianDenoiser(), x0, path[::-1], noise)
+        return self.inverter().invert(GaussianDenoiser(), x0, path[::-1], noise)
 
     def session(self, kind: str, **params: Any) -> Session:
         """A session with a model of one of the kinds of :attr:`paths`."""
         model = ToyBackend(native_size=8, schedule=RectifiedFlow() if kind == "flow" else None)
         return toy_session(model, SamplingParams.parse("toy", params))
 
-    def trip(self, session: Session, x0: Tensor, path: Path) -> tuple[Climb, Tensor]:
+    def trip(self, session: Session, x0: Tensor, path: SamplingPath) -> tuple[InversionRecord, Tensor]:
         """The climb of S sources, all under one prompt, and the latents (S, C, h, w) that its replay ends in."""
         inverter, prompts = self.inverter(), session.embed(*["a red apple"] * len(x0))
         climb = invert_latents(session, inverter, x0, path, prompts)
         return climb, sample_from_inversion(session, inverter, climb, climb.trajectory[0], prompts, torch.eye(len(x0)))
 
-    def round_trip(self, kind: str, x0: Tensor, path: Path) -> float:
+    def round_trip(self, kind: str, x0: Tensor, path: SamplingPath) -> float:
         """Largest miss after climbing and walking down again with the controls and the inverter's or the plain step."""
         return largest(self.trip(self.session(kind), x0, path)[1] - x0)
 
@@ -231,9 +231,9 @@ class InverterTests(Suite):
             for source in range(2):
                 alone, end = self.trip(self.session(kind, guidance=3.0), x0[source : source + 1], path(4))
                 said = f"{kind}: in a batch"
-                assert both.kept.keys() == alone.kept.keys(), f"{said} other things are kept"
-                for name, tensor in both.kept.items():
-                    missed = largest(tensor[source : source + 1] - alone.kept[name])
+                assert both.extras.keys() == alone.extras.keys(), f"{said} other things are kept"
+                for name, tensor in both.extras.items():
+                    missed = largest(tensor[source : source + 1] - alone.extras[name])
                     assert missed < 1e-8, f"{said} what is kept as {name!r} differs by {missed:.1e}"
                 missed = largest(drawn[source] - end[0])
                 assert missed < 1e-8, f"{said} the replay of a source differs by {missed:.1e}"
@@ -289,7 +289,7 @@ class InverterTests(Suite):
         for kind, path in self.paths.items():
             self.check_edit(kind, self.session(kind, guidance=7.5), (Point(0.0, 1.0), *path(10)))
 
-    def check_edit(self, said: str, session: Session, path: Path) -> None:
+    def check_edit(self, said: str, session: Session, path: SamplingPath) -> None:
         """Assert that the source comes back in an edit by two prompts, and that the edit is another picture."""
         inverter, latents = self.inverter(), session.latents
         climb = invert_latents(session, inverter, latents, path, session.embed("a red apple"))
@@ -305,9 +305,9 @@ class InverterTests(Suite):
         x0 = random_latents(1, shape=(3, 8, 8))
         for kind, path in self.paths.items():
             climb, _ = self.trip(self.session(kind), x0, path(4))
-            own = self.inverter().stepper(climb, torch.ones(1, 1).to(x0)) is not None
-            assert own == self.declared.own_steps, (
-                f"{kind}: declared own_steps={self.declared.own_steps}, but it has steps of its own: {own}"
+            own = self.inverter().replay_stepper(climb, torch.ones(1, 1).to(x0)) is not None
+            assert own == self.declared.replaces_sampler, (
+                f"{kind}: declared own_steps={self.declared.replaces_sampler}, but it has steps of its own: {own}"
             )
 
     def test_a_saved_inversion_replays_as_one_that_was_not(self) -> None:

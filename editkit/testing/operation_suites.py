@@ -16,7 +16,7 @@ from ..editing.replay import replay
 from ..editing.result import Result
 from ..errors import InvalidParameter
 from ..inversion.inversion import Inversion
-from ..registry.params import pictures_of
+from ..registry.params import image_fields
 from ..registry.registry import installed
 from ..registry.specs import OperationSpec
 from .suite import Suite, sample_image
@@ -48,7 +48,7 @@ class OperationTests(Suite):
 
     def arguments(self, **chosen: Any) -> dict[str, Any]:
         """Few steps, a fixed seed, a text of its own for each that is required, and what is ``chosen``."""
-        pictures = pictures_of(self.declared.params)
+        pictures = image_fields(self.declared.params)
         texts = [name for name, field in self.fields.items() if field.is_required() and name not in pictures]
         values: dict[str, Any] = {
             name: f"a {colour} apple" for name, colour in zip(texts, itertools.cycle(COLOURS), strict=False)

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..diffusion.paths import Path
+from ..diffusion.paths import SamplingPath
 from .toy import flow_path, vp_path
 
-PATHS: Mapping[str, Callable[[int], Path]] = {"vp": vp_path, "flow": flow_path}
+PATHS: Mapping[str, Callable[[int], SamplingPath]] = {"vp": vp_path, "flow": flow_path}
 
 Method = TypeVar("Method", bound=Callable[..., None])
 

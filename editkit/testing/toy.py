@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..diffusion.denoiser import Condition
-from ..diffusion.paths import Grid, Path
-from ..diffusion.points import CLEAN, Point, Points
+from ..diffusion.paths import SamplingPath, TimestepGrid
+from ..diffusion.points import CLEAN, Point, PointBatch
 from ..diffusion.schedules import RectifiedFlow, Schedule, VariancePreserving, scaled_linear
 from ..literals import Prediction
 
@@ -26,7 +26,7 @@ class GaussianDenoiser:
     """Anything that broadcasts over a batch of latents."""
     variance: float = 0.25
 
-    def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
+    def __call__(self, x: Tensor, point: Point | PointBatch) -> Tensor:
         alpha, sigma = point.coefficients(x)
         gain = alpha * self.variance / (alpha**2 * self.variance + sigma**2)
         return self.mean + gain * (x - alpha * self.mean)
@@ -44,7 +44,7 @@ class GaussianDenoiser:
 class GaussianConsistency(GaussianDenoiser):
     """The exact consistency function of the same data: where the probability flow ends, from each point of it."""
 
-    def __call__(self, x: Tensor, point: Point | Points) -> Tensor:
+    def __call__(self, x: Tensor, point: Point | PointBatch) -> Tensor:
         assert isinstance(point, Point), "rows have one point here"
         return self.transport(x, point, CLEAN)
 
@@ -78,13 +78,13 @@ class MixtureDenoiser:
         return chosen + math.sqrt(self.variance) * torch.randn(chosen.shape, generator=generator, dtype=chosen.dtype)
 
 
-def vp_path(steps: int, *, low: float = 0.02, high: float = math.pi / 2 - 0.02) -> Path:
+def vp_path(steps: int, *, low: float = 0.02, high: float = math.pi / 2 - 0.02) -> SamplingPath:
     """``steps + 1`` points from noise to clean on the circle ``alpha**2 + sigma**2 == 1``, evenly spaced in angle."""
     angles = torch.linspace(high, low, steps + 1, dtype=torch.float64).tolist()
     return tuple(Point(math.cos(angle), math.sin(angle)) for angle in angles)
 
 
-def flow_path(steps: int, *, low: float = 0.02, high: float = 0.98) -> Path:
+def flow_path(steps: int, *, low: float = 0.02, high: float = 0.98) -> SamplingPath:
     """``steps + 1`` points from noise to clean on the line ``alpha + sigma == 1``, evenly spaced in sigma."""
     sigmas = torch.linspace(high, low, steps + 1, dtype=torch.float64).tolist()
     return tuple(Point(1 - sigma, sigma) for sigma in sigmas)
@@ -107,7 +107,9 @@ class ToyBackend:
         self.reduction, self.native_size, self.multiple = reduction, native_size, reduction
         self.variance = variance
         self.schedule: Schedule = VariancePreserving.from_betas(scaled_linear()) if schedule is None else schedule
-        self.grid = Grid("trailing") if isinstance(self.schedule, RectifiedFlow) else Grid("leading", offset=1)
+        self.grid = (
+            TimestepGrid("trailing") if isinstance(self.schedule, RectifiedFlow) else TimestepGrid("leading", offset=1)
+        )
         self.name = "toy"
         said = f"{reduction} {native_size} {variance} {type(self.schedule).__name__}"
         self.identity = hashlib.sha256(said.encode()).hexdigest()[:16]
@@ -129,7 +131,7 @@ class ToyBackend:
     def prediction(self) -> Prediction:
         return "flow_prediction" if isinstance(self.schedule, RectifiedFlow) else "sample"
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         mean = condition["text"].repeat_interleave(self.reduction**2, 1)[..., None, None]  # (B, C, 1, 1)
         return GaussianDenoiser(mean, self.variance)(x, point)
 

@@ -6,12 +6,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from editkit import AnnotatorSpec, Folder, Params, by_name, hookimpl
+from editkit import AnnotatorSpec, Params, PathParam, by_name, hookimpl
 
 
 class DetectorParams(Params):
     detector: str | None = Field(None, description="Class of controlnet-aux that finds it instead: HEDdetector.")
-    weights: str | None = Folder(None, "Folder or hub id of the detector's weights, such as lllyasviel/Annotators.")
+    weights: str | None = PathParam(None, "Folder or hub id of the detector's weights, such as lllyasviel/Annotators.")
 
     @model_validator(mode="after")
     def weights_need_a_detector(self) -> Self:
@@ -45,7 +45,7 @@ class EdgeParams(DetectorParams):
 
 
 class DepthParams(DetectorParams):
-    model: str | None = Folder(None, "Folder or hub id of a depth-estimation model of transformers.")
+    model: str | None = PathParam(None, "Folder or hub id of a depth-estimation model of transformers.")
     metric: bool | None = Field(
         None, description="Whether the model gives distances; else what is near is large. Known of common models."
     )

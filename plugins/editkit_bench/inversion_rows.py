@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from torch import Tensor
 
-from editkit import Path, fresh_deviation, make_path
+from editkit import SamplingPath, ddpm_noise_std, make_path
 
 from .comparison import FEW, Results
 from .fixture import PROMPT, TARGET, ComparisonFixture
@@ -76,8 +76,8 @@ def tuned_inversion(fixture: ComparisonFixture, steps: int | None = None) -> Any
 
 def editkit_added_noise(fixture: ComparisonFixture) -> Tensor:
     """What the noise of every step adds to the latents (N, C, h, w) when it is replayed."""
-    climb = editkit_inversion(fixture).climb
-    return _scaled_noise(climb.path, climb.kept["noise"][0])
+    climb = editkit_inversion(fixture).record
+    return _scaled_noise(climb.path, climb.extras["noise"][0])
 
 
 def diffusers_added_noise(fixture: ComparisonFixture) -> Tensor:
@@ -85,9 +85,9 @@ def diffusers_added_noise(fixture: ComparisonFixture) -> Tensor:
     return _scaled_noise(path, diffusers_inversion(fixture).zs[:, 0])
 
 
-def _scaled_noise(path: Path, noise: Tensor) -> Tensor:
+def _scaled_noise(path: SamplingPath, noise: Tensor) -> Tensor:
     """The noise (N, C, h, w) of the steps of a path, as strong as it is added."""
-    strength = torch.tensor([fresh_deviation(p, q) for p, q in itertools.pairwise(path)]).to(noise)
+    strength = torch.tensor([ddpm_noise_std(p, q) for p, q in itertools.pairwise(path)]).to(noise)
     return strength.view(-1, 1, 1, 1) * noise
 
 

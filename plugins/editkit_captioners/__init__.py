@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from editkit import CaptionerSpec, Folder, Params, by_name, hookimpl
+from editkit import CaptionerSpec, Params, PathParam, by_name, hookimpl
 
 
 class TransformersParams(Params):
-    model: str = Folder(..., "Folder or hub id of a captioning model, such as Salesforce/blip-image-captioning-base.")
+    model: str = PathParam(
+        ..., "Folder or hub id of a captioning model, such as Salesforce/blip-image-captioning-base."
+    )
     max_tokens: int = Field(30, ge=1, le=1000, description="Longest caption, in tokens of the model.")
 
 

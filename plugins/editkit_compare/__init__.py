@@ -6,14 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from editkit import CommandSpec, Params, Registered, by_name, hookimpl
+from editkit import CommandSpec, Params, RegisteredName, by_name, hookimpl
 
 
 class CompareParams(Params):
     image: str = Field(description="Picture to edit.", json_schema_extra={"argument": True})
     source: str = Field(description="Prompt that says what the picture shows.")
     target: str = Field(description="Prompt that says what it should show.")
-    inverter: Annotated[tuple[str, ...], Field(strict=False)] = Registered(
+    inverter: Annotated[tuple[str, ...], Field(strict=False)] = RegisteredName(
         "inverters", (), "Inverter by name, with options after a colon; all that serve the model when not given."
     )
     truth: str | None = Field(None, description="What the edit should give, where that is known: a picture's file.")

@@ -16,11 +16,13 @@ from editkit import (
     Control,
     InvalidParameter,
     MissingCapability,
-    Path,
+    SamplingPath,
     Session,
+    SupportsControlNet,
     WeightsUnavailable,
     interval,
     open_image,
+    require,
 )
 
 from . import ControlNetParams
@@ -38,15 +40,15 @@ class ControlNetControl(Control):
 
     @contextlib.contextmanager
     def attach(self, backend: Backend) -> Iterator[None]:
-        steerable: Any = backend
-        with steerable.controlled(self.folder, self.hint, scale=self.scale, low=self.low, high=self.high):
+        steered = require(backend, SupportsControlNet)
+        with steered.with_controlnet(self.folder, self.hint, scale=self.scale, low=self.low, high=self.high):
             yield
 
 
-def controlnet(params: ControlNetParams) -> Callable[[Session, Path], Control]:
+def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Control]:
     """The control that ``attach`` names: its map is made of the session's own picture."""
 
-    def control(session: Session, path: Path) -> Control:
+    def control(session: Session, path: SamplingPath) -> Control:
         if "controlnet" not in session.model.provides:
             provided = ", ".join(sorted(session.model.provides)) or "nothing beyond pictures"
             raise MissingCapability(
@@ -61,7 +63,7 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, Path], Control]:
 
 
 def make_control(
-    session: Session, path: Path, folder: Folder, hint: Tensor, scale: float, start: float, end: float
+    session: Session, path: SamplingPath, folder: Folder, hint: Tensor, scale: float, start: float, end: float
 ) -> Control:
     """A ControlNet between two fractions of a path; one of scale 0 is no control at all."""
     low, high = interval(path, start, end)
@@ -89,11 +91,11 @@ def find_weights(session: Session, kind: str, given: str | None) -> Folder:
 
 def annotate_source(session: Session, kind: str) -> Tensor:
     """The condition map of the session's picture, (1, 3, H, W) on its padded canvas."""
-    if not session.pictures:
+    if not session.images:
         raise InvalidParameter(f"a condition map of kind {kind!r} needs a picture to be made of: use control IMAGE")
     # At the scale the model works at: the thin lines of a large picture would fade on the way down.
-    small = session.pictures[0].resize(session.canvas.work, Image.Resampling.LANCZOS)
-    return to_hint(session, session.registry.make("annotators", kind)(open_image(small)))
+    small = session.images[0].resize(session.canvas.work, Image.Resampling.LANCZOS)
+    return to_hint(session, session.registry.build("annotators", kind)(open_image(small)))
 
 
 def to_hint(session: Session, levels: Any) -> Tensor:

@@ -25,8 +25,8 @@ def register_backends() -> list[BackendSpec]:
                 }
             ),
             provides=frozenset({"text", "controlnet", "adapters"}),
-            recognise=detect_stable_diffusion,
-            runs=RUNS,
+            detect=detect_stable_diffusion,
+            execution_options=RUNS,
             source="https://arxiv.org/abs/2112.10752",
         ),
         BackendSpec(
@@ -42,8 +42,8 @@ def register_backends() -> list[BackendSpec]:
                 }
             ),
             provides=frozenset({"text", "controlnet", "adapters"}),
-            recognise=detect_stable_diffusion_xl,
-            runs=RUNS,
+            detect=detect_stable_diffusion_xl,
+            execution_options=RUNS,
             source="https://arxiv.org/abs/2307.01952",
         ),
         BackendSpec(
@@ -52,8 +52,8 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.from_folder"),
             pipelines=frozenset({"StableDiffusionUpscalePipeline"}),
             provides=frozenset({"text", "upscaling"}),
-            recognise=detect_upscaler,
-            runs=RUNS,
+            detect=detect_upscaler,
+            execution_options=RUNS,
             source="https://arxiv.org/abs/2112.10752",
         ),
         BackendSpec(
@@ -61,7 +61,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models that work on pixels, unconditional or by classes.",
             load=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_folder"),
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
-            runs=frozenset({"compile"}),
+            execution_options=frozenset({"compile"}),
             source="https://arxiv.org/abs/2006.11239",
         ),
         BackendSpec(
@@ -70,7 +70,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
             pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
             provides=frozenset({"text", "controlnet", "adapters", "distilled-guidance"}),
-            runs=RUNS,
+            execution_options=RUNS,
             source="https://arxiv.org/abs/2310.04378",
         ),
         BackendSpec(
@@ -79,7 +79,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.pixart:PixArt.from_folder"),
             pipelines=frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"}),
             provides=frozenset({"text"}),
-            runs=RUNS,
+            execution_options=RUNS,
             source="https://arxiv.org/abs/2310.00426",
         ),
         BackendSpec(
@@ -88,7 +88,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.dit:Dit.from_folder"),
             pipelines=frozenset({"DiTPipeline"}),
             provides=frozenset({"text"}),
-            runs=RUNS,
+            execution_options=RUNS,
             source="https://arxiv.org/abs/2212.09748",
         ),
         BackendSpec(
@@ -99,7 +99,7 @@ def register_backends() -> list[BackendSpec]:
                 {"StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"}
             ),
             provides=frozenset({"text"}),
-            runs=RUNS,
+            execution_options=RUNS,
             source="https://arxiv.org/abs/2403.03206",
         ),
         BackendSpec(
@@ -108,7 +108,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.flux:Flux.from_folder"),
             pipelines=frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"}),
             provides=frozenset({"text"}),
-            runs=RUNS,
+            execution_options=RUNS,
             source="https://arxiv.org/abs/2506.15742",
         ),
         BackendSpec(
@@ -117,7 +117,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.flux:FluxFill.from_folder"),
             pipelines=frozenset({"FluxFillPipeline"}),
             provides=frozenset({"text", "inpainting"}),
-            runs=RUNS,
+            execution_options=RUNS,
             source="https://arxiv.org/abs/2506.15742",
         ),
         BackendSpec(
@@ -126,7 +126,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.flux:FluxKontext.from_folder"),
             pipelines=frozenset({"FluxKontextPipeline"}),
             provides=frozenset({"text", "instructions"}),
-            runs=RUNS,
+            execution_options=RUNS,
             source="https://arxiv.org/abs/2506.15742",
         ),
     ]

@@ -10,7 +10,7 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor, nn
 
-from editkit import InvalidParameter, Point, Points
+from editkit import InvalidParameter, Point, PointBatch
 
 from .components import load_part
 from .inference import inference_context
@@ -42,17 +42,17 @@ class ControlNetCache:
     """Cache of the ControlNets loaded last, so that the next edit does not read them again."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[Any, ...], LoadedControlNet] = {}
+        self.extras: dict[tuple[Any, ...], LoadedControlNet] = {}
 
     def load(self, folder: Path, device: torch.device, dtype: torch.dtype) -> LoadedControlNet:
         """The ControlNet in ``folder`` as its files are now; raises WeightsUnavailable where it is damaged."""
         key = (folder.resolve(), _file_stamps(folder), device, dtype)
-        loaded = self.kept.pop(key, None)
+        loaded = self.extras.pop(key, None)
         if loaded is None:
             loaded = LoadedControlNet(load_part(ControlNetModel, folder, device=device, dtype=dtype))
-        self.kept[key] = loaded
-        for oldest in list(self.kept)[:-_CACHE_SIZE]:
-            del self.kept[oldest]
+        self.extras[key] = loaded
+        for oldest in list(self.extras)[:-_CACHE_SIZE]:
+            del self.extras[oldest]
         return loaded
 
 
@@ -72,7 +72,7 @@ class ControlNet:
         self.net, self.scale, self.low, self.high = loaded.net, scale, low, high
         self.embedded = loaded.embed(hint)
 
-    def active_rows(self, point: Point | Points, count: int) -> list[bool]:
+    def active_rows(self, point: Point | PointBatch, count: int) -> list[bool]:
         """Whether it is to answer at ``point``, or at each row's own."""
         return [self.low <= row.sigma <= self.high for row in point.rows(count)]
 
@@ -109,7 +109,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def residuals(
-    nets: Sequence[ControlNet], x: Tensor, timestep: Tensor, point: Point | Points, told: dict[str, Any]
+    nets: Sequence[ControlNet], x: Tensor, timestep: Tensor, point: Point | PointBatch, told: dict[str, Any]
 ) -> dict[str, Any]:
     """The sum of what the ControlNets say at ``point``, for a UNet that is ``told`` the same; nothing of none asked."""
     answers = []

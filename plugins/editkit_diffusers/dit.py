@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
 from torch import Tensor
 
-from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, identity_of, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
 from .class_labels import Blend, Classes
@@ -69,7 +69,7 @@ class Dit(LatentModel):
         """``classes`` (B, rows): the share of each class; raises InvalidParameter for a prompt that is none."""
         return {"classes": self.classes.shares(prompts).to(self.device, self.dtype)}
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x).expand(len(x))
         predicted = self.predicted(x, timestep, condition["classes"])
         # Beyond the latents' own channels it predicts how uncertain it is, which no sampler here asks.

@@ -13,7 +13,7 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
-from editkit import Condition, Point, Points, WeightsUnavailable, identity_of, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, WeightsUnavailable, identity_of, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
 from .components import load_part
@@ -95,12 +95,12 @@ class Flux(LatentModel):
         """``text`` (B, tokens, D), ``pooled`` (B, P) and, where guidance is distilled, ``guidance`` (B,)."""
         text, pooled = self.texts[T5](prompts).last_hidden_state, self.texts[CLIP](prompts).pooler_output
         condition = {"text": text.to(self.dtype), "pooled": pooled.to(self.dtype)}
-        return self.told(condition, 1.0) if "distilled-guidance" in self.provides else condition
+        return self.with_guidance_scale(condition, 1.0) if "distilled-guidance" in self.provides else condition
 
-    def told(self, condition: Condition, scale: float) -> Condition:
+    def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
         return {**condition, "guidance": torch.full((len(condition["text"]),), scale, device=self.device)}
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         height, width = x.shape[-2:]
         tokens, places = self.inputs(x, condition)
         predicted = run_network(
@@ -137,7 +137,7 @@ class FluxFill(Flux):
     def extra_channels(self) -> int:
         return self.autoencoder.channels + self.autoencoder.reduction**2
 
-    def see_masked(self, pixels: Tensor, mask: Tensor) -> Condition:
+    def inpainting_condition(self, pixels: Tensor, mask: Tensor) -> Condition:
         masked = mask >= 0.5
         # What is masked is grey, the middle of the range.
         left = self.encode(torch.where(masked, torch.full_like(pixels, 0.5), pixels))
@@ -154,7 +154,7 @@ class FluxFill(Flux):
         if (height, width) not in self._blank_latents:
             size = (1, 3, height * self.autoencoder.reduction, width * self.autoencoder.reduction)
             masked = torch.ones(size, device=self.device, dtype=self.dtype)
-            self._blank_latents[height, width] = self.see_masked(masked, masked[:, :1])["seen"]
+            self._blank_latents[height, width] = self.inpainting_condition(masked, masked[:, :1])["seen"]
         return self._blank_latents[height, width]
 
 
@@ -166,7 +166,7 @@ class FluxKontext(Flux):
 
     provides: frozenset[str] = frozenset({"text", "instructions"})
 
-    def see(self, latents: Tensor) -> Condition:
+    def image_condition(self, latents: Tensor) -> Condition:
         return {"seen": latents}
 
     def inputs(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:

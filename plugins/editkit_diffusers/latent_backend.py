@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit import Running, Schedule
+from editkit import ExecutionOptions, Schedule
 
 from .autoencoder import Autoencoder
 from .offload import take_turns
@@ -24,7 +24,7 @@ class LatentModel:
     scheduler's, where that is read in another way.
     """
 
-    running = Running()
+    execution = ExecutionOptions()
     native_size: int
 
     def __init__(
@@ -45,7 +45,7 @@ class LatentModel:
         self.grid = grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
 
-    def run_as(self, how: Running, device: torch.device) -> None:
+    def set_execution(self, how: ExecutionOptions, device: torch.device) -> None:
         if how.tiling:
             self.autoencoder.tile(self.native_size)
         if how.offload:
@@ -53,7 +53,7 @@ class LatentModel:
             self.device = device
         if how.compile:
             self.net.compile()
-        self.running = how
+        self.execution = how
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         reduction = self.autoencoder.reduction

@@ -12,7 +12,7 @@ from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 from transformers import T5EncoderModel
 
-from editkit import Condition, Point, Points, identity_of, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, identity_of, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
 from .components import load_part
@@ -73,7 +73,7 @@ class PixArt(LatentModel):
         text = self.text_encoder.net(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
         return {"text": text.to(self.dtype), "seen": tokens.attention_mask.to(text.device, self.dtype)}
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         predicted = run_network(
             self.transformer,
             x,

@@ -11,7 +11,7 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from editkit import Condition, Point, Points, Running, WeightsUnavailable, identity_of, timestep_of, to_x0
+from editkit import Condition, ExecutionOptions, Point, PointBatch, WeightsUnavailable, identity_of, timestep_of, to_x0
 
 from .class_labels import Blend, Classes
 from .components import load_part
@@ -25,7 +25,7 @@ class PixelDdpm:
     Of a class-conditional one a prompt is a class, by number or by a name that the folder's index gives it.
     """
 
-    running = Running()
+    execution = ExecutionOptions()
 
     def __init__(
         self, *, unet: Any, names: Mapping[str, str], scheduler: dict[str, Any], name: str, identity: str
@@ -63,10 +63,10 @@ class PixelDdpm:
             identity=identity_of(folder),
         )
 
-    def run_as(self, how: Running, device: torch.device) -> None:
+    def set_execution(self, how: ExecutionOptions, device: torch.device) -> None:
         if how.compile:
             self.unet.compile()
-        self.running = how
+        self.execution = how
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         return (self.unet.config.in_channels, height, width)
@@ -86,7 +86,7 @@ class PixelDdpm:
             return {}
         return {"classes": self.classes.shares(prompts).to(self.device, self.dtype)}
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x)
         predicted = run_network(self.unet, x, timestep, class_labels=condition.get("classes"))
         return to_x0(self.prediction, predicted, x, point)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from editkit import (
-    Grid,
     Prediction,
     RectifiedFlow,
+    ResolutionShift,
     Schedule,
-    SizedShift,
+    TimestepGrid,
     VariancePreserving,
     WeightsUnavailable,
     cosine,
@@ -75,7 +75,7 @@ def flow_of(config: dict[str, Any], patch: int = 2) -> RectifiedFlow:
             raise WeightsUnavailable(f"the scheduler's {name} is not supported: set it to false in its configuration")
     steps, terminal = config.get("num_train_timesteps", 1000), config.get("shift_terminal") or None
     if config.get("use_dynamic_shifting"):
-        shift_of = SizedShift(
+        shift_of = ResolutionShift(
             tokens=(config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)),
             values=(config.get("base_shift", 0.5), config.get("max_shift", 1.15)),
             patch=patch,
@@ -87,16 +87,16 @@ def flow_of(config: dict[str, Any], patch: int = 2) -> RectifiedFlow:
     return RectifiedFlow(steps, shift, first=steps * shift / (steps - 1 + shift), terminal=terminal)
 
 
-def grid_of(config: dict[str, Any]) -> Grid:
+def grid_of(config: dict[str, Any]) -> TimestepGrid:
     """How diffusers would space this model's timesteps."""
     if is_flow(config):
-        return Grid(spacing="linspace", ends_clean=True)
+        return TimestepGrid(spacing="linspace", ends_clean=True)
     spacing: Any = "karras" if config.get("use_karras_sigmas") else config.get("timestep_spacing", "leading")
     # DDIM alone has this key, and takes it for true where it is missing.
     ends_clean = config.get("set_alpha_to_one", config.get("_class_name") == "DDIMScheduler")
     if config.get("_class_name") == "LCMScheduler":
-        return Grid("distilled", distilled=config.get("original_inference_steps", 50), ends_clean=ends_clean)
-    return Grid(spacing=spacing, offset=config.get("steps_offset", 0), ends_clean=ends_clean)
+        return TimestepGrid("distilled", distilled=config.get("original_inference_steps", 50), ends_clean=ends_clean)
+    return TimestepGrid(spacing=spacing, offset=config.get("steps_offset", 0), ends_clean=ends_clean)
 
 
 def prediction_of(config: dict[str, Any]) -> Prediction:

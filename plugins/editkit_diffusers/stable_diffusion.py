@@ -14,7 +14,7 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from editkit import Adapter, Condition, Point, Points, identity_of, timestep_of, to_x0
+from editkit import Adapter, Condition, Point, PointBatch, identity_of, timestep_of, to_x0
 
 from . import adapters
 from .autoencoder import Autoencoder
@@ -90,14 +90,14 @@ class StableDiffusion(LatentModel):
     def embed(self, prompts: Sequence[str]) -> Condition:
         return {"text": self.texts["text_encoder"](prompts)[0].to(self.dtype)}
 
-    def told(self, condition: Condition, scale: float) -> Condition:
+    def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
         return {**condition, "guidance": torch.full((len(condition["text"]),), scale, device=self.device)}
 
-    def see(self, latents: Tensor) -> Condition:
+    def image_condition(self, latents: Tensor) -> Condition:
         # Instruction models were trained on latents that are not scaled.
         return {"seen": self.autoencoder.unscale(latents).to(self.dtype)}
 
-    def see_masked(self, pixels: Tensor, mask: Tensor) -> Condition:
+    def inpainting_condition(self, pixels: Tensor, mask: Tensor) -> Condition:
         whole = F.interpolate(
             mask.to(self.dtype), (pixels.shape[-2] // self.reduction, pixels.shape[-1] // self.reduction)
         )
@@ -106,7 +106,7 @@ class StableDiffusion(LatentModel):
         return {"seen": torch.cat([(whole >= 0.5).to(self.dtype), self.encode(left)], 1)}
 
     @contextlib.contextmanager
-    def controlled(self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float) -> Iterator[None]:
+    def with_controlnet(self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float) -> Iterator[None]:
         loaded = self.controlnet_cache.load(folder, self.device, self.dtype)
         check_fits(loaded.net, self.unet, self.channels)
         self.controlnets.append(ControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high))
@@ -115,11 +115,11 @@ class StableDiffusion(LatentModel):
         finally:
             self.controlnets.pop()
 
-    def adapt(self, adapter: Adapter) -> None:
+    def add_adapter(self, adapter: Adapter) -> None:
         adapters.add(adapter, self.unet, self.texts)
-        self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.mark(self.identity)
+        self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x)
         inputs = torch.cat([x, *self.extra_inputs(x, condition)], 1)
         told = {"encoder_hidden_states": condition["text"], "added_cond_kwargs": self.added_conditions(x, condition)}

@@ -17,7 +17,7 @@ from editkit import (
     Condition,
     InvalidParameter,
     Point,
-    Points,
+    PointBatch,
     WeightsUnavailable,
     identity_of,
     timestep_of,
@@ -103,7 +103,7 @@ class StableDiffusion3(LatentModel):
         said: Tensor = self.texts[T5](prompts).last_hidden_state
         return said.to(self.dtype)
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         self.check_size(x)
         predicted = run_network(
             self.transformer,

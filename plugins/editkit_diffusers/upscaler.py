@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit import Condition, InvalidParameter, Point, Points, add_noise
+from editkit import Condition, InvalidParameter, Point, PointBatch, add_noise
 
 from .scheduler_config import read_config, schedule_of
 from .stable_diffusion import COMPONENTS, StableDiffusion, load_parts
@@ -42,13 +42,13 @@ class StableDiffusionUpscaler(StableDiffusion):
             **load_parts(COMPONENTS, folder, weights, name=name, device=device, dtype=dtype),
         )
 
-    def see_small(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:
+    def upscaling_condition(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:
         if not 0 <= noise_level <= self.most_noise:
             raise InvalidParameter(f"noise_level={noise_level} is not allowed: this model takes 0 to {self.most_noise}")
         seen = add_noise(pixels * 2 - 1, noise, self.noising.point(noise_level))
         return {"seen": seen, "noise_level": torch.full((len(seen),), noise_level, device=seen.device)}
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         grey = {
             "seen": x.new_zeros(len(x), 3, *x.shape[-2:]),
             "noise_level": torch.full((len(x),), self.most_noise, device=x.device),

@@ -25,7 +25,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default=True,
-            usual={"strength": STRENGTH},
+            defaults={"strength": STRENGTH},
         ),
         ModelSpec(
             name="emoji-instruct",
@@ -34,7 +34,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default_for=frozenset({"instruct"}),
-            usual={"guidance": 1.0, "image_guidance": 1.0, "steps": 4, "strength": STRENGTH},
+            defaults={"guidance": 1.0, "image_guidance": 1.0, "steps": 4, "strength": STRENGTH},
         ),
         ModelSpec(
             name="emoji-upscaler",
@@ -43,7 +43,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default_for=frozenset({"upscale"}),
-            usual={"steps": 1},
+            defaults={"steps": 1},
         ),
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from editkit import Fraction, OperationSpec, Registered, RepromptParams, by_name, hookimpl
+from editkit import Fraction, OperationSpec, RegisteredName, RepromptParams, by_name, hookimpl
 
 SOURCE = "https://arxiv.org/abs/2312.04965"
 
@@ -16,7 +16,7 @@ SOURCE = "https://arxiv.org/abs/2312.04965"
 class FewStepEditParams(RepromptParams):
     strength: Fraction = Field(1.0, description="Share of the path that is used; 0 keeps the picture.")
     steps: int = Field(4, ge=1, le=1000, description="Network steps of a whole path, from noise to picture.")
-    sampler: str = Registered("samplers", "lcm", "Sampler by name, with options after a colon.")
+    sampler: str = RegisteredName("samplers", "lcm", "Sampler by name, with options after a colon.")
     guidance: float = Field(2.0, ge=0.0, le=100.0, description="Guidance scale; 1 asks the network once a step.")
 
 

@@ -8,24 +8,24 @@ these terms, of points and not of velocities, the paper's equations hold for eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from editkit import (
-    Climb,
     Condition,
     Control,
-    Distilled,
     Edit,
     Guidance,
-    Path,
+    InversionRecord,
     PinnedSource,
+    SamplingPath,
     Session,
+    SupportsDistilledGuidance,
     VirtualInversion,
     invert_latents,
-    repeated,
+    repeat_condition,
+    require,
     sample_from_inversion,
     start_at,
 )
@@ -36,7 +36,7 @@ from . import FlowEditParams
 class SharedEdit(VirtualInversion):
     """The S sources are one picture in S noises, and the S rows after them have one edit."""
 
-    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
+    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
         return (AveragedEdit(climb.trajectory, shares),)
 
 
@@ -55,7 +55,7 @@ def flow_edit(session: Session, params: FlowEditParams) -> Edit:
     if len(path) == 1:
         return Edit(session.latents, reconstructed=session.latents)
     noises, inverter = params.averages, SharedEdit()
-    source, target = (repeated(session.embed(prompt), noises) for prompt in (params.source, params.target))
+    source, target = (repeat_condition(session.embed(prompt), noises) for prompt in (params.source, params.target))
     climb = invert_latents(session, inverter, session.latents.repeat(noises, 1, 1, 1), path, source)
     start = torch.cat([climb.trajectory[0], climb.trajectory[0]])
     guidance = _edit_guidance(session, params, source, target, path)
@@ -64,16 +64,16 @@ def flow_edit(session: Session, params: FlowEditParams) -> Edit:
 
 
 def _edit_guidance(
-    session: Session, params: FlowEditParams, source: Condition, target: Condition, path: Path
+    session: Session, params: FlowEditParams, source: Condition, target: Condition, path: SamplingPath
 ) -> Guidance:
     """The network under the prompts' conditions of as many rows each, guided by the scale that is each one's."""
     here, there, both = params.source_guidance, params.guidance, _concatenate(source, target)
     if here is None:
         return session.guided(both, 2 * params.averages, path)
     if "distilled-guidance" in session.model.provides:
-        told = cast(Distilled, session.model).told
-        return session.weighted((_concatenate(told(source, here), told(target, there)), both), (1.0, 0.0), path)
-    negative = {**source, **repeated(session.embed(params.negative_prompt), params.averages)}
+        at_scale = require(session.model, SupportsDistilledGuidance).with_guidance_scale
+        return session.weighted((_concatenate(at_scale(source, here), at_scale(target, there)), both), (1.0, 0.0), path)
+    negative = {**source, **repeat_condition(session.embed(params.negative_prompt), params.averages)}
     # All rows have the same weights: where the scales part, the rows of the source have the negative prompt once more.
     conditions = _concatenate(negative, negative), _concatenate(negative, target), both
     return session.weighted(conditions, (1 - there, there - here, here), path)

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import Field
 
-from editkit import EditParams, Fraction, OperationSpec, Picture, by_name, hookimpl
+from editkit import EditParams, Fraction, ImageParam, OperationSpec, by_name, hookimpl
 
 
 class InpaintParams(EditParams):
-    mask: Any = Picture("mask", "Picture of the image's size: white is drawn anew, black is kept.", required=True)
+    mask: Any = ImageParam("mask", "Picture of the image's size: white is drawn anew, black is kept.", required=True)
     prompt: str = Field("", description="What the whole picture should show.")
     strength: Fraction = Field(1.0, description="1 forgets what was under the mask, less keeps some of it.")
     resample: int = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit import Painted, Session, fill, paint, start_at, with_jumps
+from editkit import PixelEdit, Session, fill, paint, start_at, with_resampling
 
 from . import InpaintParams
 
@@ -13,7 +13,7 @@ Box = tuple[slice, slice]
 """Rows and columns of a picture, in pixels."""
 
 
-def inpaint(session: Session, params: InpaintParams) -> Painted:
+def inpaint(session: Session, params: InpaintParams) -> PixelEdit:
     """Draw the surroundings of the mask, or all of the picture, and lay what was drawn in its place."""
     assert session.mask is not None
     painted = session.pixels.clone()
@@ -22,11 +22,11 @@ def inpaint(session: Session, params: InpaintParams) -> Painted:
         part = session
         if params.context is not None:
             pixels, mask = session.pixels[..., rows, columns], session.mask[..., rows, columns]
-            part = session.part(pixels, mask, longest=params.resolution)
+            part = session.for_region(pixels, mask, longest=params.resolution)
         path = start_at(part.model.schedule, part.drawing_path(params.steps), params.strength)
-        drawn = fill(part, with_jumps(path, params.resample), params.prompt, blank=params.strength == 1)
+        drawn = fill(part, with_resampling(path, params.resample), params.prompt, blank=params.strength == 1)
         painted[..., rows, columns] = paint(part, drawn)
-    return Painted(painted)
+    return PixelEdit(painted)
 
 
 def _mask_box(mask: Tensor, context: float | None) -> Box:

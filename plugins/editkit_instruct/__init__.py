@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from editkit import EditParams, OperationSpec, Registered, UsualSteps, by_name, hookimpl
+from editkit import EditParams, ModelDefaultSteps, OperationSpec, RegisteredName, by_name, hookimpl
 
 _INVERSION_OPTIONS = ("auto_mask", "captioner", "inverter", "source", "target")
 """Parameters of the method inversion alone."""
@@ -19,7 +19,7 @@ class InstructParams(EditParams):
         description="ip2p asks a model made for instructions, inversion goes from one prompt to another; when not "
         "given, ip2p where the model is one and no prompt is given.",
     )
-    steps: int | None = UsualSteps()  # type: ignore[assignment]
+    steps: int | None = ModelDefaultSteps()  # type: ignore[assignment]
     guidance: float | None = Field(  # type: ignore[assignment]
         None,
         ge=0.0,
@@ -36,10 +36,10 @@ class InstructParams(EditParams):
     target: str = Field(
         "", description="What it should show, for inversion alone; read from the instruction when not given."
     )
-    captioner: str | None = Registered(
+    captioner: str | None = RegisteredName(
         "captioners", None, "Who says what the picture shows, in place of source; with options after a colon."
     )
-    inverter: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
+    inverter: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
     auto_mask: bool = Field(
         False, description="Change the picture only where the two prompts disagree, for inversion alone."
     )

@@ -5,7 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit import DEFAULT_STEPS, Edit, InvalidParameter, MissingCapability, Session, add_noise, reprompt
+from editkit import (
+    DEFAULT_STEPS,
+    Edit,
+    InvalidParameter,
+    MissingCapability,
+    Session,
+    SupportsInstructions,
+    add_noise,
+    reprompt,
+    require,
+)
 
 from . import InstructParams
 from .grammar import Prompts, parse
@@ -30,7 +40,7 @@ def instruct(session: Session, params: InstructParams) -> Edit:
             "take method inversion, or an InstructPix2Pix model"
         )
     method = params.method or ("ip2p" if able and not params.inversion_options else "inversion")
-    steps = session.usual_steps(params.steps) if method == "ip2p" else params.steps or DEFAULT_STEPS
+    steps = session.default_steps(params.steps) if method == "ip2p" else params.steps or DEFAULT_STEPS
     params = params.model_copy(update={"method": method, "steps": steps})
     return (_edit_by_instruction if method == "ip2p" else _edit_by_inversion)(session, params, steps)
 
@@ -42,10 +52,10 @@ def _edit_by_instruction(session: Session, params: InstructParams, steps: int) -
     """
     if "distilled-guidance" in session.model.provides:
         return _edit_by_distilled_model(session, params, steps)
-    text = session.usual("guidance", 7.5) if params.guidance is None else params.guidance
-    image = session.usual("image_guidance", 1.5) if params.image_guidance is None else params.image_guidance
+    text = session.model_default("guidance", 7.5) if params.guidance is None else params.guidance
+    image = session.model_default("image_guidance", 1.5) if params.image_guidance is None else params.image_guidance
     session.params = params.model_copy(update={"guidance": text, "image_guidance": image})
-    seen = session.model.see(session.latents)  # type: ignore[attr-defined]
+    seen = require(session.model, SupportsInstructions).image_condition(session.latents)
     blind = {name: torch.zeros_like(tensor) for name, tensor in seen.items()}
     empty, told = session.embed(params.negative_prompt), session.embed(params.instruction)
     conditions = ({**empty, **blind}, {**empty, **seen}, {**told, **seen})
@@ -63,7 +73,7 @@ def _edit_by_distilled_model(session: Session, params: InstructParams, steps: in
         )
     text = _DISTILLED_GUIDANCE if params.guidance is None else params.guidance
     session.params = params.model_copy(update={"guidance": text})
-    seen = session.model.see(session.latents)  # type: ignore[attr-defined]
+    seen = require(session.model, SupportsInstructions).image_condition(session.latents)
     told = {**session.embed(params.instruction), **seen}
     drawn = session.draw(session.noise(), session.drawing_path(steps), told)
     return Edit(drawn, reconstructed=session.latents)
@@ -84,7 +94,7 @@ def _edit_by_inversion(session: Session, params: InstructParams, steps: int) -> 
 
 def _source_prompt(session: Session, params: InstructParams) -> str:
     if params.captioner:
-        caption: str = session.registry.make("captioners", params.captioner)(session.pictures[0])
+        caption: str = session.registry.build("captioners", params.captioner)(session.images[0])
         return caption
     if not params.source:
         raise InvalidParameter(
@@ -109,4 +119,4 @@ def _change_map(session: Session, prompts: Prompts, steps: int) -> Tensor:
         apart += (one - other).abs().mean(1, keepdim=True)
     clear = (apart / (_FULL_DISAGREEMENT * apart.mean()).clamp(min=1e-9)).clamp(0, 1)
     near = torch.nn.functional.max_pool2d(clear, 3, stride=1, padding=1)
-    return near if session.change is None else torch.minimum(near, session.change)
+    return near if session.latent_mask is None else torch.minimum(near, session.latent_mask)

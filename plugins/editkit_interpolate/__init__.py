@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from editkit import OperationSpec, PictureParams, Registered, by_name, hookimpl
+from editkit import ImageInputParams, OperationSpec, RegisteredName, by_name, hookimpl
 
 
-class InterpolateParams(PictureParams):
+class InterpolateParams(ImageInputParams):
     frames: int = Field(5, ge=2, le=240, description="Pictures in all, the two given ones included.")
     source: str = Field("", description="Prompt of the first picture.")
     target: str = Field("", description="Prompt of the second picture.")
-    inverter: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
+    inverter: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
 
 
 @hookimpl

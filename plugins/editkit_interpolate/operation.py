@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit import Edit, Session, blended, invert_latents, sample_from_inversion
+from editkit import Edit, Session, blend_conditions, invert_latents, sample_from_inversion
 
 from . import InterpolateParams
 
 
 def interpolate(session: Session, params: InterpolateParams) -> Edit:
     """Invert both pictures in one batch and draw every frame between them in another."""
-    inverter = session.registry.make("inverters", params.inverter)
+    inverter = session.registry.build("inverters", params.inverter)
     path = session.inversion_path(params.steps)
     prompts = session.embed(params.source, params.target)
     climb = invert_latents(session, inverter, session.latents, path, prompts)
@@ -22,7 +22,7 @@ def interpolate(session: Session, params: InterpolateParams) -> Edit:
     shares = torch.stack([1 - second, second], 1)
     first_noise, second_noise = climb.trajectory[0]
     noise = torch.stack([slerp(first_noise, second_noise, float(share)) for share in second])
-    drawn = sample_from_inversion(session, inverter, climb, noise, blended(prompts, shares), shares)
+    drawn = sample_from_inversion(session, inverter, climb, noise, blend_conditions(prompts, shares), shares)
     return Edit(drawn[2:], reconstructed=drawn[:2], inverted=True, shares=shares[2:])
 
 

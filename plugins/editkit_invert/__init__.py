@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from editkit import DrawingParams, OperationSpec, PictureParams, Registered, by_name, hookimpl
+from editkit import DrawingParams, ImageInputParams, OperationSpec, RegisteredName, by_name, hookimpl
 
 
-class InvertParams(PictureParams):
+class InvertParams(ImageInputParams):
     """The inversion itself is not guided and draws nothing: what it is told of both is kept for its replay."""
 
     prompt: str = Field("", description="What the picture shows.")
-    method: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
+    method: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
     steps: int = Field(50, ge=1, le=1000, description="Network steps from picture to noise.")
 
 

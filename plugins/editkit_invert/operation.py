@@ -22,7 +22,7 @@ from . import InvertParams
 def invert(session: Session, params: InvertParams) -> Inversion:
     """Climb from the picture to noise."""
     path = session.inversion_path(params.steps)
-    inverter = session.registry.make("inverters", params.method)
+    inverter = session.registry.build("inverters", params.method)
     climb = invert_latents(session, inverter, session.latents, path, session.embed(params.prompt))
     return to_inversion(session, climb, params.method, params.prompt)
 
@@ -36,8 +36,8 @@ def reconstruct(session: Session, params: DrawingParams) -> Edit:
             f"the inversion was made with the model {inversion.model!r} ({inversion.identity}), "
             f"not with {full_name(session.model)!r} ({session.model.identity}): pass that one"
         )
-    inverter = session.registry.make("inverters", inversion.method)
-    climb = inversion.climb.to(session.model.device, session.model.dtype)
+    inverter = session.registry.build("inverters", inversion.method)
+    climb = inversion.record.to(session.model.device, session.model.dtype)
     drawn = sample_from_inversion(
         session, inverter, climb, climb.trajectory[0], session.embed(inversion.prompt), torch.ones(1, 1)
     )

@@ -70,7 +70,7 @@ def register_inverters() -> list[InverterSpec]:
             name="negative-prompt",
             summary="DDIM upward; guidance leads away from the source prompt, and so leaves the source alone.",
             load=by_name("editkit_inverters.negative_prompt:NegativePrompt"),
-            leads_away=True,
+            sets_negative_prompt=True,
             source="https://arxiv.org/abs/2305.16807",
         ),
         InverterSpec(
@@ -79,7 +79,7 @@ def register_inverters() -> list[InverterSpec]:
             load=by_name("editkit_inverters.null_text:NullText"),
             params=NullTextParams,
             calls_per_step="1, and 2 to 12 where guided",
-            leads_away=True,
+            sets_negative_prompt=True,
             source="https://arxiv.org/abs/2211.09794",
         ),
         InverterSpec(
@@ -90,7 +90,7 @@ def register_inverters() -> list[InverterSpec]:
             exact=True,
             stochastic=True,
             calls_per_step="1, many steps in one call",
-            own_steps=True,
+            replaces_sampler=True,
             source="https://arxiv.org/abs/2304.06140",
         ),
         InverterSpec(
@@ -100,7 +100,7 @@ def register_inverters() -> list[InverterSpec]:
             params=EdictParams,
             exact=True,
             calls_per_step="2",
-            own_steps=True,
+            replaces_sampler=True,
             source="https://arxiv.org/abs/2211.12446",
         ),
         InverterSpec(
@@ -109,14 +109,14 @@ def register_inverters() -> list[InverterSpec]:
             load=by_name("editkit_inverters.belm:Belm"),
             exact=True,
             calls_per_step="1, and one more",
-            own_steps=True,
+            replaces_sampler=True,
             source="https://arxiv.org/abs/2410.07273",
         ),
         InverterSpec(
             name="dpmpp",
             summary="DPM-Solver++ (2M) of second order, upward as downward.",
             load=by_name("editkit_inverters.dpmpp:SamplerInverter"),
-            own_steps=True,
+            replaces_sampler=True,
             source="https://arxiv.org/abs/2211.01095",
         ),
         InverterSpec(
@@ -141,7 +141,7 @@ def register_inverters() -> list[InverterSpec]:
             load=by_name("editkit_inverters.rf_midpoint:RfMidpoint"),
             calls_per_step="1, and one more",
             predictions=FLOW,
-            own_steps=True,
+            replaces_sampler=True,
             source="https://arxiv.org/abs/2412.07517",
         ),
         InverterSpec(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from editkit import Climb, Denoiser, Noise, Path, Point, Stepper, ddim_step, eps_of
+from editkit import Denoiser, InversionRecord, Noise, Point, SamplingPath, Stepper, ddim_step, eps_of
 
 from .ddim import ddim_transition
 from .reversible import Reversible
@@ -23,7 +23,7 @@ class Belm(Reversible):
     The way up begins with a step of Heun's, the way down with what was recorded.
     """
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         x, before = x0, None
         for p, q in itertools.pairwise(path):
             if p != q:  # a path may stand still at its end
@@ -31,7 +31,7 @@ class Belm(Reversible):
                 x, before = after, (x, p)
             yield x
 
-    def stepper(self, climb: Climb, shares: Tensor) -> Stepper:
+    def replay_stepper(self, climb: InversionRecord, shares: Tensor) -> Stepper:
         first_difference = climb.trajectory[1] - climb.trajectory[0]
         return _BelmStepper(torch.einsum("bs,s...->b...", shares, first_difference))
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from editkit import Denoiser, Inverter, Noise, Path, Point, ddim_step
+from editkit import Denoiser, Inverter, Noise, Point, SamplingPath, ddim_step
 
 
 class DdimInverter(Inverter):
     """The sampler's own step upward, with the noise asked for at the point it starts from."""
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         x = x0
         for p, q in itertools.pairwise(path):
             x = ddim_step(x, denoise(x, p), p, q)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from editkit import Denoiser, Inverter, Noise, Path, eps_of
+from editkit import Denoiser, Inverter, Noise, SamplingPath, eps_of
 
 from .ddim import ddim_transition
 
@@ -19,7 +19,7 @@ class DdimCorrected(Inverter):
     (Jiao et al., arXiv 2504.13109, algorithm 1).
     """
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         x = x0
         eps = eps_of(x, denoise(x, path[0]), path[0])
         for p, q in itertools.pairwise(path):

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from editkit import Climb, Denoiser, Inverter, Noise, Path, SamplerSpec, Stepper, samplers, walk
+from editkit import Denoiser, InversionRecord, Inverter, Noise, SamplerSpec, SamplingPath, Stepper, samplers, walk
 
 
 class SamplerInverter(Inverter):
@@ -16,13 +16,13 @@ class SamplerInverter(Inverter):
     def __init__(self, sampler: str = "dpmpp-2m") -> None:
         self.sampler = sampler
 
-    def uses(self) -> Sequence[Callable[..., Any]]:
+    def code_dependencies(self) -> Sequence[Callable[..., Any]]:
         return (type(self._stepper()),)
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         return walk(self._stepper(), denoise, x0, path)
 
-    def stepper(self, climb: Climb, shares: Tensor) -> Stepper:
+    def replay_stepper(self, climb: InversionRecord, shares: Tensor) -> Stepper:
         return self._stepper()
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from editkit import Climb, Denoiser, Noise, Path, Point, Stepper, eps_of
+from editkit import Denoiser, InversionRecord, Noise, Point, SamplingPath, Stepper, eps_of
 
 from .reversible import Reversible
 
@@ -27,11 +27,11 @@ class Edict(Reversible):
     def __init__(self, mixing: float) -> None:
         self.mixing = mixing
 
-    def weight(self, path: Path) -> float:
+    def weight(self, path: SamplingPath) -> float:
         return math.pow(self.mixing, _PAPER_STEPS / (len(path) - 1))
 
-    def climb(
-        self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None
+    def invert(
+        self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None
     ) -> Generator[Tensor, None, dict[str, Tensor]]:
         x = y = x0
         # Numbered from the noise, as the way down counts.
@@ -41,8 +41,8 @@ class Edict(Reversible):
             yield x
         return {"apart": y - x}  # the name of the tensor in inversion files
 
-    def stepper(self, climb: Climb, shares: Tensor) -> Stepper:
-        return _EdictStepper(torch.einsum("bs,s...->b...", shares, climb.kept["apart"]), self.weight(climb.path))
+    def replay_stepper(self, climb: InversionRecord, shares: Tensor) -> Stepper:
+        return _EdictStepper(torch.einsum("bs,s...->b...", shares, climb.extras["apart"]), self.weight(climb.path))
 
 
 class _EdictStepper:

@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 
 from editkit import (
-    Climb,
     Condition,
     Control,
     Denoiser,
     Guidance,
     InversionContext,
+    InversionRecord,
     Inverter,
     Noise,
-    Path,
     PinnedSource,
     Point,
-    Points,
-    Said,
+    PointBatch,
+    RecordedEstimates,
+    SamplingPath,
     Stepper,
     add_noise,
     ddim_step,
-    fresh_deviation,
+    ddpm_noise_std,
 )
 
 AT_ONCE = 2**17
@@ -45,16 +45,18 @@ class EditFriendly(Inverter):
     def __init__(self, skip: float) -> None:
         self.skip = skip
 
-    def first(self, path: Path) -> int:
+    def first(self, path: SamplingPath) -> int:
         """The index of the first step that is drawn."""
         return min(round(self.skip * (len(path) - 1)), len(path) - 2)
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         assert noise is not None, "this climb draws noise"
         for point in path[1:]:
             yield add_noise(x0, noise(), point)
 
-    def fit(self, context: InversionContext, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+    def compute_extras(
+        self, context: InversionContext, climb: InversionRecord, condition: Condition
+    ) -> Mapping[str, Tensor]:
         """Solve for the noise (S, N, C, h, w) of the N steps that are drawn, guided as the replay will be.
 
         What the network said for that under each of K conditions is kept too, (S, N, K, C, h, w), unless guidance has
@@ -65,31 +67,35 @@ class EditFriendly(Inverter):
         guidance = context.guided(condition, climb.trajectory.shape[1], climb.path)
         noted: list[Tensor] = []
 
-        def network(x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+        def network(x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
             noted.append(guidance.network(x, point, condition))
             return noted[-1]
 
         listening = dc.replace(guidance, network=network)
-        estimates = context.watch(_estimate(listening, trajectory[:-1], path[:-1]), len(path) - 1, "fitting")
+        estimates = context.track(_estimate(listening, trajectory[:-1], path[:-1]), len(path) - 1, "fitting")
         steps = zip(itertools.pairwise(trajectory), estimates, itertools.pairwise(path), strict=True)
         noise = torch.stack([noise_between(x, after, x0, p, q) for (x, after), x0, (p, q) in steps], 1)
-        if not all(guidance.guides(point) for point in path[:-1]):
+        if not all(guidance.active_at(point) for point in path[:-1]):
             return {"noise": noise}
-        answers = [said.view(len(guidance.asked), -1, len(noise), *said.shape[1:]) for said in noted]
+        answers = [said.view(len(guidance.active_conditions), -1, len(noise), *said.shape[1:]) for said in noted]
         return {"noise": noise, "estimates": torch.cat(answers, 1).transpose(0, 2)}
 
-    def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
-        if "estimates" not in climb.kept:
+    def recorded_estimates(
+        self, climb: InversionRecord, conditions: Sequence[Condition]
+    ) -> Sequence[RecordedEstimates]:
+        if "estimates" not in climb.extras:
             return ()
-        under = climb.kept["estimates"].unbind(2)
-        return [Said(one, said, self.first(climb.path)) for one, said in zip(conditions, under, strict=True)]
+        under = climb.extras["estimates"].unbind(2)
+        return [
+            RecordedEstimates(one, said, self.first(climb.path)) for one, said in zip(conditions, under, strict=True)
+        ]
 
-    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
-        noise = torch.einsum("bs,sn...->nb...", shares, climb.kept["noise"])
+    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
+        noise = torch.einsum("bs,sn...->nb...", shares, climb.extras["noise"])
         # Pinned beside that, since a batch of another size rounds otherwise, and errors add up.
         return _RecordedNoise(noise, self.first(climb.path)), PinnedSource(climb.trajectory, shares)
 
-    def stepper(self, climb: Climb, shares: Tensor) -> Stepper:
+    def replay_stepper(self, climb: InversionRecord, shares: Tensor) -> Stepper:
         skipped = climb.trajectory[1 : self.first(climb.path) + 1]
         return _DdpmStepper(torch.einsum("bs,ns...->nb...", shares, skipped))
 
@@ -97,7 +103,7 @@ class EditFriendly(Inverter):
 class _RecordedNoise(Control):
     """Supplies noise (N, B, C, h, w) for N steps, from the one with the index ``first`` on."""
 
-    decides = frozenset({"the noise of each step"})
+    exclusive_over = frozenset({"the noise of each step"})
 
     def __init__(self, recorded: Tensor, first: int) -> None:
         self.recorded, self.first = recorded, first
@@ -116,24 +122,24 @@ class _DdpmStepper:
         after = next(self.known, None)
         if after is not None:
             return after
-        fresh = fresh_deviation(p, q)
+        fresh = ddpm_noise_std(p, q)
         return ddim_step(x, denoise(x, p), p, q, fresh) + fresh * noise()
 
 
 def noise_between(x: Tensor, after: Tensor, x0: Tensor, p: Point, q: Point) -> Tensor:
     """The noise with which DDPM's step from ``x`` at p, where x0 is estimated, ends in ``after`` at q."""
-    fresh = fresh_deviation(p, q)
+    fresh = ddpm_noise_std(p, q)
     if fresh == 0.0:  # a step to zero noise, or of no length, adds none
         return torch.zeros_like(x)
     return (after - ddim_step(x, x0, p, q, fresh)) / fresh
 
 
-def _estimate(guidance: Guidance, latents: Tensor, points: Path) -> Iterator[Tensor]:
+def _estimate(guidance: Guidance, latents: Tensor, points: SamplingPath) -> Iterator[Tensor]:
     """Clean estimates (S, C, h, w) of latents (N, S, C, h, w) at N points, of many of them in one network call.
 
     A call that asks for more memory than there is left is made again with half of them.
     """
-    at_once, begun = _steps_per_call(latents[0], len(guidance.asked)), 0
+    at_once, begun = _steps_per_call(latents[0], len(guidance.active_conditions)), 0
     while begun < len(latents):
         part = slice(begun, begun + at_once)
         try:
@@ -147,10 +153,10 @@ def _estimate(guidance: Guidance, latents: Tensor, points: Path) -> Iterator[Ten
             begun += len(answers)
 
 
-def _estimate_in_one_call(guidance: Guidance, latents: Tensor, points: Path) -> Tensor:
+def _estimate_in_one_call(guidance: Guidance, latents: Tensor, points: SamplingPath) -> Tensor:
     """The same in one call."""
     conditions = [{name: torch.cat([tensor] * len(latents)) for name, tensor in c.items()} for c in guidance.conditions]
-    rows = Points(tuple(point for point in points for _ in range(latents.shape[1])))
+    rows = PointBatch(tuple(point for point in points for _ in range(latents.shape[1])))
     return dc.replace(guidance, conditions=conditions)(latents.flatten(0, 1), rows).view_as(latents)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from editkit import Denoiser, Inverter, Noise, Path, Point, ddim_step, eps_of
+from editkit import Denoiser, Inverter, Noise, Point, SamplingPath, ddim_step, eps_of
 
 from .ddim import ddim_transition
 
@@ -41,7 +41,7 @@ class FixedPoint(Inverter):
         self.iterations = iterations
         self.tolerance = tolerance
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         x = x0
         eps = eps_of(x, denoise(x, path[0]), path[0])
         for p, q in itertools.pairwise(path):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from editkit import Climb, Condition, Control, Denoiser, Guidance, InversionContext, blended
+from editkit import Condition, Control, Denoiser, Guidance, InversionContext, InversionRecord, blend_conditions
 
 from .ddim import DdimInverter
 
@@ -15,7 +15,7 @@ from .ddim import DdimInverter
 class NegativeConditions(Control):
     """Leads guidance away from recorded conditions: tensors (B, N, ...) for N steps, or (B, 1, ...) for all of them."""
 
-    decides = frozenset({"what guidance leads away from"})
+    exclusive_over = frozenset({"what guidance leads away from"})
 
     def __init__(self, negatives: Mapping[str, Tensor]) -> None:
         self.negatives = negatives
@@ -34,12 +34,14 @@ class NegativeConditions(Control):
 class NegativeInverter(DdimInverter):
     """DDIM upward, and a replay that leads away from all that was kept."""
 
-    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
-        return (NegativeConditions(blended(climb.kept, shares)),) if climb.kept else ()
+    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
+        return (NegativeConditions(blend_conditions(climb.extras, shares)),) if climb.extras else ()
 
 
 class NegativePrompt(NegativeInverter):
     """Guidance leads away from the source prompt, and so cancels on the source (Miyake et al., arXiv 2305.16807)."""
 
-    def fit(self, context: InversionContext, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+    def compute_extras(
+        self, context: InversionContext, climb: InversionRecord, condition: Condition
+    ) -> Mapping[str, Tensor]:
         return {name: tensor[:, None] for name, tensor in condition.items()}

@@ -10,7 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from editkit import Climb, Condition, Guidance, InversionContext, MissingCapability, Point, ddim_step, repeated
+from editkit import (
+    Condition,
+    Guidance,
+    InversionContext,
+    InversionRecord,
+    MissingCapability,
+    Point,
+    ddim_step,
+    repeat_condition,
+)
 
 from .negative_prompt import NegativeInverter
 
@@ -32,7 +41,7 @@ class _GuidedStep:
 
     def __call__(self, text: Tensor) -> Tensor:
         away = self.context.network(self.x, self.p, {**self.empty, "text": text.to(self.x.dtype)})
-        x0 = self.guidance.mixed(self.guidance.weights, (away, self.prompted))
+        x0 = self.guidance.combine(self.guidance.weights, (away, self.prompted))
         return ddim_step(self.x, x0, self.p, self.q)
 
 
@@ -56,27 +65,29 @@ class NullText(NegativeInverter):
     def __init__(self, inner: int, rate: float, tolerance: float) -> None:
         self.inner, self.rate, self.tolerance = inner, rate, tolerance
 
-    def fit(self, context: InversionContext, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+    def compute_extras(
+        self, context: InversionContext, climb: InversionRecord, condition: Condition
+    ) -> Mapping[str, Tensor]:
         if context.guidance_scale == 1.0:
             return {}
-        empty = repeated(context.embed(""), climb.trajectory.shape[1])
+        empty = repeat_condition(context.embed(""), climb.trajectory.shape[1])
         if "text" not in empty:
             raise MissingCapability(
                 f"null-text fits an embedding of text; the model {context.model.name!r} has {', '.join(empty)} alone: "
                 "take another inverter"
             )
-        texts = list(context.watch(self.texts(context, climb, condition, empty), len(climb.path) - 1, "fitting"))
+        texts = list(context.track(self.texts(context, climb, condition, empty), len(climb.path) - 1, "fitting"))
         return {**{name: tensor[:, None] for name, tensor in empty.items()}, "text": torch.stack(texts, 1)}
 
     def texts(
-        self, context: InversionContext, climb: Climb, condition: Condition, empty: Condition
+        self, context: InversionContext, climb: InversionRecord, condition: Condition, empty: Condition
     ) -> Iterator[Tensor]:
         """Yield the text (S, L, D) of each step, on the way that those before it lead."""
         guidance = context.guided(condition, len(empty["text"]), climb.path)
         x = climb.trajectory[0]
         text = empty["text"].to(torch.promote_types(x.dtype, torch.float32))
         for index, (p, q) in enumerate(itertools.pairwise(climb.path)):
-            if guidance.guides(p):
+            if guidance.active_at(p):
                 step = _GuidedStep(context, guidance, x, p, q, empty, context.network(x, p, condition))
                 text, x, _ = self.fitted(text, step, climb.trajectory[index + 1], index / (len(climb.path) - 1))
             else:

@@ -7,7 +7,17 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor
 
-from editkit import Climb, Condition, Control, Denoiser, Noise, Path, PinnedSource, Point, Said
+from editkit import (
+    Condition,
+    Control,
+    Denoiser,
+    InversionRecord,
+    Noise,
+    PinnedSource,
+    Point,
+    RecordedEstimates,
+    SamplingPath,
+)
 
 from .ddim import DdimInverter
 
@@ -20,8 +30,8 @@ class PinnedInverter(DdimInverter):
     there is kept.
     """
 
-    def climb(
-        self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None
+    def invert(
+        self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None
     ) -> Generator[Tensor, None, dict[str, Tensor]]:
         said: list[Tensor] = []
 
@@ -29,12 +39,14 @@ class PinnedInverter(DdimInverter):
             said.append(denoise(x, point))
             return said[-1]
 
-        yield from super().climb(noted, x0, path, noise)
+        yield from super().invert(noted, x0, path, noise)
         return {"estimates": torch.stack(said[::-1], 1)}
 
-    def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
+    def recorded_estimates(
+        self, climb: InversionRecord, conditions: Sequence[Condition]
+    ) -> Sequence[RecordedEstimates]:
         assert climb.condition is not None  # only of a climb whose condition is known is this asked
-        return [Said(climb.condition, climb.kept["estimates"], 1)]
+        return [RecordedEstimates(climb.condition, climb.extras["estimates"], 1)]
 
-    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
+    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
         return (PinnedSource(climb.trajectory, shares, climb.path),)

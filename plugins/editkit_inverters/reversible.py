@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from editkit import Climb, Control, Inverter, PinnedSource
+from editkit import Control, InversionRecord, Inverter, PinnedSource
 
 
 class Reversible(Inverter):
@@ -17,5 +17,5 @@ class Reversible(Inverter):
 
     guided = True
 
-    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
+    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
         return (PinnedSource(climb.trajectory, shares),)

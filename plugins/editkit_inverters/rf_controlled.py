@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from editkit import Climb, Control, Denoiser, Inverter, Noise, Path, Point, eps_of
+from editkit import Control, Denoiser, InversionRecord, Inverter, Noise, Point, SamplingPath, eps_of
 
 from .ddim import ddim_transition
 
@@ -23,7 +23,7 @@ class RfControlled(Inverter):
     def __init__(self, gamma: float, eta: float, start: float, stop: float) -> None:
         self.gamma, self.eta, self.start, self.stop = gamma, eta, start, stop
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         assert noise is not None, "this climb is pulled to a noise that is drawn"
         x, aim = x0, noise()
         for p, q in itertools.pairwise(path):
@@ -31,7 +31,7 @@ class RfControlled(Inverter):
             x = ddim_transition(x, eps + self.gamma * (aim - eps), p, q)
             yield x
 
-    def controls(self, climb: Climb, shares: Tensor) -> Sequence[Control]:
+    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
         steps = len(climb.path) - 1
         pulled = range(round(self.start * steps), round(self.stop * steps))
         return (_SourcePull(climb.trajectory[-1], shares, self.eta, pulled),)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from editkit import Climb, Denoiser, Inverter, Noise, Path, Point, Stepper, from_x0, walk
+from editkit import Denoiser, InversionRecord, Inverter, Noise, Point, SamplingPath, Stepper, from_x0, walk
 
 
 class _MidpointStep:
@@ -35,8 +35,8 @@ def _velocity(denoise: Denoiser, x: Tensor, point: Point) -> Tensor:
 class RfMidpoint(Inverter):
     """The same second-order steps up and down."""
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         return walk(_MidpointStep(), denoise, x0, path, noise=noise)
 
-    def stepper(self, climb: Climb, shares: Tensor) -> Stepper:
+    def replay_stepper(self, climb: InversionRecord, shares: Tensor) -> Stepper:
         return _MidpointStep()

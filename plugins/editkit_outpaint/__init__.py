@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from editkit import OperationSpec, PictureParams, by_name, hookimpl
+from editkit import ImageInputParams, OperationSpec, by_name, hookimpl
 
 Pixels = Annotated[int, Field(ge=0, le=16384)]
 
 
-class OutpaintParams(PictureParams):
+class OutpaintParams(ImageInputParams):
     left: Pixels = Field(0, description="Pixels to add on the left.")
     right: Pixels = Field(0, description="Pixels to add on the right.")
     top: Pixels = Field(0, description="Pixels to add at the top.")

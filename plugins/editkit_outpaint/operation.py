@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from editkit import Edit, Painted, Session, fill, paint, with_jumps
+from editkit import Edit, PixelEdit, Session, fill, paint, with_resampling
 
 from . import OutpaintParams, result_size
 from .seams import blend_at_border, extend_border, typical_jump
@@ -20,7 +20,7 @@ Extent = tuple[int, int]
 """From and to on one axis, in pixels of the result."""
 
 
-def outpaint(session: Session, params: OutpaintParams) -> Painted:
+def outpaint(session: Session, params: OutpaintParams) -> PixelEdit:
     """Draw outward from the source: first beside it, then above and below all that is there by then."""
     width, height = session.canvas.size
     size = result_size(params, (width, height))
@@ -32,7 +32,7 @@ def outpaint(session: Session, params: OutpaintParams) -> Painted:
     for down in _outward_windows(growing.whole_rows(), size[1], side):
         for across in _covering_windows((0, size[0]), size[0], side):
             growing.draw(down, across, side)
-    return Painted(growing.pixels, place=(params.left, params.top))
+    return PixelEdit(growing.pixels, place=(params.left, params.top))
 
 
 class _GrowingCanvas:
@@ -53,8 +53,8 @@ class _GrowingCanvas:
             return
         seen = extend_border(self.pixels[window], there)
         longest = max(1, round(self.session.model.native_size * max(seen.shape[-2:]) / side))
-        part = self.session.part(seen, (~there).to(seen), longest=longest)
-        path = with_jumps(part.drawing_path(self.params.steps), self.params.resample)
+        part = self.session.for_region(seen, (~there).to(seen), longest=longest)
+        path = with_resampling(part.drawing_path(self.params.steps), self.params.resample)
         # Beyond the border there is no detail to be carried: the picture is what the model decodes.
         drawn = paint(part, Edit(fill(part, path, self.params.prompt).latents))
         self.pixels[window] = blend_at_border(drawn, seen, there, self.calm, side * _FADE_SHARE)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from editkit import OperationSpec, Registered, RepromptParams, by_name, hookimpl
+from editkit import OperationSpec, RegisteredName, RepromptParams, by_name, hookimpl
 
 
 class PromptEditParams(RepromptParams):
-    inverter: str = Registered("inverters", "pinned", "Inverter by name, with options after a colon.")
+    inverter: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
 
 
 @hookimpl

@@ -19,7 +19,7 @@ def register_samplers() -> list[SamplerSpec]:
             summary="First order, one call a step; ends where the model's schedule ends.",
             load=by_name("editkit_samplers.ddim:DdimSampler"),
             params=DdimParams,
-            to_zero=False,
+            ends_at_zero=False,
             source="https://arxiv.org/abs/2010.02502",
         ),
         SamplerSpec(
@@ -27,7 +27,7 @@ def register_samplers() -> list[SamplerSpec]:
             summary="Ancestral sampling: fresh noise at every step.",
             load=by_name("editkit_samplers.ddim:ddpm"),
             stochastic=True,
-            to_zero=False,
+            ends_at_zero=False,
             source="https://arxiv.org/abs/2006.11239",
         ),
         SamplerSpec(

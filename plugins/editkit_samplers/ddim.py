@@ -6,7 +6,7 @@ import dataclasses as dc
 
 from torch import Tensor
 
-from editkit import Denoiser, Noise, Params, Point, ddim_step, fresh_deviation
+from editkit import Denoiser, Noise, Params, Point, ddim_step, ddpm_noise_std
 
 
 @dc.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class DdimSampler:
         x0 = denoise(x, p)
         if self.eta == 0.0 or q.sigma == 0.0:
             return ddim_step(x, x0, p, q)
-        fresh = self.eta * fresh_deviation(p, q)
+        fresh = self.eta * ddpm_noise_std(p, q)
         return ddim_step(x, x0, p, q, fresh) + fresh * noise()
 
 

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from editkit import OperationSpec, PictureParams, UsualSteps, by_name, hookimpl
+from editkit import ImageInputParams, ModelDefaultSteps, OperationSpec, by_name, hookimpl
 
 
-class UpscaleParams(PictureParams):
+class UpscaleParams(ImageInputParams):
     scale: Literal[2, 4] = Field(2, description="Times wider and higher the result is.")
     prompt: str = Field("", description="What the picture shows.")
-    steps: int | None = UsualSteps()  # type: ignore[assignment]
+    steps: int | None = ModelDefaultSteps()  # type: ignore[assignment]
     strength: float | None = Field(
         None,
         ge=0.0,

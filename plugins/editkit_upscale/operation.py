@@ -6,7 +6,7 @@ import dataclasses as dc
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,14 @@ from editkit import (
     Control,
     Edit,
     InvalidParameter,
-    Painted,
-    Path,
+    PixelEdit,
+    SamplingPath,
     Session,
+    SupportsUpscaling,
     add_noise,
     paint,
-    repeated,
+    repeat_condition,
+    require,
     start_at,
 )
 
@@ -31,7 +33,7 @@ from .back_projection import back_project, crop_padded, enlarge, enlarge_box, vi
 from .tiles import Box, NoiseField, Tiling
 
 if TYPE_CHECKING:
-    from editkit import Upscaler
+    pass
 
 STRENGTH = 0.3
 """Share of the path that is drawn by a model which is not made for upscaling."""
@@ -39,24 +41,24 @@ TILES_PER_BATCH = 4
 """Tiles in one batch."""
 
 
-def upscale(session: Session, params: UpscaleParams) -> Painted:
+def upscale(session: Session, params: UpscaleParams) -> PixelEdit:
     """Enlarge the picture, add what is drawn tile by tile, and make it agree with the picture again.
 
     Beside the pixels of the result and the picture, this takes the memory of a few tiles, whatever their size.
     """
     strength = params.strength
     if strength is None:
-        strength = 1.0 if "upscaling" in session.model.provides else session.usual("strength", STRENGTH)
-    steps = session.usual_steps(params.steps)
+        strength = 1.0 if "upscaling" in session.model.provides else session.model_default("strength", STRENGTH)
+    steps = session.default_steps(params.steps)
     session.params = params = params.model_copy(update={"strength": strength, "steps": steps})
     path = start_at(session.model.schedule, session.drawing_path(steps), strength)
     larger = enlarge(session.pixels, params.scale)
     if len(path) > 1:
         drawing = _TiledDrawing.plan(session, params, path)
-        for _ in session.watch(drawing.add_to(larger), drawing.batches, "upscaling"):
+        for _ in session.track(drawing.add_to(larger), drawing.batches, "upscaling"):
             pass
     back_project(larger, session.pixels, params.scale)
-    return Painted(larger)
+    return PixelEdit(larger)
 
 
 @dc.dataclass(frozen=True)
@@ -65,7 +67,7 @@ class _TiledDrawing:
 
     session: Session
     params: UpscaleParams
-    path: Path
+    path: SamplingPath
     tiling: Tiling
     """Boxes of the result."""
     finer: int
@@ -75,7 +77,7 @@ class _TiledDrawing:
     noise: NoiseField
 
     @classmethod
-    def plan(cls, session: Session, params: UpscaleParams, path: Path) -> _TiledDrawing:
+    def plan(cls, session: Session, params: UpscaleParams, path: SamplingPath) -> _TiledDrawing:
         """Lay out the tiles; raises InvalidParameter where a model made for upscaling cannot enlarge as asked."""
         finer = _oversampling(session, params.scale)
         side = params.resolution or session.model.native_size
@@ -113,9 +115,12 @@ class _TiledDrawing:
         """The tiles (B, 3, h, w) of the result."""
         scale, session = self.params.scale * self.finer, self.session
         before = torch.cat([enlarge_box(session.pixels, scale, box.times(self.finer)) for box in boxes])
-        part = session.part(before, longest=self.longest)
+        part = session.for_region(before, longest=self.longest)
         shared = _SharedNoise(part, self.noise, [box.times(self.finer) for box in boxes])
-        condition = {**repeated(session.embed(self.params.prompt), len(boxes)), **self.small_image_condition(boxes)}
+        condition = {
+            **repeat_condition(session.embed(self.params.prompt), len(boxes)),
+            **self.small_image_condition(boxes),
+        }
         if self.params.strength == 1:
             drawn = Edit(part.draw(shared.sample("start"), self.path, condition, [shared]))
         else:
@@ -131,11 +136,11 @@ class _TiledDrawing:
         """What a model made for upscaling sees of the picture itself."""
         if "upscaling" not in self.session.model.provides:
             return {}
-        model = cast("Upscaler", self.session.model)
+        model = require(self.session.model, SupportsUpscaling)
         small = [Box(*(side // self.params.scale for side in box)) for box in boxes]
         pixels = torch.cat([crop_padded(self.session.pixels, box) for box in small])
         noise = torch.cat([self.noise.part("seen", 3, box) for box in small])
-        return model.see_small(
+        return model.upscaling_condition(
             pixels.to(model.device, model.dtype), self.params.noise_level, noise.to(model.device, model.dtype)
         )
 
@@ -144,7 +149,7 @@ def _oversampling(session: Session, scale: int) -> int:
     """How much more a model enlarges than is asked for; raises InvalidParameter where it does not come out even."""
     if "upscaling" not in session.model.provides:
         return 1
-    factor = cast("Upscaler", session.model).factor
+    factor = require(session.model, SupportsUpscaling).factor
     if factor % scale:
         raise InvalidParameter(
             f"scale={scale} is not allowed: the model {session.model.name!r} enlarges {factor} times"

@@ -110,7 +110,7 @@ def test_other_spacings_agree_with_diffusers(sampler: str, spacing: str) -> None
     scheduler.set_timesteps(10)
     model = models("epsilon")[0]
     spec = editkit.samplers()[sampler]
-    grid = editkit.Grid(spacing, 0)
-    path = editkit.make_path(model.schedule, 10, grid, extra_node=spec.extra_node, to_zero=spec.to_zero)
+    grid = editkit.TimestepGrid(spacing, 0)
+    path = editkit.make_path(model.schedule, 10, grid, extra_node=spec.extra_node, to_zero=spec.ends_at_zero)
     for timestep, point in zip(scheduler.timesteps.tolist(), path, strict=False):
         assert model.schedule.timestep(point) == pytest.approx(timestep, abs=1e-6)

@@ -36,7 +36,7 @@ from editkit import (
     Backend,
     Edit,
     InvalidParameter,
-    Painted,
+    PixelEdit,
     Session,
     WeightsUnavailable,
     fill,
@@ -239,7 +239,7 @@ def test_the_latents_compared_are_those_that_inpaint_paints(kind: str) -> None:
         painted = paint(session, Edit(filled(session), reconstructed=session.latents))
     given = {"mask": MASK, "prompt": PROMPT, "steps": STEPS, "seed": SEED}
     result = editkit.apply("inpaint", PICTURE, model=both(kind)[0], **given).image
-    assert result.tobytes() == compose(session, Painted(painted))[0].tobytes() != PICTURE.tobytes()
+    assert result.tobytes() == compose(session, PixelEdit(painted))[0].tobytes() != PICTURE.tobytes()
 
 
 @pytest.mark.parametrize("sampler", SCHEDULERS)
@@ -310,7 +310,7 @@ def hint_of(levels: Tensor) -> Tensor:
 
 
 def lines() -> Tensor:
-    levels = installed().make("annotators", LINES)(PICTURE)
+    levels = installed().build("annotators", LINES)(PICTURE)
     return torch.as_tensor(levels, dtype=torch.float32)[None, None]
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from pydantic import Field
 
 import editkit
-from editkit import DrawingParams, EditkitError, OperationSpec, Params, Registered
+from editkit import DrawingParams, EditkitError, OperationSpec, Params, RegisteredName
 from editkit.cli import main
 from editkit.cli.operations import operation_command
 from editkit.cli.options import parameters_of
@@ -119,7 +119,7 @@ class ShapeParams(DrawingParams):
     limit: int | None = Field(None, ge=1, description="How many.")
     weights: tuple[float, ...] = Field((), description="One a layer.")
     map_file: Path | None = Field(None, description="A map.")
-    by_way_of: str = Registered("inverters", "pinned", "Inverter.")
+    by_way_of: str = RegisteredName("inverters", "pinned", "Inverter.")
 
 
 def nothing() -> Any:
@@ -294,7 +294,7 @@ def test_an_unexpected_error_is_one_line(here: Path, monkeypatch: pytest.MonkeyP
     def fail(*args: object, **named: object) -> None:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr("editkit.model.loading.resolve", fail)
+    monkeypatch.setattr("editkit.model.loading.resolve_model", fail)
     refused(call("img2img", "a.png"), "RuntimeError: first second", "-v", status=1)
     verbose = call("img2img", "a.png", "-v")
     assert verbose.exit_code == 1 and "Traceback" in verbose.stderr
@@ -305,7 +305,7 @@ def test_an_interrupt_is_a_failure(here: Path, monkeypatch: pytest.MonkeyPatch) 
     def stop(*args: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("editkit.model.loading.resolve", stop)
+    monkeypatch.setattr("editkit.model.loading.resolve_model", stop)
     refused(call("img2img", "a.png"), "cancelled", status=1)
 
 
@@ -458,7 +458,7 @@ def test_several_images_go_on_after_an_error(here: Path, tiny_folder: Path, monk
         return load(*args, **given)
 
     monkeypatch.setattr(loading, "load_model", counted)
-    loading.shared_model.cache_clear()
+    loading.cached_model.cache_clear()
     words = ["img2img", "a.png", "nope.png", "c.png", "--steps", "1", "--seed", "0", "--json", "--sheet", "s.png"]
     result = call(*words, "-o", "out/new", "-m", tiny_folder)
     assert result.exit_code == 2

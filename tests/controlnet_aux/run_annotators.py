@@ -32,10 +32,10 @@ def write_hed_weights(folder: Path) -> None:
 
 def outcome(call: str, picture: Image.Image) -> dict[str, Any]:
     try:
-        drawn = installed().make("annotators", call)(picture)
+        drawn = installed().build("annotators", call)(picture)
     except EditkitError as error:
         return {"error": f"{type(error).__name__}: {error}"}
-    ours = installed().make("annotators", "edge:low=100,high=200,sigma=0")(picture)
+    ours = installed().build("annotators", "edge:low=100,high=200,sigma=0")(picture)
     far = cv2.distanceTransform((ours == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return {
         "shape": drawn.shape,

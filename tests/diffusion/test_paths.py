@@ -10,10 +10,10 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteS
 
 from editkit import (
     CLEAN,
-    Grid,
     InvalidParameter,
     RectifiedFlow,
     Schedule,
+    TimestepGrid,
     VariancePreserving,
     make_path,
     scaled_linear,
@@ -42,31 +42,31 @@ class TestSpacings:
                 if spacing == "linspace" and steps == 1:
                     continue  # numpy gives the last timestep, diffusers the first
                 wanted = theirs(DDIMScheduler, steps, timestep_spacing=spacing, steps_offset=offset)
-                assert timesteps(VP, steps, Grid(spacing, offset)) == wanted, (spacing, steps)
+                assert timesteps(VP, steps, TimestepGrid(spacing, offset)) == wanted, (spacing, steps)
 
     def test_dpm_solver_timesteps_are_those_of_diffusers(self) -> None:
         for spacing, offset in (("leading", 0), ("leading", 1), ("trailing", 0), ("linspace", 0)):
             for steps in STEPS:
                 wanted = theirs(DPMSolverMultistepScheduler, steps, timestep_spacing=spacing, steps_offset=offset)
-                assert timesteps(VP, steps, Grid(spacing, offset), extra_node=True) == wanted, (spacing, steps)
+                assert timesteps(VP, steps, TimestepGrid(spacing, offset), extra_node=True) == wanted, (spacing, steps)
 
     def test_karras_points_are_those_of_diffusers(self) -> None:
         for steps in (2, 10, 25):
             scheduler = EulerDiscreteScheduler(**BETAS, use_karras_sigmas=True)
             scheduler.set_timesteps(steps)
-            path = make_path(VP, steps, Grid("karras"), to_zero=True)
+            path = make_path(VP, steps, TimestepGrid("karras"), to_zero=True)
             for sigma, point in zip(scheduler.sigmas.tolist(), path, strict=True):
                 assert abs(point.sigma / point.alpha - sigma) < 1e-4 * (1 + sigma), steps
 
     def test_an_unknown_spacing_is_named(self) -> None:
         with pytest.raises(InvalidParameter, match="leading"):
-            make_path(VP, 10, Grid("leadin"))  # type: ignore[arg-type]
+            make_path(VP, 10, TimestepGrid("leadin"))  # type: ignore[arg-type]
 
 
 class TestPaths:
-    def grids(self) -> list[tuple[Schedule, Grid]]:
+    def grids(self) -> list[tuple[Schedule, TimestepGrid]]:
         spacings = ("leading", "trailing", "linspace", "karras", "distilled")
-        return [(schedule, Grid(spacing)) for schedule in (VP, FLOW) for spacing in spacings]
+        return [(schedule, TimestepGrid(spacing)) for schedule in (VP, FLOW) for spacing in spacings]
 
     def test_a_path_has_a_point_more_than_steps_and_falls(self) -> None:
         for schedule, grid in self.grids():
@@ -80,24 +80,24 @@ class TestPaths:
         for schedule, grid in self.grids():
             assert make_path(schedule, 10, grid)[-1] == schedule.point(schedule.first)
             assert make_path(schedule, 10, grid, to_zero=True)[-1] == CLEAN
-            assert make_path(schedule, 10, Grid(grid.spacing, ends_clean=True))[-1] == CLEAN
+            assert make_path(schedule, 10, TimestepGrid(grid.spacing, ends_clean=True))[-1] == CLEAN
 
     def test_more_steps_than_timesteps_are_refused(self) -> None:
         few = VariancePreserving.from_betas(scaled_linear(20))
-        assert len(make_path(few, 20, Grid())) == 21
+        assert len(make_path(few, 20, TimestepGrid())) == 21
         for steps, extra in ((0, False), (21, False), (20, True)):
             with pytest.raises(InvalidParameter, match=f"steps={steps}"):
-                make_path(few, steps, Grid(), extra_node=extra)
+                make_path(few, steps, TimestepGrid(), extra_node=extra)
 
     def test_a_path_of_as_many_steps_as_there_are_timesteps_falls_at_every_step(self) -> None:
         few = VariancePreserving.from_betas(scaled_linear(20))
         for spacing, offset, extra in itertools.product(("leading", "trailing", "linspace"), (0, 1), (False, True)):
-            path = make_path(few, 20 - extra, Grid(spacing, offset), extra_node=extra, to_zero=True)  # type: ignore[arg-type]
+            path = make_path(few, 20 - extra, TimestepGrid(spacing, offset), extra_node=extra, to_zero=True)  # type: ignore[arg-type]
             assert all(high.angle > low.angle for high, low in itertools.pairwise(path)), (spacing, offset, extra)
 
     def test_no_step_of_an_inversion_stands_still(self) -> None:
         for offset in (0, 1):
-            path = make_path(VP, 50, Grid("leading", offset))
+            path = make_path(VP, 50, TimestepGrid("leading", offset))
             still = [index for index, (p, q) in enumerate(itertools.pairwise(path)) if p == q]
             assert still == ([] if offset else [49]), "a leading grid without offset ends where it already is"
 
@@ -110,12 +110,12 @@ class TestStrength:
             assert start_at(schedule, path, 1.0) == path
 
     def test_whole_steps_are_kept_whole(self) -> None:
-        path = make_path(VP, 100, Grid())
+        path = make_path(VP, 100, TimestepGrid())
         for percent in range(101):
             assert start_at(VP, path, percent / 100) == path[100 - percent :], percent
 
     def test_a_fraction_is_a_shorter_step(self) -> None:
-        path = make_path(VP, 10, Grid())
+        path = make_path(VP, 10, TimestepGrid())
         tail = start_at(VP, path, 0.55)
         assert tail[1:] == path[5:]
         between = VP.timestep(tail[0])

@@ -13,8 +13,8 @@ from diffusers import DDIMScheduler
 from editkit import (
     InvalidParameter,
     RectifiedFlow,
+    ResolutionShift,
     Schedule,
-    SizedShift,
     VariancePreserving,
     cosine,
     linear,
@@ -80,13 +80,13 @@ class TestSchedules:
 
     def test_shift_moves_inner_steps_towards_noise_and_keeps_the_ends(self) -> None:
         steps = np.array([1000.0, 600.0, 200.0])
-        moved = RectifiedFlow(shift=3.0).spread(steps)
+        moved = RectifiedFlow(shift=3.0).shift_timesteps(steps)
         assert moved[0] == 1000.0
         assert np.all(moved[1:] > steps[1:])
-        assert np.array_equal(RectifiedFlow().spread(steps), steps)
+        assert np.array_equal(RectifiedFlow().shift_timesteps(steps), steps)
 
     def test_a_sized_shift_lies_on_a_line_through_its_ends(self) -> None:
-        shift = SizedShift(tokens=(16, 64), values=(0.5, 1.1), patch=2)
+        shift = ResolutionShift(tokens=(16, 64), values=(0.5, 1.1), patch=2)
         sides = {8: 0.5, 16: 1.1, 12: 0.5 + 0.6 * 20 / 48}  # 16, 64 and 36 tokens
         for side, mu in sides.items():
             assert math.isclose(shift((4, side, side)), math.exp(mu))
@@ -95,15 +95,17 @@ class TestSchedules:
 
     def test_a_schedule_of_a_size_spreads_its_steps_by_that_size_s_shift(self) -> None:
         steps, shape = np.array([1000.0, 600.0, 200.0]), (4, 128, 128)
-        flow = RectifiedFlow(shift_of=SizedShift())
-        assert np.array_equal(flow.sized(shape).spread(steps), RectifiedFlow(shift=math.exp(1.15)).spread(steps))
+        flow = RectifiedFlow(shift_of=ResolutionShift())
+        assert np.array_equal(
+            flow.for_shape(shape).shift_timesteps(steps), RectifiedFlow(shift=math.exp(1.15)).shift_timesteps(steps)
+        )
         for schedule in schedules().values():
-            assert schedule.sized(shape) == schedule
+            assert schedule.for_shape(shape) == schedule
 
     def test_steps_are_stretched_to_a_terminal_sigma(self) -> None:
         steps = np.array([1000.0, 600.0, 200.0])
-        plain, stretched = (RectifiedFlow(shift=2.0, terminal=end).spread(steps) for end in (None, 0.1))
+        plain, stretched = (RectifiedFlow(shift=2.0, terminal=end).shift_timesteps(steps) for end in (None, 0.1))
         assert stretched[0] == 1000.0
         assert math.isclose(stretched[-1], 100.0)
         assert np.allclose((1000 - stretched) * (1000 - plain[-1]), (1000 - plain) * 900, rtol=1e-12, atol=0)
-        assert np.array_equal(RectifiedFlow(terminal=0.1).spread(steps[:1]), steps[:1])
+        assert np.array_equal(RectifiedFlow(terminal=0.1).shift_timesteps(steps[:1]), steps[:1])

@@ -17,7 +17,7 @@ from torch import Tensor
 import editkit
 from editkit import Control, InvalidParameter
 from editkit.model import autoencoder_cache
-from editkit.model.batching import in_lock_step
+from editkit.model.batching import run_in_lock_step
 from editkit.testing import ToyBackend
 
 STEPS = 4
@@ -147,20 +147,20 @@ class Shift(Control):
 
 def attached(session_of: Any, model: Any) -> Tensor:
     """Draw with something attached or without."""
-    from editkit.model.batching import alone
+    from editkit.model.batching import exclusive
 
     x = torch.ones(1, 3, 2, 2, dtype=torch.float64)
     control, point = session_of, editkit.Point(0.6, 0.8)
-    with alone(model) if control else contextlib.nullcontext(), (control or Control()).attach(model):
+    with exclusive(model) if control else contextlib.nullcontext(), (control or Control()).attach(model):
         for _ in range(3):
             x = model.denoise(x, point, model.embed(["red"]))
     return x
 
 
 def test_controls_of_one_edit_do_not_affect_another() -> None:
-    (plain,) = (one for _, one in in_lock_step(ToyBackend(), [functools.partial(attached, None)]))
+    (plain,) = (one for _, one in run_in_lock_step(ToyBackend(), [functools.partial(attached, None)]))
     edits = [functools.partial(attached, control) for control in (None, Shift(), None)]
-    outcomes = dict(in_lock_step(ToyBackend(), edits))
+    outcomes = dict(run_in_lock_step(ToyBackend(), edits))
     assert torch.equal(outcomes[0], plain)
     assert torch.equal(outcomes[2], plain)
     assert not torch.equal(outcomes[1], plain)
@@ -174,7 +174,7 @@ def test_gradients_are_recorded_only_in_the_edit_that_needs_them() -> None:
         (found,) = torch.autograd.grad(answer.sum(), text)
         return found
 
-    outcomes = dict(in_lock_step(ToyBackend(), [slope, slope]))
+    outcomes = dict(run_in_lock_step(ToyBackend(), [slope, slope]))
     assert all(isinstance(one, Tensor) and bool((one != 0).all()) for one in outcomes.values())
 
 

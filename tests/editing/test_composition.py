@@ -115,6 +115,6 @@ def test_the_image_and_the_report_share_one_decoding(inverter: str, decodings: i
 def test_latents_that_were_written_into_are_decoded_again() -> None:
     session = toy_session(Counting(), editkit.DrawingParams())
     latents = session.latents.clone()
-    first = session.decoded(latents)
-    assert session.decoded(latents.clone()) is first
-    assert not session.decoded(latents.mul_(0.5)).equal(first)
+    first = session.decode_cached(latents)
+    assert session.decode_cached(latents.clone()) is first
+    assert not session.decode_cached(latents.mul_(0.5)).equal(first)

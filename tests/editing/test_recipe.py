@@ -12,9 +12,9 @@ import pytest
 
 import editkit
 from editkit import BadFile, EditkitError, InvalidParameter
-from editkit.editing.recipe import DrawnBy, Recipe, Step
+from editkit.editing.recipe import ModelReference, Recipe, Step
 from editkit.images.png_metadata import encode_png
-from editkit.registry.params import extra_of, pictures_of
+from editkit.registry.params import field_metadata, image_fields
 from editkit.registry.registry import installed
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
@@ -44,7 +44,7 @@ def unchanged() -> editkit.Result:
 def recipe_of(*steps: tuple[str, dict[str, Any]]) -> bytes:
     """A PNG with a recipe that somebody wrote into it."""
     made = unchanged()
-    drawn_by = DrawnBy(model="toy", identity="x", dtype="float32")
+    drawn_by = ModelReference(model="toy", identity="x", dtype="float32")
     written = tuple(Step(operation=operation, drawn_by=drawn_by, params=params) for operation, params in steps)
     made.recipe = Recipe(version="1", steps=written, sources=1)
     data: bytes = made.encoded(".png")
@@ -58,7 +58,7 @@ def naming() -> list[tuple[str, str]]:
         (operation, name)
         for operation, spec in specs.items()
         for name, field in spec.params.model_fields.items()
-        if "registry" in extra_of(field) or name in pictures_of(spec.params)
+        if "registry" in field_metadata(field) or name in image_fields(spec.params)
     ]
 
 
@@ -113,7 +113,7 @@ def test_a_replay_opens_no_image_that_a_recipe_names(tmp_path: Path) -> None:
     private = tmp_path / "private.png"
     SOURCE.save(private)
     specs = installed().specs["operations"]
-    named = [(operation, name) for operation, name in naming() if name in pictures_of(specs[operation].params)]
+    named = [(operation, name) for operation, name in naming() if name in image_fields(specs[operation].params)]
     assert ("img2img", "mask") in named and ("control", "control_image") in named
     for path in (str(private), str(tmp_path / "missing.png"), "-"):
         for operation, name in named:

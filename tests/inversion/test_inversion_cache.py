@@ -22,10 +22,10 @@ from torch import Tensor
 
 import editkit
 from editkit import (
-    Climb,
     Condition,
     Denoiser,
     DrawingParams,
+    InversionRecord,
     Inverter,
     Noise,
     Prediction,
@@ -34,8 +34,9 @@ from editkit import (
     invert_latents,
 )
 from editkit.cli import main
+from editkit.editing.primitives import inversion_inputs
 from editkit.inversion.cache import InversionCache
-from editkit.inversion.cache_key import code_of, digest, key_of, plain
+from editkit.inversion.cache_key import code_fingerprint, digest, to_cpu
 from editkit.registry.registry import installed
 from editkit.testing import ToyBackend
 from editkit.testing.loop_suites import toy_session
@@ -58,7 +59,9 @@ class Noisy(Inverter):
     def __init__(self, times: float = 1.0) -> None:
         self.times = times
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: editkit.Path, noise: Noise | None = None) -> Iterator[Tensor]:
+    def invert(
+        self, denoise: Denoiser, x0: Tensor, path: editkit.SamplingPath, noise: Noise | None = None
+    ) -> Iterator[Tensor]:
         assert noise is not None
         for point in path[1:]:
             yield point.alpha * denoise(x0, point) + self.times * point.sigma * noise()
@@ -67,7 +70,7 @@ class Noisy(Inverter):
 class Fitted(Noisy):
     """An inverter that records the guided estimate at the noisy end, and some noise."""
 
-    def fit(self, session: Session, climb: Climb, condition: Condition) -> Mapping[str, Tensor]:
+    def compute_extras(self, session: Session, climb: InversionRecord, condition: Condition) -> Mapping[str, Tensor]:
         guided = session.guided(condition, climb.trajectory.shape[1], climb.path)
         return {"said": guided(climb.trajectory[0], climb.path[0]).mT, "noise": session.noise()}
 
@@ -81,8 +84,10 @@ class Guided(Noisy):
 class Free(Noisy):
     """An inverter that calls no network."""
 
-    def climb(self, denoise: Denoiser, x0: Tensor, path: editkit.Path, noise: Noise | None = None) -> Iterator[Tensor]:
-        return super().climb(lambda x, point: x, x0, path, noise)
+    def invert(
+        self, denoise: Denoiser, x0: Tensor, path: editkit.SamplingPath, noise: Noise | None = None
+    ) -> Iterator[Tensor]:
+        return super().invert(lambda x, point: x, x0, path, noise)
 
 
 class Holding(Noisy):
@@ -103,7 +108,7 @@ class Uses(Noisy):
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
-    def uses(self) -> tuple[Callable[..., Any]]:
+    def code_dependencies(self) -> tuple[Callable[..., Any]]:
         return (self.one,)
 
 
@@ -178,7 +183,7 @@ def test_an_edit_is_the_same_with_a_cold_a_warm_and_no_cache(
         if model.prediction not in spec.predictions:
             continue
         params = EDITS[operation] | {"inverter": inverter, "resolution": 16, "steps": 3}
-        params |= {} if spec.own_steps else {"sampler": "ddpm"}
+        params |= {} if spec.replaces_sampler else {"sampler": "ddpm"}
         none, cold, warm = (
             editkit.apply(operation, source, model=model, cache=cache, **params) for cache in (False, True, True)
         )
@@ -190,17 +195,17 @@ def test_an_edit_is_the_same_with_a_cold_a_warm_and_no_cache(
 
 @pytest.mark.parametrize("inverter", [Noisy(), Fitted(), Guided()])
 def test_noise_and_extras_of_an_inverter_are_cached(inverter: Inverter, cache: InversionCache) -> None:
-    def run(seed: int) -> tuple[Climb, Tensor, int]:
+    def run(seed: int) -> tuple[InversionRecord, Tensor, int]:
         session = session_with(cache, guidance=3.0)
         session.random.manual_seed(seed)
         climb = invert_latents(session, inverter, session.latents, session.inversion_path(4), session.embed("red"))
-        return climb, session.noise(), session.tally.calls
+        return climb, session.noise(), session.usage.calls
 
     (made, after, calls), (found, after_found, none) = run(1), run(1)
     assert calls > none == 0
     assert torch.equal(made.trajectory, found.trajectory) and made.path == found.path
-    assert made.kept.keys() == found.kept.keys()
-    assert all(torch.equal(made.kept[name], found.kept[name]) for name in made.kept)
+    assert made.extras.keys() == found.extras.keys()
+    assert all(torch.equal(made.extras[name], found.extras[name]) for name in made.extras)
     assert torch.equal(after, after_found), "the generator was left in another state"
     other, _, calls_of_other = run(2)
     assert calls_of_other == calls and not torch.equal(other.trajectory, made.trajectory)
@@ -239,7 +244,7 @@ def key(inverter: Inverter, change: Callable[[dict[str, Any]], None] = lambda gi
         "condition": session.embed("red"),
     }
     change(given)
-    return key_of(**given)
+    return inversion_inputs(**given).key()
 
 
 def nudged(tensor: Tensor) -> Tensor:
@@ -289,8 +294,10 @@ def test_the_key_depends_on_the_code_that_an_inverter_uses() -> None:
     assert key(Uses(Path)) not in (key(Uses(Noisy)), None), "code of another package counts"
     assert key(Uses(lambda: None)) is None, "what cannot be told is not kept"
     for inverter in installed().specs["inverters"]:
-        used = installed().make("inverters", inverter).uses()
-        assert (code_of(*used) or {}).keys() >= ({"editkit_samplers"} if inverter == "dpmpp" else set()), inverter
+        used = installed().build("inverters", inverter).code_dependencies()
+        assert (code_fingerprint(*used) or {}).keys() >= ({"editkit_samplers"} if inverter == "dpmpp" else set()), (
+            inverter
+        )
 
 
 def test_the_way_this_machine_rounds_changes_the_key() -> None:
@@ -329,7 +336,7 @@ def test_an_inverter_that_cannot_be_hashed_is_not_cached(cache: InversionCache) 
         assert key(inverter) is None
         session = session_with(cache)
         invert_latents(session, inverter, session.latents, session.inversion_path(2), session.embed("red"))
-        assert session.tally.calls == 2 and not session.tally.warnings
+        assert session.usage.calls == 2 and not session.usage.warnings
     assert not cache.folder.exists()
 
 
@@ -423,11 +430,11 @@ def test_an_entry_under_another_name_or_of_another_kind_is_none(cache: Inversion
     assert cache.read(other) is None
     right = {"key": name, "sha256": digest({"key": name}, held)}
     for said in ({**right, "schema": 2}, {"key": name}, [], None, "text"):
-        cache.file(name).write_bytes(save(plain(held), {"editkit": json.dumps(said)}))
+        cache.file(name).write_bytes(save(to_cpu(held), {"editkit": json.dumps(said)}))
         assert cache.read(name) is None, said
-    cache.file(name).write_bytes(save(plain(held)))
+    cache.file(name).write_bytes(save(to_cpu(held)))
     assert cache.read(name) is None
-    cache.file(name).write_bytes(save(plain(held), {"editkit": json.dumps(right)}))
+    cache.file(name).write_bytes(save(to_cpu(held), {"editkit": json.dumps(right)}))
     assert cache.read(name) is not None
 
 
@@ -567,7 +574,7 @@ def test_an_unwritable_cache_folder_causes_one_warning_and_no_change(
     session = session_with(InversionCache.of_user())
     for prompt in ("red", "blue"):
         invert_latents(session, Noisy(), session.latents, session.inversion_path(2), session.embed(prompt))
-    assert session.tally.warnings == [said]
+    assert session.usage.warnings == [said]
     twice = editkit.Pipeline([("prompt-edit", WORDS)] * 2)(SOURCE, model=ToyBackend())
     assert twice.report.warnings == (said,)
     monkeypatch.setenv("EDITKIT_CACHE", "~nobody-of-this-name/caches")

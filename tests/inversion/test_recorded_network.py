@@ -13,21 +13,21 @@ from editkit_inverters.pinned import PinnedInverter
 from torch import Tensor
 
 from editkit import (
-    Climb,
     Condition,
     Control,
+    InversionRecord,
     Point,
-    Points,
+    PointBatch,
+    RecordedEstimates,
     RectifiedFlow,
-    Said,
     SamplingParams,
     Session,
-    blended,
+    blend_conditions,
     invert_latents,
     sample_from_inversion,
 )
-from editkit.diffusion.denoiser import stack
-from editkit.inversion.recorded_network import Known
+from editkit.diffusion.denoiser import stack_conditions
+from editkit.inversion.recorded_network import RecordedNetwork
 from editkit.testing import ToyBackend
 from editkit.testing.loop_suites import toy_session
 from editkit.testing.suite import largest
@@ -38,7 +38,9 @@ STEPS = 6
 class Forgetful(PinnedInverter):
     """An inverter that evaluates everything again."""
 
-    def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
+    def recorded_estimates(
+        self, climb: InversionRecord, conditions: Sequence[Condition]
+    ) -> Sequence[RecordedEstimates]:
         return ()
 
 
@@ -50,7 +52,7 @@ class Watched(Control):
 
 
 class Watching(PinnedInverter):
-    def controls(self, climb: Climb, shares: Tensor) -> Any:
+    def controls(self, climb: InversionRecord, shares: Tensor) -> Any:
         return (*super().controls(climb, shares), Watched())
 
 
@@ -62,10 +64,12 @@ def edited(session: Session, inverter: PinnedInverter, change: Tensor | None = N
     """The latents (2, C, h, w) of a source and its edit, and the network samples of the replay."""
     shown, wanted = session.embed("a red apple"), session.embed("a green apple")
     climb = invert_latents(session, inverter, session.latents, session.inversion_path(STEPS), shown)
-    assert session.tally.samples == STEPS
+    assert session.usage.samples == STEPS
     noise = torch.cat([climb.trajectory[0]] * 2)
-    drawn = sample_from_inversion(session, inverter, climb, noise, stack([shown, wanted]), torch.ones(2, 1), change)
-    return drawn, session.tally.samples - STEPS
+    drawn = sample_from_inversion(
+        session, inverter, climb, noise, stack_conditions([shown, wanted]), torch.ones(2, 1), change
+    )
+    return drawn, session.usage.samples - STEPS
 
 
 LED = {"negative_prompt": "a red apple"}
@@ -116,7 +120,10 @@ def test_estimates_of_several_sources_are_reused() -> None:
         climb = invert_latents(one, inverter, latents, one.inversion_path(STEPS), prompts)
         noise = torch.cat([climb.trajectory[0], climb.trajectory[0].mean(0, keepdim=True)])
         drawn.append(
-            (sample_from_inversion(one, inverter, climb, noise, blended(prompts, shares), shares), one.tally.samples)
+            (
+                sample_from_inversion(one, inverter, climb, noise, blend_conditions(prompts, shares), shares),
+                one.usage.samples,
+            )
         )
     assert largest(drawn[0][0] - drawn[1][0]) < 1e-10
     assert drawn[1][1] - drawn[0][1] == 2 * (STEPS - 1)
@@ -127,9 +134,9 @@ def asked_by(inverter: PinnedInverter, condition: Condition | None, **params: An
     one = session(**params)
     climb = invert_latents(one, inverter, one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     climb = dc.replace(climb, condition=condition)
-    before = one.tally.samples
+    before = one.usage.samples
     sample_from_inversion(one, inverter, climb, climb.trajectory[0], one.embed("a red apple"), torch.ones(1, 1))
-    return one.tally.samples - before
+    return one.usage.samples - before
 
 
 def test_estimates_of_other_inputs_are_not_reused() -> None:
@@ -146,20 +153,20 @@ def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
     one = session()
     climb = invert_latents(one, PinnedInverter(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     told = {**one.embed("a red apple"), "scale": torch.ones(1)}
-    (said,) = PinnedInverter().said(dc.replace(climb, condition=told), [])
-    known = Known(one.network, climb, [said], rows=1)
+    (said,) = PinnedInverter().recorded_estimates(dc.replace(climb, condition=told), [])
+    known = RecordedNetwork(one.network, climb, [said], rows=1)
     for scale, asked in ((1.0, 0), (2.0, 1)):
-        before = one.tally.samples
+        before = one.usage.samples
         answer = known(climb.trajectory[2], climb.path[2], {**told, "scale": torch.full((1,), scale)})
-        assert torch.equal(answer, said.estimates[:, 1]) and one.tally.samples - before == asked
-    assert torch.equal(known(climb.trajectory[2], Points((climb.path[2],)), told), said.estimates[:, 1])
+        assert torch.equal(answer, said.estimates[:, 1]) and one.usage.samples - before == asked
+    assert torch.equal(known(climb.trajectory[2], PointBatch((climb.path[2],)), told), said.estimates[:, 1])
 
 
 def test_an_inversion_records_the_estimate_of_each_of_its_latents() -> None:
     one = session()
     told = one.embed("a red apple")
     climb = invert_latents(one, PinnedInverter(), one.latents, one.inversion_path(STEPS), told)
-    ((condition, estimates, begin),) = PinnedInverter().said(climb, [])
+    ((condition, estimates, begin),) = PinnedInverter().recorded_estimates(climb, [])
     assert condition is climb.condition and begin == 1
     assert estimates.shape == (1, STEPS, *one.latents.shape[1:])
     for x, point, said in zip(climb.trajectory[1:], climb.path[1:], estimates[0], strict=True):
@@ -170,7 +177,9 @@ def test_an_inversion_records_the_estimate_of_each_of_its_latents() -> None:
 class Resolving(EditFriendly):
     """An inverter that evaluates everything again."""
 
-    def said(self, climb: Climb, conditions: Sequence[Condition]) -> Sequence[Said]:
+    def recorded_estimates(
+        self, climb: InversionRecord, conditions: Sequence[Condition]
+    ) -> Sequence[RecordedEstimates]:
         return ()
 
 
@@ -191,10 +200,10 @@ def test_noise_that_was_solved_for_needs_no_network_for_the_source(name: str, sk
         one = session(**params)
         shown, wanted = one.embed("a red apple"), one.embed("a green apple")
         climb = invert_latents(one, inverter, one.latents, one.inversion_path(STEPS), shown)
-        before = one.tally.samples
+        before = one.usage.samples
         noise = torch.cat([climb.trajectory[0]] * 2)
-        drawn = sample_from_inversion(one, inverter, climb, noise, stack([shown, wanted]), torch.ones(2, 1))
-        found.append((drawn, one.tally.samples - before))
+        drawn = sample_from_inversion(one, inverter, climb, noise, stack_conditions([shown, wanted]), torch.ones(2, 1))
+        found.append((drawn, one.usage.samples - before))
     assert largest(found[0][0] - found[1][0]) < 1e-10
     drawn_steps = STEPS - inverter.first(climb.path)
     assert found[0][1] == samples * drawn_steps // STEPS
@@ -204,4 +213,4 @@ def test_noise_that_was_solved_for_needs_no_network_for_the_source(name: str, sk
 def test_a_guidance_interval_evaluates_the_source_again() -> None:
     one = session(guidance=3.0, guidance_start=1 / 3, negative_prompt="a pear")
     climb = invert_latents(one, EditFriendly(0.0), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
-    assert set(climb.kept) == {"noise"}
+    assert set(climb.extras) == {"noise"}

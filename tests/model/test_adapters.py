@@ -276,7 +276,7 @@ def test_an_adapter_that_does_not_fit_is_one_line_and_changes_no_model(tmp_path:
     model: Any = editkit.load_model(folder("sd"), device="cpu")
     before = model.identity, [weight.clone() for weight in model.unet.parameters()]
     with pytest.raises(InvalidParameter, match=f"bad.*{said}") as raised:
-        model.adapt(editkit.Adapter(file))
+        model.add_adapter(editkit.Adapter(file))
     assert "\n" not in str(raised.value)
     assert (model.identity, model.adapters) == (before[0], ())
     assert all(map(torch.equal, before[1], model.unet.parameters()))
@@ -444,7 +444,7 @@ def test_the_command_line_does_not_overwrite_an_adapter(tmp_path: Path, monkeypa
 def test_backends_may_be_given_some_later(tmp_path: Path) -> None:
     file = written(tmp_path / "style.safetensors", "sd")
     model: Any = editkit.load_model(folder("sd"), device="cpu")
-    model.adapt(editkit.Adapter(file, 0.5))
+    model.add_adapter(editkit.Adapter(file, 0.5))
     backend: Backend = model
     latents = editkit.apply("generate", model=backend, prompt=PROMPT, steps=2, guidance=3.0, seed=0).latents
     assert torch.equal(latents, drawn("sd", f"{file}:0.5"))

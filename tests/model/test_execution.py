@@ -18,17 +18,17 @@ from editkit_diffusers.offload import take_turns
 from torch import Tensor, nn
 
 import editkit
-from editkit import BackendSpec, InvalidParameter, MissingCapability, Running, make_path
+from editkit import BackendSpec, ExecutionOptions, InvalidParameter, MissingCapability, make_path
 from editkit.cli import main
-from editkit.model.backend import running_of
-from editkit.model.loading import refuse_running, shared_model
+from editkit.model.backend import execution_of
+from editkit.model.loading import cached_model, check_execution
 from editkit.testing import ToyBackend, stable_diffusion_folder
 from editkit.testing.suite import assert_agree, random_latents, sample_image
 from editkit.testing.tiny import dit_folder, flux_folder, pixart_folder, pixel_ddpm_folder, stable_diffusion_3_folder
 
 SOURCE = sample_image((20, 14))
 WORDS = {"source": "a red apple", "target": "a green apple", "steps": 2, "seed": 3, "guidance": 2.0}
-FIELDS = [field.name for field in dc.fields(Running)]
+FIELDS = [field.name for field in dc.fields(ExecutionOptions)]
 
 
 # Options and arguments
@@ -44,10 +44,12 @@ def test_every_way_is_an_option_and_an_argument_by_one_name() -> None:
 
 
 def test_execution_options_are_part_of_the_shared_model_key(tiny_folder: Path) -> None:
-    plain = shared_model(str(tiny_folder), None, None)
-    tiled = shared_model(str(tiny_folder), None, None, (), Running(tiling=True))
-    assert plain is not tiled and plain is shared_model(str(tiny_folder), None, None)
-    assert running_of(plain) == Running() == running_of(ToyBackend()) and running_of(tiled).asked == ("tiling",)
+    plain = cached_model(str(tiny_folder), None, None)
+    tiled = cached_model(str(tiny_folder), None, None, (), ExecutionOptions(tiling=True))
+    assert plain is not tiled and plain is cached_model(str(tiny_folder), None, None)
+    assert execution_of(plain) == ExecutionOptions() == execution_of(ToyBackend()) and execution_of(
+        tiled
+    ).active_conditions == ("tiling",)
     assert plain.identity == tiled.identity
 
 
@@ -88,7 +90,7 @@ def test_a_family_without_execution_options_is_refused_by_name(name: str) -> Non
     family = BackendSpec(name="strange", summary="A family.", load=lambda: None)  # type: ignore[arg-type,return-value]
     said = rf"{name}=True needs .* the model 'x' of the family strange offers none"
     with pytest.raises(MissingCapability, match=said):
-        refuse_running(family, "x", Running(**{name: True}))
+        check_execution(family, "x", ExecutionOptions(**{name: True}))
 
 
 def test_a_model_of_pixels_has_no_autoencoder_to_tile(tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_a_compiled_network_agrees_with_the_eager_network(tmp_path: Path) -> Non
 def test_offloaded_parts_give_the_same_results(make: Callable[[Path], Path], tmp_path: Path) -> None:
     """On the CPU, where to be sent to the device changes nothing but who is there."""
     eager, offloaded = (editkit.load_model(make(tmp_path)) for _ in range(2))
-    offloaded.run_as(Running(offload=True), torch.device("cpu"))  # type: ignore[attr-defined]
+    offloaded.set_execution(ExecutionOptions(offload=True), torch.device("cpu"))  # type: ignore[attr-defined]
     wanted, found = (
         editkit.apply("img2img", SOURCE, model=model, prompt="a red apple", steps=2, seed=1)
         for model in (eager, offloaded)

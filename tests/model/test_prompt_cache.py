@@ -13,7 +13,7 @@ from PIL import Image
 import editkit
 from editkit import Condition
 from editkit.model import prompt_cache
-from editkit.model.prompt_cache import MOST, embedded
+from editkit.model.prompt_cache import MOST, embed_cached
 from editkit.testing import ToyBackend
 
 
@@ -45,9 +45,9 @@ def test_a_second_edit_embeds_no_prompt_again_and_gives_the_same_image(picture: 
 def test_a_changed_model_embeds_its_prompts_again() -> None:
     model = Reading()
     with torch.no_grad():
-        embedded(model, ["red"])
+        embed_cached(model, ["red"])
         model.identity += " with an adapter"
-        embedded(model, ["red"])
+        embed_cached(model, ["red"])
     assert model.read == [("red",), ("red",)]
 
 
@@ -56,7 +56,7 @@ def test_each_model_and_each_list_of_prompts_has_its_own_entry() -> None:
     with torch.no_grad():
         for model in models:
             for prompts in (["red"], ["red", "red"], ["red", "red"]):
-                assert len(embedded(model, prompts)["text"]) == len(prompts)
+                assert len(embed_cached(model, prompts)["text"]) == len(prompts)
     assert [model.read for model in models] == [[("red",), ("red", "red")]] * 2
 
 
@@ -64,32 +64,32 @@ def test_the_prompts_used_last_are_kept() -> None:
     model = Reading()
     with torch.no_grad():
         for number in range(MOST):
-            embedded(model, [str(number)])
-        embedded(model, ["0"])
-        embedded(model, ["one more"])
+            embed_cached(model, [str(number)])
+        embed_cached(model, ["0"])
+        embed_cached(model, ["one more"])
         model.read.clear()
-        embedded(model, ["0"])
-        embedded(model, ["1"])
+        embed_cached(model, ["0"])
+        embed_cached(model, ["1"])
     assert model.read == [("1",)]
 
 
 def test_a_tensor_added_to_a_condition_is_not_cached() -> None:
     model = Reading()
     with torch.no_grad():
-        embedded(model, ["red"])["seen"] = torch.ones(1)
-        assert set(embedded(model, ["red"])) == {"text"}
+        embed_cached(model, ["red"])["seen"] = torch.ones(1)
+        assert set(embed_cached(model, ["red"])) == {"text"}
 
 
 def test_gradients_are_followed_to_an_embedding_of_their_own() -> None:
     model = Reading()
-    assert embedded(model, ["red"])["text"] is not embedded(model, ["red"])["text"]
+    assert embed_cached(model, ["red"])["text"] is not embed_cached(model, ["red"])["text"]
     assert len(model.read) == 2
 
 
 def test_the_entries_of_a_deleted_model_are_dropped() -> None:
     model = Reading()
     with torch.no_grad():
-        embedded(model, ["red"])
+        embed_cached(model, ["red"])
     before = len(prompt_cache.KNOWN)
     del model
     gc.collect()

@@ -12,7 +12,7 @@ import pytest
 
 import editkit
 from editkit import WeightsUnavailable, model_folder
-from editkit.model.loading import PIECE, PIECES, starts_of
+from editkit.model.loading import PIECE, PIECES, piece_offsets
 from editkit.model.weights import PICKLES
 from editkit.testing.tiny import stable_diffusion_folder
 
@@ -120,10 +120,10 @@ def test_a_hub_model_that_is_here_needs_no_network(tmp_path: Path, monkeypatch: 
 
 def test_the_identity_reads_all_of_a_small_file_and_the_ends_of_a_large_one() -> None:
     for size in (1, PIECE, PIECE * PIECES):
-        covered = [byte for start in starts_of(size) for byte in (start, min(start + PIECE, size))]
+        covered = [byte for start in piece_offsets(size) for byte in (start, min(start + PIECE, size))]
         assert (covered[0], covered[-1]) == (0, size)
         assert covered[1:-1:2] == covered[2::2]
-    large = starts_of(PIECE * PIECES * 10)
+    large = piece_offsets(PIECE * PIECES * 10)
     assert (large[0], large[-1] + PIECE, len(large)) == (0, PIECE * PIECES * 10, PIECES)
 
 

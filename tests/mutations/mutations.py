@@ -172,9 +172,9 @@ MUTATIONS = [
         "test_inverters.py",
     ),
     Mutation(
-        "what a climb returns is lost",
+        "what an inversion returns is lost",
         EDITING,
-        "returned.update((yield from generator) or {})",
+        "extras.update((yield from generator) or {})",
         "yield from generator",
         "inverters edict",
     ),
@@ -339,8 +339,8 @@ MUTATIONS = [
     Mutation(
         "noise ignores the seed",
         EDITING,
-        'getattr(params, "seed", None) or 0',
-        "torch.seed() % 2**31",
+        "manual_seed(seed or 0)",
+        "manual_seed(torch.seed() % 2**31)",
         "operations generate",
     ),
 ]

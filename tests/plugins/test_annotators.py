@@ -43,7 +43,7 @@ Map = NDArray[np.float32]
 
 
 def annotate(call: str, picture: Image.Image) -> Map:
-    return installed().make("annotators", call)(picture)  # type: ignore[no-any-return]
+    return installed().build("annotators", call)(picture)  # type: ignore[no-any-return]
 
 
 def ellipse(size: int, *, wide: float = 0.4, high: float = 0.4) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -179,7 +179,7 @@ def test_one_edge_threshold_determines_the_other() -> None:
 )
 def test_wrong_parameters_are_named(call: str, said: str) -> None:
     with pytest.raises(InvalidParameter, match=said):
-        installed().make("annotators", call)
+        installed().build("annotators", call)
 
 
 # Reliefs
@@ -343,14 +343,14 @@ def test_predicted_depth_is_normalised_and_distances_are_inverted(
 
 def test_depth_without_a_way_names_all_ways() -> None:
     with pytest.raises(InvalidParameter, match=r"depth:model=.*control image.*'relief'"):
-        installed().make("annotators", "depth")
+        installed().build("annotators", "depth")
 
 
 def test_a_model_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(WeightsUnavailable, match="neither a folder nor a hub id"):
-        installed().make("annotators", "depth:model=nowhere")
+        installed().build("annotators", "depth:model=nowhere")
     with pytest.raises(WeightsUnavailable, match=r"without config\.json or without \*\.safetensors"):
-        installed().make("annotators", f"depth:model={tmp_path}")
+        installed().build("annotators", f"depth:model={tmp_path}")
 
 
 @pytest.fixture
@@ -362,7 +362,7 @@ def model_of_its_own(tmp_path: Path, models: Callable[[str], str]) -> Path:
 def test_pickled_weights_of_a_model_are_refused(model_of_its_own: Path) -> None:
     (model_of_its_own / "model.safetensors").rename(model_of_its_own / "pytorch_model.bin")
     with pytest.raises(WeightsUnavailable, match=r"without \*\.safetensors"):
-        installed().make("annotators", f"depth:model={model_of_its_own}")
+        installed().build("annotators", f"depth:model={model_of_its_own}")
 
 
 def test_code_of_a_model_is_not_run(tmp_path: Path, model_of_its_own: Path) -> None:
@@ -375,7 +375,7 @@ def test_code_of_a_model_is_not_run(tmp_path: Path, model_of_its_own: Path) -> N
     }
     (model_of_its_own / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsUnavailable, match="cannot be loaded"):
-        installed().make("annotators", f"depth:model={model_of_its_own}")
+        installed().build("annotators", f"depth:model={model_of_its_own}")
     assert not trace.exists()
 
 
@@ -390,7 +390,7 @@ def installed_package(name: str) -> bool:
 @pytest.mark.parametrize("call", ["edge:detector=CannyDetector", "depth:detector=MidasDetector,weights=here"])
 def test_a_missing_package_is_named_with_what_to_install(call: str) -> None:
     with pytest.raises(WeightsUnavailable, match=r"controlnet-aux.*not installed: pip install"):
-        installed().make("annotators", call)
+        installed().build("annotators", call)
 
 
 OFFLINE = ("NewConnectionError", "ConnectTimeout", "No matching distribution", "No module named pip")

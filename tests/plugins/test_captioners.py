@@ -116,7 +116,7 @@ def pictures() -> list[Image.Image]:
 
 
 def test_a_caption_is_words_of_the_model_and_the_same_every_time(registry: Registry, folder: Path) -> None:
-    caption: Caption = registry.make("captioners", f"transformers:model={folder},max_tokens=7")
+    caption: Caption = registry.build("captioners", f"transformers:model={folder},max_tokens=7")
     for picture in pictures():
         words = caption(picture).split()
         assert caption(picture).split() == words
@@ -125,7 +125,7 @@ def test_a_caption_is_words_of_the_model_and_the_same_every_time(registry: Regis
 
 
 def test_a_caption_equals_the_one_generated_by_transformers(registry: Registry, folder: Path) -> None:
-    caption: Caption = registry.make("captioners", f"transformers:model={folder}")
+    caption: Caption = registry.build("captioners", f"transformers:model={folder}")
     kinds = {"blip": BlipForConditionalGeneration, "vision-encoder-decoder": VisionEncoderDecoderModel}
     model = kinds[json.loads((folder / "config.json").read_text())["model_type"]].from_pretrained(folder).eval()
     processor = BlipImageProcessorPil.from_pretrained(folder)
@@ -145,12 +145,12 @@ def test_a_caption_has_at_most_max_tokens_tokens(registry: Registry, blip: Path)
         model.text_decoder.cls.predictions.bias[(SPECIAL + WORDS).index("apple")] = 100
     model.save_pretrained(blip)
     for count in (1, 5, 12):
-        caption: Caption = registry.make("captioners", f"transformers:model={blip},max_tokens={count}")
+        caption: Caption = registry.build("captioners", f"transformers:model={blip},max_tokens={count}")
         assert caption(pictures()[0]) == " ".join(["apple"] * count)
 
 
 def test_transparent_pixels_are_captioned_as_white(registry: Registry, folder: Path) -> None:
-    caption: Caption = registry.make("captioners", f"transformers:model={folder}")
+    caption: Caption = registry.build("captioners", f"transformers:model={folder}")
     hidden = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
     assert caption(hidden) == caption(Image.new("RGB", (20, 20), "white"))
     for mode in ("L", "P", "LA", "I;16"):
@@ -160,7 +160,7 @@ def test_transparent_pixels_are_captioned_as_white(registry: Registry, folder: P
 def test_nothing_is_printed(registry: Registry, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     transformers_captioner.load.cache_clear()
     capfd.readouterr()
-    registry.make("captioners", f"transformers:model={folder}")(pictures()[0])
+    registry.build("captioners", f"transformers:model={folder}")(pictures()[0])
     assert capfd.readouterr() == ("", "")
 
 
@@ -174,7 +174,7 @@ def test_the_parameters_are_checked(registry: Registry) -> None:
 
 def refused(registry: Registry, model: object) -> str:
     with pytest.raises(WeightsUnavailable) as error:
-        registry.make("captioners", f"transformers:model={model}")
+        registry.build("captioners", f"transformers:model={model}")
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -227,7 +227,7 @@ def test_a_captioner_that_needs_a_prompt_is_an_error(registry: Registry, tmp_pat
     language = LlamaConfig(**TEXT, num_hidden_layers=1, vocab_size=12, bos_token_id=2, eos_token_id=3, pad_token_id=0)
     config = LlavaConfig(vision_config=CLIPVisionConfig(**SMALL), text_config=language, image_token_index=11)
     folder = save(LlavaForConditionalGeneration(config), tmp_path / "model")
-    caption: Caption = registry.make("captioners", f"transformers:model={folder}")
+    caption: Caption = registry.build("captioners", f"transformers:model={folder}")
     with pytest.raises(PluginFailure, match=r"\(llava\) failed at a picture of 16 x 16 pixels .* may need a prompt"):
         caption(pictures()[0])
 

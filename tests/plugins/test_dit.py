@@ -126,7 +126,7 @@ def test_blended_classes_lie_between_theirs() -> None:
     x = torch.randn(1, *model.latent_shape(16, 16), generator=torch.Generator().manual_seed(0))
     point = model.schedule.point(500)
     answers = [
-        model.denoise(x, point, editkit.blended(prompts, torch.tensor([[1 - share, share]])))
+        model.denoise(x, point, editkit.blend_conditions(prompts, torch.tensor([[1 - share, share]])))
         for share in (0.0, 0.5, 1.0)
     ]
     assert torch.equal(answers[0], model.denoise(x, point, model.embed(["0"])))

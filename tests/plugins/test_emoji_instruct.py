@@ -29,7 +29,7 @@ def test_an_instruction_uses_the_instruct_model_and_prompts_use_inversion() -> N
 @pytest.mark.model
 def test_instruct_uses_the_model_s_default_steps_and_inversion_its_own() -> None:
     asked = {"instruction": "make it green", "seed": 0}
-    usual = editkit.models()["emoji-instruct"].usual["steps"]
+    usual = editkit.models()["emoji-instruct"].defaults["steps"]
     told = editkit.apply("instruct", PICTURE, **asked)
     assert told.report.steps == told.report.params["steps"] == told.report.network_calls == usual
     assert editkit.apply("instruct", PICTURE, source="noto red apple", **asked).report.steps == 25

@@ -90,7 +90,7 @@ def test_diffusers_draws_the_same_latents_from_its_folder(model: editkit.Backend
     random = torch.Generator().manual_seed(7)
     with torch.no_grad():
         pixels = to_tensor(picture)
-        seen = model.see_small(pixels, 20, torch.randn(pixels.shape, generator=random))  # type: ignore[attr-defined]
+        seen = model.upscaling_condition(pixels, 20, torch.randn(pixels.shape, generator=random))  # type: ignore[attr-defined]
         condition = {**model.embed(["3d detective"]), **seen}
         x = torch.randn((1, *model.latent_shape(128, 128)), generator=random)
         for p, q in itertools.pairwise(editkit.make_path(model.schedule, 4, model.grid)):

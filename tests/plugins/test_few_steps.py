@@ -19,7 +19,7 @@ from diffusers import (
 )
 
 import editkit
-from editkit import Backend, Grid, InvalidParameter, MissingCapability, make_path
+from editkit import Backend, InvalidParameter, MissingCapability, TimestepGrid, make_path
 from editkit.images.tensors import to_tensor
 from editkit.testing import stable_diffusion_folder
 from editkit.testing.suite import assert_agree, largest, sample_image
@@ -63,7 +63,7 @@ def test_timesteps_are_those_of_the_distillation(known: int) -> None:
     scheduler, schedule = LCMScheduler(original_inference_steps=known), consistency()[0].schedule
     for steps in range(1, known + 1):
         scheduler.set_timesteps(steps)
-        path = make_path(schedule, steps, Grid("distilled", distilled=known), to_zero=True)
+        path = make_path(schedule, steps, TimestepGrid("distilled", distilled=known), to_zero=True)
         assert [round(schedule.timestep(point)) for point in path[:-1]] == scheduler.timesteps.tolist()
 
 
@@ -212,7 +212,7 @@ class TestFewStepEdit:
         random = torch.Generator().manual_seed(7)
         path = make_path(model.schedule, steps, model.grid, to_zero=True)
         noises = [torch.randn((1, *model.latent_shape(16, 16)), generator=random) for _ in path[:-1]][::-1]
-        told = [model.told(model.embed([prompt]), 8.5) for prompt in ("a red apple", "a green apple")]  # type: ignore
+        told = [model.with_guidance_scale(model.embed([prompt]), 8.5) for prompt in ("a red apple", "a green apple")]  # type: ignore
         with torch.no_grad():
             clean = model.encode(to_tensor(self.picture))
             target = clean

@@ -15,7 +15,7 @@ import editkit
 from editkit import (
     Condition,
     Point,
-    Points,
+    PointBatch,
     RectifiedFlow,
     Schedule,
     VariancePreserving,
@@ -40,7 +40,7 @@ PROMPTS = {"source": "a red apple", "target": "a green apple"}
 class Curved(ToyBackend):
     """Data around two colours per prompt: estimates are not linear, so the evaluated noise matters."""
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         assert isinstance(point, Point)
         centre = condition["text"][..., None, None]
         away, total = x - point.alpha * centre, point.alpha**2 * self.variance + point.sigma**2
@@ -54,13 +54,13 @@ class Told(Curved):
 
     provides = frozenset({"text", "distilled-guidance"})
 
-    def told(self, condition: Condition, scale: float) -> Condition:
+    def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
         return {**condition, "scale": torch.full((len(condition["text"]), 1, 1, 1), scale, dtype=self.dtype)}
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        return self.told(super().embed(prompts), 1.0)
+        return self.with_guidance_scale(super().embed(prompts), 1.0)
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         prompted, empty = (super(Told, self).denoise(x, point, c) for c in (condition, self.embed([""])))
         return empty + condition["scale"] * (prompted - empty)
 
@@ -118,7 +118,7 @@ class TestWhereItLeads:
         difference = between_prompts(model)
         for sampler in ("ddim", "euler", "heun", "dpmpp-2m", "dpmpp-3m"):
             spec = editkit.samplers()[sampler]
-            path = make_path(model.schedule, steps, model.grid, extra_node=spec.extra_node, to_zero=spec.to_zero)
+            path = make_path(model.schedule, steps, model.grid, extra_node=spec.extra_node, to_zero=spec.ends_at_zero)
             wanted = GaussianDenoiser(difference).transport(torch.zeros_like(difference), path[0], path[-1])
             assert largest(moved(model, steps=steps, sampler=sampler) - wanted) < 0.01, sampler
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import editkit
-from editkit import Climb, Denoiser, Inverter, PinnedSource, Point, RectifiedFlow, eps_of, from_x0, walk
+from editkit import Denoiser, InversionRecord, Inverter, PinnedSource, Point, RectifiedFlow, eps_of, from_x0, walk
 from editkit.registry.registry import installed
-from editkit.sampling.loop import last
+from editkit.sampling.loop import final_state
 from editkit.testing import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path
 from editkit.testing.suite import largest, noise_source, random_latents, sample_image
 
@@ -23,16 +23,16 @@ ONE = torch.ones(2, 1, dtype=torch.float64)
 
 
 def made(call: str) -> Inverter:
-    return installed().make("inverters", call)  # type: ignore[no-any-return]
+    return installed().build("inverters", call)  # type: ignore[no-any-return]
 
 
 def rising(call: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> list[Tensor]:
     """The latents of an inversion along the falling ``path``, the clean ones first."""
-    return [x0, *made(call).climb(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]), 7))]
+    return [x0, *made(call).invert(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]), 7))]
 
 
-def climbed(call: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> Climb:
-    return Climb(torch.stack(rising(call, denoise, x0, path)[::-1]), path)
+def climbed(call: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> InversionRecord:
+    return InversionRecord(torch.stack(rising(call, denoise, x0, path)[::-1]), path)
 
 
 def counting(denoise: Denoiser) -> tuple[Denoiser, list[Point]]:
@@ -72,9 +72,9 @@ class TestMidpoint:
 
         def down(steps: int) -> float:
             path = flow_path(steps)
-            step = made("rf-midpoint").stepper(Climb(X0[None], path), ONE)
+            step = made("rf-midpoint").replay_stepper(InversionRecord(X0[None], path), ONE)
             assert step is not None
-            return largest(last(walk(step, data, X0, path), X0) - data.transport(X0, path[0], path[-1]))
+            return largest(final_state(walk(step, data, X0, path), X0) - data.transport(X0, path[0], path[-1]))
 
         for orders in (measured_orders(up), measured_orders(down)):
             assert all(abs(order - 2) < 0.2 for order in orders), orders
@@ -82,7 +82,7 @@ class TestMidpoint:
     def test_midpoint_evaluates_between_the_points_and_once_more(self) -> None:
         denoise, asked = counting(GaussianDenoiser())
         path = flow_path(5)[::-1]
-        list(made("rf-midpoint").climb(denoise, X0, path))
+        list(made("rf-midpoint").invert(denoise, X0, path))
         middles = [(p.sigma + q.sigma) / 2 for p, q in itertools.pairwise(path)]
         assert [point.sigma for point in asked] == [path[0].sigma, *middles]
         assert all(math.isclose(point.alpha + point.sigma, 1) for point in asked)
@@ -93,8 +93,8 @@ class TestMidpoint:
         errors = []
         for call in ("rf-euler", "rf-midpoint"):
             climb = climbed(call, data, x0, path)
-            step = made(call).stepper(climb, torch.eye(8).double()) or installed().make("samplers", "ddim")
-            back = last(walk(step, data, climb.trajectory[0], path), climb.trajectory[0])
+            step = made(call).replay_stepper(climb, torch.eye(8).double()) or installed().build("samplers", "ddim")
+            back = final_state(walk(step, data, climb.trajectory[0], path), climb.trajectory[0])
             errors.append(float((back - x0).square().mean().sqrt()))
         assert errors[1] < errors[0] / 5, errors
 
@@ -121,8 +121,8 @@ class TestControlled:
         free = climbed("rf-controlled:gamma=0.0,eta=0.0", data, X0, path)
         assert largest(free.trajectory - plain.trajectory) < 1e-12
         controls = made("rf-controlled:gamma=0.0,eta=0.0").controls(free, ONE)
-        step = installed().make("samplers", "ddim")
-        ends = [last(walk(step, data, X0, path, controls=some), X0) for some in ((), controls)]
+        step = installed().build("samplers", "ddim")
+        ends = [final_state(walk(step, data, X0, path, controls=some), X0) for some in ((), controls)]
         assert torch.equal(ends[0], ends[1])
 
     def test_controlled_inversion_follows_the_velocity_of_the_paper(self) -> None:
@@ -145,7 +145,7 @@ class TestControlled:
         """Algorithm 2: the velocity goes ``eta`` of the way to the one that leads straight to the source."""
         path, data, eta = flow_path(8), GaussianDenoiser(), 0.9
         climb = climbed("rf-controlled", data, X0, path)
-        step = installed().make("samplers", "ddim")
+        step = installed().build("samplers", "ddim")
         controls = made("rf-controlled:start=0.25,stop=0.5").controls(climb, torch.eye(2).double())
         found = list(walk(step, GaussianDenoiser(-0.5), climb.trajectory[0], path, controls=controls))
         x, by_hand = climb.trajectory[0], []
@@ -188,7 +188,7 @@ def test_a_source_pinned_everywhere_is_evaluated_as_in_directedit() -> None:
     (recorded,) = made("pinned").controls(climb, ONE)
     assert isinstance(recorded, PinnedSource)
     controls = (PinnedSource(recorded.trajectory, recorded.shares),)
-    pinned = list(walk(installed().make("samplers", "ddim"), down, start, path, controls=controls))
+    pinned = list(walk(installed().build("samplers", "ddim"), down, start, path, controls=controls))
     state = start
     for index, (p, q) in enumerate(itertools.pairwise(path)):
         offset = climb.trajectory[index] - state[:1]

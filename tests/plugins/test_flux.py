@@ -36,7 +36,7 @@ from editkit import (
 )
 from editkit.images.tensors import to_tensor
 from editkit.registry.registry import installed
-from editkit.sampling.change_map import HeldToNoised
+from editkit.sampling.change_map import NoisedSourceChangeMap
 from editkit.testing import BackendTests
 from editkit.testing.suite import assert_agree, largest, random_latents, sample_image
 from editkit.testing.tiny import flux_fill_folder, flux_folder, flux_kontext_folder
@@ -191,7 +191,7 @@ def test_inpaint_with_a_model_made_for_it(mask: Image.Image, strength: float) ->
     model, pipeline = both("fill")
     narrow(pipeline.vae)
     pixels, held = to_tensor(PICTURE), Held(model.encode(to_tensor(PICTURE)), mask)
-    schedule = model.schedule.sized(held.clean.shape[1:])
+    schedule = model.schedule.for_shape(held.clean.shape[1:])
     path = start_at(schedule, make_path(schedule, STEPS, model.grid), strength)
     start = add_noise(held.clean, held.noise, path[0])
     wanted = theirs(
@@ -203,9 +203,11 @@ def test_inpaint_with_a_model_made_for_it(mask: Image.Image, strength: float) ->
         guidance_scale=30.0,
         callback_on_step_end=held,
     )
-    told = model.told({**model.embed([PROMPT]), **model.see_masked(pixels, levels(mask))}, 30.0)
-    holding = HeldToNoised(held.free, path, held.clean, held.noise)
-    step = installed().make("samplers", "euler")
+    told = model.with_guidance_scale(
+        {**model.embed([PROMPT]), **model.inpainting_condition(pixels, levels(mask))}, 30.0
+    )
+    holding = NoisedSourceChangeMap(held.free, path, held.clean, held.noise)
+    step = installed().build("samplers", "euler")
     *_, drawn = walk(step, Conditioned(model.denoise, told), start, path, controls=[holding])
     assert_agree(drawn, wanted)
 
@@ -217,7 +219,7 @@ def test_the_mask_condition_equals_that_of_diffusers() -> None:
     left = torch.where(levels(mask) > 0, 0.5, to_tensor(PICTURE))
     mean = pipeline.vae.encode(left * 2 - 1).latent_dist.mode()
     shown, kept = pipeline.prepare_mask_latents(levels(mask), mean, 1, 16, 1, 16, 16, mean.dtype, mean.device, None)
-    seen = model.see_masked(to_tensor(PICTURE), levels(mask))["seen"]
+    seen = model.inpainting_condition(to_tensor(PICTURE), levels(mask))["seen"]
     assert largest(pack(seen) - torch.cat([kept, shown], -1)) < 1e-5
 
 
@@ -287,8 +289,13 @@ def test_an_embedded_prompt_is_not_guided() -> None:
     model, x = model_of("dev"), random_latents(2, shape=(16, 8, 12)).float()
     condition = model.embed(["a red apple", "a green pear"])
     point = model.schedule.point(600)
-    assert torch.equal(model.denoise(x, point, condition), model.denoise(x, point, model.told(condition, 1.0)))
-    assert largest(model.denoise(x, point, condition) - model.denoise(x, point, model.told(condition, 4.0))) > 1e-3
+    assert torch.equal(
+        model.denoise(x, point, condition), model.denoise(x, point, model.with_guidance_scale(condition, 1.0))
+    )
+    assert (
+        largest(model.denoise(x, point, condition) - model.denoise(x, point, model.with_guidance_scale(condition, 4.0)))
+        > 1e-3
+    )
 
 
 @pytest.mark.parametrize("params", [{"negative_prompt": "a pear"}, {"guidance_rescale": 0.5}])

@@ -13,7 +13,7 @@ from torch import Tensor
 import editkit
 from editkit import Denoiser, Point, Prediction, RectifiedFlow, ddim_step, eps_of, from_x0, make_path, walk
 from editkit.registry.registry import installed
-from editkit.sampling.loop import last
+from editkit.sampling.loop import final_state
 from editkit.testing import (
     GaussianDenoiser,
     MixtureDenoiser,
@@ -53,10 +53,10 @@ class Trip(NamedTuple):
 
 def trip(name: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> Trip:
     noise = noise_source((1, *x0.shape[1:]))
-    rising = [x0, *installed().make("inverters", name).climb(denoise, x0, path[::-1], noise)]
+    rising = [x0, *installed().build("inverters", name).invert(denoise, x0, path[::-1], noise)]
     steps = zip(itertools.pairwise(rising), itertools.pairwise(path[::-1]), strict=True)
     missed = [residual(denoise, low, high, p, q) for (low, high), (p, q) in steps]
-    end = last(walk(installed().make("samplers", "ddim"), denoise, rising[-1], path), rising[-1])
+    end = final_state(walk(installed().build("samplers", "ddim"), denoise, rising[-1], path), rising[-1])
     return Trip(float(torch.stack(missed).max()), float((end - x0).square().mean().sqrt()))
 
 
@@ -83,7 +83,7 @@ class TestRoundTrips:
             return GaussianDenoiser()(x, point)
 
         path = vp_path(5)[::-1]
-        list(installed().make("inverters", "ddim").climb(recording, random_latents(1), path))
+        list(installed().build("inverters", "ddim").invert(recording, random_latents(1), path))
         assert asked == list(path[:-1])
 
     def test_ddim_corrected_is_far_better(self) -> None:
@@ -111,10 +111,10 @@ class TestSolving:
         data = MixtureDenoiser.of_shape((1, 4, 4))
         for kind, steps in itertools.product(PATHS, (10, 20, 50)):
             path = PATHS[kind](steps)[::-1]
-            inverter = installed().make("inverters", "fixed-point")
+            inverter = installed().build("inverters", "fixed-point")
             low = data.draw(16)
             eps = eps_of(low, data(low, path[0]), path[0])
-            for (p, q), high in zip(itertools.pairwise(path), inverter.climb(data, low, path), strict=True):
+            for (p, q), high in zip(itertools.pairwise(path), inverter.invert(data, low, path), strict=True):
                 guess = q.alpha * (low - p.sigma * eps) / p.alpha + q.sigma * eps
                 worse = residual(data, low, high, p, q) - residual(data, low, guess, p, q)
                 assert float(worse.max()) < 1e-12, (kind, steps, p, q)
@@ -142,12 +142,12 @@ def test_fixed_point_stops_at_its_tolerance() -> None:
         calls = 0
         list(
             installed()
-            .make("inverters", f"fixed-point:iterations={iterations},tolerance=1e-300")
-            .climb(counting, x0, path)
+            .build("inverters", f"fixed-point:iterations={iterations},tolerance=1e-300")
+            .invert(counting, x0, path)
         )
         assert calls == 1 + 5 * (1 + iterations)
     calls = 0
-    list(installed().make("inverters", "fixed-point:tolerance=100.0").climb(counting, x0, path))
+    list(installed().build("inverters", "fixed-point:tolerance=100.0").invert(counting, x0, path))
     assert calls == 1 + 5
 
 
@@ -170,9 +170,9 @@ def test_an_inversion_carries_the_controls_of_its_replay() -> None:
     inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method="pinned", steps=5)
     other = GaussianDenoiser(-0.5)
     drawn = walk(
-        installed().make("samplers", "ddim"), other, inversion.noise, inversion.path, controls=inversion.controls
+        installed().build("samplers", "ddim"), other, inversion.noise, inversion.path, controls=inversion.controls
     )
-    assert torch.equal(last(drawn, inversion.noise), inversion.trajectory[-1])
+    assert torch.equal(final_state(drawn, inversion.noise), inversion.trajectory[-1])
 
 
 def test_plain_ddim_does_not_reconstruct_under_guidance() -> None:
@@ -212,8 +212,8 @@ def test_every_head_over_the_same_oracle_inverts_alike(tmp_path: Path) -> None:
         for kind, head in heads.items():
             backend.prediction, backend.unet = kind, head
             denoise = lambda x, point: backend.denoise(x, point, condition)  # noqa: E731
-            made = installed().make("inverters", name)
-            noises[kind] = list(made.climb(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]))))[-1]
+            made = installed().build("inverters", name)
+            noises[kind] = list(made.invert(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]))))[-1]
             errors[kind] = trip(name, denoise, x0, path).error
         for kind, error in errors.items():
             assert abs(error - errors["epsilon"]) < 1e-9, (name, errors)

@@ -122,7 +122,7 @@ def test_blended_prompts_go_over_into_each_other() -> None:
     x, point = torch.randn(1, *model.latent_shape(16, 16), generator=torch.Generator().manual_seed(0)), model.schedule
     answers = []
     for share in (0.0, 1e-3, 0.5, 1.0):
-        condition = editkit.blended(prompts, torch.tensor([[1 - share, share]]))
+        condition = editkit.blend_conditions(prompts, torch.tensor([[1 - share, share]]))
         answers.append(model.denoise(x, point.point(500), condition))
     ends = [model.denoise(x, point.point(500), {k: v[i : i + 1] for k, v in prompts.items()}) for i in (0, 1)]
     assert largest(answers[0] - ends[0]) < 1e-6

@@ -17,28 +17,28 @@ from torch import Tensor
 
 import editkit
 from editkit import (
-    Climb,
     Condition,
-    Grid,
     InvalidParameter,
+    InversionRecord,
     Inverter,
     MissingCapability,
     Point,
-    Points,
+    PointBatch,
     Prediction,
     RectifiedFlow,
     SamplingParams,
     Session,
+    TimestepGrid,
     VariancePreserving,
-    fresh_deviation,
+    ddpm_noise_std,
     invert_latents,
     make_path,
     scaled_linear,
     walk,
 )
-from editkit.editing.session import returning
+from editkit.editing.primitives import collect_extras
 from editkit.registry.registry import installed
-from editkit.sampling.loop import last
+from editkit.sampling.loop import final_state
 from editkit.testing import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path, stable_diffusion_folder, vp_path
 from editkit.testing.loop_suites import toy_session
 from editkit.testing.suite import largest, noise_source, random_latents, sample_image
@@ -49,43 +49,43 @@ X0 = 0.3 + 0.5 * random_latents(2, seed=1)
 PATHS = {
     "vp": vp_path,
     "flow": flow_path,
-    "leading": lambda steps: make_path(PLAIN, steps, Grid("leading", offset=1)),
-    "stands still at its end": lambda steps: make_path(PLAIN, steps, Grid("linspace")),
-    "from pure noise": lambda steps: make_path(TO_PURE_NOISE, steps, Grid("trailing")),
-    "flow from pure noise": lambda steps: make_path(RectifiedFlow(), steps, Grid("trailing")),
+    "leading": lambda steps: make_path(PLAIN, steps, TimestepGrid("leading", offset=1)),
+    "stands still at its end": lambda steps: make_path(PLAIN, steps, TimestepGrid("linspace")),
+    "from pure noise": lambda steps: make_path(TO_PURE_NOISE, steps, TimestepGrid("trailing")),
+    "flow from pure noise": lambda steps: make_path(RectifiedFlow(), steps, TimestepGrid("trailing")),
 }
 
 
 def made(call: str) -> Inverter:
-    return installed().make("inverters", call)  # type: ignore[no-any-return]
+    return installed().build("inverters", call)  # type: ignore[no-any-return]
 
 
-def climbed(call: str, denoise: editkit.Denoiser, x0: Tensor, path: editkit.Path) -> Climb:
+def climbed(call: str, denoise: editkit.Denoiser, x0: Tensor, path: editkit.SamplingPath) -> InversionRecord:
     """An inversion record as a session makes it, without its extras."""
     kept: dict[str, Tensor] = {}
     noise = noise_source((1, *x0.shape[1:]))
-    rising = [x0, *returning(made(call).climb(denoise, x0, path[::-1], noise), kept)]
-    return Climb(torch.stack(rising[::-1]), path, kept)
+    rising = [x0, *collect_extras(made(call).invert(denoise, x0, path[::-1], noise), kept)]
+    return InversionRecord(torch.stack(rising[::-1]), path, kept)
 
 
-def replayed(call: str, denoise: editkit.Denoiser, climb: Climb) -> Tensor:
+def replayed(call: str, denoise: editkit.Denoiser, climb: InversionRecord) -> Tensor:
     """The end of a replay with the inverter's own steps alone: nothing is pinned."""
-    step = made(call).stepper(climb, torch.eye(climb.trajectory.shape[1]).to(climb.trajectory))
+    step = made(call).replay_stepper(climb, torch.eye(climb.trajectory.shape[1]).to(climb.trajectory))
     assert step is not None
-    return last(walk(step, denoise, climb.trajectory[0], climb.path), climb.trajectory[0])
+    return final_state(walk(step, denoise, climb.trajectory[0], climb.path), climb.trajectory[0])
 
 
 def session_of(model: editkit.Backend, **params: Any) -> Session:
     return toy_session(model, SamplingParams.parse("toy", params))
 
 
-def of_session(session: Session, call: str, steps: int) -> Climb:
+def of_session(session: Session, call: str, steps: int) -> InversionRecord:
     with torch.no_grad():
         path = session.inversion_path(steps)
         return invert_latents(session, made(call), session.latents, path, session.embed("a red apple"))
 
 
-def unpinned(session: Session, call: str, climb: Climb) -> Tensor:
+def unpinned(session: Session, call: str, climb: InversionRecord) -> Tensor:
     """The source row as its own steps bring it back, under the guidance of the session."""
     with torch.no_grad():
         guidance = session.guided(session.embed("a red apple"), 1, climb.path)
@@ -124,10 +124,10 @@ class TestReversible:
         path = vp_path(5)
         climb = climbed("edict", recording, X0, path)
         assert asked == [point for point in path[-2::-1] for _ in range(2)]
-        assert 0 < largest(climb.kept["apart"]) < 0.5
+        assert 0 < largest(climb.extras["apart"]) < 0.5
 
     def test_a_pair_parts_no_more_where_steps_are_many(self) -> None:
-        apart = [largest(climbed("edict", GaussianDenoiser(), X0, vp_path(n)).kept["apart"]) for n in (50, 400)]
+        apart = [largest(climbed("edict", GaussianDenoiser(), X0, vp_path(n)).extras["apart"]) for n in (50, 400)]
         assert apart[1] < apart[0], apart
 
     def test_the_two_step_method_is_of_second_order(self) -> None:
@@ -157,7 +157,7 @@ class TestReversible:
     def test_an_edited_row_starts_from_the_noise_of_its_source(self) -> None:
         session = session_of(ToyBackend(native_size=8), guidance=3.0)
         climb = of_session(session, "belm", 5)
-        step = made("belm").stepper(climb, torch.ones(2, 1).double())
+        step = made("belm").replay_stepper(climb, torch.ones(2, 1).double())
         assert step is not None
         start = torch.cat([climb.trajectory[0]] * 2)
         rows = next(iter(walk(step, GaussianDenoiser(), start, climb.path)))
@@ -214,7 +214,7 @@ class Knowing(ToyBackend):
         self.picture = super().encode(pixels)
         return self.picture
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         return self.picture.expand_as(x)
 
 
@@ -223,7 +223,7 @@ class Small(ToyBackend):
 
     rows = 6
 
-    def denoise(self, x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         if len(x) > self.rows:
             raise torch.cuda.OutOfMemoryError
         return super().denoise(x, point, condition)
@@ -249,13 +249,13 @@ class TestEditFriendly:
         for index, (p, q) in enumerate(itertools.pairwise(climb.path[:-1])):
             kept = p.alpha * q.sigma / (q.alpha * p.sigma)
             wanted = (drawn[index + 1] - kept * drawn[index]) / math.sqrt(1 - kept**2)
-            assert largest(climb.kept["noise"][:, index] - wanted) < 1e-10
+            assert largest(climb.extras["noise"][:, index] - wanted) < 1e-10
 
     def test_ddpm_noise_of_a_walk_of_ddpm_is_found_again(self) -> None:
         x, (p, q), data = X0, vp_path(4)[1:3], GaussianDenoiser()
         noise = random_latents(2, seed=9)
-        after = next(iter(walk(installed().make("samplers", "ddpm"), data, x, (p, q), noise=lambda: noise)))
-        assert fresh_deviation(p, q) > 0
+        after = next(iter(walk(installed().build("samplers", "ddpm"), data, x, (p, q), noise=lambda: noise)))
+        assert ddpm_noise_std(p, q) > 0
         assert largest(noise_between(x, after, data(x, p), p, q) - noise) < 1e-10
 
     def test_recorded_noise_alone_leads_back(self) -> None:
@@ -264,7 +264,7 @@ class TestEditFriendly:
             session = session_of(ToyBackend(native_size=8, schedule=schedule), guidance=guidance)
             climb, inverter, one = of_session(session, call, 10), made(call), torch.ones(1, 1)
             noise, _ = inverter.controls(climb, one.double())
-            step = inverter.stepper(climb, one.double())
+            step = inverter.replay_stepper(climb, one.double())
             assert step is not None
             denoise = session.guided(session.embed("a red apple"), 1, climb.path)
             drawn = walk(step, denoise, climb.trajectory[0], climb.path, controls=[noise])
@@ -275,7 +275,7 @@ class TestEditFriendly:
         for guidance, rows in ((1.0, 1), (3.0, 2)):
             session = session_of(ToyBackend(native_size=8), guidance=guidance)
             of_session(session, "edit-friendly", 20)
-            assert (session.tally.calls, session.tally.samples) == (1, 20 * rows)
+            assert (session.usage.calls, session.usage.samples) == (1, 20 * rows)
 
     def test_no_call_is_larger_than_it_may_be(self) -> None:
         for guidance, rows in ((1.0, 1), (3.0, 2)):
@@ -283,12 +283,12 @@ class TestEditFriendly:
             of_session(session, "edit-friendly", 20)
             at_once = AT_ONCE // (rows * session.latents.numel())
             assert 1 < at_once < 20
-            assert session.tally.calls == math.ceil(20 / at_once)
+            assert session.usage.calls == math.ceil(20 / at_once)
 
     def test_a_call_that_does_not_fit_is_halved(self) -> None:
         roomy, small = (session_of(kind(native_size=8), guidance=3.0) for kind in (ToyBackend, Small))
         one, other = (of_session(session, "edit-friendly", 20) for session in (roomy, small))
-        assert largest(one.kept["noise"] - other.kept["noise"]) < 1e-12
+        assert largest(one.extras["noise"] - other.extras["noise"]) < 1e-12
         with pytest.raises(torch.cuda.OutOfMemoryError):
             small.model.rows = 1  # type: ignore[attr-defined]
             of_session(small, "edit-friendly", 20)
@@ -296,25 +296,25 @@ class TestEditFriendly:
     def test_skipped_steps_cost_nothing_and_change_nothing(self) -> None:
         session = session_of(ToyBackend(native_size=8), guidance=3.0)
         climb, inverter = of_session(session, "edit-friendly:skip=0.5", 10), made("edit-friendly:skip=0.5")
-        assert climb.kept["noise"].shape[1] == 5
-        assert session.tally.samples == 2 * 5
-        before, shares = session.tally.calls, torch.ones(2, 1).double()
+        assert climb.extras["noise"].shape[1] == 5
+        assert session.usage.samples == 2 * 5
+        before, shares = session.usage.calls, torch.ones(2, 1).double()
         start = torch.cat([climb.trajectory[0]] * 2)
         denoise = session.guided(session.embed("a red apple", "a green apple"), 2, climb.path)
-        step, controls = inverter.stepper(climb, shares), inverter.controls(climb, shares)
+        step, controls = inverter.replay_stepper(climb, shares), inverter.controls(climb, shares)
         assert step is not None
         rows = list(walk(step, denoise, start, climb.path, controls=controls))
-        assert session.tally.calls - before == 5
+        assert session.usage.calls - before == 5
         assert all(torch.equal(x[1:], recorded) for x, recorded in zip(rows[:5], climb.trajectory[1:], strict=False))
         assert largest(rows[-1][1:] - climb.trajectory[-1]) > 1e-3
 
     def test_the_seed_decides(self) -> None:
         given = {"prompt": "a red apple", "method": "edit-friendly", "steps": 5, "guidance": 3.0, "cache": False}
         first, again, other = (
-            editkit.invert(picture(), model=ToyBackend(), seed=seed, **given).climb for seed in (1, 1, 2)
+            editkit.invert(picture(), model=ToyBackend(), seed=seed, **given).record for seed in (1, 1, 2)
         )
         assert torch.equal(first.trajectory, again.trajectory)
-        assert torch.equal(first.kept["noise"], again.kept["noise"])
+        assert torch.equal(first.extras["noise"], again.extras["noise"])
         assert largest(first.trajectory - other.trajectory) > 0.1
 
     def test_sources_of_one_batch_equal_single_sources(self) -> None:
@@ -324,7 +324,7 @@ class TestEditFriendly:
         for rows in (x0, x0[:1], x0[1:]):
             session.random.manual_seed(0)
             prompts = session.embed(*["a red apple"] * len(rows))
-            maps.append(invert_latents(session, made("edit-friendly"), rows, path, prompts).kept["noise"])
+            maps.append(invert_latents(session, made("edit-friendly"), rows, path, prompts).extras["noise"])
         assert largest(maps[0] - torch.cat(maps[1:])) < 1e-10
 
 
@@ -355,19 +355,19 @@ class TestNullText:
     def test_starts_from_the_empty_prompt_and_stays_where_nothing_is_missed(self) -> None:
         session = session_of(ToyBackend(native_size=8), guidance=7.5, negative_prompt="")
         climb = of_session(session, "null-text:tolerance=100.0", 4)
-        assert largest(climb.kept["text"] - session.embed("")["text"]) == 0
-        assert climb.kept["text"].shape == (1, 4, 3)
+        assert largest(climb.extras["text"] - session.embed("")["text"]) == 0
+        assert climb.extras["text"].shape == (1, 4, 3)
 
     def test_nothing_is_fitted_without_guidance(self) -> None:
         session = session_of(ToyBackend(native_size=8))
-        assert of_session(session, "null-text", 4).kept == {}
-        assert session.tally.calls == 4
+        assert of_session(session, "null-text", 4).extras == {}
+        assert session.usage.calls == 4
         assert made("null-text").controls(of_session(session, "null-text", 4), torch.ones(1, 1)) == ()
 
     def test_steps_that_are_not_guided_are_not_fitted(self) -> None:
         session = session_of(ToyBackend(native_size=8), guidance=7.5, guidance_start=0.5)
         of_session(session, "null-text:tolerance=0.0,inner=1", 4)
-        assert session.tally.calls == 4 + 2 * 1 + 2 * (1 + 2)
+        assert session.usage.calls == 4 + 2 * 1 + 2 * (1 + 2)
 
     def test_a_step_keeps_the_best_that_was_tried(self) -> None:
         """Far too large a rate leads beyond the aim, and not back to where it began in one more try."""
@@ -428,7 +428,7 @@ def test_null_text_follows_a_network_through_its_attention(tiny: dict[Prediction
     model = editkit.load_model(tiny["epsilon"])
     given = {"prompt": "a red apple", "steps": 5, "guidance": 7.5, "cache": False}
     inversion = editkit.invert(picture(), model=model, method="null-text:inner=2", **given)
-    text = inversion.climb.kept["text"]
+    text = inversion.record.extras["text"]
     assert text.shape[:2] == (1, 5)
     assert text.requires_grad is False
     assert 0 < largest(text - model.embed([""])["text"]) < 1

@@ -12,7 +12,7 @@ from torch import Tensor
 import editkit
 from editkit import Point, walk
 from editkit.registry.registry import installed
-from editkit.sampling.loop import last
+from editkit.sampling.loop import final_state
 from editkit.testing import GaussianDenoiser, MixtureDenoiser, flow_path, suite_of, vp_path
 from editkit.testing.suite import largest
 
@@ -25,7 +25,7 @@ ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "dpmpp-2m": 2, "dpmpp-3m": 3}
 
 
 def drawn(name: str, x: Tensor, path: tuple[Point, ...]) -> Tensor:
-    return last(walk(installed().make("samplers", name), GaussianDenoiser(), x, path), x)
+    return final_state(walk(installed().build("samplers", name), GaussianDenoiser(), x, path), x)
 
 
 @pytest.mark.parametrize("kind", PATHS)
@@ -59,7 +59,9 @@ def test_eta_one_is_ddpm_and_eta_zero_draws_no_noise() -> None:
 
     ends = {}
     for call in ("ddim", "ddim:eta=0.0", "ddim:eta=1.0", "ddpm"):
-        ends[call] = last(walk(installed().make("samplers", call), GaussianDenoiser(), x, vp_path(9), noise=noise), x)
+        ends[call] = final_state(
+            walk(installed().build("samplers", call), GaussianDenoiser(), x, vp_path(9), noise=noise), x
+        )
     assert torch.equal(ends["ddim"], ends["ddim:eta=0.0"])
     assert torch.equal(ends["ddpm"], ends["ddim:eta=1.0"])
     assert not torch.equal(ends["ddpm"], ends["ddim"])
@@ -69,7 +71,7 @@ def test_ddpm_has_the_posterior_s_mean_and_variance() -> None:
     """The step of Ho et al. (arXiv 2006.11239, eq. 7), written with betas."""
     p, q = vp_path(9)[3:5]
     x, x0 = torch.tensor([[[[0.7]]]]).double(), torch.tensor([[[[0.2]]]]).double()
-    stepper = installed().make("samplers", "ddpm")
+    stepper = installed().build("samplers", "ddpm")
     moved = [
         float(stepper(lambda x, point: x0, x, p, q, lambda value=value: torch.tensor(value).double()))
         for value in (0.0, 1.0)
@@ -85,8 +87,8 @@ def test_samplers_reach_the_modes_of_a_mixture() -> None:
     x = torch.randn((16, 1, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise = torch.Generator().manual_seed(1)
     for name in editkit.samplers():
-        stepper = installed().make("samplers", name)
+        stepper = installed().build("samplers", name)
         fresh = lambda: torch.randn(x.shape, generator=noise, dtype=x.dtype)  # noqa: E731
-        end = last(walk(stepper, data, x, vp_path(100, high=math.pi / 2 - 1e-3), noise=fresh), x)
+        end = final_state(walk(stepper, data, x, vp_path(100, high=math.pi / 2 - 1e-3), noise=fresh), x)
         nearest = (end[:, None] - data.modes).flatten(2).square().mean(2).sqrt().amin(1)
         assert float(nearest.max()) < 0.1, (name, nearest)

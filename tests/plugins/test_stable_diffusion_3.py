@@ -164,8 +164,8 @@ def test_sigmas_are_those_of_diffusers(flow: str) -> None:
         evenly = np.linspace(1, 1 / steps, steps)
         for spacing, sigmas in (("linspace", None), ("trailing", evenly)):
             scheduler.set_timesteps(steps, sigmas=sigmas, mu=mu)
-            sized = schedule.sized((16, height, width))
-            path = make_path(sized, steps, editkit.Grid(spacing, ends_clean=grid.ends_clean))  # type: ignore[arg-type]
+            sized = schedule.for_shape((16, height, width))
+            path = make_path(sized, steps, editkit.TimestepGrid(spacing, ends_clean=grid.ends_clean))  # type: ignore[arg-type]
             assert np.allclose([point.sigma for point in path], scheduler.sigmas, rtol=0, atol=1e-6), (steps, spacing)
 
 

@@ -226,7 +226,7 @@ class Showing(ToyBackend):
     def factor(self) -> int:
         return self.reduction
 
-    def see_small(self, pixels: Tensor, noise_level: int, noise: Tensor) -> editkit.Condition:
+    def upscaling_condition(self, pixels: Tensor, noise_level: int, noise: Tensor) -> editkit.Condition:
         return {"seen": pixels, "noise_level": torch.full((len(pixels),), noise_level)}
 
     def denoise(self, x: Tensor, point: editkit.Point, condition: editkit.Condition) -> Tensor:
@@ -266,7 +266,7 @@ def test_an_upscaler_agrees_with_diffusers(upscaler: Any, upscaler_path: Path, g
     random = torch.Generator().manual_seed(7)
     with torch.no_grad():
         pixels = to_tensor(source)
-        seen = upscaler.see_small(pixels, 20, torch.randn(pixels.shape, generator=random))
+        seen = upscaler.upscaling_condition(pixels, 20, torch.randn(pixels.shape, generator=random))
         conditions = [{**upscaler.embed([prompt]), **seen} for prompt in ("a red apple on white", "blue")]
         denoise = editkit.classifier_free(upscaler.denoise, *conditions, guidance)
         x = torch.randn((1, *upscaler.latent_shape(64, 48)), generator=random)

@@ -11,12 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit import Point, with_jumps
+from editkit import Point, with_resampling
 from editkit.images.canvas import Canvas
-from editkit.images.compositing import colour_shift, lay_on
-from editkit.images.masks import on_latents, opened, visible
-from editkit.sampling.change_map import HeldToNoised
-from editkit.sampling.controls import refuse_contradictions
+from editkit.images.compositing import apply_difference, colour_correction
+from editkit.images.masks import mask_opacity, mask_tensor, mask_to_latents
+from editkit.sampling.change_map import NoisedSourceChangeMap
+from editkit.sampling.controls import check_compatible
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
 
@@ -77,28 +77,28 @@ def test_no_masked_pixel_is_lost_on_the_way_to_latents() -> None:
         for place in ((0, 0), (size[1] - 1, size[0] - 1), (size[1] // 2, size[0] // 3)):
             mask = torch.zeros(1, 1, size[1], size[0])
             mask[0, 0, place[0], place[1]] = 0.7
-            change = on_latents(mask, canvas, (canvas.padded[1] // 8, canvas.padded[0] // 8))
+            change = mask_to_latents(mask, canvas, (canvas.padded[1] // 8, canvas.padded[0] // 8))
             assert float(change.max()) == pytest.approx(0.7)
 
 
 def test_a_feathered_mask_fades_inward_and_stays_empty_outside() -> None:
     mask = Image.new("L", (40, 30))
     mask.paste(255, (10, 0, 40, 30))
-    soft = opened(mask, 6)
+    soft = mask_tensor(mask, 6)
     assert float(soft[..., :10].max()) == 0
     assert bool((soft[0, 0, 15].diff() >= 0).all())
     assert float(soft[0, 0, 15, 39]) == 1
 
 
 def test_pixels_show_all_from_one_half_on_and_nothing_at_zero() -> None:
-    assert visible(torch.tensor([0.0, 0.25, 0.5, 1.0])).tolist() == [0, 0.5, 1, 1]
+    assert mask_opacity(torch.tensor([0.0, 0.25, 0.5, 1.0])).tolist() == [0, 0.5, 1, 1]
 
 
 def test_a_path_with_resampling_is_held_alike() -> None:
     path = (Point(0.0, 1.0), Point(0.6, 0.8), Point(0.8, 0.6), Point(1.0, 0.0))
     held, jumping = (
-        HeldToNoised(torch.full((1, 1, 1, 1), 0.5), way, torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
-        for way in (path, with_jumps(path, 3))
+        NoisedSourceChangeMap(torch.full((1, 1, 1, 1), 0.5), way, torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
+        for way in (path, with_resampling(path, 3))
     )
     x = torch.full((1, 1, 1, 1), 9.0)
     for index, point in enumerate(path[1:]):
@@ -113,8 +113,8 @@ def test_a_colour_shift_of_the_autoencoder_is_corrected_inside_the_mask() -> Non
     mask = torch.zeros(1, 1, 48, 48)
     mask[..., 12:36, 12:36] = 1
     drawn = torch.where(mask > 0, torch.full_like(source, 0.1), source) + shift
-    laid = lay_on(canvas, source, drawn, source + shift, mask)
-    assert torch.allclose(colour_shift(canvas, source, drawn, mask)[0, :, 24, 24], -shift[:, 0, 0], atol=1e-4)
+    laid = apply_difference(canvas, source, drawn, source + shift, mask)
+    assert torch.allclose(colour_correction(canvas, source, drawn, mask)[0, :, 24, 24], -shift[:, 0, 0], atol=1e-4)
     assert torch.allclose(laid[..., 20:28, 20:28], torch.full((1, 3, 8, 8), 0.1), atol=1e-3)
     assert torch.allclose(laid[..., :4], source[..., :4], atol=1e-6)
 
@@ -140,7 +140,7 @@ def test_two_controls_that_exclude_each_other_are_refused_by_name() -> None:
     pinned = editkit.PinnedSource(trajectory, shares)
 
     class Elsewhere(editkit.Control):
-        decides = frozenset({"where the source branch goes"})
+        exclusive_over = frozenset({"where the source branch goes"})
 
     with pytest.raises(editkit.InvalidParameter, match="PinnedSource and Elsewhere contradict each other"):
-        refuse_contradictions([pinned, editkit.Control(), Elsewhere()])
+        check_compatible([pinned, editkit.Control(), Elsewhere()])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from editkit import Backend, Control, PinnedSource, Point, ddim_step, walk
-from editkit.sampling.loop import last
+from editkit.sampling.loop import final_state
 from editkit.sampling.params import DrawingParams
 from editkit.testing import GaussianDenoiser, ToyBackend, vp_path
 from editkit.testing.loop_suites import toy_session
@@ -51,7 +51,7 @@ class TestNoOp:
     def test_a_bare_control_changes_nothing(self) -> None:
         x = latents()
         with_it, without = (
-            last(walk(plain, GaussianDenoiser(), x, vp_path(5), controls=controls), x)
+            final_state(walk(plain, GaussianDenoiser(), x, vp_path(5), controls=controls), x)
             for controls in ((Control(),), ())
         )
         assert torch.equal(with_it, without)

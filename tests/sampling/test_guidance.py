@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit import Condition, Conditioned, Guidance, Point, Session, blended, classifier_free
-from editkit.diffusion.denoiser import repeated, stack
-from editkit.sampling.guidance import rescaled
+from editkit import Condition, Conditioned, Guidance, Point, Session, blend_conditions, classifier_free
+from editkit.diffusion.denoiser import repeat_condition, stack_conditions
+from editkit.sampling.guidance import rescale_std
 from editkit.sampling.params import DrawingParams
 from editkit.testing import ToyBackend, vp_path
 from editkit.testing.loop_suites import toy_session
@@ -77,7 +77,7 @@ class TestGuidance:
         axes = (1, 2, 3)
         assert torch.allclose(full.std(axes), prompted.std(axes), rtol=1e-12, atol=0)
         assert torch.allclose(half, (free + full) / 2, rtol=0, atol=1e-12)
-        assert torch.equal(rescaled(free, prompted, 0.0), free)
+        assert torch.equal(rescale_std(free, prompted, 0.0), free)
 
     def test_rows_do_not_know_of_each_other(self) -> None:
         network, x = Counting(), latents()
@@ -94,11 +94,11 @@ class TestGuidance:
 class TestConditions:
     def test_conditions_stack_repeat_and_blend(self) -> None:
         one, other = ({"text": torch.full((1, 2), value)} for value in (1.0, 3.0))
-        both = stack([one, other])
+        both = stack_conditions([one, other])
         assert both["text"].tolist() == [[1, 1], [3, 3]]
-        assert repeated(one, 3)["text"].tolist() == [[1, 1]] * 3
+        assert repeat_condition(one, 3)["text"].tolist() == [[1, 1]] * 3
         shares = torch.tensor([[1.0, 0.0], [0.25, 0.75]])
-        assert blended(both, shares)["text"].tolist() == [[1, 1], [2.5, 2.5]]
+        assert blend_conditions(both, shares)["text"].tolist() == [[1, 1], [2.5, 2.5]]
 
 
 class TestSessionGuidance:
@@ -106,8 +106,8 @@ class TestSessionGuidance:
         session: Session = toy_session(ToyBackend(), DrawingParams.parse("toy", dict(params)))
         path = vp_path(10)
         session.draw(session.noise(), path, session.embed("a red apple"))
-        assert session.tally.calls == 10
-        return session.tally.samples
+        assert session.usage.calls == 10
+        return session.usage.samples
 
     def test_an_interval_of_the_path_is_guided_and_no_more(self) -> None:
         assert self.calls(guidance=7.5) == 20

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from editkit import CLEAN, Control, Denoiser, Noise, Point, ddim_step, walk
-from editkit.sampling.loop import last
+from editkit.sampling.loop import final_state
 from editkit.testing import GaussianDenoiser, flow_path, vp_path
 
 
@@ -75,7 +75,7 @@ class TestWalk:
 
     def test_a_path_without_steps_leaves_its_start(self) -> None:
         x = latents()
-        assert last(walk(plain, GaussianDenoiser(), x, vp_path(5)[:1]), x) is x
+        assert final_state(walk(plain, GaussianDenoiser(), x, vp_path(5)[:1]), x) is x
 
     def test_a_walk_is_its_steps(self) -> None:
         x, path, denoise = latents(), flow_path(3), GaussianDenoiser()
@@ -87,8 +87,8 @@ class TestWalk:
     def test_up_and_down_is_the_same_loop(self) -> None:
         x = latents()
         for path in (vp_path(400), flow_path(400)):
-            noise = last(walk(plain, GaussianDenoiser(), x, path[::-1]), x)
-            again = last(walk(plain, GaussianDenoiser(), noise, path), noise)
+            noise = final_state(walk(plain, GaussianDenoiser(), x, path[::-1]), x)
+            again = final_state(walk(plain, GaussianDenoiser(), noise, path), noise)
             assert float((again - x).abs().max()) < 0.03
 
     def test_noise_comes_from_the_walk_or_a_control_or_not_at_all(self) -> None:
@@ -99,17 +99,17 @@ class TestWalk:
                 return torch.full((1,), 5.0, dtype=torch.float64) if index == 0 else None
 
         with pytest.raises(ValueError, match="noise"):
-            last(walk(noisy, denoise, x, path), x)
+            final_state(walk(noisy, denoise, x, path), x)
         ones = lambda: torch.ones(1, dtype=torch.float64)  # noqa: E731
         first = next(walk(noisy, denoise, x, path, noise=ones, controls=(Recorded(),)))
         assert torch.equal(first, ddim_step(x, denoise(x, path[0]), *path[:2]) + 5)
-        end = last(walk(noisy, denoise, x, path, noise=ones, controls=(Recorded(),)), x)
+        end = final_state(walk(noisy, denoise, x, path, noise=ones, controls=(Recorded(),)), x)
         assert torch.equal(end, ddim_step(first, denoise(first, path[1]), *path[1:]) + 1)
 
     def test_controls_see_every_step_in_their_order(self) -> None:
         x, path = latents(), vp_path(2)
         seen: list[tuple[object, ...]] = []
-        last(walk(plain, GaussianDenoiser(), x, path, controls=(Recording(seen, "a"), Recording(seen, "b"))), x)
+        final_state(walk(plain, GaussianDenoiser(), x, path, controls=(Recording(seen, "a"), Recording(seen, "b"))), x)
         wanted = []
         for index in (0, 1):
             wanted += [("predict", label, index, path[index]) for label in "ab"]

@@ -29,10 +29,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from editkit import (
     Condition,
-    Grid,
     Noise,
     Point,
-    Points,
+    PointBatch,
+    TimestepGrid,
     VariancePreserving,
     add_noise,
     classifier_free,
@@ -54,7 +54,7 @@ from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
 
 SCHEDULE = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)
-GRID = Grid(spacing="trailing", ends_clean=True)
+GRID = TimestepGrid(spacing="trailing", ends_clean=True)
 SCHEDULER = DDIMScheduler(
     beta_start=0.00085,
     beta_end=0.012,
@@ -221,7 +221,7 @@ def draw(
     The network is called as by :func:`unseen_loss`; both conditions hold ``tokens`` (B, L).
     """
 
-    def clean(x: Tensor, point: Point | Points, condition: Condition) -> Tensor:
+    def clean(x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         timesteps = timestep_of(SCHEDULE, point, x).round().expand(len(x))
         return to_x0("v_prediction", network(x, timesteps, **condition), x, point)
 
