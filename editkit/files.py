@@ -1,4 +1,4 @@
-"""Files go out here: written whole or not at all, and a PNG that carries the recipe it was made with."""
+"""Atomic file writes, checks of output paths, and the cache folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import secrets
 import stat
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from .errors import EditkitError, InvalidParameter
 
@@ -24,10 +26,10 @@ _USER_ERRORS = {
 
 
 def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> Path:
-    """Find the file that writing to ``path`` replaces, before the work of making its content.
+    """Return the file that writing to ``path`` replaces; call this before computing its content.
 
-    Symbolic links are followed, so that a link stays and its target is replaced. Raises InvalidParameter, naming
-    ``argument``, where the folder is missing or not writable, or the path is not that of a regular file.
+    Symbolic links are followed: a link stays and its target is replaced. Raises InvalidParameter, naming ``argument``,
+    if the folder is missing or not writable, or if the path belongs to something other than a regular file.
     """
     text = os.fspath(path)
     name = f"{argument} {text!r}"
@@ -43,7 +45,7 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
             target.parent.stat()
             raise NotADirectoryError(errno.ENOTDIR, "not a folder")
         blocked = not os.access(target.parent, os.W_OK | os.X_OK)
-        # Asked in this order: another process may remove the file in between.
+        # Access is checked before existence, because another process may remove the file in between.
         if blocked or (not os.access(target, os.W_OK) and target.exists()):
             raise PermissionError(errno.EACCES, "not writable")
     except (OSError, ValueError) as error:
@@ -52,7 +54,7 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
 
 
 def _kind(path: Path) -> int | None:
-    """What is at a path, asked once, since another process may put something else there; None for nothing."""
+    """File type at a path from a single stat, since another process may replace the file; None if nothing exists."""
     try:
         return stat.S_IFMT(path.stat().st_mode)
     except FileNotFoundError:
@@ -62,10 +64,10 @@ def _kind(path: Path) -> int | None:
 def write_atomically(
     path: str | os.PathLike[str], data: bytes, *, argument: str = "output", private: bool = False
 ) -> None:
-    """Write a file so that it appears whole or not at all, even when the process is killed in between.
+    """Write a file completely or not at all, even if the process is killed during the write.
 
-    A file that is replaced keeps its permissions, a new one gets those of the umask; a ``private`` one is its owner's
-    alone. Raises InvalidParameter, naming ``argument``, like check_output, and EditkitError where the disk is full or
+    A replaced file keeps its permissions and a new one gets those of the umask; only the owner can access a ``private``
+    one. Raises InvalidParameter, naming ``argument``, like check_output, and EditkitError if the disk is full or
     fails; the old file then stays.
     """
     target = check_output(path, argument=argument)
@@ -92,7 +94,7 @@ def _write_error(error: OSError | ValueError, name: str) -> EditkitError:
 
 
 def _write_synced(path: Path, data: bytes, mode: int) -> None:
-    # Not the tempfile module: its files are private, and their mode would be that of the output.
+    # The tempfile module creates private files, and the output would inherit their mode.
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
@@ -100,7 +102,7 @@ def _write_synced(path: Path, data: bytes, mode: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    # Makes the new name survive a power cut; some file systems cannot, and the file is whole all the same.
+    # Makes the new name survive a power cut. File systems that cannot sync a folder still hold the complete file.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -109,16 +111,17 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-VARIABLE = "EDITKIT_CACHE"
-"""The environment variable that names another folder for caches than the user's."""
+CACHE_VARIABLE = "EDITKIT_CACHE"
+"""Environment variable that replaces the user's cache folder."""
 
 
 def cache_folder() -> Path | None:
-    """The folder in ``EDITKIT_CACHE``, or where the user keeps caches; None for a user without a home."""
+    """The folder in ``EDITKIT_CACHE``, or editkit's folder among the user's caches; None for a user without a home.
+
+    On Linux this is ``~/.cache/editkit``, or ``editkit`` in ``XDG_CACHE_HOME`` if that is an absolute path.
+    """
+    folder = os.environ.get(CACHE_VARIABLE)
     try:
-        home = os.environ.get("XDG_CACHE_HOME", "")
-        shared = Path(home) if Path(home).is_absolute() else Path("~/.cache")
-        named = os.environ.get(VARIABLE)
-        return (Path(named) if named else shared / "editkit").expanduser()
+        return Path(folder).expanduser() if folder else user_cache_path("editkit", appauthor=False)
     except RuntimeError:
         return None

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..diffusion.paths import SamplingPath
 from ..errors import EditkitError
-from ..files import VARIABLE, cache_folder, write_atomically
+from ..files import CACHE_VARIABLE, cache_folder, write_atomically
 from ..report import Usage
 from .cache_key import InversionInputs, digest, to_cpu
 from .inversion import KEPT
@@ -120,7 +120,7 @@ class InversionCache:
             reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
             usage.warn(
                 f"inversions cannot be kept in {self.folder} ({getattr(reason, 'strerror', None) or reason}): name "
-                f"another folder in {VARIABLE}, or switch the cache off"
+                f"another folder in {CACHE_VARIABLE}, or switch the cache off"
             )
 
     def make_room(self, size: int) -> None:
