@@ -71,7 +71,7 @@ def parameter_of(name: str, field: FieldInfo, registry: Registry) -> click.Param
         return click.Argument([name], type=type_of(field), required=field.is_required(), metavar=name.upper())
     flag = name.replace("_", "-")
     text = f"{field.description or ''}{details_of(field, registry)}"
-    if "picture" in extra:
+    if "image" in extra:
         return click.Option([f"--{flag}", name], metavar="FILE", help=text)
     if "registry" in extra and is_container(field.annotation):
         return click.Option([f"--{flag}", name], metavar="NAME", multiple=True, help=f"{text} May be repeated.")

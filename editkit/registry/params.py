@@ -59,7 +59,7 @@ def ImageParam(kind: Literal["mask", "map"], description: str, *, required: bool
     it.
     """
     default = ... if required else None
-    return Field(default, exclude=True, description=description, json_schema_extra={"picture": kind})
+    return Field(default, exclude=True, description=description, json_schema_extra={"image": kind})
 
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -67,15 +67,15 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 def PathParam(default: Any, description: str) -> Any:  # noqa: N802
     """A field that names a folder of this machine, or weights to fetch: a replay never takes these from a file."""
-    return Field(default, min_length=1, description=description, json_schema_extra={"folder": True})
+    return Field(default, min_length=1, description=description, json_schema_extra={"path": True})
 
 
 def field_metadata(field: FieldInfo) -> dict[str, Any]:
-    """What a field is besides its type: ``registry``, ``picture``, ``folder`` or ``argument``."""
+    """What a field is besides its type: ``registry``, ``image``, ``path`` or ``argument``."""
     return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
 
 
 def image_fields(params: type[Params]) -> dict[str, str]:
     """The names of the fields that hold pictures, and of which kind each is."""
     extras = {name: field_metadata(field) for name, field in params.model_fields.items()}
-    return {name: extra["picture"] for name, extra in extras.items() if "picture" in extra}
+    return {name: extra["image"] for name, extra in extras.items() if "image" in extra}

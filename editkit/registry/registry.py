@@ -175,7 +175,7 @@ class Registry:
     def names_path(self, name: str, field: FieldInfo, value: Any) -> bool:
         """Return whether a parameter's value is a path, or a registered name with a path among its options."""
         extra = field_metadata(field)
-        if "folder" in extra or "picture" in extra:
+        if "path" in extra or "image" in extra:
             return value is not None
         return any(
             self.names_path(option, inner, getattr(options, option))
