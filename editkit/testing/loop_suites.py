@@ -38,7 +38,7 @@ class SamplerTests(Suite):
 
     kind = "sampler"
 
-    def replay_stepper(self) -> Stepper:
+    def stepper(self) -> Stepper:
         return installed().build("samplers", self.name)  # type: ignore[no-any-return]
 
     @property
@@ -48,7 +48,7 @@ class SamplerTests(Suite):
     def walked(self, x: Tensor, path: SamplingPath, *, seed: int = 0, rows: int | None = None) -> Iterator[Tensor]:
         """Walk with noise of its own for each of ``rows`` rows, or one noise for all."""
         shape = (rows or 1, *x.shape[1:])
-        return walk(self.replay_stepper(), self.network(), x, path, noise=noise_source(shape, seed))
+        return walk(self.stepper(), self.network(), x, path, noise=noise_source(shape, seed))
 
     def network(self) -> GaussianDenoiser:
         """What a perfect network answers that this sampler is made for."""

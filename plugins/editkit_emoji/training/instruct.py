@@ -94,10 +94,10 @@ class Pairs:
             if chance(generator) < UNTOLD:
                 drawn.append((dc.replace(pair, target=pair.source), ""))
             else:
-                drawn.append((pair, self.with_guidance_scale(pair, generator)))
+                drawn.append((pair, self.told(pair, generator)))
         return drawn
 
-    def with_guidance_scale(self, pair: Pair, generator: torch.Generator) -> str:
+    def told(self, pair: Pair, generator: torch.Generator) -> str:
         """One of the ways of asking for a pair, half the time disguised."""
         ways = wordings(TRAINED, pair.attribute, self.pictures[pair.source], pair.was, pair.new)
         way = ways[int(chance(generator) * len(ways))]
