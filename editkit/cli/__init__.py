@@ -16,6 +16,7 @@ from ..registry.registry import installed
 from ..version import __version__
 from .errors import report_error
 from .listing import check_command, models_command, plugins_command
+from .new_plugin import new_plugin_command
 from .operations import operation_command, replay_command, run_command
 from .tables import measuring_command
 
@@ -108,7 +109,14 @@ def write_section(formatter: click.HelpFormatter, title: str, rows: Sequence[tup
 main = Commands(
     "editkit",
     help=HELP,
-    commands=[replay_command(), run_command(), plugins_command(), models_command(), check_command()],
+    commands=[
+        replay_command(),
+        run_command(),
+        plugins_command(),
+        models_command(),
+        check_command(),
+        new_plugin_command(),
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 

@@ -35,7 +35,7 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OWN = "editkit"
 
 
-COMMANDS = ("check", "models", "plugins", "replay", "run")
+COMMANDS = ("check", "models", "new-plugin", "plugins", "replay", "run")
 """Commands of editkit itself, whose names no plugin may take."""
 
 

@@ -1,0 +1,23 @@
+"""The inverter."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from editkit import Control, Denoiser, InversionRecord, Inverter, Noise, PinnedSource, SamplingPath, ddim_step
+
+
+class PinnedDdim(Inverter):
+    """DDIM inversion (arXiv 2010.02502); the replay holds the source to the recorded latents (arXiv 2310.01506)."""
+
+    def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
+        x = x0
+        for p, q in itertools.pairwise(path):
+            x = ddim_step(x, denoise(x, p), p, q)
+            yield x
+
+    def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
+        return (PinnedSource(record.trajectory, shares),)
