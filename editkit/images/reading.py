@@ -1,4 +1,4 @@
-"""Pictures come in here: every kind of file, array or object becomes an 8-bit sRGB picture, or one clear error."""
+"""Open files, arrays and image objects as 8-bit sRGB images, masks or stored values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .sources import Source, _check_size, _extent, _pixel_limit, _reason, descri
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
 
-_Made = TypeVar("_Made")
+_Decoded = TypeVar("_Decoded")
 
 
 _ALLOWED = "PNG, JPEG, WebP, BMP, TIFF, GIF, PNM"
@@ -40,7 +40,7 @@ _UPRIGHT = {
 }
 
 
-# Without NOOPTIMIZE a grey profile becomes a coarse table, several levels off in the dark.
+# Without NOOPTIMIZE a grey profile becomes a coarse table, several levels off in dark regions.
 _PRECISE = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE
 
 
@@ -48,100 +48,100 @@ _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 def open_image(source: Source, *, argument: str = "image") -> Image.Image:
-    """Open a picture as what a viewer would show: upright, in sRGB, 8 bits a channel.
+    """Open an image as a viewer displays it: upright, in sRGB, 8 bits per channel.
 
     ``source`` is a path, ``"-"`` (standard input), bytes, a binary file, a PIL image, or an array of shape (H, W),
-    (H, W, 1), (H, W, 3) or (H, W, 4) and dtype bool, uint8, uint16 or float in [0, 1]. Returns a new picture without
-    metadata, RGBA exactly when the source has transparency and RGB otherwise. Raises BadImage, naming ``argument``, for
-    everything that is not one still picture within MAX_BYTES and MAX_PIXELS.
+    (H, W, 1), (H, W, 3) or (H, W, 4) and dtype bool, uint8, uint16 or float in [0, 1]. Returns a new image without
+    metadata, in mode RGBA if the source has transparency and RGB otherwise. Raises BadImage, naming ``argument``, for
+    anything but one still image within MAX_BYTES and MAX_PIXELS.
     """
-    return _open(source, argument, managed=True)
+    return _open(source, argument, use_profile=True)
 
 
 def open_mask(source: Source, size: tuple[int, int], *, argument: str = "mask") -> Image.Image:
-    """Open a mask as a grey picture: white is changed, black is kept, grey is in between.
+    """Open a mask as a grey image: white changes, black stays, grey is in between.
 
     ``source`` is as for open_image; ``size`` is (width, height) in pixels. Colour becomes luminance, transparency
-    becomes black, and an embedded colour profile is ignored, since a mask holds amounts and not colours. Returns mode
-    L. Raises BadImage like open_image, and InvalidParameter for a mask of another size.
+    becomes black, and an embedded colour profile is ignored, since a mask holds amounts, not colours. Returns mode L.
+    Raises BadImage like open_image, and InvalidParameter for a mask of another size.
     """
-    picture = _open(source, argument, managed=False)
-    if picture.size != size:
+    image = _open(source, argument, use_profile=False)
+    if image.size != size:
         raise InvalidParameter(
-            f"{describe(source, argument)} is {_extent(picture.size)} pixels but must be {_extent(size)} like the "
-            "picture it belongs to: resize it"
+            f"{describe(source, argument)} is {_extent(image.size)} pixels but must be {_extent(size)} like the "
+            "image it belongs to: resize it"
         )
-    return luminance(picture)
+    return luminance(image)
 
 
 def open_values(source: Source, *, argument: str) -> NDArray[Any]:
-    """Open what a picture measures, (H, W): uint8 luminance of 8 bits and of colour, deeper values as they are stored.
+    """Open the values of an image, (H, W): uint8 luminance of 8-bit or colour images, deeper values as stored.
 
     ``source`` is as for open_image, and an array (H, W) or (H, W, 1) may hold whole or real numbers of any range.
     Transparency becomes 0, and an embedded colour profile is ignored. Raises BadImage like open_image.
     """
     if isinstance(source, np.ndarray):
         return _array_values(source, describe(source, argument))
-    return _decoded(source, argument, _stored_values)
+    return _open_checked(source, argument, _stored_values)
 
 
-def _open(source: Source, argument: str, *, managed: bool) -> Image.Image:
+def _open(source: Source, argument: str, *, use_profile: bool) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source, describe(source, argument))
-    return _decoded(source, argument, functools.partial(_decode, managed=managed))
+    return _open_checked(source, argument, functools.partial(_decode, use_profile=use_profile))
 
 
-def _decoded(source: Source, argument: str, decode: Callable[[Image.Image, str], _Made]) -> _Made:
-    """What ``decode`` makes of a picture and of its name, which has been checked as far as its header tells."""
+def _open_checked(source: Source, argument: str, decode: Callable[[Image.Image, str], _Decoded]) -> _Decoded:
+    """Check the header of an image, then return ``decode(image, name)``."""
     name = describe(source, argument)
-    picture = source if isinstance(source, Image.Image) else _parse(read_source(source, argument=argument), name)
+    image = source if isinstance(source, Image.Image) else _parse(read_source(source, argument=argument), name)
     try:
-        _check_still(picture, name)
-        _check_size(picture.size, name)
-        return decode(picture, name)
+        _check_still(image, name)
+        _check_size(image.size, name)
+        return decode(image, name)
     except EditkitError:
         raise
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on damaged data
-        kind = getattr(picture, "format", None) or "picture"
+        kind = getattr(image, "format", None) or "image"
         raise BadImage(
             f"{name} cannot be read: its {kind} data are damaged or cut short ({_reason(error)}); get a whole copy"
         ) from error
 
 
 def _parse(data: bytes, name: str) -> Image.Image:
-    """Read the header only; nothing is decoded yet."""
+    """Read the header without decoding pixels."""
     try:
         with warnings.catch_warnings():
-            # Our own limit is below the one Pillow warns about.
+            # MAX_PIXELS is below the size that Pillow warns about.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise BadImage(f"{name} has too many pixels: {_pixel_limit()}") from None
     except UnidentifiedImageError:
         raise BadImage(
-            f"{name} cannot be read: it is not a picture, or of another kind than {_ALLOWED}; convert it to PNG"
+            f"{name} cannot be read: it is not an image, or of another kind than {_ALLOWED}; convert it to PNG"
         ) from None
-    except Exception as error:  # see _decoded
+    except Exception as error:  # see _open_checked
         raise BadImage(f"{name} cannot be read: its header is damaged ({_reason(error)}); get a whole copy") from error
 
 
-def _check_still(picture: Image.Image, name: str) -> None:
-    frames = getattr(picture, "n_frames", 1)
-    # Cameras put a preview or a second view behind the photo (MPO); the first picture is the photo.
-    if frames > 1 and getattr(picture, "format", None) != "MPO":
-        raise BadImage(f"{name} has {frames} frames or pages: only still pictures are allowed; save one frame as PNG")
+def _check_still(image: Image.Image, name: str) -> None:
+    frames = getattr(image, "n_frames", 1)
+    # Cameras store a preview or a second view behind the photo (MPO); the first image is the photo.
+    if frames > 1 and getattr(image, "format", None) != "MPO":
+        raise BadImage(f"{name} has {frames} frames or pages: only still images are allowed; save one frame as PNG")
 
 
-def _decode(picture: Image.Image, name: str, *, managed: bool) -> Image.Image:
-    clear = _transparent_colour(picture)
-    picture.load()
-    _check_size(picture.size, name)
-    orientation = _orientation(picture)
-    profile = picture.info.get("icc_profile") if managed else None
-    if clear is not None and clear != picture.info.get("transparency"):
-        picture = picture.copy()
-        picture.info["transparency"] = clear
-    colour, alpha = _split(picture, name)
+def _decode(image: Image.Image, name: str, *, use_profile: bool) -> Image.Image:
+    transparent = _transparent_colour(image)
+    image.load()
+    _check_size(image.size, name)
+    orientation = _orientation(image)
+    profile = image.info.get("icc_profile") if use_profile else None
+    if transparent is not None and transparent != image.info.get("transparency"):
+        image = image.copy()
+        image.info["transparency"] = transparent
+    colour, alpha = _split_alpha(image, name)
     result = _to_srgb(colour, profile) if profile else colour.convert("RGB")
     if alpha is not None:
         result.putalpha(alpha)
@@ -150,70 +150,73 @@ def _decode(picture: Image.Image, name: str, *, managed: bool) -> Image.Image:
     return result
 
 
-def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = _UPRIGHT.get(orientation)
-    return picture if turn is None else picture.transpose(turn)
+    return image if turn is None else image.transpose(turn)
 
 
-def _stored_values(picture: Image.Image, name: str) -> NDArray[Any]:
-    if _is_deep(picture):
-        return np.asarray(_upright(picture, _orientation(picture)))
-    return np.asarray(luminance(_decode(picture, name, managed=False)))
+def _stored_values(image: Image.Image, name: str) -> NDArray[Any]:
+    if _is_deep(image):
+        return np.asarray(_upright(image, _orientation(image)))
+    return np.asarray(luminance(_decode(image, name, use_profile=False)))
 
 
-def _is_deep(picture: Image.Image) -> bool:
-    """Whether it has one channel of more than 8 bits."""
-    return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
+def _is_deep(image: Image.Image) -> bool:
+    """True if the image has one channel of more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def _transparent_colour(picture: Image.Image) -> object:
-    """The transparent colour in the units of the decoded pixels; asked before decoding, which forgets the bit depth."""
-    clear = picture.info.get("transparency")
-    tile = getattr(picture, "tile", None)
-    depth = tile[0].args if tile else None
-    if isinstance(clear, int) and depth in ("L;2", "L;4"):
-        return clear * (85 if depth == "L;2" else 17)
-    if isinstance(clear, tuple) and depth == "RGB;16B":
-        return tuple(level >> 8 for level in clear)
-    return clear
+def _transparent_colour(image: Image.Image) -> object:
+    """Transparent colour in the units of the decoded pixels; call before decoding, which discards the bit depth."""
+    transparent = image.info.get("transparency")
+    tile = getattr(image, "tile", None)
+    depth = tile[0][3] if tile else None
+    if isinstance(transparent, int) and depth == "1":
+        return 255 if transparent else 0  # older Pillow versions give the bit itself
+    if isinstance(transparent, int) and depth in ("L;2", "L;4"):
+        return transparent * (85 if depth == "L;2" else 17)
+    if isinstance(transparent, tuple) and depth == "RGB;16B":
+        return tuple(level >> 8 for level in transparent)
+    return transparent
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # broken EXIF is no reason to refuse the pixels
         return 1
 
 
-def _split(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """Colour in mode L, RGB or CMYK, and alpha in mode L where the picture has transparency."""
-    if _is_deep(picture):
-        return _split_deep(picture, name)
-    if picture.has_transparency_data:
-        grey = picture.mode in ("1", "L", "LA", "La")
-        rgba = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+def _split_alpha(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """Colour in mode L, RGB or CMYK, and alpha in mode L, or None for an opaque image."""
+    if _is_deep(image):
+        return _split_deep_alpha(image, name)
+    if image.has_transparency_data:
+        grey = image.mode in ("1", "L", "LA", "La")
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         return rgba.getchannel("R") if grey else rgba.convert("RGB"), rgba.getchannel("A")
-    if picture.mode in ("1", "L"):
-        return picture.convert("L"), None
-    return picture.convert("CMYK" if picture.mode == "CMYK" else "RGB"), None
+    if image.mode in ("1", "L"):
+        return image.convert("L"), None
+    return image.convert("CMYK" if image.mode == "CMYK" else "RGB"), None
 
 
-def _split_deep(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """The same for one channel of more than 8 bits."""
-    values = np.asarray(picture)
-    if picture.mode == "I":
-        # Pillow gives 16-bit PNG and PNM files as 32-bit integers; elsewhere nothing says what is white.
-        if getattr(picture, "format", None) not in ("PNG", "PPM") or values.min() < 0 or values.max() > 65535:
+def _split_deep_alpha(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """Colour and alpha, both in mode L, of an image with one channel of more than 8 bits."""
+    values = np.asarray(image)
+    if image.mode == "I":
+        # Pillow opens 16-bit PNG and PNM files as 32-bit integers; in other files the value of white is unknown.
+        if getattr(image, "format", None) not in ("PNG", "PPM") or values.min() < 0 or values.max() > 65535:
             raise BadImage(f"{name} has 32-bit integer pixels, whose white is unknown: save it as 16-bit PNG")
         values = values.astype(np.uint16)
     grey = Image.fromarray(_levels(values, name))
-    clear = picture.info.get("transparency")
-    alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)) if isinstance(clear, int) else None
-    return grey, alpha
+    transparent = image.info.get("transparency")
+    if not isinstance(transparent, int):
+        return grey, None
+    return grey, Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))
 
 
 def _to_srgb(colour: Image.Image, data: bytes) -> Image.Image:
-    """Convert from the embedded profile ``data``; a broken profile, or one of another kind, changes nothing."""
+    """Convert from the embedded profile ``data``; a damaged profile, or one of another mode, is ignored."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         mode = _PROFILE_MODES.get(profile.profile.xcolor_space.strip())
@@ -229,7 +232,7 @@ def _to_srgb(colour: Image.Image, data: bytes) -> Image.Image:
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             flags=_PRECISE if mode == "L" else ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
-        if mode == "RGB" and _changes_nothing(transform):
+        if mode == "RGB" and _is_identity(transform):
             return colour
         converted = ImageCms.applyTransform(colour, transform)
         return colour.convert("RGB") if converted is None else converted
@@ -237,8 +240,8 @@ def _to_srgb(colour: Image.Image, data: bytes) -> Image.Image:
         return colour.convert("RGB")
 
 
-def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a profile is sRGB under another name: then the pixels stay bit-identical, free of rounding."""
+def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
+    """True if a profile equals sRGB to one level, so that pixels can stay bit-identical, free of rounding."""
     cube = np.stack(np.meshgrid(*[np.linspace(0, 255, 18, dtype=np.uint8)] * 3), axis=-1).reshape(18, -1, 3)
     probe = Image.fromarray(cube)
     converted = ImageCms.applyTransform(probe, transform)
@@ -251,8 +254,8 @@ def _from_array(array: NDArray[Any], name: str) -> Image.Image:
     height, width = array.shape[:2]
     _check_size((width, height), name)
     levels = _levels(array[..., 0] if array.shape[2:] == (1,) else array, name)
-    picture = Image.fromarray(np.ascontiguousarray(levels))
-    return picture if picture.mode == "RGBA" else picture.convert("RGB")
+    image = Image.fromarray(np.ascontiguousarray(levels))
+    return image if image.mode == "RGBA" else image.convert("RGB")
 
 
 def _array_values(array: NDArray[Any], name: str) -> NDArray[Any]:
