@@ -1,0 +1,478 @@
+"""Write the reference pages from the registry and the source.
+
+python docs/generate.py           write docs/reference/*.md
+python docs/generate.py --check   exit with 1 if a page differs from the one that would be written
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses as dc
+import importlib.metadata
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic.fields import FieldInfo
+
+import editkit.errors
+from editkit import cli
+from editkit.cli.operations import operation_command
+from editkit.cli.options import details_of
+from editkit.cli.tables import measuring_command
+from editkit.registry.params import Params
+from editkit.registry.registry import GROUP, KINDS, OWN, Registry, discover
+from editkit.registry.specs import Spec
+
+DOCS = Path(__file__).parent
+PACKAGE = DOCS.parent / "editkit"
+REFERENCE = DOCS / "reference"
+NOTICE = "<!-- Written by docs/generate.py. Do not edit. -->"
+WIDTH = 100
+"""Columns of the help texts."""
+INPUTS = {"nothing": "no image", "image": "an image", "two images": "two images", "inversion": "an inversion"}
+
+
+def own_registry() -> Registry:
+    """Return the registry of editkit's own plugins, whatever else is installed."""
+    points = importlib.metadata.entry_points(group=GROUP)
+    registry = discover([point for point in points if point.dist is not None and point.dist.name == OWN])
+    if registry.failures:
+        raise SystemExit(f"plugins failed to load: {'; '.join(map(str, registry.failures))}")
+    return registry
+
+
+# Markdown
+
+
+def page(title: str, *blocks: str) -> str:
+    return "\n\n".join([f"# {title}", NOTICE, *filter(None, blocks)]) + "\n"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, or nothing if there are no rows."""
+    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in [" | ".join(header), " | ".join(["---"] * len(header)), *lines]) * bool(
+        lines
+    )
+
+
+def code(text: object) -> str:
+    return f"`{text}`"
+
+
+def codes(values: Iterable[object]) -> str:
+    return ", ".join(map(code, sorted(map(str, values))))
+
+
+def yes(value: bool) -> str:
+    return "yes" if value else ""
+
+
+def prose(text: str) -> str:
+    """Return reStructuredText of a docstring as Markdown on one line."""
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", " ".join(text.split()))
+    return text.replace("``", "`")
+
+
+def first_sentence(docstring: str | None) -> str:
+    paragraph = prose((docstring or "").strip().split("\n\n")[0])
+    sentence, dot, _ = re.sub(r"(arXiv [\d.]+\d|e\.g|et al)\.", r"\1\0", paragraph).partition(". ")
+    return (sentence + dot).strip().replace("\0", ".")
+
+
+def reference(source: str) -> str:
+    if source.startswith("https://arxiv.org/abs/"):
+        return f"[arXiv {source.rpartition('/')[2]}]({source})"
+    return f"<{source}>" if source.startswith("https://") else code(source) if source else ""
+
+
+# Parameters
+
+
+def type_name(annotation: Any) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else annotation
+    return str(text).replace("typing.", "")
+
+
+def parameter_row(name: str, field: FieldInfo, registry: Registry) -> list[str]:
+    allowed = details_of(field, registry).strip().removeprefix("[").removesuffix("]")
+    return [code(name), code(type_name(field.annotation)), prose(allowed), prose(field.description or "")]
+
+
+def parameter_table(params: type[Params], registry: Registry, *, inherited: bool = True) -> str:
+    """Return a table of the fields that a declaration has, or that it adds to the classes it extends."""
+    own = inspect.get_annotations(params)
+    fields = {name: field for name, field in params.model_fields.items() if inherited or name in own}
+    header = ("parameter", "type", "allowed, default", "meaning")
+    return table(header, [parameter_row(name, field, registry) for name, field in fields.items()])
+
+
+def shared_declarations(registry: Registry) -> list[type[Params]]:
+    """Return the parameter classes of editkit that operations extend, the most general first."""
+    operations = registry.specs["operations"].values()
+    classes = {base for spec in operations for base in spec.params.__mro__ if base.__module__.startswith("editkit.")}
+    classes -= {Params}
+    return sorted(classes, key=lambda base: (len(base.__mro__), base.__name__))
+
+
+# Pages from the registry
+
+
+def operations_page(registry: Registry) -> str:
+    shared = shared_declarations(registry)
+    blocks = [
+        "Operations by name. A parameter is an option of the command (`--negative-prompt`), a keyword argument of "
+        "`editkit.apply` (`negative_prompt=`) and an entry in the recipe. Each operation also has the parameters of "
+        "the declaration it extends: see [shared parameters](#shared-parameters)."
+    ]
+    for name, spec in sorted(registry.specs["operations"].items()):
+        base = next((base for base in spec.params.__mro__[1:] if base in shared), None)
+        facts = [f"Takes {INPUTS[spec.takes]}, returns an {spec.gives}."]
+        facts += [f"Needs a model that provides {codes(spec.needs)}."] if spec.needs else []
+        facts += [f"Extends [`{base.__name__}`](#{base.__name__.lower()})."] if base else []
+        facts += [f"Source: {reference(spec.source)}."] if spec.source else []
+        blocks += [f"## {name}", spec.summary, " ".join(facts), parameter_table(spec.params, registry, inherited=False)]
+    blocks.append("## Shared parameters")
+    for declaration in shared:
+        base = declaration.__mro__[1]
+        extends = f" Extends `{base.__name__}`." if base is not Params else ""
+        blocks += [
+            f"### {declaration.__name__}",
+            first_sentence(declaration.__doc__) + extends,
+            parameter_table(declaration, registry, inherited=False),
+        ]
+    return page("Operations", *blocks)
+
+
+def samplers_page(registry: Registry) -> str:
+    specs = registry.specs["samplers"]
+    rows = [
+        [
+            code(name),
+            "" if spec.stochastic else str(spec.order),
+            yes(spec.stochastic),
+            yes(spec.ends_at_zero),
+            spec.summary,
+            reference(spec.source),
+        ]
+        for name, spec in specs.items()
+    ]
+    header = ("sampler", "order", "stochastic", "ends at sigma 0", "summary", "source")
+    text = "Solvers from noise to a clean latent. Name one with `--sampler`, options after a colon: `ddim:eta=1`."
+    return page("Samplers", text, table(header, rows), *option_sections(registry, "samplers"))
+
+
+def inverters_page(registry: Registry) -> str:
+    rows = [
+        [
+            code(name),
+            yes(spec.exact),
+            yes(spec.stochastic),
+            spec.calls_per_step,
+            yes(spec.replaces_sampler),
+            codes(spec.predictions) if len(spec.predictions) == 1 else "all",
+            spec.summary,
+            reference(spec.source),
+        ]
+        for name, spec in registry.specs["inverters"].items()
+    ]
+    header = (
+        "inverter",
+        "exact",
+        "stochastic",
+        "network calls a step",
+        "replaces the sampler",
+        "predictions",
+        "summary",
+        "source",
+    )
+    text = (
+        "Inverters from a clean latent to noise. Name one with `--inverter` (`--method` of `invert`), options after a "
+        "colon: `--inverter edict:mixing=0.9`. An exact inverter reconstructs the source at the bound of the "
+        "autoencoder at any guidance scale. [Which one to choose](../explanation/choosing-an-inverter.md)."
+    )
+    return page("Inverters", text, table(header, rows), *option_sections(registry, "inverters"))
+
+
+def option_sections(registry: Registry, kind: str) -> list[str]:
+    """Return a heading and a table for each name that has options."""
+    with_options = [(name, spec) for name, spec in registry.specs[kind].items() if spec.params.model_fields]
+    return [
+        text
+        for name, spec in with_options
+        for text in (f"## Options of {name}", parameter_table(spec.params, registry))
+    ]
+
+
+def annotators_page(registry: Registry) -> str:
+    text = "Functions from an image to a condition map, used by `control` and by the control `controlnet`."
+    captioners = summary_table(registry, "captioners", "captioner")
+    return page(
+        "Annotators and captioners",
+        text,
+        summary_table(registry, "annotators", "annotator"),
+        *option_sections(registry, "annotators"),
+        "## Captioners",
+        "Functions from an image to a prompt that describes it, for `instruct --captioner`.",
+        captioners,
+        *option_sections(registry, "captioners"),
+    )
+
+
+def controls_page(registry: Registry) -> str:
+    rows = [
+        [code(name), codes(spec.models), codes(spec.annotators), spec.summary, spec.licence]
+        for name, spec in registry.specs["controlnets"].items()
+    ]
+    return page(
+        "Controls",
+        "Controls steer any operation that samples: `--attach NAME:option=value,...`.",
+        summary_table(registry, "controls", "control"),
+        *option_sections(registry, "controls"),
+        "## ControlNets",
+        "Weights that controls use for a registered model without a further argument.",
+        table(("ControlNet", "models", "annotators", "summary", "licence"), rows),
+    )
+
+
+def summary_table(registry: Registry, kind: str, title: str) -> str:
+    rows = [[code(name), spec.summary, reference(spec.source)] for name, spec in registry.specs[kind].items()]
+    return table((title, "summary", "source"), rows)
+
+
+def models_page(registry: Registry) -> str:
+    models = [
+        [
+            code(name),
+            spec.summary,
+            "default" if spec.default else codes(spec.default_for),
+            ", ".join(f"`{key}={value:g}`" for key, value in spec.defaults.items()),
+            spec.licence,
+        ]
+        for name, spec in registry.specs["models"].items()
+    ]
+    families = [
+        [code(name), spec.summary, codes(spec.provides), codes(spec.execution_options), reference(spec.source)]
+        for name, spec in registry.specs["backends"].items()
+    ]
+    pipelines = [[code(name), codes(spec.pipelines)] for name, spec in registry.specs["backends"].items()]
+    return page(
+        "Models and backends",
+        "Models with a registered name. `-m` and `load_model` also take a diffusers folder, a checkpoint file and a "
+        "hub id.",
+        table(("model", "summary", "default for", "defaults of parameters", "licence"), models),
+        "## Backends",
+        "A backend serves a family of models. It is chosen by the `_class_name` of the folder's `model_index.json`.",
+        table(("backend", "summary", "provides", "execution options", "source"), families),
+        "## Pipeline classes of each backend",
+        table(("backend", "`_class_name`"), pipelines),
+    )
+
+
+def cli_page(registry: Registry) -> str:
+    commands: dict[str, click.Command] = dict(cli.main.commands)
+    commands |= {name: measuring_command(registry, spec) for name, spec in registry.specs["commands"].items()}
+    commands |= {name: operation_command(registry, spec) for name, spec in registry.specs["operations"].items()}
+    blocks = ["The help text of every command. Exit status: 0 for success, 2 for bad input, 1 for a failure."]
+    for name, command in sorted(commands.items()):
+        context = click.Context(
+            command, info_name=f"editkit {name}", terminal_width=WIDTH, help_option_names=["-h", "--help"]
+        )
+        blocks += [f"## editkit {name}", f"```text\n{command.get_help(context).rstrip()}\n```"]
+    return page("Command line", *blocks)
+
+
+# Pages from the source
+
+
+def module_of(name: str) -> Path:
+    file = PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
+    return file if file.is_file() else PACKAGE.joinpath(*name.split("."), "__init__.py")
+
+
+def definitions(file: Path) -> Mapping[str, tuple[ast.stmt, str]]:
+    """Return the definitions of a module with their docstrings; that of a constant is the text below it."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    found = {}
+    for statement, below in zip(body, [*body[1:], None], strict=True):
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            found[statement.name] = (statement, ast.get_docstring(statement) or "")
+        for name in assigned_names(statement):
+            found[name] = (statement, text_of(below))
+    return found
+
+
+def assigned_names(statement: ast.stmt) -> Iterator[str]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    targets = [statement.target] if isinstance(statement, ast.AnnAssign) else targets
+    for target in targets:
+        yield from (node.id for node in ast.walk(target) if isinstance(node, ast.Name))
+
+
+def text_of(statement: ast.stmt | None) -> str:
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+
+
+def attributes(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield name, type, default and description of the annotated attributes of a class."""
+    for statement, below in zip(body, [*body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            default = "" if statement.value is None else code(ast.unparse(statement.value))
+            yield code(statement.target.id), code(ast.unparse(statement.annotation)), default, prose(text_of(below))
+
+
+def public_names() -> Mapping[str, list[str]]:
+    """Return the public names of editkit by module, as the stub lists them."""
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom) and node.module]
+    return {str(node.module): sorted(alias.asname or alias.name for alias in node.names) for node in imports}
+
+
+def signature(name: str, statement: ast.stmt) -> str:
+    if not isinstance(statement, ast.FunctionDef):
+        return code(name)
+    returns = "" if statement.returns is None else f" -> {ast.unparse(statement.returns)}"
+    return code(f"{name}({ast.unparse(statement.args)}){returns}")
+
+
+def python_page() -> str:
+    blocks = [
+        "The public names, `editkit.NAME`, by the module that defines them. `editkit.testing` holds the conformance "
+        "suites. Plugins use these names only."
+    ]
+    for module, names in public_names().items():
+        found = definitions(module_of(module))
+        lines = [f"* {signature(name, found[name][0])}  \n  {first_sentence(found[name][1])}" for name in names]
+        blocks += [f"## editkit.{module}", "\n".join(line.rstrip() for line in lines)]
+    return page("Python", *blocks)
+
+
+def report_page() -> str:
+    statement, docstring = definitions(PACKAGE / "report.py")["Report"]
+    assert isinstance(statement, ast.ClassDef)
+    rows = [(name, kind, text) for name, kind, _, text in attributes(statement.body)]
+    return page(
+        "Report",
+        first_sentence(docstring),
+        table(("field", "type", "meaning"), rows),
+        "`Result.report` holds it, `report.as_dict()` returns it as plain values, and `--json` prints it.",
+    )
+
+
+def exceptions_page() -> str:
+    kinds = [kind for kind in vars(editkit.errors).values() if isinstance(kind, type)]
+    rows = [
+        [
+            code(kind.__name__),
+            code(kind.__base__.__name__ if kind.__base__ else ""),
+            str(kind.exit_status),
+            first_sentence(kind.__doc__),
+        ]
+        for kind in kinds
+        if issubclass(kind, editkit.errors.EditkitError)
+    ]
+    return page(
+        "Exceptions",
+        "All are in `editkit`. The command line prints the message in one line and ends with the exit status.",
+        table(("exception", "base", "exit status", "raised when"), rows),
+    )
+
+
+def hooks_page() -> str:
+    hooks = definitions(PACKAGE / "registry" / "hookspecs.py")
+    rows = [
+        [code(name), code(ast.unparse(function.returns or ast.Constant(None))), first_sentence(docstring)]
+        for name, (function, docstring) in hooks.items()
+        if isinstance(function, ast.FunctionDef)
+    ]
+    specs = definitions(PACKAGE / "registry" / "specs.py")
+    blocks = []
+    for kind in (Spec, *KINDS.values()):
+        statement, docstring = specs[kind.__name__]
+        assert isinstance(statement, ast.ClassDef)
+        extends = "" if kind is Spec else " Also has the fields of `Spec`."
+        blocks += [f"## {kind.__name__}", first_sentence(docstring) + extends]
+        blocks.append(table(("field", "type", "default", "meaning"), attributes(statement.body)))
+        assert dc.is_dataclass(kind)
+    return page(
+        "Hooks and specs",
+        "A plugin implements hooks with `editkit.hookimpl`; each returns a list of specs. "
+        "[How to write a plugin](../how-to/write-a-plugin.md).",
+        table(("hook", "returns", "registers"), rows),
+        *blocks,
+    )
+
+
+INDEX = """Pages computed from what is registered and from the source.
+
+```{toctree}
+:maxdepth: 1
+
+cli
+operations
+samplers
+inverters
+annotators
+controls
+models
+report
+exceptions
+python
+hooks
+```"""
+
+
+def pages() -> dict[str, str]:
+    """Return the text of every page by its file name."""
+    registry = own_registry()
+    computed: dict[str, Callable[[Registry], str]] = {
+        "annotators.md": annotators_page,
+        "cli.md": cli_page,
+        "controls.md": controls_page,
+        "inverters.md": inverters_page,
+        "models.md": models_page,
+        "operations.md": operations_page,
+        "samplers.md": samplers_page,
+    }
+    parsed = {
+        "exceptions.md": exceptions_page(),
+        "hooks.md": hooks_page(),
+        "index.md": page("Reference", INDEX),
+        "python.md": python_page(),
+        "report.md": report_page(),
+    }
+    return {name: write(registry) for name, write in computed.items()} | parsed
+
+
+def stale_pages() -> list[str]:
+    """Return the names of the pages that are missing, differ, or should not be there."""
+    wanted = pages()
+    present = {file.name: file.read_text(encoding="utf-8") for file in REFERENCE.glob("*.md")}
+    return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
+
+
+def main(arguments: Sequence[str]) -> int:
+    if list(arguments) == ["--check"]:
+        stale = stale_pages()
+        for name in stale:
+            click.echo(f"docs/reference/{name} is not current: run python docs/generate.py", err=True)
+        return 1 if stale else 0
+    if arguments:
+        click.echo("usage: python docs/generate.py [--check]", err=True)
+        return 2
+    REFERENCE.mkdir(exist_ok=True)
+    for file in REFERENCE.glob("*.md"):
+        file.unlink()
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
