@@ -18,7 +18,6 @@ from .sources import Source, describe
 
 Map: TypeAlias = NDArray[np.float32]
 
-
 Annotator: TypeAlias = Callable[[Image.Image], Map]
 """From a picture, mode RGB or RGBA, to a map (H, W) of its size."""
 

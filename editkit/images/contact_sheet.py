@@ -14,28 +14,16 @@ from .sources import MAX_PIXELS
 
 _WHITE = (255, 255, 255)
 
-
 _INK = (32, 33, 36)
-
 
 _OUTLINE = (208, 210, 214)
 
-
 _SQUARE = 8
-
-
 _SQUARE_LEVELS = (255, 226)
 
-
 _LABEL_LINES = 2
-
-
 _MAX_COLUMNS = 4
-
-
 _ELLIPSIS = "..."
-
-
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 

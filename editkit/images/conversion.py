@@ -11,7 +11,10 @@ from .sources import MAX_PIXELS, describe
 
 
 def strip_metadata(image: Image.Image, name: str) -> Image.Image:
-    """A copy without metadata, which Pillow would otherwise write to the file."""
+    """Copy an image without its metadata, which Pillow would write to the file.
+
+    Raises InvalidParameter for modes other than RGB, RGBA and L, and for no pixels or more than MAX_PIXELS.
+    """
     if image.mode not in ("RGB", "RGBA", "L"):
         raise InvalidParameter(f"{name} has mode {image.mode}; RGB, RGBA or L is allowed: use open_image first")
     width, height = image.size
@@ -22,16 +25,16 @@ def strip_metadata(image: Image.Image, name: str) -> Image.Image:
     return copy
 
 
-def luminance(picture: Image.Image) -> Image.Image:
-    """The luminance of a picture of mode L, RGB or RGBA, less what is transparent, in mode L."""
-    grey = picture.convert("L")
-    return ImageChops.multiply(grey, picture.getchannel("A")) if picture.mode == "RGBA" else grey
+def luminance(image: Image.Image) -> Image.Image:
+    """Luminance of an image of mode L, RGB or RGBA, multiplied by its alpha, in mode L."""
+    grey = image.convert("L")
+    return ImageChops.multiply(grey, image.getchannel("A")) if image.mode == "RGBA" else grey
 
 
 def pixels(image: Image.Image) -> NDArray[np.float32]:
-    """The pixels of a picture as a viewer with a white background shows them.
+    """Pixels (H, W, 3) of an image of mode RGB or RGBA on a white background, float32 in [0, 1].
 
-    Takes mode RGB or RGBA; returns (H, W, 3) float32 in [0, 1]. Raises BadImage for any other mode.
+    Raises BadImage for any other mode.
     """
     if image.mode not in ("RGB", "RGBA"):
         raise BadImage(f"{describe(image, 'image')} must have mode RGB or RGBA: pass it through open_image first")
@@ -39,13 +42,13 @@ def pixels(image: Image.Image) -> NDArray[np.float32]:
     if image.mode == "RGB":
         return values
     alpha = values[..., 3:]
-    shown: NDArray[np.float32] = values[..., :3] * alpha + (1 - alpha)
-    return shown
+    composite: NDArray[np.float32] = values[..., :3] * alpha + (1 - alpha)
+    return composite
 
 
-def on_white(picture: Image.Image) -> Image.Image:
-    """Lay a picture of any mode on white, as models and annotators see it; returns a picture of mode RGB."""
-    if picture.has_transparency_data:
-        ground = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(ground, picture.convert("RGBA"))
-    return picture.convert("RGB")
+def on_white(image: Image.Image) -> Image.Image:
+    """Composite an image of any mode on white, as models and annotators get it; returns mode RGB."""
+    if image.has_transparency_data:
+        background = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(background, image.convert("RGBA"))
+    return image.convert("RGB")

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
 from ..errors import InvalidParameter
-from .sources import _extent
+from .sources import format_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def psnr(one: Tensor, other: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of pixels in [0, 1], both rounded to 8 bits; 100 where they are equal."""
+    """Peak signal-to-noise ratio in dB of pixels in [0, 1], both rounded to 8 bits; 100 if they are equal."""
     error = ((one * 255).round() - (other * 255).round()).double().square().mean()
     return 100.0 if error == 0 else 10 * math.log10(255**2 / float(error))
 
 
 def largest_difference(a: Image.Image, b: Image.Image, mask: Image.Image | None = None) -> int:
-    """The largest difference between two pictures where the mask is 0, or anywhere without a mask.
+    """Largest difference between two images in 8-bit levels, 0..255, where the mask is 0, or anywhere without a mask.
 
-    All must have the same size; a picture without alpha counts as opaque, and colour under transparency counts too.
-    Returns 8-bit levels in 0..255, and 0 where the mask leaves nothing. Raises InvalidParameter for other sizes.
+    An image without alpha counts as opaque, and colour under transparency counts too. Returns 0 if the mask is 0
+    nowhere. Raises InvalidParameter unless all have the size of ``a``.
     """
     for name, other in (("b", b), ("mask", mask)):
         if other is not None and other.size != a.size:
-            raise InvalidParameter(f"{name} is {_extent(other.size)} pixels but must be {_extent(a.size)} like a")
+            raise InvalidParameter(
+                f"{name} is {format_size(other.size)} pixels but must be {format_size(a.size)} like a"
+            )
     mode = "RGB" if a.mode == b.mode == "RGB" else "RGBA"
-    first, second = (np.asarray(picture.convert(mode)) for picture in (a, b))
+    first, second = (np.asarray(image.convert(mode)) for image in (a, b))
     difference = (np.maximum(first, second) - np.minimum(first, second)).max(axis=2)
     if mask is not None:
         difference = difference[np.asarray(mask.convert("L")) == 0]
@@ -42,25 +42,25 @@ def largest_difference(a: Image.Image, b: Image.Image, mask: Image.Image | None 
 
 
 class Judgement(NamedTuple):
-    """How an output lies between its source and its true target."""
+    """Position of an output relative to its source and its true target."""
 
     progress: float
-    """How much of the way from source to target was gone: 0 where nothing happened, 1 for the whole edit."""
+    """Component of the change along the difference from source to target: 0 for no change, 1 for the whole edit."""
     collateral: float
-    """What was done beside that way, in lengths of it."""
+    """Length of the change orthogonal to that difference, relative to the length of the difference."""
     success: bool
-    """Whether the output is nearer to the target than to the source, by half the squared distance between them."""
+    """True if the squared distance of the output to the target is below half that of the source to the target."""
 
 
 def judge(source: ArrayLike, target: ArrayLike, output: ArrayLike) -> Judgement:
-    """Judge an output by its source and its true target, arrays of one shape and scale, (H, W, 3) mostly.
+    """Judge an output by its source and its true target, arrays of one shape and scale, usually (H, W, 3).
 
-    With ``way = target - source`` and ``done = output - source``, progress is ``<done, way> / |way|**2`` and
-    collateral ``|done - progress * way| / |way|``. Source and target must differ.
+    With ``edit = target - source`` and ``change = output - source``, progress is ``<change, edit> / |edit|**2`` and
+    collateral ``|change - progress * edit| / |edit|``. Source and target must differ.
     """
     start = np.asarray(source, dtype=np.float64)
-    way, done = np.asarray(target, dtype=np.float64) - start, np.asarray(output, dtype=np.float64) - start
-    size = float(np.square(way).sum())
-    progress = float((done * way).sum()) / size
-    beside = float(np.sqrt(np.square(done - progress * way).sum() / size))
-    return Judgement(progress, beside, success=bool(np.square(done - way).sum() < 0.5 * size))
+    edit, change = np.asarray(target, dtype=np.float64) - start, np.asarray(output, dtype=np.float64) - start
+    size = float(np.square(edit).sum())
+    progress = float((change * edit).sum()) / size
+    collateral = float(np.sqrt(np.square(change - progress * edit).sum() / size))
+    return Judgement(progress, collateral, success=bool(np.square(change - edit).sum() < 0.5 * size))

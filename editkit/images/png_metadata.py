@@ -1,15 +1,19 @@
-"""Recipe and images stored inside a PNG."""
+"""Recipe and images stored inside a PNG.
+
+Pillow writes the chunks. They are read here, because Pillow neither verifies the checksums of chunks after the pixels
+nor reports a second recipe, and finds attachments only after decoding the pixels.
+"""
 
 from __future__ import annotations
 
 import io
 import os
-import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..errors import BadFile, BadImage, InvalidParameter
 from .conversion import strip_metadata
@@ -17,62 +21,49 @@ from .reading import open_image
 from .sources import MAX_BYTES, MAX_PIXELS, Source, read_source
 
 MAX_RECIPE_BYTES = 1_000_000  # Pillow refuses to open a PNG with a text chunk over 1 MiB
-
-
 MAX_ATTACHMENTS = 64
-
-
 MAX_ATTACHED_PIXELS = 4 * MAX_PIXELS
-
-
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-_HEADER_END = len(_SIGNATURE) + 12 + 13
-
-
-_END_CHUNK = 12
-
-
 _KEYWORD = b"editkit"
 
+# Not compressed (two bytes), no language, no translated keyword.
+_RECIPE_HEADER = _KEYWORD + b"\0\0\0\0\0"
 
-# Ancillary, private, and not to be copied by a program that changes the picture.
+# Ancillary, private, and not to be copied by a program that changes the image.
 _ATTACHMENT = b"ekAT"
-
-
 _MAX_NAME_BYTES = 79
 
-
+# Position of the colour type in a PNG, and its value for grey.
+_COLOUR_TYPE = 25
 _GREY = 0
-
-
 _ATTACHMENT_LIMIT = (
     f"at most {MAX_ATTACHMENTS} of {MAX_ATTACHED_PIXELS // 10**6} million pixels together are allowed; "
     "use fewer or smaller ones"
 )
 
 
-_NO_ATTACHMENTS: Mapping[str, Image.Image] = MappingProxyType({})
+NO_ATTACHMENTS: Mapping[str, Image.Image] = MappingProxyType({})
 
 
 def encode_png(
-    image: Image.Image, *, recipe: str | None = None, attachments: Mapping[str, Image.Image] = _NO_ATTACHMENTS
+    image: Image.Image, *, recipe: str | None = None, attachments: Mapping[str, Image.Image] = NO_ATTACHMENTS
 ) -> bytes:
-    """Encode a picture as PNG, with the JSON text of its recipe and the pictures that the recipe names inside.
+    """Encode an image as PNG with the JSON text of its recipe and the images that the recipe names.
 
-    Pictures have mode RGB, RGBA or L; a name has 1 to 79 bytes. read_recipe gives recipe and attachments back as they
-    were. Raises InvalidParameter for other modes and names, for attachments without a recipe, and for a recipe over
-    MAX_RECIPE_BYTES, over MAX_ATTACHMENTS or MAX_ATTACHED_PIXELS of attachments, or a file over MAX_BYTES.
+    Images have mode RGB, RGBA or L; a name has 1 to 79 bytes. read_recipe returns recipe and attachments unchanged.
+    Raises InvalidParameter for other modes and names, for attachments without a recipe, and for a recipe over
+    MAX_RECIPE_BYTES, attachments over MAX_ATTACHMENTS or MAX_ATTACHED_PIXELS, or a file over MAX_BYTES.
     """
     if attachments and recipe is None:
         raise InvalidParameter("attachments are only stored with a recipe: pass recipe too")
-    if _too_much(attachments):
-        raise InvalidParameter(f"attachments are {len(attachments)} pictures, too many: {_ATTACHMENT_LIMIT}")
-    plain = _png(image, "image")
-    text = b"" if recipe is None else _recipe_chunk(recipe)
-    pictures = b"".join(_attachment_chunk(name, picture) for name, picture in attachments.items())
-    data = plain[:_HEADER_END] + text + plain[_HEADER_END:-_END_CHUNK] + pictures + plain[-_END_CHUNK:]
+    if _exceeds_limit(attachments):
+        raise InvalidParameter(f"attachments are {len(attachments)} images, too many: {_ATTACHMENT_LIMIT}")
+    chunks = PngInfo()
+    if recipe is not None:
+        chunks.add_itxt(_KEYWORD, _recipe_text(recipe))
+    for name, attached in attachments.items():
+        chunks.add(_ATTACHMENT, _attachment_content(name, attached), after_idat=True)
+    data = _png(image, "image", chunks)
     if len(data) > MAX_BYTES:
         raise InvalidParameter(
             f"image and attachments need {len(data)} bytes as PNG; at most {MAX_BYTES // 2**20} MiB are allowed, "
@@ -82,10 +73,10 @@ def encode_png(
 
 
 def read_recipe(source: Source, *, argument: str = "recipe") -> tuple[str, dict[str, Image.Image]]:
-    """Read the recipe and the attached pictures from a PNG that encode_png made.
+    """Read the recipe and the attached images from a PNG that encode_png wrote.
 
-    ``source`` is a path, ``"-"``, bytes or a binary file. Attached pictures keep their mode (RGB, RGBA or L). Raises
-    BadFile, naming ``argument``, where there is no recipe, the file is no PNG, or a part is damaged or over a limit.
+    ``source`` is a path, ``"-"``, bytes or a binary file. Attached images keep their mode (RGB, RGBA or L). Raises
+    BadFile, naming ``argument``, if there is no recipe, the file is no PNG, or a part is damaged or over a limit.
     """
     name = f"{argument} {os.fspath(source)!r}" if isinstance(source, (str, os.PathLike)) else argument
     try:
@@ -93,51 +84,46 @@ def read_recipe(source: Source, *, argument: str = "recipe") -> tuple[str, dict[
     except BadImage as error:
         raise BadFile(str(error)) from error
     recipes: list[str] = []
-    pictures: dict[str, Image.Image] = {}
+    attachments: dict[str, Image.Image] = {}
     for kind, content in _chunks(data, name):
         if kind == b"iTXt" and content.startswith(_KEYWORD + b"\0"):
             recipes.append(_parse_recipe(content, name))
         elif kind == _ATTACHMENT:
-            key, picture = _parse_attachment(content, name)
-            if key in pictures:
-                raise BadFile(f"{name} is damaged: it holds two pictures {key!r}; get a whole copy")
-            pictures[key] = picture
-            if _too_much(pictures):
-                raise BadFile(f"{name} holds too many attached pictures: {_ATTACHMENT_LIMIT}")
+            key, image = _parse_attachment(content, name)
+            if key in attachments:
+                raise BadFile(f"{name} is damaged: it holds two images {key!r}; get a whole copy")
+            attachments[key] = image
+            if _exceeds_limit(attachments):
+                raise BadFile(f"{name} holds too many attached images: {_ATTACHMENT_LIMIT}")
     if len(recipes) != 1:
-        found = "no editkit recipe" if not recipes else f"{len(recipes)} editkit recipes"
-        raise BadFile(f"{name} holds {found}: pass a PNG as editkit saved it, not one saved by another program")
-    return recipes[0], pictures
+        count = "no editkit recipe" if not recipes else f"{len(recipes)} editkit recipes"
+        raise BadFile(f"{name} holds {count}: pass a PNG as editkit saved it, not one saved by another program")
+    return recipes[0], attachments
 
 
-def _too_much(pictures: Mapping[str, Image.Image]) -> bool:
-    area = sum(picture.width * picture.height for picture in pictures.values())
-    return len(pictures) > MAX_ATTACHMENTS or area > MAX_ATTACHED_PIXELS
+def _exceeds_limit(attachments: Mapping[str, Image.Image]) -> bool:
+    area = sum(image.width * image.height for image in attachments.values())
+    return len(attachments) > MAX_ATTACHMENTS or area > MAX_ATTACHED_PIXELS
 
 
-def _png(image: Image.Image, name: str) -> bytes:
+def _png(image: Image.Image, name: str, chunks: PngInfo | None = None) -> bytes:
     buffer = io.BytesIO()
-    strip_metadata(image, name).save(buffer, "PNG")
+    strip_metadata(image, name).save(buffer, "PNG", pnginfo=chunks)
     return buffer.getvalue()
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
-
-
-def _recipe_chunk(recipe: str) -> bytes:
+def _recipe_text(recipe: str) -> bytes:
     text = _utf8(recipe, "recipe")
     if len(text) > MAX_RECIPE_BYTES:
         raise InvalidParameter(f"recipe has {len(text)} bytes; at most {MAX_RECIPE_BYTES} are allowed: shorten it")
-    # Keyword, not compressed (two bytes), no language, no translated keyword.
-    return _chunk(b"iTXt", _KEYWORD + b"\0\0\0\0\0" + text)
+    return text
 
 
-def _attachment_chunk(name: str, picture: Image.Image) -> bytes:
+def _attachment_content(name: str, image: Image.Image) -> bytes:
     key = _utf8(name, "attachment name")
     if not 0 < len(key) <= _MAX_NAME_BYTES or b"\0" in key:
         raise InvalidParameter(f"attachment name {name!r} must have 1 to {_MAX_NAME_BYTES} bytes, none of them zero")
-    return _chunk(_ATTACHMENT, key + b"\0" + _png(picture, f"attachment {name!r}"))
+    return key + b"\0" + _png(image, f"attachment {name!r}")
 
 
 def _utf8(text: str, name: str) -> bytes:
@@ -148,7 +134,7 @@ def _utf8(text: str, name: str) -> bytes:
 
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a PNG in order, each with its checksum verified."""
+    """Type and content of each chunk of a PNG in order, with its checksum verified."""
     if not data.startswith(_SIGNATURE):
         raise BadFile(f"{name} is not a PNG, and only a PNG holds a recipe: pass the .png that editkit saved")
     position, kind = len(_SIGNATURE), b""
@@ -165,10 +151,9 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _parse_recipe(content: bytes, name: str) -> str:
-    header = _KEYWORD + b"\0\0\0\0\0"
-    text = content[len(header) :]
+    text = content[len(_RECIPE_HEADER) :]
     try:
-        if content.startswith(header) and len(text) <= MAX_RECIPE_BYTES:
+        if content.startswith(_RECIPE_HEADER) and len(text) <= MAX_RECIPE_BYTES:
             return text.decode()
     except UnicodeDecodeError:
         pass
@@ -181,10 +166,10 @@ def _parse_attachment(content: bytes, name: str) -> tuple[str, Image.Image]:
         label = key.decode()
         if not 0 < len(key) <= _MAX_NAME_BYTES or not data.startswith(_SIGNATURE):
             raise BadImage("it is not a named PNG")
-        picture = open_image(data, argument="it")
+        image = open_image(data, argument="it")
     except (BadImage, UnicodeDecodeError) as error:
         raise BadFile(
-            f"{name} holds an attached picture {key[:_MAX_NAME_BYTES]!r} that cannot be used: {error}"
+            f"{name} holds an attached image {key[:_MAX_NAME_BYTES]!r} that cannot be used: {error}"
         ) from error
-    # A mask comes back as it went in; equal red, green and blue give exactly that grey.
-    return label, picture.convert("L") if data[25] == _GREY and picture.mode == "RGB" else picture
+    # A mask is returned in mode L; equal red, green and blue convert to exactly that grey.
+    return label, image.convert("L") if data[_COLOUR_TYPE] == _GREY and image.mode == "RGB" else image

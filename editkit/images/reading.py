@@ -15,20 +15,14 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from ..errors import BadImage, EditkitError, InvalidParameter
 from .conversion import luminance
 from .metrics import largest_difference
-from .sources import Source, _check_size, _extent, _pixel_limit, _reason, describe, read_source
+from .sources import Source, check_size, format_size, pixel_limit, reason_text, describe, read_source
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
-
 _Decoded = TypeVar("_Decoded")
 
-
 _ALLOWED = "PNG, JPEG, WebP, BMP, TIFF, GIF, PNM"
-
-
 _ORIENTATION = 0x0112
-
-
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,8 +36,6 @@ _UPRIGHT = {
 
 # Without NOOPTIMIZE a grey profile becomes a coarse table, several levels off in dark regions.
 _PRECISE = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE
-
-
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
@@ -68,7 +60,7 @@ def open_mask(source: Source, size: tuple[int, int], *, argument: str = "mask") 
     image = _open(source, argument, use_profile=False)
     if image.size != size:
         raise InvalidParameter(
-            f"{describe(source, argument)} is {_extent(image.size)} pixels but must be {_extent(size)} like the "
+            f"{describe(source, argument)} is {format_size(image.size)} pixels but must be {format_size(size)} like the "
             "image it belongs to: resize it"
         )
     return luminance(image)
@@ -97,14 +89,14 @@ def _open_checked(source: Source, argument: str, decode: Callable[[Image.Image, 
     image = source if isinstance(source, Image.Image) else _parse(read_source(source, argument=argument), name)
     try:
         _check_still(image, name)
-        _check_size(image.size, name)
+        check_size(image.size, name)
         return decode(image, name)
     except EditkitError:
         raise
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on damaged data
         kind = getattr(image, "format", None) or "image"
         raise BadImage(
-            f"{name} cannot be read: its {kind} data are damaged or cut short ({_reason(error)}); get a whole copy"
+            f"{name} cannot be read: its {kind} data are damaged or cut short ({reason_text(error)}); get a whole copy"
         ) from error
 
 
@@ -116,13 +108,15 @@ def _parse(data: bytes, name: str) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
-        raise BadImage(f"{name} has too many pixels: {_pixel_limit()}") from None
+        raise BadImage(f"{name} has too many pixels: {pixel_limit()}") from None
     except UnidentifiedImageError:
         raise BadImage(
             f"{name} cannot be read: it is not an image, or of another kind than {_ALLOWED}; convert it to PNG"
         ) from None
     except Exception as error:  # see _open_checked
-        raise BadImage(f"{name} cannot be read: its header is damaged ({_reason(error)}); get a whole copy") from error
+        raise BadImage(
+            f"{name} cannot be read: its header is damaged ({reason_text(error)}); get a whole copy"
+        ) from error
 
 
 def _check_still(image: Image.Image, name: str) -> None:
@@ -135,7 +129,7 @@ def _check_still(image: Image.Image, name: str) -> None:
 def _decode(image: Image.Image, name: str, *, use_profile: bool) -> Image.Image:
     transparent = _transparent_colour(image)
     image.load()
-    _check_size(image.size, name)
+    check_size(image.size, name)
     orientation = _orientation(image)
     profile = image.info.get("icc_profile") if use_profile else None
     if transparent is not None and transparent != image.info.get("transparency"):
@@ -252,7 +246,7 @@ def _from_array(array: NDArray[Any], name: str) -> Image.Image:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise BadImage(f"{name} has the wrong shape: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) is allowed")
     height, width = array.shape[:2]
-    _check_size((width, height), name)
+    check_size((width, height), name)
     levels = _levels(array[..., 0] if array.shape[2:] == (1,) else array, name)
     image = Image.fromarray(np.ascontiguousarray(levels))
     return image if image.mode == "RGBA" else image.convert("RGB")
@@ -262,7 +256,7 @@ def _array_values(array: NDArray[Any], name: str) -> NDArray[Any]:
     flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if flat.ndim != 2 or flat.dtype in (np.uint8, np.bool_):
         return np.asarray(luminance(_from_array(array, name)))
-    _check_size((flat.shape[1], flat.shape[0]), name)
+    check_size((flat.shape[1], flat.shape[0]), name)
     if flat.dtype.kind not in "uif":
         raise BadImage(f"{name} has the wrong dtype: whole or real numbers are allowed; convert it")
     return flat

@@ -15,18 +15,14 @@ from PIL import Image
 from ..errors import BadImage, EditkitError
 
 MAX_BYTES = 256 * 2**20
-
-
 MAX_PIXELS = 64_000_000
-
-
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]"
 
 
 def read_source(source: Source, *, argument: str) -> bytes:
-    """All bytes of a path, standard input (``"-"``), a binary file or a bytes object, at most MAX_BYTES.
+    """Return all bytes of a path, standard input (``"-"``), a binary file or a bytes object, at most MAX_BYTES.
 
-    Raises BadImage, naming ``argument``, for what does not exist, is no regular file, is empty or is too large.
+    Raises BadImage, naming ``argument``, if the source does not exist, is no regular file, is empty or is too large.
     """
     name = describe(source, argument)
     try:
@@ -34,7 +30,7 @@ def read_source(source: Source, *, argument: str) -> bytes:
     except EditkitError:
         raise
     except Exception as error:  # a file object from outside may raise anything
-        raise BadImage(f"{name} cannot be read: {_reason(error)}") from error
+        raise BadImage(f"{name} cannot be read: {reason_text(error)}") from error
     if not isinstance(data, bytes):
         raise BadImage(f"{name} gives text, not bytes: open it in binary mode ('rb')")
     if not data:
@@ -45,7 +41,7 @@ def read_source(source: Source, *, argument: str) -> bytes:
 
 
 def describe(source: object, argument: str) -> str:
-    """The argument and its value in a few words of one line, for messages."""
+    """Argument and value in a few words on one line, for messages."""
     if isinstance(source, (str, os.PathLike)):
         text = repr("standard input" if source == "-" else os.fspath(source))
         return f"{argument} {text if len(text) <= 300 else text[:140] + '...' + text[-140:]}"
@@ -54,7 +50,7 @@ def describe(source: object, argument: str) -> str:
     if isinstance(source, np.ndarray):
         return f"{argument} (array of shape {source.shape}, dtype {source.dtype})"
     if isinstance(source, Image.Image):
-        return f"{argument} (PIL image, mode {source.mode}, {_extent(source.size)})"
+        return f"{argument} (PIL image, mode {source.mode}, {format_size(source.size)})"
     return f"{argument} (object of type {type(source).__name__})"
 
 
@@ -73,7 +69,7 @@ def _read(source: Source, name: str) -> bytes:
 
 
 def _check_regular(path: str | os.PathLike[str], name: str) -> None:
-    # Asked before opening, because opening a named pipe waits for a writer.
+    # Checked before opening, because opening a named pipe blocks until it has a writer.
     try:
         status = Path(path).stat()
     except FileNotFoundError:
@@ -88,22 +84,22 @@ def _check_regular(path: str | os.PathLike[str], name: str) -> None:
         )
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def check_size(size: tuple[int, int], name: str) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise BadImage(f"{name} is {_extent(size)} pixels: width and height must be at least 1")
+        raise BadImage(f"{name} is {format_size(size)} pixels: width and height must be at least 1")
     if width * height > MAX_PIXELS:
-        raise BadImage(f"{name} is {_extent(size)} pixels, too many: {_pixel_limit()}")
+        raise BadImage(f"{name} is {format_size(size)} pixels, too many: {pixel_limit()}")
 
 
-def _extent(size: tuple[int, int]) -> str:
+def format_size(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def _pixel_limit() -> str:
+def pixel_limit() -> str:
     return f"at most {MAX_PIXELS // 10**6} million pixels are allowed; scale it down"
 
 
-def _reason(error: BaseException) -> str:
+def reason_text(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())[:160] or type(error).__name__

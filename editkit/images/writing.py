@@ -14,49 +14,47 @@ from PIL import Image
 from ..errors import InvalidParameter
 from ..files import check_output, write_atomically
 from .conversion import pixels, strip_metadata
-from .png_metadata import _NO_ATTACHMENTS, encode_png
+from .png_metadata import NO_ATTACHMENTS, encode_png
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
-
 ANIMATION_SUFFIXES = (".gif", ".webp")
 
-
-# What Pillow's encoders raise for a size that the format cannot hold, each another one.
+# Each of Pillow's encoders raises another of these for a size that its format cannot hold.
 _ENCODER_ERRORS = (OSError, ValueError, RuntimeError, OverflowError, struct.error)
 
 
 def check_file(
-    path: str | os.PathLike[str], endings: Sequence[str] = IMAGE_SUFFIXES, *, argument: str = "output"
+    path: str | os.PathLike[str], suffixes: Sequence[str] = IMAGE_SUFFIXES, *, argument: str = "output"
 ) -> Path:
-    """Check, before the work of making it, that a file of one of these kinds can be written to ``path``.
+    """Check that a file with one of these suffixes can be written to ``path``; call this before computing its content.
 
-    Raises InvalidParameter, naming ``argument``, like check_output, and for another ending.
+    Raises InvalidParameter, naming ``argument``, like check_output, and for another suffix.
     """
     check_output(path, argument=argument)
-    if Path(path).suffix.lower() not in endings:
-        raise InvalidParameter(f"{argument} {os.fspath(path)!r} must end in one of {', '.join(endings)}")
+    if Path(path).suffix.lower() not in suffixes:
+        raise InvalidParameter(f"{argument} {os.fspath(path)!r} must end in one of {', '.join(suffixes)}")
     return Path(path)
 
 
 def encode_image(
     image: Image.Image,
-    ending: str,
+    suffix: str,
     *,
     recipe: str | None = None,
-    attachments: Mapping[str, Image.Image] = _NO_ATTACHMENTS,
+    attachments: Mapping[str, Image.Image] = NO_ATTACHMENTS,
     argument: str = "output",
 ) -> bytes:
-    """Encode a picture as its file ending asks: lossless PNG (also for ``""``) or WebP, or JPEG at quality 95, 4:4:4.
+    """Encode an image by its file suffix: lossless PNG (also for ``""``) or WebP, or JPEG at quality 95, 4:4:4.
 
     ``image`` has mode RGB or RGBA. Only PNG carries the recipe and its attachments; JPEG has no alpha and shows the
-    picture on white. Raises InvalidParameter for other endings and for sizes that the format cannot hold.
+    image on white. Raises InvalidParameter for other suffixes and for sizes that the format cannot hold.
     """
-    kind = ending.lower()
+    kind = suffix.lower()
     if kind in ("", ".png"):
         return encode_png(image, recipe=recipe, attachments=attachments)
     if kind not in IMAGE_SUFFIXES:
-        raise InvalidParameter(f"{argument} ends in {ending!r}, but must end in one of {', '.join(IMAGE_SUFFIXES)}")
+        raise InvalidParameter(f"{argument} ends in {suffix!r}, but must end in one of {', '.join(IMAGE_SUFFIXES)}")
     buffer = io.BytesIO()
     try:
         if kind == ".webp":
@@ -69,28 +67,28 @@ def encode_image(
 
 
 def save_picture(image: Image.Image, path: str | os.PathLike[str], *, argument: str = "output") -> None:
-    """Write a picture in the kind that the path's ending says, whole or not at all.
+    """Write an image in the format of the path's suffix, completely or not at all.
 
-    Raises InvalidParameter, naming ``argument``, where the ending or the place is not allowed.
+    Raises InvalidParameter, naming ``argument``, if the suffix or the folder is not allowed.
     """
     write_atomically(path, encode_image(image, Path(path).suffix, argument=argument), argument=argument)
 
 
 def encode_frames(
-    frames: Sequence[Image.Image], ending: str, *, milliseconds: int = 100, argument: str = "output"
+    frames: Sequence[Image.Image], suffix: str, *, milliseconds: int = 100, argument: str = "output"
 ) -> bytes:
-    """Encode pictures of one size as an endless animation: GIF shows them on white, WebP is lossless.
+    """Encode images of one size as an endless animation: GIF shows them on white, WebP is lossless.
 
-    ``frames`` have mode RGB or RGBA; each stays for ``milliseconds``, 1 or more. Raises InvalidParameter for no frames,
-    frames of several sizes, endings other than MOVING, and for sizes that the format cannot hold.
+    ``frames`` have mode RGB or RGBA; each is shown for ``milliseconds``, 1 or more. Raises InvalidParameter for no
+    frames, frames of several sizes, suffixes other than ANIMATION_SUFFIXES, and sizes that the format cannot hold.
     """
-    kind = ending.lower()
+    kind = suffix.lower()
     if kind not in ANIMATION_SUFFIXES:
         raise InvalidParameter(
-            f"{argument} ends in {ending!r}, but an animation must end in {' or '.join(ANIMATION_SUFFIXES)}"
+            f"{argument} ends in {suffix!r}, but an animation must end in {' or '.join(ANIMATION_SUFFIXES)}"
         )
     if len({frame.size for frame in frames}) != 1 or milliseconds < 1:
-        raise InvalidParameter("frames must be one or more pictures of one size, shown for 1 or more milliseconds")
+        raise InvalidParameter("frames must be one or more images of one size, shown for 1 or more milliseconds")
     first, *rest = [_on_white(frame) if kind == ".gif" else strip_metadata(frame, "frame") for frame in frames]
     buffer = io.BytesIO()
     try:

@@ -47,10 +47,10 @@ def test_recipe_and_attachments_come_back(mode: str, tmp_path: Path) -> None:
     path = tmp_path / "out.png"
     path.write_bytes(data)
     for source in (path, str(path), data, io.BytesIO(data)):
-        recipe, pictures = read_recipe(source)
+        recipe, images = read_recipe(source)
         assert recipe == RECIPE
-        assert list(pictures) == list(attached)
-        assert all(identical(pictures[name], attached[name]) for name in attached)
+        assert list(images) == list(attached)
+        assert all(identical(images[name], attached[name]) for name in attached)
     assert identical(open_image(path), image)
     with Image.open(path) as opened:
         opened.load()
@@ -123,8 +123,8 @@ def itxt(text: bytes) -> bytes:
     return chunk(b"iTXt", b"editkit\0\0\0\0\0" + text)
 
 
-def attachment(name: bytes, picture: bytes) -> bytes:
-    return chunk(b"ekAT", name + b"\0" + picture)
+def attachment(name: bytes, image: bytes) -> bytes:
+    return chunk(b"ekAT", name + b"\0" + image)
 
 
 PLAIN = encode_png(noise())
@@ -135,14 +135,14 @@ BAD_CHUNKS: dict[str, tuple[list[bytes], str]] = {
     "long": ([itxt(b"x" * (png_metadata.MAX_RECIPE_BYTES + 1))], "did not write"),
     "cut header": ([chunk(b"iTXt", b"editkit\0")], "did not write"),
     "another keyword": ([chunk(b"iTXt", b"editkit2\0\0\0\0\0{}")], "no editkit recipe"),
-    "two of a name": ([itxt(b"{}"), attachment(b"a", PLAIN), attachment(b"a", PLAIN)], "two pictures"),
+    "two of a name": ([itxt(b"{}"), attachment(b"a", PLAIN), attachment(b"a", PLAIN)], "two images"),
     "too many": ([itxt(b"{}"), *(attachment(bytes([n]), PLAIN) for n in range(33, 99))], "at most 64"),
     "no name": ([itxt(b"{}"), attachment(b"", PLAIN)], "cannot be used"),
     "name is no text": ([itxt(b"{}"), attachment(b"\xff", PLAIN)], "cannot be used"),
-    "no picture": ([itxt(b"{}"), attachment(b"a", b"hello")], "cannot be used"),
+    "no image": ([itxt(b"{}"), attachment(b"a", b"hello")], "cannot be used"),
     "nothing": ([itxt(b"{}"), chunk(b"ekAT", b"")], "cannot be used"),
     "another kind": ([itxt(b"{}"), attachment(b"a", encode_image(noise(), ".jpg"))], "cannot be used"),
-    "cut picture": ([itxt(b"{}"), attachment(b"a", PLAIN[:60])], "cannot be used"),
+    "cut image": ([itxt(b"{}"), attachment(b"a", PLAIN[:60])], "cannot be used"),
     "cut signature": ([itxt(b"{}"), attachment(b"a", PLAIN[:8])], "cannot be used"),
 }
 
@@ -168,7 +168,7 @@ def test_the_pixels_of_all_attachments_are_limited(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(png_metadata, "MAX_ATTACHED_PIXELS", 299)
     with pytest.raises(BadFile, match="too many attached"):
         read_recipe(data)
-    with pytest.raises(InvalidParameter, match="3 pictures, too many"):
+    with pytest.raises(InvalidParameter, match="3 images, too many"):
         encode_png(noise(), recipe=RECIPE, attachments=attached)
 
 
