@@ -41,5 +41,5 @@ def measure_quality(
 
 def psnr_to_source(session: Session, latents: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of decoded latents (S, C, h, w) against the sources, at the model's scale."""
-    found, wanted = (session.canvas.cropped(pixels) for pixels in (session.decode_cached(latents), session.sources))
+    found, wanted = (session.canvas.crop(pixels) for pixels in (session.decode_cached(latents), session.sources))
     return round(psnr(found, wanted), 4)

@@ -14,68 +14,72 @@ from .canvas import Canvas, resize
 from .similarity import unchanged_weight
 
 NEAR = 6
-"""Pixels at the model's scale over which colours around a mask are averaged."""
+"""Radius in pixels at the model's scale over which colours around a mask are averaged."""
 
 
 FAR = 1e-3
-"""Weight of the mean of everything outside a mask against what is near."""
+"""Weight of the mean over all pixels outside a mask, relative to pixels near the mask."""
 
 
 def apply_difference(
     canvas: Canvas, source: Tensor, edited: Tensor, reconstructed: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """Take an edit as a difference and lay it on the source's own pixels where little changed.
+    """Add an edit to the source as a difference where little changed, and replace the source elsewhere.
 
-    ``source`` is (B, 3, H, W) at the picture's size, ``mask`` (1, 1, H, W) likewise, the others (B, 3, h, w) on the
-    padded canvas. What the autoencoder and the model's size lose is the source less its reconstruction. Where
-    ``edited`` equals ``reconstructed`` the answer is the source exactly; where everything changed it is ``edited``,
-    in the colours that the source has around the mask.
+    ``source`` is (B, 3, H, W) and ``mask`` (1, 1, H, W), both at the image's size; the others are (B, 3, h, w) on the
+    padded canvas. Where ``edited`` equals ``reconstructed`` the result is exactly the source, without the loss of the
+    autoencoder and of resampling; where it differs strongly the result is ``edited``, corrected to the colours of the
+    source around the mask. Returns (B, 3, H, W).
     """
-    change = canvas.cropped(edited - reconstructed)
-    kept = resize(unchanged_weight(change), canvas.size).clamp(0, 1)
-    drawn = canvas.to_image(edited)
+    change = canvas.crop(edited - reconstructed)
+    weight = resize(unchanged_weight(change), canvas.size).clamp(0, 1)
+    replacement = canvas.to_image(edited)
     if mask is not None:
-        drawn = drawn + resize(colour_correction(canvas, source, edited, mask), canvas.size)
-    return source + kept * resize(change, canvas.size) + (1 - kept) * (drawn - source)
+        replacement = replacement + resize(colour_correction(canvas, source, edited, mask), canvas.size)
+    return source + weight * resize(change, canvas.size) + (1 - weight) * (replacement - source)
 
 
 def colour_correction(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
-    """What the source's colours differ by from the drawn ones outside a mask, carried on smoothly inside it.
+    """Colour difference between source and edit outside a mask, extrapolated smoothly into the mask.
 
-    Arguments as for :func:`lay_on`; returns (B, 3, h, w) at the model's scale. Outside the mask both show the same, so
-    that what differs there is the autoencoder's doing.
+    Arguments as for :func:`apply_difference`; returns (B, 3, h, w) at the model's scale. Outside the mask both show
+    the same content, so a difference there is an error of the autoencoder.
     """
     outside = (F.adaptive_max_pool2d(mask, canvas.work[::-1]) == 0).to(source)
     if not bool(outside.any()):
-        return torch.zeros_like(canvas.cropped(edited))
-    wrong = (resize(source, canvas.work) - canvas.cropped(edited)) * outside
-    near = box_blur(outside)
-    everywhere = wrong.sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True)
-    # Far inside a mask nothing is near: the mean of all outside is what is left to go by.
-    return (box_blur(wrong) + FAR * everywhere) / (near + FAR)
+        return torch.zeros_like(canvas.crop(edited))
+    error = (resize(source, canvas.work) - canvas.crop(edited)) * outside
+    near = _box_blur(outside)
+    mean = error.sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True)
+    # Normalised blur. Deep inside a mask ``near`` is 0, and the mean over the outside takes over.
+    return (_box_blur(error) + FAR * mean) / (near + FAR)
 
 
-def box_blur(values: Tensor) -> Tensor:
-    """Blur (B, C, h, w) over :data:`NEAR` pixels on either side, three times: nearly a Gaussian."""
+def _box_blur(values: Tensor) -> Tensor:
+    """Blur (B, C, h, w) over :data:`NEAR` pixels on either side, three times, which is nearly a Gaussian."""
     for _ in range(3):
         values = F.avg_pool2d(values, 2 * NEAR + 1, stride=1, padding=NEAR)
     return values
 
 
 def mix_sources(pixels: Tensor, shares: Tensor) -> Tensor:
-    """Mix the pixels (S, 3, H, W) of sources into rows (B, 3, H, W)."""
+    """Mix the pixels (S, 3, H, W) of sources into rows (B, 3, H, W) with weights ``shares`` (B, S)."""
     return torch.einsum("bs,schw->bchw", shares, pixels)
 
 
-def to_stored_image(laid: Tensor, share: Tensor, seen: Tensor, sources: Sequence[Image.Image]) -> Image.Image:
-    """Turn laid pixels (3, H, W) into a picture with its sources' alpha; what equals ``seen`` stays as it is stored."""
+def to_stored_image(result: Tensor, share: Tensor, before: Tensor, sources: Sequence[Image.Image]) -> Image.Image:
+    """Convert a result (3, H, W) on white to an image with the alpha of its sources, mixed with weights ``share`` (S,).
+
+    ``before`` (3, H, W) are the mixed sources on white. Pixels that equal them keep their stored value, which includes
+    colour under transparency.
+    """
     stored = sum(
         weight * np.asarray(source, dtype=np.float32) for weight, source in zip(share.tolist(), sources, strict=True)
     )
     assert isinstance(stored, np.ndarray)
-    change = (laid - seen).permute(1, 2, 0).numpy() * 255
+    change = (result - before).permute(1, 2, 0).numpy() * 255
     if stored.shape[-1] == 4:
-        # On white a pixel shows only alpha of its colour, so its colour changes by as much more.
+        # On white a colour contributes alpha times its value, so the stored colour changes by 1 / alpha as much.
         change = change / np.maximum(stored[..., 3:], 1) * 255
     stored[..., :3] += change
     return Image.fromarray(np.clip(np.rint(stored), 0, 255).astype(np.uint8))

@@ -13,26 +13,26 @@ from torch import Tensor
 from .canvas import Canvas
 
 FULL = 0.5
-"""From this value of a mask on, its pixels show all that was drawn; below, they fade to the source."""
+"""Mask value from which a pixel shows the edit alone; smaller values blend it with the source."""
 
 
 def mask_tensor(mask: Image.Image, feather: float) -> Tensor:
-    """A mask in mode L as (1, 1, H, W) in [0, 1], fading from its edge inward over ``feather`` pixels."""
+    """Mask tensor (1, 1, H, W) in [0, 1] of a mask in mode L, fading from its edge inward over ``feather`` pixels."""
     levels = np.asarray(mask)
     if feather > 0:
         import cv2
 
-        # Outside the picture counts as changed: an edge of the picture is no edge of the mask.
-        inside = cv2.distanceTransform((levels > 0).astype(np.uint8), cv2.DIST_L2, 5)
-        levels = levels * np.clip(inside / (feather + 1), 0, 1)
+        # The outside of the image counts as masked: the border of the image is no edge of the mask.
+        distance = cv2.distanceTransform((levels > 0).astype(np.uint8), cv2.DIST_L2, 5)
+        levels = levels * np.clip(distance / (feather + 1), 0, 1)
     return torch.from_numpy(np.asarray(levels, dtype=np.float32) / 255)[None, None]
 
 
 def mask_to_latents(mask: Tensor, canvas: Canvas, size: Sequence[int]) -> Tensor:
-    """A mask (1, 1, H, W) on latents of ``size`` (h, w): a latent may change as much as any pixel it stands for."""
+    """Scale a mask (1, 1, H, W) to latents of ``size`` (h, w); each latent is the maximum of the pixels it covers."""
     return F.adaptive_max_pool2d(canvas.mask_to_model(mask), tuple(size))
 
 
 def mask_opacity(mask: Tensor) -> Tensor:
-    """How much of what was drawn a pixel shows: all of it where half of the path or more was free, none at 0."""
+    """Opacity of the edit over the source in each pixel: 1 from a mask value of :data:`FULL` on, 0 at 0."""
     return (mask / FULL).clamp(0, 1)

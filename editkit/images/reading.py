@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from ..errors import BadImage, EditkitError, InvalidParameter
 from .conversion import luminance
 from .metrics import largest_difference
-from .sources import Source, check_size, format_size, pixel_limit, reason_text, describe, read_source
+from .sources import Source, check_size, describe, format_size, pixel_limit, read_source, reason_text
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
@@ -60,8 +60,8 @@ def open_mask(source: Source, size: tuple[int, int], *, argument: str = "mask") 
     image = _open(source, argument, use_profile=False)
     if image.size != size:
         raise InvalidParameter(
-            f"{describe(source, argument)} is {format_size(image.size)} pixels but must be {format_size(size)} like the "
-            "image it belongs to: resize it"
+            f"{describe(source, argument)} is {format_size(image.size)} pixels but must be {format_size(size)} like "
+            "the image it belongs to: resize it"
         )
     return luminance(image)
 

@@ -1,4 +1,4 @@
-"""Where an edit still shows its source: there what the source was missed by is carried over, and nowhere else."""
+"""How unchanged pixels and latents are: where an edit still equals its source, the source's residual is added."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHANGE_LOW, CHANGE_HIGH = 0.1, 0.5
-"""Changes of pixels, in units of the full range, up to which the source's detail is kept and from which none of it."""
+"""Change of a pixel in [0, 1] up to which the source's detail is kept completely, and from which not at all."""
 
 
 REACH = 3
-"""Pixels at the model's scale that a changed contour takes along on either side."""
+"""Pixels at the model's scale around a change that count as changed."""
 
 
-ALIKE, DEPARTED = 0.2, 0.7
-"""Differences of latents, whose own deviation is near 1, up to which they are alike and from which they are others."""
+LATENT_CHANGE_LOW, LATENT_CHANGE_HIGH = 0.2, 0.7
+"""RMS difference between unit-variance latents below which they count as equal, and above which as different."""
 
 
 def unchanged_weight(change: Tensor) -> Tensor:
-    """Where an edit left a picture alone: 1 where ``change`` (B, 3, h, w) is nothing, falling to 0 where it is large.
+    """Weight (B, 1, h, w) of unchanged pixels: 1 where ``change`` (B, 3, h, w) is small, 0 where it is large.
 
-    Returns (B, 1, h, w). The largest change within :data:`REACH` pixels counts, and the map is smooth.
+    The largest change within :data:`REACH` pixels counts, and the weight is smoothed.
     """
     largest = change.abs().amax(1, keepdim=True)
     near = F.max_pool2d(largest, 2 * REACH + 1, stride=1, padding=REACH)
@@ -29,11 +29,11 @@ def unchanged_weight(change: Tensor) -> Tensor:
 
 
 def latent_similarity(difference: Tensor) -> Tensor:
-    """How far clean latents that differ by (B, C, h, w) show the same: (B, 1, h, w), falling smoothly from 1 to 0."""
-    return smoothstep(difference.square().mean(1, keepdim=True).sqrt(), ALIKE, DEPARTED)
+    """Similarity (B, 1, h, w) of clean latents that differ by (B, C, h, w), falling smoothly from 1 to 0."""
+    return smoothstep(difference.square().mean(1, keepdim=True).sqrt(), LATENT_CHANGE_LOW, LATENT_CHANGE_HIGH)
 
 
 def smoothstep(values: Tensor, low: float, high: float) -> Tensor:
-    """1 up to ``low`` and 0 from ``high`` on, smooth in between."""
+    """Step from 1 at ``low`` and below to 0 at ``high`` and above, smooth in between."""
     position = ((values - low) / (high - low)).clamp(0, 1)
     return 1 - position * position * (3 - 2 * position)

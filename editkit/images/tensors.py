@@ -10,10 +10,10 @@ from .conversion import pixels
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """A picture as a viewer on white sees it, (1, 3, H, W) float32 in [0, 1]."""
+    """Convert an image of mode RGB or RGBA to (1, 3, H, W) on white, float32 in [0, 1]."""
     return torch.from_numpy(pixels(image)).permute(2, 0, 1)[None]
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """Pixels (3, H, W) in [0, 1] to an RGB picture."""
+    """Convert pixels (3, H, W) in [0, 1] to an RGB image; values outside are clipped."""
     return Image.fromarray(pixels.clamp(0, 1).mul_(255).round_().byte().permute(1, 2, 0).cpu().numpy())

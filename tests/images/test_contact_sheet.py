@@ -43,8 +43,8 @@ def test_the_label_is_below_its_image() -> None:
     ("count", "columns", "across", "rows"), [(1, None, 1, 1), (4, None, 4, 1), (6, None, 3, 2), (6, 2, 2, 3)]
 )
 def test_rows_and_columns(count: int, columns: int | None, across: int, rows: int) -> None:
-    pictures = [("x", Image.new("RGB", (32, 32), RED))] * count
-    sheet = draw_sheet(pictures, columns=columns, tile=64)
+    images = [("x", Image.new("RGB", (32, 32), RED))] * count
+    sheet = draw_sheet(images, columns=columns, tile=64)
     red = (np.asarray(sheet) == RED).all(axis=2)
     assert red.sum() == count * 64 * 64
     assert (red.any(axis=0).sum(), red.any(axis=1).sum()) == (across * 64, rows * 64)
@@ -65,9 +65,9 @@ def test_any_shape_fits_its_tile(size: tuple[int, int]) -> None:
 
 
 def test_transparency_shows_a_light_checkerboard() -> None:
-    picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
-    picture.paste(RED, (0, 0, 64, 32))
-    sheet = draw_sheet([("", picture)], tile=64)
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    image.paste(RED, (0, 0, 64, 32))
+    sheet = draw_sheet([("", image)], tile=64)
     left, top, right, bottom = box(sheet, RED)
     below = np.asarray(sheet)[bottom : bottom + 32, left:right]
     assert set(np.unique(below)) == set(contact_sheet._SQUARE_LEVELS)
@@ -75,8 +75,8 @@ def test_transparency_shows_a_light_checkerboard() -> None:
 
 
 def test_other_modes_are_shown() -> None:
-    for picture in (Image.new("L", (8, 8), 90), Image.new("CMYK", (8, 8)), Image.new("1", (8, 8))):
-        assert draw_sheet([("mask", picture)], tile=64).width > 64
+    for image in (Image.new("L", (8, 8), 90), Image.new("CMYK", (8, 8)), Image.new("1", (8, 8))):
+        assert draw_sheet([("mask", image)], tile=64).width > 64
 
 
 @pytest.mark.parametrize(
@@ -93,16 +93,16 @@ def test_labels_fit_two_lines(label: str, tile: int) -> None:
 
 
 def test_bad_sheets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = Image.new("RGB", (8, 8))
+    image = Image.new("RGB", (8, 8))
     with pytest.raises(InvalidParameter, match="at least one"):
         draw_sheet([])
     with pytest.raises(InvalidParameter, match="columns is 0"):
-        draw_sheet([("", picture)], columns=0)
+        draw_sheet([("", image)], columns=0)
     for tile in (31, 2049, -1):
         with pytest.raises(InvalidParameter, match=rf"tile is {tile}"):
-            draw_sheet([("", picture)], tile=tile)
+            draw_sheet([("", image)], tile=tile)
     with pytest.raises(BadImage):
         draw_sheet([("", Image.new("RGB", (0, 8)))])
     monkeypatch.setattr(contact_sheet, "MAX_PIXELS", 10_000)
     with pytest.raises(InvalidParameter, match="smaller tile"):
-        draw_sheet([("", picture)] * 4)
+        draw_sheet([("", image)] * 4)

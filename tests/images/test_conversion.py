@@ -12,19 +12,19 @@ from editkit.images.conversion import pixels
 
 def test_every_level_and_transparency_is_laid_on_white() -> None:
     level, alpha = np.meshgrid(np.arange(256), np.arange(256))
-    picture = Image.fromarray(np.stack([level, 255 - level, level // 2, alpha], axis=-1).astype(np.uint8))
-    assert on_white(picture).mode == "RGB"
-    assert np.array_equal(np.asarray(on_white(picture)), np.rint(pixels(picture) * 255))
+    image = Image.fromarray(np.stack([level, 255 - level, level // 2, alpha], axis=-1).astype(np.uint8))
+    assert on_white(image).mode == "RGB"
+    assert np.array_equal(np.asarray(on_white(image)), np.rint(pixels(image) * 255))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "I;16"])
 def test_an_opaque_image_keeps_its_colours(mode: str) -> None:
-    picture = Image.new(mode, (3, 2), 1)
-    assert on_white(picture) == picture.convert("RGB")
+    image = Image.new(mode, (3, 2), 1)
+    assert on_white(image) == image.convert("RGB")
 
 
 def test_transparency_of_every_kind_is_white() -> None:
     marked = Image.new("L", (3, 2), 9)
     marked.info["transparency"] = 9
-    for picture in (Image.new("RGBA", (3, 2)), Image.new("LA", (3, 2)), Image.new("PA", (3, 2)), marked):
-        assert on_white(picture) == Image.new("RGB", (3, 2), "white")
+    for image in (Image.new("RGBA", (3, 2)), Image.new("LA", (3, 2)), Image.new("PA", (3, 2)), marked):
+        assert on_white(image) == Image.new("RGB", (3, 2), "white")

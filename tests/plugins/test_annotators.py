@@ -583,7 +583,7 @@ def test_a_map_of_another_size_but_the_same_shape_is_resampled(size: int, other:
 def test_a_map_has_the_shape_of_its_image_to_a_pixel() -> None:
     assert read_map(RAMP, (70, 50)).shape == (50, 70)
     assert read_map(RAMP, (71, 50)).shape == (50, 71)
-    with pytest.raises(InvalidParameter, match=r"7 x 5 pixels, another shape than the picture's 50 x 70"):
+    with pytest.raises(InvalidParameter, match=r"7 x 5 pixels, another shape than the image's 50 x 70"):
         read_map(RAMP, (50, 70))
 
 
@@ -604,7 +604,7 @@ def test_read_map_refuses_what_open_image_refuses(tmp_path: Path) -> None:
     refused: dict[str, Any] = {
         "no such file": tmp_path / "nowhere.png",
         "damaged or cut short": deep[: len(deep) // 2],
-        "not a picture": b"P9 what is this",
+        "not an image": b"P9 what is this",
         "frames": stream.getvalue(),
         "too many": np.broadcast_to(np.float32(0), (10_000, 10_000)),
         "wrong dtype": np.zeros((4, 4), complex),
