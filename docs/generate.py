@@ -25,7 +25,7 @@ from editkit.cli.operations import operation_command
 from editkit.cli.options import details_of
 from editkit.cli.tables import measuring_command
 from editkit.registry.params import Params
-from editkit.registry.registry import GROUP, KINDS, OWN, Registry, discover
+from editkit.registry.registry import KINDS, Registry, discover
 from editkit.registry.specs import Spec
 
 DOCS = Path(__file__).parent
@@ -39,8 +39,8 @@ INPUTS = {"nothing": "no image", "image": "an image", "two images": "two images"
 
 def own_registry() -> Registry:
     """Return the registry of editkit's own plugins, whatever else is installed."""
-    points = importlib.metadata.entry_points(group=GROUP)
-    registry = discover([point for point in points if point.dist is not None and point.dist.name == OWN])
+    points = importlib.metadata.entry_points(group="editkit")
+    registry = discover([point for point in points if point.dist is not None and point.dist.name == "editkit"])
     if registry.failures:
         raise SystemExit(f"plugins failed to load: {'; '.join(map(str, registry.failures))}")
     return registry

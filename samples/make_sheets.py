@@ -1,9 +1,9 @@
-"""Make the pictures of the README by running the commands it shows.
+"""Make the before/after sheets of the documents by running the commands that they show.
 
     .venv/bin/python samples/make_sheets.py
 
-Every command of the README with ``--sheet out/NAME.png`` is run, and its sheet kept as ``samples/NAME.png``. Run it
-again whenever an edit changes.
+Every command of the README and of the pages in ``docs/`` with ``--sheet out/NAME.png`` is run, and its sheet kept as
+``samples/NAME.png``. Run it again when an edit changes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 EDITKIT = Path(sys.executable).with_name("editkit")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(text: str) -> list[str]:
-    """What the README calls editkit with, wherever a sheet comes out."""
+    """Return the arguments of every editkit command in a page that writes a sheet."""
     return re.findall(r"editkit (\S.* --sheet out/\S+\.png)", text)
+
+
+def all_commands() -> list[str]:
+    return [command for page in PAGES for command in commands(page.read_text(encoding="utf-8"))]
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for command in commands((ROOT / "README.md").read_text(encoding="utf-8")):
+        for command in all_commands():
             words = [
                 word.replace("out/", f"{folder}/", 1) if word.startswith("out/") else word
                 for word in shlex.split(command)

@@ -1,4 +1,4 @@
-"""The commands of the README work as printed, on the bundled model."""
+"""The commands of the README and of the documents that write a sheet work as printed, on the bundled model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_sheets() -> ModuleType:
     return module
 
 
-COMMANDS = make_sheets().commands((ROOT / "README.md").read_text(encoding="utf-8"))
+COMMANDS = make_sheets().all_commands()
 
 
 def test_every_kind_of_edit_is_shown() -> None:
@@ -35,7 +35,9 @@ def test_every_kind_of_edit_is_shown() -> None:
 
 @pytest.mark.model
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: Path(command).stem)
-def test_readme_commands_write_their_images(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_with_a_sheet_write_their_images(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     words = [word.replace("out/", f"{tmp_path}/", 1) for word in shlex.split(command)]
     result = CliRunner().invoke(main, words)

@@ -1,0 +1,79 @@
+"""The documents are current: the reference, the links, and every command and snippet of the pages."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from editkit.cli import main
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
+TOP = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")]
+WRITTEN = [*TOP, *(page for page in PAGES if page.parent.name != "reference")]
+OWN_PROJECT = DOCS / "how-to" / "write-a-plugin.md"
+"""Its commands and snippets are of another package; tests of new-plugin run them."""
+
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks_of(page: Path) -> list[tuple[str, str]]:
+    """The console sessions and Python snippets of a page in their order."""
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_reference_pages_are_current() -> None:
+    assert generate().stale_pages() == []
+
+
+@pytest.mark.parametrize("page", [*TOP, *PAGES], ids=name_of)
+def test_links_of_documents_lead_to_files(page: Path) -> None:
+    links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=name_of)
+def test_documents_are_in_plain_technical_english(page: Path) -> None:
+    text = re.sub(r"save_picture|tests/pictures|`pictures`", "", page.read_text(encoding="utf-8")).lower()
+    if page.name != "glossary.md":
+        assert "picture" not in text
+    assert len(re.findall(r"\bwhat\b", text)) <= max(1, 2 * len(text.split()) / 1000)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("page", [page for page in WRITTEN if page != OWN_PROJECT and blocks_of(page)], ids=name_of)
+def test_commands_and_snippets_of_documents_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("docs", "plugins", "samples", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for language, text in blocks_of(page):
+        if language == "python":
+            exec(compile(text, name_of(page), "exec"), names)
+            continue
+        for command in re.findall(r"^\$ editkit (.*)$", text, re.MULTILINE):
+            result = CliRunner().invoke(main, shlex.split(command))
+            assert result.exit_code == 0, (command, result.output)
