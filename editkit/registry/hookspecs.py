@@ -1,4 +1,4 @@
-"""The hooks a plugin may implement; each returns a list of specs."""
+"""Hooks that a plugin may implement; each returns a list of specs."""
 
 from __future__ import annotations
 
@@ -25,49 +25,49 @@ hookimpl = pluggy.HookimplMarker("editkit")
 
 @hookspec
 def register_operations() -> list[OperationSpec]:  # type: ignore[empty-body]
-    """Edits a user can ask for by name."""
+    """Edits that a user calls by name."""
 
 
 @hookspec
 def register_inverters() -> list[InverterSpec]:  # type: ignore[empty-body]
-    """Ways from a clean latent up to noise."""
+    """Methods that invert clean latents to noise."""
 
 
 @hookspec
 def register_samplers() -> list[SamplerSpec]:  # type: ignore[empty-body]
-    """Ways from noise down to a clean latent."""
+    """Methods that sample clean latents from noise."""
 
 
 @hookspec
 def register_backends() -> list[BackendSpec]:  # type: ignore[empty-body]
-    """Families of models: how a diffusers folder becomes a backend."""
+    """Families of models, which load a diffusers folder as a backend."""
 
 
 @hookspec
 def register_models() -> list[ModelSpec]:  # type: ignore[empty-body]
-    """Models that come with a package and have a name of their own."""
+    """Models that a package provides under a name."""
 
 
 @hookspec
 def register_annotators() -> list[AnnotatorSpec]:  # type: ignore[empty-body]
-    """Ways from a picture to a condition map."""
+    """Functions from an image to a condition map."""
 
 
 @hookspec
 def register_controls() -> list[ControlSpec]:  # type: ignore[empty-body]
-    """What can be attached to any drawing."""
+    """Controls that can be attached to any sampling."""
 
 
 @hookspec
 def register_controlnets() -> list[ControlNetSpec]:  # type: ignore[empty-body]
-    """Weights that steer a registered model by condition maps."""
+    """ControlNet weights for registered models."""
 
 
 @hookspec
 def register_captioners() -> list[CaptionerSpec]:  # type: ignore[empty-body]
-    """Ways from a picture to a prompt that describes it."""
+    """Functions from an image to a prompt that describes it."""
 
 
 @hookspec
 def register_commands() -> list[CommandSpec]:  # type: ignore[empty-body]
-    """Commands of the command line that answer with a table."""
+    """Commands of the command line that print a table."""

@@ -1,4 +1,4 @@
-"""Typed parameters: declared once, checked once, and turned into options, recipes and report rows by others."""
+"""Typed parameters: one declaration gives validation, command-line options, recipes and report rows."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ..errors import InvalidParameter, did_you_mean
 
 
 class Params(BaseModel):
-    """Base of all parameter declarations: frozen, unknown names refused, NaN and infinity refused."""
+    """Base class of all parameter declarations: frozen, without unknown names, NaN or infinity."""
 
-    # What checks values is built when the first are checked: a list of commands needs none.
+    # Validators are built at the first validation, since a list of commands needs none.
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, strict=True, validate_default=True, defer_build=True
     )
 
     @classmethod
     def parse(cls, owner: str, values: dict[str, Any]) -> Self:
-        """Check ``values`` and return them typed; ``owner`` is whose parameters they are, for the message.
+        """Check ``values`` and return them typed; ``owner`` names the operation or plugin in error messages.
 
-        Raises InvalidParameter, naming the first parameter that is wrong, its value and what is allowed.
+        Raises InvalidParameter, naming the first parameter that is wrong, its value and the allowed values.
         """
-        pictures = image_fields(cls)  # of which None is none, also where one is needed
+        images = image_fields(cls)  # ``None`` means "not given", also for required images
         try:
-            return cls(**{name: value for name, value in values.items() if value is not None or name not in pictures})
+            return cls(**{name: value for name, value in values.items() if value is not None or name not in images})
         except ValidationError as error:
-            raise InvalidParameter(cls.explain(owner, error.errors()[0])) from None
+            raise InvalidParameter(cls._explain(owner, error.errors()[0])) from None
 
     @classmethod
-    def explain(cls, owner: str, problem: ErrorDetails) -> str:
+    def _explain(cls, owner: str, problem: ErrorDetails) -> str:
         name = ".".join(str(part) for part in problem["loc"]) or "parameters"
         if problem["type"] == "extra_forbidden":
             return f"{owner} has no parameter {name!r}; {did_you_mean(name, cls.model_fields)}"
@@ -43,20 +43,21 @@ class Params(BaseModel):
 
 
 def shorten(value: Any) -> str:
+    """Return the ``repr`` of a value in at most 60 characters, for messages."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def RegisteredName(kind: str, default: str | tuple[str, ...] | None, description: str) -> Any:  # noqa: N802 (used as pydantic's Field is)
-    """A field that names something registered, with options after a colon; the registry checks it before any work."""
+    """Field that holds the name of a registered ``kind``, with options after a colon; checked before any work."""
     return Field(default, description=description, json_schema_extra={"registry": kind})
 
 
 def ImageParam(kind: Literal["mask", "map"], description: str, *, required: bool = False) -> Any:  # noqa: N802
-    """A field that holds a picture: a file on the command line and in pipelines, anything open_image reads in Python.
+    """Field that holds an image: a file on the command line and in pipelines, any source of open_image in Python.
 
-    An operation gets it in mode L and in the size of the picture that is edited. A recipe does not name it but carries
-    it.
+    An operation gets it in mode L and in the size of the edited image. A recipe does not name its file; the PNG carries
+    the image itself.
     """
     default = ... if required else None
     return Field(default, exclude=True, description=description, json_schema_extra={"image": kind})
@@ -66,16 +67,16 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def PathParam(default: Any, description: str) -> Any:  # noqa: N802
-    """A field that names a folder of this machine, or weights to fetch: a replay never takes these from a file."""
+    """Field that names a folder on this machine, or weights to download; a replay takes neither from a file."""
     return Field(default, min_length=1, description=description, json_schema_extra={"path": True})
 
 
 def field_metadata(field: FieldInfo) -> dict[str, Any]:
-    """What a field is besides its type: ``registry``, ``image``, ``path`` or ``argument``."""
+    """Metadata of a field besides its type: ``registry``, ``image``, ``path`` or ``argument``."""
     return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
 
 
 def image_fields(params: type[Params]) -> dict[str, str]:
-    """The names of the fields that hold pictures, and of which kind each is."""
-    extras = {name: field_metadata(field) for name, field in params.model_fields.items()}
-    return {name: extra["image"] for name, extra in extras.items() if "image" in extra}
+    """Names of the fields that hold images, each with its kind: ``mask`` or ``map``."""
+    metadata = {name: field_metadata(field) for name, field in params.model_fields.items()}
+    return {name: extra["image"] for name, extra in metadata.items() if "image" in extra}

@@ -1,4 +1,4 @@
-"""Discovery and look-up of plugins. A broken plugin is named and stops nobody else."""
+"""Discovery and look-up of plugins. A broken plugin is reported and does not affect the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GROUP = "editkit"
 
 
 KINDS: Mapping[str, type[Spec]] = {
-    # A hook returns a list of the kind of spec it registers.
+    # The return type of a hook is a list of the specs that it registers.
     hook.removeprefix("register_"): get_args(get_type_hints(function)["return"])[0]
     for hook, function in vars(hookspecs).items()
     if hook.startswith("register_")
@@ -31,21 +31,20 @@ KINDS: Mapping[str, type[Spec]] = {
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
-
-OWN = "editkit"
+OWN_DISTRIBUTION = "editkit"
 
 
 COMMANDS = ("check", "models", "new-plugin", "plugins", "replay", "run")
-"""Commands of editkit itself, whose names no plugin may take."""
+"""Commands of editkit itself, whose names plugins cannot use."""
 
 
-CALLED = {"operations": "commands", "commands": "operations"}
-"""What the command line calls by name, and so cannot be called alike."""
+SAME_NAMESPACE = {"operations": "commands", "commands": "operations"}
+"""Operations and commands share one namespace on the command line."""
 
 
 @dc.dataclass(frozen=True)
 class Source:
-    """Where a plugin comes from: its entry point, its module, and the distribution that installed it."""
+    """Origin of a plugin: its entry point, its module, and the distribution that installed it."""
 
     name: str
     module: str
@@ -58,7 +57,7 @@ class Source:
 
 @dc.dataclass(frozen=True)
 class Failure:
-    """Something of a plugin that could not be used, and why, in one line."""
+    """Part of a plugin that could not be used, and the reason in one line."""
 
     source: Source
     reason: str
@@ -69,7 +68,7 @@ class Failure:
 
 @dc.dataclass(frozen=True)
 class Plugin:
-    """A plugin that was found, with the hooks it implements and the names it registered."""
+    """A plugin with the hooks it implements and the names it registered."""
 
     source: Source
     hooks: tuple[str, ...]
@@ -77,7 +76,7 @@ class Plugin:
 
 
 class Registry:
-    """All that the given plugins register, by kind and name."""
+    """Specs that the added plugins register, by kind and name."""
 
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager(GROUP)
@@ -88,26 +87,28 @@ class Registry:
         self.owners: dict[tuple[str, str], Source] = {}
 
     def add(self, source: Source, module: ModuleType | object) -> None:
-        """Register a plugin; whatever of it cannot be used becomes a :class:`Failure`."""
+        """Register a plugin; each part of it that cannot be used becomes a :class:`Failure`."""
         try:
             self.manager.register(module, name=f"{source.distribution}:{source.name}")
         except (ValueError, pluggy.PluginValidationError) as error:
-            self.failures.append(Failure(source, one_line(error)))
+            self.failures.append(Failure(source, _one_line(error)))
             return
         callers = self.manager.get_hookcallers(module) or []
         for caller in callers:
             if not caller.has_spec():
                 known = did_you_mean(caller.name, (f"register_{kind}" for kind in KINDS))
                 self.failures.append(Failure(source, f"there is no hook {caller.name!r}; {known}"))
-        names = {kind: tuple(self.collect(source, module, kind)) for kind in KINDS}
+        names = {kind: tuple(self._call_hook(source, module, kind)) for kind in KINDS}
         hooks = tuple(sorted(caller.name for caller in callers if caller.has_spec()))
-        self.plugins.append(Plugin(source, hooks, {kind: found for kind, found in names.items() if found}))
+        self.plugins.append(
+            Plugin(source, hooks, {kind: registered for kind, registered in names.items() if registered})
+        )
 
-    def collect(self, source: Source, module: ModuleType | object, kind: str) -> Iterator[str]:
-        """Call one plugin's hook of ``kind`` and yield the names it added.
+    def _call_hook(self, source: Source, module: ModuleType | object, kind: str) -> Iterator[str]:
+        """Call one plugin's hook of ``kind``, insert its specs and yield their names.
 
-        The implementations are called here rather than through pluggy's call loop, which neither says whose result
-        is whose nor goes on after an exception.
+        The implementations are called here and not by pluggy's call loop, which does not relate results to plugins and
+        stops at an exception.
         """
         for implementation in getattr(self.manager.hook, f"register_{kind}").get_hookimpls():
             if implementation.plugin is not module:
@@ -117,21 +118,23 @@ class Registry:
                     self.insert(source, kind, spec)
                     yield spec.name
             except (Exception, SystemExit) as error:
-                self.failures.append(Failure(source, f"register_{kind}: {one_line(error)}"))
+                self.failures.append(Failure(source, f"register_{kind}: {_one_line(error)}"))
 
     def insert(self, source: Source, kind: str, spec: Spec) -> None:
-        wanted = KINDS[kind]
-        if not isinstance(spec, wanted):
-            raise PluginFailure(f"returned {type(spec).__name__}, not {wanted.__name__}")
+        """Add a spec; raises PluginFailure if it is malformed and DuplicateName if its name is taken."""
+        expected = KINDS[kind]
+        if not isinstance(spec, expected):
+            raise PluginFailure(f"returned {type(spec).__name__}, not {expected.__name__}")
         if not NAME.fullmatch(spec.name) or not spec.summary.strip().endswith("."):
             raise PluginFailure(f"{spec.name!r} needs a name like 'two-words' and a summary that is a sentence")
         if not (isinstance(spec.params, type) and issubclass(spec.params, Params)):
             raise PluginFailure(f"{spec.name!r}: params must be a subclass of editkit.Params")
-        if kind in CALLED and spec.name in COMMANDS:
+        if kind in SAME_NAMESPACE and spec.name in COMMANDS:
             raise DuplicateName(f"the {kind[:-1]} {spec.name!r} has the name of a command of editkit itself")
-        if kind in CALLED and spec.name in self.specs[CALLED[kind]]:
-            owner = self.owners[CALLED[kind], spec.name]
-            raise DuplicateName(f"the {kind[:-1]} {spec.name!r} has the name of an {CALLED[kind][:-1]} of {owner}")
+        if kind in SAME_NAMESPACE and spec.name in self.specs[SAME_NAMESPACE[kind]]:
+            other = SAME_NAMESPACE[kind]
+            owner = self.owners[other, spec.name]
+            raise DuplicateName(f"the {kind[:-1]} {spec.name!r} has the name of an {other[:-1]} of {owner}")
         if spec.name in self.specs[kind]:
             owner = self.owners[kind, spec.name]
             raise DuplicateName(f"the {kind[:-1]} {spec.name!r} is already registered by {owner}")
@@ -153,13 +156,14 @@ class Registry:
         values: dict[str, Any] = {}
         for option in filter(None, options.split(",")):
             key, _, text = option.partition("=")
-            values[key.strip().replace("-", "_")] = literal(text.strip())
+            values[key.strip().replace("-", "_")] = _literal(text.strip())
         return spec, spec.params.parse(f"{kind[:-1]} {name!r}", values)
 
     def resolve_names(self, name: str, field: FieldInfo, value: Any) -> list[tuple[Any, Params]]:
-        """The specs and checked parameters of what the value of the field ``name`` names: one call or several.
+        """Return spec and checked parameters of each call, ``name:option=value,...``, in the value of a field.
 
-        Raises InvalidParameter where the value, which may come from a file, is neither.
+        The value is one call or a list of calls; ``name`` is the field's name for the message. Raises InvalidParameter
+        for any other value, which may come from a file.
         """
         kind = field_metadata(field).get("registry")
         if kind is None or value is None:
@@ -167,13 +171,13 @@ class Registry:
         calls = [value] if isinstance(value, str) else value
         if not (isinstance(calls, (list, tuple)) and all(isinstance(call, str) for call in calls)):
             raise InvalidParameter(
-                f"{name}={shorten(value)} is not allowed: give a name, or a list of them where several are taken, each "
+                f"{name}={shorten(value)} is not allowed: give a name, or a list of names if several are allowed, each "
                 "with its options after a colon"
             )
         return [self.configure(kind, call) for call in calls]
 
     def names_path(self, name: str, field: FieldInfo, value: Any) -> bool:
-        """Return whether a parameter's value is a path, or a registered name with a path among its options."""
+        """True if a parameter's value is a path, or a registered name with a path among its options."""
         extra = field_metadata(field)
         if "path" in extra or "image" in extra:
             return value is not None
@@ -184,12 +188,12 @@ class Registry:
         )
 
     def check_names(self, params: Params) -> None:
-        """Raise an EditkitError where parameters name something that is not registered, or give it wrong options."""
+        """Raise UnknownName or InvalidParameter if parameters hold an unregistered name or wrong options of a name."""
         for name, field in type(params).model_fields.items():
             self.resolve_names(name, field, getattr(params, name))
 
     def load(self, kind: str, name: str) -> Any:
-        """Load the implementation; what a plugin raises meanwhile becomes a PluginFailure that names it."""
+        """Load an implementation; other exceptions than EditkitError become a PluginFailure that names the plugin."""
         spec = self.spec(kind, name)
         try:
             return spec.load()
@@ -197,17 +201,17 @@ class Registry:
             raise
         except (Exception, SystemExit) as error:
             raise PluginFailure(
-                f"{kind[:-1]} {name!r} of plugin {self.owners[kind, name]}: {one_line(error)}"
+                f"{kind[:-1]} {name!r} of plugin {self.owners[kind, name]}: {_one_line(error)}"
             ) from error
 
     def build(self, kind: str, call: str) -> Any:
-        """Load ``name:option=value`` and build it with its parameters."""
+        """Load the implementation that ``name:option=value,...`` names and build it with its parameters."""
         spec, params = self.configure(kind, call)
         return self.load(kind, spec.name)(params)
 
 
-def literal(text: str) -> Any:
-    """A number or a truth value where the text is one, else the text."""
+def _literal(text: str) -> Any:
+    """Convert a text to a bool, int or float if it is one, otherwise return it."""
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):
@@ -218,37 +222,39 @@ def literal(text: str) -> Any:
     return text
 
 
-def one_line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def discover(points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Registry:
-    """Load every installed plugin; editkit's own come first, so that a stranger cannot take their names."""
+    """Load all installed plugins; editkit's own come first, so that no other plugin can take their names."""
     registry = Registry()
-    found = importlib.metadata.entry_points(group=GROUP) if points is None else points
-    for point in sorted(found, key=lambda point: (distribution_of(point)[0] != OWN, point.name, point.value)):
-        source = Source(point.name, point.value, *distribution_of(point))
+    points = importlib.metadata.entry_points(group=GROUP) if points is None else points
+    for point in sorted(
+        points, key=lambda point: (_distribution(point)[0] != OWN_DISTRIBUTION, point.name, point.value)
+    ):
+        source = Source(point.name, point.value, *_distribution(point))
         try:
             module = point.load()
         except (Exception, SystemExit) as error:
-            registry.failures.append(Failure(source, f"cannot be imported: {one_line(error)}"))
+            registry.failures.append(Failure(source, f"cannot be imported: {_one_line(error)}"))
         else:
             registry.add(source, module)
     return registry
 
 
-def distribution_of(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
-    return named(point.dist) if point.dist else ("unknown", "0")
+def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
+    return _name_and_version(point.dist) if point.dist else ("unknown", "0")
 
 
 @functools.cache
-def named(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
-    """Name and version, which many entry points of a distribution are asked for: reading them takes a millisecond."""
-    told = distribution.metadata
-    return told["Name"], told["Version"]
+def _name_and_version(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    """Name and version of a distribution; cached, because reading them takes a millisecond for each entry point."""
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 @functools.cache
 def installed() -> Registry:
-    """The registry of everything installed, made once a process."""
+    """Registry of all installed plugins, built once per process."""
     return discover()

@@ -1,4 +1,4 @@
-"""What a plugin hands over: frozen descriptions with a lazy ``load``, so that listing them imports nothing heavy."""
+"""Specs that plugins register: frozen descriptions with a lazy ``load``, so listing them imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .params import Params
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..diffusion.paths import SamplingPath as DrawingPath
+    from ..diffusion.paths import SamplingPath
     from ..editing.outcome import Edit, PixelEdit
     from ..editing.session import Session
     from ..images.condition_maps import Annotator
@@ -29,70 +29,71 @@ if TYPE_CHECKING:
 
 @dc.dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What every registered thing says of itself."""
+    """Description that every kind of plugin shares."""
 
     name: str
-    """Lower case words joined by hyphens: how the user calls it."""
+    """Lower-case words joined by hyphens, used on the command line and in Python."""
     summary: str
     """One sentence."""
     load: Callable[[], Any]
-    """Imports the implementation and returns it; called on first use."""
+    """Function that imports the implementation and returns it; called on first use."""
     source: str = ""
-    """Paper or page the method comes from."""
+    """Paper or web page of the method."""
     params: type[Params] = Params
-    """What it can be told."""
+    """Declaration of its parameters."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
 class OperationSpec(Spec):
-    """An edit that a user asks for by name."""
+    """An edit that a user calls by name."""
 
     load: Callable[[], Callable[[Session, Any], Edit | PixelEdit | Inversion]]
     needs: frozenset[str] = frozenset()
-    """Capabilities the model must provide, such as ``text``."""
+    """Capabilities that the model must provide, such as ``text``."""
     takes: Literal["nothing", "image", "two images", "inversion"] = "image"
     gives: Literal["image", "inversion"] = "image"
     size: Callable[[Any, tuple[int, int]], tuple[int, int]] | None = None
-    """The size (width, height) of the result by the parameters and the source's size; the source's where not given."""
+    """Function from parameters and source size (width, height) to the result size; None keeps the source size."""
     example: Mapping[str, Any] = dc.field(default_factory=dict)
-    """Parameters to try it with, where required ones do not speak for themselves or the defaults change nothing."""
+    """Parameters for trying the operation, if required ones have no obvious value or the defaults change nothing."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
 class InverterSpec(Spec):
-    """A way from a clean latent up to noise."""
+    """A method that inverts clean latents to noise."""
 
     load: Callable[[], Callable[[Any], Inverter]]
     exact: bool = False
-    """True where the source branch of a replay equals the source latent at any guidance scale."""
+    """True if the source branch of a replay equals the source latents at any guidance scale."""
     stochastic: bool = False
+    """True if the inversion samples noise."""
     calls_per_step: str = "1"
-    """Network calls a step of the inversion costs, for tables."""
+    """Network calls per step of the inversion, for tables."""
     predictions: frozenset[str] = frozenset(get_args(Prediction))
-    """What a network may predict for this to serve it."""
+    """Predictions of networks that the inverter supports."""
     replaces_sampler: bool = False
-    """True where a replay goes down by the inverter's own steps, and no sampler is asked for."""
+    """True if a replay uses the inverter's own steps and no sampler."""
     sets_negative_prompt: bool = False
-    """True where a replay sets what guidance leads away from: with text, and guidance by two estimates."""
+    """True if a replay sets the negative prompt condition; needs text and guidance from two estimates."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
 class SamplerSpec(Spec):
-    """A way from noise down to a clean latent; ``load`` gives a maker of steppers, one stepper a walk."""
+    """A method that samples clean latents from noise; ``load`` returns a function that builds one stepper per walk."""
 
     load: Callable[[], Callable[[Any], Stepper]]
     order: int = 1
     """Order of convergence to the exact solution of the probability-flow equation."""
     stochastic: bool = False
+    """True if steps add noise."""
     ends_at_zero: bool = True
-    """Paths for drawing end at sigma 0; otherwise where the model's schedule says its clean end is."""
+    """True if sampling paths end at sigma 0; otherwise they end at the clean end of the model's schedule."""
     extra_node: bool = False
-    """The spacing counts the clean end as a node of its own, as the DPM-Solver family does."""
+    """True if the spacing counts the clean end as a node of its own, as the DPM-Solver family does."""
     spacing: Spacing | None = None
-    """How the timesteps are laid out where the user does not say; the model's own way where not given."""
+    """Default spacing of the timesteps; None for the model's own."""
     consistency: bool = False
-    """The network's answer is taken for the end of the way down from where it is asked, as consistency models give it,
-    and not for the mean of all that may lie there."""
+    """True if the network predicts the clean sample directly, as consistency models do, not the posterior mean."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -100,67 +101,68 @@ class BackendSpec(Spec):
     """A family of models that load from a diffusers folder."""
 
     load: Callable[[], Callable[..., Backend]]
-    """The loader takes ``(folder, *, name, device, dtype)``, and ``weights`` where the family has ``recognise``."""
+    """The loader takes ``(folder, *, name, device, dtype)``, and ``weights`` if the family has ``detect``."""
     pipelines: frozenset[str] = frozenset()
-    """``_class_name`` values of a ``model_index.json`` that this family serves."""
+    """``_class_name`` values of a ``model_index.json`` that this family loads."""
     provides: frozenset[str] = frozenset()
+    """Capabilities of its models, such as ``text``."""
     execution_options: frozenset[str] = frozenset()
-    """How its models can be told to run: names of fields of :class:`Running`. They are then ``Tunable``."""
+    """Names of the fields of ExecutionOptions that its models support; they are then SupportsExecutionOptions."""
     detect: Callable[[Mapping[str, tuple[int, ...]]], str | None] | None = None
-    """Of a checkpoint in one file, by names and shapes of its tensors: the hub id of the model it is built on, None
-    where it is of another family. The loader then gets that file as ``weights``, and no weights in the folder."""
+    """Function from the tensor names and shapes of a one-file checkpoint to the hub id of its base model, or None for
+    another family. The loader then gets that file as ``weights``, and the folder holds no weights."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
 class ModelSpec(Spec):
-    """A model with a name of its own; ``load`` gives its folder."""
+    """A named model; ``load`` returns its folder."""
 
     load: Callable[[], Path]
     licence: str = ""
     default: bool = False
-    """Taken where no model is named."""
+    """True for the model that is used if none is named."""
     default_for: frozenset[str] = frozenset()
-    """Operations that take it in place of the default."""
+    """Operations that use it instead of the default model."""
     defaults: Mapping[str, float] = dc.field(default_factory=dict)
-    """What parameters are set to that the user leaves to the operation and the operation to the model."""
+    """Model-specific defaults for parameters that the user does not set."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
 class ControlSpec(Spec):
-    """What steers any drawing beside its prompt, for ``attach``."""
+    """A control that steers any sampling besides its prompt, for ``attach``."""
 
-    load: Callable[[], Callable[[Any], Callable[[Session, DrawingPath], Control]]]
+    load: Callable[[], Callable[[Any], Callable[[Session, SamplingPath], Control]]]
 
 
 @dc.dataclass(frozen=True, kw_only=True)
 class ControlNetSpec(Spec):
-    """Weights that steer registered models by condition maps; ``load`` gives their folder."""
+    """ControlNet weights for registered models; ``load`` returns their folder."""
 
     load: Callable[[], Path]
     models: frozenset[str]
-    """The registered models they fit."""
+    """Registered models that the weights fit."""
     annotators: frozenset[str]
-    """Whose maps they understand."""
+    """Annotators whose maps the weights accept."""
     licence: str = ""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
 class CaptionerSpec(Spec):
-    """A way from a picture to a prompt that describes it."""
+    """A function from an image to a prompt that describes it."""
 
     load: Callable[[], Callable[[Any], Callable[[Image.Image], str]]]
 
 
 @dc.dataclass(frozen=True, kw_only=True)
 class AnnotatorSpec(Spec):
-    """A way from a picture to a condition map: edges, depth, ...; ``load`` gives a maker of annotators."""
+    """A function from an image to a condition map: edges, depth, ...; ``load`` returns a function that builds it."""
 
     load: Callable[[], Callable[[Any], Annotator]]
 
 
 @dc.dataclass(frozen=True, kw_only=True)
 class CommandSpec(Spec):
-    """A command that measures instead of making a picture; its parameters are its options."""
+    """A command that measures and prints a table; its parameters are its options."""
 
     load: Callable[[], Callable[[Any], Table]]
 
@@ -177,8 +179,8 @@ def by_name(name: str) -> Callable[[], Any]:
     """
 
     def load() -> Any:
-        found = pkgutil.resolve_name(name)
-        return _builder(found) if isinstance(found, type) else found
+        implementation = pkgutil.resolve_name(name)
+        return _builder(implementation) if isinstance(implementation, type) else implementation
 
     return load
 

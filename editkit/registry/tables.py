@@ -1,4 +1,4 @@
-"""Tables: what a command answers that measures instead of making a picture."""
+"""Tables: the results of commands that measure."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from typing import Any
 
 @dc.dataclass(frozen=True)
 class Table:
-    """Rows of one shape, and what is true of all of them."""
+    """Rows with equal columns, and values that hold for all of them."""
 
     rows: Sequence[Mapping[str, Any]]
     about: Mapping[str, Any] = dc.field(default_factory=dict)
     more: Mapping[str, Sequence[Mapping[str, Any]]] = dc.field(default_factory=dict)
-    """Rows of other shapes, by what they are about."""
+    """Further rows with other columns, by title."""
 
     def as_dict(self) -> dict[str, Any]:
-        """What ``--json`` prints."""
+        """Plain values, as ``--json`` prints them."""
         more = {name: [dict(row) for row in rows] for name, rows in self.more.items()}
         return {**self.about, "rows": [dict(row) for row in self.rows], **more}
 
     def markdown(self) -> str:
-        """The same for people: Markdown tables, columns that are empty throughout left out."""
-        said = ", ".join(f"{name} {written(value)}" for name, value in self.about.items())
-        more = [f"{name}\n\n{ruled(rows)}" for name, rows in self.more.items() if rows]
-        return "\n\n".join([*([ruled(self.rows)] if self.rows else []), *more, *([said] if said else [])])
+        """Markdown tables without columns that are empty in every row."""
+        about = ", ".join(f"{name} {_format_cell(value)}" for name, value in self.about.items())
+        more = [f"{name}\n\n{_format_rows(rows)}" for name, rows in self.more.items() if rows]
+        return "\n\n".join([*([_format_rows(self.rows)] if self.rows else []), *more, *([about] if about else [])])
 
 
-def ruled(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One table."""
+def _format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format rows with equal columns as a Markdown table."""
     columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
-    lines = [columns, ["---"] * len(columns), *([written(row[name]) for name in columns] for row in rows)]
+    lines = [columns, ["---"] * len(columns), *([_format_cell(row[name]) for name in columns] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def written(value: Any) -> str:
-    """A value as a cell shows it: numbers to four digits, nothing as a dash, several values side by side."""
+def _format_cell(value: Any) -> str:
+    """Format a value for a cell: floats to four digits, None as a dash, several values separated by commas."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {written(one)}" for name, one in value.items() if one is not None)
+        return ", ".join(f"{name} {_format_cell(one)}" for name, one in value.items() if one is not None)
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(written, value))
+        return ", ".join(map(_format_cell, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
