@@ -1,7 +1,7 @@
-"""editkit turns an image into noise and back, and lets plugins steer the way back.
+"""Edit images with diffusion models; operations, inverters, samplers and models are plugins.
 
-The public names are listed in ``__init__.pyi`` and imported on first use, so that neither a plugin's specs nor the
-command line start torch.
+The public names are listed in ``__init__.pyi`` and imported on first use, so that neither the specs of a plugin nor the
+command line import torch.
 """
 
 import lazy_loader

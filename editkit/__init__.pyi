@@ -1,4 +1,4 @@
-"""The public names and where they live."""
+"""Public names and the modules that define them."""
 
 from . import testing as testing
 from .api import annotators, invert, inverters, models, operations, reconstruct, samplers

@@ -1,4 +1,4 @@
-"""The two operations that have functions of their own."""
+"""Python functions for inversion, reconstruction and lists of registered names."""
 
 from __future__ import annotations
 
@@ -24,40 +24,44 @@ def invert(
     cache: bool = True,
     **params: Any,
 ) -> Inversion:
-    """Recover the noise that ``model`` would draw a picture from, with all that is needed to replay it."""
-    given = {"prompt": prompt, "method": method, "steps": steps, **params}
-    inversion: Inversion = apply("invert", image, model=model, progress=progress, cache=cache, **given)
+    """Invert an image to the noise from which ``model`` samples it, with the data that a replay needs.
+
+    ``method`` names an inverter, with options after a colon; ``params`` are further parameters of the operation
+    ``invert``. Raises an EditkitError as apply does.
+    """
+    values = {"prompt": prompt, "method": method, "steps": steps, **params}
+    inversion: Inversion = apply("invert", image, model=model, progress=progress, cache=cache, **values)
     return inversion
 
 
 def reconstruct(
     inversion: Inversion, *, model: Backend | str | None = None, progress: Progress | None = None, **params: Any
 ) -> Result:
-    """Draw an inverted picture again; the report says how near it came to the source and to the autoencoder's bound."""
+    """Sample an inverted image again; the report gives its PSNR to the source and the bound set by the autoencoder."""
     result: Result = apply("reconstruct", inversion, model=model, progress=progress, **params)
     return result
 
 
 def operations() -> dict[str, OperationSpec]:
-    """Edits a user can ask for."""
+    """Registered operations by name."""
     return dict(installed().specs["operations"])
 
 
 def inverters() -> dict[str, InverterSpec]:
-    """Ways from a picture up to noise."""
+    """Registered inverters by name."""
     return dict(installed().specs["inverters"])
 
 
 def samplers() -> dict[str, SamplerSpec]:
-    """Ways from noise down to a picture."""
+    """Registered samplers by name."""
     return dict(installed().specs["samplers"])
 
 
 def models() -> dict[str, ModelSpec]:
-    """Models with a name of their own."""
+    """Registered models by name."""
     return dict(installed().specs["models"])
 
 
 def annotators() -> dict[str, AnnotatorSpec]:
-    """Ways from a picture to a condition map."""
+    """Registered annotators by name."""
     return dict(installed().specs["annotators"])

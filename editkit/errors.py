@@ -1,17 +1,17 @@
-"""Every error a user can cause or meet, in one tree.
+"""Exception tree of editkit.
 
 EditkitError
-    UnknownName          no operation, inverter, sampler, model, ... of that name
+    UnknownName          no operation, inverter, sampler, model, ... has this name
     DuplicateName        two plugins registered one name
     InvalidParameter     a value that is not allowed, or a parameter that does not exist
-    BadImage             a file or array that cannot be used as a picture
+    BadImage             a file or array that cannot be used as an image
     BadFile              a file of another kind that cannot be read (an inversion, a recipe, a pipeline)
-    MissingCapability    an operation needs what the model does not provide
-    WeightsUnavailable   a model that is not here, not whole, or not safe to load
-    PluginFailure        a plugin that broke its side of the contract
+    MissingCapability    an operation needs a capability that the model does not provide
+    WeightsUnavailable   a model that is missing, incomplete, or not safe to load
+    PluginFailure        a plugin that violated its contract
     Cancelled            the user stopped the work
 
-``exit_status`` is what the command line ends with: 2 for bad input, 1 for a failure.
+``exit_status`` is the exit status of the command line: 2 for bad input, 1 for a failure.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from collections.abc import Iterable
 
 
 class EditkitError(Exception):
-    """Base of all errors that editkit raises on purpose; the message is one line for the user."""
+    """Base class of all errors that editkit raises on purpose; the message is one line for the user."""
 
     exit_status = 1
 
 
 class UnknownName(EditkitError):
-    """No such operation, inverter, sampler, annotator or model."""
+    """No operation, inverter, sampler, annotator or model has this name."""
 
     exit_status = 2
 
@@ -43,31 +43,31 @@ class InvalidParameter(EditkitError):
 
 
 class BadImage(EditkitError):
-    """A file, an array or an object that cannot be used as a picture."""
+    """A file, an array or an object cannot be used as an image."""
 
     exit_status = 2
 
 
 class BadFile(EditkitError):
-    """A file that is not what it should be: an inversion, a picture with a recipe, a pipeline."""
+    """A file is not of the required kind: an inversion, an image with a recipe, a pipeline."""
 
     exit_status = 2
 
 
 class MissingCapability(EditkitError):
-    """An operation needs something that the model does not provide."""
+    """An operation needs a capability that the model does not provide."""
 
     exit_status = 2
 
 
 class WeightsUnavailable(EditkitError):
-    """A model is not here, not whole, or not safe to load."""
+    """A model is missing, incomplete, or not safe to load."""
 
     exit_status = 2
 
 
 class PluginFailure(EditkitError):
-    """A plugin failed, or returned what its contract does not allow."""
+    """A plugin failed, or returned a value that its contract does not allow."""
 
 
 class Cancelled(EditkitError):
@@ -75,7 +75,7 @@ class Cancelled(EditkitError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the closest known name, or all of them."""
+    """Return the end of an error message: the closest known name, or all known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     if close:

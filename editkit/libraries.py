@@ -1,4 +1,4 @@
-"""The libraries underneath: kept off the terminal, and what they raise told in one line."""
+"""Silence the log output of diffusers and transformers, and shorten their exceptions to one line."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the remarks and the loading bars of diffusers and transformers off the terminal for a while."""
+    """Suppress log output and progress bars of diffusers and transformers within the context."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     libraries = (diffusers_logging, transformers_logging)
-    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    settings = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
     for library in libraries:
         library.set_verbosity_error()
         library.disable_progress_bar()
     try:
         yield
     finally:
-        for library, (verbosity, shown) in zip(libraries, before, strict=True):
+        for library, (verbosity, progress_bar) in zip(libraries, settings, strict=True):
             library.set_verbosity(verbosity)
-            if shown:
+            if progress_bar:
                 library.enable_progress_bar()
 
 
 def reason_of(error: BaseException) -> str:
-    """What a library raised, as a part of an error message: its kind and at most 200 characters of what it says."""
+    """Type and first 200 characters of an exception on one line, as part of an error message."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

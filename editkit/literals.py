@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 Spacing = Literal["leading", "trailing", "linspace", "karras", "distilled"]
-"""How the timesteps of a path are laid out; see :mod:`editkit.paths`."""
-
+"""Spacing of the timesteps of a sampling path; see :mod:`editkit.diffusion.paths`."""
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
-"""What a network gives; see :mod:`editkit.predictions`."""
+"""Output of a network; see :mod:`editkit.diffusion.predictions`."""

@@ -1,4 +1,4 @@
-"""What an edit says of itself."""
+"""Report of an edit: parameters, cost and quality figures."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 @dc.dataclass
 class Usage:
-    """Cost of an edit so far, and what its user should know; the report is made of it."""
+    """Cost of an edit so far and its warnings, from which the report is built."""
 
     calls: int = 0
     """Network calls."""
     samples: int = 0
-    """Network samples: the batch sizes of all calls, added."""
+    """Network samples: the sum of the batch sizes of all calls."""
     warnings: list[str] = dc.field(default_factory=list)
 
     def warn(self, text: str) -> None:
-        """Add a warning unless it is there already."""
+        """Add a warning unless it is a repetition."""
         if text not in self.warnings:
             self.warnings.append(text)
 
 
 @dc.dataclass(frozen=True)
 class Report:
-    """What was done, what it cost, and how far it can be trusted; ``as_dict`` is what ``--json`` prints."""
+    """Parameters, cost and quality figures of an edit; ``--json`` prints ``as_dict``."""
 
     operation: str
     model: str
@@ -37,25 +37,25 @@ class Report:
     guidance: float | None
     network_calls: int
     network_samples: int
-    """Evaluations of the denoiser times the entries of their batches."""
+    """Sum of the batch sizes of all network calls."""
     seconds: float
     peak_memory_mb: float
-    """Of the process on a CPU, of the edit on a GPU."""
+    """Peak of the process on a CPU, of the edit on a GPU."""
     input_size: tuple[int, int] | None
     output_size: tuple[int, int] | None
     vae_psnr: float | None = None
-    """dB of the autoencoder's own round trip of the source, at the size the model works at."""
+    """PSNR in dB of the autoencoder round trip of the source, at the model's working size."""
     recon_psnr: float | None = None
-    """dB of the source branch after inversion against the source, likewise."""
+    """PSNR in dB of the source branch against the source after an inversion, at the model's working size."""
     adapters: tuple[str, ...] = ()
-    """What was added to the model, as ``file:scale``."""
+    """Adapters added to the model, as ``file:scale``."""
     untouched_max_diff: int | None = None
-    """Largest difference outside the mask in 8-bit levels; null without a mask."""
+    """Largest difference to the source outside the mask in 8-bit levels; None without a mask."""
     params: dict[str, Any] = dc.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     output: str | None = None
     version: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return the fields as plain values for JSON."""
         return dc.asdict(self)

@@ -1,4 +1,4 @@
-"""The version, in the one place that packaging and reports read."""
+"""Version of editkit, read by packaging and by reports."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class InverterSpec(Spec):
     exact: bool = False
     """True if the source branch of a replay equals the source latents at any guidance scale."""
     stochastic: bool = False
-    """True if the inversion samples noise."""
+    """True if the result depends on sampled noise."""
     calls_per_step: str = "1"
     """Network calls per step of the inversion, for tables."""
     predictions: frozenset[str] = frozenset(get_args(Prediction))
@@ -85,7 +85,7 @@ class SamplerSpec(Spec):
     order: int = 1
     """Order of convergence to the exact solution of the probability-flow equation."""
     stochastic: bool = False
-    """True if steps add noise."""
+    """True if the result depends on sampled noise."""
     ends_at_zero: bool = True
     """True if sampling paths end at sigma 0; otherwise they end at the clean end of the model's schedule."""
     extra_node: bool = False
