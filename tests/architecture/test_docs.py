@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from editkit.cli import main
 
@@ -75,5 +76,9 @@ def test_commands_and_snippets_of_documents_run(page: Path, tmp_path: Path, monk
             exec(compile(text, name_of(page), "exec"), names)
             continue
         for command in re.findall(r"^\$ editkit (.*)$", text, re.MULTILINE):
-            result = CliRunner().invoke(main, shlex.split(command))
+            words = shlex.split(command)
+            result = CliRunner().invoke(main, words)
             assert result.exit_code == 0, (command, result.output)
+            if "--sheet" in words:
+                sheet = Path(words[words.index("--sheet") + 1])
+                assert Image.open(sheet).size == Image.open(ROOT / "samples" / sheet.name).size
