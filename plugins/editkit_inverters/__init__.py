@@ -1,4 +1,4 @@
-"""Ways from a picture up to the noise it would be drawn from."""
+"""Inverters: from a clean latent to the noise that a sampler would turn into it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,39 @@ FLOW = frozenset({"flow_prediction"})
 
 
 class FixedPointParams(Params):
-    iterations: int = Field(60, ge=1, le=1000, description="Most network calls a step after the first.")
-    tolerance: float | None = Field(None, gt=0.0, description="Residual to stop at; by the precision when not given.")
+    iterations: int = Field(60, ge=1, le=1000, description="Maximum network calls per step after the first one.")
+    tolerance: float | None = Field(
+        None, gt=0.0, description="Residual at which a step stops; chosen by the precision if not given."
+    )
 
 
 class ControlledParams(Params):
-    gamma: Fraction = Field(0.5, description="How much the climb is pulled to a drawn noise.")
-    eta: Fraction = Field(0.9, description="How much the replay is pulled to the source.")
-    start: Fraction = Field(0.0, description="Fraction of the replay before which it is not pulled.")
-    stop: Fraction = Field(0.25, description="Fraction of the replay after which it is not pulled.")
+    gamma: Fraction = Field(0.5, description="Strength of the pull towards the sampled noise during inversion.")
+    eta: Fraction = Field(0.9, description="Strength of the pull towards the source during the replay.")
+    start: Fraction = Field(0.0, description="Fraction of the replay at which the pull starts.")
+    stop: Fraction = Field(0.25, description="Fraction of the replay at which the pull stops.")
 
 
 class NullTextParams(Params):
-    inner: int = Field(10, ge=1, le=1000, description="Most changes of the embedding a step.")
-    rate: float = Field(0.01, gt=0.0, le=1.0, description="Learning rate of the first step; half of it at the last.")
-    tolerance: float = Field(1e-5, ge=0.0, description="Mean squared miss to stop at in the first step; it grows.")
+    inner: int = Field(10, ge=1, le=1000, description="Maximum updates of the embedding per step.")
+    rate: float = Field(
+        0.01, gt=0.0, le=1.0, description="Learning rate of the first step; it falls to half at the last."
+    )
+    tolerance: float = Field(
+        1e-5, ge=0.0, description="Mean squared error at which the first step stops; it grows along the path."
+    )
 
 
 class EditFriendlyParams(Params):
-    skip: Fraction = Field(0.0, description="Fraction of the replay that draws nothing; more of it for more guidance.")
+    skip: Fraction = Field(
+        0.0, description="Fraction of the replay that follows the source; raise it with the guidance scale."
+    )
 
 
 class EdictParams(Params):
-    mixing: float = Field(0.93, ge=0.5, lt=1.0, description="What each latent keeps of itself in one of 50 steps.")
+    mixing: float = Field(
+        0.93, ge=0.5, lt=1.0, description="Weight of each latent when the pair is mixed, for a path of 50 steps."
+    )
 
 
 @hookimpl
@@ -40,20 +50,20 @@ def register_inverters() -> list[InverterSpec]:
     return [
         InverterSpec(
             name="ddim",
-            summary="DDIM run upward: cheap, and off by the first order of a step.",
+            summary="DDIM inversion: cheap, with a first-order error per step.",
             load=by_name("editkit_inverters.ddim:DdimInverter"),
             source="https://arxiv.org/abs/2010.02502",
         ),
         InverterSpec(
             name="ddim-corrected",
-            summary="A predicted step, and one evaluation at the corrected point: as cheap, and nearer.",
+            summary="DDIM inversion with the noise evaluated at the predicted point: as cheap, more accurate.",
             load=by_name("editkit_inverters.ddim_corrected:DdimCorrected"),
             calls_per_step="1, and one more",
             source="https://arxiv.org/abs/2504.13109",
         ),
         InverterSpec(
             name="fixed-point",
-            summary="Solves each step's implicit equation, damped, never ending worse than it began.",
+            summary="Solves the implicit equation of each step; no step ends worse than its first guess.",
             load=by_name("editkit_inverters.fixed_point:FixedPoint"),
             params=FixedPointParams,
             calls_per_step="2 to 61",
@@ -61,21 +71,21 @@ def register_inverters() -> list[InverterSpec]:
         ),
         InverterSpec(
             name="pinned",
-            summary="DDIM upward, with the trajectory recorded and the source held to it on the way back.",
+            summary="DDIM inversion; the replay pins the source to the recorded trajectory.",
             load=by_name("editkit_inverters.pinned:PinnedInverter"),
             exact=True,
             source="https://arxiv.org/abs/2310.01506",
         ),
         InverterSpec(
             name="negative-prompt",
-            summary="DDIM upward; guidance leads away from the source prompt, and so leaves the source alone.",
+            summary="DDIM inversion; the source prompt is the negative prompt, so guidance cancels on the source.",
             load=by_name("editkit_inverters.negative_prompt:NegativePrompt"),
             sets_negative_prompt=True,
             source="https://arxiv.org/abs/2305.16807",
         ),
         InverterSpec(
             name="null-text",
-            summary="DDIM upward; what guidance leads away from is optimised until the source comes back.",
+            summary="DDIM inversion; the negative embedding is optimised until the replay reconstructs the source.",
             load=by_name("editkit_inverters.null_text:NullText"),
             params=NullTextParams,
             calls_per_step="1, and 2 to 12 where guided",
@@ -84,7 +94,7 @@ def register_inverters() -> list[InverterSpec]:
         ),
         InverterSpec(
             name="edit-friendly",
-            summary="Draws the way up and solves for the noise of the way down, which keeps the picture's structure.",
+            summary="Samples the trajectory and solves for the replay's noise, which keeps the image's structure.",
             load=by_name("editkit_inverters.edit_friendly:EditFriendly"),
             params=EditFriendlyParams,
             exact=True,
@@ -95,7 +105,7 @@ def register_inverters() -> list[InverterSpec]:
         ),
         InverterSpec(
             name="edict",
-            summary="Two coupled latents whose steps undo each other by algebra.",
+            summary="Two coupled latents with algebraically invertible steps.",
             load=by_name("editkit_inverters.edict:Edict"),
             params=EdictParams,
             exact=True,
@@ -105,7 +115,7 @@ def register_inverters() -> list[InverterSpec]:
         ),
         InverterSpec(
             name="belm",
-            summary="Two-step method of second order, reversible by algebra at one call a step.",
+            summary="Algebraically invertible two-step method of second order, at one call per step.",
             load=by_name("editkit_inverters.belm:Belm"),
             exact=True,
             calls_per_step="1, and one more",
@@ -114,14 +124,14 @@ def register_inverters() -> list[InverterSpec]:
         ),
         InverterSpec(
             name="dpmpp",
-            summary="DPM-Solver++ (2M) of second order, upward as downward.",
+            summary="DPM-Solver++ (2M) of second order for inversion and replay.",
             load=by_name("editkit_inverters.dpmpp:SamplerInverter"),
             replaces_sampler=True,
             source="https://arxiv.org/abs/2211.01095",
         ),
         InverterSpec(
             name="virtual",
-            summary="Asks no network: noises the picture freely at every point, and holds the source to that.",
+            summary="Calls no network: noises the image independently at every point and pins the source to that.",
             load=by_name("editkit:VirtualInversion"),
             exact=True,
             stochastic=True,
@@ -130,14 +140,14 @@ def register_inverters() -> list[InverterSpec]:
         ),
         InverterSpec(
             name="rf-euler",
-            summary="Euler's step of rectified flow run upward: on its paths the same step as ddim.",
+            summary="Euler's method of rectified flow in reverse: on its paths the same step as ddim.",
             load=by_name("editkit_inverters.ddim:DdimInverter"),
             predictions=FLOW,
             source="https://arxiv.org/abs/2209.03003",
         ),
         InverterSpec(
             name="rf-midpoint",
-            summary="Midpoint steps of second order, each from the velocity of the last, both ways.",
+            summary="Midpoint steps of second order, each from the velocity of the last, for inversion and replay.",
             load=by_name("editkit_inverters.rf_midpoint:RfMidpoint"),
             calls_per_step="1, and one more",
             predictions=FLOW,
@@ -146,7 +156,7 @@ def register_inverters() -> list[InverterSpec]:
         ),
         InverterSpec(
             name="rf-controlled",
-            summary="Euler's steps pulled to a drawn noise on the way up and to the picture on the way down.",
+            summary="Euler's steps, pulled to a sampled noise in the inversion and to the source in the replay.",
             load=by_name("editkit_inverters.rf_controlled:RfControlled"),
             params=ControlledParams,
             stochastic=True,

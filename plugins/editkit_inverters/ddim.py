@@ -11,7 +11,7 @@ from editkit import Denoiser, Inverter, Noise, Point, SamplingPath, ddim_step
 
 
 class DdimInverter(Inverter):
-    """The sampler's own step upward, with the noise asked for at the point it starts from."""
+    """DDIM steps from clean to noise, with the network evaluated at the start of each step (arXiv 2010.02502)."""
 
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         x = x0
@@ -21,5 +21,5 @@ class DdimInverter(Inverter):
 
 
 def ddim_transition(x: Tensor, eps: Tensor, p: Point, q: Point) -> Tensor:
-    """Step from p to q along known noise."""
+    """Step from p to q along the noise ``eps``."""
     return (q.alpha / p.alpha) * (x - p.sigma * eps) + q.sigma * eps

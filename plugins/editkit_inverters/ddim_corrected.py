@@ -13,10 +13,10 @@ from .ddim import ddim_transition
 
 
 class DdimCorrected(Inverter):
-    """Predict the noisier latent with the last known noise, ask the network there, and step with that noise.
+    """Predict the noisier latent with the last noise estimate, evaluate the network there, and step with the new one.
 
-    The way down asks at the noisier end of each step; asking there on the way up is what makes both meet
-    (Jiao et al., arXiv 2504.13109, algorithm 1).
+    A replay evaluates the network at the noisier end of each step. The inversion does the same, which brings both
+    trajectories together (Jiao et al., arXiv 2504.13109, algorithm 1).
     """
 
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from editkit import Denoiser, InversionRecord, Inverter, Noise, SamplerSpec, Sam
 
 
 class SamplerInverter(Inverter):
-    """A registered sampler, whose steps lead up as they lead down."""
+    """Inversion and replay by the steps of a registered sampler."""
 
     def __init__(self, sampler: str = "dpmpp-2m") -> None:
         self.sampler = sampler
@@ -22,7 +22,7 @@ class SamplerInverter(Inverter):
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         return walk(self._stepper(), denoise, x0, path)
 
-    def replay_stepper(self, climb: InversionRecord, shares: Tensor) -> Stepper:
+    def replay_stepper(self, record: InversionRecord, shares: Tensor) -> Stepper:
         return self._stepper()
 
     @property

@@ -1,4 +1,4 @@
-"""What a replay's guidance leads away from, when an inverter says so: the source prompt, or anything for each step."""
+"""Negative-prompt inversion, and the control that sets the negative condition of a replay step by step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .ddim import DdimInverter
 
 
 class NegativeConditions(Control):
-    """Leads guidance away from recorded conditions: tensors (B, N, ...) for N steps, or (B, 1, ...) for all of them."""
+    """Set the negative condition of guidance: tensors (B, N, ...) for N steps, or (B, 1, ...) for all of them."""
 
-    exclusive_over = frozenset({"what guidance leads away from"})
+    exclusive_over = frozenset({"the negative condition"})
 
     def __init__(self, negatives: Mapping[str, Tensor]) -> None:
         self.negatives = negatives
@@ -24,24 +24,24 @@ class NegativeConditions(Control):
         if not isinstance(denoise, Guidance):
             return denoise
         negative, *others = denoise.conditions
-        here = {
+        override = {
             name: tensor[:, min(index, tensor.shape[1] - 1)].to(negative[name])
             for name, tensor in self.negatives.items()
         }
-        return dc.replace(denoise, conditions=({**negative, **here}, *others))
+        return dc.replace(denoise, conditions=({**negative, **override}, *others))
 
 
 class NegativeInverter(DdimInverter):
-    """DDIM upward, and a replay that leads away from all that was kept."""
+    """DDIM inversion whose extras are the negative condition of the replay."""
 
-    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
-        return (NegativeConditions(blend_conditions(climb.extras, shares)),) if climb.extras else ()
+    def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
+        return (NegativeConditions(blend_conditions(record.extras, shares)),) if record.extras else ()
 
 
 class NegativePrompt(NegativeInverter):
-    """Guidance leads away from the source prompt, and so cancels on the source (Miyake et al., arXiv 2305.16807)."""
+    """The source prompt is the negative prompt, so guidance cancels on the source (Miyake et al., arXiv 2305.16807)."""
 
     def compute_extras(
-        self, context: InversionContext, climb: InversionRecord, condition: Condition
+        self, context: InversionContext, record: InversionRecord, condition: Condition
     ) -> Mapping[str, Tensor]:
         return {name: tensor[:, None] for name, tensor in condition.items()}

@@ -1,4 +1,4 @@
-"""The inverter that learns, step by step, what guidance must lead away from so that the picture comes back."""
+"""Null-text inversion: optimise the negative embedding of each step until the replay follows the inversion."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from editkit import (
 from .negative_prompt import NegativeInverter
 
 _RATE_DECAY, _TOLERANCE_GROWTH = 0.5, 100.0
-"""The share of the rate that is lost by the end of a path, and how many tolerances are added to the first by then."""
+"""Fraction by which the rate falls, and multiple by which the tolerance grows, from the start to the end of a path."""
 
 
 @dc.dataclass(frozen=True)
 class _GuidedStep:
-    """A guided step of DDIM as a function of the text (S, L, D) it leads away from; the prompt was asked once."""
+    """Guided DDIM step as a function of the negative text (S, L, D); the prompt's x0 estimate is computed once."""
 
     context: InversionContext
     guidance: Guidance
@@ -37,79 +37,79 @@ class _GuidedStep:
     p: Point
     q: Point
     empty: Condition
-    prompted: Tensor
+    prompt_x0: Tensor
 
     def __call__(self, text: Tensor) -> Tensor:
-        away = self.context.network(self.x, self.p, {**self.empty, "text": text.to(self.x.dtype)})
-        x0 = self.guidance.combine(self.guidance.weights, (away, self.prompted))
+        negative_x0 = self.context.network(self.x, self.p, {**self.empty, "text": text.to(self.x.dtype)})
+        x0 = self.guidance.combine(self.guidance.weights, (negative_x0, self.prompt_x0))
         return ddim_step(self.x, x0, self.p, self.q)
 
 
 class _FittedText(NamedTuple):
-    """A text and where a step with it leads; rows on the first axis."""
+    """A negative text and the latents after a step with it; rows on the first axis."""
 
     text: Tensor
     after: Tensor
     loss: Tensor
-    """Mean squared distance of ``after`` from where it should be, (S,)."""
+    """Mean squared error of ``after``, (S,)."""
 
 
 class NullText(NegativeInverter):
-    """Fits the empty prompt's embedding at every step, so that guided steps follow the climb (arXiv 2211.09794).
+    """Fit the empty prompt's embedding at every step, so that guided steps follow the record (arXiv 2211.09794).
 
-    The procedure is algorithm 1 there and the figures are those of the authors' code, where the rate falls and the
-    tolerance grows with the number of a step out of 50; here they do so with the share of the path. What is kept of a
-    step is the best that was tried.
+    The procedure is the paper's algorithm 1 with the constants of the authors' code. Unlike there, the rate falls and
+    the tolerance grows with the fraction of the path, not with the index of a step out of 50, and each step keeps its
+    best candidate, not its last.
     """
 
     def __init__(self, inner: int, rate: float, tolerance: float) -> None:
         self.inner, self.rate, self.tolerance = inner, rate, tolerance
 
     def compute_extras(
-        self, context: InversionContext, climb: InversionRecord, condition: Condition
+        self, context: InversionContext, record: InversionRecord, condition: Condition
     ) -> Mapping[str, Tensor]:
         if context.guidance_scale == 1.0:
             return {}
-        empty = repeat_condition(context.embed(""), climb.trajectory.shape[1])
+        empty = repeat_condition(context.embed(""), record.trajectory.shape[1])
         if "text" not in empty:
             raise MissingCapability(
-                f"null-text fits an embedding of text; the model {context.model.name!r} has {', '.join(empty)} alone: "
-                "take another inverter"
+                f"null-text fits a text embedding; the model {context.model.name!r} has only {', '.join(empty)}: "
+                "choose another inverter"
             )
-        texts = list(context.track(self.texts(context, climb, condition, empty), len(climb.path) - 1, "fitting"))
+        texts = list(context.track(self.fit_texts(context, record, condition, empty), len(record.path) - 1, "fitting"))
         return {**{name: tensor[:, None] for name, tensor in empty.items()}, "text": torch.stack(texts, 1)}
 
-    def texts(
-        self, context: InversionContext, climb: InversionRecord, condition: Condition, empty: Condition
+    def fit_texts(
+        self, context: InversionContext, record: InversionRecord, condition: Condition, empty: Condition
     ) -> Iterator[Tensor]:
-        """Yield the text (S, L, D) of each step, on the way that those before it lead."""
-        guidance = context.guided(condition, len(empty["text"]), climb.path)
-        x = climb.trajectory[0]
+        """Yield the text (S, L, D) of each step, which starts at the latents that the earlier texts lead to."""
+        guidance = context.guided(condition, len(empty["text"]), record.path)
+        x = record.trajectory[0]
         text = empty["text"].to(torch.promote_types(x.dtype, torch.float32))
-        for index, (p, q) in enumerate(itertools.pairwise(climb.path)):
+        for index, (p, q) in enumerate(itertools.pairwise(record.path)):
             if guidance.active_at(p):
                 step = _GuidedStep(context, guidance, x, p, q, empty, context.network(x, p, condition))
-                text, x, _ = self.fitted(text, step, climb.trajectory[index + 1], index / (len(climb.path) - 1))
+                text, x, _ = self.fit_text(text, step, record.trajectory[index + 1], index / (len(record.path) - 1))
             else:
                 x = ddim_step(x, guidance(x, p), p, q)
             yield text
 
-    def fitted(self, text: Tensor, step: _GuidedStep, wanted: Tensor, share: float) -> _FittedText:
-        """Begin from ``text`` and look for one with which the step meets ``wanted``; ``share`` of the path is done."""
-        enough = self.tolerance * (1 + _TOLERANCE_GROWTH * share)
+    def fit_text(self, text: Tensor, step: _GuidedStep, target: Tensor, progress: float) -> _FittedText:
+        """Optimise ``text`` until the step ends at ``target``; ``progress`` is the fraction of the path before it."""
+        tolerance = self.tolerance * (1 + _TOLERANCE_GROWTH * progress)
         text = text.clone().requires_grad_()
-        adam = torch.optim.Adam([text], lr=self.rate * (1 - _RATE_DECAY * share))
-        best, size = None, wanted[0].numel()
+        adam = torch.optim.Adam([text], lr=self.rate * (1 - _RATE_DECAY * progress))
+        best, size = None, target[0].numel()
         for left in reversed(range(self.inner + 1)):
             with torch.set_grad_enabled(left > 0):
                 after = step(text)
-                missed = (after - wanted).to(text.dtype).square().flatten(1).sum(1)
-                total = missed.sum()
-            tried = _FittedText(text.detach().clone(), after.detach(), missed.detach() / size)
-            best = tried if best is None else _better(tried, best, enough)
-            if left == 0 or bool((best.loss <= enough).all()):
+                errors = (after - target).to(text.dtype).square().flatten(1).sum(1)
+                total = errors.sum()
+            candidate = _FittedText(text.detach().clone(), after.detach(), errors.detach() / size)
+            best = candidate if best is None else _better_rows(candidate, best, tolerance)
+            if left == 0 or bool((best.loss <= tolerance).all()):
                 break
-            # That of the sum, divided afterwards, since in half precision the gradient of a mean would vanish.
+            # Gradient of the sum, divided afterwards: in half precision the gradient of a mean would underflow.
             (gradient,) = torch.autograd.grad(total, text)
             text.grad = gradient / size
             adam.step()
@@ -117,11 +117,11 @@ class NullText(NegativeInverter):
         return best
 
 
-def _better(tried: _FittedText, best: _FittedText, enough: float) -> _FittedText:
-    """The better one of each row; a row that is done stays as it is, whatever the batch around it still needs."""
-    taken = (tried.loss < best.loss) & (best.loss > enough)
+def _better_rows(candidate: _FittedText, best: _FittedText, tolerance: float) -> _FittedText:
+    """Choose the better text of each row; a converged row stays unchanged, whatever the other rows need."""
+    improved = (candidate.loss < best.loss) & (best.loss > tolerance)
 
-    def chosen(new: Tensor, old: Tensor) -> Tensor:
-        return torch.where(taken.view(-1, *(1,) * (new.ndim - 1)), new, old)
+    def choose(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(improved.view(-1, *(1,) * (new.ndim - 1)), new, old)
 
-    return _FittedText(*map(chosen, tried, best))
+    return _FittedText(*map(choose, candidate, best))

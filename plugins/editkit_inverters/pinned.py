@@ -23,30 +23,30 @@ from .ddim import DdimInverter
 
 
 class PinnedInverter(DdimInverter):
-    """DDIM upward; the replay adds what its own steps miss (Ju et al., arXiv 2310.01506).
+    """DDIM inversion; the replay corrects the error of its own steps (Ju et al., arXiv 2310.01506).
 
-    There an edit is corrected nowhere; here it is where it has changed nothing, so that what it was not asked for comes
-    back as the source does. The source is held to where it was seen on the way up, and so what the network said of it
-    there is kept.
+    Unlike the paper, which leaves the edited branch uncorrected, the correction is also applied where the edit still
+    equals the source, so unedited regions are reconstructed exactly. The replay evaluates the source at the recorded
+    latents, so the record stores the network's x0 estimates there for reuse.
     """
 
     def invert(
         self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None
     ) -> Generator[Tensor, None, dict[str, Tensor]]:
-        said: list[Tensor] = []
+        estimates: list[Tensor] = []
 
-        def noted(x: Tensor, point: Point) -> Tensor:
-            said.append(denoise(x, point))
-            return said[-1]
+        def recording(x: Tensor, point: Point) -> Tensor:
+            estimates.append(denoise(x, point))
+            return estimates[-1]
 
-        yield from super().invert(noted, x0, path, noise)
-        return {"estimates": torch.stack(said[::-1], 1)}
+        yield from super().invert(recording, x0, path, noise)
+        return {"estimates": torch.stack(estimates[::-1], 1)}
 
     def recorded_estimates(
-        self, climb: InversionRecord, conditions: Sequence[Condition]
+        self, record: InversionRecord, conditions: Sequence[Condition]
     ) -> Sequence[RecordedEstimates]:
-        assert climb.condition is not None  # only of a climb whose condition is known is this asked
-        return [RecordedEstimates(climb.condition, climb.extras["estimates"], 1)]
+        assert record.condition is not None  # callers check it first
+        return [RecordedEstimates(record.condition, record.extras["estimates"], 1)]
 
-    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
-        return (PinnedSource(climb.trajectory, shares, climb.path),)
+    def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
+        return (PinnedSource(record.trajectory, shares, record.path),)

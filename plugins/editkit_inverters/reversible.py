@@ -1,4 +1,4 @@
-"""Base of the inverters whose steps undo each other by algebra."""
+"""Base of the inverters with algebraically invertible steps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from editkit import Control, InversionRecord, Inverter, PinnedSource
 class Reversible(Inverter):
     """Base of EDICT and BELM: both directions are guided.
 
-    The replay pins the source, which corrects rounding and a guidance that differs from that of the inversion.
+    The replay pins the source, which corrects rounding errors and a guidance scale other than the inversion's.
     """
 
     guided = True
 
-    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
-        return (PinnedSource(climb.trajectory, shares),)
+    def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
+        return (PinnedSource(record.trajectory, shares),)

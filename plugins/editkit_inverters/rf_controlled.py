@@ -14,38 +14,39 @@ from .ddim import ddim_transition
 
 
 class RfControlled(Inverter):
-    """Euler's steps, pulled upward to one drawn noise and downward to the source (Rout et al., arXiv 2410.10792).
+    """Euler's steps, pulled to sampled noise in the inversion, to the source in the replay (arXiv 2410.10792).
 
-    The paper pulls velocities to those that lead straight to an aim. On a line that is to pull the noise that a step
-    goes along (algorithm 1), and the clean estimate that it goes to (algorithm 2).
+    Rout et al. pull velocities towards those that lead straight to a target. On paths with ``alpha + sigma == 1`` this
+    equals a pull of the noise estimate (algorithm 1) and of the x0 estimate (algorithm 2).
     """
 
     def __init__(self, gamma: float, eta: float, start: float, stop: float) -> None:
         self.gamma, self.eta, self.start, self.stop = gamma, eta, start, stop
 
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
-        assert noise is not None, "this climb is pulled to a noise that is drawn"
-        x, aim = x0, noise()
+        assert noise is not None, "controlled inversion needs a noise source"
+        x, target = x0, noise()
         for p, q in itertools.pairwise(path):
             eps = eps_of(x, denoise(x, p), p)
-            x = ddim_transition(x, eps + self.gamma * (aim - eps), p, q)
+            x = ddim_transition(x, eps + self.gamma * (target - eps), p, q)
             yield x
 
-    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
-        steps = len(climb.path) - 1
-        pulled = range(round(self.start * steps), round(self.stop * steps))
-        return (_SourcePull(climb.trajectory[-1], shares, self.eta, pulled),)
+    def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
+        steps = len(record.path) - 1
+        steps_pulled = range(round(self.start * steps), round(self.stop * steps))
+        return (_SourcePull(record.trajectory[-1], shares, self.eta, steps_pulled),)
 
 
 class _SourcePull(Control):
-    """Pulls the clean estimates of some steps towards the sources by the share ``eta``.
+    """Move the x0 estimates of some steps towards the sources by the fraction ``eta``.
 
-    ``sources`` is (S, C, h, w), ``shares`` (B, S) what each of B rows has of them; ``steps`` are the indices.
+    ``sources`` is (S, C, h, w), ``shares`` (B, S) the weights of the sources in each of B rows, and ``steps`` the
+    indices of the steps.
     """
 
     def __init__(self, sources: Tensor, shares: Tensor, eta: float, steps: range) -> None:
-        self.aim = torch.einsum("bs,schw->bchw", shares, sources)
+        self.target = torch.einsum("bs,schw->bchw", shares, sources)
         self.eta, self.steps = eta, steps
 
     def predict(self, index: int, point: Point, x0: Tensor) -> Tensor:
-        return x0 + self.eta * (self.aim - x0) if index in self.steps else x0
+        return x0 + self.eta * (self.target - x0) if index in self.steps else x0

@@ -10,10 +10,10 @@ from editkit import Denoiser, InversionRecord, Inverter, Noise, Point, SamplingP
 
 
 class _MidpointStep:
-    """A midpoint step that reaches its middle by the velocity of the last middle (Deng et al., arXiv 2412.07517).
+    """Midpoint step that reaches its midpoint by the velocity of the last one (Deng et al., arXiv 2412.07517).
 
-    Only the first step of a walk asks the network twice; the order stays 2, since a middle may be off by the second
-    order of a step.
+    Only the first step of a walk calls the network twice. The order stays 2, since the midpoint itself needs only
+    first-order accuracy.
     """
 
     def __init__(self) -> None:
@@ -28,15 +28,15 @@ class _MidpointStep:
 
 
 def _velocity(denoise: Denoiser, x: Tensor, point: Point) -> Tensor:
-    """What the network says latents (B, C, h, w) move by as sigma grows; ``point.sigma`` must not be 0."""
+    """Velocity (B, C, h, w) of the latents with respect to sigma; ``point.sigma`` must not be 0."""
     return from_x0("flow_prediction", denoise(x, point), x, point)
 
 
 class RfMidpoint(Inverter):
-    """The same second-order steps up and down."""
+    """The same second-order steps in the inversion and in the replay (arXiv 2412.07517)."""
 
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         return walk(_MidpointStep(), denoise, x0, path, noise=noise)
 
-    def replay_stepper(self, climb: InversionRecord, shares: Tensor) -> Stepper:
+    def replay_stepper(self, record: InversionRecord, shares: Tensor) -> Stepper:
         return _MidpointStep()

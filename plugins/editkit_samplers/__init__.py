@@ -1,4 +1,4 @@
-"""Solvers of the way from noise to picture."""
+"""Samplers: solvers of the path from noise to a clean latent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from editkit import Params, SamplerSpec, by_name, hookimpl
 
 
 class DdimParams(Params):
-    eta: float = Field(0.0, ge=0.0, le=1.0, description="Fresh noise: 0 draws none, 1 as much as DDPM.")
+    eta: float = Field(0.0, ge=0.0, le=1.0, description="Fresh noise per step: 0 adds none, 1 as much as DDPM.")
 
 
 @hookimpl
@@ -16,7 +16,7 @@ def register_samplers() -> list[SamplerSpec]:
     return [
         SamplerSpec(
             name="ddim",
-            summary="First order, one call a step; ends where the model's schedule ends.",
+            summary="First order, one call per step; ends where the model's schedule ends.",
             load=by_name("editkit_samplers.ddim:DdimSampler"),
             params=DdimParams,
             ends_at_zero=False,
@@ -46,14 +46,14 @@ def register_samplers() -> list[SamplerSpec]:
         ),
         SamplerSpec(
             name="heun",
-            summary="Second order, two calls a step.",
+            summary="Second order, two calls per step.",
             load=by_name("editkit_samplers.heun:heun"),
             order=2,
             source="https://arxiv.org/abs/2206.00364",
         ),
         SamplerSpec(
             name="dpmpp-2m",
-            summary="Second order from one earlier estimate, one call a step.",
+            summary="Second order from one earlier estimate, one call per step.",
             load=by_name("editkit_samplers.dpmpp:DpmSolver2M"),
             order=2,
             extra_node=True,
@@ -69,7 +69,7 @@ def register_samplers() -> list[SamplerSpec]:
         ),
         SamplerSpec(
             name="dpmpp-3m",
-            summary="Third order from two earlier estimates, one call a step and one more at the start.",
+            summary="Third order from two earlier estimates, one call per step and one more at the start.",
             load=by_name("editkit_samplers.dpmpp:DpmSolver3M"),
             order=3,
             extra_node=True,
@@ -77,7 +77,7 @@ def register_samplers() -> list[SamplerSpec]:
         ),
         SamplerSpec(
             name="lcm",
-            summary="Few steps of consistency models: to the clean end and back up with fresh noise, at every step.",
+            summary="Few steps of consistency models: each predicts the clean latent and adds fresh noise to it.",
             load=by_name("editkit_samplers.lcm:lcm"),
             stochastic=True,
             spacing="distilled",

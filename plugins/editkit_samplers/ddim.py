@@ -1,4 +1,4 @@
-"""DDIM, DDPM, and the two Euler samplers, which take the same steps."""
+"""DDIM and DDPM steps, which the two Euler samplers share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from editkit import Denoiser, Noise, Params, Point, ddim_step, ddpm_noise_std
 
 @dc.dataclass(frozen=True)
 class DdimSampler:
-    """DDIM with the share ``eta`` of DDPM's noise (Song et al., arXiv 2010.02502, eq. 12 and 16)."""
+    """DDIM step with ``eta`` times DDPM's noise (Song et al., arXiv 2010.02502, eq. 12 and 16)."""
 
     eta: float = 0.0
 
@@ -24,5 +24,5 @@ class DdimSampler:
 
 
 def ddpm(params: Params) -> DdimSampler:
-    """Return DDPM's sampler: DDIM with all of DDPM's noise."""
+    """Return DDPM's sampler: DDIM with ``eta=1`` (Ho et al., arXiv 2006.11239)."""
     return DdimSampler(eta=1.0)

@@ -15,13 +15,13 @@ def heun(params: Params) -> Stepper:
 def heun_step(denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
     """Heun's method on ``d(x / alpha) / d(sigma / alpha) = eps`` (Karras et al., arXiv 2206.00364, algorithm 1).
 
-    Written with weights that stay finite at pure noise; a step to zero noise is a plain one.
+    The weights stay finite at pure noise; a step to zero noise is a DDIM step.
     """
     x0 = denoise(x, p)
     predicted = ddim_step(x, x0, p, q)
     if q.sigma == 0.0:
         return predicted
-    eps, later = eps_of(x, x0, p), eps_of(predicted, denoise(predicted, q), q)
-    # x / alpha moves by the mean of both slopes: the difference to the first one is what the plain step lacks.
-    stretch = q.sigma - p.sigma * q.alpha / p.alpha if p.alpha > 0.0 else 0.0
-    return predicted + stretch * (later - eps) / 2
+    eps, next_eps = eps_of(x, x0, p), eps_of(predicted, denoise(predicted, q), q)
+    # x / alpha moves by the mean of both slopes; the DDIM step has used the first one only.
+    step = q.sigma - p.sigma * q.alpha / p.alpha if p.alpha > 0.0 else 0.0
+    return predicted + step * (next_eps - eps) / 2

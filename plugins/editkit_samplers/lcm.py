@@ -15,9 +15,9 @@ def lcm(params: Params) -> Stepper:
 def lcm_step(denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
     """Multistep consistency sampling (Song et al., arXiv 2303.01469, algorithm 1; Luo et al., arXiv 2310.04378).
 
-    Latent consistency models are trained through scalings of x and of the network's answer that make both agree at
-    timestep 0. From timestep 19 on, the first that they know, those differ from 0 and 1 by less than 1e-5: they are
-    left out.
+    Unlike the papers, the boundary scalings c_skip and c_out, which make a network return its input at timestep 0, are
+    left out: from timestep 19 on, the first that the models are trained for, they differ from 0 and 1 by less than
+    1e-5.
     """
     x0 = denoise(x, p)
     return q.alpha * x0 + q.sigma * noise() if q.sigma > 0.0 else q.alpha * x0

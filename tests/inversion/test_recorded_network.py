@@ -205,7 +205,7 @@ def test_noise_that_was_solved_for_needs_no_network_for_the_source(name: str, sk
         drawn = sample_from_inversion(one, inverter, climb, noise, stack_conditions([shown, wanted]), torch.ones(2, 1))
         found.append((drawn, one.usage.samples - before))
     assert largest(found[0][0] - found[1][0]) < 1e-10
-    drawn_steps = STEPS - inverter.first(climb.path)
+    drawn_steps = STEPS - inverter.first_step(climb.path)
     assert found[0][1] == samples * drawn_steps // STEPS
     assert found[1][1] == 2 * found[0][1]
 

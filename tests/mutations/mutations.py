@@ -51,7 +51,7 @@ MUTATIONS = [
     ),
     Mutation("recorded noise is ignored", SAMPLING, "if recorded is not None:", "if recorded is None:", "test_loop.py"),
     Mutation(
-        "heun is euler", SAMPLERS, "return predicted + stretch * (later - eps) / 2", "return predicted", "samplers heun"
+        "heun is euler", SAMPLERS, "return predicted + step * (next_eps - eps) / 2", "return predicted", "samplers heun"
     ),
     Mutation(
         "heun asks at the old point",
@@ -77,29 +77,29 @@ MUTATIONS = [
         "samplers ddim",
     ),
     Mutation(
-        "2m has no memory", SAMPLERS, "return x0 + (x0 - older) * goes / (2 * came)", "return x0", "samplers dpmpp-2m"
+        "2m has no memory", SAMPLERS, "return x0 + (x0 - older) * h / (2 * last_h)", "return x0", "samplers dpmpp-2m"
     ),
     Mutation("2m extrapolates backwards", SAMPLERS, "x0 + (x0 - older)", "x0 - (x0 - older)", "samplers dpmpp-2m"),
     Mutation(
         "2m divides by an infinite step",
         SAMPLERS,
-        "if not 0.0 < came * goes < math.inf:",
-        "if not 0.0 < came * goes:",
+        "if not 0.0 < last_h * h < math.inf:",
+        "if not 0.0 < last_h * h:",
         "samplers dpmpp-2m",
     ),
     Mutation(
         "2m remembers what lies behind",
         SAMPLERS,
-        "if not 0.0 < came * goes < math.inf:",
-        "if not abs(came * goes) < math.inf:",
+        "if not 0.0 < last_h * h < math.inf:",
+        "if not abs(last_h * h) < math.inf:",
         "samplers dpmpp-2m",
     ),
-    Mutation("2m remembers nothing", SAMPLERS, "not 0.0 < came * goes < math.inf", "True", "samplers dpmpp-2m"),
+    Mutation("2m remembers nothing", SAMPLERS, "not 0.0 < last_h * h < math.inf", "True", "samplers dpmpp-2m"),
     Mutation(
         "2m remembers nothing on the way up",
         SAMPLERS,
-        "if not 0.0 < came * goes < math.inf:",
-        "if not 0.0 < came * goes < math.inf or goes < 0.0:",
+        "if not 0.0 < last_h * h < math.inf:",
+        "if not 0.0 < last_h * h < math.inf or h < 0.0:",
         "test_recorded_inverters.py",
     ),
     Mutation(
@@ -153,7 +153,7 @@ MUTATIONS = [
     Mutation(
         "pinned hands over no control",
         INVERTERS,
-        "return (PinnedSource(climb.trajectory, shares, climb.path),)",
+        "return (PinnedSource(record.trajectory, shares, record.path),)",
         "return ()",
         "inverters pinned",
     ),
@@ -195,8 +195,8 @@ MUTATIONS = [
     Mutation(
         "two steps forget the first",
         INVERTERS,
-        "proportion * (earlier - ddim_step(x, x0, p, o))",
-        "proportion * 0 * earlier",
+        "factor * (earlier - ddim_step(x, x0, p, o))",
+        "factor * 0 * earlier",
         "test_recorded_inverters.py",
     ),
     Mutation(
@@ -209,22 +209,22 @@ MUTATIONS = [
     Mutation(
         "edit-friendly skips no call",
         INVERTERS,
-        "path = climb.path[self.first(climb.path) :]",
-        "path = climb.path",
+        "path = record.path[self.first_step(record.path) :]",
+        "path = record.path",
         "test_recorded_inverters.py",
     ),
     Mutation(
         "null-text keeps its last try",
         INVERTERS,
-        "taken = (tried.loss < best.loss) & (best.loss > enough)",
-        "taken = best.loss > enough",
+        "improved = (candidate.loss < best.loss) & (best.loss > tolerance)",
+        "improved = best.loss > tolerance",
         "test_recorded_inverters.py",
     ),
     Mutation(
         "the negative takes the prompt's place",
         INVERTERS,
-        "({**negative, **here}, *others)",
-        "(negative, *others[1:], {**others[0], **here})",
+        "({**negative, **override}, *others)",
+        "(negative, *others[1:], {**others[0], **override})",
         "test_recorded_inverters.py",
     ),
     Mutation(
@@ -236,7 +236,11 @@ MUTATIONS = [
     ),
     Mutation("midpoint asks twice", INVERTERS, "if self.velocity is None:", "if True:", "test_flow_inverters.py"),
     Mutation(
-        "controlled climbs away from its noise", INVERTERS, "* (aim - eps)", "* (eps - aim)", "test_flow_inverters.py"
+        "controlled climbs away from its noise",
+        INVERTERS,
+        "* (target - eps)",
+        "* (eps - target)",
+        "test_flow_inverters.py",
     ),
     Mutation("controlled pulls to the end", INVERTERS, "if index in self.steps", "if True", "test_flow_inverters.py"),
     Mutation("flow-edit takes the first noise alone", FLOW_EDIT, "]).mean(0)", "])[0]", "test_flow_edit.py"),

@@ -1,4 +1,4 @@
-"""The inverters of rectified flow, and ``pinned`` on its paths: each is the method it is named for."""
+"""The inverters of rectified flow, and ``pinned`` on its paths, follow the methods of their papers."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ X0 = 0.3 + 0.5 * random_latents(2, seed=1)
 ONE = torch.ones(2, 1, dtype=torch.float64)
 
 
-def made(call: str) -> Inverter:
+def build_inverter(call: str) -> Inverter:
     return installed().build("inverters", call)  # type: ignore[no-any-return]
 
 
-def rising(call: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> list[Tensor]:
-    """The latents of an inversion along the falling ``path``, the clean ones first."""
-    return [x0, *made(call).invert(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]), 7))]
+def inversion_latents(call: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> list[Tensor]:
+    """Latents of an inversion along the falling ``path``, the clean ones first."""
+    return [x0, *build_inverter(call).invert(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]), 7))]
 
 
-def climbed(call: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> InversionRecord:
-    return InversionRecord(torch.stack(rising(call, denoise, x0, path)[::-1]), path)
+def record_of(call: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> InversionRecord:
+    return InversionRecord(torch.stack(inversion_latents(call, denoise, x0, path)[::-1]), path)
 
 
-def counting(denoise: Denoiser) -> tuple[Denoiser, list[Point]]:
-    asked: list[Point] = []
+def recording(denoise: Denoiser) -> tuple[Denoiser, list[Point]]:
+    points: list[Point] = []
 
-    def count(x: Tensor, point: Point) -> Tensor:
-        asked.append(point)
+    def record_call(x: Tensor, point: Point) -> Tensor:
+        points.append(point)
         return denoise(x, point)
 
-    return count, asked
+    return record_call, points
 
 
 def measured_orders(error: Callable[[int], float]) -> list[float]:
@@ -51,50 +51,52 @@ def measured_orders(error: Callable[[int], float]) -> list[float]:
 
 
 class TestEuler:
-    def test_is_the_step_along_the_velocity_and_so_is_ddim(self) -> None:
+    def test_euler_steps_along_the_velocity_and_equals_ddim(self) -> None:
         path, denoise = flow_path(6), GaussianDenoiser()
-        x, by_hand = X0, [X0]
+        x, expected = X0, [X0]
         for p, q in itertools.pairwise(path[::-1]):
             x = x + (q.sigma - p.sigma) * from_x0("flow_prediction", denoise(x, p), x, p)
-            by_hand.append(x)
-        euler, ddim = (rising(call, denoise, X0, path) for call in ("rf-euler", "ddim"))
-        assert largest(torch.stack(euler) - torch.stack(by_hand)) < 1e-12
+            expected.append(x)
+        euler, ddim = (inversion_latents(call, denoise, X0, path) for call in ("rf-euler", "ddim"))
+        assert largest(torch.stack(euler) - torch.stack(expected)) < 1e-12
         assert torch.equal(torch.stack(euler), torch.stack(ddim))
 
 
 class TestMidpoint:
-    def test_is_of_second_order_up_and_down(self) -> None:
+    def test_midpoint_is_of_second_order_in_inversion_and_replay(self) -> None:
         data = GaussianDenoiser()
 
-        def up(steps: int) -> float:
+        def inversion_error(steps: int) -> float:
             path = flow_path(steps)
-            return largest(rising("rf-midpoint", data, X0, path)[-1] - data.transport(X0, path[-1], path[0]))
+            return largest(inversion_latents("rf-midpoint", data, X0, path)[-1] - data.transport(X0, path[-1], path[0]))
 
-        def down(steps: int) -> float:
+        def replay_error(steps: int) -> float:
             path = flow_path(steps)
-            step = made("rf-midpoint").replay_stepper(InversionRecord(X0[None], path), ONE)
+            step = build_inverter("rf-midpoint").replay_stepper(InversionRecord(X0[None], path), ONE)
             assert step is not None
             return largest(final_state(walk(step, data, X0, path), X0) - data.transport(X0, path[0], path[-1]))
 
-        for orders in (measured_orders(up), measured_orders(down)):
+        for orders in (measured_orders(inversion_error), measured_orders(replay_error)):
             assert all(abs(order - 2) < 0.2 for order in orders), orders
 
-    def test_midpoint_evaluates_between_the_points_and_once_more(self) -> None:
-        denoise, asked = counting(GaussianDenoiser())
+    def test_midpoint_evaluates_at_midpoints_and_once_at_the_start(self) -> None:
+        denoise, points = recording(GaussianDenoiser())
         path = flow_path(5)[::-1]
-        list(made("rf-midpoint").invert(denoise, X0, path))
+        list(build_inverter("rf-midpoint").invert(denoise, X0, path))
         middles = [(p.sigma + q.sigma) / 2 for p, q in itertools.pairwise(path)]
-        assert [point.sigma for point in asked] == [path[0].sigma, *middles]
-        assert all(math.isclose(point.alpha + point.sigma, 1) for point in asked)
+        assert [point.sigma for point in points] == [path[0].sigma, *middles]
+        assert all(math.isclose(point.alpha + point.sigma, 1) for point in points)
 
-    def test_comes_back_far_nearer_than_euler(self) -> None:
+    def test_midpoint_round_trip_has_a_fifth_of_the_error_of_euler(self) -> None:
         data = MixtureDenoiser.of_shape((1, 4, 4))
         x0, path = data.draw(8), flow_path(50)
         errors = []
         for call in ("rf-euler", "rf-midpoint"):
-            climb = climbed(call, data, x0, path)
-            step = made(call).replay_stepper(climb, torch.eye(8).double()) or installed().build("samplers", "ddim")
-            back = final_state(walk(step, data, climb.trajectory[0], path), climb.trajectory[0])
+            record = record_of(call, data, x0, path)
+            step = build_inverter(call).replay_stepper(record, torch.eye(8).double()) or installed().build(
+                "samplers", "ddim"
+            )
+            back = final_state(walk(step, data, record.trajectory[0], path), record.trajectory[0])
             errors.append(float((back - x0).square().mean().sqrt()))
         assert errors[1] < errors[0] / 5, errors
 
@@ -107,7 +109,7 @@ class TestMidpoint:
         assert back.network_calls == 11
         assert back.sampler is None
 
-    def test_an_edit_by_its_own_steps_replays_from_its_recipe(self) -> None:
+    def test_an_edit_with_midpoint_steps_replays_from_its_recipe(self) -> None:
         model = ToyBackend(schedule=RectifiedFlow())
         params = {"source": "a", "target": "b", "inverter": "rf-midpoint", "steps": 5}
         result = editkit.apply("prompt-edit", sample_image((16, 16)), model=model, **params)
@@ -115,87 +117,87 @@ class TestMidpoint:
 
 
 class TestControlled:
-    def test_without_pulls_is_euler(self) -> None:
+    def test_controlled_inversion_without_pulls_equals_euler(self) -> None:
         path, data = flow_path(8), GaussianDenoiser()
-        plain = climbed("rf-euler", data, X0, path)
-        free = climbed("rf-controlled:gamma=0.0,eta=0.0", data, X0, path)
+        plain = record_of("rf-euler", data, X0, path)
+        free = record_of("rf-controlled:gamma=0.0,eta=0.0", data, X0, path)
         assert largest(free.trajectory - plain.trajectory) < 1e-12
-        controls = made("rf-controlled:gamma=0.0,eta=0.0").controls(free, ONE)
+        controls = build_inverter("rf-controlled:gamma=0.0,eta=0.0").controls(free, ONE)
         step = installed().build("samplers", "ddim")
         ends = [final_state(walk(step, data, X0, path, controls=some), X0) for some in ((), controls)]
         assert torch.equal(ends[0], ends[1])
 
     def test_controlled_inversion_follows_the_velocity_of_the_paper(self) -> None:
-        """Algorithm 1: the velocity goes ``gamma`` of the way to the one that leads straight to the drawn noise."""
+        """Algorithm 1: interpolate by ``gamma`` to the velocity that leads straight to the sampled noise."""
         path, data, gamma = flow_path(8), GaussianDenoiser(), 0.5
-        aim, x, by_hand = noise_source((1, 4, 8, 8), 7)(), X0, [X0]
+        target, x, expected = noise_source((1, 4, 8, 8), 7)(), X0, [X0]
         for p, q in itertools.pairwise(path[::-1]):
             own = from_x0("flow_prediction", data(x, p), x, p)
-            x = x + (q.sigma - p.sigma) * (own + gamma * ((aim - x) / (1 - p.sigma) - own))
-            by_hand.append(x)
-        found = rising(f"rf-controlled:gamma={gamma}", data, X0, path)
-        assert largest(torch.stack(found) - torch.stack(by_hand)) < 1e-12
+            x = x + (q.sigma - p.sigma) * (own + gamma * ((target - x) / (1 - p.sigma) - own))
+            expected.append(x)
+        latents = inversion_latents(f"rf-controlled:gamma={gamma}", data, X0, path)
+        assert largest(torch.stack(latents) - torch.stack(expected)) < 1e-12
 
-    def test_pulled_wholly_ends_in_the_drawn_noise(self) -> None:
+    def test_inversion_with_gamma_1_ends_at_the_sampled_noise(self) -> None:
         path = (Point(0.0, 1.0), *flow_path(8))
-        noise = rising("rf-controlled:gamma=1.0", GaussianDenoiser(), X0, path)[-1]
+        noise = inversion_latents("rf-controlled:gamma=1.0", GaussianDenoiser(), X0, path)[-1]
         assert largest(noise - noise_source((1, 4, 8, 8), 7)()) < 1e-12
 
-    def test_replays_by_the_paper_s_controlled_velocity(self) -> None:
-        """Algorithm 2: the velocity goes ``eta`` of the way to the one that leads straight to the source."""
+    def test_controlled_replay_follows_the_velocity_of_the_paper(self) -> None:
+        """Algorithm 2: interpolate by ``eta`` to the velocity that leads straight to the source."""
         path, data, eta = flow_path(8), GaussianDenoiser(), 0.9
-        climb = climbed("rf-controlled", data, X0, path)
+        record = record_of("rf-controlled", data, X0, path)
         step = installed().build("samplers", "ddim")
-        controls = made("rf-controlled:start=0.25,stop=0.5").controls(climb, torch.eye(2).double())
-        found = list(walk(step, GaussianDenoiser(-0.5), climb.trajectory[0], path, controls=controls))
-        x, by_hand = climb.trajectory[0], []
+        controls = build_inverter("rf-controlled:start=0.25,stop=0.5").controls(record, torch.eye(2).double())
+        latents = list(walk(step, GaussianDenoiser(-0.5), record.trajectory[0], path, controls=controls))
+        x, expected = record.trajectory[0], []
         for index, (p, q) in enumerate(itertools.pairwise(path)):
             own = from_x0("flow_prediction", GaussianDenoiser(-0.5)(x, p), x, p)
             pull = eta if index in (2, 3) else 0.0
             x = x + (q.sigma - p.sigma) * (own + pull * ((x - X0) / p.sigma - own))
-            by_hand.append(x)
-        assert largest(torch.stack(found) - torch.stack(by_hand)) < 1e-12
+            expected.append(x)
+        assert largest(torch.stack(latents) - torch.stack(expected)) < 1e-12
 
-    def test_pulled_wholly_to_the_end_draws_the_source(self) -> None:
+    def test_replay_with_eta_1_to_the_end_returns_the_source(self) -> None:
         model = ToyBackend(schedule=RectifiedFlow())
-        for call, near in (("rf-controlled:eta=1.0,stop=1.0", True), ("rf-controlled:eta=0.0", False)):
+        for call, exact in (("rf-controlled:eta=1.0,stop=1.0", True), ("rf-controlled:eta=0.0", False)):
             inversion = editkit.invert(sample_image((16, 16)), model=model, prompt="a", method=call, steps=10)
             report = editkit.reconstruct(inversion, model=model, guidance=7.5, seed=0).report
             assert report.recon_psnr is not None
-            assert (report.recon_psnr > 50) == near, (call, report.recon_psnr)
+            assert (report.recon_psnr > 50) == exact, (call, report.recon_psnr)
 
-    def test_the_longer_it_is_pulled_the_less_changes(self) -> None:
-        model, picture = ToyBackend(schedule=RectifiedFlow()), sample_image((16, 16))
+    def test_a_longer_pull_changes_less_of_the_image(self) -> None:
+        model, image = ToyBackend(schedule=RectifiedFlow()), sample_image((16, 16))
         changes = []
         for stop in (0.25, 0.5, 0.75):
             params = {"source": "a", "target": "b", "inverter": f"rf-controlled:stop={stop}", "steps": 8, "seed": 0}
-            edited = editkit.apply("prompt-edit", picture, model=model, **params)
-            source = editkit.apply("prompt-edit", picture, model=model, **{**params, "target": "a"})
+            edited = editkit.apply("prompt-edit", image, model=model, **params)
+            source = editkit.apply("prompt-edit", image, model=model, **{**params, "target": "a"})
             changes.append(largest(edited.latents - source.latents))
         assert changes == sorted(changes, reverse=True), changes
 
 
 def test_a_source_pinned_everywhere_is_evaluated_as_in_directedit() -> None:
-    """Each row has a state of its own, and the network is evaluated at the state plus the recorded offset.
+    """Each row has its own state, and the network is evaluated at the state plus the recorded offset.
 
-    The offset of a step is what the source branch's state lacks of its trajectory (arXiv 2605.02417); steps move the
-    states. On flow paths that is to move the corrected latents themselves, as :class:`PinnedSource` does where it is
-    not told to leave alone what departed from the source.
+    The offset of a step is the source trajectory minus the source branch's state (arXiv 2605.02417); steps change the
+    states. On flow paths this equals changing the corrected latents themselves, as :class:`PinnedSource` does without
+    a path, which would limit the correction to regions that still equal the source.
     """
     path, up, down = flow_path(10), GaussianDenoiser(0.3), GaussianDenoiser(torch.tensor([0.6, -0.5]).view(2, 1, 1, 1))
-    climb = climbed("pinned", up, X0[:1], path)
-    start = torch.cat([climb.trajectory[0], climb.trajectory[0]])
-    (recorded,) = made("pinned").controls(climb, ONE)
+    record = record_of("pinned", up, X0[:1], path)
+    start = torch.cat([record.trajectory[0], record.trajectory[0]])
+    (recorded,) = build_inverter("pinned").controls(record, ONE)
     assert isinstance(recorded, PinnedSource)
     controls = (PinnedSource(recorded.trajectory, recorded.shares),)
     pinned = list(walk(installed().build("samplers", "ddim"), down, start, path, controls=controls))
     state = start
     for index, (p, q) in enumerate(itertools.pairwise(path)):
-        offset = climb.trajectory[index] - state[:1]
+        offset = record.trajectory[index] - state[:1]
         corrected = state + offset
         eps, x0 = eps_of(corrected, down(corrected, p), p), down(corrected, p)
         state = state + (q.sigma - p.sigma) * (eps - x0)
-        assert largest(pinned[index] - (state + climb.trajectory[index + 1] - state[:1])) < 1e-12
+        assert largest(pinned[index] - (state + record.trajectory[index + 1] - state[:1])) < 1e-12
     assert torch.equal(pinned[-1][:1], X0[:1])
     assert largest(pinned[-1][1:] - X0[:1]) > 0.1
 
@@ -209,7 +211,7 @@ def test_pinned_reconstructs_flow_at_the_bound_at_any_guidance() -> None:
 
 
 @pytest.mark.parametrize("call", FLOW)
-def test_other_models_are_refused_by_name(call: str) -> None:
+def test_flow_inverters_refuse_other_models_by_name(call: str) -> None:
     with pytest.raises(editkit.MissingCapability, match=f"{call} needs flow_prediction; the model 'toy' gives sample"):
         editkit.apply(
             "prompt-edit", sample_image((8, 8)), model=ToyBackend(), source="a", target="b", steps=2, inverter=call
@@ -217,7 +219,7 @@ def test_other_models_are_refused_by_name(call: str) -> None:
 
 
 @pytest.mark.parametrize("call", FLOW)
-def test_a_path_that_begins_at_pure_noise_is_edited_alike_twice(call: str) -> None:
+def test_an_edit_from_pure_noise_is_reproducible(call: str) -> None:
     model = ToyBackend(schedule=RectifiedFlow())
     params = {"source": "a", "target": "b", "inverter": call, "steps": 4, "seed": 3}
     first, again = (editkit.apply("prompt-edit", sample_image((7, 5)), model=model, **params) for _ in range(2))

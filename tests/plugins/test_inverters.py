@@ -1,4 +1,4 @@
-"""Every registered inverter conforms, and the built-in ones are as exact as documented."""
+"""Every registered inverter passes its suite; the built-in ones are as exact as documented."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from editkit.testing import (
     suite_of,
     vp_path,
 )
-from editkit.testing.suite import largest, noise_source, random_latents
+from editkit.testing.suite import largest, noise_source, random_latents, sample_image
 
 for _name in editkit.inverters():
     _suite = suite_of("inverters", _name)
     globals()[_suite.__name__] = _suite
 
 
-def of_backend(backend: ToyBackend) -> Callable[[int], tuple[Point, ...]]:
+def path_of_backend(backend: ToyBackend) -> Callable[[int], tuple[Point, ...]]:
     return lambda steps: make_path(backend.schedule, steps, backend.grid)
 
 
 PATHS: dict[str, Callable[[int], tuple[Point, ...]]] = {
     "vp": vp_path,
     "flow": flow_path,
-    "vp backend": of_backend(ToyBackend()),
-    "flow backend": of_backend(ToyBackend(schedule=RectifiedFlow())),
+    "vp backend": path_of_backend(ToyBackend()),
+    "flow backend": path_of_backend(ToyBackend(schedule=RectifiedFlow())),
 }
 
 
-class Trip(NamedTuple):
+class RoundTripErrors(NamedTuple):
     """The errors of a replay of an inversion."""
 
     residual: float
@@ -51,13 +51,13 @@ class Trip(NamedTuple):
     """Root mean square of the error of the whole replay at the clean latent."""
 
 
-def trip(name: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> Trip:
+def measure_round_trip(name: str, denoise: Denoiser, x0: Tensor, path: tuple[Point, ...]) -> RoundTripErrors:
     noise = noise_source((1, *x0.shape[1:]))
     rising = [x0, *installed().build("inverters", name).invert(denoise, x0, path[::-1], noise)]
     steps = zip(itertools.pairwise(rising), itertools.pairwise(path[::-1]), strict=True)
-    missed = [residual(denoise, low, high, p, q) for (low, high), (p, q) in steps]
+    errors = [residual(denoise, low, high, p, q) for (low, high), (p, q) in steps]
     end = final_state(walk(installed().build("samplers", "ddim"), denoise, rising[-1], path), rising[-1])
-    return Trip(float(torch.stack(missed).max()), float((end - x0).square().mean().sqrt()))
+    return RoundTripErrors(float(torch.stack(errors).max()), float((end - x0).square().mean().sqrt()))
 
 
 def residual(denoise: Denoiser, low: Tensor, high: Tensor, p: Point, q: Point) -> Tensor:
@@ -71,43 +71,46 @@ class TestRoundTrips:
     def test_ddim_error_halves_when_steps_double(self) -> None:
         x0 = 0.3 + 0.5 * random_latents(2)
         for kind, path in PATHS.items():
-            errors = [trip("ddim", GaussianDenoiser(), x0, path(steps)).error for steps in (50, 100, 200)]
+            errors = [measure_round_trip("ddim", GaussianDenoiser(), x0, path(steps)).error for steps in (50, 100, 200)]
             for coarse, fine in itertools.pairwise(errors):
                 assert 0.4 < fine / coarse < 0.6, (kind, errors)
 
     def test_ddim_evaluates_at_the_point_it_starts_from(self) -> None:
-        asked: list[Point] = []
+        points: list[Point] = []
 
         def recording(x: Tensor, point: Point) -> Tensor:
-            asked.append(point)
+            points.append(point)
             return GaussianDenoiser()(x, point)
 
         path = vp_path(5)[::-1]
         list(installed().build("inverters", "ddim").invert(recording, random_latents(1), path))
-        assert asked == list(path[:-1])
+        assert points == list(path[:-1])
 
-    def test_ddim_corrected_is_far_better(self) -> None:
+    def test_ddim_corrected_has_a_third_of_the_error_of_ddim(self) -> None:
         x0 = 0.3 + 0.5 * random_latents(2)
         for kind, path in PATHS.items():
             for steps in (20, 50, 100):
-                better, plain = (
-                    trip(name, GaussianDenoiser(), x0, path(steps)).error for name in ("ddim-corrected", "ddim")
+                corrected, plain = (
+                    measure_round_trip(name, GaussianDenoiser(), x0, path(steps)).error
+                    for name in ("ddim-corrected", "ddim")
                 )
-                assert better < plain / 3, (kind, steps, better, plain)
+                assert corrected < plain / 3, (kind, steps, corrected, plain)
 
 
-class TestSolving:
+class TestFixedPoint:
     """The fixed-point inverter solves each step."""
 
-    def test_the_gaussian_to_rounding(self) -> None:
+    def test_fixed_point_inverts_the_gaussian_to_rounding(self) -> None:
         for kind, path in PATHS.items():
             for steps in (10, 20, 50):
-                found = trip("fixed-point", GaussianDenoiser(), 0.3 + 0.5 * random_latents(2), path(steps))
-                assert found.residual < 1e-10, (kind, steps, found)
-                assert found.error < 1e-10, (kind, steps, found)
+                errors = measure_round_trip(
+                    "fixed-point", GaussianDenoiser(), 0.3 + 0.5 * random_latents(2), path(steps)
+                )
+                assert errors.residual < 1e-10, (kind, steps, errors)
+                assert errors.error < 1e-10, (kind, steps, errors)
 
-    def test_never_ends_above_its_start_on_the_mixture(self) -> None:
-        """Step by step, row by row: the first guess carries the last noise on."""
+    def test_fixed_point_never_ends_worse_than_its_guess_on_the_mixture(self) -> None:
+        """For every step and row: the first guess steps along the last noise estimate."""
         data = MixtureDenoiser.of_shape((1, 4, 4))
         for kind, steps in itertools.product(PATHS, (10, 20, 50)):
             path = PATHS[kind](steps)[::-1]
@@ -120,11 +123,13 @@ class TestSolving:
                 assert float(worse.max()) < 1e-12, (kind, steps, p, q)
                 low, eps = high, eps_of(high, data(high, q), q)
 
-    def test_is_below_ddim_corrected_on_the_mixture(self) -> None:
+    def test_fixed_point_error_is_below_ddim_corrected_on_the_mixture(self) -> None:
         data = MixtureDenoiser.of_shape((1, 4, 4))
         for kind, steps in itertools.product(PATHS, (10, 20, 50)):
             path = PATHS[kind](steps)
-            solved, corrected = (trip(name, data, data.draw(16), path) for name in ("fixed-point", "ddim-corrected"))
+            solved, corrected = (
+                measure_round_trip(name, data, data.draw(16), path) for name in ("fixed-point", "ddim-corrected")
+            )
             assert solved.residual < corrected.residual, (kind, steps, solved, corrected)
             assert solved.error < corrected.error, (kind, steps, solved, corrected)
 
@@ -151,46 +156,44 @@ def test_fixed_point_stops_at_its_tolerance() -> None:
     assert calls == 1 + 5
 
 
-def test_pinned_costs_not_one_call_more_than_ddim() -> None:
+def test_pinned_costs_no_network_call_more_than_ddim() -> None:
     for method in ("ddim", "pinned"):
-        inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method=method, steps=10)
+        inversion = editkit.invert(image(), model=ToyBackend(), prompt="a", method=method, steps=10)
         assert inversion.report is not None
         assert inversion.report.network_calls == 10
         assert editkit.reconstruct(inversion, model=ToyBackend(), guidance=7.5).report.network_calls == 10
 
 
 def test_pinned_reconstructs_at_the_bound_at_any_guidance() -> None:
-    inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method="pinned", steps=10)
+    inversion = editkit.invert(image(), model=ToyBackend(), prompt="a", method="pinned", steps=10)
     for guidance in (0.0, 1.0, 7.5):
         report = editkit.reconstruct(inversion, model=ToyBackend(), guidance=guidance).report
         assert report.recon_psnr == report.vae_psnr == 100.0
 
 
 def test_an_inversion_carries_the_controls_of_its_replay() -> None:
-    inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method="pinned", steps=5)
+    inversion = editkit.invert(image(), model=ToyBackend(), prompt="a", method="pinned", steps=5)
     other = GaussianDenoiser(-0.5)
-    drawn = walk(
+    states = walk(
         installed().build("samplers", "ddim"), other, inversion.noise, inversion.path, controls=inversion.controls
     )
-    assert torch.equal(final_state(drawn, inversion.noise), inversion.trajectory[-1])
+    assert torch.equal(final_state(states, inversion.noise), inversion.trajectory[-1])
 
 
 def test_plain_ddim_does_not_reconstruct_under_guidance() -> None:
-    """Otherwise the laws above would not test anything."""
-    inversion = editkit.invert(picture(), model=ToyBackend(), prompt="a", method="ddim", steps=10)
+    """The tests of pinned reconstruction depend on it: otherwise they would test nothing."""
+    inversion = editkit.invert(image(), model=ToyBackend(), prompt="a", method="ddim", steps=10)
     report = editkit.reconstruct(inversion, model=ToyBackend(), guidance=7.5).report
     assert report.recon_psnr is not None
     assert report.recon_psnr < 30
 
 
-def picture() -> object:
-    from editkit.testing.suite import sample_image
-
+def image() -> object:
     return sample_image((16, 16))
 
 
 class Oracle:
-    """A network of any prediction kind that knows the Gaussian exactly; called as diffusers' UNets are."""
+    """Exact network of the Gaussian with any prediction kind; called as diffusers' UNets are."""
 
     def __init__(self, kind: Prediction, backend: editkit.Backend) -> None:
         self.kind, self.backend = kind, backend
@@ -201,20 +204,20 @@ class Oracle:
         return (from_x0(self.kind, GaussianDenoiser()(x, point), x, point),)
 
 
-def test_every_head_over_the_same_oracle_inverts_alike(tmp_path: Path) -> None:
+def test_inversion_does_not_depend_on_the_prediction_kind(tmp_path: Path) -> None:
     backend: Any = editkit.load_model(stable_diffusion_folder(tmp_path), dtype="float64")
     condition, heads = backend.embed(["a", "a"]), {kind: Oracle(kind, backend) for kind in get_args(Prediction)}
     x0, path = 0.3 + 0.5 * random_latents(2), make_path(backend.schedule, 10, backend.grid)
     for name, spec in editkit.inverters().items():
         if spec.predictions < set(get_args(Prediction)):
-            continue  # it has no likes
+            continue  # the inverter needs one prediction kind
         errors, noises = {}, {}
         for kind, head in heads.items():
             backend.prediction, backend.unet = kind, head
             denoise = lambda x, point: backend.denoise(x, point, condition)  # noqa: E731
-            made = installed().build("inverters", name)
-            noises[kind] = list(made.invert(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]))))[-1]
-            errors[kind] = trip(name, denoise, x0, path).error
+            inverter = installed().build("inverters", name)
+            noises[kind] = list(inverter.invert(denoise, x0, path[::-1], noise_source((1, *x0.shape[1:]))))[-1]
+            errors[kind] = measure_round_trip(name, denoise, x0, path).error
         for kind, error in errors.items():
             assert abs(error - errors["epsilon"]) < 1e-9, (name, errors)
             assert largest(noises[kind] - noises["epsilon"]) < 1e-9, (name, kind)

@@ -1,4 +1,4 @@
-"""Every registered sampler conforms, and the built-in ones have their published orders."""
+"""Every registered sampler passes its suite; the built-in ones have their published orders."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ PATHS = {"vp": vp_path, "flow": flow_path}
 ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "dpmpp-2m": 2, "dpmpp-3m": 3}
 
 
-def drawn(name: str, x: Tensor, path: tuple[Point, ...]) -> Tensor:
+def sample_end(name: str, x: Tensor, path: tuple[Point, ...]) -> Tensor:
     return final_state(walk(installed().build("samplers", name), GaussianDenoiser(), x, path), x)
 
 
 @pytest.mark.parametrize("kind", PATHS)
 @pytest.mark.parametrize(("name", "order"), ORDERS.items())
-def test_measured_order(name: str, order: int, kind: str) -> None:
+def test_a_sampler_has_its_published_order(name: str, order: int, kind: str) -> None:
     x = torch.linspace(-2, 2, 16, dtype=torch.float64).view(1, 1, 4, 4)
     errors = []
     for steps in (64, 128, 256):
         path = PATHS[kind](steps)
-        errors.append(largest(drawn(name, x, path) - GaussianDenoiser().transport(x, path[0], path[-1])))
+        errors.append(largest(sample_end(name, x, path) - GaussianDenoiser().transport(x, path[0], path[-1])))
     slopes = [math.log2(coarse / fine) for coarse, fine in itertools.pairwise(errors)]
     assert all(abs(slope - order) < 0.35 for slope in slopes), slopes
 
 
-def test_orders_are_declared_as_measured() -> None:
+def test_specs_declare_the_published_orders() -> None:
     for name, order in ORDERS.items():
         assert editkit.samplers()[name].order == order
 
@@ -48,10 +48,10 @@ def test_orders_are_declared_as_measured() -> None:
 def test_euler_is_ddim_on_the_same_path() -> None:
     x = torch.linspace(-2, 2, 16, dtype=torch.float64).view(1, 1, 4, 4)
     for path in (vp_path(9), flow_path(9)):
-        assert torch.equal(drawn("euler", x, path), drawn("ddim", x, path))
+        assert torch.equal(sample_end("euler", x, path), sample_end("ddim", x, path))
 
 
-def test_eta_one_is_ddpm_and_eta_zero_draws_no_noise() -> None:
+def test_ddim_with_eta_one_is_ddpm_and_with_eta_zero_adds_no_noise() -> None:
     x = torch.linspace(-2, 2, 16, dtype=torch.float64).view(1, 1, 4, 4)
 
     def noise() -> Tensor:
@@ -72,14 +72,14 @@ def test_ddpm_has_the_posterior_s_mean_and_variance() -> None:
     p, q = vp_path(9)[3:5]
     x, x0 = torch.tensor([[[[0.7]]]]).double(), torch.tensor([[[[0.2]]]]).double()
     stepper = installed().build("samplers", "ddpm")
-    moved = [
+    after = [
         float(stepper(lambda x, point: x0, x, p, q, lambda value=value: torch.tensor(value).double()))
         for value in (0.0, 1.0)
     ]
     beta = 1 - (p.alpha / q.alpha) ** 2
     mean = (q.alpha * beta * x0 + (p.alpha / q.alpha) * q.sigma**2 * x) / p.sigma**2
-    assert math.isclose(moved[0], float(mean), rel_tol=1e-12)
-    assert math.isclose((moved[1] - moved[0]) ** 2, beta * q.sigma**2 / p.sigma**2, rel_tol=1e-12)
+    assert math.isclose(after[0], float(mean), rel_tol=1e-12)
+    assert math.isclose((after[1] - after[0]) ** 2, beta * q.sigma**2 / p.sigma**2, rel_tol=1e-12)
 
 
 def test_samplers_reach_the_modes_of_a_mixture() -> None:
