@@ -30,13 +30,13 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_fixtures(caches: Path) -> None:
-    """Shared fixtures are set up before a test has a cache folder of its own."""
+    """Set the cache folder of shared fixtures, which are set up before the cache folder of a test."""
     os.environ["EDITKIT_CACHE"] = str(caches / "shared")
 
 
 @pytest.fixture(autouse=True)
 def cache_of_one_test(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test finds an inversion of another test or of the user."""
+    """Give each test an empty cache folder, without inversions of other tests or of the user."""
     monkeypatch.setenv("EDITKIT_CACHE", str(caches / str(next(numbers))))
 
 

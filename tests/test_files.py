@@ -1,4 +1,4 @@
-"""Laws of output files: written whole or not at all, and checked before the work."""
+"""Laws of output files: written completely or not at all, and checked before any work."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
-def test_a_failure_leaves_the_old_file_and_nothing_else(
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     name: str, error: BaseException, kind: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "out.png"
@@ -109,12 +109,12 @@ def test_bad_targets_are_refused_before_the_work(tmp_path: Path) -> None:
     assert check_output(tmp_path / "file") == tmp_path / "file"
 
 
-def test_a_folder_or_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_or_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "locked.png"
     path.write_bytes(b"old")
     # Simulated, since root may write everywhere.
     for locked in (tmp_path, path):
-        monkeypatch.setattr("editkit.files.os.access", lambda asked, mode, locked=locked: asked != locked)
+        monkeypatch.setattr("editkit.files.os.access", lambda place, mode, locked=locked: place != locked)
         with pytest.raises(InvalidParameter, match="permission is denied"):
             write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

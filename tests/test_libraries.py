@@ -12,18 +12,18 @@ from editkit import quiet, reason_of
 
 
 @pytest.mark.parametrize("logging", [diffusers_logging, transformers_logging], ids=["diffusers", "transformers"])
-@pytest.mark.parametrize("shown", [True, False])
-def test_a_library_is_quiet_for_a_while_and_then_as_before(logging: Any, shown: bool) -> None:
+@pytest.mark.parametrize("progress_bar", [True, False])
+def test_quiet_silences_a_library_and_restores_its_settings(logging: Any, progress_bar: bool) -> None:
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
     try:
         logging.set_verbosity_info()
-        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+        (logging.enable_progress_bar if progress_bar else logging.disable_progress_bar)()
         with pytest.raises(RuntimeError), quiet():
             assert logging.get_verbosity() == logging.ERROR
             assert not logging.is_progress_bar_enabled()
             raise RuntimeError
         assert logging.get_verbosity() == logging.INFO
-        assert logging.is_progress_bar_enabled() == shown
+        assert logging.is_progress_bar_enabled() == progress_bar
     finally:
         logging.set_verbosity(before[0])
         (logging.enable_progress_bar if before[1] else logging.disable_progress_bar)()

@@ -1,4 +1,4 @@
-"""The tree, the metadata and the public names agree, and nothing reaches where it should not."""
+"""Packages, metadata and public names agree, and imports stay within their limits."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_plugins_do_not_import_each_other() -> None:
             assert used <= {folder.name}, file
 
 
-def test_a_plugin_s_own_module_imports_nothing_heavy() -> None:
+def test_the_top_module_of_a_plugin_imports_nothing_heavy() -> None:
     for folder in PLUGINS:
         used = {module.split(".")[0] for module, _ in imports(folder / "__init__.py", top_level=True)}
         assert not used & HEAVY, folder
@@ -84,8 +84,8 @@ def test_importing_editkit_and_listing_plugins_starts_no_heavy_library() -> None
         "import sys, editkit, editkit.registry, editkit.cli; editkit.registry.installed(); "
         f"print(sorted({HEAVY!r} & set(sys.modules)))"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.strip() == "[]"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
 
 
 def test_public_names_are_sorted_and_importable() -> None:
@@ -98,16 +98,16 @@ def test_public_names_are_sorted_and_importable() -> None:
 def test_a_folder_of_the_core_does_not_replace_a_public_function() -> None:
     """The first import of ``editkit.x`` sets the attribute ``x`` of the package, over a function of that name."""
     code = "import editkit, editkit.model.backend; print(sorted(editkit.models()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "emoji" in done.stdout, done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "emoji" in process.stdout, process.stderr
 
 
-def test_the_kit_s_public_names_are_sorted_and_importable() -> None:
+def test_public_names_of_the_test_kit_are_sorted_and_importable() -> None:
     assert list(editkit.testing.__all__) == sorted(set(editkit.testing.__all__))
     for name in editkit.testing.__all__:
         assert getattr(editkit.testing, name) is not None
 
 
-def test_the_kit_runs_without_pytest() -> None:
+def test_the_test_kit_runs_without_pytest() -> None:
     for file in (ROOT / "editkit").rglob("*.py"):
         assert "pytest" not in {module.split(".")[0] for module, _ in imports(file)}, file

@@ -88,8 +88,8 @@ def test_labels_fit_two_lines(label: str, tile: int) -> None:
     lines = contact_sheet._wrap(label, font, tile)
     assert 1 <= len(lines) <= 2
     assert all(font.getlength(line) <= tile for line in lines)
-    shown = " ".join(lines)
-    assert shown == " ".join(label.split()) or "..." in shown
+    text = " ".join(lines)
+    assert text == " ".join(label.split()) or "..." in text
 
 
 def test_bad_sheets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,8 +179,8 @@ class TestLookUp:
 
 class TestDiscovery:
     def entry_point(self, folder: Path, name: str, text: str) -> importlib.metadata.EntryPoint:
-        (folder / f"made_{name}.py").write_text(text)
-        return importlib.metadata.EntryPoint(name, f"made_{name}", "editkit")
+        (folder / f"module_{name}.py").write_text(text)
+        return importlib.metadata.EntryPoint(name, f"module_{name}", "editkit")
 
     @pytest.mark.parametrize("text", ["raise RuntimeError('boom')", "raise SystemExit(1)", "import nowhere", "def ("])
     def test_a_plugin_that_cannot_be_imported_is_named(
@@ -206,15 +206,15 @@ class TestDiscovery:
         assert "DuplicateName" in reasons(registry)
 
 
-HERE = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
-def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def third_party_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two third-party distributions installed, one of them broken."""
-    made = tmp_path_factory.mktemp("third-party")
+    root = tmp_path_factory.mktemp("third-party")
     for name in ("good", "broken"):
-        copy = shutil.copytree(HERE / "third_party" / name, made / name)
+        copy = shutil.copytree(TESTS / "third_party" / name, root / name)
         command = [
             "install",
             "--quiet",
@@ -222,24 +222,24 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--no-build-isolation",
             "--no-index",
             "--target",
-            made / "site",
+            root / "site",
             copy,
         ]
         subprocess.run([sys.executable, "-m", "pip", *map(str, command)], check=True, capture_output=True)
-    return made / "site"
+    return root / "site"
 
 
 @pytest.fixture
-def among_strangers(strangers: Path) -> Callable[[str], str]:
+def run_with_packages(third_party_packages: Path) -> Callable[[str], str]:
     """Run Python code where third-party packages are installed, and return its output."""
 
     def run(code: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(strangers)}
-        ended = subprocess.run(
+        environment = {**os.environ, "PYTHONPATH": str(third_party_packages)}
+        process = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
         )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        assert process.returncode == 0, process.stderr
+        return process.stdout
 
     return run
 
@@ -249,8 +249,8 @@ def command(*arguments: str) -> str:
 
 
 class TestThirdParty:
-    def test_plugins_lists_the_good_and_names_the_broken(self, among_strangers: Callable[[str], str]) -> None:
-        listed = json.loads(among_strangers(command("plugins", "--json")))
+    def test_plugins_lists_the_good_and_names_the_broken(self, run_with_packages: Callable[[str], str]) -> None:
+        listed = json.loads(run_with_packages(command("plugins", "--json")))
         rows = {row["name"]: row for row in listed["plugins"]}
         assert rows["negative"]["distribution"] == "editkit-negative"
         assert rows["negative"]["version"] == "0.3.0"
@@ -260,38 +260,38 @@ class TestThirdParty:
             assert word in failed
         assert {"img2img", "samplers", "inverters"} <= set(rows)
 
-    def test_help_offers_the_operation(self, among_strangers: Callable[[str], str]) -> None:
-        said = among_strangers(command("--help"))
-        assert "negative" in said
-        assert "Turn a picture into its negative." in said
-        assert "img2img" in said
-        assert "--strength" in among_strangers(command("negative", "--help"))
+    def test_help_offers_the_operation(self, run_with_packages: Callable[[str], str]) -> None:
+        output = run_with_packages(command("--help"))
+        assert "negative" in output
+        assert "Turn an image into its negative." in output
+        assert "img2img" in output
+        assert "--strength" in run_with_packages(command("negative", "--help"))
 
-    def test_a_third_party_plugin_edits_inverts_and_conforms(self, among_strangers: Callable[[str], str]) -> None:
+    def test_a_third_party_plugin_edits_inverts_and_conforms(self, run_with_packages: Callable[[str], str]) -> None:
         code = """
 import json
 import editkit
 from PIL import Image
 from editkit.testing import ToyBackend, check
 
-model, picture = ToyBackend(), Image.new("RGB", (16, 16), (0, 100, 200))
-result = editkit.apply("negative", picture, model=model)
-inversion = editkit.invert(picture, model=model, prompt="a", method="recorded", steps=5)
+model, image = ToyBackend(), Image.new("RGB", (16, 16), (0, 100, 200))
+result = editkit.apply("negative", image, model=model)
+inversion = editkit.invert(image, model=model, prompt="a", method="recorded", steps=5)
 report = editkit.reconstruct(inversion, model=model, guidance=7.5).report
 same = {"source": "a", "target": "a", "inverter": "recorded", "steps": 5, "seed": 1}
-edited = editkit.apply("prompt-edit", picture, model=model, **same)
+edited = editkit.apply("prompt-edit", image, model=model, **same)
 print(json.dumps({
     "pixel": result.image.getpixel((8, 8)),
     "bound": report.recon_psnr == report.vae_psnr,
-    "same": edited.image.tobytes() == picture.tobytes(),
+    "same": edited.image.tobytes() == image.tobytes(),
     "checks": [done.outcome for done in check("negative")],
     "broken": [done.outcome for done in check("broken")],
 }))
 """
-        said = json.loads(among_strangers(code))
-        assert said["pixel"] == [255, 155, 55]
-        assert said["bound"]
-        assert said["same"]
-        assert len(said["checks"]) > 20
-        assert "failed" not in said["checks"]
-        assert said["broken"] == ["failed"]
+        values = json.loads(run_with_packages(code))
+        assert values["pixel"] == [255, 155, 55]
+        assert values["bound"]
+        assert values["same"]
+        assert len(values["checks"]) > 20
+        assert "failed" not in values["checks"]
+        assert values["broken"] == ["failed"]

@@ -1,4 +1,4 @@
-"""A stranger's plugin: an operation and an inverter, as its author's documentation would have them."""
+"""A third-party plugin with an operation and an inverter, as described for plugin authors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class NegativeParams(Params):
-    strength: float = Field(1.0, ge=0.0, le=1.0, description="0 keeps the picture, 1 turns it into its negative.")
+    strength: float = Field(1.0, ge=0.0, le=1.0, description="0 keeps the image, 1 turns it into its negative.")
 
 
 def negative(session: Session, params: NegativeParams) -> Edit:
-    """Turn the latents around zero."""
+    """Scale the latents towards their negative."""
     from editkit import Edit
 
     latents = session.latents
@@ -40,7 +40,7 @@ def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="negative",
-            summary="Turn a picture into its negative.",
+            summary="Turn an image into its negative.",
             load=load_operation,
             params=NegativeParams,
         )
@@ -52,7 +52,7 @@ def register_inverters() -> list[InverterSpec]:
     return [
         InverterSpec(
             name="recorded",
-            summary="DDIM upward, with every latent recorded.",
+            summary="DDIM inversion that records every latent.",
             load=load_inverter,
             exact=True,
         )
