@@ -34,6 +34,7 @@ REFERENCE = DOCS / "reference"
 NOTICE = "<!-- Written by docs/generate.py. Do not edit. -->"
 WIDTH = 100
 """Columns of the help texts."""
+SPECS: tuple[type[Spec], ...] = (Spec, *KINDS.values())
 INPUTS = {"nothing": "no image", "image": "an image", "two images": "two images", "inversion": "an inversion"}
 
 
@@ -298,7 +299,7 @@ def module_of(name: str) -> Path:
 def definitions(file: Path) -> Mapping[str, tuple[ast.stmt, str]]:
     """Return the definitions of a module with their docstrings; that of a constant is the text below it."""
     body = ast.parse(file.read_text(encoding="utf-8")).body
-    found = {}
+    found: dict[str, tuple[ast.stmt, str]] = {}
     for statement, below in zip(body, [*body[1:], None], strict=True):
         if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
             found[statement.name] = (statement, ast.get_docstring(statement) or "")
@@ -393,7 +394,7 @@ def hooks_page() -> str:
     ]
     specs = definitions(PACKAGE / "registry" / "specs.py")
     blocks = []
-    for kind in (Spec, *KINDS.values()):
+    for kind in SPECS:
         statement, docstring = specs[kind.__name__]
         assert isinstance(statement, ast.ClassDef)
         extends = "" if kind is Spec else " Also has the fields of `Spec`."

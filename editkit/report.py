@@ -27,22 +27,35 @@ class Report:
     """Parameters, cost and quality figures of an edit; ``--json`` prints ``as_dict``."""
 
     operation: str
+    """Name of the operation."""
     model: str
+    """Registered name, folder or hub id of the model."""
     device: str
+    """Device of the model."""
     dtype: str
+    """Precision of the model."""
     seed: int | None
+    """Seed of the noise; None if the operation samples nothing."""
     steps: int | None
+    """Number of steps of the whole path."""
     sampler: str | None
+    """Sampler with its options; None if the inverter replaces it."""
     inverter: str | None
+    """Inverter with its options; None without an inversion."""
     guidance: float | None
+    """Guidance scale."""
     network_calls: int
+    """Number of network calls."""
     network_samples: int
     """Sum of the batch sizes of all network calls."""
     seconds: float
+    """Duration of the edit without loading the model."""
     peak_memory_mb: float
     """Peak of the process on a CPU, of the edit on a GPU."""
     input_size: tuple[int, int] | None
+    """(width, height) of the source in pixels; None without one."""
     output_size: tuple[int, int] | None
+    """(width, height) of the result in pixels; None if it is an inversion."""
     vae_psnr: float | None = None
     """PSNR in dB of the autoencoder round trip of the source, at the model's working size."""
     recon_psnr: float | None = None
@@ -52,9 +65,13 @@ class Report:
     untouched_max_diff: int | None = None
     """Largest difference to the source outside the mask in 8-bit levels; None without a mask."""
     params: dict[str, Any] = dc.field(default_factory=dict)
+    """All parameters of the operation as used."""
     warnings: tuple[str, ...] = ()
+    """Warnings, one sentence each."""
     output: str | None = None
+    """Path of the saved result; None if it is not saved."""
     version: str = ""
+    """Version of editkit."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values for JSON."""

@@ -49,6 +49,20 @@ def test_reference_pages_are_current() -> None:
     assert generate().stale_pages() == []
 
 
+def test_check_fails_for_changed_missing_and_left_over_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = generate()
+    monkeypatch.setattr(module, "REFERENCE", tmp_path)
+    assert module.main([]) == 0
+    assert module.main(["--check"]) == 0
+    (tmp_path / "cli.md").write_text("# Another\n", encoding="utf-8")
+    (tmp_path / "report.md").rename(tmp_path / "reports.md")
+    assert module.main(["--check"]) == 1
+    named = [line.split()[0] for line in capsys.readouterr().err.splitlines()]
+    assert named == [f"docs/reference/{name}.md" for name in ("cli", "report", "reports")]
+
+
 @pytest.mark.parametrize("page", [*TOP, *PAGES], ids=name_of)
 def test_links_of_documents_lead_to_files(page: Path) -> None:
     links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
