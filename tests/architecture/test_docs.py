@@ -10,9 +10,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+import editkit
 from editkit.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +69,24 @@ def test_check_fails_for_changed_missing_and_left_over_pages(
 def test_links_of_documents_lead_to_files(page: Path) -> None:
     links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_citation_names_the_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == editkit.__version__
+
+
+def test_architecture_names_files_and_functions_that_exist() -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    words = {word for word in re.findall(r"`([^`]+)`", text) if not re.search(r"NAME|FAMILY|[* ]", word)}
+    folders = [ROOT / name for name in ("editkit", "plugins", "tests")]
+    files = [path for folder in folders for path in folder.rglob("*")]
+    paths = {word for word in words if "/" in word or word.endswith((".py", ".pyi", ".toml"))}
+    present = {path.as_posix() for path in [*folders, *files, ROOT / "pyproject.toml"]}
+    assert {word for word in paths if not any(path.endswith(f"/{word.rstrip('/')}") for path in present)} == set()
+    source = "\n".join(path.read_text(encoding="utf-8") for path in files if path.suffix == ".py")
+    defined = {"editkit", *re.findall(r"^ *(?:def|class) (\w+)", source, re.MULTILINE)}
+    assert {word for word in words - paths if word.rpartition(".")[2] not in defined} == set()
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=name_of)
