@@ -172,7 +172,7 @@ def by_name(name: str) -> Callable[[], Any]:
 
     The module is imported when ``load`` is called, not before. A class is returned as a function of the spec's
     parameters: it builds an instance with every field of ``params`` as a keyword argument. A function, or any other
-    object, is returned unchanged. ``load`` raises what importing the module raises, and AttributeError if the module
+    object, is returned unchanged. ``load`` raises the exceptions of the import, and AttributeError if the module
     has no such name.
 
     Example: ``InverterSpec(name="edict", load=by_name("editkit_inverters.edict:Edict"), params=EdictParams, ...)``

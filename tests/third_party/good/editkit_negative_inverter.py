@@ -1,4 +1,4 @@
-"""The stranger's inverter, in a module of its own, since its base comes with torch."""
+"""Inverter of the third-party plugin, in a separate module because its base class imports torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from editkit import Control, Denoiser, InversionRecord, Inverter, Noise, PinnedS
 
 
 class Recorded(Inverter):
-    """DDIM upward, and every latent set to the recorded one on the way back."""
+    """DDIM inversion; every latent of a replay is replaced by the recorded one."""
 
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         x = x0
@@ -19,5 +19,5 @@ class Recorded(Inverter):
             x = ddim_step(x, denoise(x, p), p, q)
             yield x
 
-    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
-        return (PinnedSource(climb.trajectory, shares),)
+    def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
+        return (PinnedSource(record.trajectory, shares),)
