@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from editkit.errors import EditkitError, InvalidParameter
-from editkit.files import check_output, write_atomically
+from editkit.files import cache_folder, check_output, write_atomically
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -118,3 +118,15 @@ def test_a_folder_or_file_without_permission_is_refused(tmp_path: Path, monkeypa
         with pytest.raises(InvalidParameter, match="permission is denied"):
             write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+def test_a_user_without_a_home_has_no_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(number: int) -> None:
+        raise KeyError(number)
+
+    for variable in ("HOME", "XDG_CACHE_HOME", "EDITKIT_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", fail)
+    assert cache_folder() is None
+    monkeypatch.setenv("EDITKIT_CACHE", "/caches")
+    assert cache_folder() == Path("/caches")
