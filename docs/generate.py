@@ -339,7 +339,25 @@ def signature(name: str, statement: ast.stmt) -> str:
     if not isinstance(statement, ast.FunctionDef):
         return code(name)
     returns = "" if statement.returns is None else f" -> {ast.unparse(statement.returns)}"
-    return code(f"{name}({ast.unparse(statement.args)}){returns}")
+    return code(f"{name}({', '.join(parameter_texts(statement.args))}){returns}")
+
+
+def parameter_texts(given: ast.arguments) -> Iterator[str]:
+    """Yield the parameters of a function with their types and defaults, as a formatter writes them."""
+    positional = [*given.posonlyargs, *given.args]
+    missing = [None] * (len(positional) - len(given.defaults))
+    for argument, default in zip(positional, [*missing, *given.defaults], strict=True):
+        yield parameter_text(argument, default)
+    if given.vararg or given.kwonlyargs:
+        yield f"*{ast.unparse(given.vararg)}" if given.vararg else "*"
+    for argument, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
+        yield parameter_text(argument, default)
+    if given.kwarg:
+        yield f"**{ast.unparse(given.kwarg)}"
+
+
+def parameter_text(argument: ast.arg, default: ast.expr | None) -> str:
+    return ast.unparse(argument) + ("" if default is None else f" = {ast.unparse(default)}")
 
 
 def python_page() -> str:
