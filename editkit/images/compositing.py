@@ -13,11 +13,11 @@ from torch import Tensor
 from .canvas import Canvas, resize
 from .similarity import unchanged_weight
 
-NEAR = 6
+BLUR_RADIUS = 6
 """Radius in pixels at the model's scale over which colours around a mask are averaged."""
 
 
-FAR = 1e-3
+MEAN_WEIGHT = 1e-3
 """Weight of the mean over all pixels outside a mask, relative to pixels near the mask."""
 
 
@@ -35,11 +35,11 @@ def apply_difference(
     weight = resize(unchanged_weight(change), canvas.size).clamp(0, 1)
     replacement = canvas.to_image(edited)
     if mask is not None:
-        replacement = replacement + resize(colour_correction(canvas, source, edited, mask), canvas.size)
+        replacement = replacement + resize(_colour_correction(canvas, source, edited, mask), canvas.size)
     return source + weight * resize(change, canvas.size) + (1 - weight) * (replacement - source)
 
 
-def colour_correction(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
+def _colour_correction(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
     """Colour difference between source and edit outside a mask, extrapolated smoothly into the mask.
 
     Arguments as for :func:`apply_difference`; returns (B, 3, h, w) at the model's scale. Outside the mask both show
@@ -49,16 +49,16 @@ def colour_correction(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tens
     if not bool(outside.any()):
         return torch.zeros_like(canvas.crop(edited))
     error = (resize(source, canvas.work) - canvas.crop(edited)) * outside
-    near = _box_blur(outside)
+    coverage = _box_blur(outside)
     mean = error.sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True)
-    # Normalised blur. Deep inside a mask ``near`` is 0, and the mean over the outside takes over.
-    return (_box_blur(error) + FAR * mean) / (near + FAR)
+    # Normalised blur. Deep inside a mask ``coverage`` is 0, and the mean over the outside takes over.
+    return (_box_blur(error) + MEAN_WEIGHT * mean) / (coverage + MEAN_WEIGHT)
 
 
 def _box_blur(values: Tensor) -> Tensor:
-    """Blur (B, C, h, w) over :data:`NEAR` pixels on either side, three times, which is nearly a Gaussian."""
+    """Blur (B, C, h, w) over :data:`BLUR_RADIUS` pixels on either side, three times, which is nearly a Gaussian."""
     for _ in range(3):
-        values = F.avg_pool2d(values, 2 * NEAR + 1, stride=1, padding=NEAR)
+        values = F.avg_pool2d(values, 2 * BLUR_RADIUS + 1, stride=1, padding=BLUR_RADIUS)
     return values
 
 

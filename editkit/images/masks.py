@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .canvas import Canvas
 
-FULL = 0.5
+FULL_OPACITY = 0.5
 """Mask value from which a pixel shows the edit alone; smaller values blend it with the source."""
 
 
@@ -34,5 +34,5 @@ def mask_to_latents(mask: Tensor, canvas: Canvas, size: Sequence[int]) -> Tensor
 
 
 def mask_opacity(mask: Tensor) -> Tensor:
-    """Opacity of the edit over the source in each pixel: 1 from a mask value of :data:`FULL` on, 0 at 0."""
-    return (mask / FULL).clamp(0, 1)
+    """Opacity of the edit over the source in each pixel: 1 from a mask value of :data:`FULL_OPACITY` on, 0 at 0."""
+    return (mask / FULL_OPACITY).clamp(0, 1)
