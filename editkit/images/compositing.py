@@ -35,11 +35,11 @@ def apply_difference(
     weight = resize(unchanged_weight(change), canvas.size).clamp(0, 1)
     replacement = canvas.to_image(edited)
     if mask is not None:
-        replacement = replacement + resize(_colour_correction(canvas, source, edited, mask), canvas.size)
+        replacement = replacement + resize(colour_correction(canvas, source, edited, mask), canvas.size)
     return source + weight * resize(change, canvas.size) + (1 - weight) * (replacement - source)
 
 
-def _colour_correction(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
+def colour_correction(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
     """Colour difference between source and edit outside a mask, extrapolated smoothly into the mask.
 
     Arguments as for :func:`apply_difference`; returns (B, 3, h, w) at the model's scale. Outside the mask both show
