@@ -15,27 +15,27 @@ Condition = Mapping[str, Tensor]
 
 
 Network = Callable[[Tensor, Point | PointBatch, Condition], Tensor]
-"""``denoise(x, point, condition) -> x0`` of a backend."""
+"""``denoise(x, point, condition) -> x0`` of a backend: latents (B, C, h, w) to their estimate of the same shape."""
 
 
 def stack_conditions(conditions: Sequence[Condition]) -> Condition:
-    """Join conditions along the batch."""
+    """Concatenate conditions along the batch."""
     return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
 
 
 def repeat_condition(condition: Condition, rows: int) -> Condition:
-    """Give each of ``rows`` rows the condition of one."""
+    """Repeat the condition of one row for ``rows`` rows."""
     return {name: tensor.expand(rows, *tensor.shape[1:]) for name, tensor in condition.items()}
 
 
 def blend_conditions(condition: Condition, shares: Tensor) -> Condition:
-    """Mix the S rows of a condition into B, by ``shares`` (B, S)."""
+    """Return B rows, each a mix of the S rows of a condition by ``shares`` (B, S)."""
     return {name: torch.einsum("bs,s...->b...", shares.to(tensor), tensor) for name, tensor in condition.items()}
 
 
 @dc.dataclass(frozen=True)
 class Conditioned:
-    """A network with its condition bound."""
+    """Denoiser that calls a network under one condition."""
 
     network: Network
     condition: Condition
@@ -45,8 +45,8 @@ class Conditioned:
 
 
 Denoiser = Callable[[Tensor, Point], Tensor]
-"""``denoise(x, point) -> x0``: noisy latents (B, C, h, w) to their clean estimate of the same shape."""
+"""``denoise(x, point) -> x0``: noisy latents (B, C, h, w) to their estimate of the same shape."""
 
 
 Noise = Callable[[], Tensor]
-"""Draws fresh noise that broadcasts over a batch of latents."""
+"""Function that returns fresh noise, which broadcasts over a batch of latents."""

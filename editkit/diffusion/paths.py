@@ -1,4 +1,4 @@
-"""Paths: the points a loop visits, from noise to clean; reversed, the way of an inversion."""
+"""Sampling paths: points from noise to clean. An inversion walks the reversed path."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SamplingPath = tuple[Point, ...]
 
 @dc.dataclass(frozen=True)
 class TimestepGrid:
-    """How a model's schedule wants its timesteps laid out."""
+    """Layout of the timesteps of a model's paths."""
 
     spacing: Spacing = "leading"
     offset: int = 0
-    """Timesteps added to a leading grid, so that it does not begin at timestep 0."""
+    """Timesteps added to a leading grid, so that its cleanest step is not at timestep 0."""
     ends_clean: bool = False
-    """Whether the clean end of a path is sigma 0 rather than the schedule's least noise."""
+    """Whether a path ends at sigma 0 instead of the schedule's lowest noise."""
     distilled: int = 50
-    """How many timesteps few-step models are distilled on: the spacing of that name takes some of them."""
+    """Number of timesteps that few-step models are distilled on; the spacing ``distilled`` selects from them."""
 
 
 def make_path(
@@ -34,8 +34,8 @@ def make_path(
 ) -> SamplingPath:
     """Return ``steps + 1`` points from the noisiest to the clean end.
 
-    ``extra_node`` spaces for one node more and leaves the cleanest out; ``to_zero`` ends at sigma 0 whatever the grid
-    says. Raises InvalidParameter where the schedule has fewer timesteps than steps.
+    ``extra_node`` spaces one more node and drops the cleanest. ``to_zero`` ends at sigma 0, independent of the grid.
+    Raises InvalidParameter if the schedule has fewer timesteps than steps.
     """
     if not 1 <= steps + extra_node <= schedule.train_steps:
         raise InvalidParameter(f"steps={steps} is not allowed: this model has {schedule.train_steps} timesteps")
@@ -48,15 +48,15 @@ def make_path(
 
 
 def timesteps(schedule: Schedule, steps: int, grid: TimestepGrid, extra_node: bool = False) -> list[float]:
-    """Falling timesteps (steps,) of an evenly spaced grid (Lin et al., arXiv 2305.08891, table 2)."""
+    """Return falling timesteps (steps,) of an evenly spaced grid (Lin et al., arXiv 2305.08891, table 2)."""
     count = steps + extra_node
     first, last = schedule.first, schedule.last
     match grid.spacing:
         case "leading":
-            apart = schedule.train_steps // count
+            stride = schedule.train_steps // count
             # A full grid leaves no room for the offset.
-            room = last - first - (count - 1) * apart
-            even = first + np.arange(count)[::-1] * apart + min(grid.offset, room)
+            room = last - first - (count - 1) * stride
+            even = first + np.arange(count)[::-1] * stride + min(grid.offset, room)
         case "trailing":
             even = last - np.arange(steps) * (schedule.train_steps / steps)
         case "linspace":
@@ -70,36 +70,37 @@ def timesteps(schedule: Schedule, steps: int, grid: TimestepGrid, extra_node: bo
     return [float(t) for t in schedule.shift_timesteps(even[:steps])]
 
 
-def distilled_timesteps(schedule: Schedule, known: int, count: int) -> np.ndarray:
-    """Falling timesteps (count,) out of the ``known`` that a model was distilled on (Luo et al., arXiv 2310.04378).
+def distilled_timesteps(schedule: Schedule, distilled: int, count: int) -> np.ndarray:
+    """Return falling timesteps (count,) out of those a model was distilled on (Luo et al., arXiv 2310.04378).
 
-    These end equally long spans of the trained ones; out of them are taken such as are evenly far apart in number.
+    The ``distilled`` timesteps are the ends of equal spans of the training timesteps; ``count`` of them are selected
+    at even distances of their index. Raises InvalidParameter if ``count`` is larger than ``distilled``.
     """
-    if count > known:
+    if count > distilled:
         raise InvalidParameter(
-            f"steps={count} is not allowed: few-step models are distilled on {known} timesteps; take fewer steps, "
+            f"steps={count} is not allowed: few-step models are distilled on {distilled} timesteps; take fewer steps, "
             "or another spacing"
         )
-    ends = np.arange(known, 0, -1) * (schedule.train_steps // known) - 1
-    chosen: np.ndarray = ends[np.floor(np.arange(count) * known / count).astype(int)]
-    return chosen
+    ends = np.arange(distilled, 0, -1) * (schedule.train_steps // distilled) - 1
+    selected: np.ndarray = ends[np.floor(np.arange(count) * distilled / count).astype(int)]
+    return selected
 
 
 def with_resampling(path: SamplingPath, times: int) -> SamplingPath:
-    """Go down every step of a path ``times`` times, back up by fresh noise in between.
+    """Return a path that takes every step ``times`` times and returns by fresh noise in between.
 
-    Each pass lets what is drawn fit better to what is held (Lugmayr et al., arXiv 2201.09865, section 4.2, with jumps
-    of one step).
+    Each repetition fits the sampled part better to the part that a mask protects (Lugmayr et al., arXiv 2201.09865,
+    section 4.2, with jumps of one step).
     """
-    jumping = [path[0]]
+    points = [path[0]]
     for p, q in itertools.pairwise(path):
-        jumping += [q, *[RenoisePoint(*p), q] * (times - 1)]
-    return tuple(jumping)
+        points += [q, *[RenoisePoint(*p), q] * (times - 1)]
+    return tuple(points)
 
 
 def karras(schedule: Schedule, steps: int, rho: float = 7.0) -> list[Point]:
-    """Points (steps,) evenly spaced in the rho-th root of sigma / alpha (Karras et al., arXiv 2206.00364, eq. 5)."""
-    # Pure noise has no finite sigma / alpha: there the ramp starts one trained timestep lower.
+    """Return points evenly spaced in the rho-th root of sigma / alpha (Karras et al., arXiv 2206.00364, eq. 5)."""
+    # At pure noise sigma / alpha is infinite: the ramp then starts one training timestep lower.
     noisy, clean = schedule.point(schedule.last), schedule.point(schedule.first)
     if noisy.alpha < 1e-6:
         noisy = schedule.point(schedule.last - 1)
@@ -109,11 +110,11 @@ def karras(schedule: Schedule, steps: int, rho: float = 7.0) -> list[Point]:
 
 
 def start_at(schedule: Schedule, path: SamplingPath, strength: float) -> SamplingPath:
-    """Keep the last ``strength`` (0 to 1) of a path's steps; a fraction of a step is kept as a shorter step.
+    """Return the last ``strength`` (0 to 1) of a path's steps; a fraction of a step becomes a shorter step.
 
-    Strength 0 leaves one point and so no step; strength 1 the whole path.
+    Strength 0 leaves one point, thus no step; strength 1 leaves the whole path.
     """
-    # Rounded, because 0.29 of 100 steps are 29 and not the 28.999999999999996 of binary fractions.
+    # Rounded, because 0.29 of 100 steps is 29 and not the 28.999999999999996 of binary fractions.
     kept = round((len(path) - 1) * strength, 9)
     whole = int(kept)
     tail = path[len(path) - 1 - whole :]

@@ -1,4 +1,4 @@
-"""Points (alpha, sigma) of a diffusion, and what holds at any of them: ``x = alpha * x0 + sigma * eps``."""
+"""Points (alpha, sigma) of a diffusion: noisy latents are ``x = alpha * x0 + sigma * eps``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 class Point(NamedTuple):
-    """How much of a latent is signal and how much is noise.
+    """Coefficients of signal and noise in a latent.
 
-    Variance-preserving models have ``alpha**2 + sigma**2 == 1``, rectified flow has ``alpha + sigma == 1``; no
-    formula of the loops asks which.
+    Variance-preserving models have ``alpha**2 + sigma**2 == 1``, rectified flow has ``alpha + sigma == 1``; the
+    formulas of sampling and inversion hold for both.
     """
 
     alpha: float
@@ -25,12 +25,12 @@ class Point(NamedTuple):
 
     @property
     def angle(self) -> float:
-        """Noisiness from 0 (clean) to pi/2 (pure noise): finite where alpha or sigma is 0, unlike their ratio."""
+        """Noise level from 0 (clean) to pi/2 (pure noise); unlike the ratio it is finite at alpha 0 and sigma 0."""
         return math.atan2(self.sigma, self.alpha)
 
     @property
     def log_snr_half(self) -> float:
-        """lambda = log(alpha / sigma), in which the exponential integrators step."""
+        """lambda = log(alpha / sigma), the variable of exponential integrators."""
         if self.sigma == 0.0:
             return math.inf
         return math.log(self.alpha / self.sigma) if self.alpha > 0.0 else -math.inf
@@ -53,7 +53,7 @@ class Point(NamedTuple):
 
 
 class RenoisePoint(Point):
-    """A point that a path goes back up to: fresh noise leads there, not a solver."""
+    """Point that is reached by adding fresh noise instead of a solver step (RePaint, arXiv 2201.09865)."""
 
 
 @dc.dataclass(frozen=True)
@@ -83,19 +83,20 @@ class PointBatch:
 
 
 CLEAN = Point(1.0, 0.0)
+"""The clean end: no noise."""
 
 
 def add_noise(x0: Tensor, eps: Tensor, point: Point) -> Tensor:
-    """The closed-form forward process: x0 and eps (B, C, h, w) to the noisy latent at ``point``."""
+    """Return the noisy latents at ``point`` of x0 and eps (B, C, h, w): the closed-form forward process."""
     return point.alpha * x0 + point.sigma * eps
 
 
 def renoise(x: Tensor, eps: Tensor, p: Point, q: Point) -> Tensor:
-    """Noisy latents (B, C, h, w) at ``p`` brought up to the noisier ``q`` with fresh noise ``eps``."""
-    kept = q.alpha / p.alpha
-    return kept * x + math.sqrt(q.sigma**2 - (kept * p.sigma) ** 2) * eps
+    """Return noisy latents (B, C, h, w) at ``p`` raised to the noisier ``q`` by fresh noise ``eps``."""
+    scale = q.alpha / p.alpha
+    return scale * x + math.sqrt(q.sigma**2 - (scale * p.sigma) ** 2) * eps
 
 
 def eps_of(x: Tensor, x0: Tensor, point: Point) -> Tensor:
-    """The noise in ``x`` (B, C, h, w) once its clean part is known; ``point.sigma`` must not be 0."""
+    """Return the noise in ``x`` (B, C, h, w), given its clean part; ``point.sigma`` must not be 0."""
     return (x - point.alpha * x0) / point.sigma

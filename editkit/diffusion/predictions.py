@@ -1,9 +1,9 @@
-"""What networks predict, and its clean latent: each conversion and its inverse, at the point the network was asked.
+"""Conversions between the prediction of a network and its x0 estimate, at the point the network is evaluated at.
 
 With ``x = alpha * x0 + sigma * eps``:
 
 ===============  ==========================  ====================================================
-prediction       the network gives           from
+prediction       network output              paper
 ===============  ==========================  ====================================================
 epsilon          eps                         Ho et al. 2020, arXiv 2006.11239
 v_prediction     alpha * eps - sigma * x0    Salimans & Ho 2022, arXiv 2202.00512
@@ -24,9 +24,9 @@ from .points import Point, PointBatch, eps_of
 
 
 def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point | PointBatch) -> Tensor:
-    """Turn a network's answer for ``x`` (B, C, h, w) at ``point``, or each row's own, into the clean latent x0.
+    """Convert a network's prediction for ``x`` (B, C, h, w) at ``point``, or at each row's own, to x0.
 
-    Raises InvalidParameter for epsilon at alpha 0, where the answer says nothing about x0.
+    Raises InvalidParameter for epsilon at alpha 0, where the prediction does not determine x0, and for an unknown kind.
     """
     alpha, sigma = point.coefficients(x)
     match kind:
@@ -44,9 +44,9 @@ def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point | PointBa
 
 
 def from_x0(kind: Prediction, x0: Tensor, x: Tensor, point: Point) -> Tensor:
-    """The inverse of :func:`to_x0`: what a network of this kind answers where the clean latent is ``x0``.
+    """Return the prediction of a network of this kind whose estimate is ``x0``: the inverse of :func:`to_x0`.
 
-    ``point.sigma`` must not be 0 except for ``sample``.
+    ``point.sigma`` must not be 0, except for ``sample``. Raises InvalidParameter for an unknown kind.
     """
     match kind:
         case "epsilon":

@@ -1,4 +1,4 @@
-"""Noise schedules: curves of points over the timestep the network was trained on."""
+"""Noise schedules: the point at each timestep of a network's training."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from .points import Point, PointBatch
 
 
 class Schedule(Protocol):
-    """A curve from timestep to point, noisier as the timestep grows."""
+    """Curve from timestep to point; noise grows with the timestep."""
 
     @property
     def train_steps(self) -> int:
-        """How many timesteps the network was trained on."""
+        """Number of training timesteps."""
 
     @property
     def first(self) -> float:
-        """Timestep of the least noise."""
+        """Timestep of the lowest noise."""
 
     @property
     def last(self) -> float:
-        """Timestep of the most noise."""
+        """Timestep of the highest noise."""
 
     def point(self, timestep: float) -> Point:
-        """The point at a timestep, which may lie between two trained ones."""
+        """Return the point at a timestep, which may lie between two training timesteps."""
 
     def timestep(self, point: Point) -> float:
-        """The inverse of :meth:`point`."""
+        """Return the timestep of a point: the inverse of :meth:`point`."""
 
     def for_shape(self, shape: Sequence[int]) -> Schedule:
-        """The schedule as it is for latents of ``shape`` (C, h, w): the same curve, with steps where they want them."""
+        """Return the schedule for latents of ``shape`` (C, h, w): the same curve with other placement of the steps."""
 
     def shift_timesteps(self, timesteps: np.ndarray) -> np.ndarray:
-        """Move evenly spaced timesteps, falling, to where this model wants its steps."""
+        """Map evenly spaced, falling timesteps to the timesteps the model samples at."""
 
 
 def timestep_of(schedule: Schedule, point: Point | PointBatch, like: Tensor) -> Tensor:
-    """What a network is told of ``point``: a timestep, or one (B,) for each of several points, where ``like`` is."""
+    """Return the timestep of a point as a tensor () on the device of ``like``, or (B,) for a :class:`PointBatch`."""
     return torch.tensor(point.map(schedule.timestep), device=like.device)
 
 
 @dc.dataclass(frozen=True)
 class VariancePreserving:
-    """``alpha**2 + sigma**2 == 1``, from a table of cumulative alphas (T,), falling; Ho et al., arXiv 2006.11239."""
+    """Schedule with ``alpha**2 + sigma**2 == 1``, from falling cumulative alphas (T,) (Ho et al., arXiv 2006.11239)."""
 
     alphas_cumprod: tuple[float, ...]
 
     @classmethod
     def from_betas(cls, betas: Sequence[float] | np.ndarray, *, zero_terminal_snr: bool = False) -> VariancePreserving:
-        """Build from betas (T,) in (0, 1]; raises InvalidParameter for others.
+        """Build the schedule from betas (T,) in (0, 1].
 
-        With ``zero_terminal_snr`` the table is stretched so that the last timestep is pure noise (Lin et al.,
-        arXiv 2305.08891, algorithm 1).
+        ``zero_terminal_snr`` rescales the table so that the last timestep is pure noise (Lin et al., arXiv 2305.08891,
+        algorithm 1). Raises InvalidParameter for other betas.
         """
         table = np.asarray(betas, dtype=np.float64)
         if table.ndim != 1 or len(table) < 2 or not np.all((table > 0) & (table <= 1)):
@@ -101,48 +101,48 @@ class VariancePreserving:
         return self
 
     def shift_timesteps(self, timesteps: np.ndarray) -> np.ndarray:
-        rounded: np.ndarray = np.round(timesteps)  # its network knows whole timesteps alone
+        rounded: np.ndarray = np.round(timesteps)  # the network was trained on whole timesteps only
         return rounded
 
 
 @dc.dataclass(frozen=True)
 class ResolutionShift:
-    """A shift that grows with a picture, by how many tokens a transformer sees of its latents.
+    """Resolution-dependent shift of a rectified flow, by the number of a transformer's tokens.
 
-    A straight line through two pairs of tokens and value gives mu; the shift is ``exp(mu)``, or mu itself where not
-    ``exponential``. As with the models of Black Forest Labs, which carry it in their scheduler's configuration.
+    mu is linear in the number of tokens, through two pairs of tokens and value; the shift is ``exp(mu)``, or mu itself
+    if not ``exponential``. The models of Black Forest Labs have these numbers in their scheduler's configuration.
     """
 
     tokens: tuple[int, int] = (256, 4096)
     values: tuple[float, float] = (0.5, 1.15)
     patch: int = 2
-    """Latents along a side of a token."""
+    """Side of a token in latents."""
     exponential: bool = True
 
     def __call__(self, shape: Sequence[int]) -> float:
-        """The shift for latents of ``shape`` (C, h, w)."""
+        """Return the shift for latents of ``shape`` (C, h, w)."""
         _, height, width = shape
         (few, many), (low, high) = self.tokens, self.values
-        seen = (height // self.patch) * (width // self.patch)
-        mu = low + (high - low) * (seen - few) / (many - few)
+        count = (height // self.patch) * (width // self.patch)
+        mu = low + (high - low) * (count - few) / (many - few)
         return math.exp(mu) if self.exponential else mu
 
 
 @dc.dataclass(frozen=True)
 class RectifiedFlow:
-    """``alpha = 1 - sigma`` with the timestep as sigma in units of the training steps (arXiv 2209.03003).
+    """Schedule with ``alpha = 1 - sigma``; the timestep is sigma times the training steps (arXiv 2209.03003).
 
-    ``shift`` moves the steps towards noise, as large pictures need (Esser et al., arXiv 2403.03206, section 5.3.2).
+    ``shift`` moves the steps towards noise, which large images need (Esser et al., arXiv 2403.03206, section 5.3.2).
     """
 
     train_steps: int = 1000
     shift: float = 1.0
     first: float = 1.0
-    """Timestep of the least noise."""
+    """Timestep of the lowest noise."""
     terminal: float | None = None
-    """Sigma that the cleanest step of a path begins at: all are stretched away from noise to meet it."""
+    """Sigma at which the last step of a path starts; all steps are stretched towards clean to reach it."""
     shift_of: ResolutionShift | None = None
-    """The shift for latents of a size, where it is not the same for all."""
+    """Shift by the shape of the latents, if it depends on it."""
 
     @property
     def last(self) -> float:
@@ -167,17 +167,17 @@ class RectifiedFlow:
 
 
 def linear(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> np.ndarray:
-    """Betas of DDPM (T,): evenly spaced."""
+    """Return the betas (T,) of DDPM: evenly spaced (arXiv 2006.11239)."""
     return np.linspace(start, end, steps)
 
 
 def scaled_linear(steps: int = 1000, start: float = 0.00085, end: float = 0.012) -> np.ndarray:
-    """Betas of latent diffusion (T,): their roots are evenly spaced (arXiv 2112.10752)."""
+    """Return the betas (T,) of latent diffusion: their roots are evenly spaced (arXiv 2112.10752)."""
     return np.linspace(math.sqrt(start), math.sqrt(end), steps) ** 2
 
 
 def cosine(steps: int = 1000, offset: float = 0.008, largest: float = 0.999) -> np.ndarray:
-    """Betas (T,) of the squared-cosine schedule (Nichol & Dhariwal, arXiv 2102.09672)."""
+    """Return the betas (T,) of the squared-cosine schedule (Nichol & Dhariwal, arXiv 2102.09672)."""
     level = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * math.pi / 2) ** 2
     betas: np.ndarray = np.minimum(1 - level[1:] / level[:-1], largest)
     return betas

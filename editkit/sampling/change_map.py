@@ -1,4 +1,4 @@
-"""The change map: how much of its path each place of a picture may change on, in latents and in pixels."""
+"""Change maps: the strength of an edit at each latent (Differential Diffusion)."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from ..diffusion.points import add_noise
 from .controls import Control
 
 HALF_LEVEL = 0.501 / 255
-"""What rounding to 8 bits may have added to a value of a mask, such as one half."""
+"""Tolerance for a mask value, such as one half, that was rounded to 8 bits."""
 
 
 class ChangeMap(Control):
-    """Hold every latent to the source until its own share of the path begins (Levin & Fried, arXiv 2306.00950).
+    """Control that sets every latent to the source until its own part of the path (Levin & Fried, arXiv 2306.00950).
 
-    ``change`` (1, 1, h, w) in [0, 1]: a latent of value c is free on the last c of the path, as an edit of that
-    strength would be; 0 is never free, 1 always. Subclasses say what the source looks like on the way.
+    ``change`` (1, 1, h, w) in [0, 1]: a latent of value c is free during the last c of the path, as in an edit of
+    that strength; 0 is never free, 1 always. Subclasses define the noisy source at a point.
     """
 
-    exclusive_over = frozenset({"what the mask protects"})
+    exclusive_over = frozenset({"the masked region"})
 
     def __init__(self, change: Tensor, path: SamplingPath) -> None:
         self.change = change
         self.path = path
-        # A path may go back up: what counts is how far down a point lies, not when it is visited.
+        # A path with resampling visits points twice: the remaining share depends on the noise level, not on the index.
         falling = sorted(set(path), key=lambda point: -point.angle)
-        self.ahead = {point: 1 - place / (len(falling) - 1) for place, point in enumerate(falling)}
+        self.remaining = {point: 1 - rank / (len(falling) - 1) for rank, point in enumerate(falling)}
 
     def source(self, index: int, x: Tensor) -> Tensor:
-        """The source (broadcast to ``x``) as noisy as ``path[index]``."""
+        """Return the source at ``path[index]``, which broadcasts to ``x`` (B, C, h, w)."""
         raise NotImplementedError
 
     def after_step(self, index: int, x: Tensor) -> Tensor:
-        protected = (self.change <= self.ahead[self.path[index + 1]] + HALF_LEVEL) & (self.change < 1)
+        protected = (self.change <= self.remaining[self.path[index + 1]] + HALF_LEVEL) & (self.change < 1)
         return torch.where(protected, self.source(index + 1, x), x)
 
 
 class NoisedSourceChangeMap(ChangeMap):
-    """The source is noised anew at every step, always with the same noise."""
+    """Change map whose source is noised at every step, always with the same noise."""
 
     def __init__(self, change: Tensor, path: SamplingPath, latents: Tensor, noise: Tensor) -> None:
         super().__init__(change, path)
         self.latents, self.noise_of_source = latents, noise
 
     def source(self, index: int, x: Tensor) -> Tensor:
-        # The end of a path may keep a trace of noise, and what is never free keeps none.
-        last = index == len(self.path) - 1
-        return self.latents if last else add_noise(self.latents, self.noise_of_source, self.path[index])
+        # Protected latents end without noise even if the path ends above sigma 0.
+        is_last = index == len(self.path) - 1
+        return self.latents if is_last else add_noise(self.latents, self.noise_of_source, self.path[index])
 
 
 class SourceBranchChangeMap(ChangeMap):
-    """The source is drawn in the same batch, as its first rows, of which the others have ``shares`` (B, S)."""
+    """Change map whose sources are the first S rows of the batch; ``shares`` (B, S) weights them for each row."""
 
     def __init__(self, change: Tensor, path: SamplingPath, shares: Tensor) -> None:
         super().__init__(change, path)

@@ -1,4 +1,4 @@
-"""Controls: what steers a walk from outside its solver. Every method does nothing unless a control says otherwise."""
+"""Controls: hooks that steer a walk from outside its solver."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 
 
 class Control:
-    """Base of all controls; latents are (B, C, h, w), the index counts the steps of the walk from 0."""
+    """Base of all controls; each method does nothing unless a subclass implements it.
+
+    Latents are (B, C, h, w); ``index`` counts the steps of the walk from 0.
+    """
 
     exclusive_over: ClassVar[frozenset[str]] = frozenset()
-    """What this control alone may decide in a walk, in words: two that decide the same are refused."""
+    """Names of the effects that only one control may have in a walk: two controls with the same effect are refused."""
 
     changes_model: ClassVar[bool] = False
-    """Whether the control changes the model: set for every class that implements :meth:`attach`.
+    """Whether the control changes the model; set for every class that implements :meth:`attach`.
 
-    Estimates that were recorded of the unchanged model are then not reused.
+    Estimates recorded with the unchanged model are then not reused.
     """
 
     def __init_subclass__(cls) -> None:
@@ -38,39 +41,39 @@ class Control:
 
     @contextlib.contextmanager
     def attach(self, backend: Backend) -> Iterator[None]:
-        """Change the backend for the time of a walk and leave no trace after it, also after an exception."""
+        """Change the backend during a walk and restore it afterwards, also after an exception."""
         yield
 
     def guide(self, index: int, denoise: Denoiser) -> Denoiser:
-        """Change what is asked in a step: mostly the conditions of a :class:`Guidance`."""
+        """Return the denoiser of a step: usually a :class:`Guidance` with other conditions."""
         return denoise
 
     def predict(self, index: int, point: Point, x0: Tensor) -> Tensor:
-        """Change the clean estimate that the network made at ``point``."""
+        """Return the x0 estimate that replaces the network's at ``point``."""
         return x0
 
     def noise(self, index: int) -> Tensor | None:
-        """Supply the noise of a step of a stochastic solver."""
+        """Return the noise of a stochastic step, or None for fresh noise."""
         return None
 
     def after_step(self, index: int, x: Tensor) -> Tensor:
-        """Change the result of a step."""
+        """Return the latents that replace the result of a step."""
         return x
 
 
 class PinnedSource(Control):
-    """Keep the source branches of a batch on their recorded trajectories, and move the others along by as much.
+    """Control that keeps source rows on their recorded trajectories and corrects edited rows by the same error.
 
-    The first rows of a batch are the source branches. What a step misses the recorded trajectory by is added to each
-    row in the shares it takes in the sources; a source row takes all of its own, and so replays without error
-    (Ju et al., arXiv 2310.01506).
+    The first S rows of a batch are the sources. The error of a step, recorded trajectory minus result, is added to
+    each row by its shares of the sources; a source row thus replays without error (Ju et al., arXiv 2310.01506).
 
-    ``trajectory`` is (N + 1, S, C, h, w) from noise to clean, ``shares`` (B, S) for B rows, of which the first S are
-    the sources. Given the ``path`` of the trajectory, rows of one source are moved only where they still are like it:
-    what is missing of a source does not belong to what is drawn in its place. Rows between several are moved all over.
+    ``trajectory`` is (N + 1, S, C, h, w) from noise to clean; ``shares`` is (B, S). Unlike the paper, which leaves
+    edited rows uncorrected, and only if ``path`` is given, a row of one source is corrected where it still equals
+    that source, because the error belongs to the source's content. Rows between several sources are corrected
+    everywhere.
     """
 
-    exclusive_over = frozenset({"where the source branch goes"})
+    exclusive_over = frozenset({"the source branch"})
 
     def __init__(self, trajectory: Tensor, shares: Tensor, path: SamplingPath | None = None) -> None:
         self.trajectory = trajectory
@@ -78,25 +81,25 @@ class PinnedSource(Control):
         self.path = path
 
     def after_step(self, index: int, x: Tensor) -> Tensor:
-        wanted = self.trajectory[index + 1]
-        sources, others = x[: len(wanted)], x[len(wanted) :]
-        missed = self.shared(wanted - sources)
+        recorded = self.trajectory[index + 1]
+        sources, others = x[: len(recorded)], x[len(recorded) :]
+        error = self._by_shares(recorded - sources)
         if self.path is not None:
-            between = (self.shares[len(wanted) :].amax(1) < 1).view(-1, 1, 1, 1)
-            change = (others - self.shared(sources)) / self.path[index + 1].alpha
-            missed = torch.where(between, missed, missed * latent_similarity(change))
-        # The source itself is taken, not corrected, so that not even rounding parts them.
-        return torch.cat([wanted, others + missed])
+            is_mixed = (self.shares[len(recorded) :].amax(1) < 1).view(-1, 1, 1, 1)
+            change = (others - self._by_shares(sources)) / self.path[index + 1].alpha
+            error = torch.where(is_mixed, error, error * latent_similarity(change))
+        # The recorded latents are taken as they are: source plus error would differ by rounding.
+        return torch.cat([recorded, others + error])
 
-    def shared(self, sources: Tensor) -> Tensor:
-        """What the rows that are no sources have of (S, C, h, w), by their shares."""
+    def _by_shares(self, sources: Tensor) -> Tensor:
+        """Return tensors of the sources (S, C, h, w) mixed for the other rows by their shares."""
         shares = self.shares[len(sources) :]
         return (shares @ sources.flatten(1)).view(len(shares), *sources.shape[1:])
 
 
 def check_compatible(controls: Sequence[Control]) -> None:
-    """Raise InvalidParameter, naming both, where two controls want to decide the same."""
+    """Raise InvalidParameter, naming both, if two controls have the same exclusive effect."""
     for one, other in itertools.combinations(controls, 2):
-        for matter in sorted(one.exclusive_over & other.exclusive_over):
+        for effect in sorted(one.exclusive_over & other.exclusive_over):
             names = f"{type(one).__name__} and {type(other).__name__}"
-            raise InvalidParameter(f"{names} contradict each other: both decide {matter}; leave one of them out")
+            raise InvalidParameter(f"{names} contradict each other: both control {effect}; leave one of them out")

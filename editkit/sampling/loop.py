@@ -1,4 +1,4 @@
-"""The one loop: down a path it draws, up the reversed path it inverts."""
+"""The loop of sampling and inversion: steps of a solver along a path or its reverse."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .controls import Control
 
 
 class Stepper(Protocol):
-    """One step of a solver from point ``p`` to point ``q``.
+    """One step of a solver from point ``p`` to point ``q``: latents (B, C, h, w) to latents of the same shape.
 
-    A stepper may keep a history: each walk has one of its own.
+    A stepper may keep earlier estimates; each walk gets a new one.
     """
 
     def __call__(self, denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor: ...
@@ -35,29 +35,30 @@ def walk(
 ) -> Iterator[Tensor]:
     """Yield the latents (B, C, h, w) after each step of ``path``.
 
-    To a :class:`Raised` point fresh noise leads, and the network is not asked. Controls see every estimate and every
-    result, in the order given. A walk that is not finished has simply not been asked for its next step.
+    A :class:`RenoisePoint` is reached by fresh noise without a network call. Controls may change every estimate and
+    every result, in the given order. The walk is a generator: whoever stops iterating cancels it.
     """
     for index, (p, q) in enumerate(itertools.pairwise(path)):
-        drawn = noise_source(noise, controls, index)
+        step_noise = noise_source(noise, controls, index)
         if isinstance(q, RenoisePoint):
-            x = renoise(x, drawn(), p, q)
+            x = renoise(x, step_noise(), p, q)
         else:
-            x = step(with_controls(denoise, controls, index), x, p, q, drawn)
+            x = step(with_controls(denoise, controls, index), x, p, q, step_noise)
         for control in controls:
             x = control.after_step(index, x)
         yield x
 
 
-def final_state(walked: Iterable[Tensor], start: Tensor) -> Tensor:
-    """Run a walk to its end; ``start`` is the answer where the path has no step."""
+def final_state(steps: Iterable[Tensor], start: Tensor) -> Tensor:
+    """Return the last latents of a walk, or ``start`` if the path has no step."""
     x = start
-    for x in walked:  # noqa: B007
+    for x in steps:  # noqa: B007
         pass
     return x
 
 
 def with_controls(denoise: Denoiser, controls: Sequence[Control], index: int) -> Denoiser:
+    """Return the denoiser of a step with the changes of all controls."""
     for control in controls:
         denoise = control.guide(index, denoise)
 
@@ -71,7 +72,7 @@ def with_controls(denoise: Denoiser, controls: Sequence[Control], index: int) ->
 
 
 def noise_source(noise: Noise | None, controls: Sequence[Control], index: int) -> Noise:
-    """The noise of a step: what a control recorded, else a fresh draw."""
+    """Return the noise source of a step: the noise that a control recorded, else fresh noise."""
 
     def draw() -> Tensor:
         for control in controls:
@@ -85,15 +86,15 @@ def noise_source(noise: Noise | None, controls: Sequence[Control], index: int) -
     return draw
 
 
-def ddim_step(x: Tensor, x0: Tensor, p: Point, q: Point, fresh: float = 0.0) -> Tensor:
-    """The deterministic step of DDIM (Song et al., arXiv 2010.02502, eq. 12), in either direction.
+def ddim_step(x: Tensor, x0: Tensor, p: Point, q: Point, noise_std: float = 0.0) -> Tensor:
+    """Return latents at ``q`` by the step of DDIM (Song et al., arXiv 2010.02502, eq. 12), in either direction.
 
-    Downward it may leave room for noise of the deviation ``fresh``, which is the caller's to add.
+    ``noise_std`` is the standard deviation of the noise that the caller adds to the result.
     """
-    return q.alpha * x0 + math.sqrt(q.sigma**2 - fresh**2) * eps_of(x, x0, p)
+    return q.alpha * x0 + math.sqrt(q.sigma**2 - noise_std**2) * eps_of(x, x0, p)
 
 
 def ddpm_noise_std(p: Point, q: Point) -> float:
-    """The deviation of the noise that DDPM adds in a step down from ``p`` to ``q`` (ibid., eq. 16 at eta 1)."""
-    kept = (p.alpha * q.sigma) / (q.alpha * p.sigma)
-    return q.sigma * math.sqrt(max(0.0, 1 - kept**2))
+    """Return the standard deviation of the noise in DDPM's step from ``p`` to ``q`` (ibid., eq. 16 at eta 1)."""
+    ratio = (p.alpha * q.sigma) / (q.alpha * p.sigma)
+    return q.sigma * math.sqrt(max(0.0, 1 - ratio**2))

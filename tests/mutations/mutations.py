@@ -33,7 +33,7 @@ class Mutation:
 
 
 MUTATIONS = [
-    Mutation("step keeps the old sigma", SAMPLING, "math.sqrt(q.sigma**2 - fresh**2)", "p.sigma", "samplers ddim"),
+    Mutation("step keeps the old sigma", SAMPLING, "math.sqrt(q.sigma**2 - noise_std**2)", "p.sigma", "samplers ddim"),
     Mutation("step forgets alpha", SAMPLING, "q.alpha * x0 +", "x0 +", "samplers ddim"),
     Mutation(
         "control's result is dropped",
@@ -60,7 +60,7 @@ MUTATIONS = [
         "denoise(predicted, p), p)",
         "samplers heun",
     ),
-    Mutation("ddpm keeps all its noise", SAMPLING, "math.sqrt(q.sigma**2 - fresh**2)", "q.sigma", "samplers ddpm"),
+    Mutation("ddpm keeps all its noise", SAMPLING, "math.sqrt(q.sigma**2 - noise_std**2)", "q.sigma", "samplers ddpm"),
     Mutation("ddpm draws none", SAMPLERS, "+ fresh * noise()", "", "samplers ddpm"),
     Mutation(
         "ddim writes into its input",
@@ -265,11 +265,11 @@ MUTATIONS = [
     Mutation(
         "pinned lets the source go",
         SAMPLING,
-        "torch.cat([wanted, others + missed])",
-        "torch.cat([sources, others + missed])",
+        "torch.cat([recorded, others + error])",
+        "torch.cat([sources, others + error])",
         "inverters pinned",
     ),
-    Mutation("pinned forgets the other rows", SAMPLING, "others + missed]", "others]", "test_controls.py"),
+    Mutation("pinned forgets the other rows", SAMPLING, "others + error]", "others]", "test_controls.py"),
     Mutation(
         "strength loses a step to rounding",
         DIFFUSION,

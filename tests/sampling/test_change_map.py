@@ -140,7 +140,7 @@ def test_two_controls_that_exclude_each_other_are_refused_by_name() -> None:
     pinned = editkit.PinnedSource(trajectory, shares)
 
     class Elsewhere(editkit.Control):
-        exclusive_over = frozenset({"where the source branch goes"})
+        exclusive_over = frozenset({"the source branch"})
 
     with pytest.raises(editkit.InvalidParameter, match="PinnedSource and Elsewhere contradict each other"):
         check_compatible([pinned, editkit.Control(), Elsewhere()])
