@@ -43,7 +43,7 @@ SAME_NAMESPACE = {"operations": "commands", "commands": "operations"}
 
 
 @dc.dataclass(frozen=True)
-class Source:
+class PluginSource:
     """Origin of a plugin: its entry point, its module, and the distribution that installed it."""
 
     name: str
@@ -59,7 +59,7 @@ class Source:
 class Failure:
     """Part of a plugin that could not be used, and the reason in one line."""
 
-    source: Source
+    source: PluginSource
     reason: str
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Failure:
 class Plugin:
     """A plugin with the hooks it implements and the names it registered."""
 
-    source: Source
+    source: PluginSource
     hooks: tuple[str, ...]
     names: dict[str, tuple[str, ...]]
 
@@ -84,9 +84,9 @@ class Registry:
         self.plugins: list[Plugin] = []
         self.failures: list[Failure] = []
         self.specs: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-        self.owners: dict[tuple[str, str], Source] = {}
+        self.owners: dict[tuple[str, str], PluginSource] = {}
 
-    def add(self, source: Source, module: ModuleType | object) -> None:
+    def add(self, source: PluginSource, module: ModuleType | object) -> None:
         """Register a plugin; each part of it that cannot be used becomes a :class:`Failure`."""
         try:
             self.manager.register(module, name=f"{source.distribution}:{source.name}")
@@ -104,7 +104,7 @@ class Registry:
             Plugin(source, hooks, {kind: registered for kind, registered in names.items() if registered})
         )
 
-    def _call_hook(self, source: Source, module: ModuleType | object, kind: str) -> Iterator[str]:
+    def _call_hook(self, source: PluginSource, module: ModuleType | object, kind: str) -> Iterator[str]:
         """Call one plugin's hook of ``kind``, insert its specs and yield their names.
 
         The implementations are called here and not by pluggy's call loop, which does not relate results to plugins and
@@ -120,7 +120,7 @@ class Registry:
             except (Exception, SystemExit) as error:
                 self.failures.append(Failure(source, f"register_{kind}: {_one_line(error)}"))
 
-    def insert(self, source: Source, kind: str, spec: Spec) -> None:
+    def insert(self, source: PluginSource, kind: str, spec: Spec) -> None:
         """Add a spec; raises PluginFailure if it is malformed and DuplicateName if its name is taken."""
         expected = KINDS[kind]
         if not isinstance(spec, expected):
@@ -233,7 +233,7 @@ def discover(points: Iterable[importlib.metadata.EntryPoint] | None = None) -> R
     for point in sorted(
         points, key=lambda point: (_distribution(point)[0] != OWN_DISTRIBUTION, point.name, point.value)
     ):
-        source = Source(point.name, point.value, *_distribution(point))
+        source = PluginSource(point.name, point.value, *_distribution(point))
         try:
             module = point.load()
         except (Exception, SystemExit) as error:

@@ -33,7 +33,7 @@ from transformers import (
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from editkit import InvalidParameter, PluginFailure, WeightsUnavailable
-from editkit.registry.registry import Registry, Source
+from editkit.registry.registry import PluginSource, Registry
 
 SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
 WORDS = ["a", "red", "apple", "green", "dog", "on", "the", "grass"]
@@ -101,7 +101,7 @@ def blip(tmp_path: Path) -> Path:
 @pytest.fixture
 def registry() -> Registry:
     found = Registry()
-    found.add(Source("captioners", "editkit_captioners", "editkit", "0"), editkit_captioners)
+    found.add(PluginSource("captioners", "editkit_captioners", "editkit", "0"), editkit_captioners)
     assert not found.failures
     return found
 

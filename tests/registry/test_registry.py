@@ -27,13 +27,13 @@ from editkit import (
     hookimpl,
 )
 from editkit.errors import InvalidParameter
-from editkit.registry.registry import Registry, Source, discover, installed
+from editkit.registry.registry import PluginSource, Registry, discover, installed
 
 SPECS = (OperationSpec, InverterSpec, SamplerSpec, BackendSpec, ModelSpec, AnnotatorSpec)
 
 
-def source(name: str, module: str = "module") -> Source:
-    return Source(name, module, f"dist-{name}", "1.0")
+def source(name: str, module: str = "module") -> PluginSource:
+    return PluginSource(name, module, f"dist-{name}", "1.0")
 
 
 def operation(name: str = "blur", **fields: Any) -> OperationSpec:
