@@ -1,4 +1,4 @@
-"""The command line: ``main`` is the group of all commands, computed from what is registered."""
+"""The command line: ``main`` is the group of all commands, built from the registry."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from .new_plugin import new_plugin_command
 from .operations import operation_command, replay_command, run_command
 from .tables import measuring_command
 
-HELP = """Edit images with diffusion models: invert a picture, change the recipe, draw it again.
+HELP = """Edit images with diffusion models: invert an image, change the prompt or the mask, sample it again.
 
-'editkit COMMAND --help' shows what a command can be told."""
+'editkit COMMAND --help' lists the options of a command."""
 
 
-NAMES_INDENT = 16
-"""Columns that stand before the names in the overview."""
+_NAMES_INDENT = 16
+"""Columns before the names in the overview."""
 
 
 class Commands(click.Group):
-    """The commands of editkit itself, and one for every registered operation.
+    """The commands of editkit itself, and one for every registered operation and command.
 
-    A command is built when it is called, so that ``--help`` stays fast and a broken plugin harms only its own.
+    A command is built when it is called: ``--help`` stays fast, and a broken plugin affects only its own commands.
     """
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command line and exit: 0 for success, 2 for bad input, 1 for a failure; an error is one line."""
-        reduce_gc()
+        """Run a command line, print an error as one line, and exit: 0 for success, 2 for bad input, 1 for a failure."""
+        _reduce_gc()
         try:
             status = super().main(*args, **{**kwargs, "standalone_mode": False})
         except (click.Abort, Exception) as error:
@@ -64,10 +64,10 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = self.list_commands(ctx)
-        if args[0] not in known and not args[0].startswith("-"):
-            failed = "".join(f"; {failure}" for failure in installed().failures)
-            raise UnknownName(f"no command {args[0]!r}; {did_you_mean(args[0], known)}{failed}")
+        names = self.list_commands(ctx)
+        if args[0] not in names and not args[0].startswith("-"):
+            failures = "".join(f"; {failure}" for failure in installed().failures)
+            raise UnknownName(f"no command {args[0]!r}; {did_you_mean(args[0], names)}{failures}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -75,32 +75,32 @@ class Commands(click.Group):
         operations = [(name, spec.summary) for name, spec in sorted(registry.specs["operations"].items())]
         own = [(name, command.get_short_help_str(200)) for name, command in self.commands.items()]
         own += [(name, spec.summary) for name, spec in registry.specs["commands"].items() if name not in self.commands]
-        names = [(kind, wrap_names(registry.specs[kind], formatter)) for kind in ("inverters", "samplers", "models")]
-        write_section(formatter, "Operations", [row for row in operations if row[0] not in self.commands])
-        write_section(formatter, "Other commands", sorted(own))
-        write_section(formatter, "Names for options", [row for row in names if row[1]])
+        names = [(kind, _wrap_names(registry.specs[kind], formatter)) for kind in ("inverters", "samplers", "models")]
+        _write_section(formatter, "Operations", [row for row in operations if row[0] not in self.commands])
+        _write_section(formatter, "Other commands", sorted(own))
+        _write_section(formatter, "Names for options", [row for row in names if row[1]])
         if registry.failures:
             formatter.write_paragraph()
             formatter.write_text(f"{len(registry.failures)} plugin problem(s): see 'editkit plugins'.")
 
 
-def reduce_gc() -> None:
-    """Look for garbage seldom, and on the way out not at all.
+def _reduce_gc() -> None:
+    """Run the cyclic garbage collector rarely, and not at all at exit.
 
-    torch and diffusers come with half a million objects, which takes a second to look through every time, and edits
-    leave no garbage that only a search would find.
+    torch and diffusers create half a million objects, which every collection scans for a second, and edits leave no
+    reference cycles that are worth it.
     """
     gc.set_threshold(1_000_000, 50, 50)
     atexit.register(gc.freeze)
 
 
-def wrap_names(names: Iterable[str], formatter: click.HelpFormatter) -> str:
-    """Names in lines that break between them only, and not at their hyphens."""
-    lines = textwrap.wrap(", ".join(sorted(names)), formatter.width - NAMES_INDENT, break_on_hyphens=False)
+def _wrap_names(names: Iterable[str], formatter: click.HelpFormatter) -> str:
+    """Return names in lines that break between names only, not at hyphens."""
+    lines = textwrap.wrap(", ".join(sorted(names)), formatter.width - _NAMES_INDENT, break_on_hyphens=False)
     return "\b\n" + "\n".join(lines) if lines else ""
 
 
-def write_section(formatter: click.HelpFormatter, title: str, rows: Sequence[tuple[str, str]]) -> None:
+def _write_section(formatter: click.HelpFormatter, title: str, rows: Sequence[tuple[str, str]]) -> None:
     if rows:
         with formatter.section(title):
             formatter.write_dl(rows)

@@ -1,4 +1,4 @@
-"""Errors as one line and an exit status, and libraries that keep quiet."""
+"""Errors as one line and an exit status; silenced libraries."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import click
 
 from ..errors import Cancelled, EditkitError, MissingCapability
 
-VERBOSE = "editkit.verbose"
+_VERBOSE = "editkit.verbose"
 
 
 class Command(click.Command):
-    """A command whose errors end as one line, with the traceback before it when ``-v`` is given."""
+    """A command that reports an error as one line, after the traceback if ``-v`` is given."""
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
@@ -26,14 +26,14 @@ class Command(click.Command):
                 ["-v", "--verbose"],
                 is_flag=True,
                 expose_value=False,
-                callback=lambda ctx, param, value: ctx.meta.update({VERBOSE: value}),
-                help="Show tracebacks of errors and the messages of the libraries underneath.",
+                callback=lambda ctx, param, value: ctx.meta.update({_VERBOSE: value}),
+                help="Show tracebacks of errors and the messages of libraries.",
             )
         )
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with contextlib.nullcontext() if ctx.meta[VERBOSE] else silence_libraries():
+            with contextlib.nullcontext() if ctx.meta[_VERBOSE] else _silence_libraries():
                 return super().invoke(ctx)
         except (click.exceptions.Exit, BrokenPipeError):
             raise
@@ -42,8 +42,8 @@ class Command(click.Command):
 
 
 @contextlib.contextmanager
-def silence_libraries() -> Iterator[None]:
-    """Nothing below an error is said by the libraries that the block calls."""
+def _silence_libraries() -> Iterator[None]:
+    """Suppress log messages below errors, and warnings, of the libraries that the block calls."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -54,21 +54,22 @@ def silence_libraries() -> Iterator[None]:
 
 
 def report_error(error: BaseException, about: str = "") -> int:
-    """Say on standard error in one line what went wrong and return the exit status.
+    """Print an error on standard error in one line and return the exit status.
 
-    ``about`` names the input, for the messages that do not.
+    ``about`` names the input; it is added to a message that does not contain it.
     """
     context = click.get_current_context(silent=True)
-    verbose = context is not None and context.meta.get(VERBOSE, False)
+    verbose = context is not None and context.meta.get(_VERBOSE, False)
     if verbose:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    text, status = format_error(error, verbose)
-    where = f"{about}: " if about and about not in text else ""
-    click.echo(f"Error: {where}{' '.join(text.splitlines())}", err=True)
+    text, status = _format_error(error, verbose)
+    subject = f"{about}: " if about and about not in text else ""
+    click.echo(f"Error: {subject}{' '.join(text.splitlines())}", err=True)
     return status
 
 
-def format_error(error: BaseException, verbose: bool) -> tuple[str, int]:
+def _format_error(error: BaseException, verbose: bool) -> tuple[str, int]:
+    """Return the message of an error, with advice, and its exit status."""
     if isinstance(error, EditkitError):
         return str(error), error.exit_status
     if isinstance(error, click.ClickException):
@@ -82,7 +83,7 @@ def format_error(error: BaseException, verbose: bool) -> tuple[str, int]:
 
 
 class ErrorCollector:
-    """Lets the others of several inputs go on after an error in one, and remembers the exit status."""
+    """Reports an error in one of several inputs, continues with the others, and keeps the worst exit status."""
 
     def __init__(self, count: int) -> None:
         self.several = count > 1
@@ -90,10 +91,11 @@ class ErrorCollector:
 
     @contextlib.contextmanager
     def attempt(self, name: str) -> Iterator[None]:
+        """Run the block for the input ``name``; an error is reported if there are other inputs, else raised."""
         try:
             yield
         except (Cancelled, MissingCapability, BrokenPipeError):
-            raise  # the others would end in the same way
+            raise  # every other input would fail alike
         except Exception as error:
             if not self.several:
                 raise

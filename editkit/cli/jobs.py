@@ -1,4 +1,4 @@
-"""One call of a command that makes something: its inputs, where their results go, and the work in between."""
+"""One invocation of a command that produces results: inputs, output files, and the loop over them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import ErrorCollector
-from .outputs import STREAM, checked_sheet, save_sheet, stem_of, targets_of, write_result, write_stdout
+from .outputs import STREAM, plan_sheet, plan_targets, save_sheet, stem_of, write_result, write_stdout
 
 if TYPE_CHECKING:
     from ..editing.result import Result
 
 
-INVERSION = (".safetensors",)
+INVERSION_SUFFIXES = (".safetensors",)
 
 
 @dc.dataclass(frozen=True)
 class Job:
-    """One input of a command and where its result goes."""
+    """One input of a command and the output file of its result."""
 
     name: str
-    """What the user called the input; empty where nothing goes in."""
-    given: Any
-    """What the operation takes: a path, a pair of them, bytes from standard input, or nothing."""
+    """Name of the input on the command line; empty for a command without input."""
+    source: Any
+    """Input of the operation: a path, bytes from standard input, or None."""
     target: Path | None
-    """None for standard output."""
+    """Output file; None for standard output."""
 
 
 @dc.dataclass(frozen=True)
 class Invocation:
-    """What of a command line is the same for every command that makes something."""
+    """The jobs of one command line, and the options that all of them share."""
 
     jobs: Sequence[Job]
     as_json: bool
@@ -42,44 +42,48 @@ class Invocation:
     @classmethod
     def plan(
         cls,
-        given: Mapping[str, Any],
+        options: Mapping[str, Any],
         operation: str,
         names: Sequence[str],
-        endings: Sequence[str],
-        more: Sequence[str] = (),
+        suffixes: Sequence[str],
+        other_files: Sequence[str] = (),
     ) -> Invocation:
-        """Decide where everything goes; ``more`` are further files of the command, which stay as they are."""
-        if given["json"] and given["output"] == STREAM:
-            raise click.UsageError("--json and -o - both want standard output: write the picture to a file")
-        if [*names, *more].count(STREAM) > 1:
+        """Choose and check all output files; ``other_files`` are further files that the command must not replace.
+
+        Raises UsageError or InvalidParameter for outputs that cannot be written.
+        """
+        if options["json"] and options["output"] == STREAM:
+            raise click.UsageError("--json and -o - both write to standard output: write the image to a file")
+        if [*names, *other_files].count(STREAM) > 1:
             raise click.UsageError("standard input '-' can be given once")
-        if given["output"] == STREAM and endings == INVERSION:
+        if options["output"] == STREAM and suffixes == INVERSION_SUFFIXES:
             raise click.UsageError("an inversion cannot be written to standard output: give a file with -o")
-        targets = targets_of(names, given["output"], operation, endings, more)
-        sheet = checked_sheet(given.get("sheet"), targets, [*names, *more])
+        targets = plan_targets(names, options["output"], operation, suffixes, other_files)
+        sheet = plan_sheet(options.get("sheet"), targets, [*names, *other_files])
         jobs = [Job(name, read_if_stdin(name), target) for name, target in zip(names, targets, strict=True)]
-        return cls(jobs, given["json"], sheet)
+        return cls(jobs, options["json"], sheet)
 
     def run(self, prepare: Callable[[Job], Any], start: Callable[[], Callable[[Any], Any]]) -> None:
-        """Prepare every input, ``start`` the work if one of them is good, then work; an error in one stops no other.
+        """Prepare every input, load the models with ``start`` if an input is valid, then process the valid ones.
 
-        Only the first prepared input is kept: others are prepared again when their turn comes, so that memory does not
-        grow with their number. Exits with the status of the worst error, after everything that could be done.
+        An error in one input does not stop the others. Only the first prepared input is kept; the others are prepared
+        again in their turn, since memory must not grow with their number. Exits with the status of the worst error
+        after all inputs.
         """
         errors = ErrorCollector(len(self.jobs))
-        good: list[Job] = []
+        valid: list[Job] = []
         first = None
         for job in self.jobs:
             with errors.attempt(job.name):
                 prepared = prepare(job)
-                first = prepared if not good else first
-                good.append(job)
-        if good:
-            self.work(good, first, prepare, start(), errors)
+                first = prepared if not valid else first
+                valid.append(job)
+        if valid:
+            self._execute_all(valid, first, prepare, start(), errors)
         if errors.status:
             raise click.exceptions.Exit(errors.status)
 
-    def work(
+    def _execute_all(
         self,
         jobs: Sequence[Job],
         first: Any,
@@ -87,7 +91,7 @@ class Invocation:
         execute: Callable[[Any], Any],
         errors: ErrorCollector,
     ) -> None:
-        """Make and write one result after the other, and the sheet of all results at the end."""
+        """Compute and write one result after another, and the contact sheet of all results at the end."""
         results: list[tuple[str, Result]] = []
         for number, job in enumerate(jobs):
             with errors.attempt(job.name):
@@ -103,7 +107,7 @@ class Invocation:
 
 
 def read_if_stdin(name: str | None) -> str | bytes | None:
-    """The input by its path, or its bytes where it is standard input, which can be read once only."""
+    """Return the path of an input, or the bytes of standard input, which can be read only once."""
     from ..images.sources import read_source
 
     return read_source(STREAM, argument="image") if name == STREAM else name or None

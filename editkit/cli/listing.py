@@ -1,4 +1,4 @@
-"""The commands that say what is installed, and whether it keeps its promises."""
+"""The commands that list plugins and models and run the conformance suites."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from .outputs import json_text
 
 
 def plugins_command() -> Command:
+    """Return the ``plugins`` command."""
     return Command(
         "plugins",
         params=[json_option()],
-        callback=list_plugins,
-        help="List the installed plugins, what they register, and what of them cannot be used.",
+        callback=_list_plugins,
+        help="List the installed plugins, the names that they register, and the plugins that failed to load.",
     )
 
 
 def json_option() -> click.Option:
+    """Return the ``--json`` option of a command that prints a table."""
     return click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object.")
 
 
-def list_plugins(as_json: bool) -> None:
+def _list_plugins(as_json: bool) -> None:
     registry = installed()
-    rows = plugin_rows(registry)
+    rows = _plugin_rows(registry)
     if as_json:
-        click.echo(json_text({"plugins": rows, "failures": failure_rows(registry)}))
+        click.echo(json_text({"plugins": rows, "failures": _failure_rows(registry)}))
         return
     for row in rows:
         source = f"{row['module']}, {row['distribution']} {row['version']}"
@@ -42,7 +44,7 @@ def list_plugins(as_json: bool) -> None:
         click.echo(f"failed: {failure}")
 
 
-def plugin_rows(registry: Registry) -> list[dict[str, Any]]:
+def _plugin_rows(registry: Registry) -> list[dict[str, Any]]:
     return [
         {
             "name": plugin.source.name,
@@ -56,7 +58,7 @@ def plugin_rows(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
-def failure_rows(registry: Registry) -> list[dict[str, str]]:
+def _failure_rows(registry: Registry) -> list[dict[str, str]]:
     return [
         {
             "name": failure.source.name,
@@ -70,15 +72,16 @@ def failure_rows(registry: Registry) -> list[dict[str, str]]:
 
 
 def models_command() -> Command:
+    """Return the ``models`` command."""
     return Command(
         "models",
         params=[json_option()],
-        callback=list_models,
-        help="List the models that have a name of their own.",
+        callback=_list_models,
+        help="List the registered models.",
     )
 
 
-def list_models(as_json: bool) -> None:
+def _list_models(as_json: bool) -> None:
     registry = installed()
     rows = [
         {
@@ -87,7 +90,7 @@ def list_models(as_json: bool) -> None:
             "licence": spec.licence,
             "default": spec.default,
             "default_for": sorted(spec.default_for),
-            "folder": folder_of(registry, spec.name),
+            "folder": _model_folder(registry, spec.name),
         }
         for spec in registry.specs["models"].values()
     ]
@@ -95,38 +98,39 @@ def list_models(as_json: bool) -> None:
         click.echo(json_text({"models": rows}))
         return
     for row in rows:
-        click.echo(f"{row['name']}{default_text(row)}: {row['summary']}")
+        click.echo(f"{row['name']}{_default_text(row)}: {row['summary']}")
         click.echo(f"    licence: {row['licence'] or 'unknown'}")
         click.echo(f"    folder: {row['folder'] or 'not available'}")
 
 
-def default_text(row: Mapping[str, Any]) -> str:
-    """When a model is taken that nobody named."""
+def _default_text(row: Mapping[str, Any]) -> str:
+    """Return the operations for which a model is the default, in brackets."""
     if row["default"]:
         return " (default)"
     return f" (default for {', '.join(row['default_for'])})" if row["default_for"] else ""
 
 
-def folder_of(registry: Registry, name: str) -> str | None:
-    """The folder of a model, or None where it is not there."""
+def _model_folder(registry: Registry, name: str) -> str | None:
+    """Return the folder of a model, or None if it is not available."""
     try:
         folder: Path = registry.load("models", name)
-    except Exception:  # the code of a plugin: a broken one must not hide the others
+    except Exception:  # any code of a plugin: one that fails must not hide the other models
         return None
     return str(folder) if folder.is_dir() else None
 
 
 def check_command() -> Command:
+    """Return the ``check`` command."""
     return Command(
         "check",
         params=[click.Argument(["name"])],
-        callback=check,
+        callback=_check,
         help="Run the conformance suite of a registered operation, inverter, sampler, backend or plugin.",
     )
 
 
-def check(name: str) -> None:
-    """Print one line a check and the sums; exits with 1 where one failed."""
+def _check(name: str) -> None:
+    """Print one line per check and the totals; exit with 1 if a check failed."""
     from .. import testing
 
     outcomes: Counter[str] = Counter()

@@ -16,7 +16,7 @@ from ..files import check_output
 from ..registry.registry import COMMANDS, NAME, installed
 from .errors import Command
 
-EXAMPLE = "example"
+_EXAMPLE = "example"
 """Name of the template's plugin, which the new name replaces in files and file names."""
 
 
@@ -28,12 +28,12 @@ def new_plugin_command() -> Command:
             click.Argument(["name"]),
             click.Option(["-o", "--output"], metavar="FOLDER", help="Folder to write.  [default: editkit-NAME here]"),
         ],
-        callback=new_plugin,
+        callback=_write_plugin,
         help="Write the package of a plugin with an operation, an inverter, a sampler and an annotator, and its tests.",
     )
 
 
-def new_plugin(name: str, output: str | None) -> None:
+def _write_plugin(name: str, output: str | None) -> None:
     """Write the package and print its folder; raises InvalidParameter for a bad name or a folder that exists."""
     if not NAME.fullmatch(name) or not name[0].isalpha():
         raise InvalidParameter(f"name {name!r} is not allowed: give lower-case words joined by hyphens, as my-filter")
@@ -55,15 +55,15 @@ def _write_package(template: Traversable, folder: Path, name: str) -> None:
     """Copy the template into ``folder`` with ``name`` in place of the template's own."""
     folder.mkdir()
     for entry in template.iterdir():
-        target = folder / _renamed(entry.name, name.replace("-", "_"))
+        target = folder / _rename(entry.name, name.replace("-", "_"))
         if entry.is_dir() and entry.name != "__pycache__":
             _write_package(entry, target, name)
         elif entry.is_file():
-            target.write_text(_renamed(entry.read_text("utf-8"), name), "utf-8")
+            target.write_text(_rename(entry.read_text("utf-8"), name), "utf-8")
 
 
-def _renamed(text: str, name: str) -> str:
+def _rename(text: str, name: str) -> str:
     """Replace the example's name by ``name``, as identifiers need it where it is part of one."""
     module, title = name.replace("-", "_"), "".join(part.title() for part in name.split("-"))
-    text = text.replace(f"_{EXAMPLE}", f"_{module}").replace(EXAMPLE.title(), title)
-    return text.replace(EXAMPLE, name)
+    text = text.replace(f"_{_EXAMPLE}", f"_{module}").replace(_EXAMPLE.title(), title)
+    return text.replace(_EXAMPLE, name)

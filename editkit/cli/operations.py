@@ -1,4 +1,4 @@
-"""The commands that make something: one for every registered operation, and ``run`` and ``replay``."""
+"""The commands that produce images: one for every registered operation, ``run`` and ``replay``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..registry.params import field_metadata, image_fields
 from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
 from .errors import Command
-from .jobs import INVERSION, Invocation, Job, read_if_stdin
+from .jobs import INVERSION_SUFFIXES, Invocation, Job, read_if_stdin
 from .options import TypedParam, parameters_of
 from .outputs import progress
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from ..model.backend import Backend
 
 
-IMAGES = (
-    "IMAGE is a file, or - for standard input. Several are done with one loading of the model: with -o FOLDER the "
-    "results are called like the images."
+_IMAGE_HELP = (
+    "IMAGE is a file, or - for standard input. The model is loaded once for all images; with -o FOLDER the results "
+    "have the names of the images."
 )
 
 
 def operation_command(registry: Registry, spec: OperationSpec) -> Command:
-    """The command of a registered operation; raises PluginFailure where a parameter takes the name of an option."""
-    more = [IMAGES] if spec.takes == "image" else []
-    more += [f"Source: {spec.source}"] if spec.source else []
+    """Return the command of a registered operation; raises PluginFailure if a parameter has the name of an option."""
+    notes = [_IMAGE_HELP] if spec.takes == "image" else []
+    notes += [f"Source: {spec.source}"] if spec.source else []
     command = Command(
         spec.name,
-        params=[*inputs_of(spec), *parameters_of(spec.params, registry), *common_options(spec)],
-        callback=lambda **given: edit(registry, spec, given),
-        help="\n\n".join([spec.summary, *more]),
+        params=[*_input_arguments(spec), *parameters_of(spec.params, registry), *_common_options(spec)],
+        callback=lambda **options: _edit(registry, spec, options),
+        help="\n\n".join([spec.summary, *notes]),
     )
     names = Counter({"--help": 1, "--sheet": 1 if spec.takes == "nothing" or spec.gives == "inversion" else 0})
     names.update(name for param in command.params for name in {param.name, *param.opts, *param.secondary_opts} if name)
@@ -51,163 +51,166 @@ def operation_command(registry: Registry, spec: OperationSpec) -> Command:
     return command
 
 
-def inputs_of(spec: OperationSpec) -> list[click.Parameter]:
+def _input_arguments(spec: OperationSpec) -> list[click.Parameter]:
     if spec.takes == "two images":
         return [click.Argument(["a"], metavar="A"), click.Argument(["b"], metavar="B")]
     if spec.takes == "inversion":
         return [click.Argument(["file"], metavar="FILE")]
-    return [image_argument()] if spec.takes == "image" else []
+    return [_image_argument()] if spec.takes == "image" else []
 
 
-def image_argument() -> click.Argument:
+def _image_argument() -> click.Argument:
     return click.Argument(["image"], nargs=-1, required=True, metavar="IMAGE...")
 
 
-def common_options(spec: OperationSpec) -> list[click.Parameter]:
-    """What every such command takes, as far as it makes sense for this one."""
-    options = [output_option(spec.name, spec.takes, spec.gives), *model_options(), json_option()]
+def _common_options(spec: OperationSpec) -> list[click.Parameter]:
+    """Return the options that all operations share, as far as they apply to this one."""
+    options = [_output_option(spec.name, spec.takes, spec.gives), *_model_options(), _json_option()]
     if spec.takes != "nothing" and spec.gives == "image":
-        options.append(sheet_option())
+        options.append(_sheet_option())
     if any(field_metadata(field).get("registry") == "inverters" for field in spec.params.model_fields.values()):
-        options.append(cache_option())
+        options.append(_cache_option())
     return options
 
 
-def output_option(operation: str, takes: str = "image", gives: str = "image") -> click.Option:
-    ending = "safetensors" if gives == "inversion" else "png"
-    usual = f"{operation}.{ending} here" if takes == "nothing" else f"NAME-{operation}.{ending} next to the input"
+def _output_option(operation: str, takes: str = "image", gives: str = "image") -> click.Option:
+    suffix = "safetensors" if gives == "inversion" else "png"
+    default = f"{operation}.{suffix} here" if takes == "nothing" else f"NAME-{operation}.{suffix} next to the input"
     kinds = "a file or a folder" if gives == "inversion" else "a file, a folder, or - for standard output"
-    text = f"Where to write: {kinds}.  [default: {usual}, numbered where that is taken]"
+    text = f"Output: {kinds}.  [default: {default}, numbered if that exists]"
     return click.Option(["-o", "--output"], metavar="PATH", help=text)
 
 
-def model_option() -> click.Option:
-    kinds = "A registered name, a diffusers folder, a checkpoint file, or a hub id org/name."
+def _model_option() -> click.Option:
+    kinds = "Registered name, diffusers folder, checkpoint file, or hub id org/name."
     text = f"{kinds}  [default: see 'editkit models']"
     return click.Option(["-m", "--model"], metavar="MODEL", help=text)
 
 
-def adapter_option() -> click.Option:
-    text = "A LoRA, at a scale of 1 where none is given, or learned words to add to the model. May be repeated."
+def _adapter_option() -> click.Option:
+    text = "LoRA, at scale 1 if none is given, or textual-inversion embedding to add to the model. May be repeated."
     return click.Option(["--adapter"], metavar="FILE[:SCALE]", multiple=True, help=text)
 
 
-def model_options() -> list[click.Parameter]:
-    device = "Such as cpu or cuda:1.  [default: cuda where there is one, else cpu]"
-    dtype = "float32, float16, bfloat16 or float64.  [default: float32]"
-    more = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
-    ways = [
+def _model_options() -> list[click.Parameter]:
+    device = "Device, such as cpu or cuda:1.  [default: cuda if available, else cpu]"
+    dtype = "Precision: float32, float16, bfloat16 or float64.  [default: float32]"
+    placement = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
+    execution = [
         click.Option([f"--{field.name}"], is_flag=True, help=field.metadata["help"])
         for field in dc.fields(ExecutionOptions)
     ]
-    return [model_option(), adapter_option(), *more, *ways]
+    return [_model_option(), _adapter_option(), *placement, *execution]
 
 
-def load_named_model(given: Mapping[str, Any], operation: str) -> Backend:
-    """The model that a command line names, or the usual one for an operation."""
+def _load_named_model(options: Mapping[str, Any], operation: str) -> Backend:
+    """Load the model that the options name, or the default model of an operation."""
     from ..model.loading import resolve_model
 
-    how = ExecutionOptions(**{field.name: given[field.name] for field in dc.fields(ExecutionOptions)})
-    return resolve_model(given["model"], given["device"], given["dtype"], given["adapter"], how, operation=operation)
+    execution = ExecutionOptions(**{field.name: options[field.name] for field in dc.fields(ExecutionOptions)})
+    return resolve_model(
+        options["model"], options["device"], options["dtype"], options["adapter"], execution, operation=operation
+    )
 
 
-def json_option() -> click.Option:
-    text = "Print the report as one JSON object a line, in place of the output's path."
+def _json_option() -> click.Option:
+    text = "Print the report as one line of JSON per image instead of the path of the output."
     return click.Option(["--json"], is_flag=True, help=text)
 
 
-def sheet_option() -> click.Option:
-    return click.Option(["--sheet"], metavar="FILE", help="Also write a labelled picture of before and after.")
+def _sheet_option() -> click.Option:
+    return click.Option(["--sheet"], metavar="FILE", help="Also write a labelled image of before and after.")
 
 
-def cache_option() -> click.Option:
-    text = "Take up inversions made by earlier edits of the same picture, and keep new ones.  [default: on]"
+def _cache_option() -> click.Option:
+    text = "Reuse cached inversions of the same image, and cache new ones.  [default: on]"
     return click.Option(["--cache/--no-cache"], default=True, help=text)
 
 
-def edit(registry: Registry, spec: OperationSpec, given: Mapping[str, Any]) -> None:
-    """Check everything that needs no model, load it, and apply the operation to every input."""
+def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -> None:
+    """Check everything that needs no model, load the model, and apply the operation to every input."""
     from ..editing.request import open_request, prepare, validate_params
 
-    values = {name: given[name] for name in spec.params.model_fields if given[name] is not None}
-    # An inversion brings defaults of its own: its parameters are complete once it is read.
+    values = {name: options[name] for name in spec.params.model_fields if options[name] is not None}
+    # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
     params = None if spec.takes == "inversion" else validate_params(registry, spec, values)
-    names, other = input_names(spec, given)
+    names, other = _input_names(spec, options)
     image_files = {name: values[name] for name in image_fields(spec.params) if name in values}
-    more = [*([other] if other else []), *image_files.values(), *model_files(given)]
-    call = Invocation.plan(given, spec.name, names, output_suffixes(spec), more)
+    other_files = [*([other] if other else []), *image_files.values(), *_model_files(options)]
+    invocation = Invocation.plan(options, spec.name, names, _output_suffixes(spec), other_files)
     second = read_if_stdin(other)
-    read = {name: read_if_stdin(path) for name, path in image_files.items()}
+    image_params = {name: read_if_stdin(path) for name, path in image_files.items()}
 
     def prepare_job(job: Job) -> Request:
-        source = job.given if second is None else (job.given, second)
+        source = job.source if second is None else (job.source, second)
         if params is None:
             return prepare(registry, spec.name, source, values)
-        return open_request(registry, spec, params.model_copy(update=read), source)
+        return open_request(registry, spec, params.model_copy(update=image_params), source)
 
     def start() -> Callable[[Request], Any]:
         from ..editing.apply import execute
 
-        model, cache = load_named_model(given, spec.name), given.get("cache", True)
+        model, cache = _load_named_model(options, spec.name), options.get("cache", True)
         return lambda request: execute(registry, request, model, progress=progress(), cache=cache)
 
-    call.run(prepare_job, start)
+    invocation.run(prepare_job, start)
 
 
-def model_files(given: Mapping[str, Any]) -> list[str]:
-    """The files that a command line loads, or what may be one of them."""
-    return [*filter(None, [given["model"]]), *(str(Adapter.parse(call).file) for call in given["adapter"])]
+def _model_files(options: Mapping[str, Any]) -> list[str]:
+    """Return the names in the options that may be files of models and adapters."""
+    return [*filter(None, [options["model"]]), *(str(Adapter.parse(text).file) for text in options["adapter"])]
 
 
-def input_names(spec: OperationSpec, given: Mapping[str, Any]) -> tuple[list[str], str | None]:
-    """The inputs as the user called them, and the second picture where the operation takes two."""
+def _input_names(spec: OperationSpec, options: Mapping[str, Any]) -> tuple[list[str], str | None]:
+    """Return the inputs as named on the command line, and the second image of an operation that takes two."""
     if spec.takes == "image":
-        return list(given["image"]), None
+        return list(options["image"]), None
     if spec.takes == "two images":
-        return [given["a"]], given["b"]
-    return [given["file"] if spec.takes == "inversion" else ""], None
+        return [options["a"]], options["b"]
+    return [options["file"] if spec.takes == "inversion" else ""], None
 
 
-def output_suffixes(spec: OperationSpec) -> tuple[str, ...]:
-    """The file endings an operation's result may have, the usual one first."""
+def _output_suffixes(spec: OperationSpec) -> tuple[str, ...]:
+    """Return the file suffixes that a result of an operation may have, the default first."""
     from ..images.writing import ANIMATION_SUFFIXES, IMAGE_SUFFIXES
 
     if spec.gives == "inversion":
-        return INVERSION
+        return INVERSION_SUFFIXES
     return (
         tuple(dict.fromkeys([*IMAGE_SUFFIXES, *ANIMATION_SUFFIXES])) if spec.takes == "two images" else IMAGE_SUFFIXES
     )
 
 
 def run_command() -> Command:
+    """Return the ``run`` command."""
     pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml")
-    text = "Seed of every step that names none of its own."
+    text = "Seed of every step that has none of its own."
     seed = click.Option(["--seed"], type=TypedParam(int, "INTEGER"), help=text)
-    options = [seed, output_option("run"), *model_options(), json_option(), sheet_option(), cache_option()]
+    params = [seed, _output_option("run"), *_model_options(), _json_option(), _sheet_option(), _cache_option()]
     return Command(
         "run",
-        params=[pipeline, image_argument(), *options],
-        callback=lambda **given: run(given),
-        help=f"Apply the steps of a pipeline file, one after another.\n\n{IMAGES}",
+        params=[pipeline, _image_argument(), *params],
+        callback=lambda **options: _run(options),
+        help=f"Apply the steps of a pipeline file, one after another.\n\n{_IMAGE_HELP}",
     )
 
 
-def run(given: Mapping[str, Any]) -> None:
+def _run(options: Mapping[str, Any]) -> None:
     """Check the pipeline and every input, load the models, and apply the steps to every input."""
     from ..images.writing import IMAGE_SUFFIXES
 
-    pipeline = read_pipeline(given["pipeline"], given["seed"])
-    call = Invocation.plan(given, "run", given["image"], IMAGE_SUFFIXES, [given["pipeline"]])
+    pipeline = _read_pipeline(options["pipeline"], options["seed"])
+    invocation = Invocation.plan(options, "run", options["image"], IMAGE_SUFFIXES, [options["pipeline"]])
 
     def start() -> Callable[[Request], Any]:
-        models = [load_named_model(given, operation) for operation, _ in pipeline.steps]
-        return lambda request: pipeline.execute(request, model=models, progress=progress(), cache=given["cache"])
+        models = [_load_named_model(options, operation) for operation, _ in pipeline.steps]
+        return lambda request: pipeline.execute(request, model=models, progress=progress(), cache=options["cache"])
 
-    call.run(lambda job: pipeline.prepare(job.given), start)
+    invocation.run(lambda job: pipeline.prepare(job.source), start)
 
 
-def read_pipeline(path: str, seed: int | None) -> Pipeline:
-    """The pipeline of a YAML file, checked with the seed in its steps; raises BadFile where it cannot be read."""
+def _read_pipeline(path: str, seed: int | None) -> Pipeline:
+    """Read a pipeline from a YAML file and set the seed of its steps; raises BadFile if it cannot be read."""
     from ..editing.pipeline import Pipeline
     from ..images.sources import read_source
 
@@ -220,17 +223,18 @@ def read_pipeline(path: str, seed: int | None) -> Pipeline:
 
 
 def replay_command() -> Command:
+    """Return the ``replay`` command."""
     file = click.Argument(["file"], metavar="FILE.png")
-    common = [json_option(), sheet_option(), cache_option()]
+    common = [_json_option(), _sheet_option(), _cache_option()]
     return Command(
         "replay",
-        params=[file, output_option("replay"), model_option(), adapter_option(), *common],
-        callback=lambda **given: replay(given),
-        help="Make a picture again from the recipe in its file.",
+        params=[file, _output_option("replay"), _model_option(), _adapter_option(), *common],
+        callback=lambda **options: _replay(options),
+        help="Make an image again from the recipe in its file.",
     )
 
 
-def replay(given: Mapping[str, Any]) -> None:
+def _replay(options: Mapping[str, Any]) -> None:
     """Read the recipe in a file, load its models, and make the image again."""
     from ..editing.recipe import read_recipe
     from ..images.writing import IMAGE_SUFFIXES
@@ -238,13 +242,13 @@ def replay(given: Mapping[str, Any]) -> None:
     def start() -> Callable[[str | bytes], Any]:
         from ..editing.replay import replay
 
-        made_by = {"model": given["model"], "adapters": given["adapter"]}
-        return lambda file: replay(file, progress=progress(), cache=given["cache"], **made_by)
+        models = {"model": options["model"], "adapters": options["adapter"]}
+        return lambda file: replay(file, progress=progress(), cache=options["cache"], **models)
 
     def check(job: Job) -> str | bytes:
-        read_recipe(job.given)
-        file: str | bytes = job.given
+        read_recipe(job.source)
+        file: str | bytes = job.source
         return file
 
-    call = Invocation.plan(given, "replay", [given["file"]], IMAGE_SUFFIXES)
-    call.run(check, start)
+    invocation = Invocation.plan(options, "replay", [options["file"]], IMAGE_SUFFIXES)
+    invocation.run(check, start)

@@ -1,4 +1,4 @@
-"""Options and arguments, computed from the fields of a parameter declaration."""
+"""Options and arguments of a command, computed from the fields of a parameter declaration."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pydantic.fields import FieldInfo
 from ..registry.params import Params, field_metadata, shorten
 from ..registry.registry import Registry
 
-CONTAINERS = (list, tuple, set, frozenset, dict)
+_CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
-METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
+_METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 
-BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "more than"), (Le, "le", "at most"), (Lt, "lt", "less than"))
+_BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "more than"), (Le, "le", "at most"), (Lt, "lt", "less than"))
 
 
 class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
-    """Text read as a declared Python type, lists and mappings as JSON; whether the value is allowed is asked later."""
+    """Text parsed as a declared Python type, lists and mappings as JSON; bounds are checked later."""
 
     def __init__(self, annotation: Any, metavar: str) -> None:
         self.annotation = annotation
@@ -35,16 +35,16 @@ class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer
         if not isinstance(value, str):
             return value
         adapter: TypeAdapter[Any] = TypeAdapter(self.annotation)
-        read = adapter.validate_json if is_container(self.annotation) else adapter.validate_strings
+        read = adapter.validate_json if _is_container(self.annotation) else adapter.validate_strings
         try:
             return read(value)
         except ValidationError as error:
-            said = error.errors()[0]["msg"]
-            self.fail(f"{shorten(value)} is not allowed: {said[0].lower()}{said[1:]}", param, ctx)
+            reason = error.errors()[0]["msg"]
+            self.fail(f"{shorten(value)} is not allowed: {reason[0].lower()}{reason[1:]}", param, ctx)
 
 
 class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer versions only
-    """The values of a Literal, which need not be text."""
+    """The values of a Literal, which may be other types than text."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:
         super().__init__([str(value) for value in values])
@@ -55,57 +55,58 @@ class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer
 
 
 def parameters_of(params: type[Params], registry: Registry) -> list[click.Parameter]:
-    """One option a field, those that are not inherited first.
+    """Return one option per field: required ones first, then the class's own, then those of its base classes.
 
     A field with ``json_schema_extra={"argument": True}`` becomes an argument.
     """
-    own = inspect.get_annotations(params)
-    fields = sorted(params.model_fields.items(), key=lambda item: item[0] not in own)
-    return [parameter_of(name, field, registry) for name, field in fields]
+    # Base classes follow in the order of inheritance, so that options common to most commands stand last.
+    declared = [name for cls in params.__mro__ for name in inspect.get_annotations(cls)]
+    fields = sorted(params.model_fields.items(), key=lambda item: (not item[1].is_required(), declared.index(item[0])))
+    return [_parameter_of(name, field, registry) for name, field in fields]
 
 
-def parameter_of(name: str, field: FieldInfo, registry: Registry) -> click.Parameter:
+def _parameter_of(name: str, field: FieldInfo, registry: Registry) -> click.Parameter:
     extra = field_metadata(field)
-    inner = inner_type(field.annotation)
+    inner = _inner_type(field.annotation)
     if extra.get("argument"):
-        return click.Argument([name], type=type_of(field), required=field.is_required(), metavar=name.upper())
+        return click.Argument([name], type=_type_of(field), required=field.is_required(), metavar=name.upper())
     flag = name.replace("_", "-")
     text = f"{field.description or ''}{details_of(field, registry)}"
     if "image" in extra:
         return click.Option([f"--{flag}", name], metavar="FILE", help=text)
-    if "registry" in extra and is_container(field.annotation):
+    if "registry" in extra and _is_container(field.annotation):
         return click.Option([f"--{flag}", name], metavar="NAME", multiple=True, help=f"{text} May be repeated.")
     if inner is bool:
         return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=text)
-    return click.Option([f"--{flag}", name], type=type_of(field), default=None, help=text)
+    return click.Option([f"--{flag}", name], type=_type_of(field), default=None, help=text)
 
 
-def type_of(field: FieldInfo) -> TypedParam | LiteralChoice:
-    inner = inner_type(field.annotation)
+def _type_of(field: FieldInfo) -> TypedParam | LiteralChoice:
+    inner = _inner_type(field.annotation)
     if get_origin(inner) is Literal:
         return LiteralChoice(get_args(inner))
-    metavar = "NAME" if "registry" in field_metadata(field) else METAVARS.get(inner, "TEXT")
-    return TypedParam(field.annotation, "JSON" if is_container(field.annotation) else metavar)
+    metavar = "NAME" if "registry" in field_metadata(field) else _METAVARS.get(inner, "TEXT")
+    return TypedParam(field.annotation, "JSON" if _is_container(field.annotation) else metavar)
 
 
-def inner_type(annotation: Any) -> Any:
-    """The type inside ``T | None`` and ``Annotated[T, ...]``; a union of several types stays as it is."""
+def _inner_type(annotation: Any) -> Any:
+    """Return the type inside ``T | None`` and ``Annotated[T, ...]``; a union of several types is unchanged."""
     if get_origin(annotation) is Annotated:
-        return inner_type(get_args(annotation)[0])
+        return _inner_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not type(None)]
-        return inner_type(members[0]) if len(members) == 1 else annotation
+        return _inner_type(members[0]) if len(members) == 1 else annotation
     return annotation
 
 
-def is_container(annotation: Any) -> bool:
-    inner = inner_type(annotation)
-    return inner in CONTAINERS or get_origin(inner) in CONTAINERS
+def _is_container(annotation: Any) -> bool:
+    inner = _inner_type(annotation)
+    return inner in _CONTAINERS or get_origin(inner) in _CONTAINERS
 
 
 def details_of(field: FieldInfo, registry: Registry) -> str:
-    """What is allowed and what holds when nothing is given, in brackets."""
-    parts = list(bounds_text(field))
+    """Return bounds, allowed names and default of a field, in brackets."""
+    parts = list(_bounds_text(field))
     kind = field_metadata(field).get("registry")
     if kind:
         parts.append(f"one of {', '.join(sorted(registry.specs[kind]))}")
@@ -119,13 +120,13 @@ def details_of(field: FieldInfo, registry: Registry) -> str:
     return f"  [{'; '.join(parts)}]" if parts else ""
 
 
-def bounds_text(field: FieldInfo) -> Iterator[str]:
-    """The bounds of a number in words."""
+def _bounds_text(field: FieldInfo) -> Iterator[str]:
+    """Yield the bounds of a number in words."""
     bounds = {type(bound): bound for bound in field.metadata}
     low, high = bounds.get(Ge), bounds.get(Le)
     if low and high:
         yield f"{low.ge:g} to {high.le:g}"
         bounds = {Gt: bounds.get(Gt), Lt: bounds.get(Lt)}
-    for kind, attribute, words in BOUNDS:
+    for kind, attribute, words in _BOUNDS:
         if bounds.get(kind):
             yield f"{words} {getattr(bounds[kind], attribute):g}"

@@ -1,4 +1,4 @@
-"""The commands that answer with a table: one for every registered one."""
+"""Registered commands, which print a table."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .outputs import json_text
 
 
 def measuring_command(registry: Registry, spec: CommandSpec) -> Command:
-    """The command of a registered one, its options computed from its parameters."""
+    """Return the click command of a registered command, with options computed from its parameters."""
     return Command(
         spec.name,
         params=[*parameters_of(spec.params, registry), json_option()],
-        callback=lambda as_json, **given: measure(registry, spec, given, as_json),
+        callback=lambda as_json, **options: _measure(registry, spec, options, as_json),
         help="\n\n".join([spec.summary, *([f"Source: {spec.source}"] if spec.source else [])]),
     )
 
 
-def measure(registry: Registry, spec: CommandSpec, given: Mapping[str, Any], as_json: bool) -> None:
-    values = {name: value for name, value in given.items() if value not in (None, ())}
+def _measure(registry: Registry, spec: CommandSpec, options: Mapping[str, Any], as_json: bool) -> None:
+    values = {name: value for name, value in options.items() if value not in (None, ())}
     params = spec.params.parse(spec.name, values)
     registry.check_names(params)
     table = registry.load("commands", spec.name)(params)

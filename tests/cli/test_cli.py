@@ -22,9 +22,9 @@ from editkit import DrawingParams, EditkitError, OperationSpec, Params, Register
 from editkit.cli import main
 from editkit.cli.operations import operation_command
 from editkit.cli.options import parameters_of
-from editkit.cli.outputs import json_text, targets_of
+from editkit.cli.outputs import json_text, plan_targets
 from editkit.model import loading
-from editkit.registry.registry import Registry, Source, installed
+from editkit.registry.registry import PluginSource, Registry, installed
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "yaml", "tqdm")
 
@@ -87,6 +87,28 @@ print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"""
 def test_every_command_has_help(name: str) -> None:
     result = call(name, "--help")
     assert result.exit_code == 0 and result.stdout.startswith(f"Usage: editkit {name}")
+
+
+def option_names(command: click.Command) -> list[str]:
+    """Names of a command's options, in the order of ``--help``."""
+    return [param.name or "" for param in command.params if isinstance(param, click.Option)]
+
+
+def test_required_options_come_first_and_common_ones_last() -> None:
+    for name, spec in editkit.operations().items():
+        names = option_names(operation_command(installed(), spec))
+        fields = {name: field for name, field in spec.params.model_fields.items() if name in names}
+        required = {name for name, field in fields.items() if field.is_required()}
+        own = {name for name in fields if name in vars(spec.params)["__annotations__"]} - required
+        first, then = names[: len(required)], names[len(required) :]
+        assert set(first) == required, name
+        assert set(then[: len(own)]) == own, name
+        assert set(names[: len(fields)]) == set(fields), name
+    assert option_names(operation_command(installed(), editkit.operations()["prompt-edit"]))[:3] == [
+        "source",
+        "target",
+        "inverter",
+    ]
 
 
 def test_each_command_has_the_options_that_apply() -> None:
@@ -184,7 +206,7 @@ def test_a_parameter_with_the_name_of_an_option_is_a_plugin_failure(name: str) -
     clash = type("Clash", (Params,), {"__annotations__": {name: str}, name: ""})
     registry = Registry()
     spec = OperationSpec(name="clash", summary="Clash.", load=nothing, params=clash)
-    registry.insert(Source("clash", "clash_module", "clash-dist", "1"), "operations", spec)
+    registry.insert(PluginSource("clash", "clash_module", "clash-dist", "1"), "operations", spec)
     with pytest.raises(editkit.PluginFailure, match=rf"clash-dist.*{name}' is taken"):
         operation_command(registry, spec)
 
@@ -314,22 +336,22 @@ def test_an_interrupt_is_a_failure(here: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_default_output_is_beside_the_input_and_replaces_nothing(here: Path) -> None:
     (here / "sub").mkdir()
-    assert targets_of(["sub/x.y.jpg"], None, "img2img", (".png",)) == [Path("sub/x.y-img2img.png")]
-    assert targets_of([""], None, "generate", (".png",)) == [Path("generate.png")]
+    assert plan_targets(["sub/x.y.jpg"], None, "img2img", (".png",)) == [Path("sub/x.y-img2img.png")]
+    assert plan_targets([""], None, "generate", (".png",)) == [Path("generate.png")]
     Path("generate.png").touch()
     Path("generate-2.png").symlink_to("nowhere")
-    assert targets_of([""], None, "generate", (".png",)) == [Path("generate-3.png")]
+    assert plan_targets([""], None, "generate", (".png",)) == [Path("generate-3.png")]
 
 
 def test_a_folder_keeps_the_names(here: Path) -> None:
     wanted: list[Path | None] = [Path("new/deep/a.png"), Path("new/deep/b.png")]
-    assert targets_of(["x/a.png", "y/b.jpg"], "new/deep", "img2img", (".png",)) == wanted
-    assert targets_of(["x/a.png"], "new/", "img2img", (".png",)) == [Path("new/a.png")]
-    assert targets_of(["-"], "new/", "img2img", (".png",)) == [Path("new/stdin.png")]
+    assert plan_targets(["x/a.png", "y/b.jpg"], "new/deep", "img2img", (".png",)) == wanted
+    assert plan_targets(["x/a.png"], "new/", "img2img", (".png",)) == [Path("new/a.png")]
+    assert plan_targets(["-"], "new/", "img2img", (".png",)) == [Path("new/stdin.png")]
     with pytest.raises(EditkitError, match=r"'x/a\.png' and 'y/a\.jpg'"):
-        targets_of(["x/a.png", "y/a.jpg"], "new", "img2img", (".png",))
+        plan_targets(["x/a.png", "y/a.jpg"], "new", "img2img", (".png",))
     with pytest.raises(EditkitError, match="replace"):
-        targets_of(["a.png", "b.png"], ".", "img2img", (".png",))
+        plan_targets(["a.png", "b.png"], ".", "img2img", (".png",))
     assert not Path("new").exists()
 
 
@@ -353,7 +375,7 @@ def test_plugins_as_json_and_text() -> None:
 
 def test_failures_of_plugins_are_listed_and_harm_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry()
-    registry.add(Source("odd", "odd_module", "odd-dist", "2"), OddPlugin())
+    registry.add(PluginSource("odd", "odd_module", "odd-dist", "2"), OddPlugin())
     for module in ("editkit.cli", "editkit.cli.listing", "editkit.registry"):
         monkeypatch.setattr(f"{module}.installed", lambda: registry)
     (failure,) = json.loads(call("plugins", "--json").stdout)["failures"]
