@@ -288,7 +288,7 @@ def test_retired_modules_do_not_return(folder: str) -> None:
     assert modules & RETIRED_MODULES[folder] == set()
 
 
-def test_no_identifier_calls_an_image_a_picture() -> None:
+def test_identifiers_say_image() -> None:
     uses = {
         (str(file.relative_to(ROOT)), name)
         for file in source_files()
