@@ -1,7 +1,7 @@
-"""A cache of inversions: the second edit of a picture pays for none.
+"""Cache of inversions on disk: the second edit of an image needs no inversion.
 
-An entry is a safetensors file, named by a hash of everything that the bits of a climb depend on: what is found is the
-climb that would be made now, bit for bit. The files hold pictures of their user, and are readable by nobody else.
+An entry is a safetensors file named by a hash of everything the inversion depends on, so that a stored record equals a
+computed one bit for bit. The files hold images of their user; only the user can read them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,57 +26,58 @@ from .inversion import KEPT
 from .record import InversionRecord
 
 LIMIT = 2**30
-"""Bytes of all entries together."""
+"""Limit on the bytes of all entries together."""
 
 
 OURS = re.compile(r"[0-9a-f]{64}\.safetensors|\.editkit-[0-9a-f]{16}\.tmp")
-"""Entries, and what a process that was killed while writing one left behind: nothing else is ever removed."""
+"""Names of entries and of temporary files of a killed process: nothing else is ever removed."""
 
 
 ABANDONED = 3600.0
-"""Seconds after which a file that is being written is taken for left behind."""
+"""Age in seconds from which a temporary file counts as left behind."""
 
 
 RANDOM = "random"
-"""The state of the generator after a climb that drew noise, in an entry."""
+"""Name, in an entry, of the generator's state after an inversion that drew noise."""
 
 
 class InversionCache:
-    """Tensors by key in the files of one folder, of which the least recently used go where they are over ``limit``.
+    """Tensors by key, in files of one folder; the least recently used files are removed above ``limit`` bytes.
 
-    Any number of processes may share a folder: an entry appears whole, and one that is missing or damaged is no entry.
+    Several processes may share a folder: an entry appears whole, and a missing or damaged file is no entry.
     """
 
-    def __init__(self, folder: FilePath, limit: int = LIMIT) -> None:
+    def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self.folder = folder
         self.limit = limit
 
     @classmethod
     def of_user(cls) -> InversionCache | None:
-        """The cache among the user's; None for a user without a home."""
+        """Return the cache in the user's cache folder; None for a user without a home."""
         folder = cache_folder()
         return None if folder is None else cls(folder / "inversions")
 
-    def file(self, key: str) -> FilePath:
+    def file(self, key: str) -> Path:
+        """Return the file of an entry."""
         return self.folder / f"{key}.safetensors"
 
     def read(self, key: str) -> dict[str, Tensor] | None:
-        """The tensors kept under a key; None where there are none, or not those that were written."""
+        """Return the tensors of an entry; None if it is missing or damaged."""
         try:
             tensors = tensors_in(self.file(key).read_bytes(), key)
         except OSError:
             return None
         if tensors is not None:
-            with contextlib.suppress(OSError):  # an entry on a read-only disk is as good
+            with contextlib.suppress(OSError):  # a read-only disk still serves the entry
                 os.utime(self.file(key))
         return tensors
 
     def write(self, key: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep tensors under a key, unless they alone are over the limit; raises OSError or EditkitError."""
+        """Store tensors under a key, unless they alone exceed the limit; raises OSError or EditkitError."""
         from safetensors.torch import save
 
-        said = {"key": key, "sha256": digest({"key": key}, tensors)}
-        data = save(to_cpu(tensors), {"editkit": json.dumps(said)})
+        header = {"key": key, "sha256": digest({"key": key}, tensors)}
+        data = save(to_cpu(tensors), {"editkit": json.dumps(header)})
         if len(data) > self.limit:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,22 +96,24 @@ class InversionCache:
         if key is None:
             return compute()
         before, calls = random.get_state(), usage.calls
-        undrawn, drawn = key, digest({"key": key}, {RANDOM: before})
-        for one in (undrawn, drawn):
+        plain, random_key = key, digest({"key": key}, {RANDOM: before})
+        for one in (plain, random_key):
             tensors = self.read(one)
             if tensors is not None and is_complete(tensors, inputs.latents, inputs.path):
                 random.set_state(tensors.pop(RANDOM, before))
                 return record_from_tensors(tensors, inputs.latents, inputs.path)
-        climb = compute()
+        record = compute()
         if usage.calls == calls:
-            return climb
-        tensors = {"trajectory": climb.trajectory} | {f"{KEPT}{name}": tensor for name, tensor in climb.extras.items()}
+            return record
+        tensors = {"trajectory": record.trajectory} | {
+            f"{KEPT}{name}": tensor for name, tensor in record.extras.items()
+        }
         after = random.get_state()
         if torch.equal(before, after):
-            self.store(undrawn, tensors, usage)
+            self.store(plain, tensors, usage)
         else:
-            self.store(drawn, {**tensors, RANDOM: after}, usage)
-        return climb
+            self.store(random_key, {**tensors, RANDOM: after}, usage)
+        return record
 
     def store(self, key: str, tensors: Mapping[str, Tensor], usage: Usage) -> None:
         """Write an entry, or warn once and let the edit go on if that fails."""
@@ -124,7 +127,7 @@ class InversionCache:
             )
 
     def make_room(self, size: int) -> None:
-        """Remove the least recently used entries until ``size`` bytes more are within the limit."""
+        """Remove the least recently used entries until ``size`` more bytes are within the limit."""
         found = []
         for file in filter(lambda file: OURS.fullmatch(file.name), self.folder.iterdir()):
             with contextlib.suppress(OSError):  # another process has removed it
@@ -140,21 +143,21 @@ class InversionCache:
 
 
 def tensors_in(data: bytes, key: str) -> dict[str, Tensor] | None:
-    """The tensors in the bytes of an entry; None where these are damaged or those of another key."""
+    """Return the tensors in the bytes of an entry; None if it is damaged or of another key."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
         end = 8 + int.from_bytes(data[:8], "little")
-        said = json.loads(json.loads(data[8:end])["__metadata__"]["editkit"])
+        header = json.loads(json.loads(data[8:end])["__metadata__"]["editkit"])
         tensors = load(data)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
         return None
-    return tensors if said == {"key": key, "sha256": digest({"key": key}, tensors)} else None
+    return tensors if header == {"key": key, "sha256": digest({"key": key}, tensors)} else None
 
 
 def is_complete(tensors: Mapping[str, Tensor], latents: Tensor, path: SamplingPath) -> bool:
-    """Whether the tensors are a climb of latents (S, C, h, w) on a path, as all that editkit keeps are."""
+    """Return whether tensors are a finite record of latents (S, C, h, w) on a path."""
     trajectory = tensors.get("trajectory")
     if trajectory is None or trajectory.shape != (len(path), *latents.shape):
         return False
@@ -162,7 +165,8 @@ def is_complete(tensors: Mapping[str, Tensor], latents: Tensor, path: SamplingPa
 
 
 def record_from_tensors(tensors: Mapping[str, Tensor], latents: Tensor, path: SamplingPath) -> InversionRecord:
-    # Copied into memory that torch has aligned, as a climb that is made is: rounding may depend on it.
+    """Return the tensors of an entry as a record on the device of ``latents``."""
+    # Copied into memory that torch aligned, like a computed record: rounding may depend on the alignment.
     placed = {name: tensor.to(latents.device, copy=True) for name, tensor in tensors.items()}
     trajectory = placed.pop("trajectory")
     return InversionRecord(trajectory, path, {name.removeprefix(KEPT): tensor for name, tensor in placed.items()})

@@ -1,7 +1,6 @@
-"""The key of an inversion: a hash of everything that its bits depend on.
+"""Cache key of an inversion: a hash of everything its result depends on.
 
-What cannot be told, such as the code of an inverter from a notebook, gives no key, and nothing is kept under a key that
-says too little.
+If an input cannot be hashed, such as an inverter defined in a notebook, there is no key and the result is not cached.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import json
 import operator
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,7 +29,7 @@ from .inverter import Inverter
 from .record import contiguous_copy
 
 LIBRARIES = ("diffusers", "torch")
-"""Code that its version stands for."""
+"""Packages whose code is identified by their version."""
 
 
 SWITCHES = (
@@ -41,7 +40,7 @@ SWITCHES = (
     "mkldnn.conv.fp32_precision",
     "mkldnn.matmul.fp32_precision",
 )
-"""What of ``torch.backends`` says how float32 is rounded."""
+"""Flags of ``torch.backends`` that decide how float32 is rounded."""
 
 
 @dc.dataclass(frozen=True)
@@ -91,64 +90,67 @@ class InversionInputs:
             return None
 
 
-def digest(said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """The sha256 of plain values and tensors, by every bit of them; raises TypeError for values that are not plain."""
+def digest(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of JSON values and of every bit of tensors; raises TypeError for other values."""
     from safetensors.torch import save
 
-    return hashlib.sha256(save(to_cpu(tensors), {"editkit": json.dumps(said, sort_keys=True)})).hexdigest()
+    return hashlib.sha256(save(to_cpu(tensors), {"editkit": json.dumps(values, sort_keys=True)})).hexdigest()
 
 
 def to_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as safetensors takes them: on the CPU, contiguous, and in memory of their own."""
+    """Return tensors as safetensors needs them: on the CPU, contiguous, in memory of their own."""
     return {name: contiguous_copy(tensor.detach().cpu()) for name, tensor in tensors.items()}
 
 
 def code_fingerprint(*kinds: Callable[..., Any]) -> dict[str, str] | None:
-    """What the code of editkit, of classes and of functions is, by package; None where it cannot be told.
+    """Return a hash of the code of editkit and of the packages of classes and functions, by package.
 
-    So it is in a notebook, and for what is made inside a function or is callable by other means.
+    None if the code cannot be read, as in a notebook, or if one is defined inside a function.
     """
     if any("<locals>" in getattr(kind, "__qualname__", "<locals>") for kind in kinds):
-        return None  # it may depend on the variables around it
+        return None  # it may depend on variables of that function
     used = [base for kind in kinds for base in (kind.__mro__ if isinstance(kind, type) else (kind,))]
     bases = {base.__module__.partition(".")[0] for base in used} - {"builtins"}
-    found = {name: code_hash(name) for name in {"editkit", *LIBRARIES, *bases}}
-    return {name: said for name, said in found.items() if said} if all(found.values()) else None
+    hashes = {name: code_hash(name) for name in {"editkit", *LIBRARIES, *bases}}
+    return {name: value for name, value in hashes.items() if value} if all(hashes.values()) else None
 
 
 @functools.cache
 def code_hash(package: str) -> str | None:
-    """A library's version, and of all others the sha256 of their Python files, since authors change these without one.
+    """Return the version of a library, or the SHA-256 of the Python files of any other package; None if unknown.
 
-    They are read once a process.
+    Files are hashed because a plugin's author changes code without a new version. They are read once per process.
     """
     if package in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(package)
     module = sys.modules.get(package)
-    folders = [FilePath(folder) for folder in getattr(module, "__path__", ())]
-    alone = getattr(module, "__file__", None)
-    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))] or (
-        [FilePath(alone)] if alone else []
-    )
-    found = hashlib.sha256()
+    folders = [Path(folder) for folder in getattr(module, "__path__", ())]
+    single_file = getattr(module, "__file__", None)
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    files = files or ([Path(single_file)] if single_file else [])
+    total = hashlib.sha256()
     try:
         for file in files:
-            found.update(hashlib.sha256(file.read_bytes()).digest())
+            total.update(hashlib.sha256(file.read_bytes()).digest())
     except OSError:
         return None
-    return found.hexdigest() if files else None
+    return total.hexdigest() if files else None
 
 
 def numerics_fingerprint(device: torch.device) -> list[Any]:
-    """What the rounding of one computation may differ by: the processor, its threads, and torch's switches."""
+    """Return what decides the rounding of a computation: the processor, the threads and torch's flags."""
     cuda = device.type == "cuda"
     processor = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
     return [processor, torch.get_num_threads(), [torch_flag(name) for name in SWITCHES]]
 
 
 def torch_flag(name: str) -> str:
+    """Return a flag of ``torch.backends`` as text, empty if this version of torch has none."""
     try:
         return str(operator.attrgetter(name)(torch.backends))
-    except (AttributeError, RuntimeError):  # older torch lacks some, and newer gives no summary of what differs
+    except (
+        AttributeError,
+        RuntimeError,
+    ):  # older versions of torch lack some flags, newer ones refuse to summarise mixed ones
         return ""

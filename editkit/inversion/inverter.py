@@ -45,62 +45,59 @@ class InversionContext(Protocol):
 
 
 class Inverter:
-    """Base of all inverters: a way from clean latents up a path to noise, and what a replay from there needs.
+    """Base of all inverters: from clean latents along a path to noise, and the controls of a replay.
 
-    All but :meth:`climb` does nothing unless an inverter says otherwise. Rows of a batch do not know of each other. An
-    inverter holds its options alone, as plain values: what it records goes into the climb, which a cache may keep.
+    Only :meth:`invert` must be implemented. Rows of a batch must not influence each other. An inverter holds its options
+    as plain values and nothing else: tensors belong to the record, which a cache may store.
     """
 
     guided: ClassVar[bool] = False
-    """Whether the inversion is guided as its replay will be, as where each step up undoes one down."""
+    """Whether the inversion is guided like its replay, as methods need whose steps undo the steps of sampling."""
     depends_on_guidance: ClassVar[bool] = False
-    """Whether settings of guidance change the record: set for every class that implements :meth:`fit`."""
+    """Whether settings of guidance change the record: set for every class that implements :meth:`compute_extras`."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.depends_on_guidance = cls.compute_extras is not Inverter.compute_extras
 
     def code_dependencies(self) -> Sequence[Callable[..., Any]]:
-        """Classes and functions of other packages than its own that a climb is made by, such as a sampler's.
+        """Return classes and functions of other packages that the inversion runs, such as a sampler's.
 
-        A cache of inversions knows an inverter by the code of its own package and of theirs.
+        The cache of inversions identifies an inverter by the code of its own package and of theirs.
         """
         return ()
 
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
         """Yield the latents (S, C, h, w) after each step of ``path``, which rises from clean to noise.
 
-        Stochastic inverters draw from ``noise``. What a generator returns, by name with the sources on the first axis,
-        is kept beside the trajectory.
+        A stochastic inverter draws from ``noise``. Tensors that a generator returns by name, (S, ...) each, become
+        extras of the record.
         """
         raise NotImplementedError
 
     def compute_extras(
-        self, context: InversionContext, climb: InversionRecord, condition: Condition
+        self, context: InversionContext, record: InversionRecord, condition: Condition
     ) -> Mapping[str, Tensor]:
-        """Work out what is kept beside the trajectory, (S, ...) each, once that is known.
+        """Compute the extra tensors, (S, ...) each, that a replay needs beyond the trajectory.
 
-        ``condition`` is that of the S sources; the session's parameters say how a replay would be guided. A cache of
-        inversions knows of the session what :class:`DrawingParams` declares, the model and the sources: nothing else
-        of it may change what is kept.
+        ``condition`` is that of the S sources. The result may depend on ``context``, the record and the condition only.
         """
         return {}
 
     def recorded_estimates(
-        self, climb: InversionRecord, conditions: Sequence[Condition]
+        self, record: InversionRecord, conditions: Sequence[Condition]
     ) -> Sequence[RecordedEstimates]:
-        """What the network said of the sources on the way up, where a replay can use it.
+        """Return x0 estimates recorded during inversion that a replay can reuse.
 
-        ``conditions`` are those that the replay's guidance asks under, of the S sources; the climb's own is known here
-        too. A replay asks the network for none of it again: what holds the source branch to the trajectory makes that
-        cost nothing.
+        ``conditions`` are the active conditions of the replay's guidance, of S rows each. Callers check
+        ``record.condition`` first: it is known here.
         """
         return ()
 
-    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
-        """What steers a replay; ``shares`` (B, S) says how much of each source's corrections a row of it takes."""
+    def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
+        """Return the controls of a replay; ``shares`` (B, S) weights the sources for each of its rows."""
         return ()
 
-    def replay_stepper(self, climb: InversionRecord, shares: Tensor) -> Stepper | None:
-        """The way down that belongs to this way up, where not every sampler will do."""
+    def replay_stepper(self, record: InversionRecord, shares: Tensor) -> Stepper | None:
+        """Return the stepper of a replay, or None if any sampler serves."""
         return None

@@ -1,4 +1,4 @@
-"""Record of an inversion: trajectory, path and what a replay needs beside them."""
+"""Record of an inversion: trajectory, path and the extra tensors of a replay."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from ..diffusion.paths import SamplingPath
 
 @dc.dataclass(frozen=True)
 class InversionRecord:
-    """What the inversion of S sources recorded."""
+    """Latents and extra tensors recorded by the inversion of S sources."""
 
     trajectory: Tensor
     """(N + 1, S, C, h, w) from noise to clean."""
     path: SamplingPath
-    """Its N + 1 points, which fall."""
+    """The N + 1 points of the trajectory, from noise to clean."""
     extras: Mapping[str, Tensor] = dc.field(default_factory=dict)
-    """What else the inverter wants to remember, sources on the first axis."""
+    """Further tensors of the inverter by name, (S, ...) each."""
     condition: Condition | None = None
-    """What the network was told of the sources, of S rows; None where that is not known, as in a file."""
+    """Condition of the S sources; None if it is not known, as for an inversion from a file."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> InversionRecord:
-        kept = {name: tensor.to(device, dtype) for name, tensor in self.extras.items()}
-        return InversionRecord(self.trajectory.to(device, dtype), self.path, kept)
+        """Return the record with its tensors on a device and in a dtype, without the condition."""
+        extras = {name: tensor.to(device, dtype) for name, tensor in self.extras.items()}
+        return InversionRecord(self.trajectory.to(device, dtype), self.path, extras)
 
 
 class RecordedEstimates(NamedTuple):
-    """What the network said of some of a climb's latents, unguided."""
+    """x0 estimates of latents of a trajectory, made during inversion under one condition without guidance."""
 
     condition: Condition
-    """What it was told of the S sources."""
+    """Condition of the S sources."""
     estimates: Tensor
-    """Its answers (S, M, C, h, w) about M latents of the trajectory."""
+    """Estimates (S, M, C, h, w) of M latents of the trajectory."""
     start: int
-    """The place in the trajectory of the first of these."""
+    """Index in the trajectory of the first of these latents."""
 
 
 def contiguous_copy(tensor: Tensor) -> Tensor:
-    """A copy in the one memory layout that a file gives back: how sums are rounded depends on the layout."""
+    """Return a contiguous copy: the layout of a tensor from a file, which decides how sums are rounded."""
     return tensor.clone(memory_format=torch.contiguous_format)

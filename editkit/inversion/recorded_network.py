@@ -1,4 +1,4 @@
-"""A network that is not asked again what it has said already."""
+"""Network wrapper that returns estimates recorded during inversion instead of evaluating the network again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from .record import InversionRecord, RecordedEstimates
 
 @dc.dataclass(frozen=True)
 class RecordedNetwork:
-    """A network that knows what it ``said`` of the S sources of a climb, for a replay that leads them the same way.
+    """Network for a replay that has the estimates of its sources already.
 
-    A row of a question is answered by that where it is the same, bit for bit, and the network is asked about all
-    others. ``rows`` is how many the replay has, of which the first S are the sources; a question has any number of
-    times as many.
+    Rows whose input and condition equal a recorded row bit for bit get the recorded estimate; the network evaluates the
+    others. A replay has ``rows`` rows, of which the first S are the sources; a call has a multiple of as many.
     """
 
     network: Network
@@ -30,48 +29,56 @@ class RecordedNetwork:
 
     @functools.cached_property
     def index_of(self) -> dict[Point | PointBatch, int]:
-        """Where in the trajectory a point lies."""
-        return {point: place for place, point in enumerate(self.record.path)}
+        """Index of each point in the trajectory."""
+        return {point: index for index, point in enumerate(self.record.path)}
 
     def __call__(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        place = self.index_of.get(point)
-        known = {} if place is None else self.find_recorded(x, place, condition)
-        if not known:
+        index = self.index_of.get(point)
+        recorded = {} if index is None else self._recorded_rows(x, index, condition)
+        if not recorded:
             return self.network(x, point, condition)
-        answer = torch.empty_like(x)
-        answer[list(known)] = torch.stack(list(known.values()))
-        others = [row for row in range(len(x)) if row not in known]
-        if others:
-            asked = {name: tensor[others] for name, tensor in condition.items()}
-            answer[others] = self.network(x[others], point, asked)
-        return answer
+        x0 = torch.empty_like(x)
+        for row, estimate in recorded.items():
+            x0[row] = estimate
+        missing = [row for row in range(len(x)) if row not in recorded]
+        if missing:
+            selected = {name: tensor[missing] for name, tensor in condition.items()}
+            x0[missing] = self.network(x[missing], point, selected)
+        return x0
 
-    def find_recorded(self, x: Tensor, place: int, condition: Condition) -> dict[int, Tensor]:
-        """The rows of a question that were asked before, and the answer (C, h, w) to each."""
-        wanted, given = {"x": self.record.trajectory[place]}, {"x": x, **condition}
-        about = [
-            (said.estimates[:, place - said.start], {**wanted, **said.condition})
-            for said in self.estimates
-            if 0 <= place - said.start < said.estimates.shape[1]
-        ]
-        about = [(answers, asked) for answers, asked in about if row_signature(asked) == row_signature(given)]
-        if not about:
+    def _recorded_rows(self, x: Tensor, index: int, condition: Condition) -> dict[int, Tensor]:
+        """Return the recorded estimate (C, h, w) of each row that has one at the point ``index`` of the path."""
+        source_of = {row: row % self.rows for row in range(len(x)) if row % self.rows < self.record.trajectory.shape[1]}
+        inputs = {"x": x, **condition}
+        candidates = []
+        for recorded in self.estimates:
+            place = index - recorded.start
+            recorded_inputs = {"x": self.record.trajectory[index], **recorded.condition}
+            if 0 <= place < recorded.estimates.shape[1] and row_signature(recorded_inputs) == row_signature(inputs):
+                equal = _equal_rows(inputs, recorded_inputs, source_of)
+                candidates.append((recorded.estimates[:, place], equal))
+        if not candidates:
             return {}
-        sources = {row: row % self.rows for row in range(len(x)) if row % self.rows < self.record.trajectory.shape[1]}
-        rows, of = list(sources), list(sources.values())
-        same = [
-            torch.stack([(given[name][rows] == asked[name][of]).reshape(len(rows), -1).all(1) for name in asked]).all(0)
-            for _, asked in about
-        ]
-        alike = torch.stack(same).tolist()  # one wait for the device
+        # One transfer for all comparisons, because each makes the host wait for the device.
+        is_equal = torch.stack([equal for _, equal in candidates]).tolist()
         return {
-            row: answers[source]
-            for (answers, _), known in zip(about, alike, strict=True)
-            for (row, source), one in zip(sources.items(), known, strict=True)
-            if one
+            row: estimates[source]
+            for (estimates, _), equal in zip(candidates, is_equal, strict=True)
+            for (row, source), same in zip(source_of.items(), equal, strict=True)
+            if same
         }
 
 
+def _equal_rows(inputs: Condition, recorded: Condition, source_of: dict[int, int]) -> Tensor:
+    """Compare rows of a call with the recorded rows of their sources; (R,) for the R rows in ``source_of``.
+
+    The comparison is bitwise: an estimate of nearly equal inputs would make a replay depend on where it is used.
+    """
+    rows, sources = list(source_of), list(source_of.values())
+    equal = [(inputs[name][rows] == recorded[name][sources]).reshape(len(rows), -1).all(1) for name in recorded]
+    return torch.stack(equal).all(0)
+
+
 def row_signature(tensors: Condition) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    """What tensors have in common where they can be compared row by row."""
+    """Return the shapes of a row and the dtypes of named tensors: equal ones can be compared row by row."""
     return {name: (tensor.shape[1:], tensor.dtype) for name, tensor in tensors.items()}

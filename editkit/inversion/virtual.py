@@ -1,4 +1,4 @@
-"""Virtual inversion: no climb at all, the picture in fresh noise at every point (Xu et al., arXiv 2312.04965)."""
+"""Virtual inversion: the image in fresh noise at every point, without a network call (Xu et al., arXiv 2312.04965)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from .record import InversionRecord
 
 
 class VirtualInversion(Inverter):
-    """Each source in noise of its own at every point of the path; a replay holds the source branch to that.
+    """Inverter whose trajectory is each source in independent noise at every point.
 
-    What an edited row is moved by is the network's answer for it, less its answer for the source in the same noise.
+    A replay keeps the source branch on that trajectory; an edited row moves by the difference of its estimate and the
+    source's in the same noise.
     """
 
     def invert(self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None) -> Iterator[Tensor]:
@@ -27,5 +28,5 @@ class VirtualInversion(Inverter):
         for point in path[1:]:
             yield add_noise(x0, torch.cat([noise() for _ in x0]), point)
 
-    def controls(self, climb: InversionRecord, shares: Tensor) -> Sequence[Control]:
-        return (PinnedSource(climb.trajectory, shares),)
+    def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
+        return (PinnedSource(record.trajectory, shares),)
