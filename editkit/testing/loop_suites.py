@@ -6,7 +6,7 @@ import itertools
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, get_args
 from unittest import SkipTest
 
@@ -316,7 +316,7 @@ class InverterTests(Suite):
             given: dict[str, Any] = {"prompt": "a red apple", "method": self.name, "steps": 4, "guidance": 3.0}
             inversion = apply("invert", sample_image((20, 14)), model=model, seed=3, cache=False, **given)
             with tempfile.TemporaryDirectory() as folder:
-                loaded = Inversion.load(inversion.save(FilePath(folder) / "x.safetensors"))
+                loaded = Inversion.load(inversion.save(Path(folder) / "x.safetensors"))
             first, again = (apply("reconstruct", one, model=model).latents for one in (inversion, loaded))
             assert torch.equal(first, again), f"{kind}: off by {largest(first - again):.1e} after it was saved"
 

@@ -358,7 +358,7 @@ def test_embeddings_that_cannot_be_added_are_refused(tmp_path: Path) -> None:
     for tensors, call, said in (
         ({"<cat>": CAT[:5]}, file, "length 5, and the model's words have 16"),
         ({"<cat>": CAT}, f"{file}:0.5", "leave out the scale"),
-        ({"apple": CAT}, file, "'apple', which the model knows"),
+        ({"apple": CAT}, file, "'apple', which the model has already"),
     ):
         save_file(tensors, file)
         with pytest.raises(InvalidParameter, match=said):

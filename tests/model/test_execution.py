@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from editkit_diffusers.offload import take_turns
+from editkit_diffusers.offload import offload_sequentially
 from torch import Tensor, nn
 
 import editkit
@@ -159,7 +159,7 @@ class Part(nn.Module):
 def test_one_part_at_a_time_is_on_the_device() -> None:
     parts: list[Part] = []
     parts += [Part(parts) for _ in range(3)]
-    take_turns(parts, torch.device("meta"))
+    offload_sequentially(parts, torch.device("meta"))
     x = torch.ones(2)
     order = [0, 1, 2, 2, 2, 0, 2, 1]
     for number in order:

@@ -83,7 +83,7 @@ def test_wide_and_high_latents_are_put_together_as_they_were_taken_apart() -> No
         for size in ((16, 16), (32, 16), (16, 48), (4, 12)):
             channels, height, width = model.latent_shape(*size)
             x = torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(0))
-            made = model.predicted(x, torch.tensor([500.0, 20.0]), model.embed(["3", "pear"])["classes"])
+            made = model.predict(x, torch.tensor([500.0, 20.0]), model.embed(["3", "pear"])["classes"])
             patches = model.transformer.proj_out_2(seen[-1])
             for row, column in ((0, 0), (height // 2 - 1, width // 2 - 1), (0, width // 2 - 1)):
                 patch = patches[:, row * (width // 2) + column].view(2, 2, 2, 8).permute(0, 3, 1, 2)

@@ -219,7 +219,7 @@ def test_the_mask_condition_equals_that_of_diffusers() -> None:
     left = torch.where(levels(mask) > 0, 0.5, to_tensor(PICTURE))
     mean = pipeline.vae.encode(left * 2 - 1).latent_dist.mode()
     shown, kept = pipeline.prepare_mask_latents(levels(mask), mean, 1, 16, 1, 16, 16, mean.dtype, mean.device, None)
-    seen = model.inpainting_condition(to_tensor(PICTURE), levels(mask))["seen"]
+    seen = model.inpainting_condition(to_tensor(PICTURE), levels(mask))["image_latents"]
     assert largest(pack(seen) - torch.cat([kept, shown], -1)) < 1e-5
 
 
@@ -371,7 +371,7 @@ def test_packing_is_that_of_diffusers_and_goes_back() -> None:
 def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
     index = flux_folder(tmp_path) / "model_index.json"
     index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "FluxFillPipeline"}))
-    with pytest.raises(WeightsUnavailable, match="sees 64 channels a token and its pipeline shows 144"):
+    with pytest.raises(WeightsUnavailable, match="has 64 channels per token and its pipeline 144"):
         editkit.load_model(tmp_path, device="cpu")
 
 

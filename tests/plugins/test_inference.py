@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from editkit_diffusers.cross_attention_cache import PromptProjection, keep_projections
+from editkit_diffusers.cross_attention_cache import PromptProjection, cache_projections
 from editkit_diffusers.inference import run_network
 from torch import Tensor
 
@@ -25,7 +25,7 @@ def loaded(folder: Path) -> UNet2DConditionModel:
 @pytest.fixture
 def keeping(folder: Path) -> UNet2DConditionModel:
     unet = loaded(folder)
-    keep_projections(unet)
+    cache_projections(unet)
     return unet
 
 
@@ -49,7 +49,7 @@ def test_kept_projections_change_no_bit(folder: Path, keeping: UNet2DConditionMo
             run_network(unet, x, timestep, encoder_hidden_states=words),
         )
     assert layers(keeping)
-    assert all(len(layer.answers) == 1 for layer in layers(keeping))
+    assert all(len(layer.cache) == 1 for layer in layers(keeping))
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def test_projections_are_computed_again_for_other_prompts_and_weights(
     assert same()
     words = words.clone()
     assert same()
-    assert all(len(layer.answers) == 1 for layer in layers(keeping))
+    assert all(len(layer.cache) == 1 for layer in layers(keeping))
 
 
 @torch.no_grad()
@@ -83,7 +83,7 @@ def test_projections_are_dropped_with_their_prompt(keeping: UNet2DConditionModel
     run_network(keeping, x, 500, encoder_hidden_states=words)
     del words
     gc.collect()
-    assert all(len(layer.answers) == 0 for layer in layers(keeping))
+    assert all(len(layer.cache) == 0 for layer in layers(keeping))
 
 
 def test_gradients_reach_the_prompt_and_projections_made_without_allow_training(keeping: UNet2DConditionModel) -> None:

@@ -1,4 +1,4 @@
-"""Folders of bundled models that are put together of links to the files of others."""
+"""Folders of bundled models that link to shared files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from editkit_emoji.linked_folders import CAPTIONS, INSTRUCTIONS, READING, UPSCALER, instruct_folder, upscaler_folder
+from editkit_emoji.linked_folders import (
+    CAPTIONS,
+    INSTRUCTIONS,
+    SHARED_PARTS,
+    UPSCALER,
+    instruct_folder,
+    upscaler_folder,
+)
 
 from editkit import WeightsUnavailable
 
@@ -21,21 +28,21 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_instructions_have_the_files_of_captions_and_their_own_go_before() -> None:
+def test_the_instruct_folder_has_caption_files_and_its_own() -> None:
     assert files_in(instruct_folder()) == files_in(CAPTIONS) | files_in(INSTRUCTIONS)
 
 
 def test_the_upscaler_folder_has_its_own_files_and_the_text_encoder() -> None:
-    shared = {f"{part}/{name}": data for part in READING for name, data in files_in(CAPTIONS / part).items()}
+    shared = {f"{part}/{name}": data for part in SHARED_PARTS for name, data in files_in(CAPTIONS / part).items()}
     assert files_in(upscaler_folder()) == shared | files_in(UPSCALER)
 
 
-def test_a_folder_that_was_damaged_is_mended(empty_cache: Path) -> None:
+def test_a_damaged_folder_is_repaired(empty_cache: Path) -> None:
     folder = instruct_folder()
-    whole = files_in(folder)
+    complete = files_in(folder)
     (folder / "unet" / "config.json").unlink()
     assert instruct_folder() == folder
-    assert files_in(folder) == whole
+    assert files_in(folder) == complete
 
 
 def test_many_threads_link_one_instruct_folder() -> None:
@@ -48,8 +55,8 @@ def test_many_threads_link_one_instruct_folder() -> None:
 def test_an_unwritable_cache_folder_is_an_error_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("EDITKIT_CACHE", str(tmp_path / "file"))
-    with pytest.raises(WeightsUnavailable, match=r"cannot be put together in .*: name another folder in EDITKIT_CACHE"):
+    with pytest.raises(WeightsUnavailable, match=r"cannot be linked in .*: set EDITKIT_CACHE to another folder"):
         instruct_folder()
     monkeypatch.setenv("EDITKIT_CACHE", "~nobody-of-this-name/caches")
-    with pytest.raises(WeightsUnavailable, match="is put together in a cache: name a folder for it in EDITKIT_CACHE"):
+    with pytest.raises(WeightsUnavailable, match="needs a cache folder: set EDITKIT_CACHE to one"):
         instruct_folder()

@@ -99,7 +99,7 @@ def test_size_conditions_equal_those_of_diffusers() -> None:
     assert largest(torch.sub(*wide)) < 1e-4
     model = models("PixArtAlphaPipeline", 128)[0]
     x = torch.zeros(1, *model.latent_shape(32, 16))
-    said = model.sizes(x)  # type: ignore[attr-defined]
+    said = model.size_conditions(x)  # type: ignore[attr-defined]
     assert said["resolution"].tolist() == [[16, 32]]
     assert said["aspect_ratio"].tolist() == [[0.5]]
 

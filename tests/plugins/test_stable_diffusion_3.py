@@ -244,7 +244,7 @@ def test_networks_with_extra_input_channels(tmp_path: Path) -> None:
     folder = stable_diffusion_3_folder(tmp_path)
     config = {**SD3Transformer2DModel.load_config(folder / "transformer"), "in_channels": 33}
     SD3Transformer2DModel.from_config(config).save_pretrained(folder / "transformer")
-    assert refused(folder).match("sees 33 channels and the autoencoder gives 16")
+    assert refused(folder).match("has 33 input channels and the autoencoder 16 latent channels")
 
 
 def test_an_image_beyond_the_model_s_positions_is_refused() -> None:
