@@ -7,20 +7,20 @@ from editkit import Annotator, InvalidParameter
 from . import DepthParams
 
 _NO_SOURCE = (
-    "depth is not found without help: name a model (depth:model=FOLDER or a hub id) or a detector "
+    "depth needs a model or a detector: name a model (depth:model=FOLDER or a hub id) or a detector "
     "(depth:detector=MidasDetector,weights=FOLDER), give a ready-made map as control image, or use the kind 'relief' "
-    "for a thing on a plain ground"
+    "for an object on a plain background"
 )
 
 
 def depth_annotator(params: DepthParams) -> Annotator:
     """Return the annotator that ``params`` name; raises InvalidParameter if they name neither model nor detector."""
     if params.detector is not None:
-        from .detectors import detector
+        from .detectors import detector_annotator
 
-        return detector(params.detector, params.weights)
+        return detector_annotator(params.detector, params.weights)
     if params.model is None:
         raise InvalidParameter(_NO_SOURCE)
-    from .depth_model import depth_model
+    from .depth_model import depth_model_annotator
 
-    return depth_model(params.model, params.metric)
+    return depth_model_annotator(params.model, params.metric)

@@ -12,51 +12,54 @@ from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from editkit import Annotator, PluginFailure, WeightsUnavailable, model_folder, on_white, quiet, read_map, reason_of
 
-METRIC = ("depth_pro", "glpn", "tipsv2_dpt", "zoedepth")
-"""Families whose models give distances in metres; of others the configuration says so."""
-NEAREST = 1e-3
-"""Share of the farthest distance below which distances are not told apart, so that their reciprocals are finite."""
+METRIC_FAMILIES = ("depth_pro", "glpn", "tipsv2_dpt", "zoedepth")
+"""Families whose models give distances in metres; in others the configuration declares it."""
+MIN_DISTANCE = 1e-3
+"""Minimum distance as a fraction of the largest one, so that reciprocals are finite."""
 ADVICE = (
     "give the folder or the hub id of a depth-estimation model of transformers; one without config.json or without "
-    "*.safetensors weights is not read"
+    "*.safetensors weights is not loaded"
 )
 
 
-def depth_model(name: str, metric: bool | None) -> Annotator:
-    """Load a model, from safetensors only and without code of its own; what is near becomes large, from 0 to 1.
+def depth_model_annotator(name: str, metric: bool | None) -> Annotator:
+    """Load a depth model, from safetensors only and without its own code; maps are in [0, 1], near values large.
 
-    A ``metric`` model gives distances, of which the reciprocals are taken: the depth ControlNets were trained on such
-    maps. Raises WeightsUnavailable where the model or its image processor cannot be loaded.
+    Distances of a ``metric`` model are replaced by their reciprocals, since depth ControlNets were trained on such
+    maps. Raises WeightsUnavailable if the model or its image processor cannot be loaded.
     """
-    processor, model = load(name)
+    processor, model = _load(name)
     if metric is None:
-        metric = model.config.model_type in METRIC or getattr(model.config, "depth_estimation_type", "") == "metric"
+        metric = (
+            model.config.model_type in METRIC_FAMILIES or getattr(model.config, "depth_estimation_type", "") == "metric"
+        )
 
-    def annotate(picture: Image.Image) -> NDArray[np.float32]:
-        size = (picture.height, picture.width)
+    def annotate(image: Image.Image) -> NDArray[np.float32]:
+        size = (image.height, image.width)
         try:
-            inputs = processor(images=on_white(picture), return_tensors="pt").to(model.device)
+            inputs = processor(images=on_white(image), return_tensors="pt").to(model.device)
             with torch.no_grad():
                 outputs = model(**inputs)
-            found = processor.post_process_depth_estimation(outputs, [size])[0]["predicted_depth"]
-        except Exception as error:  # some processors fail at very long pictures, and memory may not suffice
+            depth = processor.post_process_depth_estimation(outputs, [size])[0]["predicted_depth"]
+        except Exception as error:  # some processors fail for very long images, and memory may not suffice
             raise PluginFailure(
-                f"depth model {name!r} failed at a picture of {size[1]} x {size[0]} pixels ({reason_of(error)})"
+                f"depth model {name!r} failed for an image of {size[1]} x {size[0]} pixels ({reason_of(error)})"
             ) from error
-        values = found.reshape(size).double().cpu().numpy()  # a side of one pixel was squeezed away
-        return read_map(reciprocal(values) if metric else values, picture.size, argument=f"the depth found by {name!r}")
+        values = depth.reshape(size).double().cpu().numpy()  # the processor squeezes a side of one pixel
+        return read_map(_nearness(values) if metric else values, image.size, argument=f"the depth map of {name!r}")
 
     return annotate
 
 
-def reciprocal(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    farthest = max(float(distances.max()), 1e-30)  # a model may give no distance at all
-    nearness: NDArray[np.float64] = farthest / np.maximum(distances, NEAREST * farthest)
+def _nearness(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Reciprocals of distances, 1 at the farthest."""
+    farthest = max(float(distances.max()), 1e-30)  # all distances may be zero
+    nearness: NDArray[np.float64] = farthest / np.maximum(distances, MIN_DISTANCE * farthest)
     return nearness
 
 
-def load(name: str) -> tuple[Any, Any]:
-    """The image processor and the model, on the GPU where there is one."""
+def _load(name: str) -> tuple[Any, Any]:
+    """Load the image processor and the model, on the GPU if there is one."""
     folder = model_folder(name, called="depth model", advice=ADVICE)
     try:
         with quiet():

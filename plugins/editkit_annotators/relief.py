@@ -1,8 +1,8 @@
-"""The relief of a thing on a plain ground: its silhouette, inflated like a balloon.
+"""Relief of an object on a plain background: its silhouette, inflated like a balloon.
 
-Inside the silhouette the height is the square root of the solution of Poisson's equation with zero on the outline,
-which makes a half-sphere of a disc: the solution over a disc of radius r is (r**2 - distance**2) / 4. The equation of
-shapes: Gorelick et al. 2006, https://doi.org/10.1109/TPAMI.2006.253.
+Inside the silhouette the height is the square root of the solution of Poisson's equation with zero on the outline
+(Gorelick et al. 2006, https://doi.org/10.1109/TPAMI.2006.253). A disc of radius r has the solution
+(r**2 - distance**2) / 4, so its relief is a half-sphere.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from editkit import Annotator, BadImage, Params, on_white
 SOLVED_SIDE = 256
 """Longest side in pixels at which the equation is solved; its solution is smooth, and the outline stays sharp."""
 TOLERANCE = 12
-"""How far, in 8-bit levels of any colour, the ground may be from its colour."""
-PLAIN_SHARE = 0.5
-"""Share of the picture's border that must have one colour for the ground to be plain."""
+"""Maximum difference of background pixels from the background colour, in 8-bit levels of any channel."""
+PLAIN_FRACTION = 0.5
+"""Fraction of the image's border that must have one colour for the background to be plain."""
 PRECISION = 1e-3
-"""Residual at which the solver stops, relative to that of no solution: heights are then right to a thousandth."""
+"""Residual at which the solver stops, relative to that of zeros: heights are then accurate to a thousandth."""
 
-NEIGHBOURS = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], dtype=np.float32)
+LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], dtype=np.float32)
 
 
 def relief_annotator(params: Params) -> Annotator:
@@ -31,13 +31,13 @@ def relief_annotator(params: Params) -> Annotator:
     return inflate
 
 
-def inflate(picture: Image.Image) -> NDArray[np.float32]:
-    """The relief (H, W) of the things in a picture: the ground is 0 and the highest place is 1.
+def inflate(image: Image.Image) -> NDArray[np.float32]:
+    """Return the relief (H, W) of the objects in an image, 0 on the background and 1 at the highest point.
 
-    A thing that the picture's border cuts off ends there. A picture of nothing but ground is flat. Raises BadImage
-    where the ground is not plain.
+    An object that the image's border cuts off ends there. Without an object the relief is 0 everywhere. Raises
+    BadImage if the background is not plain.
     """
-    inside = silhouette(picture)
+    inside = _silhouette(image)
     height, width = inside.shape
     scale = min(1.0, SOLVED_SIDE / max(inside.shape))
     if scale == 1.0:
@@ -52,39 +52,39 @@ def inflate(picture: Image.Image) -> NDArray[np.float32]:
     return relief
 
 
-def silhouette(picture: Image.Image) -> NDArray[np.bool_]:
-    """Where a picture (H, W) shows something other than its ground.
+def _silhouette(image: Image.Image) -> NDArray[np.bool_]:
+    """Return the pixels (H, W) that do not belong to the background.
 
-    The ground is what is more transparent than not or, in an opaque picture, what has the colour of the picture's
-    border and is connected to it, so that a white eye on a white ground belongs to the face. Raises BadImage where
-    less than :data:`PLAIN_SHARE` of the border has one colour.
+    The background is more transparent than opaque or, in an opaque image, has the colour of the border and is
+    connected to it, so that a white eye on a white background belongs to the face. Raises BadImage if less than
+    :data:`PLAIN_FRACTION` of the border has one colour.
     """
-    if picture.has_transparency_data:
-        opaque: NDArray[np.bool_] = np.asarray(picture.convert("RGBA").getchannel("A")) >= 128
+    if image.has_transparency_data:
+        opaque: NDArray[np.bool_] = np.asarray(image.convert("RGBA").getchannel("A")) >= 128
         if not opaque.all():
             return opaque
-    colours = np.asarray(on_white(picture))
+    colours = np.asarray(on_white(image))
     border = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
-    ground = np.median(border, axis=0).astype(np.uint8)
-    plain = _channel_distance(border[None], ground) <= TOLERANCE
-    if plain.mean() < PLAIN_SHARE:
+    background = np.median(border, axis=0).astype(np.uint8)
+    plain = _channel_distance(border[None], background) <= TOLERANCE
+    if plain.mean() < PLAIN_FRACTION:
         raise BadImage(
-            f"a relief needs a plain ground, but only {plain.mean():.0%} of the picture's border has one colour (at "
-            f"least {PLAIN_SHARE:.0%} is needed): cut the thing out, use the kind 'depth', or give a control image"
+            f"a relief needs a plain background, but only {plain.mean():.0%} of the image's border has one colour (at "
+            f"least {PLAIN_FRACTION:.0%} is needed): cut the object out, use the kind 'depth', or give a control image"
         )
-    return ~_connected_to_border(_channel_distance(colours, ground) <= TOLERANCE)
+    return ~_connected_to_border(_channel_distance(colours, background) <= TOLERANCE)
 
 
 def _channel_distance(colours: NDArray[np.uint8], colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The largest difference (H, W) of any channel of (H, W, 3) from one colour, in levels."""
+    """Return the largest difference (H, W) of any channel of (H, W, 3) from one colour, in levels."""
     difference: NDArray[np.uint8] = (np.maximum(colours, colour) - np.minimum(colours, colour)).max(axis=2)
     return difference
 
 
-def _connected_to_border(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Those of the chosen pixels (H, W) that hang together with chosen pixels of the border."""
-    _, labels = cv2.connectedComponents(chosen.astype(np.uint8), connectivity=4)
-    labels[~chosen] = 0
+def _connected_to_border(candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the candidate pixels (H, W) that are connected to candidate pixels of the border."""
+    _, labels = cv2.connectedComponents(candidates.astype(np.uint8), connectivity=4)
+    labels[~candidates] = 0
     reached = np.zeros(labels.max() + 1, dtype=bool)
     for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         reached[side] = True
@@ -94,16 +94,16 @@ def _connected_to_border(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def solve_poisson(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The solution (H, W) of -laplace(u) = 1 inside and u = 0 outside, by conjugate gradients."""
-    within = inside.astype(np.float32)
-    solution, residual = np.zeros_like(within), within.copy()
+    """Solve -laplace(u) = 1 inside and u = 0 outside by conjugate gradients; returns u (H, W)."""
+    mask = inside.astype(np.float32)
+    solution, residual = np.zeros_like(mask), mask.copy()
     direction = residual.copy()
-    left = start = float(np.vdot(residual, residual))
-    while left > PRECISION**2 * start:
-        image = cv2.filter2D(direction, -1, NEIGHBOURS, borderType=cv2.BORDER_CONSTANT) * within
-        step = left / float(np.vdot(direction, image))
+    remaining = start = float(np.vdot(residual, residual))
+    while remaining > PRECISION**2 * start:
+        product = cv2.filter2D(direction, -1, LAPLACIAN, borderType=cv2.BORDER_CONSTANT) * mask
+        step = remaining / float(np.vdot(direction, product))
         solution += step * direction
-        residual -= step * image
-        before, left = left, float(np.vdot(residual, residual))
-        direction = residual + left / before * direction
+        residual -= step * product
+        previous, remaining = remaining, float(np.vdot(residual, residual))
+        direction = residual + remaining / previous * direction
     return np.maximum(solution, 0)

@@ -1,4 +1,4 @@
-"""Captions of pictures by models of transformers."""
+"""Captioners: captions of images by models of transformers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class TransformersParams(Params):
     model: str = PathParam(
         ..., "Folder or hub id of a captioning model, such as Salesforce/blip-image-captioning-base."
     )
-    max_tokens: int = Field(30, ge=1, le=1000, description="Longest caption, in tokens of the model.")
+    max_tokens: int = Field(30, ge=1, le=1000, description="Maximum length of a caption, in tokens of the model.")
 
 
 @hookimpl
@@ -19,7 +19,7 @@ def register_captioners() -> list[CaptionerSpec]:
     return [
         CaptionerSpec(
             name="transformers",
-            summary="Captions by a model of transformers that needs nothing but a picture, such as BLIP or GIT.",
+            summary="Captions by a model of transformers that needs only an image, such as BLIP or GIT.",
             load=by_name("editkit_captioners.transformers_captioner:transformers_captioner"),
             params=TransformersParams,
             source="https://arxiv.org/abs/2201.12086",

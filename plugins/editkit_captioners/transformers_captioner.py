@@ -1,4 +1,4 @@
-"""Captions by the image-to-text models of transformers that need nothing but a picture."""
+"""Captions by the image-to-text models of transformers that need only an image."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def transformers_captioner(params: TransformersParams) -> Callable[[Image.Image]
 
 
 def captioning_model(name: str, max_tokens: int) -> Callable[[Image.Image], str]:
-    """Load a model and return what captions a picture in at most ``max_tokens`` tokens, the same ones every time.
+    """Load a model and return its captioner, which is deterministic and writes at most ``max_tokens`` tokens.
 
-    Only safetensors are read and no code that comes with a model is run. Raises WeightsUnavailable where the model
-    cannot be loaded; the captioner raises PluginFailure where it needs more than a picture.
+    Only safetensors are read, and code that comes with a model is not run. Raises WeightsUnavailable if the model
+    cannot be loaded; the captioner raises PluginFailure if the model needs more than an image.
     """
     processor, tokenizer, model = load(name)
 
-    def caption(picture: Image.Image) -> str:
+    def caption(image: Image.Image) -> str:
         try:
             with quiet():
-                pixels = processor(images=on_white(picture), return_tensors="pt")["pixel_values"]
+                pixels = processor(images=on_white(image), return_tensors="pt")["pixel_values"]
                 tokens = model.generate(
                     pixel_values=pixels.to(model.device), max_new_tokens=max_tokens, do_sample=False
                 )
-        except Exception as error:  # models that answer prompts fail in ways of their own without one
+        except Exception as error:  # models that need a prompt raise various types without one
             raise PluginFailure(
-                f"captioning model {name!r} ({model.config.model_type}) failed at a picture of "
-                f"{picture.width} x {picture.height} pixels ({reason_of(error)}): it may need a prompt; {ADVICE}"
+                f"captioning model {name!r} ({model.config.model_type}) failed for an image of "
+                f"{image.width} x {image.height} pixels ({reason_of(error)}): it may need a prompt; {ADVICE}"
             ) from error
         return " ".join(tokenizer.decode(tokens[0], skip_special_tokens=True).split())
 
@@ -49,7 +49,7 @@ def captioning_model(name: str, max_tokens: int) -> Callable[[Image.Image], str]
 
 @functools.lru_cache(maxsize=1)
 def load(name: str) -> tuple[Any, Any, Any]:
-    """The image processor, the tokenizer and the model, on the GPU where there is one; the last are kept."""
+    """Load the image processor, the tokenizer and the model, on the GPU if there is one; the last result is cached."""
     folder = model_folder(name, called="captioning model", advice=ADVICE)
     try:
         with quiet():

@@ -10,20 +10,20 @@ from editkit import CommandSpec, Params, RegisteredName, by_name, hookimpl
 
 
 class CompareParams(Params):
-    image: str = Field(description="Picture to edit.", json_schema_extra={"argument": True})
-    source: str = Field(description="Prompt that says what the picture shows.")
-    target: str = Field(description="Prompt that says what it should show.")
+    image: str = Field(description="Image to edit.", json_schema_extra={"argument": True})
+    source: str = Field(description="Prompt that describes the image.")
+    target: str = Field(description="Prompt that describes the result.")
     inverter: Annotated[tuple[str, ...], Field(strict=False)] = RegisteredName(
-        "inverters", (), "Inverter by name, with options after a colon; all that serve the model when not given."
+        "inverters", (), "Inverter by name, with options after a colon; all that support the model if not given."
     )
-    truth: str | None = Field(None, description="What the edit should give, where that is known: a picture's file.")
-    steps: int = Field(25, ge=1, le=1000, description="Network steps of a whole path, from noise to picture.")
-    guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the noise, where an inverter draws any.")
+    truth: str | None = Field(None, description="Image file of the ideal result, to measure the edits against.")
+    steps: int = Field(25, ge=1, le=1000, description="Network steps of a whole path, from noise to image.")
+    guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates only the prompt.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the noise of stochastic inverters.")
     model: str | None = Field(None, description="A registered name, a diffusers folder, or a hub id org/name.")
-    device: str | None = Field(None, description="Such as cpu or cuda:1; cuda where there is one when not given.")
+    device: str | None = Field(None, description="Such as cpu or cuda:1; cuda if available when not given.")
     dtype: str | None = Field(None, description="float32, float16, bfloat16 or float64; float32 when not given.")
-    sheet: str | None = Field(None, description="Picture of all results to write, labelled.")
+    sheet: str | None = Field(None, description="Image file to write, with all results side by side and labelled.")
 
 
 @hookimpl
@@ -31,7 +31,7 @@ def register_commands() -> list[CommandSpec]:
     return [
         CommandSpec(
             name="compare",
-            summary="Edit one picture with several inverters, and say what each costs and how good it is.",
+            summary="Edit one image with several inverters, and report the cost and quality of each.",
             load=by_name("editkit_compare.command:compare"),
             params=CompareParams,
         )

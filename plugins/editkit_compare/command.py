@@ -1,4 +1,4 @@
-"""One prompt edit by several inverters: a row and a picture of each."""
+"""One prompt edit by several inverters: a table row and an image of each."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from . import CompareParams
 
 
 def compare(params: CompareParams) -> Table:
-    """Make the edit once with each inverter and, where asked, write their pictures to one sheet.
+    """Edit once with each inverter and, with ``sheet``, write the results to one image.
 
-    The inversion cache is not used, so that the figures are those of a first edit. On a CPU the peak of memory is the
-    process's so far, and so only grows down the rows.
+    The inversion cache is not used, so that every row measures a first edit. On a CPU the peak of memory is that of the
+    process so far, so it never falls from row to row.
     """
     image = open_image(params.image)
     truth = _open_truth(params, image)
@@ -39,8 +39,8 @@ def compare(params: CompareParams) -> Table:
     model = load_model(params.model, device=params.device, dtype=params.dtype)
     results = {name: _edit_by(params, image, model, name) for name in params.inverter or compatible_inverters(model)}
     if params.sheet is not None:
-        shown = [("source", image), *((name, result.image) for name, result in results.items())]
-        save_picture(draw_sheet([*shown, ("truth", truth)] if truth else shown), params.sheet, argument="sheet")
+        labelled = [("source", image), *((name, result.image) for name, result in results.items())]
+        save_picture(draw_sheet([*labelled, ("truth", truth)] if truth else labelled), params.sheet, argument="sheet")
     rows = [_row(name, result, image, truth) for name, result in results.items()]
     return Table(rows, {"model": model.name, "steps": params.steps, "guidance": params.guidance})
 
@@ -52,23 +52,25 @@ def _open_truth(params: CompareParams, image: Image.Image) -> Image.Image | None
     if truth.size != image.size:
         raise InvalidParameter(f"truth is {truth.size} pixels and the image {image.size}: they must be of one size")
     if np.array_equal(np.asarray(truth.convert("RGB")), np.asarray(image.convert("RGB"))):
-        raise InvalidParameter("truth shows the same as the image: give the picture that the edit should make of it")
+        raise InvalidParameter("truth shows the same as the image: give the image that the edit should produce")
     return truth
 
 
 def compatible_inverters(model: Backend) -> Sequence[str]:
-    """The inverters that serve what the model predicts."""
+    """Return the names of the inverters that support the model's prediction kind."""
     return [name for name, spec in inverters().items() if model.prediction in spec.predictions]
 
 
 def _edit_by(params: CompareParams, image: Image.Image, model: Backend, inverter: str) -> Result:
-    told: dict[str, Any] = {
+    options: dict[str, Any] = {
         "source": params.source,
         "target": params.target,
         "steps": params.steps,
         "guidance": params.guidance,
     }
-    result: Result = apply("prompt-edit", image, model=model, cache=False, inverter=inverter, seed=params.seed, **told)
+    result: Result = apply(
+        "prompt-edit", image, model=model, cache=False, inverter=inverter, seed=params.seed, **options
+    )
     return result
 
 
@@ -87,6 +89,6 @@ def _row(name: str, result: Result, image: Image.Image, truth: Image.Image | Non
         "success": None,
     }
     if truth is not None:
-        judged = judge(*(np.asarray(picture.convert("RGB")) / 255 for picture in (image, truth, result.image)))
-        figures |= judged._asdict()
+        judgement = judge(*(np.asarray(one.convert("RGB")) / 255 for one in (image, truth, result.image)))
+        figures |= judgement._asdict()
     return figures

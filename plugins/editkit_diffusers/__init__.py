@@ -6,7 +6,7 @@ from editkit import BackendSpec, by_name, hookimpl
 
 from .checkpoint_detection import detect_stable_diffusion, detect_stable_diffusion_xl, detect_upscaler
 
-RUNS = frozenset({"compile", "offload", "tiling"})
+EXECUTION_OPTIONS = frozenset({"compile", "offload", "tiling"})
 
 
 @hookimpl
@@ -26,12 +26,12 @@ def register_backends() -> list[BackendSpec]:
             ),
             provides=frozenset({"text", "controlnet", "adapters"}),
             detect=detect_stable_diffusion,
-            execution_options=RUNS,
+            execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2112.10752",
         ),
         BackendSpec(
             name="stable-diffusion-xl",
-            summary="Models shaped like SDXL and its refiner: a UNet that is told sizes, two text encoders.",
+            summary="Models shaped like SDXL and its refiner: a UNet conditioned on sizes, two text encoders.",
             load=by_name("editkit_diffusers.stable_diffusion_xl:StableDiffusionXL.from_folder"),
             pipelines=frozenset(
                 {
@@ -43,22 +43,22 @@ def register_backends() -> list[BackendSpec]:
             ),
             provides=frozenset({"text", "controlnet", "adapters"}),
             detect=detect_stable_diffusion_xl,
-            execution_options=RUNS,
+            execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2307.01952",
         ),
         BackendSpec(
             name="stable-diffusion-upscaler",
-            summary="Models shaped like the Stable Diffusion x4 upscaler, which see a smaller picture.",
+            summary="Models shaped like the Stable Diffusion x4 upscaler, conditioned on a smaller image.",
             load=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.from_folder"),
             pipelines=frozenset({"StableDiffusionUpscalePipeline"}),
             provides=frozenset({"text", "upscaling"}),
             detect=detect_upscaler,
-            execution_options=RUNS,
+            execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2112.10752",
         ),
         BackendSpec(
             name="pixel-ddpm",
-            summary="Models that work on pixels, unconditional or by classes.",
+            summary="Models on pixels, unconditional or class-conditional.",
             load=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_folder"),
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
             execution_options=frozenset({"compile"}),
@@ -66,11 +66,11 @@ def register_backends() -> list[BackendSpec]:
         ),
         BackendSpec(
             name="latent-consistency",
-            summary="Latent consistency models: like Stable Diffusion, told a guidance scale, and done in few steps.",
+            summary="Latent consistency models: Stable Diffusion with the guidance scale as an input, in few steps.",
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
             pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
             provides=frozenset({"text", "controlnet", "adapters", "distilled-guidance"}),
-            execution_options=RUNS,
+            execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2310.04378",
         ),
         BackendSpec(
@@ -79,27 +79,27 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.pixart:PixArt.from_folder"),
             pipelines=frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"}),
             provides=frozenset({"text"}),
-            execution_options=RUNS,
+            execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2310.00426",
         ),
         BackendSpec(
             name="dit",
-            summary="Class-conditional models shaped like DiT, whose prompts are names or numbers of classes.",
+            summary="Class-conditional models shaped like DiT; a prompt is the name or number of a class.",
             load=by_name("editkit_diffusers.dit:Dit.from_folder"),
             pipelines=frozenset({"DiTPipeline"}),
             provides=frozenset({"text"}),
-            execution_options=RUNS,
+            execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2212.09748",
         ),
         BackendSpec(
             name="stable-diffusion-3",
-            summary="Models shaped like Stable Diffusion 3 and 3.5: transformer, autoencoder, two CLIPs and maybe T5.",
+            summary="Models shaped like Stable Diffusion 3 and 3.5: transformer, autoencoder, two CLIPs, optional T5.",
             load=by_name("editkit_diffusers.stable_diffusion_3:StableDiffusion3.from_folder"),
             pipelines=frozenset(
                 {"StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"}
             ),
             provides=frozenset({"text"}),
-            execution_options=RUNS,
+            execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2403.03206",
         ),
         BackendSpec(
@@ -108,25 +108,25 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.flux:Flux.from_folder"),
             pipelines=frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"}),
             provides=frozenset({"text"}),
-            execution_options=RUNS,
+            execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2506.15742",
         ),
         BackendSpec(
             name="flux-fill",
-            summary="Models shaped like FLUX.1 Fill, which see a mask and what it leaves.",
+            summary="Models shaped like FLUX.1 Fill, conditioned on a mask and the masked image.",
             load=by_name("editkit_diffusers.flux:FluxFill.from_folder"),
             pipelines=frozenset({"FluxFillPipeline"}),
             provides=frozenset({"text", "inpainting"}),
-            execution_options=RUNS,
+            execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2506.15742",
         ),
         BackendSpec(
             name="flux-kontext",
-            summary="Models shaped like FLUX.1 Kontext, which see a picture beside the one they draw.",
+            summary="Models shaped like FLUX.1 Kontext, conditioned on an image.",
             load=by_name("editkit_diffusers.flux:FluxKontext.from_folder"),
             pipelines=frozenset({"FluxKontextPipeline"}),
             provides=frozenset({"text", "instructions"}),
-            execution_options=RUNS,
+            execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2506.15742",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Checkpoints in one file, as these models were first published: which model's configuration each is built on."""
+"""Find the model whose configuration belongs to a single-file checkpoint in the original format."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""The tensors of a file by name."""
+"""Shapes of a file's tensors by name."""
 
 _FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
-"""The first convolution of a UNet: its second number is how many channels it sees."""
+"""First convolution of a UNet; its second dimension is the number of input channels."""
 _CLIP = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
 _OPEN_CLIP = "cond_stage_model.model.token_embedding.weight"
 _SECOND_ENCODER = "conditioner.embedders.1.model.token_embedding.weight"
@@ -28,11 +28,11 @@ _XL_BASES = {
     (_SECOND_ENCODER, 9): "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
     (_REFINER_ENCODER, 4): "stabilityai/stable-diffusion-xl-refiner-1.0",
 }
-"""Hub ids by text encoder and channels."""
+"""Hub ids by text encoder and number of input channels."""
 _EDM_TENSORS = {"edm_mean", "edm_vpred.sigma_max"}
-"""Tensors of models that only look like SDXL: their noise levels are others."""
+"""Tensors of models shaped like SDXL with EDM noise levels, which are not supported."""
 _V_PREDICTION, _ZERO_SNR = "v_pred", "ztsnr"
-"""Empty tensors by which trainers say that a network predicts velocities, and that its path begins in pure noise."""
+"""Empty tensors with which trainers mark velocity prediction and a path that starts at pure noise."""
 
 
 def detect_stable_diffusion(shapes: Shapes) -> str | None:
@@ -48,11 +48,11 @@ def detect_stable_diffusion_xl(shapes: Shapes) -> str | None:
 
 
 def _find_base(shapes: Shapes, bases: Mapping[tuple[str, int], str]) -> str | None:
-    seen = shapes.get(_FIRST_CONVOLUTION, (0, 0))[1]
-    return next((base for (encoder, channels), base in bases.items() if encoder in shapes and channels == seen), None)
+    inputs = shapes.get(_FIRST_CONVOLUTION, (0, 0))[1]
+    return next((base for (encoder, channels), base in bases.items() if encoder in shapes and channels == inputs), None)
 
 
 def prediction_config(names: Collection[str]) -> dict[str, Any]:
-    """What a scheduler is to be told of a checkpoint with tensors of these names."""
-    said: dict[str, Any] = {"prediction_type": "v_prediction"} if _V_PREDICTION in names else {}
-    return said | ({"rescale_betas_zero_snr": True} if _ZERO_SNR in names else {})
+    """Return the scheduler settings that the tensor names of a checkpoint imply."""
+    config: dict[str, Any] = {"prediction_type": "v_prediction"} if _V_PREDICTION in names else {}
+    return config | ({"rescale_betas_zero_snr": True} if _ZERO_SNR in names else {})

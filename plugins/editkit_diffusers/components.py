@@ -1,4 +1,4 @@
-"""Loading one part of a diffusers folder, quietly, from safetensors only."""
+"""Loading of one part of a diffusers folder, without log output and from safetensors only."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import torch
 
 from editkit import WeightsUnavailable, quiet, reason_of
 
-from .cross_attention_cache import keep_projections
+from .cross_attention_cache import cache_projections
 
 
 def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load ``folder`` as an instance of ``kind``, ready to run; raises WeightsUnavailable where it is damaged."""
+    """Load ``folder`` as an instance of ``kind``, ready to run; raises WeightsUnavailable if it is damaged."""
     try:
         with quiet():
             part = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, torch_dtype=dtype)
-    except Exception as error:  # the libraries underneath raise many kinds for a damaged folder
+    except Exception as error:  # diffusers and transformers raise many types for a damaged folder
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error
     return prepare_network(part, device)
 
 
 def prepare_network(part: Any, device: torch.device) -> Any:
-    """Prepare a network for inference on a device: frozen weights, in the memory layout that convolutions prefer."""
-    keep_projections(part)
-    # https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html; to rounding the answers are the same.
+    """Prepare a network for inference on a device: frozen weights in the channels-last layout."""
+    cache_projections(part)
+    # Convolutions are faster so, with equal results up to rounding:
+    # https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
     return part.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()

@@ -16,25 +16,25 @@ from .components import load_part
 from .inference import inference_context
 
 _CACHE_SIZE = 2
-"""ControlNets that a model keeps."""
+"""Maximum number of ControlNets in the cache of a model."""
 _SHARED_CONFIG = ("block_out_channels", "layers_per_block", "cross_attention_dim")
-"""What a ControlNet has in common with the UNet that its answers are added to."""
+"""Configuration that a ControlNet shares with the UNet that its residuals are added to."""
 _ADDED_CONFIG = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
-"""What those have in common too that are told more than words."""
+"""Further shared configuration of networks with conditions beside the prompt."""
 
 
 class LoadedControlNet:
-    """A ControlNet in two parts: the embedding of the condition map, and the network that takes the embedded map."""
+    """A ControlNet in two parts: the embedding of the condition map, and the network on the embedded map."""
 
     def __init__(self, net: Any) -> None:
         self.net, self.embedding = net, net.controlnet_cond_embedding
         self.swapped = net.config.controlnet_conditioning_channel_order == "bgr"
-        # The network would swap and embed its condition at every call.
+        # Otherwise the network would swap the channels of its condition and embed it at every call.
         net.controlnet_cond_embedding = nn.Identity()
         net.register_to_config(controlnet_conditioning_channel_order="rgb")
 
     def embed(self, hint: Tensor) -> Tensor:
-        """A condition map (1, 3, H, W) in [0, 1] as the network is given it."""
+        """Embed a condition map (1, 3, H, W) in [0, 1] for the network."""
         return self.embedding(hint.flip(1) if self.swapped else hint)  # type: ignore[no-any-return]
 
 
@@ -42,22 +42,25 @@ class ControlNetCache:
     """Cache of the ControlNets loaded last, so that the next edit does not read them again."""
 
     def __init__(self) -> None:
-        self.extras: dict[tuple[Any, ...], LoadedControlNet] = {}
+        self.loaded: dict[tuple[Any, ...], LoadedControlNet] = {}
 
     def load(self, folder: Path, device: torch.device, dtype: torch.dtype) -> LoadedControlNet:
-        """The ControlNet in ``folder`` as its files are now; raises WeightsUnavailable where it is damaged."""
+        """Return the ControlNet in ``folder``, read again if its files changed.
+
+        Raises WeightsUnavailable if the folder is damaged.
+        """
         key = (folder.resolve(), _file_stamps(folder), device, dtype)
-        loaded = self.extras.pop(key, None)
+        loaded = self.loaded.pop(key, None)
         if loaded is None:
             loaded = LoadedControlNet(load_part(ControlNetModel, folder, device=device, dtype=dtype))
-        self.extras[key] = loaded
-        for oldest in list(self.extras)[:-_CACHE_SIZE]:
-            del self.extras[oldest]
+        self.loaded[key] = loaded
+        for oldest in list(self.loaded)[:-_CACHE_SIZE]:
+            del self.loaded[oldest]
         return loaded
 
 
 def _file_stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """What tells that files of a folder have changed: their names, times and sizes."""
+    """Return names, times and sizes of the files in a folder, which change when the files do."""
     files = [(file.name, file.stat()) for file in sorted(folder.glob("*"))]
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)
 
@@ -65,7 +68,7 @@ def _file_stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
 class ControlNet:
     """A loaded ControlNet with its condition map ``hint`` (1, 3, H, W) in [0, 1], embedded once.
 
-    It answers between the sigmas ``low`` and ``high``, and is not asked outside them.
+    It is evaluated at sigmas from ``low`` to ``high`` only.
     """
 
     def __init__(self, loaded: LoadedControlNet, hint: Tensor, scale: float, low: float, high: float) -> None:
@@ -73,53 +76,53 @@ class ControlNet:
         self.embedded = loaded.embed(hint)
 
     def active_rows(self, point: Point | PointBatch, count: int) -> list[bool]:
-        """Whether it is to answer at ``point``, or at each row's own."""
+        """Return for each of ``count`` rows whether the ControlNet is active at its point."""
         return [self.low <= row.sigma <= self.high for row in point.rows(count)]
 
-    def __call__(self, x: Tensor, timestep: Tensor, told: dict[str, Any]) -> list[Tensor]:
-        """What is added to the UNet, which is ``told`` the same: its skips, and its middle last."""
+    def __call__(self, x: Tensor, timestep: Tensor, conditions: dict[str, Any]) -> list[Tensor]:
+        """Return the residuals of a UNet under the same conditions: its skips, and its middle block last."""
         if self.embedded.shape[-2:] != x.shape[-2:]:
             raise InvalidParameter(
-                f"the ControlNet's map becomes {tuple(self.embedded.shape[-2:])} and the model's latents are "
+                f"the ControlNet embeds its map to {tuple(self.embedded.shape[-2:])} and the model's latents are "
                 f"{tuple(x.shape[-2:])}: it belongs to a model of another shape"
             )
         hint = self.embedded.expand(len(x), *self.embedded.shape[1:])
         with inference_context():
             skips, middle = self.net(
-                x, timestep, controlnet_cond=hint, conditioning_scale=self.scale, return_dict=False, **told
+                x, timestep, controlnet_cond=hint, conditioning_scale=self.scale, return_dict=False, **conditions
             )
         return [*skips, middle]
 
 
 def check_fits(net: Any, unet: Any, latent_channels: int) -> None:
-    """Raise InvalidParameter where the answers of a ControlNet could not be added to those of ``unet``."""
+    """Raise InvalidParameter if the residuals of a ControlNet cannot be added to ``unet``."""
     shared = _SHARED_CONFIG if net.config.addition_embed_type is None else (*_SHARED_CONFIG, *_ADDED_CONFIG)
-    wanted = {"in_channels": latent_channels, **{name: unet.config[name] for name in shared}}
-    for name, value in wanted.items():
-        given = net.config[name]
-        if _as_tuple(given) != _as_tuple(value):
+    expected = {"in_channels": latent_channels, **{name: unet.config[name] for name in shared}}
+    for name, value in expected.items():
+        actual = net.config[name]
+        if _as_tuple(actual) != _as_tuple(value):
             raise InvalidParameter(
-                f"the ControlNet has {name} {given} and the model {value}: it belongs to a model of another shape"
+                f"the ControlNet has {name} {actual} and the model {value}: it belongs to a model of another shape"
             )
 
 
 def _as_tuple(value: Any) -> Any:
-    """A value of a configuration: read from a file a tuple is a list."""
+    """Convert a list to a tuple: files hold the tuples of a configuration as lists."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def residuals(
-    nets: Sequence[ControlNet], x: Tensor, timestep: Tensor, point: Point | PointBatch, told: dict[str, Any]
+    nets: Sequence[ControlNet], x: Tensor, timestep: Tensor, point: Point | PointBatch, conditions: dict[str, Any]
 ) -> dict[str, Any]:
-    """The sum of what the ControlNets say at ``point``, for a UNet that is ``told`` the same; nothing of none asked."""
-    answers = []
+    """Return the UNet arguments with the summed residuals of the ControlNets at ``point``; empty if none is active."""
+    added = []
     for net in nets:
-        asked = net.active_rows(point, len(x))
-        if any(asked):
-            shown = torch.tensor(asked, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)
-            said = net(x, timestep, told)
-            answers.append(said if all(asked) else [part * shown for part in said])
-    if not answers:
+        active = net.active_rows(point, len(x))
+        if any(active):
+            factors = torch.tensor(active, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)
+            parts = net(x, timestep, conditions)
+            added.append(parts if all(active) else [part * factors for part in parts])
+    if not added:
         return {}
-    *skips, middle = [sum(parts) for parts in zip(*answers, strict=True)]
+    *skips, middle = [sum(parts) for parts in zip(*added, strict=True)]
     return {"down_block_additional_residuals": skips, "mid_block_additional_residual": middle}

@@ -1,4 +1,4 @@
-"""Cache of the keys and values that cross-attention computes from a prompt: they are the same at every step."""
+"""Cache of the keys and values that cross-attention computes from a prompt, which are equal at every step."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 
 class PromptProjection(nn.Linear):
-    """Keys or values of a prompt's words, kept for as long as the words are the same tensor.
+    """Linear layer that caches the keys or values of a prompt while the prompt is the same tensor.
 
-    One answer is kept, and no longer than its words live. Where gradients are asked for, nothing is.
+    The cache holds one result, and only as long as its prompt exists. With gradients enabled it is not used.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.answers = WeakTensorKeyDictionary()
+        self.cache = WeakTensorKeyDictionary()
 
     @classmethod
     def from_linear(cls, linear: nn.Linear) -> PromptProjection:
@@ -27,20 +27,20 @@ class PromptProjection(nn.Linear):
         projection.weight, projection.bias = linear.weight, linear.bias
         return projection.train(linear.training)
 
-    def forward(self, words: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or words.is_inference():
-            return super().forward(words)
-        mark = (words._version, self.weight._version)  # both may be written into
-        known = self.answers.get(words)  # type: ignore[no-untyped-call]
-        if known is None or known[0] != mark:
-            self.answers.clear()
-            self.answers[words] = known = (mark, super().forward(words))
-        answer: Tensor = known[1]
-        return answer
+    def forward(self, prompt: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or prompt.is_inference():
+            return super().forward(prompt)
+        version = (prompt._version, self.weight._version)  # both may be changed in place
+        entry = self.cache.get(prompt)  # type: ignore[no-untyped-call]
+        if entry is None or entry[0] != version:
+            self.cache.clear()
+            self.cache[prompt] = entry = (version, super().forward(prompt))
+        projection: Tensor = entry[1]
+        return projection
 
 
-def keep_projections(net: nn.Module) -> None:
-    """Cache a prompt's keys and values in the cross-attention of a network; names and weights do not change."""
+def cache_projections(net: nn.Module) -> None:
+    """Let the cross-attention of a network cache keys and values; names and weights do not change."""
     for module in net.modules():
         if isinstance(module, Attention) and module.is_cross_attention:
             for name in ("to_k", "to_v"):

@@ -16,7 +16,7 @@ from torch import Tensor
 from editkit import Condition, Point, PointBatch, identity_of, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
-from .class_labels import Blend, Classes
+from .class_labels import BlendedEmbedding, Classes
 from .components import load_part
 from .inference import run_network
 from .latent_backend import LatentModel
@@ -24,9 +24,9 @@ from .scheduler_config import read_config
 
 
 class Dit(LatentModel):
-    """A transformer over patches of latents that draws things of a class; a backend.
+    """Backend of class-conditional transformers over patches of latents (arXiv 2212.09748).
 
-    A prompt is a class, by name or number; the empty prompt is the class that stands for none.
+    A prompt is a class, by name or number; the empty prompt is the unconditional class.
     """
 
     provides: frozenset[str] = frozenset({"text"})
@@ -50,7 +50,7 @@ class Dit(LatentModel):
         rows = embedders[0].embedding_table.num_embeddings
         self.classes = Classes(transformer.config.num_embeds_ada_norm, rows, names)
         for embedder in embedders:
-            embedder.embedding_table = Blend(embedder.embedding_table)
+            embedder.embedding_table = BlendedEmbedding(embedder.embedding_table)
 
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> Dit:
@@ -66,28 +66,28 @@ class Dit(LatentModel):
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        """``classes`` (B, rows): the share of each class; raises InvalidParameter for a prompt that is none."""
+        """Return ``classes`` (B, rows), the share of each class; raises InvalidParameter for other prompts."""
         return {"classes": self.classes.shares(prompts).to(self.device, self.dtype)}
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x).expand(len(x))
-        predicted = self.predicted(x, timestep, condition["classes"])
-        # Beyond the latents' own channels it predicts how uncertain it is, which no sampler here asks.
+        predicted = self.predict(x, timestep, condition["classes"])
+        # Further channels predict a variance, which no sampler uses.
         return to_x0(self.prediction, predicted[:, : x.shape[1]], x, point)
 
-    def predicted(self, x: Tensor, timestep: Tensor, classes: Tensor) -> Tensor:
-        """The network's answer for latents of any shape.
+    def predict(self, x: Tensor, timestep: Tensor, classes: Tensor) -> Tensor:
+        """Evaluate the network for latents of any shape.
 
-        It takes patches of any shape, but puts its answers together as a square: they are made one, and then laid as
-        the latents are.
+        The network takes any number of patches but assembles its output as a square: the patches are padded to a
+        square, and its output is rearranged to the shape of the latents.
         """
         height, width = (side // self.patch for side in x.shape[-2:])
         side = math.isqrt(height * width - 1) + 1
 
-        def squared(_: Any, __: Any, patches: Tensor) -> Tensor:  # (B, h * w, C) -> (B, side * side, C)
+        def pad_to_square(_: Any, __: Any, patches: Tensor) -> Tensor:  # (B, h * w, C) -> (B, side * side, C)
             return F.pad(patches, (0, 0, 0, side**2 - height * width))
 
-        with self.transformer.proj_out_2.register_forward_hook(squared):
+        with self.transformer.proj_out_2.register_forward_hook(pad_to_square):
             square = run_network(self.transformer, x, timestep=timestep, class_labels=classes)
         patches = F.pixel_unshuffle(square, self.patch).flatten(2)[..., : height * width]
         return F.pixel_shuffle(patches.reshape(*patches.shape[:2], height, width), self.patch)

@@ -1,4 +1,4 @@
-"""What all models between an autoencoder's latents have in common, whatever network they have."""
+"""Base class of the backends of latent diffusion models, for any network."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 from editkit import ExecutionOptions, Schedule
 
 from .autoencoder import Autoencoder
-from .offload import take_turns
+from .offload import offload_sequentially
 from .scheduler_config import grid_of, prediction_of, schedule_of
 from .text_encoder import TextEncoder
 
 
 class LatentModel:
-    """Base of backends: a network ``net`` on latents (B, C, h, w), with the scheduler's configuration of its folder.
+    """Base of backends: a network ``net`` on latents (B, C, h, w), with the scheduler configuration of its folder.
 
-    ``texts`` are its text encoders by part of the folder, where it has any. ``schedule`` takes the place of the
-    scheduler's, where that is read in another way.
+    ``texts`` are its text encoders by part of the folder. ``schedule`` replaces the schedule that the scheduler
+    configuration gives.
     """
 
     execution = ExecutionOptions()
@@ -49,7 +49,9 @@ class LatentModel:
         if how.tiling:
             self.autoencoder.tile(self.native_size)
         if how.offload:
-            take_turns([self.net, self.autoencoder.net, *(encoder.net for encoder in self.texts.values())], device)
+            offload_sequentially(
+                [self.net, self.autoencoder.net, *(encoder.net for encoder in self.texts.values())], device
+            )
             self.device = device
         if how.compile:
             self.net.compile()

@@ -1,4 +1,4 @@
-"""What the modules of a UNet were called in the code that these models were first trained with (arXiv 2112.10752)."""
+"""Names of a UNet's modules in the original code of latent diffusion models (arXiv 2112.10752)."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ INSIDE = {
     "time_emb_proj": "emb_layers.1",
     "conv_shortcut": "skip_connection",
 }
-"""The layers of a residual block."""
+"""Layers of a residual block."""
 BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
 
 
 def original_name(name: str, layers: int) -> str:
-    """The first name of a module of a UNet with ``layers`` layers a block, by its present one."""
+    """Return the original name of a module, by its name in diffusers; the UNet has ``layers`` layers per block."""
     if name in ENDS:
         return ENDS[name]
     if name.startswith("mid_block."):
         _, kind, number, inside = name.split(".", 3)
         return f"middle_block.{MIDDLE[f'{kind}.{number}']}.{INSIDE.get(inside, inside)}"
-    found = BLOCK.fullmatch(name)
-    if found is None:
+    match = BLOCK.fullmatch(name)
+    if match is None:
         return name
-    side, block, kind, layer, inside = found.groups()
+    side, block, kind, layer, inside = match.groups()
     first = int(block) * (layers + 1)
     if kind == "downsamplers":
         return f"input_blocks.{first + layers + 1}.0.op"
     if kind == "upsamplers":
         return f"output_blocks.{first + layers}.2.conv"
-    where = f"input_blocks.{first + int(layer) + 1}" if side == "down" else f"output_blocks.{first + int(layer)}"
-    return f"{where}.{'1' if kind == 'attentions' else '0'}.{INSIDE.get(inside, inside)}"
+    prefix = f"input_blocks.{first + int(layer) + 1}" if side == "down" else f"output_blocks.{first + int(layer)}"
+    return f"{prefix}.{'1' if kind == 'attentions' else '0'}.{INSIDE.get(inside, inside)}"

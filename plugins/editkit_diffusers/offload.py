@@ -1,4 +1,4 @@
-"""Sequential offload: one part of a model at a time is on the device, the others wait in main memory."""
+"""Sequential offload: one part of a model at a time is on the device, the others are in main memory."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from torch import nn
 _MAIN_MEMORY = torch.device("cpu")
 
 
-class SequentialOffload(ModelHook):  # type: ignore[misc]  # its library has no types
+class SequentialOffload(ModelHook):  # type: ignore[misc]  # accelerate has no types
     """Hook that moves a part and its inputs to ``device`` when it is called, and moves the previous part back."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.present: nn.Module | None = None
+        self.on_device: nn.Module | None = None
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        if self.present is not module:
-            if self.present is not None:
-                self.present.to(_MAIN_MEMORY)
+        if self.on_device is not module:
+            if self.on_device is not None:
+                self.on_device.to(_MAIN_MEMORY)
             module.to(self.device)
-            self.present = module
+            self.on_device = module
         return send_to_device(args, self.device), send_to_device(kwargs, self.device)
 
 
-def take_turns(parts: Iterable[nn.Module], device: torch.device) -> SequentialOffload:
-    """Let parts, which are in main memory, be on ``device`` one at a time: whichever is asked."""
+def offload_sequentially(parts: Iterable[nn.Module], device: torch.device) -> SequentialOffload:
+    """Move each of several parts in main memory to ``device`` when it is called, one at a time."""
     offload = SequentialOffload(device)
     for part in parts:
         add_hook_to_module(part, offload)

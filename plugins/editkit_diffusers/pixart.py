@@ -22,13 +22,13 @@ from .scheduler_config import read_config
 from .text_encoder import TextEncoder
 
 TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
-"""Length of a prompt in tokens of the text encoder: nothing in a folder says it but which family it is of."""
-UNSEEN = -10000.0
-"""What is added to the attention on a token that is not looked at."""
+"""Length of a prompt in tokens, by pipeline: no other file of a folder holds it."""
+MASKED = -10000.0
+"""Added to the attention scores of masked tokens."""
 
 
 class PixArt(LatentModel):
-    """A transformer over patches of latents that attends to the words of a T5 encoder; a backend."""
+    """Backend of transformers over patches of latents with cross-attention to a T5 encoder (arXiv 2310.00426)."""
 
     provides: frozenset[str] = frozenset({"text"})
 
@@ -65,29 +65,32 @@ class PixArt(LatentModel):
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        """``text`` (B, tokens, D), and ``seen`` (B, tokens): how much each token is looked at, 1 or 0.
+        """Return ``text`` (B, tokens, D), and ``seen`` (B, tokens): the attention weight of each token, 1 or 0.
 
-        Prompts are read in lower case, as the captions were in training.
+        Prompts are converted to lower case, as the captions in training.
         """
         tokens = self.text_encoder.tokens([prompt.lower().strip() for prompt in prompts])
         text = self.text_encoder.net(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
-        return {"text": text.to(self.dtype), "seen": tokens.attention_mask.to(text.device, self.dtype)}
+        return {
+            "text": text.to(self.dtype),
+            "seen": tokens.attention_mask.to(text.device, self.dtype),
+        }  # names in inversion files
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         predicted = run_network(
             self.transformer,
             x,
             encoder_hidden_states=condition["text"],
-            # Adding the logarithm weighs a token: prompts that are blended have some that are seen by half.
-            encoder_attention_mask=condition["seen"].log().clamp(min=UNSEEN)[:, None],
+            # The added logarithm multiplies the attention weight, which may lie between 0 and 1 for blended prompts.
+            encoder_attention_mask=condition["seen"].log().clamp(min=MASKED)[:, None],
             timestep=timestep_of(self.schedule, point, x).expand(len(x)),
-            added_cond_kwargs=self.sizes(x),
+            added_cond_kwargs=self.size_conditions(x),
         )
-        # Beyond the latents' own channels it predicts how uncertain it is, which no sampler here asks.
+        # Further channels predict a variance, which no sampler uses.
         return to_x0(self.prediction, predicted[:, : x.shape[1]], x, point)
 
-    def sizes(self, x: Tensor) -> dict[str, Tensor | None]:
-        """Height and width (B, 2) in pixels and their ratio (B, 1), for networks that are told them."""
+    def size_conditions(self, x: Tensor) -> dict[str, Tensor | None]:
+        """Return height and width (B, 2) in pixels and their ratio (B, 1), for networks conditioned on them."""
         if not self.transformer.use_additional_conditions:
             return {"resolution": None, "aspect_ratio": None}
         height, width = (side * self.autoencoder.reduction for side in x.shape[-2:])

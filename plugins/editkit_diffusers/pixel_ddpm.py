@@ -1,4 +1,4 @@
-"""Models that work on pixels, unconditional or by classes (Ho et al., arXiv 2006.11239)."""
+"""Models on pixels, unconditional or class-conditional (Ho et al., arXiv 2006.11239)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor
 
 from editkit import Condition, ExecutionOptions, Point, PointBatch, WeightsUnavailable, identity_of, timestep_of, to_x0
 
-from .class_labels import Blend, Classes
+from .class_labels import BlendedEmbedding, Classes
 from .components import load_part
 from .inference import run_network
 from .scheduler_config import grid_of, prediction_of, read_config, schedule_of
 
 
 class PixelDdpm:
-    """A UNet whose latents are the pixels themselves, in [-1, 1]; a backend.
+    """Backend of UNets whose latents are the pixels themselves, in [-1, 1].
 
-    Of a class-conditional one a prompt is a class, by number or by a name that the folder's index gives it.
+    For class-conditional models, a prompt is a class, by number or by its name in the folder's index.
     """
 
     execution = ExecutionOptions()
@@ -35,7 +35,7 @@ class PixelDdpm:
         if unet.class_embedding is not None:
             count = unet.config.num_class_embeds
             self.classes = Classes(count, count, names)
-            unet.class_embedding = Blend(unet.class_embedding)
+            unet.class_embedding = BlendedEmbedding(unet.class_embedding)
         self.provides = frozenset({"text"} if self.classes else ())
         self.name, self.identity = name, identity
         self.device, self.dtype = unet.device, unet.dtype
@@ -47,13 +47,13 @@ class PixelDdpm:
 
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> PixelDdpm:
-        """Load a diffusers folder; raises WeightsUnavailable where it is damaged or conditioned on other things."""
+        """Load a diffusers folder; raises WeightsUnavailable if it is damaged or has other conditions than classes."""
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         unet = load_part(UNet2DModel, folder / "unet", device=device, dtype=dtype)
         if unet.config.class_embed_type is not None:
             raise WeightsUnavailable(
                 f"{folder / 'unet'} has the class_embed_type {unet.config.class_embed_type!r}: "
-                "only models of num_class_embeds classes are supported"
+                "only models with num_class_embeds classes are supported"
             )
         return cls(
             unet=unet,
@@ -78,7 +78,7 @@ class PixelDdpm:
         return (latents / 2 + 0.5).clamp(0, 1)
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        """``classes`` (B, rows), the share of each class, where there are any; else nothing.
+        """Return ``classes`` (B, rows), the share of each class, or nothing for unconditional models.
 
         Raises InvalidParameter for a prompt that is no class.
         """

@@ -1,4 +1,4 @@
-"""Reading a diffusers scheduler configuration: which schedule, which grid, which prediction."""
+"""Schedule, timestep grid and prediction kind from a diffusers scheduler configuration."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from editkit import (
 
 NAMED_BETAS = {"linear": linear, "scaled_linear": scaled_linear}
 UNSUPPORTED = ("invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
-"""What a flow-matching scheduler may not be told."""
+"""Options of a flow-matching scheduler that must be off."""
 
 
 def read_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:
+    """Read a scheduler configuration; raises WeightsUnavailable if the file cannot be read."""
     file = folder / part / "scheduler_config.json"
     try:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -34,12 +35,12 @@ def read_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:
 
 
 def schedule_of(config: dict[str, Any]) -> Schedule:
-    """The curve of points a network was trained on."""
-    if is_flow(config):
+    """Return the noise schedule of the training; raises WeightsUnavailable for unsupported schedulers."""
+    if _is_flow(config):
         return flow_of(config)
     if config.get("_class_name", "").startswith("EDM"):
         raise WeightsUnavailable(
-            f"the scheduler is a {config['_class_name']}, whose noise levels no table of timesteps holds: not supported"
+            f"the scheduler is a {config['_class_name']}, whose continuous noise levels are not supported"
         )
     steps = config.get("num_train_timesteps", 1000)
     kind = config.get("beta_schedule", "linear")
@@ -57,16 +58,16 @@ def schedule_of(config: dict[str, Any]) -> Schedule:
     return VariancePreserving.from_betas(betas, zero_terminal_snr=zero)
 
 
-def is_flow(config: dict[str, Any]) -> bool:
+def _is_flow(config: dict[str, Any]) -> bool:
     return "FlowMatch" in config.get("_class_name", "")
 
 
 def flow_of(config: dict[str, Any], patch: int = 2) -> RectifiedFlow:
-    """The line of points of a flow-matching network, which sees ``patch`` squared latents as one token.
+    """Return the schedule of a flow-matching network with ``patch`` squared latents per token.
 
-    Raises WeightsUnavailable for schedulers of another kind, and for what no supported pipeline comes with.
+    Raises WeightsUnavailable for schedulers of another kind, and for options that are not supported.
     """
-    if not is_flow(config):
+    if not _is_flow(config):
         raise WeightsUnavailable(
             f"the scheduler is a {config.get('_class_name')}; this model needs a FlowMatchEulerDiscreteScheduler"
         )
@@ -83,16 +84,16 @@ def flow_of(config: dict[str, Any], patch: int = 2) -> RectifiedFlow:
         )
         return RectifiedFlow(steps, terminal=terminal, shift_of=shift_of)
     shift = config.get("shift", 1.0)
-    # diffusers has shifted its table of timesteps already, and shifts once more what it picks between its ends.
+    # diffusers shifts its table of timesteps, takes the ends from it, and shifts the values between them once more.
     return RectifiedFlow(steps, shift, first=steps * shift / (steps - 1 + shift), terminal=terminal)
 
 
 def grid_of(config: dict[str, Any]) -> TimestepGrid:
-    """How diffusers would space this model's timesteps."""
-    if is_flow(config):
+    """Return the timestep grid that diffusers would use for this model."""
+    if _is_flow(config):
         return TimestepGrid(spacing="linspace", ends_clean=True)
     spacing: Any = "karras" if config.get("use_karras_sigmas") else config.get("timestep_spacing", "leading")
-    # DDIM alone has this key, and takes it for true where it is missing.
+    # Only DDIM has this key, with true as its default.
     ends_clean = config.get("set_alpha_to_one", config.get("_class_name") == "DDIMScheduler")
     if config.get("_class_name") == "LCMScheduler":
         return TimestepGrid("distilled", distilled=config.get("original_inference_steps", 50), ends_clean=ends_clean)
@@ -100,7 +101,7 @@ def grid_of(config: dict[str, Any]) -> TimestepGrid:
 
 
 def prediction_of(config: dict[str, Any]) -> Prediction:
-    if is_flow(config):
+    if _is_flow(config):
         return "flow_prediction"
     kind = config.get("prediction_type", "epsilon")
     if kind not in get_args(Prediction):

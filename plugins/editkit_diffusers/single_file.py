@@ -1,4 +1,4 @@
-"""Checkpoints in one file, as parts of a diffusers pipeline."""
+"""Conversion of single-file checkpoints to the parts of a diffusers pipeline."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from .scheduler_config import read_config
 
 
 def convert(pipeline: Any, weights: Path, folder: Path, *, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """The networks in a safetensors checkpoint, ready to run, by part of a folder of class ``pipeline``.
+    """Return the networks in a safetensors checkpoint, ready to run, by part of the class ``pipeline``.
 
-    ``folder`` configures them. Raises WeightsUnavailable where the two do not fit, or a part is missing in the file.
+    ``folder`` holds their configuration. Raises WeightsUnavailable if the two do not fit or the file lacks a part.
     """
-    given = {"config": str(folder), "local_files_only": True}
+    shared = {"config": str(folder), "local_files_only": True}
     try:
         with quiet():
-            kind = safe_dtype(AutoencoderKL.load_config(folder, subfolder="vae"), dtype)
-            vae = AutoencoderKL.from_single_file(str(weights), subfolder="vae", torch_dtype=kind, **given)
-            more = {"vae": vae, "feature_extractor": None}
-            parts = pipeline.from_single_file(str(weights), torch_dtype=dtype, **given, **more).components
+            vae_dtype = safe_dtype(AutoencoderKL.load_config(folder, subfolder="vae"), dtype)
+            vae = AutoencoderKL.from_single_file(str(weights), subfolder="vae", torch_dtype=vae_dtype, **shared)
+            replacements = {"vae": vae, "feature_extractor": None}
+            parts = pipeline.from_single_file(str(weights), torch_dtype=dtype, **shared, **replacements).components
         nets = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
         return {name: prepare_network(net, device) for name, net in nets.items()}
-    except Exception as error:  # the libraries underneath raise many kinds for a file that does not fit
+    except Exception as error:  # diffusers raises many types for a file that does not fit
         raise WeightsUnavailable(
-            f"model {str(weights)!r} does not fit the configuration in {folder} ({reason_of(error)}): put that of the "
-            f"model it is built on into {str(weights.with_suffix(''))!r}"
+            f"model {str(weights)!r} does not fit the configuration in {folder} ({reason_of(error)}): put the "
+            f"configuration of its base model into {str(weights.with_suffix(''))!r}"
         ) from error
 
 
 def scheduler_of(weights: Path, folder: Path) -> dict[str, Any]:
-    """The scheduler that ``folder`` configures, as the checkpoint was trained where that says so itself."""
+    """Return the scheduler configuration in ``folder``, with the settings that the checkpoint itself implies."""
     with safe_open(weights, framework="pt") as file:
         return read_config(folder) | prediction_config(file.keys())

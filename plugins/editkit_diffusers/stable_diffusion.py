@@ -31,23 +31,23 @@ EXTRA_CHANNELS = {0: ("instructions",), 1: ("inpainting",)}
 
 
 class Components(NamedTuple):
-    """The parts that models of a family are made of."""
+    """Classes of the parts of a model family."""
 
     pipeline: Any
-    """The class of diffusers that has the same parts."""
+    """Pipeline class of diffusers with the same parts."""
     texts: Mapping[str, Any]
-    """The classes of the text encoders, by part of a folder."""
+    """Classes of the text encoders, by part of a folder."""
 
 
 COMPONENTS = Components(StableDiffusionPipeline, {"text_encoder": CLIPTextModel})
 
 
 class StableDiffusion(LatentModel):
-    """A text-conditioned UNet between an autoencoder's latents; a backend.
+    """Backend of text-conditioned UNets on an autoencoder's latents (arXiv 2112.10752).
 
-    Inpainting models see five more channels, which are the mask and the latents of what it leaves; instruction models
-    see the latents of the picture. Told of neither, the first see all masked and the second an empty picture, and so
-    both draw from noise as any other model.
+    Inpainting models have five more input channels, for the mask and the latents of the masked image; instruction
+    models have as many as the latents, for those of the image. Without such a condition, an inpainting model gets a
+    full mask and an instruction model zeros, and both generate like any other model.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class StableDiffusion(LatentModel):
             self.provides |= {"distilled-guidance"}
         side = unet.config.sample_size
         self.native_size = (max(side) if isinstance(side, (list, tuple)) else side) * self.reduction
-        self.multiple = self.reduction  # the UNet itself copes with odd latents
+        self.multiple = self.reduction  # the UNet itself supports odd numbers of latents
 
     @classmethod
     def from_folder(
@@ -94,16 +94,16 @@ class StableDiffusion(LatentModel):
         return {**condition, "guidance": torch.full((len(condition["text"]),), scale, device=self.device)}
 
     def image_condition(self, latents: Tensor) -> Condition:
-        # Instruction models were trained on latents that are not scaled.
-        return {"seen": self.autoencoder.unscale(latents).to(self.dtype)}
+        # Instruction models were trained on unscaled latents.
+        return {"image_latents": self.autoencoder.unscale(latents).to(self.dtype)}
 
     def inpainting_condition(self, pixels: Tensor, mask: Tensor) -> Condition:
-        whole = F.interpolate(
+        latent_mask = F.interpolate(
             mask.to(self.dtype), (pixels.shape[-2] // self.reduction, pixels.shape[-1] // self.reduction)
         )
-        # What is masked is grey, the middle of the range.
-        left = torch.where(mask >= 0.5, torch.full_like(pixels, 0.5), pixels)
-        return {"seen": torch.cat([(whole >= 0.5).to(self.dtype), self.encode(left)], 1)}
+        # Masked pixels are grey, the middle of the range.
+        visible = torch.where(mask >= 0.5, torch.full_like(pixels, 0.5), pixels)
+        return {"image_latents": torch.cat([(latent_mask >= 0.5).to(self.dtype), self.encode(visible)], 1)}
 
     @contextlib.contextmanager
     def with_controlnet(self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float) -> Iterator[None]:
@@ -122,44 +122,47 @@ class StableDiffusion(LatentModel):
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x)
         inputs = torch.cat([x, *self.extra_inputs(x, condition)], 1)
-        told = {"encoder_hidden_states": condition["text"], "added_cond_kwargs": self.added_conditions(x, condition)}
+        conditions = {
+            "encoder_hidden_states": condition["text"],
+            "added_cond_kwargs": self.added_conditions(x, condition),
+        }
         predicted = run_network(
             self.unet,
             inputs,
             timestep,
-            timestep_cond=self.scales(x, condition),
+            timestep_cond=self.guidance_embedding(x, condition),
             class_labels=condition.get("noise_level"),
-            **told,
-            **residuals(self.controlnets, x, timestep, point, told),
+            **conditions,
+            **residuals(self.controlnets, x, timestep, point, conditions),
         )
         return to_x0(self.prediction, predicted, x, point)
 
-    def scales(self, x: Tensor, condition: Condition) -> Tensor | None:
-        """The guidance scale of each row (B, W), where the network is told one (Meng et al., arXiv 2210.03142)."""
+    def guidance_embedding(self, x: Tensor, condition: Condition) -> Tensor | None:
+        """Embed the guidance scale of each row, (B, W), for distilled networks (Meng et al., arXiv 2210.03142)."""
         width = self.unet.config.time_cond_proj_dim
         if width is None:
             return None
         scales = condition.get("guidance", torch.ones(len(x), device=x.device))
-        # Its scale counts from 0, and is embedded in thousandths as timesteps are.
+        # Its scale starts at 0 and is embedded in thousandths, as timesteps are.
         return get_timestep_embedding(1000 * (scales - 1), width).to(x.dtype)  # type: ignore[no-any-return]
 
     def added_conditions(self, x: Tensor, condition: Condition) -> dict[str, Tensor] | None:
-        """What the networks are told beside the words of a prompt."""
+        """Return the conditions of UNet and ControlNets beside the text."""
         return None
 
     def extra_inputs(self, x: Tensor, condition: Condition) -> list[Tensor]:
-        """The channels beside the latents ``x``, where the network has any."""
+        """Return the input channels beside the latents ``x``, if the network has any."""
         if self.extra_channels == 0:
             return []
-        if "seen" in condition:
-            return [condition["seen"]]
+        if "image_latents" in condition:
+            return [condition["image_latents"]]
         empty = x.new_zeros(len(x), self.extra_channels, *x.shape[-2:])
         if "inpainting" in self.provides:
             empty[:, :1], empty[:, 1:] = 1, self.blank_latents(*x.shape[-2:])
         return [empty]
 
     def blank_latents(self, height: int, width: int) -> Tensor:
-        """The latents (1, C, h, w) of a picture of nothing, encoded once a size."""
+        """Return the latents (1, C, h, w) of a grey image, encoded once per size."""
         if (height, width) not in self._blank_latents:
             size = (1, 3, height * self.reduction, width * self.reduction)
             self._blank_latents[height, width] = self.encode(
@@ -171,14 +174,14 @@ class StableDiffusion(LatentModel):
 def load_parts(
     components: Components, folder: Path, weights: Path | None, *, name: str, device: torch.device, dtype: torch.dtype
 ) -> dict[str, Any]:
-    """What a model of this shape is made of; raises WeightsUnavailable for parts that are damaged or of another."""
-    at: dict[str, Any] = {"device": device, "dtype": dtype}
-    nets = {} if weights is None else convert(components.pipeline, weights, folder, **at)
+    """Load the parts of a model, as arguments of its class; raises WeightsUnavailable for parts that do not fit."""
+    target: dict[str, Any] = {"device": device, "dtype": dtype}
+    nets = {} if weights is None else convert(components.pipeline, weights, folder, **target)
     return {
-        "unet": nets.get("unet") or load_part(UNet2DConditionModel, folder / "unet", **at),
-        "autoencoder": Autoencoder(nets["vae"]) if nets else Autoencoder.from_folder(folder / "vae", **at),
+        "unet": nets.get("unet") or load_part(UNet2DConditionModel, folder / "unet", **target),
+        "autoencoder": Autoencoder(nets["vae"]) if nets else Autoencoder.from_folder(folder / "vae", **target),
         "texts": {
-            part: TextEncoder.from_folder(folder, part, kind, net=nets.get(part), **at)
+            part: TextEncoder.from_folder(folder, part, kind, net=nets.get(part), **target)
             for part, kind in components.texts.items()
         },
         "scheduler": read_config(folder) if weights is None else scheduler_of(weights, folder),

@@ -38,9 +38,9 @@ TOKENS = 256
 
 
 class StableDiffusion3(LatentModel):
-    """A transformer that attends to patches of latents and to words alike; a backend.
+    """Backend of transformers with joint attention to patches of latents and to text (arXiv 2403.03206).
 
-    The words come from two CLIP encoders and from T5; without T5 its place is held by zeros, as in training.
+    The text comes from two CLIP encoders and from T5; without T5, zeros take its place, as in training.
     """
 
     provides: frozenset[str] = frozenset({"text"})
@@ -64,8 +64,8 @@ class StableDiffusion3(LatentModel):
         self.multiple = self.patch * autoencoder.reduction
         if transformer.config.in_channels != autoencoder.channels:
             raise WeightsUnavailable(
-                f"model {name}: the transformer sees {transformer.config.in_channels} channels and the autoencoder "
-                f"gives {autoencoder.channels}: networks that see more than their latents are not supported"
+                f"model {name}: the transformer has {transformer.config.in_channels} input channels and the "
+                f"autoencoder {autoencoder.channels} latent channels: networks with extra channels are not supported"
             )
 
     @classmethod
@@ -88,20 +88,21 @@ class StableDiffusion3(LatentModel):
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        """``text`` (B, tokens, D), those of CLIP before those of T5, and ``pooled`` (B, P), one vector of each CLIP."""
-        said = [self.texts[part](prompts) for part in CLIPS]
-        words = torch.cat([one.hidden_states[-2] for one in said], -1)
-        longer = self.longer(prompts)
-        text = torch.cat([F.pad(words, (0, longer.shape[-1] - words.shape[-1])), longer], 1)
-        return {"text": text.to(self.dtype), "pooled": torch.cat([one.text_embeds for one in said], -1).to(self.dtype)}
+        """Return ``text`` (B, tokens, D), CLIP tokens before T5 tokens, and ``pooled`` (B, P) of both CLIPs."""
+        outputs = [self.texts[part](prompts) for part in CLIPS]
+        clip = torch.cat([output.hidden_states[-2] for output in outputs], -1)
+        t5 = self.t5_states(prompts)
+        text = torch.cat([F.pad(clip, (0, t5.shape[-1] - clip.shape[-1])), t5], 1)
+        pooled = torch.cat([output.text_embeds for output in outputs], -1)
+        return {"text": text.to(self.dtype), "pooled": pooled.to(self.dtype)}
 
-    def longer(self, prompts: Sequence[str]) -> Tensor:
-        """What T5 says of prompts, (B, TOKENS, D)."""
+    def t5_states(self, prompts: Sequence[str]) -> Tensor:
+        """Return the hidden states of T5, (B, TOKENS, D), or zeros if the model has no T5."""
         if T5 not in self.texts:
             size = (len(prompts), TOKENS, self.transformer.config.joint_attention_dim)
             return torch.zeros(size, device=self.device, dtype=self.dtype)
-        said: Tensor = self.texts[T5](prompts).last_hidden_state
-        return said.to(self.dtype)
+        states: Tensor = self.texts[T5](prompts).last_hidden_state
+        return states.to(self.dtype)
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         self.check_size(x)
@@ -115,11 +116,11 @@ class StableDiffusion3(LatentModel):
         return to_x0(self.prediction, predicted, x, point)
 
     def check_size(self, x: Tensor) -> None:
-        """Raise InvalidParameter for latents that reach beyond the positions the network knows."""
-        side, most = max(x.shape[-2:]), self.transformer.config.pos_embed_max_size * self.patch
-        if side > most:
+        """Raise InvalidParameter for latents that reach beyond the network's position embeddings."""
+        side, limit = max(x.shape[-2:]), self.transformer.config.pos_embed_max_size * self.patch
+        if side > limit:
             reduction = self.autoencoder.reduction
             raise InvalidParameter(
-                f"a side of {side * reduction} pixels is not allowed: the model {self.name!r} knows pictures of up to "
-                f"{most * reduction}; give a smaller resolution"
+                f"a side of {side * reduction} pixels is not allowed: the model {self.name!r} supports up to "
+                f"{limit * reduction}; give a smaller resolution"
             )

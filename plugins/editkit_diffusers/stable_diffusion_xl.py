@@ -19,16 +19,16 @@ from .stable_diffusion import Components, StableDiffusion, load_parts
 COMPONENTS = Components(
     StableDiffusionXLPipeline, {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 )
-"""The refiner has the second text encoder alone."""
-_SCORE = 6.0
-"""How well made its pictures are to look, for networks that are told; of 10, and diffusers' own."""
+"""The refiner has only the second text encoder."""
+_AESTHETIC_SCORE = 6.0
+"""Aesthetic score out of 10, for networks conditioned on one; the default of diffusers."""
 
 
 class StableDiffusionXL(StableDiffusion):
-    """A UNet that is told, beside the words of a prompt, its vector as a whole and the size of the picture; a backend.
+    """Backend of UNets conditioned on text, a pooled text embedding and the size of the image (arXiv 2307.01952).
 
-    ``zeros`` are what networks so trained see of an empty prompt; ``scored`` ones are told how well made the picture
-    is in the place of its target size.
+    With ``zeros``, an empty prompt is embedded as zeros. With ``scored``, an aesthetic score takes the place of the
+    target size.
     """
 
     def __init__(self, *, zeros: bool, scored: bool, **parts: Any) -> None:
@@ -49,26 +49,26 @@ class StableDiffusionXL(StableDiffusion):
         )
 
     def check_conditioning(self) -> None:
-        """Raise WeightsUnavailable where the network is told something else than this family tells."""
+        """Raise WeightsUnavailable if the network has other conditions than this family."""
         config = self.unet.config
         if config.addition_embed_type != "text_time":
             raise WeightsUnavailable(
-                f"model {self.name}: the unet is told {config.addition_embed_type!r} beside the prompt's words, not "
-                "'text_time' as SDXL is: its folder names a pipeline of another family"
+                f"model {self.name}: the unet has the addition_embed_type {config.addition_embed_type!r}, not "
+                "'text_time' as SDXL: its folder names a pipeline of another family"
             )
-        given = len(self.numbers(0, 0)) * config.addition_time_embed_dim
-        given += self.texts["text_encoder_2"].net.config.projection_dim
-        wanted = config.projection_class_embeddings_input_dim
-        if given != wanted:
+        width = len(self.size_conditions(0, 0)) * config.addition_time_embed_dim
+        width += self.texts["text_encoder_2"].net.config.projection_dim
+        expected = config.projection_class_embeddings_input_dim
+        if width != expected:
             raise WeightsUnavailable(
-                f"model {self.name}: the unet is told {wanted} numbers beside the prompt's words, and its parts give "
-                f"{given}: set requires_aesthetics_score in model_index.json as the model was trained"
+                f"model {self.name}: the unet takes {expected} values beside the text, and its parts give "
+                f"{width}: set requires_aesthetics_score in model_index.json as the model was trained"
             )
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        """``text`` (B, tokens, D), the last hidden states but one of all encoders, and ``whole`` (B, P)."""
+        """Return ``text`` (B, tokens, D), penultimate hidden states of all encoders, and ``whole`` (B, P), pooled."""
         outputs = [encoder(prompts) for encoder in self.texts.values()]
-        condition = {
+        condition = {  # names in inversion files
             "text": torch.cat([output.hidden_states[-2] for output in outputs], -1).to(self.dtype),
             "whole": outputs[-1].text_embeds.to(self.dtype),
         }
@@ -80,9 +80,9 @@ class StableDiffusionXL(StableDiffusion):
 
     def added_conditions(self, x: Tensor, condition: Condition) -> dict[str, Tensor]:
         height, width = (side * self.reduction for side in x.shape[-2:])
-        sizes = torch.tensor([self.numbers(height, width)], device=x.device).expand(len(x), -1)
+        sizes = torch.tensor([self.size_conditions(height, width)], device=x.device).expand(len(x), -1)
         return {"text_embeds": condition["whole"], "time_ids": sizes}
 
-    def numbers(self, height: int, width: int) -> list[float]:
-        """The size of the source, its uncropped corner, and the size of the picture or how well made it is."""
-        return [height, width, 0.0, 0.0, *([_SCORE] if self.scored else [height, width])]
+    def size_conditions(self, height: int, width: int) -> list[float]:
+        """Return the source size, the crop's corner, and the target size or the aesthetic score."""
+        return [height, width, 0.0, 0.0, *([_AESTHETIC_SCORE] if self.scored else [height, width])]

@@ -19,14 +19,14 @@ from .components import load_part
 class TextEncoder:
     """A text encoder with its tokenizer.
 
-    Every prompt is cut or filled up to ``length`` tokens, the tokenizer's own where not given.
+    Prompts are truncated or padded to ``length`` tokens, by default the tokenizer's maximum length.
     """
 
     def __init__(self, net: Any, tokenizer: Any, length: int | None = None) -> None:
         self.net, self.tokenizer = net, tokenizer
         self.length: int = length or tokenizer.model_max_length
-        self.spellings: dict[str, str] = {}
-        """What stands for a word that was taught as several vectors."""
+        self.expansions: dict[str, str] = {}
+        """Token sequences of added words that have several vectors."""
 
     @classmethod
     def from_folder(
@@ -40,15 +40,15 @@ class TextEncoder:
         net: Any = None,
         length: int | None = None,
     ) -> TextEncoder:
-        """Load one part of a diffusers folder and its tokenizer; ``net`` where that is loaded already.
+        """Load one part of a diffusers folder and its tokenizer; ``net`` is the part if it is loaded already.
 
-        Raises WeightsUnavailable where either cannot be read.
+        Raises WeightsUnavailable if either cannot be read.
         """
         tokenizer = load_tokenizer(folder / part.replace("text_encoder", "tokenizer"))
         return cls(net or load_part(kind, folder / part, device=device, dtype=dtype), tokenizer, length)
 
     def __call__(self, prompts: Sequence[str]) -> Any:
-        """What the encoder makes of prompts, with the hidden states of all its layers."""
+        """Encode prompts; the output includes the hidden states of all layers."""
         tokens = self.tokens(prompts)
         masked = self.net.config.to_dict().get("use_attention_mask")
         return self.net(
@@ -56,9 +56,9 @@ class TextEncoder:
         )
 
     def tokens(self, prompts: Sequence[str]) -> Any:
-        """What the encoder reads of prompts: ``input_ids`` (B, length), and ``attention_mask``, 0 behind their ends."""
+        """Tokenize prompts: ``input_ids`` (B, length), and ``attention_mask``, 0 for padding."""
         return self.tokenizer(
-            [self._spell_out(prompt) for prompt in prompts],
+            [self._expand(prompt) for prompt in prompts],
             padding="max_length",
             max_length=self.length,
             truncation=True,
@@ -67,39 +67,37 @@ class TextEncoder:
 
     @property
     def width(self) -> int:
-        """Length of the vector of a word."""
+        """Length of a token embedding."""
         return self.net.get_input_embeddings().embedding_dim  # type: ignore[no-any-return]
 
     def add_embedding(self, word: str, vectors: Tensor) -> None:
-        """Add a word that is read as ``vectors`` (N, width); raises InvalidParameter where it is known already."""
+        """Add a word with the embeddings ``vectors`` (N, width); raises InvalidParameter if the word exists."""
         names = [word, *(f"{word}_{number}" for number in range(1, len(vectors)))]
-        known = set(names) & set(self.tokenizer.get_vocab())
-        if known:
-            raise InvalidParameter(f"teaches the word {min(known)!r}, which the model knows already: leave it out")
+        existing = set(names) & set(self.tokenizer.get_vocab())
+        if existing:
+            raise InvalidParameter(f"adds the word {min(existing)!r}, which the model has already: leave it out")
         self.tokenizer.add_tokens(names)
         rows = max(len(self.tokenizer), self.net.get_input_embeddings().num_embeddings)
         self.net.resize_token_embeddings(rows, mean_resizing=False)
         table = self.net.get_input_embeddings().weight.requires_grad_(False)
         table[self.tokenizer.convert_tokens_to_ids(names)] = vectors.to(table)
         if len(names) > 1:
-            self.spellings[word] = " ".join(names)
+            self.expansions[word] = " ".join(names)
 
-    def _spell_out(self, prompt: str) -> str:
-        """A prompt with the words that are several vectors written out."""
-        if not self.spellings:
+    def _expand(self, prompt: str) -> str:
+        """Replace words of several vectors in a prompt by their token sequences."""
+        if not self.expansions:
             return prompt
-        longest_first = sorted(self.spellings, key=len, reverse=True)
-        return re.sub("|".join(map(re.escape, longest_first)), lambda found: self.spellings[found[0]], prompt)
+        longest_first = sorted(self.expansions, key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, longest_first)), lambda match: self.expansions[match[0]], prompt)
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Load a tokenizer of any class; raises WeightsUnavailable where it is damaged or needs a package."""
+    """Load a tokenizer of any class; raises WeightsUnavailable if it is damaged or needs a package."""
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # as with weights: the libraries underneath raise many kinds
+    except Exception as error:  # as with weights: transformers raises many types
         if list(folder.glob("*.model")) and not (folder / "tokenizer.json").is_file():
-            raise WeightsUnavailable(
-                f"{folder} needs two packages to be read: pip install sentencepiece protobuf"
-            ) from error
+            raise WeightsUnavailable(f"{folder} needs two packages: pip install sentencepiece protobuf") from error
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error

@@ -1,4 +1,4 @@
-"""Models shaped like the Stable Diffusion x4 upscaler, which see a smaller picture (arXiv 2112.10752, section 4.4)."""
+"""Models shaped like the Stable Diffusion x4 upscaler (arXiv 2112.10752, section 4.4)."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from editkit import Condition, InvalidParameter, Point, PointBatch, add_noise
 from .scheduler_config import read_config, schedule_of
 from .stable_diffusion import COMPONENTS, StableDiffusion, load_parts
 
-MOST_NOISE = 350
-"""Highest noise level where a folder does not name one, as diffusers has it."""
+MAX_NOISE_LEVEL = 350
+"""Default of diffusers for folders without a maximum noise level."""
 
 
 class StableDiffusionUpscaler(StableDiffusion):
-    """A UNet that sees, beside its latents, a picture of their size in pixels and how noisy that is; a backend.
+    """Backend of UNets conditioned on an image of the latents' size in pixels, and on its noise level.
 
-    Told of no picture, it sees a grey one as noisy as it was trained for, and so draws from noise as any other model.
+    Without an image, the condition is a grey image at the maximum noise level, and the model generates like any other.
     """
 
-    def __init__(self, *, low_res_scheduler: dict[str, Any], most_noise: int, **parts: Any) -> None:
+    def __init__(self, *, low_res_scheduler: dict[str, Any], max_noise_level: int, **parts: Any) -> None:
         super().__init__(**parts)
         self.provides = frozenset({"text", "upscaling"})
         self.factor = self.reduction
-        self.noising = schedule_of(low_res_scheduler)
-        self.most_noise = most_noise
+        self.low_res_schedule = schedule_of(low_res_scheduler)
+        self.max_noise_level = max_noise_level
 
     @classmethod
     def from_folder(
@@ -38,19 +38,21 @@ class StableDiffusionUpscaler(StableDiffusion):
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         return cls(
             low_res_scheduler=read_config(folder, "low_res_scheduler"),
-            most_noise=index.get("max_noise_level", MOST_NOISE),
+            max_noise_level=index.get("max_noise_level", MAX_NOISE_LEVEL),
             **load_parts(COMPONENTS, folder, weights, name=name, device=device, dtype=dtype),
         )
 
     def upscaling_condition(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:
-        if not 0 <= noise_level <= self.most_noise:
-            raise InvalidParameter(f"noise_level={noise_level} is not allowed: this model takes 0 to {self.most_noise}")
-        seen = add_noise(pixels * 2 - 1, noise, self.noising.point(noise_level))
-        return {"seen": seen, "noise_level": torch.full((len(seen),), noise_level, device=seen.device)}
+        if not 0 <= noise_level <= self.max_noise_level:
+            raise InvalidParameter(
+                f"noise_level={noise_level} is not allowed: this model takes 0 to {self.max_noise_level}"
+            )
+        image = add_noise(pixels * 2 - 1, noise, self.low_res_schedule.point(noise_level))
+        return {"image_latents": image, "noise_level": torch.full((len(image),), noise_level, device=image.device)}
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         grey = {
-            "seen": x.new_zeros(len(x), 3, *x.shape[-2:]),
-            "noise_level": torch.full((len(x),), self.most_noise, device=x.device),
+            "image_latents": x.new_zeros(len(x), 3, *x.shape[-2:]),
+            "noise_level": torch.full((len(x),), self.max_noise_level, device=x.device),
         }
         return super().denoise(x, point, {**grey, **condition})

@@ -9,9 +9,9 @@ from editkit import ControlNetSpec, ModelSpec, hookimpl
 HERE = Path(__file__).parent
 LICENCE = "Apache-2.0 (trained on MIT and Apache-2.0 artwork)"
 MODELS = frozenset({"emoji", "emoji-instruct"})
-"""Those that its ControlNets fit."""
+"""Models that the ControlNets fit."""
 STRENGTH = 0.15
-"""For upscaling with those: they know little of what pictures larger than their own look like."""
+"""Default strength of these models, for upscaling: they were not trained on images larger than their own size."""
 CARD = "plugins/editkit_emoji/MODEL_CARD.md"
 
 
@@ -20,7 +20,7 @@ def register_models() -> list[ModelSpec]:
     return [
         ModelSpec(
             name="emoji",
-            summary="Emoji of 64 x 64 pixels in four styles, small enough for any laptop: to try and to test edits.",
+            summary="Emoji of 64 x 64 pixels in four styles, small enough for any laptop, to try and test edits.",
             load=lambda: HERE / "model",
             source=CARD,
             licence=LICENCE,
@@ -29,7 +29,7 @@ def register_models() -> list[ModelSpec]:
         ),
         ModelSpec(
             name="emoji-instruct",
-            summary="The same model, shown a picture and told what to change in it.",
+            summary="The same model, conditioned on an image and an instruction.",
             load=load_instruct,
             source=CARD,
             licence=LICENCE,
@@ -38,7 +38,7 @@ def register_models() -> list[ModelSpec]:
         ),
         ModelSpec(
             name="emoji-upscaler",
-            summary="Enlarges emoji and other plain drawings 4 times, seeing them while it draws.",
+            summary="Enlarges emoji and other plain drawings 4 times, conditioned on the small image.",
             load=load_upscaler,
             source=CARD,
             licence=LICENCE,
@@ -65,7 +65,7 @@ def register_controlnets() -> list[ControlNetSpec]:
     return [
         ControlNetSpec(
             name="emoji-edge",
-            summary="Draws emoji along given edges.",
+            summary="Emoji with given edges.",
             load=lambda: HERE / "controlnets" / "edge",
             models=MODELS,
             annotators=frozenset({"edge"}),
@@ -74,7 +74,7 @@ def register_controlnets() -> list[ControlNetSpec]:
         ),
         ControlNetSpec(
             name="emoji-relief",
-            summary="Draws emoji of a given relief, which is a silhouette inflated to a height map.",
+            summary="Emoji with a given relief, which is a silhouette inflated to a height map.",
             load=lambda: HERE / "controlnets" / "relief",
             models=MODELS,
             annotators=frozenset({"relief", "depth"}),

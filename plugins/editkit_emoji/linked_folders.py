@@ -1,4 +1,4 @@
-"""Folders of models most of whose files are those of the model of captions."""
+"""Model folders that share most files with the caption model and link to them."""
 
 from __future__ import annotations
 
@@ -12,65 +12,64 @@ from editkit import WeightsUnavailable, cache_folder
 
 HERE = Path(__file__).parent
 CAPTIONS, INSTRUCTIONS, UPSCALER = HERE / "model", HERE / "instruct", HERE / "upscaler"
-READING = ("text_encoder", "tokenizer", "scheduler")
-"""The parts of the model of captions that the upscaler shares."""
+SHARED_PARTS = ("text_encoder", "tokenizer", "scheduler")
+"""Parts of the caption model that the upscaler shares."""
 
 
 def instruct_folder() -> Path:
-    """The folder of the model of instructions; raises WeightsUnavailable as :func:`linked`."""
-    return linked("emoji-instruct", files_of(CAPTIONS) | files_of(INSTRUCTIONS))
+    """Return the folder of the instruction model; raises WeightsUnavailable as :func:`_link_folder` does."""
+    return _link_folder("emoji-instruct", _files_in(CAPTIONS) | _files_in(INSTRUCTIONS))
 
 
 def upscaler_folder() -> Path:
-    """The folder of the upscaler; raises WeightsUnavailable as :func:`linked`."""
-    shared = {name: file for name, file in files_of(CAPTIONS).items() if name.parts[0] in READING}
-    return linked("emoji-upscaler", shared | files_of(UPSCALER))
+    """Return the folder of the upscaler; raises WeightsUnavailable as :func:`_link_folder` does."""
+    shared = {name: file for name, file in _files_in(CAPTIONS).items() if name.parts[0] in SHARED_PARTS}
+    return _link_folder("emoji-upscaler", shared | _files_in(UPSCALER))
 
 
-def files_of(folder: Path) -> dict[Path, Path]:
-    """The files below a folder, by their names in it."""
+def _files_in(folder: Path) -> dict[Path, Path]:
+    """Return the files below a folder by relative path."""
     return {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
-def linked(model: str, files: Mapping[Path, Path]) -> Path:
-    """A whole diffusers folder in the user's cache, of links to files.
+def _link_folder(model: str, files: Mapping[Path, Path]) -> Path:
+    """Return a complete diffusers folder in the user's cache that links to ``files``, creating it if needed.
 
-    Raises WeightsUnavailable where the user has no cache or it cannot be written to.
+    Raises WeightsUnavailable if there is no cache folder or it cannot be written to.
     """
     cache = cache_folder()
     if cache is None:
-        raise WeightsUnavailable(
-            f"the model {model!r} is put together in a cache: name a folder for it in EDITKIT_CACHE"
-        )
-    folder = cache / "models" / f"{model}-{mark_of(files)}"
+        raise WeightsUnavailable(f"the model {model!r} needs a cache folder: set EDITKIT_CACHE to one")
+    folder = cache / "models" / f"{model}-{_fingerprint(files)}"
     try:
         for name, file in files.items():
-            put(file, folder / name)
+            _link_or_copy(file, folder / name)
     except OSError as error:
         raise WeightsUnavailable(
-            f"the model {model!r} cannot be put together in {folder} ({error.strerror}): name another folder in "
-            "EDITKIT_CACHE"
+            f"the model {model!r} cannot be linked in {folder} ({error.strerror}): set EDITKIT_CACHE to another folder"
         ) from error
     return folder
 
 
-def mark_of(files: Mapping[Path, Path]) -> str:
-    """What is another for other files, without reading them."""
-    known = [(name.as_posix(), str(file), file.stat().st_size, file.stat().st_mtime_ns) for name, file in files.items()]
-    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
+def _fingerprint(files: Mapping[Path, Path]) -> str:
+    """Hash names, sizes and times of files, without reading them."""
+    stamps = [
+        (name.as_posix(), str(file), file.stat().st_size, file.stat().st_mtime_ns) for name, file in files.items()
+    ]
+    return hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
 
 
-def put(file: Path, place: Path) -> None:
-    """Link to a file unless that is done, or copy it where the disk knows no links.
+def _link_or_copy(file: Path, target: Path) -> None:
+    """Link ``target`` to a file if it is missing, or copy the file if the disk does not support links.
 
-    It appears at once and whole: other processes may be doing the same.
+    The target appears complete in one step, since other processes may create it at the same time.
     """
-    if place.exists():
+    if target.exists():
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f".{secrets.token_hex(8)}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{secrets.token_hex(8)}")
     try:
         partial.symlink_to(file)
     except OSError:
         shutil.copyfile(file, partial)
-    partial.replace(place)
+    partial.replace(target)

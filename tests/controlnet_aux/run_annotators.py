@@ -1,6 +1,6 @@
-"""Call annotators on a picture and print what each ended with, one JSON object by call.
+"""Call annotators on an image and print the outcomes, as one JSON object by call.
 
-Run by tests/plugins/test_annotators.py in a process of its own, where the packages of controlnet-aux are on the path.
+tests/plugins/test_annotators.py runs it in a separate process with the packages of controlnet-aux on the path.
 ``hed-weights=FOLDER`` writes random weights of its HED detector first.
 """
 
@@ -30,31 +30,31 @@ def write_hed_weights(folder: Path) -> None:
     torch.save(ControlNetHED_Apache2().state_dict(), folder / "ControlNetHED.pth")
 
 
-def outcome(call: str, picture: Image.Image) -> dict[str, Any]:
+def outcome(call: str, image: Image.Image) -> dict[str, Any]:
     try:
-        drawn = installed().build("annotators", call)(picture)
+        result = installed().build("annotators", call)(image)
     except EditkitError as error:
         return {"error": f"{type(error).__name__}: {error}"}
-    ours = installed().build("annotators", "edge:low=100,high=200,sigma=0")(picture)
-    far = cv2.distanceTransform((ours == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    ours = installed().build("annotators", "edge:low=100,high=200,sigma=0")(image)
+    distance = cv2.distanceTransform((ours == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return {
-        "shape": drawn.shape,
-        "dtype": str(drawn.dtype),
-        "low": float(drawn.min()),
-        "high": float(drawn.max()),
-        "near_ours": float((far[drawn > 0.5] <= 2).mean()),
+        "shape": result.shape,
+        "dtype": str(result.dtype),
+        "low": float(result.min()),
+        "high": float(result.max()),
+        "near_ours": float((distance[result > 0.5] <= 2).mean()),
     }
 
 
 def main() -> None:
-    picture = Image.open(sys.argv[1]).convert("RGB")
-    found = {}
+    image = Image.open(sys.argv[1]).convert("RGB")
+    outcomes = {}
     for call in sys.argv[2:]:
         if call.startswith("hed-weights="):
             write_hed_weights(Path(call.removeprefix("hed-weights=")))
         else:
-            found[call] = outcome(call, picture)
-    json.dump(found, sys.stdout)
+            outcomes[call] = outcome(call, image)
+    json.dump(outcomes, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def save_encoder_decoder(folder: Path) -> Path:
 
 
 def save(model: Any, folder: Path) -> Path:
-    words = Tokenizer(WordLevel({word: place for place, word in enumerate(SPECIAL + WORDS)}, unk_token="[UNK]"))
+    words = Tokenizer(WordLevel({word: index for index, word in enumerate(SPECIAL + WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
     PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", bos_token="[BOS]", eos_token="[EOS]"
@@ -88,25 +88,25 @@ def save(model: Any, folder: Path) -> Path:
 
 @pytest.fixture(scope="module", params=[save_blip, save_encoder_decoder])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = request.param(tmp_path_factory.mktemp("captioner") / "model")
-    return made
+    folder: Path = request.param(tmp_path_factory.mktemp("captioner") / "model")
+    return folder
 
 
 @pytest.fixture
 def blip(tmp_path: Path) -> Path:
-    """A model's folder that a test may change."""
+    """Folder of a model that a test may change."""
     return save_blip(tmp_path / "model")
 
 
 @pytest.fixture
 def registry() -> Registry:
-    found = Registry()
-    found.add(PluginSource("captioners", "editkit_captioners", "editkit", "0"), editkit_captioners)
-    assert not found.failures
-    return found
+    registry = Registry()
+    registry.add(PluginSource("captioners", "editkit_captioners", "editkit", "0"), editkit_captioners)
+    assert not registry.failures
+    return registry
 
 
-def pictures() -> list[Image.Image]:
+def images() -> list[Image.Image]:
     noise = torch.Generator().manual_seed(0)
     sizes = [(16, 16), (40, 23), (1, 1), (3, 300)]
     return [
@@ -115,11 +115,11 @@ def pictures() -> list[Image.Image]:
     ]
 
 
-def test_a_caption_is_words_of_the_model_and_the_same_every_time(registry: Registry, folder: Path) -> None:
+def test_captions_are_words_of_the_model_and_deterministic(registry: Registry, folder: Path) -> None:
     caption: Caption = registry.build("captioners", f"transformers:model={folder},max_tokens=7")
-    for picture in pictures():
-        words = caption(picture).split()
-        assert caption(picture).split() == words
+    for image in images():
+        words = caption(image).split()
+        assert caption(image).split() == words
         assert set(words) <= set(WORDS)
         assert len(words) <= 7
 
@@ -129,14 +129,14 @@ def test_a_caption_equals_the_one_generated_by_transformers(registry: Registry, 
     kinds = {"blip": BlipForConditionalGeneration, "vision-encoder-decoder": VisionEncoderDecoderModel}
     model = kinds[json.loads((folder / "config.json").read_text())["model_type"]].from_pretrained(folder).eval()
     processor = BlipImageProcessorPil.from_pretrained(folder)
-    said = set()
-    for picture in pictures():
-        pixels = processor(images=picture, return_tensors="pt")["pixel_values"]
+    captions = set()
+    for image in images():
+        pixels = processor(images=image, return_tensors="pt")["pixel_values"]
         tokens = model.generate(pixel_values=pixels, max_new_tokens=30, do_sample=False)[0].tolist()
         expected = [(SPECIAL + WORDS)[token] for token in tokens if token >= len(SPECIAL)]
-        assert caption(picture).split() == expected
-        said.add(" ".join(expected))
-    assert len(said) > 1
+        assert caption(image).split() == expected
+        captions.add(" ".join(expected))
+    assert len(captions) > 1
 
 
 def test_a_caption_has_at_most_max_tokens_tokens(registry: Registry, blip: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_caption_has_at_most_max_tokens_tokens(registry: Registry, blip: Path)
     model.save_pretrained(blip)
     for count in (1, 5, 12):
         caption: Caption = registry.build("captioners", f"transformers:model={blip},max_tokens={count}")
-        assert caption(pictures()[0]) == " ".join(["apple"] * count)
+        assert caption(images()[0]) == " ".join(["apple"] * count)
 
 
 def test_transparent_pixels_are_captioned_as_white(registry: Registry, folder: Path) -> None:
@@ -157,14 +157,16 @@ def test_transparent_pixels_are_captioned_as_white(registry: Registry, folder: P
         caption(Image.new(mode, (20, 20)))
 
 
-def test_nothing_is_printed(registry: Registry, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_and_captioning_print_nothing(
+    registry: Registry, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     transformers_captioner.load.cache_clear()
     capfd.readouterr()
-    registry.build("captioners", f"transformers:model={folder}")(pictures()[0])
+    registry.build("captioners", f"transformers:model={folder}")(images()[0])
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_parameters_are_checked(registry: Registry) -> None:
+def test_invalid_parameters_are_refused(registry: Registry) -> None:
     with pytest.raises(InvalidParameter, match="needs the parameter 'model': Folder or hub id"):
         registry.configure("captioners", "transformers")
     for options in ("model=x/y,max_tokens=0", "model=x/y,max_tokens=1001", "model=x/y,tokens=3", "model="):
@@ -172,28 +174,28 @@ def test_the_parameters_are_checked(registry: Registry) -> None:
             registry.configure("captioners", f"transformers:{options}")
 
 
-def refused(registry: Registry, model: object) -> str:
+def refusal_of(registry: Registry, model: object) -> str:
     with pytest.raises(WeightsUnavailable) as error:
         registry.build("captioners", f"transformers:model={model}")
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
-def test_a_model_that_is_not_there_or_not_whole_is_named(registry: Registry, tmp_path: Path) -> None:
-    assert "neither a folder nor a hub id" in refused(registry, tmp_path / "nowhere")
+def test_a_missing_or_incomplete_model_is_named(registry: Registry, tmp_path: Path) -> None:
+    assert "neither a folder nor a hub id" in refusal_of(registry, tmp_path / "nowhere")
     (tmp_path / "file.safetensors").touch()
-    assert "is a file" in refused(registry, tmp_path / "file.safetensors")
-    assert "no config.json" in refused(registry, tmp_path)
+    assert "is a file" in refusal_of(registry, tmp_path / "file.safetensors")
+    assert "no config.json" in refusal_of(registry, tmp_path)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "config.json").write_text("{}")
-    assert "no *.safetensors weights" in refused(registry, tmp_path / "damaged")
+    assert "no *.safetensors weights" in refusal_of(registry, tmp_path / "damaged")
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"no weights")
-    assert "cannot be loaded" in refused(registry, tmp_path / "damaged")
+    assert "cannot be loaded" in refusal_of(registry, tmp_path / "damaged")
 
 
 def test_pickled_weights_are_refused(registry: Registry, blip: Path) -> None:
     (blip / "model.safetensors").rename(blip / "pytorch_model.bin")
-    assert "only pickled weights (pytorch_model.bin)" in refused(registry, blip)
+    assert "only pickled weights (pytorch_model.bin)" in refusal_of(registry, blip)
 
 
 def test_a_shard_outside_the_folder_is_refused(registry: Registry, blip: Path) -> None:
@@ -201,7 +203,7 @@ def test_a_shard_outside_the_folder_is_refused(registry: Registry, blip: Path) -
     (blip / "other.safetensors").touch()
     index = {"metadata": {}, "weight_map": {"text_decoder.cls.predictions.bias": "../model.safetensors"}}
     (blip / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "names the shard '../model.safetensors'" in refused(registry, blip)
+    assert "names the shard '../model.safetensors'" in refusal_of(registry, blip)
 
 
 def test_code_of_a_model_is_not_run(registry: Registry, blip: Path) -> None:
@@ -213,14 +215,14 @@ def test_code_of_a_model_is_not_run(registry: Registry, blip: Path) -> None:
         "auto_map": {"AutoConfig": "own.Config", "AutoModelForImageTextToText": "own.Own"},
     }
     (blip / "config.json").write_text(json.dumps(config))
-    assert "cannot be loaded" in refused(registry, blip)
+    assert "cannot be loaded" in refusal_of(registry, blip)
     assert not trace.exists()
 
 
 def test_a_model_of_another_task_is_refused(registry: Registry, tmp_path: Path) -> None:
     text = {**TEXT, "num_hidden_layers": 1, "vocab_size": 12}
     config = CLIPConfig(text_config=text, vision_config=SMALL, projection_dim=16)
-    assert "CLIPConfig" in refused(registry, save(CLIPModel(config), tmp_path / "model"))
+    assert "CLIPConfig" in refusal_of(registry, save(CLIPModel(config), tmp_path / "model"))
 
 
 def test_a_captioner_that_needs_a_prompt_is_an_error(registry: Registry, tmp_path: Path) -> None:
@@ -228,12 +230,12 @@ def test_a_captioner_that_needs_a_prompt_is_an_error(registry: Registry, tmp_pat
     config = LlavaConfig(vision_config=CLIPVisionConfig(**SMALL), text_config=language, image_token_index=11)
     folder = save(LlavaForConditionalGeneration(config), tmp_path / "model")
     caption: Caption = registry.build("captioners", f"transformers:model={folder}")
-    with pytest.raises(PluginFailure, match=r"\(llava\) failed at a picture of 16 x 16 pixels .* may need a prompt"):
-        caption(pictures()[0])
+    with pytest.raises(PluginFailure, match=r"\(llava\) failed for an image of 16 x 16 pixels .* may need a prompt"):
+        caption(images()[0])
 
 
 def test_a_hub_model_that_cannot_be_fetched_is_named(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    message = refused(registry, "nobody/captions")
+    message = refusal_of(registry, "nobody/captions")
     assert "captioning model 'nobody/captions' is no folder here and could not be fetched from the hub" in message
     assert "download it and pass its folder" in message

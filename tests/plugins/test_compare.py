@@ -14,12 +14,12 @@ import editkit
 from editkit.cli import main
 from editkit.testing.tiny import stable_diffusion_folder
 
-FOUND = "ddim", "pinned"
+INVERTERS = "ddim", "pinned"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, an image, and two possible results of an edit."""
+    """Folder with a model, an image and two possible results of an edit."""
     root = tmp_path_factory.mktemp("compare")
     stable_diffusion_folder(root / "model")
     for name, colour in (("red", (200, 20, 20)), ("green", (20, 180, 20))):
@@ -29,14 +29,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *more: str) -> Result:
-    named = [part for name in FOUND for part in ("--inverter", name)]
-    given = ["compare", str(folder / "red.png"), "--source", "a red apple", "--target", "a green apple", "--steps", "4"]
-    return CliRunner().invoke(main, [*given, "--model", str(folder / "model"), *named, *more])
+    options = [part for name in INVERTERS for part in ("--inverter", name)]
+    arguments = [
+        "compare",
+        str(folder / "red.png"),
+        "--source",
+        "a red apple",
+        "--target",
+        "a green apple",
+        "--steps",
+        "4",
+    ]
+    return CliRunner().invoke(main, [*arguments, "--model", str(folder / "model"), *options, *more])
 
 
-def test_rows_are_what_single_edits_report(folder: Path) -> None:
+def test_rows_equal_the_reports_of_single_edits(folder: Path) -> None:
     table = json.loads(run(folder, "--json").stdout)
-    assert [row["inverter"] for row in table["rows"]] == list(FOUND)
+    assert [row["inverter"] for row in table["rows"]] == list(INVERTERS)
     for row in table["rows"]:
         edit = editkit.apply(
             "prompt-edit",
@@ -55,21 +64,21 @@ def test_rows_are_what_single_edits_report(folder: Path) -> None:
 
 def test_truth_adds_a_judgement_and_sheet_an_image(folder: Path) -> None:
     sheet = folder / "sheet.png"
-    said = run(folder, "--truth", str(folder / "green.png"), "--sheet", str(sheet))
-    assert said.exit_code == 0, said.output
-    assert "| inverter | recon_psnr |" in said.stdout
-    assert "collateral" in said.stdout
-    assert editkit.open_image(sheet).width > 256 * (len(FOUND) + 2)
+    result = run(folder, "--truth", str(folder / "green.png"), "--sheet", str(sheet))
+    assert result.exit_code == 0, result.output
+    assert "| inverter | recon_psnr |" in result.stdout
+    assert "collateral" in result.stdout
+    assert editkit.open_image(sheet).width > 256 * (len(INVERTERS) + 2)
 
 
-@pytest.mark.parametrize(("truth", "words"), [("small.png", "of one size"), ("red.png", "the same as the image")])
-def test_an_unusable_truth_is_refused(folder: Path, truth: str, words: str) -> None:
-    said = run(folder, "--truth", str(folder / truth))
-    assert said.exit_code == 2
-    assert words in said.stderr
+@pytest.mark.parametrize(("truth", "message"), [("small.png", "of one size"), ("red.png", "the same as the image")])
+def test_an_unusable_truth_is_refused(folder: Path, truth: str, message: str) -> None:
+    result = run(folder, "--truth", str(folder / truth))
+    assert result.exit_code == 2
+    assert message in result.stderr
 
 
-def test_without_names_all_inverters_that_serve_the_model_are_compared(folder: Path) -> None:
+def test_compare_uses_every_inverter_that_supports_the_model(folder: Path) -> None:
     from editkit_compare.command import compatible_inverters
 
     model = editkit.load_model(folder / "model")
@@ -80,9 +89,9 @@ def test_without_names_all_inverters_that_serve_the_model_are_compared(folder: P
     )
 
 
-def test_judgement_of_no_edit_the_whole_edit_and_a_stray_edit() -> None:
-    source, target, beside = np.zeros((3, 2, 2))
-    target[0, 0], beside[1, 1] = 1, 1
+def test_judge_rates_no_edit_a_full_edit_and_a_stray_edit() -> None:
+    source, target, stray = np.zeros((3, 2, 2))
+    target[0, 0], stray[1, 1] = 1, 1
     assert editkit.judge(source, target, source) == (0, 0, False)
     assert editkit.judge(source, target, target) == (1, 0, True)
-    assert editkit.judge(source, target, beside) == pytest.approx((0, 1, False))
+    assert editkit.judge(source, target, stray) == pytest.approx((0, 1, False))
