@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 TOP = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")]
-WRITTEN = [*TOP, *(page for page in PAGES if page.parent.name != "reference")]
+CARD = ROOT / "plugins" / "editkit_emoji" / "MODEL_CARD.md"
+WRITTEN = [*TOP, CARD, *(page for page in PAGES if page.parent.name != "reference")]
 OWN_PROJECT = DOCS / "how-to" / "write-a-plugin.md"
 """Its commands and snippets are of another package; tests of new-plugin run them."""
 
