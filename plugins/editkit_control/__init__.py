@@ -1,4 +1,4 @@
-"""``control``: draw under condition maps, such as the edges or the depth of a picture."""
+"""``control``: sample under condition maps, such as the edges or the depth of an image."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from editkit import (
 class ControlNetParams(Params):
     """A ControlNet and its condition map."""
 
-    kind: str = RegisteredName("annotators", "edge", "Annotator that makes the condition map of the picture.")
-    scale: float = Field(1.0, ge=0.0, le=10.0, description="How strongly the map is followed.")
-    start: Fraction = Field(0.0, description="Fraction of the path before which the map is not followed.")
-    end: Fraction = Field(1.0, description="Fraction of the path after which the map is not followed.")
+    kind: str = RegisteredName("annotators", "edge", "Annotator that computes the condition map of the image.")
+    scale: float = Field(1.0, ge=0.0, le=10.0, description="Strength of the condition map.")
+    start: Fraction = Field(0.0, description="Fraction of the path before which the map is off.")
+    end: Fraction = Field(1.0, description="Fraction of the path after which the map is off.")
     weights: str | None = PathParam(
-        None, "Folder of the ControlNet; the one registered for the model and the kind when not given."
+        None, "Folder of the ControlNet; the one registered for the model and the kind if not given."
     )
 
 
 class ControlParams(EditParams):
     kind: str = RegisteredName(
-        "annotators", "edge", "Annotator that makes the condition map, with options after a colon."
+        "annotators", "edge", "Annotator that computes the condition map, with options after a colon."
     )
-    prompt: str = Field("", description="What to draw.")
-    strength: Fraction = Field(1.0, description="1 draws from noise, less from the noised picture.")
-    control_scale: float = Field(1.0, ge=0.0, le=10.0, description="How strongly the map is followed.")
-    control_start: Fraction = Field(0.0, description="Fraction of the path before which the map is not followed.")
-    control_end: Fraction = Field(1.0, description="Fraction of the path after which the map is not followed.")
-    control_image: Any = ImageParam(
-        "map", "Ready-made condition map, in place of the annotator's: near and edges white."
+    prompt: str = Field("", description="Description of the result.")
+    strength: Fraction = Field(
+        1.0, description="Noise level to start from: 1 starts from noise, less from the noised image."
     )
-    control_invert: bool = Field(False, description="The ready-made map is black where it should be white.")
+    control_scale: float = Field(1.0, ge=0.0, le=10.0, description="Strength of the condition map.")
+    control_start: Fraction = Field(0.0, description="Fraction of the path before which the map is off.")
+    control_end: Fraction = Field(1.0, description="Fraction of the path after which the map is off.")
+    control_image: Any = ImageParam("map", "Ready-made condition map instead of the annotator's: near and edges white.")
+    control_invert: bool = Field(False, description="Invert the ready-made map, if black stands for near and edges.")
     controlnet: str | None = PathParam(
-        None, "Folder of the ControlNet; the one registered for the model and the kind when not given."
+        None, "Folder of the ControlNet; the one registered for the model and the kind if not given."
     )
-    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
 
 
 @hookimpl
@@ -56,7 +56,7 @@ def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="control",
-            summary="Draw under a condition map of a picture: its edges, its depth.",
+            summary="Sample under a condition map of an image: its edges, its depth.",
             load=by_name("editkit_control.operation:control"),
             params=ControlParams,
             needs=frozenset({"controlnet"}),
@@ -70,7 +70,7 @@ def register_controls() -> list[ControlSpec]:
     return [
         ControlSpec(
             name="controlnet",
-            summary="A condition map of the picture is followed.",
+            summary="Follow a condition map of the image.",
             load=by_name("editkit_control.controlnet:controlnet"),
             params=ControlNetParams,
             source="https://arxiv.org/abs/2302.05543",

@@ -1,4 +1,4 @@
-"""Drawing and redrawing under a condition map."""
+"""Sampling under a condition map, from noise or from the noised image."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .controlnet import annotate_source, find_weights, make_control, to_hint
 
 
 def control(session: Session, params: ControlParams) -> Edit:
-    """Draw from noise, or from the noised picture, and under the mask where there is one.
+    """Sample from noise, or from the noised image, within the mask if there is one.
 
-    On the way from a picture a control of scale 0 asks for nothing, and the picture comes back.
+    From an image, a control of scale 0 has no effect: the source is returned unchanged.
     """
     path = start_at(session.model.schedule, session.drawing_path(params.steps), params.strength)
-    from_picture = params.strength < 1
-    if len(path) == 1 or (from_picture and params.control_scale == 0):
-        return Edit(session.latents, reconstructed=session.latents)  # which needs no weights
+    from_image = params.strength < 1
+    if len(path) == 1 or (from_image and params.control_scale == 0):
+        return Edit(session.latents, reconstructed=session.latents)  # needs no weights
     folder = find_weights(session, params.kind, params.controlnet)
     control = make_control(
         session,
@@ -30,11 +30,11 @@ def control(session: Session, params: ControlParams) -> Edit:
         params.control_start,
         params.control_end,
     )
-    return redraw(session, path, session.embed(params.prompt), [control], blank=not from_picture)
+    return redraw(session, path, session.embed(params.prompt), [control], blank=not from_image)
 
 
 def _condition_map(session: Session, params: ControlParams) -> Tensor:
-    """The ready-made condition map, or the annotator's."""
+    """Return the ready-made condition map, or the annotator's."""
     if params.control_image is None:
         return annotate_source(session, params.kind)
     levels = np.asarray(params.control_image, dtype=np.float32) / 255

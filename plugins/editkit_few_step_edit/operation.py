@@ -10,17 +10,17 @@ from . import FewStepEditParams
 
 
 def few_step_edit(session: Session, params: FewStepEditParams) -> Edit:
-    """Draw the noised picture under both prompts side by side, the source branch held to the picture.
+    """Sample the noised image under both prompts side by side, with the source branch pinned to the image.
 
-    At strength 0 there is no step to take.
+    Strength 0 leaves no step and returns the source.
     """
     path = start_at(session.schedule, session.drawing_path(params.steps), params.strength)
     if len(path) == 1:
         return Edit(session.latents, reconstructed=session.latents, inverted=True)
     inverter = VirtualInversion()
-    climb = invert_latents(session, inverter, session.latents, path, session.embed(params.source))
-    noisy = torch.cat([climb.trajectory[0], climb.trajectory[0]])
+    record = invert_latents(session, inverter, session.latents, path, session.embed(params.source))
+    noisy = torch.cat([record.trajectory[0], record.trajectory[0]])
     both = sample_from_inversion(
-        session, inverter, climb, noisy, session.embed(params.source, params.target), torch.ones(2, 1)
+        session, inverter, record, noisy, session.embed(params.source, params.target), torch.ones(2, 1)
     )
     return Edit(both[1:], reconstructed=both[:1], inverted=True)

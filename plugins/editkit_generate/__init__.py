@@ -1,4 +1,4 @@
-"""``generate``: draw a picture from noise."""
+"""``generate``: sample an image from noise."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from editkit import CanvasParams, OperationSpec, by_name, hookimpl
 
 
 class GenerateParams(CanvasParams):
-    prompt: str = Field("", description="What to draw.")
-    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
+    prompt: str = Field("", description="Description of the image.")
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
 
 
 @hookimpl
@@ -17,7 +17,7 @@ def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="generate",
-            summary="Draw a picture from noise, following a prompt where the model understands one.",
+            summary="Generate an image from noise, following a prompt if the model takes text.",
             load=by_name("editkit_generate.operation:generate"),
             params=GenerateParams,
             takes="nothing",

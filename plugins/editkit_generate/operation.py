@@ -1,4 +1,4 @@
-"""Drawing from pure noise."""
+"""Sampling from pure noise."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from . import GenerateParams
 
 
 def generate(session: Session, params: GenerateParams) -> Edit:
-    """Walk the whole path down from noise."""
+    """Sample the whole path from noise."""
     return Edit(session.draw(session.noise(), session.drawing_path(params.steps), session.embed(params.prompt)))

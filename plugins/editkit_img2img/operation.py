@@ -8,6 +8,6 @@ from . import Img2ImgParams
 
 
 def img2img(session: Session, params: Img2ImgParams) -> Edit:
-    """Enter the path as noisy as ``strength`` says; at strength 0 there is no step to take."""
+    """Start the path at the noise level of ``strength``; strength 0 leaves no step and returns the source."""
     path = start_at(session.model.schedule, session.drawing_path(params.steps), params.strength)
     return redraw(session, path, session.embed(params.prompt))

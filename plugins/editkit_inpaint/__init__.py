@@ -1,4 +1,4 @@
-"""``inpaint``: draw what a mask marks anew, to fit what it leaves."""
+"""``inpaint``: fill the masked region, consistent with its surroundings."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from editkit import EditParams, Fraction, ImageParam, OperationSpec, by_name, ho
 
 
 class InpaintParams(EditParams):
-    mask: Any = ImageParam("mask", "Picture of the image's size: white is drawn anew, black is kept.", required=True)
-    prompt: str = Field("", description="What the whole picture should show.")
-    strength: Fraction = Field(1.0, description="1 forgets what was under the mask, less keeps some of it.")
+    mask: Any = ImageParam("mask", "Mask of the image's size: white is replaced, black is kept.", required=True)
+    prompt: str = Field("", description="Description of the whole result.")
+    strength: Fraction = Field(
+        1.0, description="Noise level to start from: 1 discards the masked content, less keeps some of it."
+    )
     resample: int = Field(
-        1, ge=1, le=50, description="Times each step is taken, so that what is drawn fits better to what is kept."
+        1,
+        ge=1,
+        le=50,
+        description="Times each step is taken (RePaint); more fits the new content better to the kept pixels.",
     )
     context: float | None = Field(
         None,
         ge=0.0,
         le=100.0,
-        description="Share of the mask's size around it that is worked on; the whole picture when not given.",
+        description="Margin processed around the mask, as a share of the mask's size; the whole image if not given.",
     )
-    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
 
 
 @hookimpl
@@ -30,7 +35,7 @@ def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="inpaint",
-            summary="Draw what a mask marks anew, to fit what it leaves.",
+            summary="Fill the masked region of an image, consistent with its surroundings.",
             load=by_name("editkit_inpaint.operation:inpaint"),
             params=InpaintParams,
             source="https://arxiv.org/abs/2201.09865",

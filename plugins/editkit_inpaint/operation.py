@@ -1,4 +1,4 @@
-"""Inpainting with any model, and with those made for it."""
+"""Inpainting, with any model and with inpainting models."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from editkit import PixelEdit, Session, fill, paint, start_at, with_resampling
 from . import InpaintParams
 
 Box = tuple[slice, slice]
-"""Rows and columns of a picture, in pixels."""
+"""Rows and columns of an image, in pixels."""
 
 
 def inpaint(session: Session, params: InpaintParams) -> PixelEdit:
-    """Draw the surroundings of the mask, or all of the picture, and lay what was drawn in its place."""
+    """Fill the mask within its surroundings, or within the whole image, and paste the result in place."""
     assert session.mask is not None
-    painted = session.pixels.clone()
+    pixels = session.pixels.clone()
     if bool(session.mask.any()):
         rows, columns = _mask_box(session.mask, params.context)
-        part = session
+        region = session
         if params.context is not None:
-            pixels, mask = session.pixels[..., rows, columns], session.mask[..., rows, columns]
-            part = session.for_region(pixels, mask, longest=params.resolution)
-        path = start_at(part.model.schedule, part.drawing_path(params.steps), params.strength)
-        drawn = fill(part, with_resampling(path, params.resample), params.prompt, blank=params.strength == 1)
-        painted[..., rows, columns] = paint(part, drawn)
-    return PixelEdit(painted)
+            crop, mask = session.pixels[..., rows, columns], session.mask[..., rows, columns]
+            region = session.for_region(crop, mask, longest=params.resolution)
+        path = start_at(region.model.schedule, region.drawing_path(params.steps), params.strength)
+        edit = fill(region, with_resampling(path, params.resample), params.prompt, blank=params.strength == 1)
+        pixels[..., rows, columns] = paint(region, edit)
+    return PixelEdit(pixels)
 
 
 def _mask_box(mask: Tensor, context: float | None) -> Box:
-    """The mask's bounding box, grown on every side by a share of its longer side and made as square as fits."""
+    """Bounding box of the mask, grown on every side by a share of its longer side and squared as far as it fits."""
     height, width = mask.shape[-2:]
     if context is None:
         return slice(0, height), slice(0, width)
@@ -41,7 +41,7 @@ def _mask_box(mask: Tensor, context: float | None) -> Box:
 
 
 def _centred_slice(begin: int, end: int, length: int, most: int) -> slice:
-    """``length`` pixels with the given ones in their middle, moved to lie between 0 and ``most``."""
+    """Slice of ``length`` pixels centred on ``begin`` to ``end`` and shifted to lie between 0 and ``most``."""
     length = min(length, most)
     start = min(max(0, (begin + end - length) // 2), most - length)
     return slice(start, start + length)

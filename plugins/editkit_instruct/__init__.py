@@ -1,4 +1,4 @@
-"""``instruct``: change a picture as a sentence says."""
+"""``instruct``: edit an image by an instruction."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ from pydantic import Field, model_validator
 from editkit import EditParams, ModelDefaultSteps, OperationSpec, RegisteredName, by_name, hookimpl
 
 _INVERSION_OPTIONS = ("auto_mask", "captioner", "inverter", "source", "target")
-"""Parameters of the method inversion alone."""
+"""Parameters that only the method inversion has."""
 
 
 class InstructParams(EditParams):
     instruction: str = Field(description="What to change: make it green.", json_schema_extra={"argument": True})
     method: Literal["ip2p", "inversion"] | None = Field(
         None,
-        description="ip2p asks a model made for instructions, inversion goes from one prompt to another; when not "
-        "given, ip2p where the model is one and no prompt is given.",
+        description="ip2p uses an instruction model, inversion edits from a source prompt to a target prompt. If not "
+        "given, ip2p for an instruction model without prompts, else inversion.",
     )
     steps: int | None = ModelDefaultSteps()  # type: ignore[assignment]
     guidance: float | None = Field(  # type: ignore[assignment]
         None,
         ge=0.0,
         le=100.0,
-        description="Guidance scale of the text; when not given what is usual for the model, 1 for inversion.",
+        description="Guidance scale of the text; if not given, the model's default, or 1 for inversion.",
     )
     image_guidance: float | None = Field(
         None,
         ge=0.0,
         le=100.0,
-        description="Guidance scale of the picture, for ip2p alone; when not given what is usual for the model.",
+        description="Guidance scale of the image, for ip2p only; the model's default if not given.",
     )
-    source: str = Field("", description="What the picture shows, for inversion alone.")
+    source: str = Field("", description="Description of the image, for inversion only.")
     target: str = Field(
-        "", description="What it should show, for inversion alone; read from the instruction when not given."
+        "", description="Description of the result, for inversion only; derived from the instruction if not given."
     )
     captioner: str | None = RegisteredName(
-        "captioners", None, "Who says what the picture shows, in place of source; with options after a colon."
+        "captioners", None, "Captioner that describes the image, instead of source; with options after a colon."
     )
     inverter: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
     auto_mask: bool = Field(
-        False, description="Change the picture only where the two prompts disagree, for inversion alone."
+        False, description="Change only the regions in which the two prompts differ, for inversion only."
     )
 
     @property
     def inversion_options(self) -> list[str]:
-        """Parameters of inversion alone that differ from their defaults; a recipe names all of them."""
+        """Parameters of inversion that differ from their defaults; a recipe sets all of them explicitly."""
         return [name for name in _INVERSION_OPTIONS if getattr(self, name) != type(self).model_fields[name].default]
 
     @model_validator(mode="after")
-    def options_fit_the_method(self) -> InstructParams:
+    def check_method_options(self) -> InstructParams:
         if self.method == "ip2p" and self.inversion_options:
-            raise ValueError(f"ip2p has no {self.inversion_options[0]}: leave it out, or take method inversion")
+            raise ValueError(f"ip2p has no {self.inversion_options[0]}: leave it out, or use method inversion")
         if self.method == "inversion" and self.image_guidance is not None:
-            raise ValueError("inversion has no image_guidance: leave it out, or take method ip2p")
+            raise ValueError("inversion has no image_guidance: leave it out, or use method ip2p")
         if self.source and self.captioner:
-            raise ValueError("source and captioner both say what the picture shows: give one of them")
+            raise ValueError("source and captioner both describe the image: give one of them")
         return self
 
 
@@ -65,7 +65,7 @@ def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="instruct",
-            summary="Change a picture as a sentence says: make it green.",
+            summary="Edit an image by an instruction: make it green.",
             load=by_name("editkit_instruct.operation:instruct"),
             params=InstructParams,
             needs=frozenset({"text"}),

@@ -1,26 +1,29 @@
-"""Saying what a prompt has one place for: hair, skin, style, medium, scene, background."""
+"""Setting the attributes that a prompt states in one place: hair, skin, style, medium, scene, background.
+
+Every function takes the source prompt, a thing in it and a value, and returns the target prompt.
+"""
 
 from __future__ import annotations
 
 import re
 
 from .prompt_rewriting import (
+    add_article,
     attach,
-    bare,
-    behind,
     cut,
-    describe,
-    end_of,
     find,
-    fits,
     insert,
+    insertion_point,
     is_caption,
-    literally,
-    plain,
-    position,
-    put,
+    locate,
+    match_end,
+    matches,
+    normalise,
+    phrase_pattern,
+    set_adjective,
+    set_noun,
     splice,
-    with_article,
+    strip_determiners,
 )
 from .vocabulary import (
     COLOUR,
@@ -39,81 +42,96 @@ from .vocabulary import (
 )
 
 
-def settle(source: str, said: str, pattern: str) -> str:
-    """Say something at the end, or in the place of what fits a pattern."""
+def _set_phrase(source: str, phrase: str, pattern: str) -> str:
+    """Replace the words that match a pattern by a phrase, or insert it at the end."""
     place = find(source, pattern)
-    return splice(source, place, said) if place else insert(source, end_of(source, said), said)
+    return splice(source, place, phrase) if place else insert(source, insertion_point(source, phrase), phrase)
 
 
 def set_hair(source: str, thing: str, hair: str) -> str:
-    position(source, thing)
-    kind, old = re.sub(r" ?hair(?:ed)?$", "", plain(hair)), find(source, HAIR)
-    new, was = "bald" if kind == "bald" else f"{kind} hair", plain(source[slice(*old)]) if old else ""
-    if old and "hair" in was and "hair" in new:
-        return describe(source, "hair", kind, (HAIR_KIND, LENGTH))
-    if old and (is_caption(source) or was == new):
+    """Set the hair of a thing: a colour or kind of hair, or bald."""
+    locate(source, thing)
+    kind, old = re.sub(r" ?hair(?:ed)?$", "", normalise(hair)), find(source, HAIR)
+    new, previous = "bald" if kind == "bald" else f"{kind} hair", normalise(source[slice(*old)]) if old else ""
+    if old and "hair" in previous and "hair" in new:
+        return set_adjective(source, "hair", kind, (HAIR_KIND, LENGTH))
+    if old and (is_caption(source) or previous == new):
         return splice(source, old, new)
     if old:
-        source = splice(source, (old[0], old[1] + 1), "") if was == "bald" else cut(source, old)
-    return attach(source, thing, new) if is_caption(source) or new != "bald" else describe(source, thing, new)
+        source = splice(source, (old[0], old[1] + 1), "") if previous == "bald" else cut(source, old)
+    return attach(source, thing, new) if is_caption(source) or new != "bald" else set_adjective(source, thing, new)
 
 
 def set_tone(source: str, thing: str, tone: str) -> str:
-    position(source, thing)
-    tone = plain(tone)
+    """Set the skin tone of a thing; "no", "default" and "neutral" remove it."""
+    locate(source, thing)
+    tone = normalise(tone)
     if tone in ("no", "default", "neutral"):
         return re.sub(rf" {TONE} skin tone", "", source)
-    places = [found.span() for found in re.finditer(rf"\b{TONE}(?= skin\b)", plain(source))]
+    places = [match.span() for match in re.finditer(rf"\b{TONE}(?= skin\b)", normalise(source))]
     for place in reversed(places):
-        source = splice(source, place, _shade_step(plain(source[slice(*place)]), tone))
+        source = splice(source, place, _shade_step(normalise(source[slice(*place)]), tone))
     if places:
         return source
     tone = _shade_step("", tone)
-    said = f"{tone} skin tone"
-    return insert(source, end_of(source, said), said) if is_caption(source) else attach(source, thing, f"{tone} skin")
+    phrase = f"{tone} skin tone"
+    return (
+        insert(source, insertion_point(source, phrase), phrase)
+        if is_caption(source)
+        else attach(source, thing, f"{tone} skin")
+    )
 
 
-def _shade_step(was: str, tone: str) -> str:
-    """The tone that is asked for; "lighter" and "darker" are a step from the one that was, where there was one."""
+def _shade_step(previous: str, tone: str) -> str:
+    """Return the new tone; "lighter" and "darker" are one step from the previous tone, if there is one."""
     if tone not in ("lighter", "darker"):
         return tone
-    if was not in TONES:
+    if previous not in TONES:
         return tone.removesuffix("er")
-    at = TONES.index(was) + (1 if tone == "darker" else -1)
+    at = TONES.index(previous) + (1 if tone == "darker" else -1)
     return TONES[min(max(at, 0), len(TONES) - 1)]
 
 
 def set_style(source: str, _: str, style: str) -> str:
+    """Set the style of emoji artwork."""
     place = find(source, rf"^{STYLES}(?= )|{STYLES}(?= (?:style|{MEDIUM}))")
-    return splice(source, place, plain(style)) if place else f"{source}, {plain(style)} style"
+    return splice(source, place, normalise(style)) if place else f"{source}, {normalise(style)} style"
 
 
 def set_medium(source: str, thing: str, medium: str) -> str:
-    """What the picture is: "a photo of a dog" becomes "a painting of a dog"."""
-    if not fits(WHOLE, thing):
-        return put(source, thing, medium)
-    end = behind(source, FRAME)
-    if find(source, literally(medium), 0, end):
+    """Set the medium: "a photo of a dog" becomes "a painting of a dog"."""
+    if not matches(WHOLE, thing):
+        return set_noun(source, thing, medium)
+    end = match_end(source, FRAME)
+    if find(source, phrase_pattern(medium), 0, end):
         return source
-    shown = re.sub(r"^(?:An?|The)\b", lambda article: article[0].lower(), source[end:])
-    shown = with_article(shown) if is_caption(source) and not shown.endswith("s") else shown
-    name, *by = re.split("(?= by )", bare(medium), maxsplit=1, flags=re.I)
-    return f"{name if name.lower().endswith('art') else with_article(name)} of {shown}{''.join(by)}"
+    content = re.sub(r"^(?:An?|The)\b", lambda article: article[0].lower(), source[end:])
+    content = add_article(content) if is_caption(source) and not content.endswith("s") else content
+    name, *by = re.split("(?= by )", strip_determiners(medium), maxsplit=1, flags=re.I)
+    return f"{name if name.lower().endswith('art') else add_article(name)} of {content}{''.join(by)}"
 
 
 def set_look(source: str, _: str, look: str) -> str:
-    """A style that is in no table."""
-    said = f", in {look}" if fits("(?:the|an?) style of .+", look) else f", {bare(look)}"
-    other = re.search(r",[^,]*\bstyle\b[^,]*$|$", plain(source))
-    return splice(source, other.span(), said) if other else source
+    """Set a style that is in no table."""
+    phrase = f", in {look}" if matches("(?:the|an?) style of .+", look) else f", {strip_determiners(look)}"
+    other = re.search(r",[^,]*\bstyle\b[^,]*$|$", normalise(source))
+    return splice(source, other.span(), phrase) if other else source
 
 
 def set_scene(source: str, _: str, scene: str) -> str:
-    scenes = next(scenes for scenes in SCENES if plain(scene) in scenes)
-    return settle(source, scenes[plain(scene)], "|".join(scenes.values()))
+    """Set time of day, season or weather."""
+    scenes = next(scenes for scenes in SCENES if normalise(scene) in scenes)
+    return _set_phrase(source, scenes[normalise(scene)], "|".join(scenes.values()))
 
 
 def set_background(source: str, _: str, background: str) -> str:
-    shows = fits(rf"(?:{DETERMINER}|{COUNT}) .+|.+s", background) and not fits(COLOUR, bare(background))
-    said = f"with {background} in the background" if shows else f"on {with_article(bare(background))} background"
-    return settle(source, said, r"(?:on|against) (?:\w+ )+?background|with (?:(?!with)\w+ )+?in the background")
+    """Set the background: a colour, or things in it."""
+    shows = matches(rf"(?:{DETERMINER}|{COUNT}) .+|.+s", background) and not matches(
+        COLOUR, strip_determiners(background)
+    )
+    phrase = (
+        f"with {background} in the background"
+        if shows
+        else f"on {add_article(strip_determiners(background))} background"
+    )
+    return _set_phrase(source, phrase, r"(?:on|against) (?:\w+ )+?background|with (?:(?!with)\w+ )+?in the background")

@@ -1,4 +1,4 @@
-"""The words that instructions and prompts are made of, in small tables, as patterns over lower-case text."""
+"""Vocabulary of instructions and prompts: small tables of words, as patterns over lower-case text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 
 
 def one_of(words: str) -> str:
-    """A pattern for any of the phrases, which commas separate; the longest first."""
+    """Return a pattern for any of the comma-separated phrases; longer ones take precedence."""
     return f"(?:{'|'.join(sorted(re.split(', *', words), key=len, reverse=True))})"
 
 
-# What can be said of a picture. The words of one table exclude one another: one takes the place of the other.
+# Attributes of an image. The words of one table exclude one another: a new one replaces the old one.
 
 STYLES = one_of("gradient, flat, noto, 3d")
-"""The bundled model's: the first word of its captions."""
+"""Styles of the bundled model: the first word of its captions."""
 SHADE = one_of("light, dark, bright, pale, deep, neon, pastel, navy, sky, royal, lime, olive, hot")
 HUE = f"(?:{SHADE} )?" + one_of(
     "red, orange, yellow, green, blue, purple, violet, pink, brown, black, white, grey, gold, golden, silver, "
@@ -52,13 +52,13 @@ PROFESSION = one_of(
     "soldier, student, teacher, technologist, ninja, superhero, supervillain, mage, elf, fairy, vampire, zombie"
 )
 ALTERNATIVES = (*GENDERS, PROFESSION, EXPRESSION, DIRECTION, CLOCK)
-"""Phrases that take one another's place wherever they stand; adjectives do so before their noun alone."""
+"""Phrases that replace one another anywhere in a prompt; adjectives do so only before their noun."""
 SCENES = (
     {"night": "at night", "day": "by day", "sunset": "at sunset", "sunrise": "at sunrise"},
     {"winter": "in winter", "summer": "in summer", "spring": "in spring", "autumn": "in autumn"},
     {"snow": "in the snow", "rain": "in the rain", "fog": "in the fog"},
 )
-"""What is said at the end of a prompt for a time, a season or a weather."""
+"""Phrases for times, seasons and weather, which stand at the end of a prompt."""
 SCENE = one_of(", ".join(scene for scenes in SCENES for scene in scenes))
 MEDIUM = one_of(
     "photo, photograph, picture, image, emoji, icon, painting, watercolou?r, drawing, sketch, illustration, "
@@ -74,9 +74,9 @@ SYNONYMS = {
     "smaller": "small", "older": "old", "younger": "young", "snowy": "snow", "rainy": "rain", "foggy": "fog",
     "fall": "autumn", "daytime": "day", "night time": "night",
 }  # fmt: skip
-"""What instructions say, and what prompts say for it."""
+"""Words of instructions, each with the word that prompts use for it."""
 
-# By what words a prompt is taken apart.
+# Words that separate the parts of a prompt.
 
 DETERMINER = r"(?:all|an?|the|this|that|these|those|my|your|his|her|its|their|our|\w+'s)"
 COUNT = one_of("two, three, four, five, six, some, several, many, a few, a couple of, lots of")
@@ -91,19 +91,19 @@ DOING = (
     r"(?:\w*[aeiouy]\w*ing|dressed|covered|parked|seated|made|filled|surrounded)"
 )
 WORDS = rf"(?:(?!{LINK} |{DETERMINER} )[\w']+ ){{0,3}}(?!{LINK} |{DETERMINER} )[\w']+"
-"""A few words that name one thing."""
+"""One to four words that name one thing."""
 FRAME = rf"(?:{STYLES} |there (?:is|are) )?(?:(?:{DETERMINER} )?(?:(?!{LINK} )[\w']+ ){{0,4}}?{MEDIUM} of )?"
-"""What a prompt begins with before it names what is shown: a style, "a photo of"."""
+"""Beginning of a prompt before its subject: a style, "a photo of"."""
 LEAD = f"{FRAME}(?:{DETERMINER} )?(?:{COUNT} )?"
 ADJECTIVE = (
     f"(?:{COLOUR}|{SIZE}|{AGE}|{LENGTH}|{MOOD}|{DIRECTION}|fluffy|shiny|cute|beautiful|pretty|wooden|tall|round)"
 )
 BREAK = rf"\b(?:{DETERMINER}|{COUNT}|{LINK}|(?!{MOOD} ){DOING}) |[,.;:] "
-"""What a noun phrase begins behind."""
+"""Words after which a noun phrase begins."""
 STOP = rf" (?:{TONE} skin|(?:{TRAIT}|{LINK}|{DOING})\b)|\s*[,.;:!?()]|\s*$"
-"""What a noun phrase ends before."""
+"""Words before which a noun phrase ends."""
 
-# How an instruction refers to what is in the picture.
+# References of an instruction to things in the image.
 
 IT = "(?:it|its|this|that|he|him|his|she|her|they|them|their|)"
 WHOLE = (
@@ -119,4 +119,4 @@ ASPECTS = {
     "colour": OWNED.format("colou?r"),
     "": OWNED.format("(?:time|season|weather|expression|mood|gender|job|profession|size|age|direction)"),
 }
-"""Properties that stand for a thing ("her hair", "the colour of the apple"), under the noun that goes with a value."""
+"""Patterns of properties ("her hair", "the colour of the apple"), by the noun that is added to a value."""

@@ -1,4 +1,4 @@
-"""``interpolate``: pictures between two pictures."""
+"""``interpolate``: images between two images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from editkit import ImageInputParams, OperationSpec, RegisteredName, by_name, ho
 
 
 class InterpolateParams(ImageInputParams):
-    frames: int = Field(5, ge=2, le=240, description="Pictures in all, the two given ones included.")
-    source: str = Field("", description="Prompt of the first picture.")
-    target: str = Field("", description="Prompt of the second picture.")
+    frames: int = Field(5, ge=2, le=240, description="Number of frames, the two sources included.")
+    source: str = Field("", description="Prompt of the first image.")
+    target: str = Field("", description="Prompt of the second image.")
     inverter: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
 
 
@@ -19,7 +19,7 @@ def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="interpolate",
-            summary="Draw pictures between two pictures, on the arc between their noises.",
+            summary="Generate images between two images, on the arc between their noises.",
             load=by_name("editkit_interpolate.operation:interpolate"),
             params=InterpolateParams,
             takes="two images",

@@ -1,4 +1,4 @@
-"""Spherical interpolation between the noises of two pictures (Song et al., arXiv 2010.02502, appendix D.5)."""
+"""Spherical interpolation between the noises of two images (Song et al., arXiv 2010.02502, appendix D.5)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from . import InterpolateParams
 
 
 def interpolate(session: Session, params: InterpolateParams) -> Edit:
-    """Invert both pictures in one batch and draw every frame between them in another."""
+    """Invert both images in one batch and sample all frames in another."""
     inverter = session.registry.build("inverters", params.inverter)
     path = session.inversion_path(params.steps)
     prompts = session.embed(params.source, params.target)
-    climb = invert_latents(session, inverter, session.latents, path, prompts)
-    second = torch.linspace(0, 1, params.frames)
-    # The two sources lead the batch, as a replay wants them; the frames follow.
-    second = torch.cat([torch.tensor([0.0, 1.0]), second])
+    record = invert_latents(session, inverter, session.latents, path, prompts)
+    # The two sources lead the batch, as a replay needs them; the frames follow.
+    second = torch.cat([torch.tensor([0.0, 1.0]), torch.linspace(0, 1, params.frames)])
     shares = torch.stack([1 - second, second], 1)
-    first_noise, second_noise = climb.trajectory[0]
-    noise = torch.stack([slerp(first_noise, second_noise, float(share)) for share in second])
-    drawn = sample_from_inversion(session, inverter, climb, noise, blend_conditions(prompts, shares), shares)
-    return Edit(drawn[2:], reconstructed=drawn[:2], inverted=True, shares=shares[2:])
+    first_noise, second_noise = record.trajectory[0]
+    noise = torch.stack([_slerp(first_noise, second_noise, float(share)) for share in second])
+    latents = sample_from_inversion(session, inverter, record, noise, blend_conditions(prompts, shares), shares)
+    return Edit(latents[2:], reconstructed=latents[:2], inverted=True, shares=shares[2:])
 
 
-def slerp(one: Tensor, other: Tensor, share: float) -> Tensor:
-    """The point ``share`` (0 to 1) of the way along the arc between two latents (C, h, w); exact at its ends."""
+def _slerp(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """Point at ``share`` (0 to 1) on the arc between two latents (C, h, w); exact at both ends."""
     if share in (0.0, 1.0):
         return other if share else one
     cosine = (one * other).sum() / (one.norm() * other.norm())

@@ -1,4 +1,4 @@
-"""``invert`` and ``reconstruct``: a picture to noise, kept in a file, and back."""
+"""``invert`` and ``reconstruct``: an image to noise, stored in a file, and back."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from editkit import DrawingParams, ImageInputParams, OperationSpec, RegisteredNa
 
 
 class InvertParams(ImageInputParams):
-    """The inversion itself is not guided and draws nothing: what it is told of both is kept for its replay."""
+    """Parameters of ``invert``; those of guidance and sampler are not used, but stored for the replay."""
 
-    prompt: str = Field("", description="What the picture shows.")
+    prompt: str = Field("", description="Description of the image.")
     method: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
-    steps: int = Field(50, ge=1, le=1000, description="Network steps from picture to noise.")
+    steps: int = Field(50, ge=1, le=1000, description="Steps from image to noise.")
 
 
 @hookimpl
@@ -20,7 +20,7 @@ def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="invert",
-            summary="Recover the noise a picture would be drawn from.",
+            summary="Recover the noise from which an image would be sampled.",
             load=by_name("editkit_invert.operation:invert"),
             params=InvertParams,
             gives="inversion",
@@ -28,7 +28,7 @@ def register_operations() -> list[OperationSpec]:
         ),
         OperationSpec(
             name="reconstruct",
-            summary="Draw an inverted picture again from its noise.",
+            summary="Sample an inverted image again from its noise.",
             load=by_name("editkit_invert.operation:reconstruct"),
             params=DrawingParams,
             takes="inversion",

@@ -20,15 +20,18 @@ from . import InvertParams
 
 
 def invert(session: Session, params: InvertParams) -> Inversion:
-    """Climb from the picture to noise."""
+    """Invert the image to noise and return the inversion."""
     path = session.inversion_path(params.steps)
     inverter = session.registry.build("inverters", params.method)
-    climb = invert_latents(session, inverter, session.latents, path, session.embed(params.prompt))
-    return to_inversion(session, climb, params.method, params.prompt)
+    record = invert_latents(session, inverter, session.latents, path, session.embed(params.prompt))
+    return to_inversion(session, record, params.method, params.prompt)
 
 
 def reconstruct(session: Session, params: DrawingParams) -> Edit:
-    """Replay a recorded inversion under its own prompt; what comes is what the model drew, not the source's pixels."""
+    """Replay a recorded inversion under its own prompt; the result is the decoded image, without the source's detail.
+
+    Raises InvalidParameter if the inversion was made with another model.
+    """
     inversion = session.inversion
     assert inversion is not None
     if inversion.identity != session.model.identity:
@@ -37,8 +40,8 @@ def reconstruct(session: Session, params: DrawingParams) -> Edit:
             f"not with {full_name(session.model)!r} ({session.model.identity}): pass that one"
         )
     inverter = session.registry.build("inverters", inversion.method)
-    climb = inversion.record.to(session.model.device, session.model.dtype)
-    drawn = sample_from_inversion(
-        session, inverter, climb, climb.trajectory[0], session.embed(inversion.prompt), torch.ones(1, 1)
+    record = inversion.record.to(session.model.device, session.model.dtype)
+    latents = sample_from_inversion(
+        session, inverter, record, record.trajectory[0], session.embed(inversion.prompt), torch.ones(1, 1)
     )
-    return Edit(drawn, reconstructed=drawn, inverted=True, carry=False)
+    return Edit(latents, reconstructed=latents, inverted=True, carry=False)

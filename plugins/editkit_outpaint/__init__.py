@@ -1,4 +1,4 @@
-"""``outpaint``: draw what lies beyond a picture's edges."""
+"""``outpaint``: extend an image beyond its edges."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ class OutpaintParams(ImageInputParams):
     right: Pixels = Field(0, description="Pixels to add on the right.")
     top: Pixels = Field(0, description="Pixels to add at the top.")
     bottom: Pixels = Field(0, description="Pixels to add at the bottom.")
-    prompt: str = Field("", description="What the whole picture should show.")
+    prompt: str = Field("", description="Description of the whole result.")
     resample: int = Field(
-        1, ge=1, le=50, description="Times each step is taken, so that what is drawn fits better to what is there."
+        1, ge=1, le=50, description="Times each step is taken (RePaint); more fits the new pixels better to the source."
     )
     resolution: int | None = Field(
         None,
         ge=8,
         le=16384,
-        description="Longest side in pixels of the source as the model sees it: more draws finer detail and sees less "
-        "of the whole. When not given, the model sees all of the result up to twice the source.",
+        description="Longest side in pixels of the source at the model's scale: more gives finer detail and less "
+        "context. If not given, the window covers the whole result up to twice the source.",
     )
-    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 runs without the empty prompt.")
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
 
 
 def result_size(params: OutpaintParams, size: tuple[int, int]) -> tuple[int, int]:
-    """The size (width, height) of the result."""
+    """Size (width, height) of the result."""
     return params.left + size[0] + params.right, params.top + size[1] + params.bottom
 
 
@@ -40,7 +40,7 @@ def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="outpaint",
-            summary="Draw what lies beyond a picture's edges.",
+            summary="Extend an image beyond its edges.",
             load=by_name("editkit_outpaint.operation:outpaint"),
             params=OutpaintParams,
             size=result_size,

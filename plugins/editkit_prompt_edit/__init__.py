@@ -1,4 +1,4 @@
-"""``prompt-edit``: invert a picture under one prompt and draw it again under another."""
+"""``prompt-edit``: invert an image under one prompt and sample it again under another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def register_operations() -> list[OperationSpec]:
     return [
         OperationSpec(
             name="prompt-edit",
-            summary="Invert a picture under a source prompt and draw it again under a target prompt.",
+            summary="Invert an image under a source prompt and sample it again under a target prompt.",
             load=by_name("editkit_prompt_edit.operation:prompt_edit"),
             params=PromptEditParams,
             needs=frozenset({"text"}),

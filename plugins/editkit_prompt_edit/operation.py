@@ -1,4 +1,4 @@
-"""Editing by inversion, both prompts given."""
+"""Editing by inversion, from a source prompt to a target prompt."""
 
 from __future__ import annotations
 
@@ -8,4 +8,5 @@ from . import PromptEditParams
 
 
 def prompt_edit(session: Session, params: PromptEditParams) -> Edit:
+    """Invert the image under the source prompt and sample it again under the target prompt."""
     return reprompt(session, params.inverter, params.steps, params.source, params.target)

@@ -1,4 +1,4 @@
-"""Enlarging a picture with what a model draws, in overlapping tiles that share their noise."""
+"""Enlargement with detail sampled in overlapping tiles that share their noise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses as dc
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -32,67 +31,66 @@ from . import UpscaleParams
 from .back_projection import back_project, crop_padded, enlarge, enlarge_box, view_box
 from .tiles import Box, NoiseField, Tiling
 
-if TYPE_CHECKING:
-    pass
-
-STRENGTH = 0.3
-"""Share of the path that is drawn by a model which is not made for upscaling."""
+_DEFAULT_STRENGTH = 0.3
+"""Share of the path that is sampled by a model which is not an upscaling model."""
 TILES_PER_BATCH = 4
 """Tiles in one batch."""
 
 
 def upscale(session: Session, params: UpscaleParams) -> PixelEdit:
-    """Enlarge the picture, add what is drawn tile by tile, and make it agree with the picture again.
+    """Enlarge the image, add sampled detail tile by tile, and correct the averages to equal the source again.
 
-    Beside the pixels of the result and the picture, this takes the memory of a few tiles, whatever their size.
+    Memory is that of the pixels of source and result and of a few tiles, whatever the size of the image.
     """
     strength = params.strength
     if strength is None:
-        strength = 1.0 if "upscaling" in session.model.provides else session.model_default("strength", STRENGTH)
+        strength = (
+            1.0 if "upscaling" in session.model.provides else session.model_default("strength", _DEFAULT_STRENGTH)
+        )
     steps = session.default_steps(params.steps)
     session.params = params = params.model_copy(update={"strength": strength, "steps": steps})
     path = start_at(session.model.schedule, session.drawing_path(steps), strength)
     larger = enlarge(session.pixels, params.scale)
     if len(path) > 1:
-        drawing = _TiledDrawing.plan(session, params, path)
-        for _ in session.track(drawing.add_to(larger), drawing.batches, "upscaling"):
+        sampling = _TiledSampling.plan(session, params, path)
+        for _ in session.track(sampling.add_to(larger), sampling.batches, "upscaling"):
             pass
     back_project(larger, session.pixels, params.scale)
     return PixelEdit(larger)
 
 
 @dc.dataclass(frozen=True)
-class _TiledDrawing:
-    """How tiles of one larger picture are drawn, in batches that may be of any size."""
+class _TiledSampling:
+    """Sampling of the tiles of one larger image, in batches of any size."""
 
     session: Session
     params: UpscaleParams
     path: SamplingPath
     tiling: Tiling
     """Boxes of the result."""
-    finer: int
-    """Times larger than in the result a model made for upscaling draws them."""
+    oversampling: int
+    """Factor by which an upscaling model samples them larger than in the result."""
     longest: int
-    """Longest side in pixels that the model draws them at."""
+    """Longest side in pixels at which the model samples them."""
     noise: NoiseField
 
     @classmethod
-    def plan(cls, session: Session, params: UpscaleParams, path: SamplingPath) -> _TiledDrawing:
-        """Lay out the tiles; raises InvalidParameter where a model made for upscaling cannot enlarge as asked."""
-        finer = _oversampling(session, params.scale)
+    def plan(cls, session: Session, params: UpscaleParams, path: SamplingPath) -> _TiledSampling:
+        """Lay out the tiles; raises InvalidParameter if an upscaling model does not support the scale."""
+        oversampling = _oversampling(session, params.scale)
         side = params.resolution or session.model.native_size
-        unit = math.lcm(session.model.multiple, params.scale * finer) // finer
+        unit = math.lcm(session.model.multiple, params.scale * oversampling) // oversampling
         height, width = (params.scale * side for side in session.pixels.shape[-2:])
-        tiling = Tiling.plan((width, height), side // finer, unit)
-        longest = max(tiling.rows.side, tiling.columns.side) * finer
+        tiling = Tiling.plan((width, height), side // oversampling, unit)
+        longest = max(tiling.rows.side, tiling.columns.side) * oversampling
         if len(tiling) == 1 and "upscaling" not in session.model.provides:
-            longest = side  # a picture that one tile holds is shown to the model at its own size
+            longest = side  # an image that fits one tile is sampled at its own size
         seed = int(torch.randint(2**62, (), generator=session.random))
-        return cls(dc.replace(session, progress=None), params, path, tiling, finer, longest, NoiseField(seed))
+        return cls(dc.replace(session, progress=None), params, path, tiling, oversampling, longest, NoiseField(seed))
 
     @property
     def batch_size(self) -> int:
-        # What is attached looks at the picture of a session, and so wants one for every tile.
+        # Attached controls read the image of a session, so every tile needs a session of its own.
         return 1 if self.params.attach else TILES_PER_BATCH
 
     @property
@@ -100,40 +98,40 @@ class _TiledDrawing:
         return -(-len(self.tiling) // self.batch_size)
 
     def add_to(self, larger: Tensor) -> Iterator[Tensor]:
-        """Add to the enlarged picture (1, 3, H, W), in place, what is drawn beyond it; yields the tiles drawn."""
+        """Add the sampled detail to the enlarged image (1, 3, H, W) in place; yields the tiles of each batch."""
         tiles = iter(self.tiling)
         height, width = larger.shape[-2:]
         while batch := list(itertools.islice(tiles, self.batch_size)):
-            drawn = self.draw([box for box, _ in batch])
-            for row, (box, window) in zip(drawn, batch, strict=True):
+            sampled = self.sample([box for box, _ in batch])
+            for row, (box, window) in zip(sampled, batch, strict=True):
                 change = window * (row - enlarge_box(self.session.pixels, self.params.scale, box))
                 within = view_box(larger, box)
                 within += change[..., : height - box.top, : width - box.left]
-            yield drawn
+            yield sampled
 
-    def draw(self, boxes: Sequence[Box]) -> Tensor:
-        """The tiles (B, 3, h, w) of the result."""
-        scale, session = self.params.scale * self.finer, self.session
-        before = torch.cat([enlarge_box(session.pixels, scale, box.times(self.finer)) for box in boxes])
-        part = session.for_region(before, longest=self.longest)
-        shared = _SharedNoise(part, self.noise, [box.times(self.finer) for box in boxes])
+    def sample(self, boxes: Sequence[Box]) -> Tensor:
+        """Sample the tiles (B, 3, h, w) of the result."""
+        scale, session = self.params.scale * self.oversampling, self.session
+        enlarged = torch.cat([enlarge_box(session.pixels, scale, box.times(self.oversampling)) for box in boxes])
+        region = session.for_region(enlarged, longest=self.longest)
+        shared = _SharedNoise(region, self.noise, [box.times(self.oversampling) for box in boxes])
         condition = {
             **repeat_condition(session.embed(self.params.prompt), len(boxes)),
             **self.small_image_condition(boxes),
         }
         if self.params.strength == 1:
-            drawn = Edit(part.draw(shared.sample("start"), self.path, condition, [shared]))
+            edit = Edit(region.draw(shared.sample("start"), self.path, condition, [shared]))
         else:
-            start = add_noise(part.latents, shared.sample("start"), self.path[0])
-            drawn = Edit(
-                part.draw(start, self.path, condition, [shared]),
-                reconstructed=part.latents,
+            start = add_noise(region.latents, shared.sample("start"), self.path[0])
+            edit = Edit(
+                region.draw(start, self.path, condition, [shared]),
+                reconstructed=region.latents,
                 shares=torch.eye(len(boxes)),
             )
-        return F.avg_pool2d(paint(part, drawn), self.finer)
+        return F.avg_pool2d(paint(region, edit), self.oversampling)
 
     def small_image_condition(self, boxes: Sequence[Box]) -> Condition:
-        """What a model made for upscaling sees of the picture itself."""
+        """Condition of an upscaling model on the small image; empty for other models."""
         if "upscaling" not in self.session.model.provides:
             return {}
         model = require(self.session.model, SupportsUpscaling)
@@ -146,7 +144,7 @@ class _TiledDrawing:
 
 
 def _oversampling(session: Session, scale: int) -> int:
-    """How much more a model enlarges than is asked for; raises InvalidParameter where it does not come out even."""
+    """Factor by which an upscaling model enlarges beyond ``scale``; raises InvalidParameter if it is not whole."""
     if "upscaling" not in session.model.provides:
         return 1
     factor = require(session.model, SupportsUpscaling).factor
@@ -158,16 +156,16 @@ def _oversampling(session: Session, scale: int) -> int:
 
 
 class _SharedNoise(Control):
-    """Noise of a batch of tiles, the same wherever two of them overlap, also in the steps of stochastic samplers."""
+    """Control that supplies the noise of a batch of tiles, equal where tiles overlap, for stochastic samplers too."""
 
-    def __init__(self, part: Session, field: NoiseField, boxes: Sequence[Box]) -> None:
-        model = part.model
+    def __init__(self, region: Session, field: NoiseField, boxes: Sequence[Box]) -> None:
+        model = region.model
         self.field, self.device, self.dtype = field, model.device, model.dtype
-        self.channels, *size = model.latent_shape(*part.canvas.padded)
+        self.channels, *size = model.latent_shape(*region.canvas.padded)
         self.boxes = [Box(*model.latent_shape(box.left, box.top)[1:], *size) for box in boxes]
 
     def sample(self, name: str) -> Tensor:
-        """The noise (B, C, h, w) of the tiles, of the field of that name."""
+        """Noise (B, C, h, w) of the tiles, from the field of that name."""
         parts = [self.field.part(name, self.channels, box) for box in self.boxes]
         return torch.cat(parts).to(self.device, self.dtype)
 

@@ -1,4 +1,4 @@
-"""Tiles: boxes that cover a picture with overlap, their blending windows, and noise that they share."""
+"""Tiles: boxes that cover an image with overlap, their blending windows, and noise that they share."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 OVERLAP = 4
-"""One part in so many of a tile lies over its neighbour, at the least."""
+"""A tile overlaps its neighbour by at least its side divided by this."""
 
 
 BLOCK = 64
-"""Side of the blocks that noise is drawn in, in latents."""
+"""Side in latents of the blocks in which noise is generated."""
 
 
 class Box(NamedTuple):
-    """A rectangle of a picture, which may reach beyond it on the right and below."""
+    """A rectangle of an image, which may extend beyond it on the right and at the bottom."""
 
     top: int
     left: int
@@ -29,20 +29,20 @@ class Box(NamedTuple):
     width: int
 
     def times(self, scale: int) -> Box:
-        """The same part of a picture ``scale`` times larger."""
+        """The same box of an image ``scale`` times larger."""
         return Box(*(scale * number for number in self))
 
 
 @dc.dataclass(frozen=True)
 class Axis:
-    """Equal lengths that cover a line with overlap, beginning at multiples of ``unit``."""
+    """Intervals of equal length that cover a line with overlap."""
 
     side: int
     starts: tuple[int, ...]
 
     @classmethod
     def plan(cls, length: int, side: int, unit: int) -> Axis:
-        """Cover ``length`` by lengths of ``side``, or by one that is as short as the line; multiples of ``unit``."""
+        """Cover ``length`` by intervals of ``side``, or by one as short as the line; all are multiples of ``unit``."""
         end = -(-length // unit) * unit
         side = min(max(unit, side // unit * unit), end)
         stride = max(unit, (side - side // OVERLAP) // unit * unit)
@@ -52,7 +52,7 @@ class Axis:
 
     @functools.cached_property
     def windows(self) -> Tensor:
-        """How much of each length a place takes, (N, side): smooth, and 1 in sum wherever lengths overlap."""
+        """Blending weights (N, side) of the intervals: smooth, with sum 1 at every place."""
         profile = torch.sin((torch.arange(self.side, dtype=torch.float64) + 0.5) * (torch.pi / self.side)).square()
         total = torch.zeros(self.starts[-1] + self.side, dtype=torch.float64)
         for start in self.starts:
@@ -62,16 +62,16 @@ class Axis:
 
 @dc.dataclass(frozen=True)
 class Tiling:
-    """Boxes of one size that cover a picture with overlap."""
+    """Boxes of one size that cover an image with overlap."""
 
     rows: Axis
     columns: Axis
 
     @classmethod
     def plan(cls, size: tuple[int, int], side: int, unit: int) -> Tiling:
-        """Cover a picture of ``size`` (width, height) by squares of ``side`` pixels, or what of them it can fill.
+        """Cover an image of ``size`` (width, height) by squares of ``side`` pixels, cut where the image is smaller.
 
-        All boxes begin at multiples of ``unit`` and have sides that are; the last may reach beyond the picture.
+        Positions and sides of all boxes are multiples of ``unit``; the last boxes may extend beyond the image.
         """
         width, height = size
         return cls(Axis.plan(height, side, unit), Axis.plan(width, side, unit))
@@ -80,7 +80,7 @@ class Tiling:
         return len(self.rows.starts) * len(self.columns.starts)
 
     def __iter__(self) -> Iterator[tuple[Box, Tensor]]:
-        """Each box with its window (height, width), which add to 1 at every pixel."""
+        """Yield each box with its window (height, width); the windows add to 1 at every pixel."""
         rows, columns = (list(zip(axis.starts, axis.windows, strict=True)) for axis in (self.rows, self.columns))
         for (top, down), (left, across) in itertools.product(rows, columns):
             yield Box(top, left, self.rows.side, self.columns.side), torch.outer(down, across)
@@ -88,22 +88,22 @@ class Tiling:
 
 @dc.dataclass(frozen=True)
 class NoiseField:
-    """Unit normal noise without bounds, of which any part can be drawn alone: overlapping parts agree.
+    """Unbounded field of unit normal noise; any part can be generated alone, and overlapping parts agree.
 
-    It is drawn on the CPU in blocks that are seeded by where they lie, so that nothing of it has to be kept.
+    The noise is generated on the CPU in blocks seeded by their position, so that none has to be stored.
     """
 
     seed: int
 
     def part(self, name: str, channels: int, box: Box) -> Tensor:
-        """The noise (1, channels, height, width) of a box in latents; every ``name`` has a field of its own."""
+        """Noise (1, channels, height, width) of a box in latents; every ``name`` has a field of its own."""
         top, left = box.top // BLOCK, box.left // BLOCK
         down, across = range(top, -(-(box.top + box.height) // BLOCK)), range(left, -(-(box.left + box.width) // BLOCK))
-        blocks = torch.cat([torch.cat([self.block(name, channels, i, j) for j in across], 2) for i in down], 1)
+        blocks = torch.cat([torch.cat([self._block(name, channels, i, j) for j in across], 2) for i in down], 1)
         rows, columns = box.top - top * BLOCK, box.left - left * BLOCK
         return blocks[None, :, rows : rows + box.height, columns : columns + box.width]
 
-    def block(self, name: str, channels: int, row: int, column: int) -> Tensor:
+    def _block(self, name: str, channels: int, row: int, column: int) -> Tensor:
         digest = hashlib.sha256(f"{self.seed} {name} {row} {column}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
         return torch.randn((channels, BLOCK, BLOCK), generator=generator)
