@@ -2,8 +2,8 @@
 
     .venv/bin/python samples/make_sheets.py
 
-Every command of the README and of the pages in ``docs/`` with ``--sheet out/NAME.png`` is run, and its sheet kept as
-``samples/NAME.png``. Run it again when an edit changes.
+The script runs every command of the README and of the pages in ``docs/`` that has ``--sheet out/NAME.png``, and stores
+its sheet as ``samples/NAME.png``. Run it again when an edit changes.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ def commands(text: str) -> list[str]:
 
 
 def all_commands() -> list[str]:
+    """Return these arguments for all pages."""
     return [command for page in PAGES for command in commands(page.read_text(encoding="utf-8"))]
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for command in all_commands():
-            words = [
+            arguments = [
                 word.replace("out/", f"{folder}/", 1) if word.startswith("out/") else word
                 for word in shlex.split(command)
             ]
-            subprocess.run([EDITKIT, *words], cwd=ROOT, check=True)
-            sheet = Path(words[-1])
+            subprocess.run([EDITKIT, *arguments], cwd=ROOT, check=True)
+            sheet = Path(arguments[-1])
             shutil.copyfile(sheet, ROOT / "samples" / sheet.name)
 
 

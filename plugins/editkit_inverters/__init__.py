@@ -88,7 +88,7 @@ def register_inverters() -> list[InverterSpec]:
             summary="DDIM inversion; the negative embedding is optimised until the replay reconstructs the source.",
             load=by_name("editkit_inverters.null_text:NullText"),
             params=NullTextParams,
-            calls_per_step="1, and 2 to 12 where guided",
+            calls_per_step="1, and 2 to 12 with guidance",
             sets_negative_prompt=True,
             source="https://arxiv.org/abs/2211.09794",
         ),

@@ -1,4 +1,4 @@
-"""Every registered backend conforms, and so do the toy and other tiny models."""
+"""Every registered backend passes its suite, and so do the toy and other tiny models."""
 
 from __future__ import annotations
 
@@ -67,15 +67,15 @@ def test_folders_load_in_diffusers_unchanged(tmp_path: Path) -> None:
     assert pipeline(num_inference_steps=2).images[0].size == (16, 16)
 
 
-def test_seeds_make_models_and_identities(tmp_path: Path) -> None:
+def test_seeds_determine_weights_and_identities(tmp_path: Path) -> None:
     folders = [stable_diffusion_folder(tmp_path / str(i), seed=seed) for i, seed in enumerate((0, 0, 1))]
     first, again, other = (editkit.load_model(folder) for folder in folders)
     assert first.identity == again.identity != other.identity
     x = torch.zeros(first.latent_shape(16, 16))[None]
     point = first.schedule.point(500)
-    answers = [model.denoise(x, point, model.embed(["a red apple"])) for model in (first, again, other)]
-    assert torch.equal(answers[0], answers[1])
-    assert not torch.equal(answers[0], answers[2])
+    estimates = [model.denoise(x, point, model.embed(["a red apple"])) for model in (first, again, other)]
+    assert torch.equal(estimates[0], estimates[1])
+    assert not torch.equal(estimates[0], estimates[2])
 
 
 def test_the_toy_encodes_without_loss() -> None:
@@ -85,19 +85,19 @@ def test_the_toy_encodes_without_loss() -> None:
         assert torch.allclose(backend.decode(backend.encode(pixels)), pixels, rtol=0, atol=1e-15)
 
 
-def test_the_toy_draws_each_prompt_in_its_colour() -> None:
+def test_the_toy_generates_each_prompt_in_its_colour() -> None:
     for schedule in (None, RectifiedFlow()):
         model = ToyBackend(variance=1e-6, schedule=schedule)
         for prompt in ("a red apple", "a green apple"):
             result = editkit.apply(
                 "generate", model=model, prompt=prompt, guidance=1.0, steps=20, seed=0, sampler="heun"
             )
-            wanted = model.embed([prompt])["text"][0]
-            assert torch.allclose(result.latents.mean((0, 2, 3)), wanted, atol=0.02), prompt
+            expected = model.embed([prompt])["text"][0]
+            assert torch.allclose(result.latents.mean((0, 2, 3)), expected, atol=0.02), prompt
 
 
 @pytest.mark.parametrize("tiny", [False, True])
-def test_text_and_pixel_models_run_every_fitting_operation(tmp_path: Path, tiny: bool) -> None:
+def test_text_and_pixel_models_run_every_supported_operation(tmp_path: Path, tiny: bool) -> None:
     from editkit.testing.suite import sample_image
 
     models = [editkit.load_model(stable_diffusion_folder(tmp_path / "sd", tiny_autoencoder=tiny))]
@@ -111,12 +111,12 @@ def test_text_and_pixel_models_run_every_fitting_operation(tmp_path: Path, tiny:
 
 
 def test_weights_are_channels_last_and_results_are_not(tmp_path: Path) -> None:
-    """How sums are rounded depends on the layout: an inversion from a file is evaluated like a new one."""
+    """Rounding depends on the layout, and an inversion from a file must give the same results as a new one."""
     model = editkit.load_model(stable_diffusion_folder(tmp_path))
     kernel = model.unet.mid_block.resnets[0].conv1.weight  # type: ignore[attr-defined]
     assert kernel.is_contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         latents = model.encode(torch.rand(2, 3, 32, 32))
         estimate = model.denoise(latents, model.schedule.point(500), model.embed(["a pear"] * 2))
-        made = (latents, estimate, model.decode(latents))
-    assert all(tensor.is_contiguous() for tensor in made)
+        results = (latents, estimate, model.decode(latents))
+    assert all(tensor.is_contiguous() for tensor in results)

@@ -54,12 +54,12 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "kontext": flux_kontext_folder,
 }
 TEXT = ("dev", "schnell", "dev, shift 3", "sized schnell", "stretched")
-"""Models that see nothing but their latents."""
+"""Models without extra input channels."""
 PROMPT = "a red apple on white"
 STEPS = 6
-PICTURE = sample_image((16, 16))
+IMAGE = sample_image((16, 16))
 ODD = ((9, 5), (1, 1), (23, 16))
-"""Sizes that no multiple of anything is."""
+"""Sizes that are no multiples of a patch."""
 
 
 class TestSchnell(BackendTests):
@@ -73,8 +73,8 @@ class TestSchnell(BackendTests):
 @functools.cache
 def both(kind: str) -> tuple[Any, Any]:
     """One tiny folder, loaded by editkit and by diffusers."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = MODELS[kind](Path(made))
+    with tempfile.TemporaryDirectory() as directory:
+        folder = MODELS[kind](Path(directory))
         return editkit.load_model(folder, device="cpu"), DiffusionPipeline.from_pretrained(folder)
 
 
@@ -83,28 +83,28 @@ def model_of(kind: str) -> Any:
     return both(kind)[0]
 
 
-def guided(kind: str, scale: float) -> dict[str, Any]:
-    """The arguments of diffusers for editkit's guidance."""
+def guidance_arguments(kind: str, scale: float) -> dict[str, Any]:
+    """Arguments of diffusers for editkit's guidance."""
     if "distilled-guidance" in both(kind)[0].provides:
         return {"guidance_scale": scale}
     return {"true_cfg_scale": scale, "negative_prompt": ""}
 
 
 def theirs(pipeline: Any, width: int = 16, height: int = 16, **arguments: Any) -> Tensor:
-    """The latents of a diffusers pipeline, unpacked; its noise is of the seed that editkit's is of."""
+    """Latents of a diffusers pipeline, unpacked; its noise has the seed of editkit's."""
     pipeline.set_progress_bar_config(disable=True)
-    given = {"num_inference_steps": STEPS, "output_type": "latent", "width": width, "height": height, **arguments}
-    drawn: Tensor = pipeline(prompt=PROMPT, generator=torch.Generator().manual_seed(7), **given).images
-    return unpack(drawn, height // 2, width // 2)
+    arguments = {"num_inference_steps": STEPS, "output_type": "latent", "width": width, "height": height, **arguments}
+    latents: Tensor = pipeline(prompt=PROMPT, generator=torch.Generator().manual_seed(7), **arguments).images
+    return unpack(latents, height // 2, width // 2)
 
 
-def ours(operation: str, *pictures: Image.Image, model: Backend, **params: Any) -> Any:
-    return editkit.apply(operation, *pictures, model=model, **{"prompt": PROMPT, "steps": STEPS, "seed": 7, **params})
+def ours(operation: str, *images: Image.Image, model: Backend, **params: Any) -> Any:
+    return editkit.apply(operation, *images, model=model, **{"prompt": PROMPT, "steps": STEPS, "seed": 7, **params})
 
 
 def box(*corners: int) -> Image.Image:
-    """A mask of PICTURE's size, white in a box; latents are 2 x 2 pixels."""
-    mask = Image.new("L", PICTURE.size)
+    """A mask of IMAGE's size, white in a box; latents are 2 x 2 pixels."""
+    mask = Image.new("L", IMAGE.size)
     mask.paste(255, corners)
     return mask
 
@@ -119,34 +119,34 @@ def levels(mask: Image.Image) -> Tensor:
 
 @pytest.mark.parametrize("kind", TEXT)
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
-def test_generate(kind: str, guidance: float) -> None:
+def test_generate_agrees_with_diffusers(kind: str, guidance: float) -> None:
     model, pipeline = both(kind)
-    wanted = theirs(pipeline, 24, 16, **guided(kind, guidance))
+    expected = theirs(pipeline, 24, 16, **guidance_arguments(kind, guidance))
     for sampler in ("euler", "ddim"):
-        drawn = ours("generate", model=model, width=24, height=16, guidance=guidance, sampler=sampler)
-        assert_agree(drawn.latents, wanted)
+        result = ours("generate", model=model, width=24, height=16, guidance=guidance, sampler=sampler)
+        assert_agree(result.latents, expected)
 
 
 @pytest.mark.parametrize("kind", TEXT)
 @pytest.mark.parametrize(("strength", "guidance"), [(0.5, 3.5), (1.0, 1.0)])
-def test_img2img(kind: str, strength: float, guidance: float) -> None:
-    """Both start from the same clean latents: given latents for an image, diffusers does not draw a sample of them."""
+def test_img2img_agrees_with_diffusers(kind: str, strength: float, guidance: float) -> None:
+    """Both start from the same clean latents: for latents as image, diffusers skips sampling the autoencoder."""
     model, pipeline = both(kind)
-    wanted = theirs(
+    expected = theirs(
         FluxImg2ImgPipeline.from_pipe(pipeline),
-        image=model.encode(to_tensor(PICTURE)),
+        image=model.encode(to_tensor(IMAGE)),
         strength=strength,
-        **guided(kind, guidance),
+        **guidance_arguments(kind, guidance),
     )
-    drawn = ours("img2img", PICTURE, model=model, strength=strength, guidance=guidance)
-    assert_agree(drawn.latents, wanted)
+    result = ours("img2img", IMAGE, model=model, strength=strength, guidance=guidance)
+    assert_agree(result.latents, expected)
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_inpaint_with_any_model(strength: float) -> None:
+def test_masked_img2img_agrees_with_diffusers(strength: float) -> None:
     model, pipeline = both("dev")
-    clean, mask = model.encode(to_tensor(PICTURE)), box(4, 4, 12, 10)
-    wanted = theirs(
+    clean, mask = model.encode(to_tensor(IMAGE)), box(4, 4, 12, 10)
+    expected = theirs(
         FluxInpaintPipeline.from_pipe(pipeline),
         image=clean,
         mask_image=mask,
@@ -154,84 +154,86 @@ def test_inpaint_with_any_model(strength: float) -> None:
         strength=strength,
         guidance_scale=3.5,
     )
-    drawn = ours("img2img", PICTURE, model=model, mask=mask, strength=strength, guidance=3.5)
-    assert_agree(drawn.latents, wanted)
+    result = ours("img2img", IMAGE, model=model, mask=mask, strength=strength, guidance=3.5)
+    assert_agree(result.latents, expected)
 
 
 @torch.no_grad()
-def test_pixels() -> None:
+def test_decoded_pixels_agree_with_diffusers() -> None:
     model, pipeline = both("dev")
-    drawn = ours("generate", model=model, width=16, height=16)
+    result = ours("generate", model=model, width=16, height=16)
     pipeline.set_progress_bar_config(disable=True)
     random = torch.Generator().manual_seed(7)
-    given = {"width": 16, "height": 16, "guidance_scale": 3.0, "num_inference_steps": STEPS, "output_type": "pt"}
-    assert largest(model.decode(drawn.latents) - pipeline(PROMPT, generator=random, **given).images) < 1e-4
+    arguments = {"width": 16, "height": 16, "guidance_scale": 3.0, "num_inference_steps": STEPS, "output_type": "pt"}
+    assert largest(model.decode(result.latents) - pipeline(PROMPT, generator=random, **arguments).images) < 1e-4
 
 
 # Inpainting
 
 
-class Held:
-    """Holds what a mask protects to the noised source after each step, which diffusers' own pipeline leaves out."""
+class KeepProtected:
+    """Callback that sets protected latents to the noised source after each step, as diffusers' pipeline does not."""
 
     def __init__(self, clean: Tensor, mask: Image.Image) -> None:
         self.clean = clean
         self.noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
         self.free = F.max_pool2d(levels(mask), 2)
 
-    def __call__(self, pipeline: Any, step: int, timestep: Tensor, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    def __call__(self, pipeline: Any, step: int, timestep: Tensor, arguments: dict[str, Tensor]) -> dict[str, Tensor]:
         sigma = pipeline.scheduler.sigmas[pipeline.scheduler.step_index]
-        held = pack((1 - sigma) * self.clean + sigma * self.noise)
-        return {"latents": torch.where(pack(self.free.expand_as(self.clean)) > 0, given["latents"], held)}
+        source = pack((1 - sigma) * self.clean + sigma * self.noise)
+        return {"latents": torch.where(pack(self.free.expand_as(self.clean)) > 0, arguments["latents"], source)}
 
 
 @pytest.mark.parametrize("mask", [box(0, 0, 16, 16), box(2, 4, 10, 12)], ids=["all", "some"])
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_inpaint_with_a_model_made_for_it(mask: Image.Image, strength: float) -> None:
+def test_inpaint_with_a_fill_model_agrees_with_diffusers(mask: Image.Image, strength: float) -> None:
     model, pipeline = both("fill")
     narrow(pipeline.vae)
-    pixels, held = to_tensor(PICTURE), Held(model.encode(to_tensor(PICTURE)), mask)
-    schedule = model.schedule.for_shape(held.clean.shape[1:])
+    pixels, keep = to_tensor(IMAGE), KeepProtected(model.encode(to_tensor(IMAGE)), mask)
+    schedule = model.schedule.for_shape(keep.clean.shape[1:])
     path = start_at(schedule, make_path(schedule, STEPS, model.grid), strength)
-    start = add_noise(held.clean, held.noise, path[0])
-    wanted = theirs(
+    start = add_noise(keep.clean, keep.noise, path[0])
+    expected = theirs(
         pipeline,
-        image=PICTURE,
+        image=IMAGE,
         mask_image=mask,
         latents=pack(start),
         strength=strength,
         guidance_scale=30.0,
-        callback_on_step_end=held,
+        callback_on_step_end=keep,
     )
-    told = model.with_guidance_scale(
+    condition = model.with_guidance_scale(
         {**model.embed([PROMPT]), **model.inpainting_condition(pixels, levels(mask))}, 30.0
     )
-    holding = NoisedSourceChangeMap(held.free, path, held.clean, held.noise)
+    control = NoisedSourceChangeMap(keep.free, path, keep.clean, keep.noise)
     step = installed().build("samplers", "euler")
-    *_, drawn = walk(step, Conditioned(model.denoise, told), start, path, controls=[holding])
-    assert_agree(drawn, wanted)
+    *_, latents = walk(step, Conditioned(model.denoise, condition), start, path, controls=[control])
+    assert_agree(latents, expected)
 
 
 @torch.no_grad()
 def test_the_mask_condition_equals_that_of_diffusers() -> None:
     model, pipeline = both("fill")
     mask = box(2, 4, 9, 11)
-    left = torch.where(levels(mask) > 0, 0.5, to_tensor(PICTURE))
-    mean = pipeline.vae.encode(left * 2 - 1).latent_dist.mode()
-    shown, kept = pipeline.prepare_mask_latents(levels(mask), mean, 1, 16, 1, 16, 16, mean.dtype, mean.device, None)
-    seen = model.inpainting_condition(to_tensor(PICTURE), levels(mask))["image_latents"]
-    assert largest(pack(seen) - torch.cat([kept, shown], -1)) < 1e-5
+    visible = torch.where(levels(mask) > 0, 0.5, to_tensor(IMAGE))
+    mean = pipeline.vae.encode(visible * 2 - 1).latent_dist.mode()
+    mask_latents, image_latents = pipeline.prepare_mask_latents(
+        levels(mask), mean, 1, 16, 1, 16, 16, mean.dtype, mean.device, None
+    )
+    condition = model.inpainting_condition(to_tensor(IMAGE), levels(mask))["image_latents"]
+    assert largest(pack(condition) - torch.cat([image_latents, mask_latents], -1)) < 1e-5
 
 
 def test_inpaint_conditions_on_the_mask_and_the_guidance_scale() -> None:
-    def drawn(mask: Image.Image, guidance: float) -> Any:
-        picture = ours("inpaint", PICTURE, model=model_of("fill"), mask=mask, guidance=guidance).image
-        return np.asarray(picture)[6:10, 4:8]
+    def inpainted(mask: Image.Image, guidance: float) -> Any:
+        image = ours("inpaint", IMAGE, model=model_of("fill"), mask=mask, guidance=guidance).image
+        return np.asarray(image)[6:10, 4:8]
 
-    one = drawn(box(2, 4, 10, 12), 30.0)
-    assert np.array_equal(one, drawn(box(2, 4, 10, 12), 30.0))
-    assert not np.array_equal(one, drawn(box(2, 4, 10, 14), 30.0))
-    assert not np.array_equal(one, drawn(box(2, 4, 10, 12), 1.0))
+    one = inpainted(box(2, 4, 10, 12), 30.0)
+    assert np.array_equal(one, inpainted(box(2, 4, 10, 12), 30.0))
+    assert not np.array_equal(one, inpainted(box(2, 4, 10, 14), 30.0))
+    assert not np.array_equal(one, inpainted(box(2, 4, 10, 12), 1.0))
 
 
 @torch.no_grad()
@@ -245,24 +247,24 @@ def narrow(autoencoder: Any) -> None:
 
 
 @pytest.mark.parametrize("guidance", [None, 4.0])
-def test_instructions(guidance: float | None) -> None:
+def test_instruct_agrees_with_diffusers(guidance: float | None) -> None:
     model, pipeline = both("kontext")
-    wanted = theirs(
+    expected = theirs(
         pipeline,
-        image=model.encode(to_tensor(PICTURE)),
+        image=model.encode(to_tensor(IMAGE)),
         max_area=16 * 16,
         guidance_scale=guidance or 2.5,
     )
-    drawn = editkit.apply("instruct", PICTURE, model=model, instruction=PROMPT, guidance=guidance, steps=STEPS, seed=7)
-    assert_agree(drawn.latents, wanted)
-    assert drawn.report.network_samples == STEPS
-    assert drawn.report.guidance == (guidance or 2.5)
+    result = editkit.apply("instruct", IMAGE, model=model, instruction=PROMPT, guidance=guidance, steps=STEPS, seed=7)
+    assert_agree(result.latents, expected)
+    assert result.report.network_samples == STEPS
+    assert result.report.guidance == (guidance or 2.5)
 
 
 def test_an_instruction_without_an_image_samples_from_noise() -> None:
     model, pipeline = both("kontext")
-    wanted = theirs(pipeline, max_area=16 * 16, guidance_scale=3.0)
-    assert_agree(ours("generate", model=model, width=16, height=16).latents, wanted)
+    expected = theirs(pipeline, max_area=16 * 16, guidance_scale=3.0)
+    assert_agree(ours("generate", model=model, width=16, height=16).latents, expected)
 
 
 # Guidance
@@ -275,14 +277,14 @@ def test_distilled_guidance_needs_one_call_and_others_two() -> None:
         assert report.network_samples == samples
 
 
-def test_outside_its_interval_guidance_is_1() -> None:
-    def drawn(**params: float) -> Tensor:
+def test_guidance_is_1_outside_its_interval() -> None:
+    def generate(**params: float) -> Tensor:
         latents: Tensor = ours("generate", model=model_of("dev"), width=16, height=16, **params).latents
         return latents
 
-    assert torch.equal(drawn(guidance=9.0, guidance_end=0.0), drawn(guidance=1.0))
-    assert torch.equal(drawn(guidance=9.0, guidance_end=1.0), drawn(guidance=9.0))
-    assert not torch.equal(drawn(guidance=9.0, guidance_end=0.5), drawn(guidance=9.0))
+    assert torch.equal(generate(guidance=9.0, guidance_end=0.0), generate(guidance=1.0))
+    assert torch.equal(generate(guidance=9.0, guidance_end=1.0), generate(guidance=9.0))
+    assert not torch.equal(generate(guidance=9.0, guidance_end=0.5), generate(guidance=9.0))
 
 
 def test_an_embedded_prompt_is_not_guided() -> None:
@@ -307,61 +309,61 @@ def test_operations_with_two_estimates_are_refused(params: dict[str, Any]) -> No
 
 def test_operations_with_three_estimates_are_refused() -> None:
     with pytest.raises(MissingCapability, match=r"image_guidance= needs .* provides distilled-guidance"):
-        editkit.apply("instruct", PICTURE, model=model_of("kontext"), instruction="a pear", image_guidance=2.0)
+        editkit.apply("instruct", IMAGE, model=model_of("kontext"), instruction="a pear", image_guidance=2.0)
 
 
 # Edits
 
 
 @pytest.mark.parametrize("size", ODD)
-def test_images_of_any_size(size: tuple[int, int]) -> None:
-    picture = sample_image(size)
+def test_images_of_any_size_are_edited(size: tuple[int, int]) -> None:
+    image = sample_image(size)
     for kind in ("dev", "schnell", "fill", "kontext"):
         model = model_of(kind)
         assert ours("generate", model=model, width=size[0], height=size[1], steps=2).image.size == size
-        redrawn = ours("img2img", picture, model=model, steps=2).image
+        redrawn = ours("img2img", image, model=model, steps=2).image
         assert redrawn.size == size
-        assert redrawn.tobytes() != picture.tobytes()
-        assert ours("img2img", picture, model=model, steps=2, strength=0.0).image.tobytes() == picture.tobytes()
+        assert redrawn.tobytes() != image.tobytes()
+        assert ours("img2img", image, model=model, steps=2, strength=0.0).image.tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("size", ODD)
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_an_edit_by_inversion_reconstructs_its_source_exactly(size: tuple[int, int], guidance: float) -> None:
-    given = {"model": model_of("dev"), "source": "a red apple", "inverter": "pinned", "guidance": guidance}
-    edited = editkit.apply("prompt-edit", sample_image(size), target="a green pear", steps=3, seed=0, **given)
+    arguments = {"model": model_of("dev"), "source": "a red apple", "inverter": "pinned", "guidance": guidance}
+    edited = editkit.apply("prompt-edit", sample_image(size), target="a green pear", steps=3, seed=0, **arguments)
     assert edited.image.size == size
     assert edited.report.recon_psnr == edited.report.vae_psnr
-    same = editkit.apply("prompt-edit", sample_image(size), target="a red apple", steps=3, seed=0, **given)
+    same = editkit.apply("prompt-edit", sample_image(size), target="a red apple", steps=3, seed=0, **arguments)
     assert same.image.tobytes() == sample_image(size).tobytes()
 
 
 @pytest.mark.parametrize("kind", ["dev", "fill", "kontext"])
 @pytest.mark.parametrize("operation", ["inpaint", "img2img"])
 def test_outside_a_mask_nothing_changes(kind: str, operation: str) -> None:
-    picture, mask = sample_image((23, 17)), Image.new("L", (23, 17))
+    image, mask = sample_image((23, 17)), Image.new("L", (23, 17))
     mask.paste(255, (3, 5, 14, 13))
-    edited = ours(operation, picture, model=model_of(kind), mask=mask)
+    edited = ours(operation, image, model=model_of(kind), mask=mask)
     assert edited.report.untouched_max_diff == 0
-    changed = np.any(np.asarray(edited.image) != np.asarray(picture), axis=-1)
+    changed = np.any(np.asarray(edited.image) != np.asarray(image), axis=-1)
     assert changed.any()
     assert not changed[np.asarray(mask) == 0].any()
 
 
 def test_an_instruction_stays_within_its_mask() -> None:
-    picture, mask = sample_image((23, 17)), Image.new("L", (23, 17))
+    image, mask = sample_image((23, 17)), Image.new("L", (23, 17))
     mask.paste(255, (3, 5, 14, 13))
     edited = editkit.apply(
-        "instruct", picture, model=model_of("kontext"), instruction="a green pear", mask=mask, steps=3, seed=0
+        "instruct", image, model=model_of("kontext"), instruction="a green pear", mask=mask, steps=3, seed=0
     )
     assert edited.report.untouched_max_diff == 0
-    assert edited.image.size == picture.size
+    assert edited.image.size == image.size
 
 
 # Tokens
 
 
-def test_packing_is_that_of_diffusers_and_goes_back() -> None:
+def test_packing_agrees_with_diffusers_and_is_invertible() -> None:
     latents = random_latents(2, shape=(16, 8, 12))
     tokens = FluxPipeline._pack_latents(latents, 2, 16, 8, 12)
     assert torch.equal(pack(latents), tokens)
@@ -378,4 +380,4 @@ def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
 def test_unsupported_operations_are_refused_by_name() -> None:
     for operation, params in (("control", {"kind": "edge"}), ("instruct", {"instruction": "a pear", "method": "ip2p"})):
         with pytest.raises(MissingCapability, match=r"needs (controlnet|instructions); .* provides .*text"):
-            editkit.apply(operation, PICTURE, model=model_of("dev"), steps=2, **params)
+            editkit.apply(operation, IMAGE, model=model_of("dev"), steps=2, **params)

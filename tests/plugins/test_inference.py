@@ -18,13 +18,13 @@ def folder(tiny_folder: Path) -> Path:
     return tiny_folder / "unet"
 
 
-def loaded(folder: Path) -> UNet2DConditionModel:
+def load_unet(folder: Path) -> UNet2DConditionModel:
     return UNet2DConditionModel.from_pretrained(folder).requires_grad_(False)
 
 
 @pytest.fixture
-def keeping(folder: Path) -> UNet2DConditionModel:
-    unet = loaded(folder)
+def caching_unet(folder: Path) -> UNet2DConditionModel:
+    unet = load_unet(folder)
     cache_projections(unet)
     return unet
 
@@ -40,59 +40,59 @@ def inputs(unet: UNet2DConditionModel) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def test_kept_projections_change_no_bit(folder: Path, keeping: UNet2DConditionModel) -> None:
-    unet, (x, words) = loaded(folder), inputs(keeping)
-    assert keeping.state_dict().keys() == unet.state_dict().keys()
+def test_cached_projections_change_no_bit(folder: Path, caching_unet: UNet2DConditionModel) -> None:
+    unet, (x, prompt) = load_unet(folder), inputs(caching_unet)
+    assert caching_unet.state_dict().keys() == unet.state_dict().keys()
     for timestep in (900, 500, 10):
         assert torch.equal(
-            run_network(keeping, x, timestep, encoder_hidden_states=words),
-            run_network(unet, x, timestep, encoder_hidden_states=words),
+            run_network(caching_unet, x, timestep, encoder_hidden_states=prompt),
+            run_network(unet, x, timestep, encoder_hidden_states=prompt),
         )
-    assert layers(keeping)
-    assert all(len(layer.cache) == 1 for layer in layers(keeping))
+    assert layers(caching_unet)
+    assert all(len(layer.cache) == 1 for layer in layers(caching_unet))
 
 
 @torch.no_grad()
 def test_projections_are_computed_again_for_other_prompts_and_weights(
-    folder: Path, keeping: UNet2DConditionModel
+    folder: Path, caching_unet: UNet2DConditionModel
 ) -> None:
-    unet, (x, words) = loaded(folder), inputs(keeping)
+    unet, (x, prompt) = load_unet(folder), inputs(caching_unet)
 
-    def same() -> bool:
+    def outputs_agree() -> bool:
         return torch.equal(
-            run_network(keeping, x, 500, encoder_hidden_states=words),
-            run_network(unet, x, 500, encoder_hidden_states=words),
+            run_network(caching_unet, x, 500, encoder_hidden_states=prompt),
+            run_network(unet, x, 500, encoder_hidden_states=prompt),
         )
 
-    assert same()
-    words += 1
-    assert same()
-    for net in (keeping, unet):
+    assert outputs_agree()
+    prompt += 1
+    assert outputs_agree()
+    for net in (caching_unet, unet):
         for name, weight in net.named_parameters():
             if ".attn2.to_k" in name:
                 weight.mul_(2)
-    assert same()
-    words = words.clone()
-    assert same()
-    assert all(len(layer.cache) == 1 for layer in layers(keeping))
+    assert outputs_agree()
+    prompt = prompt.clone()
+    assert outputs_agree()
+    assert all(len(layer.cache) == 1 for layer in layers(caching_unet))
 
 
 @torch.no_grad()
-def test_projections_are_dropped_with_their_prompt(keeping: UNet2DConditionModel) -> None:
-    x, words = inputs(keeping)
-    run_network(keeping, x, 500, encoder_hidden_states=words)
-    del words
+def test_projections_are_dropped_with_their_prompt(caching_unet: UNet2DConditionModel) -> None:
+    x, prompt = inputs(caching_unet)
+    run_network(caching_unet, x, 500, encoder_hidden_states=prompt)
+    del prompt
     gc.collect()
-    assert all(len(layer.cache) == 0 for layer in layers(keeping))
+    assert all(len(layer.cache) == 0 for layer in layers(caching_unet))
 
 
-def test_gradients_reach_the_prompt_and_projections_made_without_allow_training(keeping: UNet2DConditionModel) -> None:
-    x, words = inputs(keeping)
+def test_gradients_reach_the_prompt_after_a_call_without_gradients(caching_unet: UNet2DConditionModel) -> None:
+    x, prompt = inputs(caching_unet)
     with torch.no_grad():
-        plain = run_network(keeping, x, 500, encoder_hidden_states=words)
+        plain = run_network(caching_unet, x, 500, encoder_hidden_states=prompt)
     assert not plain.is_inference()
-    words.requires_grad_()
-    answer = run_network(keeping, x, 500, encoder_hidden_states=words)
-    assert torch.equal(answer, plain)
-    (gradient,) = torch.autograd.grad((answer * plain).sum(), words)
+    prompt.requires_grad_()
+    output = run_network(caching_unet, x, 500, encoder_hidden_states=prompt)
+    assert torch.equal(output, plain)
+    (gradient,) = torch.autograd.grad((output * plain).sum(), prompt)
     assert float(gradient.abs().max()) > 0

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 PIPELINES: dict[Any, Any] = {"PixArtAlphaPipeline": PixArtAlphaPipeline, "PixArtSigmaPipeline": PixArtSigmaPipeline}
 SCHEDULERS = {"ddim": (DDIMScheduler, "leading"), "dpmpp-2m": (DPMSolverMultistepScheduler, "linspace")}
 """Each with a spacing at which diffusers steps from one of its timesteps to the next."""
-UNSAID = {"clip_sample": False, "set_alpha_to_one": False}
+DDIM_DEFAULTS = {"clip_sample": False, "set_alpha_to_one": False}
 """DDIM's defaults for values that the folder of another scheduler does not set."""
 PROMPT = "A red apple on white "
 
@@ -37,7 +37,7 @@ class TestSigma(BackendTests):
         return pixart_folder(path, kind="PixArtSigmaPipeline")
 
 
-class TestToldItsSizes(BackendTests):
+class TestSizeConditions(BackendTests):
     name = "pixart"
 
     @classmethod
@@ -47,19 +47,19 @@ class TestToldItsSizes(BackendTests):
 
 @functools.cache
 def models(kind: Any, sample_size: int = 8) -> tuple[Backend, Any]:
-    """One tiny folder, loaded by both."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = pixart_folder(Path(made), kind=kind, sample_size=sample_size)
+    """One tiny model, loaded by editkit and by diffusers."""
+    with tempfile.TemporaryDirectory() as directory:
+        folder = pixart_folder(Path(directory), kind=kind, sample_size=sample_size)
         return editkit.load_model(folder, device="cpu"), PIPELINES[kind].from_pretrained(folder)
 
 
-def both(kind: Any, size: tuple[int, int], sampler: str, sample_size: int = 8, **chosen: Any) -> tuple[Tensor, Tensor]:
-    """Our latents and theirs, of images of ``size`` (width, height)."""
+def both(kind: Any, size: tuple[int, int], sampler: str, sample_size: int = 8, **options: Any) -> tuple[Tensor, Tensor]:
+    """Latents of editkit and of diffusers for images of ``size`` (width, height)."""
     model, pipeline = models(kind, sample_size)
     scheduler, spacing = SCHEDULERS[sampler]
-    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, timestep_spacing=spacing, **UNSAID)
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, timestep_spacing=spacing, **DDIM_DEFAULTS)
     pipeline.set_progress_bar_config(disable=True)
-    guidance, steps = chosen.get("guidance", 4.5), chosen.get("steps", 5)
+    guidance, steps = options.get("guidance", 4.5), options.get("steps", 5)
     theirs = pipeline(
         PROMPT,
         width=size[0],
@@ -89,7 +89,7 @@ def both(kind: Any, size: tuple[int, int], sampler: str, sample_size: int = 8, *
 
 @pytest.mark.parametrize("kind", PIPELINES)
 @pytest.mark.parametrize("sampler", SCHEDULERS)
-def test_generate_agrees(kind: str, sampler: str) -> None:
+def test_generate_agrees_with_diffusers(kind: str, sampler: str) -> None:
     for guidance, steps in ((4.5, 5), (1.0, 5), (4.5, 20)):
         assert largest(torch.sub(*both(kind, (16, 16), sampler, guidance=guidance, steps=steps))) < 1e-4
 
@@ -99,9 +99,9 @@ def test_size_conditions_equal_those_of_diffusers() -> None:
     assert largest(torch.sub(*wide)) < 1e-4
     model = models("PixArtAlphaPipeline", 128)[0]
     x = torch.zeros(1, *model.latent_shape(32, 16))
-    said = model.size_conditions(x)  # type: ignore[attr-defined]
-    assert said["resolution"].tolist() == [[16, 32]]
-    assert said["aspect_ratio"].tolist() == [[0.5]]
+    sizes = model.size_conditions(x)  # type: ignore[attr-defined]
+    assert sizes["resolution"].tolist() == [[16, 32]]
+    assert sizes["aspect_ratio"].tolist() == [[0.5]]
 
 
 def test_tokens_beyond_the_end_of_a_prompt_are_masked() -> None:
@@ -110,25 +110,25 @@ def test_tokens_beyond_the_end_of_a_prompt_are_masked() -> None:
     x, point = torch.zeros(1, *model.latent_shape(16, 16)), model.schedule.point(500)
     before = model.denoise(x, point, condition)
     assert condition["text"].shape[1] == 120
-    unseen = condition["seen"] == 0
-    assert int((~unseen).sum()) == 4  # three words and the end
-    condition["text"] = condition["text"] + 100 * unseen[..., None]
+    masked = condition["seen"] == 0
+    assert int((~masked).sum()) == 4  # three words and the end
+    condition["text"] = condition["text"] + 100 * masked[..., None]
     assert torch.equal(model.denoise(x, point, condition), before)
 
 
-def test_blended_prompts_go_over_into_each_other() -> None:
+def test_blended_prompts_change_the_estimate_continuously() -> None:
     model = models("PixArtAlphaPipeline")[0]
     prompts = model.embed(["a red apple", "a green apple on white"])
     x, point = torch.randn(1, *model.latent_shape(16, 16), generator=torch.Generator().manual_seed(0)), model.schedule
-    answers = []
+    estimates = []
     for share in (0.0, 1e-3, 0.5, 1.0):
         condition = editkit.blend_conditions(prompts, torch.tensor([[1 - share, share]]))
-        answers.append(model.denoise(x, point.point(500), condition))
+        estimates.append(model.denoise(x, point.point(500), condition))
     ends = [model.denoise(x, point.point(500), {k: v[i : i + 1] for k, v in prompts.items()}) for i in (0, 1)]
-    assert largest(answers[0] - ends[0]) < 1e-6
-    assert largest(answers[3] - ends[1]) < 1e-6
-    assert largest(answers[1] - ends[0]) < 0.05 * largest(ends[1] - ends[0])
-    assert bool(torch.isfinite(answers[2]).all())
+    assert largest(estimates[0] - ends[0]) < 1e-6
+    assert largest(estimates[3] - ends[1]) < 1e-6
+    assert largest(estimates[1] - ends[0]) < 0.05 * largest(ends[1] - ends[0])
+    assert bool(torch.isfinite(estimates[2]).all())
 
 
 def test_published_folders_that_name_an_older_class_load(tmp_path: Path) -> None:
@@ -139,10 +139,10 @@ def test_published_folders_that_name_an_older_class_load(tmp_path: Path) -> None
     index = folder / "model_index.json"
     parts = json.loads(index.read_text()) | {"transformer": ["diffusers", "Transformer2DModel"]}
     index.write_text(json.dumps(parts))
-    model, wanted = editkit.load_model(folder), models("PixArtAlphaPipeline")[0]
+    model, expected = editkit.load_model(folder), models("PixArtAlphaPipeline")[0]
     x, point = torch.ones(1, *model.latent_shape(16, 16)), model.schedule.point(500)
-    answers = [one.denoise(x, point, one.embed(["a red apple"])) for one in (model, wanted)]
-    assert torch.equal(*answers)
+    estimates = [one.denoise(x, point, one.embed(["a red apple"])) for one in (model, expected)]
+    assert torch.equal(*estimates)
 
 
 def test_the_error_of_a_tokenizer_names_its_missing_package(tmp_path: Path) -> None:

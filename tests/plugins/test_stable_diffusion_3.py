@@ -35,16 +35,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 FLOWS: dict[str, dict[str, Any]] = {
     "static": {"shift": 3.0},
-    "sized": {"shift": 3.0, "use_dynamic_shifting": True},
+    "dynamic": {"shift": 3.0, "use_dynamic_shifting": True},
     "linear": {"use_dynamic_shifting": True, "time_shift_type": "linear", "base_shift": 0.7},
     "stretched": {"use_dynamic_shifting": True, "shift_terminal": 0.1, "max_image_seq_len": 8192},
 }
 """Schedulers' configurations."""
 PROMPT = "a red apple on white"
 STEPS = 6
-PICTURE = sample_image((16, 16))
+IMAGE = sample_image((16, 16))
 ODD = ((9, 5), (1, 1), (23, 16))
-"""Sizes that no multiple of anything is."""
+"""Sizes that are no multiples of a patch."""
 
 
 class TestWithoutT5(BackendTests):
@@ -58,27 +58,27 @@ class TestWithoutT5(BackendTests):
 @functools.cache
 def both(flow: str = "static", t5: bool = True) -> tuple[Backend, Any]:
     """One tiny folder, loaded by editkit and by diffusers."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = stable_diffusion_3_folder(Path(made), scheduler=FLOWS[flow], t5=t5)
-        left_out: dict[str, Any] = {} if t5 else {"text_encoder_3": None, "tokenizer_3": None}
-        return editkit.load_model(folder, device="cpu"), StableDiffusion3Pipeline.from_pretrained(folder, **left_out)
+    with tempfile.TemporaryDirectory() as directory:
+        folder = stable_diffusion_3_folder(Path(directory), scheduler=FLOWS[flow], t5=t5)
+        missing: dict[str, Any] = {} if t5 else {"text_encoder_3": None, "tokenizer_3": None}
+        return editkit.load_model(folder, device="cpu"), StableDiffusion3Pipeline.from_pretrained(folder, **missing)
 
 
 def theirs(pipeline: Any, **arguments: Any) -> Tensor:
-    """The latents of a diffusers pipeline; its noise is of the seed that editkit's is of."""
+    """Latents of a diffusers pipeline; its noise has the seed of editkit's."""
     pipeline.set_progress_bar_config(disable=True)
-    given = {"num_inference_steps": STEPS, "output_type": "latent", **arguments}
-    drawn: Tensor = pipeline(PROMPT, generator=torch.Generator().manual_seed(7), **given).images
-    return drawn
+    arguments = {"num_inference_steps": STEPS, "output_type": "latent", **arguments}
+    latents: Tensor = pipeline(PROMPT, generator=torch.Generator().manual_seed(7), **arguments).images
+    return latents
 
 
-def ours(operation: str, *pictures: Image.Image, model: Backend, **params: Any) -> Any:
-    return editkit.apply(operation, *pictures, model=model, **{"prompt": PROMPT, "steps": STEPS, "seed": 7, **params})
+def ours(operation: str, *images: Image.Image, model: Backend, **params: Any) -> Any:
+    return editkit.apply(operation, *images, model=model, **{"prompt": PROMPT, "steps": STEPS, "seed": 7, **params})
 
 
 def box(*corners: int) -> Image.Image:
-    """A mask of PICTURE's size, white in a box."""
-    mask = Image.new("L", PICTURE.size)
+    """Mask of IMAGE's size, white in a box."""
+    mask = Image.new("L", IMAGE.size)
     mask.paste(255, corners)
     return mask
 
@@ -88,38 +88,38 @@ def box(*corners: int) -> Image.Image:
 
 @pytest.mark.parametrize(("flow", "t5"), [*((flow, True) for flow in FLOWS), ("static", False)])
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
-def test_generate(flow: str, t5: bool, guidance: float) -> None:
+def test_generate_agrees_with_diffusers(flow: str, t5: bool, guidance: float) -> None:
     model, pipeline = both(flow, t5)
-    wanted = theirs(pipeline, width=24, height=16, guidance_scale=guidance)
+    expected = theirs(pipeline, width=24, height=16, guidance_scale=guidance)
     for sampler in ("euler", "ddim"):
-        drawn = ours("generate", model=model, width=24, height=16, guidance=guidance, sampler=sampler)
-        assert_agree(drawn.latents, wanted)
+        result = ours("generate", model=model, width=24, height=16, guidance=guidance, sampler=sampler)
+        assert_agree(result.latents, expected)
 
 
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_img2img(flow: str, guidance: float, strength: float) -> None:
-    """Both start from the same clean latents: given latents for an image, diffusers does not draw a sample of them."""
+def test_img2img_agrees_with_diffusers(flow: str, guidance: float, strength: float) -> None:
+    """Both start from the same clean latents: for latents as image, diffusers skips sampling the autoencoder."""
     model, pipeline = both(flow)
-    wanted = theirs(
+    expected = theirs(
         StableDiffusion3Img2ImgPipeline.from_pipe(pipeline),
-        image=model.encode(to_tensor(PICTURE)),
+        image=model.encode(to_tensor(IMAGE)),
         width=16,
         height=16,
         strength=strength,
         guidance_scale=guidance,
     )
-    drawn = ours("img2img", PICTURE, model=model, strength=strength, guidance=guidance)
-    assert_agree(drawn.latents, wanted)
+    result = ours("img2img", IMAGE, model=model, strength=strength, guidance=guidance)
+    assert_agree(result.latents, expected)
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_inpaint(strength: float) -> None:
-    """In latents alone: diffusers decodes here without the autoencoder's shift."""
+def test_masked_img2img_agrees_with_diffusers(strength: float) -> None:
+    """Only latents are compared: diffusers decodes without the autoencoder's shift in this pipeline."""
     model, pipeline = both()
-    mask, clean = box(4, 4, 12, 10), model.encode(to_tensor(PICTURE))
-    wanted = theirs(
+    mask, clean = box(4, 4, 12, 10), model.encode(to_tensor(IMAGE))
+    expected = theirs(
         StableDiffusion3InpaintPipeline.from_pipe(pipeline),
         image=clean,
         mask_image=mask,
@@ -129,29 +129,29 @@ def test_inpaint(strength: float) -> None:
         strength=strength,
         guidance_scale=5.0,
     )
-    drawn = ours("img2img", PICTURE, model=model, mask=mask, strength=strength, guidance=5.0)
-    assert_agree(drawn.latents, wanted)
+    result = ours("img2img", IMAGE, model=model, mask=mask, strength=strength, guidance=5.0)
+    assert_agree(result.latents, expected)
 
 
 @torch.no_grad()
-def test_pixels() -> None:
+def test_decoded_pixels_agree_with_diffusers() -> None:
     model, pipeline = both()
-    drawn = ours("generate", model=model, width=16, height=16)
+    result = ours("generate", model=model, width=16, height=16)
     pixels = theirs(pipeline, width=16, height=16, guidance_scale=3.0, output_type="pt")
-    assert largest(model.decode(drawn.latents) - pixels) < 1e-4
-    mean = pipeline.vae.encode(to_tensor(PICTURE) * 2 - 1).latent_dist.mode()
+    assert largest(model.decode(result.latents) - pixels) < 1e-4
+    mean = pipeline.vae.encode(to_tensor(IMAGE) * 2 - 1).latent_dist.mode()
     scaled = (mean - pipeline.vae.config.shift_factor) * pipeline.vae.config.scaling_factor
-    assert_agree(model.encode(to_tensor(PICTURE)), scaled)
+    assert_agree(model.encode(to_tensor(IMAGE)), scaled)
 
 
 # The steps of flow matching
 
 
 @pytest.mark.parametrize("flow", FLOWS)
-def test_sigmas_are_those_of_diffusers(flow: str) -> None:
+def test_sigmas_agree_with_diffusers(flow: str) -> None:
     scheduler = FlowMatchEulerDiscreteScheduler(**FLOWS[flow])
-    said = json.loads(scheduler.to_json_string())
-    schedule, grid = flow_of(said, patch=2), grid_of(said)
+    settings = json.loads(scheduler.to_json_string())
+    schedule, grid = flow_of(settings, patch=2), grid_of(settings)
     for (height, width), steps in itertools.product(((8, 8), (64, 48), (128, 128), (256, 192)), (2, 7, 28)):
         config = scheduler.config
         mu = calculate_shift(
@@ -164,22 +164,22 @@ def test_sigmas_are_those_of_diffusers(flow: str) -> None:
         evenly = np.linspace(1, 1 / steps, steps)
         for spacing, sigmas in (("linspace", None), ("trailing", evenly)):
             scheduler.set_timesteps(steps, sigmas=sigmas, mu=mu)
-            sized = schedule.for_shape((16, height, width))
-            path = make_path(sized, steps, editkit.TimestepGrid(spacing, ends_clean=grid.ends_clean))  # type: ignore[arg-type]
+            resized = schedule.for_shape((16, height, width))
+            path = make_path(resized, steps, editkit.TimestepGrid(spacing, ends_clean=grid.ends_clean))  # type: ignore[arg-type]
             assert np.allclose([point.sigma for point in path], scheduler.sigmas, rtol=0, atol=1e-6), (steps, spacing)
 
 
-def test_larger_images_take_their_steps_at_more_noise() -> None:
+def test_larger_images_have_larger_sigmas() -> None:
     def sigmas(flow: str, width: int) -> list[float]:
         inversion = editkit.invert(sample_image((16, 16)), model=both(flow)[0], steps=4, resolution=width)
         return [point.sigma for point in inversion.path]
 
-    inner = zip(sigmas("sized", 8)[1:-1], sigmas("sized", 32)[1:-1], strict=True)
+    inner = zip(sigmas("dynamic", 8)[1:-1], sigmas("dynamic", 32)[1:-1], strict=True)
     assert all(larger > smaller for smaller, larger in inner)
     assert sigmas("static", 8) == sigmas("static", 32)
 
 
-def test_one_step_is_the_whole_path() -> None:
+def test_a_path_may_have_one_step() -> None:
     for flow in FLOWS:
         assert ours("generate", model=both(flow)[0], steps=1).report.network_calls == 1
 
@@ -188,32 +188,32 @@ def test_one_step_is_the_whole_path() -> None:
 
 
 @pytest.mark.parametrize("size", ODD)
-def test_images_of_any_size(size: tuple[int, int]) -> None:
-    model, picture = both("sized")[0], sample_image(size)
+def test_images_of_any_size_are_edited(size: tuple[int, int]) -> None:
+    model, image = both("dynamic")[0], sample_image(size)
     assert ours("generate", model=model, width=size[0], height=size[1], steps=2).image.size == size
-    redrawn = ours("img2img", picture, model=model, steps=2).image
+    redrawn = ours("img2img", image, model=model, steps=2).image
     assert redrawn.size == size
-    assert redrawn.tobytes() != picture.tobytes()
-    assert ours("img2img", picture, model=model, steps=2, strength=0.0).image.tobytes() == picture.tobytes()
+    assert redrawn.tobytes() != image.tobytes()
+    assert ours("img2img", image, model=model, steps=2, strength=0.0).image.tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("size", ODD)
 def test_an_edit_by_inversion_reconstructs_its_source_exactly(size: tuple[int, int]) -> None:
-    given = {"model": both("sized")[0], "source": "a red apple", "inverter": "pinned", "steps": 3, "seed": 0}
-    edited = editkit.apply("prompt-edit", sample_image(size), target="a green pear", guidance=4.0, **given)
+    arguments = {"model": both("dynamic")[0], "source": "a red apple", "inverter": "pinned", "steps": 3, "seed": 0}
+    edited = editkit.apply("prompt-edit", sample_image(size), target="a green pear", guidance=4.0, **arguments)
     assert edited.image.size == size
     assert edited.report.recon_psnr == edited.report.vae_psnr
-    same = editkit.apply("prompt-edit", sample_image(size), target="a red apple", guidance=4.0, **given)
+    same = editkit.apply("prompt-edit", sample_image(size), target="a red apple", guidance=4.0, **arguments)
     assert same.image.tobytes() == sample_image(size).tobytes()
 
 
 @pytest.mark.parametrize("operation", ["inpaint", "img2img"])
 def test_outside_a_mask_nothing_changes(operation: str) -> None:
-    picture, mask = sample_image((23, 17)), Image.new("L", (23, 17))
+    image, mask = sample_image((23, 17)), Image.new("L", (23, 17))
     mask.paste(255, (3, 5, 14, 13))
-    edited = ours(operation, picture, model=both()[0], mask=mask)
+    edited = ours(operation, image, model=both()[0], mask=mask)
     assert edited.report.untouched_max_diff == 0
-    changed = np.any(np.asarray(edited.image) != np.asarray(picture), axis=-1)
+    changed = np.any(np.asarray(edited.image) != np.asarray(image), axis=-1)
     assert changed.any()
     assert not changed[np.asarray(mask) == 0].any()
 
@@ -221,30 +221,26 @@ def test_outside_a_mask_nothing_changes(operation: str) -> None:
 # Refused input
 
 
-def refused(folder: Path) -> pytest.ExceptionInfo[WeightsUnavailable]:
+def refusal_of(folder: Path) -> pytest.ExceptionInfo[WeightsUnavailable]:
     with pytest.raises(WeightsUnavailable) as caught:
         editkit.load_model(folder, device="cpu")
     return caught
 
 
-def rewritten(file: Path, **entries: Any) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **entries}))
-
-
-def test_schedulers_it_does_not_know(tmp_path: Path) -> None:
+def test_unsupported_schedulers_are_refused(tmp_path: Path) -> None:
     folder = stable_diffusion_3_folder(tmp_path, scheduler={"use_karras_sigmas": True})
-    assert refused(folder).match("use_karras_sigmas is not supported")
+    assert refusal_of(folder).match("use_karras_sigmas is not supported")
     DDIMScheduler().save_pretrained(folder / "scheduler")
-    assert refused(folder).match("a DDIMScheduler; this model needs a FlowMatchEulerDiscreteScheduler")
+    assert refusal_of(folder).match("a DDIMScheduler; this model needs a FlowMatchEulerDiscreteScheduler")
 
 
-def test_networks_with_extra_input_channels(tmp_path: Path) -> None:
+def test_networks_with_extra_input_channels_are_refused(tmp_path: Path) -> None:
     from diffusers import SD3Transformer2DModel
 
     folder = stable_diffusion_3_folder(tmp_path)
     config = {**SD3Transformer2DModel.load_config(folder / "transformer"), "in_channels": 33}
     SD3Transformer2DModel.from_config(config).save_pretrained(folder / "transformer")
-    assert refused(folder).match("has 33 input channels and the autoencoder 16 latent channels")
+    assert refusal_of(folder).match("has 33 input channels and the autoencoder 16 latent channels")
 
 
 def test_an_image_beyond_the_model_s_positions_is_refused() -> None:
@@ -255,4 +251,4 @@ def test_an_image_beyond_the_model_s_positions_is_refused() -> None:
 def test_unsupported_operations_are_refused_by_name() -> None:
     for operation, params in (("control", {"kind": "edge"}), ("instruct", {"instruction": "a pear", "method": "ip2p"})):
         with pytest.raises(MissingCapability, match=r"needs (controlnet|instructions); .* provides text"):
-            editkit.apply(operation, PICTURE, model=both()[0], steps=2, **params)
+            editkit.apply(operation, IMAGE, model=both()[0], steps=2, **params)

@@ -1,4 +1,4 @@
-"""SDXL: agreement with diffusers' pipelines to 1e-4 in float32 latents, and the laws of its conditioning."""
+"""SDXL: agreement with diffusers' pipelines to 1e-4 in float32 latents, and its conditions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCHEDULERS = {"ddim": DDIMScheduler, "dpmpp-2m": DPMSolverMultistepScheduler, "e
 PREDICTIONS = ("epsilon", "v_prediction")
 KINDS = ("text", "inpainting", "instructions", "refiner")
 PROMPT = "a red apple on white"
-PICTURE = sample_image((16, 16))
+IMAGE = sample_image((16, 16))
 SEED = 7
 
 each_sampler = pytest.mark.parametrize("sampler", SCHEDULERS)
@@ -44,13 +44,13 @@ each_guidance = pytest.mark.parametrize("guidance", [1.0, 5.0])
 @functools.cache
 def both(kind: Any = "text", prediction: Any = "epsilon") -> tuple[Any, Any]:
     """One tiny folder, loaded by editkit and by diffusers."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = stable_diffusion_xl_folder(Path(made), kind, prediction_type=prediction)
+    with tempfile.TemporaryDirectory() as directory:
+        folder = stable_diffusion_xl_folder(Path(directory), kind, prediction_type=prediction)
         return editkit.load_model(folder, device="cpu"), DiffusionPipeline.from_pretrained(folder)
 
 
 def theirs(pipeline: Any, sampler: str = "ddim", prompt: str = PROMPT, **arguments: Any) -> Tensor:
-    """The latents of a diffusers pipeline; its noise is of the seed that editkit's is of."""
+    """Latents of a diffusers pipeline; its noise has the seed of editkit's."""
     pipeline.scheduler = SCHEDULERS[sampler].from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     random = torch.Generator().manual_seed(SEED)
@@ -58,16 +58,16 @@ def theirs(pipeline: Any, sampler: str = "ddim", prompt: str = PROMPT, **argumen
     return latents
 
 
-def ours(operation: str, *picture: Any, kind: str = "text", prediction: str = "epsilon", **params: Any) -> Tensor:
-    given = {"prompt": PROMPT, "seed": SEED, **params}
-    latents: Tensor = editkit.apply(operation, *picture, model=both(kind, prediction)[0], **given).latents
+def ours(operation: str, *image: Any, kind: str = "text", prediction: str = "epsilon", **params: Any) -> Tensor:
+    arguments = {"prompt": PROMPT, "seed": SEED, **params}
+    latents: Tensor = editkit.apply(operation, *image, model=both(kind, prediction)[0], **arguments).latents
     return latents
 
 
 @torch.no_grad()
 def clean(kind: str = "text") -> Tensor:
-    """The image's latents: given latents for an image, diffusers does not draw a sample of them."""
-    latents: Tensor = both(kind)[0].encode(to_tensor(PICTURE))
+    """Latents of the image: for latents as image, diffusers skips sampling the autoencoder."""
+    latents: Tensor = both(kind)[0].encode(to_tensor(IMAGE))
     return latents
 
 
@@ -77,27 +77,27 @@ def clean(kind: str = "text") -> Tensor:
 @each_prediction
 @each_sampler
 @each_guidance
-def test_generate(prediction: str, sampler: str, guidance: float) -> None:
+def test_generate_agrees_with_diffusers(prediction: str, sampler: str, guidance: float) -> None:
     pipeline = StableDiffusionXLPipeline.from_pipe(both("text", prediction)[1])
-    wanted = theirs(pipeline, sampler, num_inference_steps=8, guidance_scale=guidance)
-    given = {"sampler": sampler, "steps": 8, "guidance": guidance}
-    assert_agree(ours("generate", prediction=prediction, **given), wanted)
+    expected = theirs(pipeline, sampler, num_inference_steps=8, guidance_scale=guidance)
+    arguments = {"sampler": sampler, "steps": 8, "guidance": guidance}
+    assert_agree(ours("generate", prediction=prediction, **arguments), expected)
 
 
 @each_prediction
 @each_sampler
 @each_guidance
-def test_img2img(prediction: str, sampler: str, guidance: float) -> None:
+def test_img2img_agrees_with_diffusers(prediction: str, sampler: str, guidance: float) -> None:
     pipeline = StableDiffusionXLImg2ImgPipeline.from_pipe(both("text", prediction)[1])
-    given: dict[str, Any] = {"strength": 0.6}
-    wanted = theirs(pipeline, sampler, image=clean(), num_inference_steps=10, guidance_scale=guidance, **given)
-    given |= {"sampler": sampler, "steps": 10, "guidance": guidance}
-    assert_agree(ours("img2img", PICTURE, prediction=prediction, **given), wanted)
+    arguments: dict[str, Any] = {"strength": 0.6}
+    expected = theirs(pipeline, sampler, image=clean(), num_inference_steps=10, guidance_scale=guidance, **arguments)
+    arguments |= {"sampler": sampler, "steps": 10, "guidance": guidance}
+    assert_agree(ours("img2img", IMAGE, prediction=prediction, **arguments), expected)
 
 
 def test_the_refiner_is_conditioned_on_an_aesthetic_score() -> None:
-    """The same for the negative prompt: a backend does not know which prompt is the negative one."""
-    wanted = theirs(
+    """The score of the negative prompt is the same, since a backend embeds all prompts alike."""
+    expected = theirs(
         both("refiner")[1],
         image=clean("refiner"),
         strength=0.5,
@@ -105,27 +105,27 @@ def test_the_refiner_is_conditioned_on_an_aesthetic_score() -> None:
         guidance_scale=5.0,
         negative_aesthetic_score=6.0,
     )
-    assert_agree(ours("img2img", PICTURE, kind="refiner", strength=0.5, steps=8, guidance=5.0), wanted)
+    assert_agree(ours("img2img", IMAGE, kind="refiner", strength=0.5, steps=8, guidance=5.0), expected)
 
 
 def test_the_size_condition_holds_the_true_size() -> None:
     pipeline = StableDiffusionXLPipeline.from_pipe(both()[1])
     size = {"width": 32, "height": 16}
-    wanted = theirs(pipeline, num_inference_steps=4, guidance_scale=1.0, **size)
-    assert_agree(ours("generate", steps=4, guidance=1.0, **size), wanted)
-    lied = theirs(pipeline, num_inference_steps=4, guidance_scale=1.0, original_size=(16, 16), **size)
-    assert float((lied - wanted).abs().max()) > 1e-3
+    expected = theirs(pipeline, num_inference_steps=4, guidance_scale=1.0, **size)
+    assert_agree(ours("generate", steps=4, guidance=1.0, **size), expected)
+    other = theirs(pipeline, num_inference_steps=4, guidance_scale=1.0, original_size=(16, 16), **size)
+    assert float((other - expected).abs().max()) > 1e-3
 
 
-def test_a_negative_prompt_is_no_empty_prompt() -> None:
+def test_a_negative_prompt_replaces_the_empty_prompt() -> None:
     pipeline = StableDiffusionXLPipeline.from_pipe(both()[1])
-    given = {"negative_prompt": "blue"}
-    wanted = theirs(pipeline, num_inference_steps=4, guidance_scale=5.0, **given)
-    assert_agree(ours("generate", steps=4, guidance=5.0, **given), wanted)
+    arguments = {"negative_prompt": "blue"}
+    expected = theirs(pipeline, num_inference_steps=4, guidance_scale=5.0, **arguments)
+    assert_agree(ours("generate", steps=4, guidance=5.0, **arguments), expected)
 
 
 @torch.no_grad()
-def test_latents_may_have_a_mean_and_a_deviation_each(tmp_path: Path) -> None:
+def test_each_latent_channel_may_have_a_mean_and_a_deviation(tmp_path: Path) -> None:
     folder = stable_diffusion_xl_folder(tmp_path)
     rewrite(folder / "vae" / "config.json", latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.0, 2.0, 0.5, 1.5])
     model, pipeline = editkit.load_model(folder, device="cpu"), StableDiffusionXLPipeline.from_pretrained(folder)
@@ -135,9 +135,9 @@ def test_latents_may_have_a_mean_and_a_deviation_each(tmp_path: Path) -> None:
     mean, deviation = (torch.tensor(config[name]).view(1, 4, 1, 1) for name in ("latents_mean", "latents_std"))
     pixels = pipeline.vae.decode(latents * deviation / config.scaling_factor + mean).sample
     assert torch.allclose(model.decode(latents), (pixels / 2 + 0.5).clamp(0, 1), atol=1e-6)
-    seen = pipeline.vae.encode(to_tensor(PICTURE) * 2 - 1).latent_dist.mode()
-    latents = (seen - mean) * config.scaling_factor / deviation
-    assert torch.allclose(model.encode(to_tensor(PICTURE)), latents, atol=1e-6)
+    raw = pipeline.vae.encode(to_tensor(IMAGE) * 2 - 1).latent_dist.mode()
+    latents = (raw - mean) * config.scaling_factor / deviation
+    assert torch.allclose(model.encode(to_tensor(IMAGE)), latents, atol=1e-6)
 
 
 # Conditioning
@@ -145,7 +145,7 @@ def test_latents_may_have_a_mean_and_a_deviation_each(tmp_path: Path) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["text", "refiner"])
-def test_an_empty_prompt_embeds_as_zeros_where_the_model_is_so_configured(kind: str) -> None:
+def test_an_empty_prompt_is_embedded_as_zeros_if_configured(kind: str) -> None:
     model, pipeline = both(kind)
     condition = model.embed(["", PROMPT, ""])
     for name, tensor in condition.items():
@@ -158,10 +158,10 @@ def test_every_condition_changes_the_estimate() -> None:
     model = both()[0]
     x, point = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), model.schedule.point(500)
     condition = model.embed([PROMPT])
-    answer = model.denoise(x, point, condition)
+    estimate = model.denoise(x, point, condition)
     for name in condition:
         other = {**condition, name: torch.zeros_like(condition[name])}
-        assert float((model.denoise(x, point, other) - answer).abs().max()) > 1e-4, name
+        assert float((model.denoise(x, point, other) - estimate).abs().max()) > 1e-4, name
 
 
 # Edits
@@ -184,28 +184,35 @@ class TestVelocity(BackendTests):
 
 
 def test_each_kind_provides_its_capabilities() -> None:
-    more: dict[str, set[str]] = {"inpainting": {"inpainting"}, "instructions": {"instructions"}}
+    extra: dict[str, set[str]] = {"inpainting": {"inpainting"}, "instructions": {"instructions"}}
     for kind in KINDS:
-        assert both(kind)[0].provides == {"text", "controlnet", "adapters"} | more.get(kind, set())
+        assert both(kind)[0].provides == {"text", "controlnet", "adapters"} | extra.get(kind, set())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pinned_edit_reconstructs_at_the_bound_of_the_autoencoder(kind: str) -> None:
-    given = {"model": both(kind)[0], "source": "red", "inverter": "pinned", "steps": 4, "guidance": 5.0, "seed": SEED}
-    picture = sample_image((37, 21))
-    report = editkit.apply("prompt-edit", picture, target="blue", **given).report
+    arguments = {
+        "model": both(kind)[0],
+        "source": "red",
+        "inverter": "pinned",
+        "steps": 4,
+        "guidance": 5.0,
+        "seed": SEED,
+    }
+    image = sample_image((37, 21))
+    report = editkit.apply("prompt-edit", image, target="blue", **arguments).report
     assert report.recon_psnr == report.vae_psnr
-    unchanged = editkit.apply("prompt-edit", picture, target="red", **given)
-    assert unchanged.image.tobytes() == picture.tobytes()
+    unchanged = editkit.apply("prompt-edit", image, target="red", **arguments)
+    assert unchanged.image.tobytes() == image.tobytes()
 
 
 def test_a_controlnet_of_another_family_is_refused(tmp_path: Path) -> None:
-    given: dict[str, Any] = {"prompt": PROMPT, "steps": 2, "control_image": PICTURE.convert("L")}
+    arguments: dict[str, Any] = {"prompt": PROMPT, "steps": 2, "control_image": IMAGE.convert("L")}
     sd, xl = (write(tmp_path / write.__name__) for write in (controlnet_folder, controlnet_xl_folder))
     with pytest.raises(InvalidParameter, match="cross_attention_dim 16 and the model 48"):
-        editkit.apply("control", PICTURE, model=both()[0], controlnet=str(sd), **given)
+        editkit.apply("control", IMAGE, model=both()[0], controlnet=str(sd), **arguments)
     with pytest.raises(InvalidParameter, match="a model of another shape"):
-        editkit.apply("control", PICTURE, model=both("refiner")[0], controlnet=str(xl), **given)
+        editkit.apply("control", IMAGE, model=both("refiner")[0], controlnet=str(xl), **arguments)
 
 
 # Folders
@@ -222,26 +229,26 @@ def test_a_folder_of_another_family_is_refused(tmp_path: Path) -> None:
         editkit.load_model(folder)
 
 
-def test_a_folder_that_hides_its_score_is_refused(tmp_path: Path) -> None:
+def test_a_refiner_folder_without_its_score_setting_is_refused(tmp_path: Path) -> None:
     folder = stable_diffusion_xl_folder(tmp_path, "refiner")
     rewrite(folder / "model_index.json", requires_aesthetics_score=False)
     with pytest.raises(WeightsUnavailable, match="set requires_aesthetics_score"):
         editkit.load_model(folder)
 
 
-def test_noise_levels_that_no_table_holds_are_refused(tmp_path: Path) -> None:
+def test_a_scheduler_with_continuous_noise_levels_is_refused(tmp_path: Path) -> None:
     folder = stable_diffusion_xl_folder(tmp_path)
     rewrite(folder / "scheduler" / "scheduler_config.json", _class_name="EDMEulerScheduler")
     with pytest.raises(WeightsUnavailable, match="EDMEulerScheduler"):
         editkit.load_model(folder)
 
 
-@pytest.mark.parametrize(("upcast", "runs_in"), [(True, torch.float32), (False, torch.float16)])
-def test_an_autoencoder_that_overflows_in_half_precision_runs_in_full(
-    tmp_path: Path, upcast: bool, runs_in: torch.dtype
+@pytest.mark.parametrize(("upcast", "dtype"), [(True, torch.float32), (False, torch.float16)])
+def test_an_autoencoder_that_overflows_in_float16_runs_in_float32(
+    tmp_path: Path, upcast: bool, dtype: torch.dtype
 ) -> None:
     folder = stable_diffusion_xl_folder(tmp_path)
     rewrite(folder / "vae" / "config.json", force_upcast=upcast)
     model: Any = editkit.load_model(folder, device="cpu", dtype="float16")
-    assert model.autoencoder.net.dtype is runs_in
+    assert model.autoencoder.net.dtype is dtype
     assert editkit.apply("generate", model=model, prompt=PROMPT, steps=2, seed=0).image.size == (16, 16)
