@@ -1,4 +1,4 @@
-"""``bench``: every operation beside the class of diffusers that does the same job."""
+"""``bench``: every operation against the class of diffusers for the same job."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from editkit import CommandSpec, Params, by_name, hookimpl
 
 
 class BenchParams(Params):
-    only: str = Field("", description="Rows and parts (start-up, repeats, growth) to measure, commas between; or all.")
+    only: str = Field(
+        "", description="Comma-separated rows and parts (start-up, repeats, growth) to measure; all if not given."
+    )
     models: str = Field(
         "",
-        description="Shapes of models, commas between; emoji and mid when not given, with --gpu sd15, sdxl and flux.",
+        description="Comma-separated model sizes; emoji and mid if not given, with --gpu sd15, sdxl and flux.",
     )
-    rounds: int = Field(7, ge=1, le=100, description="Rounds in which each side runs once, in turns.")
-    threads: int = Field(1, ge=1, le=1024, description="Threads of torch on a CPU.")
-    gpu: bool = Field(False, description="Measure on a GPU in bfloat16: eager and compiled, 1, 4 and 16 pictures.")
-    chart: str | None = Field(None, description="Picture of the ratios to write.")
+    rounds: int = Field(7, ge=1, le=100, description="Rounds in which each side runs once, in alternating order.")
+    threads: int = Field(1, ge=1, le=1024, description="Threads of torch on the CPU.")
+    gpu: bool = Field(False, description="Measure on a GPU in bfloat16: eager and compiled, 1, 4 and 16 images.")
+    chart: str | None = Field(None, description="Image file to write with a chart of the ratios.")
 
 
 @hookimpl

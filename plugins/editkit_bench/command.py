@@ -1,8 +1,9 @@
-"""The whole table: comparisons on models of several shapes, and what surrounds an edit."""
+"""The ``bench`` command: comparisons on models of several sizes, start-up, repeated edits and memory growth."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import tempfile
@@ -17,113 +18,119 @@ from editkit import InvalidParameter, Table, check_file, save_picture
 
 from . import BenchParams
 from .chart import draw_chart
-from .comparison import Comparison, in_family
+from .comparison import Comparison, class_in_family
 from .comparisons import ROWS
-from .counters import counted
+from .counters import run_counted
 from .fixture import ComparisonFixture, network_of
-from .gpu_batches import batches
-from .memory_growth import growth
-from .model_configs import SHAPES, Shape
-from .repeated_edits import repeats
-from .startup import start_up
-from .timing import in_turns, milliseconds, ratio
+from .gpu_batches import batch_table
+from .memory_growth import growth_table
+from .model_configs import MODEL_CONFIGS, ModelConfig
+from .repeated_edits import repeats_table
+from .startup import startup_table
+from .timing import median_ms, time_in_turns, time_ratio
 
 Part = Callable[[BenchParams], Sequence[Mapping[str, Any]]]
-PARTS: Mapping[str, Part] = {"start-up": start_up, "repeats": repeats, "growth": growth}
-"""What is measured beside the comparisons, each a table of its own."""
+PARTS: Mapping[str, Part] = {"start-up": startup_table, "repeats": repeats_table, "growth": growth_table}
+"""Measurements beside the comparisons, each with a table of its own."""
 
 
 def bench(params: BenchParams) -> Table:
-    """Measure what is asked for; raises InvalidParameter before that for names that are not there."""
-    rows, parts, shapes = chosen(params)
+    """Measure the rows and parts in ``params``; raises InvalidParameter for unknown names before any measurement."""
+    rows, parts, configs = _select(params)
     if params.chart is not None:
         check_file(params.chart, argument="chart")
     if params.gpu and not torch.cuda.is_available():
         raise InvalidParameter("gpu=True needs a GPU that torch can use, and there is none: leave it out")
-    with threads(params.threads):
-        compared = list(comparisons(params, rows, shapes))
+    with _torch_threads(params.threads):
+        compared = list(_comparison_rows(params, rows, configs))
         more = {name: PARTS[name](params) for name in parts}
         if params.gpu and rows:
-            more["batches"] = batches(params, shapes)
+            more["batches"] = batch_table(params, configs)
     if params.chart is not None:
         save_picture(draw_chart(compared), params.chart, argument="chart")
-    return Table(compared, {"machine": machine(params), "rounds": params.rounds}, more)
+    return Table(compared, {"machine": _machine(params), "rounds": params.rounds}, more)
 
 
-def chosen(params: BenchParams) -> tuple[list[Comparison], list[str], list[str]]:
-    """The comparisons, the parts and the shapes that are asked for; all parts belong to a run without a GPU alone."""
-    known = [*(row.operation for row in ROWS), *PARTS]
-    wanted = names("only", params.only, known) or (known[: len(ROWS)] if params.gpu else known)
-    shapes = names("models", params.models, list(SHAPES)) or (
+def _select(params: BenchParams) -> tuple[list[Comparison], list[str], list[str]]:
+    """Return the comparisons, parts and model sizes to measure; on a GPU, parts are measured only if named."""
+    allowed = [*(row.operation for row in ROWS), *PARTS]
+    selected = _parse_names("only", params.only, allowed) or (allowed[: len(ROWS)] if params.gpu else allowed)
+    configs = _parse_names("models", params.models, list(MODEL_CONFIGS)) or (
         ["sd15", "sdxl", "flux"] if params.gpu else ["emoji", "mid"]
     )
-    return [row for row in ROWS if row.operation in wanted], [name for name in PARTS if name in wanted], shapes
+    return [row for row in ROWS if row.operation in selected], [name for name in PARTS if name in selected], configs
 
 
-def names(what: str, text: str, known: Sequence[str]) -> list[str]:
-    """The names in a list with commas; raises InvalidParameter for one that is not known."""
-    given = [name.strip() for name in text.split(",") if name.strip()]
-    for name in given:
-        if name not in known:
-            raise InvalidParameter(f"{what}={name!r} is not allowed: one of {', '.join(known)}")
-    return given
+def _parse_names(parameter: str, text: str, allowed: Sequence[str]) -> list[str]:
+    """Split a comma-separated list; raises InvalidParameter for a name that is not allowed."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in allowed:
+            raise InvalidParameter(f"{parameter}={name!r} is not allowed: one of {', '.join(allowed)}")
+    return names
 
 
 @contextlib.contextmanager
-def threads(wanted: int) -> Iterator[None]:
-    """Let torch use so many threads for a while."""
+def _torch_threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` threads in the block."""
     before = torch.get_num_threads()
-    torch.set_num_threads(wanted)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
-def comparisons(params: BenchParams, rows: Sequence[Comparison], shapes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows on each shape: a model is loaded for all rows that are made for its kind."""
+def _comparison_rows(
+    params: BenchParams, rows: Sequence[Comparison], configs: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows for each model size; a model is loaded once for all rows of its kind."""
     device, dtype = ("cuda", "bfloat16") if params.gpu else ("cpu", "float32")
-    for name in shapes:
-        mine = [row for row in rows if measured(row, SHAPES[name])]
-        for kind in dict.fromkeys(row.kind for row in mine):
+    for name in configs:
+        applicable = [row for row in rows if _applies(row, MODEL_CONFIGS[name])]
+        for kind in dict.fromkeys(row.kind for row in applicable):
             with (
-                tempfile.TemporaryDirectory() as place,
-                ComparisonFixture.open(SHAPES[name], kind, Path(place), device, dtype) as fixture,
+                tempfile.TemporaryDirectory() as folder,
+                ComparisonFixture.open(MODEL_CONFIGS[name], kind, Path(folder), device, dtype) as fixture,
             ):
-                for row in mine:
+                for row in applicable:
                     if row.kind == kind:
-                        yield {"operation": row.operation, "model": name, **compare(row, fixture, params.rounds)}
+                        yield {"operation": row.operation, "model": name, **_compare(row, fixture, params.rounds)}
 
 
-def measured(row: Comparison, shape: Shape) -> bool:
-    """Whether a row is one of a shape's."""
-    if row.operation in shape.without or (row.kind == "upscaling" and shape.upscaler is None):
+def _applies(row: Comparison, config: ModelConfig) -> bool:
+    """Whether a row is measured with a model configuration."""
+    if row.operation in config.without or (row.kind == "upscaling" and config.upscaler is None):
         return False
-    return shape.family in row.families and (not shape.rows or row.operation in shape.rows)
+    return config.family in row.families and (not config.rows or row.operation in config.rows)
 
 
-def compare(row: Comparison, fixture: ComparisonFixture, rounds: int) -> dict[str, Any]:
-    """One row: equality and counters first, as they are exact, then the times."""
-    row.editkit(fixture)  # what is loaded once, as a ControlNet is, is no cost of an edit
-    made = row.results if row.results and fixture.shape.family == "sd" else None
-    editkit_counts, result = counted(bound(made[0] if made else row.editkit, fixture), network_of(fixture.model))
-    diffusers_counts, _ = counted(bound(row.diffusers, fixture), network_of(fixture.base))
-    max_diff = float((result.cpu() - made[1](fixture).cpu()).abs().max()) if made else None
-    sides = {"editkit": bound(row.editkit, fixture), "diffusers": bound(row.diffusers, fixture)}
+def _compare(row: Comparison, fixture: ComparisonFixture, rounds: int) -> dict[str, Any]:
+    """Measure one row: differences and counts first, then the times."""
+    row.editkit(fixture)  # loads ControlNets and the like, which are no cost of an edit
+    results = row.results if row.results and fixture.config.family == "sd" else None
+    editkit_run: Callable[[], Any] = functools.partial(results[0] if results else row.editkit, fixture)
+    editkit_counts, result = run_counted(editkit_run, network_of(fixture.model))
+    diffusers_counts, _ = run_counted(functools.partial(row.diffusers, fixture), network_of(fixture.base))
+    max_diff = float((result.cpu() - results[1](fixture).cpu()).abs().max()) if results else None
+    sides: dict[str, Callable[[], object]] = {
+        "editkit": functools.partial(row.editkit, fixture),
+        "diffusers": functools.partial(row.diffusers, fixture),
+    }
     if row.tuned:
-        sides["tuned"] = bound(row.tuned, fixture.channels_last)
-    seconds = in_turns(sides, rounds, fixture.device, warm={"editkit", "diffusers"})
-    against = ratio(seconds, "editkit", "diffusers")
-    against_tuned = ratio(seconds, "editkit", "tuned") if row.tuned else None
+        sides["tuned"] = functools.partial(row.tuned, fixture.channels_last)
+    seconds = time_in_turns(sides, rounds, fixture.device, warm={"editkit", "diffusers"})
+    ratio = time_ratio(seconds, "editkit", "diffusers")
+    tuned_ratio = time_ratio(seconds, "editkit", "tuned") if row.tuned else None
     return {
-        "pipeline": in_family(row.pipeline, fixture),
+        "pipeline": class_in_family(row.pipeline, fixture),
         "same_maths": row.same_maths,
-        "time_ratio": against.median,
-        "time_ratio_range": [against.low, against.high],
-        "time_ratio_tuned": against_tuned and against_tuned.median,
-        "time_ratio_tuned_range": against_tuned and [against_tuned.low, against_tuned.high],
-        "ms": milliseconds(seconds, "editkit"),
-        "ms_diffusers": milliseconds(seconds, "diffusers"),
+        "time_ratio": ratio.median,
+        "time_ratio_range": [ratio.low, ratio.high],
+        "time_ratio_tuned": tuned_ratio and tuned_ratio.median,
+        "time_ratio_tuned_range": tuned_ratio and [tuned_ratio.low, tuned_ratio.high],
+        "ms": median_ms(seconds, "editkit"),
+        "ms_diffusers": median_ms(seconds, "diffusers"),
         "network_calls": editkit_counts.calls,
         "network_calls_diffusers": diffusers_counts.calls,
         "network_samples": editkit_counts.samples,
@@ -136,14 +143,10 @@ def compare(row: Comparison, fixture: ComparisonFixture, rounds: int) -> dict[st
     }
 
 
-def bound(side: Callable[[ComparisonFixture], Any], fixture: ComparisonFixture) -> Callable[[], Any]:
-    return lambda: side(fixture)
-
-
-def machine(params: BenchParams) -> dict[str, Any]:
-    """What the times were taken on."""
+def _machine(params: BenchParams) -> dict[str, Any]:
+    """Describe the machine and the versions of the measurement."""
     return {
-        "processor": processor(),
+        "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": params.threads,
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -155,9 +158,9 @@ def machine(params: BenchParams) -> dict[str, Any]:
     }
 
 
-def processor() -> str:
-    """The processor's own name, where the system tells it."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.is_file() else []
-    said = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return said[0] if said else platform.processor()
+def _processor() -> str:
+    """Return the model name of the processor, as far as the system has one."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

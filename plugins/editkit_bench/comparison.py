@@ -1,4 +1,4 @@
-"""A comparison: one edit by editkit, by the diffusers class for the same job, and by that class tuned by hand."""
+"""Comparison of one edit by editkit, by the diffusers class for the same job, and by that class tuned by hand."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .counters import decoded_by
+from .counters import latents_to_decode
 from .fixture import PROMPT, ComparisonFixture, Runner
 
 STRENGTH = 0.5
-"""Of an even number of steps whole steps are left, as diffusers wants it."""
-FEW = 4
-"""Steps of the rows that take long, whose ratios hardly depend on them: an even divisor of the timesteps, without which
-diffusers' DDIM steps past the ones it asks at."""
+"""Strength of the rows, which leaves whole steps of an even number, as diffusers needs."""
+FEW_STEPS = 4
+"""Steps of slow rows, whose ratios hardly depend on them: an even divisor of the number of timesteps, without which
+diffusers' DDIM steps do not end at the timesteps that it evaluates."""
 Arguments = Callable[[ComparisonFixture], Mapping[str, Any]]
 Results = tuple[Callable[[ComparisonFixture], Tensor], Callable[[ComparisonFixture], Tensor]]
-"""Of editkit and of diffusers: does the job once, and returns what is compared, tensors of one shape."""
+"""Functions of editkit and of diffusers that do the job once and return the tensors to compare, of one shape."""
 FAMILIES = {"sd": "StableDiffusion", "sdxl": "StableDiffusionXL", "flux": "Flux"}
-"""What the classes of a family begin with."""
+"""Prefixes of diffusers' class names by model family."""
 
 
 @dc.dataclass(frozen=True)
 class Comparison:
-    """A row: the three sides, and what is compared of their results with models of the family sd."""
+    """A row of the table: three sides, and the results to compare for models of the family sd."""
 
     operation: str
     """Name of the row."""
@@ -39,7 +39,7 @@ class Comparison:
     results: Results | None
     same_maths: bool
     kind: str = "text"
-    """What the network of its model is made for."""
+    """Conditions that the network of its model is trained for."""
     families: tuple[str, ...] = ("sd",)
 
 
@@ -53,32 +53,34 @@ def drawing_row(
     guidance: float = 7.5,
     kind: str = "text",
     parts: Arguments = lambda fixture: {},
-    spared: Callable[[Any], contextlib.AbstractContextManager[None]] | None = None,
+    tuning: Callable[[Any], contextlib.AbstractContextManager[None]] | None = None,
     families: tuple[str, ...] = ("sd",),
 ) -> Comparison:
-    """A row in which both draw by DDIM from the same noise, so that the latents they decode are the same.
+    """Return a row in which both sides sample by DDIM from the same noise and decode the same latents.
 
-    ``parts`` are components that the pipeline is built with; ``spared`` tunes the pipeline for a while.
+    ``parts`` are components that the pipeline is built with; ``tuning`` is a context that tunes the pipeline.
     """
 
     def run_editkit(fixture: ComparisonFixture) -> Any:
-        given = {"guidance": guidance, "steps": fixture.steps, **params(fixture)}
+        options = {"guidance": guidance, "steps": fixture.steps, **params(fixture)}
         if operation != "instruct":
-            given = {"prompt": PROMPT, **given}
-        return fixture.edit(operation, None if operation == "generate" else fixture.picture, **given)
+            options = {"prompt": PROMPT, **options}
+        return fixture.edit(operation, None if operation == "generate" else fixture.image, **options)
 
     def run_pipeline(fixture: ComparisonFixture, **prompt: Any) -> Any:
-        made = fixture.pipeline(in_family(pipeline, fixture), **parts(fixture))
-        given = {"num_inference_steps": fixture.steps, "guidance_scale": guidance, "generator": fixture.generator()}
-        return made(**prompt, **{**given, **arguments(fixture)})
+        instance = fixture.pipeline(class_in_family(pipeline, fixture), **parts(fixture))
+        defaults = {"num_inference_steps": fixture.steps, "guidance_scale": guidance, "generator": fixture.generator()}
+        return instance(**prompt, **{**defaults, **arguments(fixture)})
 
     def run_diffusers(fixture: ComparisonFixture) -> Any:
         return run_pipeline(fixture, prompt=PROMPT)
 
     def run_tuned(fixture: ComparisonFixture) -> Any:
-        tuning = spared(fixture.pipeline(pipeline, **parts(fixture))) if spared else contextlib.nullcontext()
-        with tuning, torch.inference_mode():
-            return run_pipeline(fixture, **(fixture.embedded if fixture.shape.family == "sd" else {"prompt": PROMPT}))
+        tuned = tuning(fixture.pipeline(pipeline, **parts(fixture))) if tuning else contextlib.nullcontext()
+        with tuned, torch.inference_mode():
+            return run_pipeline(
+                fixture, **(fixture.embedded_prompt if fixture.config.family == "sd" else {"prompt": PROMPT})
+            )
 
     return Comparison(
         name,
@@ -93,19 +95,21 @@ def drawing_row(
     )
 
 
-def in_family(pipeline: str, fixture: ComparisonFixture) -> str:
-    """The class of a model's family that does what one of Stable Diffusion does."""
-    return pipeline.replace(FAMILIES["sd"], FAMILIES[fixture.shape.family], 1)
+def class_in_family(pipeline: str, fixture: ComparisonFixture) -> str:
+    """Return the class of the model's family for a class of Stable Diffusion."""
+    return pipeline.replace(FAMILIES["sd"], FAMILIES[fixture.config.family], 1)
 
 
 def decoded_latents(run_editkit: Runner, run_diffusers: Runner) -> Results:
-    """What both decode, scaled as networks see it; weights lie alike, so that sums are rounded alike."""
+    """Return the latents that each side decodes, in the network's scale.
 
-    def of_diffusers(fixture: ComparisonFixture) -> Tensor:
+    Both sides have the same weight layout, so that rounding is comparable.
+    """
+
+    def diffusers_latents(fixture: ComparisonFixture) -> Tensor:
         fixture = fixture.channels_last
-        with fixture.averaging():
-            return decoded_by(lambda: run_diffusers(fixture), fixture.base.vae) * float(
-                fixture.base.vae.config.scaling_factor
-            )
+        vae = fixture.base.vae
+        with fixture.deterministic_encoding():
+            return latents_to_decode(lambda: run_diffusers(fixture), vae) * float(vae.config.scaling_factor)
 
-    return lambda fixture: decoded_by(lambda: run_editkit(fixture), fixture.model), of_diffusers
+    return lambda fixture: latents_to_decode(lambda: run_editkit(fixture), fixture.model), diffusers_latents

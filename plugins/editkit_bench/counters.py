@@ -1,4 +1,4 @@
-"""What a run costs in figures that no other process can disturb: calls, samples, FLOPs, bytes of tensors."""
+"""Costs of a run that no other process affects: network calls and samples, FLOPs, bytes of tensors."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Counts:
     """The cost of one run."""
 
     calls: int = 0
-    """Of the network."""
+    """Network calls."""
     samples: int = 0
-    """Rows of all those calls."""
+    """Network samples: rows of all calls."""
     flops: int = 0
-    """Of all that ran, autoencoder and text encoder included; two for a multiplication with its addition."""
+    """FLOPs of the whole run with autoencoder and text encoder; a multiplication with its addition counts as two."""
     peak_bytes: int = 0
-    """Of the tensors that the run made and that lived at one time: weights and inputs are not among them."""
+    """Maximum total size of simultaneously existing tensors of the run, without weights and inputs."""
 
 
-class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]  # as torch declares it
-    """Follows how many FLOPs were made, how many bytes of new tensors are alive, and what most of them were.
+class WorkCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares it so
+    """Count FLOPs, the bytes of new tensors that exist, and the maximum of the latter.
 
-    FLOPs are counted by torch's own formulas. Its counter also says of every module how many were that one's, for
-    which it takes three times as long.
+    FLOPs are counted by torch's own formulas. Torch's counter also attributes them to modules and takes three times as
+    long.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]  # as torch decl
         self.alive: dict[int, int] = {}
         self.flops = self.bytes = self.peak = 0
         self.basic: set[Any] = set()
-        """Operators that stand for no others, of which alone there would be formulas."""
+        """Operators that do not decompose into operators with formulas."""
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -50,60 +50,60 @@ class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]  # as torch decl
         kwargs = kwargs or {}
         if function.overloadpacket not in flop_registry and function not in self.basic:
             with self:
-                answer = function.decompose(*args, **kwargs)
-            if answer is not NotImplemented:
-                return answer
+                result = function.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
             self.basic.add(function)
-        given = {tensor.untyped_storage().data_ptr() for tensor in tensors_in((args, kwargs))}
-        answer = function(*args, **kwargs)
+        inputs = {tensor.untyped_storage().data_ptr() for tensor in _tensors_in((args, kwargs))}
+        result = function(*args, **kwargs)
         if formula := flop_registry.get(function.overloadpacket):
-            self.flops += formula(*args, **kwargs, out_val=answer)
-        for tensor in tensors_in(answer):
+            self.flops += formula(*args, **kwargs, out_val=result)
+        for tensor in _tensors_in(result):
             storage = tensor.untyped_storage()
-            place = storage.data_ptr()
-            if place not in given and place not in self.alive:  # not a view of what was there
-                self.alive[place] = storage.nbytes()
+            address = storage.data_ptr()
+            if address not in inputs and address not in self.alive:  # not a view of an existing tensor
+                self.alive[address] = storage.nbytes()
                 self.bytes += storage.nbytes()
-                weakref.finalize(storage, self.freed, place)
+                weakref.finalize(storage, self._release, address)
         self.peak = max(self.peak, self.bytes)
-        return answer
+        return result
 
-    def freed(self, place: int) -> None:
-        self.bytes -= self.alive.pop(place)
+    def _release(self, address: int) -> None:
+        self.bytes -= self.alive.pop(address)
 
 
-def tensors_in(tree: Any) -> list[Tensor]:
+def _tensors_in(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 @contextlib.contextmanager
-def door(network: nn.Module, counts: Counts) -> Iterator[None]:
-    """Count who goes through a network's door: it is called with its rows first, or by one of two names."""
+def count_calls(network: nn.Module, counts: Counts) -> Iterator[None]:
+    """Count calls and rows of a network; the rows are its first argument or one of two keywords."""
 
-    def enter(_: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def count(_: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         rows = args[0] if args else kwargs.get("sample", kwargs.get("hidden_states"))
         counts.calls += 1
         counts.samples += len(rows)
 
-    hook = network.register_forward_pre_hook(enter, with_kwargs=True)
+    hook = network.register_forward_pre_hook(count, with_kwargs=True)
     try:
         yield
     finally:
         hook.remove()
 
 
-def counted(run: Callable[[], Result], network: nn.Module) -> tuple[Counts, Result]:
-    """Run once, which takes longer than otherwise, and say what it cost and gave."""
-    counts, work = Counts(), Work()
-    with door(network, counts), work:
+def run_counted(run: Callable[[], Result], network: nn.Module) -> tuple[Counts, Result]:
+    """Run once and return the counts and the result; the run is slower than without counting."""
+    counts, work = Counts(), WorkCounter()
+    with count_calls(network, counts), work:
         result = run()
     counts.flops, counts.peak_bytes = work.flops, work.peak
     return counts, result
 
 
 @contextlib.contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Give an object an attribute of its own while the block lasts, over the one of its class."""
+def replaced_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Set an instance attribute in the block, over the one of its class."""
     vars(owner)[name] = value
     try:
         yield
@@ -111,14 +111,14 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         del vars(owner)[name]
 
 
-def decoded_by(run: Callable[[], object], owner: Any) -> Tensor:
-    """Run once, and return the first latents that ``owner`` was asked to decode."""
-    decode, seen = owner.decode, []
+def latents_to_decode(run: Callable[[], object], owner: Any) -> Tensor:
+    """Run once, and return the first latents that ``owner`` decodes."""
+    decode, decoded = owner.decode, []
 
-    def decoding(latents: Tensor, *args: Any, **kwargs: Any) -> Any:
-        seen.append(latents.detach().float().cpu())
+    def record(latents: Tensor, *args: Any, **kwargs: Any) -> Any:
+        decoded.append(latents.detach().float().cpu())
         return decode(latents, *args, **kwargs)
 
-    with replaced(owner, "decode", decoding):
+    with replaced_attribute(owner, "decode", record):
         run()
-    return seen[0]
+    return decoded[0]

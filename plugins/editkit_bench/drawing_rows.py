@@ -9,9 +9,9 @@ from PIL import Image
 
 import editkit
 
-from .comparison import FEW, STRENGTH, Comparison, drawing_row
+from .comparison import FEW_STEPS, STRENGTH, Comparison, drawing_row
 from .fixture import PROMPT, SEED, ComparisonFixture
-from .tuned_diffusers import sparing, two_branches
+from .tuned_diffusers import cached_control_map, two_branches
 
 
 def img2img_row(name: str, guidance: float, families: tuple[str, ...] = ("sd",)) -> Comparison:
@@ -20,21 +20,21 @@ def img2img_row(name: str, guidance: float, families: tuple[str, ...] = ("sd",))
         "StableDiffusionImg2ImgPipeline",
         "img2img",
         lambda fixture: {"strength": STRENGTH},
-        lambda fixture: {"image": fixture.picture, "strength": STRENGTH},
+        lambda fixture: {"image": fixture.image, "strength": STRENGTH},
         guidance=guidance,
         families=families,
     )
 
 
 def control_row(name: str, *, end: float = 1.0, strength: float = 1.0) -> Comparison:
-    """A row with a ControlNet, from noise or from the picture."""
+    """Return a row with a ControlNet, from noise or from the image."""
 
     def arguments(fixture: ComparisonFixture) -> Mapping[str, Any]:
-        hint = fixture.map.convert("RGB")
-        given = {"control_guidance_end": end, "controlnet_conditioning_scale": 1.0}
+        hint = fixture.condition_map.convert("RGB")
+        shared = {"control_guidance_end": end, "controlnet_conditioning_scale": 1.0}
         if strength == 1:
-            return {**given, "image": hint}
-        return {**given, "image": fixture.picture, "control_image": hint, "strength": strength}
+            return {**shared, "image": hint}
+        return {**shared, "image": fixture.image, "control_image": hint, "strength": strength}
 
     return drawing_row(
         name,
@@ -42,31 +42,36 @@ def control_row(name: str, *, end: float = 1.0, strength: float = 1.0) -> Compar
         "control",
         lambda fixture: {
             "controlnet": str(fixture.controlnet[0]),
-            "control_image": fixture.map,
+            "control_image": fixture.condition_map,
             "control_end": end,
             "strength": strength,
         },
         arguments,
         parts=lambda fixture: {"controlnet": fixture.controlnet[1]},
-        spared=lambda pipeline: sparing(pipeline.controlnet),
+        tuning=lambda pipeline: cached_control_map(pipeline.controlnet),
     )
 
 
 def inpaint_row(name: str, kind: str) -> Comparison:
-    """A row under a mask, with any model or with one made for it.
+    """Return a row with a mask, for any model or for one made for inpainting.
 
-    With the latter all is masked: what is not, editkit holds to the source and diffusers does not.
+    The latter gets a full mask, since only editkit keeps pixels outside the mask.
     """
 
     def mask_of(fixture: ComparisonFixture) -> Image.Image:
-        return fixture.mask if kind == "text" else fixture.whole
+        return fixture.mask if kind == "text" else fixture.full_mask
 
     def arguments(fixture: ComparisonFixture) -> Mapping[str, Any]:
         side = fixture.size
-        return {"image": fixture.picture, "mask_image": mask_of(fixture), "height": side, "width": side}
+        return {"image": fixture.image, "mask_image": mask_of(fixture), "height": side, "width": side}
 
     return drawing_row(
-        name, "StableDiffusionInpaintPipeline", "inpaint", lambda s: {"mask": mask_of(s)}, arguments, kind=kind
+        name,
+        "StableDiffusionInpaintPipeline",
+        "inpaint",
+        lambda fixture: {"mask": mask_of(fixture)},
+        arguments,
+        kind=kind,
     )
 
 
@@ -76,47 +81,47 @@ def instruct_row(name: str, image_guidance: float) -> Comparison:
         "StableDiffusionInstructPix2PixPipeline",
         "instruct",
         lambda fixture: {"instruction": PROMPT, "image_guidance": image_guidance},
-        lambda fixture: {"image": fixture.picture, "image_guidance_scale": image_guidance},
+        lambda fixture: {"image": fixture.image, "image_guidance_scale": image_guidance},
         kind="instructions",
-        spared=(lambda pipeline: two_branches(pipeline.unet)) if image_guidance == 1 else None,
+        tuning=(lambda pipeline: two_branches(pipeline.unet)) if image_guidance == 1 else None,
     )
 
 
 def _batch_params(fixture: ComparisonFixture) -> Mapping[str, Any]:
-    return {"prompt": PROMPT, "strength": STRENGTH, "guidance": 7.5, "steps": min(FEW, fixture.steps)}
+    return {"prompt": PROMPT, "strength": STRENGTH, "guidance": 7.5, "steps": min(FEW_STEPS, fixture.steps)}
 
 
 def editkit_batch(fixture: ComparisonFixture) -> Any:
-    """Edits in lock step, each with the same seed."""
+    """Edit in lock step, every image with the same seed."""
     return editkit.apply_all(
-        "img2img", fixture.several, model=fixture.model, seed=SEED, cache=False, **_batch_params(fixture)
+        "img2img", fixture.images, model=fixture.model, seed=SEED, cache=False, **_batch_params(fixture)
     )
 
 
 def diffusers_batch(fixture: ComparisonFixture) -> Any:
-    """diffusers takes several in one call, each with a generator of its own."""
-    made = fixture.pipeline("StableDiffusionImg2ImgPipeline")
-    return made(
-        [PROMPT] * len(fixture.several),
-        image=fixture.several,
+    """Edit in one call of diffusers, every image with its own generator."""
+    pipeline = fixture.pipeline("StableDiffusionImg2ImgPipeline")
+    return pipeline(
+        [PROMPT] * len(fixture.images),
+        image=fixture.images,
         strength=STRENGTH,
-        num_inference_steps=min(FEW, fixture.steps),
+        num_inference_steps=min(FEW_STEPS, fixture.steps),
         guidance_scale=7.5,
-        generator=[fixture.generator() for _ in fixture.several],
+        generator=[fixture.generator() for _ in fixture.images],
     )
 
 
 def editkit_outpainting(fixture: ComparisonFixture) -> Any:
     return fixture.edit(
-        "outpaint", fixture.picture, prompt=PROMPT, right=fixture.size // 2, guidance=7.5, steps=fixture.steps
+        "outpaint", fixture.image, prompt=PROMPT, right=fixture.size // 2, guidance=7.5, steps=fixture.steps
     )
 
 
 def diffusers_outpainting(fixture: ComparisonFixture) -> Any:
-    """diffusers has no class for it: the picture on a wider canvas, and a mask over what is new."""
+    """Inpaint on a wider canvas with a mask over the new part: diffusers has no class for outpainting."""
     canvas = Image.new("RGB", (fixture.size * 3 // 2, fixture.size), (128, 128, 128))
     mask = Image.new("L", canvas.size, 255)
-    canvas.paste(fixture.picture)
+    canvas.paste(fixture.image)
     mask.paste(0, (0, 0, fixture.size, fixture.size))
     return fixture.pipeline("StableDiffusionInpaintPipeline")(
         PROMPT,
@@ -131,19 +136,19 @@ def diffusers_outpainting(fixture: ComparisonFixture) -> Any:
 
 
 def editkit_upscaling(fixture: ComparisonFixture) -> Any:
-    return fixture.edit("upscale", _quarter_size(fixture), prompt=PROMPT, scale=4, guidance=7.5, steps=FEW)
+    return fixture.edit("upscale", _quarter_size(fixture), prompt=PROMPT, scale=4, guidance=7.5, steps=FEW_STEPS)
 
 
 def diffusers_upscaling(fixture: ComparisonFixture) -> Any:
     return fixture.pipeline("StableDiffusionUpscalePipeline")(
         PROMPT,
         image=_quarter_size(fixture),
-        num_inference_steps=FEW,
+        num_inference_steps=FEW_STEPS,
         guidance_scale=7.5,
         generator=fixture.generator(),
     )
 
 
 def _quarter_size(fixture: ComparisonFixture) -> Image.Image:
-    """The picture, of the size that becomes the model's own."""
-    return fixture.picture.resize((fixture.size // 4, fixture.size // 4))
+    """Return the image at a quarter of the model's size."""
+    return fixture.image.resize((fixture.size // 4, fixture.size // 4))

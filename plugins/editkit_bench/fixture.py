@@ -1,4 +1,4 @@
-"""One model, loaded by editkit and by diffusers from one folder, and the pictures that both edit."""
+"""One model, loaded by editkit and by diffusers from one folder, and the images that both edit."""
 
 from __future__ import annotations
 
@@ -17,155 +17,158 @@ from torch import Tensor, nn
 import editkit
 from editkit import Backend, load_model, quiet
 
-from .counters import replaced
-from .model_configs import Shape, write_controlnet, write_model
+from .counters import replaced_attribute
+from .model_configs import ModelConfig, write_controlnet, write_model
 
 PROMPT, TARGET = "a red apple on white", "a green apple on white"
 SEED = 7
-SEVERAL = 16
+IMAGE_COUNT = 16
 
 
 @dc.dataclass
 class ComparisonFixture:
-    """What both sides of a comparison work with. Pictures are of the model's own size, so that neither resamples."""
+    """Model and inputs of both sides of a comparison. Images have the model's size, so that neither side resamples."""
 
     folder: Path
     model: Backend
     base: Any
-    """The pipeline of diffusers that loads from the folder."""
-    shape: Shape
+    """Pipeline of diffusers for the folder."""
+    config: ModelConfig
     device: str
-    nets: Path
-    """Where a ControlNet is written when one is asked for."""
+    controlnet_folder: Path
+    """Folder that a ControlNet is written to when a row needs one."""
     layout: torch.memory_format = torch.contiguous_format
-    """Of the weights of diffusers' networks."""
+    """Memory layout of the weights of diffusers' networks."""
     pipelines: dict[str, Any] = dc.field(default_factory=dict, init=False)
-    """Those made so far, by class."""
+    """Pipelines built so far, by class."""
 
     @classmethod
     @contextlib.contextmanager
     def open(
-        cls, shape: Shape, kind: str, place: Path, device: str = "cpu", dtype: str = "float32"
+        cls, config: ModelConfig, kind: str, place: Path, device: str = "cpu", dtype: str = "float32"
     ) -> Iterator[ComparisonFixture]:
-        folder = write_model(shape, kind, place, device, getattr(torch, dtype))
+        folder = write_model(config, kind, place, device, getattr(torch, dtype))
         model = load_model(folder, device=device, dtype=dtype)
         with quiet():
-            yield cls(folder, model, loaded(folder, device, getattr(torch, dtype)), shape, device, place / "net")
+            base = _load_pipeline(folder, device, getattr(torch, dtype))
+            yield cls(folder, model, base, config, device, place / "net")
 
     @functools.cached_property
     def channels_last(self) -> ComparisonFixture:
-        """The same with pipelines whose weights lie as convolutions are quickest with, where there are many."""
+        """The same with channels-last weights in diffusers' UNets, which make convolutions faster."""
         if not hasattr(self.base, "unet"):
             return self
-        base = loaded(self.folder, self.device, self.base.unet.dtype, torch.channels_last)
+        base = _load_pipeline(self.folder, self.device, self.base.unet.dtype, torch.channels_last)
         return dc.replace(self, base=base, layout=torch.channels_last)
 
     @property
     def steps(self) -> int:
-        return self.shape.steps
+        return self.config.steps
 
     @property
     def size(self) -> int:
-        """Side of the pictures in pixels."""
+        """Side of the images in pixels."""
         return self.model.native_size
 
     @functools.cached_property
-    def picture(self) -> Image.Image:
-        """A red disc with a shade and a leaf on white: something to edit, of any size."""
+    def image(self) -> Image.Image:
+        """Image to edit: a shaded red disc with a leaf on white."""
         side = self.size
-        picture = Image.linear_gradient("L").resize((side, side)).convert("RGB").point(lambda level: 224 + level // 8)
-        draw = ImageDraw.Draw(picture)
+        image = Image.linear_gradient("L").resize((side, side)).convert("RGB").point(lambda level: 224 + level // 8)
+        draw = ImageDraw.Draw(image)
         draw.ellipse((side // 5, side // 4, side * 4 // 5, side * 7 // 8), fill=(200, 30, 40))
         draw.ellipse((side // 3, side // 3, side // 2, side // 2), fill=(240, 120, 120))
         draw.ellipse((side // 2, side // 10, side * 3 // 4, side // 4), fill=(40, 150, 60))
-        return picture
+        return image
 
     @functools.cached_property
-    def whole(self) -> Image.Image:
+    def full_mask(self) -> Image.Image:
         """A mask that protects nothing."""
         return Image.new("L", (self.size, self.size), 255)
 
     @functools.cached_property
     def mask(self) -> Image.Image:
-        """White in the middle, on whole latents: there both sides mean the same by it."""
+        """Mask, white in the middle, aligned to latents, so that both sides mask the same ones."""
         mask, quarter = Image.new("L", (self.size, self.size)), self.size // 4
         mask.paste(255, (quarter, quarter, 3 * quarter, 3 * quarter))
         return mask
 
     @functools.cached_property
-    def map(self) -> Image.Image:
-        """A condition map: the mask's contour."""
-        drawn, quarter = Image.new("L", (self.size, self.size)), self.size // 4
-        ImageDraw.Draw(drawn).rectangle((quarter, quarter, 3 * quarter, 3 * quarter), outline=255)
-        return drawn
+    def condition_map(self) -> Image.Image:
+        """Condition map: the outline of the mask."""
+        outline, quarter = Image.new("L", (self.size, self.size)), self.size // 4
+        ImageDraw.Draw(outline).rectangle((quarter, quarter, 3 * quarter, 3 * quarter), outline=255)
+        return outline
 
     @functools.cached_property
     def controlnet(self) -> tuple[Path, Any]:
-        """A ControlNet: its folder, and loaded by diffusers."""
+        """Folder of a ControlNet, and the same loaded by diffusers."""
         reduction = self.size // self.base.unet.config.sample_size
-        if not self.nets.exists():
-            write_controlnet(self.base.unet, reduction, self.nets)
-        net = diffusers.ControlNetModel.from_pretrained(self.nets).to(self.device, self.base.unet.dtype)
-        return self.nets, net.to(memory_format=self.layout)
+        if not self.controlnet_folder.exists():
+            write_controlnet(self.base.unet, reduction, self.controlnet_folder)
+        net = diffusers.ControlNetModel.from_pretrained(self.controlnet_folder).to(self.device, self.base.unet.dtype)
+        return self.controlnet_folder, net.to(memory_format=self.layout)
 
     @functools.cached_property
-    def several(self) -> list[Image.Image]:
-        """Pictures of which no two are equal: the picture, moved sideways."""
-        return [ImageChops.offset(self.picture, place * self.size // SEVERAL, 0) for place in range(SEVERAL)]
+    def images(self) -> list[Image.Image]:
+        """The image shifted sideways by different amounts, so that no two are equal."""
+        return [ImageChops.offset(self.image, place * self.size // IMAGE_COUNT, 0) for place in range(IMAGE_COUNT)]
 
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(SEED)
 
     @contextlib.contextmanager
-    def averaging(self) -> Iterator[None]:
-        """Let diffusers take the mean where it draws a sample of an encoded picture, as editkit does."""
+    def deterministic_encoding(self) -> Iterator[None]:
+        """Let diffusers use the mean of an encoded image in place of a sample, as editkit does."""
         encode = self.base.vae.encode
 
-        def encoding(pixels: Tensor, *args: Any, **kwargs: Any) -> Any:
-            encoded = encode(pixels.contiguous(), *args, **kwargs)  # how sums are rounded depends on the layout
+        def encode_mean(pixels: Tensor, *args: Any, **kwargs: Any) -> Any:
+            encoded = encode(pixels.contiguous(), *args, **kwargs)  # rounding depends on the layout
             distribution = encoded.latent_dist
             distribution.sample = lambda generator=None: distribution.mode()
             return encoded
 
-        with replaced(self.base.vae, "encode", encoding):
+        with replaced_attribute(self.base.vae, "encode", encode_mean):
             yield
 
     def pipeline(self, kind: str, **parts: Any) -> Any:
-        """A pipeline of diffusers on the same parts, with DDIM; made once."""
+        """Return a pipeline of diffusers with the same parts and DDIM, built once."""
         if kind not in self.pipelines:
             own = kind == type(self.base).__name__
-            made = self.base if own else getattr(diffusers, kind).from_pipe(self.base, **parts)
+            pipeline = self.base if own else getattr(diffusers, kind).from_pipe(self.base, **parts)
             if hasattr(self.base, "unet"):
-                made.scheduler = diffusers.DDIMScheduler.from_config(self.base.scheduler.config)
-            made.set_progress_bar_config(disable=True)
-            self.pipelines[kind] = made
+                pipeline.scheduler = diffusers.DDIMScheduler.from_config(self.base.scheduler.config)
+            pipeline.set_progress_bar_config(disable=True)
+            self.pipelines[kind] = pipeline
         return self.pipelines[kind]
 
     def edit(self, operation: str, image: Any = None, **params: Any) -> Any:
-        """One edit by editkit, without what earlier ones have kept."""
+        """Edit by editkit without the inversion cache."""
         return editkit.apply(operation, image, **{"model": self.model, "seed": SEED, "cache": False, **params})
 
     @functools.cached_property
-    def embedded(self) -> dict[str, Tensor]:
-        """The prompt as pipelines of Stable Diffusion take it when it has been read already."""
-        given = self.pipeline("StableDiffusionPipeline").encode_prompt(PROMPT, self.device, 1, True, "")
-        return dict(zip(("prompt_embeds", "negative_prompt_embeds"), given, strict=False))
+    def embedded_prompt(self) -> dict[str, Tensor]:
+        """Embeddings of the prompt, as arguments of pipelines of Stable Diffusion."""
+        embeddings = self.pipeline("StableDiffusionPipeline").encode_prompt(PROMPT, self.device, 1, True, "")
+        return dict(zip(("prompt_embeds", "negative_prompt_embeds"), embeddings, strict=False))
 
 
-def loaded(folder: Path, device: str, dtype: torch.dtype, layout: torch.memory_format = torch.contiguous_format) -> Any:
-    """The pipeline of diffusers that loads from a folder."""
+def _load_pipeline(
+    folder: Path, device: str, dtype: torch.dtype, layout: torch.memory_format = torch.contiguous_format
+) -> Any:
+    """Load the pipeline of a folder by diffusers."""
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder).to(device, dtype)
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
-            part.to(memory_format=layout)  # type: ignore[call-overload]  # torch declares it for four axes alone
+            part.to(memory_format=layout)  # type: ignore[call-overload]  # torch declares it for four axes only
     return pipeline
 
 
 def network_of(owner: Any) -> nn.Module:
-    """The denoiser of a backend or of a pipeline."""
-    found: nn.Module = owner.unet if hasattr(owner, "unet") else owner.transformer
-    return found
+    """Return the denoising network of a backend or a pipeline."""
+    network: nn.Module = owner.unet if hasattr(owner, "unet") else owner.transformer
+    return network
 
 
 Runner = Callable[[ComparisonFixture], object]
-"""One side of a comparison: does the job once."""
+"""One side of a comparison: a function that does the job once."""

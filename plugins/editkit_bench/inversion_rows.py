@@ -13,28 +13,28 @@ from torch import Tensor
 
 from editkit import SamplingPath, ddpm_noise_std, make_path
 
-from .comparison import FEW, Results
+from .comparison import FEW_STEPS, Results
 from .fixture import PROMPT, TARGET, ComparisonFixture
-from .isolated_cache import kept_in
-from .tuned_diffusers import fused_and_not_decoded
+from .isolated_cache import use_cache_folder
+from .tuned_diffusers import fused_without_decoding
 
 _GUIDANCE = 3.5
 _STEPS = 20
 LEDITS = "LEditsPPPipelineStableDiffusion"
-"""Pipeline of LEDITS++: with a DDIM scheduler it takes edit-friendly inversion."""
+"""Pipeline of LEDITS++, which with a DDIM scheduler uses edit-friendly inversion."""
 _FOUR_TARGETS = tuple(f"a {colour} apple on white" for colour in ("green", "blue", "yellow", "red"))
 
 
 def _inversion_steps(fixture: ComparisonFixture) -> int:
-    """More than of a drawing, as the pipeline takes too, but where the shape is measured with few."""
-    return _STEPS if fixture.steps > FEW else fixture.steps
+    """Return 20, which is more than for sampling, unless the model is measured with few steps."""
+    return _STEPS if fixture.steps > FEW_STEPS else fixture.steps
 
 
 def editkit_inversion(fixture: ComparisonFixture) -> Any:
-    """Led away from the prompt: the pipeline confuses its two embeddings (0.42), and so is compared with this."""
+    """Invert with the prompt as negative prompt, since diffusers 0.42 confuses the two embeddings."""
     return fixture.edit(
         "invert",
-        fixture.picture,
+        fixture.image,
         prompt="",
         negative_prompt=PROMPT,
         method="edit-friendly:skip=0",
@@ -44,40 +44,40 @@ def editkit_inversion(fixture: ComparisonFixture) -> Any:
 
 
 def _ledits_pipeline(fixture: ComparisonFixture) -> Any:
-    """The pipeline, with a DDIM that works in it: it asks for noise at a timestep that is no integer (0.42)."""
-    made, diffused = fixture.pipeline(LEDITS), DDIMScheduler.add_noise
+    """Return the pipeline with a DDIM scheduler that accepts its fractional timesteps (diffusers 0.42)."""
+    pipeline, original = fixture.pipeline(LEDITS), DDIMScheduler.add_noise
 
     def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        return diffused(scheduler, clean, noise, timesteps.long())  # type: ignore[no-any-return]
+        return original(scheduler, clean, noise, timesteps.long())  # type: ignore[no-any-return]
 
-    vars(made.scheduler)["add_noise"] = functools.partial(add_noise, made.scheduler)
-    return made
+    vars(pipeline.scheduler)["add_noise"] = functools.partial(add_noise, pipeline.scheduler)
+    return pipeline
 
 
 def diffusers_inversion(fixture: ComparisonFixture, steps: int | None = None) -> Any:
-    made = _ledits_pipeline(fixture)
-    attention = made.unet.attn_processors
-    made.invert(
-        fixture.picture,
+    pipeline = _ledits_pipeline(fixture)
+    attention = pipeline.unet.attn_processors
+    pipeline.invert(
+        fixture.image,
         source_prompt=PROMPT,
         source_guidance_scale=_GUIDANCE,
         num_inversion_steps=steps or _inversion_steps(fixture),
         skip=0.0,
         generator=fixture.generator(),
     )
-    made.unet.set_attn_processor(attention)
-    return made
+    pipeline.unet.set_attn_processor(attention)
+    return pipeline
 
 
 def tuned_inversion(fixture: ComparisonFixture, steps: int | None = None) -> Any:
-    with fused_and_not_decoded(fixture.pipeline(LEDITS)), torch.inference_mode():
+    with fused_without_decoding(fixture.pipeline(LEDITS)), torch.inference_mode():
         return diffusers_inversion(fixture, steps)
 
 
 def editkit_added_noise(fixture: ComparisonFixture) -> Tensor:
-    """What the noise of every step adds to the latents (N, C, h, w) when it is replayed."""
-    climb = editkit_inversion(fixture).record
-    return _scaled_noise(climb.path, climb.extras["noise"][0])
+    """Return the noise (N, C, h, w) that each step of a replay adds to the latents."""
+    record = editkit_inversion(fixture).record
+    return _scaled_noise(record.path, record.extras["noise"][0])
 
 
 def diffusers_added_noise(fixture: ComparisonFixture) -> Tensor:
@@ -86,22 +86,22 @@ def diffusers_added_noise(fixture: ComparisonFixture) -> Tensor:
 
 
 def _scaled_noise(path: SamplingPath, noise: Tensor) -> Tensor:
-    """The noise (N, C, h, w) of the steps of a path, as strong as it is added."""
-    strength = torch.tensor([ddpm_noise_std(p, q) for p, q in itertools.pairwise(path)]).to(noise)
-    return strength.view(-1, 1, 1, 1) * noise
+    """Multiply the noise (N, C, h, w) of the steps of a path by its standard deviation in each step."""
+    std = torch.tensor([ddpm_noise_std(p, q) for p, q in itertools.pairwise(path)]).to(noise)
+    return std.view(-1, 1, 1, 1) * noise
 
 
 def editkit_four_edits(fixture: ComparisonFixture) -> Any:
-    """Four edits of one picture, of which the last three find the inversion of the first."""
-    with tempfile.TemporaryDirectory() as place, kept_in(place):
+    """Edit one image four times; the last three edits use the cached inversion of the first."""
+    with tempfile.TemporaryDirectory() as folder, use_cache_folder(folder):
         return [
             fixture.edit(
                 "prompt-edit",
-                fixture.picture,
+                fixture.image,
                 source=PROMPT,
                 target=target,
                 inverter="edit-friendly:skip=0",
-                steps=min(FEW, fixture.steps),
+                steps=min(FEW_STEPS, fixture.steps),
                 guidance=_GUIDANCE,
                 negative_prompt="",
                 cache=True,
@@ -111,42 +111,42 @@ def editkit_four_edits(fixture: ComparisonFixture) -> Any:
 
 
 def _diffusers_edit(fixture: ComparisonFixture, target: str) -> Any:
-    """What is inverted, drawn towards a prompt."""
-    made = _ledits_pipeline(fixture)
-    attention = made.unet.attn_processors
-    drawn = made(
+    """Sample from the inversion towards a prompt."""
+    pipeline = _ledits_pipeline(fixture)
+    attention = pipeline.unet.attn_processors
+    result = pipeline(
         editing_prompt=[target], edit_guidance_scale=_GUIDANCE, use_intersect_mask=False, generator=fixture.generator()
     )
-    made.unet.set_attn_processor(attention)
-    return drawn
+    pipeline.unet.set_attn_processor(attention)
+    return result
 
 
 def diffusers_four_edits(fixture: ComparisonFixture) -> Any:
-    """An inversion for each edit, as a script that edits once does."""
+    """Invert for each edit, as a script for a single edit does."""
     for target in _FOUR_TARGETS:
-        diffusers_inversion(fixture, min(FEW, fixture.steps))
+        diffusers_inversion(fixture, min(FEW_STEPS, fixture.steps))
         _diffusers_edit(fixture, target)
 
 
 def tuned_four_edits(fixture: ComparisonFixture) -> Any:
-    """One inversion for all."""
-    tuned_inversion(fixture, min(FEW, fixture.steps))
+    """Invert once for all edits."""
+    tuned_inversion(fixture, min(FEW_STEPS, fixture.steps))
     with torch.inference_mode():
         for target in _FOUR_TARGETS:
             _diffusers_edit(fixture, target)
 
 
 def editkit_ddim(fixture: ComparisonFixture) -> Any:
-    return fixture.edit("invert", fixture.picture, prompt=PROMPT, method="ddim", steps=fixture.steps)
+    return fixture.edit("invert", fixture.image, prompt=PROMPT, method="ddim", steps=fixture.steps)
 
 
 def diffusers_ddim(fixture: ComparisonFixture, guidance: float = 7.5, **prompt: Any) -> Any:
-    """Guided unless told otherwise, as the pipeline is by default."""
-    made = fixture.pipeline("StableDiffusionDiffEditPipeline", inverse_scheduler=None)
-    made.inverse_scheduler = DDIMInverseScheduler.from_config(fixture.base.scheduler.config)
-    return made.invert(
+    """Invert with guidance 7.5 by default, as the pipeline does."""
+    pipeline = fixture.pipeline("StableDiffusionDiffEditPipeline", inverse_scheduler=None)
+    pipeline.inverse_scheduler = DDIMInverseScheduler.from_config(fixture.base.scheduler.config)
+    return pipeline.invert(
         **(prompt or {"prompt": PROMPT}),
-        image=fixture.picture,
+        image=fixture.image,
         num_inference_steps=fixture.steps,
         inpaint_strength=1.0,
         guidance_scale=guidance,
@@ -156,37 +156,37 @@ def diffusers_ddim(fixture: ComparisonFixture, guidance: float = 7.5, **prompt: 
 
 def tuned_ddim(fixture: ComparisonFixture) -> Any:
     with torch.inference_mode():
-        return diffusers_ddim(fixture, 1.0, **fixture.embedded)
+        return diffusers_ddim(fixture, 1.0, **fixture.embedded_prompt)
 
 
 UNGUIDED_NOISES: Results = (
     lambda fixture: editkit_ddim(fixture).noise,
     lambda fixture: diffusers_ddim(fixture, 1.0).latents[:, -1],
 )
-"""The noise that both find: with guidance they find another."""
+"""Noise of both sides without guidance; with guidance they differ."""
 
 
 def editkit_instruct_by_inversion(fixture: ComparisonFixture) -> Any:
     return fixture.edit(
         "instruct",
-        fixture.picture,
+        fixture.image,
         instruction="make it green",
         method="inversion",
         source=PROMPT,
         target=TARGET,
         auto_mask=True,
         guidance=7.5,
-        steps=min(FEW, fixture.steps),
+        steps=min(FEW_STEPS, fixture.steps),
     )
 
 
 def diffusers_instruct_by_inversion(fixture: ComparisonFixture) -> Any:
-    """DiffEdit: the mask from where two prompts disagree, the inversion, the edit."""
-    made = fixture.pipeline("StableDiffusionDiffEditPipeline", inverse_scheduler=None)
-    made.inverse_scheduler = DDIMInverseScheduler.from_config(fixture.base.scheduler.config)
-    given = {"num_inference_steps": min(FEW, fixture.steps), "generator": fixture.generator()}
-    mask = made.generate_mask(image=fixture.picture, source_prompt=PROMPT, target_prompt=TARGET, **given)
-    inverted = made.invert(prompt=PROMPT, image=fixture.picture, inpaint_strength=1.0, **given).latents
-    return made(
-        prompt=TARGET, mask_image=mask, image_latents=inverted, negative_prompt=PROMPT, inpaint_strength=1.0, **given
+    """Run DiffEdit: a mask from the difference of two prompts, an inversion, and the edit."""
+    pipeline = fixture.pipeline("StableDiffusionDiffEditPipeline", inverse_scheduler=None)
+    pipeline.inverse_scheduler = DDIMInverseScheduler.from_config(fixture.base.scheduler.config)
+    shared = {"num_inference_steps": min(FEW_STEPS, fixture.steps), "generator": fixture.generator()}
+    mask = pipeline.generate_mask(image=fixture.image, source_prompt=PROMPT, target_prompt=TARGET, **shared)
+    inverted = pipeline.invert(prompt=PROMPT, image=fixture.image, inpaint_strength=1.0, **shared).latents
+    return pipeline(
+        prompt=TARGET, mask_image=mask, image_latents=inverted, negative_prompt=PROMPT, inpaint_strength=1.0, **shared
     )

@@ -1,4 +1,4 @@
-"""A folder of inversions for measurements alone."""
+"""A cache folder for measurements, apart from the user's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ VARIABLE = "EDITKIT_CACHE"
 
 
 @contextlib.contextmanager
-def kept_in(folder: str) -> Iterator[None]:
-    """Inversions are kept in ``folder`` for a while, and the user's are left alone."""
+def use_cache_folder(folder: str) -> Iterator[None]:
+    """Cache inversions in ``folder`` in the block."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = folder
     try:

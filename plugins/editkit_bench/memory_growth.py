@@ -1,4 +1,4 @@
-"""What ``upscale`` takes as the picture grows."""
+"""Time and memory of ``upscale`` by image size."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from . import BenchParams
 
 SIDES = (256, 512, 1024, 2048)
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-"""Where Linux tells of a process's memory, and where its peak is made to begin anew."""
+"""Files of Linux with a process's memory use, and to reset its peak."""
 
 
-def growth(params: BenchParams) -> Sequence[Mapping[str, Any]]:
-    """Seconds and memory of enlarging squares of several sides 2 times, in tiles of 128 pixels, with one step each.
+def growth_table(params: BenchParams) -> Sequence[Mapping[str, Any]]:
+    """Measure upscaling of squares of several sides by 2, in tiles of 128 pixels with one step each.
 
-    The network is a formula, so that what is measured is all but a network: its share is the samples, times those of
-    a model. Memory is what the process grows by, which Linux alone tells.
+    The network is a formula, so that the table shows the cost of everything else; a real network adds its time per
+    network sample. Memory is the growth of the process, which only Linux reports.
     """
-    return [grown(side) for side in SIDES]
+    return [_measure_side(side) for side in SIDES]
 
 
-def grown(side: int) -> dict[str, Any]:
-    picture, model = Image.linear_gradient("L").resize((side, side)).convert("RGB"), testing.ToyBackend()
+def _measure_side(side: int) -> dict[str, Any]:
+    image, model = Image.linear_gradient("L").resize((side, side)).convert("RGB"), testing.ToyBackend()
     linux = STATUS.is_file() and RESET.is_file()
     if linux:
         RESET.write_text("5")
-        before = kilobytes("VmRSS")
-    report = apply("upscale", picture, model=model, prompt="red", steps=4, resolution=128, seed=0).report
-    memory = (kilobytes("VmHWM") - before) / 2**10 if linux else None
+        before = _kilobytes("VmRSS")
+    report = apply("upscale", image, model=model, prompt="red", steps=4, resolution=128, seed=0).report
+    memory = (_kilobytes("VmHWM") - before) / 2**10 if linux else None
     return {
         "side": side,
         "seconds": report.seconds,
@@ -43,6 +43,6 @@ def grown(side: int) -> dict[str, Any]:
     }
 
 
-def kilobytes(name: str) -> int:
-    """A line of the process's status."""
+def _kilobytes(name: str) -> int:
+    """Return a value of the process's status, in kB."""
     return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))

@@ -1,4 +1,4 @@
-"""Shapes of models to measure: the bundled model, and random weights in the shapes of models that people use."""
+"""Models to measure: the bundled model, and random weights in the configurations of widely used models."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import torch
 
 from editkit import models, quiet, testing
 
-BESIDE: Mapping[str, tuple[str, Callable[[int], int]]] = {
+CONDITIONED: Mapping[str, tuple[str, Callable[[int], int]]] = {
     "inpainting": ("StableDiffusionInpaintPipeline", lambda latent: 2 * latent + 1),
     "instructions": ("StableDiffusionInstructPix2PixPipeline", lambda latent: 2 * latent),
 }
-"""By what a network is made for beside text: the pipeline of its folder, and the channels that it sees."""
+"""Pipeline of the folder and number of input channels, by condition beside text."""
 HINT_CHANNELS = (16, 32, 96, 256)
-"""Channels of the layers that embed a ControlNet's map, each after the first at half the size of the one before."""
+"""Channels of the layers that embed a ControlNet's map; each halves the size of the previous one."""
 
 
 @dc.dataclass(frozen=True)
-class Shape:
-    """A kind of model, and what is measured with it."""
+class ModelConfig:
+    """A model to measure, and the rows that it is measured with."""
 
     base: Callable[[Path], Path]
-    """Writes a diffusers folder into an empty one, or finds one."""
+    """Function that writes a diffusers folder into an empty one, or returns an existing one."""
     parts: Mapping[str, Mapping[str, Any]] = dc.field(default_factory=dict)
-    """What the configuration of a part is changed to; the part then has random weights."""
+    """Changes of the configuration of a part, which then has random weights."""
     upscaler: Mapping[str, Mapping[str, Any]] | None = None
-    """The same for a model that enlarges 4 times; None where none of this shape is measured."""
+    """The same for a model that enlarges 4 times; None if no such model is measured."""
     family: str = "sd"
     steps: int = 20
     rows: tuple[str, ...] = ()
-    """Names of the rows; all of its family when empty."""
+    """Names of the rows; all of the family if empty."""
     without: tuple[str, ...] = ()
-    """Names of rows that diffusers does not do with it."""
+    """Names of rows that diffusers does not support with it."""
 
 
 UNET_15 = {
@@ -113,15 +113,15 @@ UPSCALER_MID = {
     "text_encoder": clip(128, 4, 4),
 }
 AUTOENCODER = autoencoder(128, 256, 512, 512, layers=2)
-SHAPES: Mapping[str, Shape] = {
-    "emoji": Shape(
-        lambda place: models()["emoji"].load(),
-        steps=10,  # a divisor of its timesteps, without which diffusers' DDIM steps past the ones it asks at
-        # The first three insist on latents of 4 channels, and LEDITS++ divides by an alpha that is 0 in pure noise.
+MODEL_CONFIGS: Mapping[str, ModelConfig] = {
+    "emoji": ModelConfig(
+        lambda folder: models()["emoji"].load(),
+        steps=10,  # a divisor of its number of timesteps, as for FEW_STEPS
+        # The first three need latents of 4 channels, and LEDITS++ divides by alpha, which is 0 at pure noise.
         without=("inpaint", "inpaint-made-for-it", "outpaint", "edit-friendly-inversion", "four-edits"),
     ),
-    "tiny": Shape(testing.stable_diffusion_folder, {"unet": {"sample_size": 16}}, UPSCALER_TINY, steps=4),
-    "mid": Shape(
+    "tiny": ModelConfig(testing.stable_diffusion_folder, {"unet": {"sample_size": 16}}, UPSCALER_TINY, steps=4),
+    "mid": ModelConfig(
         testing.stable_diffusion_folder,
         {
             "unet": UNET_MID,
@@ -142,12 +142,12 @@ SHAPES: Mapping[str, Shape] = {
             "upscale",
         ),
     ),
-    "sd15": Shape(
+    "sd15": ModelConfig(
         testing.stable_diffusion_folder,
         {"unet": UNET_15, "vae": {**AUTOENCODER, "sample_size": 512}, "text_encoder": clip(768, 12, 12)},
         steps=50,
     ),
-    "sdxl": Shape(
+    "sdxl": ModelConfig(
         testing.tiny.stable_diffusion_xl_folder,
         {
             "unet": UNET_XL,
@@ -158,13 +158,13 @@ SHAPES: Mapping[str, Shape] = {
         family="sdxl",
         steps=30,
     ),
-    "flux": Shape(
+    "flux": ModelConfig(
         testing.tiny.flux_folder,
         {
             "transformer": FLUX,
             "vae": {**AUTOENCODER, "latent_channels": 16, "sample_size": 1024},
             "text_encoder": clip(768, 12, 12),
-            # One layer in place of 24: the prompt is read once an edit, and nothing here measures that.
+            # One layer in place of 24: the prompt is encoded once per edit, which no row measures.
             "text_encoder_2": {"d_model": 4096, "d_kv": 64, "num_heads": 64, "d_ff": 10240},
         },
         family="flux",
@@ -173,33 +173,33 @@ SHAPES: Mapping[str, Shape] = {
 }
 
 
-def write_model(shape: Shape, kind: str, place: Path, device: str, dtype: torch.dtype) -> Path:
-    """The folder of a model of a shape whose network is made for ``kind``; what is written goes below ``place``.
+def write_model(config: ModelConfig, kind: str, folder: Path, device: str, dtype: torch.dtype) -> Path:
+    """Return the folder of a model whose network is trained for ``kind``; new files are written below ``folder``.
 
-    Weights that are not the shape's own are random, of a fixed seed.
+    Parts with a changed configuration have random weights of a fixed seed.
     """
-    (place / "base").mkdir(parents=True)
+    (folder / "base").mkdir(parents=True)
     if kind == "upscaling":
-        base, parts = testing.tiny.upscaler_folder(place / "base"), shape.upscaler or {}
+        base, parts = testing.tiny.upscaler_folder(folder / "base"), config.upscaler or {}
     else:
-        base, parts = shape.base(place / "base"), shape.parts
-    changes = {part: dict(config) for part, config in parts.items()}
+        base, parts = config.base(folder / "base"), config.parts
+    changes = {part: dict(changed) for part, changed in parts.items()}
     index = json.loads((base / "model_index.json").read_text())
-    if kind in BESIDE:
-        index["_class_name"], channels = BESIDE[kind]
+    if kind in CONDITIONED:
+        index["_class_name"], channels = CONDITIONED[kind]
         latent = json.loads((base / "unet" / "config.json").read_text())["out_channels"]
         changes.setdefault("unet", {})["in_channels"] = channels(latent)
     if not changes:
         return base
-    folder = place / "model"
-    shutil.copytree(base, folder, ignore=shutil.ignore_patterns(*changes))
-    (folder / "model_index.json").write_text(json.dumps(index))
+    result = folder / "model"
+    shutil.copytree(base, result, ignore=shutil.ignore_patterns(*changes))
+    (result / "model_index.json").write_text(json.dumps(index))
     for part, changed in changes.items():
-        write_part(base / part, index[part], changed, folder / part, device, dtype)
-    return folder
+        _write_part(base / part, index[part], changed, result / part, device, dtype)
+    return result
 
 
-def write_part(
+def _write_part(
     base: Path, kind: tuple[str, str], changed: Mapping[str, Any], folder: Path, device: str, dtype: torch.dtype
 ) -> None:
     """Write a part of a model with a changed configuration and random weights."""
@@ -209,25 +209,29 @@ def write_part(
     with torch.random.fork_rng(devices=[]), torch.device(device), quiet():
         torch.manual_seed(0)
         if kind[0] == "diffusers":
-            made = getattr(diffusers, kind[1])
-            part = made.from_config({**made.load_config(base), **changed})
+            cls = getattr(diffusers, kind[1])
+            part = cls.from_config({**cls.load_config(base), **changed})
         else:
-            made = getattr(transformers, kind[1])
-            config = made.config_class.from_pretrained(base)
+            cls = getattr(transformers, kind[1])
+            config = cls.config_class.from_pretrained(base)
             config.update(dict(changed))
-            part = made(config)
+            part = cls(config)
         part.to(dtype).save_pretrained(folder)
 
 
 def write_controlnet(unet: Any, reduction: int, folder: Path) -> Path:
-    """Write a ControlNet of random weights for a UNet, which unlike an untrained one has something to say."""
+    """Write a ControlNet with random weights for a UNet; unlike a new one, its residuals are not zero."""
     from diffusers import ControlNetModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         channels = HINT_CHANNELS[: reduction.bit_length()]
         net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels)
-        for silent in (net.controlnet_cond_embedding.conv_out, *net.controlnet_down_blocks, net.controlnet_mid_block):
-            silent.reset_parameters()
+        for zero_layer in (
+            net.controlnet_cond_embedding.conv_out,
+            *net.controlnet_down_blocks,
+            net.controlnet_mid_block,
+        ):
+            zero_layer.reset_parameters()
     net.save_pretrained(folder)
     return folder

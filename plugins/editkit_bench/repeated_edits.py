@@ -1,4 +1,4 @@
-"""What further edits of one picture cost, and one call for many."""
+"""Cost of further edits of one image, and of one call for many images."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from PIL import Image
 from editkit import Backend, apply, apply_all, load_model
 
 from . import BenchParams
-from .fixture import PROMPT, SEVERAL
-from .isolated_cache import kept_in
-from .startup import CLI, said
-from .timing import in_turns, ratio, timed
+from .fixture import IMAGE_COUNT, PROMPT
+from .isolated_cache import use_cache_folder
+from .startup import CLI, run_python
+from .timing import elapsed, time_in_turns, time_ratio
 
 TARGETS = tuple(f"a {colour} apple on white" for colour in ("green", "blue", "yellow", "brown"))
-PICTURES = 3
+COMMAND_IMAGES = 3
 AGAIN = 2
 STEPS = 10
-"""Of the rows of several pictures; edits of one take as many as they do by default."""
+"""Steps of the rows with several images; edits of one image take the default."""
 
 
-def repeats(params: BenchParams) -> Sequence[Mapping[str, Any]]:
-    """Ratios of times of the bundled model: what editkit keeps of one edit for the next."""
+def repeats_table(params: BenchParams) -> Sequence[Mapping[str, Any]]:
+    """Measure ratios of times with the bundled model: the effect of caching from one edit to the next."""
     model = load_model("emoji")
-    picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+    image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
 
     def edit(target: str, *, cache: bool) -> None:
-        apply("prompt-edit", picture, model=model, source=PROMPT, target=target, seed=0, cache=cache)
+        apply("prompt-edit", image, model=model, source=PROMPT, target=target, seed=0, cache=cache)
 
     def several_edits() -> None:
-        with tempfile.TemporaryDirectory() as empty, kept_in(empty):
+        with tempfile.TemporaryDirectory() as empty, use_cache_folder(empty):
             for target in TARGETS:
                 edit(target, cache=True)
 
-    with tempfile.TemporaryDirectory() as folder, kept_in(folder):
+    with tempfile.TemporaryDirectory() as folder, use_cache_folder(folder):
         edit(TARGETS[0], cache=True)
 
         def again() -> None:
-            with kept_in(folder):
+            with use_cache_folder(folder):
                 edit(TARGETS[1], cache=True)
 
         sides = {
@@ -50,53 +50,59 @@ def repeats(params: BenchParams) -> Sequence[Mapping[str, Any]]:
             "second edit of a picture": again,
             "edits of a picture": several_edits,
         }
-        seconds = in_turns(sides, params.rounds)
-    alone, many = "first edit", len(TARGETS)
-    apart = (share / many for share in ratio(seconds, "edits of a picture", alone))
+        seconds = time_in_turns(sides, params.rounds)
+    first, many = "first edit", len(TARGETS)
+    per_edit = (share / many for share in time_ratio(seconds, "edits of a picture", first))
     return [
-        told("second edit of a picture", alone, *ratio(seconds, "second edit of a picture", alone)),
-        told(f"{many} edits of a picture", f"{many} times the {alone}", *apart),
-        *several(model, picture, params.rounds),
-        told(f"{PICTURES} pictures in one command", f"{PICTURES} commands", *commands(picture, params.threads)),
+        _row("second edit of a picture", first, *time_ratio(seconds, "second edit of a picture", first)),
+        _row(f"{many} edits of a picture", f"{many} times the {first}", *per_edit),
+        *_several_images(model, image, params.rounds),
+        _row(
+            f"{COMMAND_IMAGES} pictures in one command",
+            f"{COMMAND_IMAGES} commands",
+            *_time_commands(image, params.threads),
+        ),
     ]
 
 
-def several(model: Backend, picture: Image.Image, rounds: int) -> list[dict[str, Any]]:
-    """Pictures in one call against a call for each, and a picture that was edited before against new ones."""
-    given: dict[str, Any] = {"model": model, "prompt": PROMPT, "steps": STEPS, "seed": 0, "cache": False}
-    new = never_seen(picture)
+def _several_images(model: Backend, image: Image.Image, rounds: int) -> list[dict[str, Any]]:
+    """Compare images in one call with a call for each, and an image edited before with new ones."""
+    options: dict[str, Any] = {"model": model, "prompt": PROMPT, "steps": STEPS, "seed": 0, "cache": False}
+    new = _new_images(image)
     sides = {
-        "16 pictures in one call": lambda: apply_all("img2img", itertools.islice(new, SEVERAL), **given),
-        "16 calls": lambda: [apply("img2img", one, **given) for one in itertools.islice(new, SEVERAL)],
-        "img2img of the same picture": lambda: [apply("img2img", picture, **given) for _ in range(AGAIN)],
-        "img2img of new pictures": lambda: [apply("img2img", one, **given) for one in itertools.islice(new, AGAIN)],
+        "16 pictures in one call": lambda: apply_all("img2img", itertools.islice(new, IMAGE_COUNT), **options),
+        "16 calls": lambda: [apply("img2img", one, **options) for one in itertools.islice(new, IMAGE_COUNT)],
+        "img2img of the same picture": lambda: [apply("img2img", image, **options) for _ in range(AGAIN)],
+        "img2img of new pictures": lambda: [apply("img2img", one, **options) for one in itertools.islice(new, AGAIN)],
     }
-    seconds = in_turns(sides, rounds)
+    seconds = time_in_turns(sides, rounds)
     names = list(sides)
-    return [told(one, other, *ratio(seconds, one, other)) for one, other in zip(names[::2], names[1::2], strict=True)]
+    return [
+        _row(one, other, *time_ratio(seconds, one, other)) for one, other in zip(names[::2], names[1::2], strict=True)
+    ]
 
 
-def never_seen(picture: Image.Image) -> Iterator[Image.Image]:
-    """Pictures of which no two are equal: nothing is known of any."""
+def _new_images(image: Image.Image) -> Iterator[Image.Image]:
+    """Yield images of which no two are equal, so that no cache has any of them."""
     for number in itertools.count():
-        one = picture.copy()
+        one = image.copy()
         one.putpixel((0, 0), (number % 256, number // 256 % 256, number // 256**2))
         yield one
 
 
-def told(one: str, other: str, median: float, low: float, high: float) -> dict[str, Any]:
+def _row(one: str, other: str, median: float, low: float, high: float) -> dict[str, Any]:
     return {"what": one, "against": other, "time_ratio": median, "time_ratio_range": [low, high]}
 
 
-def commands(picture: Image.Image, threads: int) -> tuple[float, float, float]:
-    """One command for several pictures against one for each, once."""
-    with tempfile.TemporaryDirectory() as place:
-        names = [str(Path(place) / f"{index}.png") for index in range(PICTURES)]
+def _time_commands(image: Image.Image, threads: int) -> tuple[float, float, float]:
+    """Compare one command for several images with one for each, in a single round."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = [str(Path(folder) / f"{index}.png") for index in range(COMMAND_IMAGES)]
         for name in names:
-            picture.save(name)
-        out = Path(place) / "out"
+            image.save(name)
+        out = Path(folder) / "out"
         out.mkdir()
         options = ("--prompt", PROMPT, "--seed", "0", "-o", str(out))
-        together = timed(lambda: said((*CLI, "img2img", *names, *options), threads))
-        alone = timed(lambda: [said((*CLI, "img2img", name, *options), threads) for name in names])
+        together = elapsed(lambda: run_python((*CLI, "img2img", *names, *options), threads))
+        alone = elapsed(lambda: [run_python((*CLI, "img2img", name, *options), threads) for name in names])
     return (together / alone,) * 3

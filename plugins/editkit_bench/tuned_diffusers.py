@@ -1,8 +1,7 @@
-"""What one who knows diffusers does by hand, without writing a pipeline of one's own.
+"""Tuning of diffusers by hand, without writing a new pipeline.
 
-Prompts read once, inference mode, weights in the layout that convolutions are quickest with, attention by one fused
-kernel where a pipeline takes it away, no work whose result is thrown away. The answers stay the same to rounding: what
-would change them is no tuning.
+Prompts are encoded once; networks run in inference mode, with channels-last weights and fused attention even if a
+pipeline disables it; results that are not used are not computed. Results stay equal up to rounding.
 """
 
 from __future__ import annotations
@@ -14,54 +13,60 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .counters import replaced
+from .counters import replaced_attribute
 
 
 @contextlib.contextmanager
 def two_branches(unet: Any) -> Iterator[None]:
-    """InstructPix2Pix at image guidance 1: the estimate without picture has weight 0, so any other may stand for it."""
-    ask = unet.forward
+    """Skip the estimate without image of InstructPix2Pix: at image guidance 1 its weight is 0."""
+    call = unet.forward
 
-    def forward(sample: Tensor, timestep: Any, encoder_hidden_states: Tensor, **told: Any) -> Any:
+    def forward(sample: Tensor, timestep: Any, encoder_hidden_states: Tensor, **options: Any) -> Any:
         rows = len(sample) * 2 // 3
-        (answer,) = ask(sample[:rows], timestep, encoder_hidden_states=encoder_hidden_states[:rows], **told)
-        return (torch.cat([answer, answer[rows // 2 :]]),)
+        (output,) = call(sample[:rows], timestep, encoder_hidden_states=encoder_hidden_states[:rows], **options)
+        return (torch.cat([output, output[rows // 2 :]]),)
 
-    with replaced(unet, "forward", forward):
+    with replaced_attribute(unet, "forward", forward):
         yield
 
 
 @contextlib.contextmanager
-def sparing(net: Any) -> Iterator[None]:
-    """A ControlNet that embeds its map once, and where its scale is 0 says so without being asked."""
-    ask, embed = net.forward, net.controlnet_cond_embedding.forward
-    kept: dict[str, Any] = {}
+def cached_control_map(net: Any) -> Iterator[None]:
+    """Let a ControlNet embed its map once, and return zeros without a call if its scale is 0."""
+    call, embed = net.forward, net.controlnet_cond_embedding.forward
+    cache: dict[str, Any] = {}
 
     def embedding(hint: Tensor) -> Tensor:
-        if "hint" not in kept:
-            kept["hint"] = embed(hint)
-        return kept["hint"]  # type: ignore[no-any-return]
+        if "hint" not in cache:
+            cache["hint"] = embed(hint)
+        return cache["hint"]  # type: ignore[no-any-return]
 
-    def forward(sample: Tensor, *args: Any, conditioning_scale: float = 1.0, **told: Any) -> Any:
-        if conditioning_scale == 0 and "silence" in kept:
-            return kept["silence"]
-        answer = ask(sample, *args, conditioning_scale=conditioning_scale, **told)
-        if "silence" not in kept:
-            skips, middle = answer
-            kept["silence"] = [torch.zeros_like(skip) for skip in skips], torch.zeros_like(middle)
-        return answer
+    def forward(sample: Tensor, *args: Any, conditioning_scale: float = 1.0, **options: Any) -> Any:
+        if conditioning_scale == 0 and "zeros" in cache:
+            return cache["zeros"]
+        output = call(sample, *args, conditioning_scale=conditioning_scale, **options)
+        if "zeros" not in cache:
+            skips, middle = output
+            cache["zeros"] = [torch.zeros_like(skip) for skip in skips], torch.zeros_like(middle)
+        return output
 
-    with replaced(net, "forward", forward), replaced(net.controlnet_cond_embedding, "forward", embedding):
+    with (
+        replaced_attribute(net, "forward", forward),
+        replaced_attribute(net.controlnet_cond_embedding, "forward", embedding),
+    ):
         yield
 
 
 @contextlib.contextmanager
-def fused_and_not_decoded(pipeline: Any) -> Iterator[None]:
-    """LEDITS++ without the slow attention that it switches to, and without the reconstruction that nobody asked for."""
+def fused_without_decoding(pipeline: Any) -> Iterator[None]:
+    """Run LEDITS++ without the slow attention that it switches to and without its unused reconstruction."""
 
-    def not_decoded(latents: Tensor, **_: Any) -> tuple[Tensor]:
+    def skip_decoding(latents: Tensor, **_: Any) -> tuple[Tensor]:
         return (latents[:, :3],)
 
     keep: Callable[[Any], None] = lambda processor: None  # noqa: E731
-    with replaced(pipeline.unet, "set_attn_processor", keep), replaced(pipeline.vae, "decode", not_decoded):
+    with (
+        replaced_attribute(pipeline.unet, "set_attn_processor", keep),
+        replaced_attribute(pipeline.vae, "decode", skip_decoding),
+    ):
         yield
