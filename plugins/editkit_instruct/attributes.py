@@ -75,11 +75,9 @@ def set_tone(source: str, thing: str, tone: str) -> str:
         return source
     tone = _shade_step("", tone)
     phrase = f"{tone} skin tone"
-    return (
-        insert(source, insertion_point(source, phrase), phrase)
-        if is_caption(source)
-        else attach(source, thing, f"{tone} skin")
-    )
+    if is_caption(source):
+        return insert(source, insertion_point(source, phrase), phrase)
+    return attach(source, thing, f"{tone} skin")
 
 
 def _shade_step(previous: str, tone: str) -> str:
@@ -126,12 +124,7 @@ def set_scene(source: str, _: str, scene: str) -> str:
 
 def set_background(source: str, _: str, background: str) -> str:
     """Set the background: a colour, or things in it."""
-    shows = matches(rf"(?:{DETERMINER}|{COUNT}) .+|.+s", background) and not matches(
-        COLOUR, strip_determiners(background)
-    )
-    phrase = (
-        f"with {background} in the background"
-        if shows
-        else f"on {add_article(strip_determiners(background))} background"
-    )
+    name = strip_determiners(background)
+    has_things = matches(rf"(?:{DETERMINER}|{COUNT}) .+|.+s", background) and not matches(COLOUR, name)
+    phrase = f"with {background} in the background" if has_things else f"on {add_article(name)} background"
     return _set_phrase(source, phrase, r"(?:on|against) (?:\w+ )+?background|with (?:(?!with)\w+ )+?in the background")

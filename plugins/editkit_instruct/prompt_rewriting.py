@@ -160,10 +160,8 @@ def set_noun(source: str, thing: str, noun: str) -> str:
 
 def set_alternative(source: str, thing: str, phrase: str) -> str:
     """Replace the phrase that a new one excludes, anywhere in the source."""
-    kind, name = (
-        next(kind for kind in ALTERNATIVES if matches(kind, strip_determiners(phrase))),
-        normalise(strip_determiners(phrase)),
-    )
+    name = normalise(strip_determiners(phrase))
+    kind = next(kind for kind in ALTERNATIVES if matches(kind, name))
     start, end = locate(source, thing)
     old = (start, end) if matches(kind, source[start:end]) else find(source, kind, match_end(source, FRAME))
     if old:

@@ -46,7 +46,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def refused(result: Result, *fragments: str, status: int = 2) -> None:
+def assert_error(result: Result, *fragments: str, status: int = 2) -> None:
     """Assert that the call ended with one line that names the error."""
     assert result.exit_code == status, result.output
     assert result.stdout == ""
@@ -55,9 +55,9 @@ def refused(result: Result, *fragments: str, status: int = 2) -> None:
         assert fragment in result.stderr
 
 
-def in_process(code: str, folder: Path) -> str:
-    ran = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
-    return ran.stdout
+def run_python(code: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 # Help
@@ -72,7 +72,7 @@ def test_help_lists_every_operation_and_command() -> None:
     assert call().stdout == call("--help").stdout
 
 
-def test_help_starts_nothing_heavy(tmp_path: Path) -> None:
+def test_help_imports_no_heavy_library(tmp_path: Path) -> None:
     for words in (["--help"], ["img2img", "--help"], ["run", "--help"], ["plugins", "--json"], ["models"]):
         code = f"""
 import sys
@@ -80,7 +80,7 @@ from editkit.cli import main
 try: main({words!r})
 except SystemExit as end: assert end.code == 0
 print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"""
-        assert in_process(code, tmp_path).splitlines()[-1] == "heavy: []", words
+        assert run_python(code, tmp_path).splitlines()[-1] == "heavy: []", words
 
 
 @pytest.mark.parametrize("name", ["replay", "run", "plugins", "models", "check", *sorted(editkit.operations())])
@@ -184,12 +184,12 @@ def test_values_are_checked_by_the_declaration(words: list[str]) -> None:
         shape(["x", *words])
 
 
-def test_help_tells_constraints_and_defaults() -> None:
+def test_help_states_constraints_and_defaults() -> None:
     spec = OperationSpec(name="shape", summary="Shape it.", load=nothing, params=ShapeParams)
     text = " ".join(CliRunner().invoke(operation_command(installed(), spec), ["--help"]).stdout.split()).replace(
         "- ", "-"
     )
-    for said in (
+    for fragment in (
         "--amount NUMBER How much. [0 to 1; default: 0.5]",
         "[more than 0; less than 3; default: 1.0]",
         "--scale [2|4] How large. [default: 2]",
@@ -198,7 +198,7 @@ def test_help_tells_constraints_and_defaults() -> None:
         f"[one of {', '.join(sorted(editkit.inverters()))}; default: pinned]",
         "IMAGE... TEXT",
     ):
-        assert said in text
+        assert fragment in text
 
 
 @pytest.mark.parametrize("name", ["model", "dtype", "verbose", "help", "image"])
@@ -215,7 +215,7 @@ def test_a_parameter_with_the_name_of_an_option_is_a_plugin_failure(name: str) -
 
 
 def broken_inputs(folder: Path, random_image: Any) -> None:
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("no image")
     (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:200])
     frames = [random_image((19, 14), seed=seed) for seed in range(2)]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
@@ -267,7 +267,7 @@ WITH_TORCH: dict[str, tuple[list[str], str]] = {
     "not a pipeline": (["run", "no.yaml", "a.png"], "pipeline"),
     "bad seed in a pipeline": (["run", "steps.yaml", "a.png", "--seed", "-1"], "seed=-1"),
     "missing inversion": (["reconstruct", "nope.safetensors"], "nope.safetensors"),
-    "picture as inversion": (["reconstruct", "a.png"], "a.png"),
+    "image as inversion": (["reconstruct", "a.png"], "a.png"),
     "missing model": (["img2img", "a.png", "-m", "nowhere"], "'nowhere'"),
     "empty model": (["img2img", "a.png", "-m", "empty"], "model_index.json"),
     "dtype": (["img2img", "a.png", "--dtype", "int8"], "dtype='int8'"),
@@ -283,11 +283,11 @@ def test_bad_input_is_one_line_and_writes_nothing(here: Path, case: str, random_
     random_image((5, 5)).save("small.png")
     words, fragment = {**BAD, **WITH_TORCH}[case]
     before = files(here)
-    refused(call(*words), fragment)
+    assert_error(call(*words), fragment)
     assert files(here) == before
 
 
-def test_bad_input_is_found_without_torch(here: Path, random_image: Any) -> None:
+def test_bad_input_is_reported_without_importing_torch(here: Path, random_image: Any) -> None:
     broken_inputs(here, random_image)
     without = [words for case, (words, _) in BAD.items() if words[0] != "run"]
     code = f"""
@@ -297,18 +297,18 @@ for words in {without!r}:
     try: main(words)
     except SystemExit as end: assert end.code == 2, words
     assert 'torch' not in sys.modules, words"""
-    in_process(code, here)
+    run_python(code, here)
 
 
-def test_models_that_are_not_whole_or_not_safe(here: Path, tiny_folder: Path) -> None:
+def test_incomplete_and_pickled_models_are_errors(here: Path, tiny_folder: Path) -> None:
     shutil.copytree(tiny_folder, "pickled")
     weights = next(Path("pickled/unet").glob("*.safetensors"))
     weights.rename(weights.with_suffix(".bin"))
     shutil.copytree(tiny_folder, "partial")
     shutil.rmtree("partial/vae")
     before = files(here)
-    refused(call("img2img", "a.png", "-m", "pickled"), "pickled weights")
-    refused(call("img2img", "a.png", "-m", "partial"), "vae")
+    assert_error(call("img2img", "a.png", "-m", "pickled"), "pickled weights")
+    assert_error(call("img2img", "a.png", "-m", "partial"), "vae")
     assert files(here) == before
 
 
@@ -317,7 +317,7 @@ def test_an_unexpected_error_is_one_line(here: Path, monkeypatch: pytest.MonkeyP
         raise RuntimeError("first\nsecond")
 
     monkeypatch.setattr("editkit.model.loading.resolve_model", fail)
-    refused(call("img2img", "a.png"), "RuntimeError: first second", "-v", status=1)
+    assert_error(call("img2img", "a.png"), "RuntimeError: first second", "-v", status=1)
     verbose = call("img2img", "a.png", "-v")
     assert verbose.exit_code == 1 and "Traceback" in verbose.stderr
     assert verbose.stderr.splitlines()[-1].startswith("Error: RuntimeError")
@@ -328,7 +328,7 @@ def test_an_interrupt_is_a_failure(here: Path, monkeypatch: pytest.MonkeyPatch) 
         raise KeyboardInterrupt
 
     monkeypatch.setattr("editkit.model.loading.resolve_model", stop)
-    refused(call("img2img", "a.png"), "cancelled", status=1)
+    assert_error(call("img2img", "a.png"), "cancelled", status=1)
 
 
 # Where results go
@@ -364,16 +364,16 @@ def test_json_has_no_nan() -> None:
 
 
 def test_plugins_as_json_and_text() -> None:
-    said = json.loads(call("plugins", "--json").stdout)
-    named = {row["module"]: row for row in said["plugins"]}
+    listing = json.loads(call("plugins", "--json").stdout)
+    rows = {row["module"]: row for row in listing["plugins"]}
     for folder in (Path(__file__).parents[2] / "plugins").glob("editkit_*"):
-        assert named[folder.name]["hooks"] and named[folder.name]["registered"]
-    assert named["editkit_invert"]["registered"] == {"operations": ["invert", "reconstruct"]}
+        assert rows[folder.name]["hooks"] and rows[folder.name]["registered"]
+    assert rows["editkit_invert"]["registered"] == {"operations": ["invert", "reconstruct"]}
     text = call("plugins").stdout
-    assert all(module in text for module in named)
+    assert all(module in text for module in rows)
 
 
-def test_failures_of_plugins_are_listed_and_harm_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugin_failures_are_listed_and_do_not_affect_other_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry()
     registry.add(PluginSource("odd", "odd_module", "odd-dist", "2"), OddPlugin())
     for module in ("editkit.cli", "editkit.cli.listing", "editkit.registry"):
@@ -382,7 +382,7 @@ def test_failures_of_plugins_are_listed_and_harm_nothing(monkeypatch: pytest.Mon
     assert failure["distribution"] == "odd-dist" and "nothing works" in failure["reason"]
     assert "failed: plugin 'odd' (odd_module, odd-dist 2)" in call("plugins").stdout
     assert "editkit plugins" in call("--help").stdout
-    refused(call("sharpen", "a.png"), "'sharpen'", "odd-dist")
+    assert_error(call("sharpen", "a.png"), "'sharpen'", "odd-dist")
 
 
 class OddPlugin:
@@ -399,7 +399,7 @@ def test_models_as_json() -> None:
     assert set(rows["emoji"]) == {"name", "summary", "licence", "default", "default_for", "folder"}
 
 
-def test_check_prints_a_line_each_and_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_prints_one_line_per_check_and_the_totals(monkeypatch: pytest.MonkeyPatch) -> None:
     from editkit.testing.checks import Check
 
     outcomes = [Check("draws", "passed", ""), Check("lifts", "skipped", "no\ncrane")]
@@ -418,7 +418,7 @@ def test_check_prints_a_line_each_and_the_sums(monkeypatch: pytest.MonkeyPatch) 
 # Real runs
 
 
-def ran(*words: str | Path, model: Path, stdin: bytes | None = None) -> Result:
+def run_with(*words: str | Path, model: Path, stdin: bytes | None = None) -> Result:
     result = call(*words, "-m", model, stdin=stdin)
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -426,29 +426,29 @@ def ran(*words: str | Path, model: Path, stdin: bytes | None = None) -> Result:
 
 
 def test_generate_and_replay_bit_for_bit(here: Path, tiny_folder: Path) -> None:
-    made = ran("generate", "--prompt", "a red apple", "--steps", "2", "--seed", "3", "--json", model=tiny_folder)
+    made = run_with("generate", "--prompt", "a red apple", "--steps", "2", "--seed", "3", "--json", model=tiny_folder)
     report = json.loads(made.stdout)
     assert (report["operation"], report["seed"], report["output"]) == ("generate", 3, "generate.png")
-    assert ran("replay", "generate.png", model=tiny_folder).stdout == "generate-replay.png\n"
+    assert run_with("replay", "generate.png", model=tiny_folder).stdout == "generate-replay.png\n"
     first, second = Image.open("generate.png"), Image.open("generate-replay.png")
     assert first.size == second.size and first.tobytes() == second.tobytes()
 
 
-def test_prompt_edit_with_report_and_sheet(here: Path, tiny_folder: Path) -> None:
+def test_prompt_edit_writes_report_and_sheet(here: Path, tiny_folder: Path) -> None:
     words = ["prompt-edit", "a.png", "--source", "red", "--target", "green", "--steps", "2", "-o", "out.webp"]
-    report = json.loads(ran(*words, "--json", "--sheet", "sheet.jpg", model=tiny_folder).stdout)
+    report = json.loads(run_with(*words, "--json", "--sheet", "sheet.jpg", model=tiny_folder).stdout)
     assert report["output"] == "out.webp" and report["output_size"] == [19, 14]
     assert report["recon_psnr"] == pytest.approx(report["vae_psnr"], abs=0.05)
     assert Image.open("out.webp").size == (19, 14)
     assert Image.open("sheet.jpg").width > 512
 
 
-def test_a_mask_keeps_the_rest(here: Path, tiny_folder: Path) -> None:
+def test_a_mask_keeps_the_other_pixels(here: Path, tiny_folder: Path) -> None:
     mask = Image.new("L", (19, 14))
     mask.paste(255, (0, 0, 8, 14))
     mask.save("mask.png")
     words = ["img2img", "a.png", "--mask", "-", "--steps", "2", "--seed", "1", "--json", "-o", "m.png"]
-    report = json.loads(ran(*words, model=tiny_folder, stdin=Path("mask.png").read_bytes()).stdout)
+    report = json.loads(run_with(*words, model=tiny_folder, stdin=Path("mask.png").read_bytes()).stdout)
     assert report["untouched_max_diff"] == 0
     before, after = (np.asarray(Image.open(name)) for name in ("a.png", "m.png"))
     assert np.array_equal(after[:, 8:], before[:, 8:])
@@ -467,12 +467,14 @@ def test_a_condition_map_is_read_as_in_python(here: Path, tiny_folder: Path, kin
     Image.fromarray(MAPS[kind]).save("map.tiff")
     options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     words = ["control", "a.png", "--control-image", "map.tiff", *options, "-o", "made.png"]
-    ran(*words, model=tiny_folder)
+    run_with(*words, model=tiny_folder)
     wanted = editkit.apply("control", "a.png", model=str(tiny_folder), control_image=MAPS[kind], **given)
     assert Image.open("made.png").tobytes() == wanted.image.tobytes()
 
 
-def test_several_images_go_on_after_an_error(here: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_one_image_does_not_stop_the_others(
+    here: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load, loaded = loading.load_model, []
 
     def counted(*args: Any, **given: Any) -> editkit.Backend:
@@ -492,37 +494,37 @@ def test_several_images_go_on_after_an_error(here: Path, tiny_folder: Path, monk
     assert len(loaded) == 1
 
 
-def test_pipes(here: Path, tiny_folder: Path) -> None:
+def test_images_are_read_from_and_written_to_pipes(here: Path, tiny_folder: Path) -> None:
     words = ["img2img", "-", "-o", "-", "--steps", "1", "--seed", "0", "--prompt", "blue"]
     before = files(here)
-    made = ran(*words, model=tiny_folder, stdin=Path("a.png").read_bytes()).stdout_bytes
+    made = run_with(*words, model=tiny_folder, stdin=Path("a.png").read_bytes()).stdout_bytes
     assert files(here) == before
-    picture = Image.open(io.BytesIO(made))
-    assert picture.format == "PNG" and picture.size == (19, 14)
-    again = ran("replay", "-", "-o", "-", model=tiny_folder, stdin=made).stdout_bytes
-    assert Image.open(io.BytesIO(again)).tobytes() == picture.tobytes()
+    image = Image.open(io.BytesIO(made))
+    assert image.format == "PNG" and image.size == (19, 14)
+    again = run_with("replay", "-", "-o", "-", model=tiny_folder, stdin=made).stdout_bytes
+    assert Image.open(io.BytesIO(again)).tobytes() == image.tobytes()
 
 
 def test_invert_and_reconstruct(here: Path, tiny_folder: Path) -> None:
-    inverted = json.loads(ran("invert", "a.png", "--steps", "2", "--json", model=tiny_folder).stdout)
+    inverted = json.loads(run_with("invert", "a.png", "--steps", "2", "--json", model=tiny_folder).stdout)
     assert inverted["output"] == "a-invert.safetensors" and inverted["inverter"] == "pinned"
     words = ["reconstruct", "a-invert.safetensors", "--json", "--sheet", "s.png"]
-    report = json.loads(ran(*words, model=tiny_folder).stdout)
+    report = json.loads(run_with(*words, model=tiny_folder).stdout)
     assert report["recon_psnr"] == pytest.approx(report["vae_psnr"], abs=0.05)
     assert report["output"] == "a-invert-reconstruct.png"
 
 
 def test_interpolate_writes_an_animation(here: Path, tiny_folder: Path) -> None:
     words = ["interpolate", "a.png", "b.png", "--frames", "3", "--steps", "2", "-o", "x.gif"]
-    assert ran(*words, model=tiny_folder).stdout == "x.gif\n"
+    assert run_with(*words, model=tiny_folder).stdout == "x.gif\n"
     assert Image.open("x.gif").n_frames == 3  # type: ignore[attr-defined]
 
 
-def test_a_pipeline_file(here: Path, tiny_folder: Path) -> None:
+def test_a_pipeline_file_is_run_and_replayed(here: Path, tiny_folder: Path) -> None:
     steps = "steps:\n- img2img: {prompt: red, steps: 1}\n- img2img: {prompt: blue, steps: 1, seed: 5}\n"
     Path("p.yaml").write_text(steps)
-    report = json.loads(ran("run", "p.yaml", "a.png", "--seed", "9", "--json", model=tiny_folder).stdout)
+    report = json.loads(run_with("run", "p.yaml", "a.png", "--seed", "9", "--json", model=tiny_folder).stdout)
     assert [step["img2img"]["seed"] for step in report["params"]["steps"]] == [9, 5]
     assert report["output"] == "a-run.png" and Image.open("a-run.png").size == (19, 14)
-    ran("replay", "a-run.png", "-o", "again.png", model=tiny_folder)
+    run_with("replay", "a-run.png", "-o", "again.png", model=tiny_folder)
     assert Image.open("again.png").tobytes() == Image.open("a-run.png").tobytes()

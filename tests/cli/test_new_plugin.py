@@ -17,7 +17,7 @@ TEMPLATE = Path(editkit.testing.__file__).parent / "template"
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-plugin.md"
 
 
-def written(folder: Path, name: str) -> Path:
+def write_plugin(folder: Path, name: str) -> Path:
     """Write a plugin into ``folder`` by the command."""
     result = CliRunner().invoke(main, ["new-plugin", name, "-o", str(folder / name)])
     assert result.exit_code == 0, result.output
@@ -25,7 +25,7 @@ def written(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def ran(*command: str, target: Path, folder: Path) -> str:
+def run_module(*command: str, target: Path, folder: Path) -> str:
     """Run a module with the packages of ``target`` installed."""
     done = subprocess.run(
         [sys.executable, "-m", *command],
@@ -41,8 +41,8 @@ def ran(*command: str, target: Path, folder: Path) -> str:
 
 @pytest.mark.slow
 def test_a_new_plugin_passes_every_check(tmp_path: Path) -> None:
-    package, target = written(tmp_path, "my-filter"), tmp_path / "target"
-    ran(
+    package, target = write_plugin(tmp_path, "my-filter"), tmp_path / "target"
+    run_module(
         "pip",
         "install",
         "-q",
@@ -54,15 +54,15 @@ def test_a_new_plugin_passes_every_check(tmp_path: Path) -> None:
         target=target,
         folder=package,
     )
-    listed = ran("editkit", "plugins", target=target, folder=package)
+    listed = run_module("editkit", "plugins", target=target, folder=package)
     assert "my-filter (editkit_my_filter, editkit-my-filter 0.1.0)" in listed
-    checked = ran("editkit", "check", "my-filter", target=target, folder=package)
+    checked = run_module("editkit", "check", "my-filter", target=target, folder=package)
     assert re.search(r"^4\d passed, 0 failed, \d skipped$", checked, re.M), checked
-    assert "failed" not in ran("pytest", "-q", target=target, folder=package)
+    assert "failed" not in run_module("pytest", "-q", target=target, folder=package)
 
 
 def test_a_new_plugin_keeps_nothing_of_the_example(tmp_path: Path) -> None:
-    package = written(tmp_path, "my-filter")
+    package = write_plugin(tmp_path, "my-filter")
     files = [path for path in package.rglob("*") if path.is_file()]
     assert len(files) == len([path for path in TEMPLATE.rglob("*") if path.is_file() and path.suffix != ".pyc"])
     for path in files:

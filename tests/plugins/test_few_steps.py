@@ -1,4 +1,4 @@
-"""Models of one to four steps: latent consistency and turbo models, their samplers, and the edit made for them."""
+"""Models of one to four steps: latent consistency and turbo models, their samplers, and few-step-edit."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ STEPS = (1, 2, 4)
 
 @functools.cache
 def consistency() -> tuple[Backend, Any]:
-    """A latent consistency model, loaded by both."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = latent_consistency_folder(Path(made))
-        return editkit.load_model(folder, device="cpu"), quiet(LatentConsistencyModelPipeline.from_pretrained(folder))
+    """A latent consistency model, loaded by editkit and diffusers."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = latent_consistency_folder(Path(scratch))
+        return editkit.load_model(folder, device="cpu"), silence(LatentConsistencyModelPipeline.from_pretrained(folder))
 
 
 @functools.cache
 def turbo(spacing: str) -> tuple[Backend, Any]:
-    """A model whose folder has the scheduler of turbo models, loaded by both."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = stable_diffusion_folder(Path(made))
+    """A model whose folder has the scheduler of turbo models, loaded by editkit and diffusers."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = stable_diffusion_folder(Path(scratch))
         config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         scheduler = EulerAncestralDiscreteScheduler.from_config({**config, "timestep_spacing": spacing})
         scheduler.save_pretrained(folder / "scheduler")
         index = json.loads((folder / "model_index.json").read_text())
         index["scheduler"] = ["diffusers", "EulerAncestralDiscreteScheduler"]
         (folder / "model_index.json").write_text(json.dumps(index))
-        return editkit.load_model(folder, device="cpu"), quiet(StableDiffusionPipeline.from_pretrained(folder))
+        return editkit.load_model(folder, device="cpu"), silence(StableDiffusionPipeline.from_pretrained(folder))
 
 
-def quiet(pipeline: Any) -> Any:
+def silence(pipeline: Any) -> Any:
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -90,7 +90,7 @@ def test_lcm_uses_the_distilled_grid_unless_a_spacing_is_given() -> None:
 
 
 @pytest.mark.parametrize("steps", STEPS)
-def test_latent_consistency_agrees(steps: int) -> None:
+def test_latent_consistency_agrees_with_diffusers(steps: int) -> None:
     model, pipeline = consistency()
     ends = []
     for guidance in (8.5, 2.0, 1.0):
@@ -102,19 +102,21 @@ def test_latent_consistency_agrees(steps: int) -> None:
             "generate", model=model, prompt=PROMPT, sampler="lcm", steps=steps, guidance=guidance, seed=7
         )
         assert_agree(ours.latents, theirs)
-        assert ours.report.network_samples == steps, "the network is told its guidance, and so is asked once"
+        assert ours.report.network_samples == steps, (
+            "a network conditioned on its guidance scale is evaluated once per step"
+        )
         ends.append(ours.latents)
-    assert largest(ends[0] - ends[2]) > 1e-2, "the scale says nothing to the network"
+    assert largest(ends[0] - ends[2]) > 1e-2, "the guidance scale has no effect"
 
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_latent_consistency_img2img_agrees_with_diffusers(steps: int) -> None:
-    """From noise down: below strength 1 diffusers keeps the count of steps, and editkit their places."""
+    """At strength 1: below it diffusers keeps the number of steps, and editkit their positions."""
     model, pipeline = consistency()
-    picture = sample_image((16, 16))
+    image = sample_image((16, 16))
     with torch.no_grad():
-        clean = model.encode(to_tensor(picture))
-    theirs = quiet(LatentConsistencyModelImg2ImgPipeline(**pipeline.components))(
+        clean = model.encode(to_tensor(image))
+    theirs = silence(LatentConsistencyModelImg2ImgPipeline(**pipeline.components))(
         PROMPT,
         image=clean,
         strength=1.0,
@@ -125,7 +127,7 @@ def test_latent_consistency_img2img_agrees_with_diffusers(steps: int) -> None:
     ).images
     ours = editkit.apply(
         "img2img",
-        picture,
+        image,
         model=model,
         prompt=PROMPT,
         strength=1.0,
@@ -147,7 +149,7 @@ def test_the_omitted_boundary_scalings_are_negligible() -> None:
 
 
 @pytest.mark.parametrize("guidance", [7.5, 1.0])
-def test_ancestral_euler_agrees(guidance: float) -> None:
+def test_ancestral_euler_agrees_with_diffusers(guidance: float) -> None:
     model, pipeline = turbo("leading")
     for steps in (1, 2, 4, 20):
         random = torch.Generator().manual_seed(7)
@@ -161,8 +163,8 @@ def test_ancestral_euler_agrees(guidance: float) -> None:
 
 
 @pytest.mark.parametrize("steps", STEPS)
-def test_turbo_folders_agree(steps: int) -> None:
-    """Of noise of one deviation: on a trailing grid diffusers begins with that of the first point, a little less."""
+def test_turbo_folders_agree_with_diffusers(steps: int) -> None:
+    """With unit noise: on a trailing grid diffusers scales it by the sigma of the first point, a little less than 1."""
     model, pipeline = turbo("trailing")
     random = torch.Generator().manual_seed(7)
     noise = torch.randn((1, *model.latent_shape(16, 16)), generator=random)
@@ -199,60 +201,62 @@ def test_a_pinned_source_is_reconstructed() -> None:
 
 
 class TestFewStepEdit:
-    """The law of the edit; its promises are those of every operation."""
+    """The algorithm; the laws of every operation are tested elsewhere."""
 
-    picture = sample_image((16, 16))
+    image = sample_image((16, 16))
     edit = staticmethod(functools.partial(editkit.apply, "few-step-edit", source="a red apple", seed=7))
 
     @pytest.mark.parametrize("steps", STEPS)
     def test_few_step_edit_equals_the_published_algorithm(self, steps: int) -> None:
-        """Xu et al. (arXiv 2312.04965, algorithm 2), written with the noises that the network predicts."""
+        """Xu et al. (arXiv 2312.04965, algorithm 2), written with eps predictions."""
         model = consistency()[0]
-        ours = self.edit(self.picture, model=model, target="a green apple", steps=steps, guidance=8.5)
+        ours = self.edit(self.image, model=model, target="a green apple", steps=steps, guidance=8.5)
         random = torch.Generator().manual_seed(7)
         path = make_path(model.schedule, steps, model.grid, to_zero=True)
         noises = [torch.randn((1, *model.latent_shape(16, 16)), generator=random) for _ in path[:-1]][::-1]
-        told = [model.with_guidance_scale(model.embed([prompt]), 8.5) for prompt in ("a red apple", "a green apple")]  # type: ignore
+        conditions = [
+            model.with_guidance_scale(model.embed([prompt]), 8.5) for prompt in ("a red apple", "a green apple")
+        ]  # type: ignore
         with torch.no_grad():
-            clean = model.encode(to_tensor(self.picture))
+            clean = model.encode(to_tensor(self.image))
             target = clean
             for point, noise in zip(path[:-1], noises, strict=True):
                 noisy = [point.alpha * start + point.sigma * noise for start in (clean, target)]
-                said = [
+                eps = [
                     editkit.eps_of(x, model.denoise(x, point, condition), point)
-                    for x, condition in zip(noisy, told, strict=True)
+                    for x, condition in zip(noisy, conditions, strict=True)
                 ]
-                target = (noisy[1] - point.sigma * (said[1] - said[0] + noise)) / point.alpha
+                target = (noisy[1] - point.sigma * (eps[1] - eps[0] + noise)) / point.alpha
         assert largest(ours.latents - target) < 1e-4
         assert largest(target - clean) > 1e-2
 
     def test_the_source_is_exact_and_costs_no_inversion(self) -> None:
         model = consistency()[0]
-        report = self.edit(self.picture, model=model, target="a green apple").report
+        report = self.edit(self.image, model=model, target="a green apple").report
         assert report.recon_psnr == report.vae_psnr
         assert (report.steps, report.network_calls, report.network_samples) == (4, 4, 8)
-        whole = editkit.invert(self.picture, model=model, prompt="a red apple", method="virtual", steps=4, seed=7)
+        whole = editkit.invert(self.image, model=model, prompt="a red apple", method="virtual", steps=4, seed=7)
         assert whole.report is not None
         assert whole.report.network_calls == 0
         again = editkit.reconstruct(whole, model=model).report
         assert again.recon_psnr == again.vae_psnr
 
     @pytest.mark.parametrize("sampler", ["lcm", "ddim", "euler-a"])
-    def test_no_change_is_no_change(self, sampler: str) -> None:
+    def test_equal_prompts_and_strength_0_return_the_source(self, sampler: str) -> None:
         for model in (consistency()[0], turbo("trailing")[0]):
-            same = self.edit(self.picture, model=model, target="a red apple", sampler=sampler, guidance=3.3)
-            assert same.image.tobytes() == self.picture.tobytes()
-            kept = self.edit(self.picture, model=model, target="a green apple", sampler=sampler, strength=0.0)
-            assert kept.image.tobytes() == self.picture.tobytes()
+            same = self.edit(self.image, model=model, target="a red apple", sampler=sampler, guidance=3.3)
+            assert same.image.tobytes() == self.image.tobytes()
+            kept = self.edit(self.image, model=model, target="a green apple", sampler=sampler, strength=0.0)
+            assert kept.image.tobytes() == self.image.tobytes()
 
-    def test_prompt_edit_does_the_same_by_the_same_inverter(self) -> None:
-        """On a path that does not quite end at zero noise."""
+    def test_prompt_edit_with_the_virtual_inverter_gives_the_same_edit(self) -> None:
+        """Up to the end of the path, which keeps a little noise."""
         model = consistency()[0]
         chosen: dict[str, Any] = {"target": "a green apple", "guidance": 8.5, "sampler": "lcm", "steps": 4}
         other = editkit.apply(
-            "prompt-edit", self.picture, model=model, source="a red apple", inverter="virtual", seed=7, **chosen
+            "prompt-edit", self.image, model=model, source="a red apple", inverter="virtual", seed=7, **chosen
         )
-        assert largest(self.edit(self.picture, model=model, **chosen).latents - other.latents) < 0.05
+        assert largest(self.edit(self.image, model=model, **chosen).latents - other.latents) < 0.05
 
     def test_few_step_edit_needs_text(self) -> None:
         from editkit.testing import ToyBackend
@@ -261,4 +265,4 @@ class TestFewStepEdit:
             provides = frozenset()
 
         with pytest.raises(MissingCapability, match="few-step-edit needs text; the model 'toy' provides nothing"):
-            self.edit(self.picture, model=Wordless(), target="a green apple")
+            self.edit(self.image, model=Wordless(), target="a green apple")

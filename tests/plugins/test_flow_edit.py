@@ -1,4 +1,4 @@
-"""``flow-edit`` is the paper's method on flow models, its like on all others, and keeps the promises by itself."""
+"""``flow-edit`` equals the paper's algorithm on flow models, extends it to others, and keeps the laws of edits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCHEDULES: dict[str, Schedule] = {
     "vp to pure noise": TO_NOISE,
     "flow": RectifiedFlow(),
 }
-PICTURE = sample_image((16, 16))
+IMAGE = sample_image((16, 16))
 PROMPTS = {"source": "a red apple", "target": "a green apple"}
 
 
@@ -49,8 +49,8 @@ class Curved(ToyBackend):
         return super().denoise(x, point, condition) + point.sigma**2 / total * half * side
 
 
-class Told(Curved):
-    """The same, conditioned on the guidance scale: it guides itself away from the empty prompt."""
+class DistilledModel(Curved):
+    """The same model, conditioned on the guidance scale: it applies guidance against the empty prompt itself."""
 
     provides = frozenset({"text", "distilled-guidance"})
 
@@ -61,23 +61,23 @@ class Told(Curved):
         return self.with_guidance_scale(super().embed(prompts), 1.0)
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        prompted, empty = (super(Told, self).denoise(x, point, c) for c in (condition, self.embed([""])))
+        prompted, empty = (super(DistilledModel, self).denoise(x, point, c) for c in (condition, self.embed([""])))
         return empty + condition["scale"] * (prompted - empty)
 
 
-def edited(model: ToyBackend, **params: Any) -> editkit.Result:
-    return editkit.apply("flow-edit", PICTURE, model=model, **{**PROMPTS, "seed": 0, "guidance": 1.0, **params})  # type: ignore[no-any-return]
+def flow_edit(model: ToyBackend, **params: Any) -> editkit.Result:
+    return editkit.apply("flow-edit", IMAGE, model=model, **{**PROMPTS, "seed": 0, "guidance": 1.0, **params})  # type: ignore[no-any-return]
 
 
-def moved(model: ToyBackend, **params: Any) -> Tensor:
+def latent_edit(model: ToyBackend, **params: Any) -> Tensor:
     """The difference that an edit adds to the latents of the image."""
-    latents = edited(model, **params).latents
+    latents = flow_edit(model, **params).latents
     assert latents is not None
-    return latents - encoded(model)
+    return latents - encode(model)
 
 
-def encoded(model: ToyBackend) -> Tensor:
-    return model.encode(torch.from_numpy(np.array(PICTURE, dtype=np.float32)).permute(2, 0, 1)[None] / 255)
+def encode(model: ToyBackend) -> Tensor:
+    return model.encode(torch.from_numpy(np.array(IMAGE, dtype=np.float32)).permute(2, 0, 1)[None] / 255)
 
 
 def between_prompts(model: ToyBackend) -> Tensor:
@@ -86,11 +86,11 @@ def between_prompts(model: ToyBackend) -> Tensor:
     return (target - source)[..., None, None]
 
 
-class TestWhereItLeads:
-    """The method, on models whose estimates are known in closed form."""
+class TestClosedForm:
+    """The method on models whose estimates have a closed form."""
 
     def test_flow_edit_moves_an_image_from_one_mean_to_the_other(self) -> None:
-        """The edit is where the probability flow of a Gaussian around the difference of means leads from nothing."""
+        """The edit is the end of the probability flow of a Gaussian around the difference of means, from 0."""
         for kind, schedule in SCHEDULES.items():
             model = ToyBackend(schedule=schedule)
             difference = between_prompts(model)
@@ -98,34 +98,34 @@ class TestWhereItLeads:
             for steps in (50, 100, 200):
                 path = make_path(model.schedule, steps, model.grid)
                 wanted = GaussianDenoiser(difference).transport(torch.zeros_like(difference), path[0], path[-1])
-                errors.append(largest(moved(model, steps=steps) - wanted))
+                errors.append(largest(latent_edit(model, steps=steps) - wanted))
             assert errors[-1] < 0.02, (kind, errors)
             pairs = itertools.pairwise(errors)
             assert all(fine < 0.6 * coarse or coarse < 1e-9 for coarse, fine in pairs), (kind, errors)
-            assert largest(moved(model, steps=200) - difference) < 0.1, kind
+            assert largest(latent_edit(model, steps=200) - difference) < 0.1, kind
 
     def test_a_flow_model_and_one_that_keeps_variance_agree_as_steps_grow(self) -> None:
         models = [Curved(schedule=schedule) for schedule in (RectifiedFlow(), TO_NOISE)]
         apart = []
         for steps in (10, 300):
-            flow, vp = (moved(model, steps=steps, averages=8, spacing="trailing") for model in models)
+            flow, vp = (latent_edit(model, steps=steps, averages=8, spacing="trailing") for model in models)
             apart.append(float((flow - vp).square().mean().sqrt() / flow.square().mean().sqrt()))
         assert apart[1] < 0.01, apart
         assert apart[1] < 0.4 * apart[0], apart
 
-    def test_every_solver_carries_it_to_the_same_place(self) -> None:
+    def test_every_solver_gives_the_same_edit(self) -> None:
         model, steps = ToyBackend(), 100
         difference = between_prompts(model)
         for sampler in ("ddim", "euler", "heun", "dpmpp-2m", "dpmpp-3m"):
             spec = editkit.samplers()[sampler]
             path = make_path(model.schedule, steps, model.grid, extra_node=spec.extra_node, to_zero=spec.ends_at_zero)
             wanted = GaussianDenoiser(difference).transport(torch.zeros_like(difference), path[0], path[-1])
-            assert largest(moved(model, steps=steps, sampler=sampler) - wanted) < 0.01, sampler
+            assert largest(latent_edit(model, steps=steps, sampler=sampler) - wanted) < 0.01, sampler
 
-    def test_is_the_paper_s_algorithm_on_rectified_flow(self) -> None:
+    def test_flow_edit_equals_the_paper_s_algorithm_on_rectified_flow(self) -> None:
         """Algorithm 1: velocities of ``Z + noised source - source`` and of the noised source, averaged over noises."""
         model, steps, noises = Curved(schedule=RectifiedFlow()), 6, 2
-        clean = encoded(model)
+        clean = encode(model)
 
         def velocity(x: Tensor, p: Point, prompt: str, scale: float) -> Tensor:
             prompted, empty = (model.denoise(x, p, model.embed([text])) for text in (prompt, ""))
@@ -134,102 +134,102 @@ class TestWhereItLeads:
         for strength, here, there in ((1.0, 1.0, 1.0), (0.5, 1.5, 4.0), (0.4, 0.0, 2.0)):
             path = start_at(model.schedule, make_path(model.schedule, steps, model.grid), strength)
             random = torch.Generator().manual_seed(0)
-            drawn = {p: torch.randn((noises, *clean.shape), generator=random).double() for p in path[-2::-1]}
+            samples = {p: torch.randn((noises, *clean.shape), generator=random).double() for p in path[-2::-1]}
             z = clean
             for p, q in itertools.pairwise(path):
                 velocities = []
-                for noise in drawn[p]:
+                for noise in samples[p]:
                     noised = (1 - p.sigma) * clean + p.sigma * noise
                     towards = velocity(noised + z - clean, p, PROMPTS["target"], there)
                     velocities.append(towards - velocity(noised, p, PROMPTS["source"], here))
                 z = z + (q.sigma - p.sigma) * torch.stack(velocities).mean(0)
             scales = {"source_guidance": here, "guidance": there}
-            edit = moved(model, steps=steps, averages=noises, strength=strength, **scales)
+            edit = latent_edit(model, steps=steps, averages=noises, strength=strength, **scales)
             assert largest(edit - (z - clean)) < 1e-9, (strength, here, there)
 
     def test_a_guidance_distilled_model_is_edited_like_a_guided_one(self) -> None:
         for here in (1.5, 4.0):
             params = {"steps": 6, "source_guidance": here, "guidance": 4.0, "negative_prompt": ""}
-            assert largest(moved(Told(), **params) - moved(Curved(), **params)) < 1e-12
-            assert edited(Told(), **params).report.network_samples == 12
+            assert largest(latent_edit(DistilledModel(), **params) - latent_edit(Curved(), **params)) < 1e-12
+            assert flow_edit(DistilledModel(), **params).report.network_samples == 12
 
 
-class TestItsParameters:
+class TestParameters:
     """The effect of strength, averages and guidance."""
 
     def test_strength_is_the_share_of_the_path(self) -> None:
         model = ToyBackend()
         sizes, calls = [], []
         for strength in (0.0, 0.25, 0.5, 1.0):
-            result = edited(model, steps=8, strength=strength)
+            result = flow_edit(model, steps=8, strength=strength)
             assert result.latents is not None
-            sizes.append(largest(result.latents - encoded(model)))
+            sizes.append(largest(result.latents - encode(model)))
             calls.append(result.report.network_calls)
         assert calls == [0, 2, 4, 8]
         assert sizes[0] == 0
         assert sizes == sorted(sizes)
 
-    def test_a_step_is_one_call_however_many_noises(self) -> None:
+    def test_a_step_is_one_network_call_for_any_number_of_noises(self) -> None:
         for averages, guidance, rows in ((1, 1.0, 2), (3, 1.0, 6), (3, 4.0, 12)):
-            report = edited(ToyBackend(), steps=5, averages=averages, guidance=guidance).report
+            report = flow_edit(ToyBackend(), steps=5, averages=averages, guidance=guidance).report
             assert report.network_calls == 5
             assert report.network_samples == 5 * rows
 
-    def test_more_noises_leave_less_to_chance(self) -> None:
+    def test_more_noises_reduce_the_variance_of_the_edit(self) -> None:
         def spread(averages: int) -> float:
-            edits = [moved(Curved(), steps=4, averages=averages, seed=seed) for seed in range(6)]
+            edits = [latent_edit(Curved(), steps=4, averages=averages, seed=seed) for seed in range(6)]
             return float(torch.stack(edits).std(0).mean())
 
         assert spread(16) < spread(1) / 2.5
 
     def test_guidance_enlarges_the_edit(self) -> None:
         model = ToyBackend()
-        sizes = [float(moved(model, steps=10, guidance=guidance).norm()) for guidance in (0.0, 1.0, 2.0)]
+        sizes = [float(latent_edit(model, steps=10, guidance=guidance).norm()) for guidance in (0.0, 1.0, 2.0)]
         assert sizes[0] < 1e-9
         assert sizes == sorted(sizes)
 
 
-class TestItsPromises:
-    """The promises of every edit, in latents."""
+class TestLaws:
+    """The laws of every edit, in latents."""
 
     def test_equal_prompts_give_the_source_bit_for_bit(self) -> None:
         plain, guided = {}, {"guidance": 7.5, "averages": 3}
         random = {"sampler": "ddpm", "strength": 0.3, "guidance": 2.0, "negative_prompt": "b"}
         for schedule, params in itertools.product(SCHEDULES.values(), (plain, guided, random)):
             model = Curved(schedule=schedule)
-            result = edited(model, target=PROMPTS["source"], steps=4, **params)
+            result = flow_edit(model, target=PROMPTS["source"], steps=4, **params)
             assert result.latents is not None
-            assert torch.equal(result.latents, encoded(model)), params
-            assert result.image.tobytes() == PICTURE.tobytes(), params
+            assert torch.equal(result.latents, encode(model)), params
+            assert result.image.tobytes() == IMAGE.tobytes(), params
 
     def test_a_mask_holds_the_edit_at_every_step(self) -> None:
         model = Curved()
-        mask = Image.new("L", PICTURE.size)
+        mask = Image.new("L", IMAGE.size)
         mask.paste(255, (8, 0, 16, 16))
-        result = edited(model, steps=6, averages=2, mask=mask)
+        result = flow_edit(model, steps=6, averages=2, mask=mask)
         assert result.latents is not None
-        change = result.latents - encoded(model)
+        change = result.latents - encode(model)
         assert largest(change[..., :8]) == 0
         assert largest(change[..., 8:]) > 0.1
-        soft = edited(model, steps=6, mask=Image.new("L", PICTURE.size, 128)).latents
+        soft = flow_edit(model, steps=6, mask=Image.new("L", IMAGE.size, 128)).latents
         assert soft is not None
-        assert 0 < largest(soft - encoded(model)) < largest(change)
+        assert 0 < largest(soft - encode(model)) < largest(change)
 
 
-class TestNoised:
+class TestVirtualInverter:
     """The same method as an inverter."""
 
-    def test_is_the_same_edit_for_whatever_takes_an_inverter(self) -> None:
-        """One noise and the whole path: then re-prompting from the noised image is flow-edit."""
+    def test_prompt_edit_with_the_virtual_inverter_gives_the_same_edit(self) -> None:
+        """With one noise and the whole path, prompt-edit from the noised image equals flow-edit."""
         model = Curved()
         params = {**PROMPTS, "seed": 4, "steps": 6, "guidance": 1.5}
-        one = editkit.apply("flow-edit", PICTURE, model=model, **params)
-        other = editkit.apply("prompt-edit", PICTURE, model=model, inverter="virtual", **params)
+        one = editkit.apply("flow-edit", IMAGE, model=model, **params)
+        other = editkit.apply("prompt-edit", IMAGE, model=model, inverter="virtual", **params)
         assert largest(one.latents - other.latents) < 1e-12
         assert one.report.network_calls == other.report.network_calls == 6
         assert other.report.recon_psnr == other.report.vae_psnr
 
     def test_flow_edit_calls_no_network_during_inversion(self) -> None:
-        inversion = editkit.invert(PICTURE, model=ToyBackend(), prompt="a", method="virtual", steps=5)
+        inversion = editkit.invert(IMAGE, model=ToyBackend(), prompt="a", method="virtual", steps=5)
         assert inversion.report is not None
         assert inversion.report.network_calls == 0

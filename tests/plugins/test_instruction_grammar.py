@@ -222,7 +222,7 @@ def test_the_examples_in_the_message_are_understood() -> None:
         assert parse(example, source).target != source
 
 
-def test_nothing_is_taken_out_that_leaves_nothing() -> None:
+def test_removing_the_whole_subject_is_an_error() -> None:
     for source in (APPLE, "a photo of a dog", "noto waving hand dark skin tone"):
         with pytest.raises(InvalidParameter, match="nothing is left"):
             parse("remove it", source)

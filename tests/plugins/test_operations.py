@@ -1,4 +1,4 @@
-"""Every registered operation keeps the promises of every edit, and every plugin package those of a package."""
+"""Every registered operation passes the suite of operations, and every plugin package that of packages."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ for _plugin in installed().plugins:
     globals()[f"{_suite.__name__}Package"] = _suite
 
 
-def test_nothing_installed_failed_to_load() -> None:
+def test_all_installed_plugins_load() -> None:
     assert [str(failure) for failure in installed().failures] == []

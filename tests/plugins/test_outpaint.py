@@ -1,8 +1,8 @@
 """Outpainting: the size is the arithmetic one, the source stays bit for bit, and its border does not show.
 
 The jump across a seam is the mean of |first new row - border row| over all pixels of the seam and their channels, in
-8-bit levels. What it is measured by is the source's own mean of the same between neighbouring rows (for the left and
-the right side, columns); both are whole levels, so half a level is the rounding's.
+8-bit levels. It is compared with the same mean between neighbouring rows of the source (for the left and the right
+side, columns). Both images are rounded to whole levels, which accounts for half a level.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ def slope(size: tuple[int, int], deviation: float = 0.0) -> Image.Image:
     return Image.fromarray(np.clip(40 + (across + down)[..., None] + grain, 0, 255).astype(np.uint8))
 
 
-def picture(caption: str) -> Image.Image:
+def load_image(caption: str) -> Image.Image:
     return editkit.open_image(PICTURES / f"{caption.replace(' ', '-')}.png").convert("RGB")
 
 
 def outpaint(source: Any, model: editkit.Backend | None = None, **params: Any) -> editkit.Result:
-    made = editkit.apply("outpaint", source, model=model or ToyBackend(), **{"seed": 0, "steps": 2, **params})
-    assert isinstance(made, editkit.Result)
-    return made
+    result = editkit.apply("outpaint", source, model=model or ToyBackend(), **{"seed": 0, "steps": 2, **params})
+    assert isinstance(result, editkit.Result)
+    return result
 
 
-def kept(result: editkit.Result, source: Image.Image, left: int = 0, top: int = 0) -> bool:
+def keeps_source(result: editkit.Result, source: Image.Image, left: int = 0, top: int = 0) -> bool:
     part = result.image.crop((left, top, left + source.width, top + source.height))
     return result.report.untouched_max_diff == 0 and part.tobytes() == source.tobytes()
 
@@ -87,22 +87,26 @@ def test_the_result_has_the_arithmetic_size_and_the_source_in_it(
     left, right, top, bottom = (margins.get(side, 0) for side in SIDES)
     result = outpaint(random_image(size), **margins)
     assert result.image.size == (size[0] + left + right, size[1] + top + bottom) == result.report.output_size
-    assert kept(result, random_image(size), left, top)
+    assert keeps_source(result, random_image(size), left, top)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (37, 61), (300, 20)], ids=str)
-def test_real_classes_draw_any_size(tiny_model: editkit.Backend, size: tuple[int, int], random_image: Any) -> None:
+def test_real_models_extend_an_image_of_any_size(
+    tiny_model: editkit.Backend, size: tuple[int, int], random_image: Any
+) -> None:
     result = outpaint(random_image(size), tiny_model, left=5, bottom=9, prompt="a red apple")
     assert result.image.size == (size[0] + 5, size[1] + 9)
-    assert kept(result, random_image(size), 5)
+    assert keeps_source(result, random_image(size), 5)
 
 
 @pytest.mark.parametrize(("source", "right"), [((64, 64), 300), ((1, 1), 100), ((9, 40), 301)], ids=str)
-def test_far_more_than_the_model_s_size_is_drawn_whole(source: tuple[int, int], right: int, random_image: Any) -> None:
+def test_margins_beyond_the_model_s_size_are_filled_completely(
+    source: tuple[int, int], right: int, random_image: Any
+) -> None:
     result = outpaint(random_image(source), right=right, prompt="a red apple")
     assert result.image.size == (source[0] + right, source[1])
-    assert kept(result, random_image(source))
-    # Whatever was left empty would be black; the toy draws around the colour of its prompt.
+    assert keeps_source(result, random_image(source))
+    # Empty pixels would be black; the toy model samples around the colour of its prompt.
     columns = np.asarray(result.image)[:, source[0] :].max(axis=(0, 2))
     assert columns.min() > 0
 
@@ -111,14 +115,14 @@ def test_far_more_than_the_model_s_size_is_drawn_whole(source: tuple[int, int], 
 def test_adding_nothing_gives_the_source_without_a_network_call(mode: str, random_image: Any) -> None:
     result = outpaint(random_image((37, 61), mode))
     assert result.image.mode == mode
-    assert kept(result, random_image((37, 61), mode))
+    assert keeps_source(result, random_image((37, 61), mode))
     assert result.report.network_calls == 0
 
 
 def test_alpha_is_kept_and_new_pixels_are_opaque(random_image: Any) -> None:
     source = random_image((20, 14), "RGBA")
     result = outpaint(source, left=6, bottom=7)
-    assert kept(result, source, 6)
+    assert keeps_source(result, source, 6)
     alpha = np.asarray(result.image.getchannel("A"))
     assert (alpha[:, :6] == 255).all()
     assert (alpha[14:] == 255).all()
@@ -147,7 +151,7 @@ def test_network_calls_grow_with_the_new_area_and_not_with_the_source() -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "message"),
     [
         ({"left": -1}, r"left=-1 is not allowed"),
         ({"top": 16385}, r"top=16385 is not allowed"),
@@ -158,15 +162,15 @@ def test_network_calls_grow_with_the_new_area_and_not_with_the_source() -> None:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
-def test_impossible_margins_are_refused_in_one_line(params: dict[str, Any], said: str, random_image: Any) -> None:
-    with pytest.raises(editkit.InvalidParameter, match=said) as raised:
+def test_impossible_margins_are_refused_in_one_line(params: dict[str, Any], message: str, random_image: Any) -> None:
+    with pytest.raises(editkit.InvalidParameter, match=message) as raised:
         outpaint(random_image((37, 61)), **params)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("prompt", ["", "a red apple"])
 @pytest.mark.parametrize("grain", [0.0, 12.0], ids=["plain", "grain"])
-def test_no_seam_shows_whatever_the_model_draws(tiny_model: editkit.Backend, prompt: str, grain: float) -> None:
+def test_no_seam_shows_for_any_model(tiny_model: editkit.Backend, prompt: str, grain: float) -> None:
     source, margins = slope((40, 40), grain), dict.fromkeys(SIDES, 21)
     for model in (tiny_model, ToyBackend()):
         assert_no_seam(outpaint(source, model, prompt=prompt, **margins), source, **margins)
@@ -183,7 +187,7 @@ def test_a_plain_border_goes_on_plain(tiny_model: editkit.Backend) -> None:
 @pytest.mark.parametrize("caption", CAPTIONS)
 @pytest.mark.parametrize("crop", [None, (16, 16, 48, 48)], ids=["whole", "crop"])
 def test_no_seam_shows_on_held_out_images(caption: str, crop: tuple[int, int, int, int] | None) -> None:
-    source = picture(caption).crop(crop) if crop else picture(caption)
+    source = load_image(caption).crop(crop) if crop else load_image(caption)
     margins = dict.fromkeys(SIDES, source.width // 2)
     result = outpaint(source, editkit.load_model(), prompt=caption, steps=8, **margins)
     assert_no_seam(result, source, **margins)
@@ -192,19 +196,19 @@ def test_no_seam_shows_on_held_out_images(caption: str, crop: tuple[int, int, in
 @pytest.mark.model
 @pytest.mark.parametrize("side", SIDES)
 def test_no_seam_shows_in_bands_on_one_side(side: str) -> None:
-    source = picture("noto red apple").crop((16, 16, 48, 48))
+    source = load_image("noto red apple").crop((16, 16, 48, 48))
     result = outpaint(source, editkit.load_model(), prompt="noto red apple", steps=4, **{side: 100})
     assert_no_seam(result, source, **{side: 100})
 
 
 @pytest.mark.model
 def test_a_cut_off_part_is_generated_again() -> None:
-    """An image's rim, drawn from its middle, is nearer to the true one than the middle's continued border is."""
+    """An image's rim, sampled from its middle, is nearer to the true one than the middle's repeated border is."""
     nearer = []
     for caption in CAPTIONS:
-        whole = np.asarray(picture(caption), dtype=float)
+        whole = np.asarray(load_image(caption), dtype=float)
         middle = whole[16:48, 16:48]
-        drawn = outpaint(
+        extended = outpaint(
             Image.fromarray(middle.astype(np.uint8)),
             editkit.load_model(),
             prompt=caption,
@@ -212,5 +216,5 @@ def test_a_cut_off_part_is_generated_again() -> None:
             **dict.fromkeys(SIDES, 16),
         ).image
         repeated = np.pad(middle, ((16, 16), (16, 16), (0, 0)), mode="edge")
-        nearer.append(jump(np.asarray(drawn), whole) < jump(repeated, whole))
+        nearer.append(jump(np.asarray(extended), whole) < jump(repeated, whole))
     assert sum(nearer) > len(nearer) / 2
