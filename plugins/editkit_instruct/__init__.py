@@ -13,7 +13,9 @@ _INVERSION_OPTIONS = ("auto_mask", "captioner", "inverter", "source", "target")
 
 
 class InstructParams(EditParams):
-    instruction: str = Field(description="What to change: make it green.", json_schema_extra={"argument": True})
+    instruction: str = Field(
+        description="Change to make, for example: make it green.", json_schema_extra={"argument": True}
+    )
     method: Literal["ip2p", "inversion"] | None = Field(
         None,
         description="ip2p uses an instruction model, inversion edits from a source prompt to a target prompt. If not "

@@ -76,7 +76,7 @@ def parse(instruction: str, source: str) -> Prompts:
     for part in re.split(_SEPARATOR, re.sub(rf"^(?:{_POLITE})+|{_THANKS}$", "", words, flags=re.I), flags=re.I):
         result = _apply_instruction(target, re.sub(rf"^(?:{_POLITE})+", "", part, flags=re.I))
         if result is None:
-            raise InvalidParameter(f"cannot tell what {instruction!r} asks for: say for example {_EXAMPLES}")
+            raise InvalidParameter(f"the instruction {instruction!r} is not understood: say for example {_EXAMPLES}")
         target = result
     return Prompts(source, target)
 

@@ -137,6 +137,7 @@ class _TiledSampling:
         model = require(self.session.model, SupportsUpscaling)
         small = [Box(*(side // self.params.scale for side in box)) for box in boxes]
         pixels = torch.cat([crop_padded(self.session.pixels, box) for box in small])
+        # The field's name seeds the noise: another name would change the pixels.
         noise = torch.cat([self.noise.part("seen", 3, box) for box in small])
         return model.upscaling_condition(
             pixels.to(model.device, model.dtype), self.params.noise_level, noise.to(model.device, model.dtype)

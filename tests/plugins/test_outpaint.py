@@ -19,7 +19,7 @@ from PIL import Image
 import editkit
 from editkit.testing import ToyBackend
 
-PICTURES = Path(__file__).parents[1] / "pictures"
+IMAGES = Path(__file__).parents[1] / "pictures"
 SIDES = ("left", "right", "top", "bottom")
 CAPTIONS = (
     "3d detective medium skin tone",
@@ -40,7 +40,7 @@ def slope(size: tuple[int, int], deviation: float = 0.0) -> Image.Image:
 
 
 def load_image(caption: str) -> Image.Image:
-    return editkit.open_image(PICTURES / f"{caption.replace(' ', '-')}.png").convert("RGB")
+    return editkit.open_image(IMAGES / f"{caption.replace(' ', '-')}.png").convert("RGB")
 
 
 def outpaint(source: Any, model: editkit.Backend | None = None, **params: Any) -> editkit.Result:
