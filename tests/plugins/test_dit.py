@@ -37,7 +37,7 @@ class TestPixelsByClasses(BackendTests):
 
 
 @functools.cache
-def models() -> tuple[Backend, Any]:
+def load_both() -> tuple[Backend, Any]:
     """One tiny model, loaded by editkit and by diffusers."""
     with tempfile.TemporaryDirectory() as directory:
         folder = dit_folder(Path(directory))
@@ -46,8 +46,8 @@ def models() -> tuple[Backend, Any]:
 
 def diffusers_latents(sampler: str, guidance: float, steps: int) -> Tensor:
     """Latents that diffusers' pipeline decodes; it has no option to return them."""
-    pipeline = models()[1]
-    schedulers = {"ddim": models()[1].scheduler, "dpmpp-2m": DPMSolverMultistepScheduler}
+    pipeline = load_both()[1]
+    schedulers = {"ddim": load_both()[1].scheduler, "dpmpp-2m": DPMSolverMultistepScheduler}
     if sampler == "dpmpp-2m":
         pipeline = DiTPipeline(
             pipeline.transformer, pipeline.vae, schedulers[sampler].from_config(pipeline.scheduler.config)
@@ -65,7 +65,7 @@ def test_generate_agrees_with_diffusers(sampler: str) -> None:
         expected = diffusers_latents(sampler, guidance, steps)
         ours = editkit.apply(
             "generate",
-            model=models()[0],
+            model=load_both()[0],
             prompt="a green apple",
             sampler=sampler,
             steps=steps,
@@ -77,7 +77,7 @@ def test_generate_agrees_with_diffusers(sampler: str) -> None:
 
 
 def test_patches_of_wide_and_high_latents_keep_their_positions() -> None:
-    model: Any = models()[0]
+    model: Any = load_both()[0]
     recorded: list[Tensor] = []
     with model.transformer.proj_out_2.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0])):
         for size in ((16, 16), (32, 16), (16, 48), (4, 12)):
@@ -92,7 +92,7 @@ def test_patches_of_wide_and_high_latents_keep_their_positions() -> None:
 
 
 def test_classes_are_found_by_name_and_number() -> None:
-    model = models()[0]
+    model = load_both()[0]
     rows = {prompt: int(model.embed([prompt])["classes"].argmax()) for prompt in ("A  Face", "pear", "999", "0", "")}
     assert rows == {"A  Face": 3, "pear": 2, "999": 999, "0": 0, "": 1000}
 
@@ -107,7 +107,7 @@ def test_classes_are_found_by_name_and_number() -> None:
 )
 def test_a_prompt_that_is_no_class_is_refused(prompt: str, message: str) -> None:
     with pytest.raises(InvalidParameter, match=message) as caught:
-        editkit.apply("generate", model=models()[0], prompt=prompt, steps=1)
+        editkit.apply("generate", model=load_both()[0], prompt=prompt, steps=1)
     assert "\n" not in str(caught.value)
 
 
@@ -121,7 +121,7 @@ def test_the_error_for_an_ambiguous_class_name_asks_for_its_number() -> None:
 
 
 def test_the_estimate_of_blended_classes_lies_between_their_estimates() -> None:
-    model = models()[0]
+    model = load_both()[0]
     prompts = model.embed(["0", "1"])
     x = torch.randn(1, *model.latent_shape(16, 16), generator=torch.Generator().manual_seed(0))
     point = model.schedule.point(500)
@@ -135,7 +135,9 @@ def test_the_estimate_of_blended_classes_lies_between_their_estimates() -> None:
 
 
 def test_a_pinned_source_is_reconstructed() -> None:
-    edit = functools.partial(editkit.apply, "prompt-edit", sample_image((20, 14)), model=models()[0], steps=4, seed=0)
+    edit = functools.partial(
+        editkit.apply, "prompt-edit", sample_image((20, 14)), model=load_both()[0], steps=4, seed=0
+    )
     report = edit(source="a red apple", target="2", inverter="pinned", guidance=4.0).report
     assert report.recon_psnr == report.vae_psnr
     same = edit(source="0", target="a red apple", guidance=4.0).image
@@ -154,4 +156,4 @@ def test_class_conditional_pixel_models_sample_their_classes(tmp_path: Path) -> 
 
 def test_the_error_for_an_unsupported_operation_names_both_sides() -> None:
     with pytest.raises(MissingCapability, match=r"control needs .*controlnet.*provides text"):
-        editkit.apply("control", sample_image((16, 16)), model=models()[0], kind="edge", prompt="0")
+        editkit.apply("control", sample_image((16, 16)), model=load_both()[0], kind="edge", prompt="0")

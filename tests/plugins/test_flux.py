@@ -71,7 +71,7 @@ class TestSchnell(BackendTests):
 
 
 @functools.cache
-def both(kind: str) -> tuple[Any, Any]:
+def load_both(kind: str) -> tuple[Any, Any]:
     """One tiny folder, loaded by editkit and by diffusers."""
     with tempfile.TemporaryDirectory() as directory:
         folder = MODELS[kind](Path(directory))
@@ -80,17 +80,17 @@ def both(kind: str) -> tuple[Any, Any]:
 
 def model_of(kind: str) -> Any:
     """A backend that may take guidance scales and extra channels."""
-    return both(kind)[0]
+    return load_both(kind)[0]
 
 
 def guidance_arguments(kind: str, scale: float) -> dict[str, Any]:
     """Arguments of diffusers for editkit's guidance."""
-    if "distilled-guidance" in both(kind)[0].provides:
+    if "distilled-guidance" in load_both(kind)[0].provides:
         return {"guidance_scale": scale}
     return {"true_cfg_scale": scale, "negative_prompt": ""}
 
 
-def theirs(pipeline: Any, width: int = 16, height: int = 16, **arguments: Any) -> Tensor:
+def run_diffusers(pipeline: Any, width: int = 16, height: int = 16, **arguments: Any) -> Tensor:
     """Latents of a diffusers pipeline, unpacked; its noise has the seed of editkit's."""
     pipeline.set_progress_bar_config(disable=True)
     arguments = {"num_inference_steps": STEPS, "output_type": "latent", "width": width, "height": height, **arguments}
@@ -98,7 +98,7 @@ def theirs(pipeline: Any, width: int = 16, height: int = 16, **arguments: Any) -
     return unpack(latents, height // 2, width // 2)
 
 
-def ours(operation: str, *images: Image.Image, model: Backend, **params: Any) -> Any:
+def run_editkit(operation: str, *images: Image.Image, model: Backend, **params: Any) -> Any:
     return editkit.apply(operation, *images, model=model, **{"prompt": PROMPT, "steps": STEPS, "seed": 7, **params})
 
 
@@ -120,10 +120,10 @@ def levels(mask: Image.Image) -> Tensor:
 @pytest.mark.parametrize("kind", TEXT)
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
 def test_generate_agrees_with_diffusers(kind: str, guidance: float) -> None:
-    model, pipeline = both(kind)
-    expected = theirs(pipeline, 24, 16, **guidance_arguments(kind, guidance))
+    model, pipeline = load_both(kind)
+    expected = run_diffusers(pipeline, 24, 16, **guidance_arguments(kind, guidance))
     for sampler in ("euler", "ddim"):
-        result = ours("generate", model=model, width=24, height=16, guidance=guidance, sampler=sampler)
+        result = run_editkit("generate", model=model, width=24, height=16, guidance=guidance, sampler=sampler)
         assert_agree(result.latents, expected)
 
 
@@ -131,22 +131,22 @@ def test_generate_agrees_with_diffusers(kind: str, guidance: float) -> None:
 @pytest.mark.parametrize(("strength", "guidance"), [(0.5, 3.5), (1.0, 1.0)])
 def test_img2img_agrees_with_diffusers(kind: str, strength: float, guidance: float) -> None:
     """Both start from the same clean latents: for latents as image, diffusers skips sampling the autoencoder."""
-    model, pipeline = both(kind)
-    expected = theirs(
+    model, pipeline = load_both(kind)
+    expected = run_diffusers(
         FluxImg2ImgPipeline.from_pipe(pipeline),
         image=model.encode(to_tensor(IMAGE)),
         strength=strength,
         **guidance_arguments(kind, guidance),
     )
-    result = ours("img2img", IMAGE, model=model, strength=strength, guidance=guidance)
+    result = run_editkit("img2img", IMAGE, model=model, strength=strength, guidance=guidance)
     assert_agree(result.latents, expected)
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_masked_img2img_agrees_with_diffusers(strength: float) -> None:
-    model, pipeline = both("dev")
+    model, pipeline = load_both("dev")
     clean, mask = model.encode(to_tensor(IMAGE)), box(4, 4, 12, 10)
-    expected = theirs(
+    expected = run_diffusers(
         FluxInpaintPipeline.from_pipe(pipeline),
         image=clean,
         mask_image=mask,
@@ -154,14 +154,14 @@ def test_masked_img2img_agrees_with_diffusers(strength: float) -> None:
         strength=strength,
         guidance_scale=3.5,
     )
-    result = ours("img2img", IMAGE, model=model, mask=mask, strength=strength, guidance=3.5)
+    result = run_editkit("img2img", IMAGE, model=model, mask=mask, strength=strength, guidance=3.5)
     assert_agree(result.latents, expected)
 
 
 @torch.no_grad()
 def test_decoded_pixels_agree_with_diffusers() -> None:
-    model, pipeline = both("dev")
-    result = ours("generate", model=model, width=16, height=16)
+    model, pipeline = load_both("dev")
+    result = run_editkit("generate", model=model, width=16, height=16)
     pipeline.set_progress_bar_config(disable=True)
     random = torch.Generator().manual_seed(7)
     arguments = {"width": 16, "height": 16, "guidance_scale": 3.0, "num_inference_steps": STEPS, "output_type": "pt"}
@@ -188,13 +188,13 @@ class KeepProtected:
 @pytest.mark.parametrize("mask", [box(0, 0, 16, 16), box(2, 4, 10, 12)], ids=["all", "some"])
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_inpaint_with_a_fill_model_agrees_with_diffusers(mask: Image.Image, strength: float) -> None:
-    model, pipeline = both("fill")
+    model, pipeline = load_both("fill")
     narrow(pipeline.vae)
     pixels, keep = to_tensor(IMAGE), KeepProtected(model.encode(to_tensor(IMAGE)), mask)
     schedule = model.schedule.for_shape(keep.clean.shape[1:])
     path = start_at(schedule, make_path(schedule, STEPS, model.grid), strength)
     start = add_noise(keep.clean, keep.noise, path[0])
-    expected = theirs(
+    expected = run_diffusers(
         pipeline,
         image=IMAGE,
         mask_image=mask,
@@ -214,7 +214,7 @@ def test_inpaint_with_a_fill_model_agrees_with_diffusers(mask: Image.Image, stre
 
 @torch.no_grad()
 def test_the_mask_condition_equals_that_of_diffusers() -> None:
-    model, pipeline = both("fill")
+    model, pipeline = load_both("fill")
     mask = box(2, 4, 9, 11)
     visible = torch.where(levels(mask) > 0, 0.5, to_tensor(IMAGE))
     mean = pipeline.vae.encode(visible * 2 - 1).latent_dist.mode()
@@ -227,7 +227,7 @@ def test_the_mask_condition_equals_that_of_diffusers() -> None:
 
 def test_inpaint_conditions_on_the_mask_and_the_guidance_scale() -> None:
     def inpainted(mask: Image.Image, guidance: float) -> Any:
-        image = ours("inpaint", IMAGE, model=model_of("fill"), mask=mask, guidance=guidance).image
+        image = run_editkit("inpaint", IMAGE, model=model_of("fill"), mask=mask, guidance=guidance).image
         return np.asarray(image)[6:10, 4:8]
 
     one = inpainted(box(2, 4, 10, 12), 30.0)
@@ -248,8 +248,8 @@ def narrow(autoencoder: Any) -> None:
 
 @pytest.mark.parametrize("guidance", [None, 4.0])
 def test_instruct_agrees_with_diffusers(guidance: float | None) -> None:
-    model, pipeline = both("kontext")
-    expected = theirs(
+    model, pipeline = load_both("kontext")
+    expected = run_diffusers(
         pipeline,
         image=model.encode(to_tensor(IMAGE)),
         max_area=16 * 16,
@@ -262,9 +262,9 @@ def test_instruct_agrees_with_diffusers(guidance: float | None) -> None:
 
 
 def test_an_instruction_without_an_image_samples_from_noise() -> None:
-    model, pipeline = both("kontext")
-    expected = theirs(pipeline, max_area=16 * 16, guidance_scale=3.0)
-    assert_agree(ours("generate", model=model, width=16, height=16).latents, expected)
+    model, pipeline = load_both("kontext")
+    expected = run_diffusers(pipeline, max_area=16 * 16, guidance_scale=3.0)
+    assert_agree(run_editkit("generate", model=model, width=16, height=16).latents, expected)
 
 
 # Guidance
@@ -272,14 +272,14 @@ def test_an_instruction_without_an_image_samples_from_noise() -> None:
 
 def test_distilled_guidance_needs_one_call_and_others_two() -> None:
     for kind, samples in (("dev", STEPS), ("schnell", 2 * STEPS)):
-        report = ours("generate", model=model_of(kind), width=16, height=16, guidance=3.5).report
+        report = run_editkit("generate", model=model_of(kind), width=16, height=16, guidance=3.5).report
         assert report.network_calls == STEPS
         assert report.network_samples == samples
 
 
 def test_guidance_is_1_outside_its_interval() -> None:
     def generate(**params: float) -> Tensor:
-        latents: Tensor = ours("generate", model=model_of("dev"), width=16, height=16, **params).latents
+        latents: Tensor = run_editkit("generate", model=model_of("dev"), width=16, height=16, **params).latents
         return latents
 
     assert torch.equal(generate(guidance=9.0, guidance_end=0.0), generate(guidance=1.0))
@@ -303,8 +303,8 @@ def test_an_embedded_prompt_is_not_guided() -> None:
 @pytest.mark.parametrize("params", [{"negative_prompt": "a pear"}, {"guidance_rescale": 0.5}])
 def test_operations_with_two_estimates_are_refused(params: dict[str, Any]) -> None:
     with pytest.raises(MissingCapability, match=rf"{next(iter(params))}= needs .* provides distilled-guidance"):
-        ours("generate", model=model_of("dev"), **params)
-    assert ours("generate", model=model_of("schnell"), width=16, height=16, **params).image.size == (16, 16)
+        run_editkit("generate", model=model_of("dev"), **params)
+    assert run_editkit("generate", model=model_of("schnell"), width=16, height=16, **params).image.size == (16, 16)
 
 
 def test_operations_with_three_estimates_are_refused() -> None:
@@ -320,11 +320,11 @@ def test_images_of_any_size_are_edited(size: tuple[int, int]) -> None:
     image = sample_image(size)
     for kind in ("dev", "schnell", "fill", "kontext"):
         model = model_of(kind)
-        assert ours("generate", model=model, width=size[0], height=size[1], steps=2).image.size == size
-        redrawn = ours("img2img", image, model=model, steps=2).image
+        assert run_editkit("generate", model=model, width=size[0], height=size[1], steps=2).image.size == size
+        redrawn = run_editkit("img2img", image, model=model, steps=2).image
         assert redrawn.size == size
         assert redrawn.tobytes() != image.tobytes()
-        assert ours("img2img", image, model=model, steps=2, strength=0.0).image.tobytes() == image.tobytes()
+        assert run_editkit("img2img", image, model=model, steps=2, strength=0.0).image.tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("size", ODD)
@@ -343,7 +343,7 @@ def test_an_edit_by_inversion_reconstructs_its_source_exactly(size: tuple[int, i
 def test_outside_a_mask_nothing_changes(kind: str, operation: str) -> None:
     image, mask = sample_image((23, 17)), Image.new("L", (23, 17))
     mask.paste(255, (3, 5, 14, 13))
-    edited = ours(operation, image, model=model_of(kind), mask=mask)
+    edited = run_editkit(operation, image, model=model_of(kind), mask=mask)
     assert edited.report.untouched_max_diff == 0
     changed = np.any(np.asarray(edited.image) != np.asarray(image), axis=-1)
     assert changed.any()

@@ -171,12 +171,11 @@ def test_pinned_reconstructs_at_the_bound_at_any_guidance() -> None:
         assert report.recon_psnr == report.vae_psnr == 100.0
 
 
-def test_an_inversion_carries_the_controls_of_its_replay() -> None:
+def test_the_record_of_an_inversion_gives_the_controls_of_its_replay() -> None:
     inversion = editkit.invert(image(), model=ToyBackend(), prompt="a", method="pinned", steps=5)
-    other = GaussianDenoiser(-0.5)
-    states = walk(
-        installed().build("samplers", "ddim"), other, inversion.noise, inversion.path, controls=inversion.controls
-    )
+    controls = installed().build("inverters", "pinned").controls(inversion.record, torch.ones(1, 1).double())
+    other, step = GaussianDenoiser(-0.5), installed().build("samplers", "ddim")
+    states = walk(step, other, inversion.noise, inversion.path, controls=controls)
     assert torch.equal(final_state(states, inversion.noise), inversion.trajectory[-1])
 
 

@@ -46,16 +46,18 @@ class TestSizeConditions(BackendTests):
 
 
 @functools.cache
-def models(kind: Any, sample_size: int = 8) -> tuple[Backend, Any]:
+def load_both(kind: Any, sample_size: int = 8) -> tuple[Backend, Any]:
     """One tiny model, loaded by editkit and by diffusers."""
     with tempfile.TemporaryDirectory() as directory:
         folder = pixart_folder(Path(directory), kind=kind, sample_size=sample_size)
         return editkit.load_model(folder, device="cpu"), PIPELINES[kind].from_pretrained(folder)
 
 
-def both(kind: Any, size: tuple[int, int], sampler: str, sample_size: int = 8, **options: Any) -> tuple[Tensor, Tensor]:
+def latents_of_both(
+    kind: Any, size: tuple[int, int], sampler: str, sample_size: int = 8, **options: Any
+) -> tuple[Tensor, Tensor]:
     """Latents of editkit and of diffusers for images of ``size`` (width, height)."""
-    model, pipeline = models(kind, sample_size)
+    model, pipeline = load_both(kind, sample_size)
     scheduler, spacing = SCHEDULERS[sampler]
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, timestep_spacing=spacing, **DDIM_DEFAULTS)
     pipeline.set_progress_bar_config(disable=True)
@@ -91,13 +93,13 @@ def both(kind: Any, size: tuple[int, int], sampler: str, sample_size: int = 8, *
 @pytest.mark.parametrize("sampler", SCHEDULERS)
 def test_generate_agrees_with_diffusers(kind: str, sampler: str) -> None:
     for guidance, steps in ((4.5, 5), (1.0, 5), (4.5, 20)):
-        assert largest(torch.sub(*both(kind, (16, 16), sampler, guidance=guidance, steps=steps))) < 1e-4
+        assert largest(torch.sub(*latents_of_both(kind, (16, 16), sampler, guidance=guidance, steps=steps))) < 1e-4
 
 
 def test_size_conditions_equal_those_of_diffusers() -> None:
-    wide = both("PixArtAlphaPipeline", (32, 16), "ddim", sample_size=128)
+    wide = latents_of_both("PixArtAlphaPipeline", (32, 16), "ddim", sample_size=128)
     assert largest(torch.sub(*wide)) < 1e-4
-    model = models("PixArtAlphaPipeline", 128)[0]
+    model = load_both("PixArtAlphaPipeline", 128)[0]
     x = torch.zeros(1, *model.latent_shape(32, 16))
     sizes = model.size_conditions(x)  # type: ignore[attr-defined]
     assert sizes["resolution"].tolist() == [[16, 32]]
@@ -105,7 +107,7 @@ def test_size_conditions_equal_those_of_diffusers() -> None:
 
 
 def test_tokens_beyond_the_end_of_a_prompt_are_masked() -> None:
-    model = models("PixArtAlphaPipeline")[0]
+    model = load_both("PixArtAlphaPipeline")[0]
     condition = dict(model.embed(["a red apple"]))
     x, point = torch.zeros(1, *model.latent_shape(16, 16)), model.schedule.point(500)
     before = model.denoise(x, point, condition)
@@ -117,7 +119,7 @@ def test_tokens_beyond_the_end_of_a_prompt_are_masked() -> None:
 
 
 def test_blended_prompts_change_the_estimate_continuously() -> None:
-    model = models("PixArtAlphaPipeline")[0]
+    model = load_both("PixArtAlphaPipeline")[0]
     prompts = model.embed(["a red apple", "a green apple on white"])
     x, point = torch.randn(1, *model.latent_shape(16, 16), generator=torch.Generator().manual_seed(0)), model.schedule
     estimates = []
@@ -139,7 +141,7 @@ def test_published_folders_that_name_an_older_class_load(tmp_path: Path) -> None
     index = folder / "model_index.json"
     parts = json.loads(index.read_text()) | {"transformer": ["diffusers", "Transformer2DModel"]}
     index.write_text(json.dumps(parts))
-    model, expected = editkit.load_model(folder), models("PixArtAlphaPipeline")[0]
+    model, expected = editkit.load_model(folder), load_both("PixArtAlphaPipeline")[0]
     x, point = torch.ones(1, *model.latent_shape(16, 16)), model.schedule.point(500)
     estimates = [one.denoise(x, point, one.embed(["a red apple"])) for one in (model, expected)]
     assert torch.equal(*estimates)
@@ -157,7 +159,7 @@ def test_the_error_of_a_tokenizer_names_its_missing_package(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", PIPELINES)
 def test_a_pinned_source_is_reconstructed(kind: str) -> None:
-    model = models(kind)[0]
+    model = load_both(kind)[0]
     edit = functools.partial(editkit.apply, "prompt-edit", sample_image((20, 14)), model=model, steps=4, seed=0)
     report = edit(source="a red apple", target="a green apple", inverter="pinned", guidance=4.5).report
     assert report.recon_psnr == report.vae_psnr
@@ -166,6 +168,6 @@ def test_a_pinned_source_is_reconstructed(kind: str) -> None:
 
 
 def test_the_error_for_an_unsupported_operation_names_both_sides() -> None:
-    model = models("PixArtAlphaPipeline")[0]
+    model = load_both("PixArtAlphaPipeline")[0]
     with pytest.raises(MissingCapability, match=r"control needs .*controlnet.*provides text"):
         editkit.apply("control", sample_image((16, 16)), model=model, kind="edge", prompt="a red apple")

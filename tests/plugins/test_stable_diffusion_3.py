@@ -56,7 +56,7 @@ class TestWithoutT5(BackendTests):
 
 
 @functools.cache
-def both(flow: str = "static", t5: bool = True) -> tuple[Backend, Any]:
+def load_both(flow: str = "static", t5: bool = True) -> tuple[Backend, Any]:
     """One tiny folder, loaded by editkit and by diffusers."""
     with tempfile.TemporaryDirectory() as directory:
         folder = stable_diffusion_3_folder(Path(directory), scheduler=FLOWS[flow], t5=t5)
@@ -64,7 +64,7 @@ def both(flow: str = "static", t5: bool = True) -> tuple[Backend, Any]:
         return editkit.load_model(folder, device="cpu"), StableDiffusion3Pipeline.from_pretrained(folder, **missing)
 
 
-def theirs(pipeline: Any, **arguments: Any) -> Tensor:
+def run_diffusers(pipeline: Any, **arguments: Any) -> Tensor:
     """Latents of a diffusers pipeline; its noise has the seed of editkit's."""
     pipeline.set_progress_bar_config(disable=True)
     arguments = {"num_inference_steps": STEPS, "output_type": "latent", **arguments}
@@ -72,7 +72,7 @@ def theirs(pipeline: Any, **arguments: Any) -> Tensor:
     return latents
 
 
-def ours(operation: str, *images: Image.Image, model: Backend, **params: Any) -> Any:
+def run_editkit(operation: str, *images: Image.Image, model: Backend, **params: Any) -> Any:
     return editkit.apply(operation, *images, model=model, **{"prompt": PROMPT, "steps": STEPS, "seed": 7, **params})
 
 
@@ -89,10 +89,10 @@ def box(*corners: int) -> Image.Image:
 @pytest.mark.parametrize(("flow", "t5"), [*((flow, True) for flow in FLOWS), ("static", False)])
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 def test_generate_agrees_with_diffusers(flow: str, t5: bool, guidance: float) -> None:
-    model, pipeline = both(flow, t5)
-    expected = theirs(pipeline, width=24, height=16, guidance_scale=guidance)
+    model, pipeline = load_both(flow, t5)
+    expected = run_diffusers(pipeline, width=24, height=16, guidance_scale=guidance)
     for sampler in ("euler", "ddim"):
-        result = ours("generate", model=model, width=24, height=16, guidance=guidance, sampler=sampler)
+        result = run_editkit("generate", model=model, width=24, height=16, guidance=guidance, sampler=sampler)
         assert_agree(result.latents, expected)
 
 
@@ -101,8 +101,8 @@ def test_generate_agrees_with_diffusers(flow: str, t5: bool, guidance: float) ->
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_img2img_agrees_with_diffusers(flow: str, guidance: float, strength: float) -> None:
     """Both start from the same clean latents: for latents as image, diffusers skips sampling the autoencoder."""
-    model, pipeline = both(flow)
-    expected = theirs(
+    model, pipeline = load_both(flow)
+    expected = run_diffusers(
         StableDiffusion3Img2ImgPipeline.from_pipe(pipeline),
         image=model.encode(to_tensor(IMAGE)),
         width=16,
@@ -110,16 +110,16 @@ def test_img2img_agrees_with_diffusers(flow: str, guidance: float, strength: flo
         strength=strength,
         guidance_scale=guidance,
     )
-    result = ours("img2img", IMAGE, model=model, strength=strength, guidance=guidance)
+    result = run_editkit("img2img", IMAGE, model=model, strength=strength, guidance=guidance)
     assert_agree(result.latents, expected)
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_masked_img2img_agrees_with_diffusers(strength: float) -> None:
     """Only latents are compared: diffusers decodes without the autoencoder's shift in this pipeline."""
-    model, pipeline = both()
+    model, pipeline = load_both()
     mask, clean = box(4, 4, 12, 10), model.encode(to_tensor(IMAGE))
-    expected = theirs(
+    expected = run_diffusers(
         StableDiffusion3InpaintPipeline.from_pipe(pipeline),
         image=clean,
         mask_image=mask,
@@ -129,15 +129,15 @@ def test_masked_img2img_agrees_with_diffusers(strength: float) -> None:
         strength=strength,
         guidance_scale=5.0,
     )
-    result = ours("img2img", IMAGE, model=model, mask=mask, strength=strength, guidance=5.0)
+    result = run_editkit("img2img", IMAGE, model=model, mask=mask, strength=strength, guidance=5.0)
     assert_agree(result.latents, expected)
 
 
 @torch.no_grad()
 def test_decoded_pixels_agree_with_diffusers() -> None:
-    model, pipeline = both()
-    result = ours("generate", model=model, width=16, height=16)
-    pixels = theirs(pipeline, width=16, height=16, guidance_scale=3.0, output_type="pt")
+    model, pipeline = load_both()
+    result = run_editkit("generate", model=model, width=16, height=16)
+    pixels = run_diffusers(pipeline, width=16, height=16, guidance_scale=3.0, output_type="pt")
     assert largest(model.decode(result.latents) - pixels) < 1e-4
     mean = pipeline.vae.encode(to_tensor(IMAGE) * 2 - 1).latent_dist.mode()
     scaled = (mean - pipeline.vae.config.shift_factor) * pipeline.vae.config.scaling_factor
@@ -171,7 +171,7 @@ def test_sigmas_agree_with_diffusers(flow: str) -> None:
 
 def test_larger_images_have_larger_sigmas() -> None:
     def sigmas(flow: str, width: int) -> list[float]:
-        inversion = editkit.invert(sample_image((16, 16)), model=both(flow)[0], steps=4, resolution=width)
+        inversion = editkit.invert(sample_image((16, 16)), model=load_both(flow)[0], steps=4, resolution=width)
         return [point.sigma for point in inversion.path]
 
     inner = zip(sigmas("dynamic", 8)[1:-1], sigmas("dynamic", 32)[1:-1], strict=True)
@@ -181,7 +181,7 @@ def test_larger_images_have_larger_sigmas() -> None:
 
 def test_a_path_may_have_one_step() -> None:
     for flow in FLOWS:
-        assert ours("generate", model=both(flow)[0], steps=1).report.network_calls == 1
+        assert run_editkit("generate", model=load_both(flow)[0], steps=1).report.network_calls == 1
 
 
 # Edits
@@ -189,17 +189,17 @@ def test_a_path_may_have_one_step() -> None:
 
 @pytest.mark.parametrize("size", ODD)
 def test_images_of_any_size_are_edited(size: tuple[int, int]) -> None:
-    model, image = both("dynamic")[0], sample_image(size)
-    assert ours("generate", model=model, width=size[0], height=size[1], steps=2).image.size == size
-    redrawn = ours("img2img", image, model=model, steps=2).image
+    model, image = load_both("dynamic")[0], sample_image(size)
+    assert run_editkit("generate", model=model, width=size[0], height=size[1], steps=2).image.size == size
+    redrawn = run_editkit("img2img", image, model=model, steps=2).image
     assert redrawn.size == size
     assert redrawn.tobytes() != image.tobytes()
-    assert ours("img2img", image, model=model, steps=2, strength=0.0).image.tobytes() == image.tobytes()
+    assert run_editkit("img2img", image, model=model, steps=2, strength=0.0).image.tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("size", ODD)
 def test_an_edit_by_inversion_reconstructs_its_source_exactly(size: tuple[int, int]) -> None:
-    arguments = {"model": both("dynamic")[0], "source": "a red apple", "inverter": "pinned", "steps": 3, "seed": 0}
+    arguments = {"model": load_both("dynamic")[0], "source": "a red apple", "inverter": "pinned", "steps": 3, "seed": 0}
     edited = editkit.apply("prompt-edit", sample_image(size), target="a green pear", guidance=4.0, **arguments)
     assert edited.image.size == size
     assert edited.report.recon_psnr == edited.report.vae_psnr
@@ -211,7 +211,7 @@ def test_an_edit_by_inversion_reconstructs_its_source_exactly(size: tuple[int, i
 def test_outside_a_mask_nothing_changes(operation: str) -> None:
     image, mask = sample_image((23, 17)), Image.new("L", (23, 17))
     mask.paste(255, (3, 5, 14, 13))
-    edited = ours(operation, image, model=both()[0], mask=mask)
+    edited = run_editkit(operation, image, model=load_both()[0], mask=mask)
     assert edited.report.untouched_max_diff == 0
     changed = np.any(np.asarray(edited.image) != np.asarray(image), axis=-1)
     assert changed.any()
@@ -245,10 +245,10 @@ def test_networks_with_extra_input_channels_are_refused(tmp_path: Path) -> None:
 
 def test_an_image_beyond_the_model_s_positions_is_refused() -> None:
     with pytest.raises(InvalidParameter, match=r"a side of 96 pixels .* up to 64"):
-        ours("generate", model=both()[0], width=96, height=16)
+        run_editkit("generate", model=load_both()[0], width=96, height=16)
 
 
 def test_unsupported_operations_are_refused_by_name() -> None:
     for operation, params in (("control", {"kind": "edge"}), ("instruct", {"instruction": "a pear", "method": "ip2p"})):
         with pytest.raises(MissingCapability, match=r"needs (controlnet|instructions); .* provides text"):
-            editkit.apply(operation, IMAGE, model=both()[0], steps=2, **params)
+            editkit.apply(operation, IMAGE, model=load_both()[0], steps=2, **params)

@@ -42,14 +42,14 @@ each_guidance = pytest.mark.parametrize("guidance", [1.0, 5.0])
 
 
 @functools.cache
-def both(kind: Any = "text", prediction: Any = "epsilon") -> tuple[Any, Any]:
+def load_both(kind: Any = "text", prediction: Any = "epsilon") -> tuple[Any, Any]:
     """One tiny folder, loaded by editkit and by diffusers."""
     with tempfile.TemporaryDirectory() as directory:
         folder = stable_diffusion_xl_folder(Path(directory), kind, prediction_type=prediction)
         return editkit.load_model(folder, device="cpu"), DiffusionPipeline.from_pretrained(folder)
 
 
-def theirs(pipeline: Any, sampler: str = "ddim", prompt: str = PROMPT, **arguments: Any) -> Tensor:
+def run_diffusers(pipeline: Any, sampler: str = "ddim", prompt: str = PROMPT, **arguments: Any) -> Tensor:
     """Latents of a diffusers pipeline; its noise has the seed of editkit's."""
     pipeline.scheduler = SCHEDULERS[sampler].from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -58,16 +58,16 @@ def theirs(pipeline: Any, sampler: str = "ddim", prompt: str = PROMPT, **argumen
     return latents
 
 
-def ours(operation: str, *image: Any, kind: str = "text", prediction: str = "epsilon", **params: Any) -> Tensor:
+def run_editkit(operation: str, *image: Any, kind: str = "text", prediction: str = "epsilon", **params: Any) -> Tensor:
     arguments = {"prompt": PROMPT, "seed": SEED, **params}
-    latents: Tensor = editkit.apply(operation, *image, model=both(kind, prediction)[0], **arguments).latents
+    latents: Tensor = editkit.apply(operation, *image, model=load_both(kind, prediction)[0], **arguments).latents
     return latents
 
 
 @torch.no_grad()
 def clean(kind: str = "text") -> Tensor:
     """Latents of the image: for latents as image, diffusers skips sampling the autoencoder."""
-    latents: Tensor = both(kind)[0].encode(to_tensor(IMAGE))
+    latents: Tensor = load_both(kind)[0].encode(to_tensor(IMAGE))
     return latents
 
 
@@ -78,50 +78,52 @@ def clean(kind: str = "text") -> Tensor:
 @each_sampler
 @each_guidance
 def test_generate_agrees_with_diffusers(prediction: str, sampler: str, guidance: float) -> None:
-    pipeline = StableDiffusionXLPipeline.from_pipe(both("text", prediction)[1])
-    expected = theirs(pipeline, sampler, num_inference_steps=8, guidance_scale=guidance)
+    pipeline = StableDiffusionXLPipeline.from_pipe(load_both("text", prediction)[1])
+    expected = run_diffusers(pipeline, sampler, num_inference_steps=8, guidance_scale=guidance)
     arguments = {"sampler": sampler, "steps": 8, "guidance": guidance}
-    assert_agree(ours("generate", prediction=prediction, **arguments), expected)
+    assert_agree(run_editkit("generate", prediction=prediction, **arguments), expected)
 
 
 @each_prediction
 @each_sampler
 @each_guidance
 def test_img2img_agrees_with_diffusers(prediction: str, sampler: str, guidance: float) -> None:
-    pipeline = StableDiffusionXLImg2ImgPipeline.from_pipe(both("text", prediction)[1])
+    pipeline = StableDiffusionXLImg2ImgPipeline.from_pipe(load_both("text", prediction)[1])
     arguments: dict[str, Any] = {"strength": 0.6}
-    expected = theirs(pipeline, sampler, image=clean(), num_inference_steps=10, guidance_scale=guidance, **arguments)
+    expected = run_diffusers(
+        pipeline, sampler, image=clean(), num_inference_steps=10, guidance_scale=guidance, **arguments
+    )
     arguments |= {"sampler": sampler, "steps": 10, "guidance": guidance}
-    assert_agree(ours("img2img", IMAGE, prediction=prediction, **arguments), expected)
+    assert_agree(run_editkit("img2img", IMAGE, prediction=prediction, **arguments), expected)
 
 
 def test_the_refiner_is_conditioned_on_an_aesthetic_score() -> None:
     """The score of the negative prompt is the same, since a backend embeds all prompts alike."""
-    expected = theirs(
-        both("refiner")[1],
+    expected = run_diffusers(
+        load_both("refiner")[1],
         image=clean("refiner"),
         strength=0.5,
         num_inference_steps=8,
         guidance_scale=5.0,
         negative_aesthetic_score=6.0,
     )
-    assert_agree(ours("img2img", IMAGE, kind="refiner", strength=0.5, steps=8, guidance=5.0), expected)
+    assert_agree(run_editkit("img2img", IMAGE, kind="refiner", strength=0.5, steps=8, guidance=5.0), expected)
 
 
 def test_the_size_condition_holds_the_true_size() -> None:
-    pipeline = StableDiffusionXLPipeline.from_pipe(both()[1])
+    pipeline = StableDiffusionXLPipeline.from_pipe(load_both()[1])
     size = {"width": 32, "height": 16}
-    expected = theirs(pipeline, num_inference_steps=4, guidance_scale=1.0, **size)
-    assert_agree(ours("generate", steps=4, guidance=1.0, **size), expected)
-    other = theirs(pipeline, num_inference_steps=4, guidance_scale=1.0, original_size=(16, 16), **size)
+    expected = run_diffusers(pipeline, num_inference_steps=4, guidance_scale=1.0, **size)
+    assert_agree(run_editkit("generate", steps=4, guidance=1.0, **size), expected)
+    other = run_diffusers(pipeline, num_inference_steps=4, guidance_scale=1.0, original_size=(16, 16), **size)
     assert float((other - expected).abs().max()) > 1e-3
 
 
 def test_a_negative_prompt_replaces_the_empty_prompt() -> None:
-    pipeline = StableDiffusionXLPipeline.from_pipe(both()[1])
+    pipeline = StableDiffusionXLPipeline.from_pipe(load_both()[1])
     arguments = {"negative_prompt": "blue"}
-    expected = theirs(pipeline, num_inference_steps=4, guidance_scale=5.0, **arguments)
-    assert_agree(ours("generate", steps=4, guidance=5.0, **arguments), expected)
+    expected = run_diffusers(pipeline, num_inference_steps=4, guidance_scale=5.0, **arguments)
+    assert_agree(run_editkit("generate", steps=4, guidance=5.0, **arguments), expected)
 
 
 @torch.no_grad()
@@ -146,7 +148,7 @@ def test_each_latent_channel_may_have_a_mean_and_a_deviation(tmp_path: Path) -> 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["text", "refiner"])
 def test_an_empty_prompt_is_embedded_as_zeros_if_configured(kind: str) -> None:
-    model, pipeline = both(kind)
+    model, pipeline = load_both(kind)
     condition = model.embed(["", PROMPT, ""])
     for name, tensor in condition.items():
         assert bool(tensor[0].any()) == (not pipeline.config.force_zeros_for_empty_prompt), name
@@ -155,7 +157,7 @@ def test_an_empty_prompt_is_embedded_as_zeros_if_configured(kind: str) -> None:
 
 @torch.no_grad()
 def test_every_condition_changes_the_estimate() -> None:
-    model = both()[0]
+    model = load_both()[0]
     x, point = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), model.schedule.point(500)
     condition = model.embed([PROMPT])
     estimate = model.denoise(x, point, condition)
@@ -172,7 +174,7 @@ class TestRefiner(BackendTests):
 
     @classmethod
     def make(cls) -> Backend:
-        return both("refiner")[0]  # type: ignore[no-any-return]
+        return load_both("refiner")[0]  # type: ignore[no-any-return]
 
 
 class TestVelocity(BackendTests):
@@ -180,19 +182,19 @@ class TestVelocity(BackendTests):
 
     @classmethod
     def make(cls) -> Backend:
-        return both("text", "v_prediction")[0]  # type: ignore[no-any-return]
+        return load_both("text", "v_prediction")[0]  # type: ignore[no-any-return]
 
 
 def test_each_kind_provides_its_capabilities() -> None:
     extra: dict[str, set[str]] = {"inpainting": {"inpainting"}, "instructions": {"instructions"}}
     for kind in KINDS:
-        assert both(kind)[0].provides == {"text", "controlnet", "adapters"} | extra.get(kind, set())
+        assert load_both(kind)[0].provides == {"text", "controlnet", "adapters"} | extra.get(kind, set())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pinned_edit_reconstructs_at_the_bound_of_the_autoencoder(kind: str) -> None:
     arguments = {
-        "model": both(kind)[0],
+        "model": load_both(kind)[0],
         "source": "red",
         "inverter": "pinned",
         "steps": 4,
@@ -210,9 +212,9 @@ def test_a_controlnet_of_another_family_is_refused(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"prompt": PROMPT, "steps": 2, "control_image": IMAGE.convert("L")}
     sd, xl = (write(tmp_path / write.__name__) for write in (controlnet_folder, controlnet_xl_folder))
     with pytest.raises(InvalidParameter, match="cross_attention_dim 16 and the model 48"):
-        editkit.apply("control", IMAGE, model=both()[0], controlnet=str(sd), **arguments)
+        editkit.apply("control", IMAGE, model=load_both()[0], controlnet=str(sd), **arguments)
     with pytest.raises(InvalidParameter, match="a model of another shape"):
-        editkit.apply("control", IMAGE, model=both("refiner")[0], controlnet=str(xl), **arguments)
+        editkit.apply("control", IMAGE, model=load_both("refiner")[0], controlnet=str(xl), **arguments)
 
 
 # Folders
