@@ -1,4 +1,4 @@
-"""Applying an operation: everything is checked first, then the model loads, then the edit is composed."""
+"""Apply an operation: check the call, load the model, execute."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def apply(
     device: str | None = None,
     dtype: str | None = None,
     adapters: Sequence[str | os.PathLike[str]] = (),
-    compile: bool = False,  # noqa: A002 (what it does has no other name)
+    compile: bool = False,  # noqa: A002 (the name of the option)
     offload: bool = False,
     tiling: bool = False,
     progress: Progress | None = None,
     cache: bool = True,
     **params: Any,
 ) -> Any:
-    """Apply a registered operation to a picture and return a Result (an Inversion for ``invert``).
+    """Apply a registered operation to an image and return a Result (an Inversion for ``invert``).
 
-    ``image`` is what the operation takes: anything :func:`open_image` reads, two of them, an Inversion, or nothing.
-    ``model`` is a loaded model, or what :func:`load_model` loads; ``device``, ``dtype``, ``adapters``, ``compile``,
-    ``offload`` and ``tiling`` go with the latter. ``params`` are the operation's own; pictures among them, such as
-    ``mask``, are anything :func:`open_image` reads. ``progress`` is called as ``tqdm`` is, with each loop. Without
-    ``cache`` inversions of earlier edits are not taken up, and none is kept. Raises an EditkitError before the model is
-    loaded where anything given is wrong.
+    ``image`` is the operation's input: anything :func:`open_image` reads, two of them, an Inversion, or None. ``model``
+    is a loaded model or an argument of :func:`load_model`; ``device``, ``dtype``, ``adapters``, ``compile``,
+    ``offload`` and ``tiling`` belong to the latter. ``params`` are the operation's own; images among them, such as
+    ``mask``, are anything :func:`open_image` reads. ``progress`` is called like ``tqdm`` for each loop. Without
+    ``cache`` inversions of earlier edits are neither read nor stored. Raises an EditkitError before the model is loaded
+    if an argument is wrong.
     """
     registry = installed()
     request = prepare(registry, operation, image, params)
@@ -71,7 +71,7 @@ def execute(
 ) -> Any:
     """Carry out a prepared call with a loaded model and return a Result, or an Inversion for ``invert``.
 
-    Raises MissingCapability before any work if the model cannot do what is requested, Cancelled on an interrupt.
+    Raises MissingCapability before any work if the model cannot execute it, Cancelled on an interrupt.
     """
     check_capabilities(request, model)
     start = time.perf_counter()
@@ -150,7 +150,7 @@ def _open_session(
 
 
 def _canvas(request: Request, model: Backend) -> Canvas:
-    """Canvas of the request's sources, or of the size that is asked for if it has none."""
+    """Return the canvas of the request's sources, or of the requested size if it has none."""
     params = request.params
     if not request.sources:
         assert isinstance(params, CanvasParams)

@@ -1,4 +1,4 @@
-"""Applying one operation to several pictures in one call."""
+"""Apply one operation to several images in one call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .request import Request, prepare
 from .session import Progress
 
 MOST = 16
-"""Edits that go together unless told otherwise."""
+"""Default number of edits that run together."""
 
 
 def apply_all(
@@ -33,25 +33,23 @@ def apply_all(
     cache: bool = True,
     **given: Any,
 ) -> list[Any]:
-    """Apply a registered operation to each of several pictures and return as many Results, in their order.
+    """Apply a registered operation to each of several images and return their Results in order.
 
-    All is as with :func:`apply`, whose other arguments it takes, and each picture gets the same ``seed``, or its own of
-    ``seeds``. ``batch`` edits at a time go in lock step: what they ask of the network at once is put to it in one call,
-    as far as their latents are of one size. That takes as much more memory. Each report counts the calls of its own
-    edit alone; its seconds are those of all that went together. Loops of the first of a batch go to ``progress``.
+    The other arguments are those of :func:`apply`. All images get the same ``seed``, or each its own of ``seeds``.
+    ``batch`` edits at a time run in lock step: requests to the network whose latents have one size become one call.
+    Memory grows accordingly. Each report counts the calls of its own edit; its seconds are those of its batch.
+    ``progress`` shows the loops of the first edit of a batch.
 
-    The same seed gives the same picture whatever the batch, but for rounding: torch adds up in another order for other
-    numbers of rows (on a CPU in convolutions of 1 x 1 from 16 rows on, and in some of the autoencoder's from two), by
-    which here and there a pixel differs by one 8-bit level. With ``batch=1`` each is bit for bit what :func:`apply`
-    gives. Where one edit fails its error is raised and the others are stopped. Raises an EditkitError before the model
-    is loaded where anything given is wrong.
+    The batch size changes the order of floating-point sums in torch, so a pixel may differ by one 8-bit level. With
+    ``batch=1`` each result equals that of :func:`apply` bit for bit. If one edit fails, its error is raised and the
+    others are cancelled. Raises an EditkitError before the model is loaded if an argument is wrong.
     """
     if batch < 1:
         raise InvalidParameter(f"batch={batch} is not allowed: at least 1")
     registry = installed()
-    running, params = split_options(given)
+    options, params = split_options(given)
     requests = [prepare(registry, operation, image, one) for image, one in pair_with_seeds(images, params, seeds)]
-    backend = resolve_model(model, **running, operation=operation)
+    backend = resolve_model(model, **options, operation=operation)
     results: list[Any] = []
     with cancellable():
         for group in batches(requests, batch):
@@ -60,35 +58,37 @@ def apply_all(
 
 
 def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What says how the model is loaded and run, and the operation's own parameters."""
+    """Split arguments into those of :func:`resolve_model` and the operation's parameters."""
     params = dict(given)
-    ways = {way.name: params.pop(way.name) for way in dc.fields(ExecutionOptions) if way.name in params}
-    loading = {name: params.pop(name, usual) for name, usual in (("device", None), ("dtype", None), ("adapters", ()))}
-    return {**loading, "how": ExecutionOptions(**ways)}, params
+    flags = {field.name: params.pop(field.name) for field in dc.fields(ExecutionOptions) if field.name in params}
+    defaults: dict[str, Any] = {"device": None, "dtype": None, "adapters": ()}
+    loading = {name: params.pop(name, default) for name, default in defaults.items()}
+    return {**loading, "execution": ExecutionOptions(**flags)}, params
 
 
 def pair_with_seeds(
     images: Iterable[Any], params: dict[str, Any], seeds: Sequence[int] | None
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Each picture with its parameters; raises InvalidParameter where there are not as many seeds."""
-    pictures = list(images)
+    """Yield each image with its parameters; raises InvalidParameter for another number of seeds."""
+    sources = list(images)
     if seeds is None:
-        return iter([(image, params) for image in pictures])
-    if len(seeds) != len(pictures):
-        raise InvalidParameter(f"seeds: {len(seeds)} are given for {len(pictures)} pictures: give one for each")
-    return iter([(image, {**params, "seed": seed}) for image, seed in zip(pictures, seeds, strict=True)])
+        return iter([(image, params) for image in sources])
+    if len(seeds) != len(sources):
+        raise InvalidParameter(f"seeds: {len(seeds)} are given for {len(sources)} images: give one for each")
+    return iter([(image, {**params, "seed": seed}) for image, seed in zip(sources, seeds, strict=True)])
 
 
 def batches(requests: Sequence[Request], size: int) -> Iterator[tuple[Request, ...]]:
-    rest = iter(requests)
-    while group := tuple(itertools.islice(rest, size)):
+    """Yield groups of at most ``size`` requests in order."""
+    remaining = iter(requests)
+    while group := tuple(itertools.islice(remaining, size)):
         yield group
 
 
 def run_group(
     registry: Registry, requests: Sequence[Request], model: Backend, progress: Progress | None, cache: bool
 ) -> list[Any]:
-    """The results of a batch, in its order; the first error is raised."""
+    """Return the results of a batch in order; raises the first error."""
     if len(requests) == 1:
         return [execute(registry, requests[0], model, progress=progress, cache=cache)]
     results: dict[int, Any] = {}
@@ -104,4 +104,5 @@ def run_group(
 def bind_request(
     registry: Registry, request: Request, progress: Progress | None, cache: bool
 ) -> Callable[[Backend], Any]:
+    """Return a function of the model that executes a request."""
     return lambda model: execute(registry, request, model, progress=progress, cache=cache)

@@ -1,4 +1,4 @@
-"""Refuse what a model cannot do."""
+"""Check that a model can execute a request."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PROMPTS = ("prompt", "negative_prompt", "source", "target")
 
 
 def check_capabilities(request: Request, model: Backend) -> None:
-    """Raise MissingCapability, naming both sides, for whatever the model cannot do."""
+    """Raise MissingCapability, naming both sides, if the model cannot execute the request."""
     missing = request.spec.needs - model.provides
-    provided = ", ".join(sorted(model.provides)) or "nothing beyond pictures"
+    provided = ", ".join(sorted(model.provides)) or "nothing beyond images"
     if missing:
         wanted = ", ".join(sorted(missing))
         raise MissingCapability(f"{request.spec.name} needs {wanted}; the model {model.name!r} provides {provided}")
@@ -46,7 +46,7 @@ def check_inverter(request: Request, model: Backend, provided: str) -> None:
 
 
 def check_distilled_guidance(request: Request, model: Backend) -> None:
-    """Raise MissingCapability for what needs two estimates: a distilled model makes one."""
+    """Raise MissingCapability if a parameter needs two estimates per step: a distilled model makes one."""
     params = request.params
     if not isinstance(params, DrawingParams):
         return

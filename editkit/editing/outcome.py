@@ -1,4 +1,4 @@
-"""What an operation returns: latents or pixels."""
+"""Outcome of an operation: latents or pixels."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from torch import Tensor
 
 @dc.dataclass(frozen=True)
 class Edit:
-    """What an operation hands back: latents, and how they lie to the pictures they came from."""
+    """Result of an operation in latents, with their relation to the source images."""
 
     latents: Tensor
-    """(B, C, h, w), one row a resulting picture."""
+    """(B, C, h, w), one row for each resulting image."""
     reconstructed: Tensor | None = None
-    """(S, C, h, w): what the model made of each source by the same way without an edit."""
+    """(S, C, h, w): each source after the same computation without an edit."""
     inverted: bool = False
-    """Whether ``reconstructed`` came from an inversion, and so says how good that was."""
+    """Whether ``reconstructed`` comes from an inversion, so that its PSNR measures the inversion."""
     shares: Tensor | None = None
-    """(B, S): how much of each source is in a row; ones where not given."""
+    """(B, S): share of each source in a row; ones if None."""
     carry: bool = True
-    """Whether the edit is laid on the sources' pixels; without it the pictures are what the model decoded."""
+    """Whether the edit is laid on the sources' pixels; if not, the images are the decoded latents."""
 
 
 @dc.dataclass(frozen=True)
 class PixelEdit:
-    """What an operation hands back that has made the pixels itself, mostly out of parts of its picture."""
+    """Result of an operation in pixels, for operations that work on regions of the image."""
 
     pixels: Tensor
-    """(1, 3, H, W) in [0, 1], of the size of the result."""
+    """(1, 3, H, W) in [0, 1], at the size of the result."""
     place: tuple[int, int] | None = None
-    """Left and top of the source in a larger result, where all of it is kept as it is."""
+    """Left and top of the source in a larger result that keeps the source unchanged."""

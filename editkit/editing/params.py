@@ -11,49 +11,51 @@ from ..sampling.params import DEFAULT_STEPS, SamplingParams
 
 
 class ImageInputParams(SamplingParams):
-    """What every operation that looks at pictures can be told."""
+    """Parameters of every operation that takes images."""
 
     resolution: int | None = Field(
-        None, ge=8, le=16384, description="Longest side in pixels the model works at; the model's own when not given."
+        None,
+        ge=8,
+        le=16384,
+        description="Longest side in pixels at which the model works; the model's own when not given.",
     )
 
 
 class EditParams(ImageInputParams):
-    """What every operation that changes a picture can be told."""
+    """Parameters of every operation that edits an image."""
 
-    mask: Any = ImageParam("mask", "Picture of the image's size: white is changed, black is kept bit for bit.")
+    mask: Any = ImageParam("mask", "Mask of the image's size: white is changed, black is kept bit for bit.")
     feather: float = Field(
         0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward."
     )
 
 
 class RepromptParams(EditParams):
-    """What every operation that carries a picture from one prompt to another can be told."""
+    """Parameters of every operation that edits from a source prompt to a target prompt."""
 
-    source: str = Field(description="Prompt that says what the picture shows.")
-    target: str = Field(description="Prompt that says what it should show.")
-    negative_prompt: str = Field("", description="What guidance leads away from; the source prompt when not given.")
+    source: str = Field(description="Prompt that describes the image.")
+    target: str = Field(description="Prompt that describes the edited image.")
+    negative_prompt: str = Field("", description="Content to steer away from; the source prompt when not given.")
 
     @model_validator(mode="before")
     @classmethod
-    def lead_away_from_the_source(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Guidance then enlarges the edit alone and cancels on the source branch (Miyake et al., arXiv 2305.16807)."""
+    def default_to_source_prompt(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Use the source prompt as negative prompt: guidance then cancels on the source branch (arXiv 2305.16807)."""
         return {"negative_prompt": values["source"], **values} if "source" in values else values
 
 
 def ModelDefaultSteps() -> Any:  # noqa: N802
-    """A field of steps that are the model's usual ones when not given; see :meth:`editkit.Session.usual_steps`."""
+    """Declare a number of steps that defaults to the model's; see :meth:`editkit.Session.default_steps`."""
     return Field(
         None,
         ge=1,
         le=1000,
-        description="Network steps from noise to picture; when not given what is usual for the model, or "
-        f"{DEFAULT_STEPS}.",
+        description=f"Number of steps from noise to image; the model's default, or {DEFAULT_STEPS}, when not given.",
     )
 
 
 class CanvasParams(SamplingParams):
-    """What every operation that starts from an empty canvas can be told."""
+    """Parameters of every operation that starts without an image."""
 
     width: int | None = Field(None, ge=1, le=16384, description="Pixels; the model's own size when not given.")
     height: int | None = Field(None, ge=1, le=16384, description="Pixels; the model's own size when not given.")

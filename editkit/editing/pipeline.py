@@ -1,4 +1,4 @@
-"""Several operations in a row, and pictures made again from their recipes."""
+"""Several operations in a row."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .result import Result
 from .session import Progress
 
 Model = Backend | str | os.PathLike[str] | None
-"""A loaded model, what ``load_model`` loads, or the usual one."""
+"""A loaded model, an argument of ``load_model``, or None for the operation's default."""
 
 
 @dc.dataclass(frozen=True)
 class Pipeline:
-    """A list of ``(operation, parameters)``, each applied to what the one before it gave.
+    """A list of ``(operation, parameters)``, each applied to the result of the one before.
 
-    Unknown operations and parameters are refused when the pipeline is made.
+    Raises an EditkitError on construction if an operation or a parameter is wrong.
     """
 
     steps: Sequence[tuple[str, Mapping[str, Any]]]
@@ -38,7 +38,7 @@ class Pipeline:
         for operation, params in self.steps:
             spec = registry.spec("operations", operation)
             if spec.takes != "image" or spec.gives != "image":
-                raise InvalidParameter(f"{operation} cannot be a step: a pipeline goes from one picture to one picture")
+                raise InvalidParameter(f"{operation} cannot be a step: a pipeline goes from one image to one image")
             validate_params(registry, spec, params)
 
     @classmethod
@@ -71,15 +71,15 @@ class Pipeline:
         progress: Progress | None = None,
         cache: bool = True,
     ) -> Result:
-        """Run all steps; ``seed`` goes to every step that names none of its own.
+        """Run all steps and return one result; ``seed`` is used by every step without a seed of its own.
 
-        ``model`` draws all steps, or is a list of one for each; where none is given a step takes what is usual for its
-        operation. Raises InvalidParameter where the list is of another length.
+        ``model`` is used by all steps, or is a list with one for each; without it every step loads the default model of
+        its operation. Raises InvalidParameter if the list has another length.
         """
         return self.execute(self.prepare(image, seed=seed), model=model, seed=seed, progress=progress, cache=cache)
 
     def prepare(self, image: Any, *, seed: int | None = None) -> Request:
-        """Check the first step with ``image``; later steps take the result of the step before."""
+        """Check the first step with ``image``; every later step takes the result of the step before."""
         operation, params = self.steps[0]
         return prepare(installed(), operation, image, _with_seed(params, seed))
 
@@ -92,7 +92,7 @@ class Pipeline:
         progress: Progress | None = None,
         cache: bool = True,
     ) -> Result:
-        """Run all steps, the first as it was prepared."""
+        """Run all steps, the first with its prepared request."""
         registry = installed()
         operations = [operation for operation, _ in self.steps]
         models = zip(operations, model_per_step(model, operations), strict=True)
@@ -105,12 +105,12 @@ class Pipeline:
 
 
 def _with_seed(params: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
-    """Parameters with a seed, unless they name one."""
+    """Return parameters with a seed, unless they have one."""
     return dict(params) if seed is None else {"seed": seed, **params}
 
 
 def model_per_step(model: Model | Sequence[Model], operations: Sequence[str]) -> Sequence[Model]:
-    """A model for each operation; raises InvalidParameter where several are given, and not as many."""
+    """Return a model for each operation; raises InvalidParameter for a list of another length."""
     if isinstance(model, str) or not isinstance(model, Sequence):
         return [model] * len(operations)
     if len(model) != len(operations):
@@ -122,7 +122,7 @@ def model_per_step(model: Model | Sequence[Model], operations: Sequence[str]) ->
 
 
 def join_results(results: Sequence[Result]) -> Result:
-    """One result of several steps: the last picture, and one report and recipe over all of them."""
+    """Return one result of several steps: the last image, with one report and one recipe of all steps."""
     if len(results) == 1:
         return results[0]
     first, final = results[0], results[-1]
@@ -137,6 +137,7 @@ def join_results(results: Sequence[Result]) -> Result:
 
 
 def sum_reports(reports: Sequence[Report]) -> Report:
+    """Return one report of several steps: costs are added, models and warnings joined."""
     return dc.replace(
         reports[-1],
         operation="run",

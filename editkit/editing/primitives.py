@@ -90,7 +90,7 @@ def sample_from_inversion(
     shares: Tensor,
     change: Tensor | None = None,
 ) -> Tensor:
-    """Sample from ``x`` (B, C, h, w) with what an inversion recorded; the first S rows are its sources.
+    """Sample from ``x`` (B, C, h, w) with the record of an inversion; the first S rows are its sources.
 
     ``shares`` (B, S) says how much of each source is in a row. ``change`` (1, 1, h, w) in [0, 1] is a change map that
     replaces the session's mask. Returns the clean latents (B, C, h, w).
@@ -146,8 +146,8 @@ def redraw(
 ) -> Edit:
     """Sample the session's image again down ``path`` (Meng et al., arXiv 2108.01073).
 
-    Sampling starts from the noised source, or from noise alone if ``blank``; in both cases what a mask protects is
-    held to the source. A path of one point leaves the source as it is.
+    Sampling starts from the noised source, or from noise alone if ``blank``; in both cases the
+    protected region follows the source. A path of one point leaves the source as it is.
     """
     if len(path) == 1:
         return Edit(session.latents, reconstructed=session.latents)

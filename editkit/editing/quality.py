@@ -18,7 +18,7 @@ from .session import Session
 def measure_quality(
     session: Session, outcome: Edit | PixelEdit | Inversion, request: Request, frames: list[Image.Image]
 ) -> dict[str, Any]:
-    """The figures of the report that say how far the edit can be trusted."""
+    """Return the quality figures of the report: PSNR of the reconstruction, largest difference outside the mask."""
     figures: dict[str, Any] = {}
     mask = request.params.mask if isinstance(request.params, EditParams) else None
     if mask is not None:
@@ -27,8 +27,8 @@ def measure_quality(
         if outcome.place is not None:
             left, top = outcome.place
             source = request.sources[0]
-            kept = frames[0].crop((left, top, left + source.width, top + source.height))
-            figures["untouched_max_diff"] = largest_difference(source, kept)
+            unchanged = frames[0].crop((left, top, left + source.width, top + source.height))
+            figures["untouched_max_diff"] = largest_difference(source, unchanged)
         return figures
     reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
     if reconstructed is None and not isinstance(outcome, Inversion):
@@ -40,6 +40,6 @@ def measure_quality(
 
 
 def psnr_to_source(session: Session, latents: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of decoded latents (S, C, h, w) against the sources, at the model's scale."""
-    found, wanted = (session.canvas.crop(pixels) for pixels in (session.decode_cached(latents), session.sources))
-    return round(psnr(found, wanted), 4)
+    """Return the PSNR in dB of decoded latents (S, C, h, w) against the sources, at the model's working size."""
+    decoded, sources = (session.canvas.crop(pixels) for pixels in (session.decode_cached(latents), session.sources))
+    return round(psnr(decoded, sources), 4)

@@ -1,4 +1,4 @@
-"""The recipe of a picture: which operations, with which parameters, on which model; stored in the picture itself."""
+"""Recipe of a result: operations, parameters and models; stored in the PNG."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SCHEMA = 3
 
 
 class ModelReference(BaseModel):
-    """The model of a step."""
+    """Model of a step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     identity: str
     adapters: tuple[str, ...] = ()
-    """What was added to the model, as ``file:scale``, for a person to find: nothing is loaded by these names."""
+    """Adapters of the model as ``file:scale``, for information: nothing is loaded by these names."""
     dtype: str
 
 
@@ -35,56 +35,58 @@ class Step(BaseModel):
     drawn_by: ModelReference
     params: dict[str, Any]
     pictures: tuple[str, ...] = ()
-    """The parameters that are pictures, which travel beside the recipe."""
+    """Names of the image parameters, whose images are stored beside the recipe."""
 
 
 class RecipeHeader(BaseModel):
-    """What every recipe says of itself, whatever else it holds."""
+    """Fields of a recipe of any schema."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
-    """Of the editkit that wrote it."""
+    """Version of the editkit that wrote the recipe."""
     schema_version: int = SCHEMA
 
 
 class Recipe(RecipeHeader):
-    """How a picture was made; the pictures it was made from travel beside it."""
+    """Operations that made a result; the source images and masks are stored beside it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: tuple[Step, ...]
     sources: int
-    """How many pictures the first step took."""
+    """Number of images that the first step takes."""
 
 
 def image_name(parameter: str, step: int) -> str:
+    """Return the name under which the image parameter of a step is stored."""
     return f"{parameter}-{step}"
 
 
 def source_name(index: int) -> str:
+    """Return the name under which a source image is stored."""
     return f"source-{index}"
 
 
 def read_recipe(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Image.Image]]:
-    """Return the recipe in a PNG and the pictures that travel with it; raises BadFile where there is none."""
-    text, pictures = png_metadata.read_recipe(source)
+    """Return the recipe in a PNG and its images by name; raises BadFile if there is none or it is damaged."""
+    text, images = png_metadata.read_recipe(source)
     try:
-        written = RecipeHeader.model_validate_json(text)
-        if written.schema_version != SCHEMA:
+        header = RecipeHeader.model_validate_json(text)
+        if header.schema_version != SCHEMA:
             raise BadFile(
-                f"the recipe was written by editkit {written.version} in schema {written.schema_version}; "
+                f"the recipe was written by editkit {header.version} in schema {header.schema_version}; "
                 f"this one reads {SCHEMA}: replay it with that version"
             )
         recipe = Recipe.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise BadFile(f"the picture's recipe is damaged: {problem['loc']}: {problem['msg']}") from None
-    wanted = [source_name(i) for i in range(recipe.sources)]
-    wanted += [image_name(name, i) for i, step in enumerate(recipe.steps) for name in step.pictures]
-    missing = [name for name in wanted if name not in pictures]
+        raise BadFile(f"the recipe is damaged: {problem['loc']}: {problem['msg']}") from None
+    names = [source_name(i) for i in range(recipe.sources)]
+    names += [image_name(name, i) for i, step in enumerate(recipe.steps) for name in step.pictures]
+    missing = [name for name in names if name not in images]
     if missing:
         raise BadFile(
-            f"the recipe's picture {missing[0]!r} is missing from the file: the file was changed after it was made"
+            f"the recipe's image {missing[0]!r} is missing from the file: the file was changed after it was made"
         )
-    return recipe, pictures
+    return recipe, images

@@ -22,7 +22,7 @@ from .session import Progress
 
 
 def replay(
-    picture: str | os.PathLike[str] | bytes,
+    file: str | os.PathLike[str] | bytes,
     *,
     model: Model | Sequence[Model] = None,
     adapters: Sequence[str | os.PathLike[str]] = (),
@@ -30,47 +30,48 @@ def replay(
     cache: bool = True,
     **params: Any,
 ) -> Result:
-    """Make a picture again from the recipe in its file; the same machine and model give the same pixels.
+    """Make an image again from the recipe in its file; the same machine and model give the same pixels.
 
-    Without ``model`` the recipe's models are used where they are registered names; a folder, hub id or adapter is never
-    taken from a file. One ``model`` stands for all of the recipe, a list for one of each step. ``params`` take the
-    place of those in the recipe, in all steps that have them. Raises BadFile where there is no recipe, InvalidParameter
-    where a model, its adapters or a folder must be given.
+    Without ``model`` the recipe's models are used if they are registered names; a path, hub id or adapter is never
+    taken from a file. One ``model`` replaces all models of the recipe, a list has one for each step. ``params`` replace
+    those of the recipe in every step that has them. Raises BadFile if there is no recipe, InvalidParameter if a model,
+    its adapters or a path must be given.
     """
-    recipe, pictures = read_recipe(picture)
+    recipe, images = read_recipe(file)
     if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
-        raise BadFile("the picture's recipe is damaged: it makes no picture")
+        raise BadFile("the recipe is damaged: it makes no image")
     steps = [step.model_copy(update={"params": override_params(step, params)}) for step in recipe.steps]
     models = model_per_step(model, [step.operation for step in steps])
     backends = [model_for_step(step.drawn_by, one, adapters) for step, one in zip(steps, models, strict=True)]
-    sources = [pictures[source_name(index)] for index in range(recipe.sources)]
+    sources = [images[source_name(index)] for index in range(recipe.sources)]
     image: Any = sources if len(sources) > 1 else sources[0] if sources else None
-    made: list[Result] = []
+    results: list[Result] = []
     registry = installed()
     for index, (step, backend) in enumerate(zip(steps, backends, strict=True)):
-        carried = {name: pictures[image_name(name, index)] for name in step.pictures}
-        request = prepare(registry, step.operation, image, step.params | carried)
+        stored = {name: images[image_name(name, index)] for name in step.pictures}
+        request = prepare(registry, step.operation, image, step.params | stored)
         outcome = execute(registry, request, backend, progress=progress, cache=cache)
         if isinstance(outcome, Inversion):
             image = outcome
         else:
-            made.append(outcome)
+            results.append(outcome)
             image = outcome.image
-    final = join_results(made)
-    others = dict.fromkeys(
-        f"made with another model ({was.model}, {was.identity}) than {backend.name}: the pixels may differ"
-        for was, backend in zip((step.drawn_by for step in steps), backends, strict=True)
-        if backend.identity != was.identity
+    final = join_results(results)
+    warnings = dict.fromkeys(
+        f"made with another model ({step.drawn_by.model}, {step.drawn_by.identity}) than {backend.name}: the pixels "
+        "may differ"
+        for step, backend in zip(steps, backends, strict=True)
+        if backend.identity != step.drawn_by.identity
     )
-    final.report = dc.replace(final.report, warnings=(*final.report.warnings, *others))
+    final.report = dc.replace(final.report, warnings=(*final.report.warnings, *warnings))
     return final
 
 
 def override_params(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a step's parameters, replaced by those in ``given``; raises InvalidParameter for a path from the file.
 
-    The image parameters of a genuine recipe are stored beside it. One among ``step.params`` is a path that somebody
-    wrote into the file, so it is refused as a folder is.
+    editkit stores the images of a recipe beside it, so an image parameter among ``step.params`` is a path that somebody
+    else wrote into the file.
     """
     registry = installed()
     fields = registry.spec("operations", step.operation).params.model_fields
@@ -83,17 +84,17 @@ def override_params(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
     return step.params | {name: value for name, value in given.items() if name in fields}
 
 
-def model_for_step(was: ModelReference, model: Model, adapters: Sequence[str | os.PathLike[str]]) -> Backend:
-    """The model to draw a step of a recipe with: the one that is given, else the one that drew it."""
+def model_for_step(recorded: ModelReference, model: Model, adapters: Sequence[str | os.PathLike[str]]) -> Backend:
+    """Load the given model, else the recorded one; raises InvalidParameter if a path or an adapter must be given."""
     if not (model is None or isinstance(model, (str, os.PathLike))):
         return resolve_model(model, None, None, adapters)
-    if model is None and was.model not in installed().specs["models"]:
+    if model is None and recorded.model not in installed().specs["models"]:
         raise InvalidParameter(
-            f"the recipe was made with the model {was.model!r}; no path is taken from a file: pass it as model"
+            f"the recipe was made with the model {recorded.model!r}; no path is taken from a file: pass it as model"
         )
-    if was.adapters and not adapters:
+    if recorded.adapters and not adapters:
         raise InvalidParameter(
-            f"the recipe was made with the adapters {', '.join(was.adapters)}; no path is taken from a file: pass "
+            f"the recipe was made with the adapters {', '.join(recorded.adapters)}; no path is taken from a file: pass "
             "them as adapters"
         )
-    return resolve_model(model or was.model, None, was.dtype, adapters)
+    return resolve_model(model or recorded.model, None, recorded.dtype, adapters)

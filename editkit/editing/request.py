@@ -94,13 +94,13 @@ def check_inverter_conflicts(params: Params, inverter: InverterSpec | None) -> N
         return
     if inverter.replaces_sampler and params.sampler != type(params).model_fields["sampler"].default:
         raise InvalidParameter(
-            f"sampler={params.sampler!r} is not allowed: the inverter {inverter.name} draws by steps of its own; "
+            f"sampler={params.sampler!r} is not allowed: the inverter {inverter.name} replays by steps of its own; "
             "leave it out"
         )
     if inverter.sets_negative_prompt and has_custom_negative_prompt(params):
         raise InvalidParameter(
-            f"negative_prompt={params.negative_prompt!r} is not allowed: the inverter {inverter.name} says itself "
-            "what guidance leads away from; leave it out"
+            f"negative_prompt={params.negative_prompt!r} is not allowed: the inverter {inverter.name} sets the "
+            "negative prompt itself; leave it out"
         )
 
 
@@ -163,7 +163,7 @@ def _load_inversion_argument(given: Any) -> Inversion:
         return given
     if isinstance(given, (str, os.PathLike)):
         return Inversion.load(given)
-    raise InvalidParameter(f"an inversion is needed, not {type(given).__name__}: pass what editkit.invert returned")
+    raise InvalidParameter(f"an inversion is needed, not {type(given).__name__}: pass the result of editkit.invert")
 
 
 def _load_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:

@@ -1,4 +1,4 @@
-"""What an edit gives: the picture, the report, and the recipe to make it again."""
+"""Result of an edit: image, report and recipe."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ from .request import Request
 def build_result(
     request: Request, model: Backend, outcome: Edit | PixelEdit | Inversion, frames: list[Image.Image], report: Report
 ) -> Any:
+    """Return the Result of an outcome with its recipe; an Inversion gets the report only."""
     if isinstance(outcome, Inversion):
         return dc.replace(outcome, report=report)
-    given = {name: value for name in image_fields(request.spec.params) if (value := getattr(request.params, name))}
+    images = {name: value for name in image_fields(request.spec.params) if (value := getattr(request.params, name))}
     drawn_by = ModelReference(model=model.name, identity=model.identity, adapters=report.adapters, dtype=report.dtype)
-    steps = [Step(operation=request.spec.name, drawn_by=drawn_by, params=report.params, pictures=tuple(given))]
-    if request.inversion is not None:  # it travels as the way to make it again
+    steps = [Step(operation=request.spec.name, drawn_by=drawn_by, params=report.params, pictures=tuple(images))]
+    if request.inversion is not None:  # stored as the step that makes it again
         steps.insert(0, Step(operation="invert", drawn_by=drawn_by, params=request.inversion.params))
     attachments = {source_name(i): source for i, source in enumerate(request.sources)}
-    attachments |= {image_name(name, 0): picture for name, picture in given.items()}
+    attachments |= {image_name(name, 0): image for name, image in images.items()}
     recipe = Recipe(version=__version__, steps=tuple(steps), sources=len(request.sources))
     return Result(
         image=concatenate_frames(frames),
@@ -49,6 +50,7 @@ def build_result(
 
 
 def concatenate_frames(frames: Sequence[Image.Image]) -> Image.Image:
+    """Return frames of one height side by side."""
     if len(frames) == 1:
         return frames[0]
     strip = Image.new(frames[0].mode, (sum(frame.width for frame in frames), frames[0].height))
@@ -59,35 +61,35 @@ def concatenate_frames(frames: Sequence[Image.Image]) -> Image.Image:
 
 @dc.dataclass
 class Result:
-    """The outcome of an operation that gives a picture."""
+    """Result of an operation that gives an image."""
 
     image: Image.Image
-    """The picture; of several frames, all side by side."""
+    """The image; several frames are side by side."""
     report: Report
     recipe: Recipe
     attachments: dict[str, Image.Image]
-    """The pictures the recipe needs: sources and masks."""
+    """Images that the recipe needs: sources and masks."""
     sources: tuple[Image.Image, ...]
     frames: tuple[Image.Image, ...]
-    """The single pictures, usually one."""
+    """The single images, usually one."""
     latents: Tensor | None
-    """What was decoded, (B, C, h, w), one row a frame; none of a picture that was painted in parts."""
+    """Latents (B, C, h, w) of the frames; None for an operation that returns pixels."""
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture, whole or not at all; a PNG carries its recipe, .gif and .webp of frames move."""
+        """Write the image, whole or not at all; a PNG holds the recipe, frames become an animated .gif or .webp."""
         target = Path(path)
         write_atomically(target, self.encoded(target.suffix))
         self.report = dc.replace(self.report, output=str(target))
         return target
 
     def encoded(self, suffix: str) -> bytes:
-        """The picture as a file of this ending would hold it; an empty ending is PNG."""
+        """Return the bytes of a file with this suffix; an empty suffix means PNG."""
         if len(self.frames) > 1 and suffix.lower() in ANIMATION_SUFFIXES:
             return encode_frames(self.frames, suffix)
         return encode_image(self.image, suffix, recipe=self.recipe.model_dump_json(), attachments=self.attachments)
 
     def sheet(self, label: str | None = None) -> Image.Image:
-        """A labelled picture of what went in and what came out."""
+        """Return a labelled image of the sources and the result."""
         before = [
             (f"before {i + 1}" if len(self.sources) > 1 else "before", image) for i, image in enumerate(self.sources)
         ]

@@ -1,4 +1,4 @@
-"""A session: one edit's model, pictures, parameters and counters, and the few things every operation does with them."""
+"""Session: model, images, parameters and usage of one edit, and the computations every operation needs."""
 
 from __future__ import annotations
 
@@ -37,59 +37,59 @@ from ..sampling.loop import Stepper, final_state, walk
 from ..sampling.params import DEFAULT_STEPS, DrawingParams
 
 Progress = Callable[..., Iterable[Any]]
-"""Called as ``progress(iterable, total=..., desc=...)``, and iterated in its place: ``tqdm.tqdm`` is one."""
+"""Function ``progress(iterable, total=..., desc=...)`` whose result replaces the iterable, such as ``tqdm.tqdm``."""
 
 
 @dc.dataclass
 class Session:
-    """Everything an operation may use. Latents are (B, C, h, w); the first rows of a batch are its sources."""
+    """Everything an operation may use; latents are (B, C, h, w), and the first rows of a batch are its sources."""
 
     model: Backend
     params: Params
     registry: Registry
     canvas: Canvas
     images: Sequence[Image.Image]
-    """The S source pictures as they came."""
+    """The S source images."""
     pixels: Tensor
-    """(S, 3, H, W) in [0, 1], the pictures as a viewer on white sees them; S is 0 where nothing is edited."""
+    """(S, 3, H, W) in [0, 1], the sources on white; S is 0 for an operation without an image."""
     mask: Tensor | None = None
-    """(1, 1, H, W) in [0, 1]: how much each pixel may change."""
+    """(1, 1, H, W) in [0, 1]: strength of the change of each pixel."""
     progress: Progress | None = None
     inversion: Inversion | None = None
-    """The recorded inversion, for operations that take one."""
+    """The inversion that the operation takes, if it takes one."""
     cache: InversionCache | None = None
-    """Where climbs are looked for and kept; None where each is made anew."""
+    """Cache of inversion records; None to compute each."""
     random: torch.Generator = dc.field(default_factory=torch.Generator)
     usage: Usage = dc.field(default_factory=Usage)
     decodings: list[tuple[Tensor, Tensor]] = dc.field(default_factory=list, init=False)
-    """Latents that were decoded, and their pixels."""
+    """Decoded latents and their pixels."""
     encoded: Tensor | None = dc.field(default=None, init=False)
     round_trip: RoundTrip | None = dc.field(default=None, init=False)
 
     def for_region(self, pixels: Tensor, mask: Tensor | None = None, *, longest: int | None = None) -> Session:
-        """A session on other pixels (B, 3, H, W) that draws, counts and warns as a part of this one.
+        """Return a session on pixels (B, 3, H, W) of a region, which shares noise, usage and warnings with this one.
 
-        ``mask`` (1, 1, H, W) is that of the part; ``longest`` is its longest side in pixels at the model's scale, the
-        model's own where not given.
+        ``mask`` (1, 1, H, W) is that of the region; ``longest`` is its longest side in pixels at which the model works,
+        by default the model's native size.
         """
         height, width = pixels.shape[-2:]
         canvas = Canvas.plan((width, height), longest or self.model.native_size, self.model.multiple)
         return dc.replace(self, canvas=canvas, images=tuple(map(to_image, pixels)), pixels=pixels, mask=mask)
 
     def network(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        """The model's network, counted."""
+        """Call the model's network and count the call."""
         self.usage.calls += 1
         self.usage.samples += len(x)
         return self.model.denoise(x, point, condition)
 
     @functools.cached_property
     def sources(self) -> Tensor:
-        """(S, 3, h, w) pixels in [0, 1] on the padded canvas."""
+        """Pixels (S, 3, h, w) of the sources in [0, 1] on the padded canvas."""
         return self.canvas.to_model(self.pixels).to(self.model.device, self.model.dtype)
 
     @functools.cached_property
     def latent_mask(self) -> Tensor | None:
-        """The mask on the latents, (1, 1, h, w) in [0, 1]."""
+        """Mask at latent size, (1, 1, h, w) in [0, 1]; None without a mask."""
         if self.mask is None:
             return None
         _, height, width = self.model.latent_shape(*self.canvas.padded)
@@ -97,47 +97,49 @@ class Session:
 
     @property
     def latents(self) -> Tensor:
-        """The latents (S, C, h, w) of the sources: encoded once, for the operation and for the report alike."""
-        # Before Python 3.12 a cached property is computed under a lock, and edits in lock step would wait for it.
+        """Latents (S, C, h, w) of the sources, encoded once."""
+        # Not a cached_property: before Python 3.12 that holds a lock, and edits in lock step would wait for each other.
         if self.encoded is None:
             self.round_trip = round_trip(self.model, self.sources)
-            self.encoded = self.round_trip.latents.clone()  # should it be written into
+            self.encoded = self.round_trip.latents.clone()  # an operation may write into it
             if self.round_trip.decoded is not None:
                 self.decodings.append((self.round_trip.latents, self.round_trip.decoded))
         return self.encoded
 
     def decode_cached(self, latents: Tensor) -> Tensor:
-        """The pixels (B, 3, h, w) in [0, 1] of latents, on the padded canvas; equal latents are decoded only once.
+        """Return the pixels (B, 3, h, w) in [0, 1] of latents on the padded canvas; equal latents are decoded once.
 
-        Whoever asks gets the same tensor: it is not to be written into.
+        The tensor is shared: do not write into it.
         """
-        for known, pixels in self.decodings:
-            if torch.equal(known, latents):
+        for decoded, pixels in self.decodings:
+            if torch.equal(decoded, latents):
                 return pixels
         pixels = self.model.decode(latents)
-        self.decodings.append((latents.clone(), pixels))  # a copy, should the latents be written into
+        self.decodings.append((latents.clone(), pixels))  # a copy: the caller may write into the latents
         if self.round_trip is not None and torch.equal(self.round_trip.latents, latents):
             self.round_trip.decoded = pixels
         return pixels
 
-    def model_default(self, name: str, otherwise: float) -> float:
-        """What a parameter is usually set to for this model, where it is a registered one that says so."""
+    def model_default(self, name: str, fallback: float) -> float:
+        """Return the model's default for a parameter if its spec declares one, else ``fallback``."""
         spec = self.registry.specs["models"].get(self.model.name)
-        return otherwise if spec is None else spec.defaults.get(name, otherwise)
+        return fallback if spec is None else spec.defaults.get(name, fallback)
 
     def default_steps(self, given: int | None) -> int:
-        """The network steps that were asked for, else what is usual for the model, else as many as by default."""
+        """Return the given number of steps, else the model's default, else :data:`DEFAULT_STEPS`."""
         return given or int(self.model_default("steps", DEFAULT_STEPS))
 
     def noise(self) -> Tensor:
-        """Draw noise for one picture (1, C, h, w); drawn on the CPU, so that every device gets the same."""
+        """Return noise (1, C, h, w) for one image, generated on the CPU so that it is equal on every device."""
         shape = (1, *self.model.latent_shape(*self.canvas.padded))
         return torch.randn(shape, generator=self.random).to(self.model.device, self.model.dtype)
 
     @property
     def drawing(self) -> DrawingParams:
-        """The parameters of a session that draws."""
-        assert isinstance(self.params, DrawingParams), f"{type(self.params).__name__} must extend DrawingParams to draw"
+        """Sampling parameters of the session."""
+        assert isinstance(self.params, DrawingParams), (
+            f"{type(self.params).__name__} must extend DrawingParams to sample"
+        )
         return self.params
 
     @property
@@ -147,7 +149,7 @@ class Session:
 
     @property
     def grid(self) -> TimestepGrid:
-        """The model's grid, with the spacing that was asked for, or else the sampler's own."""
+        """The model's grid with the spacing of the parameters, else the sampler's."""
         spacing = getattr(self.params, "spacing", None)
         if spacing is None and isinstance(self.params, DrawingParams):
             spacing = self.registry.configure("samplers", self.params.sampler)[0].spacing
@@ -155,36 +157,36 @@ class Session:
 
     @property
     def schedule(self) -> Schedule:
-        """The model's schedule, for latents of this session's size."""
+        """The model's schedule for latents of this session's size."""
         return self.model.schedule.for_shape(self.model.latent_shape(*self.canvas.padded))
 
     def drawing_path(self, steps: int) -> SamplingPath:
-        """The path on which the sampler draws: it ends where the sampler's convention says."""
+        """Return the sampler's path of ``steps`` steps; its end follows the sampler's convention."""
         spec: SamplerSpec = self.registry.configure("samplers", self.drawing.sampler)[0]
         return make_path(self.schedule, steps, self.grid, extra_node=spec.extra_node, to_zero=spec.ends_at_zero)
 
     def inversion_path(self, steps: int) -> SamplingPath:
-        """The path of inversions and their replays: it ends at the schedule's least noise, from where it can rise."""
+        """Return the path of an inversion and its replay; it ends at the schedule's lowest noise, not at sigma 0."""
         return make_path(self.schedule, steps, dc.replace(self.grid, ends_clean=False))
 
     def embed(self, *prompts: str) -> Condition:
-        """The condition of as many rows as prompts."""
+        """Return the condition of prompts, one row each."""
         return embed_cached(self.model, prompts)
 
     def guided(self, condition: Condition, rows: int, path: SamplingPath) -> Guidance:
-        """The network under the condition of ``rows`` rows, guided as the parameters say."""
-        # A model without text has one answer only: guiding it would ask twice for the same.
+        """Return the network under a condition of ``rows`` rows with the guidance of the parameters."""
+        # Without text both estimates would be equal: one evaluation is enough.
         scale = self.drawing.guidance if "text" in self.model.provides else 1.0
         if "distilled-guidance" in self.model.provides:
-            told = require(self.model, SupportsDistilledGuidance).with_guidance_scale(condition, scale)
-            return self.weighted((told, condition), (1.0, 0.0), path)
+            at_scale = require(self.model, SupportsDistilledGuidance).with_guidance_scale(condition, scale)
+            return self.weighted((at_scale, condition), (1.0, 0.0), path)
         negative = condition
         if scale != 1.0:
             negative = {**condition, **repeat_condition(self.embed(self.drawing.negative_prompt), rows)}
         return self.weighted((negative, condition), (1 - scale, scale), path)
 
     def weighted(self, conditions: Sequence[Condition], weights: Sequence[float], path: SamplingPath) -> Guidance:
-        """The network under several conditions, in the interval and with the rescaling that the parameters say."""
+        """Return guidance by several conditions with the interval and the rescaling of the parameters."""
         params = self.drawing
         low, high = interval(path, params.guidance_start, params.guidance_end)
         return Guidance(self.network, conditions, weights, params.guidance_rescale, sigma_low=low, sigma_high=high)
@@ -198,10 +200,10 @@ class Session:
         noise: Tensor | None = None,
         step: Stepper | None = None,
     ) -> Tensor:
-        """Run ``step``, or the sampler, down a path from ``x`` (B, C, h, w) and return the clean latents.
+        """Sample from ``x`` (B, C, h, w) along a path with ``step``, or the sampler, and return the clean latents.
 
-        Where there is a mask, what it protects is held to the sources, noised with ``noise``; that is the noise in
-        ``x`` where not given. Raises InvalidParameter where two controls contradict each other.
+        With a mask, protected latents follow the sources noised with ``noise``, by default the noise in ``x``. Raises
+        InvalidParameter if two controls contradict each other, EditkitError if a latent is not finite.
         """
         if self.latent_mask is not None and not any(isinstance(control, ChangeMap) for control in controls):
             noise = eps_of(x, self.latents, path[0]) if noise is None else noise
@@ -215,20 +217,22 @@ class Session:
                 attached.enter_context(exclusive(self.model))
             for control in controls:
                 attached.enter_context(control.attach(self.model))
-            walked = walk(step, denoise, x, path, noise=self.noise, controls=controls)
-            return check_finite(final_state(self.track(walked, len(path) - 1, "drawing"), x))
+            steps = walk(step, denoise, x, path, noise=self.noise, controls=controls)
+            return check_finite(final_state(self.track(steps, len(path) - 1, "sampling"), x))
 
     def attached(self, path: SamplingPath) -> list[Control]:
-        """The controls that the parameters name."""
+        """Return the controls of the parameter ``attach``."""
         return [self.registry.build("controls", call)(self, path) for call in self.drawing.attach]
 
-    def track(self, steps: Iterator[Tensor], total: int, what: str) -> Iterable[Tensor]:
-        return steps if self.progress is None else self.progress(steps, total=total, desc=what)
+    def track(self, steps: Iterator[Tensor], total: int, label: str) -> Iterable[Tensor]:
+        """Return ``steps``, shown to the caller's progress under a label."""
+        return steps if self.progress is None else self.progress(steps, total=total, desc=label)
 
 
 def check_finite(latents: Tensor) -> Tensor:
+    """Return latents; raises EditkitError if one is NaN or infinite."""
     if not bool(torch.isfinite(latents).all()):
         raise EditkitError(
-            "the network answered with NaN or infinity: try another sampler, less guidance, or --dtype float32"
+            "the network returned NaN or infinity: try another sampler, less guidance, or --dtype float32"
         )
     return latents

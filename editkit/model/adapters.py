@@ -1,4 +1,4 @@
-"""Adapters: files of what is added to a model, such as LoRA and learned words, and how much of it."""
+"""Adapters: files that are added to a model, such as LoRA and textual inversion, with their scale."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..errors import InvalidParameter
 
 @dc.dataclass(frozen=True)
 class Adapter:
-    """A safetensors file whose content is added to a model, times a scale."""
+    """Safetensors file whose content, times a scale, is added to a model."""
 
     file: Path
     scale: float = 1.0
 
     @classmethod
     def parse(cls, call: str | os.PathLike[str]) -> Adapter:
-        """Read ``FILE`` or ``FILE:SCALE``; raises InvalidParameter where that is no safetensors file."""
+        """Parse ``FILE`` or ``FILE:SCALE``; raises InvalidParameter if it is no safetensors file."""
         text = os.fspath(call)
         name, scale = text, 1.0
         if not Path(text).exists():
@@ -37,7 +37,7 @@ class Adapter:
         return f"{self.file.name}:{self.scale:g}"
 
     def combined_identity(self, identity: str) -> str:
-        """The identity of a model after this was added to one of ``identity``."""
+        """Return the identity of a model of ``identity`` with this adapter."""
         digest = hashlib.sha256(f"{identity}:{self.scale!r}:".encode())
         with self.file.open("rb") as stream:
             while part := stream.read(2**20):
@@ -46,7 +46,7 @@ class Adapter:
 
 
 def split_scale(text: str) -> tuple[str, float]:
-    """A name and the number behind its last colon, 1 where that is none."""
+    """Split a name from the number after its last colon; 1 if there is none."""
     name, _, tail = text.rpartition(":")
     try:
         scale = float(tail)

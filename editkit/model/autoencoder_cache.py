@@ -1,4 +1,4 @@
-"""What the autoencoder made of the last pictures, kept in memory for further edits of the same ones."""
+"""Cache in memory of the autoencoder's round trips of the last images."""
 
 from __future__ import annotations
 
@@ -13,51 +13,54 @@ from .backend import Backend
 from .batching import unwrap
 
 MOST = 3 * 2**22
-"""Values of all pixels that are kept: of one picture of 2048 x 2048, or 16 of 512 x 512."""
+"""Limit on the cached pixel values: one image of 2048 x 2048 pixels, or 16 of 512 x 512."""
 
 
 @dc.dataclass
 class RoundTrip:
-    """The sources (S, 3, H, W) of an edit, their latents (S, C, h, w), and once it is known what these decode to."""
+    """Sources (S, 3, H, W) of an edit, their latents (S, C, h, w), and the decoded latents once computed."""
 
     model: Callable[[], Backend | None]
     identity: str
     batched: bool
-    """Whether other edits were in the same batch: then the last bits are others than alone."""
+    """Whether other edits were in the same batch, which changes the last bits."""
     sources: Tensor
     latents: Tensor
     decoded: Tensor | None = None
 
     def matches(self, model: Backend, sources: Tensor) -> bool:
-        """Whether this is what ``model`` makes of the very same pixels."""
+        """Return whether this is the round trip of equal pixels by the same model."""
         if self.model() is not unwrap(model) or (self.identity, self.batched) != (model.identity, is_batched(model)):
             return False
-        kinds = [(one.shape, one.dtype, one.device) for one in (self.sources, sources)]
+        kinds = [(tensor.shape, tensor.dtype, tensor.device) for tensor in (self.sources, sources)]
         return kinds[0] == kinds[1] and torch.equal(self.sources, sources)
 
 
 KNOWN: list[RoundTrip] = []
-"""The last ones, the latest at the end."""
+"""The last round trips, the latest last."""
 
 
 def round_trip(model: Backend, sources: Tensor) -> RoundTrip:
-    """The round trip of sources as far as it is known: they are encoded, unless they were lately."""
-    for known in KNOWN:
-        if known.matches(model, sources):
-            return known
-    made = RoundTrip(weak_reference(unwrap(model)), model.identity, is_batched(model), sources, model.encode(sources))
-    KNOWN.append(made)
+    """Return the round trip of sources from the cache, or encode them."""
+    for cached in KNOWN:
+        if cached.matches(model, sources):
+            return cached
+    computed = RoundTrip(
+        weak_reference(unwrap(model)), model.identity, is_batched(model), sources, model.encode(sources)
+    )
+    KNOWN.append(computed)
     while sum(trip.sources.numel() for trip in KNOWN) > MOST:
         del KNOWN[0]
-    return made
+    return computed
 
 
 def is_batched(model: Backend) -> bool:
+    """Return whether the model is shared by several edits in lock step."""
     return unwrap(model) is not model
 
 
 def weak_reference(model: Backend) -> Callable[[], Backend | None]:
-    """The model as long as anybody else has it; of one that cannot be referred to so nothing is known again."""
+    """Return a weak reference to the model. Models that do not support weak references are never cached."""
     try:
         return weakref.ref(model)
     except TypeError:

@@ -1,4 +1,4 @@
-"""What a model family provides: encode, decode, embed, and one network signature."""
+"""Interface of model families: encode, decode, embed, and one signature of the network."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def require(model: Backend, capability: type[T]) -> T:
 
 
 def adapters_of(model: Backend) -> tuple[str, ...]:
-    """What was added to a model, as ``file:scale``."""
+    """Return the adapters of a model as ``file:scale``."""
     return cast("SupportsAdapters", model).adapters if "adapters" in model.provides else ()
 
 
 def full_name(model: Backend) -> str:
-    """What a model was called, with what was added to it, for a message."""
+    """Return the name of a model and its adapters, for a message."""
     added = ", ".join(adapters_of(model))
     return f"{model.name} with {added}" if added else model.name
 
@@ -49,108 +49,111 @@ class Backend(Protocol):
     """A loaded model. Latents are (B, C, h, w); pixels (B, 3, H, W) in [0, 1]."""
 
     name: str
-    """What the user called it by."""
+    """Name given by the user."""
     identity: str
-    """Hash of what it is made of: two models of one identity answer alike."""
+    """Hash of configuration and weights: models of one identity return equal results."""
     device: torch.device
     dtype: torch.dtype
     schedule: Schedule
     grid: TimestepGrid
     provides: frozenset[str]
-    """Capabilities: ``text`` where prompts are understood, and those of the protocols below."""
+    """Capabilities: ``text`` if the model takes prompts, and those of the protocols below."""
     native_size: int
-    """Longest side in pixels of the pictures it was trained on."""
+    """Longest side in pixels of the training images."""
     multiple: int
-    """Pixels that both sides of a picture must be a multiple of."""
+    """Both sides of an image must be a multiple of this number of pixels."""
 
     @property
     def prediction(self) -> Prediction:
-        """What its network predicts; :meth:`denoise` has turned that into x0."""
+        """Prediction of the network, which :meth:`denoise` converts to x0."""
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """(C, h, w) of a picture whose sides are multiples of :attr:`multiple`."""
+        """Return (C, h, w) of the latents of an image whose sides are multiples of :attr:`multiple`."""
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels to latents, without drawing noise: the mean where the encoder gives a distribution."""
+        """Return the latents of pixels; the mean if the encoder gives a distribution."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents to pixels, clamped to [0, 1]."""
+        """Return the pixels of latents, clamped to [0, 1]."""
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        """Prompts to the condition of as many rows; a backend without ``text`` gives an empty condition."""
+        """Return the condition of prompts, one row each; empty for a backend without ``text``."""
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        """The network's clean estimate x0, of the shape of noisy latents ``x``, at ``point`` or at each row's own."""
+        """Return the x0 estimate (B, C, h, w) of noisy latents ``x`` at ``point``, or at each row's own."""
 
 
 class SupportsInstructions(Backend, Protocol):
-    """A model that provides ``instructions``: its network sees the picture beside the noisy latents."""
+    """Model that provides ``instructions``: its network is conditioned on the image beside the prompt."""
 
     def image_condition(self, latents: Tensor) -> Condition:
-        """What the network sees of pictures by their latents (B, C, h, w), to be merged with the prompts' condition."""
+        """Return the condition of images by their latents (B, C, h, w), to be merged with the prompts' condition."""
 
 
 class SupportsDistilledGuidance(Backend, Protocol):
-    """A model that provides ``distilled-guidance``: its network is told the guidance scale, and so is asked once."""
+    """Model that provides ``distilled-guidance``: the guidance scale is an input of the network.
+
+    One evaluation per step is enough.
+    """
 
     def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
-        """The condition with a guidance scale; of :meth:`embed` it has 1, which does not guide."""
+        """Return the condition with a guidance scale; :meth:`embed` sets 1, which does not guide."""
 
 
 class SupportsInpainting(Backend, Protocol):
-    """A model that provides ``inpainting``: its network sees the mask, and the picture where it is not masked."""
+    """Model that provides ``inpainting``: its network is conditioned on the mask and the unmasked pixels."""
 
     def inpainting_condition(self, pixels: Tensor, mask: Tensor) -> Condition:
-        """What the network sees of pictures (B, 3, H, W) under a mask (B, 1, H, W), which counts from 0.5 on."""
+        """Return the condition of images (B, 3, H, W) under a mask (B, 1, H, W), which is 1 from 0.5 on."""
 
 
 class SupportsUpscaling(Backend, Protocol):
-    """A model that provides ``upscaling``: its network sees a smaller picture, noised a little, beside the latents."""
+    """Model that provides ``upscaling``: its network is conditioned on a smaller, slightly noised image."""
 
     factor: int
-    """Times larger a picture is than what the network sees of it, and so than its latents."""
+    """Size of the image divided by the size of the smaller image, which equals the size of the latents."""
 
     def upscaling_condition(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:
-        """What the network sees of smaller pictures (B, 3, h, w) in [0, 1], to be merged with their prompts' condition.
+        """Return the condition of smaller images (B, 3, h, w) in [0, 1], to be merged with the prompts' condition.
 
-        They are noised with ``noise`` (B, 3, h, w) to the timestep ``noise_level`` of a schedule of their own; more of
-        it leaves the network more freedom. Raises InvalidParameter for a level the network was not trained for.
+        They are noised with ``noise`` (B, 3, h, w) to the timestep ``noise_level`` of their own schedule; a higher
+        level gives the network more freedom. Raises InvalidParameter for a level outside the training range.
         """
 
 
 class SupportsAdapters(Backend, Protocol):
-    """A model that provides ``adapters``: LoRA and learned words can be added to it."""
+    """Model that provides ``adapters``: LoRA and textual inversion can be added."""
 
     adapters: tuple[str, ...]
-    """Those that were added, as ``file:scale``, in this order; its identity is with them."""
+    """Added adapters as ``file:scale``, in order; the identity of the model includes them."""
 
     def add_adapter(self, adapter: Adapter) -> None:
-        """Add one for good; raises BadFile or InvalidParameter, and stays as it is, for one that does not fit."""
+        """Add an adapter permanently; raises BadFile or InvalidParameter and changes nothing if it does not fit."""
 
 
 class SupportsExecutionOptions(Backend, Protocol):
-    """A model of a family that ``runs`` in more ways than one."""
+    """Model whose family declares ``execution_options``."""
 
     execution: ExecutionOptions
-    """How it runs."""
+    """Options in effect."""
 
-    def set_execution(self, how: ExecutionOptions, device: torch.device) -> None:
-        """Run so from now on; asked once, after adapters were added.
+    def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
+        """Apply options; called once, after adapters are added.
 
-        One that is to be offloaded was loaded to the CPU: its parts are to be on ``device`` while they work.
+        A model to be offloaded is on the CPU: its parts move to ``device`` while they are active.
         """
 
 
 class SupportsControlNet(Backend, Protocol):
-    """A model that provides ``controlnet``."""
+    """Model that provides ``controlnet``."""
 
     def with_controlnet(
         self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float
     ) -> AbstractContextManager[None]:
-        """Steer the network by a ControlNet for a while.
+        """Return a context in which a ControlNet steers the network.
 
-        ``folder`` holds its weights, ``hint`` (1, 3, H, W) in [0, 1] is its condition map on the padded canvas, and
-        between the sigmas ``low`` and ``high`` it is asked, elsewhere not.
+        ``folder`` holds its weights; ``hint`` (1, 3, H, W) in [0, 1] is its condition map on the padded canvas. It is
+        evaluated between the sigmas ``low`` and ``high`` only.
         """
 
 
@@ -165,5 +168,5 @@ _CAPABILITIES: dict[type, str] = {
 
 
 def execution_of(model: Backend) -> ExecutionOptions:
-    """How a model runs: one of a family that can be told is asked."""
+    """Return the execution options of a model; the defaults for a model that has none."""
     return cast("SupportsExecutionOptions", model).execution if hasattr(model, "execution") else ExecutionOptions()

@@ -1,4 +1,4 @@
-"""Several edits in lock step: what they ask of one model at the same time is put to it in one call."""
+"""Run several edits of one model in lock step: their simultaneous requests become one network call."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..errors import Cancelled
 from .backend import Backend
 
 ROWS = 64
-"""Rows of latents or pictures that are put together at most; who asks about more is asked alone."""
+"""Most rows of one combined call; a request with more rows is evaluated separately."""
 
 
 Outcome = TypeVar("Outcome")
 
 
 class NetworkRequest(NamedTuple):
-    """What an edit asks of its model: ``denoise`` has a point and a condition, ``encode`` and ``decode`` have not."""
+    """One call of a model; ``denoise`` has a point and a condition, ``encode`` and ``decode`` have none."""
 
     kind: str
     x: Tensor
@@ -34,17 +34,18 @@ class NetworkRequest(NamedTuple):
 
     @property
     def signature(self) -> tuple[Any, ...]:
-        """What questions must have in common to be put together."""
-        told = [(name, one.shape[1:], one.dtype) for name, one in sorted((self.condition or {}).items())]
-        return (self.kind, self.x.shape[1:], self.x.dtype, *told)
+        """Kind, shapes and dtypes: requests of equal signature can be combined."""
+        condition = [(name, one.shape[1:], one.dtype) for name, one in sorted((self.condition or {}).items())]
+        return (self.kind, self.x.shape[1:], self.x.dtype, *condition)
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """The point of each row."""
+        """Point of each row."""
         assert self.point is not None
         return self.point.rows(len(self.x))
 
-    def put(self, model: Backend) -> Tensor:
+    def evaluate(self, model: Backend) -> Tensor:
+        """Call the model."""
         if self.kind == "denoise":
             assert self.point is not None and self.condition is not None
             return model.denoise(self.x, self.point, self.condition)
@@ -52,158 +53,162 @@ class NetworkRequest(NamedTuple):
 
 
 Submit = Callable[[NetworkRequest], Tensor]
+"""Function that hands a request to the scheduler and waits for its result."""
 
 
 class BatchedBackend:
-    """A model as one of several edits sees it: what can be put together is asked, all else is the model's own.
+    """Model of one edit in a batch: calls that can be combined are submitted, everything else goes to the model.
 
-    What is asked where gradients are followed, or while something is attached to the model, goes to it at once: no
-    other edit moves meanwhile.
+    A call with gradients, or while a control has changed the model, is evaluated at once; no other edit runs meanwhile.
     """
 
-    def __init__(self, model: Backend, ask: Submit) -> None:
-        self.model, self.ask = model, ask
-        self.attached = 0
+    def __init__(self, model: Backend, submit: Submit) -> None:
+        self.model, self.submit = model, submit
+        self.exclusive_depth = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        return self.answer(NetworkRequest("encode", pixels))
+        return self._evaluate(NetworkRequest("encode", pixels))
 
     def decode(self, latents: Tensor) -> Tensor:
-        return self.answer(NetworkRequest("decode", latents))
+        return self._evaluate(NetworkRequest("decode", latents))
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        return self.answer(NetworkRequest("denoise", x, point, condition))
+        return self._evaluate(NetworkRequest("denoise", x, point, condition))
 
-    def answer(self, question: NetworkRequest) -> Tensor:
-        return question.put(self.model) if self.attached or torch.is_grad_enabled() else self.ask(question)
+    def _evaluate(self, request: NetworkRequest) -> Tensor:
+        if self.exclusive_depth or torch.is_grad_enabled():
+            return request.evaluate(self.model)
+        return self.submit(request)
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        self.attached += 1
+    def exclusive(self) -> Iterator[None]:
+        """Evaluate all calls at once, uncombined, in this block."""
+        self.exclusive_depth += 1
         try:
             yield
         finally:
-            self.attached -= 1
+            self.exclusive_depth -= 1
 
 
 def exclusive(model: Backend) -> AbstractContextManager[None]:
-    """While this lasts nothing is asked together with other edits: something is attached to the model."""
-    return model.alone() if isinstance(model, BatchedBackend) else contextlib.nullcontext()
+    """Return a context in which calls are not combined with other edits, because a control changes the model."""
+    return model.exclusive() if isinstance(model, BatchedBackend) else contextlib.nullcontext()
 
 
 def unwrap(model: Backend) -> Backend:
-    """The model itself, where several edits share it."""
+    """Return the model behind a :class:`BatchedBackend`, or the model itself."""
     return model.model if isinstance(model, BatchedBackend) else model
 
 
 class EditThread(Generic[Outcome]):
-    """An edit on a thread of its own, which moves only while :meth:`move` waits for it."""
+    """Edit on its own thread, which runs only while :meth:`advance` waits for it."""
 
     def __init__(self, edit: Callable[[Submit], Outcome]) -> None:
         self.edit = edit
-        self.answers: queue.SimpleQueue[Tensor | BaseException | None] = queue.SimpleQueue()
+        self.results: queue.SimpleQueue[Tensor | BaseException | None] = queue.SimpleQueue()
         self.requests: queue.SimpleQueue[NetworkRequest | None] = queue.SimpleQueue()
         self.outcome: Outcome | BaseException | None = None
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self) -> None:
+        """Run the edit and store its outcome or its error."""
         try:
-            self.wait()
-            self.outcome = self.edit(self.ask)
+            self._wait()
+            self.outcome = self.edit(self._submit)
         except BaseException as error:
             self.outcome = error
         self.requests.put(None)
 
-    def ask(self, question: NetworkRequest) -> Tensor:
-        self.requests.put(question)
-        return cast(Tensor, self.wait())
+    def _submit(self, request: NetworkRequest) -> Tensor:
+        self.requests.put(request)
+        return cast(Tensor, self._wait())
 
-    def wait(self) -> Tensor | None:
-        answer = self.answers.get()
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+    def _wait(self) -> Tensor | None:
+        result = self.results.get()
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
-    def move(self, answer: Tensor | BaseException | None) -> NetworkRequest | None:
-        """Move on with the answer to the last question; returns the next one, or None at the end."""
+    def advance(self, result: Tensor | BaseException | None) -> NetworkRequest | None:
+        """Continue with the result of the last request and return the next request, or None at the end."""
         if not self.thread.ident:
             self.thread.start()
-        self.answers.put(answer)
+        self.results.put(result)
         return self.requests.get()
 
 
 def run_in_lock_step(model: Backend, edits: Sequence[Callable[[Backend], Outcome]]) -> Generator[tuple[int, Any]]:
-    """Yield what edits of one model came to, each with its number, as they end: an outcome, or the error it raised.
+    """Yield the number and the outcome, or the error, of each edit as it ends.
 
-    One edit moves at a time, until it asks something; what all have asked is then put to the model, in one call where
-    it has one form. Where the caller goes away the other edits are stopped.
+    One edit runs at a time, until it submits a request; the requests of all edits are then evaluated, in one call if
+    their signatures are equal. If the caller stops iterating, the other edits are cancelled.
     """
-    moving = {number: EditThread(sharing(edit, model)) for number, edit in enumerate(edits)}
-    answers: dict[int, Tensor | BaseException | None] = dict.fromkeys(moving)
+    running = {number: EditThread(_with_batching(edit, model)) for number, edit in enumerate(edits)}
+    results: dict[int, Tensor | BaseException | None] = dict.fromkeys(running)
     try:
-        while moving:
-            asked = {}
-            for number, edit in list(moving.items()):
-                question = edit.move(answers.get(number))
-                if question is not None:
-                    asked[number] = question
+        while running:
+            requests = {}
+            for number, edit in list(running.items()):
+                request = edit.advance(results.get(number))
+                if request is not None:
+                    requests[number] = request
                 else:
-                    del moving[number]
+                    del running[number]
                     yield number, edit.outcome
-            answers = evaluate_all(model, asked)
+            results = evaluate_all(model, requests)
     finally:
-        for edit in moving.values():
+        for edit in running.values():
             cancel(edit)
 
 
-def sharing(edit: Callable[[Backend], Outcome], model: Backend) -> Callable[[Submit], Outcome]:
-    return lambda ask: edit(cast(Backend, BatchedBackend(model, ask)))
+def _with_batching(edit: Callable[[Backend], Outcome], model: Backend) -> Callable[[Submit], Outcome]:
+    return lambda submit: edit(cast(Backend, BatchedBackend(model, submit)))
 
 
 def cancel(edit: EditThread[Any]) -> None:
-    """End an edit whatever it asks, and wait until all it holds is let go."""
-    while edit.move(Cancelled("cancelled")) is not None:
+    """End an edit by an error at every request, and wait until its thread has released everything."""
+    while edit.advance(Cancelled("cancelled")) is not None:
         pass
 
 
 @torch.no_grad()
-def evaluate_all(model: Backend, asked: dict[int, NetworkRequest]) -> dict[int, Tensor | BaseException | None]:
-    """The answers to what edits ask, or the errors that the model raised."""
-    answers: dict[int, Tensor | BaseException | None] = {}
-    for numbers in group_compatible(asked):
+def evaluate_all(model: Backend, requests: dict[int, NetworkRequest]) -> dict[int, Tensor | BaseException | None]:
+    """Return the result of each request, or the error that the model raised."""
+    results: dict[int, Tensor | BaseException | None] = {}
+    for numbers in group_compatible(requests):
         try:
-            rows = concatenate([asked[number] for number in numbers]).put(model)
-            parts = torch.split(rows, [len(asked[number].x) for number in numbers])
-            answers.update(zip(numbers, parts, strict=True))
+            rows = concatenate([requests[number] for number in numbers]).evaluate(model)
+            parts = torch.split(rows, [len(requests[number].x) for number in numbers])
+            results.update(zip(numbers, parts, strict=True))
         except Exception as error:
-            answers.update(dict.fromkeys(numbers, error))
-    return answers
+            results.update(dict.fromkeys(numbers, error))
+    return results
 
 
-def group_compatible(asked: dict[int, NetworkRequest]) -> list[list[int]]:
-    """The numbers of questions that can be put together, in groups of at most :data:`ROWS` rows where several are."""
+def group_compatible(requests: dict[int, NetworkRequest]) -> list[list[int]]:
+    """Return groups of requests that can be combined, each of at most :data:`ROWS` rows if it has several."""
     groups: list[list[int]] = []
     latest: dict[tuple[Any, ...], list[int]] = {}
-    for number, question in asked.items():
-        group = latest.get(question.signature, [])
-        if not group or sum(len(asked[other].x) for other in group) + len(question.x) > ROWS:
-            latest[question.signature] = group = []
+    for number, request in requests.items():
+        group = latest.get(request.signature, [])
+        if not group or sum(len(requests[other].x) for other in group) + len(request.x) > ROWS:
+            latest[request.signature] = group = []
             groups.append(group)
         group.append(number)
     return groups
 
 
-def concatenate(questions: Sequence[NetworkRequest]) -> NetworkRequest:
-    """Several questions of one form as one; where all rows have one point, that is the point of all."""
-    first = questions[0]
-    if len(questions) == 1:
+def concatenate(requests: Sequence[NetworkRequest]) -> NetworkRequest:
+    """Combine requests of one signature; if all rows have one point, so does the result."""
+    first = requests[0]
+    if len(requests) == 1:
         return first
-    x = torch.cat([question.x for question in questions])
+    x = torch.cat([request.x for request in requests])
     if first.condition is None:
         return NetworkRequest(first.kind, x)
-    points = tuple(point for question in questions for point in question.points)
+    points = tuple(point for request in requests for point in request.points)
     point = points[0] if len(set(points)) == 1 else PointBatch(points)
-    return NetworkRequest(first.kind, x, point, stack_conditions([question.condition or {} for question in questions]))
+    return NetworkRequest(first.kind, x, point, stack_conditions([request.condition or {} for request in requests]))

@@ -1,4 +1,4 @@
-"""How a model runs, beside its device and precision: what it takes of time and memory, and not what it draws."""
+"""Execution options of a model, which change its time and memory but not its results."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ if TYPE_CHECKING:
 
 
 def _option(text: str) -> bool:
-    """A field of :class:`Running`, which is off by default; ``text`` is the help of its option."""
+    """Declare an option that is off by default; ``text`` is its help."""
     return dc.field(default=False, metadata={"help": text})
 
 
 @dc.dataclass(frozen=True)
 class ExecutionOptions:
-    """The ways of running a model that may be asked for; what a family ``runs`` is named by these fields."""
+    """Options of executing a model; a family lists the ones it supports by these names."""
 
-    compile: bool = _option("Compile the network on first use: takes minutes, and pays off over many edits.")
-    offload: bool = _option("Keep on the GPU only the part of the model that is at work, the others in main memory.")
+    compile: bool = _option("Compile the network on first use: takes minutes and pays off over many edits.")
+    offload: bool = _option("Keep only the active part of the model on the GPU, the others in main memory.")
     tiling: bool = _option(
-        "Let the autoencoder work in tiles where a picture is larger than the model's own size and 512 pixels."
+        "Let the autoencoder work in tiles if an image is larger than the model's own size and 512 pixels."
     )
 
     @property
     def requested(self) -> tuple[str, ...]:
+        """Names of the options that are on."""
         return tuple(name for name, on in dc.asdict(self).items() if on)
 
     def check(self, device: torch.device) -> None:
-        """Raise InvalidParameter for what a device has no use for."""
+        """Raise InvalidParameter for an option that has no use on a device."""
         if self.offload and device.type == "cpu":
             raise InvalidParameter(
                 "offload=True is not allowed on the device cpu, which keeps all parts of a model in main memory "
@@ -43,13 +44,13 @@ class ExecutionOptions:
 
 @functools.cache
 def check_compiler(kind: str) -> None:
-    """Compile a sum for a kind of device; raises InvalidParameter where torch cannot, as without a C++ compiler."""
+    """Compile a sum for a kind of device; raises InvalidParameter if torch cannot, as without a C++ compiler."""
     import torch
 
     try:
         torch.compile(lambda x: x + 1)(torch.ones(2, device=kind))
-    except Exception as error:  # what is missing differs: a compiler, headers, Triton, a version of Python
+    except Exception as error:  # the cause varies: a compiler, headers, Triton, the version of Python
         raise InvalidParameter(
             f"compile=True cannot be used here for the device {kind} ({reason_of(error)}): leave it out, or install "
-            "what torch.compile needs"
+            "the requirements of torch.compile"
         ) from error

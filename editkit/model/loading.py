@@ -1,4 +1,4 @@
-"""Finding and loading models: a registered name, a diffusers folder, or a hub id."""
+"""Find and load models: a registered name, a diffusers folder, a checkpoint file or a hub id."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ def resolve_model(
     device: str | None,
     dtype: str | None,
     adapters: Sequence[str | os.PathLike[str]] = (),
-    how: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
+    execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
     *,
     operation: str | None = None,
 ) -> Backend:
-    """A model as it is or by its name; where none is given, the default for the operation that is asked of it."""
+    """Return a loaded model unchanged, or load one by name; None loads the default model of the operation."""
     if model is None or isinstance(model, (str, os.PathLike)):
         name = default_model(installed(), operation) if model is None else os.fspath(model)
-        return cached_model(name, device, dtype, tuple(os.fspath(adapter) for adapter in adapters), how)
+        return cached_model(name, device, dtype, tuple(os.fspath(adapter) for adapter in adapters), execution)
     if device is not None or dtype is not None or adapters:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
-    if how.requested:
+    if execution.requested:
         raise InvalidParameter(
-            f"{how.requested[0]}=True goes with a model's name: this model is already loaded; give it to load_model"
+            f"{execution.requested[0]}=True goes with a model's name: this model is already loaded; give it to "
+            "load_model"
         )
     return model
 
@@ -53,42 +54,42 @@ def load_model(
     device: str | None = None,
     dtype: str | None = None,
     adapters: Sequence[str | os.PathLike[str]] = (),
-    compile: bool = False,  # noqa: A002 (what it does has no other name)
+    compile: bool = False,  # noqa: A002 (the name of the option)
     offload: bool = False,
     tiling: bool = False,
 ) -> Backend:
     """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.
 
-    ``device`` is any that torch knows (default: cuda where there is one, else cpu), ``dtype`` one of float32
-    (default), float16, bfloat16, float64. ``adapters`` are files of LoRA and of learned words, each ``FILE`` or
-    ``FILE:SCALE``. ``compile`` compiles the network, ``offload`` keeps on the GPU only the part that is at work, and
-    ``tiling`` lets the autoencoder work in tiles: they change time and memory, and results by rounding, those of
-    tiling a little more. Only safetensors are read and no code that comes with a model is run.
+    ``device`` is a torch device (default: cuda if available, else cpu), ``dtype`` one of float32 (default), float16,
+    bfloat16, float64. ``adapters`` are files of LoRA or of textual inversion, each ``FILE`` or ``FILE:SCALE``.
+    ``compile`` compiles the network, ``offload`` keeps only the active part of the model on the GPU, ``tiling`` lets
+    the autoencoder work in tiles: they change time and memory, and results by rounding, tiling a little more. Only
+    safetensors are read, and no code of a model runs.
 
-    Raises WeightsUnavailable where there is no such model or it is not whole, InvalidParameter for device, dtype and
-    adapters that do not fit and for ways of running that this machine has no use or no means for, MissingCapability
-    where the model takes no adapters or does not run so.
+    Raises WeightsUnavailable if the model does not exist or is incomplete, InvalidParameter for a device, dtype,
+    adapter or execution option that does not fit this machine, MissingCapability if the model does not support it.
     """
     registry = installed()
-    where, kind = checked_device(device), checked_dtype(dtype)
-    added = [Adapter.parse(call) for call in adapters]
-    how = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
-    how.check(where)
-    called, place = locate(registry, name)
-    family, given = (
-        family_of_file(registry, place) if place.is_file() else (family_of(registry, place), {"folder": place})
-    )
-    check_adapters(family, called, added)
-    check_execution(family, called, how)
-    if how.compile:
-        check_compiler(where.type)
+    torch_device, torch_dtype = checked_device(device), checked_dtype(dtype)
+    parsed = [Adapter.parse(call) for call in adapters]
+    execution = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
+    execution.check(torch_device)
+    label, location = locate(registry, name)
+    if location.is_file():
+        family, files = family_of_file(registry, location)
+    else:
+        family, files = family_of(registry, location), {"folder": location}
+    check_adapters(family, label, parsed)
+    check_execution(family, label, execution)
+    if execution.compile:
+        check_compiler(torch_device.type)
     loader = registry.load("backends", family.name)
-    waits = torch.device("cpu") if how.offload else where
-    model: Backend = loader(**given, name=called, device=waits, dtype=kind)
-    for adapter in added:
+    first_device = torch.device("cpu") if execution.offload else torch_device
+    model: Backend = loader(**files, name=label, device=first_device, dtype=torch_dtype)
+    for adapter in parsed:
         cast(SupportsAdapters, model).add_adapter(adapter)
-    if how.requested:
-        cast(SupportsExecutionOptions, model).set_execution(how, where)
+    if execution.requested:
+        cast(SupportsExecutionOptions, model).set_execution(execution, torch_device)
     return model
 
 
@@ -98,35 +99,35 @@ def cached_model(
     device: str | None,
     dtype: str | None,
     adapters: tuple[str, ...] = (),
-    how: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
+    execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
 ) -> Backend:
-    """:func:`load_model`, keeping the last two, for calls that name a model instead of passing one."""
-    return load_model(name, device=device, dtype=dtype, adapters=adapters, **dc.asdict(how))
+    """Load a model and keep the last two, for calls that name a model instead of passing one."""
+    return load_model(name, device=device, dtype=dtype, adapters=adapters, **dc.asdict(execution))
 
 
-def check_adapters(family: BackendSpec, called: str, adapters: Sequence[Adapter]) -> None:
-    """Raise MissingCapability where a model of this family cannot be given those adapters."""
+def check_adapters(family: BackendSpec, label: str, adapters: Sequence[Adapter]) -> None:
+    """Raise MissingCapability if models of the family take no adapters."""
     if adapters and "adapters" not in family.provides:
-        provided = ", ".join(sorted(family.provides)) or "nothing beyond pictures"
+        provided = ", ".join(sorted(family.provides)) or "nothing beyond images"
         raise MissingCapability(
-            f"the adapter {adapters[0]} needs a model that takes adapters; the model {called!r} of the family "
+            f"the adapter {adapters[0]} needs a model that takes adapters; the model {label!r} of the family "
             f"{family.name} provides {provided}"
         )
 
 
-def check_execution(family: BackendSpec, called: str, how: ExecutionOptions) -> None:
-    """Raise MissingCapability where a model of this family cannot be told to run so."""
-    missing = [name for name in how.requested if name not in family.execution_options]
+def check_execution(family: BackendSpec, label: str, execution: ExecutionOptions) -> None:
+    """Raise MissingCapability if models of the family do not support an execution option."""
+    missing = [name for name in execution.requested if name not in family.execution_options]
     if missing:
-        able = ", ".join(sorted(family.execution_options)) or "none of compile, offload and tiling"
+        supported = ", ".join(sorted(family.execution_options)) or "none of compile, offload and tiling"
         raise MissingCapability(
-            f"{missing[0]}=True needs a model that runs so; the model {called!r} of the family {family.name} offers "
-            f"{able}: leave it out"
+            f"{missing[0]}=True needs a model that supports it; the model {label!r} of the family {family.name} offers "
+            f"{supported}: leave it out"
         )
 
 
 def locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str, Path]:
-    """Return what to call a model and the folder or file it is in."""
+    """Return the name of a model and its folder or file; raises WeightsUnavailable if there is none."""
     text = default_model(registry) if name is None else os.fspath(name)
     spec: ModelSpec | None = registry.specs["models"].get(text)
     if spec is not None:
@@ -147,9 +148,9 @@ def locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str
 
 
 def default_model(registry: Registry, operation: str | None = None) -> str:
-    """The model that is taken where none is named: one made for the operation, else the default of all.
+    """Return the name of the default model of an operation, else of all operations.
 
-    Raises WeightsUnavailable where no plugin brings one.
+    Raises WeightsUnavailable if no plugin provides one.
     """
     for spec in sorted(registry.specs["models"].values(), key=lambda spec: operation not in spec.default_for):
         if spec.default or operation in spec.default_for:
@@ -158,7 +159,7 @@ def default_model(registry: Registry, operation: str | None = None) -> str:
 
 
 def family_of(registry: Registry, folder: Path) -> BackendSpec:
-    """The backend that serves a diffusers folder, after checking that the folder is whole and safe."""
+    """Return the backend that serves a diffusers folder; raises WeightsUnavailable if it is incomplete or unsafe."""
     index = read_index(folder)
     family = index.get("_class_name")
     for spec in registry.specs["backends"].values():
@@ -172,7 +173,7 @@ def family_of(registry: Registry, folder: Path) -> BackendSpec:
 
 
 def family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[str, Path]]:
-    """The backend that serves a checkpoint in one file, and what its loader is given."""
+    """Return the backend that serves a checkpoint file, and the paths its loader takes."""
     family, folder = find_backend(registry, file)
     index = read_index(folder)
     if index.get("_class_name") not in family.pipelines:
@@ -185,6 +186,7 @@ def family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[st
 
 
 def read_index(folder: Path) -> dict[str, Any]:
+    """Return the content of ``model_index.json``; raises WeightsUnavailable if there is none."""
     file = folder / "model_index.json"
     if not file.is_file():
         found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
@@ -193,15 +195,15 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def parts_of(folder: Path, index: dict[str, Any]) -> list[Path]:
-    """The component folders that an index names."""
-    named = [part for part, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and entry[0]]
-    return [folder / part for part in named if part != "safety_checker"]
+    """Return the component folders that an index names."""
+    names = [part for part, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and entry[0]]
+    return [folder / part for part in names if part != "safety_checker"]
 
 
 def check_parts(folder: Path, index: dict[str, Any], *, weights: bool = True) -> None:
-    """Refuse a folder with missing parts, pickled weights, or shards outside it, before anything is loaded.
+    """Raise WeightsUnavailable for missing parts, pickled weights, foreign code or shards outside the folder.
 
-    Without ``weights`` none are to be loaded from it.
+    Without ``weights`` the weights are not checked, because they come from another file.
     """
     for part in parts_of(folder, index):
         library = index[part.name][0]
@@ -216,15 +218,15 @@ def check_parts(folder: Path, index: dict[str, Any], *, weights: bool = True) ->
 
 
 def identity_of(folder: Path, weights: Path | None = None) -> str:
-    """Hash of a model's configuration and weights; evenly spread pieces of large files stand for the whole.
+    """Return a hash of a model's configuration and weights; of large files evenly spaced pieces are hashed.
 
-    ``weights`` is the one file that is loaded in place of the weights in ``folder``.
+    ``weights`` is a checkpoint file that is loaded instead of the weights in ``folder``.
     """
     digest = hashlib.sha256()
-    endings = (".json", ".txt") if weights else (".json", ".safetensors", ".txt")
-    files = [file for file in folder.rglob("*") if file.suffix in endings and file.is_file()]
-    named = sorted((file.relative_to(folder).as_posix(), file) for file in files)
-    for name, file in [*named, *([("", weights)] if weights else [])]:
+    suffixes = (".json", ".txt") if weights else (".json", ".safetensors", ".txt")
+    files = [file for file in folder.rglob("*") if file.suffix in suffixes and file.is_file()]
+    by_name = sorted((file.relative_to(folder).as_posix(), file) for file in files)
+    for name, file in [*by_name, *([("", weights)] if weights else [])]:
         digest.update(f"{name}:{file.stat().st_size}\n".encode())
         with file.open("rb") as stream:
             for start in piece_offsets(file.stat().st_size):
@@ -234,17 +236,18 @@ def identity_of(folder: Path, weights: Path | None = None) -> str:
 
 
 PIECE, PIECES = 2**20, 64
-"""Bytes that are read at once, and how many such pieces of a large file."""
+"""Bytes of a hashed piece, and the number of pieces of a large file."""
 
 
 def piece_offsets(size: int) -> list[int]:
-    """Where the pieces begin that are read of a file: end to end where they hold all of it, else evenly spread."""
+    """Return the offsets of the hashed pieces of a file: contiguous for a small file, else evenly spaced."""
     if size <= PIECE * PIECES:
         return list(range(0, size, PIECE))
     return [round(i * (size - PIECE) / (PIECES - 1)) for i in range(PIECES)]
 
 
 def checked_device(name: str | None) -> torch.device:
+    """Return a usable device, by default cuda if available; raises InvalidParameter for one that is not."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -257,6 +260,7 @@ def checked_device(name: str | None) -> torch.device:
 
 
 def checked_dtype(name: str | None) -> torch.dtype:
+    """Return a dtype by name, by default float32; raises InvalidParameter for another name."""
     if name is not None and name not in DTYPES:
         raise InvalidParameter(f"dtype={name!r} is not allowed: one of {', '.join(DTYPES)}")
     return DTYPES[name or "float32"]

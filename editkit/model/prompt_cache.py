@@ -1,4 +1,4 @@
-"""What models made of their last prompts, kept in memory for further edits that are told the same."""
+"""Cache in memory of the conditions of a model's last prompts."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from .backend import Backend
 from .batching import unwrap
 
 MOST = 16
-"""Lists of prompts that are kept of a model."""
+"""Number of lists of prompts that are kept for a model."""
 
 
 Conditions = dict[tuple[str, tuple[str, ...]], Condition]
-"""Conditions by what the model was identified by, as adapters change that, and the prompts; the latest at the end."""
+"""Conditions by the identity of the model, which adapters change, and the prompts; the latest last."""
 
 
 KNOWN: weakref.WeakKeyDictionary[Backend, Conditions] = weakref.WeakKeyDictionary()
 
 
 def embed_cached(model: Backend, prompts: Sequence[str]) -> Condition:
-    """What a model makes of prompts, of as many rows; its tensors are shared, and not to be written into."""
+    """Return the condition of prompts, one row each; its tensors are shared, so do not write into them."""
     if torch.is_grad_enabled():
         return model.embed(prompts)
     try:
-        known = KNOWN.setdefault(unwrap(model), {})
-    except TypeError:  # one that cannot be referred to weakly
+        cached = KNOWN.setdefault(unwrap(model), {})
+    except TypeError:  # the model has no weak references
         return model.embed(prompts)
     key = (model.identity, tuple(prompts))
-    known[key] = known.pop(key) if key in known else model.embed(prompts)
-    if len(known) > MOST:
-        del known[next(iter(known))]
-    return dict(known[key])
+    cached[key] = cached.pop(key) if key in cached else model.embed(prompts)
+    if len(cached) > MOST:
+        del cached[next(iter(cached))]
+    return dict(cached[key])

@@ -1,4 +1,4 @@
-"""Models in one file: which backend serves it, and the folder of the configuration that it lacks."""
+"""Checkpoints in one file: find the backend that serves one and the folder of its configuration."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from ..registry.specs import BackendSpec
 from .weights import from_hub
 
 INDEX = "model_index.json"
+"""File that every diffusers folder has."""
 
 
 def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
-    """The backend that reads a checkpoint in one file, and the folder of its configuration.
+    """Return the backend that reads a checkpoint file and the folder of its configuration.
 
-    That is a diffusers folder, of which no weights are read: one beside the file of its name, else the file's own, else
-    that of the hub model it is built on, from the local cache where it is there. Raises WeightsUnavailable where no
-    backend knows the file, or the configuration is nowhere.
+    The folder is a diffusers folder whose weights are not read: the one beside the file with its name, else the file's
+    own, else that of the hub model it is based on, from the local cache if it is there. Raises WeightsUnavailable if no
+    backend detects the file or no configuration is found.
     """
     shapes = shapes_of(file)
     for spec in registry.specs["backends"].values():
@@ -33,7 +34,7 @@ def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
 
 
 def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors in a safetensors file, by name; raises WeightsUnavailable where it is no such file."""
+    """Return the shapes of the tensors in a safetensors file by name; raises WeightsUnavailable for another file."""
     from safetensors import SafetensorError, safe_open
 
     if file.suffix != ".safetensors":
@@ -49,10 +50,12 @@ def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def adjacent_config(file: Path) -> Path | None:
+    """Return the folder with a configuration beside a checkpoint file, if there is one."""
     return next((folder for folder in (file.with_suffix(""), file.parent) if (folder / INDEX).is_file()), None)
 
 
 def download_config(file: Path, base: str) -> Path:
+    """Download the configuration of the hub model ``base``; raises WeightsUnavailable if that fails."""
     try:
         return from_hub(base, "configuration", "*.json")
     except WeightsUnavailable as error:

@@ -1,4 +1,4 @@
-"""Folders of weights: found by path or hub id, and refused where they are not whole or not safe to load."""
+"""Folders of weights: find them by path or hub id, refuse incomplete and unsafe ones."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 ON_TOP, BELOW = "*.safetensors", "*/*.safetensors"
-"""Where the weights of a hub model are: those of transformers beside its configuration, those of diffusers in folders
-of the parts, with whole checkpoints beside the folders that nothing here reads."""
+"""Patterns of a hub model's weights: beside the configuration for transformers, in the parts' folders for diffusers,
+whose complete checkpoints beside the folders are not read."""
 
 
 def model_folder(name: str, *, called: str, advice: str) -> Path:
-    """Return the folder of a model of transformers: ``name`` itself, or where the hub id ``org/name`` is kept.
+    """Return the folder of a model of transformers: ``name`` itself, or the local copy of the hub id ``org/name``.
 
-    A hub model that is not here yet is downloaded, without pickles and code. ``called`` is what the messages call the
-    model ("depth model"), and ``advice`` what they end with. Raises WeightsUnavailable where there is no such model, it
-    has no configuration or no safetensors, or its shards are outside its folder.
+    A hub model without a local copy is downloaded, without pickles and code. ``called`` names the model in messages
+    ("depth model"); ``advice`` ends them. Raises WeightsUnavailable if there is no such model, it has no configuration
+    or no safetensors, or its shards are outside its folder.
     """
-    folder = find_folder(os.path.expanduser(name), called, ON_TOP)  # noqa: PTH111 (Path's raises for unknown users)
-    whose = f"{called} {name!r}"
+    folder = find_folder(os.path.expanduser(name), called, ON_TOP)  # noqa: PTH111 (Path.expanduser raises for unknown users)
+    label = f"{called} {name!r}"
     if not (folder / "config.json").is_file():
-        raise WeightsUnavailable(f"{whose} has no config.json: {advice}")
-    check_weights(folder, whose, advice)
+        raise WeightsUnavailable(f"{label} has no config.json: {advice}")
+    check_weights(folder, label, advice)
     return folder
 
 
 def find_folder(name: str, called: str, weights: str) -> Path:
-    """A folder by its path, else the folder of a hub id; ``weights`` is the pattern of what to download of them."""
+    """Return a folder by its path, else the folder of a hub id; ``weights`` is the pattern of files to download."""
     folder = Path(name)
     if folder.is_dir():
         return folder
@@ -50,12 +50,12 @@ def find_folder(name: str, called: str, weights: str) -> Path:
 
 
 def from_hub(name: str, called: str, weights: str) -> Path:
-    """The folder of a hub model, from the local cache where it is there, else downloaded (safetensors only)."""
+    """Return the folder of a hub model from the local cache, else download it (safetensors only)."""
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", weights]))
-    except Exception as error:  # the hub client raises many kinds, of several libraries
+    except Exception as error:  # the hub client raises exceptions of several libraries
         raise WeightsUnavailable(
             f"{called} {name!r} is no folder here and could not be fetched from the hub ({reason_of(error)}): check "
             "the name and the network, or download it and pass its folder"
@@ -63,14 +63,14 @@ def from_hub(name: str, called: str, weights: str) -> Path:
 
 
 def check_weights(folder: Path, called: str = "", advice: str = "") -> None:
-    """Refuse a folder whose weights are missing, are pickled, or are shards outside it.
+    """Raise WeightsUnavailable if the weights in a folder are missing, pickled, or shards outside it.
 
-    The messages begin with the folder unless it is ``called`` something, and end with ``advice`` where there is some.
+    Messages begin with ``called``, by default the folder, and end with ``advice``.
     """
     called, other = called or str(folder), f", or {advice}" if advice else ""
-    whole = [file for file in folder.glob("*.safetensors") if "-of-" not in file.name]
+    single = [file for file in folder.glob("*.safetensors") if "-of-" not in file.name]
     indices = list(folder.glob("*.safetensors.index.json"))
-    if not whole and not indices:
+    if not single and not indices:
         pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
         if pickles:
             raise WeightsUnavailable(
@@ -85,13 +85,15 @@ def check_weights(folder: Path, called: str = "", advice: str = "") -> None:
 
 
 def shards_of(index: Path) -> set[str]:
-    placed = read_json(index).get("weight_map")
-    if not isinstance(placed, dict):
+    """Return the file names of the shards in an index."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
         raise WeightsUnavailable(f"{index} is damaged: it should hold a weight_map; download the model again")
-    return {str(shard) for shard in placed.values()}
+    return {str(shard) for shard in weight_map.values()}
 
 
 def read_json(file: Path) -> dict[str, Any]:
+    """Return a JSON object; raises WeightsUnavailable if the file is damaged."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

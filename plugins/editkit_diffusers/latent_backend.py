@@ -45,17 +45,17 @@ class LatentModel:
         self.grid = grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
 
-    def set_execution(self, how: ExecutionOptions, device: torch.device) -> None:
-        if how.tiling:
+    def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
+        if execution.tiling:
             self.autoencoder.tile(self.native_size)
-        if how.offload:
+        if execution.offload:
             offload_sequentially(
                 [self.net, self.autoencoder.net, *(encoder.net for encoder in self.texts.values())], device
             )
             self.device = device
-        if how.compile:
+        if execution.compile:
             self.net.compile()
-        self.execution = how
+        self.execution = execution
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         reduction = self.autoencoder.reduction

@@ -63,10 +63,10 @@ class PixelDdpm:
             identity=identity_of(folder),
         )
 
-    def set_execution(self, how: ExecutionOptions, device: torch.device) -> None:
-        if how.compile:
+    def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
+        if execution.compile:
             self.unet.compile()
-        self.execution = how
+        self.execution = execution
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         return (self.unet.config.in_channels, height, width)

@@ -104,7 +104,7 @@ def test_each_edit_of_a_batch_takes_its_own_seed() -> None:
     drawn = editkit.apply_all("generate", [None] * 3, seeds=[4, 5, 4], **given)
     assert [one.report.seed for one in drawn] == [4, 5, 4]
     assert values(drawn[0]) == values(drawn[2]) != values(drawn[1])
-    with pytest.raises(InvalidParameter, match="2 are given for 1 pictures"):
+    with pytest.raises(InvalidParameter, match="2 are given for 1 images"):
         editkit.apply_all("generate", [None], seeds=[1, 2], **given)
     with pytest.raises(InvalidParameter, match="batch=0"):
         editkit.apply_all("generate", [None], batch=0, **given)

@@ -88,7 +88,7 @@ def test_a_number_for_names_is_named() -> None:
 
 @pytest.mark.parametrize("steps", [[], [("invert", {"steps": 1})]])
 def test_a_recipe_without_an_image_is_damaged(steps: list[tuple[str, dict[str, Any]]]) -> None:
-    with pytest.raises(BadFile, match="makes no picture"):
+    with pytest.raises(BadFile, match="makes no image"):
         editkit.replay(recipe_of(*steps), model=ToyBackend())
 
 

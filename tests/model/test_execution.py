@@ -49,7 +49,7 @@ def test_execution_options_are_part_of_the_shared_model_key(tiny_folder: Path) -
     assert plain is not tiled and plain is cached_model(str(tiny_folder), None, None)
     assert execution_of(plain) == ExecutionOptions() == execution_of(ToyBackend()) and execution_of(
         tiled
-    ).active_conditions == ("tiling",)
+    ).requested == ("tiling",)
     assert plain.identity == tiled.identity
 
 

@@ -336,8 +336,8 @@ MUTATIONS = [
     Mutation(
         "equal prompts change the picture",
         EDITING,
-        "decoded, trip, session.mask)",
-        "decoded, trip * 0.99, session.mask)",
+        "decoded, round_trip, session.mask)",
+        "decoded, round_trip * 0.99, session.mask)",
         "operations prompt-edit",
     ),
     Mutation(
