@@ -28,7 +28,7 @@ class ControlNetParams(Params):
     start: Fraction = Field(0.0, description="Fraction of the path before which the map is off.")
     end: Fraction = Field(1.0, description="Fraction of the path after which the map is off.")
     weights: str | None = PathParam(
-        None, "Folder of the ControlNet; the one registered for the model and the kind if not given."
+        None, "Folder of the ControlNet; the one registered for the model and the kind when not given."
     )
 
 
@@ -46,9 +46,9 @@ class ControlParams(EditParams):
     control_image: Any = ImageParam("map", "Ready-made condition map instead of the annotator's: near and edges white.")
     control_invert: bool = Field(False, description="Invert the ready-made map, if black stands for near and edges.")
     controlnet: str | None = PathParam(
-        None, "Folder of the ControlNet; the one registered for the model and the kind if not given."
+        None, "Folder of the ControlNet; the one registered for the model and the kind when not given."
     )
-    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
 
 
 @hookimpl

@@ -17,7 +17,7 @@ class FewStepEditParams(RepromptParams):
     strength: Fraction = Field(1.0, description="Share of the path that is used; 0 keeps the image.")
     steps: int = Field(4, ge=1, le=1000, description="Steps of a whole path, from noise to image.")
     sampler: str = RegisteredName("samplers", "lcm", "Sampler by name, with options after a colon.")
-    guidance: float = Field(2.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
+    guidance: float = Field(2.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
 
 
 @hookimpl

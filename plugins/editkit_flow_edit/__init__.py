@@ -15,13 +15,13 @@ class FlowEditParams(RepromptParams):
     strength: float = Field(
         1.0, ge=0.0, le=1.0, description="Share of the path that is used, from its clean end; 0 keeps the image."
     )
-    guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
+    guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
     averages: int = Field(1, ge=1, le=64, description="Noise samples over which the edit of each step is averaged.")
     source_guidance: float | None = Field(
         None,
         ge=0.0,
         le=100.0,
-        description="Guidance scale of the source prompt; that of the target prompt if not given.",
+        description="Guidance scale of the source prompt; that of the target prompt when not given.",
     )
     negative_prompt: str = Field(
         "",

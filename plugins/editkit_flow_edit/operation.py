@@ -67,20 +67,19 @@ def flow_edit(session: Session, params: FlowEditParams) -> Edit:
 def _edit_guidance(
     session: Session, params: FlowEditParams, source: Condition, target: Condition, path: SamplingPath
 ) -> Guidance:
-    """Guidance for as many rows of each prompt, with a scale for each.
-
-    ``here`` is the scale of the source prompt, ``there`` that of the target prompt.
-    """
-    here, there, both = params.source_guidance, params.guidance, _concatenate(source, target)
-    if here is None:
+    """Return guidance for as many rows of each prompt, with a guidance scale for each prompt."""
+    source_scale, target_scale, both = params.source_guidance, params.guidance, _concatenate(source, target)
+    if source_scale is None:
         return session.guided(both, 2 * params.averages, path)
     if "distilled-guidance" in session.model.provides:
         at_scale = require(session.model, SupportsDistilledGuidance).with_guidance_scale
-        return session.weighted((_concatenate(at_scale(source, here), at_scale(target, there)), both), (1.0, 0.0), path)
+        return session.weighted(
+            (_concatenate(at_scale(source, source_scale), at_scale(target, target_scale)), both), (1.0, 0.0), path
+        )
     negative = {**source, **repeat_condition(session.embed(params.negative_prompt), params.averages)}
     # All rows share the weights, so that where the two scales differ the source rows repeat the negative prompt.
     conditions = _concatenate(negative, negative), _concatenate(negative, target), both
-    return session.weighted(conditions, (1 - there, there - here, here), path)
+    return session.weighted(conditions, (1 - target_scale, target_scale - source_scale, source_scale), path)
 
 
 def _concatenate(first: Condition, second: Condition) -> Condition:

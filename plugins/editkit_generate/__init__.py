@@ -9,7 +9,7 @@ from editkit import CanvasParams, OperationSpec, by_name, hookimpl
 
 class GenerateParams(CanvasParams):
     prompt: str = Field("", description="Description of the image.")
-    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
 
 
 @hookimpl

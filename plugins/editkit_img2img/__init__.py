@@ -10,9 +10,9 @@ from editkit import EditParams, OperationSpec, by_name, hookimpl
 class Img2ImgParams(EditParams):
     prompt: str = Field("", description="Description of the result.")
     strength: float = Field(
-        0.6, ge=0.0, le=1.0, description="Noise level to start from, 0 to 1: 0 keeps the image, 1 replaces it."
+        0.6, ge=0.0, le=1.0, description="Noise level to start from: 0 keeps the image, 1 replaces it."
     )
-    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
 
 
 @hookimpl

@@ -25,9 +25,9 @@ class InpaintParams(EditParams):
         None,
         ge=0.0,
         le=100.0,
-        description="Margin processed around the mask, as a share of the mask's size; the whole image if not given.",
+        description="Margin processed around the mask, as a share of the mask's size; the whole image when not given.",
     )
-    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
 
 
 @hookimpl

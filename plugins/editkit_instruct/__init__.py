@@ -26,17 +26,17 @@ class InstructParams(EditParams):
         None,
         ge=0.0,
         le=100.0,
-        description="Guidance scale of the text; if not given, the model's default, or 1 for inversion.",
+        description="Guidance scale of the text; when not given, the model's default, or 1 for inversion.",
     )
     image_guidance: float | None = Field(
         None,
         ge=0.0,
         le=100.0,
-        description="Guidance scale of the image, for ip2p only; the model's default if not given.",
+        description="Guidance scale of the image, for ip2p only; the model's default when not given.",
     )
     source: str = Field("", description="Description of the image, for inversion only.")
     target: str = Field(
-        "", description="Description of the result, for inversion only; derived from the instruction if not given."
+        "", description="Description of the result, for inversion only; derived from the instruction when not given."
     )
     captioner: str | None = RegisteredName(
         "captioners", None, "Captioner that describes the image, instead of source; with options after a colon."

@@ -25,9 +25,9 @@ class OutpaintParams(ImageInputParams):
         ge=8,
         le=16384,
         description="Longest side in pixels of the source at the model's scale: more gives finer detail and less "
-        "context. If not given, the window covers the whole result up to twice the source.",
+        "context. When not given, the window covers the whole result up to twice the source.",
     )
-    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 turns guidance off.")
+    guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
 
 
 def result_size(params: OutpaintParams, size: tuple[int, int]) -> tuple[int, int]:

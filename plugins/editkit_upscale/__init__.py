@@ -17,7 +17,7 @@ class UpscaleParams(ImageInputParams):
         None,
         ge=0.0,
         le=1.0,
-        description="Share of the path that is sampled: 0 adds no detail. If not given, 1 with an upscaling model; "
+        description="Share of the path that is sampled: 0 adds no detail. When not given, 1 with an upscaling model; "
         "with any other, the model's default, or 0.3.",
     )
     noise_level: int = Field(
@@ -26,7 +26,7 @@ class UpscaleParams(ImageInputParams):
         description="Timestep of the noise in an upscaling model's condition image: more gives more freedom.",
     )
     resolution: int | None = Field(
-        None, ge=8, le=16384, description="Side of the tiles in pixels; the model's native size if not given."
+        None, ge=8, le=16384, description="Side of the tiles in pixels; the model's native size when not given."
     )
 
 

@@ -248,8 +248,8 @@ MUTATIONS = [
     Mutation(
         "flow-edit guides both prompts alike",
         FLOW_EDIT,
-        "(1 - there, there - here, here)",
-        "(1 - there, 0.0, there)",
+        "(1 - target_scale, target_scale - source_scale, source_scale)",
+        "(1 - target_scale, 0.0, target_scale)",
         "test_flow_edit.py",
     ),
     Mutation(
