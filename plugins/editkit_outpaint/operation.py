@@ -48,16 +48,16 @@ class _GrowingCanvas:
     def fill(self, down: Extent, across: Extent, side: int) -> None:
         """Fill the empty pixels of a window, at the scale that maps a square of ``side`` to the model's native size."""
         window = (..., slice(*down), slice(*across))
-        known = self.filled[window].clone()
-        if bool(known.all()):
+        known_mask = self.filled[window].clone()
+        if bool(known_mask.all()):
             return
-        extended = extend_border(self.pixels[window], known)
+        extended = extend_border(self.pixels[window], known_mask)
         longest = max(1, round(self.session.model.native_size * max(extended.shape[-2:]) / side))
-        region = self.session.for_region(extended, (~known).to(extended), longest=longest)
+        region = self.session.for_region(extended, (~known_mask).to(extended), longest=longest)
         path = with_resampling(region.drawing_path(self.params.steps), self.params.resample)
         # New pixels have no source whose detail could be carried over: the decoded image is used as it is.
         sampled = paint(region, Edit(fill(region, path, self.params.prompt).latents))
-        self.pixels[window] = blend_at_border(sampled, extended, known, self.max_jump, side * _FADE_SHARE)
+        self.pixels[window] = blend_at_border(sampled, extended, known_mask, self.max_jump, side * _FADE_SHARE)
         self.filled[window] = True
 
     def complete_rows(self) -> Extent:

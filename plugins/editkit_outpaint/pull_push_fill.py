@@ -12,27 +12,27 @@ _RELAXATIONS = 24
 """Relaxation sweeps at every scale."""
 
 
-def pull_push_fill(values: Tensor, known: Tensor, reach: float = math.inf) -> Tensor:
-    """Continue values (1, C, H, W) from the places where ``known`` (1, 1, H, W) is True to all others.
+def pull_push_fill(values: Tensor, known_mask: Tensor, reach: float = math.inf) -> Tensor:
+    """Continue values (1, C, H, W) from the places where ``known_mask`` (1, 1, H, W) is True to all others.
 
     Known values stay; every other value is the mean of its neighbours, the membrane of Poisson image editing (Perez et
     al., 2003): high frequencies fade at once, low ones carry far. With a ``reach`` in pixels the continuation also
     decays to 0, by 1 / e per reach.
     """
-    if bool(known.all()) or max(values.shape[-2:]) == 1:
-        return values * known
-    coarse = pull_push_fill(*_downsample(values, known), reach / 2)
-    film = torch.where(known, values, F.interpolate(coarse, values.shape[-2:], mode="bilinear"))
+    if bool(known_mask.all()) or max(values.shape[-2:]) == 1:
+        return values * known_mask
+    coarse = pull_push_fill(*_downsample(values, known_mask), reach / 2)
+    film = torch.where(known_mask, values, F.interpolate(coarse, values.shape[-2:], mode="bilinear"))
     decay = 1 / (1 + 1 / (2 * reach) ** 2)
     for _ in range(_RELAXATIONS):
-        film = torch.where(known, values, mean_of_neighbours(film) * decay)
+        film = torch.where(known_mask, values, mean_of_neighbours(film) * decay)
     return film
 
 
-def _downsample(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+def _downsample(values: Tensor, known_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Values at half the size, each the mean of the known ones under it, and the mask of those with any."""
-    share = F.avg_pool2d(known.to(values), 2, ceil_mode=True)
-    return F.avg_pool2d(values * known, 2, ceil_mode=True) / share.clamp(min=0.25), share > 0
+    share = F.avg_pool2d(known_mask.to(values), 2, ceil_mode=True)
+    return F.avg_pool2d(values * known_mask, 2, ceil_mode=True) / share.clamp(min=0.25), share > 0
 
 
 def mean_of_neighbours(film: Tensor) -> Tensor:
