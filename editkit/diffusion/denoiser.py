@@ -11,7 +11,7 @@ from torch import Tensor
 from .points import Point, PointBatch
 
 Condition = Mapping[str, Tensor]
-"""What a network is conditioned on: named tensors whose first axis is the batch."""
+"""Tensors that a network is conditioned on, by name; their first axis is the batch."""
 
 
 Network = Callable[[Tensor, Point | PointBatch, Condition], Tensor]

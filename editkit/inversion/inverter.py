@@ -18,7 +18,7 @@ from .record import InversionRecord, RecordedEstimates
 
 
 class InversionContext(Protocol):
-    """What an inverter may use to compute its extras. A :class:`Session` provides it.
+    """Interface that an inverter may use to compute its extras; a :class:`Session` provides it.
 
     The cache of inversions hashes all of it (see :class:`InversionInputs`), so an inverter must use nothing else.
     """

@@ -74,9 +74,9 @@ def test_generate(prediction: str, sampler: str, guidance: float) -> None:
 @pytest.mark.parametrize("strength", [0.6, 1.0])
 def test_img2img(prediction: str, sampler: str, strength: float) -> None:
     """Both start from the same clean latents: given latents for an image, diffusers does not draw a sample of them."""
-    model, picture = models(prediction)[0], sample_image((16, 16))
+    model, image = models(prediction)[0], sample_image((16, 16))
     with torch.no_grad():
-        clean = model.encode(to_tensor(picture))
+        clean = model.encode(to_tensor(image))
     for guidance in (7.5, 1.0):
         wanted = theirs(
             prediction,
@@ -89,7 +89,7 @@ def test_img2img(prediction: str, sampler: str, strength: float) -> None:
         )
         ours = editkit.apply(
             "img2img",
-            picture,
+            image,
             model=model,
             prompt=PROMPT,
             sampler=sampler,

@@ -55,12 +55,12 @@ class Counting(ToyBackend):
         return super().latent_shape(width, height)
 
 
-def picture(number: int, size: tuple[int, int] = (16, 16)) -> Image.Image:
+def image(number: int, size: tuple[int, int] = (16, 16)) -> Image.Image:
     random = np.random.default_rng(number)
     return Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
 
 
-PICTURES = [picture(number) for number in range(5)]
+IMAGES = [image(number) for number in range(5)]
 
 
 def values(result: Any) -> list[Any]:
@@ -73,14 +73,14 @@ def values(result: Any) -> list[Any]:
 @pytest.mark.parametrize("batch", [1, 2, 16])
 def test_each_image_of_a_batch_equals_its_single_edit(operation: str, batch: int) -> None:
     given = {"steps": STEPS, "seed": 3, "cache": False, **EDITS[operation]}
-    alone = [editkit.apply(operation, one, model=ToyBackend(), **given) for one in PICTURES]
-    together = editkit.apply_all(operation, PICTURES, model=ToyBackend(), batch=batch, **given)
+    alone = [editkit.apply(operation, one, model=ToyBackend(), **given) for one in IMAGES]
+    together = editkit.apply_all(operation, IMAGES, model=ToyBackend(), batch=batch, **given)
     assert [values(one) for one in together] == [values(one) for one in alone]
 
 
 def test_the_model_is_called_once_for_the_whole_batch() -> None:
     model = Counting()
-    results = editkit.apply_all("img2img", PICTURES, model=model, prompt="red", strength=1.0, steps=STEPS, seed=0)
+    results = editkit.apply_all("img2img", IMAGES, model=model, prompt="red", strength=1.0, steps=STEPS, seed=0)
     assert model.rows["encode"] == [5]
     assert model.rows["decode"] == [5, 5]  # the results and the sources
     assert len(model.rows["denoise"]) == results[0].report.network_calls
@@ -89,7 +89,7 @@ def test_the_model_is_called_once_for_the_whole_batch() -> None:
 
 def test_a_batch_accepts_several_sizes_and_path_lengths() -> None:
     given = {"prompt": "red", "steps": STEPS, "seed": 1, "source": "blue", "target": "red", "guidance": 1.0}
-    pictures = [PICTURES[0], picture(7, (16, 8)), PICTURES[1], picture(8, (16, 8))]
+    pictures = [IMAGES[0], image(7, (16, 8)), IMAGES[1], image(8, (16, 8))]
     del given["prompt"]
     model = Counting()
     together = editkit.apply_all("prompt-edit", pictures, model=model, **given)
@@ -115,7 +115,7 @@ def test_an_error_in_one_edit_is_raised_and_stops_the_batch() -> None:
     before = threading.active_count()
     given = {"prompt": "red", "steps": STEPS, "seed": 0, "resolution": 16}
     with pytest.raises(ValueError, match="refused"):
-        editkit.apply_all("img2img", [*PICTURES, picture(9, (8, 16))], model=Counting(refused=8), **given)
+        editkit.apply_all("img2img", [*IMAGES, image(9, (8, 16))], model=Counting(refused=8), **given)
     assert threading.active_count() == before
 
 
@@ -128,7 +128,7 @@ def test_a_cancelled_batch_leaves_nothing_behind() -> None:
     before = threading.active_count()
     given = {"prompt": "red", "steps": STEPS, "seed": 0}
     with pytest.raises(editkit.Cancelled):
-        editkit.apply_all("img2img", PICTURES, model=ToyBackend(), progress=interrupted, **given)
+        editkit.apply_all("img2img", IMAGES, model=ToyBackend(), progress=interrupted, **given)
     assert threading.active_count() == before
 
 
@@ -184,23 +184,23 @@ def test_gradients_are_recorded_only_in_the_edit_that_needs_them() -> None:
 def test_an_image_is_encoded_and_decoded_once() -> None:
     model = Counting()
     edit = functools.partial(editkit.apply, "img2img", model=model, prompt="red", steps=STEPS)
-    first = edit(PICTURES[0], seed=0)
-    again = edit(PICTURES[0], seed=0)
+    first = edit(IMAGES[0], seed=0)
+    again = edit(IMAGES[0], seed=0)
     assert model.rows["encode"] == [1]
     assert model.rows["decode"] == [1, 1, 1]  # the source once, the result twice
     assert values(again) == values(first)
-    edit(PICTURES[1], seed=0)
+    edit(IMAGES[1], seed=0)
     assert model.rows["encode"] == [1, 1]
 
 
 def test_a_second_batch_reuses_the_round_trips_of_the_first() -> None:
     model = Counting()
-    edit = functools.partial(editkit.apply_all, "img2img", PICTURES, model=model, prompt="red", steps=STEPS, seed=0)
+    edit = functools.partial(editkit.apply_all, "img2img", IMAGES, model=model, prompt="red", steps=STEPS, seed=0)
     first, again = edit(), edit()
     assert [values(one) for one in again] == [values(one) for one in first]
     assert model.rows["encode"] == [5]
     assert model.rows["decode"] == [5, 5, 5]
-    editkit.apply("img2img", PICTURES[0], model=model, prompt="red", steps=STEPS)
+    editkit.apply("img2img", IMAGES[0], model=model, prompt="red", steps=STEPS)
     assert model.rows["encode"] == [5, 1]  # alone its last bits may be others
 
 
@@ -208,15 +208,15 @@ def test_cached_round_trips_stay_within_a_limit(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(autoencoder_cache, "KNOWN", [])
     monkeypatch.setattr(autoencoder_cache, "MOST", 2 * 3 * 16 * 16)
     model = ToyBackend()
-    for one in PICTURES:
+    for one in IMAGES:
         editkit.apply("img2img", one, model=model, prompt="red", steps=STEPS)
         assert 0 < sum(trip.sources.numel() for trip in autoencoder_cache.KNOWN) <= autoencoder_cache.MOST
-    editkit.apply("img2img", picture(0, (16, 48)), model=model, prompt="red", steps=STEPS, resolution=48)
+    editkit.apply("img2img", image(0, (16, 48)), model=model, prompt="red", steps=STEPS, resolution=48)
     assert autoencoder_cache.KNOWN == []
 
 
 def test_another_model_does_not_share_the_round_trip_of_an_image() -> None:
     models = [Counting(), Counting()]
     for model in models:
-        editkit.apply("img2img", PICTURES[0], model=model, prompt="red", steps=STEPS)
+        editkit.apply("img2img", IMAGES[0], model=model, prompt="red", steps=STEPS)
         assert model.rows["encode"] == [1]

@@ -393,14 +393,14 @@ def test_a_replay_wants_them_and_takes_none_from_the_file(tmp_path: Path) -> Non
     file = written(tmp_path / "style.safetensors", "sd")
     given: dict[str, Any] = {"prompt": PROMPT, "steps": 2, "seed": 0}
     made = editkit.apply("generate", model=str(folder("sd")), adapters=[f"{file}:0.5"], **given)
-    picture = made.save(tmp_path / "made.png")
-    assert str(tmp_path).encode() not in picture.read_bytes()
+    image = made.save(tmp_path / "made.png")
+    assert str(tmp_path).encode() not in image.read_bytes()
     with pytest.raises(InvalidParameter, match=r"style\.safetensors:0\.5; no path is taken from a file"):
-        editkit.replay(picture, model=str(folder("sd")))
-    again = editkit.replay(picture, model=str(folder("sd")), adapters=[f"{file}:0.5"])
+        editkit.replay(image, model=str(folder("sd")))
+    again = editkit.replay(image, model=str(folder("sd")), adapters=[f"{file}:0.5"])
     assert again.image.tobytes() == made.image.tobytes()
     assert not again.report.warnings
-    other = editkit.replay(picture, model=str(folder("sd")), adapters=[file])
+    other = editkit.replay(image, model=str(folder("sd")), adapters=[file])
     assert "made with another model" in other.report.warnings[0]
 
 
@@ -408,9 +408,9 @@ def test_a_replay_of_a_named_model_requires_its_adapters(tmp_path: Path) -> None
     recipe = editkit.apply("generate", model=str(folder("sd")), steps=1).recipe
     styled = recipe.model_dump(mode="json")
     styled["steps"][0]["drawn_by"] |= {"model": "emoji", "adapters": ["style.safetensors:1"]}
-    picture = encode_png(Image.new("RGB", (16, 16)), recipe=json.dumps(styled))
+    image = encode_png(Image.new("RGB", (16, 16)), recipe=json.dumps(styled))
     with pytest.raises(InvalidParameter, match="pass them as adapters"):
-        editkit.replay(picture)
+        editkit.replay(image)
 
 
 def test_the_command_line_accepts_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

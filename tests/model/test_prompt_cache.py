@@ -30,14 +30,14 @@ class Reading(ToyBackend):
 
 
 @pytest.fixture
-def picture() -> Image.Image:
+def image() -> Image.Image:
     return Image.linear_gradient("L").resize((16, 16)).convert("RGB")
 
 
-def test_a_second_edit_embeds_no_prompt_again_and_gives_the_same_image(picture: Image.Image) -> None:
+def test_a_second_edit_embeds_no_prompt_again_and_gives_the_same_image(image: Image.Image) -> None:
     model = Reading()
     told = {"prompt": "red", "guidance": 2.0, "strength": 0.5, "seed": 0, "steps": 4, "cache": False}
-    results = [editkit.apply("img2img", picture, model=model, **told).image for _ in range(2)]
+    results = [editkit.apply("img2img", image, model=model, **told).image for _ in range(2)]
     assert sorted(model.read) == [("",), ("red",)]
     assert np.array_equal(*map(np.asarray, results))
 

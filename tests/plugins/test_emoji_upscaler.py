@@ -29,8 +29,8 @@ def model() -> editkit.Backend:
 def test_the_upscaler_is_nearer_to_the_truth_than_lanczos(model: editkit.Backend, scale: int, least: float) -> None:
     gained = []
     for file in LARGE:
-        picture = editkit.open_image(file).convert("RGB")
-        small, truth = picture.reduce(4), picture.reduce(4 // scale)
+        image = editkit.open_image(file).convert("RGB")
+        small, truth = image.reduce(4), image.reduce(4 // scale)
         enlarged = editkit.apply("upscale", small, model=model, scale=scale, prompt=file.stem.replace("-", " "), seed=0)
         smooth = small.resize(truth.size, Image.Resampling.LANCZOS)
         made, plain, wanted = map(to_tensor, (enlarged.image.convert("RGB"), smooth, truth))
@@ -40,8 +40,8 @@ def test_the_upscaler_is_nearer_to_the_truth_than_lanczos(model: editkit.Backend
 
 @pytest.mark.model
 def test_upscale_takes_it_when_no_model_is_named() -> None:
-    picture = editkit.open_image(LARGE[0]).reduce(4)
-    report = editkit.apply("upscale", picture, scale=2, seed=0).report
+    image = editkit.open_image(LARGE[0]).reduce(4)
+    report = editkit.apply("upscale", image, scale=2, seed=0).report
     assert (report.model, report.params["steps"], report.params["strength"]) == ("emoji-upscaler", 1, 1.0)
 
 
@@ -59,8 +59,8 @@ def test_in_a_row_with_others_each_step_takes_its_own_model(tmp_path: Path) -> N
 @pytest.mark.model
 def test_tiles_of_the_upscaler_leave_no_seam(model: editkit.Backend) -> None:
     """The largest step across a border is no larger than the largest elsewhere, in either direction."""
-    picture, side = editkit.open_image(LARGE[0]).convert("RGB").reduce(4), 96
-    result = np.asarray(editkit.apply("upscale", picture, model=model, scale=4, resolution=side, seed=0).image, float)
+    image, side = editkit.open_image(LARGE[0]).convert("RGB").reduce(4), 96
+    result = np.asarray(editkit.apply("upscale", image, model=model, scale=4, resolution=side, seed=0).image, float)
     length = result.shape[0]
     borders = {at - 1 for start in Tiling.plan((length, 1), side, 4).columns.starts for at in (start, start + side)}
     for axis in (0, 1):
@@ -75,12 +75,12 @@ def test_tiles_of_the_upscaler_leave_no_seam(model: editkit.Backend) -> None:
 def test_diffusers_draws_the_same_latents_from_its_folder(model: editkit.Backend) -> None:
     from diffusers import StableDiffusionUpscalePipeline
 
-    picture = editkit.open_image(LARGE[0]).convert("RGB").reduce(8)
+    image = editkit.open_image(LARGE[0]).convert("RGB").reduce(8)
     pipeline = StableDiffusionUpscalePipeline.from_pretrained(upscaler_folder(), torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     wanted = pipeline(
         "3d detective",
-        image=picture,
+        image=image,
         noise_level=20,
         num_inference_steps=4,
         guidance_scale=1.0,
@@ -89,7 +89,7 @@ def test_diffusers_draws_the_same_latents_from_its_folder(model: editkit.Backend
     ).images[0]
     random = torch.Generator().manual_seed(7)
     with torch.no_grad():
-        pixels = to_tensor(picture)
+        pixels = to_tensor(image)
         seen = model.upscaling_condition(pixels, 20, torch.randn(pixels.shape, generator=random))  # type: ignore[attr-defined]
         condition = {**model.embed(["3d detective"]), **seen}
         x = torch.randn((1, *model.latent_shape(128, 128)), generator=random)

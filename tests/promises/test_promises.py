@@ -45,8 +45,8 @@ def noise(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
     random = np.random.default_rng(0)
     if mode == "I;16":
         return Image.fromarray(random.integers(0, 65536, (size[1], size[0]), dtype=np.uint16))
-    picture = Image.fromarray(random.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8))
-    return picture if mode == "RGBA" else picture.convert("RGB" if mode == "P" else mode).convert(mode)
+    image = Image.fromarray(random.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8))
+    return image if mode == "RGBA" else image.convert("RGB" if mode == "P" else mode).convert(mode)
 
 
 def same(one: Image.Image, other: Image.Image) -> bool:
