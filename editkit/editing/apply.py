@@ -76,7 +76,7 @@ def execute(
     check_capabilities(request, model)
     start = time.perf_counter()
     with torch.no_grad(), cancellable(), measured_memory(model.device) as memory:
-        session = _open_session(registry, request, model, progress, cache)
+        session = open_session(registry, request, model, progress, cache)
         outcome = registry.load("operations", request.spec.name)(session, request.params)
         frames = [] if isinstance(outcome, Inversion) else compose(session, outcome)
         quality = measure_quality(session, outcome, request, frames)
@@ -128,7 +128,7 @@ def _settings(params: Params, request: Request) -> dict[str, Any]:
     }
 
 
-def _open_session(
+def open_session(
     registry: Registry, request: Request, model: Backend, progress: Progress | None, cache: bool
 ) -> Session:
     params = request.params

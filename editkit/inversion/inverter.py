@@ -47,8 +47,8 @@ class InversionContext(Protocol):
 class Inverter:
     """Base of all inverters: from clean latents along a path to noise, and the controls of a replay.
 
-    Only :meth:`invert` must be implemented. Rows of a batch must not influence each other. An inverter holds its options
-    as plain values and nothing else: tensors belong to the record, which a cache may store.
+    Only :meth:`invert` must be implemented. Rows of a batch must not influence each other. An inverter holds its
+    options as plain values and nothing else: tensors belong to the record, which a cache may store.
     """
 
     guided: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""The suites of backends and of models with a name of their own."""
+"""Conformance suites of backends and of registered models."""
 
 from __future__ import annotations
 
@@ -23,62 +23,66 @@ from .tiny import FOLDERS
 
 
 class BackendTests(Suite):
-    """What every backend must do; of a family, its tiny model of random weights is asked."""
+    """Checks of every backend; a family is checked on its tiny model with random weights."""
 
     kind = "backend"
     tolerance: ClassVar[float] = 1e-4
-    """Largest difference that a batch may make, relative to the largest value (float32 sums in another order)."""
+    """Largest difference between a batch and its rows, relative to the largest value: float32 sums vary with order."""
 
     @classmethod
     def folder(cls, path: Path) -> Path:
         """Write a small model of this family to ``path`` and return its folder; override for families of your own."""
         spec: BackendSpec = installed().spec("backends", cls.name)
-        made = [FOLDERS[family] for family in sorted(spec.pipelines) if family in FOLDERS]
-        if not made:
+        writers = [FOLDERS[family] for family in sorted(spec.pipelines) if family in FOLDERS]
+        if not writers:
             raise SkipTest(
-                f"no tiny model is known for {', '.join(sorted(spec.pipelines)) or 'this backend'}: override folder()"
+                f"there is no tiny model of {', '.join(sorted(spec.pipelines)) or 'this backend'}: override folder()"
             )
-        return made[0](path)
+        return writers[0](path)
 
     @classmethod
     def make(cls) -> Backend:
-        """The backend to check."""
-        with tempfile.TemporaryDirectory() as made:
-            folder = cls.folder(Path(made))
+        """Return the backend under test."""
+        with tempfile.TemporaryDirectory() as path:
+            folder = cls.folder(Path(path))
             loader = installed().load("backends", cls.name)
             return loader(folder, name="tiny", device=torch.device("cpu"), dtype=torch.float32)  # type: ignore[no-any-return]
 
     @classmethod
     @functools.cache
     def backend(cls) -> Backend:
+        """Return the backend under test, loaded once."""
         return cls.make()
 
     def pixels(self, rows: int = 2) -> Tensor:
-        """Pixels (rows, 3, H, W), wider than high."""
+        """Return pixels (rows, 3, H, W), wider than high."""
         side = self.backend().multiple * max(1, 16 // self.backend().multiple)
         shape = (rows, 3, side, 2 * side)
         return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(self.backend().dtype)
 
     def noisy(self, rows: int = 2) -> Tensor:
-        """Unit normal latents of the shape of :meth:`pixels`."""
+        """Return unit normal latents for :meth:`pixels`."""
         height, width = self.pixels(1).shape[-2:]
         shape = self.backend().latent_shape(width, height)
         return random_latents(rows, shape=shape).to(self.backend().dtype)
 
     def points(self) -> list[Point]:
+        """Return four points of a path of the model."""
         return list(make_path(self.backend().schedule, 4, self.backend().grid))[:4]
 
     def prompts(self, rows: int) -> list[str]:
+        """Return up to three prompts; empty ones for a model without text."""
         if "text" not in self.backend().provides:
             return [""] * rows
         return ["a red apple", "a green apple on white", ""][:rows]
 
-    def assert_close(self, one: Tensor, other: Tensor, what: str) -> None:
-        missed = largest(one - other) / max(1.0, largest(other))
-        assert missed <= self.tolerance, f"{what} differs by {missed:.1e}"
+    def assert_close(self, one: Tensor, other: Tensor, label: str) -> None:
+        """Assert that two tensors are equal up to :attr:`tolerance`."""
+        error = largest(one - other) / max(1.0, largest(other))
+        assert error <= self.tolerance, f"{label} differs by {error:.1e}"
 
     @torch.no_grad()
-    def test_says_what_it_is(self) -> None:
+    def test_identifies_itself(self) -> None:
         backend = self.backend()
         assert backend.name, "name is empty"
         assert backend.identity, "identity is empty"
@@ -104,10 +108,10 @@ class BackendTests(Suite):
         assert float(decoded.max()) <= 1, f"pixels up to {float(decoded.max())}"
 
     @torch.no_grad()
-    def test_encodes_without_drawing_noise(self) -> None:
+    def test_encodes_without_noise(self) -> None:
         backend, pixels = self.backend(), self.pixels()
         copy = pixels.clone()
-        assert torch.equal(backend.encode(pixels), backend.encode(pixels)), "encoding twice gives two answers"
+        assert torch.equal(backend.encode(pixels), backend.encode(pixels)), "encoding twice gives different latents"
         assert torch.equal(pixels, copy), "encoding changed the pixels in place"
 
     @torch.no_grad()
@@ -121,12 +125,12 @@ class BackendTests(Suite):
             assert bool(torch.isfinite(x0).all()), f"x0 is not finite at {point}"
 
     @torch.no_grad()
-    def test_denoises_the_same_way_twice_and_in_nothing_but_its_answer(self) -> None:
+    def test_denoises_deterministically_and_changes_no_input(self) -> None:
         backend, x = self.backend(), self.noisy()
         condition = backend.embed(self.prompts(2))
         before = x.clone(), {name: tensor.clone() for name, tensor in condition.items()}
         first, again = (backend.denoise(x, self.points()[1], condition) for _ in range(2))
-        assert torch.equal(first, again), "the second answer differs from the first"
+        assert torch.equal(first, again), "the second estimate differs from the first"
         assert torch.equal(x, before[0]), "x was changed in place"
         same = all(torch.equal(tensor, before[1][name]) for name, tensor in condition.items())
         assert same, "the condition was changed in place"
@@ -147,16 +151,16 @@ class BackendTests(Suite):
         self.assert_close(decoded, backend.decode(encoded), "a decoding in a batch")
 
     @torch.no_grad()
-    def test_rows_may_have_points_of_their_own(self) -> None:
+    def test_rows_may_have_different_points(self) -> None:
         backend, x, points = self.backend(), self.noisy(3), self.points()[1:]
         condition = backend.embed(self.prompts(3))
         rows = [backend.embed([prompt]) for prompt in self.prompts(3)]
         alone = [backend.denoise(x[i : i + 1], point, rows[i]) for i, point in enumerate(points)]
-        together = backend.denoise(x, PointBatch(tuple(points)), condition)
-        self.assert_close(torch.cat(alone), together, "an estimate in a batch of several timesteps")
+        batch = backend.denoise(x, PointBatch(tuple(points)), condition)
+        self.assert_close(torch.cat(alone), batch, "an estimate in a batch of several timesteps")
 
     @torch.no_grad()
-    def test_prompts_matter_where_text_is_provided(self) -> None:
+    def test_prompts_change_the_estimate(self) -> None:
         backend, x = self.backend(), self.noisy(1)
         if "text" not in backend.provides:
             assert not backend.embed([""]), "without text the condition must be empty"
@@ -164,28 +168,28 @@ class BackendTests(Suite):
         one, other = (backend.denoise(x, self.points()[1], backend.embed([prompt])) for prompt in self.prompts(2))
         assert not torch.equal(one, other), "two prompts give the same estimate"
 
-    def test_its_schedule_goes_there_and_back(self) -> None:
+    def test_timesteps_and_points_convert_both_ways(self) -> None:
         schedule = self.backend().schedule
         span = schedule.last - schedule.first
         for share in (0.0, 0.1, 0.37, 0.5, 0.9, 1.0):
             timestep = round(schedule.first + share * span)
-            missed = abs(schedule.timestep(schedule.point(timestep)) - timestep)
-            assert missed < 1e-6, f"timestep {timestep} comes back off by {missed:.1e}"
+            error = abs(schedule.timestep(schedule.point(timestep)) - timestep)
+            assert error < 1e-6, f"timestep {timestep} is off by {error:.1e} after conversion"
         angles = [schedule.point(schedule.first + span * i / 20).angle for i in range(21)]
         assert all(low < high for low, high in itertools.pairwise(angles)), "noise does not grow with the timestep"
 
-    def test_predictions_convert_there_and_back_at_its_points(self) -> None:
+    def test_predictions_convert_both_ways_at_its_points(self) -> None:
         x, x0 = random_latents(1), random_latents(1, seed=1)
         for point in self.points():
             for kind in ("epsilon", "v_prediction", "sample", "flow_prediction"):
                 if kind == "epsilon" and point.alpha < 1e-6:
                     continue
-                again = to_x0(kind, from_x0(kind, x0, x, point), x, point)
-                assert largest(again - x0) < 1e-8, f"{kind} at {point} comes back off by {largest(again - x0):.1e}"
+                error = largest(to_x0(kind, from_x0(kind, x0, x, point), x, point) - x0)
+                assert error < 1e-8, f"{kind} at {point} is off by {error:.1e} after conversion"
 
 
 class ModelTests(BackendTests):
-    """What every model with a name of its own must do: the same, with its real weights."""
+    """Checks of every registered model: those of backends, with its real weights."""
 
     kind = "model"
     tolerance = 1e-3

@@ -16,19 +16,19 @@ from .suites import suites_of
 
 @dc.dataclass(frozen=True)
 class Check:
-    """One check and how it ended."""
+    """A check and its outcome."""
 
     check: str
-    """What was checked, in words."""
+    """Name of the check in words."""
     outcome: Literal["passed", "failed", "skipped"]
     detail: str
-    """Why it failed or was skipped, in one line."""
+    """Reason of a failure or a skip, in one line."""
 
 
 def check(name: str) -> Iterator[Check]:
-    """Check everything that ``name`` means: a plugin by entry point or module, or a registered thing.
+    """Check everything called ``name``: a plugin by entry point or module, and registered things.
 
-    Raises UnknownName before the first check where it means nothing.
+    Raises UnknownName before the first check if there is none.
     """
     registry = installed()
     broken = [failure for failure in registry.failures if name in (failure.source.name, failure.source.module)]
@@ -45,19 +45,19 @@ def known_names(registry: Registry) -> set[str]:
 
 
 def run_suite(suite: type[Suite]) -> Iterator[Check]:
-    """Run the checks of a suite one after the other; whatever one raises is how it failed."""
+    """Run the checks of a suite one after the other and yield their outcomes."""
     for method in suite.checks():
-        said = f"{suite.kind} {suite.name}: {method.removeprefix('test_').replace('_', ' ')}"
+        label = f"{suite.kind} {suite.name}: {method.removeprefix('test_').replace('_', ' ')}"
         try:
             getattr(suite(), method)()
         except SkipTest as reason:
-            yield Check(said, "skipped", one_line(reason))
+            yield Check(label, "skipped", one_line(reason))
         except AssertionError as error:
-            yield Check(said, "failed", one_line(error))
-        except Exception as error:  # a plugin may raise anything
-            yield Check(said, "failed", f"{type(error).__name__}: {one_line(error)}")
+            yield Check(label, "failed", one_line(error))
+        except Exception as error:  # a plugin may raise any exception
+            yield Check(label, "failed", f"{type(error).__name__}: {one_line(error)}")
         else:
-            yield Check(said, "passed", "")
+            yield Check(label, "passed", "")
 
 
 def one_line(error: BaseException) -> str:

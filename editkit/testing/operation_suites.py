@@ -1,4 +1,4 @@
-"""The suite of operations: the promises that hold for every edit, asked on the toy model."""
+"""Conformance suite of operations: the promises of every edit, checked on the toy model."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .suite import Suite, sample_image
 from .toy import ToyBackend
 
 SIZES = ((1, 1), (7, 5), (37, 61))
-"""Pictures of which no side is a multiple of anything."""
+"""Sizes of images whose sides are no multiples of a model's."""
 COLOURS = ("red", "green", "blue", "yellow")
-"""Of what required texts name: an edit from one prompt to the same is none."""
+"""Colours in the required texts, which must differ: equal prompts make no edit."""
 
 
 class OperationTests(Suite):
-    """What every operation must do, asked on the toy model."""
+    """Checks of every operation on the toy model."""
 
     kind = "operation"
 
@@ -47,9 +47,9 @@ class OperationTests(Suite):
         return self.declared.params.model_fields
 
     def arguments(self, **chosen: Any) -> dict[str, Any]:
-        """Few steps, a fixed seed, a text of its own for each that is required, and what is ``chosen``."""
-        pictures = image_fields(self.declared.params)
-        texts = [name for name, field in self.fields.items() if field.is_required() and name not in pictures]
+        """Return few steps, a fixed seed, a different text for each required parameter, and the ``chosen`` values."""
+        images = image_fields(self.declared.params)
+        texts = [name for name, field in self.fields.items() if field.is_required() and name not in images]
         values: dict[str, Any] = {
             name: f"a {colour} apple" for name, colour in zip(texts, itertools.cycle(COLOURS), strict=False)
         }
@@ -58,7 +58,7 @@ class OperationTests(Suite):
         return {**values, **self.declared.example, **chosen}
 
     def subject(self, size: tuple[int, int] = (20, 14), mode: str = "RGB") -> Any:
-        """What the operation takes, of a size (width, height)."""
+        """Return an input of the operation's kind, of a size (width, height)."""
         first, second = sample_image(size, mode), sample_image(size, mode, seed=1)
         match self.declared.takes:
             case "nothing":
@@ -69,27 +69,30 @@ class OperationTests(Suite):
                 return (first, second)
         return apply("invert", first, model=ToyBackend(), steps=4, prompt="a red apple", cache=False)
 
-    def applied(self, subject: Any, **chosen: Any) -> Any:
+    def apply(self, subject: Any, **chosen: Any) -> Any:
+        """Apply the operation to an input, with a full mask if one is required."""
         values = self.arguments(**chosen)
         if self.declared.takes == "image" and "mask" in self.fields and self.fields["mask"].is_required():
             values.setdefault("mask", Image.new("L", subject.size, 255))
         return apply(self.name, subject, model=ToyBackend(), cache=False, **values)
 
-    def drawn(self, subject: Any, **chosen: Any) -> Result:
+    def edit(self, subject: Any, **chosen: Any) -> Result:
+        """Apply the operation and return its Result; skips the check for an operation that gives no image."""
         if self.declared.gives != "image":
-            raise SkipTest(f"gives an {self.declared.gives}, not a picture")
-        result = self.applied(subject, **chosen)
+            raise SkipTest(f"gives an {self.declared.gives}, not an image")
+        result = self.apply(subject, **chosen)
         assert isinstance(result, Result), f"gave {type(result).__name__}, declared an image"
         return result
 
-    def edits_one_picture(self) -> None:
+    def require_one_image(self) -> None:
+        """Skip the check unless the operation goes from one image to one image."""
         if self.declared.takes != "image" or self.declared.gives != "image":
-            raise SkipTest("does not go from one picture to one picture")
+            raise SkipTest("does not go from one image to one image")
 
     def test_gives_what_it_declares(self) -> None:
-        result = self.applied(self.subject())
-        wanted = Inversion if self.declared.gives == "inversion" else Result
-        assert isinstance(result, wanted), f"gave {type(result).__name__}, declared an {self.declared.gives}"
+        result = self.apply(self.subject())
+        kind = Inversion if self.declared.gives == "inversion" else Result
+        assert isinstance(result, kind), f"gave {type(result).__name__}, declared an {self.declared.gives}"
         assert result.report is not None, "there is no report"
         assert result.report.operation == self.name, f"the report names {result.report.operation!r}"
 
@@ -99,7 +102,7 @@ class OperationTests(Suite):
 
     def test_refuses_an_unknown_parameter(self) -> None:
         try:
-            self.applied(self.subject(), no_such_parameter=1)
+            self.apply(self.subject(), no_such_parameter=1)
         except InvalidParameter as error:
             assert "no_such_parameter" in str(error), f"the error does not name the parameter: {error}"
         else:
@@ -107,57 +110,59 @@ class OperationTests(Suite):
 
     def test_gives_the_size_it_declares(self) -> None:
         if self.declared.takes == "nothing":
-            result = self.drawn(None, width=13, height=7)
-            assert result.image.size == (13, 7), f"asked for 13 x 7, got {result.image.size}"
+            result = self.edit(None, width=13, height=7)
+            assert result.image.size == (13, 7), f"requested 13 x 7, got {result.image.size}"
             return
         for size in SIZES:
-            for frame in self.drawn(self.subject(size)).frames:
-                assert frame.size == self.wanted(size), f"{size} became {frame.size}, not {self.wanted(size)}"
+            for frame in self.edit(self.subject(size)).frames:
+                assert frame.size == self.declared_size(size), (
+                    f"{size} became {frame.size}, not {self.declared_size(size)}"
+                )
 
-    def wanted(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size of the result for a source of ``size``, both (width, height)."""
+    def declared_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the declared size of the result for a source of ``size``, both (width, height)."""
         declared = self.declared
         return declared.size(declared.params.parse(self.name, self.arguments()), size) if declared.size else size
 
     def test_keeps_alpha(self) -> None:
-        self.edits_one_picture()
+        self.require_one_image()
         if self.declared.size:
             raise SkipTest("changes sizes on purpose")
-        picture = self.subject(mode="RGBA")
-        made = self.drawn(picture).image
-        assert made.mode == "RGBA", f"a picture with alpha came back as {made.mode}"
-        assert made.getchannel("A").tobytes() == picture.getchannel("A").tobytes(), "alpha changed"
+        image = self.subject(mode="RGBA")
+        result = self.edit(image).image
+        assert result.mode == "RGBA", f"an image with alpha became {result.mode}"
+        assert result.getchannel("A").tobytes() == image.getchannel("A").tobytes(), "alpha changed"
 
-    def test_changes_nothing_where_no_change_is_asked(self) -> None:
-        self.edits_one_picture()
+    def test_changes_nothing_if_no_change_is_requested(self) -> None:
+        self.require_one_image()
         fields = self.fields
-        asked: list[dict[str, Any]] = []
-        asked += [{"strength": 0.0}] if "strength" in fields and not self.declared.size else []
-        asked += [{"source": "a red apple", "target": "a red apple"}] if {"source", "target"} <= set(fields) else []
-        if not asked:
-            raise SkipTest("has no parameter that asks for no change")
-        for chosen in asked:
+        requests: list[dict[str, Any]] = []
+        requests += [{"strength": 0.0}] if "strength" in fields and not self.declared.size else []
+        requests += [{"source": "a red apple", "target": "a red apple"}] if {"source", "target"} <= set(fields) else []
+        if not requests:
+            raise SkipTest("has no parameter that requests no change")
+        for chosen in requests:
             for size, mode in (((20, 14), "RGB"), ((7, 5), "RGBA")):
-                picture = self.subject(size, mode)
-                made = self.drawn(picture, **chosen).image
-                assert made.tobytes() == picture.tobytes(), f"{chosen} changed a picture of {size} {mode}"
+                image = self.subject(size, mode)
+                result = self.edit(image, **chosen).image
+                assert result.tobytes() == image.tobytes(), f"{chosen} changed an image of {size} {mode}"
 
-    def test_leaves_pixels_outside_the_mask_alone(self) -> None:
-        self.edits_one_picture()
+    def test_leaves_pixels_outside_the_mask_unchanged(self) -> None:
+        self.require_one_image()
         if not issubclass(self.declared.params, EditParams) or self.declared.size:
             raise SkipTest("takes no mask")
-        picture = self.subject()
-        empty = Image.new("L", picture.size, 0)
-        assert self.drawn(picture, mask=empty).image.tobytes() == picture.tobytes(), (
-            "an empty mask let something change"
-        )
+        image = self.subject()
+        empty = Image.new("L", image.size, 0)
+        assert self.edit(image, mask=empty).image.tobytes() == image.tobytes(), "an empty mask let something change"
         half = empty.copy()
         half.paste(255, (10, 0, 20, 14))
-        result = self.drawn(picture, mask=half)
-        kept = (0, 0, 10, 14)
-        assert result.image.crop(kept).tobytes() == picture.crop(kept).tobytes(), "pixels outside the mask changed"
+        result = self.edit(image, mask=half)
+        protected = (0, 0, 10, 14)
+        assert result.image.crop(protected).tobytes() == image.crop(protected).tobytes(), (
+            "pixels outside the mask changed"
+        )
         assert result.report.untouched_max_diff == 0, f"untouched_max_diff is {result.report.untouched_max_diff}"
-        assert result.image.tobytes() != picture.tobytes(), (
+        assert result.image.tobytes() != image.tobytes(), (
             "nothing changed under the mask: declare an example that edits"
         )
 
@@ -166,20 +171,20 @@ class OperationTests(Suite):
             raise SkipTest("has no inverter to choose")
         for name, spec in installed().specs["inverters"].items():
             if spec.exact:
-                report = self.drawn(self.subject(), inverter=name, guidance=7.5).report
-                said = f"{name}: recon_psnr {report.recon_psnr}, vae_psnr {report.vae_psnr}"
-                assert report.recon_psnr is not None, said
-                assert report.recon_psnr == report.vae_psnr, said
+                report = self.edit(self.subject(), inverter=name, guidance=7.5).report
+                figures = f"{name}: recon_psnr {report.recon_psnr}, vae_psnr {report.vae_psnr}"
+                assert report.recon_psnr is not None, figures
+                assert report.recon_psnr == report.vae_psnr, figures
 
     def test_the_same_seed_gives_the_same_pixels(self) -> None:
         subject = self.subject()
-        first, again = (self.drawn(subject).image.tobytes() for _ in range(2))
+        first, again = (self.edit(subject).image.tobytes() for _ in range(2))
         assert first == again, "the same call gave other pixels"
 
-    def test_replays_from_its_own_picture(self) -> None:
-        result = self.drawn(self.subject())
+    def test_replays_from_its_own_file(self) -> None:
+        result = self.edit(self.subject())
         again = replay(result.encoded(".png"), model=ToyBackend(), cache=False)
-        assert again.image.tobytes() == result.image.tobytes(), "the replayed picture has other pixels"
+        assert again.image.tobytes() == result.image.tobytes(), "the replayed image has other pixels"
         assert Image.open(io.BytesIO(result.encoded(".png"))).tobytes() == result.image.tobytes(), (
             "the file has other pixels"
         )

@@ -1,4 +1,4 @@
-"""The suite of plugin packages."""
+"""Conformance suite of plugin packages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ HEAVY = ("torch", "diffusers", "transformers")
 
 
 class PluginTests(Suite):
-    """What every plugin package must do."""
+    """Checks of every plugin package."""
 
     kind = "plugin"
     module: ClassVar[str]
-    """The module its entry point names."""
+    """Module of its entry point."""
 
     @property
     def plugin(self) -> Plugin:
@@ -59,9 +59,9 @@ class PluginTests(Suite):
 
     def test_describes_everything(self) -> None:
         for kind, spec in self.specs():
-            said = spec.summary
-            sentence = said == said.strip() and said[:1].upper() == said[:1] and said.endswith(".") and "\n" not in said
-            assert sentence, f"the summary of {kind[:-1]} {spec.name!r} is no sentence: {said!r}"
+            text = spec.summary
+            sentence = text == text.strip() and text[:1].upper() == text[:1] and text.endswith(".") and "\n" not in text
+            assert sentence, f"the summary of {kind[:-1]} {spec.name!r} is no sentence: {text!r}"
             bare = [name for name, field in spec.params.model_fields.items() if not field.description]
             assert not bare, f"{kind[:-1]} {spec.name!r} has parameters without a description: {', '.join(bare)}"
 

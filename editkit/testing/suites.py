@@ -1,13 +1,13 @@
-"""Conformance suites: what editkit asks of everything a plugin registers.
+"""Conformance suites for everything a plugin registers.
 
-A plugin author subclasses the suite of a kind and names the thing, and pytest does the rest::
+A plugin author subclasses the suite of a kind and names the thing; pytest runs the checks::
 
     class TestMine(SamplerTests):
         name = "mine"
 
-The fields a spec declares (``order``, ``exact``, ``stochastic``, ``needs``, ``takes``, ``gives``) select and sharpen
-the checks. A check is a method ``test_*`` that takes nothing; one that does not apply raises
-:class:`unittest.SkipTest`. A subclass that replaces a check must say why (:func:`replaced`), or it fails.
+The fields of a spec (``order``, ``exact``, ``stochastic``, ``needs``, ``takes``, ``gives``) select the checks and their
+bounds. A check is a method ``test_*`` without arguments; one that does not apply raises :class:`unittest.SkipTest`. A
+subclass that replaces a check must give the reason (:func:`replaced`), or it fails.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from ..registry.registry import KINDS, Plugin, Registry
 from .annotator_suites import AnnotatorTests
 from .backend_suites import BackendTests, ModelTests
-from .loop_suites import InverterTests, SamplerTests
+from .inverter_suites import InverterTests
 from .operation_suites import OperationTests
 from .plugin_suites import PluginTests
+from .sampler_suites import SamplerTests
 from .suite import Suite
 
 SUITES: Mapping[str, type[Suite]] = {
@@ -33,12 +34,12 @@ SUITES: Mapping[str, type[Suite]] = {
 
 
 def suite_of(kind: str, name: str) -> type[Suite]:
-    """The suite of a registered thing, as a class that pytest collects under a name that begins with Test."""
+    """Return the suite of a registered thing, a class whose name begins with Test so that pytest collects it."""
     return type(f"Test{titled(name)}", (SUITES[kind],), {"name": name})
 
 
 def plugin_suite(plugin: Plugin) -> type[PluginTests]:
-    """The suite of a plugin package itself."""
+    """Return the suite of a plugin package."""
     return type(
         f"Test{titled(plugin.source.name)}",
         (PluginTests,),
@@ -51,7 +52,7 @@ def titled(name: str) -> str:
 
 
 def suites_of(name: str, registry: Registry) -> list[type[Suite]]:
-    """The suites of everything that ``name`` means: a plugin by entry point or module, and registered things."""
+    """Return the suites of everything called ``name``: a plugin by entry point or module, and registered things."""
     plugins = [plugin for plugin in registry.plugins if name in (plugin.source.name, plugin.source.module)]
     named = {(kind, name): None for kind in KINDS if name in registry.specs[kind]}
     for plugin in plugins:

@@ -1,4 +1,4 @@
-"""Models whose every answer is known in closed form: for laws, orders of convergence, and edits in milliseconds."""
+"""Models with closed-form denoisers: for laws, orders of convergence, and edits in milliseconds."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ..literals import Prediction
 
 @dc.dataclass(frozen=True)
 class GaussianDenoiser:
-    """The exact denoiser of data N(mean, variance): ``E[x0 | x]``; latents (B, C, h, w), best in float64."""
+    """Exact denoiser of data N(mean, variance): ``E[x0 | x]``; latents (B, C, h, w), preferably float64."""
 
     mean: float | Tensor = 0.3
-    """Anything that broadcasts over a batch of latents."""
+    """Number or tensor that broadcasts over a batch of latents."""
     variance: float = 0.25
 
     def __call__(self, x: Tensor, point: Point | PointBatch) -> Tensor:
@@ -32,26 +32,26 @@ class GaussianDenoiser:
         return self.mean + gain * (x - alpha * self.mean)
 
     def deviation(self, point: Point) -> float:
-        """Standard deviation of the noisy latents at ``point``."""
+        """Return the standard deviation of the noisy latents at ``point``."""
         return math.sqrt(point.alpha**2 * self.variance + point.sigma**2)
 
     def transport(self, x: Tensor, p: Point, q: Point) -> Tensor:
-        """Where the probability flow carries latents from point ``p`` to point ``q``, exactly."""
+        """Return latents moved exactly by the probability flow from point ``p`` to point ``q``."""
         return q.alpha * self.mean + self.deviation(q) / self.deviation(p) * (x - p.alpha * self.mean)
 
 
 @dc.dataclass(frozen=True)
 class GaussianConsistency(GaussianDenoiser):
-    """The exact consistency function of the same data: where the probability flow ends, from each point of it."""
+    """Exact consistency function of the same data: the clean end of the probability flow through each point."""
 
     def __call__(self, x: Tensor, point: Point | PointBatch) -> Tensor:
-        assert isinstance(point, Point), "rows have one point here"
+        assert isinstance(point, Point), "all rows have one point"
         return self.transport(x, point, CLEAN)
 
 
 @dc.dataclass(frozen=True)
 class MixtureDenoiser:
-    """The exact denoiser of equally likely Gaussians around ``modes`` (K, C, h, w): curved flows, several basins."""
+    """Exact denoiser of equally likely Gaussians around ``modes`` (K, C, h, w): curved flows, several basins."""
 
     modes: Tensor
     variance: float = 0.05
@@ -60,7 +60,7 @@ class MixtureDenoiser:
     def of_shape(
         cls, shape: tuple[int, int, int], *, modes: int = 8, variance: float = 0.05, seed: int = 0
     ) -> MixtureDenoiser:
-        """Modes drawn from a unit normal, float64, for latents of ``shape`` (C, h, w)."""
+        """Return a mixture with unit normal modes, float64, for latents of ``shape`` (C, h, w)."""
         generator = torch.Generator().manual_seed(seed)
         return cls(torch.randn((modes, *shape), generator=generator, dtype=torch.float64), variance)
 
@@ -72,29 +72,29 @@ class MixtureDenoiser:
         return torch.einsum("bk,bk...->b...", weights, self.modes + gain * away)
 
     def draw(self, count: int, *, seed: int = 0) -> Tensor:
-        """Clean latents (count, C, h, w) from the mixture."""
+        """Return clean latents (count, C, h, w) from the mixture."""
         generator = torch.Generator().manual_seed(seed)
-        chosen = self.modes[torch.randint(len(self.modes), (count,), generator=generator)]
-        return chosen + math.sqrt(self.variance) * torch.randn(chosen.shape, generator=generator, dtype=chosen.dtype)
+        centres = self.modes[torch.randint(len(self.modes), (count,), generator=generator)]
+        return centres + math.sqrt(self.variance) * torch.randn(centres.shape, generator=generator, dtype=centres.dtype)
 
 
 def vp_path(steps: int, *, low: float = 0.02, high: float = math.pi / 2 - 0.02) -> SamplingPath:
-    """``steps + 1`` points from noise to clean on the circle ``alpha**2 + sigma**2 == 1``, evenly spaced in angle."""
+    """Return ``steps + 1`` points from noise to clean on the circle ``alpha**2 + sigma**2 == 1``, evenly spaced in angle."""
     angles = torch.linspace(high, low, steps + 1, dtype=torch.float64).tolist()
     return tuple(Point(math.cos(angle), math.sin(angle)) for angle in angles)
 
 
 def flow_path(steps: int, *, low: float = 0.02, high: float = 0.98) -> SamplingPath:
-    """``steps + 1`` points from noise to clean on the line ``alpha + sigma == 1``, evenly spaced in sigma."""
+    """Return ``steps + 1`` points from noise to clean on the line ``alpha + sigma == 1``, evenly spaced in sigma."""
     sigmas = torch.linspace(high, low, steps + 1, dtype=torch.float64).tolist()
     return tuple(Point(1 - sigma, sigma) for sigma in sigmas)
 
 
 class ToyBackend:
-    """A backend without a network: float64, data N(colour of the prompt, variance), latents that are the pixels.
+    """Backend without a network: float64, data N(colour of the prompt, variance), latents equal to the pixels.
 
     Pixels in [0, 1] become latents in [-1, 1], each block of ``reduction`` squared pixels stacked into channels, so
-    that encoding loses nothing. Every prompt has a colour of its own, and so a prompt edit moves the picture.
+    that encoding loses nothing. Every prompt has its own colour, so a prompt edit changes the image.
     """
 
     provides = frozenset({"text"})
@@ -111,8 +111,8 @@ class ToyBackend:
             TimestepGrid("trailing") if isinstance(self.schedule, RectifiedFlow) else TimestepGrid("leading", offset=1)
         )
         self.name = "toy"
-        said = f"{reduction} {native_size} {variance} {type(self.schedule).__name__}"
-        self.identity = hashlib.sha256(said.encode()).hexdigest()[:16]
+        config = f"{reduction} {native_size} {variance} {type(self.schedule).__name__}"
+        self.identity = hashlib.sha256(config.encode()).hexdigest()[:16]
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         return (3 * self.reduction**2, height // self.reduction, width // self.reduction)
@@ -124,7 +124,7 @@ class ToyBackend:
         return (F.pixel_shuffle(latents, self.reduction) / 2 + 0.5).clamp(0, 1)
 
     def embed(self, prompts: Sequence[str]) -> Condition:
-        """The colour (B, 3) of each prompt, in [-0.8, 0.8]; the empty prompt is grey."""
+        """Return the colour (B, 3) of each prompt, in [-0.8, 0.8]; the empty prompt is grey."""
         return {"text": torch.tensor([colour_of(prompt) for prompt in prompts], dtype=self.dtype)}
 
     @property
@@ -137,6 +137,7 @@ class ToyBackend:
 
 
 def colour_of(prompt: str) -> list[float]:
+    """Return the colour of a prompt, three numbers in [-0.8, 0.8]."""
     if not prompt:
         return [0.0, 0.0, 0.0]
     digest = hashlib.sha256(prompt.encode()).digest()

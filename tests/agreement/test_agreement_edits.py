@@ -45,7 +45,7 @@ from editkit import (
 )
 from editkit.editing.apply import open_session
 from editkit.editing.composing import compose
-from editkit.editing.request import check
+from editkit.editing.request import prepare
 from editkit.images.tensors import to_tensor
 from editkit.registry.registry import installed
 from editkit.testing import (
@@ -90,7 +90,7 @@ CASES = [
 ]
 """Sampler and model."""
 PROMPT = "a red apple on white"
-PICTURE = sample_image((16, 16))
+SOURCE_IMAGE = sample_image((16, 16))
 STEPS = 8
 """Of these and of half of these, the fractions below are whole steps."""
 SEED = 7
@@ -136,9 +136,9 @@ def theirs(pipeline: Any, sampler: str, prompt: str = PROMPT, **arguments: Any) 
     return drawn
 
 
-def grey(picture: Image.Image) -> Tensor:
+def grey(image: Image.Image) -> Tensor:
     """An image in mode L as (1, 1, H, W) in [0, 1]."""
-    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None, None]
+    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)[None, None]
 
 
 @torch.no_grad()
@@ -152,8 +152,8 @@ def latents_of(pipeline: Any, pixels: Tensor) -> Tensor:
 
 
 def box(left: int, top: int, right: int, bottom: int) -> Image.Image:
-    """A mask of PICTURE's size, white in a box; latents are 2 x 2 pixels."""
-    mask = Image.new("L", PICTURE.size)
+    """A mask of the source's size, white in a box; latents are 2 x 2 pixels."""
+    mask = Image.new("L", SOURCE_IMAGE.size)
     mask.paste(255, (left, top, right, bottom))
     return mask
 
@@ -163,7 +163,9 @@ MASK = box(2, 4, 10, 12)
 
 def inpainting(kind: str, made: Made, mask: Image.Image = MASK, **params: Any) -> Session:
     given = {"mask": mask, "prompt": PROMPT, "steps": STEPS, "seed": SEED, **params}
-    return open_session(installed(), check(installed(), "inpaint", PICTURE, given), both(kind, made)[0], None, False)
+    return open_session(
+        installed(), prepare(installed(), "inpaint", SOURCE_IMAGE, given), both(kind, made)[0], None, False
+    )
 
 
 @torch.no_grad()
@@ -175,7 +177,7 @@ def filled(session: Session) -> Tensor:
 
 
 def their_inpainting(pipeline: Any, sampler: str, mask: Image.Image, **arguments: Any) -> Tensor:
-    pixels = to_tensor(PICTURE) * 2 - 1
+    pixels = to_tensor(SOURCE_IMAGE) * 2 - 1
     left = pixels * (grey(mask) < 0.5)
     return theirs(
         pipeline,
@@ -183,8 +185,8 @@ def their_inpainting(pipeline: Any, sampler: str, mask: Image.Image, **arguments
         image=latents_of(pipeline, pixels),
         mask_image=mask,
         masked_image_latents=latents_of(pipeline, left),
-        height=PICTURE.height,
-        width=PICTURE.width,
+        height=SOURCE_IMAGE.height,
+        width=SOURCE_IMAGE.width,
         **arguments,
     )
 
@@ -193,7 +195,7 @@ class Held:
     """Holds what a mask protects to the noised source after each step, as diffusers does for models of 4 channels."""
 
     def __init__(self, pipeline: Any, mask: Image.Image) -> None:
-        self.clean = latents_of(pipeline, to_tensor(PICTURE) * 2 - 1)
+        self.clean = latents_of(pipeline, to_tensor(SOURCE_IMAGE) * 2 - 1)
         self.noise = torch.randn(self.clean.shape, generator=torch.Generator().manual_seed(SEED))
         self.free = F.max_pool2d(grey(mask), 2)
 
@@ -217,7 +219,7 @@ def test_inpainting_with_any_model(sampler: str, made: Made, strength: float, gu
 @each_case
 @each_way
 def test_inpainting_with_a_model_made_for_it(sampler: str, made: Made, strength: float, guidance: float) -> None:
-    """Where all is masked nothing is held; where some is, diffusers holds it only when a callback does."""
+    """A full mask protects nothing; for a partial mask, a callback makes diffusers protect the rest."""
     pipeline = both("inpainting", made)[1]
     for mask in (box(0, 0, 16, 16), MASK):
         wanted = their_inpainting(
@@ -238,8 +240,8 @@ def test_the_latents_compared_are_those_that_inpaint_paints(kind: str) -> None:
     with torch.no_grad():
         painted = paint(session, Edit(filled(session), reconstructed=session.latents))
     given = {"mask": MASK, "prompt": PROMPT, "steps": STEPS, "seed": SEED}
-    result = editkit.apply("inpaint", PICTURE, model=both(kind)[0], **given).image
-    assert result.tobytes() == compose(session, PixelEdit(painted))[0].tobytes() != PICTURE.tobytes()
+    result = editkit.apply("inpaint", SOURCE_IMAGE, model=both(kind)[0], **given).image
+    assert result.tobytes() == compose(session, PixelEdit(painted))[0].tobytes() != SOURCE_IMAGE.tobytes()
 
 
 @pytest.mark.parametrize("sampler", SCHEDULERS)
@@ -261,10 +263,12 @@ THREE, TWO = (7.5, 1.5, 3), ((7.5, 1.0, 2), (3.0, 3.0, 2))
 )
 def test_instructions(sampler: str, made: Made, text: float, image: float, branches: int) -> None:
     model, pipeline = both("instructions", made)
-    wanted = theirs(pipeline, sampler, "a green pear", image=PICTURE, guidance_scale=text, image_guidance_scale=image)
+    wanted = theirs(
+        pipeline, sampler, "a green pear", image=SOURCE_IMAGE, guidance_scale=text, image_guidance_scale=image
+    )
     ours = editkit.apply(
         "instruct",
-        PICTURE,
+        SOURCE_IMAGE,
         model=model,
         instruction="a green pear",
         guidance=text,
@@ -281,10 +285,10 @@ def test_instructions(sampler: str, made: Made, text: float, image: float, branc
 def test_instructions_without_guidance_evaluate_one_branch() -> None:
     """Both scales at 1 leave the estimate under the instruction alone, which diffusers gives for any scale up to 1."""
     model, pipeline = both("instructions")
-    wanted = theirs(pipeline, "ddim", image=PICTURE, guidance_scale=1.0, image_guidance_scale=1.0)
+    wanted = theirs(pipeline, "ddim", image=SOURCE_IMAGE, guidance_scale=1.0, image_guidance_scale=1.0)
     ours = editkit.apply(
         "instruct",
-        PICTURE,
+        SOURCE_IMAGE,
         model=model,
         instruction=PROMPT,
         guidance=1.0,
@@ -298,7 +302,7 @@ def test_instructions_without_guidance_evaluate_one_branch() -> None:
 
 # ControlNets
 
-MAP = sample_image(PICTURE.size, seed=3).convert("L")
+MAP = sample_image(SOURCE_IMAGE.size, seed=3).convert("L")
 SCALE, START, END = 0.7, 0.25, 0.75
 LINES = "edge"
 """Annotator whose maps are steered by where a ControlNet is attached by name."""
@@ -310,7 +314,7 @@ def hint_of(levels: Tensor) -> Tensor:
 
 
 def lines() -> Tensor:
-    levels = installed().build("annotators", LINES)(PICTURE)
+    levels = installed().build("annotators", LINES)(SOURCE_IMAGE)
     return torch.as_tensor(levels, dtype=torch.float32)[None, None]
 
 
@@ -330,14 +334,14 @@ def their_control(
     maps = hints[0] if one else list(hints)
     given: dict[str, Any] = {"image": maps}
     if strength < 1:
-        source = latents_of(pipeline, to_tensor(PICTURE) * 2 - 1)
+        source = latents_of(pipeline, to_tensor(SOURCE_IMAGE) * 2 - 1)
         given = {"image": source, "control_image": maps, "strength": strength}
     return theirs(pipeline, sampler, **given, **arguments)
 
 
 def controlled(model: Backend, net: Path, **params: Any) -> Any:
     given = {"controlnet": str(net), "control_image": MAP, "prompt": PROMPT, "steps": STEPS, "seed": SEED}
-    return editkit.apply("control", PICTURE, model=model, **{**given, **params})
+    return editkit.apply("control", SOURCE_IMAGE, model=model, **{**given, **params})
 
 
 @each_case
@@ -562,6 +566,6 @@ def test_a_special_model_keeps_the_promises_of_every_edit(kind: str, operation: 
 
 @SPECIAL
 def test_a_special_model_replays_an_inversion_at_the_bound_of_its_autoencoder(kind: str) -> None:
-    inversion = editkit.invert(PICTURE, model=both(kind)[0], prompt="red", steps=3)
+    inversion = editkit.invert(SOURCE_IMAGE, model=both(kind)[0], prompt="red", steps=3)
     report = editkit.reconstruct(inversion, model=both(kind)[0]).report
     assert report.recon_psnr == report.vae_psnr

@@ -11,8 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit.testing.loop_suites import toy_session
-from editkit.testing.suite import sample_image
+from editkit.testing.suite import sample_image, toy_session
 
 SOURCE = sample_image((48, 40))
 WORDS = {"source": "red", "target": "blue", "steps": 4, "guidance": 5.0}

@@ -39,8 +39,7 @@ from editkit.inversion.cache import InversionCache
 from editkit.inversion.cache_key import code_fingerprint, digest, to_cpu
 from editkit.registry.registry import installed
 from editkit.testing import ToyBackend
-from editkit.testing.loop_suites import toy_session
-from editkit.testing.suite import sample_image
+from editkit.testing.suite import sample_image, toy_session
 from editkit.testing.tiny import stable_diffusion_folder
 
 SOURCE = sample_image((20, 14))
@@ -117,8 +116,8 @@ def cache(tmp_path: Path) -> InversionCache:
     return InversionCache(tmp_path / "inversions")
 
 
-def edited(picture: Any = SOURCE, **params: Any) -> editkit.Result:
-    result: editkit.Result = editkit.apply("prompt-edit", picture, model=ToyBackend(), **WORDS | params)
+def edited(image: Any = SOURCE, **params: Any) -> editkit.Result:
+    result: editkit.Result = editkit.apply("prompt-edit", image, model=ToyBackend(), **WORDS | params)
     return result
 
 
@@ -383,8 +382,8 @@ def test_only_an_input_of_the_inversion_causes_a_new_one() -> None:
         assert edited(**params).report.network_calls == 2 * steps, params
     other = SOURCE.copy()
     other.putpixel((19, 13), tuple(level ^ 1 for level in SOURCE.getpixel((19, 13))))
-    for picture in (other, SOURCE.crop((0, 0, 19, 14)), SOURCE.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
-        assert edited(picture).report.network_calls == 8
+    for image in (other, SOURCE.crop((0, 0, 19, 14)), SOURCE.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
+        assert edited(image).report.network_calls == 8
     edited(inverter="fixed-point:iterations=1,tolerance=1e-300")
     more = edited(inverter="fixed-point:iterations=2,tolerance=1e-300").report.network_calls
     assert more == edited(inverter="fixed-point:iterations=2,tolerance=1e-300", cache=False).report.network_calls

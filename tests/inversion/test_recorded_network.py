@@ -29,8 +29,7 @@ from editkit import (
 from editkit.diffusion.denoiser import stack_conditions
 from editkit.inversion.recorded_network import RecordedNetwork
 from editkit.testing import ToyBackend
-from editkit.testing.loop_suites import toy_session
-from editkit.testing.suite import largest
+from editkit.testing.suite import largest, toy_session
 
 STEPS = 6
 

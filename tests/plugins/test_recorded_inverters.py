@@ -40,8 +40,7 @@ from editkit.editing.primitives import collect_extras
 from editkit.registry.registry import installed
 from editkit.sampling.loop import final_state
 from editkit.testing import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path, stable_diffusion_folder, vp_path
-from editkit.testing.loop_suites import toy_session
-from editkit.testing.suite import largest, noise_source, random_latents, sample_image
+from editkit.testing.suite import largest, noise_source, random_latents, sample_image, toy_session
 
 PLAIN = VariancePreserving.from_betas(scaled_linear())
 TO_PURE_NOISE = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)

@@ -14,7 +14,7 @@ from editkit import Backend, Control, PinnedSource, Point, ddim_step, walk
 from editkit.sampling.loop import final_state
 from editkit.sampling.params import DrawingParams
 from editkit.testing import GaussianDenoiser, ToyBackend, vp_path
-from editkit.testing.loop_suites import toy_session
+from editkit.testing.suite import toy_session
 
 
 def latents(rows: int = 2, seed: int = 0) -> Tensor:

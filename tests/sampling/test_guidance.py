@@ -10,7 +10,7 @@ from editkit.diffusion.denoiser import repeat_condition, stack_conditions
 from editkit.sampling.guidance import rescale_std
 from editkit.sampling.params import DrawingParams
 from editkit.testing import ToyBackend, vp_path
-from editkit.testing.loop_suites import toy_session
+from editkit.testing.suite import toy_session
 
 HALF = Point(0.8, 0.6)
 

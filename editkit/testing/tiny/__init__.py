@@ -1,4 +1,4 @@
-"""Real diffusers classes at tiny random configurations, as ordinary diffusers folders: one module a family."""
+"""Real diffusers classes at tiny random configurations, as ordinary diffusers folders, one module per family."""
 
 from .dit import dit_folder
 from .flux import flux_fill_folder, flux_folder, flux_kontext_folder
@@ -28,7 +28,7 @@ FOLDERS = {
     "FluxFillPipeline": flux_fill_folder,
     "FluxKontextPipeline": flux_kontext_folder,
 }
-"""By ``_class_name`` of the model index: how to make a tiny model of that family."""
+"""Function that writes a tiny model of a family, by the ``_class_name`` of its index."""
 
 __all__ = [
     "FOLDERS",

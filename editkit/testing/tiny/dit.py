@@ -14,11 +14,11 @@ CLASSES = {
     "2": "a yellow pear, pear",
     "3": "a face",
 }
-"""Names of the first of its 1000 classes, as the index has them."""
+"""Names of the first of its 1000 classes, as in the index."""
 
 
 def dit_folder(path: Path, *, seed: int = 0) -> Path:
-    """Write a DiT of random weights for pictures of 16 x 16 pixels, and return its folder.
+    """Write a DiT of random weights for images of 16 x 16 pixels, and return its folder.
 
     Latents are (4, h / 2, w / 2). The folder loads in :func:`editkit.load_model` and in diffusers' own pipeline.
     """

@@ -1,4 +1,4 @@
-"""Models shaped like FLUX.1, and those of them that fill under a mask or follow instructions."""
+"""Models shaped like FLUX.1, its inpainting variant (Fill) and its instruction variant (Kontext)."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from .parts import autoencoder, clip_text, save_folder, t5_text, t5_tokenizer, t
 
 
 def flux_folder(path: Path, *, scheduler: dict[str, Any] | None = None, distilled: bool = True, seed: int = 0) -> Path:
-    """Write a Flux of random weights for pictures of 16 x 16 pixels, and return its folder.
+    """Write a Flux of random weights for images of 16 x 16 pixels, and return its folder.
 
-    Latents are (16, h / 2, w / 2). ``scheduler`` configures the flow, whose shift else goes by the picture's size;
-    without ``distilled`` the network is not told of guidance. The folder loads in :func:`editkit.load_model` and in
+    Latents are (16, h / 2, w / 2). ``scheduler`` configures the flow, whose shift otherwise depends on the size;
+    without ``distilled`` the network has no guidance input. The folder loads in :func:`editkit.load_model` and in
     diffusers' own pipelines.
     """
     return write_flux(path, "FluxPipeline", scheduler, distilled, seed)
 
 
 def flux_fill_folder(path: Path, *, seed: int = 0) -> Path:
-    """Write the same with a network that sees a mask and the latents of what it leaves, and return its folder."""
+    """Write the same with a network conditioned on a mask and the unmasked latents, and return its folder."""
     return write_flux(path, "FluxFillPipeline", None, True, seed, seen=16 + 2 * 2)
 
 
 def flux_kontext_folder(path: Path, *, seed: int = 0) -> Path:
-    """Write the same with a network that sees a picture as further tokens, and return its folder."""
+    """Write the same with a network conditioned on an image as further tokens, and return its folder."""
     return write_flux(path, "FluxKontextPipeline", None, True, seed)
 
 
 def write_flux(
     path: Path, kind: str, scheduler: dict[str, Any] | None, distilled: bool, seed: int, seen: int = 0
 ) -> Path:
-    """``seen`` is how many channels the network sees beside those of its latents."""
+    """``seen`` is the number of input channels beside those of the latents."""
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Latent consistency models: shaped like Stable Diffusion, told a guidance scale, and done in a few steps."""
+"""Latent consistency models: shaped like Stable Diffusion, with the guidance scale as input, for few steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .stable_diffusion import text_unet
 
 
 def latent_consistency_folder(path: Path, *, seed: int = 0) -> Path:
-    """Write a latent consistency model of random weights for pictures of 16 x 16 pixels, and return its folder.
+    """Write a latent consistency model of random weights for images of 16 x 16 pixels, and return its folder.
 
     Latents are (4, h / 2, w / 2). The folder loads in :func:`editkit.load_model` and in diffusers' own pipelines.
     """

@@ -1,4 +1,4 @@
-"""Parts that tiny models of several families share: autoencoder, text encoder, tokenizer, and the folder's index."""
+"""Parts shared by tiny models of several families: autoencoder, text encoder, tokenizer and index."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def autoencoder(
 
 
 def clip_text(hidden_size: int = 16, layers: int = 1, *, projected: bool = False, spread: float = 10.0) -> Any:
-    """An encoder of words; ``projected`` ones also give one vector of ``hidden_size`` for all of a prompt.
+    """Return a text encoder; a ``projected`` one also gives one vector of ``hidden_size`` for all of a prompt.
 
     ``spread`` is larger than usual, so that an untrained encoder tells its words apart.
     """
@@ -94,12 +94,12 @@ def t5_text(hidden_size: int = 16) -> Any:
 
 
 def tokenizer() -> Any:
-    """Of CLIP: a prompt stands between a beginning and an end."""
+    """Return a tokenizer like CLIP's: a prompt is between a start and an end token."""
     return word_tokenizer("<s> $A </s>")
 
 
 def t5_tokenizer() -> Any:
-    """Of T5: a prompt has an end alone."""
+    """Return a tokenizer like T5's: a prompt has an end token only."""
     return word_tokenizer("$A </s>")
 
 

@@ -13,10 +13,10 @@ PixArtKind = Literal["PixArtAlphaPipeline", "PixArtSigmaPipeline"]
 
 
 def pixart_folder(path: Path, *, kind: PixArtKind = "PixArtAlphaPipeline", sample_size: int = 8, seed: int = 0) -> Path:
-    """Write a PixArt of random weights for pictures of 16 x 16 pixels, and return its folder.
+    """Write a PixArt of random weights for images of 16 x 16 pixels, and return its folder.
 
-    Latents are (4, h / 2, w / 2), ``sample_size`` the side of those it is made for: at 128 the network is told the
-    size of its picture. The folder loads in :func:`editkit.load_model` and in diffusers' own pipeline.
+    Latents are (4, h / 2, w / 2), ``sample_size`` is the side of the training latents: at 128 the network has
+    the size of the image as input. The folder loads in :func:`editkit.load_model` and in diffusers' own pipeline.
     """
     from diffusers import DPMSolverMultistepScheduler, PixArtTransformer2DModel
 

@@ -1,4 +1,4 @@
-"""Models that work on pixels, unconditional or by classes."""
+"""Models of pixels, unconditional or class-conditional."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .parts import save_folder
 
 
 def pixel_ddpm_folder(path: Path, *, classes: int | None = None, seed: int = 0) -> Path:
-    """Write a model of random weights for pictures of 16 x 16 pixels, and return its folder.
+    """Write a model of random weights for images of 16 x 16 pixels, and return its folder.
 
     It is unconditional, or draws things of so many ``classes``.
     """

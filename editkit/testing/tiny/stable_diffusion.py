@@ -14,7 +14,7 @@ from .parts import SCHEDULER, PredictionType, autoencoder, clip_text, save_folde
 def stable_diffusion_folder(
     path: Path, *, prediction_type: PredictionType = "epsilon", tiny_autoencoder: bool = False, seed: int = 0
 ) -> Path:
-    """Write a Stable Diffusion of random weights for pictures of 16 x 16 pixels, and return its folder.
+    """Write a Stable Diffusion of random weights for images of 16 x 16 pixels, and return its folder.
 
     Latents are (4, h / 2, w / 2). The folder loads in :func:`editkit.load_model` and in diffusers' own pipelines.
     """
@@ -24,12 +24,12 @@ def stable_diffusion_folder(
 
 
 def inpainting_folder(path: Path, *, prediction_type: PredictionType = "epsilon", seed: int = 0) -> Path:
-    """Write the same with a network that sees a mask and the latents of what it leaves, and return its folder."""
+    """Write the same with a network conditioned on a mask and the unmasked latents, and return its folder."""
     return write_stable_diffusion(path, "StableDiffusionInpaintPipeline", 9, prediction_type, seed=seed)
 
 
 def instruct_folder(path: Path, *, prediction_type: PredictionType = "epsilon", seed: int = 0) -> Path:
-    """Write the same with a network that sees the latents of a picture, and return its folder."""
+    """Write the same with a network conditioned on the latents of an image, and return its folder."""
     return write_stable_diffusion(path, "StableDiffusionInstructPix2PixPipeline", 8, prediction_type, seed=seed)
 
 
@@ -54,7 +54,7 @@ def write_controlnet(path: Path, unet: Callable[[], Any], seed: int) -> Path:
 
 
 def upscaler_folder(path: Path, *, seed: int = 0) -> Path:
-    """Write a model that enlarges 4 times, of random weights, for pictures of 32 x 32 pixels, and return its folder.
+    """Write a model that enlarges 4 times, of random weights, for images of 32 x 32 pixels, and return its folder.
 
     Latents are (4, h / 4, w / 4). The folder loads in :func:`editkit.load_model` and in diffusers' own pipeline.
     """

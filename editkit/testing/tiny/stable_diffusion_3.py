@@ -13,7 +13,7 @@ from .parts import autoencoder, clip_text, save_folder, t5_text, t5_tokenizer, t
 def stable_diffusion_3_folder(
     path: Path, *, scheduler: dict[str, Any] | None = None, t5: bool = True, seed: int = 0
 ) -> Path:
-    """Write a Stable Diffusion 3 of random weights for pictures of 16 x 16 pixels, and return its folder.
+    """Write a Stable Diffusion 3 of random weights for images of 16 x 16 pixels, and return its folder.
 
     Latents are (16, h / 2, w / 2). ``scheduler`` configures the flow; without ``t5`` the third text encoder is left
     out. The folder loads in :func:`editkit.load_model` and in diffusers' own pipelines.

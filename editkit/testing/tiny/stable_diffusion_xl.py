@@ -19,7 +19,7 @@ PIPELINES: dict[XLKind, str] = {
     "refiner": "StableDiffusionXLImg2ImgPipeline",
 }
 CHANNELS: dict[XLKind, int] = {"text": 4, "inpainting": 9, "instructions": 8, "refiner": 4}
-"""What the network sees: latents, with a mask and what it leaves, or with those of a picture."""
+"""Input channels of the network: latents alone, with a mask and the unmasked latents, or with those of an image."""
 SMALL, LARGE = 16, 32
 """Widths of the two text encoders; the larger one also gives the vector of the whole prompt."""
 NUMBER = 8
@@ -29,7 +29,7 @@ NUMBER = 8
 def stable_diffusion_xl_folder(
     path: Path, kind: XLKind = "text", *, prediction_type: PredictionType = "epsilon", seed: int = 0
 ) -> Path:
-    """Write an SDXL of random weights for pictures of 16 x 16 pixels, and return its folder.
+    """Write an SDXL of random weights for images of 16 x 16 pixels, and return its folder.
 
     Latents are (4, h / 2, w / 2). The refiner has the larger text encoder alone, and an aesthetic score in the place of
     the target size. The folder loads in :func:`editkit.load_model` and in diffusers' own pipelines.
@@ -40,7 +40,7 @@ def stable_diffusion_xl_folder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet, vae = xl_unet(kind), autoencoder(False, scaling_factor=0.13025)
-        # Their middle layers are not brought to a common length as the last is.
+        # Unlike the last layer, the middle layers are not projected to a common length.
         small = None if refiner else clip_text(SMALL, 2, spread=2.0)
         large = clip_text(LARGE, 2, projected=True, spread=2.0)
     scored = {"requires_aesthetics_score": True} if refiner else {}
