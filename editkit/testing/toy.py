@@ -79,13 +79,13 @@ class MixtureDenoiser:
 
 
 def vp_path(steps: int, *, low: float = 0.02, high: float = math.pi / 2 - 0.02) -> SamplingPath:
-    """Return ``steps + 1`` points from noise to clean on the circle ``alpha**2 + sigma**2 == 1``, evenly spaced in angle."""
+    """Return ``steps + 1`` points from noise to clean with ``alpha**2 + sigma**2 == 1``, evenly spaced in angle."""
     angles = torch.linspace(high, low, steps + 1, dtype=torch.float64).tolist()
     return tuple(Point(math.cos(angle), math.sin(angle)) for angle in angles)
 
 
 def flow_path(steps: int, *, low: float = 0.02, high: float = 0.98) -> SamplingPath:
-    """Return ``steps + 1`` points from noise to clean on the line ``alpha + sigma == 1``, evenly spaced in sigma."""
+    """Return ``steps + 1`` points from noise to clean with ``alpha + sigma == 1``, evenly spaced in sigma."""
     sigmas = torch.linspace(high, low, steps + 1, dtype=torch.float64).tolist()
     return tuple(Point(1 - sigma, sigma) for sigma in sigmas)
 
