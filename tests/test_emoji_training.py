@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
-from editkit_emoji.training import denoiser, instruct, instructions, inverted_noise, muon, pairs
+from editkit_emoji.training import denoiser, instruct, instructions, inverted_noise, muon, noising, pairs
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.data import Picture
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
@@ -133,7 +133,7 @@ def test_a_batch_shows_pictures_to_instructions_alone() -> None:
     assert not bool(seen[:captions].any())
     assert int(seen[captions:].flatten(1).any(1).sum()) >= 0.8 * (50 - captions)
     for x, v, timestep in zip(noisy, wanted, timesteps, strict=True):
-        alpha, sigma = denoiser.SCHEDULE.point(int(timestep))
+        alpha, sigma = noising.SCHEDULE.point(int(timestep))
         x0 = alpha * x - sigma * v  # of v = alpha eps - sigma x0, whatever the noise
         assert min(float((x0 - one).abs().max()) for one in latents) < 1e-4
 

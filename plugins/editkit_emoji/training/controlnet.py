@@ -29,14 +29,13 @@ from editkit_emoji.training.denoiser import (
     TextToLatents,
     cached_latents,
     draw,
-    noised,
     read_network,
     squared_error,
-    stratified_timesteps,
     tidy,
     unseen_loss,
 )
 from editkit_emoji.training.evaluate import BUNDLED
+from editkit_emoji.training.noising import noised, stratified_timesteps
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of

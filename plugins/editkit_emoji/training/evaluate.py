@@ -26,9 +26,9 @@ from tqdm import tqdm
 import editkit
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import psnr, round_trip, sheet, side_by_side, to_network
-from editkit_emoji.training.denoiser import encode
 from editkit_emoji.training.inverted_noise import Inverted, deviations, invert_each, neighbour_correlations
 from editkit_emoji.training.methods import Made, method_of
+from editkit_emoji.training.noising import encode
 from editkit_emoji.training.pairs import INTERCHANGEABLE, Pair, evaluation_pairs, ordered
 
 BUNDLED = Path(__file__).parents[1] / "model"

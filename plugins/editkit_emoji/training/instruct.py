@@ -31,15 +31,14 @@ from editkit_emoji.training.denoiser import (
     TextToLatents,
     cached_latents,
     draw,
-    noised,
     read_network,
     squared_error,
-    stratified_timesteps,
     unseen_loss,
     write_model,
 )
 from editkit_emoji.training.instructions import TRAINED, UNSEEN, chance, disguised, wordings
 from editkit_emoji.training.muon import hidden_matrices
+from editkit_emoji.training.noising import noised, stratified_timesteps
 from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, training_pairs
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of

@@ -18,6 +18,8 @@ from tqdm import tqdm
 from editkit_emoji.training.muon import Muon
 
 Network = TypeVar("Network", bound=nn.Module)
+SAVED_EVERY = 300
+"""Seconds between two checkpoints."""
 
 
 def add_run_options(parser: argparse.ArgumentParser, *, steps: int, batch: int, rate: float) -> None:
@@ -25,6 +27,10 @@ def add_run_options(parser: argparse.ArgumentParser, *, steps: int, batch: int, 
     parser.add_argument("--steps", type=int, default=steps, help="optimiser steps, those of an earlier session counted")
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rate", type=float, default=rate, help="highest learning rate")
+    parser.add_argument(
+        "--steady", type=float, default=0.0, help="share of the steps at the highest rate, before it falls"
+    )
+    parser.add_argument("--inspections", type=int, default=10, help="how often the run is inspected")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -60,6 +66,7 @@ class Run(Generic[Network]):
         self.warm_up = warm_up
         self.step = 0
         self.seconds = 0.0
+        self.saved = time.monotonic()
         options.run.mkdir(parents=True, exist_ok=True)
         self.checkpoint = options.run / "checkpoint.pt"
         if self.checkpoint.exists():
@@ -70,23 +77,25 @@ class Run(Generic[Network]):
         return cast(Network, self.average.module)
 
     def rate(self) -> float:
-        """Linear warm-up, then half a cosine down to zero at the last step."""
+        """Linear warm-up, the highest rate for a share of the steps, then half a cosine down to zero at the end."""
         rising = min(1.0, (self.step + 1) / self.warm_up)
+        steady = self.options.steady * self.options.steps
+        fallen = max(0.0, self.step - steady) / (self.options.steps - steady)
         highest: float = self.options.rate
-        return highest * rising * 0.5 * (1 + math.cos(math.pi * self.step / self.options.steps))
+        return highest * rising * 0.5 * (1 + math.cos(math.pi * fallen))
 
     def train(
         self, loss_of: Callable[[torch.Generator], torch.Tensor], inspect: Callable[[], dict[str, float]]
     ) -> None:
-        """Minimise ``loss_of``; ten times a run write the checkpoint and what ``inspect`` measures to the log."""
-        every = max(1, self.options.steps // 10)
+        """Minimise ``loss_of``; several times a run write the checkpoint and what ``inspect`` measures to the log."""
+        every = max(1, self.options.steps // self.options.inspections)
         for loss in tqdm(self.losses(loss_of), total=self.options.steps, initial=self.step, mininterval=10):
             if self.step % 100 == 0:
                 self.log(loss=loss)
             if self.step % every == 0 or self.step == self.options.steps:
                 self.save()
                 self.log(**inspect())
-            elif self.step % 500 == 0:
+            elif time.monotonic() - self.saved > SAVED_EVERY:
                 self.save()
 
     def losses(self, loss_of: Callable[[torch.Generator], torch.Tensor]) -> Iterator[float]:
@@ -122,6 +131,7 @@ class Run(Generic[Network]):
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.rename(self.checkpoint)
+        self.saved = time.monotonic()
 
     def restore(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True)

@@ -41,7 +41,7 @@ def main() -> None:
 
     inspected, _ = unseen.draw(INSPECTED, SIDE, torch.Generator().manual_seed(0))
     vae = new_autoencoder(options.size, WIDTHS, LATENT_CHANNELS, SCALING_FACTOR)
-    finished = train(vae, draw, to_pixels(inspected), options, decay=0.998)
+    finished = train(vae, draw, {"crops": to_pixels(inspected)}, options, decay=0.998)
     sampled, _ = seen.draw(4000, SIDE, torch.Generator().manual_seed(1))
     normalise_latents(finished, to_pixels(sampled))
     finished.save_pretrained(options.run / "weights")
