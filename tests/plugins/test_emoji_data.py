@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from editkit_emoji.training.captions import draw_caption, natural_captions
+from editkit_emoji.training.cases import Case
 from editkit_emoji.training.data import TONES, Picture, code_point_key, plain, split_tone
-from editkit_emoji.training.evaluate import Score, decibels, nearest, score, wilson
+from editkit_emoji.training.evaluate import Score, decibels, nearest, score
+from editkit_emoji.training.methods import Made
 from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, slots
+from editkit_emoji.training.tables import wilson
 from editkit_emoji.training.tokenizer import MAX_LENGTH, new_tokenizer, tokens_of
 from transformers import PreTrainedTokenizerFast
 
@@ -64,11 +67,11 @@ def test_names_are_plain() -> None:
     assert code_point_key("1F44B-FE0F-1F3FB") == "1f44b-1f3fb"
 
 
-def test_captions_are_mostly_canonical_and_one_in_ten_empty() -> None:
+def test_captions_are_mostly_canonical_and_one_in_four_empty() -> None:
     picture = Picture("flat", "red apple", "red apple", None)
     drawn = [draw_caption(picture, torch.Generator().manual_seed(seed)) for seed in range(3000)]
-    assert drawn.count("") / 3000 == pytest.approx(0.10, abs=0.02)
-    assert drawn.count(picture.caption) / 3000 == pytest.approx(0.60, abs=0.03)
+    assert drawn.count("") / 3000 == pytest.approx(0.25, abs=0.03)
+    assert drawn.count(picture.caption) / 3000 == pytest.approx(0.50, abs=0.03)
     assert set(drawn) == {"", picture.caption, *natural_captions(picture)}
 
 
@@ -151,21 +154,23 @@ def test_the_order_of_pairs_is_fixed_and_takes_attributes_in_turn(monkeypatch: p
 
 
 def scored(output: np.ndarray) -> Score:
-    source, target = np.zeros((2, 2, 3)), np.zeros((2, 2, 3))
-    target[0, 0] = 1
-    return score(Pair(0, 1, "colour"), source, target, output, target)
+    source, target = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 3), np.uint8)
+    target[0, 0] = 255
+    one, other = pictures()[:2]
+    case = Case(Pair(0, 1, "colour"), one, other, source, target)
+    return score(case, Made(output, 1, 1, 0.0), target)
 
 
 def test_score_of_no_edit_and_of_the_whole_edit() -> None:
-    nothing, whole = np.zeros((2, 2, 3)), np.zeros((2, 2, 3))
-    whole[0, 0] = 1
+    nothing, whole = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 3), np.uint8)
+    whole[0, 0] = 255
     assert (scored(nothing).progress, scored(nothing).collateral, scored(nothing).success) == (0, 0, False)
     assert (scored(whole).progress, scored(whole).collateral, scored(whole).success) == (1, 0, True)
 
 
 def test_what_the_edit_did_elsewhere_is_collateral() -> None:
-    elsewhere = np.zeros((2, 2, 3))
-    elsewhere[1, 1] = 1
+    elsewhere = np.zeros((2, 2, 3), np.uint8)
+    elsewhere[1, 1] = 255
     assert scored(elsewhere).progress == 0
     assert scored(elsewhere).collateral == pytest.approx(1)
 

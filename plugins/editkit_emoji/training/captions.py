@@ -9,7 +9,7 @@ from editkit_emoji.training.data import Picture
 EMPTY = 0.25
 """Share of captions left out: without one, the network learns to go by what it sees of the image alone."""
 CANONICAL = 0.67
-"""Share of the others that are :attr:`Picture.caption` as it stands: 60 % of all."""
+"""Share of the others that are :attr:`Picture.caption` as it stands: half of all."""
 WITHOUT_TONE = 0.2
 """Share of the natural captions that keep quiet about a skin tone."""
 
