@@ -169,7 +169,6 @@ def train(
     draw: Callable[[int, torch.Generator], torch.Tensor],
     unseen: Mapping[str, NDArray[np.uint8]],
     options: argparse.Namespace,
-    decay: float = 0.999,
     hold: float = 0.0,
 ) -> AutoencoderKL:
     """Train on images (B, 3, H, W) that ``draw`` gives, watched on held-out ones; return the average.
@@ -178,7 +177,7 @@ def train(
     ``hold`` weighs the change of the latents of images as they are, which are the first of a batch.
     """
     before = copy.deepcopy(vae).eval().requires_grad_(False).to(options.device) if hold else None
-    run = Run(options, vae.to(options.device), decay=decay)
+    run = Run(options, vae.to(options.device))
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
         wanted = draw(options.batch, generator).to(options.device)

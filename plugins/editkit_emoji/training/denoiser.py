@@ -290,7 +290,6 @@ def main() -> None:
     parser.add_argument(
         "--widths", type=int, nargs=2, default=WIDTHS, help="channels at full and at half the resolution"
     )
-    parser.add_argument("--decay", type=float, default=0.999, help="of the averaged weights, a step")
     parser.add_argument("--pair-weight", type=float, default=PAIR_WEIGHT, help="of the loss on differences of pairs")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
@@ -307,7 +306,7 @@ def main() -> None:
         network = new_network(tokenizer, vae.config.latent_channels, side, tuple(options.widths))
     network = network.to(options.device)
     network.unet.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
-    run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER), decay=options.decay)
+    run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER))
     lessons = Lessons(artwork, vae, tokenizer)
     inspection = Inspection(artwork, vae, tokenizer)
 

@@ -181,7 +181,7 @@ class Inspection:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data.add_data_options(parser)
-    add_run_options(parser, steps=2000, batch=96, rate=6e-4)
+    add_run_options(parser, steps=2000, batch=96, rate=6e-4, decay=0.998)
     parser.add_argument(
         "--model", type=Path, required=True, metavar="FOLDER", help="a model of captions, or of instructions to go on"
     )
@@ -196,7 +196,7 @@ def main() -> None:
     if network.unet.config.in_channels == latents.shape[1]:
         network.unet = with_sight(network.unet)
     # A shorter memory than a denoiser's: a longer one would hold weights that were blind yet.
-    run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER), decay=0.998)
+    run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER))
     material = Material(pictures, latents, tokenizer)
     lessons, inspection = Lessons(material), Inspection(material, vae)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,9 @@ SAVED_EVERY = 300
 """Seconds between two checkpoints."""
 
 
-def add_run_options(parser: argparse.ArgumentParser, *, steps: int, batch: int, rate: float) -> None:
+def add_run_options(
+    parser: argparse.ArgumentParser, *, steps: int, batch: int, rate: float, decay: float = 0.999
+) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of this run: log, samples, checkpoint, weights")
     parser.add_argument("--steps", type=int, default=steps, help="optimiser steps, those of an earlier session counted")
     parser.add_argument("--batch", type=int, default=batch)
@@ -30,6 +33,7 @@ def add_run_options(parser: argparse.ArgumentParser, *, steps: int, batch: int, 
     parser.add_argument(
         "--steady", type=float, default=0.0, help="share of the steps at the highest rate, before it falls"
     )
+    parser.add_argument("--decay", type=float, default=decay, help="of the averaged weights, a step")
     parser.add_argument("--inspections", type=int, default=10, help="how often the run is inspected")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -40,8 +44,8 @@ class Run(Generic[Network]):
     """A resumable loop over optimiser steps: warm-up and cosine, clipped gradients, averaged weights.
 
     ``matrices`` are trained by Muon, all other weights by AdamW. ``average`` holds the exponential average of the
-    weights, which is what a run ships. The checkpoint is written every few minutes, whole or not at all; starting the
-    same command again goes on from it.
+    weights, which is what a run ships. The checkpoint is written every few minutes and on SIGTERM,
+    whole or not at all; starting the same command again goes on from it.
     """
 
     def __init__(
@@ -51,12 +55,12 @@ class Run(Generic[Network]):
         *,
         matrices: Sequence[nn.Parameter] = (),
         warm_up: int = 200,
-        decay: float = 0.999,
     ) -> None:
         torch.set_num_threads(options.threads)
         self.options = options
         self.network = network
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+        average = get_ema_multi_avg_fn(options.decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(network, multi_avg_fn=average)
         apart = {id(weight) for weight in matrices}
         others = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in apart]
         self.optimisers: list[torch.optim.Optimizer] = [
@@ -67,6 +71,7 @@ class Run(Generic[Network]):
         self.step = 0
         self.seconds = 0.0
         self.saved = time.monotonic()
+        self.stopping = False
         options.run.mkdir(parents=True, exist_ok=True)
         self.checkpoint = options.run / "checkpoint.pt"
         if self.checkpoint.exists():
@@ -88,6 +93,7 @@ class Run(Generic[Network]):
         self, loss_of: Callable[[torch.Generator], torch.Tensor], inspect: Callable[[], dict[str, float]]
     ) -> None:
         """Minimise ``loss_of``; several times a run write the checkpoint and what ``inspect`` measures to the log."""
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
         every = max(1, self.options.steps // self.options.inspections)
         for loss in tqdm(self.losses(loss_of), total=self.options.steps, initial=self.step, mininterval=10):
             if self.step % 100 == 0:
@@ -95,8 +101,10 @@ class Run(Generic[Network]):
             if self.step % every == 0 or self.step == self.options.steps:
                 self.save()
                 self.log(**inspect())
-            elif time.monotonic() - self.saved > SAVED_EVERY:
+            elif self.stopping or time.monotonic() - self.saved > SAVED_EVERY:
                 self.save()
+            if self.stopping:
+                break
 
     def losses(self, loss_of: Callable[[torch.Generator], torch.Tensor]) -> Iterator[float]:
         mean = 0.0
