@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses as dc
+import os
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from editkit_emoji.training.data import TONES, Artwork, Picture, with_drawn_tone
 from editkit_emoji.training.lessons import PAIRED, REPEATS, Lessons, weights_of
 from editkit_emoji.training.noising import SCHEDULE
 from editkit_emoji.training.pairs import Pair, all_pairs
+from editkit_emoji.training.run import Run
 from editkit_emoji.training.tokenizer import new_tokenizer
 from numpy.typing import NDArray
 
@@ -179,3 +184,35 @@ def test_a_method_is_credited_with_its_gain_over_the_floor() -> None:
     assert "0.75 (" in row
     assert "0.50 (" in row
     assert "0.50 (" in evaluate.comparison_table(results, "prompt-edit")
+
+
+def options_of(folder: Path) -> argparse.Namespace:
+    return argparse.Namespace(run=folder, steps=6, steady=0.5, inspections=2, rate=0.1, decay=0.5, seed=3, threads=1)
+
+
+def trained(folder: Path, *, ended_at: int | None = None) -> Run[torch.nn.Linear]:
+    """Train a small network; the process is asked to end in one of the steps."""
+    torch.manual_seed(0)
+    run = Run(options_of(folder), torch.nn.Linear(4, 4))
+
+    def loss_of(generator: torch.Generator) -> torch.Tensor:
+        if run.step == ended_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        loss: torch.Tensor = run.network(torch.randn(8, 4, generator=generator)).square().mean()
+        return loss
+
+    run.train(loss_of, lambda: {})
+    return run
+
+
+def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        whole = trained(tmp_path / "whole")
+        assert trained(tmp_path / "ended", ended_at=2).step == 3
+        resumed = trained(tmp_path / "ended")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert resumed.step == whole.step == 6
+    for one, other in ((whole.network, resumed.network), (whole.averaged, resumed.averaged)):
+        assert torch.equal(one.weight, other.weight)
