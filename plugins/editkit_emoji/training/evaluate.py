@@ -34,12 +34,11 @@ from editkit_emoji.training.cases import MOVED, SCENERY, Case, Image3, cases_of,
 from editkit_emoji.training.inverted_noise import Inverted, deviations, invert_each, neighbour_correlations
 from editkit_emoji.training.methods import FLOOR, Made, method_of
 from editkit_emoji.training.noising import encode
-from editkit_emoji.training.pairs import INTERCHANGEABLE
+from editkit_emoji.training.pairs import ATTRIBUTES
 from editkit_emoji.training.tables import average, bootstrap, mean, median, rate, spread, table
 from editkit_emoji.training.tones import measure_tones, tone_table
 
 BUNDLED = Path(__file__).parents[1] / "model"
-ATTRIBUTES = ("clock", "style", "skin tone", *INTERCHANGEABLE)
 SHOWN = 12
 """Rows of a sheet of edits."""
 
