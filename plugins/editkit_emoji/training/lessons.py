@@ -21,7 +21,7 @@ from editkit_emoji.training.pairs import Pair, training_pairs
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.tokenizer import tokens_of
 
-MOVES = Moves(moved=0.55, mirrored=0.3, grounds=0.2, company=0.08)
+MOVES = Moves(moved=0.5, mirrored=0.25, grounds=0.2, company=0.08)
 PAIRED = 0.5
 """Share of a batch that are the sources and targets of pairs."""
 STYLED = 0.3
