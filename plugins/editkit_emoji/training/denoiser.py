@@ -307,8 +307,8 @@ def main() -> None:
     network = network.to(options.device)
     network.unet.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
     run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER))
-    lessons = Lessons(artwork, vae, tokenizer)
     inspection = Inspection(artwork, vae, tokenizer)
+    lessons = Lessons(artwork, copy.deepcopy(vae).to(options.device), tokenizer)
 
     def loss_of(generator: torch.Generator) -> Tensor:
         batch = lessons.batch(options.batch, generator)

@@ -12,6 +12,7 @@ are in one scene, moved or on a ground, and instructions come from :mod:`.gramma
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses as dc
 from pathlib import Path
 from typing import NamedTuple
@@ -189,7 +190,7 @@ def main() -> None:
         network.unet = with_sight(network.unet)
     # A shorter memory than a denoiser's: a longer one would hold weights that were blind yet.
     run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER))
-    instructions = Instructions(Lessons(artwork, vae, tokenizer))
+    instructions = Instructions(Lessons(artwork, copy.deepcopy(vae).to(options.device), tokenizer))
     inspection = Inspection(artwork, vae, tokenizer)
 
     def loss_of(generator: torch.Generator) -> Tensor:

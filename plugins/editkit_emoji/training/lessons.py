@@ -110,9 +110,11 @@ class Lessons:
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        with autocast():
-            latents: Tensor = self.vae.encode(images).latent_dist.mode()
-        return latents.float()
+        """Latents (B, C, h, w) of images (B, 3, H, W), made on the autoencoder's device and brought back."""
+        device = self.vae.device
+        with autocast(device.type):
+            latents: Tensor = self.vae.encode(images.to(device)).latent_dist.mode()
+        return latents.float().cpu()
 
     def captions(self, pairs: Sequence[Pair], singles: Sequence[int], generator: torch.Generator) -> list[str]:
         pictures = self.artwork.pictures
