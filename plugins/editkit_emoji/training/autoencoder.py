@@ -2,7 +2,7 @@
 
     python -m editkit_emoji.training.autoencoder --run runs/autoencoder
 
-Two thirds of the images are moved, made smaller or laid on grounds (:mod:`.moving`). A run with ``--start`` goes on
+Most of the images are moved, made smaller or laid on grounds (:mod:`.moving`). A run with ``--start`` goes on
 from another run's weights. With ``--hold`` it keeps the latents of images in place near those of the start, and with
 ``--decoder-only`` it leaves all latents as they are: a denoiser trained on those latents stays valid while the
 autoencoder goes on improving.
@@ -32,7 +32,7 @@ from editkit_emoji.training.run import Run, add_run_options
 WIDTHS = (32, 64, 128, 192)
 LATENT_CHANNELS = 16
 KL_WEIGHT = 1e-4
-MOVES = Moves(moved=0.65, grounds=0.35)
+MOVES = Moves(moved=0.65, grounds=0.5)
 HELD = 0.25
 """Share of a batch, at its beginning, of images as they are: those whose latents are held."""
 INSPECTED = 6
