@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses as dc
+import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from editkit_emoji.training import cases, evaluate, methods, moving
+from diffusers import StableDiffusionPipeline
+from editkit_emoji.training import autoencoder, cases, denoiser, evaluate, methods, moving
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.data import TONES, Artwork, Picture, with_drawn_tones
 from editkit_emoji.training.lessons import PAIRED, REPEATS, Lessons, weights_of
@@ -216,3 +219,35 @@ def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path) -> N
     assert resumed.step == whole.step == 6
     for one, other in ((whole.network, resumed.network), (whole.averaged, resumed.averaged)):
         assert torch.equal(one.weight, other.weight)
+
+
+@pytest.fixture
+def rendered(tmp_path: Path) -> Path:
+    """A data folder of squares in two sizes and many colours, some of them held out."""
+    pictures = [
+        Picture("flat", f"{word} thing {n}", f"{word} thing {n}", None) for n in range(30) for word in ("red", "blue")
+    ]
+    assert {picture.held_out for picture in pictures} == {False, True}
+    images = [square((200 - n, n, 3 * n), side=4 + n % 5) for n in range(len(pictures))]
+    for name, each in zip(("pictures", "alpha"), zip(*images, strict=True), strict=True):
+        np.save(tmp_path / f"{name}-{SIZE}.npy", np.stack(each))
+    (tmp_path / "pictures.json").write_text(json.dumps([dc.asdict(picture) for picture in pictures]))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_scripts_train_hold_latents_and_write_a_model(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoiser, "INSPECTED", 1)
+    monkeypatch.setattr(autoencoder, "INSPECTED", 1)
+    run, common = rendered / "run", f"--data {rendered} --size {SIZE} --threads 1 --device cpu --batch 8 --steps 2"
+    new_autoencoder(SIZE, (8, 8)).save_pretrained(rendered / "vae")
+    argv = f"_ {common} --run {run}/vae --start {rendered}/vae --hold 1.0"
+    monkeypatch.setattr(sys, "argv", argv.split())
+    autoencoder.main()
+    argv = f"_ {common} --run {run}/denoiser --vae {run}/vae/weights --widths 16 32"
+    monkeypatch.setattr(sys, "argv", argv.split())
+    denoiser.main()
+    figures = json.loads((run / "denoiser" / "log.jsonl").read_text().splitlines()[-1])
+    assert {"unseen_in_place", "unseen_moved", "unseen_moved_silent"} <= figures.keys()
+    pipeline = StableDiffusionPipeline.from_pretrained(run / "denoiser" / "model")
+    assert pipeline.unet.config.sample_size == SIZE // 2
