@@ -21,7 +21,8 @@ from editkit_emoji.training.pairs import Pair, training_pairs
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.tokenizer import tokens_of
 
-MOVES = Moves(moved=0.5, mirrored=0.25, grounds=0.2, company=0.08)
+MOVES = Moves(moved=0.6, mirrored=0.25, grounds=0.15, company=0.06, near=2.0)
+"""Most moves are short: what is known of images in place then reaches further step by step."""
 PAIRED = 0.5
 """Share of a batch that are the sources and targets of pairs."""
 STYLED = 0.3

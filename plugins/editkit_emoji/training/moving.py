@@ -7,6 +7,7 @@ captions by heart can be told from one that looks at the image.
 from __future__ import annotations
 
 import dataclasses as dc
+import math
 import re
 
 import torch
@@ -101,6 +102,8 @@ class Moves:
     grounds: float = 0.25
     company: float = 0.0
     """Share of images with another one beside them."""
+    near: float = 1.0
+    """1 for moves of all lengths alike; the greater, the more of them are short."""
 
     def frame(self, size: int, generator: torch.Generator, *, mirror: bool) -> Frame:
         """Draw a frame for an image of ``size`` pixels; it is mirrored only where ``mirror`` allows it."""
@@ -108,10 +111,15 @@ class Moves:
         flip = mirror and flipped < self.mirrored
         if moved >= self.moved:
             return Frame(mirrored=flip)
-        scale = 1.0 if kept < self.same_scale else self.smallest + (1 - self.smallest) * scale
+        scale = 1.0 if kept < self.same_scale else 1 - (1 - self.smallest) * scale**self.near
         reach = self.furthest * size // 64 if scale == 1.0 else (size - round(size * scale)) // 2 + size // 32
-        shift = round((2 * down - 1) * reach), round((2 * right - 1) * reach)
+        shift = self.length(down, reach), self.length(right, reach)
         return Frame(flip, scale, shift)
+
+    def length(self, drawn: float, reach: int) -> int:
+        """A number in [0, 1] as a shift of at most ``reach``, either way."""
+        way = 2 * drawn - 1
+        return round(math.copysign(abs(way) ** self.near * reach, way))
 
     def ground(self, size: int, generator: torch.Generator) -> Tensor | None:
         """Draw a ground (3, size, size), or None for white."""
