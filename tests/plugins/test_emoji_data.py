@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from editkit_emoji.training.captions import draw_caption, natural_captions
 from editkit_emoji.training.cases import Case
-from editkit_emoji.training.data import TONES, Picture, code_point_key, plain, split_tone
+from editkit_emoji.training.data import (
+    SETS,
+    TONES,
+    UNSEEN,
+    Picture,
+    code_point_key,
+    english_names,
+    licences,
+    plain,
+    split_tone,
+)
 from editkit_emoji.training.evaluate import Score, decibels, nearest, score
 from editkit_emoji.training.methods import Made
 from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, slots
@@ -65,6 +77,26 @@ def test_caption_spells_the_tone_alike_in_every_set() -> None:
 def test_names_are_plain() -> None:
     assert plain("Man: Curly-Hair’s") == "man curly hair s"
     assert code_point_key("1F44B-FE0F-1F3FB") == "1f44b-1f3fb"
+
+
+def test_names_written_as_one_word_are_found_by_label_character_and_short_code(tmp_path: Path) -> None:
+    (tmp_path / "en" / "shortcodes").mkdir(parents=True)
+    entries = [{"hexcode": "1F34E", "label": "red apple"}, {"hexcode": "1F44C", "label": "OK hand"}]
+    (tmp_path / "en" / "data.json").write_text(json.dumps(entries))
+    for name in ("github", "iamcal", "emojibase"):
+        (tmp_path / "en" / "shortcodes" / f"{name}.json").write_text(json.dumps({"1F44C": ["ok_hand", "perfect"]}))
+    names = english_names(tmp_path)
+    assert names.labels == {"1f34e": "red apple", "1f44c": "OK hand"}
+    assert names.joined["redapple"] == "red apple"
+    assert names.joined["perfect"] == names.joined["okhandsign"] == "ok hand"
+    assert names.joined["blackrightwardsarrow"] == "black rightwards arrow"
+
+
+def test_every_set_is_attributed() -> None:
+    text = licences(SETS)
+    for artwork in SETS:
+        assert f"| `{artwork.package}` | {artwork.style} | {artwork.licence} | {artwork.author} |" in text
+    assert not {artwork.style for artwork in SETS} & {artwork.style for artwork in UNSEEN}
 
 
 def test_captions_are_mostly_canonical_and_one_in_four_empty() -> None:
