@@ -15,6 +15,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from editkit_emoji.training import autoencoder, cases, denoiser, evaluate, methods, moving
+from editkit_emoji.training.ahead import Ahead
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.data import TONES, Artwork, Picture, with_drawn_tones
 from editkit_emoji.training.lessons import PAIRED, REPEATS, Lessons, weights_of
@@ -251,3 +252,14 @@ def test_the_scripts_train_hold_latents_and_write_a_model(rendered: Path, monkey
     assert {"unseen_in_place", "unseen_moved", "unseen_moved_silent"} <= figures.keys()
     pipeline = StableDiffusionPipeline.from_pretrained(run / "denoiser" / "model")
     assert pipeline.unet.config.sample_size == SIZE // 2
+
+
+def test_what_other_processes_draw_is_what_this_one_would() -> None:
+    def draw(generator: torch.Generator) -> torch.Tensor:
+        return torch.rand(3, generator=generator)
+
+    here, there = Ahead(draw, 0), Ahead(draw, 2)
+    for seed in (7, 8, 9, 20):
+        one, other = (ahead(torch.Generator().manual_seed(seed)) for ahead in (here, there))
+        assert torch.equal(one, other)
+    there.pool.terminate()

@@ -42,6 +42,7 @@ from editkit import (
 )
 from editkit import Denoiser as Denoise
 from editkit_emoji.training import data
+from editkit_emoji.training.ahead import Ahead
 from editkit_emoji.training.autoencoder import moved_alike, sheet
 from editkit_emoji.training.lessons import Lessons
 from editkit_emoji.training.muon import hidden_matrices
@@ -290,6 +291,7 @@ def main() -> None:
     parser.add_argument(
         "--widths", type=int, nargs=2, default=WIDTHS, help="channels at full and at half the resolution"
     )
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw images ahead")
     parser.add_argument("--pair-weight", type=float, default=PAIR_WEIGHT, help="of the loss on differences of pairs")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
@@ -304,15 +306,16 @@ def main() -> None:
         tokenizer = new_tokenizer(shown)
         side = options.size // 2 ** (len(vae.config.block_out_channels) - 1)
         network = new_network(tokenizer, vae.config.latent_channels, side, tuple(options.widths))
-    network = network.to(options.device)
+    lessons = Lessons(artwork, copy.deepcopy(vae), tokenizer)
+    drawn = Ahead(lambda generator: lessons.draw(options.batch, generator), options.workers)  # forks before any GPU
+    network, lessons.vae = network.to(options.device), lessons.vae.to(options.device)
     network.unet.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
     run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER))
     inspection = Inspection(artwork, vae, tokenizer)
-    lessons = Lessons(artwork, copy.deepcopy(vae).to(options.device), tokenizer)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        batch = lessons.batch(options.batch, generator)
-        predicted = predict(network, (batch.noisy, batch.timesteps, batch.tokens), options.device).cpu()
+        batch = lessons.encoded(drawn(generator))
+        predicted = predict(network, (batch.noisy, batch.timesteps, batch.tokens), options.device)
         apart: float = options.pair_weight
         return (predicted - batch.wanted).square().mean() + apart * batch.pair_error(predicted)
 

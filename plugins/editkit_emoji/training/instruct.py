@@ -114,7 +114,7 @@ class Instructions:
         alone = [lessons.in_one_scene([place], generator)[0] for place in captioned]
         images = [lessons.in_one_scene([pair.source, pair.target], generator) for pair in pairs]
         sources, targets = zip(*images, strict=True)
-        encoded = lessons.encode(torch.stack([*alone, *targets, *sources]))
+        encoded = lessons.encode(torch.stack([*alone, *targets, *sources])).cpu()
         clean, shown = torch.split(encoded, [size, size - captions])
         unseen = torch.rand(size - captions, 1, 1, 1, generator=generator) < BLIND
         seen = torch.cat([torch.zeros_like(clean[:captions]), shown.masked_fill(unseen, 0.0)])

@@ -56,6 +56,19 @@ class Batch(NamedTuple):
         return (apart.square().mean((1, 2, 3)) * self.weights).mean()
 
 
+class Drawn(NamedTuple):
+    """What a batch is made of: images of pairs first, their sources before their targets, then single ones."""
+
+    images: Tensor
+    """(N, 3, H, W) in [-1, 1]."""
+    tokens: Tensor
+    """(N, L)."""
+    timesteps: Tensor
+    """Of the batch's rows."""
+    noise_seed: int
+    pairs: int
+
+
 @dc.dataclass
 class Lessons:
     """Draws batches; latents come from an autoencoder as images are drawn, since no two of them are in one scene."""
@@ -72,24 +85,38 @@ class Lessons:
 
     def batch(self, size: int, generator: torch.Generator) -> Batch:
         """Draw ``size`` rows; every image is in :data:`REPEATS` of them, with other noise and another timestep."""
+        return self.encoded(self.draw(size, generator))
+
+    def draw(self, size: int, generator: torch.Generator) -> Drawn:
+        """All that a batch is made of and that needs no network."""
         count, alone = round(PAIRED * size / 2 / REPEATS), round((1 - PAIRED) * size / REPEATS)
         pairs, singles = self.draw_pairs(count, generator), self.draw_places(alone, generator)
         images = [self.in_one_scene([pair.source, pair.target], generator) for pair in pairs]
         images_alone = [self.in_one_scene([place], generator)[0] for place in singles]
         sources, targets = zip(*images, strict=True)
-        encoded = self.encode(torch.stack([*sources, *targets, *images_alone]))
         texts = self.captions(pairs, singles, generator)
+        timesteps = [stratified_timesteps(REPEATS * part, generator) for part in (count, alone)]
+        return Drawn(
+            torch.stack([*sources, *targets, *images_alone]),
+            tokens_of(self.tokenizer, texts),
+            torch.cat([timesteps[0], *timesteps]),
+            int(torch.randint(2**62, (), generator=generator)),
+            count,
+        )
+
+    def encoded(self, drawn: Drawn) -> Batch:
+        """The batch of what was drawn."""
+        encoded = self.encode(drawn.images)
         # One part after another, as Batch has them, and each of them REPEATS times.
-        parts = torch.split(torch.arange(len(encoded)), [count, count, alone])
-        images_of = torch.cat([part.repeat(REPEATS) for part in parts])
-        paired, others = count * REPEATS, alone * REPEATS
-        clean, tokens = encoded[images_of], tokens_of(self.tokenizer, texts)[images_of]
-        timesteps = torch.cat([stratified_timesteps(part, generator) for part in (paired, others)])
-        noise = torch.randn((paired + others, *clean.shape[1:]), generator=generator)
-        shared = torch.cat([torch.arange(paired), torch.arange(paired + others)])  # a target has its source's
-        noisy, wanted = noised(clean, noise[shared], timesteps[shared])
+        alone = len(encoded) - 2 * drawn.pairs
+        parts = torch.split(torch.arange(len(encoded)), [drawn.pairs, drawn.pairs, alone])
+        rows = torch.cat([part.repeat(REPEATS) for part in parts])
+        clean, paired = encoded[rows], drawn.pairs * REPEATS
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(drawn.noise_seed)).to(clean)
+        noise[paired : 2 * paired] = noise[:paired]  # a target has its source's
+        noisy, wanted = noised(clean, noise, drawn.timesteps)
         differing = (clean[paired : 2 * paired] - clean[:paired]).square().mean((1, 2, 3))
-        return Batch(noisy, timesteps[shared], tokens, wanted, 1 / differing.clamp(min=SMALLEST))
+        return Batch(noisy, drawn.timesteps, drawn.tokens[rows], wanted, 1 / differing.clamp(min=SMALLEST))
 
     def draw_pairs(self, count: int, generator: torch.Generator) -> list[Pair]:
         chosen = torch.multinomial(self.pair_weights, count, replacement=True, generator=generator)
@@ -111,11 +138,11 @@ class Lessons:
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Latents (B, C, h, w) of images (B, 3, H, W), made on the autoencoder's device and brought back."""
+        """Latents (B, C, h, w) of images (B, 3, H, W), made on the autoencoder's device and left there."""
         device = self.vae.device
         with autocast(device.type):
             latents: Tensor = self.vae.encode(images.to(device)).latent_dist.mode()
-        return latents.float().cpu()
+        return latents.float()
 
     def captions(self, pairs: Sequence[Pair], singles: Sequence[int], generator: torch.Generator) -> list[str]:
         pictures = self.artwork.pictures

@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from editkit import VariancePreserving, add_noise, from_x0, scaled_linear
+from editkit import Points, VariancePreserving, scaled_linear
 from editkit_emoji.training.autoencoder import to_network
 
 SCHEDULE = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)
@@ -29,7 +29,6 @@ def stratified_timesteps(count: int, generator: torch.Generator) -> Tensor:
 
 def noised(latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
     """Noisy latents and the v to be predicted for them, both (B, C, h, w), a timestep (B,) for each row."""
-    points = [SCHEDULE.point(int(timestep)) for timestep in timesteps]
-    noisy = [add_noise(*row) for row in zip(latents, noise, points, strict=True)]
-    wanted = [from_x0("v_prediction", *row) for row in zip(latents, noisy, points, strict=True)]
-    return torch.stack(noisy), torch.stack(wanted)
+    points = Points(tuple(SCHEDULE.point(int(timestep)) for timestep in timesteps))
+    alphas, sigmas = points.columns(latents)
+    return alphas * latents + sigmas * noise, alphas * noise - sigmas * latents
