@@ -17,7 +17,8 @@ from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.conditions import KINDS, correlation, f_score, to_control
 from editkit_emoji.training.controlnet import Controlled, Examples, draw_batch, load_base, new_controlnet
 from editkit_emoji.training.data import Picture
-from editkit_emoji.training.denoiser import SCHEDULE, TextToLatents, new_network, write_model
+from editkit_emoji.training.denoiser import TextToLatents, new_network, write_model
+from editkit_emoji.training.noising import SCHEDULE
 from editkit_emoji.training.tokenizer import new_tokenizer
 from numpy.typing import NDArray
 from PIL import Image

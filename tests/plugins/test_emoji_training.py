@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
-from editkit_emoji.training import denoiser, instruct, instructions, inverted_noise, muon, pairs
+from editkit_emoji.training import denoiser, grammar, instruct, instructions, inverted_noise, muon, pairs
 from editkit_emoji.training.autoencoder import new_autoencoder
-from editkit_emoji.training.data import Picture
+from editkit_emoji.training.data import Artwork, Picture
+from editkit_emoji.training.lessons import Lessons
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
 
 PICTURES = [
@@ -116,26 +118,40 @@ def test_a_disguise_keeps_the_request_and_its_order() -> None:
     assert len(seen) > 50
 
 
-def test_an_empty_instruction_trains_to_keep_the_image() -> None:
-    drawn = instruct.Pairs(PICTURES).draw(400, torch.Generator().manual_seed(0))
-    untold = [pair for pair, text in drawn if not text]
-    assert 0 < len(untold) < 400 * 3 * instruct.UNTOLD
-    assert all(pair.source == pair.target for pair in untold)
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> instruct.Instructions:
+    monkeypatch.setattr(Picture, "held_out", False)
+    pixels = torch.randint(256, (len(PICTURES), 16, 16, 3), generator=torch.Generator().manual_seed(1))
+    shown = Artwork(PICTURES, pixels.numpy().astype(np.uint8), np.full((len(PICTURES), 16, 16), 255, np.uint8))
+    return instruct.Instructions(Lessons(shown, new_autoencoder(16, (8, 8)).eval(), new_tokenizer(PICTURES)))
+
+
+def test_without_an_instruction_it_learns_to_leave_the_image_as_it_is(batches: instruct.Instructions) -> None:
+    drawn = batches.draw(400, torch.Generator().manual_seed(0))
+    silent = [pair for pair, text in drawn if not text]
+    assert 0 < len(silent) < 400 * 3 * instruct.SILENT
+    assert all(pair.source == pair.target for pair in silent)
     assert all(pair.source != pair.target for pair, text in drawn if text)
 
 
-def test_a_batch_shows_images_only_to_instructions() -> None:
-    latents = torch.randn(len(PICTURES), 16, 8, 8, generator=torch.Generator().manual_seed(1))
-    lessons = instruct.Lessons(instruct.Material(PICTURES, latents, new_tokenizer(PICTURES)))
-    (noisy, timesteps, tokens, seen), wanted = lessons.batch(50, torch.Generator().manual_seed(0))
-    assert len(noisy) == len(timesteps) == len(tokens) == len(seen) == len(wanted) == 50
-    captions = round(50 * instruct.CAPTIONED)
-    assert not bool(seen[:captions].any())
-    assert int(seen[captions:].flatten(1).any(1).sum()) >= 0.8 * (50 - captions)
-    for x, v, timestep in zip(noisy, wanted, timesteps, strict=True):
-        alpha, sigma = denoiser.SCHEDULE.point(int(timestep))
-        x0 = alpha * x - sigma * v  # of v = alpha eps - sigma x0, whatever the noise
-        assert min(float((x0 - one).abs().max()) for one in latents) < 1e-4
+def test_a_batch_shows_images_to_instructions_alone(batches: instruct.Instructions) -> None:
+    batch = batches.batch(48, torch.Generator().manual_seed(0))
+    assert {len(part) for part in batch} == {48}
+    captions = round(48 * instruct.CAPTIONED)
+    assert not bool(batch.seen[:captions].any())
+    assert int(batch.seen[captions:].flatten(1).any(1).sum()) >= 0.8 * (48 - captions)
+
+
+def test_the_grammar_keeps_what_the_edit_names_and_no_wording_of_the_tests() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for pair in pairs.all_pairs(PICTURES):
+        source = PICTURES[pair.source]
+        unseen = set(instructions.wordings(instructions.UNSEEN, pair.attribute, source, pair.was, pair.new))
+        drawn = {grammar.draw_instruction(pair, source, generator) for _ in range(60)}
+        assert len(drawn) > 20
+        assert not any(wording in text for wording in unseen for text in drawn)
+        assert all(pair.new.replace("-", " ") in text for text in drawn)
+        assert not any(mark in text for text in drawn for mark in "<>{}")
 
 
 def test_white_noise_has_no_neighbours_and_smooth_noise_has() -> None:

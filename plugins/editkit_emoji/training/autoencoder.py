@@ -2,14 +2,18 @@
 
     python -m editkit_emoji.training.autoencoder --run runs/autoencoder
 
-A run with ``--start`` goes on from another run's weights. With ``--decoder-only`` it leaves their encoder, and so
-their latents, as they are: a denoiser trained on those latents stays valid while the decoder goes on improving.
+Most of the images are moved, made smaller or laid on grounds (:mod:`.moving`). A run with ``--start`` goes on
+from another run's weights. With ``--hold`` it keeps the latents of images in place near those of the start, and with
+``--decoder-only`` it leaves all latents as they are: a denoiser trained on those latents stays valid while the
+autoencoder goes on improving.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import copy
+import dataclasses as dc
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editkit_emoji.training import data
+from editkit_emoji.training.moving import Moves, draw_ground, framed
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 
@@ -27,6 +32,11 @@ from editkit_emoji.training.run import Run, add_run_options
 WIDTHS = (32, 64, 128, 192)
 LATENT_CHANNELS = 16
 KL_WEIGHT = 1e-4
+MOVES = Moves(moved=0.65, grounds=0.5)
+HELD = 0.25
+"""Share of a batch, at its beginning, of images as they are: those whose latents are held."""
+INSPECTED = 6
+"""A run is inspected with one held-out image in so many."""
 
 
 def new_autoencoder(
@@ -116,33 +126,79 @@ def sheet(pictures: Sequence[torch.Tensor], columns: int, file: Path) -> None:
     side_by_side(list(to_pixels(torch.stack(list(pictures)))), columns).save(file)
 
 
+@dc.dataclass(frozen=True)
+class MovedImages:
+    """Images (N, H, W, 3) uint8 on white with their alpha (N, H, W), drawn in all frames and on all grounds."""
+
+    pixels: NDArray[np.uint8]
+    alpha: NDArray[np.uint8]
+
+    def __call__(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Images (count, 3, H, W) in [-1, 1], the first of them as they are."""
+        chosen = torch.randint(len(self.pixels), (count,), generator=generator).tolist()
+        images = to_network(self.pixels[chosen])
+        alpha = torch.tensor(self.alpha[chosen]).unsqueeze(1) / 255
+        for row in range(round(HELD * count), count):
+            frame = MOVES.frame(images.shape[-1], generator, mirror=True)
+            images[row] = framed(images[row], alpha[row], frame, MOVES.ground(images.shape[-1], generator))
+        return images
+
+
+def moved_alike(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    """The same images (N, H, W, 3) in place, moved on white, and moved on grounds, the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    size = pixels.shape[1]
+    still, covers = to_network(pixels), torch.tensor(alpha).unsqueeze(1) / 255
+    frames = [Moves(moved=1.0).frame(size, generator, mirror=True) for _ in still]
+    moved = [framed(*each) for each in zip(still, covers, frames, strict=True)]
+    grounded = [framed(*each, draw_ground(size, generator)) for each in zip(still, covers, frames, strict=True)]
+    return {"in_place": pixels, "moved": to_pixels(torch.stack(moved)), "on_grounds": to_pixels(torch.stack(grounded))}
+
+
+def held(latents: torch.Tensor, wanted: torch.Tensor, before: AutoencoderKL) -> torch.Tensor:
+    """Mean squared change of the latents of those images of a batch that are as they are."""
+    count = round(HELD * len(wanted))
+    with torch.no_grad():
+        known = before.encode(wanted[:count]).latent_dist.mode()
+    change: torch.Tensor = latents[:count].float() - known.float()
+    return change.square().mean()
+
+
 def train(
     vae: AutoencoderKL,
     draw: Callable[[int, torch.Generator], torch.Tensor],
-    unseen: NDArray[np.uint8],
+    unseen: Mapping[str, NDArray[np.uint8]],
     options: argparse.Namespace,
-    decay: float = 0.999,
+    hold: float = 0.0,
 ) -> AutoencoderKL:
-    """Train on pictures (B, 3, H, W) that ``draw`` gives, watched on held-out ones (N, H, W, 3); return the average."""
-    run = Run(options, vae.to(options.device), decay=decay)
+    """Train on images (B, 3, H, W) that ``draw`` gives, watched on held-out ones; return the average.
+
+    The held-out images (N, H, W, 3) are given by kind, the kind first that the sheets and the worst twentieth are of.
+    ``hold`` weighs the change of the latents of images as they are, which are the first of a batch.
+    """
+    before = copy.deepcopy(vae).eval().requires_grad_(False).to(options.device) if hold else None
+    run = Run(options, vae.to(options.device))
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
         wanted = draw(options.batch, generator).to(options.device)
         with autocast(options.device):
             latents = vae.encode(wanted).latent_dist
             drawn = vae.decode(latents.sample()).sample
+            changed = held(latents.mean, wanted, before) if before else 0.0
         divergence: torch.Tensor = latents.kl().mean() / latents.mean[0].numel()
-        return error(drawn.float(), wanted) + KL_WEIGHT * divergence
+        return error(drawn.float(), wanted) + KL_WEIGHT * divergence + hold * changed
 
     def inspect() -> dict[str, float]:
         average = run.averaged.to("cpu").eval()
-        trips = round_trip(average, unseen)
-        decibels = psnr(trips, to_network(unseen))
-        pairs = [picture for pair in zip(to_network(unseen[::41]), trips[::41], strict=True) for picture in pair]
-        sheet(pairs, 8, options.run / f"sample-{run.step:06}.png")
+        trips = {kind: round_trip(average, images) for kind, images in unseen.items()}
+        decibels = {kind: psnr(trip, to_network(unseen[kind])) for kind, trip in trips.items()}
+        first = next(iter(unseen))
+        shown = zip(to_network(unseen[first][::41]), trips[first][::41], strict=True)
+        sheet([image for pair in shown for image in pair], 8, options.run / f"sample-{run.step:06}.png")
         average.save_pretrained(options.run / "weights")
         run.averaged.to(options.device)
-        return {"psnr": float(decibels.mean()), "psnr_worst_twentieth": float(decibels.quantile(0.05))}
+        figures = {f"psnr_{kind}": float(each.mean()) for kind, each in decibels.items()}
+        return figures | {"psnr_worst_twentieth": float(decibels[first].quantile(0.05))}
 
     run.train(loss_of, inspect)
     return run.averaged.to("cpu").eval()
@@ -154,26 +210,24 @@ def main() -> None:
     add_run_options(parser, steps=7000, batch=16, rate=1e-3)
     parser.add_argument("--start", type=Path, metavar="FOLDER", help="weights to go on from")
     parser.add_argument("--decoder-only", action="store_true", help="keep the encoder of --start as it is")
+    parser.add_argument(
+        "--hold", type=float, default=0.0, help="weight of the change of latents of images in place since --start"
+    )
     options = parser.parse_args()
-    if options.decoder_only and not options.start:
-        parser.error("--decoder-only keeps the encoder of other weights; name their folder with --start")
+    if (options.decoder_only or options.hold) and not options.start:
+        parser.error("--decoder-only and --hold keep what other weights do; name their folder with --start")
     torch.manual_seed(options.seed)
-    pictures, pixels = data.load(options.data, options.size)
+    pictures, pixels, alpha = data.load_artwork(options.data, options.size)
     held_out = np.array([picture.held_out for picture in pictures])
-    seen, unseen = torch.tensor(pixels[~held_out]), pixels[held_out]
+    seen = MovedImages(pixels[~held_out], alpha[~held_out])
 
     vae = AutoencoderKL.from_pretrained(options.start) if options.start else new_autoencoder(options.size)
     if options.decoder_only:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
-
-    def draw(count: int, generator: torch.Generator) -> torch.Tensor:
-        chosen = to_network(seen[torch.randint(len(seen), (count,), generator=generator)])
-        mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
-        return torch.where(mirrored, chosen.flip(-1), chosen)
-
-    finished = train(vae, draw, unseen, options)
-    if not options.decoder_only:
+    unseen = moved_alike(pixels[held_out][::INSPECTED], alpha[held_out][::INSPECTED])
+    finished = train(vae, seen, unseen, options, hold=options.hold)
+    if not options.decoder_only and not options.hold:
         normalise_latents(finished, pixels[~held_out][::4])
     finished.save_pretrained(options.run / "weights")
 

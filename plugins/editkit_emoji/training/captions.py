@@ -6,10 +6,10 @@ import torch
 
 from editkit_emoji.training.data import Picture
 
-EMPTY = 0.10
-"""Share of captions left out, so that the network also learns what classifier-free guidance extrapolates from."""
+EMPTY = 0.25
+"""Share of captions left out: without one, the network learns to go by what it sees of the image alone."""
 CANONICAL = 0.67
-"""Share of the others that are :attr:`Picture.caption` as it stands: 60 % of all."""
+"""Share of the others that are :attr:`Picture.caption` as it stands: half of all."""
 WITHOUT_TONE = 0.2
 """Share of the natural captions that keep quiet about a skin tone."""
 
@@ -56,3 +56,12 @@ def draw_caption(picture: Picture, generator: torch.Generator) -> str:
         return picture.caption
     captions = natural_captions(picture, tone=toneless >= WITHOUT_TONE)
     return captions[int(which * len(captions))]
+
+
+def paired_captions(source: Picture, target: Picture, generator: torch.Generator) -> tuple[str, str]:
+    """Captions for both images of a pair, canonical or of one template that names style and tone."""
+    canonical, which = torch.rand(2, generator=generator).tolist()
+    if canonical < CANONICAL:
+        return source.caption, target.caption
+    template = int(which * len(WITH_STYLE))
+    return natural_captions(source)[template], natural_captions(target)[template]

@@ -29,14 +29,13 @@ from editkit_emoji.training.denoiser import (
     TextToLatents,
     cached_latents,
     draw,
-    noised,
     read_network,
     squared_error,
-    stratified_timesteps,
     tidy,
     unseen_loss,
 )
 from editkit_emoji.training.evaluate import BUNDLED
+from editkit_emoji.training.noising import noised, stratified_timesteps
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
@@ -222,7 +221,7 @@ class Inspection:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data.add_data_options(parser)
-    add_run_options(parser, steps=4400, batch=32, rate=7e-4)
+    add_run_options(parser, steps=4400, batch=32, rate=7e-4, decay=0.998)
     parser.add_argument("--kind", choices=KINDS, required=True, help="what the ControlNet is told about a picture")
     parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
     parser.add_argument("--start", type=Path, metavar="FOLDER", help="a ControlNet to go on from")
@@ -236,7 +235,7 @@ def main() -> None:
     inspection = Inspection(kind, base, vae, tokenizer, examples.where(held_out=True))
     # A shorter memory than a denoiser's: for a thousand steps the average would hold weights that had no effect yet.
     controlnet = read_controlnet(options.start) if options.start else new_controlnet(base.unet)
-    run = Run(options, controlnet.to(options.device), decay=0.998)
+    run = Run(options, controlnet.to(options.device))
     network = Controlled(base, run.network).to(options.device)
 
     def loss_of(generator: torch.Generator) -> Tensor:

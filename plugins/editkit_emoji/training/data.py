@@ -1,21 +1,11 @@
-"""Fetch the open emoji artwork, render it, and split it into training and held-out pictures.
+"""Fetch the open emoji artwork, render it, and split it into training and held-out images.
 
     python -m editkit_emoji.training.data --data ~/.cache/editkit/emoji --size 64
+    python -m editkit_emoji.training.data --data ~/.cache/editkit/emoji-unseen --size 64 --unseen
 
-Four styles of one catalogue, from the npm registry (``npm`` must be on the path), never redistributed here:
-
-=========  ==================================  ==========
-style      package                             licence
-=========  ==================================  ==========
-gradient   @iconify-json/fluent-emoji          MIT
-flat       @iconify-json/fluent-emoji-flat     MIT
-noto       @iconify-json/noto                  Apache-2.0
-3d         @lobehub/fluent-emoji-3d            MIT
-names      emojibase-data                      MIT
-=========  ==================================  ==========
-
-The folder then holds ``pictures-<size>.npy`` (N, size, size, 3) uint8 on white and ``pictures.json``, one entry a
-picture.
+The artwork comes from the npm registry (``npm`` must be on the path) and is never redistributed here: :data:`SETS` for
+training, :data:`UNSEEN` for tests alone. The folder then holds ``pictures-<size>.npy`` (N, size, size, 3) uint8 on
+white, ``alpha-<size>.npy`` (N, size, size) uint8, ``pictures.json`` with one entry an image, and ``LICENCES.md``.
 """
 
 from __future__ import annotations
@@ -24,29 +14,59 @@ import argparse
 import dataclasses as dc
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 import editkit
 
-ICONS = {
-    "gradient": "@iconify-json/fluent-emoji@1.2.7",
-    "flat": "@iconify-json/fluent-emoji-flat@1.2.6",
-    "noto": "@iconify-json/noto@1.2.9",
-}
-PHOTOS = {"3d": "@lobehub/fluent-emoji-3d@1.1.0"}
+
+@dc.dataclass(frozen=True)
+class ArtworkSet:
+    """One npm package of drawings by one hand."""
+
+    style: str
+    """The word that captions name the set by."""
+    package: str
+    licence: str
+    author: str
+    named_by: Literal["icon", "code points", "joined words"] = "icon"
+    """What the icon's own name is: a name with hyphens, code points, or a name written as one word."""
+    drawn: Literal["icons", "files"] = "icons"
+    """Vector bodies in one JSON file, or one WebP file an image."""
+
+
+FLUENT = "Microsoft Corporation (Fluent Emoji)"
+SETS = (
+    ArtworkSet("gradient", "@iconify-json/fluent-emoji@1.2.7", "MIT", FLUENT),
+    ArtworkSet("flat", "@iconify-json/fluent-emoji-flat@1.2.6", "MIT", FLUENT),
+    ArtworkSet("noto", "@iconify-json/noto@1.2.9", "Apache-2.0", "Google Inc. (Noto Emoji)"),
+    ArtworkSet(
+        "3d", "@lobehub/fluent-emoji-3d@1.1.0", "MIT", f"LobeHub, from {FLUENT}", named_by="code points", drawn="files"
+    ),
+    ArtworkSet("blob", "@iconify-json/noto-v1@1.2.5", "Apache-2.0", "Google Inc. (Noto Emoji, first version)"),
+    ArtworkSet("fxemoji", "@iconify-json/fxemoji@1.2.2", "Apache-2.0", "Mozilla (FxEmojis)", named_by="joined words"),
+    ArtworkSet("twemoji", "@iconify-json/twemoji@1.2.5", "CC-BY-4.0", "Twitter, Inc and other contributors (Twemoji)"),
+)
+UNSEEN = (ArtworkSet("openmoji", "@iconify-json/openmoji@1.2.29", "CC-BY-SA-4.0", "OpenMoji"),)
+"""For tests alone: no part is trained on them, and nothing of them is shipped."""
 NAMES = "emojibase-data@17.0.0"
-STYLES = (*ICONS, *PHOTOS)
+"""English names of code points, MIT, Miles Johnson (Emojibase)."""
+STYLES = tuple(artwork.style for artwork in SETS)
+FIRST_STYLES = STYLES[:4]
+"""The styles of the fixed split that earlier figures were measured on."""
 
 TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
 HELD_OUT_ONE_IN = 20
@@ -54,7 +74,7 @@ HELD_OUT_ONE_IN = 20
 
 @dc.dataclass(frozen=True)
 class Picture:
-    """One rendered emoji: what it is called and which side of the split it is on."""
+    """One rendered emoji: its name, and the side of the split that the name puts it on."""
 
     style: str
     name: str
@@ -62,7 +82,9 @@ class Picture:
     subject: str
     """The name with the skin tone taken off."""
     tone: str | None
-    """One of :data:`TONES`, or None where the picture has no variants of tone."""
+    """The drawn tone, one of :data:`TONES`, or None where the image has no variants of tone.
+
+    It is not always the tone in :attr:`name`: see :func:`with_drawn_tones`."""
 
     @property
     def key(self) -> str:
@@ -105,8 +127,35 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
 
 
-def render_icons(package: Path, size: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Draw every vector icon of an iconify package on white."""
+class Drawn(NamedTuple):
+    """A name and its drawing."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    """(size, size, 3), on white."""
+    alpha: NDArray[np.uint8]
+    """(size, size), 255 where the drawing covers its ground."""
+
+
+def render(artwork: ArtworkSet, folder: Path, names: Names, size: int) -> Iterator[Drawn]:
+    """Draw every image of a set whose package lies in ``folder``; images without a name are left out."""
+    images = icons_of(folder, size) if artwork.drawn == "icons" else files_of(folder)
+    name_of: dict[str, Callable[[str], str]] = {
+        "icon": lambda key: key.replace("-", " "),
+        "code points": lambda key: plain(names.labels.get(code_point_key(key), "")),
+        "joined words": lambda key: names.joined.get(joined(key), ""),
+    }
+    done = {""}
+    for key, image in images:
+        name = name_of[artwork.named_by](key)
+        if name not in done:
+            if artwork.named_by == "joined words":  # several spellings of one name are one image
+                done.add(name)
+            yield Drawn(name, *squared(image, size))
+
+
+def icons_of(package: Path, size: int) -> Iterator[tuple[str, Image.Image]]:
+    """Draw every vector icon of an iconify package."""
     import resvg_py
 
     icons = json.loads((package / "icons.json").read_text())
@@ -117,22 +166,28 @@ def render_icons(package: Path, size: int) -> Iterator[tuple[str, np.ndarray]]:
         spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
         svg = f'<svg {spaces} viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
         drawn = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)
-        yield name.replace("-", " "), on_white(Image.open(io.BytesIO(bytes(drawn))), size)
+        yield name, Image.open(io.BytesIO(bytes(drawn)))
 
 
-def render_photos(package: Path, names: dict[str, str], size: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Shrink every picture of the 3d set on white; those without an English name are left out."""
+def files_of(package: Path) -> Iterator[tuple[str, Image.Image]]:
+    """Open every file of the 3d set; the files' names are code points."""
     for file in sorted((package / "assets").glob("*.webp")):
-        name = names.get(code_point_key(file.stem))
-        if name is not None:
-            yield plain(name), on_white(Image.open(file), size)
+        yield file.stem, Image.open(file)
 
 
-def on_white(image: Image.Image, size: int) -> np.ndarray:
-    flat = editkit.on_white(image)
-    square = Image.new("RGB", (max(flat.size),) * 2, "white")
-    square.paste(flat, ((square.width - flat.width) // 2, (square.height - flat.height) // 2))
-    return np.asarray(square if square.width == size else square.resize((size, size), Image.Resampling.LANCZOS))
+def squared(image: Image.Image, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """An image in the middle of a square of ``size``: its colours on white, and its alpha."""
+    flat, alpha = editkit.on_white(image), image.convert("RGBA").getchannel("A")
+    side = max(flat.size)
+    corner = (side - flat.width) // 2, (side - flat.height) // 2
+    square, cover = Image.new("RGB", (side, side), "white"), Image.new("L", (side, side), 0)
+    square.paste(flat, corner)
+    cover.paste(alpha, corner)
+    pixels, covered = (
+        np.asarray(each if side == size else each.resize((size, size), Image.Resampling.LANCZOS))
+        for each in (square, cover)
+    )
+    return pixels, covered
 
 
 def code_point_key(text: str) -> str:
@@ -140,18 +195,47 @@ def code_point_key(text: str) -> str:
     return "-".join(part for part in text.lower().split("-") if part != "fe0f")
 
 
-def english_names(package: Path) -> dict[str, str]:
-    """Code points to CLDR label, skin-tone variants included."""
-    names: dict[str, str] = {}
+class Names(NamedTuple):
+    """What images are called in English."""
+
+    labels: dict[str, str]
+    """CLDR labels by code points, skin-tone variants included."""
+    joined: dict[str, str]
+    """Plain names by what is left of a label, a character's name or a short code when it is written as one word."""
+
+
+def english_names(package: Path) -> Names:
+    labels: dict[str, str] = {}
 
     def add(entry: dict[str, Any]) -> None:
-        names[code_point_key(entry["hexcode"])] = entry["label"]
+        labels[code_point_key(entry["hexcode"])] = entry["label"]
         for skin in entry.get("skins", ()):
             add(skin)
 
     for entry in json.loads((package / "en" / "data.json").read_text()):
         add(entry)
-    return names
+    return Names(labels, joined_names(package, labels))
+
+
+def joined_names(package: Path, labels: Mapping[str, str]) -> dict[str, str]:
+    """Names by their joined spellings; labels count before the names of characters, and those before short codes."""
+    found = {joined(label): plain(label) for label in labels.values()}
+    for number in itertools.chain(range(0x2000, 0x3300), range(0x1F000, 0x1FB00)):  # symbols and pictographs
+        if character := unicodedata.name(chr(number), ""):
+            found.setdefault(joined(character), plain(labels.get(f"{number:x}", character)))
+    for file in ("github", "iamcal", "emojibase"):
+        codes = json.loads((package / "en" / "shortcodes" / f"{file}.json").read_text())
+        for code_points, given in codes.items():
+            label = labels.get(code_point_key(code_points))
+            for code in [given] if isinstance(given, str) else given:
+                if label:
+                    found.setdefault(joined(code), plain(label))
+    return found
+
+
+def joined(name: str) -> str:
+    """A name as one word."""
+    return plain(name).replace(" ", "")
 
 
 def split_tone(name: str, siblings: set[str]) -> tuple[str, str | None]:
@@ -169,40 +253,106 @@ def split_tone(name: str, siblings: set[str]) -> tuple[str, str | None]:
     return name, None
 
 
-def collect(folder: Path, size: int) -> tuple[list[Picture], np.ndarray]:
+class Artwork(NamedTuple):
+    """Images with their entries."""
+
+    pictures: list[Picture]
+    pixels: NDArray[np.uint8]
+    """(N, H, W, 3), on white."""
+    alpha: NDArray[np.uint8]
+    """(N, H, W)."""
+
+
+def collect(folder: Path, size: int, sets: Sequence[ArtworkSet]) -> Artwork:
     """Fetch and render everything; the order is that of the sets, so runs are comparable."""
     raw = folder / "packages"
     names = english_names(fetch(NAMES, raw))
-    drawn: dict[str, list[tuple[str, np.ndarray]]] = {}
-    for style, package in ICONS.items():
-        drawn[style] = list(tqdm(render_icons(fetch(package, raw), size), desc=style, unit=" pictures"))
-    for style, package in PHOTOS.items():
-        drawn[style] = list(tqdm(render_photos(fetch(package, raw), names, size), desc=style, unit=" pictures"))
-    pictures, pixels = [], []
-    for style, entries in drawn.items():
-        siblings = {name for name, _ in entries}
-        for name, image in entries:
-            if image.min() < 250:  # a few icons of the sets are empty
-                pictures.append(Picture(style, name, *split_tone(name, siblings)))
-                pixels.append(image)
-    return pictures, np.stack(pixels)
+    pictures, kept = [], []
+    for artwork in sets:
+        package = fetch(artwork.package, raw)
+        drawn = list(tqdm(render(artwork, package, names, size), desc=artwork.style, unit=" images", mininterval=5))
+        siblings = {each.name for each in drawn}
+        for each in drawn:
+            if each.pixels.min() < 250:  # a few icons of the sets are empty
+                pictures.append(Picture(artwork.style, each.name, *split_tone(each.name, siblings)))
+                kept.append(each)
+    pixels, alpha = (np.stack([getattr(each, field) for each in kept]) for field in ("pixels", "alpha"))
+    return Artwork(with_drawn_tones(pictures, pixels), pixels, alpha)
 
 
-def save(folder: Path, size: int) -> None:
-    pictures, pixels = collect(folder, size)
+EXCHANGEABLE = ("medium-light", "medium")
+REFERENCE = "gradient"
+"""The set whose tones are taken to be named right."""
+
+
+def with_drawn_tones(pictures: Sequence[Picture], pixels: NDArray[np.uint8]) -> list[Picture]:
+    """Entries whose tones are those that are drawn.
+
+    Some families of the 3d set have the drawings of two neighbouring tones exchanged. A family's two drawings are
+    exchanged where their mean colours differ in the direction opposite to that of the reference's drawings of the same
+    family, or of all its families where it lacks that one.
+    """
+    steps = tone_steps(pictures, pixels)
+    known = {subject: step for (style, subject), step in steps.items() if style == REFERENCE}
+    usual = np.stack([*known.values(), np.zeros(3)]).sum(0)
+    exchanged = {
+        (style, subject) for (style, subject), step in steps.items() if float(step @ known.get(subject, usual)) < 0
+    }
+    other = dict(zip(EXCHANGEABLE, reversed(EXCHANGEABLE), strict=True))
+    return [
+        dc.replace(picture, tone=other.get(picture.tone or "", picture.tone))
+        if (picture.style, picture.subject) in exchanged
+        else picture
+        for picture in pictures
+    ]
+
+
+def tone_steps(pictures: Sequence[Picture], pixels: NDArray[np.uint8]) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """By style and subject, the mean colour (3,) of the lighter of :data:`EXCHANGEABLE` less that of the darker."""
+    colours = {
+        (picture.style, picture.subject, picture.tone): image.mean((0, 1))
+        for picture, image in zip(pictures, pixels, strict=True)
+        if picture.tone in EXCHANGEABLE
+    }
+    lighter, darker = EXCHANGEABLE
+    return {
+        (style, subject): colour - colours[style, subject, darker]
+        for (style, subject, tone), colour in colours.items()
+        if tone == lighter and (style, subject, darker) in colours
+    }
+
+
+def licences(sets: Sequence[ArtworkSet]) -> str:
+    """Who made the artwork of some sets, and under which licence, as a Markdown table."""
+    rows = [(f"`{artwork.package}`", artwork.style, artwork.licence, artwork.author) for artwork in sets]
+    rows.append((f"`{NAMES}`", "names", "MIT", "Miles Johnson (Emojibase)"))
+    lines = [("package on npm", "style", "licence", "by"), ("---",) * 4, *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def save(folder: Path, size: int, sets: Sequence[ArtworkSet]) -> None:
+    pictures, pixels, alpha = collect(folder, size, sets)
     np.save(folder / f"pictures-{size}.npy", pixels)
+    np.save(folder / f"alpha-{size}.npy", alpha)
     (folder / "pictures.json").write_text(json.dumps([dc.asdict(picture) for picture in pictures]))
+    (folder / "LICENCES.md").write_text(licences(sets))
     held_out = sum(picture.held_out for picture in pictures)
-    print(f"{len(pictures)} pictures of {size} px, {held_out} held out, in {folder}")
+    print(f"{len(pictures)} images of {size} px, {held_out} held out, in {folder}")
 
 
-def load(folder: Path, size: int) -> tuple[list[Picture], np.ndarray]:
-    """Read what :func:`save` wrote: the entries and their pixels (N, size, size, 3) uint8."""
+def load(folder: Path, size: int) -> tuple[list[Picture], NDArray[np.uint8]]:
+    """Read what :func:`save` wrote: the entries and their pixels (N, size, size, 3) uint8 on white."""
     if not (folder / f"pictures-{size}.npy").exists():
         command = f"python -m editkit_emoji.training.data --data {folder} --size {size}"
         raise SystemExit(f"no data in {folder}: run {command}")
     entries = json.loads((folder / "pictures.json").read_text())
     return [Picture(**entry) for entry in entries], np.load(folder / f"pictures-{size}.npy")
+
+
+def load_artwork(folder: Path, size: int) -> Artwork:
+    """What :func:`load` reads, and the alpha (N, size, size) uint8."""
+    pictures, pixels = load(folder, size)
+    return Artwork(pictures, pixels, np.load(folder / f"alpha-{size}.npy"))
 
 
 def places(pictures: Sequence[Picture], *, held_out: bool) -> list[int]:
@@ -213,18 +363,17 @@ def places(pictures: Sequence[Picture], *, held_out: bool) -> list[int]:
 def add_data_options(parser: argparse.ArgumentParser, *, size: int = 64) -> None:
     """The two options every script of this folder shares."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    parser.add_argument(
-        "--data", type=Path, default=cache / "editkit" / "emoji", help="folder of the rendered pictures"
-    )
-    parser.add_argument("--size", type=int, default=size, help="side of a picture in pixels")
+    parser.add_argument("--data", type=Path, default=cache / "editkit" / "emoji", help="folder of the rendered images")
+    parser.add_argument("--size", type=int, default=size, help="side of an image in pixels")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser)
+    parser.add_argument("--unseen", action="store_true", help="the sets for tests alone, in place of those of training")
     options = parser.parse_args()
     options.data.mkdir(parents=True, exist_ok=True)
-    save(options.data, options.size)
+    save(options.data, options.size, UNSEEN if options.unseen else SETS)
 
 
 if __name__ == "__main__":

@@ -33,27 +33,24 @@ from editkit import (
     Point,
     PointBatch,
     TimestepGrid,
-    VariancePreserving,
-    add_noise,
     classifier_free,
     ddim_step,
-    from_x0,
     make_path,
-    scaled_linear,
     timestep_of,
     to_x0,
     walk,
 )
 from editkit import Denoiser as Denoise
 from editkit_emoji.training import data
-from editkit_emoji.training.autoencoder import sheet, to_network
-from editkit_emoji.training.captions import draw_caption
+from editkit_emoji.training.ahead import Ahead
+from editkit_emoji.training.autoencoder import moved_alike, sheet
+from editkit_emoji.training.lessons import Lessons
 from editkit_emoji.training.muon import hidden_matrices
+from editkit_emoji.training.noising import SCHEDULE, encode, noised, stratified_timesteps
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
 
-SCHEDULE = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)
 GRID = TimestepGrid(spacing="trailing", ends_clean=True)
 SCHEDULER = DDIMScheduler(
     beta_start=0.00085,
@@ -66,10 +63,14 @@ SCHEDULER = DDIMScheduler(
     set_alpha_to_one=True,
     clip_sample=False,
 )
-"""The two lines above in diffusers' words."""
+"""The schedule and the grid in diffusers' words."""
 
 WIDTHS = (128, 224)
 TEXT_WIDTH = 256
+PAIR_WEIGHT = 0.2
+"""Weight of the loss on the differences of pairs beside that on single images."""
+INSPECTED = 4
+"""A run is inspected with one held-out image in so many."""
 LARGEST_SHARD = 14_900_000
 """Bytes of a file of weights."""
 ENTRY = "conv_in."
@@ -149,14 +150,6 @@ def new_network(tokenizer: PreTrainedTokenizerFast, channels: int, side: int, wi
     return TextToLatents(CLIPTextModel(text), unet)
 
 
-@torch.no_grad()
-def encode(vae: AutoencoderKL, pixels: np.ndarray) -> Tensor:
-    """Latents (N, C, h, w) of pictures (N, H, W, 3) uint8."""
-    return torch.cat(
-        [vae.encode(to_network(part)).latent_dist.mode() for part in torch.split(torch.tensor(pixels), 64)]
-    )
-
-
 def cached_latents(vae: AutoencoderKL, pixels: np.ndarray, file: Path) -> Tensor:
     """:func:`encode`, kept in ``file`` for the next start of the run."""
     if not file.exists():
@@ -166,27 +159,17 @@ def cached_latents(vae: AutoencoderKL, pixels: np.ndarray, file: Path) -> Tensor
     return latents
 
 
-def stratified_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """Timesteps (count,) int64, one from each of ``count`` equal parts: uniform, and evenly spread in every batch."""
-    places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    return (places * SCHEDULE.train_steps).long()
-
-
-def noised(latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-    """Noisy latents and the v to be predicted for them, both (B, C, h, w), a timestep (B,) for each row."""
-    points = [SCHEDULE.point(int(timestep)) for timestep in timesteps]
-    noisy = [add_noise(*row) for row in zip(latents, noise, points, strict=True)]
-    wanted = [from_x0("v_prediction", *row) for row in zip(latents, noisy, points, strict=True)]
-    return torch.stack(noisy), torch.stack(wanted)
+def predict(network: nn.Module, given: Iterable[Tensor], device: str) -> Tensor:
+    """What a network gives on ``device`` in one training step, in float32."""
+    # The fused kernel's backward pass is a third of a step on a CPU; for 64 places the plain product is faster.
+    with sdpa_kernel(SDPBackend.MATH), autocast(device):
+        predicted: Tensor = network(*(part.to(device) for part in given))
+    return predicted.float()
 
 
 def squared_error(network: nn.Module, given: Iterable[Tensor], wanted: Tensor, device: str) -> Tensor:
     """The loss of one training step: mean squared error of what a network gives on ``device``."""
-    # The fused kernel's backward pass is a third of a step on a CPU; for 64 places the plain product is faster.
-    with sdpa_kernel(SDPBackend.MATH), autocast(device):
-        predicted = network(*(part.to(device) for part in given))
-    error: Tensor = predicted.float() - wanted.to(device)
-    return error.square().mean()
+    return (predict(network, given, device) - wanted.to(device)).square().mean()
 
 
 @torch.no_grad()
@@ -304,49 +287,72 @@ def main() -> None:
     data.add_data_options(parser)
     add_run_options(parser, steps=6000, batch=64, rate=1e-3)
     parser.add_argument("--vae", type=Path, required=True, metavar="FOLDER", help="weights of the autoencoder")
-    parser.add_argument("--start", type=Path, metavar="FOLDER", help="a model to go on from, trained on the same data")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="a model to go on from; its tokenizer is kept")
     parser.add_argument(
         "--widths", type=int, nargs=2, default=WIDTHS, help="channels at full and at half the resolution"
     )
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw images ahead")
+    parser.add_argument("--pair-weight", type=float, default=PAIR_WEIGHT, help="of the loss on differences of pairs")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    pictures, pixels = data.load(options.data, options.size)
+    artwork = data.load_artwork(options.data, options.size)
     vae = AutoencoderKL.from_pretrained(options.vae).eval()
-    latents = cached_latents(vae, pixels, options.run / "latents.pt")
-    held_out = torch.tensor([picture.held_out for picture in pictures])
-    shown = [picture for picture in pictures if not picture.held_out]
-    seen, unseen = latents[~held_out], latents[held_out]
-
-    tokenizer = new_tokenizer(shown)
-    unseen_tokens = tokens_of(tokenizer, [picture.caption for picture in pictures if picture.held_out])
+    shown = [picture for picture in artwork.pictures if not picture.held_out]
     if options.start:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(options.start / "tokenizer")
         network = read_network(options.start)
     else:
-        network = new_network(tokenizer, latents.shape[1], latents.shape[-1], tuple(options.widths))
-    network = network.to(options.device)
+        tokenizer = new_tokenizer(shown)
+        side = options.size // 2 ** (len(vae.config.block_out_channels) - 1)
+        network = new_network(tokenizer, vae.config.latent_channels, side, tuple(options.widths))
+    lessons = Lessons(artwork, copy.deepcopy(vae), tokenizer)
+    drawn = Ahead(lambda generator: lessons.draw(options.batch, generator), options.workers)  # forks before any GPU
+    network, lessons.vae = network.to(options.device), lessons.vae.to(options.device)
+    network.unet.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
     run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER))
+    inspection = Inspection(artwork, vae, tokenizer)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(seen), (options.batch,), generator=generator)
-        tokens = tokens_of(tokenizer, [draw_caption(shown[index], generator) for index in chosen.tolist()])
-        timesteps = stratified_timesteps(options.batch, generator)
-        noise = torch.randn((options.batch, *seen.shape[1:]), generator=generator)
-        noisy, wanted = noised(seen[chosen], noise, timesteps)
-        return squared_error(network, (noisy, timesteps, tokens), wanted, options.device)
+        batch = lessons.encoded(drawn(generator))
+        predicted = predict(network, (batch.noisy, batch.timesteps, batch.tokens), options.device)
+        apart: float = options.pair_weight
+        return (predicted - batch.wanted).square().mean() + apart * batch.pair_error(predicted)
 
     def inspect() -> dict[str, float]:
         average = run.averaged.to("cpu").eval()
-        prompted, negative = ({"tokens": tokens_of(tokenizer, texts)} for texts in (list(SHEET), [""] * len(SHEET)))
-        drawn = draw(average, tuple(latents.shape[1:]), prompted, negative)
-        with torch.no_grad():
-            sheet(list(vae.decode(drawn).sample), 6, options.run / f"sample-{run.step:06}.png")
+        figures = inspection(average, options.run / f"sample-{run.step:06}.png")
         write_model(average, vae, tokenizer, options.run / "model")
-        figures = {"unseen_loss": unseen_loss(average, unseen, {"tokens": unseen_tokens})}
         run.averaged.to(options.device)
         return figures
 
     run.train(loss_of, inspect)
+
+
+class Inspection:
+    """Held-out images as they are and moved, with their captions and without: what a run is watched with."""
+
+    def __init__(self, artwork: data.Artwork, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.vae, self.tokenizer = vae, tokenizer
+        held_out = data.places(artwork.pictures, held_out=True)[::INSPECTED]
+        captions = [artwork.pictures[place].caption for place in held_out]
+        self.captioned, self.silent = (tokens_of(tokenizer, texts) for texts in (captions, [""] * len(captions)))
+        images = moved_alike(artwork.pixels[held_out], artwork.alpha[held_out])
+        self.latents = {kind: encode(vae, each) for kind, each in images.items()}
+
+    def __call__(self, network: TextToLatents, file: Path) -> dict[str, float]:
+        """Write a sheet of drawings from captions; return the squared errors of v."""
+        prompted, negative = (
+            {"tokens": tokens_of(self.tokenizer, texts)} for texts in (list(SHEET), [""] * len(SHEET))
+        )
+        shape = next(iter(self.latents.values())).shape[1:]
+        with torch.no_grad():
+            sheet(list(self.vae.decode(draw(network, tuple(shape), prompted, negative)).sample), 6, file)
+        figures = {}
+        for kind, latents in self.latents.items():
+            figures[f"unseen_{kind}"] = unseen_loss(network, latents, {"tokens": self.captioned})
+            figures[f"unseen_{kind}_silent"] = unseen_loss(network, latents, {"tokens": self.silent})
+        return figures
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
-"""Measure a model against held-out pictures and print the figures as Markdown tables.
+"""Measure a model on images that no part of it was trained on, and print the figures as Markdown tables.
 
     python -m editkit_emoji.training.evaluate --model plugins/editkit_emoji/model --sheets runs/sheets
+    python -m editkit_emoji.training.evaluate --scenery mirrored shifted small --methods prompt-edit:steps=4
+    python -m editkit_emoji.training.evaluate --data D/unseen --pairs-of unseen
 
-Edits go through editkit's public interface, drawings from captions through diffusers' own pipeline. What success,
-progress and collateral are is said in ``editkit.judge``; success "against the round trip" puts the autoencoder's round
-trip of the true target in the target's place.
+Edits go through editkit's public interface, other pipelines and drawings from captions through diffusers'. What
+success, progress and collateral are is said in ``editkit.judge``; success "against the round trip" puts the
+autoencoder's round trip of the true target in the target's place. All images of a set stand in one frame, so that a
+network which sees pure noise edits many of them right by their captions alone. Therefore a method is credited with its
+gain over that blind floor on the same pairs, and pairs are moved: source and target alike, so that the truth stays
+exact.
 """
 
 from __future__ import annotations
@@ -12,9 +17,8 @@ from __future__ import annotations
 import argparse
 import dataclasses as dc
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,30 +29,26 @@ from tqdm import tqdm
 
 import editkit
 from editkit_emoji.training import data
-from editkit_emoji.training.autoencoder import psnr, round_trip, sheet, side_by_side, to_network
-from editkit_emoji.training.denoiser import encode
+from editkit_emoji.training.autoencoder import psnr, round_trip, sheet, side_by_side, to_network, to_pixels
+from editkit_emoji.training.cases import MOVED, SCENERY, Case, Image3, cases_of, chosen_pairs
 from editkit_emoji.training.inverted_noise import Inverted, deviations, invert_each, neighbour_correlations
-from editkit_emoji.training.methods import Made, method_of
-from editkit_emoji.training.pairs import INTERCHANGEABLE, Pair, evaluation_pairs, ordered
+from editkit_emoji.training.methods import FLOOR, Made, method_of
+from editkit_emoji.training.noising import encode
+from editkit_emoji.training.pairs import ATTRIBUTES
+from editkit_emoji.training.tables import average, bootstrap, mean, median, rate, spread, table
+from editkit_emoji.training.tones import measure_tones, tone_table
 
 BUNDLED = Path(__file__).parents[1] / "model"
-TRIAL = ("style", "skin tone", "colour", "gender")
-"""The attributes an earlier trial was measured on, so that its figures have something to stand beside."""
-ATTRIBUTES = ("clock", "style", "skin tone", *INTERCHANGEABLE)
-Z = 1.959964
-"""Standard deviations that hold 95 % of a normal distribution."""
-
-Pixels = NDArray[np.float64]
-Items = TypeVar("Items", bound=Sequence[Any] | NDArray[Any])
-Figures = NDArray[np.float64]
-"""Figures (N,), one a picture or an edit."""
+SHOWN = 12
+"""Rows of a sheet of edits."""
 
 
 @dc.dataclass(frozen=True)
 class Score:
-    """How one edit came out."""
+    """How one edit came out, and what it cost."""
 
-    pair: Pair
+    case: Case
+    made: Made
     progress: float
     collateral: float
     success: bool
@@ -57,132 +57,110 @@ class Score:
     psnr_round_trip: float
 
 
-def decibels(one: Pixels, other: Pixels) -> float:
-    """PSNR of pictures in [0, 1]; 99 for equal ones."""
+def score(case: Case, made: Made, trip: Image3) -> Score:
+    """Compare an edited image with the truth; ``trip`` is the truth's own round trip."""
+    return Score(
+        case,
+        made,
+        *editkit.judge(case.image, case.truth, made.pixels),
+        success_round_trip=editkit.judge(case.image, trip, made.pixels).success,
+        psnr=decibels(made.pixels / 255, case.truth / 255),
+        psnr_round_trip=decibels(trip / 255, case.truth / 255),
+    )
+
+
+def decibels(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """PSNR of images in [0, 1]; 99 for equal ones."""
     error = float(np.square(one - other).mean())
     return 99.0 if error == 0 else -10 * math.log10(error)
 
 
-def score(pair: Pair, source: Pixels, target: Pixels, output: Pixels, trip: Pixels) -> Score:
-    """Compare an output with its true target, all (H, W, 3) in [0, 1]; ``trip`` is the target's own round trip."""
-    judged = editkit.judge(source, target, output)
-    return Score(
-        pair,
-        *judged,
-        success_round_trip=editkit.judge(source, trip, output).success,
-        psnr=decibels(output, target),
-        psnr_round_trip=decibels(trip, target),
-    )
+Results = dict[tuple[str, str], list[Score]]
+"""Scores by scenery and method, of the same cases for all methods of one scenery."""
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a rate (Wilson 1927, "Probable inference")."""
-    middle = (hits + Z**2 / 2) / (count + Z**2)
-    half = Z / (count + Z**2) * math.sqrt(hits * (count - hits) / count + Z**2 / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def measure_edits(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace) -> Results:
+    """Edit the first ``--pairs`` pairs in each scenery by the floor and by each method."""
+    pairs = chosen_pairs(artwork, options.pairs_of, options.attributes)
+    methods = {name: method_of(name, options.model, options.steps) for name in (FLOOR, *options.methods)}
+    results: Results = {}
+    for scenery in options.scenery:
+        cases = cases_of(artwork, pairs, scenery, options.pairs)
+        trips = to_pixels(round_trip(vae, np.stack([case.truth for case in cases])))
+        for name, make in methods.items():
+            shown = tqdm(cases, desc=f"{scenery}, {name}", mininterval=10)
+            results[scenery, name] = [score(case, make(case), trip) for case, trip in zip(shown, trips, strict=True)]
+            if options.sheets:
+                write_sheets(results[scenery, name], options.sheets, f"{scenery}-{name.partition(':')[0]}")
+        print(scenery_table({key: scores for key, scores in results.items() if key[0] == scenery}), flush=True)
+    return results
 
 
-def rate(hits: Sequence[bool]) -> str:
-    low, high = wilson(sum(hits), len(hits))
-    return f"{sum(hits) / len(hits):.2f} ({low:.2f} to {high:.2f})"
-
-
-def bootstrap(of: Callable[..., Figures], *figures: Figures) -> str:
-    """What ``of`` makes of figures (N,) of the same pictures, with a 95 % interval from 2,000 bootstrap samples.
-
-    It is given figures (..., N) and answers for each row of N.
-    """
-    places = np.random.default_rng(0).integers(len(figures[0]), size=(2000, len(figures[0])))
-    low, high = np.quantile(of(*(figure[places] for figure in figures)), [0.025, 0.975])
-    return f"{of(*figures):.2f} ({low:.2f} to {high:.2f})"
-
-
-def mean(values: NDArray[np.floating]) -> str:
-    half = Z * values.std(ddof=1) / math.sqrt(len(values))
-    return f"{values.mean():.1f} ({values.mean() - half:.1f} to {values.mean() + half:.1f})"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def spread(items: Items, count: int) -> Items:
-    """Up to ``count`` of a sequence or an array, evenly spread over it."""
-    every = max(1, len(items) // count)
-    return items[::every][:count]  # type: ignore[return-value]  # a slice is of the sequence's own kind
-
-
-def add_evaluation_options(parser: argparse.ArgumentParser, *, size: int = 64) -> None:
-    """The options every evaluation shares."""
-    data.add_data_options(parser, size=size)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write pictures")
-
-
-def begin(options: argparse.Namespace) -> tuple[list[data.Picture], NDArray[np.uint8]]:
-    """Set the threads, make the folder of the sheets, and read the pictures (N, H, W, 3)."""
-    torch.set_num_threads(options.threads)
-    if options.sheets:
-        options.sheets.mkdir(parents=True, exist_ok=True)
-    return data.load(options.data, options.size)
-
-
-def autoencoder_table(decibels_each: torch.Tensor) -> str:
-    values = decibels_each.numpy()
-    cells = [str(len(values)), mean(values), f"{np.quantile(values, 0.05):.1f}", f"{values.min():.1f}"]
-    return table(["held-out pictures", "mean PSNR, dB (95 %)", "worst twentieth below", "worst"], [cells])
-
-
-def noise_table(inverted: Inverted) -> str:
-    spread, alike = deviations(inverted.noise), neighbour_correlations(inverted.noise)
-    cells = [
-        str(len(inverted.noise)),
-        f"{spread.min():.3f} to {spread.max():.3f}",
-        f"{alike.mean():.3f} ({alike.min():.3f} to {alike.max():.3f})",
-        bootstrap(lambda values: np.median(values, axis=-1), inverted.lost),
-    ]
-    head = ["held-out pictures", "deviation of the channels", "correlation of neighbours, mean (by channel)"]
-    return table([*head, "median dB lost against the round trip"], [cells])
-
-
-def edit_table(scores: Sequence[Score]) -> str:
-    groups: list[tuple[str, Callable[[Score], bool]]] = [
-        (name, lambda s, name=name: s.pair.attribute == name)  # type: ignore[misc]
-        for name in sorted({s.pair.attribute for s in scores})
-    ]
-    groups += [("the trial's four", lambda s: s.pair.attribute in TRIAL), ("all", lambda s: True)]
-    rows = [edit_row(name, [s for s in scores if belongs(s)]) for name, belongs in groups]
-    columns = ["success", "success against the round trip", "median progress", "median collateral", "median PSNR, dB"]
-    return table(["attribute", "pairs", *columns, "round trip of the target, dB"], [row for row in rows if row])
-
-
-def edit_row(name: str, scores: Sequence[Score]) -> list[str]:
-    if not scores:
-        return []
-    figures = [np.array([getattr(s, field) for s in scores]) for field in ("progress", "collateral", "psnr")]
-    numbers = [bootstrap(lambda values: np.median(values, axis=-1), each) for each in figures]
-    rates = [rate([s.success for s in scores]), rate([s.success_round_trip for s in scores])]
-    return [name, str(len(scores)), *rates, *numbers, f"{np.median([s.psnr_round_trip for s in scores]):.1f}"]
-
-
-def summary(results: Mapping[str, tuple[Sequence[Score], Sequence[Made]]]) -> str:
-    """All methods over the same pairs, a row each, and how many more of them the first one makes right."""
+def scenery_table(results: Results) -> str:
+    """A row for each scenery and method, with its gain in success over the floor on the same cases."""
     rows = []
-    first = np.array([score.success for score in next(iter(results.values()))[0]], dtype=float)
-    for method, (scores, made) in results.items():
-        _, *costs = zip(*made, strict=True)
-        calls, samples, seconds = map(np.median, costs)
-        cost = [f"{calls:.0f}", f"{samples:.0f}", f"{seconds:.2f}"]
-        _, count, success, _, progress, collateral, *_ = edit_row("", scores)
-        behind = bootstrap(lambda values: values.mean(-1), first - [score.success for score in scores])
-        rows.append([f"`{method}`", count, success, behind, progress, collateral, *cost])
-    head = ["method", "pairs", "success", "behind the first", "median progress", "median collateral"]
-    return table([*head, "network calls", "network samples", "seconds"], rows)
+    for (scenery, method), scores in results.items():
+        floor = successes(results[scenery, FLOOR])
+        gain = "" if method == FLOOR else bootstrap(average, successes(scores) - floor)
+        samples, seconds = (np.median([getattr(one.made, cost) for one in scores]) for cost in ("samples", "seconds"))
+        name = f"blind floor (`{FLOOR}`)" if method == FLOOR else f"`{method}`"
+        rows.append([scenery, name, *main_figures(scores, gain), f"{samples:.0f}", f"{seconds:.2f}"])
+    costs = ["network samples", "seconds"]
+    return table(["images", "method", *MAIN, *costs], rows)
 
 
-def edit_sheet(shown: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], file: Path) -> None:
-    """One edit a row: its pictures (H, W, 3) side by side, and what was asked beside them."""
+MAIN = ("pairs", "success", "gain over the floor", "median progress", "median collateral", "the truth's round trip, dB")
+
+
+def main_figures(scores: Sequence[Score], gain: str) -> list[str]:
+    progress, collateral = (np.array([getattr(one, name) for one in scores]) for name in ("progress", "collateral"))
+    bound = np.median([one.psnr_round_trip for one in scores])
+    success = rate([one.success for one in scores])
+    middles = [bootstrap(median, values) for values in (progress, collateral)]
+    return [str(len(scores)), success, gain, *middles, f"{bound:.1f}"]
+
+
+def successes(scores: Sequence[Score]) -> NDArray[np.float64]:
+    return np.array([one.success for one in scores], dtype=float)
+
+
+def attribute_table(scores: Sequence[Score], floor: Sequence[Score]) -> str:
+    """A row for each attribute, and one for all, with the gain over the floor."""
+    rows = []
+    for name in [*sorted({one.case.attribute for one in scores}), "all"]:
+        belongs = np.array([name in (one.case.attribute, "all") for one in scores])
+        kept, under = ([one for one, is_in in zip(each, belongs, strict=True) if is_in] for each in (scores, floor))
+        gain = bootstrap(average, successes(kept) - successes(under))
+        against = rate([one.success_round_trip for one in kept])
+        rows.append([name, *main_figures(kept, gain), against])
+    return table(["attribute", *MAIN, "success against the round trip"], rows)
+
+
+def comparison_table(results: Results, first: str) -> str:
+    """How many more cases the first method makes right than each other one, in place and over all moved images."""
+    rows = []
+    for label, kinds in (("in place", ("in place",)), ("moved", MOVED)):
+        present = [kind for kind in kinds if (kind, first) in results]
+        methods = [name for kind, name in results if present and kind == present[0] and name != first]
+        for name in methods:
+            ahead, other = (
+                np.concatenate([successes(results[kind, each]) for kind in present]) for each in (first, name)
+            )
+            rows.append([label, f"`{name}`", str(len(ahead)), bootstrap(average, ahead - other)])
+    return table(["images", f"`{first}` against", "pairs", "more successes"], rows)
+
+
+def write_sheets(scores: Sequence[Score], folder: Path, name: str) -> None:
+    """A sheet of some edits: the image, what was made of it, and the truth, with the captions."""
+    rows = []
+    for one in spread(scores, SHOWN):
+        text = f"{'ok ' if one.success else '-- '}{one.case.source.caption} -> {one.case.target.caption}"
+        rows.append((text, [one.case.image, one.made.pixels, one.case.truth]))
+    edit_sheet(rows, folder / f"{name.replace(' ', '-')}.png")
+
+
+def edit_sheet(shown: Sequence[tuple[str, Sequence[Image3]]], file: Path) -> None:
+    """One edit a row: its images (H, W, 3) side by side, and a text beside them."""
     side, count = shown[0][1][0].shape[0], len(shown[0][1])
     tiles = side_by_side([tile for _, row in shown for tile in row], count)
     canvas = Image.new("RGB", (tiles.width + 560, tiles.height), "white")
@@ -193,33 +171,29 @@ def edit_sheet(shown: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], file: P
     canvas.save(file)
 
 
-def measure_edits(
-    pictures: Sequence[data.Picture],
-    pixels: NDArray[np.uint8],
-    vae: AutoencoderKL,
-    method: str,
-    options: argparse.Namespace,
-) -> tuple[list[Score], list[Made]]:
-    """Score the first ``--pairs`` edits; with ``--sheets`` a sheet for each attribute: source, output, true target."""
-    wanted = [pair for pair in evaluation_pairs(pictures) if pair.attribute in options.attributes]
-    pairs = ordered(wanted, pictures)[: options.pairs]
-    trips = (round_trip(vae, pixels[[pair.target for pair in pairs]]).clamp(-1, 1) + 1) / 2
-    make = method_of(method, options.model, options.steps)
-    scores, costs, shown = [], [], dict[str, list[tuple[str, list[NDArray[np.uint8]]]]]()
-    for pair, trip in zip(tqdm(pairs, desc=method, mininterval=10), trips, strict=True):
-        source, target = pixels[pair.source], pixels[pair.target]
-        made = make(pair, pictures, Image.fromarray(source))
-        trip_pixels = trip.permute(1, 2, 0).double().numpy()
-        known = score(pair, source / 255, target / 255, made.pixels / 255, trip_pixels)
-        scores.append(known)
-        costs.append(made)
-        text = f"{'ok ' if known.success else '-- '}{pictures[pair.source].caption} -> {pictures[pair.target].caption}"
-        shown.setdefault(pair.attribute, []).append((text, [source, made.pixels, target]))
-    if options.sheets:
-        for attribute, rows in shown.items():
-            name = f"{method.partition(':')[0]}-{attribute.replace(' ', '-')}.png"
-            edit_sheet(rows[:12], options.sheets / name)
-    return scores, costs
+def autoencoder_table(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace) -> str:
+    """Round trips of the true targets of ``--trips`` pairs in every scenery."""
+    rows = []
+    pairs = chosen_pairs(artwork, options.pairs_of, options.attributes)
+    for scenery in options.scenery:
+        images = np.stack([case.truth for case in cases_of(artwork, pairs, scenery, options.trips)])
+        values = psnr(round_trip(vae, images), to_network(images)).numpy()
+        rows.append(
+            [scenery, str(len(values)), mean(values), f"{np.quantile(values, 0.05):.1f}", f"{values.min():.1f}"]
+        )
+    return table(["images", "truths", "mean PSNR, dB (95 %)", "worst twentieth below", "worst"], rows)
+
+
+def noise_table(inverted: Inverted) -> str:
+    spread_, alike = deviations(inverted.noise), neighbour_correlations(inverted.noise)
+    cells = [
+        str(len(inverted.noise)),
+        f"{spread_.min():.3f} to {spread_.max():.3f}",
+        f"{alike.mean():.3f} ({alike.min():.3f} to {alike.max():.3f})",
+        bootstrap(median, inverted.lost),
+    ]
+    head = ["held-out images", "deviation of the channels", "correlation of neighbours, mean (by channel)"]
+    return table([*head, "median dB lost against the round trip"], [cells])
 
 
 def nearest(latents: torch.Tensor, among: torch.Tensor) -> list[int]:
@@ -240,67 +214,100 @@ def draw_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str]) ->
     return torch.cat(drawn)
 
 
-def measure_drawings(
-    pictures: Sequence[data.Picture], pixels: NDArray[np.uint8], options: argparse.Namespace
-) -> list[tuple[str, list[bool]]]:
-    """Whether the picture of the whole set that is nearest to a drawing bears the asked name, style and tone aside."""
+def drawing_table(artwork: data.Artwork, options: argparse.Namespace) -> str:
+    """Whether the image of the whole set that is nearest to a drawing bears the asked name, style and tone aside."""
     pipeline = StableDiffusionPipeline.from_pretrained(options.model)
     pipeline.set_progress_bar_config(disable=True)
-    among = encode(pipeline.vae, pixels)
-    results = []
+    among = encode(pipeline.vae, artwork.pixels)
+    rows = []
     for label, held_out in (("training", False), ("held-out", True)):
-        asked = [picture for picture in pictures if picture.held_out == held_out]
-        asked = spread(asked, options.captions)
-        drawn = draw_captions(pipeline, [picture.caption for picture in asked])
-        found = [pictures[place] for place in nearest(drawn, among)]
-        results.append((label, [one.subject == other.subject for one, other in zip(asked, found, strict=True)]))
+        wanted = [picture for picture in artwork.pictures if picture.held_out == held_out]
+        wanted = spread(wanted, options.captions)
+        drawn = draw_captions(pipeline, [picture.caption for picture in wanted])
+        found = [artwork.pictures[place] for place in nearest(drawn, among)]
+        hits = [one.subject == other.subject for one, other in zip(wanted, found, strict=True)]
+        rows.append([label, str(len(hits)), rate(hits)])
         if options.sheets:
             with torch.no_grad():
                 sheet(list(pipeline.vae.decode(drawn[:48]).sample), 12, options.sheets / f"drawn-{label}.png")
-    return results
+    return table(["captions", "drawn", "nearest image of the whole set bears the asked name"], rows)
 
 
-def main() -> None:
+def add_evaluation_options(parser: argparse.ArgumentParser, *, size: int = 64) -> None:
+    """The options every evaluation shares."""
+    data.add_data_options(parser, size=size)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write images")
+
+
+def begin(options: argparse.Namespace) -> tuple[list[data.Picture], NDArray[np.uint8]]:
+    """Set the threads, make the folder of the sheets, and read the images (N, H, W, 3)."""
+    torch.set_num_threads(options.threads)
+    if options.sheets:
+        options.sheets.mkdir(parents=True, exist_ok=True)
+    return data.load(options.data, options.size)
+
+
+def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_evaluation_options(parser)
     parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
-    parser.add_argument("--trips", type=int, default=1000, help="held-out pictures to encode and decode, 0 for none")
-    parser.add_argument("--pairs", type=int, default=400, help="edits to make, 0 for none")
     parser.add_argument(
-        "--captions", type=int, default=150, help="drawings of training and of held-out captions, 0 for none"
+        "--pairs-of", choices=("first", "added", "unseen"), default="first", help="the sets that pairs are taken from"
     )
-    parser.add_argument("--inversions", type=int, default=100, help="held-out pictures to invert, 0 for none")
-    parser.add_argument("--steps", type=int, help="of an edit; those usual for model and method where not given")
+    parser.add_argument("--scenery", nargs="+", default=list(SCENERY), choices=list(SCENERY))
     parser.add_argument("--attributes", nargs="+", default=ATTRIBUTES, help="which attributes of pairs to edit")
+    parser.add_argument("--methods", nargs="+", default=["prompt-edit"], help="see methods.py")
+    parser.add_argument("--steps", type=int, help="of an edit; those usual for model and method where not given")
+    parser.add_argument("--pairs", type=int, default=400, help="edits in each scenery, 0 for none")
+    parser.add_argument("--trips", type=int, default=400, help="round trips in each scenery, 0 for none")
+    parser.add_argument("--tones", type=int, default=40, help="edits of the skin tone in each style, 0 for none")
     parser.add_argument(
-        "--methods", nargs="+", default=["prompt-edit"], help="see methods.py: instruct:guidance=1.25 diffusers-ddim"
+        "--captions", type=int, default=150, help="drawings from trained and held-out captions, 0 for none"
     )
-    options = parser.parse_args()
-    pictures, pixels = begin(options)
-    held_out = pixels[[picture.held_out for picture in pictures]]
-    vae = AutoencoderKL.from_pretrained(options.model, subfolder="vae").eval()
+    parser.add_argument("--inversions", type=int, default=100, help="held-out images to invert, 0 for none")
+    return parser.parse_args()
 
-    if options.trips:
-        trips = round_trip(vae, held_out[: options.trips])
-        shown = to_network(held_out[: options.trips])
-        print("\nAutoencoder\n\n" + autoencoder_table(psnr(trips, shown)))
-        if options.sheets:
-            tiles = [tile for pair in zip(shown[::14], trips[::14], strict=True) for tile in pair]
-            sheet(tiles, 12, options.sheets / "autoencoder.png")
-    if options.inversions:
-        unseen = [picture for picture in pictures if picture.held_out]
-        inverted = invert_each(spread(unseen, options.inversions), spread(held_out, options.inversions), options.model)
-        print("\nNoise found by DDIM inversion, 50 steps, guidance 1\n\n" + noise_table(inverted), flush=True)
-    results = {}
-    for method in options.methods if options.pairs else ():
-        results[method] = scores, _ = measure_edits(pictures, pixels, vae, method, options)
-        print(f"\n{method}; 95 % intervals in brackets\n\n" + edit_table(scores), flush=True)
-    if len(results) > 1:
-        print("\nAll methods\n\n" + summary(results), flush=True)
-    if options.captions:
-        rows = [[label, str(len(hits)), rate(hits)] for label, hits in measure_drawings(pictures, pixels, options)]
-        head = ["captions", "drawn", "nearest picture of the whole set bears the asked name"]
-        print("\nDrawings from captions, 25 steps, guidance 3\n\n" + table(head, rows))
+
+def main() -> None:
+    options = read_options()
+    begin(options)
+    artwork = data.load_artwork(options.data, options.size)
+    vae = AutoencoderKL.from_pretrained(options.model, subfolder="vae").eval()
+    sections: list[tuple[str, int, Callable[[], str]]] = [
+        ("Autoencoder", options.trips, lambda: autoencoder_table(artwork, vae, options)),
+        (
+            "Noise found by DDIM inversion, 50 steps, guidance 1",
+            options.inversions,
+            lambda: inversions(artwork, options),
+        ),
+        ("Edits; 95 % intervals in brackets", options.pairs, lambda: edits(artwork, vae, options)),
+        (f"Skin tones, `{options.methods[0]}`", options.tones, lambda: tones(artwork, options)),
+        ("Drawings from captions, 25 steps, guidance 3", options.captions, lambda: drawing_table(artwork, options)),
+    ]
+    for title, count, section in sections:
+        if count:
+            print(f"\n{title}\n\n{section()}", flush=True)
+
+
+def inversions(artwork: data.Artwork, options: argparse.Namespace) -> str:
+    held_out = spread(data.places(artwork.pictures, held_out=True), options.inversions)
+    pictures = [artwork.pictures[place] for place in held_out]
+    return noise_table(invert_each(pictures, artwork.pixels[held_out], options.model))
+
+
+def edits(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace) -> str:
+    """Measure the edits, and print the figures of each scenery as they come; return the other tables."""
+    results = measure_edits(artwork, vae, options)
+    first, kind = options.methods[0], options.scenery[0]
+    by_attribute = attribute_table(results[kind, first], results[kind, FLOOR])
+    return f"`{first}`, {kind}\n\n{by_attribute}\nPaired\n\n{comparison_table(results, first)}"
+
+
+def tones(artwork: data.Artwork, options: argparse.Namespace) -> str:
+    make = method_of(options.methods[0], options.model, options.steps)
+    styles = sorted({picture.style for picture in artwork.pictures})
+    return tone_table(measure_tones(artwork, styles, make, options.tones))
 
 
 if __name__ == "__main__":

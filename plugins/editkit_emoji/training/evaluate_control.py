@@ -32,7 +32,8 @@ from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import round_trip, to_pixels
 from editkit_emoji.training.conditions import KINDS, Kind, Map
 from editkit_emoji.training.controlnet import as_pictures, comparison
-from editkit_emoji.training.evaluate import BUNDLED, add_evaluation_options, begin, bootstrap, spread, table
+from editkit_emoji.training.evaluate import BUNDLED, add_evaluation_options, begin
+from editkit_emoji.training.tables import bootstrap, spread, table
 
 Drawings = NDArray[np.uint8]
 """Pictures (N, H, W, 3)."""

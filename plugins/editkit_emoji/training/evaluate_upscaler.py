@@ -22,7 +22,8 @@ import editkit
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import side_by_side
 from editkit_emoji.training.crops import halved
-from editkit_emoji.training.evaluate import add_evaluation_options, begin, decibels, mean, spread, table
+from editkit_emoji.training.evaluate import add_evaluation_options, begin, decibels
+from editkit_emoji.training.tables import mean, spread, table
 
 LARGE, SMALL = 256, 64
 IN_SHEET = 6

@@ -5,9 +5,8 @@ A method is a name with options after a colon: ``prompt-edit:guidance=1.25,inver
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +19,12 @@ from PIL import Image
 
 import editkit
 from editkit import DEFAULT_STEPS
-from editkit_emoji.training.data import Picture
+from editkit_emoji.training.cases import Case
 from editkit_emoji.training.instructions import TRAINED, UNSEEN, instruction_for, wordings
-from editkit_emoji.training.pairs import Pair
 
 
 class Made(NamedTuple):
-    """An edited picture (H, W, 3) uint8 and what it cost."""
+    """An edited image (H, W, 3) uint8 and what it cost."""
 
     pixels: NDArray[np.uint8]
     calls: int
@@ -36,8 +34,11 @@ class Made(NamedTuple):
     seconds: float
 
 
-Method = Callable[[Pair, Sequence[Picture], Image.Image], Made]
-"""Makes the edit of a pair of these pictures from its source."""
+Method = Callable[[Case], Made]
+"""Makes an edit from the image of a case."""
+
+FLOOR = "flow-edit:steps=1"
+"""The blind floor: its network is called once for each caption, with pure noise in place of the image."""
 
 
 def method_of(text: str, model: Path, steps: int | None) -> Method:
@@ -55,14 +56,14 @@ def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any)
     model = editkit.load_model(called(folder))
     sees = "instructions" in model.provides and values.get("method") != "inversion"
 
-    def make(pair: Pair, pictures: Sequence[Picture], image: Image.Image) -> Made:
-        source, target = pictures[pair.source], pictures[pair.target]
-        was = {"source": source.caption}
-        told = {
-            "img2img": lambda: {"prompt": target.caption},
-            "instruct": lambda: {"instruction": asked_for(pair, source, target, wording)} | ({} if sees else was),
-        }.get(name, lambda: {**was, "target": target.caption})()
-        result = editkit.apply(name, image, model=model, cache=False, **{"seed": 0, **told, **values})
+    def make(case: Case) -> Made:
+        was = {"source": case.source.caption}
+        given = {
+            "img2img": lambda: {"prompt": case.target.caption},
+            "instruct": lambda: {"instruction": instruction(case, wording)} | ({} if sees else was),
+        }.get(name, lambda: {**was, "target": case.target.caption})()
+        image = Image.fromarray(case.image)
+        result = editkit.apply(name, image, model=model, cache=False, **{"seed": 0, **given, **values})
         pixels, report = np.asarray(result.image.convert("RGB")), result.report
         return Made(pixels, report.network_calls, report.network_samples, report.seconds)
 
@@ -75,22 +76,23 @@ def called(folder: Path) -> str | Path:
     return names.get(folder.resolve(), folder)
 
 
-def asked_for(pair: Pair, source: Picture, target: Picture, wording: str) -> str:
-    """An instruction: the plain one, or one of those that were ``trained`` or kept ``unseen``, by the pair's lot."""
+def instruction(case: Case, wording: str) -> str:
+    """An instruction: the plain one, or one of those that were ``trained`` or kept ``unseen``, by the case's lot."""
     if wording == "plain":
-        return instruction_for(source, target)
-    ways = wordings({"trained": TRAINED, "unseen": UNSEEN}[wording], pair.attribute, source, pair.was, pair.new)
-    return ways[int(hashlib.sha256(f"{source.key} {target.key}".encode()).hexdigest(), 16) % len(ways)]
+        return instruction_for(case.source, case.target)
+    templates = {"trained": TRAINED, "unseen": UNSEEN}[wording]
+    ways = wordings(templates, case.pair.attribute, case.source, case.pair.was, case.pair.new)
+    return ways[case.lot % len(ways)]
 
 
 def img2img(folder: Path, *, steps: int = DEFAULT_STEPS, strength: float, guidance: float) -> Method:
     """Diffusers' StableDiffusionImg2ImgPipeline."""
     pipeline = quietly(StableDiffusionImg2ImgPipeline, folder)
 
-    def draw(source: Picture, target: Picture, image: Image.Image) -> Image.Image:
+    def draw(case: Case) -> Image.Image:
         drawn = pipeline(
-            target.caption,
-            image,
+            case.target.caption,
+            Image.fromarray(case.image),
             strength=strength,
             guidance_scale=guidance,
             num_inference_steps=steps,
@@ -106,11 +108,16 @@ def ddim_inversion(folder: Path, *, steps: int = DEFAULT_STEPS, guidance: float)
     pipeline = quietly(StableDiffusionDiffEditPipeline, folder)
     pipeline.inverse_scheduler = DDIMInverseScheduler.from_config(pipeline.scheduler.config)
 
-    def draw(source: Picture, target: Picture, image: Image.Image) -> Image.Image:
-        told = {"num_inference_steps": steps, "inpaint_strength": 1.0, "generator": torch.Generator().manual_seed(0)}
-        climb = pipeline.invert(source.caption, image, guidance_scale=1.0, **told).latents
+    def draw(case: Case) -> Image.Image:
+        settings = {
+            "num_inference_steps": steps,
+            "inpaint_strength": 1.0,
+            "generator": torch.Generator().manual_seed(0),
+        }
+        image = Image.fromarray(case.image)
+        climb = pipeline.invert(case.source.caption, image, guidance_scale=1.0, **settings).latents
         everywhere = np.ones((1, *climb.shape[-2:]), dtype=np.float32)
-        drawn = pipeline(target.caption, everywhere, climb, guidance_scale=guidance, **told)
+        drawn = pipeline(case.target.caption, everywhere, climb, guidance_scale=guidance, **settings)
         return drawn.images[0]  # type: ignore[no-any-return]
 
     return measured(pipeline, draw)
@@ -123,15 +130,15 @@ def quietly(kind: Any, folder: Path) -> Any:
     return pipeline
 
 
-def measured(pipeline: Any, draw: Callable[[Picture, Picture, Image.Image], Image.Image]) -> Method:
-    """A method of a diffusers pipeline, its network samples counted at the UNet's door."""
-    asked: list[int] = []
-    pipeline.unet.register_forward_pre_hook(lambda unet, given, named: asked.append(len(given[0])), with_kwargs=True)
+def measured(pipeline: Any, draw: Callable[[Case], Image.Image]) -> Method:
+    """A method of a diffusers pipeline, the rows of its network's calls counted."""
+    rows: list[int] = []
+    pipeline.unet.register_forward_pre_hook(lambda unet, given, named: rows.append(len(given[0])), with_kwargs=True)
 
-    def make(pair: Pair, pictures: Sequence[Picture], image: Image.Image) -> Made:
-        asked.clear()
+    def make(case: Case) -> Made:
+        rows.clear()
         begun = time.perf_counter()
-        drawn = draw(pictures[pair.source], pictures[pair.target], image)
-        return Made(np.asarray(drawn), len(asked), sum(asked), time.perf_counter() - begun)
+        drawn = draw(case)
+        return Made(np.asarray(drawn), len(rows), sum(rows), time.perf_counter() - begun)
 
     return make

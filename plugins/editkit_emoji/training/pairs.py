@@ -150,6 +150,7 @@ INTERCHANGEABLE: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
 }
 """For each attribute, groups of phrases that can stand in one another's place."""
+ATTRIBUTES = ("style", "skin tone", *INTERCHANGEABLE)
 
 
 @dc.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,13 +19,22 @@ from tqdm import tqdm
 from editkit_emoji.training.muon import Muon
 
 Network = TypeVar("Network", bound=nn.Module)
+SAVED_EVERY = 300
+"""Seconds between two checkpoints."""
 
 
-def add_run_options(parser: argparse.ArgumentParser, *, steps: int, batch: int, rate: float) -> None:
+def add_run_options(
+    parser: argparse.ArgumentParser, *, steps: int, batch: int, rate: float, decay: float = 0.999
+) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of this run: log, samples, checkpoint, weights")
     parser.add_argument("--steps", type=int, default=steps, help="optimiser steps, those of an earlier session counted")
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rate", type=float, default=rate, help="highest learning rate")
+    parser.add_argument(
+        "--steady", type=float, default=0.0, help="share of the steps at the highest rate, before it falls"
+    )
+    parser.add_argument("--decay", type=float, default=decay, help="of the averaged weights, a step")
+    parser.add_argument("--inspections", type=int, default=10, help="how often the run is inspected")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -34,8 +44,8 @@ class Run(Generic[Network]):
     """A resumable loop over optimiser steps: warm-up and cosine, clipped gradients, averaged weights.
 
     ``matrices`` are trained by Muon, all other weights by AdamW. ``average`` holds the exponential average of the
-    weights, which is what a run ships. The checkpoint is written every few minutes, whole or not at all; starting the
-    same command again goes on from it.
+    weights, which is what a run ships. The checkpoint is written every few minutes and on SIGTERM,
+    whole or not at all; starting the same command again goes on from it.
     """
 
     def __init__(
@@ -45,12 +55,12 @@ class Run(Generic[Network]):
         *,
         matrices: Sequence[nn.Parameter] = (),
         warm_up: int = 200,
-        decay: float = 0.999,
     ) -> None:
         torch.set_num_threads(options.threads)
         self.options = options
         self.network = network
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+        average = get_ema_multi_avg_fn(options.decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(network, multi_avg_fn=average)
         apart = {id(weight) for weight in matrices}
         others = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in apart]
         self.optimisers: list[torch.optim.Optimizer] = [
@@ -60,6 +70,8 @@ class Run(Generic[Network]):
         self.warm_up = warm_up
         self.step = 0
         self.seconds = 0.0
+        self.saved = time.monotonic()
+        self.stopping = False
         options.run.mkdir(parents=True, exist_ok=True)
         self.checkpoint = options.run / "checkpoint.pt"
         if self.checkpoint.exists():
@@ -70,24 +82,29 @@ class Run(Generic[Network]):
         return cast(Network, self.average.module)
 
     def rate(self) -> float:
-        """Linear warm-up, then half a cosine down to zero at the last step."""
+        """Linear warm-up, the highest rate for a share of the steps, then half a cosine down to zero at the end."""
         rising = min(1.0, (self.step + 1) / self.warm_up)
+        steady = self.options.steady * self.options.steps
+        fallen = max(0.0, self.step - steady) / (self.options.steps - steady)
         highest: float = self.options.rate
-        return highest * rising * 0.5 * (1 + math.cos(math.pi * self.step / self.options.steps))
+        return highest * rising * 0.5 * (1 + math.cos(math.pi * fallen))
 
     def train(
         self, loss_of: Callable[[torch.Generator], torch.Tensor], inspect: Callable[[], dict[str, float]]
     ) -> None:
-        """Minimise ``loss_of``; ten times a run write the checkpoint and what ``inspect`` measures to the log."""
-        every = max(1, self.options.steps // 10)
+        """Minimise ``loss_of``; several times a run write the checkpoint and what ``inspect`` measures to the log."""
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
+        every = max(1, self.options.steps // self.options.inspections)
         for loss in tqdm(self.losses(loss_of), total=self.options.steps, initial=self.step, mininterval=10):
             if self.step % 100 == 0:
                 self.log(loss=loss)
             if self.step % every == 0 or self.step == self.options.steps:
                 self.save()
                 self.log(**inspect())
-            elif self.step % 500 == 0:
+            elif self.stopping or time.monotonic() - self.saved > SAVED_EVERY:
                 self.save()
+            if self.stopping:
+                break
 
     def losses(self, loss_of: Callable[[torch.Generator], torch.Tensor]) -> Iterator[float]:
         mean = 0.0
@@ -122,6 +139,7 @@ class Run(Generic[Network]):
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.rename(self.checkpoint)
+        self.saved = time.monotonic()
 
     def restore(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True)

@@ -27,19 +27,10 @@ from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import psnr, sheet
 from editkit_emoji.training.captions import draw_caption
 from editkit_emoji.training.crops import FACTOR, Crops, shrink
-from editkit_emoji.training.denoiser import (
-    SCHEDULE,
-    SCHEDULER,
-    TEXT_WIDTH,
-    draw,
-    noised,
-    squared_error,
-    stratified_timesteps,
-    tidy,
-    unseen_loss,
-)
+from editkit_emoji.training.denoiser import SCHEDULER, TEXT_WIDTH, draw, squared_error, tidy, unseen_loss
 from editkit_emoji.training.evaluate import BUNDLED
 from editkit_emoji.training.muon import hidden_matrices
+from editkit_emoji.training.noising import SCHEDULE, noised, stratified_timesteps
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
 

@@ -30,7 +30,7 @@ INSPECTED = 400
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data.add_data_options(parser, size=256)
-    add_run_options(parser, steps=3600, batch=16, rate=2e-3)
+    add_run_options(parser, steps=3600, batch=16, rate=2e-3, decay=0.998)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     pictures, pixels = data.load(options.data, options.size)
@@ -41,7 +41,7 @@ def main() -> None:
 
     inspected, _ = unseen.draw(INSPECTED, SIDE, torch.Generator().manual_seed(0))
     vae = new_autoencoder(options.size, WIDTHS, LATENT_CHANNELS, SCALING_FACTOR)
-    finished = train(vae, draw, to_pixels(inspected), options, decay=0.998)
+    finished = train(vae, draw, {"crops": to_pixels(inspected)}, options)
     sampled, _ = seen.draw(4000, SIDE, torch.Generator().manual_seed(1))
     normalise_latents(finished, to_pixels(sampled))
     finished.save_pretrained(options.run / "weights")

@@ -1,0 +1,155 @@
+"""Cases that an edit is evaluated on: pairs whose outcome is known, as they are or both images in another scene."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from editkit_emoji.training.autoencoder import to_network, to_pixels
+from editkit_emoji.training.data import FIRST_STYLES, UNSEEN, Artwork, Picture, places
+from editkit_emoji.training.moving import Frame, Scene, beside, framed, may_be_mirrored
+from editkit_emoji.training.pairs import Pair, all_pairs, evaluation_pairs, ordered
+
+Image3 = NDArray[np.uint8]
+"""An image (H, W, 3)."""
+
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+"""Those that scikit-image ships, of which no part has seen any in training."""
+
+
+@dc.dataclass(frozen=True)
+class Case:
+    """One edit: two captions, the image that is edited, and the true outcome."""
+
+    pair: Pair
+    source: Picture
+    target: Picture
+    image: Image3
+    truth: Image3
+
+    @property
+    def attribute(self) -> str:
+        """The pair's attribute; styles of images with a skin tone are apart, where a change of skin passes for one."""
+        toned = self.pair.attribute == "style" and self.target.tone is not None
+        return "style, toned" if toned else self.pair.attribute
+
+    @property
+    def lot(self) -> int:
+        """A number that the captions fix."""
+        return lot_of(self.source, self.target)
+
+
+def lot_of(source: Picture, target: Picture) -> int:
+    return int(hashlib.sha256(f"{source.key} -> {target.key}".encode()).hexdigest()[:15], 16)
+
+
+def chosen_pairs(artwork: Artwork, which: str, attributes: Sequence[str]) -> list[Pair]:
+    """Pairs in the fixed order: of the ``first`` four sets, of the ``added`` ones, or of ``unseen`` ones.
+
+    The targets of seen sets are held out; of unseen sets all pairs are taken.
+    """
+    pictures = artwork.pictures
+    unseen = {one.style for one in UNSEEN}
+    found = all_pairs(pictures) if which == "unseen" else evaluation_pairs(pictures)
+    belongs: dict[str, Callable[[str], bool]] = {
+        "first": lambda style: style in FIRST_STYLES,
+        "added": lambda style: style not in FIRST_STYLES and style not in unseen,
+        "unseen": lambda style: style in unseen,
+    }
+    wanted = [pair for pair in found if pair.attribute in attributes and belongs[which](pictures[pair.target].style)]
+    return ordered(wanted, pictures)
+
+
+def cases_of(artwork: Artwork, pairs: Sequence[Pair], scenery: str, count: int) -> list[Case]:
+    """The first ``count`` of the pairs as cases in one of :data:`SCENERY`, less those that are not true in it."""
+    pictures = artwork.pictures
+    if scenery == "mirrored":
+        pairs = [
+            pair
+            for pair in pairs
+            if all(may_be_mirrored(pictures[place].title) for place in (pair.source, pair.target))
+        ]
+    return [case_of(artwork, pair, scenery) for pair in pairs[:count]]
+
+
+def case_of(artwork: Artwork, pair: Pair, scenery: str) -> Case:
+    """One pair, both its images in one scene, which the captions fix."""
+    source, target = artwork.pictures[pair.source], artwork.pictures[pair.target]
+    if scenery == "in place":
+        return Case(pair, source, target, artwork.pixels[pair.source], artwork.pixels[pair.target])
+    generator = torch.Generator().manual_seed(lot_of(source, target))
+    scene = SCENERY[scenery](artwork, generator)
+    image, truth = to_pixels(torch.stack([scene(*image_at(artwork, place)) for place in (pair.source, pair.target)]))
+    return Case(pair, source, target, image, truth)
+
+
+def image_at(artwork: Artwork, place: int) -> tuple[Tensor, Tensor]:
+    """The image (3, H, W) at a place of the artwork, on white in [-1, 1], and its alpha (1, H, W)."""
+    return to_network(artwork.pixels[place][None])[0], torch.tensor(artwork.alpha[place])[None] / 255
+
+
+def shifted(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """Shifted by 4 to 10 pixels of 64 along both axes, each way."""
+    unit = artwork.pixels.shape[1] / 64
+    far, sign = torch.randint(4, 11, (2,), generator=generator), torch.randint(2, (2,), generator=generator)
+    down, right = (round(unit * float(by)) for by in far * (2 * sign - 1))
+    return Scene(Frame(shift=(down, right)))
+
+
+def small(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """Half to four fifths of the size, about the middle."""
+    return Scene(Frame(scale=0.5 + 0.3 * float(torch.rand((), generator=generator))))
+
+
+def coloured(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """On a plain colour."""
+    size = artwork.pixels.shape[1]
+    return Scene(ground=(2 * torch.rand(3, 1, 1, generator=generator) - 1).repeat(1, size, size))
+
+
+def photographic(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """On a square of a photograph, of a third to all of its height."""
+    size = artwork.pixels.shape[1]
+    which, share, top, left = torch.rand(4, generator=generator).tolist()
+    photograph = open_photograph(PHOTOGRAPHS[int(which * len(PHOTOGRAPHS))])
+    side = round(photograph.height * (1 + 2 * share) / 3)
+    corner = round(left * (photograph.width - side)), round(top * (photograph.height - side))
+    square = photograph.crop((*corner, corner[0] + side, corner[1] + side))
+    pixels = np.array(square.resize((size, size), Image.Resampling.LANCZOS))
+    return Scene(ground=to_network(pixels[None])[0])
+
+
+@cache
+def open_photograph(name: str) -> Image.Image:
+    from skimage import data
+
+    return Image.fromarray(getattr(data, name)()).convert("RGB")
+
+
+def in_company(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """Beside another held-out image, both at half their size."""
+    others = places(artwork.pictures, held_out=True)
+    other = others[int(torch.randint(len(others), (), generator=generator))]
+    size, left = artwork.pixels.shape[1], float(torch.rand((), generator=generator)) < 0.5
+    return Scene(beside(size, left=left), framed(*image_at(artwork, other), beside(size, left=not left)))
+
+
+SCENERY: dict[str, Callable[[Artwork, torch.Generator], Scene]] = {
+    "in place": lambda artwork, generator: Scene(),
+    "mirrored": lambda artwork, generator: Scene(Frame(mirrored=True)),
+    "shifted": shifted,
+    "small": small,
+    "coloured": coloured,
+    "photographic": photographic,
+    "two objects": in_company,
+}
+"""Kinds of scenes by name; all but the first are moved pairs."""
+MOVED = tuple(SCENERY)[1:]

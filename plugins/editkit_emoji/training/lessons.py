@@ -1,0 +1,160 @@
+"""Batches of captions: images in all frames and on all grounds, and pairs that share scene, noise and timestep."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from editkit_emoji.training.autoencoder import to_network
+from editkit_emoji.training.captions import draw_caption, paired_captions
+from editkit_emoji.training.data import Artwork, places
+from editkit_emoji.training.moving import Moves, may_be_mirrored
+from editkit_emoji.training.noising import noised, stratified_timesteps
+from editkit_emoji.training.pairs import Pair, training_pairs
+from editkit_emoji.training.precision import autocast
+from editkit_emoji.training.tokenizer import tokens_of
+
+MOVES = Moves(moved=0.6, mirrored=0.25, grounds=0.15, company=0.06, near=2.0)
+"""Most moves are short: what is known of images in place then reaches further step by step."""
+PAIRED = 0.5
+"""Share of a batch that are the sources and targets of pairs."""
+STYLED = 0.3
+"""Share of pairs that differ in style, the smallest differences of all."""
+REPEATS = 2
+"""Rows of a batch that each image is in: encoding it is a quarter of what training on it costs."""
+SMALLEST = 0.05
+"""Mean squared difference of latents below which a pair weighs no more."""
+
+
+class Batch(NamedTuple):
+    """What a network is called with, and what it shall predict."""
+
+    noisy: Tensor
+    """(B, C, h, w); first the sources of pairs, then their targets, then single images."""
+    timesteps: Tensor
+    tokens: Tensor
+    wanted: Tensor
+    """The v (B, C, h, w) of each row."""
+    weights: Tensor
+    """(pairs,): what the squared error of a pair's difference is multiplied by."""
+
+    def pair_error(self, predicted: Tensor) -> Tensor:
+        """The weighted squared error of the differences v_t - v_s between targets and sources, meaned over pairs.
+
+        Source and target share noise and timestep, so that their difference is sigma times that of the clean latents.
+        """
+        pairs = len(self.weights)
+        wrong = predicted - self.wanted
+        apart = wrong[pairs : 2 * pairs] - wrong[:pairs]
+        return (apart.square().mean((1, 2, 3)) * self.weights).mean()
+
+
+class Drawn(NamedTuple):
+    """What a batch is made of: images of pairs first, their sources before their targets, then single ones."""
+
+    images: Tensor
+    """(N, 3, H, W) in [-1, 1]."""
+    tokens: Tensor
+    """(N, L)."""
+    timesteps: Tensor
+    """Of the batch's rows."""
+    noise_seed: int
+    pairs: int
+
+
+@dc.dataclass
+class Lessons:
+    """Draws batches; latents come from an autoencoder as images are drawn, since no two of them are in one scene."""
+
+    artwork: Artwork
+    vae: AutoencoderKL
+    tokenizer: PreTrainedTokenizerFast
+    moves: Moves = MOVES
+
+    def __post_init__(self) -> None:
+        self.shown = places(self.artwork.pictures, held_out=False)
+        self.pairs = training_pairs(self.artwork.pictures)
+        self.pair_weights = weights_of(self.pairs)
+
+    def batch(self, size: int, generator: torch.Generator) -> Batch:
+        """Draw ``size`` rows; every image is in :data:`REPEATS` of them, with other noise and another timestep."""
+        return self.encoded(self.draw(size, generator))
+
+    def draw(self, size: int, generator: torch.Generator) -> Drawn:
+        """All that a batch is made of and that needs no network."""
+        count, alone = round(PAIRED * size / 2 / REPEATS), round((1 - PAIRED) * size / REPEATS)
+        pairs, singles = self.draw_pairs(count, generator), self.draw_places(alone, generator)
+        images = [self.in_one_scene([pair.source, pair.target], generator) for pair in pairs]
+        images_alone = [self.in_one_scene([place], generator)[0] for place in singles]
+        sources, targets = zip(*images, strict=True)
+        texts = self.captions(pairs, singles, generator)
+        timesteps = [stratified_timesteps(REPEATS * part, generator) for part in (count, alone)]
+        return Drawn(
+            torch.stack([*sources, *targets, *images_alone]),
+            tokens_of(self.tokenizer, texts),
+            torch.cat([timesteps[0], *timesteps]),
+            int(torch.randint(2**62, (), generator=generator)),
+            count,
+        )
+
+    def encoded(self, drawn: Drawn) -> Batch:
+        """The batch of what was drawn."""
+        encoded = self.encode(drawn.images)
+        # One part after another, as Batch has them, and each of them REPEATS times.
+        alone = len(encoded) - 2 * drawn.pairs
+        parts = torch.split(torch.arange(len(encoded)), [drawn.pairs, drawn.pairs, alone])
+        rows = torch.cat([part.repeat(REPEATS) for part in parts])
+        clean, paired = encoded[rows], drawn.pairs * REPEATS
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(drawn.noise_seed)).to(clean)
+        noise[paired : 2 * paired] = noise[:paired]  # a target has its source's
+        noisy, wanted = noised(clean, noise, drawn.timesteps)
+        differing = (clean[paired : 2 * paired] - clean[:paired]).square().mean((1, 2, 3))
+        return Batch(noisy, drawn.timesteps, drawn.tokens[rows], wanted, 1 / differing.clamp(min=SMALLEST))
+
+    def draw_pairs(self, count: int, generator: torch.Generator) -> list[Pair]:
+        chosen = torch.multinomial(self.pair_weights, count, replacement=True, generator=generator)
+        return [self.pairs[index] for index in chosen.tolist()]
+
+    def draw_places(self, count: int, generator: torch.Generator) -> list[int]:
+        return [self.shown[index] for index in torch.randint(len(self.shown), (count,), generator=generator).tolist()]
+
+    def in_one_scene(self, chosen: Sequence[int], generator: torch.Generator) -> list[Tensor]:
+        """Images (3, H, W) at places of the artwork, all in one scene."""
+        mirror = all(may_be_mirrored(self.artwork.pictures[place].title) for place in chosen)
+        (other,) = self.draw_places(1, generator)
+        scene = self.moves.scene(self.artwork.pixels.shape[1], generator, mirror=mirror, other=self.image(other))
+        return [scene(*self.image(place)) for place in chosen]
+
+    def image(self, place: int) -> tuple[Tensor, Tensor]:
+        """The image (3, H, W) at a place, in [-1, 1], and its alpha (1, H, W)."""
+        return to_network(self.artwork.pixels[place][None])[0], torch.tensor(self.artwork.alpha[place])[None] / 255
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents (B, C, h, w) of images (B, 3, H, W), made on the autoencoder's device and left there."""
+        device = self.vae.device
+        with autocast(device.type):
+            latents: Tensor = self.vae.encode(images.to(device)).latent_dist.mode()
+        return latents.float()
+
+    def captions(self, pairs: Sequence[Pair], singles: Sequence[int], generator: torch.Generator) -> list[str]:
+        pictures = self.artwork.pictures
+        paired = [paired_captions(pictures[pair.source], pictures[pair.target], generator) for pair in pairs]
+        alone = [draw_caption(pictures[place], generator) for place in singles]
+        return [*(source for source, _ in paired), *(target for _, target in paired), *alone]
+
+
+def weights_of(pairs: Sequence[Pair]) -> Tensor:
+    """How often each pair is drawn: style in its share, other attributes by the root of how many pairs they have."""
+    counts = Counter(pair.attribute for pair in pairs)
+    shares = {attribute: count**0.5 for attribute, count in counts.items() if attribute != "style"}
+    scale = (1 - STYLED) / (sum(shares.values()) or 1.0)
+    shares = {attribute: share * scale for attribute, share in shares.items()} | {"style": STYLED}
+    return torch.tensor([shares[pair.attribute] / counts[pair.attribute] for pair in pairs])

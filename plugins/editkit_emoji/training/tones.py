@@ -1,0 +1,57 @@
+"""Whether an edit of the skin tone gives the tone that its prompt names, and not its neighbour."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from editkit_emoji.training.cases import Case, case_of
+from editkit_emoji.training.data import Artwork
+from editkit_emoji.training.methods import Method
+from editkit_emoji.training.pairs import all_pairs, ordered
+from editkit_emoji.training.tables import rate, table
+
+
+class ToneEdit(NamedTuple):
+    """An edit of the tone, and the drawing of its family that its outcome is nearest to."""
+
+    style: str
+    wanted: str
+    nearest: str | None
+
+
+def tone_cases(artwork: Artwork, style: str, count: int) -> list[Case]:
+    """Edits in one style, their targets held out, from a tone or none to another tone."""
+    pictures = artwork.pictures
+    found = [pair for pair in all_pairs(pictures) if pair.attribute == "skin tone" and pictures[pair.target].tone]
+    found = [pair for pair in found if pictures[pair.target].held_out and pictures[pair.target].style == style]
+    return [case_of(artwork, pair, "in place") for pair in ordered(found, pictures)[:count]]
+
+
+def measure_tones(artwork: Artwork, styles: Sequence[str], make: Method, count: int) -> list[ToneEdit]:
+    """Make up to ``count`` edits in each style and name the nearest drawn tone of each."""
+    families: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, picture in enumerate(artwork.pictures):
+        families[picture.style, picture.subject].append(place)
+    measured = []
+    for style in styles:
+        for case in tqdm(tone_cases(artwork, style, count), desc=f"tones, {style}", mininterval=10):
+            family = families[style, case.target.subject]
+            output = make(case).pixels.astype(float)
+            apart = [np.square(artwork.pixels[place] - output).sum() for place in family]
+            nearest = artwork.pictures[family[int(np.argmin(apart))]].tone
+            measured.append(ToneEdit(style, case.target.tone or "", nearest))
+    return measured
+
+
+def tone_table(measured: Sequence[ToneEdit]) -> str:
+    """A row for each style: how many of its edits are nearest to the drawing in the tone that was named."""
+    hits: dict[str, list[bool]] = defaultdict(list)
+    for edit in measured:
+        hits[edit.style].append(edit.nearest == edit.wanted)
+    rows = [[style, str(len(found)), rate(found)] for style, found in hits.items()]
+    return table(["style", "edits", "the named tone is the nearest drawn one"], rows)

@@ -1,0 +1,265 @@
+"""Laws of moved pairs, of batches that hold pairs, of drawn tones, and of the figures that an evaluation prints."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses as dc
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from editkit_emoji.training import autoencoder, cases, denoiser, evaluate, methods, moving
+from editkit_emoji.training.ahead import Ahead
+from editkit_emoji.training.autoencoder import new_autoencoder
+from editkit_emoji.training.data import TONES, Artwork, Picture, with_drawn_tones
+from editkit_emoji.training.lessons import PAIRED, REPEATS, Lessons, weights_of
+from editkit_emoji.training.noising import SCHEDULE
+from editkit_emoji.training.pairs import Pair, all_pairs
+from editkit_emoji.training.run import Run
+from editkit_emoji.training.tokenizer import new_tokenizer
+from numpy.typing import NDArray
+
+SIZE = 16
+
+
+def square(colour: tuple[int, int, int], side: int = 6) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A square left of the middle of a white image (SIZE, SIZE, 3), and its alpha."""
+    pixels, alpha = np.full((SIZE, SIZE, 3), 255, np.uint8), np.zeros((SIZE, SIZE), np.uint8)
+    pixels[5 : 5 + side, 3 : 3 + side] = colour
+    alpha[5 : 5 + side, 3 : 3 + side] = 255
+    return pixels, alpha
+
+
+def artwork() -> Artwork:
+    """Apples of two colours in three styles; in ``flat`` and ``3d`` the colours are a little apart."""
+    pictures, images = [], []
+    for style, shade in (("flat", 0), ("3d", 20), ("blob", 40)):
+        for name, colour in (("red apple", (200, shade, 0)), ("green apple", (0, 200, shade))):
+            pictures.append(Picture(style, name, name, None))
+            images.append(square(colour))
+    pixels, alpha = (np.stack(each) for each in zip(*images, strict=True))
+    return Artwork(pictures, pixels, alpha)
+
+
+def tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.tensor(pixels).permute(2, 0, 1) / 127.5 - 1
+
+
+def test_a_frame_that_changes_nothing_changes_nothing() -> None:
+    image = torch.rand(3, SIZE, SIZE)
+    assert torch.equal(moving.Frame()(image, 1.0), image)
+
+
+def test_shifts_move_and_fill_and_cut_off() -> None:
+    image = torch.rand(3, SIZE, SIZE)
+    shifted = moving.Frame(shift=(2, -3))(image, 1.0)
+    assert torch.equal(shifted[:, 2:, :-3], image[:, :-2, 3:])
+    assert bool((shifted[:, :2] == 1).all())
+    assert bool((shifted[:, :, -3:] == 1).all())
+
+
+def test_mirroring_comes_before_the_shift() -> None:
+    image = torch.rand(3, SIZE, SIZE)
+    both = moving.Frame(mirrored=True, shift=(0, 4))(image, 1.0)
+    assert torch.equal(both[:, :, 4:], image.flip(-1)[:, :, :-4])
+
+
+def test_half_the_size_is_a_quarter_of_the_ink() -> None:
+    pixels, _ = square((0, 0, 0), side=8)
+    small = moving.Frame(scale=0.5)(tensor(pixels), 1.0)
+    assert float((1 - small).sum()) == pytest.approx(float((1 - tensor(pixels)).sum()) / 4, rel=0.02)
+
+
+def test_a_ground_shows_where_the_image_does_not_cover_it() -> None:
+    pixels, alpha = square((10, 20, 30))
+    ground = torch.rand(3, SIZE, SIZE) * 2 - 1
+    covers = torch.tensor(alpha)[None] / 255
+    laid = moving.framed(tensor(pixels), covers, moving.Frame(), ground)
+    assert torch.allclose(laid, torch.where(covers > 0, tensor(pixels), ground), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["backhand index pointing left", "seven o clock", "waxing crescent moon", "ok button"])
+def test_what_a_mirror_makes_another_thing_is_not_mirrored(name: str) -> None:
+    assert not moving.may_be_mirrored(name)
+
+
+def test_names_without_a_side_may_be_mirrored() -> None:
+    assert all(map(moving.may_be_mirrored, ("red apple", "woman cook medium light skin tone", "grinning face")))
+
+
+def test_grounds_are_in_range_and_repeat_with_their_generator() -> None:
+    for seed in range(20):
+        one, two = (moving.draw_ground(SIZE, torch.Generator().manual_seed(seed)) for _ in range(2))
+        assert torch.equal(one, two)
+        assert one.shape == (3, SIZE, SIZE)
+        assert float(one.abs().max()) <= 1
+
+
+@pytest.mark.parametrize("scenery", [name for name in cases.SCENERY if name != "photographic"])
+def test_both_images_of_a_case_are_in_one_scene(monkeypatch: pytest.MonkeyPatch, scenery: str) -> None:
+    """They differ only where the images of the pair differ in that scene, and a case is the same at every call."""
+    monkeypatch.setattr(Picture, "held_out", True)
+    shown = artwork()
+    pair = next(pair for pair in all_pairs(shown.pictures) if pair.attribute == "colour")
+    one, again = (cases.case_of(shown, pair, scenery) for _ in range(2))
+    assert np.array_equal(one.image, again.image)
+    assert np.array_equal(one.truth, again.truth)
+    differing = (one.image != one.truth).any(-1).mean()
+    assert 0 < differing <= 36 / SIZE**2 + 0.05
+
+
+def test_sets_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Picture, "held_out", True)
+    shown = artwork()
+    for which, styles in (("first", {"flat", "3d"}), ("added", {"blob"}), ("unseen", set())):
+        found = cases.chosen_pairs(shown, which, ("colour", "style"))
+        assert {shown.pictures[pair.target].style for pair in found} == styles
+
+
+def test_exchanged_tones_are_found_by_colour_and_names_stay() -> None:
+    """Of the 3d set the drawings of two tones are exchanged for one hand and not for the other."""
+    light = dict(zip(TONES, (230, 200, 160, 110, 60), strict=True))
+    other = {"medium-light": "medium", "medium": "medium-light"}
+    pictures, pixels = [], []
+    for style, hand, exchanged in (
+        ("gradient", "waving hand", False),
+        ("3d", "waving hand", True),
+        ("3d", "raised hand", False),
+        ("3d", "open hands", True),
+    ):
+        for tone in TONES:
+            drawn = other.get(tone, tone) if exchanged else tone
+            pictures.append(Picture(style, f"{hand} {tone.replace('-', ' ')} skin tone", hand, tone))
+            pixels.append(square((light[drawn],) * 3)[0])
+    corrected = with_drawn_tones(pictures, np.stack(pixels))
+    for before, after, image in zip(pictures, corrected, pixels, strict=True):
+        assert light[after.tone or ""] == image.min()
+        assert (after.name, after.key, after.held_out) == (before.name, before.key, before.held_out)
+
+
+def test_a_batch_holds_pairs_in_one_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Picture, "held_out", False)
+    shown = artwork()
+    lessons = Lessons(shown, new_autoencoder(SIZE, (8, 8)).eval(), new_tokenizer(shown.pictures))
+    batch = lessons.batch(32, torch.Generator().manual_seed(0))
+    pairs = len(batch.weights)
+    assert pairs == round(PAIRED * 32 / 2 / REPEATS) * REPEATS
+    assert len(batch.noisy) == len(batch.timesteps) == len(batch.tokens) == len(batch.wanted) == 32
+    source, target = slice(pairs), slice(pairs, 2 * pairs)
+    assert torch.equal(batch.timesteps[source], batch.timesteps[target])
+    points = [SCHEDULE.point(int(timestep)) for timestep in batch.timesteps]
+    alpha, sigma = (
+        torch.tensor([getattr(p, name) for p in points])[:, None, None, None] for name in ("alpha", "sigma")
+    )
+    noise = sigma * batch.noisy + alpha * batch.wanted
+    assert torch.allclose(noise[source], noise[target], atol=1e-4)
+    assert float(batch.pair_error(batch.wanted)) == 0
+    assert float(batch.pair_error(batch.wanted + 1)) == pytest.approx(0, abs=1e-6)  # alike in both
+
+
+def test_pairs_of_style_come_in_their_share() -> None:
+    pairs = [Pair(0, 1, "style")] * 3 + [Pair(0, 1, "colour")] * 100 + [Pair(0, 1, "hair")] * 25
+    weights = weights_of(pairs)
+    assert float(weights.sum()) == pytest.approx(1)
+    assert float(weights[3:103].sum()) == pytest.approx(2 * float(weights[103:].sum()))
+
+
+def some_scores(hits: list[bool]) -> list[evaluate.Score]:
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    one = Picture("flat", "red apple", "red apple", None)
+    case = cases.Case(Pair(0, 1, "colour"), one, dc.replace(one, name="green apple"), pixels, pixels)
+    made = methods.Made(pixels, 1, 2, 0.0)
+    return [evaluate.Score(case, made, 1.0, 0.0, hit, hit, 30.0, 34.0) for hit in hits]
+
+
+def test_a_method_is_credited_with_its_gain_over_the_floor() -> None:
+    results = {
+        ("shifted", methods.FLOOR): some_scores([True, False, False, False]),
+        ("shifted", "prompt-edit"): some_scores([True, True, False, True]),
+    }
+    floor, row = evaluate.scenery_table(results).splitlines()[2:]
+    assert "0.25 (" in floor
+    assert "0.75 (" in row
+    assert "0.50 (" in row
+    assert "0.50 (" in evaluate.comparison_table(results, "prompt-edit")
+
+
+def options_of(folder: Path) -> argparse.Namespace:
+    return argparse.Namespace(run=folder, steps=6, steady=0.5, inspections=2, rate=0.1, decay=0.5, seed=3, threads=1)
+
+
+def trained(folder: Path, *, ended_at: int | None = None) -> Run[torch.nn.Linear]:
+    """Train a small network; the process is asked to end in one of the steps."""
+    torch.manual_seed(0)
+    run = Run(options_of(folder), torch.nn.Linear(4, 4))
+
+    def loss_of(generator: torch.Generator) -> torch.Tensor:
+        if run.step == ended_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        loss: torch.Tensor = run.network(torch.randn(8, 4, generator=generator)).square().mean()
+        return loss
+
+    run.train(loss_of, lambda: {})
+    return run
+
+
+def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        whole = trained(tmp_path / "whole")
+        assert trained(tmp_path / "ended", ended_at=2).step == 3
+        resumed = trained(tmp_path / "ended")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert resumed.step == whole.step == 6
+    for one, other in ((whole.network, resumed.network), (whole.averaged, resumed.averaged)):
+        assert torch.equal(one.weight, other.weight)
+
+
+@pytest.fixture
+def rendered(tmp_path: Path) -> Path:
+    """A data folder of squares in two sizes and many colours, some of them held out."""
+    pictures = [
+        Picture("flat", f"{word} thing {n}", f"{word} thing {n}", None) for n in range(30) for word in ("red", "blue")
+    ]
+    assert {picture.held_out for picture in pictures} == {False, True}
+    images = [square((200 - n, n, 3 * n), side=4 + n % 5) for n in range(len(pictures))]
+    for name, each in zip(("pictures", "alpha"), zip(*images, strict=True), strict=True):
+        np.save(tmp_path / f"{name}-{SIZE}.npy", np.stack(each))
+    (tmp_path / "pictures.json").write_text(json.dumps([dc.asdict(picture) for picture in pictures]))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_scripts_train_hold_latents_and_write_a_model(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoiser, "INSPECTED", 1)
+    monkeypatch.setattr(autoencoder, "INSPECTED", 1)
+    run, common = rendered / "run", f"--data {rendered} --size {SIZE} --threads 1 --device cpu --batch 8 --steps 2"
+    new_autoencoder(SIZE, (8, 8)).save_pretrained(rendered / "vae")
+    argv = f"_ {common} --run {run}/vae --start {rendered}/vae --hold 1.0"
+    monkeypatch.setattr(sys, "argv", argv.split())
+    autoencoder.main()
+    argv = f"_ {common} --run {run}/denoiser --vae {run}/vae/weights --widths 16 32"
+    monkeypatch.setattr(sys, "argv", argv.split())
+    denoiser.main()
+    figures = json.loads((run / "denoiser" / "log.jsonl").read_text().splitlines()[-1])
+    assert {"unseen_in_place", "unseen_moved", "unseen_moved_silent"} <= figures.keys()
+    pipeline = StableDiffusionPipeline.from_pretrained(run / "denoiser" / "model")
+    assert pipeline.unet.config.sample_size == SIZE // 2
+
+
+def test_what_other_processes_draw_is_what_this_one_would() -> None:
+    def draw(generator: torch.Generator) -> torch.Tensor:
+        return torch.rand(3, generator=generator)
+
+    here, there = Ahead(draw, 0), Ahead(draw, 2)
+    for seed in (7, 8, 9, 20):
+        one, other = (ahead(torch.Generator().manual_seed(seed)) for ahead in (here, there))
+        assert torch.equal(one, other)
+    there.pool.terminate()
