@@ -1,4 +1,4 @@
-"""Work for the next training steps, done ahead in other processes, so that a GPU need not wait for a processor."""
+"""Training batches computed in advance by other processes, so that a GPU does not wait for a processor."""
 
 from __future__ import annotations
 
@@ -8,39 +8,42 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import multiprocessing
 
-Drawn = TypeVar("Drawn")
+Batch = TypeVar("Batch")
 
-_at_work: dict[str, Callable[[torch.Generator], Any]] = {}
-"""In a worker process, what it calls."""
+_worker: dict[str, Callable[..., Any]] = {}
+"""Function that a worker process calls."""
 
 
-class Ahead(Generic[Drawn]):
-    """Draws by generators of consecutive seeds, in ``workers`` processes or, with none, in this one.
+class Ahead(Generic[Batch]):
+    """Compute ``draw(generator=...)`` for consecutive seeds in ``workers`` processes, or in this one without workers.
 
-    What is drawn for a seed does not depend on the number of workers.
+    The result for a seed does not depend on the number of workers. ``draw`` must be picklable: processes are spawned,
+    because one that is forked from a process with threads of torch may wait for their locks forever.
     """
 
-    def __init__(self, draw: Callable[[torch.Generator], Drawn], workers: int) -> None:
+    def __init__(self, draw: Callable[..., Batch], workers: int) -> None:
         self.draw, self.workers = draw, workers
         self.pending: dict[int, Any] = {}
         if workers:
-            self.pool = multiprocessing.get_context("fork").Pool(workers, begin, (draw,))
+            self.pool = multiprocessing.get_context("spawn").Pool(workers, start_worker, (draw,))
 
-    def __call__(self, generator: torch.Generator) -> Drawn:
+    def __call__(self, generator: torch.Generator) -> Batch:
         if not self.workers:
-            return self.draw(generator)
+            return self.draw(generator=generator)
         seed = generator.initial_seed()
         for coming in range(seed, seed + 2 * self.workers):
             if coming not in self.pending:
-                self.pending[coming] = self.pool.apply_async(drawn_for, (coming,))
-        found: Drawn = self.pending.pop(seed).get()
-        return found
+                self.pending[coming] = self.pool.apply_async(draw_for_seed, (coming,))
+        batch: Batch = self.pending.pop(seed).get()
+        return batch
 
 
-def begin(draw: Callable[[torch.Generator], Any]) -> None:
+def start_worker(draw: Callable[..., Any]) -> None:
+    """Prepare a worker process."""
     torch.set_num_threads(1)
-    _at_work["draw"] = draw
+    _worker["draw"] = draw
 
 
-def drawn_for(seed: int) -> Any:
-    return _at_work["draw"](torch.Generator().manual_seed(seed))
+def draw_for_seed(seed: int) -> Any:
+    """Compute the batch of a seed in a worker process."""
+    return _worker["draw"](generator=torch.Generator().manual_seed(seed))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -307,7 +308,7 @@ def main() -> None:
         side = options.size // 2 ** (len(vae.config.block_out_channels) - 1)
         network = new_network(tokenizer, vae.config.latent_channels, side, tuple(options.widths))
     lessons = Lessons(artwork, copy.deepcopy(vae), tokenizer)
-    drawn = Ahead(lambda generator: lessons.draw(options.batch, generator), options.workers)  # forks before any GPU
+    drawn = Ahead(functools.partial(lessons.draw, options.batch), options.workers)
     network, lessons.vae = network.to(options.device), lessons.vae.to(options.device)
     network.unet.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
     run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER))
