@@ -16,7 +16,7 @@ from editkit_emoji.training import controlnet, evaluate_control
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.conditions import KINDS, correlation, f_score, to_control
 from editkit_emoji.training.controlnet import Controlled, Examples, draw_batch, load_base, new_controlnet
-from editkit_emoji.training.data import Picture
+from editkit_emoji.training.data import Emoji
 from editkit_emoji.training.denoiser import TextToLatents, new_network, write_model
 from editkit_emoji.training.noising import SCHEDULE
 from editkit_emoji.training.tokenizer import new_tokenizer
@@ -43,19 +43,19 @@ def line(place: int) -> NDArray[np.uint8]:
     return drawn
 
 
-def some_pictures() -> list[Picture]:
+def some_images() -> list[Emoji]:
     """Eight of the training, then four held out."""
-    named = [Picture("flat", f"disc {number}", f"disc {number}", None) for number in range(300)]
-    return [picture for picture in named if not picture.held_out][:8] + [p for p in named if p.held_out][:4]
+    named = [Emoji("flat", f"disc {number}", f"disc {number}", None) for number in range(300)]
+    return [emoji for emoji in named if not emoji.held_out][:8] + [p for p in named if p.held_out][:4]
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of a dozen discs."""
     folder = tmp_path_factory.mktemp("data")
-    pictures = some_pictures()
-    np.save(folder / f"pictures-{SIZE}.npy", np.stack([disc(3 + 0.3 * place) for place in range(len(pictures))]))
-    (folder / "pictures.json").write_text(json.dumps([dc.asdict(picture) for picture in pictures]))
+    emojis = some_images()
+    np.save(folder / f"pictures-{SIZE}.npy", np.stack([disc(3 + 0.3 * place) for place in range(len(emojis))]))
+    (folder / "pictures.json").write_text(json.dumps([dc.asdict(emoji) for emoji in emojis]))
     return folder
 
 
@@ -64,7 +64,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an untrained tiny model."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = new_tokenizer(some_pictures())
+    tokenizer = new_tokenizer(some_images())
     write_model(new_network(tokenizer, CHANNELS, SIZE // 8, (16, 32)), new_autoencoder(SIZE), tokenizer, folder)
     return folder
 
@@ -98,10 +98,10 @@ def test_only_the_controlnet_learns(base: TextToLatents) -> None:
 
 def test_a_batch_mirrors_a_condition_together_with_its_latents(model: Path) -> None:
     """Latents that hold their own map show which map each was given with."""
-    pictures = some_pictures()
-    maps = torch.randint(0, 256, (len(pictures), SIZE, SIZE), dtype=torch.uint8)
+    emojis = some_images()
+    maps = torch.randint(0, 256, (len(emojis), SIZE, SIZE), dtype=torch.uint8)
     latents = torch.stack([maps, maps.flip(-1)])[:, :, None].float()
-    examples = Examples(pictures, np.zeros((len(pictures), SIZE, SIZE, 3), np.uint8), maps, latents)
+    examples = Examples(emojis, np.zeros((len(emojis), SIZE, SIZE, 3), np.uint8), maps, latents)
     noisy, timesteps, _, control, wanted = draw_batch(
         examples, load_base(model)[2], 16, torch.Generator().manual_seed(0)
     )

@@ -16,7 +16,7 @@ from editkit_emoji.training.data import (
     SETS,
     TONES,
     UNSEEN,
-    Picture,
+    Emoji,
     code_point_key,
     english_names,
     licences,
@@ -33,26 +33,26 @@ from transformers import PreTrainedTokenizerFast
 SUBJECTS = ("red apple", "green apple", "waving hand", "man cook", "woman cook", "grinning face", "crying face", "star")
 
 
-def pictures() -> list[Picture]:
+def emojis() -> list[Emoji]:
     """Three styles of every subject, and all tones of the hand."""
-    made = [Picture(style, subject, subject, None) for style in ("flat", "3d", "noto") for subject in SUBJECTS]
-    hands = [Picture("flat", f"waving hand {tone.replace('-', ' ')}", "waving hand", tone) for tone in TONES]
+    made = [Emoji(style, subject, subject, None) for style in ("flat", "3d", "noto") for subject in SUBJECTS]
+    hands = [Emoji("flat", f"waving hand {tone.replace('-', ' ')}", "waving hand", tone) for tone in TONES]
     return made + hands
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return new_tokenizer(pictures())
+    return new_tokenizer(emojis())
 
 
 def test_held_out_is_the_binding_rule() -> None:
-    for picture in pictures():
-        digest = hashlib.sha256(f"{picture.style} {picture.name}".encode()).hexdigest()
-        assert picture.held_out == (int(digest, 16) % 20 == 0)
+    for emoji in emojis():
+        digest = hashlib.sha256(f"{emoji.style} {emoji.name}".encode()).hexdigest()
+        assert emoji.held_out == (int(digest, 16) % 20 == 0)
 
 
 def test_held_out_is_one_in_twenty() -> None:
-    share = np.mean([Picture("flat", f"thing {n}", f"thing {n}", None).held_out for n in range(20_000)])
+    share = np.mean([Emoji("flat", f"thing {n}", f"thing {n}", None).held_out for n in range(20_000)])
     assert share == pytest.approx(0.05, abs=0.005)
 
 
@@ -68,10 +68,10 @@ def test_a_traffic_light_has_no_tone() -> None:
 
 
 def test_caption_spells_the_tone_alike_in_every_set() -> None:
-    assert Picture("flat", "waving hand medium dark", "waving hand", "medium-dark").caption == (
+    assert Emoji("flat", "waving hand medium dark", "waving hand", "medium-dark").caption == (
         "flat waving hand medium dark skin tone"
     )
-    assert Picture("3d", "star", "star", None).caption == "3d star"
+    assert Emoji("3d", "star", "star", None).caption == "3d star"
 
 
 def test_names_are_plain() -> None:
@@ -87,9 +87,9 @@ def test_names_written_as_one_word_are_found_by_label_character_and_short_code(t
         (tmp_path / "en" / "shortcodes" / f"{name}.json").write_text(json.dumps({"1F44C": ["ok_hand", "perfect"]}))
     names = english_names(tmp_path)
     assert names.labels == {"1f34e": "red apple", "1f44c": "OK hand"}
-    assert names.joined["redapple"] == "red apple"
-    assert names.joined["perfect"] == names.joined["okhandsign"] == "ok hand"
-    assert names.joined["blackrightwardsarrow"] == "black rightwards arrow"
+    assert names.one_word["redapple"] == "red apple"
+    assert names.one_word["perfect"] == names.one_word["okhandsign"] == "ok hand"
+    assert names.one_word["blackrightwardsarrow"] == "black rightwards arrow"
 
 
 def test_every_set_is_attributed() -> None:
@@ -100,31 +100,31 @@ def test_every_set_is_attributed() -> None:
 
 
 def test_captions_are_mostly_canonical_and_one_in_four_empty() -> None:
-    picture = Picture("flat", "red apple", "red apple", None)
-    drawn = [draw_caption(picture, torch.Generator().manual_seed(seed)) for seed in range(3000)]
+    emoji = Emoji("flat", "red apple", "red apple", None)
+    drawn = [draw_caption(emoji, torch.Generator().manual_seed(seed)) for seed in range(3000)]
     assert drawn.count("") / 3000 == pytest.approx(0.25, abs=0.03)
-    assert drawn.count(picture.caption) / 3000 == pytest.approx(0.50, abs=0.03)
-    assert set(drawn) == {"", picture.caption, *natural_captions(picture)}
+    assert drawn.count(emoji.caption) / 3000 == pytest.approx(0.50, abs=0.03)
+    assert set(drawn) == {"", emoji.caption, *natural_captions(emoji)}
 
 
 def test_captions_repeat_with_their_generator() -> None:
-    picture = Picture("flat", "waving hand dark", "waving hand", "dark")
+    emoji = Emoji("flat", "waving hand dark", "waving hand", "dark")
     one, two = (torch.Generator().manual_seed(5) for _ in range(2))
-    assert [draw_caption(picture, one) for _ in range(50)] == [draw_caption(picture, two) for _ in range(50)]
+    assert [draw_caption(emoji, one) for _ in range(50)] == [draw_caption(emoji, two) for _ in range(50)]
 
 
 def test_natural_captions_can_keep_quiet_about_the_tone() -> None:
-    picture = Picture("flat", "waving hand dark", "waving hand", "dark")
-    assert all("dark skin tone" in caption for caption in natural_captions(picture))
-    assert not any("dark" in caption for caption in natural_captions(picture, tone=False))
-    assert "a flat emoji of a waving hand" in natural_captions(picture, tone=False)
+    emoji = Emoji("flat", "waving hand dark", "waving hand", "dark")
+    assert all("dark skin tone" in caption for caption in natural_captions(emoji))
+    assert not any("dark" in caption for caption in natural_captions(emoji, tone=False))
+    assert "a flat emoji of a waving hand" in natural_captions(emoji, tone=False)
 
 
 def test_words_of_captions_are_one_token_each(tokenizer: PreTrainedTokenizerFast) -> None:
-    for picture in pictures():
-        tokens = tokenizer(picture.caption).input_ids
-        assert len(tokens) == len(picture.caption.split()) + 2
-        assert tokenizer.decode(tokens, skip_special_tokens=True).strip() == picture.caption
+    for emoji in emojis():
+        tokens = tokenizer(emoji.caption).input_ids
+        assert len(tokens) == len(emoji.caption.split()) + 2
+        assert tokenizer.decode(tokens, skip_special_tokens=True).strip() == emoji.caption
 
 
 def test_case_hyphens_accents_and_spaces_do_not_matter(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -151,7 +151,7 @@ def test_slots_are_whole_words() -> None:
 
 
 def test_pairs_differ_in_one_attribute_and_their_target_is_held_out() -> None:
-    shown = pictures()
+    shown = emojis()
     pairs = evaluation_pairs(shown)
     assert len({(pair.source, pair.target) for pair in pairs}) == len(pairs)
     for pair in pairs:
@@ -162,8 +162,8 @@ def test_pairs_differ_in_one_attribute_and_their_target_is_held_out() -> None:
 
 
 def test_the_known_edits_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Picture, "held_out", True)
-    shown = pictures()
+    monkeypatch.setattr(Emoji, "held_out", True)
+    shown = emojis()
     found = {(shown[p.source].caption, shown[p.target].caption): p.attribute for p in evaluation_pairs(shown)}
     assert found["flat red apple", "flat green apple"] == "colour"
     assert found["flat man cook", "flat woman cook"] == "gender"
@@ -175,8 +175,8 @@ def test_the_known_edits_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_order_of_pairs_is_fixed_and_takes_attributes_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Picture, "held_out", True)
-    shown = pictures()
+    monkeypatch.setattr(Emoji, "held_out", True)
+    shown = emojis()
     pairs = evaluation_pairs(shown)
     order = ordered(pairs, shown)
     assert order == ordered(pairs[::-1], shown)
@@ -188,7 +188,7 @@ def test_the_order_of_pairs_is_fixed_and_takes_attributes_in_turn(monkeypatch: p
 def scored(output: np.ndarray) -> Score:
     source, target = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 3), np.uint8)
     target[0, 0] = 255
-    one, other = pictures()[:2]
+    one, other = emojis()[:2]
     case = Case(Pair(0, 1, "colour"), one, other, source, target)
     return score(case, Made(output, 1, 1, 0.0), target)
 

@@ -18,7 +18,7 @@ from diffusers import StableDiffusionPipeline
 from editkit_emoji.training import autoencoder, cases, denoiser, evaluate, methods, moving
 from editkit_emoji.training.ahead import Ahead
 from editkit_emoji.training.autoencoder import new_autoencoder
-from editkit_emoji.training.data import TONES, Artwork, Picture, with_drawn_tones
+from editkit_emoji.training.data import TONES, Artwork, Emoji, with_drawn_tones
 from editkit_emoji.training.lessons import PAIRED, REPEATS, Lessons, weights_of
 from editkit_emoji.training.noising import SCHEDULE
 from editkit_emoji.training.pairs import Pair, all_pairs
@@ -39,13 +39,13 @@ def square(colour: tuple[int, int, int], side: int = 6) -> tuple[NDArray[np.uint
 
 def artwork() -> Artwork:
     """Apples of two colours in three styles; in ``flat`` and ``3d`` the colours are a little apart."""
-    pictures, images = [], []
+    emojis, images = [], []
     for style, shade in (("flat", 0), ("3d", 20), ("blob", 40)):
         for name, colour in (("red apple", (200, shade, 0)), ("green apple", (0, 200, shade))):
-            pictures.append(Picture(style, name, name, None))
+            emojis.append(Emoji(style, name, name, None))
             images.append(square(colour))
     pixels, alpha = (np.stack(each) for each in zip(*images, strict=True))
-    return Artwork(pictures, pixels, alpha)
+    return Artwork(emojis, pixels, alpha)
 
 
 def tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
@@ -105,9 +105,9 @@ def test_grounds_are_in_range_and_repeat_with_their_generator() -> None:
 @pytest.mark.parametrize("scenery", [name for name in cases.SCENERY if name != "photographic"])
 def test_both_images_of_a_case_are_in_one_scene(monkeypatch: pytest.MonkeyPatch, scenery: str) -> None:
     """They differ only where the images of the pair differ in that scene, and a case is the same at every call."""
-    monkeypatch.setattr(Picture, "held_out", True)
+    monkeypatch.setattr(Emoji, "held_out", True)
     shown = artwork()
-    pair = next(pair for pair in all_pairs(shown.pictures) if pair.attribute == "colour")
+    pair = next(pair for pair in all_pairs(shown.emojis) if pair.attribute == "colour")
     one, again = (cases.case_of(shown, pair, scenery) for _ in range(2))
     assert np.array_equal(one.image, again.image)
     assert np.array_equal(one.truth, again.truth)
@@ -116,18 +116,18 @@ def test_both_images_of_a_case_are_in_one_scene(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_sets_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Picture, "held_out", True)
+    monkeypatch.setattr(Emoji, "held_out", True)
     shown = artwork()
     for which, styles in (("first", {"flat", "3d"}), ("added", {"blob"}), ("unseen", set())):
         found = cases.chosen_pairs(shown, which, ("colour", "style"))
-        assert {shown.pictures[pair.target].style for pair in found} == styles
+        assert {shown.emojis[pair.target].style for pair in found} == styles
 
 
 def test_exchanged_tones_are_found_by_colour_and_names_stay() -> None:
     """Of the 3d set the drawings of two tones are exchanged for one hand and not for the other."""
     light = dict(zip(TONES, (230, 200, 160, 110, 60), strict=True))
     other = {"medium-light": "medium", "medium": "medium-light"}
-    pictures, pixels = [], []
+    emojis, pixels = [], []
     for style, hand, exchanged in (
         ("gradient", "waving hand", False),
         ("3d", "waving hand", True),
@@ -136,18 +136,18 @@ def test_exchanged_tones_are_found_by_colour_and_names_stay() -> None:
     ):
         for tone in TONES:
             drawn = other.get(tone, tone) if exchanged else tone
-            pictures.append(Picture(style, f"{hand} {tone.replace('-', ' ')} skin tone", hand, tone))
+            emojis.append(Emoji(style, f"{hand} {tone.replace('-', ' ')} skin tone", hand, tone))
             pixels.append(square((light[drawn],) * 3)[0])
-    corrected = with_drawn_tones(pictures, np.stack(pixels))
-    for before, after, image in zip(pictures, corrected, pixels, strict=True):
+    corrected = with_drawn_tones(emojis, np.stack(pixels))
+    for before, after, image in zip(emojis, corrected, pixels, strict=True):
         assert light[after.tone or ""] == image.min()
         assert (after.name, after.key, after.held_out) == (before.name, before.key, before.held_out)
 
 
 def test_a_batch_holds_pairs_in_one_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Picture, "held_out", False)
+    monkeypatch.setattr(Emoji, "held_out", False)
     shown = artwork()
-    lessons = Lessons(shown, new_autoencoder(SIZE, (8, 8)).eval(), new_tokenizer(shown.pictures))
+    lessons = Lessons(shown, new_autoencoder(SIZE, (8, 8)).eval(), new_tokenizer(shown.emojis))
     batch = lessons.batch(32, torch.Generator().manual_seed(0))
     pairs = len(batch.weights)
     assert pairs == round(PAIRED * 32 / 2 / REPEATS) * REPEATS
@@ -173,7 +173,7 @@ def test_pairs_of_style_come_in_their_share() -> None:
 
 def some_scores(hits: list[bool]) -> list[evaluate.Score]:
     pixels = np.zeros((2, 2, 3), np.uint8)
-    one = Picture("flat", "red apple", "red apple", None)
+    one = Emoji("flat", "red apple", "red apple", None)
     case = cases.Case(Pair(0, 1, "colour"), one, dc.replace(one, name="green apple"), pixels, pixels)
     made = methods.Made(pixels, 1, 2, 0.0)
     return [evaluate.Score(case, made, 1.0, 0.0, hit, hit, 30.0, 34.0) for hit in hits]
@@ -196,7 +196,7 @@ def options_of(folder: Path) -> argparse.Namespace:
 
 
 def trained(folder: Path, *, ended_at: int | None = None) -> Run[torch.nn.Linear]:
-    """Train a small network; the process is asked to end in one of the steps."""
+    """Train a small network in a process that gets a signal to end in one of the steps."""
     torch.manual_seed(0)
     run = Run(options_of(folder), torch.nn.Linear(4, 4))
 
@@ -226,14 +226,14 @@ def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path) -> N
 @pytest.fixture
 def rendered(tmp_path: Path) -> Path:
     """A data folder of squares in two sizes and many colours, some of them held out."""
-    pictures = [
-        Picture("flat", f"{word} thing {n}", f"{word} thing {n}", None) for n in range(30) for word in ("red", "blue")
+    emojis = [
+        Emoji("flat", f"{word} thing {n}", f"{word} thing {n}", None) for n in range(30) for word in ("red", "blue")
     ]
-    assert {picture.held_out for picture in pictures} == {False, True}
-    images = [square((200 - n, n, 3 * n), side=4 + n % 5) for n in range(len(pictures))]
+    assert {emoji.held_out for emoji in emojis} == {False, True}
+    images = [square((200 - n, n, 3 * n), side=4 + n % 5) for n in range(len(emojis))]
     for name, each in zip(("pictures", "alpha"), zip(*images, strict=True), strict=True):
         np.save(tmp_path / f"{name}-{SIZE}.npy", np.stack(each))
-    (tmp_path / "pictures.json").write_text(json.dumps([dc.asdict(picture) for picture in pictures]))
+    (tmp_path / "pictures.json").write_text(json.dumps([dc.asdict(emoji) for emoji in emojis]))
     return tmp_path
 
 

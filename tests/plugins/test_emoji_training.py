@@ -10,25 +10,25 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
 from editkit_emoji.training import denoiser, grammar, instruct, instructions, inverted_noise, muon, pairs
 from editkit_emoji.training.autoencoder import new_autoencoder
-from editkit_emoji.training.data import Artwork, Picture
+from editkit_emoji.training.data import Artwork, Emoji
 from editkit_emoji.training.lessons import Lessons
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
 
-PICTURES = [
-    Picture("flat", "red apple", "red apple", None),
-    Picture("flat", "green apple", "green apple", None),
-    Picture("3d", "red apple", "red apple", None),
-    Picture("flat", "woman curly hair", "woman curly hair", None),
-    Picture("flat", "woman red hair", "woman red hair", None),
-    Picture("flat", "waving hand", "waving hand", None),
-    Picture("flat", "waving hand dark", "waving hand", "dark"),
+EMOJIS = [
+    Emoji("flat", "red apple", "red apple", None),
+    Emoji("flat", "green apple", "green apple", None),
+    Emoji("3d", "red apple", "red apple", None),
+    Emoji("flat", "woman curly hair", "woman curly hair", None),
+    Emoji("flat", "woman red hair", "woman red hair", None),
+    Emoji("flat", "waving hand", "waving hand", None),
+    Emoji("flat", "waving hand dark", "waving hand", "dark"),
 ]
 
 
 @pytest.fixture(scope="module")
 def network() -> denoiser.TextToLatents:
     torch.manual_seed(0)
-    return denoiser.new_network(new_tokenizer(PICTURES), 16, 8, (16, 32)).eval()
+    return denoiser.new_network(new_tokenizer(EMOJIS), 16, 8, (16, 32)).eval()
 
 
 def test_an_update_of_muon_has_singular_values_near_one() -> None:
@@ -62,9 +62,9 @@ def test_muon_is_given_the_hidden_matrices_and_no_others(network: denoiser.TextT
 def test_added_image_channels_start_at_zero_and_can_be_removed(network: denoiser.TextToLatents) -> None:
     seeing = instruct.with_sight(network.unet)
     told = torch.randn(2, 24, 256)
-    x, picture = torch.randn(2, 2, 16, 8, 8)
+    x, emoji = torch.randn(2, 2, 16, 8, 8)
     alone = network.unet(x, 500, encoder_hidden_states=told).sample
-    beside = seeing(torch.cat([x, picture], 1), 500, encoder_hidden_states=told).sample
+    beside = seeing(torch.cat([x, emoji], 1), 500, encoder_hidden_states=told).sample
     assert torch.equal(alone, beside)
     again = instruct.without_sight(seeing).state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in network.unet.state_dict().items())
@@ -73,7 +73,7 @@ def test_added_image_channels_start_at_zero_and_can_be_removed(network: denoiser
 def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
     network: denoiser.TextToLatents, tmp_path: Path
 ) -> None:
-    tokenizer, vae = new_tokenizer(PICTURES), new_autoencoder(64)
+    tokenizer, vae = new_tokenizer(EMOJIS), new_autoencoder(64)
     seeing = denoiser.TextToLatents(network.text_encoder, instruct.with_sight(network.unet))
     instruct.write_both(seeing, vae, tokenizer, tmp_path)
     assert StableDiffusionPipeline.from_pretrained(tmp_path / "model").unet.config.in_channels == 16
@@ -88,10 +88,10 @@ def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
 
 
 def test_every_pair_has_instructions_that_were_not_trained() -> None:
-    found = pairs.all_pairs(PICTURES)
+    found = pairs.all_pairs(EMOJIS)
     assert {pair.attribute for pair in found} >= {"colour", "style", "hair", "skin tone"}
     for pair in found:
-        source = PICTURES[pair.source]
+        source = EMOJIS[pair.source]
         trained, unseen = (
             instructions.wordings(templates, pair.attribute, source, pair.was, pair.new)
             for templates in (instructions.TRAINED, instructions.UNSEEN)
@@ -103,10 +103,10 @@ def test_every_pair_has_instructions_that_were_not_trained() -> None:
 
 
 def test_instructions_read_as_a_person_would_write_them() -> None:
-    hair = next(pair for pair in pairs.all_pairs(PICTURES) if pair.attribute == "hair")
-    asked = instructions.wordings(instructions.TRAINED, "hair", PICTURES[hair.source], hair.was, hair.new)
+    hair = next(pair for pair in pairs.all_pairs(EMOJIS) if pair.attribute == "hair")
+    asked = instructions.wordings(instructions.TRAINED, "hair", EMOJIS[hair.source], hair.was, hair.new)
     assert asked[0] == "give her red hair"
-    tokenizer = new_tokenizer(PICTURES)
+    tokenizer = new_tokenizer(EMOJIS)
     assert bool((tokens_of(tokenizer, ["change the skin tone to medium light"]) != tokenizer.pad_token_id).any())
 
 
@@ -120,10 +120,10 @@ def test_a_disguise_keeps_the_request_and_its_order() -> None:
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> instruct.Instructions:
-    monkeypatch.setattr(Picture, "held_out", False)
-    pixels = torch.randint(256, (len(PICTURES), 16, 16, 3), generator=torch.Generator().manual_seed(1))
-    shown = Artwork(PICTURES, pixels.numpy().astype(np.uint8), np.full((len(PICTURES), 16, 16), 255, np.uint8))
-    return instruct.Instructions(Lessons(shown, new_autoencoder(16, (8, 8)).eval(), new_tokenizer(PICTURES)))
+    monkeypatch.setattr(Emoji, "held_out", False)
+    pixels = torch.randint(256, (len(EMOJIS), 16, 16, 3), generator=torch.Generator().manual_seed(1))
+    shown = Artwork(EMOJIS, pixels.numpy().astype(np.uint8), np.full((len(EMOJIS), 16, 16), 255, np.uint8))
+    return instruct.Instructions(Lessons(shown, new_autoencoder(16, (8, 8)).eval(), new_tokenizer(EMOJIS)))
 
 
 def test_without_an_instruction_it_learns_to_leave_the_image_as_it_is(batches: instruct.Instructions) -> None:
@@ -144,8 +144,8 @@ def test_a_batch_shows_images_to_instructions_alone(batches: instruct.Instructio
 
 def test_the_grammar_keeps_what_the_edit_names_and_no_wording_of_the_tests() -> None:
     generator = torch.Generator().manual_seed(0)
-    for pair in pairs.all_pairs(PICTURES):
-        source = PICTURES[pair.source]
+    for pair in pairs.all_pairs(EMOJIS):
+        source = EMOJIS[pair.source]
         unseen = set(instructions.wordings(instructions.UNSEEN, pair.attribute, source, pair.was, pair.new))
         drawn = {grammar.draw_instruction(pair, source, generator) for _ in range(60)}
         assert len(drawn) > 20

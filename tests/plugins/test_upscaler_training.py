@@ -11,19 +11,19 @@ import torch.nn.functional as F
 from diffusers import StableDiffusionUpscalePipeline
 from editkit_emoji.training import autoencoder, crops, upscaler, upscaler_autoencoder
 from editkit_emoji.training.crops import Crops
-from editkit_emoji.training.data import Picture
+from editkit_emoji.training.data import Emoji
 from editkit_emoji.training.denoiser import new_network
 from editkit_emoji.training.tokenizer import new_tokenizer
 from torch import Tensor
 
-PICTURES = [Picture("flat", "red apple", "red apple", None), Picture("3d", "cat", "cat", None)]
+EMOJIS = [Emoji("flat", "red apple", "red apple", None), Emoji("3d", "cat", "cat", None)]
 
 
 def drawn(*corner: int) -> np.ndarray:
     """An image on white, with a square of one colour."""
-    picture = np.full((256, 256, 3), 255, np.uint8)
-    picture[corner[0] : corner[0] + 120, corner[1] : corner[1] + 90] = (200, 40, 10)
-    return picture
+    emoji = np.full((256, 256, 3), 255, np.uint8)
+    emoji[corner[0] : corner[0] + 120, corner[1] : corner[1] + 90] = (200, 40, 10)
+    return emoji
 
 
 PIXELS = np.stack([drawn(20, 60), drawn(100, 100)])
@@ -96,7 +96,7 @@ def test_noise_of_the_highest_level_is_ten_levels_of_a_file() -> None:
 
 def test_its_folder_loads_in_diffusers(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    tokenizer = new_tokenizer(PICTURES)
+    tokenizer = new_tokenizer(EMOJIS)
     vae = autoencoder.new_autoencoder(256, (8, 8, 8), 8, upscaler_autoencoder.SCALING_FACTOR)
     reader = new_network(tokenizer, 8, 8, (16, 16)).text_encoder
     network = upscaler.Enlarger(upscaler.new_unet(8, 64), reader)

@@ -1,4 +1,4 @@
-"""Train the autoencoder: pictures (B, 3, H, W) in [-1, 1] to latents (B, 16, H/8, W/8) and back.
+"""Train the autoencoder: images (B, 3, H, W) in [-1, 1] to latents (B, 16, H/8, W/8) and back.
 
     python -m editkit_emoji.training.autoencoder --run runs/autoencoder
 
@@ -27,7 +27,7 @@ from editkit_emoji.training.moving import Moves, draw_ground, framed
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 
-# A picture is stored 12 times smaller. Width sits where the resolution is low: convolutions at full resolution
+# An image is stored 12 times smaller. Width sits where the resolution is low: convolutions at full resolution
 # are what a CPU is slow at.
 WIDTHS = (32, 64, 128, 192)
 LATENT_CHANNELS = 16
@@ -42,7 +42,7 @@ INSPECTED = 6
 def new_autoencoder(
     size: int, widths: Sequence[int] = WIDTHS, channels: int = LATENT_CHANNELS, scaling_factor: float = 1.0
 ) -> AutoencoderKL:
-    """An untrained one, whose latents are 2, 4, 8 ... times smaller than pictures, by how many widths it has."""
+    """An untrained one, whose latents are 2, 4, 8 ... times smaller than images, by how many widths it has."""
     return AutoencoderKL(
         block_out_channels=widths,
         down_block_types=["DownEncoderBlock2D"] * len(widths),
@@ -62,7 +62,7 @@ def to_network(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 
 def levels(drawn: torch.Tensor) -> torch.Tensor:
-    """Pictures in [-1, 1] in whole levels from 0 to 255, still as floats; what is beyond is cut."""
+    """Images in [-1, 1] in whole levels from 0 to 255, still as floats; what is beyond is cut."""
     return ((drawn.clamp(-1, 1) + 1) * 127.5).round()
 
 
@@ -73,7 +73,7 @@ def to_pixels(drawn: torch.Tensor) -> NDArray[np.uint8]:
 
 
 def psnr(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Decibels of each picture (B,), both (B, 3, H, W) in [-1, 1], after rounding to 8 bits as a file would hold it."""
+    """Decibels of each image (B,), both (B, 3, H, W) in [-1, 1], after rounding to 8 bits as a file would hold it."""
     apart = levels(one) - levels(other)
     return 20 * torch.log10(255 / apart.square().mean((1, 2, 3)).sqrt().clamp(min=1e-3))
 
@@ -87,7 +87,7 @@ def error(drawn: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def round_trip(vae: AutoencoderKL, pixels: np.ndarray, batch: int = 64) -> torch.Tensor:
-    """Encode and decode pictures (N, H, W, 3); returns (N, 3, H, W) in [-1, 1]."""
+    """Encode and decode images (N, H, W, 3); returns (N, 3, H, W) in [-1, 1]."""
     parts = torch.split(torch.tensor(pixels), batch)
     trips = [vae.decode(vae.encode(to_network(part)).latent_dist.mode()).sample for part in parts]
     return torch.cat(trips)
@@ -115,15 +115,15 @@ def normalise_latents(vae: AutoencoderKL, pixels: np.ndarray) -> None:
 
 
 def side_by_side(tiles: Sequence[NDArray[np.uint8]], columns: int) -> Image.Image:
-    """Pictures (H, W, 3), ``columns`` in a row; what the last row lacks is white."""
+    """Images (H, W, 3), ``columns`` in a row; what the last row lacks is white."""
     filled = [*tiles, *[np.full_like(tiles[0], 255)] * (-len(tiles) % columns)]
     rows = [np.concatenate(filled[at : at + columns], axis=1) for at in range(0, len(filled), columns)]
     return Image.fromarray(np.concatenate(rows))
 
 
-def sheet(pictures: Sequence[torch.Tensor], columns: int, file: Path) -> None:
-    """Write pictures (3, H, W) in [-1, 1] side by side, ``columns`` in a row."""
-    side_by_side(list(to_pixels(torch.stack(list(pictures)))), columns).save(file)
+def sheet(emojis: Sequence[torch.Tensor], columns: int, file: Path) -> None:
+    """Write images (3, H, W) in [-1, 1] side by side, ``columns`` in a row."""
+    side_by_side(list(to_pixels(torch.stack(list(emojis)))), columns).save(file)
 
 
 @dc.dataclass(frozen=True)
@@ -217,8 +217,8 @@ def main() -> None:
     if (options.decoder_only or options.hold) and not options.start:
         parser.error("--decoder-only and --hold keep what other weights do; name their folder with --start")
     torch.manual_seed(options.seed)
-    pictures, pixels, alpha = data.load_artwork(options.data, options.size)
-    held_out = np.array([picture.held_out for picture in pictures])
+    emojis, pixels, alpha = data.load_artwork(options.data, options.size)
+    held_out = np.array([emoji.held_out for emoji in emojis])
     seen = MovedImages(pixels[~held_out], alpha[~held_out])
 
     vae = AutoencoderKL.from_pretrained(options.start) if options.start else new_autoencoder(options.size)

@@ -1,15 +1,15 @@
-"""What a picture is called: the caption it is evaluated with, and the ways a person would ask for it."""
+"""Captions of an image: the one it is evaluated with, and natural wordings of it."""
 
 from __future__ import annotations
 
 import torch
 
-from editkit_emoji.training.data import Picture
+from editkit_emoji.training.data import Emoji
 
 EMPTY = 0.25
 """Share of captions left out: without one, the network learns to go by what it sees of the image alone."""
 CANONICAL = 0.67
-"""Share of the others that are :attr:`Picture.caption` as it stands: half of all."""
+"""Share of the others that are :attr:`Emoji.caption` as it stands: half of all."""
 WITHOUT_TONE = 0.2
 """Share of the natural captions that keep quiet about a skin tone."""
 
@@ -38,27 +38,27 @@ def with_article(title: str) -> str:
     return f"{'an' if title[0] in 'aeiou' else 'a'} {title}"
 
 
-def natural_captions(picture: Picture, *, tone: bool = True) -> list[str]:
-    """Every way of asking for a picture but the canonical one, those that name the style first."""
-    title = picture.title if tone else picture.subject
+def natural_captions(emoji: Emoji, *, tone: bool = True) -> list[str]:
+    """Every way of asking for an image but the canonical one, those that name the style first."""
+    title = emoji.title if tone else emoji.subject
     return [
-        template.format(style=picture.style, title=title, thing=with_article(title))
+        template.format(style=emoji.style, title=title, thing=with_article(title))
         for template in WITH_STYLE + WITHOUT_STYLE
     ]
 
 
-def draw_caption(picture: Picture, generator: torch.Generator) -> str:
+def draw_caption(emoji: Emoji, generator: torch.Generator) -> str:
     """A caption for one training step: empty, canonical or natural, in the shares above."""
     emptied, canonical, toneless, which = torch.rand(4, generator=generator).tolist()
     if emptied < EMPTY:
         return ""
     if canonical < CANONICAL:
-        return picture.caption
-    captions = natural_captions(picture, tone=toneless >= WITHOUT_TONE)
+        return emoji.caption
+    captions = natural_captions(emoji, tone=toneless >= WITHOUT_TONE)
     return captions[int(which * len(captions))]
 
 
-def paired_captions(source: Picture, target: Picture, generator: torch.Generator) -> tuple[str, str]:
+def paired_captions(source: Emoji, target: Emoji, generator: torch.Generator) -> tuple[str, str]:
     """Captions for both images of a pair, canonical or of one template that names style and tone."""
     canonical, which = torch.rand(2, generator=generator).tolist()
     if canonical < CANONICAL:

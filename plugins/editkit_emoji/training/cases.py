@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from editkit_emoji.training.autoencoder import to_network, to_pixels
-from editkit_emoji.training.data import FIRST_STYLES, UNSEEN, Artwork, Picture, places
+from editkit_emoji.training.data import FIRST_STYLES, UNSEEN, Artwork, Emoji, places
 from editkit_emoji.training.moving import Frame, Scene, beside, framed, may_be_mirrored
 from editkit_emoji.training.pairs import Pair, all_pairs, evaluation_pairs, ordered
 
@@ -30,8 +30,8 @@ class Case:
     """One edit: two captions, the image that is edited, and the true outcome."""
 
     pair: Pair
-    source: Picture
-    target: Picture
+    source: Emoji
+    target: Emoji
     image: Image3
     truth: Image3
 
@@ -47,7 +47,7 @@ class Case:
         return lot_of(self.source, self.target)
 
 
-def lot_of(source: Picture, target: Picture) -> int:
+def lot_of(source: Emoji, target: Emoji) -> int:
     return int(hashlib.sha256(f"{source.key} -> {target.key}".encode()).hexdigest()[:15], 16)
 
 
@@ -56,33 +56,31 @@ def chosen_pairs(artwork: Artwork, which: str, attributes: Sequence[str]) -> lis
 
     The targets of seen sets are held out; of unseen sets all pairs are taken.
     """
-    pictures = artwork.pictures
+    emojis = artwork.emojis
     unseen = {one.style for one in UNSEEN}
-    found = all_pairs(pictures) if which == "unseen" else evaluation_pairs(pictures)
+    found = all_pairs(emojis) if which == "unseen" else evaluation_pairs(emojis)
     belongs: dict[str, Callable[[str], bool]] = {
         "first": lambda style: style in FIRST_STYLES,
         "added": lambda style: style not in FIRST_STYLES and style not in unseen,
         "unseen": lambda style: style in unseen,
     }
-    wanted = [pair for pair in found if pair.attribute in attributes and belongs[which](pictures[pair.target].style)]
-    return ordered(wanted, pictures)
+    wanted = [pair for pair in found if pair.attribute in attributes and belongs[which](emojis[pair.target].style)]
+    return ordered(wanted, emojis)
 
 
 def cases_of(artwork: Artwork, pairs: Sequence[Pair], scenery: str, count: int) -> list[Case]:
     """The first ``count`` of the pairs as cases in one of :data:`SCENERY`, less those that are not true in it."""
-    pictures = artwork.pictures
+    emojis = artwork.emojis
     if scenery == "mirrored":
         pairs = [
-            pair
-            for pair in pairs
-            if all(may_be_mirrored(pictures[place].title) for place in (pair.source, pair.target))
+            pair for pair in pairs if all(may_be_mirrored(emojis[place].title) for place in (pair.source, pair.target))
         ]
     return [case_of(artwork, pair, scenery) for pair in pairs[:count]]
 
 
 def case_of(artwork: Artwork, pair: Pair, scenery: str) -> Case:
     """One pair, both its images in one scene, which the captions fix."""
-    source, target = artwork.pictures[pair.source], artwork.pictures[pair.target]
+    source, target = artwork.emojis[pair.source], artwork.emojis[pair.target]
     if scenery == "in place":
         return Case(pair, source, target, artwork.pixels[pair.source], artwork.pixels[pair.target])
     generator = torch.Generator().manual_seed(lot_of(source, target))
@@ -136,7 +134,7 @@ def open_photograph(name: str) -> Image.Image:
 
 def in_company(artwork: Artwork, generator: torch.Generator) -> Scene:
     """Beside another held-out image, both at half their size."""
-    others = places(artwork.pictures, held_out=True)
+    others = places(artwork.emojis, held_out=True)
     other = others[int(torch.randint(len(others), (), generator=generator))]
     size, left = artwork.pixels.shape[1], float(torch.rand((), generator=generator)) < 0.5
     return Scene(beside(size, left=left), framed(*image_at(artwork, other), beside(size, left=not left)))

@@ -1,4 +1,4 @@
-"""What each ControlNet is told about a picture, and how far another picture keeps to what was told."""
+"""Condition of each ControlNet for an image, and the agreement of another image with it."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ class Kind:
     measures: dict[str, Callable[[Map, Map], float]]
 
     def map_of(self, pixels: NDArray[np.uint8]) -> Map | None:
-        """The condition of a picture (H, W, 3); None where it has none, as a relief without a plain ground."""
+        """The condition of an image (H, W, 3); None where it has none, as a relief without a plain ground."""
         try:
             drawn = self.annotate(Image.fromarray(pixels))
         except BadImage:
             return None
         return np.rint(255 * drawn).astype(np.uint8)
 
-    def agreements(self, pictures: Iterable[NDArray[np.uint8]], wanted: Iterable[Map]) -> NDArray[np.float64]:
-        """How far pictures (N, H, W, 3) keep to conditions (N, H, W): (N, measures), NaN where one has no map."""
+    def agreements(self, emojis: Iterable[NDArray[np.uint8]], wanted: Iterable[Map]) -> NDArray[np.float64]:
+        """How far images (N, H, W, 3) keep to conditions (N, H, W): (N, measures), NaN where one has no map."""
         rows = [
             [math.nan if found is None else measure(found, asked) for measure in self.measures.values()]
-            for found, asked in zip(map(self.map_of, pictures), wanted, strict=True)
+            for found, asked in zip(map(self.map_of, emojis), wanted, strict=True)
         ]
         return np.array(rows)
 

@@ -45,7 +45,7 @@ EMBEDDING = (16, 32, 64, 96)
 WITHOUT_CAPTION = 0.2
 """Share of captions left out, beyond those that every training here leaves out: the condition has to do alone."""
 SHOWN = 24
-"""Held-out pictures drawn at each inspection."""
+"""Held-out images drawn at each inspection."""
 
 
 class Controlled(nn.Module):
@@ -69,7 +69,7 @@ class Controlled(nn.Module):
 def new_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     """The convolutions of a UNet's first half with its weights, and a condition that has no effect yet.
 
-    Without the attention, whose place is small: a condition says what is where, and words reach the picture through
+    Without the attention, whose place is small: a condition says what is where, and words reach the image through
     the UNet.
     """
     config = unet.config
@@ -91,7 +91,7 @@ def new_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
 
 
 def read_controlnet(folder: Path) -> ControlNetModel:
-    """What :func:`write_controlnet` wrote, in float32."""
+    """Read the ControlNet that :func:`write_controlnet` wrote, in float32."""
     return ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
 
 
@@ -103,7 +103,7 @@ def load_base(folder: Path) -> tuple[TextToLatents, AutoencoderKL, PreTrainedTok
 
 
 def both_ways(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path) -> Tensor:
-    """Latents (2, N, C, h, w) of pictures (N, H, W, 3) and of their mirror images."""
+    """Latents (2, N, C, h, w) of images (N, H, W, 3) and of their mirror images."""
     mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
     return torch.stack(
         [
@@ -114,13 +114,13 @@ def both_ways(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path) -> Te
 
 
 def comparison(columns: list[NDArray[np.uint8]], file: Path) -> None:
-    """Write pictures (N, H, W, 3) of several columns as a sheet, three groups in a row."""
+    """Write images (N, H, W, 3) of several columns as a sheet, three groups in a row."""
     tiles = [tile for group in zip(*columns, strict=True) for tile in group]
     side_by_side(tiles, 3 * len(columns)).save(file)
 
 
-def as_pictures(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey pictures (N, H, W, 3) of maps (N, H, W)."""
+def as_images(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey images (N, H, W, 3) of maps (N, H, W)."""
     return np.repeat(maps[..., None], 3, axis=-1)
 
 
@@ -131,45 +131,45 @@ def write_controlnet(controlnet: ControlNetModel, folder: Path) -> None:
 
 @dc.dataclass(frozen=True)
 class Examples:
-    """Pictures that have a condition, and all that a training asks of them."""
+    """Images that have a condition, and all that a training asks of them."""
 
-    pictures: Sequence[data.Picture]
+    emojis: Sequence[data.Emoji]
     pixels: NDArray[np.uint8]
     """(N, H, W, 3)"""
     maps: Tensor
     """Their conditions (N, H, W) uint8."""
     latents: Tensor
-    """(2, N, C, h, w), of the pictures and of their mirror images."""
+    """(2, N, C, h, w), of the images and of their mirror images."""
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.emojis)
 
     def at(self, places: Sequence[int]) -> Examples:
-        pictures = [self.pictures[place] for place in places]
-        return Examples(pictures, self.pixels[places], self.maps[places], self.latents[:, places])
+        emojis = [self.emojis[place] for place in places]
+        return Examples(emojis, self.pixels[places], self.maps[places], self.latents[:, places])
 
     def where(self, *, held_out: bool) -> Examples:
-        return self.at(data.places(self.pictures, held_out=held_out))
+        return self.at(data.places(self.emojis, held_out=held_out))
 
 
 def load_examples(kind: Kind, vae: AutoencoderKL, options: argparse.Namespace) -> Examples:
-    pictures, pixels = data.load(options.data, options.size)
+    emojis, pixels = data.load(options.data, options.size)
     latents = both_ways(vae, pixels, options.run)
-    found = {place: drawn for place, picture in enumerate(pixels) if (drawn := kind.map_of(picture)) is not None}
+    found = {place: drawn for place, emoji in enumerate(pixels) if (drawn := kind.map_of(emoji)) is not None}
     places = list(found)
     maps = torch.from_numpy(np.stack(list(found.values())))
-    return Examples([pictures[place] for place in places], pixels[places], maps, latents[:, places])
+    return Examples([emojis[place] for place in places], pixels[places], maps, latents[:, places])
 
 
 def draw_batch(
     examples: Examples, tokenizer: PreTrainedTokenizerFast, count: int, generator: torch.Generator
 ) -> tuple[Tensor, ...]:
-    """Noisy latents, timesteps, tokens, conditions, and the v to be predicted, of pictures drawn at random."""
+    """Noisy latents, timesteps, tokens, conditions, and the v to be predicted, of images drawn at random."""
     chosen = torch.randint(len(examples), (count,), generator=generator)
     mirrored = torch.rand(count, generator=generator) < 0.5
     silent = torch.rand(count, generator=generator) < WITHOUT_CAPTION
     # A mirror image keeps its caption, left and right and all: where the two disagree, the condition shall win.
-    captions = [draw_caption(examples.pictures[place], generator) for place in chosen.tolist()]
+    captions = [draw_caption(examples.emojis[place], generator) for place in chosen.tolist()]
     tokens = tokens_of(tokenizer, ["" if quiet else text for quiet, text in zip(silent, captions, strict=True)])
     timesteps = stratified_timesteps(count, generator)
     latents, maps = examples.latents[mirrored.long(), chosen], examples.maps[chosen]
@@ -179,7 +179,7 @@ def draw_batch(
 
 
 class Inspection:
-    """What a run's figures and sheets are made of: held-out pictures, and what the model alone draws of them."""
+    """Held-out images for a run's figures and sheets, with samples of the model alone."""
 
     def __init__(
         self, kind: Kind, base: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, unseen: Examples
@@ -189,11 +189,11 @@ class Inspection:
         self.without = self.draw(base)
 
     def tokens(self, examples: Examples) -> Tensor:
-        return tokens_of(self.tokenizer, [picture.caption for picture in examples.pictures])
+        return tokens_of(self.tokenizer, [emoji.caption for emoji in examples.emojis])
 
     @torch.no_grad()
     def draw(self, network: nn.Module, **control: Tensor) -> NDArray[np.uint8]:
-        """Pictures (N, H, W, 3) of the shown captions, the same noise at every call."""
+        """Images (N, H, W, 3) of the shown captions, the same noise at every call."""
         prompted = {"tokens": self.tokens(self.shown)} | control
         negative = {"tokens": tokens_of(self.tokenizer, [""] * len(self.shown))} | control
         with autocast():
@@ -207,7 +207,7 @@ class Inspection:
     def __call__(self, network: Controlled, file: Path) -> dict[str, float]:
         """Write a sheet, condition, drawn with it, without it, original; return the figures of the log."""
         drawn = self.draw(network, control=to_control(self.shown.maps))
-        comparison([as_pictures(self.shown.maps.numpy()), drawn, self.without, self.shown.pixels], file)
+        comparison([as_images(self.shown.maps.numpy()), drawn, self.without, self.shown.pixels], file)
         told = {"tokens": self.tokens(self.unseen), "control": to_control(self.unseen.maps)}
         with autocast():
             loss = unseen_loss(network, self.unseen.latents[0], told)
@@ -222,7 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data.add_data_options(parser)
     add_run_options(parser, steps=4400, batch=32, rate=7e-4, decay=0.998)
-    parser.add_argument("--kind", choices=KINDS, required=True, help="what the ControlNet is told about a picture")
+    parser.add_argument("--kind", choices=KINDS, required=True, help="condition of the ControlNet")
     parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
     parser.add_argument("--start", type=Path, metavar="FOLDER", help="a ControlNet to go on from")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Crops of large pictures, in all the ways that an upscaler may meet them, and what is left of them when shrunk."""
+"""Crops of large images, in all the ways that an upscaler may meet them, and what is left of them when shrunk."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ FACTOR = 4
 PLAIN = 6
 """Deviation in levels of 255 below which a crop is nearly all one colour."""
 TRIES = 4
-"""Places looked at for a crop that is not plain: half of these pictures is white ground."""
+"""Places looked at for a crop that is not plain: half of these images is white ground."""
 SHRUNK = 0.25
-"""Share of crops of a picture at half its size, whose lines are finer."""
+"""Share of crops of an image at half its size, whose lines are finer."""
 RECOLOURED = 0.35
 """Share of crops in other colours than an emoji's, half of them on black instead of white."""
 FILTERED = 0.25
-"""Share of small pictures that are not plain averages."""
+"""Share of small images that are not plain averages."""
 
 
 @dc.dataclass(frozen=True)
 class Crops:
-    """Large pictures (N, H, W, 3) uint8, and the places of those that crops are taken from."""
+    """Large images (N, H, W, 3) uint8, and the places of those that crops are taken from."""
 
     pixels: NDArray[np.uint8]
     places: Sequence[int]
 
     def draw(self, count: int, side: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
-        """Crops (B, 3, side, side) in [-1, 1], turned and mirrored at random, and the places of their pictures.
+        """Crops (B, 3, side, side) in [-1, 1], turned and mirrored at random, and the places of their images.
 
-        The place of a crop in colours of its own is -1: what its picture is called is not true of it.
+        The place of a crop in colours of its own is -1: what its image is called is not true of it.
         """
         chosen = [self.places[i] for i in torch.randint(len(self.places), (count,), generator=generator).tolist()]
         crops = torch.cat([to_network(self.crop(place, side, generator)[None]) for place in chosen])
@@ -49,22 +49,22 @@ class Crops:
         return crops, [-1 if other else place for place, other in zip(chosen, recoloured, strict=True)]
 
     def crop(self, place: int, side: int, generator: torch.Generator) -> NDArray[np.uint8]:
-        """A crop (side, side, 3) of one picture, not a plain one if a few tries find another."""
-        picture = self.pixels[place]
-        if float(torch.rand((), generator=generator)) < SHRUNK and picture.shape[0] >= 2 * side:
-            picture = halved(picture)
+        """A crop (side, side, 3) of one image, not a plain one if a few tries find another."""
+        image = self.pixels[place]
+        if float(torch.rand((), generator=generator)) < SHRUNK and image.shape[0] >= 2 * side:
+            image = halved(image)
         for _ in range(TRIES):
-            top, left = torch.randint(picture.shape[0] - side + 1, (2,), generator=generator).tolist()
-            found: NDArray[np.uint8] = picture[top : top + side, left : left + side]
+            top, left = torch.randint(image.shape[0] - side + 1, (2,), generator=generator).tolist()
+            found: NDArray[np.uint8] = image[top : top + side, left : left + side]
             if found.std() > PLAIN:
                 break
         return found
 
 
-def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) of half the sides, each pixel the mean of four."""
-    height, width = picture.shape[:2]
-    means = picture.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3))
+def halved(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) of half the sides, each pixel the mean of four."""
+    height, width = image.shape[:2]
+    means = image.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3))
     shrunk: NDArray[np.uint8] = np.rint(means).astype(np.uint8)
     return shrunk
 
@@ -83,7 +83,7 @@ def recolour(crop: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def shrink(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """Small pictures (B, 3, h, w) of crops, most of them averages, in whole levels of 255 as a file would hold them."""
+    """Small images (B, 3, h, w) of crops, most of them averages, in whole levels of 255 as a file would hold them."""
     averaged = F.avg_pool2d(crops, FACTOR)
     filtered = F.interpolate(crops, averaged.shape[-2:], mode="bicubic", antialias=True)
     which = torch.rand(len(crops), 1, 1, 1, generator=generator) < FILTERED

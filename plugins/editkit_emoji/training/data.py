@@ -43,7 +43,7 @@ class ArtworkSet:
     licence: str
     author: str
     named_by: Literal["icon", "code points", "joined words"] = "icon"
-    """What the icon's own name is: a name with hyphens, code points, or a name written as one word."""
+    """Form of the icon's own name: a name with hyphens, code points, or one word."""
     drawn: Literal["icons", "files"] = "icons"
     """Vector bodies in one JSON file, or one WebP file an image."""
 
@@ -73,7 +73,7 @@ HELD_OUT_ONE_IN = 20
 
 
 @dc.dataclass(frozen=True)
-class Picture:
+class Emoji:
     """One rendered emoji: its name, and the side of the split that the name puts it on."""
 
     style: str
@@ -92,7 +92,7 @@ class Picture:
 
     @property
     def held_out(self) -> bool:
-        """True for one picture in twenty, fixed by its name: never shown to any part in training."""
+        """True for one image in twenty, fixed by its name: never shown to any part in training."""
         return int(hashlib.sha256(self.key.encode()).hexdigest(), 16) % HELD_OUT_ONE_IN == 0
 
     @property
@@ -143,7 +143,7 @@ def render(artwork: ArtworkSet, folder: Path, names: Names, size: int) -> Iterat
     name_of: dict[str, Callable[[str], str]] = {
         "icon": lambda key: key.replace("-", " "),
         "code points": lambda key: plain(names.labels.get(code_point_key(key), "")),
-        "joined words": lambda key: names.joined.get(joined(key), ""),
+        "joined words": lambda key: names.one_word.get(without_spaces(key), ""),
     }
     done = {""}
     for key, image in images:
@@ -196,11 +196,11 @@ def code_point_key(text: str) -> str:
 
 
 class Names(NamedTuple):
-    """What images are called in English."""
+    """English names of the images."""
 
     labels: dict[str, str]
     """CLDR labels by code points, skin-tone variants included."""
-    joined: dict[str, str]
+    one_word: dict[str, str]
     """Plain names by what is left of a label, a character's name or a short code when it is written as one word."""
 
 
@@ -218,22 +218,22 @@ def english_names(package: Path) -> Names:
 
 
 def joined_names(package: Path, labels: Mapping[str, str]) -> dict[str, str]:
-    """Names by their joined spellings; labels count before the names of characters, and those before short codes."""
-    found = {joined(label): plain(label) for label in labels.values()}
+    """Names by their spellings in one word; labels count before the names of characters, and those before short codes."""
+    found = {without_spaces(label): plain(label) for label in labels.values()}
     for number in itertools.chain(range(0x2000, 0x3300), range(0x1F000, 0x1FB00)):  # symbols and pictographs
         if character := unicodedata.name(chr(number), ""):
-            found.setdefault(joined(character), plain(labels.get(f"{number:x}", character)))
+            found.setdefault(without_spaces(character), plain(labels.get(f"{number:x}", character)))
     for file in ("github", "iamcal", "emojibase"):
         codes = json.loads((package / "en" / "shortcodes" / f"{file}.json").read_text())
         for code_points, given in codes.items():
             label = labels.get(code_point_key(code_points))
             for code in [given] if isinstance(given, str) else given:
                 if label:
-                    found.setdefault(joined(code), plain(label))
+                    found.setdefault(without_spaces(code), plain(label))
     return found
 
 
-def joined(name: str) -> str:
+def without_spaces(name: str) -> str:
     """A name as one word."""
     return plain(name).replace(" ", "")
 
@@ -256,7 +256,7 @@ def split_tone(name: str, siblings: set[str]) -> tuple[str, str | None]:
 class Artwork(NamedTuple):
     """Images with their entries."""
 
-    pictures: list[Picture]
+    emojis: list[Emoji]
     pixels: NDArray[np.uint8]
     """(N, H, W, 3), on white."""
     alpha: NDArray[np.uint8]
@@ -267,17 +267,17 @@ def collect(folder: Path, size: int, sets: Sequence[ArtworkSet]) -> Artwork:
     """Fetch and render everything; the order is that of the sets, so runs are comparable."""
     raw = folder / "packages"
     names = english_names(fetch(NAMES, raw))
-    pictures, kept = [], []
+    emojis, kept = [], []
     for artwork in sets:
         package = fetch(artwork.package, raw)
         drawn = list(tqdm(render(artwork, package, names, size), desc=artwork.style, unit=" images", mininterval=5))
         siblings = {each.name for each in drawn}
         for each in drawn:
             if each.pixels.min() < 250:  # a few icons of the sets are empty
-                pictures.append(Picture(artwork.style, each.name, *split_tone(each.name, siblings)))
+                emojis.append(Emoji(artwork.style, each.name, *split_tone(each.name, siblings)))
                 kept.append(each)
     pixels, alpha = (np.stack([getattr(each, field) for each in kept]) for field in ("pixels", "alpha"))
-    return Artwork(with_drawn_tones(pictures, pixels), pixels, alpha)
+    return Artwork(with_drawn_tones(emojis, pixels), pixels, alpha)
 
 
 EXCHANGEABLE = ("medium-light", "medium")
@@ -285,14 +285,14 @@ REFERENCE = "gradient"
 """The set whose tones are taken to be named right."""
 
 
-def with_drawn_tones(pictures: Sequence[Picture], pixels: NDArray[np.uint8]) -> list[Picture]:
+def with_drawn_tones(emojis: Sequence[Emoji], pixels: NDArray[np.uint8]) -> list[Emoji]:
     """Entries whose tones are those that are drawn.
 
     Some families of the 3d set have the drawings of two neighbouring tones exchanged. A family's two drawings are
     exchanged where their mean colours differ in the direction opposite to that of the reference's drawings of the same
     family, or of all its families where it lacks that one.
     """
-    steps = tone_steps(pictures, pixels)
+    steps = tone_steps(emojis, pixels)
     known = {subject: step for (style, subject), step in steps.items() if style == REFERENCE}
     usual = np.stack([*known.values(), np.zeros(3)]).sum(0)
     exchanged = {
@@ -300,19 +300,19 @@ def with_drawn_tones(pictures: Sequence[Picture], pixels: NDArray[np.uint8]) -> 
     }
     other = dict(zip(EXCHANGEABLE, reversed(EXCHANGEABLE), strict=True))
     return [
-        dc.replace(picture, tone=other.get(picture.tone or "", picture.tone))
-        if (picture.style, picture.subject) in exchanged
-        else picture
-        for picture in pictures
+        dc.replace(emoji, tone=other.get(emoji.tone or "", emoji.tone))
+        if (emoji.style, emoji.subject) in exchanged
+        else emoji
+        for emoji in emojis
     ]
 
 
-def tone_steps(pictures: Sequence[Picture], pixels: NDArray[np.uint8]) -> dict[tuple[str, str], NDArray[np.float64]]:
+def tone_steps(emojis: Sequence[Emoji], pixels: NDArray[np.uint8]) -> dict[tuple[str, str], NDArray[np.float64]]:
     """By style and subject, the mean colour (3,) of the lighter of :data:`EXCHANGEABLE` less that of the darker."""
     colours = {
-        (picture.style, picture.subject, picture.tone): image.mean((0, 1))
-        for picture, image in zip(pictures, pixels, strict=True)
-        if picture.tone in EXCHANGEABLE
+        (emoji.style, emoji.subject, emoji.tone): image.mean((0, 1))
+        for emoji, image in zip(emojis, pixels, strict=True)
+        if emoji.tone in EXCHANGEABLE
     }
     lighter, darker = EXCHANGEABLE
     return {
@@ -331,33 +331,33 @@ def licences(sets: Sequence[ArtworkSet]) -> str:
 
 
 def save(folder: Path, size: int, sets: Sequence[ArtworkSet]) -> None:
-    pictures, pixels, alpha = collect(folder, size, sets)
+    emojis, pixels, alpha = collect(folder, size, sets)
     np.save(folder / f"pictures-{size}.npy", pixels)
     np.save(folder / f"alpha-{size}.npy", alpha)
-    (folder / "pictures.json").write_text(json.dumps([dc.asdict(picture) for picture in pictures]))
+    (folder / "pictures.json").write_text(json.dumps([dc.asdict(emoji) for emoji in emojis]))
     (folder / "LICENCES.md").write_text(licences(sets))
-    held_out = sum(picture.held_out for picture in pictures)
-    print(f"{len(pictures)} images of {size} px, {held_out} held out, in {folder}")
+    held_out = sum(emoji.held_out for emoji in emojis)
+    print(f"{len(emojis)} images of {size} px, {held_out} held out, in {folder}")
 
 
-def load(folder: Path, size: int) -> tuple[list[Picture], NDArray[np.uint8]]:
+def load(folder: Path, size: int) -> tuple[list[Emoji], NDArray[np.uint8]]:
     """Read what :func:`save` wrote: the entries and their pixels (N, size, size, 3) uint8 on white."""
     if not (folder / f"pictures-{size}.npy").exists():
         command = f"python -m editkit_emoji.training.data --data {folder} --size {size}"
         raise SystemExit(f"no data in {folder}: run {command}")
     entries = json.loads((folder / "pictures.json").read_text())
-    return [Picture(**entry) for entry in entries], np.load(folder / f"pictures-{size}.npy")
+    return [Emoji(**entry) for entry in entries], np.load(folder / f"pictures-{size}.npy")
 
 
 def load_artwork(folder: Path, size: int) -> Artwork:
-    """What :func:`load` reads, and the alpha (N, size, size) uint8."""
-    pictures, pixels = load(folder, size)
-    return Artwork(pictures, pixels, np.load(folder / f"alpha-{size}.npy"))
+    """Return the result of :func:`load` with the alpha (N, size, size) uint8."""
+    emojis, pixels = load(folder, size)
+    return Artwork(emojis, pixels, np.load(folder / f"alpha-{size}.npy"))
 
 
-def places(pictures: Sequence[Picture], *, held_out: bool) -> list[int]:
-    """Where the pictures of one side of the split are."""
-    return [place for place, picture in enumerate(pictures) if picture.held_out == held_out]
+def places(emojis: Sequence[Emoji], *, held_out: bool) -> list[int]:
+    """Return the places of the images on one side of the split."""
+    return [place for place, emoji in enumerate(emojis) if emoji.held_out == held_out]
 
 
 def add_data_options(parser: argparse.ArgumentParser, *, size: int = 64) -> None:

@@ -103,7 +103,7 @@ class TextToLatents(nn.Module):
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, seen: Tensor | None = None) -> Tensor:
         """The predicted v (B, C, h, w) of noisy latents of that shape at timesteps (B,), told tokens (B, L).
 
-        A UNet that sees pictures is shown the latents ``seen`` of the same shape, or nothing.
+        A UNet that sees images is shown the latents ``seen`` of the same shape, or nothing.
         """
         words = self.text_encoder(tokens).last_hidden_state
         if self.unet.config.in_channels > noisy.shape[1]:
@@ -113,7 +113,7 @@ class TextToLatents(nn.Module):
 
 
 OUTER = ("token_embedding", "position_embedding", "conv_in", "conv_out")
-"""Where words and latents enter and leave: AdamW's, not Muon's."""
+"""Layers at which words and latents enter and leave: optimised by AdamW, not Muon."""
 
 
 def read_network(folder: Path) -> TextToLatents:
@@ -161,7 +161,7 @@ def cached_latents(vae: AutoencoderKL, pixels: np.ndarray, file: Path) -> Tensor
 
 
 def predict(network: nn.Module, given: Iterable[Tensor], device: str) -> Tensor:
-    """What a network gives on ``device`` in one training step, in float32."""
+    """Return the output of a network on ``device`` in one training step, in float32."""
     # The fused kernel's backward pass is a third of a step on a CPU; for 64 places the plain product is faster.
     with sdpa_kernel(SDPBackend.MATH), autocast(device):
         predicted: Tensor = network(*(part.to(device) for part in given))
@@ -219,7 +219,7 @@ def draw(
 
 
 def write_model(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the folder of a model of captions, or of one that sees pictures: float16 safetensors in shards."""
+    """Write the folder of a model of captions, or of one that sees images: float16 safetensors in shards."""
     parts = copy.deepcopy(network).half()
     sees = network.unet.config.in_channels > vae.config.latent_channels
     kind = StableDiffusionInstructPix2PixPipeline if sees else StableDiffusionPipeline
@@ -241,7 +241,7 @@ def write_model(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTraine
 def save_in_shards(unet: UNet2DConditionModel, folder: Path) -> None:
     """Write weights so that the layer latents enter by has the first file to itself.
 
-    A model that sees pictures too differs from that of captions in nothing else, and can share the other files.
+    A model that sees images too differs from that of captions in nothing else, and can share the other files.
     """
     for file in folder.glob("*.safetensors*"):
         file.unlink()
@@ -299,7 +299,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     artwork = data.load_artwork(options.data, options.size)
     vae = AutoencoderKL.from_pretrained(options.vae).eval()
-    shown = [picture for picture in artwork.pictures if not picture.held_out]
+    shown = [emoji for emoji in artwork.emojis if not emoji.held_out]
     if options.start:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(options.start / "tokenizer")
         network = read_network(options.start)
@@ -335,8 +335,8 @@ class Inspection:
 
     def __init__(self, artwork: data.Artwork, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast) -> None:
         self.vae, self.tokenizer = vae, tokenizer
-        held_out = data.places(artwork.pictures, held_out=True)[::INSPECTED]
-        captions = [artwork.pictures[place].caption for place in held_out]
+        held_out = data.places(artwork.emojis, held_out=True)[::INSPECTED]
+        captions = [artwork.emojis[place].caption for place in held_out]
         self.captioned, self.silent = (tokens_of(tokenizer, texts) for texts in (captions, [""] * len(captions)))
         images = moved_alike(artwork.pixels[held_out], artwork.alpha[held_out])
         self.latents = {kind: encode(vae, each) for kind, each in images.items()}

@@ -221,10 +221,10 @@ def drawing_table(artwork: data.Artwork, options: argparse.Namespace) -> str:
     among = encode(pipeline.vae, artwork.pixels)
     rows = []
     for label, held_out in (("training", False), ("held-out", True)):
-        wanted = [picture for picture in artwork.pictures if picture.held_out == held_out]
+        wanted = [emoji for emoji in artwork.emojis if emoji.held_out == held_out]
         wanted = spread(wanted, options.captions)
-        drawn = draw_captions(pipeline, [picture.caption for picture in wanted])
-        found = [artwork.pictures[place] for place in nearest(drawn, among)]
+        drawn = draw_captions(pipeline, [emoji.caption for emoji in wanted])
+        found = [artwork.emojis[place] for place in nearest(drawn, among)]
         hits = [one.subject == other.subject for one, other in zip(wanted, found, strict=True)]
         rows.append([label, str(len(hits)), rate(hits)])
         if options.sheets:
@@ -240,7 +240,7 @@ def add_evaluation_options(parser: argparse.ArgumentParser, *, size: int = 64) -
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write images")
 
 
-def begin(options: argparse.Namespace) -> tuple[list[data.Picture], NDArray[np.uint8]]:
+def begin(options: argparse.Namespace) -> tuple[list[data.Emoji], NDArray[np.uint8]]:
     """Set the threads, make the folder of the sheets, and read the images (N, H, W, 3)."""
     torch.set_num_threads(options.threads)
     if options.sheets:
@@ -291,9 +291,9 @@ def main() -> None:
 
 
 def inversions(artwork: data.Artwork, options: argparse.Namespace) -> str:
-    held_out = spread(data.places(artwork.pictures, held_out=True), options.inversions)
-    pictures = [artwork.pictures[place] for place in held_out]
-    return noise_table(invert_each(pictures, artwork.pixels[held_out], options.model))
+    held_out = spread(data.places(artwork.emojis, held_out=True), options.inversions)
+    emojis = [artwork.emojis[place] for place in held_out]
+    return noise_table(invert_each(emojis, artwork.pixels[held_out], options.model))
 
 
 def edits(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace) -> str:
@@ -306,7 +306,7 @@ def edits(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace
 
 def tones(artwork: data.Artwork, options: argparse.Namespace) -> str:
     make = method_of(options.methods[0], options.model, options.steps)
-    styles = sorted({picture.style for picture in artwork.pictures})
+    styles = sorted({emoji.style for emoji in artwork.emojis})
     return tone_table(measure_tones(artwork, styles, make, options.tones))
 
 

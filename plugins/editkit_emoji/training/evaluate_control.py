@@ -2,15 +2,15 @@
 
     python -m editkit_emoji.training.evaluate_control --kind edge --controlnet runs/controlnet-edge/weights
 
-Held-out pictures give condition and caption. Each is drawn by diffusers' own pipelines with and without the ControlNet,
+Held-out images give condition and caption. Each is drawn by diffusers' own pipelines with and without the ControlNet,
 from the same noise, and the condition taken from the drawing is compared with the one asked for:
 
-* caption: the picture's own; the model alone often draws the right outlines from it, having seen the same in other
+* caption: the image's own; the model alone often draws the right outlines from it, having seen the same in other
   styles and tones;
 * mirrored: condition and caption disagree about what is left and what is right;
 * no caption: the condition is all there is.
 
-The picture itself, once through the autoencoder, says what the model could reach at best. A drawing that has no map,
+The image itself, once through the autoencoder, says what the model could reach at best. A drawing that has no map,
 as one without a plain ground has no relief, counts as 0.
 """
 
@@ -31,12 +31,12 @@ from tqdm import tqdm
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import round_trip, to_pixels
 from editkit_emoji.training.conditions import KINDS, Kind, Map
-from editkit_emoji.training.controlnet import as_pictures, comparison
+from editkit_emoji.training.controlnet import as_images, comparison
 from editkit_emoji.training.evaluate import BUNDLED, add_evaluation_options, begin
 from editkit_emoji.training.tables import bootstrap, spread, table
 
 Drawings = NDArray[np.uint8]
-"""Pictures (N, H, W, 3)."""
+"""Images (N, H, W, 3)."""
 
 BATCH = 25
 IN_SHEET = 36
@@ -45,22 +45,22 @@ WAYS = ("caption", "mirrored", "no caption")
 
 @dc.dataclass(frozen=True)
 class Asked:
-    """One drawing to be made: its caption, its condition (H, W), and the picture (H, W, 3) that has that condition."""
+    """One drawing to be made: its caption, its condition (H, W), and the image (H, W, 3) that has that condition."""
 
     caption: str
     condition: Map
     original: NDArray[np.uint8]
 
 
-def asked_for(kind: Kind, way: str, pictures: Sequence[data.Picture], pixels: Drawings, count: int) -> list[Asked]:
-    """Up to ``count`` held-out pictures that have a condition, evenly spread over the set."""
+def asked_for(kind: Kind, way: str, emojis: Sequence[data.Emoji], pixels: Drawings, count: int) -> list[Asked]:
+    """Up to ``count`` held-out images that have a condition, evenly spread over the set."""
     found = []
-    for picture, drawn in zip(pictures, pixels, strict=True):
-        if picture.held_out:
+    for emoji, drawn in zip(emojis, pixels, strict=True):
+        if emoji.held_out:
             original = np.ascontiguousarray(drawn[:, ::-1]) if way == "mirrored" else drawn
             condition = kind.map_of(original)
             if condition is not None:
-                found.append(Asked("" if way == "no caption" else picture.caption, condition, original))
+                found.append(Asked("" if way == "no caption" else emoji.caption, condition, original))
     spread = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
     return [found[place] for place in spread]
 
@@ -110,9 +110,7 @@ def rows_of(
     return rows
 
 
-def measure(
-    kind: Kind, pictures: Sequence[data.Picture], pixels: Drawings, options: argparse.Namespace
-) -> list[list[str]]:
+def measure(kind: Kind, emojis: Sequence[data.Emoji], pixels: Drawings, options: argparse.Namespace) -> list[list[str]]:
     """The rows of the table; with ``--sheets`` a sheet for each way: condition, with control, without, original."""
     alone = StableDiffusionPipeline.from_pretrained(options.model)
     controlnet = ControlNetModel.from_pretrained(options.controlnet)
@@ -123,12 +121,12 @@ def measure(
         pipeline.set_progress_bar_config(disable=True)
     rows = []
     for way in options.ways:
-        asked = asked_for(kind, way, pictures, pixels, options.pictures)
+        asked = asked_for(kind, way, emojis, pixels, options.pictures)
         originals = np.stack([one.original for one in asked])
         drawn, without = draw(steered, asked, options), draw(alone, asked, options)
         rows += rows_of(kind, way, asked, drawn, without, to_pixels(round_trip(alone.vae, originals)))
         if options.sheets:
-            conditions = as_pictures(np.stack([one.condition for one in asked]))
+            conditions = as_images(np.stack([one.condition for one in asked]))
             columns = (conditions, drawn, without, originals)
             shown = [spread(column, IN_SHEET) for column in columns]
             comparison(shown, options.sheets / f"{options.kind}-{way.replace(' ', '-')}.png")
@@ -147,10 +145,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--bfloat16", action="store_true", help="several times faster where the processor has it")
     options = parser.parse_args()
-    pictures, pixels = begin(options)
-    rows = measure(KINDS[options.kind], pictures, pixels, options)
+    emojis, pixels = begin(options)
+    rows = measure(KINDS[options.kind], emojis, pixels, options)
     told = f"Control by {options.kind}, {options.steps} steps, guidance {options.guidance:g}"
-    head = ["told", "pictures", "measure (mean)", "with control", "same noise without", "times as much"]
+    head = ["condition", "images", "measure (mean)", "with control", "same noise without", "times as much"]
     print(f"\n{told}; 95 % intervals in brackets\n\n" + table([*head, "at best", "drawings without a map"], rows))
 
 

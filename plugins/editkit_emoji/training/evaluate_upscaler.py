@@ -1,8 +1,8 @@
-"""Measure enlargements of held-out pictures against the pictures themselves, and print a Markdown table.
+"""Measure enlargements of held-out images against the images themselves, and print a Markdown table.
 
     python -m editkit_emoji.training.evaluate_upscaler --model runs/upscaler/model --sheets runs/sheets
 
-A picture of 256 pixels is averaged down to 64 and enlarged through editkit's public interface: 4 times, to be compared
+An image of 256 pixels is averaged down to 64 and enlarged through editkit's public interface: 4 times, to be compared
 with itself, and 2 times, to be compared with its averages of 128 pixels. Beside it stand Lanczos, and ``upscale``
 where nothing is drawn, which is all that is known without a model: a smooth enlargement whose averages are right.
 """
@@ -28,22 +28,22 @@ from editkit_emoji.training.tables import mean, spread, table
 LARGE, SMALL = 256, 64
 IN_SHEET = 6
 
-Pictures = Sequence[NDArray[np.uint8]]
+Images = Sequence[NDArray[np.uint8]]
 """Each (H, W, 3)."""
 Enlarge = Callable[[Image.Image, int, str], Image.Image]
-"""Given a picture, the scale, and a caption."""
+"""Given an image, the scale, and a caption."""
 
 
-def lanczos(picture: Image.Image, scale: int, caption: str) -> Image.Image:
-    return picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.LANCZOS)
+def lanczos(image: Image.Image, scale: int, caption: str) -> Image.Image:
+    return image.resize((scale * image.width, scale * image.height), Image.Resampling.LANCZOS)
 
 
 def with_model(model: editkit.Backend, told: bool, **params: Any) -> Enlarge:
     """``upscale`` with a model, told the caption or nothing."""
 
-    def enlarge(picture: Image.Image, scale: int, caption: str) -> Image.Image:
+    def enlarge(image: Image.Image, scale: int, caption: str) -> Image.Image:
         prompt = caption if told else ""
-        result = editkit.apply("upscale", picture, model=model, scale=scale, prompt=prompt, seed=0, **params)
+        result = editkit.apply("upscale", image, model=model, scale=scale, prompt=prompt, seed=0, **params)
         larger: Image.Image = result.image
         return larger
 
@@ -51,7 +51,7 @@ def with_model(model: editkit.Backend, told: bool, **params: Any) -> Enlarge:
 
 
 def methods_of(options: argparse.Namespace) -> dict[str, Enlarge]:
-    """What is compared, Lanczos first."""
+    """Return the compared methods, Lanczos first."""
     upscaler, captions = editkit.load_model(options.model), editkit.load_model("emoji")
     return {
         "Lanczos": lanczos,
@@ -63,9 +63,9 @@ def methods_of(options: argparse.Namespace) -> dict[str, Enlarge]:
 
 
 def measure(
-    scale: int, sources: Pictures, targets: Pictures, captions: Sequence[str], methods: Mapping[str, Enlarge]
+    scale: int, sources: Images, targets: Images, captions: Sequence[str], methods: Mapping[str, Enlarge]
 ) -> tuple[list[list[str]], Image.Image]:
-    """The rows of one scale, and a sheet: the small picture, what each makes of it, the picture."""
+    """Return the rows of one scale, and a sheet: the small image, each enlargement, the image."""
     columns = [[np.asarray(Image.fromarray(source).resize(2 * [scale * SMALL], 0)) for source in sources]]
     rows, plain = [], None
     for name, enlarge in methods.items():
@@ -85,12 +85,12 @@ def main() -> None:
     add_evaluation_options(parser, size=LARGE)
     parser.add_argument("--model", default="emoji-upscaler", metavar="FOLDER", help="an upscaler in diffusers format")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 4], help="how many are drawn in")
-    parser.add_argument("--pictures", type=int, default=200, help="held-out pictures, evenly spread over the set")
+    parser.add_argument("--pictures", type=int, default=200, help="held-out images, evenly spread over the set")
     options = parser.parse_args()
-    pictures, pixels = begin(options)
-    places = spread(data.places(pictures, held_out=True), options.pictures)
-    captions, large = [pictures[place].caption for place in places], list(pixels[places])
-    halves = [halved(picture) for picture in large]
+    emojis, pixels = begin(options)
+    places = spread(data.places(emojis, held_out=True), options.pictures)
+    captions, large = [emojis[place].caption for place in places], list(pixels[places])
+    halves = [halved(image) for image in large]
     sources, methods = [halved(half) for half in halves], methods_of(options)
     rows = []
     for scale, targets in ((2, halves), (4, large)):
@@ -98,7 +98,7 @@ def main() -> None:
         rows += measured
         if options.sheets:
             sheet.save(options.sheets / f"upscale-{scale}.png")
-    print("\n" + table(["times", "method", "held-out pictures", "mean PSNR, dB", "over Lanczos, dB"], rows))
+    print("\n" + table(["times", "method", "held-out images", "mean PSNR, dB", "over Lanczos, dB"], rows))
 
 
 if __name__ == "__main__":

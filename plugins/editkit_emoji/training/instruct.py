@@ -88,7 +88,7 @@ def write_both(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrained
 
 
 class InstructedBatch(NamedTuple):
-    """What a network is called with, and what it shall predict: first captions, then instructions."""
+    """Inputs and target of a training step: captions first, then instructions."""
 
     noisy: Tensor
     """(B, C, h, w)."""
@@ -107,7 +107,7 @@ class Instructions:
         self.lessons = lessons
 
     def batch(self, size: int, generator: torch.Generator) -> InstructedBatch:
-        lessons, pictures = self.lessons, self.lessons.artwork.pictures
+        lessons, emojis = self.lessons, self.lessons.artwork.emojis
         captions = round(CAPTIONED * size)
         captioned = lessons.draw_places(captions, generator)
         pairs, instructions = zip(*self.draw(size - captions, generator), strict=True)
@@ -118,7 +118,7 @@ class Instructions:
         clean, shown = torch.split(encoded, [size, size - captions])
         unseen = torch.rand(size - captions, 1, 1, 1, generator=generator) < BLIND
         seen = torch.cat([torch.zeros_like(clean[:captions]), shown.masked_fill(unseen, 0.0)])
-        texts = [*(draw_caption(pictures[place], generator) for place in captioned), *instructions]
+        texts = [*(draw_caption(emojis[place], generator) for place in captioned), *instructions]
         timesteps = torch.cat([stratified_timesteps(part, generator) for part in (captions, size - captions)])
         noisy, wanted = noised(clean, torch.randn(clean.shape, generator=generator), timesteps)
         return InstructedBatch(noisy, timesteps, tokens_of(lessons.tokenizer, texts), seen, wanted)
@@ -134,13 +134,13 @@ class Instructions:
 
     def instruction(self, pair: Pair, generator: torch.Generator) -> str:
         """An instruction of the grammar, a third of them disguised."""
-        text = draw_instruction(pair, self.lessons.artwork.pictures[pair.source], generator)
+        text = draw_instruction(pair, self.lessons.artwork.emojis[pair.source], generator)
         kept = {*pair.was.split(), *pair.new.replace("-", " ").split()}
         return disguised(text, kept, generator) if chance(generator) < 1 / 3 else text
 
 
 class Inspection:
-    """What a run's figures and sheets are made of: pairs whose targets are held out, in wordings kept from training."""
+    """Pairs for a run's figures and sheets: their targets are held out, their wordings kept from training."""
 
     def __init__(self, artwork: data.Artwork, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast) -> None:
         self.vae = vae

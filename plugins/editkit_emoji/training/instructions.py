@@ -1,4 +1,4 @@
-"""What a person would say to turn the source of a pair into its target."""
+"""Instructions that turn the source of a pair into its target."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 
 from editkit_emoji.training.captions import with_article
-from editkit_emoji.training.data import Picture
+from editkit_emoji.training.data import Emoji
 
 Wordings = tuple[str, ...]
 """Templates of ``{was}`` and ``{new}``, of the latter with an article as ``{a_new}``, and of ``{whom}``."""
@@ -112,7 +112,7 @@ DISGUISED, PREFIXED = 0.2, 0.3
 PRONOUNS = {"woman": "her", "girl": "her", "princess": "her", "man": "him", "boy": "him", "prince": "him"}
 
 
-def wordings(templates: dict[str, Wordings], attribute: str, source: Picture, was: str, new: str) -> list[str]:
+def wordings(templates: dict[str, Wordings], attribute: str, source: Emoji, was: str, new: str) -> list[str]:
     """Every way in ``templates`` of asking for ``new`` in place of ``was``, the values of an attribute."""
     kind = "no skin tone" if attribute == "skin tone" and not new else attribute
     whom = next((pronoun for word, pronoun in PRONOUNS.items() if word in source.title.split()), "it")
@@ -146,8 +146,8 @@ def made_up(generator: torch.Generator) -> str:
     return "".join(chr(ord("a") + letter) for letter in letters.tolist())
 
 
-def instruction_for(source: Picture, target: Picture) -> str:
-    """An instruction that names what differs between two pictures of one style, or of one name in two styles."""
+def instruction_for(source: Emoji, target: Emoji) -> str:
+    """An instruction that names what differs between two images of one style, or of one name in two styles."""
     if source.style != target.style:
         return f"draw it {target.style}" if target.style == "flat" else f"draw it in {target.style} style"
     if source.subject == target.subject:
@@ -161,7 +161,7 @@ def instruction_for(source: Picture, target: Picture) -> str:
 
 
 def differing(one: list[str], other: list[str]) -> tuple[str, str]:
-    """What is left of two titles without the words they begin and end with alike."""
+    """Return two titles without the words they begin and end with alike."""
     same = 0
     while same < min(len(one), len(other)) and one[same] == other[same]:
         same += 1

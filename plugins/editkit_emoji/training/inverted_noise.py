@@ -14,14 +14,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 import editkit
-from editkit_emoji.training.data import Picture
+from editkit_emoji.training.data import Emoji
 
 STEPS = 50
 
 
 @dc.dataclass(frozen=True)
 class Inverted:
-    """Pictures inverted by DDIM at guidance 1, and drawn again from what was found."""
+    """Images inverted by DDIM at guidance 1, and drawn again from what was found."""
 
     noise: Tensor
     """(N, C, h, w)."""
@@ -29,13 +29,13 @@ class Inverted:
     """Decibels (N,) that drawing them again stays below the autoencoder's round trip."""
 
 
-def invert_each(pictures: Sequence[Picture], pixels: NDArray[np.uint8], folder: Path) -> Inverted:
-    """Invert pictures (N, H, W, 3), each under its caption, with the model in a folder."""
+def invert_each(emojis: Sequence[Emoji], pixels: NDArray[np.uint8], folder: Path) -> Inverted:
+    """Invert images (N, H, W, 3), each under its caption, with the model in a folder."""
     model = editkit.load_model(folder)
     noise, lost = [], []
-    for picture, shown in zip(tqdm(pictures, desc="inversions", mininterval=10), pixels, strict=True):
+    for emoji, shown in zip(tqdm(emojis, desc="inversions", mininterval=10), pixels, strict=True):
         inversion = editkit.invert(
-            Image.fromarray(shown), model=model, prompt=picture.caption, method="ddim", steps=STEPS, cache=False
+            Image.fromarray(shown), model=model, prompt=emoji.caption, method="ddim", steps=STEPS, cache=False
         )
         report = editkit.reconstruct(inversion, model=model).report
         assert report.vae_psnr is not None and report.recon_psnr is not None

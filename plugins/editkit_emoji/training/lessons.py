@@ -34,7 +34,7 @@ SMALLEST = 0.05
 
 
 class Batch(NamedTuple):
-    """What a network is called with, and what it shall predict."""
+    """Inputs and target of a training step."""
 
     noisy: Tensor
     """(B, C, h, w); first the sources of pairs, then their targets, then single images."""
@@ -57,7 +57,7 @@ class Batch(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What a batch is made of: images of pairs first, their sources before their targets, then single ones."""
+    """Images of a batch: those of pairs first, sources before targets, then single ones."""
 
     images: Tensor
     """(N, 3, H, W) in [-1, 1]."""
@@ -79,8 +79,8 @@ class Lessons:
     moves: Moves = MOVES
 
     def __post_init__(self) -> None:
-        self.shown = places(self.artwork.pictures, held_out=False)
-        self.pairs = training_pairs(self.artwork.pictures)
+        self.shown = places(self.artwork.emojis, held_out=False)
+        self.pairs = training_pairs(self.artwork.emojis)
         self.pair_weights = weights_of(self.pairs)
 
     def batch(self, size: int, generator: torch.Generator) -> Batch:
@@ -127,7 +127,7 @@ class Lessons:
 
     def in_one_scene(self, chosen: Sequence[int], generator: torch.Generator) -> list[Tensor]:
         """Images (3, H, W) at places of the artwork, all in one scene."""
-        mirror = all(may_be_mirrored(self.artwork.pictures[place].title) for place in chosen)
+        mirror = all(may_be_mirrored(self.artwork.emojis[place].title) for place in chosen)
         (other,) = self.draw_places(1, generator)
         scene = self.moves.scene(self.artwork.pixels.shape[1], generator, mirror=mirror, other=self.image(other))
         return [scene(*self.image(place)) for place in chosen]
@@ -145,9 +145,9 @@ class Lessons:
         return latents.float()
 
     def captions(self, pairs: Sequence[Pair], singles: Sequence[int], generator: torch.Generator) -> list[str]:
-        pictures = self.artwork.pictures
-        paired = [paired_captions(pictures[pair.source], pictures[pair.target], generator) for pair in pairs]
-        alone = [draw_caption(pictures[place], generator) for place in singles]
+        emojis = self.artwork.emojis
+        paired = [paired_captions(emojis[pair.source], emojis[pair.target], generator) for pair in pairs]
+        alone = [draw_caption(emojis[place], generator) for place in singles]
         return [*(source for source, _ in paired), *(target for _, target in paired), *alone]
 
 

@@ -72,7 +72,7 @@ def framed(image: Tensor, alpha: Tensor, frame: Frame, ground: Tensor | None = N
 
 @dc.dataclass(frozen=True)
 class Scene:
-    """Where an image lies and what lies behind it."""
+    """Place of an image and the ground behind it."""
 
     frame: Frame = Frame()
     ground: Tensor | None = None

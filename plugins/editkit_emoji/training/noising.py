@@ -15,7 +15,7 @@ SCHEDULE = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pixels: np.ndarray) -> Tensor:
-    """Latents (N, C, h, w) of pictures (N, H, W, 3) uint8."""
+    """Latents (N, C, h, w) of images (N, H, W, 3) uint8."""
     return torch.cat(
         [vae.encode(to_network(part)).latent_dist.mode() for part in torch.split(torch.tensor(pixels), 64)]
     )

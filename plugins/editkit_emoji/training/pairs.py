@@ -1,4 +1,4 @@
-"""Edits whose outcome is known: two pictures of one hand whose captions differ in one attribute."""
+"""Edits whose outcome is known: two images of one hand whose captions differ in one attribute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from operator import attrgetter
 
-from editkit_emoji.training.data import Picture
+from editkit_emoji.training.data import Emoji
 
 OUTLINED = ("gradient", "flat", "3d")
 """The styles that share their outlines; noto is drawn by another hand."""
@@ -155,7 +155,7 @@ ATTRIBUTES = ("style", "skin tone", *INTERCHANGEABLE)
 
 @dc.dataclass(frozen=True)
 class Pair:
-    """An edit with its true outcome: places in the list of pictures, and what differs."""
+    """An edit with its true outcome: places in the list of images, and what differs."""
 
     source: int
     target: int
@@ -172,48 +172,46 @@ def slots(title: str, phrases: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield f"{title[: found.start()]}_{title[found.end() :]}", found.group()
 
 
-def siblings(pictures: Sequence[Picture]) -> Iterator[tuple[str, list[tuple[str | None, int]]]]:
-    """Families of pictures that are alike but for one attribute: its name, and (value, place) of each member."""
+def siblings(emojis: Sequence[Emoji]) -> Iterator[tuple[str, list[tuple[str | None, int]]]]:
+    """Families of images that are alike but for one attribute: its name, and (value, place) of each member."""
     families: dict[tuple[str, Hashable], list[tuple[str | None, int]]] = defaultdict(list)
-    for place, picture in enumerate(pictures):
-        if picture.style in OUTLINED:
-            families["style", picture.title].append((picture.style, place))
-        families["skin tone", (picture.style, picture.subject)].append((picture.tone, place))
+    for place, emoji in enumerate(emojis):
+        if emoji.style in OUTLINED:
+            families["style", emoji.title].append((emoji.style, place))
+        families["skin tone", (emoji.style, emoji.subject)].append((emoji.tone, place))
         for attribute, groups in INTERCHANGEABLE.items():
             for group in groups:
-                for frame, phrase in slots(picture.title, group):
-                    families[attribute, (picture.style, group, frame)].append((phrase, place))
+                for frame, phrase in slots(emoji.title, group):
+                    families[attribute, (emoji.style, group, frame)].append((phrase, place))
     for (attribute, _), members in families.items():
         yield attribute, members
 
 
-def all_pairs(pictures: Sequence[Picture]) -> list[Pair]:
+def all_pairs(emojis: Sequence[Emoji]) -> list[Pair]:
     """All pairs there are; two captions that differ in several readings count once, as the first."""
     found: dict[tuple[int, int], Pair] = {}
-    for attribute, members in siblings(pictures):
+    for attribute, members in siblings(emojis):
         for (was, source), (new, target) in itertools.permutations(members, 2):
             if was != new:
                 found.setdefault((source, target), Pair(source, target, attribute, was or "", new or ""))
     return list(found.values())
 
 
-def evaluation_pairs(pictures: Sequence[Picture]) -> list[Pair]:
+def evaluation_pairs(emojis: Sequence[Emoji]) -> list[Pair]:
     """The pairs whose target is held out."""
-    return [pair for pair in all_pairs(pictures) if pictures[pair.target].held_out]
+    return [pair for pair in all_pairs(emojis) if emojis[pair.target].held_out]
 
 
-def training_pairs(pictures: Sequence[Picture]) -> list[Pair]:
-    """The pairs of which neither picture is held out."""
-    return [
-        pair for pair in all_pairs(pictures) if not (pictures[pair.source].held_out or pictures[pair.target].held_out)
-    ]
+def training_pairs(emojis: Sequence[Emoji]) -> list[Pair]:
+    """The pairs of which neither image is held out."""
+    return [pair for pair in all_pairs(emojis) if not (emojis[pair.source].held_out or emojis[pair.target].held_out)]
 
 
-def ordered(pairs: Sequence[Pair], pictures: Sequence[Picture]) -> list[Pair]:
+def ordered(pairs: Sequence[Pair], emojis: Sequence[Emoji]) -> list[Pair]:
     """A fixed order whose beginnings are fair samples: attributes in turn, a target again only after all others."""
 
     def lot(pair: Pair) -> str:
-        return hashlib.sha256(f"{pictures[pair.source].key} -> {pictures[pair.target].key}".encode()).hexdigest()
+        return hashlib.sha256(f"{emojis[pair.source].key} -> {emojis[pair.target].key}".encode()).hexdigest()
 
     turns: list[tuple[int, str, Pair]] = []
     for _, of_one in itertools.groupby(sorted(pairs, key=attrgetter("attribute")), key=attrgetter("attribute")):

@@ -1,4 +1,4 @@
-"""What every training run of this folder shares: schedule of the rate, averaging, checkpoints, the log."""
+"""Shared parts of all training runs: schedule of the rate, averaging, checkpoints, the log."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def rate(hits: Sequence[bool]) -> str:
 
 
 def bootstrap(of: Callable[..., Figures], *figures: Figures) -> str:
-    """What ``of`` makes of figures (N,) of the same images, with a 95 % interval from 2,000 bootstrap samples.
+    """Return the statistic ``of`` of figures (N,) of the same images, with a 95 % interval (2,000 bootstrap samples).
 
     It is given figures (..., N) and returns one figure for each row of N.
     """

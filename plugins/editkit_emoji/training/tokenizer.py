@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from editkit_emoji.training.captions import natural_captions
-from editkit_emoji.training.data import Picture
+from editkit_emoji.training.data import Emoji
 
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
 MAX_LENGTH = 24
@@ -17,8 +17,8 @@ LARGEST = 4096
 """Bound of the vocabulary; merging ends earlier, where every word is one token."""
 
 
-def new_tokenizer(pictures: Iterable[Picture]) -> PreTrainedTokenizerFast:
-    """Build the tokenizer from the captions of ``pictures``, which must be training pictures only.
+def new_tokenizer(emojis: Iterable[Emoji]) -> PreTrainedTokenizerFast:
+    """Build the tokenizer from the captions of ``emojis``, which must be training images only.
 
     Lower-casing, accents taken off, hyphens as spaces. A word it has not met falls into pieces, at worst into bytes
     (Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.2): none is unknown.
@@ -47,9 +47,7 @@ def new_tokenizer(pictures: Iterable[Picture]) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator(
-        (text for picture in pictures for text in (picture.caption, *natural_captions(picture))), trainer
-    )
+    bpe.train_from_iterator((text for emoji in emojis for text in (emoji.caption, *natural_captions(emoji))), trainer)
     specials = [(token, bpe.token_to_id(token)) for token in (BEGIN, END)]
     bpe.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A {END}", special_tokens=specials)
     return PreTrainedTokenizerFast(

@@ -26,24 +26,24 @@ class ToneEdit(NamedTuple):
 
 def tone_cases(artwork: Artwork, style: str, count: int) -> list[Case]:
     """Edits in one style, their targets held out, from a tone or none to another tone."""
-    pictures = artwork.pictures
-    found = [pair for pair in all_pairs(pictures) if pair.attribute == "skin tone" and pictures[pair.target].tone]
-    found = [pair for pair in found if pictures[pair.target].held_out and pictures[pair.target].style == style]
-    return [case_of(artwork, pair, "in place") for pair in ordered(found, pictures)[:count]]
+    emojis = artwork.emojis
+    found = [pair for pair in all_pairs(emojis) if pair.attribute == "skin tone" and emojis[pair.target].tone]
+    found = [pair for pair in found if emojis[pair.target].held_out and emojis[pair.target].style == style]
+    return [case_of(artwork, pair, "in place") for pair in ordered(found, emojis)[:count]]
 
 
 def measure_tones(artwork: Artwork, styles: Sequence[str], make: Method, count: int) -> list[ToneEdit]:
     """Make up to ``count`` edits in each style and name the nearest drawn tone of each."""
     families: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for place, picture in enumerate(artwork.pictures):
-        families[picture.style, picture.subject].append(place)
+    for place, emoji in enumerate(artwork.emojis):
+        families[emoji.style, emoji.subject].append(place)
     measured = []
     for style in styles:
         for case in tqdm(tone_cases(artwork, style, count), desc=f"tones, {style}", mininterval=10):
             family = families[style, case.target.subject]
             output = make(case).pixels.astype(float)
             apart = [np.square(artwork.pixels[place] - output).sum() for place in family]
-            nearest = artwork.pictures[family[int(np.argmin(apart))]].tone
+            nearest = artwork.emojis[family[int(np.argmin(apart))]].tone
             measured.append(ToneEdit(style, case.target.tone or "", nearest))
     return measured
 

@@ -1,11 +1,11 @@
-"""Train the upscaler: a UNet that draws latents of a picture beside the picture itself, four times smaller.
+"""Train the upscaler: a UNet that draws latents of an image beside the image itself, four times smaller.
 
     python -m editkit_emoji.training.upscaler --vae runs/upscaler-autoencoder/weights --run runs/upscaler
 
-It is shaped like Stable Diffusion's (Rombach et al., arXiv 2112.10752, section 4.4), sees pictures with noise of a
+It is shaped like Stable Diffusion's (Rombach et al., arXiv 2112.10752, section 4.4), sees images with noise of a
 level that it is told of (Ho et al., arXiv 2106.15282, section 4.2), and reads captions with the text encoder of the
 model of captions. Half of every batch starts at pure noise: what it gives there, in one step, is the mean of all larger
-pictures that are possible.
+images that are possible.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WIDTHS = (64, 64)
 SIDES = {64: 0.5, 128: 0.3, 256: 0.2}
 """Of the crops of a batch, and how often: small ones are many and differ, large ones are what tiles are like."""
 NOISING = DDPMScheduler(beta_start=1e-6, beta_end=1e-4)
-"""Of the small picture: level 20 is a deviation of 0.8 levels in 255, the highest of 10."""
+"""Of the small image: level 20 is a deviation of 0.8 levels in 255, the highest of 10."""
 SEEN = VariancePreserving.from_betas(NOISING.betas.numpy())
 """The same in the library's words."""
 MOST_NOISE, USUAL_NOISE = 350, 20
@@ -47,7 +47,7 @@ OUTER = ("conv_in", "conv_out", "class_embedding", "time_embedding")
 
 
 class Enlarger(nn.Module):
-    """A UNet that sees a smaller picture, told what it shows by a text encoder that does not learn."""
+    """A UNet that sees a smaller image, told what it shows by a text encoder that does not learn."""
 
     def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Enlarger(nn.Module):
         self.text_encoder = text_encoder.requires_grad_(False)
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, seen: Tensor, noise_level: Tensor) -> Tensor:
-        """The predicted v (B, C, h, w) of noisy latents, beside pictures (B, 3, h, w) with noise of levels (B,)."""
+        """The predicted v (B, C, h, w) of noisy latents, beside images (B, 3, h, w) with noise of levels (B,)."""
         words = self.text_encoder(tokens).last_hidden_state
         predicted: Tensor = self.unet(
             torch.cat([noisy, seen], 1), timesteps, encoder_hidden_states=words, class_labels=noise_level
@@ -64,7 +64,7 @@ class Enlarger(nn.Module):
 
 
 def new_unet(channels: int, side: int) -> UNet2DConditionModel:
-    """An untrained one for latents (B, channels, side, side), with attention where the picture is halved."""
+    """An untrained one for latents (B, channels, side, side), with attention where the image is halved."""
     return UNet2DConditionModel(
         sample_size=side,
         in_channels=channels + 3,
@@ -81,7 +81,7 @@ def new_unet(channels: int, side: int) -> UNet2DConditionModel:
 
 
 def see_small(crops: Tensor, levels: Tensor, generator: torch.Generator) -> Tensor:
-    """The smaller pictures (B, 3, h, w) of crops (B, 3, H, W), both in [-1, 1], with noise of levels (B,)."""
+    """The smaller images (B, 3, h, w) of crops (B, 3, H, W), both in [-1, 1], with noise of levels (B,)."""
     small = shrink(crops, generator)
     noise = torch.randn(small.shape, generator=generator)
     points = [SEEN.point(int(level)) for level in levels]
@@ -107,7 +107,7 @@ class Lessons:
     """Batches of crops, each beside what is left of it when shrunk."""
 
     crops: Crops
-    pictures: Sequence[data.Picture]
+    emojis: Sequence[data.Emoji]
     vae: AutoencoderKL
     tokenizer: PreTrainedTokenizerFast
 
@@ -120,7 +120,7 @@ class Lessons:
         side = list(SIDES)[int(torch.multinomial(shares, 1, generator=generator))]
         size = max(1, size * min(SIDES) ** 2 // side**2)
         crops, places = self.crops.draw(size, side, generator)
-        captions = ["" if place < 0 else draw_caption(self.pictures[place], generator) for place in places]
+        captions = ["" if place < 0 else draw_caption(self.emojis[place], generator) for place in places]
         levels = torch.randint(MOST_NOISE + 1, (size,), generator=generator)
         levels[::2] = USUAL_NOISE
         timesteps = stratified_timesteps(size, generator)[torch.randperm(size, generator=generator)]
@@ -132,14 +132,14 @@ class Lessons:
 
 
 class Inspection:
-    """What a run's figures and sheets are made of: crops of held-out pictures, enlarged in one step."""
+    """Crops of held-out images for a run's figures and sheets, enlarged in one step."""
 
     def __init__(self, unseen: Lessons) -> None:
         generator = torch.Generator().manual_seed(0)
         self.vae = unseen.vae
         self.crops, places = unseen.crops.draw(INSPECTED, INSPECTED_SIDE, generator)
         levels = torch.full((INSPECTED,), USUAL_NOISE)
-        captions = ["" if place < 0 else unseen.pictures[place].caption for place in places]
+        captions = ["" if place < 0 else unseen.emojis[place].caption for place in places]
         self.told: Condition = {
             "tokens": tokens_of(unseen.tokenizer, captions),
             "seen": see_small(self.crops, levels, generator),
@@ -192,12 +192,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    pictures, pixels = data.load(options.data, options.size)
+    emojis, pixels = data.load(options.data, options.size)
     vae = AutoencoderKL.from_pretrained(options.vae).eval()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.model, subfolder="tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(options.model, subfolder="text_encoder", dtype=torch.float32)
     seen, unseen = (
-        Lessons(Crops(pixels, data.places(pictures, held_out=held_out)), pictures, vae, tokenizer)
+        Lessons(Crops(pixels, data.places(emojis, held_out=held_out)), emojis, vae, tokenizer)
         for held_out in (False, True)
     )
     network = Enlarger(new_unet(vae.config.latent_channels, options.size // FACTOR), text_encoder.eval())

@@ -3,7 +3,7 @@
     python -m editkit_emoji.training.data --size 256
     python -m editkit_emoji.training.upscaler_autoencoder --run runs/upscaler-autoencoder
 
-Latents are as large as the picture that is enlarged, so that the two are seen side by side.
+Latents are as large as the image that is enlarged, so that the two are seen side by side.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from editkit_emoji.training.run import add_run_options
 WIDTHS = (24, 40, 48)
 LATENT_CHANNELS = 8
 SCALING_FACTOR = 0.08333
-"""What diffusers' StableDiffusionUpscalePipeline makes of any other."""
+"""Scale that diffusers' StableDiffusionUpscalePipeline expects."""
 SIDE = 64
 """Of a crop in training."""
 INSPECTED = 400
@@ -33,8 +33,8 @@ def main() -> None:
     add_run_options(parser, steps=3600, batch=16, rate=2e-3, decay=0.998)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    pictures, pixels = data.load(options.data, options.size)
-    seen, unseen = (Crops(pixels, data.places(pictures, held_out=held_out)) for held_out in (False, True))
+    emojis, pixels = data.load(options.data, options.size)
+    seen, unseen = (Crops(pixels, data.places(emojis, held_out=held_out)) for held_out in (False, True))
 
     def draw(count: int, generator: torch.Generator) -> Tensor:
         return seen.draw(count, SIDE, generator)[0]
