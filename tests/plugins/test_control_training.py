@@ -15,7 +15,7 @@ from diffusers.image_processor import VaeImageProcessor
 from editkit_emoji.training import controlnet, evaluate_control
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.conditions import KINDS, correlation, f_score, to_control
-from editkit_emoji.training.controlnet import Controlled, Examples, draw_batch, load_base, new_controlnet
+from editkit_emoji.training.controlnet import ControlledDenoiser, Examples, load_base, new_controlnet, sample_batch
 from editkit_emoji.training.data import Emoji
 from editkit_emoji.training.denoiser import TextToLatents, new_network, write_model
 from editkit_emoji.training.noising import SCHEDULE
@@ -80,7 +80,10 @@ def test_a_new_controlnet_changes_nothing_and_starts_from_the_unet(base: TextToL
     tokens, control = torch.zeros(2, 5, dtype=torch.long), torch.rand(2, 3, SIZE, SIZE)
     with torch.no_grad():
         torch.testing.assert_close(
-            Controlled(base, made)(noisy, timesteps, tokens, control), base(noisy, timesteps, tokens), rtol=0, atol=0
+            ControlledDenoiser(base, made)(noisy, timesteps, tokens, control),
+            base(noisy, timesteps, tokens),
+            rtol=0,
+            atol=0,
         )
     known = base.unet.state_dict()
     shared = [name for name in made.state_dict() if name in known]
@@ -91,7 +94,7 @@ def test_a_new_controlnet_changes_nothing_and_starts_from_the_unet(base: TextToL
 
 
 def test_only_the_controlnet_learns(base: TextToLatents) -> None:
-    network = Controlled(base, new_controlnet(base.unet))
+    network = ControlledDenoiser(base, new_controlnet(base.unet))
     learning = {name for name, weight in network.named_parameters() if weight.requires_grad}
     assert learning == {f"controlnet.{name}" for name, _ in network.controlnet.named_parameters()}
 
@@ -102,7 +105,7 @@ def test_a_batch_mirrors_a_condition_together_with_its_latents(model: Path) -> N
     maps = torch.randint(0, 256, (len(emojis), SIZE, SIZE), dtype=torch.uint8)
     latents = torch.stack([maps, maps.flip(-1)])[:, :, None].float()
     examples = Examples(emojis, np.zeros((len(emojis), SIZE, SIZE, 3), np.uint8), maps, latents)
-    noisy, timesteps, _, control, wanted = draw_batch(
+    noisy, timesteps, _, control, wanted = sample_batch(
         examples, load_base(model)[2], 16, torch.Generator().manual_seed(0)
     )
     for row in range(16):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from editkit_emoji.training.captions import draw_caption, natural_captions
+from editkit_emoji.training.captions import natural_captions, sample_caption
 from editkit_emoji.training.cases import Case
 from editkit_emoji.training.data import (
     SETS,
@@ -24,7 +24,7 @@ from editkit_emoji.training.data import (
     split_tone,
 )
 from editkit_emoji.training.evaluate import Score, decibels, nearest, score
-from editkit_emoji.training.methods import Made
+from editkit_emoji.training.methods import EditResult
 from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, slots
 from editkit_emoji.training.tables import wilson
 from editkit_emoji.training.tokenizer import MAX_LENGTH, new_tokenizer, tokens_of
@@ -101,7 +101,7 @@ def test_every_set_is_attributed() -> None:
 
 def test_captions_are_mostly_canonical_and_one_in_four_empty() -> None:
     emoji = Emoji("flat", "red apple", "red apple", None)
-    drawn = [draw_caption(emoji, torch.Generator().manual_seed(seed)) for seed in range(3000)]
+    drawn = [sample_caption(emoji, torch.Generator().manual_seed(seed)) for seed in range(3000)]
     assert drawn.count("") / 3000 == pytest.approx(0.25, abs=0.03)
     assert drawn.count(emoji.caption) / 3000 == pytest.approx(0.50, abs=0.03)
     assert set(drawn) == {"", emoji.caption, *natural_captions(emoji)}
@@ -110,7 +110,7 @@ def test_captions_are_mostly_canonical_and_one_in_four_empty() -> None:
 def test_captions_repeat_with_their_generator() -> None:
     emoji = Emoji("flat", "waving hand dark", "waving hand", "dark")
     one, two = (torch.Generator().manual_seed(5) for _ in range(2))
-    assert [draw_caption(emoji, one) for _ in range(50)] == [draw_caption(emoji, two) for _ in range(50)]
+    assert [sample_caption(emoji, one) for _ in range(50)] == [sample_caption(emoji, two) for _ in range(50)]
 
 
 def test_natural_captions_can_keep_quiet_about_the_tone() -> None:
@@ -190,7 +190,7 @@ def scored(output: np.ndarray) -> Score:
     target[0, 0] = 255
     one, other = emojis()[:2]
     case = Case(Pair(0, 1, "colour"), one, other, source, target)
-    return score(case, Made(output, 1, 1, 0.0), target)
+    return score(case, EditResult(output, 1, 1, 0.0), target)
 
 
 def test_score_of_no_edit_and_of_the_whole_edit() -> None:

@@ -16,9 +16,9 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from editkit_emoji.training import autoencoder, cases, denoiser, evaluate, methods, moving
-from editkit_emoji.training.ahead import Ahead
+from editkit_emoji.training.ahead import Prefetcher
 from editkit_emoji.training.autoencoder import new_autoencoder
-from editkit_emoji.training.data import TONES, Artwork, Emoji, with_drawn_tones
+from editkit_emoji.training.data import TONES, Artwork, Emoji, correct_tones
 from editkit_emoji.training.lessons import PAIRED, REPEATS, Lessons, weights_of
 from editkit_emoji.training.noising import SCHEDULE
 from editkit_emoji.training.pairs import Pair, all_pairs
@@ -81,7 +81,7 @@ def test_a_ground_shows_where_the_image_does_not_cover_it() -> None:
     pixels, alpha = square((10, 20, 30))
     ground = torch.rand(3, SIZE, SIZE) * 2 - 1
     covers = torch.tensor(alpha)[None] / 255
-    laid = moving.framed(tensor(pixels), covers, moving.Frame(), ground)
+    laid = moving.apply_frame(tensor(pixels), covers, moving.Frame(), ground)
     assert torch.allclose(laid, torch.where(covers > 0, tensor(pixels), ground), atol=1e-6)
 
 
@@ -96,7 +96,7 @@ def test_names_without_a_side_may_be_mirrored() -> None:
 
 def test_grounds_are_in_range_and_repeat_with_their_generator() -> None:
     for seed in range(20):
-        one, two = (moving.draw_ground(SIZE, torch.Generator().manual_seed(seed)) for _ in range(2))
+        one, two = (moving.sample_ground(SIZE, torch.Generator().manual_seed(seed)) for _ in range(2))
         assert torch.equal(one, two)
         assert one.shape == (3, SIZE, SIZE)
         assert float(one.abs().max()) <= 1
@@ -119,7 +119,7 @@ def test_sets_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Emoji, "held_out", True)
     shown = artwork()
     for which, styles in (("first", {"flat", "3d"}), ("added", {"blob"}), ("unseen", set())):
-        found = cases.chosen_pairs(shown, which, ("colour", "style"))
+        found = cases.select_pairs(shown, which, ("colour", "style"))
         assert {shown.emojis[pair.target].style for pair in found} == styles
 
 
@@ -138,7 +138,7 @@ def test_exchanged_tones_are_found_by_colour_and_names_stay() -> None:
             drawn = other.get(tone, tone) if exchanged else tone
             emojis.append(Emoji(style, f"{hand} {tone.replace('-', ' ')} skin tone", hand, tone))
             pixels.append(square((light[drawn],) * 3)[0])
-    corrected = with_drawn_tones(emojis, np.stack(pixels))
+    corrected = correct_tones(emojis, np.stack(pixels))
     for before, after, image in zip(emojis, corrected, pixels, strict=True):
         assert light[after.tone or ""] == image.min()
         assert (after.name, after.key, after.held_out) == (before.name, before.key, before.held_out)
@@ -175,7 +175,7 @@ def some_scores(hits: list[bool]) -> list[evaluate.Score]:
     pixels = np.zeros((2, 2, 3), np.uint8)
     one = Emoji("flat", "red apple", "red apple", None)
     case = cases.Case(Pair(0, 1, "colour"), one, dc.replace(one, name="green apple"), pixels, pixels)
-    made = methods.Made(pixels, 1, 2, 0.0)
+    made = methods.EditResult(pixels, 1, 2, 0.0)
     return [evaluate.Score(case, made, 1.0, 0.0, hit, hit, 30.0, 34.0) for hit in hits]
 
 
@@ -257,7 +257,7 @@ def test_the_scripts_train_hold_latents_and_write_a_model(rendered: Path, monkey
 
 def test_batches_of_other_processes_equal_those_of_this_one() -> None:
     draw = functools.partial(torch.rand, 3)
-    here, there = Ahead(draw, 0), Ahead(draw, 2)
+    here, there = Prefetcher(draw, 0), Prefetcher(draw, 2)
     for seed in (7, 8, 9, 20):
         one, other = (ahead(torch.Generator().manual_seed(seed)) for ahead in (here, there))
         assert torch.equal(one, other)

@@ -60,13 +60,13 @@ def test_muon_is_given_the_hidden_matrices_and_no_others(network: denoiser.TextT
 
 
 def test_added_image_channels_start_at_zero_and_can_be_removed(network: denoiser.TextToLatents) -> None:
-    seeing = instruct.with_sight(network.unet)
+    seeing = instruct.with_image_channels(network.unet)
     told = torch.randn(2, 24, 256)
     x, emoji = torch.randn(2, 2, 16, 8, 8)
     alone = network.unet(x, 500, encoder_hidden_states=told).sample
     beside = seeing(torch.cat([x, emoji], 1), 500, encoder_hidden_states=told).sample
     assert torch.equal(alone, beside)
-    again = instruct.without_sight(seeing).state_dict()
+    again = instruct.without_image_channels(seeing).state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in network.unet.state_dict().items())
 
 
@@ -74,8 +74,8 @@ def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
     network: denoiser.TextToLatents, tmp_path: Path
 ) -> None:
     tokenizer, vae = new_tokenizer(EMOJIS), new_autoencoder(64)
-    seeing = denoiser.TextToLatents(network.text_encoder, instruct.with_sight(network.unet))
-    instruct.write_both(seeing, vae, tokenizer, tmp_path)
+    seeing = denoiser.TextToLatents(network.text_encoder, instruct.with_image_channels(network.unet))
+    instruct.write_models(seeing, vae, tokenizer, tmp_path)
     assert StableDiffusionPipeline.from_pretrained(tmp_path / "model").unet.config.in_channels == 16
     assert StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "instruct").unet.config.in_channels == 32
     files = {file.relative_to(tmp_path / "model") for file in (tmp_path / "model").rglob("*.safetensors")}
@@ -113,7 +113,7 @@ def test_instructions_read_as_a_person_would_write_them() -> None:
 def test_a_disguise_keeps_the_request_and_its_order() -> None:
     generator = torch.Generator().manual_seed(0)
     asked, kept = "replace the red hair with curly hair", ["red", "hair", "curly", "hair"]
-    seen = {instructions.disguised(asked, {*kept}, generator) for _ in range(200)}
+    seen = {instructions.perturb(asked, {*kept}, generator) for _ in range(200)}
     assert all([word for word in text.split() if word in kept] == kept for text in seen)
     assert len(seen) > 50
 
@@ -147,7 +147,7 @@ def test_the_grammar_keeps_what_the_edit_names_and_no_wording_of_the_tests() -> 
     for pair in pairs.all_pairs(EMOJIS):
         source = EMOJIS[pair.source]
         unseen = set(instructions.wordings(instructions.UNSEEN, pair.attribute, source, pair.was, pair.new))
-        drawn = {grammar.draw_instruction(pair, source, generator) for _ in range(60)}
+        drawn = {grammar.sample_instruction(pair, source, generator) for _ in range(60)}
         assert len(drawn) > 20
         assert not any(wording in text for wording in unseen for text in drawn)
         assert all(pair.new.replace("-", " ") in text for text in drawn)

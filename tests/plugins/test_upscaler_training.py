@@ -88,9 +88,9 @@ def test_scaled_latents_have_unit_deviation() -> None:
 
 def test_noise_of_the_highest_level_is_ten_levels_of_a_file() -> None:
     grey = torch.zeros(64, 3, 16, 16)
-    seen = upscaler.see_small(grey, torch.full((64,), upscaler.MOST_NOISE), torch.Generator().manual_seed(0))
+    seen = upscaler.noisy_small_images(grey, torch.full((64,), upscaler.MOST_NOISE), torch.Generator().manual_seed(0))
     assert 8 < float(seen.std()) * 127.5 < 12
-    clean = upscaler.see_small(grey, torch.zeros(64), torch.Generator().manual_seed(0))
+    clean = upscaler.noisy_small_images(grey, torch.zeros(64), torch.Generator().manual_seed(0))
     assert float(clean.std()) * 127.5 < 1
 
 

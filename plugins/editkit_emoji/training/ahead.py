@@ -14,7 +14,7 @@ _worker: dict[str, Callable[..., Any]] = {}
 """Function that a worker process calls."""
 
 
-class Ahead(Generic[Batch]):
+class Prefetcher(Generic[Batch]):
     """Compute ``draw(generator=...)`` for consecutive seeds in ``workers`` processes, or in this one without workers.
 
     The result for a seed does not depend on the number of workers. ``draw`` must be picklable: processes are spawned,
@@ -25,7 +25,7 @@ class Ahead(Generic[Batch]):
         self.draw, self.workers = draw, workers
         self.pending: dict[int, Any] = {}
         if workers:
-            self.pool = multiprocessing.get_context("spawn").Pool(workers, start_worker, (draw,))
+            self.pool = multiprocessing.get_context("spawn").Pool(workers, _start_worker, (draw,))
 
     def __call__(self, generator: torch.Generator) -> Batch:
         if not self.workers:
@@ -33,17 +33,17 @@ class Ahead(Generic[Batch]):
         seed = generator.initial_seed()
         for coming in range(seed, seed + 2 * self.workers):
             if coming not in self.pending:
-                self.pending[coming] = self.pool.apply_async(draw_for_seed, (coming,))
+                self.pending[coming] = self.pool.apply_async(_compute_for_seed, (coming,))
         batch: Batch = self.pending.pop(seed).get()
         return batch
 
 
-def start_worker(draw: Callable[..., Any]) -> None:
+def _start_worker(draw: Callable[..., Any]) -> None:
     """Prepare a worker process."""
     torch.set_num_threads(1)
     _worker["draw"] = draw
 
 
-def draw_for_seed(seed: int) -> Any:
+def _compute_for_seed(seed: int) -> Any:
     """Compute the batch of a seed in a worker process."""
     return _worker["draw"](generator=torch.Generator().manual_seed(seed))

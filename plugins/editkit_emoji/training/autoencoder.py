@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editkit_emoji.training import data
-from editkit_emoji.training.moving import Moves, draw_ground, framed
+from editkit_emoji.training.moving import Moves, apply_frame, sample_ground
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 
@@ -33,7 +33,7 @@ WIDTHS = (32, 64, 128, 192)
 LATENT_CHANNELS = 16
 KL_WEIGHT = 1e-4
 MOVES = Moves(moved=0.65, grounds=0.5)
-HELD = 0.25
+UNCHANGED_SHARE = 0.25
 """Share of a batch, at its beginning, of images as they are: those whose latents are held."""
 INSPECTED = 6
 """A run is inspected with one held-out image in so many."""
@@ -114,7 +114,7 @@ def normalise_latents(vae: AutoencoderKL, pixels: np.ndarray) -> None:
     before.bias[channels:] -= 2 * deviation.log()  # the second half of its output is the log variance
 
 
-def side_by_side(tiles: Sequence[NDArray[np.uint8]], columns: int) -> Image.Image:
+def image_grid(tiles: Sequence[NDArray[np.uint8]], columns: int) -> Image.Image:
     """Images (H, W, 3), ``columns`` in a row; what the last row lacks is white."""
     filled = [*tiles, *[np.full_like(tiles[0], 255)] * (-len(tiles) % columns)]
     rows = [np.concatenate(filled[at : at + columns], axis=1) for at in range(0, len(filled), columns)]
@@ -123,7 +123,7 @@ def side_by_side(tiles: Sequence[NDArray[np.uint8]], columns: int) -> Image.Imag
 
 def sheet(emojis: Sequence[torch.Tensor], columns: int, file: Path) -> None:
     """Write images (3, H, W) in [-1, 1] side by side, ``columns`` in a row."""
-    side_by_side(list(to_pixels(torch.stack(list(emojis)))), columns).save(file)
+    image_grid(list(to_pixels(torch.stack(list(emojis)))), columns).save(file)
 
 
 @dc.dataclass(frozen=True)
@@ -138,26 +138,26 @@ class MovedImages:
         chosen = torch.randint(len(self.pixels), (count,), generator=generator).tolist()
         images = to_network(self.pixels[chosen])
         alpha = torch.tensor(self.alpha[chosen]).unsqueeze(1) / 255
-        for row in range(round(HELD * count), count):
+        for row in range(round(UNCHANGED_SHARE * count), count):
             frame = MOVES.frame(images.shape[-1], generator, mirror=True)
-            images[row] = framed(images[row], alpha[row], frame, MOVES.ground(images.shape[-1], generator))
+            images[row] = apply_frame(images[row], alpha[row], frame, MOVES.ground(images.shape[-1], generator))
         return images
 
 
-def moved_alike(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+def moved_versions(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
     """The same images (N, H, W, 3) in place, moved on white, and moved on grounds, the same at every call."""
     generator = torch.Generator().manual_seed(0)
     size = pixels.shape[1]
     still, covers = to_network(pixels), torch.tensor(alpha).unsqueeze(1) / 255
     frames = [Moves(moved=1.0).frame(size, generator, mirror=True) for _ in still]
-    moved = [framed(*each) for each in zip(still, covers, frames, strict=True)]
-    grounded = [framed(*each, draw_ground(size, generator)) for each in zip(still, covers, frames, strict=True)]
+    moved = [apply_frame(*each) for each in zip(still, covers, frames, strict=True)]
+    grounded = [apply_frame(*each, sample_ground(size, generator)) for each in zip(still, covers, frames, strict=True)]
     return {"in_place": pixels, "moved": to_pixels(torch.stack(moved)), "on_grounds": to_pixels(torch.stack(grounded))}
 
 
 def held(latents: torch.Tensor, wanted: torch.Tensor, before: AutoencoderKL) -> torch.Tensor:
     """Mean squared change of the latents of those images of a batch that are as they are."""
-    count = round(HELD * len(wanted))
+    count = round(UNCHANGED_SHARE * len(wanted))
     with torch.no_grad():
         known = before.encode(wanted[:count]).latent_dist.mode()
     change: torch.Tensor = latents[:count].float() - known.float()
@@ -225,7 +225,7 @@ def main() -> None:
     if options.decoder_only:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
-    unseen = moved_alike(pixels[held_out][::INSPECTED], alpha[held_out][::INSPECTED])
+    unseen = moved_versions(pixels[held_out][::INSPECTED], alpha[held_out][::INSPECTED])
     finished = train(vae, seen, unseen, options, hold=options.hold)
     if not options.decoder_only and not options.hold:
         normalise_latents(finished, pixels[~held_out][::4])

@@ -47,7 +47,7 @@ def natural_captions(emoji: Emoji, *, tone: bool = True) -> list[str]:
     ]
 
 
-def draw_caption(emoji: Emoji, generator: torch.Generator) -> str:
+def sample_caption(emoji: Emoji, generator: torch.Generator) -> str:
     """A caption for one training step: empty, canonical or natural, in the shares above."""
     emptied, canonical, toneless, which = torch.rand(4, generator=generator).tolist()
     if emptied < EMPTY:
@@ -58,7 +58,7 @@ def draw_caption(emoji: Emoji, generator: torch.Generator) -> str:
     return captions[int(which * len(captions))]
 
 
-def paired_captions(source: Emoji, target: Emoji, generator: torch.Generator) -> tuple[str, str]:
+def sample_caption_pair(source: Emoji, target: Emoji, generator: torch.Generator) -> tuple[str, str]:
     """Captions for both images of a pair, canonical or of one template that names style and tone."""
     canonical, which = torch.rand(2, generator=generator).tolist()
     if canonical < CANONICAL:

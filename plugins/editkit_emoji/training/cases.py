@@ -15,7 +15,7 @@ from torch import Tensor
 
 from editkit_emoji.training.autoencoder import to_network, to_pixels
 from editkit_emoji.training.data import FIRST_STYLES, UNSEEN, Artwork, Emoji, places
-from editkit_emoji.training.moving import Frame, Scene, beside, framed, may_be_mirrored
+from editkit_emoji.training.moving import Frame, Scene, apply_frame, beside, may_be_mirrored
 from editkit_emoji.training.pairs import Pair, all_pairs, evaluation_pairs, ordered
 
 Image3 = NDArray[np.uint8]
@@ -51,7 +51,7 @@ def lot_of(source: Emoji, target: Emoji) -> int:
     return int(hashlib.sha256(f"{source.key} -> {target.key}".encode()).hexdigest()[:15], 16)
 
 
-def chosen_pairs(artwork: Artwork, which: str, attributes: Sequence[str]) -> list[Pair]:
+def select_pairs(artwork: Artwork, which: str, attributes: Sequence[str]) -> list[Pair]:
     """Pairs in the fixed order: of the ``first`` four sets, of the ``added`` ones, or of ``unseen`` ones.
 
     The targets of seen sets are held out; of unseen sets all pairs are taken.
@@ -132,12 +132,12 @@ def open_photograph(name: str) -> Image.Image:
     return Image.fromarray(getattr(data, name)()).convert("RGB")
 
 
-def in_company(artwork: Artwork, generator: torch.Generator) -> Scene:
+def two_object_scene(artwork: Artwork, generator: torch.Generator) -> Scene:
     """Beside another held-out image, both at half their size."""
     others = places(artwork.emojis, held_out=True)
     other = others[int(torch.randint(len(others), (), generator=generator))]
     size, left = artwork.pixels.shape[1], float(torch.rand((), generator=generator)) < 0.5
-    return Scene(beside(size, left=left), framed(*image_at(artwork, other), beside(size, left=not left)))
+    return Scene(beside(size, left=left), apply_frame(*image_at(artwork, other), beside(size, left=not left)))
 
 
 SCENERY: dict[str, Callable[[Artwork, torch.Generator], Scene]] = {
@@ -147,7 +147,7 @@ SCENERY: dict[str, Callable[[Artwork, torch.Generator], Scene]] = {
     "small": small,
     "coloured": coloured,
     "photographic": photographic,
-    "two objects": in_company,
+    "two objects": two_object_scene,
 }
 """Kinds of scenes by name; all but the first are moved pairs."""
 MOVED = tuple(SCENERY)[1:]

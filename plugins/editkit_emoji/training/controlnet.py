@@ -22,20 +22,20 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from editkit_emoji.training import data
-from editkit_emoji.training.autoencoder import side_by_side, to_pixels
-from editkit_emoji.training.captions import draw_caption
+from editkit_emoji.training.autoencoder import image_grid, to_pixels
+from editkit_emoji.training.captions import sample_caption
 from editkit_emoji.training.conditions import KINDS, Kind, to_control
 from editkit_emoji.training.denoiser import (
     TextToLatents,
-    cached_latents,
     draw,
+    load_or_encode,
+    mean_squared_error,
     read_network,
-    squared_error,
     tidy,
     unseen_loss,
 )
 from editkit_emoji.training.evaluate import BUNDLED
-from editkit_emoji.training.noising import noised, stratified_timesteps
+from editkit_emoji.training.noising import diffuse, stratified_timesteps
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
@@ -48,7 +48,7 @@ SHOWN = 24
 """Held-out images drawn at each inspection."""
 
 
-class Controlled(nn.Module):
+class ControlledDenoiser(nn.Module):
     """A model steered by a ControlNet; only the ControlNet learns."""
 
     def __init__(self, base: TextToLatents, controlnet: ControlNetModel) -> None:
@@ -102,13 +102,13 @@ def load_base(folder: Path) -> tuple[TextToLatents, AutoencoderKL, PreTrainedTok
     return read_network(folder).eval(), vae.eval(), tokenizer
 
 
-def both_ways(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path) -> Tensor:
+def mirrored_latents(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path) -> Tensor:
     """Latents (2, N, C, h, w) of images (N, H, W, 3) and of their mirror images."""
     mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
     return torch.stack(
         [
-            cached_latents(vae, pixels, folder / "latents.pt"),
-            cached_latents(vae, mirrored, folder / "latents-mirrored.pt"),
+            load_or_encode(vae, pixels, folder / "latents.pt"),
+            load_or_encode(vae, mirrored, folder / "latents-mirrored.pt"),
         ]
     )
 
@@ -116,7 +116,7 @@ def both_ways(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path) -> Te
 def comparison(columns: list[NDArray[np.uint8]], file: Path) -> None:
     """Write images (N, H, W, 3) of several columns as a sheet, three groups in a row."""
     tiles = [tile for group in zip(*columns, strict=True) for tile in group]
-    side_by_side(tiles, 3 * len(columns)).save(file)
+    image_grid(tiles, 3 * len(columns)).save(file)
 
 
 def as_images(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -154,14 +154,14 @@ class Examples:
 
 def load_examples(kind: Kind, vae: AutoencoderKL, options: argparse.Namespace) -> Examples:
     emojis, pixels = data.load(options.data, options.size)
-    latents = both_ways(vae, pixels, options.run)
+    latents = mirrored_latents(vae, pixels, options.run)
     found = {place: drawn for place, emoji in enumerate(pixels) if (drawn := kind.map_of(emoji)) is not None}
     places = list(found)
     maps = torch.from_numpy(np.stack(list(found.values())))
     return Examples([emojis[place] for place in places], pixels[places], maps, latents[:, places])
 
 
-def draw_batch(
+def sample_batch(
     examples: Examples, tokenizer: PreTrainedTokenizerFast, count: int, generator: torch.Generator
 ) -> tuple[Tensor, ...]:
     """Noisy latents, timesteps, tokens, conditions, and the v to be predicted, of images drawn at random."""
@@ -169,11 +169,11 @@ def draw_batch(
     mirrored = torch.rand(count, generator=generator) < 0.5
     silent = torch.rand(count, generator=generator) < WITHOUT_CAPTION
     # A mirror image keeps its caption, left and right and all: where the two disagree, the condition shall win.
-    captions = [draw_caption(examples.emojis[place], generator) for place in chosen.tolist()]
+    captions = [sample_caption(examples.emojis[place], generator) for place in chosen.tolist()]
     tokens = tokens_of(tokenizer, ["" if quiet else text for quiet, text in zip(silent, captions, strict=True)])
     timesteps = stratified_timesteps(count, generator)
     latents, maps = examples.latents[mirrored.long(), chosen], examples.maps[chosen]
-    noisy, wanted = noised(latents, torch.randn(latents.shape, generator=generator), timesteps)
+    noisy, wanted = diffuse(latents, torch.randn(latents.shape, generator=generator), timesteps)
     maps = torch.where(mirrored[:, None, None], maps.flip(-1), maps)
     return noisy, timesteps, tokens, to_control(maps), wanted
 
@@ -204,7 +204,7 @@ class Inspection:
         """The kind's first measure, on average."""
         return float(np.nan_to_num(self.kind.agreements(drawn, self.shown.maps.numpy()))[:, 0].mean())
 
-    def __call__(self, network: Controlled, file: Path) -> dict[str, float]:
+    def __call__(self, network: ControlledDenoiser, file: Path) -> dict[str, float]:
         """Write a sheet, condition, drawn with it, without it, original; return the figures of the log."""
         drawn = self.draw(network, control=to_control(self.shown.maps))
         comparison([as_images(self.shown.maps.numpy()), drawn, self.without, self.shown.pixels], file)
@@ -236,14 +236,14 @@ def main() -> None:
     # A shorter memory than a denoiser's: for a thousand steps the average would hold weights that had no effect yet.
     controlnet = read_controlnet(options.start) if options.start else new_controlnet(base.unet)
     run = Run(options, controlnet.to(options.device))
-    network = Controlled(base, run.network).to(options.device)
+    network = ControlledDenoiser(base, run.network).to(options.device)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        *given, wanted = draw_batch(seen, tokenizer, options.batch, generator)
-        return squared_error(network, given, wanted, options.device)
+        *given, wanted = sample_batch(seen, tokenizer, options.batch, generator)
+        return mean_squared_error(network, given, wanted, options.device)
 
     def inspect() -> dict[str, float]:
-        averaged = Controlled(base, run.averaged).to("cpu").eval()
+        averaged = ControlledDenoiser(base, run.averaged).to("cpu").eval()
         write_controlnet(averaged.controlnet, options.run / "weights")
         figures = inspection(averaged, options.run / f"sample-{run.step:06}.png")
         averaged.to(options.device)

@@ -52,7 +52,7 @@ class Crops:
         """A crop (side, side, 3) of one image, not a plain one if a few tries find another."""
         image = self.pixels[place]
         if float(torch.rand((), generator=generator)) < SHRUNK and image.shape[0] >= 2 * side:
-            image = halved(image)
+            image = halve(image)
         for _ in range(TRIES):
             top, left = torch.randint(image.shape[0] - side + 1, (2,), generator=generator).tolist()
             found: NDArray[np.uint8] = image[top : top + side, left : left + side]
@@ -61,7 +61,7 @@ class Crops:
         return found
 
 
-def halved(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """An image (H, W, 3) of half the sides, each pixel the mean of four."""
     height, width = image.shape[:2]
     means = image.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3))

@@ -84,7 +84,7 @@ class Emoji:
     tone: str | None
     """The drawn tone, one of :data:`TONES`, or None where the image has no variants of tone.
 
-    It is not always the tone in :attr:`name`: see :func:`with_drawn_tones`."""
+    It is not always the tone in :attr:`name`: see :func:`correct_tones`."""
 
     @property
     def key(self) -> str:
@@ -214,10 +214,10 @@ def english_names(package: Path) -> Names:
 
     for entry in json.loads((package / "en" / "data.json").read_text()):
         add(entry)
-    return Names(labels, joined_names(package, labels))
+    return Names(labels, names_by_word(package, labels))
 
 
-def joined_names(package: Path, labels: Mapping[str, str]) -> dict[str, str]:
+def names_by_word(package: Path, labels: Mapping[str, str]) -> dict[str, str]:
     """Names by their spellings in one word; labels count before the names of characters, and those before short codes."""
     found = {without_spaces(label): plain(label) for label in labels.values()}
     for number in itertools.chain(range(0x2000, 0x3300), range(0x1F000, 0x1FB00)):  # symbols and pictographs
@@ -277,7 +277,7 @@ def collect(folder: Path, size: int, sets: Sequence[ArtworkSet]) -> Artwork:
                 emojis.append(Emoji(artwork.style, each.name, *split_tone(each.name, siblings)))
                 kept.append(each)
     pixels, alpha = (np.stack([getattr(each, field) for each in kept]) for field in ("pixels", "alpha"))
-    return Artwork(with_drawn_tones(emojis, pixels), pixels, alpha)
+    return Artwork(correct_tones(emojis, pixels), pixels, alpha)
 
 
 EXCHANGEABLE = ("medium-light", "medium")
@@ -285,7 +285,7 @@ REFERENCE = "gradient"
 """The set whose tones are taken to be named right."""
 
 
-def with_drawn_tones(emojis: Sequence[Emoji], pixels: NDArray[np.uint8]) -> list[Emoji]:
+def correct_tones(emojis: Sequence[Emoji], pixels: NDArray[np.uint8]) -> list[Emoji]:
     """Entries whose tones are those that are drawn.
 
     Some families of the 3d set have the drawings of two neighbouring tones exchanged. A family's two drawings are

@@ -43,11 +43,11 @@ from editkit import (
 )
 from editkit import Denoiser as Denoise
 from editkit_emoji.training import data
-from editkit_emoji.training.ahead import Ahead
-from editkit_emoji.training.autoencoder import moved_alike, sheet
+from editkit_emoji.training.ahead import Prefetcher
+from editkit_emoji.training.autoencoder import moved_versions, sheet
 from editkit_emoji.training.lessons import Lessons
 from editkit_emoji.training.muon import hidden_matrices
-from editkit_emoji.training.noising import SCHEDULE, encode, noised, stratified_timesteps
+from editkit_emoji.training.noising import SCHEDULE, diffuse, encode, stratified_timesteps
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
@@ -151,7 +151,7 @@ def new_network(tokenizer: PreTrainedTokenizerFast, channels: int, side: int, wi
     return TextToLatents(CLIPTextModel(text), unet)
 
 
-def cached_latents(vae: AutoencoderKL, pixels: np.ndarray, file: Path) -> Tensor:
+def load_or_encode(vae: AutoencoderKL, pixels: np.ndarray, file: Path) -> Tensor:
     """:func:`encode`, kept in ``file`` for the next start of the run."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def predict(network: nn.Module, given: Iterable[Tensor], device: str) -> Tensor:
     return predicted.float()
 
 
-def squared_error(network: nn.Module, given: Iterable[Tensor], wanted: Tensor, device: str) -> Tensor:
+def mean_squared_error(network: nn.Module, given: Iterable[Tensor], wanted: Tensor, device: str) -> Tensor:
     """The loss of one training step: mean squared error of what a network gives on ``device``."""
     return (predict(network, given, device) - wanted.to(device)).square().mean()
 
@@ -182,7 +182,7 @@ def unseen_loss(network: nn.Module, latents: Tensor, condition: Condition) -> fl
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(latents.shape, generator=generator)
     timesteps = stratified_timesteps(len(latents), generator)
-    noisy, wanted = noised(latents, noise, timesteps)
+    noisy, wanted = diffuse(latents, noise, timesteps)
     errors = []
     for rows in torch.split(torch.arange(len(latents)), 64):
         told = {name: tensor[rows] for name, tensor in condition.items()}
@@ -308,7 +308,7 @@ def main() -> None:
         side = options.size // 2 ** (len(vae.config.block_out_channels) - 1)
         network = new_network(tokenizer, vae.config.latent_channels, side, tuple(options.widths))
     lessons = Lessons(artwork, copy.deepcopy(vae), tokenizer)
-    drawn = Ahead(functools.partial(lessons.draw, options.batch), options.workers)
+    drawn = Prefetcher(functools.partial(lessons.draw, options.batch), options.workers)
     network, lessons.vae = network.to(options.device), lessons.vae.to(options.device)
     network.unet.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
     run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER))
@@ -338,7 +338,7 @@ class Inspection:
         held_out = data.places(artwork.emojis, held_out=True)[::INSPECTED]
         captions = [artwork.emojis[place].caption for place in held_out]
         self.captioned, self.silent = (tokens_of(tokenizer, texts) for texts in (captions, [""] * len(captions)))
-        images = moved_alike(artwork.pixels[held_out], artwork.alpha[held_out])
+        images = moved_versions(artwork.pixels[held_out], artwork.alpha[held_out])
         self.latents = {kind: encode(vae, each) for kind, each in images.items()}
 
     def __call__(self, network: TextToLatents, file: Path) -> dict[str, float]:

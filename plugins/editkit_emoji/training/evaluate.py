@@ -29,10 +29,10 @@ from tqdm import tqdm
 
 import editkit
 from editkit_emoji.training import data
-from editkit_emoji.training.autoencoder import psnr, round_trip, sheet, side_by_side, to_network, to_pixels
-from editkit_emoji.training.cases import MOVED, SCENERY, Case, Image3, cases_of, chosen_pairs
-from editkit_emoji.training.inverted_noise import Inverted, deviations, invert_each, neighbour_correlations
-from editkit_emoji.training.methods import FLOOR, Made, method_of
+from editkit_emoji.training.autoencoder import image_grid, psnr, round_trip, sheet, to_network, to_pixels
+from editkit_emoji.training.cases import MOVED, SCENERY, Case, Image3, cases_of, select_pairs
+from editkit_emoji.training.inverted_noise import InvertedImages, deviations, invert_images, neighbour_correlations
+from editkit_emoji.training.methods import FLOOR, EditResult, method_of
 from editkit_emoji.training.noising import encode
 from editkit_emoji.training.pairs import ATTRIBUTES
 from editkit_emoji.training.tables import average, bootstrap, mean, median, rate, spread, table
@@ -48,7 +48,7 @@ class Score:
     """How one edit came out, and what it cost."""
 
     case: Case
-    made: Made
+    made: EditResult
     progress: float
     collateral: float
     success: bool
@@ -57,7 +57,7 @@ class Score:
     psnr_round_trip: float
 
 
-def score(case: Case, made: Made, trip: Image3) -> Score:
+def score(case: Case, made: EditResult, trip: Image3) -> Score:
     """Compare an edited image with the truth; ``trip`` is the truth's own round trip."""
     return Score(
         case,
@@ -81,7 +81,7 @@ Results = dict[tuple[str, str], list[Score]]
 
 def measure_edits(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace) -> Results:
     """Edit the first ``--pairs`` pairs in each scenery by the floor and by each method."""
-    pairs = chosen_pairs(artwork, options.pairs_of, options.attributes)
+    pairs = select_pairs(artwork, options.pairs_of, options.attributes)
     methods = {name: method_of(name, options.model, options.steps) for name in (FLOOR, *options.methods)}
     results: Results = {}
     for scenery in options.scenery:
@@ -162,7 +162,7 @@ def write_sheets(scores: Sequence[Score], folder: Path, name: str) -> None:
 def edit_sheet(shown: Sequence[tuple[str, Sequence[Image3]]], file: Path) -> None:
     """One edit a row: its images (H, W, 3) side by side, and a text beside them."""
     side, count = shown[0][1][0].shape[0], len(shown[0][1])
-    tiles = side_by_side([tile for _, row in shown for tile in row], count)
+    tiles = image_grid([tile for _, row in shown for tile in row], count)
     canvas = Image.new("RGB", (tiles.width + 560, tiles.height), "white")
     canvas.paste(tiles)
     pen = ImageDraw.Draw(canvas)
@@ -174,7 +174,7 @@ def edit_sheet(shown: Sequence[tuple[str, Sequence[Image3]]], file: Path) -> Non
 def autoencoder_table(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace) -> str:
     """Round trips of the true targets of ``--trips`` pairs in every scenery."""
     rows = []
-    pairs = chosen_pairs(artwork, options.pairs_of, options.attributes)
+    pairs = select_pairs(artwork, options.pairs_of, options.attributes)
     for scenery in options.scenery:
         images = np.stack([case.truth for case in cases_of(artwork, pairs, scenery, options.trips)])
         values = psnr(round_trip(vae, images), to_network(images)).numpy()
@@ -184,7 +184,7 @@ def autoencoder_table(artwork: data.Artwork, vae: AutoencoderKL, options: argpar
     return table(["images", "truths", "mean PSNR, dB (95 %)", "worst twentieth below", "worst"], rows)
 
 
-def noise_table(inverted: Inverted) -> str:
+def noise_table(inverted: InvertedImages) -> str:
     spread_, alike = deviations(inverted.noise), neighbour_correlations(inverted.noise)
     cells = [
         str(len(inverted.noise)),
@@ -202,7 +202,7 @@ def nearest(latents: torch.Tensor, among: torch.Tensor) -> list[int]:
 
 
 @torch.no_grad()
-def draw_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str]) -> torch.Tensor:
+def sample_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str]) -> torch.Tensor:
     """Latents (B, C, h, w) drawn with guidance 3 in 25 DDIM steps."""
     drawn = []
     for start in tqdm(range(0, len(captions), 50), desc="drawings"):
@@ -214,7 +214,7 @@ def draw_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str]) ->
     return torch.cat(drawn)
 
 
-def drawing_table(artwork: data.Artwork, options: argparse.Namespace) -> str:
+def caption_table(artwork: data.Artwork, options: argparse.Namespace) -> str:
     """Whether the image of the whole set that is nearest to a drawing bears the asked name, style and tone aside."""
     pipeline = StableDiffusionPipeline.from_pretrained(options.model)
     pipeline.set_progress_bar_config(disable=True)
@@ -223,7 +223,7 @@ def drawing_table(artwork: data.Artwork, options: argparse.Namespace) -> str:
     for label, held_out in (("training", False), ("held-out", True)):
         wanted = [emoji for emoji in artwork.emojis if emoji.held_out == held_out]
         wanted = spread(wanted, options.captions)
-        drawn = draw_captions(pipeline, [emoji.caption for emoji in wanted])
+        drawn = sample_captions(pipeline, [emoji.caption for emoji in wanted])
         found = [artwork.emojis[place] for place in nearest(drawn, among)]
         hits = [one.subject == other.subject for one, other in zip(wanted, found, strict=True)]
         rows.append([label, str(len(hits)), rate(hits)])
@@ -283,7 +283,7 @@ def main() -> None:
         ),
         ("Edits; 95 % intervals in brackets", options.pairs, lambda: edits(artwork, vae, options)),
         (f"Skin tones, `{options.methods[0]}`", options.tones, lambda: tones(artwork, options)),
-        ("Drawings from captions, 25 steps, guidance 3", options.captions, lambda: drawing_table(artwork, options)),
+        ("Drawings from captions, 25 steps, guidance 3", options.captions, lambda: caption_table(artwork, options)),
     ]
     for title, count, section in sections:
         if count:
@@ -293,7 +293,7 @@ def main() -> None:
 def inversions(artwork: data.Artwork, options: argparse.Namespace) -> str:
     held_out = spread(data.places(artwork.emojis, held_out=True), options.inversions)
     emojis = [artwork.emojis[place] for place in held_out]
-    return noise_table(invert_each(emojis, artwork.pixels[held_out], options.model))
+    return noise_table(invert_images(emojis, artwork.pixels[held_out], options.model))
 
 
 def edits(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace) -> str:

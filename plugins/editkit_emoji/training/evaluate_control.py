@@ -44,7 +44,7 @@ WAYS = ("caption", "mirrored", "no caption")
 
 
 @dc.dataclass(frozen=True)
-class Asked:
+class ControlCase:
     """One drawing to be made: its caption, its condition (H, W), and the image (H, W, 3) that has that condition."""
 
     caption: str
@@ -52,7 +52,9 @@ class Asked:
     original: NDArray[np.uint8]
 
 
-def asked_for(kind: Kind, way: str, emojis: Sequence[data.Emoji], pixels: Drawings, count: int) -> list[Asked]:
+def control_cases(
+    kind: Kind, way: str, emojis: Sequence[data.Emoji], pixels: Drawings, count: int
+) -> list[ControlCase]:
     """Up to ``count`` held-out images that have a condition, evenly spread over the set."""
     found = []
     for emoji, drawn in zip(emojis, pixels, strict=True):
@@ -60,14 +62,14 @@ def asked_for(kind: Kind, way: str, emojis: Sequence[data.Emoji], pixels: Drawin
             original = np.ascontiguousarray(drawn[:, ::-1]) if way == "mirrored" else drawn
             condition = kind.map_of(original)
             if condition is not None:
-                found.append(Asked("" if way == "no caption" else emoji.caption, condition, original))
+                found.append(ControlCase("" if way == "no caption" else emoji.caption, condition, original))
     spread = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
     return [found[place] for place in spread]
 
 
 def draw(
     pipeline: StableDiffusionPipeline | StableDiffusionControlNetPipeline,
-    asked: Sequence[Asked],
+    asked: Sequence[ControlCase],
     options: argparse.Namespace,
 ) -> Drawings:
     """Draw what is asked for; a drawing's noise depends on its place alone."""
@@ -94,7 +96,7 @@ def draw(
 
 
 def rows_of(
-    kind: Kind, way: str, asked: Sequence[Asked], steered: Drawings, alone: Drawings, trips: Drawings
+    kind: Kind, way: str, asked: Sequence[ControlCase], steered: Drawings, alone: Drawings, trips: Drawings
 ) -> list[list[str]]:
     """One row of the table for each measure of the kind."""
     conditions = [one.condition for one in asked]
@@ -121,7 +123,7 @@ def measure(kind: Kind, emojis: Sequence[data.Emoji], pixels: Drawings, options:
         pipeline.set_progress_bar_config(disable=True)
     rows = []
     for way in options.ways:
-        asked = asked_for(kind, way, emojis, pixels, options.pictures)
+        asked = control_cases(kind, way, emojis, pixels, options.pictures)
         originals = np.stack([one.original for one in asked])
         drawn, without = draw(steered, asked, options), draw(alone, asked, options)
         rows += rows_of(kind, way, asked, drawn, without, to_pixels(round_trip(alone.vae, originals)))

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 import editkit
 from editkit_emoji.training import data
-from editkit_emoji.training.autoencoder import side_by_side
-from editkit_emoji.training.crops import halved
+from editkit_emoji.training.autoencoder import image_grid
+from editkit_emoji.training.crops import halve
 from editkit_emoji.training.evaluate import add_evaluation_options, begin, decibels
 from editkit_emoji.training.tables import mean, spread, table
 
@@ -77,7 +77,7 @@ def measure(
         columns.append(made)
     columns.append(list(targets))
     tiles = [tile for row in zip(*columns, strict=True) for tile in row]
-    return rows, side_by_side(tiles[: IN_SHEET * len(columns)], len(columns))
+    return rows, image_grid(tiles[: IN_SHEET * len(columns)], len(columns))
 
 
 def main() -> None:
@@ -90,8 +90,8 @@ def main() -> None:
     emojis, pixels = begin(options)
     places = spread(data.places(emojis, held_out=True), options.pictures)
     captions, large = [emojis[place].caption for place in places], list(pixels[places])
-    halves = [halved(image) for image in large]
-    sources, methods = [halved(half) for half in halves], methods_of(options)
+    halves = [halve(image) for image in large]
+    sources, methods = [halve(half) for half in halves], methods_of(options)
     rows = []
     for scale, targets in ((2, halves), (4, large)):
         measured, sheet = measure(scale, sources, targets, captions, methods)

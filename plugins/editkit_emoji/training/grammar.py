@@ -141,7 +141,7 @@ def expand(text: str, generator: torch.Generator, rules: Mapping[str, tuple[str,
     return re.sub(r"<([\w ]*)>", alternative, text)
 
 
-def draw_instruction(pair: Pair, source: Emoji, generator: torch.Generator) -> str:
+def sample_instruction(pair: Pair, source: Emoji, generator: torch.Generator) -> str:
     """An instruction for an edit of an image; none of the wordings that are kept from training."""
     removed = pair.attribute == "skin tone" and not pair.new
     kind = "no skin tone" if removed else pair.attribute if pair.attribute in RULES else ""

@@ -26,21 +26,21 @@ from transformers import PreTrainedTokenizerFast
 from editkit import judge
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import sheet
-from editkit_emoji.training.captions import draw_caption
-from editkit_emoji.training.cases import Case, cases_of, chosen_pairs
+from editkit_emoji.training.captions import sample_caption
+from editkit_emoji.training.cases import Case, cases_of, select_pairs
 from editkit_emoji.training.denoiser import (
     OUTER,
     TextToLatents,
     draw,
+    mean_squared_error,
     read_network,
-    squared_error,
     write_model,
 )
-from editkit_emoji.training.grammar import draw_instruction
-from editkit_emoji.training.instructions import UNSEEN, chance, disguised, wordings
+from editkit_emoji.training.grammar import sample_instruction
+from editkit_emoji.training.instructions import UNSEEN, chance, perturb, wordings
 from editkit_emoji.training.lessons import Lessons
 from editkit_emoji.training.muon import hidden_matrices
-from editkit_emoji.training.noising import encode, noised, stratified_timesteps
+from editkit_emoji.training.noising import diffuse, encode, stratified_timesteps
 from editkit_emoji.training.pairs import ATTRIBUTES, Pair
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
@@ -59,17 +59,17 @@ STEPS = 4
 """In which they are edited."""
 
 
-def with_sight(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+def with_image_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """A UNet that also sees an image's latents, to which it is blind as yet."""
-    return resized_entry(unet, 2 * unet.config.in_channels)
+    return resize_input_layer(unet, 2 * unet.config.in_channels)
 
 
-def without_sight(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+def without_image_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """The UNet of captions alone: what it does where it is shown nothing."""
-    return resized_entry(unet, unet.config.in_channels // 2)
+    return resize_input_layer(unet, unet.config.in_channels // 2)
 
 
-def resized_entry(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
+def resize_input_layer(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
     """The same UNet with ``channels`` input channels; those that come new weigh nothing."""
     made = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels})
     weights = unet.state_dict()
@@ -80,14 +80,14 @@ def resized_entry(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionM
     return made
 
 
-def write_both(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
+def write_models(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
     """Write the model of captions and the model of instructions."""
-    blind = TextToLatents(network.text_encoder, without_sight(network.unet))
+    blind = TextToLatents(network.text_encoder, without_image_channels(network.unet))
     write_model(blind, vae, tokenizer, run / "model")
     write_model(network, vae, tokenizer, run / "instruct")
 
 
-class InstructedBatch(NamedTuple):
+class InstructionBatch(NamedTuple):
     """Inputs and target of a training step: captions first, then instructions."""
 
     noisy: Tensor
@@ -106,10 +106,10 @@ class Instructions:
     def __init__(self, lessons: Lessons) -> None:
         self.lessons = lessons
 
-    def batch(self, size: int, generator: torch.Generator) -> InstructedBatch:
+    def batch(self, size: int, generator: torch.Generator) -> InstructionBatch:
         lessons, emojis = self.lessons, self.lessons.artwork.emojis
         captions = round(CAPTIONED * size)
-        captioned = lessons.draw_places(captions, generator)
+        captioned = lessons.sample_places(captions, generator)
         pairs, instructions = zip(*self.draw(size - captions, generator), strict=True)
         alone = [lessons.in_one_scene([place], generator)[0] for place in captioned]
         images = [lessons.in_one_scene([pair.source, pair.target], generator) for pair in pairs]
@@ -118,10 +118,10 @@ class Instructions:
         clean, shown = torch.split(encoded, [size, size - captions])
         unseen = torch.rand(size - captions, 1, 1, 1, generator=generator) < BLIND
         seen = torch.cat([torch.zeros_like(clean[:captions]), shown.masked_fill(unseen, 0.0)])
-        texts = [*(draw_caption(emojis[place], generator) for place in captioned), *instructions]
+        texts = [*(sample_caption(emojis[place], generator) for place in captioned), *instructions]
         timesteps = torch.cat([stratified_timesteps(part, generator) for part in (captions, size - captions)])
-        noisy, wanted = noised(clean, torch.randn(clean.shape, generator=generator), timesteps)
-        return InstructedBatch(noisy, timesteps, tokens_of(lessons.tokenizer, texts), seen, wanted)
+        noisy, wanted = diffuse(clean, torch.randn(clean.shape, generator=generator), timesteps)
+        return InstructionBatch(noisy, timesteps, tokens_of(lessons.tokenizer, texts), seen, wanted)
 
     def draw(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
         """Pairs, each with an instruction or, now and then, none: then what is wanted is the source."""
@@ -129,14 +129,14 @@ class Instructions:
             (dc.replace(pair, target=pair.source), "")
             if chance(generator) < SILENT
             else (pair, self.instruction(pair, generator))
-            for pair in self.lessons.draw_pairs(count, generator)
+            for pair in self.lessons.sample_pairs(count, generator)
         ]
 
     def instruction(self, pair: Pair, generator: torch.Generator) -> str:
-        """An instruction of the grammar, a third of them disguised."""
-        text = draw_instruction(pair, self.lessons.artwork.emojis[pair.source], generator)
+        """An instruction of the grammar, a third of them perturb."""
+        text = sample_instruction(pair, self.lessons.artwork.emojis[pair.source], generator)
         kept = {*pair.was.split(), *pair.new.replace("-", " ").split()}
-        return disguised(text, kept, generator) if chance(generator) < 1 / 3 else text
+        return perturb(text, kept, generator) if chance(generator) < 1 / 3 else text
 
 
 class Inspection:
@@ -144,7 +144,7 @@ class Inspection:
 
     def __init__(self, artwork: data.Artwork, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast) -> None:
         self.vae = vae
-        pairs = chosen_pairs(artwork, "first", ATTRIBUTES)
+        pairs = select_pairs(artwork, "first", ATTRIBUTES)
         self.sources, self.targets, self.tokens = {}, {}, {}
         for kind in INSPECTED:
             cases = cases_of(artwork, pairs, kind, EDITED)
@@ -187,7 +187,7 @@ def main() -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.model, subfolder="tokenizer")
     network = read_network(options.model)
     if network.unet.config.in_channels == vae.config.latent_channels:
-        network.unet = with_sight(network.unet)
+        network.unet = with_image_channels(network.unet)
     # A shorter memory than a denoiser's: a longer one would hold weights that were blind yet.
     run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER))
     instructions = Instructions(Lessons(artwork, copy.deepcopy(vae).to(options.device), tokenizer))
@@ -195,12 +195,12 @@ def main() -> None:
 
     def loss_of(generator: torch.Generator) -> Tensor:
         *given, wanted = instructions.batch(options.batch, generator)
-        return squared_error(run.network, given, wanted, options.device)
+        return mean_squared_error(run.network, given, wanted, options.device)
 
     def inspect() -> dict[str, float]:
         average = run.averaged.to("cpu").eval()
         figures = inspection(average, options.run / f"sample-{run.step:06}.png")
-        write_both(average, vae, tokenizer, options.run)
+        write_models(average, vae, tokenizer, options.run)
         run.averaged.to(options.device)
         return figures
 

@@ -106,8 +106,8 @@ UNSEEN: dict[str, Wordings] = {
 }
 """Wordings kept from training, to see whether it is the instruction that was learnt or its template."""
 
-DISGUISED, PREFIXED = 0.2, 0.3
-"""Share of words that :func:`disguised` leaves out or replaces, and of instructions that it puts words before."""
+PERTURBED, PREFIXED = 0.2, 0.3
+"""Share of words that :func:`perturb` leaves out or replaces, and of instructions that it puts words before."""
 
 PRONOUNS = {"woman": "her", "girl": "her", "princess": "her", "man": "him", "boy": "him", "prince": "him"}
 
@@ -120,19 +120,19 @@ def wordings(templates: dict[str, Wordings], attribute: str, source: Emoji, was:
     return [template.format(**words) for template in templates.get(kind, templates[""])]
 
 
-def disguised(text: str, kept: Collection[str], generator: torch.Generator) -> str:
+def perturb(text: str, kept: Collection[str], generator: torch.Generator) -> str:
     """An instruction with some words but those that are ``kept`` left out or made up, and now and then more before it.
 
     So a word that training does not know is one to go by the others for.
     """
     before = int(torch.randint(3, (), generator=generator)) if chance(generator) < PREFIXED else 0
-    words = [made_up(generator) for _ in range(before)]
+    words = [random_word(generator) for _ in range(before)]
     for word in text.split():
         lot = chance(generator)
-        if word in kept or lot >= DISGUISED:
+        if word in kept or lot >= PERTURBED:
             words.append(word)
-        elif lot < DISGUISED / 2:
-            words.append(made_up(generator))
+        elif lot < PERTURBED / 2:
+            words.append(random_word(generator))
     return " ".join(words)
 
 
@@ -140,7 +140,7 @@ def chance(generator: torch.Generator) -> float:
     return float(torch.rand((), generator=generator))
 
 
-def made_up(generator: torch.Generator) -> str:
+def random_word(generator: torch.Generator) -> str:
     """Two to seven letters that mean nothing."""
     letters = torch.randint(26, (int(torch.randint(2, 8, (), generator=generator)),), generator=generator)
     return "".join(chr(ord("a") + letter) for letter in letters.tolist())

@@ -20,7 +20,7 @@ STEPS = 50
 
 
 @dc.dataclass(frozen=True)
-class Inverted:
+class InvertedImages:
     """Images inverted by DDIM at guidance 1, and drawn again from what was found."""
 
     noise: Tensor
@@ -29,7 +29,7 @@ class Inverted:
     """Decibels (N,) that drawing them again stays below the autoencoder's round trip."""
 
 
-def invert_each(emojis: Sequence[Emoji], pixels: NDArray[np.uint8], folder: Path) -> Inverted:
+def invert_images(emojis: Sequence[Emoji], pixels: NDArray[np.uint8], folder: Path) -> InvertedImages:
     """Invert images (N, H, W, 3), each under its caption, with the model in a folder."""
     model = editkit.load_model(folder)
     noise, lost = [], []
@@ -41,7 +41,7 @@ def invert_each(emojis: Sequence[Emoji], pixels: NDArray[np.uint8], folder: Path
         assert report.vae_psnr is not None and report.recon_psnr is not None
         noise.append(inversion.noise)
         lost.append(report.vae_psnr - report.recon_psnr)
-    return Inverted(torch.cat(noise).double(), np.array(lost))
+    return InvertedImages(torch.cat(noise).double(), np.array(lost))
 
 
 def deviations(noise: Tensor) -> Tensor:

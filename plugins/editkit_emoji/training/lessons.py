@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from editkit_emoji.training.autoencoder import to_network
-from editkit_emoji.training.captions import draw_caption, paired_captions
+from editkit_emoji.training.captions import sample_caption, sample_caption_pair
 from editkit_emoji.training.data import Artwork, places
 from editkit_emoji.training.moving import Moves, may_be_mirrored
-from editkit_emoji.training.noising import noised, stratified_timesteps
+from editkit_emoji.training.noising import diffuse, stratified_timesteps
 from editkit_emoji.training.pairs import Pair, training_pairs
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.tokenizer import tokens_of
@@ -90,7 +90,7 @@ class Lessons:
     def draw(self, size: int, generator: torch.Generator) -> Drawn:
         """All that a batch is made of and that needs no network."""
         count, alone = round(PAIRED * size / 2 / REPEATS), round((1 - PAIRED) * size / REPEATS)
-        pairs, singles = self.draw_pairs(count, generator), self.draw_places(alone, generator)
+        pairs, singles = self.sample_pairs(count, generator), self.sample_places(alone, generator)
         images = [self.in_one_scene([pair.source, pair.target], generator) for pair in pairs]
         images_alone = [self.in_one_scene([place], generator)[0] for place in singles]
         sources, targets = zip(*images, strict=True)
@@ -114,21 +114,21 @@ class Lessons:
         clean, paired = encoded[rows], drawn.pairs * REPEATS
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(drawn.noise_seed)).to(clean)
         noise[paired : 2 * paired] = noise[:paired]  # a target has its source's
-        noisy, wanted = noised(clean, noise, drawn.timesteps)
+        noisy, wanted = diffuse(clean, noise, drawn.timesteps)
         differing = (clean[paired : 2 * paired] - clean[:paired]).square().mean((1, 2, 3))
         return Batch(noisy, drawn.timesteps, drawn.tokens[rows], wanted, 1 / differing.clamp(min=SMALLEST))
 
-    def draw_pairs(self, count: int, generator: torch.Generator) -> list[Pair]:
+    def sample_pairs(self, count: int, generator: torch.Generator) -> list[Pair]:
         chosen = torch.multinomial(self.pair_weights, count, replacement=True, generator=generator)
         return [self.pairs[index] for index in chosen.tolist()]
 
-    def draw_places(self, count: int, generator: torch.Generator) -> list[int]:
+    def sample_places(self, count: int, generator: torch.Generator) -> list[int]:
         return [self.shown[index] for index in torch.randint(len(self.shown), (count,), generator=generator).tolist()]
 
     def in_one_scene(self, chosen: Sequence[int], generator: torch.Generator) -> list[Tensor]:
         """Images (3, H, W) at places of the artwork, all in one scene."""
         mirror = all(may_be_mirrored(self.artwork.emojis[place].title) for place in chosen)
-        (other,) = self.draw_places(1, generator)
+        (other,) = self.sample_places(1, generator)
         scene = self.moves.scene(self.artwork.pixels.shape[1], generator, mirror=mirror, other=self.image(other))
         return [scene(*self.image(place)) for place in chosen]
 
@@ -146,8 +146,8 @@ class Lessons:
 
     def captions(self, pairs: Sequence[Pair], singles: Sequence[int], generator: torch.Generator) -> list[str]:
         emojis = self.artwork.emojis
-        paired = [paired_captions(emojis[pair.source], emojis[pair.target], generator) for pair in pairs]
-        alone = [draw_caption(emojis[place], generator) for place in singles]
+        paired = [sample_caption_pair(emojis[pair.source], emojis[pair.target], generator) for pair in pairs]
+        alone = [sample_caption(emojis[place], generator) for place in singles]
         return [*(source for source, _ in paired), *(target for _, target in paired), *alone]
 
 

@@ -23,7 +23,7 @@ from editkit_emoji.training.cases import Case
 from editkit_emoji.training.instructions import TRAINED, UNSEEN, instruction_for, wordings
 
 
-class Made(NamedTuple):
+class EditResult(NamedTuple):
     """An edited image (H, W, 3) uint8 and what it cost."""
 
     pixels: NDArray[np.uint8]
@@ -34,7 +34,7 @@ class Made(NamedTuple):
     seconds: float
 
 
-Method = Callable[[Case], Made]
+Method = Callable[[Case], EditResult]
 """Makes an edit from the image of a case."""
 
 FLOOR = "flow-edit:steps=1"
@@ -56,7 +56,7 @@ def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any)
     model = editkit.load_model(called(folder))
     sees = "instructions" in model.provides and values.get("method") != "inversion"
 
-    def make(case: Case) -> Made:
+    def make(case: Case) -> EditResult:
         was = {"source": case.source.caption}
         given = {
             "img2img": lambda: {"prompt": case.target.caption},
@@ -65,7 +65,7 @@ def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any)
         image = Image.fromarray(case.image)
         result = editkit.apply(name, image, model=model, cache=False, **{"seed": 0, **given, **values})
         pixels, report = np.asarray(result.image.convert("RGB")), result.report
-        return Made(pixels, report.network_calls, report.network_samples, report.seconds)
+        return EditResult(pixels, report.network_calls, report.network_samples, report.seconds)
 
     return make
 
@@ -87,7 +87,7 @@ def instruction(case: Case, wording: str) -> str:
 
 def img2img(folder: Path, *, steps: int = DEFAULT_STEPS, strength: float, guidance: float) -> Method:
     """Diffusers' StableDiffusionImg2ImgPipeline."""
-    pipeline = quietly(StableDiffusionImg2ImgPipeline, folder)
+    pipeline = load_quietly(StableDiffusionImg2ImgPipeline, folder)
 
     def draw(case: Case) -> Image.Image:
         drawn = pipeline(
@@ -105,7 +105,7 @@ def img2img(folder: Path, *, steps: int = DEFAULT_STEPS, strength: float, guidan
 
 def ddim_inversion(folder: Path, *, steps: int = DEFAULT_STEPS, guidance: float) -> Method:
     """Diffusers' own DDIM inversion, of StableDiffusionDiffEditPipeline with a mask of everything."""
-    pipeline = quietly(StableDiffusionDiffEditPipeline, folder)
+    pipeline = load_quietly(StableDiffusionDiffEditPipeline, folder)
     pipeline.inverse_scheduler = DDIMInverseScheduler.from_config(pipeline.scheduler.config)
 
     def draw(case: Case) -> Image.Image:
@@ -123,7 +123,7 @@ def ddim_inversion(folder: Path, *, steps: int = DEFAULT_STEPS, guidance: float)
     return measured(pipeline, draw)
 
 
-def quietly(kind: Any, folder: Path) -> Any:
+def load_quietly(kind: Any, folder: Path) -> Any:
     with editkit.quiet():
         pipeline = kind.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
@@ -135,10 +135,10 @@ def measured(pipeline: Any, draw: Callable[[Case], Image.Image]) -> Method:
     rows: list[int] = []
     pipeline.unet.register_forward_pre_hook(lambda unet, given, named: rows.append(len(given[0])), with_kwargs=True)
 
-    def make(case: Case) -> Made:
+    def make(case: Case) -> EditResult:
         rows.clear()
         begun = time.perf_counter()
         drawn = draw(case)
-        return Made(np.asarray(drawn), len(rows), sum(rows), time.perf_counter() - begun)
+        return EditResult(np.asarray(drawn), len(rows), sum(rows), time.perf_counter() - begun)
 
     return make

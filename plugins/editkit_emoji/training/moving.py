@@ -61,7 +61,7 @@ def span(side: int, size: int, shift: int) -> tuple[slice, slice]:
     return slice(low - start, high - start), slice(low, high)
 
 
-def framed(image: Tensor, alpha: Tensor, frame: Frame, ground: Tensor | None = None) -> Tensor:
+def apply_frame(image: Tensor, alpha: Tensor, frame: Frame, ground: Tensor | None = None) -> Tensor:
     """An image (3, H, W) on white, in [-1, 1], with alpha (1, H, W) in [0, 1], in a frame and on a ground (3, H, W)."""
     placed = frame(image, 1.0)
     if ground is None:
@@ -80,7 +80,7 @@ class Scene:
 
     def __call__(self, image: Tensor, alpha: Tensor) -> Tensor:
         """An image (3, H, W) on white, with its alpha (1, H, W), in this scene."""
-        return framed(image, alpha, self.frame, self.ground)
+        return apply_frame(image, alpha, self.frame, self.ground)
 
 
 def beside(size: int, *, left: bool, scale: float = 0.5) -> Frame:
@@ -125,7 +125,7 @@ class Moves:
         """Draw a ground (3, size, size), or None for white."""
         if float(torch.rand((), generator=generator)) >= self.grounds:
             return None
-        return draw_ground(size, generator)
+        return sample_ground(size, generator)
 
     def scene(
         self, size: int, generator: torch.Generator, *, mirror: bool, other: tuple[Tensor, Tensor] | None = None
@@ -135,14 +135,14 @@ class Moves:
         alone, left = torch.rand(2, generator=generator).tolist()
         if other is None or alone >= self.company:
             return Scene(self.frame(size, generator, mirror=mirror), ground)
-        behind = framed(*other, beside(size, left=left >= 0.5), ground)
+        behind = apply_frame(*other, beside(size, left=left >= 0.5), ground)
         return Scene(beside(size, left=left < 0.5), behind)
 
 
 STILL = Moves(moved=0.0, mirrored=0.0, grounds=0.0)
 
 
-def draw_ground(size: int, generator: torch.Generator) -> Tensor:
+def sample_ground(size: int, generator: torch.Generator) -> Tensor:
     """A ground (3, size, size) in [-1, 1]: half plain, a quarter a gradient of two colours, a quarter a texture."""
     kind = float(torch.rand((), generator=generator))
     first, second = (2 * torch.rand(3, 1, 1, generator=generator) - 1 for _ in range(2))
@@ -153,10 +153,10 @@ def draw_ground(size: int, generator: torch.Generator) -> Tensor:
         along = torch.linspace(-1, 1, size)
         share = (along[:, None] * angle.sin() + along[None] * angle.cos() + 1).div(2).clamp(0, 1)
         return first.lerp(second, share)
-    return draw_texture(size, generator)
+    return sample_texture(size, generator)
 
 
-def draw_texture(size: int, generator: torch.Generator) -> Tensor:
+def sample_texture(size: int, generator: torch.Generator) -> Tensor:
     """Coloured noise (3, size, size) whose power falls with frequency, as that of photographs does.
 
     The amplitude falls as a power of the frequency between 0.8 and 2; the channels are mixed, so that most of the
@@ -170,7 +170,7 @@ def draw_texture(size: int, generator: torch.Generator) -> Tensor:
 
 
 def power_noise(size: int, generator: torch.Generator) -> Tensor:
-    """One texture of :func:`draw_texture`."""
+    """One texture of :func:`sample_texture`."""
     power = 0.8 + 1.2 * float(torch.rand((), generator=generator))
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
     frequency[0, 0] = 1.0

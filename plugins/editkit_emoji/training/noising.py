@@ -27,7 +27,7 @@ def stratified_timesteps(count: int, generator: torch.Generator) -> Tensor:
     return (places * SCHEDULE.train_steps).long()
 
 
-def noised(latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+def diffuse(latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
     """Noisy latents and the v to be predicted for them, both (B, C, h, w), a timestep (B,) for each row."""
     points = PointBatch(tuple(SCHEDULE.point(int(timestep)) for timestep in timesteps))
     alphas, sigmas = points.coefficients(latents)

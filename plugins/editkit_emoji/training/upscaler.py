@@ -25,12 +25,12 @@ from transformers import CLIPTextModel, PreTrainedTokenizerFast
 from editkit import Condition, VariancePreserving, add_noise
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import psnr, sheet
-from editkit_emoji.training.captions import draw_caption
+from editkit_emoji.training.captions import sample_caption
 from editkit_emoji.training.crops import FACTOR, Crops, shrink
-from editkit_emoji.training.denoiser import SCHEDULER, TEXT_WIDTH, draw, squared_error, tidy, unseen_loss
+from editkit_emoji.training.denoiser import SCHEDULER, TEXT_WIDTH, draw, mean_squared_error, tidy, unseen_loss
 from editkit_emoji.training.evaluate import BUNDLED
 from editkit_emoji.training.muon import hidden_matrices
-from editkit_emoji.training.noising import SCHEDULE, noised, stratified_timesteps
+from editkit_emoji.training.noising import SCHEDULE, diffuse, stratified_timesteps
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
 
@@ -64,7 +64,7 @@ class Enlarger(nn.Module):
 
 
 def new_unet(channels: int, side: int) -> UNet2DConditionModel:
-    """An untrained one for latents (B, channels, side, side), with attention where the image is halved."""
+    """An untrained one for latents (B, channels, side, side), with attention where the image is halve."""
     return UNet2DConditionModel(
         sample_size=side,
         in_channels=channels + 3,
@@ -80,7 +80,7 @@ def new_unet(channels: int, side: int) -> UNet2DConditionModel:
     )
 
 
-def see_small(crops: Tensor, levels: Tensor, generator: torch.Generator) -> Tensor:
+def noisy_small_images(crops: Tensor, levels: Tensor, generator: torch.Generator) -> Tensor:
     """The smaller images (B, 3, h, w) of crops (B, 3, H, W), both in [-1, 1], with noise of levels (B,)."""
     small = shrink(crops, generator)
     noise = torch.randn(small.shape, generator=generator)
@@ -120,14 +120,14 @@ class Lessons:
         side = list(SIDES)[int(torch.multinomial(shares, 1, generator=generator))]
         size = max(1, size * min(SIDES) ** 2 // side**2)
         crops, places = self.crops.draw(size, side, generator)
-        captions = ["" if place < 0 else draw_caption(self.emojis[place], generator) for place in places]
+        captions = ["" if place < 0 else sample_caption(self.emojis[place], generator) for place in places]
         levels = torch.randint(MOST_NOISE + 1, (size,), generator=generator)
         levels[::2] = USUAL_NOISE
         timesteps = stratified_timesteps(size, generator)[torch.randperm(size, generator=generator)]
         timesteps[torch.rand(size, generator=generator) < 0.5] = SCHEDULE.train_steps - 1
         latents = encode(self.vae, crops)
-        noisy, wanted = noised(latents, torch.randn(latents.shape, generator=generator), timesteps)
-        seen = see_small(crops, levels, generator)
+        noisy, wanted = diffuse(latents, torch.randn(latents.shape, generator=generator), timesteps)
+        seen = noisy_small_images(crops, levels, generator)
         return (noisy, timesteps, tokens_of(self.tokenizer, captions), seen, levels), wanted
 
 
@@ -142,7 +142,7 @@ class Inspection:
         captions = ["" if place < 0 else unseen.emojis[place].caption for place in places]
         self.told: Condition = {
             "tokens": tokens_of(unseen.tokenizer, captions),
-            "seen": see_small(self.crops, levels, generator),
+            "seen": noisy_small_images(self.crops, levels, generator),
             "noise_level": levels,
         }
         self.latents = encode(self.vae, self.crops)
@@ -206,7 +206,7 @@ def main() -> None:
 
     def loss_of(generator: torch.Generator) -> Tensor:
         given, wanted = seen.batch(options.batch, generator)
-        return squared_error(network, given, wanted, options.device)
+        return mean_squared_error(network, given, wanted, options.device)
 
     def inspect() -> dict[str, float]:
         average = run.averaged.to("cpu").eval()
