@@ -38,9 +38,9 @@ def disc(radius: float, *, ground: int = 255) -> NDArray[np.uint8]:
 
 def line(place: int) -> NDArray[np.uint8]:
     """A map (SIZE, SIZE) of one upright line."""
-    drawn = np.zeros((SIZE, SIZE), np.uint8)
-    drawn[:, place] = 255
-    return drawn
+    values = np.zeros((SIZE, SIZE), np.uint8)
+    values[:, place] = 255
+    return values
 
 
 def some_images() -> list[Emoji]:
@@ -75,21 +75,21 @@ def base(model: Path) -> TextToLatents:
 
 
 def test_a_new_controlnet_changes_nothing_and_starts_from_the_unet(base: TextToLatents) -> None:
-    made = new_controlnet(base.unet)
+    untrained = new_controlnet(base.unet)
     noisy, timesteps = torch.randn(2, CHANNELS, 2, 2), torch.tensor([10, 900])
     tokens, control = torch.zeros(2, 5, dtype=torch.long), torch.rand(2, 3, SIZE, SIZE)
     with torch.no_grad():
         torch.testing.assert_close(
-            ControlledDenoiser(base, made)(noisy, timesteps, tokens, control),
+            ControlledDenoiser(base, untrained)(noisy, timesteps, tokens, control),
             base(noisy, timesteps, tokens),
             rtol=0,
             atol=0,
         )
-    known = base.unet.state_dict()
-    shared = [name for name in made.state_dict() if name in known]
-    assert all(torch.equal(made.state_dict()[name], known[name]) for name in shared)
+    trained = base.unet.state_dict()
+    shared = [name for name in untrained.state_dict() if name in trained]
+    assert all(torch.equal(untrained.state_dict()[name], trained[name]) for name in shared)
     assert {name.split(".")[0] for name in shared} == {"conv_in", "time_embedding", "down_blocks", "mid_block"}
-    fresh = {name.split(".")[0] for name in made.state_dict()} - {name.split(".")[0] for name in shared}
+    fresh = {name.split(".")[0] for name in untrained.state_dict()} - {name.split(".")[0] for name in shared}
     assert fresh == {"controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block"}
 
 
@@ -105,12 +105,12 @@ def test_a_batch_mirrors_a_condition_together_with_its_latents(model: Path) -> N
     maps = torch.randint(0, 256, (len(emojis), SIZE, SIZE), dtype=torch.uint8)
     latents = torch.stack([maps, maps.flip(-1)])[:, :, None].float()
     examples = Examples(emojis, np.zeros((len(emojis), SIZE, SIZE, 3), np.uint8), maps, latents)
-    noisy, timesteps, _, control, wanted = sample_batch(
+    noisy, timesteps, _, control, v_target = sample_batch(
         examples, load_base(model)[2], 16, torch.Generator().manual_seed(0)
     )
     for row in range(16):
         point = SCHEDULE.point(int(timesteps[row]))
-        clean = to_x0("v_prediction", wanted[row], noisy[row], point)
+        clean = to_x0("v_prediction", v_target[row], noisy[row], point)
         torch.testing.assert_close(clean / 255, control[row, :1], atol=1e-3, rtol=0)
 
 
@@ -152,13 +152,15 @@ def test_an_image_without_a_plain_background_has_no_relief() -> None:
 
 
 def test_a_control_tensor_equals_that_of_diffusers() -> None:
-    drawn = KINDS["relief"].map_of(disc(5.0))
-    assert drawn is not None
+    values = KINDS["relief"].map_of(disc(5.0))
+    assert values is not None
     processor = VaeImageProcessor(vae_scale_factor=8, do_convert_rgb=True, do_normalize=False)
-    torch.testing.assert_close(to_control(torch.from_numpy(drawn)[None]), processor.preprocess(Image.fromarray(drawn)))
+    torch.testing.assert_close(
+        to_control(torch.from_numpy(values)[None]), processor.preprocess(Image.fromarray(values))
+    )
 
 
-def called(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *arguments: object) -> None:
+def run_script(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *arguments: object) -> None:
     monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
     main()
 
@@ -173,7 +175,7 @@ def test_a_run_writes_weights_that_the_evaluation_loads(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shared = ("--kind", kind, "--data", rendered, "--size", SIZE, "--model", model, "--threads", 1)
-    called(monkeypatch, controlnet.main, *shared, "--run", tmp_path, "--batch", 2, "--steps", 2)
+    run_script(monkeypatch, controlnet.main, *shared, "--run", tmp_path, "--batch", 2, "--steps", 2)
     weights = load_file(tmp_path / "weights" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
     assert "_name_or_path" not in json.loads((tmp_path / "weights" / "config.json").read_text())
@@ -181,7 +183,7 @@ def test_a_run_writes_weights_that_the_evaluation_loads(
     assert [entry["step"] for entry in logged] == [1, 2]
 
     measured = ("--controlnet", tmp_path / "weights", "--pictures", 3, "--steps", 2, "--sheets", tmp_path / "sheets")
-    called(monkeypatch, evaluate_control.main, *shared, *measured)
+    run_script(monkeypatch, evaluate_control.main, *shared, *measured)
     printed = capsys.readouterr().out
     assert all(f"| {way} | 3 |" in printed for way in evaluate_control.WAYS)
     assert len(list((tmp_path / "sheets").glob("*.png"))) == len(evaluate_control.WAYS)

@@ -35,9 +35,9 @@ SUBJECTS = ("red apple", "green apple", "waving hand", "man cook", "woman cook",
 
 def emojis() -> list[Emoji]:
     """Three styles of every subject, and all tones of the hand."""
-    made = [Emoji(style, subject, subject, None) for style in ("flat", "3d", "noto") for subject in SUBJECTS]
+    untoned = [Emoji(style, subject, subject, None) for style in ("flat", "3d", "noto") for subject in SUBJECTS]
     hands = [Emoji("flat", f"waving hand {tone.replace('-', ' ')}", "waving hand", tone) for tone in TONES]
-    return made + hands
+    return untoned + hands
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +101,10 @@ def test_every_set_is_attributed() -> None:
 
 def test_captions_are_mostly_canonical_and_one_in_four_empty() -> None:
     emoji = Emoji("flat", "red apple", "red apple", None)
-    drawn = [sample_caption(emoji, torch.Generator().manual_seed(seed)) for seed in range(3000)]
-    assert drawn.count("") / 3000 == pytest.approx(0.25, abs=0.03)
-    assert drawn.count(emoji.caption) / 3000 == pytest.approx(0.50, abs=0.03)
-    assert set(drawn) == {"", emoji.caption, *natural_captions(emoji)}
+    captions = [sample_caption(emoji, torch.Generator().manual_seed(seed)) for seed in range(3000)]
+    assert captions.count("") / 3000 == pytest.approx(0.25, abs=0.03)
+    assert captions.count(emoji.caption) / 3000 == pytest.approx(0.50, abs=0.03)
+    assert set(captions) == {"", emoji.caption, *natural_captions(emoji)}
 
 
 def test_captions_repeat_with_their_generator() -> None:
@@ -128,8 +128,8 @@ def test_words_of_captions_are_one_token_each(tokenizer: PreTrainedTokenizerFast
 
 
 def test_case_hyphens_accents_and_spaces_do_not_matter(tokenizer: PreTrainedTokenizerFast) -> None:
-    wanted = tokenizer("red apple").input_ids
-    assert all(tokenizer(text).input_ids == wanted for text in ("Red-Apple", "  rèd   APPLE \n", "red apple"))
+    expected = tokenizer("red apple").input_ids
+    assert all(tokenizer(text).input_ids == expected for text in ("Red-Apple", "  rèd   APPLE \n", "red apple"))
 
 
 @pytest.mark.parametrize("text", ["zebracorn", "日本", "🍎", "...!?", "\x00"])
@@ -151,11 +151,11 @@ def test_slots_are_whole_words() -> None:
 
 
 def test_pairs_differ_in_one_attribute_and_their_target_is_held_out() -> None:
-    shown = emojis()
-    pairs = evaluation_pairs(shown)
+    records = emojis()
+    pairs = evaluation_pairs(records)
     assert len({(pair.source, pair.target) for pair in pairs}) == len(pairs)
     for pair in pairs:
-        source, target = shown[pair.source], shown[pair.target]
+        source, target = records[pair.source], records[pair.target]
         assert target.held_out
         assert (source.style == target.style) != (pair.attribute == "style")
         assert "noto" not in (source.style, target.style) or pair.attribute != "style"
@@ -163,8 +163,8 @@ def test_pairs_differ_in_one_attribute_and_their_target_is_held_out() -> None:
 
 def test_the_known_edits_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Emoji, "held_out", True)
-    shown = emojis()
-    found = {(shown[p.source].caption, shown[p.target].caption): p.attribute for p in evaluation_pairs(shown)}
+    records = emojis()
+    found = {(records[p.source].caption, records[p.target].caption): p.attribute for p in evaluation_pairs(records)}
     assert found["flat red apple", "flat green apple"] == "colour"
     assert found["flat man cook", "flat woman cook"] == "gender"
     assert found["3d grinning face", "3d crying face"] == "expression"
@@ -176,10 +176,10 @@ def test_the_known_edits_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_order_of_pairs_is_fixed_and_takes_attributes_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Emoji, "held_out", True)
-    shown = emojis()
-    pairs = evaluation_pairs(shown)
-    order = ordered(pairs, shown)
-    assert order == ordered(pairs[::-1], shown)
+    records = emojis()
+    pairs = evaluation_pairs(records)
+    order = ordered(pairs, records)
+    assert order == ordered(pairs[::-1], records)
     assert sorted(order, key=repr) == sorted(pairs, key=repr)
     attributes = {pair.attribute for pair in pairs}
     assert {pair.attribute for pair in order[: len(attributes)]} == attributes

@@ -106,9 +106,9 @@ def test_grounds_are_in_range_and_repeat_with_their_generator() -> None:
 def test_both_images_of_a_case_are_in_one_scene(monkeypatch: pytest.MonkeyPatch, scenery: str) -> None:
     """They differ only where the images of the pair differ in that scene, and a case is the same at every call."""
     monkeypatch.setattr(Emoji, "held_out", True)
-    shown = artwork()
-    pair = next(pair for pair in all_pairs(shown.emojis) if pair.attribute == "colour")
-    one, again = (cases.case_of(shown, pair, scenery) for _ in range(2))
+    works = artwork()
+    pair = next(pair for pair in all_pairs(works.emojis) if pair.attribute == "colour")
+    one, again = (cases.case_of(works, pair, scenery) for _ in range(2))
     assert np.array_equal(one.image, again.image)
     assert np.array_equal(one.truth, again.truth)
     differing = (one.image != one.truth).any(-1).mean()
@@ -117,10 +117,10 @@ def test_both_images_of_a_case_are_in_one_scene(monkeypatch: pytest.MonkeyPatch,
 
 def test_sets_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Emoji, "held_out", True)
-    shown = artwork()
+    works = artwork()
     for which, styles in (("first", {"flat", "3d"}), ("added", {"blob"}), ("unseen", set())):
-        found = cases.select_pairs(shown, which, ("colour", "style"))
-        assert {shown.emojis[pair.target].style for pair in found} == styles
+        found = cases.select_pairs(works, which, ("colour", "style"))
+        assert {works.emojis[pair.target].style for pair in found} == styles
 
 
 def test_exchanged_tones_are_found_by_colour_and_names_stay() -> None:
@@ -135,9 +135,9 @@ def test_exchanged_tones_are_found_by_colour_and_names_stay() -> None:
         ("3d", "open hands", True),
     ):
         for tone in TONES:
-            drawn = other.get(tone, tone) if exchanged else tone
+            actual_tone = other.get(tone, tone) if exchanged else tone
             emojis.append(Emoji(style, f"{hand} {tone.replace('-', ' ')} skin tone", hand, tone))
-            pixels.append(square((light[drawn],) * 3)[0])
+            pixels.append(square((light[actual_tone],) * 3)[0])
     corrected = correct_tones(emojis, np.stack(pixels))
     for before, after, image in zip(emojis, corrected, pixels, strict=True):
         assert light[after.tone or ""] == image.min()
@@ -146,22 +146,22 @@ def test_exchanged_tones_are_found_by_colour_and_names_stay() -> None:
 
 def test_a_batch_holds_pairs_in_one_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Emoji, "held_out", False)
-    shown = artwork()
-    lessons = Lessons(shown, new_autoencoder(SIZE, (8, 8)).eval(), new_tokenizer(shown.emojis))
+    works = artwork()
+    lessons = Lessons(works, new_autoencoder(SIZE, (8, 8)).eval(), new_tokenizer(works.emojis))
     batch = lessons.batch(32, torch.Generator().manual_seed(0))
     pairs = len(batch.weights)
     assert pairs == round(PAIRED * 32 / 2 / REPEATS) * REPEATS
-    assert len(batch.noisy) == len(batch.timesteps) == len(batch.tokens) == len(batch.wanted) == 32
+    assert len(batch.noisy) == len(batch.timesteps) == len(batch.tokens) == len(batch.v_target) == 32
     source, target = slice(pairs), slice(pairs, 2 * pairs)
     assert torch.equal(batch.timesteps[source], batch.timesteps[target])
     points = [SCHEDULE.point(int(timestep)) for timestep in batch.timesteps]
     alpha, sigma = (
         torch.tensor([getattr(p, name) for p in points])[:, None, None, None] for name in ("alpha", "sigma")
     )
-    noise = sigma * batch.noisy + alpha * batch.wanted
+    noise = sigma * batch.noisy + alpha * batch.v_target
     assert torch.allclose(noise[source], noise[target], atol=1e-4)
-    assert float(batch.pair_error(batch.wanted)) == 0
-    assert float(batch.pair_error(batch.wanted + 1)) == pytest.approx(0, abs=1e-6)  # alike in both
+    assert float(batch.pair_error(batch.v_target)) == 0
+    assert float(batch.pair_error(batch.v_target + 1)) == pytest.approx(0, abs=1e-6)  # alike in both
 
 
 def test_pairs_of_style_come_in_their_share() -> None:
@@ -175,8 +175,8 @@ def some_scores(hits: list[bool]) -> list[evaluate.Score]:
     pixels = np.zeros((2, 2, 3), np.uint8)
     one = Emoji("flat", "red apple", "red apple", None)
     case = cases.Case(Pair(0, 1, "colour"), one, dc.replace(one, name="green apple"), pixels, pixels)
-    made = methods.EditResult(pixels, 1, 2, 0.0)
-    return [evaluate.Score(case, made, 1.0, 0.0, hit, hit, 30.0, 34.0) for hit in hits]
+    result = methods.EditResult(pixels, 1, 2, 0.0)
+    return [evaluate.Score(case, result, 1.0, 0.0, hit, hit, 30.0, 34.0) for hit in hits]
 
 
 def test_a_method_is_credited_with_its_gain_over_the_floor() -> None:

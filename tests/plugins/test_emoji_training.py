@@ -39,34 +39,34 @@ def test_an_update_of_muon_has_singular_values_near_one() -> None:
 
 def test_muon_finds_the_least_squares() -> None:
     generator = torch.Generator().manual_seed(0)
-    given, wanted = torch.randn(64, 8, generator=generator), torch.randn(64, 8, generator=generator)
+    inputs, targets = torch.randn(64, 8, generator=generator), torch.randn(64, 8, generator=generator)
     weight = torch.nn.Parameter(torch.zeros(8, 8))
     optimiser = muon.Muon([weight], lr=0.2)
     for step in range(400):
         optimiser.param_groups[0]["lr"] = 0.2 * (1 - step / 400)
-        (given @ weight.T - wanted).square().mean().backward()
+        (inputs @ weight.T - targets).square().mean().backward()
         optimiser.step()
         optimiser.zero_grad()
-    exact = torch.linalg.lstsq(given, wanted).solution.T
+    exact = torch.linalg.lstsq(inputs, targets).solution.T
     assert float((weight.detach() - exact).abs().max()) < 1e-2
 
 
 def test_muon_is_given_the_hidden_matrices_and_no_others(network: denoiser.TextToLatents) -> None:
-    chosen = {id(weight) for weight in muon.hidden_matrices(network, outer=denoiser.OUTER)}
-    named = {name: id(weight) in chosen for name, weight in network.named_parameters()}
-    assert not any(taken for name, taken in named.items() if "conv_in" in name or "token_embedding" in name)
-    assert not any(taken for name, taken in named.items() if name.endswith("bias"))
+    muon_ids = {id(weight) for weight in muon.hidden_matrices(network, outer=denoiser.OUTER)}
+    named = {name: id(weight) in muon_ids for name, weight in network.named_parameters()}
+    assert not any(included for name, included in named.items() if "conv_in" in name or "token_embedding" in name)
+    assert not any(included for name, included in named.items() if name.endswith("bias"))
     assert named["unet.mid_block.resnets.0.conv1.weight"]
 
 
 def test_added_image_channels_start_at_zero_and_can_be_removed(network: denoiser.TextToLatents) -> None:
-    seeing = instruct.with_image_channels(network.unet)
-    told = torch.randn(2, 24, 256)
+    with_image = instruct.with_image_channels(network.unet)
+    words = torch.randn(2, 24, 256)
     x, emoji = torch.randn(2, 2, 16, 8, 8)
-    alone = network.unet(x, 500, encoder_hidden_states=told).sample
-    beside = seeing(torch.cat([x, emoji], 1), 500, encoder_hidden_states=told).sample
+    alone = network.unet(x, 500, encoder_hidden_states=words).sample
+    beside = with_image(torch.cat([x, emoji], 1), 500, encoder_hidden_states=words).sample
     assert torch.equal(alone, beside)
-    again = instruct.without_image_channels(seeing).state_dict()
+    again = instruct.without_image_channels(with_image).state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in network.unet.state_dict().items())
 
 
@@ -74,8 +74,8 @@ def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
     network: denoiser.TextToLatents, tmp_path: Path
 ) -> None:
     tokenizer, vae = new_tokenizer(EMOJIS), new_autoencoder(64)
-    seeing = denoiser.TextToLatents(network.text_encoder, instruct.with_image_channels(network.unet))
-    instruct.write_models(seeing, vae, tokenizer, tmp_path)
+    with_image = denoiser.TextToLatents(network.text_encoder, instruct.with_image_channels(network.unet))
+    instruct.write_models(with_image, vae, tokenizer, tmp_path)
     assert StableDiffusionPipeline.from_pretrained(tmp_path / "model").unet.config.in_channels == 16
     assert StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "instruct").unet.config.in_channels == 32
     files = {file.relative_to(tmp_path / "model") for file in (tmp_path / "model").rglob("*.safetensors")}
@@ -104,42 +104,42 @@ def test_every_pair_has_instructions_that_were_not_trained() -> None:
 
 def test_instructions_read_as_a_person_would_write_them() -> None:
     hair = next(pair for pair in pairs.all_pairs(EMOJIS) if pair.attribute == "hair")
-    asked = instructions.wordings(instructions.TRAINED, "hair", EMOJIS[hair.source], hair.was, hair.new)
-    assert asked[0] == "give her red hair"
+    request = instructions.wordings(instructions.TRAINED, "hair", EMOJIS[hair.source], hair.was, hair.new)
+    assert request[0] == "give her red hair"
     tokenizer = new_tokenizer(EMOJIS)
     assert bool((tokens_of(tokenizer, ["change the skin tone to medium light"]) != tokenizer.pad_token_id).any())
 
 
 def test_a_disguise_keeps_the_request_and_its_order() -> None:
     generator = torch.Generator().manual_seed(0)
-    asked, kept = "replace the red hair with curly hair", ["red", "hair", "curly", "hair"]
-    seen = {instructions.perturb(asked, {*kept}, generator) for _ in range(200)}
-    assert all([word for word in text.split() if word in kept] == kept for text in seen)
-    assert len(seen) > 50
+    request, kept = "replace the red hair with curly hair", ["red", "hair", "curly", "hair"]
+    image_latents = {instructions.perturb(request, {*kept}, generator) for _ in range(200)}
+    assert all([word for word in text.split() if word in kept] == kept for text in image_latents)
+    assert len(image_latents) > 50
 
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> instruct.Instructions:
     monkeypatch.setattr(Emoji, "held_out", False)
     pixels = torch.randint(256, (len(EMOJIS), 16, 16, 3), generator=torch.Generator().manual_seed(1))
-    shown = Artwork(EMOJIS, pixels.numpy().astype(np.uint8), np.full((len(EMOJIS), 16, 16), 255, np.uint8))
-    return instruct.Instructions(Lessons(shown, new_autoencoder(16, (8, 8)).eval(), new_tokenizer(EMOJIS)))
+    works = Artwork(EMOJIS, pixels.numpy().astype(np.uint8), np.full((len(EMOJIS), 16, 16), 255, np.uint8))
+    return instruct.Instructions(Lessons(works, new_autoencoder(16, (8, 8)).eval(), new_tokenizer(EMOJIS)))
 
 
 def test_without_an_instruction_it_learns_to_leave_the_image_as_it_is(batches: instruct.Instructions) -> None:
-    drawn = batches.draw(400, torch.Generator().manual_seed(0))
-    silent = [pair for pair, text in drawn if not text]
-    assert 0 < len(silent) < 400 * 3 * instruct.SILENT
+    samples = batches.sample(400, torch.Generator().manual_seed(0))
+    silent = [pair for pair, text in samples if not text]
+    assert 0 < len(silent) < 400 * 3 * instruct.WITHOUT_INSTRUCTION
     assert all(pair.source == pair.target for pair in silent)
-    assert all(pair.source != pair.target for pair, text in drawn if text)
+    assert all(pair.source != pair.target for pair, text in samples if text)
 
 
 def test_a_batch_shows_images_to_instructions_alone(batches: instruct.Instructions) -> None:
     batch = batches.batch(48, torch.Generator().manual_seed(0))
     assert {len(part) for part in batch} == {48}
     captions = round(48 * instruct.CAPTIONED)
-    assert not bool(batch.seen[:captions].any())
-    assert int(batch.seen[captions:].flatten(1).any(1).sum()) >= 0.8 * (48 - captions)
+    assert not bool(batch.image_latents[:captions].any())
+    assert int(batch.image_latents[captions:].flatten(1).any(1).sum()) >= 0.8 * (48 - captions)
 
 
 def test_the_grammar_keeps_what_the_edit_names_and_no_wording_of_the_tests() -> None:
@@ -147,11 +147,11 @@ def test_the_grammar_keeps_what_the_edit_names_and_no_wording_of_the_tests() -> 
     for pair in pairs.all_pairs(EMOJIS):
         source = EMOJIS[pair.source]
         unseen = set(instructions.wordings(instructions.UNSEEN, pair.attribute, source, pair.was, pair.new))
-        drawn = {grammar.sample_instruction(pair, source, generator) for _ in range(60)}
-        assert len(drawn) > 20
-        assert not any(wording in text for wording in unseen for text in drawn)
-        assert all(pair.new.replace("-", " ") in text for text in drawn)
-        assert not any(mark in text for text in drawn for mark in "<>{}")
+        samples = {grammar.sample_instruction(pair, source, generator) for _ in range(60)}
+        assert len(samples) > 20
+        assert not any(wording in text for wording in unseen for text in samples)
+        assert all(pair.new.replace("-", " ") in text for text in samples)
+        assert not any(mark in text for text in samples for mark in "<>{}")
 
 
 def test_white_noise_has_no_neighbours_and_smooth_noise_has() -> None:

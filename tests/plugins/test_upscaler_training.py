@@ -19,14 +19,14 @@ from torch import Tensor
 EMOJIS = [Emoji("flat", "red apple", "red apple", None), Emoji("3d", "cat", "cat", None)]
 
 
-def drawn(*corner: int) -> np.ndarray:
+def square_image(*corner: int) -> np.ndarray:
     """An image on white, with a square of one colour."""
     emoji = np.full((256, 256, 3), 255, np.uint8)
     emoji[corner[0] : corner[0] + 120, corner[1] : corner[1] + 90] = (200, 40, 10)
     return emoji
 
 
-PIXELS = np.stack([drawn(20, 60), drawn(100, 100)])
+PIXELS = np.stack([square_image(20, 60), square_image(100, 100)])
 WHITE = np.full((2, 256, 256, 3), 255, np.uint8)
 
 
@@ -36,7 +36,7 @@ def colours(crop: Tensor) -> set[tuple[float, ...]]:
 
 @pytest.mark.parametrize("side", [64, 128, 256])
 def test_crops_are_parts_of_the_training_images(side: int) -> None:
-    found, places = Crops(PIXELS, [1]).draw(40, side, torch.Generator().manual_seed(0))
+    found, places = Crops(PIXELS, [1]).sample(40, side, torch.Generator().manual_seed(0))
     assert found.shape == (40, 3, side, side)
     assert set(places) == {1, -1}
     own = {tuple((np.array(colour) / 127.5 - 1).astype(np.float32).tolist()) for colour in ((255,) * 3, (200, 40, 10))}
@@ -46,9 +46,9 @@ def test_crops_are_parts_of_the_training_images(side: int) -> None:
 
 
 def test_plain_background_is_rarely_cropped() -> None:
-    found, _ = Crops(PIXELS, [0, 1]).draw(100, 64, torch.Generator().manual_seed(0))
+    found, _ = Crops(PIXELS, [0, 1]).sample(100, 64, torch.Generator().manual_seed(0))
     assert sum(float(crop.std()) == 0 for crop in found) < 15
-    white, _ = Crops(WHITE, [0]).draw(4, 64, torch.Generator().manual_seed(0))
+    white, _ = Crops(WHITE, [0]).sample(4, 64, torch.Generator().manual_seed(0))
     assert len(white) == 4, "but not for ever"
 
 
@@ -62,12 +62,12 @@ def test_a_turn_moves_pixels_and_a_recolouring_colours_alone() -> None:
 
 
 def test_most_small_images_are_averages_in_whole_levels() -> None:
-    given = torch.rand(200, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    small = crops.shrink(given, torch.Generator().manual_seed(0))
+    images = torch.rand(200, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    small = crops.shrink(images, torch.Generator().manual_seed(0))
     levels = (small + 1) * 127.5
     assert float((levels - levels.round()).abs().max()) < 1e-3
     averages = [
-        float((one - mean).abs().max()) <= 1 / 255 for one, mean in zip(small, F.avg_pool2d(given, 4), strict=True)
+        float((one - mean).abs().max()) <= 1 / 255 for one, mean in zip(small, F.avg_pool2d(images, 4), strict=True)
     ]
     assert 0.65 < np.mean(averages) < 0.85
 
@@ -88,8 +88,8 @@ def test_scaled_latents_have_unit_deviation() -> None:
 
 def test_noise_of_the_highest_level_is_ten_levels_of_a_file() -> None:
     grey = torch.zeros(64, 3, 16, 16)
-    seen = upscaler.noisy_small_images(grey, torch.full((64,), upscaler.MOST_NOISE), torch.Generator().manual_seed(0))
-    assert 8 < float(seen.std()) * 127.5 < 12
+    noisy = upscaler.noisy_small_images(grey, torch.full((64,), upscaler.MOST_NOISE), torch.Generator().manual_seed(0))
+    assert 8 < float(noisy.std()) * 127.5 < 12
     clean = upscaler.noisy_small_images(grey, torch.zeros(64), torch.Generator().manual_seed(0))
     assert float(clean.std()) * 127.5 < 1
 

@@ -1,4 +1,4 @@
-"""Training batches computed in advance by other processes, so that a GPU does not wait for a processor."""
+"""Compute training batches in advance in other processes, so that a GPU does not wait for the CPU."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ _worker: dict[str, Callable[..., Any]] = {}
 
 
 class Prefetcher(Generic[Batch]):
-    """Compute ``draw(generator=...)`` for consecutive seeds in ``workers`` processes, or in this one without workers.
+    """Compute ``compute(generator=...)`` for consecutive seeds in ``workers`` processes, or in this one for 0.
 
-    The result for a seed does not depend on the number of workers. ``draw`` must be picklable: processes are spawned,
-    because one that is forked from a process with threads of torch may wait for their locks forever.
+    The result for a seed does not depend on the number of workers. ``compute`` must be picklable, because
+    processes are spawned: a fork of a process with torch threads may wait for their locks forever.
     """
 
-    def __init__(self, draw: Callable[..., Batch], workers: int) -> None:
-        self.draw, self.workers = draw, workers
+    def __init__(self, compute: Callable[..., Batch], workers: int) -> None:
+        self.compute, self.workers = compute, workers
         self.pending: dict[int, Any] = {}
         if workers:
-            self.pool = multiprocessing.get_context("spawn").Pool(workers, _start_worker, (draw,))
+            self.pool = multiprocessing.get_context("spawn").Pool(workers, _start_worker, (compute,))
 
     def __call__(self, generator: torch.Generator) -> Batch:
         if not self.workers:
-            return self.draw(generator=generator)
+            return self.compute(generator=generator)
         seed = generator.initial_seed()
-        for coming in range(seed, seed + 2 * self.workers):
-            if coming not in self.pending:
-                self.pending[coming] = self.pool.apply_async(_compute_for_seed, (coming,))
+        for future in range(seed, seed + 2 * self.workers):
+            if future not in self.pending:
+                self.pending[future] = self.pool.apply_async(_compute_for_seed, (future,))
         batch: Batch = self.pending.pop(seed).get()
         return batch
 
 
-def _start_worker(draw: Callable[..., Any]) -> None:
-    """Prepare a worker process."""
+def _start_worker(compute: Callable[..., Any]) -> None:
+    """Set the function of a worker process and restrict the process to one thread."""
     torch.set_num_threads(1)
-    _worker["draw"] = draw
+    _worker["compute"] = compute
 
 
 def _compute_for_seed(seed: int) -> Any:
     """Compute the batch of a seed in a worker process."""
-    return _worker["draw"](generator=torch.Generator().manual_seed(seed))
+    return _worker["compute"](generator=torch.Generator().manual_seed(seed))

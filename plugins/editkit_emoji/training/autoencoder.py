@@ -2,10 +2,9 @@
 
     python -m editkit_emoji.training.autoencoder --run runs/autoencoder
 
-Most of the images are moved, made smaller or laid on grounds (:mod:`.moving`). A run with ``--start`` goes on
-from another run's weights. With ``--hold`` it keeps the latents of images in place near those of the start, and with
-``--decoder-only`` it leaves all latents as they are: a denoiser trained on those latents stays valid while the
-autoencoder goes on improving.
+Most of the images are moved, scaled down or composited onto backgrounds (:mod:`.moving`). ``--start`` initialises the
+weights from another run. ``--hold`` then penalises changes of the latents of unmoved images, and ``--decoder-only``
+freezes the encoder: a denoiser trained on the earlier latents stays valid while the autoencoder improves.
 """
 
 from __future__ import annotations
@@ -27,22 +26,22 @@ from editkit_emoji.training.moving import Moves, apply_frame, sample_ground
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 
-# An image is stored 12 times smaller. Width sits where the resolution is low: convolutions at full resolution
-# are what a CPU is slow at.
+# Latents hold 12 times fewer values than the image. Width sits at low resolution, because convolutions at full
+# resolution are slow on a CPU.
 WIDTHS = (32, 64, 128, 192)
 LATENT_CHANNELS = 16
 KL_WEIGHT = 1e-4
 MOVES = Moves(moved=0.65, grounds=0.5)
 UNCHANGED_SHARE = 0.25
-"""Share of a batch, at its beginning, of images as they are: those whose latents are held."""
+"""Share of a batch, at its beginning, of unchanged images, whose latents ``--hold`` keeps."""
 INSPECTED = 6
-"""A run is inspected with one held-out image in so many."""
+"""An inspection uses every sixth held-out image."""
 
 
 def new_autoencoder(
     size: int, widths: Sequence[int] = WIDTHS, channels: int = LATENT_CHANNELS, scaling_factor: float = 1.0
 ) -> AutoencoderKL:
-    """An untrained one, whose latents are 2, 4, 8 ... times smaller than images, by how many widths it has."""
+    """Return an untrained autoencoder with latents ``2 ** (len(widths) - 1)`` times smaller than the image."""
     return AutoencoderKL(
         block_out_channels=widths,
         down_block_types=["DownEncoderBlock2D"] * len(widths),
@@ -57,32 +56,32 @@ def new_autoencoder(
 
 
 def to_network(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """(N, H, W, 3) uint8 to (N, 3, H, W) float32 in [-1, 1]."""
+    """Convert pixels (N, H, W, 3) uint8 to (N, 3, H, W) float32 in [-1, 1]."""
     return torch.as_tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def levels(drawn: torch.Tensor) -> torch.Tensor:
-    """Images in [-1, 1] in whole levels from 0 to 255, still as floats; what is beyond is cut."""
-    return ((drawn.clamp(-1, 1) + 1) * 127.5).round()
+def levels(images: torch.Tensor) -> torch.Tensor:
+    """Round images in [-1, 1] to whole levels from 0 to 255, as floats; values outside the range are clipped."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round()
 
 
-def to_pixels(drawn: torch.Tensor) -> NDArray[np.uint8]:
-    """(N, 3, H, W) in [-1, 1] to (N, H, W, 3) as a file would hold it; what is beyond is cut."""
-    pixels: NDArray[np.uint8] = levels(drawn).byte().permute(0, 2, 3, 1).numpy()
+def to_pixels(images: torch.Tensor) -> NDArray[np.uint8]:
+    """Convert images (N, 3, H, W) in [-1, 1] to pixels (N, H, W, 3) uint8; values outside the range are clipped."""
+    pixels: NDArray[np.uint8] = levels(images).byte().permute(0, 2, 3, 1).numpy()
     return pixels
 
 
 def psnr(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Decibels of each image (B,), both (B, 3, H, W) in [-1, 1], after rounding to 8 bits as a file would hold it."""
-    apart = levels(one) - levels(other)
-    return 20 * torch.log10(255 / apart.square().mean((1, 2, 3)).sqrt().clamp(min=1e-3))
+    """PSNR in dB (B,) of images (B, 3, H, W) in [-1, 1] after rounding to 8 bits."""
+    difference = levels(one) - levels(other)
+    return 20 * torch.log10(255 / difference.square().mean((1, 2, 3)).sqrt().clamp(min=1e-3))
 
 
-def error(drawn: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Squared and absolute error, and the squared error of the edges, which keeps small features from blurring."""
-    wrong = drawn - wanted
-    edges = wrong.diff(dim=-1).square().mean() + wrong.diff(dim=-2).square().mean()
-    return wrong.square().mean() + 0.05 * wrong.abs().mean() + edges
+def reconstruction_loss(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Sum of squared error, absolute error, and squared error of the edges, which keeps small features sharp."""
+    difference = decoded - target
+    edges = difference.diff(dim=-1).square().mean() + difference.diff(dim=-2).square().mean()
+    return difference.square().mean() + 0.05 * difference.abs().mean() + edges
 
 
 @torch.no_grad()
@@ -95,10 +94,10 @@ def round_trip(vae: AutoencoderKL, pixels: np.ndarray, batch: int = 64) -> torch
 
 @torch.no_grad()
 def normalise_latents(vae: AutoencoderKL, pixels: np.ndarray) -> None:
-    """Give every latent channel mean 0 and deviation 1 by folding the scale into the 1x1 convolutions around them.
+    """Fold scale and offset into the 1x1 convolutions so that every latent channel has mean 0 and deviation 1.
 
-    Deviation 1 is that of latents as a denoiser sees them, times the scaling factor, of which diffusers knows one for
-    all channels.
+    Deviation 1 is that of the denoiser's input, the latents times the scaling factor; diffusers has one factor for all
+    channels.
     """
     latents = torch.cat(
         [vae.encode(to_network(part)).latent_dist.mode() for part in torch.split(torch.tensor(pixels), 64)]
@@ -115,7 +114,7 @@ def normalise_latents(vae: AutoencoderKL, pixels: np.ndarray) -> None:
 
 
 def image_grid(tiles: Sequence[NDArray[np.uint8]], columns: int) -> Image.Image:
-    """Images (H, W, 3), ``columns`` in a row; what the last row lacks is white."""
+    """Grid of images (H, W, 3), ``columns`` in a row; missing tiles of the last row are white."""
     filled = [*tiles, *[np.full_like(tiles[0], 255)] * (-len(tiles) % columns)]
     rows = [np.concatenate(filled[at : at + columns], axis=1) for at in range(0, len(filled), columns)]
     return Image.fromarray(np.concatenate(rows))
@@ -128,13 +127,13 @@ def sheet(emojis: Sequence[torch.Tensor], columns: int, file: Path) -> None:
 
 @dc.dataclass(frozen=True)
 class MovedImages:
-    """Images (N, H, W, 3) uint8 on white with their alpha (N, H, W), drawn in all frames and on all grounds."""
+    """Sampler of images (N, H, W, 3) uint8 on white, with alpha (N, H, W), in random frames and on random grounds."""
 
     pixels: NDArray[np.uint8]
     alpha: NDArray[np.uint8]
 
     def __call__(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Images (count, 3, H, W) in [-1, 1], the first of them as they are."""
+        """Sample images (count, 3, H, W) in [-1, 1]; the first :data:`UNCHANGED_SHARE` of them are unchanged."""
         chosen = torch.randint(len(self.pixels), (count,), generator=generator).tolist()
         images = to_network(self.pixels[chosen])
         alpha = torch.tensor(self.alpha[chosen]).unsqueeze(1) / 255
@@ -145,7 +144,7 @@ class MovedImages:
 
 
 def moved_versions(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
-    """The same images (N, H, W, 3) in place, moved on white, and moved on grounds, the same at every call."""
+    """Return images (N, H, W, 3) in place, moved on white, and moved on grounds; deterministic."""
     generator = torch.Generator().manual_seed(0)
     size = pixels.shape[1]
     still, covers = to_network(pixels), torch.tensor(alpha).unsqueeze(1) / 255
@@ -155,46 +154,46 @@ def moved_versions(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> dict[
     return {"in_place": pixels, "moved": to_pixels(torch.stack(moved)), "on_grounds": to_pixels(torch.stack(grounded))}
 
 
-def held(latents: torch.Tensor, wanted: torch.Tensor, before: AutoencoderKL) -> torch.Tensor:
-    """Mean squared change of the latents of those images of a batch that are as they are."""
-    count = round(UNCHANGED_SHARE * len(wanted))
+def latent_change(latents: torch.Tensor, target: torch.Tensor, before: AutoencoderKL) -> torch.Tensor:
+    """Mean squared change of the latents of the unchanged images of a batch."""
+    count = round(UNCHANGED_SHARE * len(target))
     with torch.no_grad():
-        known = before.encode(wanted[:count]).latent_dist.mode()
-    change: torch.Tensor = latents[:count].float() - known.float()
+        reference = before.encode(target[:count]).latent_dist.mode()
+    change: torch.Tensor = latents[:count].float() - reference.float()
     return change.square().mean()
 
 
 def train(
     vae: AutoencoderKL,
-    draw: Callable[[int, torch.Generator], torch.Tensor],
+    sample_images: Callable[[int, torch.Generator], torch.Tensor],
     unseen: Mapping[str, NDArray[np.uint8]],
     options: argparse.Namespace,
     hold: float = 0.0,
 ) -> AutoencoderKL:
-    """Train on images (B, 3, H, W) that ``draw`` gives, watched on held-out ones; return the average.
+    """Train on images (B, 3, H, W) from ``sample_images`` and return the averaged network.
 
-    The held-out images (N, H, W, 3) are given by kind, the kind first that the sheets and the worst twentieth are of.
-    ``hold`` weighs the change of the latents of images as they are, which are the first of a batch.
+    ``unseen`` maps kinds to held-out images (N, H, W, 3); sheets and the worst twentieth are of the first kind.
+    ``hold`` is the weight of the change of the latents of the unchanged images at the beginning of a batch.
     """
     before = copy.deepcopy(vae).eval().requires_grad_(False).to(options.device) if hold else None
     run = Run(options, vae.to(options.device))
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
-        wanted = draw(options.batch, generator).to(options.device)
+        target = sample_images(options.batch, generator).to(options.device)
         with autocast(options.device):
-            latents = vae.encode(wanted).latent_dist
-            drawn = vae.decode(latents.sample()).sample
-            changed = held(latents.mean, wanted, before) if before else 0.0
+            latents = vae.encode(target).latent_dist
+            decoded = vae.decode(latents.sample()).sample
+            change = latent_change(latents.mean, target, before) if before else 0.0
         divergence: torch.Tensor = latents.kl().mean() / latents.mean[0].numel()
-        return error(drawn.float(), wanted) + KL_WEIGHT * divergence + hold * changed
+        return reconstruction_loss(decoded.float(), target) + KL_WEIGHT * divergence + hold * change
 
     def inspect() -> dict[str, float]:
         average = run.averaged.to("cpu").eval()
         trips = {kind: round_trip(average, images) for kind, images in unseen.items()}
         decibels = {kind: psnr(trip, to_network(unseen[kind])) for kind, trip in trips.items()}
         first = next(iter(unseen))
-        shown = zip(to_network(unseen[first][::41]), trips[first][::41], strict=True)
-        sheet([image for pair in shown for image in pair], 8, options.run / f"sample-{run.step:06}.png")
+        pairs = zip(to_network(unseen[first][::41]), trips[first][::41], strict=True)
+        sheet([image for pair in pairs for image in pair], 8, options.run / f"sample-{run.step:06}.png")
         average.save_pretrained(options.run / "weights")
         run.averaged.to(options.device)
         figures = {f"psnr_{kind}": float(each.mean()) for kind, each in decibels.items()}
@@ -208,25 +207,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data.add_data_options(parser)
     add_run_options(parser, steps=7000, batch=16, rate=1e-3)
-    parser.add_argument("--start", type=Path, metavar="FOLDER", help="weights to go on from")
-    parser.add_argument("--decoder-only", action="store_true", help="keep the encoder of --start as it is")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="initial weights")
+    parser.add_argument("--decoder-only", action="store_true", help="freeze the encoder of --start")
     parser.add_argument(
-        "--hold", type=float, default=0.0, help="weight of the change of latents of images in place since --start"
+        "--hold", type=float, default=0.0, help="weight of the change of the latents of unmoved images against --start"
     )
     options = parser.parse_args()
     if (options.decoder_only or options.hold) and not options.start:
-        parser.error("--decoder-only and --hold keep what other weights do; name their folder with --start")
+        parser.error("--decoder-only and --hold need initial weights: pass their folder with --start")
     torch.manual_seed(options.seed)
     emojis, pixels, alpha = data.load_artwork(options.data, options.size)
     held_out = np.array([emoji.held_out for emoji in emojis])
-    seen = MovedImages(pixels[~held_out], alpha[~held_out])
+    training = MovedImages(pixels[~held_out], alpha[~held_out])
 
     vae = AutoencoderKL.from_pretrained(options.start) if options.start else new_autoencoder(options.size)
     if options.decoder_only:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
     unseen = moved_versions(pixels[held_out][::INSPECTED], alpha[held_out][::INSPECTED])
-    finished = train(vae, seen, unseen, options, hold=options.hold)
+    finished = train(vae, training, unseen, options, hold=options.hold)
     if not options.decoder_only and not options.hold:
         normalise_latents(finished, pixels[~held_out][::4])
     finished.save_pretrained(options.run / "weights")

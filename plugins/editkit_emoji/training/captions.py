@@ -7,11 +7,11 @@ import torch
 from editkit_emoji.training.data import Emoji
 
 EMPTY = 0.25
-"""Share of captions left out: without one, the network learns to go by what it sees of the image alone."""
+"""Share of empty captions, with which the network learns to rely on the noisy image alone."""
 CANONICAL = 0.67
-"""Share of the others that are :attr:`Emoji.caption` as it stands: half of all."""
+"""Share of the other captions that equal :attr:`Emoji.caption`: half of all."""
 WITHOUT_TONE = 0.2
-"""Share of the natural captions that keep quiet about a skin tone."""
+"""Share of the natural captions that omit the skin tone."""
 
 WITH_STYLE = (
     "a {style} emoji of {thing}",
@@ -32,14 +32,14 @@ WITHOUT_STYLE = (
 
 
 def with_article(title: str) -> str:
-    """``red apple`` as ``a red apple``; what looks like a plural keeps none."""
+    """Return ``a red apple`` for ``red apple``; titles that end in s, mostly plurals, get no article."""
     if title.endswith("s"):
         return title
     return f"{'an' if title[0] in 'aeiou' else 'a'} {title}"
 
 
 def natural_captions(emoji: Emoji, *, tone: bool = True) -> list[str]:
-    """Every way of asking for an image but the canonical one, those that name the style first."""
+    """All captions of an emoji except the canonical one; captions that name the style come first."""
     title = emoji.title if tone else emoji.subject
     return [
         template.format(style=emoji.style, title=title, thing=with_article(title))
@@ -48,7 +48,7 @@ def natural_captions(emoji: Emoji, *, tone: bool = True) -> list[str]:
 
 
 def sample_caption(emoji: Emoji, generator: torch.Generator) -> str:
-    """A caption for one training step: empty, canonical or natural, in the shares above."""
+    """Sample a caption for one training step: empty, canonical or natural, in the shares above."""
     emptied, canonical, toneless, which = torch.rand(4, generator=generator).tolist()
     if emptied < EMPTY:
         return ""
@@ -59,7 +59,7 @@ def sample_caption(emoji: Emoji, generator: torch.Generator) -> str:
 
 
 def sample_caption_pair(source: Emoji, target: Emoji, generator: torch.Generator) -> tuple[str, str]:
-    """Captions for both images of a pair, canonical or of one template that names style and tone."""
+    """Sample captions for both images of a pair, canonical or from one template that names style and tone."""
     canonical, which = torch.rand(2, generator=generator).tolist()
     if canonical < CANONICAL:
         return source.caption, target.caption

@@ -1,4 +1,4 @@
-"""Cases that an edit is evaluated on: pairs whose outcome is known, as they are or both images in another scene."""
+"""Evaluation cases: pairs with a true outcome, in place or with both images in another scene."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from torch import Tensor
 
 from editkit_emoji.training.autoencoder import to_network, to_pixels
 from editkit_emoji.training.data import FIRST_STYLES, UNSEEN, Artwork, Emoji, places
-from editkit_emoji.training.moving import Frame, Scene, apply_frame, beside, may_be_mirrored
+from editkit_emoji.training.moving import Frame, Scene, apply_frame, may_be_mirrored, side_frame
 from editkit_emoji.training.pairs import Pair, all_pairs, evaluation_pairs, ordered
 
 Image3 = NDArray[np.uint8]
 """An image (H, W, 3)."""
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-"""Those that scikit-image ships, of which no part has seen any in training."""
+"""Photographs of scikit-image, none of which is used in training."""
 
 
 @dc.dataclass(frozen=True)
 class Case:
-    """One edit: two captions, the image that is edited, and the true outcome."""
+    """One edit: two captions, the source image, and the true outcome."""
 
     pair: Pair
     source: Emoji
@@ -37,13 +37,13 @@ class Case:
 
     @property
     def attribute(self) -> str:
-        """The pair's attribute; styles of images with a skin tone are apart, where a change of skin passes for one."""
+        """Attribute of the pair; toned style pairs form their own group, as a change of skin can pass for a style."""
         toned = self.pair.attribute == "style" and self.target.tone is not None
         return "style, toned" if toned else self.pair.attribute
 
     @property
     def lot(self) -> int:
-        """A number that the captions fix."""
+        """Pseudo-random number that depends on the captions only."""
         return lot_of(self.source, self.target)
 
 
@@ -52,9 +52,9 @@ def lot_of(source: Emoji, target: Emoji) -> int:
 
 
 def select_pairs(artwork: Artwork, which: str, attributes: Sequence[str]) -> list[Pair]:
-    """Pairs in the fixed order: of the ``first`` four sets, of the ``added`` ones, or of ``unseen`` ones.
+    """Select pairs in the fixed order, from the ``first`` four sets, the ``added`` or the ``unseen`` ones.
 
-    The targets of seen sets are held out; of unseen sets all pairs are taken.
+    The targets of training sets are held out; of unseen sets all pairs are selected.
     """
     emojis = artwork.emojis
     unseen = {one.style for one in UNSEEN}
@@ -64,12 +64,12 @@ def select_pairs(artwork: Artwork, which: str, attributes: Sequence[str]) -> lis
         "added": lambda style: style not in FIRST_STYLES and style not in unseen,
         "unseen": lambda style: style in unseen,
     }
-    wanted = [pair for pair in found if pair.attribute in attributes and belongs[which](emojis[pair.target].style)]
-    return ordered(wanted, emojis)
+    selected = [pair for pair in found if pair.attribute in attributes and belongs[which](emojis[pair.target].style)]
+    return ordered(selected, emojis)
 
 
 def cases_of(artwork: Artwork, pairs: Sequence[Pair], scenery: str, count: int) -> list[Case]:
-    """The first ``count`` of the pairs as cases in one of :data:`SCENERY`, less those that are not true in it."""
+    """Return the first ``count`` pairs as cases in a scene of :data:`SCENERY`, without those it would make false."""
     emojis = artwork.emojis
     if scenery == "mirrored":
         pairs = [
@@ -79,7 +79,7 @@ def cases_of(artwork: Artwork, pairs: Sequence[Pair], scenery: str, count: int) 
 
 
 def case_of(artwork: Artwork, pair: Pair, scenery: str) -> Case:
-    """One pair, both its images in one scene, which the captions fix."""
+    """Return a pair with both images in one scene, which depends on the captions only."""
     source, target = artwork.emojis[pair.source], artwork.emojis[pair.target]
     if scenery == "in place":
         return Case(pair, source, target, artwork.pixels[pair.source], artwork.pixels[pair.target])
@@ -94,27 +94,27 @@ def image_at(artwork: Artwork, place: int) -> tuple[Tensor, Tensor]:
     return to_network(artwork.pixels[place][None])[0], torch.tensor(artwork.alpha[place])[None] / 255
 
 
-def shifted(artwork: Artwork, generator: torch.Generator) -> Scene:
-    """Shifted by 4 to 10 pixels of 64 along both axes, each way."""
+def shifted_scene(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """Scene shifted by 4 to 10 pixels of 64 along both axes, in either direction."""
     unit = artwork.pixels.shape[1] / 64
     far, sign = torch.randint(4, 11, (2,), generator=generator), torch.randint(2, (2,), generator=generator)
     down, right = (round(unit * float(by)) for by in far * (2 * sign - 1))
     return Scene(Frame(shift=(down, right)))
 
 
-def small(artwork: Artwork, generator: torch.Generator) -> Scene:
-    """Half to four fifths of the size, about the middle."""
+def small_scene(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """Scene at half to four fifths of the size, centred."""
     return Scene(Frame(scale=0.5 + 0.3 * float(torch.rand((), generator=generator))))
 
 
-def coloured(artwork: Artwork, generator: torch.Generator) -> Scene:
-    """On a plain colour."""
+def coloured_scene(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """Scene on a plain colour."""
     size = artwork.pixels.shape[1]
     return Scene(ground=(2 * torch.rand(3, 1, 1, generator=generator) - 1).repeat(1, size, size))
 
 
-def photographic(artwork: Artwork, generator: torch.Generator) -> Scene:
-    """On a square of a photograph, of a third to all of its height."""
+def photographic_scene(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """Scene on a square of a photograph, of a third to all of its height."""
     size = artwork.pixels.shape[1]
     which, share, top, left = torch.rand(4, generator=generator).tolist()
     photograph = open_photograph(PHOTOGRAPHS[int(which * len(PHOTOGRAPHS))])
@@ -133,20 +133,20 @@ def open_photograph(name: str) -> Image.Image:
 
 
 def two_object_scene(artwork: Artwork, generator: torch.Generator) -> Scene:
-    """Beside another held-out image, both at half their size."""
+    """Scene beside another held-out image, both at half their size."""
     others = places(artwork.emojis, held_out=True)
     other = others[int(torch.randint(len(others), (), generator=generator))]
     size, left = artwork.pixels.shape[1], float(torch.rand((), generator=generator)) < 0.5
-    return Scene(beside(size, left=left), apply_frame(*image_at(artwork, other), beside(size, left=not left)))
+    return Scene(side_frame(size, left=left), apply_frame(*image_at(artwork, other), side_frame(size, left=not left)))
 
 
 SCENERY: dict[str, Callable[[Artwork, torch.Generator], Scene]] = {
     "in place": lambda artwork, generator: Scene(),
     "mirrored": lambda artwork, generator: Scene(Frame(mirrored=True)),
-    "shifted": shifted,
-    "small": small,
-    "coloured": coloured,
-    "photographic": photographic,
+    "shifted": shifted_scene,
+    "small": small_scene,
+    "coloured": coloured_scene,
+    "photographic": photographic_scene,
     "two objects": two_object_scene,
 }
 """Kinds of scenes by name; all but the first are moved pairs."""

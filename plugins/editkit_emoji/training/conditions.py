@@ -16,20 +16,20 @@ from PIL import Image
 from editkit import Annotator, BadImage, annotators
 
 Map = NDArray[np.uint8]
-"""A condition (H, W), 0 to 255, as a file would hold it."""
+"""A condition (H, W), 0 to 255."""
 
 
 def distance_to(edges: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Pixels from each place (H, W) to the nearest edge."""
+    """Distance in pixels from each position (H, W) to the nearest edge."""
     distance: NDArray[np.float32] = cv2.distanceTransform(
         (~edges).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     ).astype(np.float32)
     return distance
 
 
-def f_score(found: Map, wanted: Map, *, tolerance: float) -> float:
+def f_score(found: Map, target: Map, *, tolerance: float) -> float:
     """Harmonic mean of the shares of each map's edges that have an edge of the other within ``tolerance`` pixels."""
-    one, other = found > 127, wanted > 127
+    one, other = found > 127, target > 127
     if not one.any() or not other.any():
         return float(one.any() == other.any())
     precision = float((distance_to(other)[one] <= tolerance).mean())
@@ -37,39 +37,39 @@ def f_score(found: Map, wanted: Map, *, tolerance: float) -> float:
     return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
 
 
-def correlation(found: Map, wanted: Map) -> float:
-    """Pearson's correlation of two maps over all places; 0 where one of them is flat."""
-    one, other = (side.astype(np.float64) - side.mean() for side in (found, wanted))
+def correlation(found: Map, target: Map) -> float:
+    """Pearson correlation of two maps over all positions; 0 if one of them is constant."""
+    one, other = (side.astype(np.float64) - side.mean() for side in (found, target))
     size = float(np.sqrt(np.square(one).sum() * np.square(other).sum()))
     return 0.0 if size == 0 else float((one * other).sum()) / size
 
 
 @dc.dataclass(frozen=True)
 class Kind:
-    """One kind of control: what makes its map (H, W) in [0, 1], and named measures of agreement, at most 1 each."""
+    """One kind of control: its annotator, which returns a map (H, W) in [0, 1], and named measures of at most 1."""
 
     annotate: Callable[[Image.Image], NDArray[np.float32]]
     measures: dict[str, Callable[[Map, Map], float]]
 
     def map_of(self, pixels: NDArray[np.uint8]) -> Map | None:
-        """The condition of an image (H, W, 3); None where it has none, as a relief without a plain ground."""
+        """Return the condition of an image (H, W, 3), or None if it has none: a relief needs a plain background."""
         try:
-            drawn = self.annotate(Image.fromarray(pixels))
+            values = self.annotate(Image.fromarray(pixels))
         except BadImage:
             return None
-        return np.rint(255 * drawn).astype(np.uint8)
+        return np.rint(255 * values).astype(np.uint8)
 
-    def agreements(self, emojis: Iterable[NDArray[np.uint8]], wanted: Iterable[Map]) -> NDArray[np.float64]:
-        """How far images (N, H, W, 3) keep to conditions (N, H, W): (N, measures), NaN where one has no map."""
+    def agreements(self, images: Iterable[NDArray[np.uint8]], conditions: Iterable[Map]) -> NDArray[np.float64]:
+        """Agreement (N, measures) of images (N, H, W, 3) with conditions (N, H, W); NaN for images without a map."""
         rows = [
-            [math.nan if found is None else measure(found, asked) for measure in self.measures.values()]
-            for found, asked in zip(map(self.map_of, emojis), wanted, strict=True)
+            [math.nan if found is None else measure(found, condition) for measure in self.measures.values()]
+            for found, condition in zip(map(self.map_of, images), conditions, strict=True)
         ]
         return np.array(rows)
 
 
 def annotator(name: str) -> Annotator:
-    """A registered annotator as it comes."""
+    """Return a registered annotator with its default parameters."""
     spec = annotators()[name]
     return spec.load()(spec.params())
 
@@ -84,5 +84,5 @@ KINDS = {
 
 
 def to_control(maps: torch.Tensor) -> torch.Tensor:
-    """Maps (B, H, W) uint8 as a ControlNet is given them by diffusers: (B, 3, H, W) in [0, 1], all channels alike."""
+    """Convert maps (B, H, W) uint8 to (B, 3, H, W) in [0, 1] with equal channels, as diffusers passes them."""
     return (maps.float() / 255)[:, None].expand(-1, 3, -1, -1)

@@ -1,4 +1,4 @@
-"""Train a ControlNet for a finished model, whose own weights stay as they are (Zhang et al., arXiv 2302.05543).
+"""Train a ControlNet for a model with frozen weights (Zhang et al., arXiv 2302.05543).
 
     python -m editkit_emoji.training.controlnet --kind edge --run runs/controlnet-edge
 
@@ -27,10 +27,10 @@ from editkit_emoji.training.captions import sample_caption
 from editkit_emoji.training.conditions import KINDS, Kind, to_control
 from editkit_emoji.training.denoiser import (
     TextToLatents,
-    draw,
     load_or_encode,
     mean_squared_error,
     read_network,
+    sample,
     tidy,
     unseen_loss,
 )
@@ -41,15 +41,15 @@ from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
 
 EMBEDDING = (16, 32, 64, 96)
-"""Channels of the condition's way from pixels to latents: each step after the first halves the sides."""
+"""Channels of the condition embedding from pixels to latents; each layer after the first halves the sides."""
 WITHOUT_CAPTION = 0.2
-"""Share of captions left out, beyond those that every training here leaves out: the condition has to do alone."""
+"""Additional share of empty captions, so that the ControlNet also works without a caption."""
 SHOWN = 24
-"""Held-out images drawn at each inspection."""
+"""Held-out images sampled at each inspection."""
 
 
 class ControlledDenoiser(nn.Module):
-    """A model steered by a ControlNet; only the ControlNet learns."""
+    """A denoiser with a ControlNet; only the ControlNet is trained."""
 
     def __init__(self, base: TextToLatents, controlnet: ControlNetModel) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ControlledDenoiser(nn.Module):
         self.controlnet = controlnet
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, control: Tensor) -> Tensor:
-        """The predicted v (B, C, h, w), as the model's own, told a condition (B, 3, H, W) in [0, 1]."""
+        """Predict v (B, C, h, w) conditioned on text and on ``control`` (B, 3, H, W) in [0, 1]."""
         words = self.base.text_encoder(tokens).last_hidden_state
         down, middle = self.controlnet(noisy, timesteps, words, control, return_dict=False)
         predicted: Tensor = self.base.unet(
@@ -67,10 +67,10 @@ class ControlledDenoiser(nn.Module):
 
 
 def new_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
-    """The convolutions of a UNet's first half with its weights, and a condition that has no effect yet.
+    """Copy the convolutions of the first half of a UNet; the initial ControlNet has no effect.
 
-    Without the attention, whose place is small: a condition says what is where, and words reach the image through
-    the UNet.
+    Unlike the paper, it has no attention layers: the condition fixes the layout, and the UNet itself attends to the
+    caption.
     """
     config = unet.config
     controlnet = ControlNetModel(
@@ -84,8 +84,8 @@ def new_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
         attention_head_dim=config.attention_head_dim,
         conditioning_embedding_out_channels=EMBEDDING,
     )
-    own, known = controlnet.state_dict(), unet.state_dict()
-    fitting = {name: known[name] for name in own if name in known and known[name].shape == own[name].shape}
+    own, trained = controlnet.state_dict(), unet.state_dict()
+    fitting = {name: trained[name] for name in own if name in trained and trained[name].shape == own[name].shape}
     controlnet.load_state_dict(own | fitting)
     return controlnet
 
@@ -96,14 +96,14 @@ def read_controlnet(folder: Path) -> ControlNetModel:
 
 
 def load_base(folder: Path) -> tuple[TextToLatents, AutoencoderKL, PreTrainedTokenizerFast]:
-    """The parts of a model's folder."""
+    """Load network, autoencoder and tokenizer from a model folder."""
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, subfolder="tokenizer")
     return read_network(folder).eval(), vae.eval(), tokenizer
 
 
 def mirrored_latents(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path) -> Tensor:
-    """Latents (2, N, C, h, w) of images (N, H, W, 3) and of their mirror images."""
+    """Encode images (N, H, W, 3) and their mirror images to latents (2, N, C, h, w)."""
     mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
     return torch.stack(
         [
@@ -113,14 +113,14 @@ def mirrored_latents(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path
     )
 
 
-def comparison(columns: list[NDArray[np.uint8]], file: Path) -> None:
+def write_comparison(columns: list[NDArray[np.uint8]], file: Path) -> None:
     """Write images (N, H, W, 3) of several columns as a sheet, three groups in a row."""
     tiles = [tile for group in zip(*columns, strict=True) for tile in group]
     image_grid(tiles, 3 * len(columns)).save(file)
 
 
 def as_images(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey images (N, H, W, 3) of maps (N, H, W)."""
+    """Convert maps (N, H, W) to grey images (N, H, W, 3)."""
     return np.repeat(maps[..., None], 3, axis=-1)
 
 
@@ -131,7 +131,7 @@ def write_controlnet(controlnet: ControlNetModel, folder: Path) -> None:
 
 @dc.dataclass(frozen=True)
 class Examples:
-    """Images that have a condition, and all that a training asks of them."""
+    """Images with their conditions and latents."""
 
     emojis: Sequence[data.Emoji]
     pixels: NDArray[np.uint8]
@@ -155,7 +155,7 @@ class Examples:
 def load_examples(kind: Kind, vae: AutoencoderKL, options: argparse.Namespace) -> Examples:
     emojis, pixels = data.load(options.data, options.size)
     latents = mirrored_latents(vae, pixels, options.run)
-    found = {place: drawn for place, emoji in enumerate(pixels) if (drawn := kind.map_of(emoji)) is not None}
+    found = {place: map_ for place, image in enumerate(pixels) if (map_ := kind.map_of(image)) is not None}
     places = list(found)
     maps = torch.from_numpy(np.stack(list(found.values())))
     return Examples([emojis[place] for place in places], pixels[places], maps, latents[:, places])
@@ -164,18 +164,18 @@ def load_examples(kind: Kind, vae: AutoencoderKL, options: argparse.Namespace) -
 def sample_batch(
     examples: Examples, tokenizer: PreTrainedTokenizerFast, count: int, generator: torch.Generator
 ) -> tuple[Tensor, ...]:
-    """Noisy latents, timesteps, tokens, conditions, and the v to be predicted, of images drawn at random."""
+    """Sample noisy latents, timesteps, tokens, conditions and the target v of random images."""
     chosen = torch.randint(len(examples), (count,), generator=generator)
     mirrored = torch.rand(count, generator=generator) < 0.5
     silent = torch.rand(count, generator=generator) < WITHOUT_CAPTION
-    # A mirror image keeps its caption, left and right and all: where the two disagree, the condition shall win.
+    # A mirror image keeps its caption, including "left" and "right", so that the condition overrides the caption.
     captions = [sample_caption(examples.emojis[place], generator) for place in chosen.tolist()]
     tokens = tokens_of(tokenizer, ["" if quiet else text for quiet, text in zip(silent, captions, strict=True)])
     timesteps = stratified_timesteps(count, generator)
     latents, maps = examples.latents[mirrored.long(), chosen], examples.maps[chosen]
-    noisy, wanted = diffuse(latents, torch.randn(latents.shape, generator=generator), timesteps)
+    noisy, v_target = diffuse(latents, torch.randn(latents.shape, generator=generator), timesteps)
     maps = torch.where(mirrored[:, None, None], maps.flip(-1), maps)
-    return noisy, timesteps, tokens, to_control(maps), wanted
+    return noisy, timesteps, tokens, to_control(maps), v_target
 
 
 class Inspection:
@@ -185,35 +185,35 @@ class Inspection:
         self, kind: Kind, base: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, unseen: Examples
     ) -> None:
         self.kind, self.vae, self.tokenizer, self.unseen = kind, vae, tokenizer, unseen
-        self.shown = unseen.at(range(0, len(unseen), math.ceil(len(unseen) / SHOWN)))
-        self.without = self.draw(base)
+        self.inspected = unseen.at(range(0, len(unseen), math.ceil(len(unseen) / SHOWN)))
+        self.without = self.sample(base)
 
     def tokens(self, examples: Examples) -> Tensor:
         return tokens_of(self.tokenizer, [emoji.caption for emoji in examples.emojis])
 
     @torch.no_grad()
-    def draw(self, network: nn.Module, **control: Tensor) -> NDArray[np.uint8]:
-        """Images (N, H, W, 3) of the shown captions, the same noise at every call."""
-        prompted = {"tokens": self.tokens(self.shown)} | control
-        negative = {"tokens": tokens_of(self.tokenizer, [""] * len(self.shown))} | control
+    def sample(self, network: nn.Module, **control: Tensor) -> NDArray[np.uint8]:
+        """Sample images (N, H, W, 3) for the inspected captions, from the same noise at every call."""
+        prompted = {"tokens": self.tokens(self.inspected)} | control
+        negative = {"tokens": tokens_of(self.tokenizer, [""] * len(self.inspected))} | control
         with autocast():
-            drawn = draw(network, tuple(self.shown.latents.shape[2:]), prompted, negative)
-        return to_pixels(self.vae.decode(drawn.float()).sample)
+            images = sample(network, tuple(self.inspected.latents.shape[2:]), prompted, negative)
+        return to_pixels(self.vae.decode(images.float()).sample)
 
-    def agreement(self, drawn: NDArray[np.uint8]) -> float:
-        """The kind's first measure, on average."""
-        return float(np.nan_to_num(self.kind.agreements(drawn, self.shown.maps.numpy()))[:, 0].mean())
+    def agreement(self, images: NDArray[np.uint8]) -> float:
+        """Mean of the kind's first measure."""
+        return float(np.nan_to_num(self.kind.agreements(images, self.inspected.maps.numpy()))[:, 0].mean())
 
     def __call__(self, network: ControlledDenoiser, file: Path) -> dict[str, float]:
-        """Write a sheet, condition, drawn with it, without it, original; return the figures of the log."""
-        drawn = self.draw(network, control=to_control(self.shown.maps))
-        comparison([as_images(self.shown.maps.numpy()), drawn, self.without, self.shown.pixels], file)
-        told = {"tokens": self.tokens(self.unseen), "control": to_control(self.unseen.maps)}
+        """Write a sheet of condition, sample with and without it, and original; return the figures of the log."""
+        images = self.sample(network, control=to_control(self.inspected.maps))
+        write_comparison([as_images(self.inspected.maps.numpy()), images, self.without, self.inspected.pixels], file)
+        condition = {"tokens": self.tokens(self.unseen), "control": to_control(self.unseen.maps)}
         with autocast():
-            loss = unseen_loss(network, self.unseen.latents[0], told)
+            loss = unseen_loss(network, self.unseen.latents[0], condition)
         return {
             "unseen_loss": loss,
-            "agreement": self.agreement(drawn),
+            "agreement": self.agreement(images),
             "agreement_without": self.agreement(self.without),
         }
 
@@ -224,23 +224,23 @@ def main() -> None:
     add_run_options(parser, steps=4400, batch=32, rate=7e-4, decay=0.998)
     parser.add_argument("--kind", choices=KINDS, required=True, help="condition of the ControlNet")
     parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
-    parser.add_argument("--start", type=Path, metavar="FOLDER", help="a ControlNet to go on from")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="initial ControlNet")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     kind = KINDS[options.kind]
     base, vae, tokenizer = load_base(options.model)
     examples = load_examples(kind, vae, options)
-    seen = examples.where(held_out=False)
+    training = examples.where(held_out=False)
     inspection = Inspection(kind, base, vae, tokenizer, examples.where(held_out=True))
-    # A shorter memory than a denoiser's: for a thousand steps the average would hold weights that had no effect yet.
+    # Shorter averaging than for a denoiser: a long one would keep the initial, ineffective weights for 1,000 steps.
     controlnet = read_controlnet(options.start) if options.start else new_controlnet(base.unet)
     run = Run(options, controlnet.to(options.device))
     network = ControlledDenoiser(base, run.network).to(options.device)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        *given, wanted = sample_batch(seen, tokenizer, options.batch, generator)
-        return mean_squared_error(network, given, wanted, options.device)
+        *inputs, v_target = sample_batch(training, tokenizer, options.batch, generator)
+        return mean_squared_error(network, inputs, v_target, options.device)
 
     def inspect() -> dict[str, float]:
         averaged = ControlledDenoiser(base, run.averaged).to("cpu").eval()

@@ -44,7 +44,7 @@ class ArtworkSet:
     author: str
     named_by: Literal["icon", "code points", "joined words"] = "icon"
     """Form of the icon's own name: a name with hyphens, code points, or one word."""
-    drawn: Literal["icons", "files"] = "icons"
+    source: Literal["icons", "files"] = "icons"
     """Vector bodies in one JSON file, or one WebP file an image."""
 
 
@@ -54,7 +54,7 @@ SETS = (
     ArtworkSet("flat", "@iconify-json/fluent-emoji-flat@1.2.6", "MIT", FLUENT),
     ArtworkSet("noto", "@iconify-json/noto@1.2.9", "Apache-2.0", "Google Inc. (Noto Emoji)"),
     ArtworkSet(
-        "3d", "@lobehub/fluent-emoji-3d@1.1.0", "MIT", f"LobeHub, from {FLUENT}", named_by="code points", drawn="files"
+        "3d", "@lobehub/fluent-emoji-3d@1.1.0", "MIT", f"LobeHub, from {FLUENT}", named_by="code points", source="files"
     ),
     ArtworkSet("blob", "@iconify-json/noto-v1@1.2.5", "Apache-2.0", "Google Inc. (Noto Emoji, first version)"),
     ArtworkSet("fxemoji", "@iconify-json/fxemoji@1.2.2", "Apache-2.0", "Mozilla (FxEmojis)", named_by="joined words"),
@@ -110,10 +110,10 @@ def fetch(package: str, folder: Path) -> Path:
     target = folder / re.sub(r"[^a-z0-9.]+", "-", package).strip("-")
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        said = subprocess.run(
+        completed = subprocess.run(
             ["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, text=True
         )
-        archive = folder / said.stdout.split()[-1]
+        archive = folder / completed.stdout.split()[-1]
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         with tarfile.open(archive) as tar:
             tar.extractall(partial, filter="data")
@@ -127,7 +127,7 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
 
 
-class Drawn(NamedTuple):
+class Rendering(NamedTuple):
     """A name and its drawing."""
 
     name: str
@@ -137,9 +137,9 @@ class Drawn(NamedTuple):
     """(size, size), 255 where the drawing covers its ground."""
 
 
-def render(artwork: ArtworkSet, folder: Path, names: Names, size: int) -> Iterator[Drawn]:
+def render(artwork: ArtworkSet, folder: Path, names: Names, size: int) -> Iterator[Rendering]:
     """Draw every image of a set whose package lies in ``folder``; images without a name are left out."""
-    images = icons_of(folder, size) if artwork.drawn == "icons" else files_of(folder)
+    images = icons_of(folder, size) if artwork.source == "icons" else files_of(folder)
     name_of: dict[str, Callable[[str], str]] = {
         "icon": lambda key: key.replace("-", " "),
         "code points": lambda key: plain(names.labels.get(code_point_key(key), "")),
@@ -151,7 +151,7 @@ def render(artwork: ArtworkSet, folder: Path, names: Names, size: int) -> Iterat
         if name not in done:
             if artwork.named_by == "joined words":  # several spellings of one name are one image
                 done.add(name)
-            yield Drawn(name, *squared(image, size))
+            yield Rendering(name, *center_on_square(image, size))
 
 
 def icons_of(package: Path, size: int) -> Iterator[tuple[str, Image.Image]]:
@@ -165,8 +165,8 @@ def icons_of(package: Path, size: int) -> Iterator[tuple[str, Image.Image]]:
         width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
         spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
         svg = f'<svg {spaces} viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
-        drawn = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)
-        yield name, Image.open(io.BytesIO(bytes(drawn)))
+        png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)
+        yield name, Image.open(io.BytesIO(bytes(png)))
 
 
 def files_of(package: Path) -> Iterator[tuple[str, Image.Image]]:
@@ -175,7 +175,7 @@ def files_of(package: Path) -> Iterator[tuple[str, Image.Image]]:
         yield file.stem, Image.open(file)
 
 
-def squared(image: Image.Image, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def center_on_square(image: Image.Image, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """An image in the middle of a square of ``size``: its colours on white, and its alpha."""
     flat, alpha = editkit.on_white(image), image.convert("RGBA").getchannel("A")
     side = max(flat.size)
@@ -218,16 +218,16 @@ def english_names(package: Path) -> Names:
 
 
 def names_by_word(package: Path, labels: Mapping[str, str]) -> dict[str, str]:
-    """Names by their spellings in one word; labels count before the names of characters, and those before short codes."""
+    """Names by their spelling in one word; labels take precedence over character names, and those over short codes."""
     found = {without_spaces(label): plain(label) for label in labels.values()}
     for number in itertools.chain(range(0x2000, 0x3300), range(0x1F000, 0x1FB00)):  # symbols and pictographs
         if character := unicodedata.name(chr(number), ""):
             found.setdefault(without_spaces(character), plain(labels.get(f"{number:x}", character)))
     for file in ("github", "iamcal", "emojibase"):
         codes = json.loads((package / "en" / "shortcodes" / f"{file}.json").read_text())
-        for code_points, given in codes.items():
+        for code_points, spellings in codes.items():
             label = labels.get(code_point_key(code_points))
-            for code in [given] if isinstance(given, str) else given:
+            for code in [spellings] if isinstance(spellings, str) else spellings:
                 if label:
                     found.setdefault(without_spaces(code), plain(label))
     return found
@@ -270,9 +270,11 @@ def collect(folder: Path, size: int, sets: Sequence[ArtworkSet]) -> Artwork:
     emojis, kept = [], []
     for artwork in sets:
         package = fetch(artwork.package, raw)
-        drawn = list(tqdm(render(artwork, package, names, size), desc=artwork.style, unit=" images", mininterval=5))
-        siblings = {each.name for each in drawn}
-        for each in drawn:
+        renderings = list(
+            tqdm(render(artwork, package, names, size), desc=artwork.style, unit=" images", mininterval=5)
+        )
+        siblings = {each.name for each in renderings}
+        for each in renderings:
             if each.pixels.min() < 250:  # a few icons of the sets are empty
                 emojis.append(Emoji(artwork.style, each.name, *split_tone(each.name, siblings)))
                 kept.append(each)
@@ -293,10 +295,12 @@ def correct_tones(emojis: Sequence[Emoji], pixels: NDArray[np.uint8]) -> list[Em
     family, or of all its families where it lacks that one.
     """
     steps = tone_steps(emojis, pixels)
-    known = {subject: step for (style, subject), step in steps.items() if style == REFERENCE}
-    usual = np.stack([*known.values(), np.zeros(3)]).sum(0)
+    reference = {subject: step for (style, subject), step in steps.items() if style == REFERENCE}
+    average = np.stack([*reference.values(), np.zeros(3)]).sum(0)
     exchanged = {
-        (style, subject) for (style, subject), step in steps.items() if float(step @ known.get(subject, usual)) < 0
+        (style, subject)
+        for (style, subject), step in steps.items()
+        if float(step @ reference.get(subject, average)) < 0
     }
     other = dict(zip(EXCHANGEABLE, reversed(EXCHANGEABLE), strict=True))
     return [

@@ -100,14 +100,14 @@ class TextToLatents(nn.Module):
         self.text_encoder = text_encoder
         self.unet = unet
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, seen: Tensor | None = None) -> Tensor:
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, image_latents: Tensor | None = None) -> Tensor:
         """The predicted v (B, C, h, w) of noisy latents of that shape at timesteps (B,), told tokens (B, L).
 
         A UNet that sees images is shown the latents ``seen`` of the same shape, or nothing.
         """
         words = self.text_encoder(tokens).last_hidden_state
         if self.unet.config.in_channels > noisy.shape[1]:
-            noisy = torch.cat([noisy, torch.zeros_like(noisy) if seen is None else seen], 1)
+            noisy = torch.cat([noisy, torch.zeros_like(noisy) if image_latents is None else image_latents], 1)
         predicted: Tensor = self.unet(noisy, timesteps, encoder_hidden_states=words).sample
         return predicted
 
@@ -160,17 +160,17 @@ def load_or_encode(vae: AutoencoderKL, pixels: np.ndarray, file: Path) -> Tensor
     return latents
 
 
-def predict(network: nn.Module, given: Iterable[Tensor], device: str) -> Tensor:
+def predict(network: nn.Module, inputs: Iterable[Tensor], device: str) -> Tensor:
     """Return the output of a network on ``device`` in one training step, in float32."""
     # The fused kernel's backward pass is a third of a step on a CPU; for 64 places the plain product is faster.
     with sdpa_kernel(SDPBackend.MATH), autocast(device):
-        predicted: Tensor = network(*(part.to(device) for part in given))
+        predicted: Tensor = network(*(part.to(device) for part in inputs))
     return predicted.float()
 
 
-def mean_squared_error(network: nn.Module, given: Iterable[Tensor], wanted: Tensor, device: str) -> Tensor:
+def mean_squared_error(network: nn.Module, inputs: Iterable[Tensor], v_target: Tensor, device: str) -> Tensor:
     """The loss of one training step: mean squared error of what a network gives on ``device``."""
-    return (predict(network, given, device) - wanted.to(device)).square().mean()
+    return (predict(network, inputs, device) - v_target.to(device)).square().mean()
 
 
 @torch.no_grad()
@@ -182,16 +182,16 @@ def unseen_loss(network: nn.Module, latents: Tensor, condition: Condition) -> fl
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(latents.shape, generator=generator)
     timesteps = stratified_timesteps(len(latents), generator)
-    noisy, wanted = diffuse(latents, noise, timesteps)
+    noisy, v_target = diffuse(latents, noise, timesteps)
     errors = []
     for rows in torch.split(torch.arange(len(latents)), 64):
-        told = {name: tensor[rows] for name, tensor in condition.items()}
-        errors.append((network(noisy[rows], timesteps[rows], **told) - wanted[rows]).square().mean((1, 2, 3)))
+        inputs = {name: tensor[rows] for name, tensor in condition.items()}
+        errors.append((network(noisy[rows], timesteps[rows], **inputs) - v_target[rows]).square().mean((1, 2, 3)))
     return float(torch.cat(errors).mean())
 
 
 @torch.no_grad()
-def draw(
+def sample(
     network: nn.Module,
     shape: tuple[int, ...],
     prompted: Condition,
@@ -214,15 +214,15 @@ def draw(
 
     start = torch.randn((len(prompted["tokens"]), *shape), generator=torch.Generator().manual_seed(0))
     guided = classifier_free(clean, prompted, negative, guidance)
-    *_, drawn = walk(step, guided, start, make_path(SCHEDULE, steps, GRID))
-    return drawn
+    *_, latents = walk(step, guided, start, make_path(SCHEDULE, steps, GRID))
+    return latents
 
 
 def write_model(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write the folder of a model of captions, or of one that sees images: float16 safetensors in shards."""
     parts = copy.deepcopy(network).half()
-    sees = network.unet.config.in_channels > vae.config.latent_channels
-    kind = StableDiffusionInstructPix2PixPipeline if sees else StableDiffusionPipeline
+    has_image_channels = network.unet.config.in_channels > vae.config.latent_channels
+    kind = StableDiffusionInstructPix2PixPipeline if has_image_channels else StableDiffusionPipeline
     pipeline = kind(
         vae=copy.deepcopy(vae).half(),
         text_encoder=parts.text_encoder,
@@ -254,13 +254,13 @@ def save_in_shards(unet: UNet2DConditionModel, folder: Path) -> None:
         if sum(map(nbytes, shards[-1].values())) + nbytes(weight) > LARGEST_SHARD:
             shards.append({})
         shards[-1][name] = weight
-    where: dict[str, str] = {}
+    file_of: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         file = folder / f"diffusion_pytorch_model-{number:05}-of-{len(shards):05}.safetensors"
         save_file({name: weight.contiguous() for name, weight in shard.items()}, file, metadata={"format": "pt"})
-        where |= dict.fromkeys(shard, file.name)
+        file_of |= dict.fromkeys(shard, file.name)
     size = sum(map(nbytes, unet.state_dict().values()))
-    index = {"metadata": {"total_size": size}, "weight_map": where}
+    index = {"metadata": {"total_size": size}, "weight_map": file_of}
     (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
 
 
@@ -299,26 +299,26 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     artwork = data.load_artwork(options.data, options.size)
     vae = AutoencoderKL.from_pretrained(options.vae).eval()
-    shown = [emoji for emoji in artwork.emojis if not emoji.held_out]
+    training_emojis = [emoji for emoji in artwork.emojis if not emoji.held_out]
     if options.start:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(options.start / "tokenizer")
         network = read_network(options.start)
     else:
-        tokenizer = new_tokenizer(shown)
+        tokenizer = new_tokenizer(training_emojis)
         side = options.size // 2 ** (len(vae.config.block_out_channels) - 1)
         network = new_network(tokenizer, vae.config.latent_channels, side, tuple(options.widths))
     lessons = Lessons(artwork, copy.deepcopy(vae), tokenizer)
-    drawn = Prefetcher(functools.partial(lessons.draw, options.batch), options.workers)
+    prefetched = Prefetcher(functools.partial(lessons.sample, options.batch), options.workers)
     network, lessons.vae = network.to(options.device), lessons.vae.to(options.device)
     network.unet.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
     run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER))
     inspection = Inspection(artwork, vae, tokenizer)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        batch = lessons.encoded(drawn(generator))
+        batch = lessons.encoded(prefetched(generator))
         predicted = predict(network, (batch.noisy, batch.timesteps, batch.tokens), options.device)
-        apart: float = options.pair_weight
-        return (predicted - batch.wanted).square().mean() + apart * batch.pair_error(predicted)
+        pair_weight: float = options.pair_weight
+        return (predicted - batch.v_target).square().mean() + pair_weight * batch.pair_error(predicted)
 
     def inspect() -> dict[str, float]:
         average = run.averaged.to("cpu").eval()
@@ -337,7 +337,7 @@ class Inspection:
         self.vae, self.tokenizer = vae, tokenizer
         held_out = data.places(artwork.emojis, held_out=True)[::INSPECTED]
         captions = [artwork.emojis[place].caption for place in held_out]
-        self.captioned, self.silent = (tokens_of(tokenizer, texts) for texts in (captions, [""] * len(captions)))
+        self.captioned, self.captionless = (tokens_of(tokenizer, texts) for texts in (captions, [""] * len(captions)))
         images = moved_versions(artwork.pixels[held_out], artwork.alpha[held_out])
         self.latents = {kind: encode(vae, each) for kind, each in images.items()}
 
@@ -348,11 +348,11 @@ class Inspection:
         )
         shape = next(iter(self.latents.values())).shape[1:]
         with torch.no_grad():
-            sheet(list(self.vae.decode(draw(network, tuple(shape), prompted, negative)).sample), 6, file)
+            sheet(list(self.vae.decode(sample(network, tuple(shape), prompted, negative)).sample), 6, file)
         figures = {}
         for kind, latents in self.latents.items():
             figures[f"unseen_{kind}"] = unseen_loss(network, latents, {"tokens": self.captioned})
-            figures[f"unseen_{kind}_silent"] = unseen_loss(network, latents, {"tokens": self.silent})
+            figures[f"unseen_{kind}_silent"] = unseen_loss(network, latents, {"tokens": self.captionless})
         return figures
 
 

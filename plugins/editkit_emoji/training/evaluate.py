@@ -35,7 +35,7 @@ from editkit_emoji.training.inverted_noise import InvertedImages, deviations, in
 from editkit_emoji.training.methods import FLOOR, EditResult, method_of
 from editkit_emoji.training.noising import encode
 from editkit_emoji.training.pairs import ATTRIBUTES
-from editkit_emoji.training.tables import average, bootstrap, mean, median, rate, spread, table
+from editkit_emoji.training.tables import average, bootstrap, evenly_spaced, mean, median, rate, table
 from editkit_emoji.training.tones import measure_tones, tone_table
 
 BUNDLED = Path(__file__).parents[1] / "model"
@@ -48,7 +48,7 @@ class Score:
     """How one edit came out, and what it cost."""
 
     case: Case
-    made: EditResult
+    result: EditResult
     progress: float
     collateral: float
     success: bool
@@ -57,14 +57,14 @@ class Score:
     psnr_round_trip: float
 
 
-def score(case: Case, made: EditResult, trip: Image3) -> Score:
+def score(case: Case, result: EditResult, trip: Image3) -> Score:
     """Compare an edited image with the truth; ``trip`` is the truth's own round trip."""
     return Score(
         case,
-        made,
-        *editkit.judge(case.image, case.truth, made.pixels),
-        success_round_trip=editkit.judge(case.image, trip, made.pixels).success,
-        psnr=decibels(made.pixels / 255, case.truth / 255),
+        result,
+        *editkit.judge(case.image, case.truth, result.pixels),
+        success_round_trip=editkit.judge(case.image, trip, result.pixels).success,
+        psnr=decibels(result.pixels / 255, case.truth / 255),
         psnr_round_trip=decibels(trip / 255, case.truth / 255),
     )
 
@@ -88,8 +88,8 @@ def measure_edits(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.N
         cases = cases_of(artwork, pairs, scenery, options.pairs)
         trips = to_pixels(round_trip(vae, np.stack([case.truth for case in cases])))
         for name, make in methods.items():
-            shown = tqdm(cases, desc=f"{scenery}, {name}", mininterval=10)
-            results[scenery, name] = [score(case, make(case), trip) for case, trip in zip(shown, trips, strict=True)]
+            progress = tqdm(cases, desc=f"{scenery}, {name}", mininterval=10)
+            results[scenery, name] = [score(case, make(case), trip) for case, trip in zip(progress, trips, strict=True)]
             if options.sheets:
                 write_sheets(results[scenery, name], options.sheets, f"{scenery}-{name.partition(':')[0]}")
         print(scenery_table({key: scores for key, scores in results.items() if key[0] == scenery}), flush=True)
@@ -102,7 +102,7 @@ def scenery_table(results: Results) -> str:
     for (scenery, method), scores in results.items():
         floor = successes(results[scenery, FLOOR])
         gain = "" if method == FLOOR else bootstrap(average, successes(scores) - floor)
-        samples, seconds = (np.median([getattr(one.made, cost) for one in scores]) for cost in ("samples", "seconds"))
+        samples, seconds = (np.median([getattr(one.result, cost) for one in scores]) for cost in ("samples", "seconds"))
         name = f"blind floor (`{FLOOR}`)" if method == FLOOR else f"`{method}`"
         rows.append([scenery, name, *main_figures(scores, gain), f"{samples:.0f}", f"{seconds:.2f}"])
     costs = ["network samples", "seconds"]
@@ -153,20 +153,20 @@ def comparison_table(results: Results, first: str) -> str:
 def write_sheets(scores: Sequence[Score], folder: Path, name: str) -> None:
     """A sheet of some edits: the image, what was made of it, and the truth, with the captions."""
     rows = []
-    for one in spread(scores, SHOWN):
+    for one in evenly_spaced(scores, SHOWN):
         text = f"{'ok ' if one.success else '-- '}{one.case.source.caption} -> {one.case.target.caption}"
-        rows.append((text, [one.case.image, one.made.pixels, one.case.truth]))
+        rows.append((text, [one.case.image, one.result.pixels, one.case.truth]))
     edit_sheet(rows, folder / f"{name.replace(' ', '-')}.png")
 
 
-def edit_sheet(shown: Sequence[tuple[str, Sequence[Image3]]], file: Path) -> None:
+def edit_sheet(entries: Sequence[tuple[str, Sequence[Image3]]], file: Path) -> None:
     """One edit a row: its images (H, W, 3) side by side, and a text beside them."""
-    side, count = shown[0][1][0].shape[0], len(shown[0][1])
-    tiles = image_grid([tile for _, row in shown for tile in row], count)
+    side, count = entries[0][1][0].shape[0], len(entries[0][1])
+    tiles = image_grid([tile for _, row in entries for tile in row], count)
     canvas = Image.new("RGB", (tiles.width + 560, tiles.height), "white")
     canvas.paste(tiles)
     pen = ImageDraw.Draw(canvas)
-    for row, (text, _) in enumerate(shown):
+    for row, (text, _) in enumerate(entries):
         pen.text((side * count + 8, row * side + side // 2 - 6), text, fill="black")
     canvas.save(file)
 
@@ -185,12 +185,12 @@ def autoencoder_table(artwork: data.Artwork, vae: AutoencoderKL, options: argpar
 
 
 def noise_table(inverted: InvertedImages) -> str:
-    spread_, alike = deviations(inverted.noise), neighbour_correlations(inverted.noise)
+    deviation, alike = deviations(inverted.noise), neighbour_correlations(inverted.noise)
     cells = [
         str(len(inverted.noise)),
-        f"{spread_.min():.3f} to {spread_.max():.3f}",
+        f"{deviation.min():.3f} to {deviation.max():.3f}",
         f"{alike.mean():.3f} ({alike.min():.3f} to {alike.max():.3f})",
-        bootstrap(median, inverted.lost),
+        bootstrap(median, inverted.psnr_loss),
     ]
     head = ["held-out images", "deviation of the channels", "correlation of neighbours, mean (by channel)"]
     return table([*head, "median dB lost against the round trip"], [cells])
@@ -204,14 +204,14 @@ def nearest(latents: torch.Tensor, among: torch.Tensor) -> list[int]:
 @torch.no_grad()
 def sample_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str]) -> torch.Tensor:
     """Latents (B, C, h, w) drawn with guidance 3 in 25 DDIM steps."""
-    drawn = []
+    sampled = []
     for start in tqdm(range(0, len(captions), 50), desc="drawings"):
         part = list(captions[start : start + 50])
         generator = torch.Generator().manual_seed(start)
-        drawn.append(
+        sampled.append(
             pipeline(part, num_inference_steps=25, guidance_scale=3.0, generator=generator, output_type="latent").images
         )
-    return torch.cat(drawn)
+    return torch.cat(sampled)
 
 
 def caption_table(artwork: data.Artwork, options: argparse.Namespace) -> str:
@@ -221,15 +221,15 @@ def caption_table(artwork: data.Artwork, options: argparse.Namespace) -> str:
     among = encode(pipeline.vae, artwork.pixels)
     rows = []
     for label, held_out in (("training", False), ("held-out", True)):
-        wanted = [emoji for emoji in artwork.emojis if emoji.held_out == held_out]
-        wanted = spread(wanted, options.captions)
-        drawn = sample_captions(pipeline, [emoji.caption for emoji in wanted])
-        found = [artwork.emojis[place] for place in nearest(drawn, among)]
-        hits = [one.subject == other.subject for one, other in zip(wanted, found, strict=True)]
+        expected = [emoji for emoji in artwork.emojis if emoji.held_out == held_out]
+        expected = evenly_spaced(expected, options.captions)
+        sampled = sample_captions(pipeline, [emoji.caption for emoji in expected])
+        nearest_emojis = [artwork.emojis[place] for place in nearest(sampled, among)]
+        hits = [one.subject == other.subject for one, other in zip(expected, nearest_emojis, strict=True)]
         rows.append([label, str(len(hits)), rate(hits)])
         if options.sheets:
             with torch.no_grad():
-                sheet(list(pipeline.vae.decode(drawn[:48]).sample), 12, options.sheets / f"drawn-{label}.png")
+                sheet(list(pipeline.vae.decode(sampled[:48]).sample), 12, options.sheets / f"drawn-{label}.png")
     return table(["captions", "drawn", "nearest image of the whole set bears the asked name"], rows)
 
 
@@ -240,7 +240,7 @@ def add_evaluation_options(parser: argparse.ArgumentParser, *, size: int = 64) -
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write images")
 
 
-def begin(options: argparse.Namespace) -> tuple[list[data.Emoji], NDArray[np.uint8]]:
+def prepare(options: argparse.Namespace) -> tuple[list[data.Emoji], NDArray[np.uint8]]:
     """Set the threads, make the folder of the sheets, and read the images (N, H, W, 3)."""
     torch.set_num_threads(options.threads)
     if options.sheets:
@@ -271,7 +271,7 @@ def read_options() -> argparse.Namespace:
 
 def main() -> None:
     options = read_options()
-    begin(options)
+    prepare(options)
     artwork = data.load_artwork(options.data, options.size)
     vae = AutoencoderKL.from_pretrained(options.model, subfolder="vae").eval()
     sections: list[tuple[str, int, Callable[[], str]]] = [
@@ -291,7 +291,7 @@ def main() -> None:
 
 
 def inversions(artwork: data.Artwork, options: argparse.Namespace) -> str:
-    held_out = spread(data.places(artwork.emojis, held_out=True), options.inversions)
+    held_out = evenly_spaced(data.places(artwork.emojis, held_out=True), options.inversions)
     emojis = [artwork.emojis[place] for place in held_out]
     return noise_table(invert_images(emojis, artwork.pixels[held_out], options.model))
 

@@ -31,9 +31,9 @@ from tqdm import tqdm
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import round_trip, to_pixels
 from editkit_emoji.training.conditions import KINDS, Kind, Map
-from editkit_emoji.training.controlnet import as_images, comparison
-from editkit_emoji.training.evaluate import BUNDLED, add_evaluation_options, begin
-from editkit_emoji.training.tables import bootstrap, spread, table
+from editkit_emoji.training.controlnet import as_images, write_comparison
+from editkit_emoji.training.evaluate import BUNDLED, add_evaluation_options, prepare
+from editkit_emoji.training.tables import bootstrap, evenly_spaced, table
 
 Drawings = NDArray[np.uint8]
 """Images (N, H, W, 3)."""
@@ -56,33 +56,33 @@ def control_cases(
     kind: Kind, way: str, emojis: Sequence[data.Emoji], pixels: Drawings, count: int
 ) -> list[ControlCase]:
     """Up to ``count`` held-out images that have a condition, evenly spread over the set."""
-    found = []
-    for emoji, drawn in zip(emojis, pixels, strict=True):
+    cases = []
+    for emoji, image in zip(emojis, pixels, strict=True):
         if emoji.held_out:
-            original = np.ascontiguousarray(drawn[:, ::-1]) if way == "mirrored" else drawn
+            original = np.ascontiguousarray(image[:, ::-1]) if way == "mirrored" else image
             condition = kind.map_of(original)
             if condition is not None:
-                found.append(ControlCase("" if way == "no caption" else emoji.caption, condition, original))
-    spread = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
-    return [found[place] for place in spread]
+                cases.append(ControlCase("" if way == "no caption" else emoji.caption, condition, original))
+    indices = np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int)
+    return [cases[index] for index in indices]
 
 
-def draw(
+def sample(
     pipeline: StableDiffusionPipeline | StableDiffusionControlNetPipeline,
-    asked: Sequence[ControlCase],
+    cases: Sequence[ControlCase],
     options: argparse.Namespace,
 ) -> Drawings:
     """Draw what is asked for; a drawing's noise depends on its place alone."""
     config = pipeline.unet.config
     shape = (config.in_channels, config.sample_size, config.sample_size)
-    drawn = []
-    for start in tqdm(range(0, len(asked), BATCH), desc=type(pipeline).__name__):
-        part = asked[start : start + BATCH]
+    sampled = []
+    for start in tqdm(range(0, len(cases), BATCH), desc=type(pipeline).__name__):
+        part = cases[start : start + BATCH]
         places = range(start, start + len(part))
         noise = [torch.randn(shape, generator=torch.Generator().manual_seed(place)) for place in places]
         control = {"image": [Image.fromarray(one.condition) for one in part]}
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-            made = pipeline(
+            output = pipeline(
                 [one.caption for one in part],
                 **(control if isinstance(pipeline, StableDiffusionControlNetPipeline) else {}),
                 latents=torch.stack(noise),
@@ -90,25 +90,27 @@ def draw(
                 guidance_scale=options.guidance,
                 output_type="np",
             )
-        drawn.append(made.images)
-    pixels: Drawings = np.rint(255 * np.concatenate(drawn)).astype(np.uint8)
+        sampled.append(output.images)
+    pixels: Drawings = np.rint(255 * np.concatenate(sampled)).astype(np.uint8)
     return pixels
 
 
 def rows_of(
-    kind: Kind, way: str, asked: Sequence[ControlCase], steered: Drawings, alone: Drawings, trips: Drawings
+    kind: Kind, way: str, cases: Sequence[ControlCase], controlled: Drawings, alone: Drawings, trips: Drawings
 ) -> list[list[str]]:
     """One row of the table for each measure of the kind."""
-    conditions = [one.condition for one in asked]
-    found = [kind.agreements(drawn, conditions) for drawn in (steered, alone, trips)]
-    mapless = " and ".join(str(int(np.isnan(each[:, 0]).sum())) for each in found[:2])
+    conditions = [one.condition for one in cases]
+    agreements = [kind.agreements(sampled, conditions) for sampled in (controlled, alone, trips)]
+    mapless = " and ".join(str(int(np.isnan(each[:, 0]).sum())) for each in agreements[:2])
     rows = []
-    for measure, columns in zip(kind.measures, np.nan_to_num(np.stack(found, axis=-1)).swapaxes(0, 1), strict=True):
+    for measure, columns in zip(
+        kind.measures, np.nan_to_num(np.stack(agreements, axis=-1)).swapaxes(0, 1), strict=True
+    ):
         with_control, without, at_best = columns.T
         means = [bootstrap(lambda values: values.mean(-1), column) for column in (with_control, without)]
         with np.errstate(divide="ignore", invalid="ignore"):  # of a model that draws nothing there is no ratio
             ratio = bootstrap(lambda one, other: one.mean(-1) / other.mean(-1), with_control, without)
-        rows.append([way, str(len(asked)), measure, *means, ratio, f"{at_best.mean():.2f}", mapless])
+        rows.append([way, str(len(cases)), measure, *means, ratio, f"{at_best.mean():.2f}", mapless])
     return rows
 
 
@@ -116,22 +118,22 @@ def measure(kind: Kind, emojis: Sequence[data.Emoji], pixels: Drawings, options:
     """The rows of the table; with ``--sheets`` a sheet for each way: condition, with control, without, original."""
     alone = StableDiffusionPipeline.from_pretrained(options.model)
     controlnet = ControlNetModel.from_pretrained(options.controlnet)
-    steered = StableDiffusionControlNetPipeline(
+    controlled = StableDiffusionControlNetPipeline(
         **alone.components, controlnet=controlnet, requires_safety_checker=False
     )
-    for pipeline in (alone, steered):
+    for pipeline in (alone, controlled):
         pipeline.set_progress_bar_config(disable=True)
     rows = []
     for way in options.ways:
-        asked = control_cases(kind, way, emojis, pixels, options.pictures)
-        originals = np.stack([one.original for one in asked])
-        drawn, without = draw(steered, asked, options), draw(alone, asked, options)
-        rows += rows_of(kind, way, asked, drawn, without, to_pixels(round_trip(alone.vae, originals)))
+        cases = control_cases(kind, way, emojis, pixels, options.pictures)
+        originals = np.stack([one.original for one in cases])
+        sampled, without = sample(controlled, cases, options), sample(alone, cases, options)
+        rows += rows_of(kind, way, cases, sampled, without, to_pixels(round_trip(alone.vae, originals)))
         if options.sheets:
-            conditions = as_images(np.stack([one.condition for one in asked]))
-            columns = (conditions, drawn, without, originals)
-            shown = [spread(column, IN_SHEET) for column in columns]
-            comparison(shown, options.sheets / f"{options.kind}-{way.replace(' ', '-')}.png")
+            conditions = as_images(np.stack([one.condition for one in cases]))
+            columns = (conditions, sampled, without, originals)
+            selected = [evenly_spaced(column, IN_SHEET) for column in columns]
+            write_comparison(selected, options.sheets / f"{options.kind}-{way.replace(' ', '-')}.png")
     return rows
 
 
@@ -147,11 +149,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--bfloat16", action="store_true", help="several times faster where the processor has it")
     options = parser.parse_args()
-    emojis, pixels = begin(options)
+    emojis, pixels = prepare(options)
     rows = measure(KINDS[options.kind], emojis, pixels, options)
-    told = f"Control by {options.kind}, {options.steps} steps, guidance {options.guidance:g}"
+    title = f"Control by {options.kind}, {options.steps} steps, guidance {options.guidance:g}"
     head = ["condition", "images", "measure (mean)", "with control", "same noise without", "times as much"]
-    print(f"\n{told}; 95 % intervals in brackets\n\n" + table([*head, "at best", "drawings without a map"], rows))
+    print(f"\n{title}; 95 % intervals in brackets\n\n" + table([*head, "at best", "drawings without a map"], rows))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ import editkit
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import image_grid
 from editkit_emoji.training.crops import halve
-from editkit_emoji.training.evaluate import add_evaluation_options, begin, decibels
-from editkit_emoji.training.tables import mean, spread, table
+from editkit_emoji.training.evaluate import add_evaluation_options, decibels, prepare
+from editkit_emoji.training.tables import evenly_spaced, mean, table
 
 LARGE, SMALL = 256, 64
 IN_SHEET = 6
@@ -38,11 +38,11 @@ def lanczos(image: Image.Image, scale: int, caption: str) -> Image.Image:
     return image.resize((scale * image.width, scale * image.height), Image.Resampling.LANCZOS)
 
 
-def with_model(model: editkit.Backend, told: bool, **params: Any) -> Enlarge:
+def with_model(model: editkit.Backend, with_caption: bool, **params: Any) -> Enlarge:
     """``upscale`` with a model, told the caption or nothing."""
 
     def enlarge(image: Image.Image, scale: int, caption: str) -> Image.Image:
-        prompt = caption if told else ""
+        prompt = caption if with_caption else ""
         result = editkit.apply("upscale", image, model=model, scale=scale, prompt=prompt, seed=0, **params)
         larger: Image.Image = result.image
         return larger
@@ -55,10 +55,15 @@ def methods_of(options: argparse.Namespace) -> dict[str, Enlarge]:
     upscaler, captions = editkit.load_model(options.model), editkit.load_model("emoji")
     return {
         "Lanczos": lanczos,
-        "`upscale --strength 0`": with_model(upscaler, told=False, strength=0.0),
-        "`upscale -m emoji`": with_model(captions, told=True),
-        **{f"`upscale --steps {steps}`": with_model(upscaler, told=True, steps=steps) for steps in options.steps},
-        f"`upscale --steps {options.steps[0]}`, no prompt": with_model(upscaler, told=False, steps=options.steps[0]),
+        "`upscale --strength 0`": with_model(upscaler, with_caption=False, strength=0.0),
+        "`upscale -m emoji`": with_model(captions, with_caption=True),
+        **{
+            f"`upscale --steps {steps}`": with_model(upscaler, with_caption=True, steps=steps)
+            for steps in options.steps
+        },
+        f"`upscale --steps {options.steps[0]}`, no prompt": with_model(
+            upscaler, with_caption=False, steps=options.steps[0]
+        ),
     }
 
 
@@ -69,12 +74,12 @@ def measure(
     columns = [[np.asarray(Image.fromarray(source).resize(2 * [scale * SMALL], 0)) for source in sources]]
     rows, plain = [], None
     for name, enlarge in methods.items():
-        given = zip(tqdm(sources, desc=name, mininterval=10), captions, strict=True)
-        made = [np.asarray(enlarge(Image.fromarray(source), scale, caption)) for source, caption in given]
-        quality = np.array([decibels(one / 255, other / 255) for one, other in zip(made, targets, strict=True)])
+        inputs = zip(tqdm(sources, desc=name, mininterval=10), captions, strict=True)
+        enlarged = [np.asarray(enlarge(Image.fromarray(source), scale, caption)) for source, caption in inputs]
+        quality = np.array([decibels(one / 255, other / 255) for one, other in zip(enlarged, targets, strict=True)])
         plain = quality if plain is None else plain
         rows.append([f"{scale}", name, str(len(quality)), mean(quality), mean(quality - plain)])
-        columns.append(made)
+        columns.append(enlarged)
     columns.append(list(targets))
     tiles = [tile for row in zip(*columns, strict=True) for tile in row]
     return rows, image_grid(tiles[: IN_SHEET * len(columns)], len(columns))
@@ -87,8 +92,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 4], help="how many are drawn in")
     parser.add_argument("--pictures", type=int, default=200, help="held-out images, evenly spread over the set")
     options = parser.parse_args()
-    emojis, pixels = begin(options)
-    places = spread(data.places(emojis, held_out=True), options.pictures)
+    emojis, pixels = prepare(options)
+    places = evenly_spaced(data.places(emojis, held_out=True), options.pictures)
     captions, large = [emojis[place].caption for place in places], list(pixels[places])
     halves = [halve(image) for image in large]
     sources, methods = [halve(half) for half in halves], methods_of(options)

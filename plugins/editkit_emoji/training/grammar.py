@@ -9,7 +9,7 @@ import torch
 
 from editkit_emoji.training.captions import with_article
 from editkit_emoji.training.data import Emoji
-from editkit_emoji.training.instructions import PRONOUNS, UNSEEN, chance
+from editkit_emoji.training.instructions import PRONOUNS, UNSEEN, uniform
 from editkit_emoji.training.pairs import Pair
 
 Rules = dict[str, tuple[str, ...]]
@@ -136,7 +136,7 @@ def expand(text: str, generator: torch.Generator, rules: Mapping[str, tuple[str,
 
     def alternative(found: re.Match[str]) -> str:
         ways = rules[found[1]]
-        return expand(ways[int(chance(generator) * len(ways))], generator, rules)
+        return expand(ways[int(uniform(generator) * len(ways))], generator, rules)
 
     return re.sub(r"<([\w ]*)>", alternative, text)
 

@@ -31,13 +31,13 @@ from editkit_emoji.training.cases import Case, cases_of, select_pairs
 from editkit_emoji.training.denoiser import (
     OUTER,
     TextToLatents,
-    draw,
     mean_squared_error,
     read_network,
+    sample,
     write_model,
 )
 from editkit_emoji.training.grammar import sample_instruction
-from editkit_emoji.training.instructions import UNSEEN, chance, perturb, wordings
+from editkit_emoji.training.instructions import UNSEEN, perturb, uniform, wordings
 from editkit_emoji.training.lessons import Lessons
 from editkit_emoji.training.muon import hidden_matrices
 from editkit_emoji.training.noising import diffuse, encode, stratified_timesteps
@@ -47,7 +47,7 @@ from editkit_emoji.training.tokenizer import tokens_of
 
 CAPTIONED = 0.25
 """Share of a batch that are captions."""
-SILENT, BLIND = 0.08, 0.04
+WITHOUT_INSTRUCTION, WITHOUT_IMAGE = 0.08, 0.04
 """Shares of instructions left out, and of images (ibid., section 3.2.1)."""
 INSPECTED = ("in place", "shifted", "small")
 """The scenery that a run is inspected in."""
@@ -71,13 +71,13 @@ def without_image_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
 
 def resize_input_layer(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
     """The same UNet with ``channels`` input channels; those that come new weigh nothing."""
-    made = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels})
+    resized = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels})
     weights = unet.state_dict()
-    entry = torch.zeros_like(made.conv_in.weight)
+    entry = torch.zeros_like(resized.conv_in.weight)
     kept = min(channels, unet.config.in_channels)
     entry[:, :kept] = weights["conv_in.weight"][:, :kept]
-    made.load_state_dict({**weights, "conv_in.weight": entry})
-    return made
+    resized.load_state_dict({**weights, "conv_in.weight": entry})
+    return resized
 
 
 def write_models(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
@@ -94,9 +94,9 @@ class InstructionBatch(NamedTuple):
     """(B, C, h, w)."""
     timesteps: Tensor
     tokens: Tensor
-    seen: Tensor
+    image_latents: Tensor
     """The latents of the image of each row; zero where there is none."""
-    wanted: Tensor
+    v_target: Tensor
     """The v (B, C, h, w) of each row."""
 
 
@@ -110,24 +110,24 @@ class Instructions:
         lessons, emojis = self.lessons, self.lessons.artwork.emojis
         captions = round(CAPTIONED * size)
         captioned = lessons.sample_places(captions, generator)
-        pairs, instructions = zip(*self.draw(size - captions, generator), strict=True)
+        pairs, instructions = zip(*self.sample(size - captions, generator), strict=True)
         alone = [lessons.in_one_scene([place], generator)[0] for place in captioned]
         images = [lessons.in_one_scene([pair.source, pair.target], generator) for pair in pairs]
         sources, targets = zip(*images, strict=True)
         encoded = lessons.encode(torch.stack([*alone, *targets, *sources])).cpu()
-        clean, shown = torch.split(encoded, [size, size - captions])
-        unseen = torch.rand(size - captions, 1, 1, 1, generator=generator) < BLIND
-        seen = torch.cat([torch.zeros_like(clean[:captions]), shown.masked_fill(unseen, 0.0)])
+        clean, source_latents = torch.split(encoded, [size, size - captions])
+        dropped = torch.rand(size - captions, 1, 1, 1, generator=generator) < WITHOUT_IMAGE
+        image_latents = torch.cat([torch.zeros_like(clean[:captions]), source_latents.masked_fill(dropped, 0.0)])
         texts = [*(sample_caption(emojis[place], generator) for place in captioned), *instructions]
         timesteps = torch.cat([stratified_timesteps(part, generator) for part in (captions, size - captions)])
-        noisy, wanted = diffuse(clean, torch.randn(clean.shape, generator=generator), timesteps)
-        return InstructionBatch(noisy, timesteps, tokens_of(lessons.tokenizer, texts), seen, wanted)
+        noisy, v_target = diffuse(clean, torch.randn(clean.shape, generator=generator), timesteps)
+        return InstructionBatch(noisy, timesteps, tokens_of(lessons.tokenizer, texts), image_latents, v_target)
 
-    def draw(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
+    def sample(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
         """Pairs, each with an instruction or, now and then, none: then what is wanted is the source."""
         return [
             (dc.replace(pair, target=pair.source), "")
-            if chance(generator) < SILENT
+            if uniform(generator) < WITHOUT_INSTRUCTION
             else (pair, self.instruction(pair, generator))
             for pair in self.lessons.sample_pairs(count, generator)
         ]
@@ -136,7 +136,7 @@ class Instructions:
         """An instruction of the grammar, a third of them perturb."""
         text = sample_instruction(pair, self.lessons.artwork.emojis[pair.source], generator)
         kept = {*pair.was.split(), *pair.new.replace("-", " ").split()}
-        return perturb(text, kept, generator) if chance(generator) < 1 / 3 else text
+        return perturb(text, kept, generator) if uniform(generator) < 1 / 3 else text
 
 
 class Inspection:
@@ -154,17 +154,17 @@ class Inspection:
 
     def __call__(self, network: TextToLatents, file: Path) -> dict[str, float]:
         """Write a sheet of some pairs, source, edited, target; return the figures of the log."""
-        figures, shown = {}, []
+        figures, tiles = {}, []
         for kind, sources in self.sources.items():
-            given = {"tokens": self.tokens[kind], "seen": sources}
-            edited = draw(network, tuple(sources.shape[1:]), given, given, guidance=1.0, steps=STEPS)
+            inputs = {"tokens": self.tokens[kind], "image_latents": sources}
+            edited = sample(network, tuple(sources.shape[1:]), inputs, inputs, guidance=1.0, steps=STEPS)
             rows = list(zip(sources, edited, self.targets[kind], strict=True))
             # As editkit.judge has it, of latents in place of pixels.
-            judged = [judge(source, target, made).success for source, made, target in rows]
+            judged = [judge(source, target, result).success for source, result, target in rows]
             figures[f"success_{kind.replace(' ', '_')}"] = float(np.mean(judged))
-            shown += [latents for row in rows[: SHOWN // len(INSPECTED)] for latents in row]
+            tiles += [latents for row in rows[: SHOWN // len(INSPECTED)] for latents in row]
         with torch.no_grad():
-            sheet(list(self.vae.decode(torch.stack(shown)).sample), 12, file)
+            sheet(list(self.vae.decode(torch.stack(tiles)).sample), 12, file)
         return figures
 
 
@@ -194,8 +194,8 @@ def main() -> None:
     inspection = Inspection(artwork, vae, tokenizer)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        *given, wanted = instructions.batch(options.batch, generator)
-        return mean_squared_error(run.network, given, wanted, options.device)
+        *inputs, v_target = instructions.batch(options.batch, generator)
+        return mean_squared_error(run.network, inputs, v_target, options.device)
 
     def inspect() -> dict[str, float]:
         average = run.averaged.to("cpu").eval()

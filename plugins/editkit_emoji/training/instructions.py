@@ -125,10 +125,10 @@ def perturb(text: str, kept: Collection[str], generator: torch.Generator) -> str
 
     So a word that training does not know is one to go by the others for.
     """
-    before = int(torch.randint(3, (), generator=generator)) if chance(generator) < PREFIXED else 0
+    before = int(torch.randint(3, (), generator=generator)) if uniform(generator) < PREFIXED else 0
     words = [random_word(generator) for _ in range(before)]
     for word in text.split():
-        lot = chance(generator)
+        lot = uniform(generator)
         if word in kept or lot >= PERTURBED:
             words.append(word)
         elif lot < PERTURBED / 2:
@@ -136,7 +136,7 @@ def perturb(text: str, kept: Collection[str], generator: torch.Generator) -> str
     return " ".join(words)
 
 
-def chance(generator: torch.Generator) -> float:
+def uniform(generator: torch.Generator) -> float:
     return float(torch.rand((), generator=generator))
 
 
@@ -154,13 +154,13 @@ def instruction_for(source: Emoji, target: Emoji) -> str:
         if target.tone is None:
             return "remove the skin tone"
         return f"change the skin tone to {target.tone.replace('-', ' ')}"
-    was, becomes = differing(source.title.split(), target.title.split())
+    was, becomes = title_difference(source.title.split(), target.title.split())
     if not was:
         return f"add {becomes}"
     return f"replace {was} with {becomes}" if becomes else f"remove {was}"
 
 
-def differing(one: list[str], other: list[str]) -> tuple[str, str]:
+def title_difference(one: list[str], other: list[str]) -> tuple[str, str]:
     """Return two titles without the words they begin and end with alike."""
     same = 0
     while same < min(len(one), len(other)) and one[same] == other[same]:

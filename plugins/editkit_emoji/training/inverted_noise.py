@@ -25,23 +25,23 @@ class InvertedImages:
 
     noise: Tensor
     """(N, C, h, w)."""
-    lost: NDArray[np.float64]
+    psnr_loss: NDArray[np.float64]
     """Decibels (N,) that drawing them again stays below the autoencoder's round trip."""
 
 
 def invert_images(emojis: Sequence[Emoji], pixels: NDArray[np.uint8], folder: Path) -> InvertedImages:
     """Invert images (N, H, W, 3), each under its caption, with the model in a folder."""
     model = editkit.load_model(folder)
-    noise, lost = [], []
-    for emoji, shown in zip(tqdm(emojis, desc="inversions", mininterval=10), pixels, strict=True):
+    noise, psnr_loss = [], []
+    for emoji, image in zip(tqdm(emojis, desc="inversions", mininterval=10), pixels, strict=True):
         inversion = editkit.invert(
-            Image.fromarray(shown), model=model, prompt=emoji.caption, method="ddim", steps=STEPS, cache=False
+            Image.fromarray(image), model=model, prompt=emoji.caption, method="ddim", steps=STEPS, cache=False
         )
         report = editkit.reconstruct(inversion, model=model).report
         assert report.vae_psnr is not None and report.recon_psnr is not None
         noise.append(inversion.noise)
-        lost.append(report.vae_psnr - report.recon_psnr)
-    return InvertedImages(torch.cat(noise).double(), np.array(lost))
+        psnr_loss.append(report.vae_psnr - report.recon_psnr)
+    return InvertedImages(torch.cat(noise).double(), np.array(psnr_loss))
 
 
 def deviations(noise: Tensor) -> Tensor:

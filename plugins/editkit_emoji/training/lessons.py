@@ -40,7 +40,7 @@ class Batch(NamedTuple):
     """(B, C, h, w); first the sources of pairs, then their targets, then single images."""
     timesteps: Tensor
     tokens: Tensor
-    wanted: Tensor
+    v_target: Tensor
     """The v (B, C, h, w) of each row."""
     weights: Tensor
     """(pairs,): what the squared error of a pair's difference is multiplied by."""
@@ -51,12 +51,12 @@ class Batch(NamedTuple):
         Source and target share noise and timestep, so that their difference is sigma times that of the clean latents.
         """
         pairs = len(self.weights)
-        wrong = predicted - self.wanted
-        apart = wrong[pairs : 2 * pairs] - wrong[:pairs]
-        return (apart.square().mean((1, 2, 3)) * self.weights).mean()
+        error = predicted - self.v_target
+        pair_error = error[pairs : 2 * pairs] - error[:pairs]
+        return (pair_error.square().mean((1, 2, 3)) * self.weights).mean()
 
 
-class Drawn(NamedTuple):
+class ImageBatch(NamedTuple):
     """Images of a batch: those of pairs first, sources before targets, then single ones."""
 
     images: Tensor
@@ -79,15 +79,15 @@ class Lessons:
     moves: Moves = MOVES
 
     def __post_init__(self) -> None:
-        self.shown = places(self.artwork.emojis, held_out=False)
+        self.training_places = places(self.artwork.emojis, held_out=False)
         self.pairs = training_pairs(self.artwork.emojis)
         self.pair_weights = weights_of(self.pairs)
 
     def batch(self, size: int, generator: torch.Generator) -> Batch:
         """Draw ``size`` rows; every image is in :data:`REPEATS` of them, with other noise and another timestep."""
-        return self.encoded(self.draw(size, generator))
+        return self.encoded(self.sample(size, generator))
 
-    def draw(self, size: int, generator: torch.Generator) -> Drawn:
+    def sample(self, size: int, generator: torch.Generator) -> ImageBatch:
         """All that a batch is made of and that needs no network."""
         count, alone = round(PAIRED * size / 2 / REPEATS), round((1 - PAIRED) * size / REPEATS)
         pairs, singles = self.sample_pairs(count, generator), self.sample_places(alone, generator)
@@ -96,7 +96,7 @@ class Lessons:
         sources, targets = zip(*images, strict=True)
         texts = self.captions(pairs, singles, generator)
         timesteps = [stratified_timesteps(REPEATS * part, generator) for part in (count, alone)]
-        return Drawn(
+        return ImageBatch(
             torch.stack([*sources, *targets, *images_alone]),
             tokens_of(self.tokenizer, texts),
             torch.cat([timesteps[0], *timesteps]),
@@ -104,26 +104,29 @@ class Lessons:
             count,
         )
 
-    def encoded(self, drawn: Drawn) -> Batch:
+    def encoded(self, batch: ImageBatch) -> Batch:
         """The batch of what was drawn."""
-        encoded = self.encode(drawn.images)
+        encoded = self.encode(batch.images)
         # One part after another, as Batch has them, and each of them REPEATS times.
-        alone = len(encoded) - 2 * drawn.pairs
-        parts = torch.split(torch.arange(len(encoded)), [drawn.pairs, drawn.pairs, alone])
+        alone = len(encoded) - 2 * batch.pairs
+        parts = torch.split(torch.arange(len(encoded)), [batch.pairs, batch.pairs, alone])
         rows = torch.cat([part.repeat(REPEATS) for part in parts])
-        clean, paired = encoded[rows], drawn.pairs * REPEATS
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(drawn.noise_seed)).to(clean)
+        clean, paired = encoded[rows], batch.pairs * REPEATS
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(batch.noise_seed)).to(clean)
         noise[paired : 2 * paired] = noise[:paired]  # a target has its source's
-        noisy, wanted = diffuse(clean, noise, drawn.timesteps)
-        differing = (clean[paired : 2 * paired] - clean[:paired]).square().mean((1, 2, 3))
-        return Batch(noisy, drawn.timesteps, drawn.tokens[rows], wanted, 1 / differing.clamp(min=SMALLEST))
+        noisy, v_target = diffuse(clean, noise, batch.timesteps)
+        difference = (clean[paired : 2 * paired] - clean[:paired]).square().mean((1, 2, 3))
+        return Batch(noisy, batch.timesteps, batch.tokens[rows], v_target, 1 / difference.clamp(min=SMALLEST))
 
     def sample_pairs(self, count: int, generator: torch.Generator) -> list[Pair]:
         chosen = torch.multinomial(self.pair_weights, count, replacement=True, generator=generator)
         return [self.pairs[index] for index in chosen.tolist()]
 
     def sample_places(self, count: int, generator: torch.Generator) -> list[int]:
-        return [self.shown[index] for index in torch.randint(len(self.shown), (count,), generator=generator).tolist()]
+        return [
+            self.training_places[index]
+            for index in torch.randint(len(self.training_places), (count,), generator=generator).tolist()
+        ]
 
     def in_one_scene(self, chosen: Sequence[int], generator: torch.Generator) -> list[Tensor]:
         """Images (3, H, W) at places of the artwork, all in one scene."""

@@ -45,32 +45,32 @@ def method_of(text: str, model: Path, steps: int | None) -> Method:
     """Read a method; it edits with the model in a folder, in ``steps`` steps or the usual ones where it names none."""
     name, _, options = text.partition(":")
     parts = (option.partition("=") for option in options.split(",") if option)
-    given = {} if steps is None else {"steps": steps}
-    values = {**given, **{key: yaml.safe_load(value) for key, _, value in parts}}
+    arguments = {} if steps is None else {"steps": steps}
+    values = {**arguments, **{key: yaml.safe_load(value) for key, _, value in parts}}
     pipelines: dict[str, Callable[..., Method]] = {"diffusers-img2img": img2img, "diffusers-ddim": ddim_inversion}
     return pipelines[name](model, **values) if name in pipelines else operation(name, model, **values)
 
 
 def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any) -> Method:
     """An operation of editkit; ``wording`` says which instructions those that take one are given."""
-    model = editkit.load_model(called(folder))
-    sees = "instructions" in model.provides and values.get("method") != "inversion"
+    model = editkit.load_model(model_reference(folder))
+    takes_image = "instructions" in model.provides and values.get("method") != "inversion"
 
     def make(case: Case) -> EditResult:
         was = {"source": case.source.caption}
-        given = {
+        arguments = {
             "img2img": lambda: {"prompt": case.target.caption},
-            "instruct": lambda: {"instruction": instruction(case, wording)} | ({} if sees else was),
+            "instruct": lambda: {"instruction": instruction(case, wording)} | ({} if takes_image else was),
         }.get(name, lambda: {**was, "target": case.target.caption})()
         image = Image.fromarray(case.image)
-        result = editkit.apply(name, image, model=model, cache=False, **{"seed": 0, **given, **values})
+        result = editkit.apply(name, image, model=model, cache=False, **{"seed": 0, **arguments, **values})
         pixels, report = np.asarray(result.image.convert("RGB")), result.report
         return EditResult(pixels, report.network_calls, report.network_samples, report.seconds)
 
     return make
 
 
-def called(folder: Path) -> str | Path:
+def model_reference(folder: Path) -> str | Path:
     """The registered name of the model in a folder, by which it is known what is usual for it, or the folder itself."""
     names = {spec.load().resolve(): name for name, spec in editkit.models().items()}
     return names.get(folder.resolve(), folder)
@@ -89,8 +89,8 @@ def img2img(folder: Path, *, steps: int = DEFAULT_STEPS, strength: float, guidan
     """Diffusers' StableDiffusionImg2ImgPipeline."""
     pipeline = load_quietly(StableDiffusionImg2ImgPipeline, folder)
 
-    def draw(case: Case) -> Image.Image:
-        drawn = pipeline(
+    def edit(case: Case) -> Image.Image:
+        output = pipeline(
             case.target.caption,
             Image.fromarray(case.image),
             strength=strength,
@@ -98,9 +98,9 @@ def img2img(folder: Path, *, steps: int = DEFAULT_STEPS, strength: float, guidan
             num_inference_steps=steps,
             generator=torch.Generator().manual_seed(0),
         )
-        return drawn.images[0]  # type: ignore[no-any-return]
+        return output.images[0]  # type: ignore[no-any-return]
 
-    return measured(pipeline, draw)
+    return count_calls(pipeline, edit)
 
 
 def ddim_inversion(folder: Path, *, steps: int = DEFAULT_STEPS, guidance: float) -> Method:
@@ -108,19 +108,19 @@ def ddim_inversion(folder: Path, *, steps: int = DEFAULT_STEPS, guidance: float)
     pipeline = load_quietly(StableDiffusionDiffEditPipeline, folder)
     pipeline.inverse_scheduler = DDIMInverseScheduler.from_config(pipeline.scheduler.config)
 
-    def draw(case: Case) -> Image.Image:
+    def edit(case: Case) -> Image.Image:
         settings = {
             "num_inference_steps": steps,
             "inpaint_strength": 1.0,
             "generator": torch.Generator().manual_seed(0),
         }
         image = Image.fromarray(case.image)
-        climb = pipeline.invert(case.source.caption, image, guidance_scale=1.0, **settings).latents
-        everywhere = np.ones((1, *climb.shape[-2:]), dtype=np.float32)
-        drawn = pipeline(case.target.caption, everywhere, climb, guidance_scale=guidance, **settings)
-        return drawn.images[0]  # type: ignore[no-any-return]
+        inverted = pipeline.invert(case.source.caption, image, guidance_scale=1.0, **settings).latents
+        everywhere = np.ones((1, *inverted.shape[-2:]), dtype=np.float32)
+        output = pipeline(case.target.caption, everywhere, inverted, guidance_scale=guidance, **settings)
+        return output.images[0]  # type: ignore[no-any-return]
 
-    return measured(pipeline, draw)
+    return count_calls(pipeline, edit)
 
 
 def load_quietly(kind: Any, folder: Path) -> Any:
@@ -130,15 +130,17 @@ def load_quietly(kind: Any, folder: Path) -> Any:
     return pipeline
 
 
-def measured(pipeline: Any, draw: Callable[[Case], Image.Image]) -> Method:
+def count_calls(pipeline: Any, edit: Callable[[Case], Image.Image]) -> Method:
     """A method of a diffusers pipeline, the rows of its network's calls counted."""
     rows: list[int] = []
-    pipeline.unet.register_forward_pre_hook(lambda unet, given, named: rows.append(len(given[0])), with_kwargs=True)
+    pipeline.unet.register_forward_pre_hook(
+        lambda unet, arguments, named: rows.append(len(arguments[0])), with_kwargs=True
+    )
 
     def make(case: Case) -> EditResult:
         rows.clear()
-        begun = time.perf_counter()
-        drawn = draw(case)
-        return EditResult(np.asarray(drawn), len(rows), sum(rows), time.perf_counter() - begun)
+        start = time.perf_counter()
+        output = edit(case)
+        return EditResult(np.asarray(output), len(rows), sum(rows), time.perf_counter() - start)
 
     return make

@@ -83,7 +83,7 @@ class Scene:
         return apply_frame(image, alpha, self.frame, self.ground)
 
 
-def beside(size: int, *, left: bool, scale: float = 0.5) -> Frame:
+def side_frame(size: int, *, left: bool, scale: float = 0.5) -> Frame:
     """The frame of one of two images side by side."""
     return Frame(scale=scale, shift=(0, -size // 4 if left else size // 4))
 
@@ -116,9 +116,9 @@ class Moves:
         shift = self.length(down, reach), self.length(right, reach)
         return Frame(flip, scale, shift)
 
-    def length(self, drawn: float, reach: int) -> int:
+    def length(self, number: float, reach: int) -> int:
         """A number in [0, 1] as a shift of at most ``reach``, either way."""
-        way = 2 * drawn - 1
+        way = 2 * number - 1
         return round(math.copysign(abs(way) ** self.near * reach, way))
 
     def ground(self, size: int, generator: torch.Generator) -> Tensor | None:
@@ -135,8 +135,8 @@ class Moves:
         alone, left = torch.rand(2, generator=generator).tolist()
         if other is None or alone >= self.company:
             return Scene(self.frame(size, generator, mirror=mirror), ground)
-        behind = apply_frame(*other, beside(size, left=left >= 0.5), ground)
-        return Scene(beside(size, left=left < 0.5), behind)
+        behind = apply_frame(*other, side_frame(size, left=left >= 0.5), ground)
+        return Scene(side_frame(size, left=left < 0.5), behind)
 
 
 STILL = Moves(moved=0.0, mirrored=0.0, grounds=0.0)
@@ -178,7 +178,7 @@ def power_noise(size: int, generator: torch.Generator) -> Tensor:
     spectrum[:, 0, 0] = 0.0
     noise = torch.fft.irfft2(spectrum, (size, size))
     noise = noise / noise.std((1, 2), keepdim=True)
-    mixed = torch.einsum("ij,jhw->ihw", torch.eye(3) * 0.4 + torch.rand(3, 1, generator=generator), noise)
+    channels = torch.einsum("ij,jhw->ihw", torch.eye(3) * 0.4 + torch.rand(3, 1, generator=generator), noise)
     contrast, level = torch.rand(2, generator=generator).tolist()
-    ground: Tensor = mixed * (0.1 + 0.3 * contrast) + (1.4 * level - 0.7)
+    ground: Tensor = channels * (0.1 + 0.3 * contrast) + (1.4 * level - 0.7)
     return ground.clamp(-1, 1)

@@ -50,8 +50,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     for _ in range(ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    found: Tensor = x.T if len(matrix) > matrix.shape[1] else x
-    return found.to(matrix.dtype)
+    result: Tensor = x.T if len(matrix) > matrix.shape[1] else x
+    return result.to(matrix.dtype)
 
 
 def hidden_matrices(network: nn.Module, *, outer: tuple[str, ...]) -> list[nn.Parameter]:

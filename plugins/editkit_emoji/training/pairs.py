@@ -215,11 +215,11 @@ def ordered(pairs: Sequence[Pair], emojis: Sequence[Emoji]) -> list[Pair]:
 
     turns: list[tuple[int, str, Pair]] = []
     for _, of_one in itertools.groupby(sorted(pairs, key=attrgetter("attribute")), key=attrgetter("attribute")):
-        seen: dict[int, int] = defaultdict(int)
+        uses: dict[int, int] = defaultdict(int)
         ranked = []
         for pair in sorted(of_one, key=lot):
-            ranked.append((seen[pair.target], lot(pair), pair))
-            seen[pair.target] += 1
+            ranked.append((uses[pair.target], lot(pair), pair))
+            uses[pair.target] += 1
         ranked.sort(key=lambda entry: entry[:2])
         turns += [(turn, pair.attribute, pair) for turn, (_, _, pair) in enumerate(ranked)]
     return [pair for _, _, pair in sorted(turns, key=lambda entry: entry[:2])]

@@ -61,8 +61,8 @@ class Run(Generic[Network]):
         self.network = network
         average = get_ema_multi_avg_fn(options.decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(network, multi_avg_fn=average)
-        apart = {id(weight) for weight in matrices}
-        others = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in apart]
+        muon_ids = {id(weight) for weight in matrices}
+        others = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in muon_ids]
         self.optimisers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(others, lr=options.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
             *([Muon(matrices, lr=options.rate)] if matrices else []),
@@ -109,7 +109,7 @@ class Run(Generic[Network]):
     def losses(self, loss_of: Callable[[torch.Generator], torch.Tensor]) -> Iterator[float]:
         mean = 0.0
         while self.step < self.options.steps:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             for optimiser in self.optimisers:
                 for group in optimiser.param_groups:
                     group["lr"] = self.rate()
@@ -122,7 +122,7 @@ class Run(Generic[Network]):
                 optimiser.zero_grad(set_to_none=True)
             self.average.update_parameters(self.network)
             self.step += 1
-            self.seconds += time.perf_counter() - begun
+            self.seconds += time.perf_counter() - start
             mean = loss.item() if mean == 0.0 else 0.98 * mean + 0.02 * loss.item()
             yield mean
 
@@ -146,5 +146,5 @@ class Run(Generic[Network]):
         self.step, self.seconds = state["step"], state["seconds"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        for optimiser, known in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(known)
+        for optimiser, saved_state in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved_state)

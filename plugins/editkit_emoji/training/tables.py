@@ -61,7 +61,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def spread(items: Items, count: int) -> Items:
+def evenly_spaced(items: Items, count: int) -> Items:
     """Up to ``count`` of a sequence or an array, evenly spread over it."""
     every = max(1, len(items) // count)
     return items[::every][:count]  # type: ignore[return-value]  # a slice is of the sequence's own kind

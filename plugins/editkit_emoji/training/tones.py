@@ -20,16 +20,16 @@ class ToneEdit(NamedTuple):
     """An edit of the tone, and the drawing of its family that its outcome is nearest to."""
 
     style: str
-    wanted: str
+    expected: str
     nearest: str | None
 
 
 def tone_cases(artwork: Artwork, style: str, count: int) -> list[Case]:
     """Edits in one style, their targets held out, from a tone or none to another tone."""
     emojis = artwork.emojis
-    found = [pair for pair in all_pairs(emojis) if pair.attribute == "skin tone" and emojis[pair.target].tone]
-    found = [pair for pair in found if emojis[pair.target].held_out and emojis[pair.target].style == style]
-    return [case_of(artwork, pair, "in place") for pair in ordered(found, emojis)[:count]]
+    selected = [pair for pair in all_pairs(emojis) if pair.attribute == "skin tone" and emojis[pair.target].tone]
+    selected = [pair for pair in selected if emojis[pair.target].held_out and emojis[pair.target].style == style]
+    return [case_of(artwork, pair, "in place") for pair in ordered(selected, emojis)[:count]]
 
 
 def measure_tones(artwork: Artwork, styles: Sequence[str], make: Method, count: int) -> list[ToneEdit]:
@@ -42,8 +42,8 @@ def measure_tones(artwork: Artwork, styles: Sequence[str], make: Method, count: 
         for case in tqdm(tone_cases(artwork, style, count), desc=f"tones, {style}", mininterval=10):
             family = families[style, case.target.subject]
             output = make(case).pixels.astype(float)
-            apart = [np.square(artwork.pixels[place] - output).sum() for place in family]
-            nearest = artwork.emojis[family[int(np.argmin(apart))]].tone
+            distances = [np.square(artwork.pixels[place] - output).sum() for place in family]
+            nearest = artwork.emojis[family[int(np.argmin(distances))]].tone
             measured.append(ToneEdit(style, case.target.tone or "", nearest))
     return measured
 
@@ -52,6 +52,6 @@ def tone_table(measured: Sequence[ToneEdit]) -> str:
     """A row for each style: how many of its edits are nearest to the drawing in the tone that was named."""
     hits: dict[str, list[bool]] = defaultdict(list)
     for edit in measured:
-        hits[edit.style].append(edit.nearest == edit.wanted)
-    rows = [[style, str(len(found)), rate(found)] for style, found in hits.items()]
+        hits[edit.style].append(edit.nearest == edit.expected)
+    rows = [[style, str(len(selected)), rate(selected)] for style, selected in hits.items()]
     return table(["style", "edits", "the named tone is the nearest drawn one"], rows)

@@ -27,7 +27,7 @@ from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import psnr, sheet
 from editkit_emoji.training.captions import sample_caption
 from editkit_emoji.training.crops import FACTOR, Crops, shrink
-from editkit_emoji.training.denoiser import SCHEDULER, TEXT_WIDTH, draw, mean_squared_error, tidy, unseen_loss
+from editkit_emoji.training.denoiser import SCHEDULER, TEXT_WIDTH, mean_squared_error, sample, tidy, unseen_loss
 from editkit_emoji.training.evaluate import BUNDLED
 from editkit_emoji.training.muon import hidden_matrices
 from editkit_emoji.training.noising import SCHEDULE, diffuse, stratified_timesteps
@@ -39,7 +39,7 @@ SIDES = {64: 0.5, 128: 0.3, 256: 0.2}
 """Of the crops of a batch, and how often: small ones are many and differ, large ones are what tiles are like."""
 NOISING = DDPMScheduler(beta_start=1e-6, beta_end=1e-4)
 """Of the small image: level 20 is a deviation of 0.8 levels in 255, the highest of 10."""
-SEEN = VariancePreserving.from_betas(NOISING.betas.numpy())
+NOISING_SCHEDULE = VariancePreserving.from_betas(NOISING.betas.numpy())
 """The same in the library's words."""
 MOST_NOISE, USUAL_NOISE = 350, 20
 INSPECTED, INSPECTED_SIDE, SHOWN = 128, 128, 24
@@ -54,11 +54,13 @@ class Enlarger(nn.Module):
         self.unet = unet
         self.text_encoder = text_encoder.requires_grad_(False)
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, seen: Tensor, noise_level: Tensor) -> Tensor:
+    def forward(
+        self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, small_images: Tensor, noise_level: Tensor
+    ) -> Tensor:
         """The predicted v (B, C, h, w) of noisy latents, beside images (B, 3, h, w) with noise of levels (B,)."""
         words = self.text_encoder(tokens).last_hidden_state
         predicted: Tensor = self.unet(
-            torch.cat([noisy, seen], 1), timesteps, encoder_hidden_states=words, class_labels=noise_level
+            torch.cat([noisy, small_images], 1), timesteps, encoder_hidden_states=words, class_labels=noise_level
         ).sample
         return predicted
 
@@ -84,7 +86,7 @@ def noisy_small_images(crops: Tensor, levels: Tensor, generator: torch.Generator
     """The smaller images (B, 3, h, w) of crops (B, 3, H, W), both in [-1, 1], with noise of levels (B,)."""
     small = shrink(crops, generator)
     noise = torch.randn(small.shape, generator=generator)
-    points = [SEEN.point(int(level)) for level in levels]
+    points = [NOISING_SCHEDULE.point(int(level)) for level in levels]
     return torch.stack([add_noise(*row) for row in zip(small, noise, points, strict=True)])
 
 
@@ -98,12 +100,12 @@ def encode(vae: AutoencoderKL, crops: Tensor) -> Tensor:
 @torch.no_grad()
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """The reverse of :func:`encode`."""
-    drawn: Tensor = vae.decode(latents / vae.config.scaling_factor).sample
-    return drawn
+    images: Tensor = vae.decode(latents / vae.config.scaling_factor).sample
+    return images
 
 
 @dc.dataclass(frozen=True)
-class Lessons:
+class CropBatches:
     """Batches of crops, each beside what is left of it when shrunk."""
 
     crops: Crops
@@ -119,34 +121,34 @@ class Lessons:
         shares = torch.tensor(list(SIDES.values()))
         side = list(SIDES)[int(torch.multinomial(shares, 1, generator=generator))]
         size = max(1, size * min(SIDES) ** 2 // side**2)
-        crops, places = self.crops.draw(size, side, generator)
+        crops, places = self.crops.sample(size, side, generator)
         captions = ["" if place < 0 else sample_caption(self.emojis[place], generator) for place in places]
         levels = torch.randint(MOST_NOISE + 1, (size,), generator=generator)
         levels[::2] = USUAL_NOISE
         timesteps = stratified_timesteps(size, generator)[torch.randperm(size, generator=generator)]
         timesteps[torch.rand(size, generator=generator) < 0.5] = SCHEDULE.train_steps - 1
         latents = encode(self.vae, crops)
-        noisy, wanted = diffuse(latents, torch.randn(latents.shape, generator=generator), timesteps)
-        seen = noisy_small_images(crops, levels, generator)
-        return (noisy, timesteps, tokens_of(self.tokenizer, captions), seen, levels), wanted
+        noisy, v_target = diffuse(latents, torch.randn(latents.shape, generator=generator), timesteps)
+        small_images = noisy_small_images(crops, levels, generator)
+        return (noisy, timesteps, tokens_of(self.tokenizer, captions), small_images, levels), v_target
 
 
 class Inspection:
     """Crops of held-out images for a run's figures and sheets, enlarged in one step."""
 
-    def __init__(self, unseen: Lessons) -> None:
+    def __init__(self, unseen: CropBatches) -> None:
         generator = torch.Generator().manual_seed(0)
         self.vae = unseen.vae
-        self.crops, places = unseen.crops.draw(INSPECTED, INSPECTED_SIDE, generator)
+        self.crops, places = unseen.crops.sample(INSPECTED, INSPECTED_SIDE, generator)
         levels = torch.full((INSPECTED,), USUAL_NOISE)
         captions = ["" if place < 0 else unseen.emojis[place].caption for place in places]
-        self.told: Condition = {
+        self.condition: Condition = {
             "tokens": tokens_of(unseen.tokenizer, captions),
-            "seen": noisy_small_images(self.crops, levels, generator),
+            "small_images": noisy_small_images(self.crops, levels, generator),
             "noise_level": levels,
         }
         self.latents = encode(self.vae, self.crops)
-        self.bicubic = F.interpolate(self.told["seen"], scale_factor=FACTOR, mode="bicubic")
+        self.bicubic = F.interpolate(self.condition["small_images"], scale_factor=FACTOR, mode="bicubic")
         self.bounds = {
             "psnr_bicubic": self.quality(self.bicubic),
             "psnr_round_trip": self.quality(decode(self.vae, self.latents)),
@@ -158,13 +160,14 @@ class Inspection:
 
     def __call__(self, network: Enlarger, file: Path) -> dict[str, float]:
         """Write a sheet of some crops, bicubic, drawn, themselves; return the figures of the log."""
-        drawn = decode(
-            self.vae, draw(network, tuple(self.latents.shape[1:]), self.told, self.told, steps=1, guidance=1)
+        enlarged = decode(
+            self.vae,
+            sample(network, tuple(self.latents.shape[1:]), self.condition, self.condition, steps=1, guidance=1),
         )
-        columns = [list(part[:SHOWN]) for part in (self.bicubic, drawn, self.crops)]
+        columns = [list(part[:SHOWN]) for part in (self.bicubic, enlarged, self.crops)]
         sheet([tile for row in zip(*columns, strict=True) for tile in row], 12, file)
-        loss = unseen_loss(network, self.latents, self.told)
-        return {"unseen_loss": loss, "psnr": self.quality(drawn), **self.bounds}
+        loss = unseen_loss(network, self.latents, self.condition)
+        return {"unseen_loss": loss, "psnr": self.quality(enlarged), **self.bounds}
 
 
 def write_upscaler(network: Enlarger, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -196,8 +199,8 @@ def main() -> None:
     vae = AutoencoderKL.from_pretrained(options.vae).eval()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.model, subfolder="tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(options.model, subfolder="text_encoder", dtype=torch.float32)
-    seen, unseen = (
-        Lessons(Crops(pixels, data.places(emojis, held_out=held_out)), emojis, vae, tokenizer)
+    training, unseen = (
+        CropBatches(Crops(pixels, data.places(emojis, held_out=held_out)), emojis, vae, tokenizer)
         for held_out in (False, True)
     )
     network = Enlarger(new_unet(vae.config.latent_channels, options.size // FACTOR), text_encoder.eval())
@@ -205,8 +208,8 @@ def main() -> None:
     inspection = Inspection(unseen)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        given, wanted = seen.batch(options.batch, generator)
-        return mean_squared_error(network, given, wanted, options.device)
+        inputs, v_target = training.batch(options.batch, generator)
+        return mean_squared_error(network, inputs, v_target, options.device)
 
     def inspect() -> dict[str, float]:
         average = run.averaged.to("cpu").eval()

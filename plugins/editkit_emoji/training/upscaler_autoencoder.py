@@ -34,15 +34,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     emojis, pixels = data.load(options.data, options.size)
-    seen, unseen = (Crops(pixels, data.places(emojis, held_out=held_out)) for held_out in (False, True))
+    training, unseen = (Crops(pixels, data.places(emojis, held_out=held_out)) for held_out in (False, True))
 
-    def draw(count: int, generator: torch.Generator) -> Tensor:
-        return seen.draw(count, SIDE, generator)[0]
+    def sample(count: int, generator: torch.Generator) -> Tensor:
+        return training.sample(count, SIDE, generator)[0]
 
-    inspected, _ = unseen.draw(INSPECTED, SIDE, torch.Generator().manual_seed(0))
+    inspected, _ = unseen.sample(INSPECTED, SIDE, torch.Generator().manual_seed(0))
     vae = new_autoencoder(options.size, WIDTHS, LATENT_CHANNELS, SCALING_FACTOR)
-    finished = train(vae, draw, {"crops": to_pixels(inspected)}, options)
-    sampled, _ = seen.draw(4000, SIDE, torch.Generator().manual_seed(1))
+    finished = train(vae, sample, {"crops": to_pixels(inspected)}, options)
+    sampled, _ = training.sample(4000, SIDE, torch.Generator().manual_seed(1))
     normalise_latents(finished, to_pixels(sampled))
     finished.save_pretrained(options.run / "weights")
 
