@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import BadFile, InvalidParameter
 from ..model.backend import Backend
 from ..model.loading import resolve_model
+from ..registry.params import shorten
 from ..registry.registry import installed
 from ..report import Report
 from .apply import execute
@@ -32,8 +33,11 @@ class Pipeline:
     steps: Sequence[tuple[str, Mapping[str, Any]]]
 
     def __post_init__(self) -> None:
-        if not self.steps:
-            raise InvalidParameter("a pipeline needs at least one step")
+        if not isinstance(self.steps, Sequence) or not self.steps:
+            raise InvalidParameter("a pipeline needs at least one step, in a list of (operation, parameters)")
+        for step in self.steps:
+            if not isinstance(step, (tuple, list)) or len(step) != 2 or not isinstance(step[1], Mapping):
+                raise InvalidParameter(f"the step {shorten(step)} is not allowed: give (operation, parameters)")
         registry = installed()
         for operation, params in self.steps:
             spec = registry.spec("operations", operation)
@@ -44,23 +48,11 @@ class Pipeline:
     @classmethod
     def from_yaml(cls, text: str) -> Pipeline:
         """Read ``steps:``, a list of one-entry mappings ``operation: {parameter: value}``; raises BadFile."""
-        import yaml
-
-        try:
-            content = yaml.safe_load(text)
-            steps = content["steps"] if isinstance(content, dict) else content
-            pairs = [
-                next(iter(step.items())) if isinstance(step, dict) and len(step) == 1 else (step, {}) for step in steps
-            ]
-            named = [
-                (str(name), {str(k).replace("-", "_"): v for k, v in (params or {}).items()}) for name, params in pairs
-            ]
-        except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise BadFile(
-                f"the pipeline cannot be read ({reason}): write steps: [{{operation: {{parameter: value}}}}]"
-            ) from None
-        return cls(named)
+        content = _parse_yaml(text)
+        steps = content.get("steps") if isinstance(content, dict) else content
+        if not isinstance(steps, list):
+            raise _bad_form(f"steps is {_kind_of(steps)}, not a list")
+        return cls([_named_step(step, number) for number, step in enumerate(steps, 1)])
 
     def __call__(
         self,
@@ -102,6 +94,49 @@ class Pipeline:
             request = prepare(registry, operation, results[-1].image, _with_seed(params, seed))
             results.append(execute(registry, request, backend, progress=progress, cache=cache))
         return join_results(results)
+
+
+def _parse_yaml(text: str) -> Any:
+    """Return the content of a YAML document without aliases, by which a small file could become large."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("aliases are not allowed: write the value again")
+            return super().compose_node(parent, index)
+
+    try:
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # of dates, numbers and nesting too
+        raise _bad_form(" ".join(str(error).split())[:200]) from None
+
+
+def _named_step(step: Any, number: int) -> tuple[str, dict[str, Any]]:
+    """Return the operation and the parameters of a step in YAML, where a name alone has no parameters."""
+    if isinstance(step, str):
+        return step, {}
+    if not isinstance(step, dict) or len(step) != 1:
+        entries = f" with {len(step)} entries" if isinstance(step, dict) else ""
+        raise _bad_form(f"step {number} is {_kind_of(step)}{entries}, not a mapping with one operation")
+    ((name, params),) = step.items()
+    params = {} if params is None else params
+    if not isinstance(params, dict):
+        raise _bad_form(f"the parameters of step {number} are {_kind_of(params)}, not a mapping")
+    for key in (name, *params):
+        if not isinstance(key, str):
+            raise _bad_form(f"step {number} has {_kind_of(key)} in place of a name")
+    return name, {key.replace("-", "_"): value for key, value in params.items()}
+
+
+def _kind_of(value: Any) -> str:
+    """Return the kind of a value in YAML, for messages."""
+    kinds = {"dict": "a mapping", "list": "a list", "str": "text", "int": "a number", "float": "a number"}
+    return "nothing" if value is None else kinds.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def _bad_form(reason: str) -> BadFile:
+    return BadFile(f"the pipeline cannot be read ({reason}): write steps: [{{operation: {{parameter: value}}}}]")
 
 
 def _with_seed(params: Mapping[str, Any], seed: int | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -43,9 +44,24 @@ class Params(BaseModel):
 
 
 def shorten(value: Any) -> str:
-    """Return the ``repr`` of a value in at most 60 characters, for messages."""
-    text = repr(value)
+    """Return the ``repr`` of a value in at most 60 characters, for messages; the whole of a large one is not built."""
+    text = _BoundedRepr().repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class _BoundedRepr(reprlib.Repr):
+    """``repr`` whose cost does not depend on the size of a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxother = 3, 100
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = 20
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(x[:60])
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() <= 1000 else f"<int of {x.bit_length()} bits>"
 
 
 def RegisteredName(kind: str, default: str | tuple[str, ...] | None, description: str) -> Any:  # noqa: N802 (used as pydantic's Field is)
