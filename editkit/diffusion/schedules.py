@@ -45,7 +45,7 @@ class Schedule(Protocol):
 
 def timestep_of(schedule: Schedule, point: Point | PointBatch, like: Tensor) -> Tensor:
     """Return the timestep of a point as a tensor () on the device of ``like``, or (B,) for a :class:`PointBatch`."""
-    return torch.tensor(point.map(schedule.timestep), device=like.device)
+    return torch.tensor(point.map(schedule.timestep), dtype=torch.float32, device=like.device)
 
 
 @dc.dataclass(frozen=True)

@@ -140,7 +140,9 @@ def open_session(
         registry,
         canvas=_canvas(request, model),
         images=request.sources,
-        pixels=torch.cat([to_tensor(source) for source in request.sources]) if request.sources else torch.empty(0),
+        pixels=torch.cat([to_tensor(source) for source in request.sources])
+        if request.sources
+        else torch.empty(0, dtype=torch.float32, device="cpu"),
         mask=None if mask is None or not isinstance(params, EditParams) else mask_tensor(mask, params.feather),
         progress=progress,
         inversion=request.inversion,

@@ -20,7 +20,7 @@ def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
     if isinstance(outcome, PixelEdit):
         if outcome.pixels.shape[-2:] != session.pixels.shape[-2:]:
             return [compose_resized(outcome, session.images[0])]
-        pixels, shares = outcome.pixels, torch.ones(1, 1)
+        pixels, shares = outcome.pixels, torch.ones(1, 1, dtype=torch.float32, device="cpu")
     else:
         pixels, shares = paint(session, outcome), source_shares(outcome)
         if outcome.reconstructed is None or not outcome.carry:
@@ -47,7 +47,11 @@ def paint(session: Session, edit: Edit) -> Tensor:
 
 def source_shares(edit: Edit) -> Tensor:
     """Return the share of each source in each row, (B, S)."""
-    return torch.ones(len(edit.latents), 1) if edit.shares is None else edit.shares.float().cpu()
+    return (
+        torch.ones(len(edit.latents), 1, dtype=torch.float32, device="cpu")
+        if edit.shares is None
+        else edit.shares.float().cpu()
+    )
 
 
 def compose_resized(edit: PixelEdit, source: Image.Image) -> Image.Image:

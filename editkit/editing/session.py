@@ -132,7 +132,9 @@ class Session:
     def noise(self) -> Tensor:
         """Return noise (1, C, h, w) for one image, generated on the CPU so that it is equal on every device."""
         shape = (1, *self.model.latent_shape(*self.canvas.padded))
-        return torch.randn(shape, generator=self.random).to(self.model.device, self.model.dtype)
+        # Torch's default dtype and device are the caller's, and change while another thread loads a model.
+        noise = torch.randn(shape, generator=self.random, dtype=torch.float32, device="cpu")
+        return noise.to(self.model.device, self.model.dtype)
 
     @property
     def drawing(self) -> DrawingParams:

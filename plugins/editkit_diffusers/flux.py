@@ -99,7 +99,8 @@ class Flux(LatentModel):
         return self.with_guidance_scale(condition, 1.0) if "distilled-guidance" in self.provides else condition
 
     def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
-        return {**condition, "guidance": torch.full((len(condition["text"]),), scale, device=self.device)}
+        rows = len(condition["text"])
+        return {**condition, "guidance": torch.full((rows,), scale, dtype=torch.float32, device=self.device)}
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         height, width = x.shape[-2:]

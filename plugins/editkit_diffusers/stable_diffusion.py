@@ -91,7 +91,8 @@ class StableDiffusion(LatentModel):
         return {"text": self.texts["text_encoder"](prompts)[0].to(self.dtype)}
 
     def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
-        return {**condition, "guidance": torch.full((len(condition["text"]),), scale, device=self.device)}
+        rows = len(condition["text"])
+        return {**condition, "guidance": torch.full((rows,), scale, dtype=torch.float32, device=self.device)}
 
     def image_condition(self, latents: Tensor) -> Condition:
         # Instruction models were trained on unscaled latents.
@@ -142,7 +143,7 @@ class StableDiffusion(LatentModel):
         width = self.unet.config.time_cond_proj_dim
         if width is None:
             return None
-        scales = condition.get("guidance", torch.ones(len(x), device=x.device))
+        scales = condition.get("guidance", torch.ones(len(x), dtype=torch.float32, device=x.device))
         # Its scale starts at 0 and is embedded in thousandths, as timesteps are.
         return get_timestep_embedding(1000 * (scales - 1), width).to(x.dtype)  # type: ignore[no-any-return]
 

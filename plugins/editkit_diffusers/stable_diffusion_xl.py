@@ -80,7 +80,8 @@ class StableDiffusionXL(StableDiffusion):
 
     def added_conditions(self, x: Tensor, condition: Condition) -> dict[str, Tensor]:
         height, width = (side * self.reduction for side in x.shape[-2:])
-        sizes = torch.tensor([self.size_conditions(height, width)], device=x.device).expand(len(x), -1)
+        numbers = [self.size_conditions(height, width)]
+        sizes = torch.tensor(numbers, dtype=torch.float32, device=x.device).expand(len(x), -1)
         return {"text_embeds": condition["whole"], "time_ids": sizes}
 
     def size_conditions(self, height: int, width: int) -> list[float]:

@@ -17,7 +17,8 @@ def interpolate(session: Session, params: InterpolateParams) -> Edit:
     prompts = session.embed(params.source, params.target)
     record = invert_latents(session, inverter, session.latents, path, prompts)
     # The two sources lead the batch, as a replay needs them; the frames follow.
-    second = torch.cat([torch.tensor([0.0, 1.0]), torch.linspace(0, 1, params.frames)])
+    frames = torch.linspace(0, 1, params.frames, dtype=torch.float32, device="cpu")
+    second = torch.cat([frames.new_tensor([0.0, 1.0]), frames])
     shares = torch.stack([1 - second, second], 1)
     first_noise, second_noise = record.trajectory[0]
     noise = torch.stack([_slerp(first_noise, second_noise, float(share)) for share in second])

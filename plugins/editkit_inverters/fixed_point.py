@@ -83,7 +83,7 @@ def _anderson_step(move: Tensor, history: Sequence[tuple[Tensor, Tensor]]) -> Te
     gram = changes.mT @ changes
     # A ridge keeps the system solvable if changes are parallel.
     size = gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-300)[:, None, None]
-    ridge = 1e-12 * size * torch.eye(len(history)).to(gram)
+    ridge = 1e-12 * size * torch.eye(len(history), dtype=gram.dtype, device=gram.device)
     weights = torch.linalg.solve(gram + ridge, changes.mT @ move.flatten(1).double()[..., None])
     explained: Tensor = ((shifts + changes) @ weights)[..., 0].view_as(move)
     return move - explained.to(move.dtype)

@@ -106,4 +106,4 @@ class NoiseField:
     def _block(self, name: str, channels: int, row: int, column: int) -> Tensor:
         digest = hashlib.sha256(f"{self.seed} {name} {row} {column}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-        return torch.randn((channels, BLOCK, BLOCK), generator=generator)
+        return torch.randn((channels, BLOCK, BLOCK), generator=generator, dtype=torch.float32, device="cpu")

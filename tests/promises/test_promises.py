@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import editkit
@@ -195,3 +196,29 @@ def test_a_replay_takes_no_folder_from_a_file(
     for result, name in ((one, "controlnet"), (other, "attach")):
         with pytest.raises(editkit.InvalidParameter, match=f"no path is taken from a file: pass {name}="):
             editkit.replay(result.save(tmp_path / f"{name}.png"), model=tiny_model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_the_default_dtype_of_torch_changes_no_pixel(tiny_model: editkit.Backend, dtype: torch.dtype) -> None:
+    """Every loading by transformers or diffusers changes it for the whole process, in any thread."""
+    source, words = noise((24, 16)), {"source": "red", "target": "blue"}
+    calls: list[tuple[str, Any, dict[str, Any]]] = [
+        ("img2img", source, {"prompt": "red", "sampler": "ddpm"}),
+        ("prompt-edit", source, {**words, "inverter": "edit-friendly", "guidance": 2.0}),
+        ("flow-edit", source, words),
+        ("interpolate", (source, noise((24, 16))), {"frames": 3}),
+        ("outpaint", source, {"right": 8, "prompt": "red"}),
+        ("upscale", source, {"prompt": "red"}),
+        ("generate", None, {"prompt": "red"}),
+    ]
+
+    def pixels() -> list[bytes]:
+        options: dict[str, Any] = {"model": tiny_model, "steps": 3, "seed": 1, "cache": False}
+        return [editkit.apply(name, image, **params, **options).image.tobytes() for name, image, params in calls]
+
+    before = pixels()
+    torch.set_default_dtype(dtype)
+    try:
+        assert pixels() == before
+    finally:
+        torch.set_default_dtype(torch.float32)
