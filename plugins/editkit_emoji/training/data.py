@@ -3,9 +3,9 @@
     python -m editkit_emoji.training.data --data ~/.cache/editkit/emoji --size 64
     python -m editkit_emoji.training.data --data ~/.cache/editkit/emoji-unseen --size 64 --unseen
 
-The artwork comes from the npm registry (``npm`` must be on the path) and is never redistributed here: :data:`SETS` for
-training, :data:`UNSEEN` for tests alone. The folder then holds ``pictures-<size>.npy`` (N, size, size, 3) uint8 on
-white, ``alpha-<size>.npy`` (N, size, size) uint8, ``pictures.json`` with one entry an image, and ``LICENCES.md``.
+The artwork comes from the npm registry (``npm`` must be on the path) and is not redistributed: :data:`SETS` for
+training, :data:`UNSEEN` for tests only. The folder then holds ``pictures-<size>.npy`` (N, size, size, 3) uint8 on
+white, ``alpha-<size>.npy`` (N, size, size) uint8, ``pictures.json`` with one entry per image, and ``LICENCES.md``.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ import editkit
 
 @dc.dataclass(frozen=True)
 class ArtworkSet:
-    """One npm package of drawings by one hand."""
+    """One npm package of emoji in one style."""
 
     style: str
-    """The word that captions name the set by."""
+    """Name of the set in captions."""
     package: str
     licence: str
     author: str
     named_by: Literal["icon", "code points", "joined words"] = "icon"
     """Form of the icon's own name: a name with hyphens, code points, or one word."""
     source: Literal["icons", "files"] = "icons"
-    """Vector bodies in one JSON file, or one WebP file an image."""
+    """Vector icons in one JSON file, or one WebP file per image."""
 
 
 FLUENT = "Microsoft Corporation (Fluent Emoji)"
@@ -61,12 +61,12 @@ SETS = (
     ArtworkSet("twemoji", "@iconify-json/twemoji@1.2.5", "CC-BY-4.0", "Twitter, Inc and other contributors (Twemoji)"),
 )
 UNSEEN = (ArtworkSet("openmoji", "@iconify-json/openmoji@1.2.29", "CC-BY-SA-4.0", "OpenMoji"),)
-"""For tests alone: no part is trained on them, and nothing of them is shipped."""
+"""Sets for tests only: nothing is trained on them, and nothing of them is distributed."""
 NAMES = "emojibase-data@17.0.0"
 """English names of code points, MIT, Miles Johnson (Emojibase)."""
 STYLES = tuple(artwork.style for artwork in SETS)
 FIRST_STYLES = STYLES[:4]
-"""The styles of the fixed split that earlier figures were measured on."""
+"""Styles of the fixed split of earlier measurements."""
 
 TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
 HELD_OUT_ONE_IN = 20
@@ -74,17 +74,17 @@ HELD_OUT_ONE_IN = 20
 
 @dc.dataclass(frozen=True)
 class Emoji:
-    """One rendered emoji: its name, and the side of the split that the name puts it on."""
+    """One rendered emoji; its name decides whether it is held out."""
 
     style: str
     name: str
-    """The name as the artwork's set spells it; the split is decided by this spelling."""
+    """Name in the spelling of the set, which decides the split."""
     subject: str
-    """The name with the skin tone taken off."""
+    """Name without the skin tone."""
     tone: str | None
-    """The drawn tone, one of :data:`TONES`, or None where the image has no variants of tone.
+    """Depicted skin tone, one of :data:`TONES`, or None if the emoji has no tone variants.
 
-    It is not always the tone in :attr:`name`: see :func:`correct_tones`."""
+    It may differ from the tone in :attr:`name`: see :func:`correct_tones`."""
 
     @property
     def key(self) -> str:
@@ -92,12 +92,12 @@ class Emoji:
 
     @property
     def held_out(self) -> bool:
-        """True for one image in twenty, fixed by its name: never shown to any part in training."""
+        """True for one image in twenty, chosen by a hash of its name and excluded from all training."""
         return int(hashlib.sha256(self.key.encode()).hexdigest(), 16) % HELD_OUT_ONE_IN == 0
 
     @property
     def title(self) -> str:
-        """The name with the tone spelled the same in every set."""
+        """Name with a spelling of the tone that is common to all sets."""
         return self.subject if self.tone is None else f"{self.subject} {self.tone.replace('-', ' ')} skin tone"
 
     @property
@@ -123,22 +123,22 @@ def fetch(package: str, folder: Path) -> Path:
 
 
 def plain(name: str) -> str:
-    """Lower case, everything that is neither letter nor digit as one space."""
+    """Convert a name to lower case and replace every run of other characters than letters and digits by one space."""
     return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
 
 
 class Rendering(NamedTuple):
-    """A name and its drawing."""
+    """A name and its image."""
 
     name: str
     pixels: NDArray[np.uint8]
     """(size, size, 3), on white."""
     alpha: NDArray[np.uint8]
-    """(size, size), 255 where the drawing covers its ground."""
+    """(size, size), 255 for opaque pixels."""
 
 
 def render(artwork: ArtworkSet, folder: Path, names: Names, size: int) -> Iterator[Rendering]:
-    """Draw every image of a set whose package lies in ``folder``; images without a name are left out."""
+    """Render all named images of a set whose package lies in ``folder``."""
     images = icons_of(folder, size) if artwork.source == "icons" else files_of(folder)
     name_of: dict[str, Callable[[str], str]] = {
         "icon": lambda key: key.replace("-", " "),
@@ -155,7 +155,7 @@ def render(artwork: ArtworkSet, folder: Path, names: Names, size: int) -> Iterat
 
 
 def icons_of(package: Path, size: int) -> Iterator[tuple[str, Image.Image]]:
-    """Draw every vector icon of an iconify package."""
+    """Render every vector icon of an iconify package."""
     import resvg_py
 
     icons = json.loads((package / "icons.json").read_text())
@@ -170,13 +170,13 @@ def icons_of(package: Path, size: int) -> Iterator[tuple[str, Image.Image]]:
 
 
 def files_of(package: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Open every file of the 3d set; the files' names are code points."""
+    """Open every file of the 3d set; file names are code points."""
     for file in sorted((package / "assets").glob("*.webp")):
         yield file.stem, Image.open(file)
 
 
 def center_on_square(image: Image.Image, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """An image in the middle of a square of ``size``: its colours on white, and its alpha."""
+    """Center an image on a square; return its colours on white (size, size, 3) and its alpha (size, size)."""
     flat, alpha = editkit.on_white(image), image.convert("RGBA").getchannel("A")
     side = max(flat.size)
     corner = (side - flat.width) // 2, (side - flat.height) // 2
@@ -191,7 +191,7 @@ def center_on_square(image: Image.Image, size: int) -> tuple[NDArray[np.uint8], 
 
 
 def code_point_key(text: str) -> str:
-    """Code points without the variation selector, which the sets write or leave out at will."""
+    """Code points without the variation selector, which the sets use inconsistently."""
     return "-".join(part for part in text.lower().split("-") if part != "fe0f")
 
 
@@ -239,9 +239,9 @@ def without_spaces(name: str) -> str:
 
 
 def split_tone(name: str, siblings: set[str]) -> tuple[str, str | None]:
-    """Take a skin tone off a name.
+    """Split a name into subject and skin tone.
 
-    ``light`` at the end of a name is a tone only where the same set has all five variants: "traffic light" is none.
+    ``light`` at the end of a name is a tone only if the set has all five variants, unlike "traffic light".
     """
     for ending in (" skin tone", ""):
         for tone in sorted(TONES, key=len, reverse=True):
@@ -254,7 +254,7 @@ def split_tone(name: str, siblings: set[str]) -> tuple[str, str | None]:
 
 
 class Artwork(NamedTuple):
-    """Images with their entries."""
+    """Images and their records."""
 
     emojis: list[Emoji]
     pixels: NDArray[np.uint8]
@@ -264,7 +264,7 @@ class Artwork(NamedTuple):
 
 
 def collect(folder: Path, size: int, sets: Sequence[ArtworkSet]) -> Artwork:
-    """Fetch and render everything; the order is that of the sets, so runs are comparable."""
+    """Fetch and render all images in the order of the sets, so that runs are comparable."""
     raw = folder / "packages"
     names = english_names(fetch(NAMES, raw))
     emojis, kept = [], []
@@ -284,15 +284,15 @@ def collect(folder: Path, size: int, sets: Sequence[ArtworkSet]) -> Artwork:
 
 EXCHANGEABLE = ("medium-light", "medium")
 REFERENCE = "gradient"
-"""The set whose tones are taken to be named right."""
+"""The set whose tone names are assumed correct."""
 
 
 def correct_tones(emojis: Sequence[Emoji], pixels: NDArray[np.uint8]) -> list[Emoji]:
-    """Entries whose tones are those that are drawn.
+    """Replace the tones of emojis by the depicted ones.
 
-    Some families of the 3d set have the drawings of two neighbouring tones exchanged. A family's two drawings are
-    exchanged where their mean colours differ in the direction opposite to that of the reference's drawings of the same
-    family, or of all its families where it lacks that one.
+    Some families of the 3d set have the images of two neighbouring tones exchanged. The two images of a family count as
+    exchanged if their mean colours differ in the direction opposite to that of the reference set for the same family,
+    or for all its families if the reference set lacks this one.
     """
     steps = tone_steps(emojis, pixels)
     reference = {subject: step for (style, subject), step in steps.items() if style == REFERENCE}
@@ -312,7 +312,7 @@ def correct_tones(emojis: Sequence[Emoji], pixels: NDArray[np.uint8]) -> list[Em
 
 
 def tone_steps(emojis: Sequence[Emoji], pixels: NDArray[np.uint8]) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """By style and subject, the mean colour (3,) of the lighter of :data:`EXCHANGEABLE` less that of the darker."""
+    """Mean colour (3,) of the lighter tone of :data:`EXCHANGEABLE` minus that of the darker, by style and subject."""
     colours = {
         (emoji.style, emoji.subject, emoji.tone): image.mean((0, 1))
         for emoji, image in zip(emojis, pixels, strict=True)
@@ -327,7 +327,7 @@ def tone_steps(emojis: Sequence[Emoji], pixels: NDArray[np.uint8]) -> dict[tuple
 
 
 def licences(sets: Sequence[ArtworkSet]) -> str:
-    """Who made the artwork of some sets, and under which licence, as a Markdown table."""
+    """Return authors and licences of sets as a Markdown table."""
     rows = [(f"`{artwork.package}`", artwork.style, artwork.licence, artwork.author) for artwork in sets]
     rows.append((f"`{NAMES}`", "names", "MIT", "Miles Johnson (Emojibase)"))
     lines = [("package on npm", "style", "licence", "by"), ("---",) * 4, *rows]
@@ -345,7 +345,7 @@ def save(folder: Path, size: int, sets: Sequence[ArtworkSet]) -> None:
 
 
 def load(folder: Path, size: int) -> tuple[list[Emoji], NDArray[np.uint8]]:
-    """Read what :func:`save` wrote: the entries and their pixels (N, size, size, 3) uint8 on white."""
+    """Load the records and the pixels (N, size, size, 3) uint8 on white from a folder of :func:`save`."""
     if not (folder / f"pictures-{size}.npy").exists():
         command = f"python -m editkit_emoji.training.data --data {folder} --size {size}"
         raise SystemExit(f"no data in {folder}: run {command}")
@@ -365,7 +365,7 @@ def places(emojis: Sequence[Emoji], *, held_out: bool) -> list[int]:
 
 
 def add_data_options(parser: argparse.ArgumentParser, *, size: int = 64) -> None:
-    """The two options every script of this folder shares."""
+    """Add the two options that all scripts of this folder share."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument("--data", type=Path, default=cache / "editkit" / "emoji", help="folder of the rendered images")
     parser.add_argument("--size", type=int, default=size, help="side of an image in pixels")
@@ -374,7 +374,7 @@ def add_data_options(parser: argparse.ArgumentParser, *, size: int = 64) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser)
-    parser.add_argument("--unseen", action="store_true", help="the sets for tests alone, in place of those of training")
+    parser.add_argument("--unseen", action="store_true", help="fetch the sets for tests instead of those for training")
     options = parser.parse_args()
     options.data.mkdir(parents=True, exist_ok=True)
     save(options.data, options.size, UNSEEN if options.unseen else SETS)

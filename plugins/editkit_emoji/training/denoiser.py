@@ -60,22 +60,22 @@ SCHEDULER = DDIMScheduler(
     prediction_type="v_prediction",
     rescale_betas_zero_snr=True,
     timestep_spacing="trailing",
-    steps_offset=1,  # of no effect here, and missed by diffusers' pipelines where it is another
+    steps_offset=1,  # has no effect here; diffusers pipelines warn about other values
     set_alpha_to_one=True,
     clip_sample=False,
 )
-"""The schedule and the grid in diffusers' words."""
+"""Schedule and grid as a diffusers scheduler."""
 
 WIDTHS = (128, 224)
 TEXT_WIDTH = 256
 PAIR_WEIGHT = 0.2
-"""Weight of the loss on the differences of pairs beside that on single images."""
+"""Weight of the loss on pair differences relative to the loss on single images."""
 INSPECTED = 4
-"""A run is inspected with one held-out image in so many."""
+"""An inspection uses every fourth held-out image."""
 LARGEST_SHARD = 14_900_000
-"""Bytes of a file of weights."""
+"""Largest size of a weight file in bytes."""
 ENTRY = "conv_in."
-"""Name of the UNet's layer that latents enter by."""
+"""Prefix of the input layer of the UNet."""
 SHEET = (
     "flat red apple",
     "flat green apple",
@@ -93,7 +93,7 @@ SHEET = (
 
 
 class TextToLatents(nn.Module):
-    """Text encoder and UNet as one network, so that one optimiser and one average serve both."""
+    """Text encoder and UNet as one network with one optimiser and one average."""
 
     def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
         super().__init__()
@@ -101,9 +101,9 @@ class TextToLatents(nn.Module):
         self.unet = unet
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, image_latents: Tensor | None = None) -> Tensor:
-        """The predicted v (B, C, h, w) of noisy latents of that shape at timesteps (B,), told tokens (B, L).
+        """Predict v (B, C, h, w) for noisy latents of the same shape at timesteps (B,), conditioned on tokens (B, L).
 
-        A UNet that sees images is shown the latents ``seen`` of the same shape, or nothing.
+        ``image_latents`` (B, C, h, w) fill the image channels of a UNet that has them; None is zeros.
         """
         words = self.text_encoder(tokens).last_hidden_state
         if self.unet.config.in_channels > noisy.shape[1]:
@@ -117,14 +117,14 @@ OUTER = ("token_embedding", "position_embedding", "conv_in", "conv_out")
 
 
 def read_network(folder: Path) -> TextToLatents:
-    """The network of a model that :func:`write_model` wrote, in float32."""
+    """Load the network from a folder of :func:`write_model`, in float32."""
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
     return TextToLatents(text_encoder, unet)
 
 
 def new_network(tokenizer: PreTrainedTokenizerFast, channels: int, side: int, widths: tuple[int, int]) -> TextToLatents:
-    """An untrained network for latents (B, channels, side, side)."""
+    """Return an untrained network for latents (B, channels, side, side)."""
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=TEXT_WIDTH,
@@ -152,7 +152,7 @@ def new_network(tokenizer: PreTrainedTokenizerFast, channels: int, side: int, wi
 
 
 def load_or_encode(vae: AutoencoderKL, pixels: np.ndarray, file: Path) -> Tensor:
-    """:func:`encode`, kept in ``file`` for the next start of the run."""
+    """Return the result of :func:`encode`, cached in ``file`` for a restart of the run."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save(encode(vae, pixels), file)
@@ -162,20 +162,20 @@ def load_or_encode(vae: AutoencoderKL, pixels: np.ndarray, file: Path) -> Tensor
 
 def predict(network: nn.Module, inputs: Iterable[Tensor], device: str) -> Tensor:
     """Return the output of a network on ``device`` in one training step, in float32."""
-    # The fused kernel's backward pass is a third of a step on a CPU; for 64 places the plain product is faster.
+    # The backward pass of the fused kernel is a third of a step on a CPU; for 64 positions the plain product is faster.
     with sdpa_kernel(SDPBackend.MATH), autocast(device):
         predicted: Tensor = network(*(part.to(device) for part in inputs))
     return predicted.float()
 
 
 def mean_squared_error(network: nn.Module, inputs: Iterable[Tensor], v_target: Tensor, device: str) -> Tensor:
-    """The loss of one training step: mean squared error of what a network gives on ``device``."""
+    """Loss of one training step: mean squared error of the output of a network on ``device``."""
     return (predict(network, inputs, device) - v_target.to(device)).square().mean()
 
 
 @torch.no_grad()
 def unseen_loss(network: nn.Module, latents: Tensor, condition: Condition) -> float:
-    """Squared error of v on held-out latents (N, C, h, w), the same noise and timesteps at every call.
+    """Mean squared error of v on held-out latents (N, C, h, w), with the same noise and timesteps at every call.
 
     The network is called with noisy latents, timesteps and the entries of its condition, (N, ...) each.
     """
@@ -200,7 +200,7 @@ def sample(
     steps: int = 25,
     guidance: float = 3.0,
 ) -> Tensor:
-    """Latents (B, C, h, w) of shape (C, h, w) drawn with DDIM, guided from a negative condition to a prompted one.
+    """Sample latents (B, C, h, w) for a shape (C, h, w) with DDIM and guidance from a negative to a prompted condition.
 
     The network is called as by :func:`unseen_loss`; both conditions hold ``tokens`` (B, L).
     """
@@ -219,7 +219,7 @@ def sample(
 
 
 def write_model(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the folder of a model of captions, or of one that sees images: float16 safetensors in shards."""
+    """Write the model folder, of captions or with image channels: float16 safetensors in shards."""
     parts = copy.deepcopy(network).half()
     has_image_channels = network.unet.config.in_channels > vae.config.latent_channels
     kind = StableDiffusionInstructPix2PixPipeline if has_image_channels else StableDiffusionPipeline
@@ -239,9 +239,9 @@ def write_model(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTraine
 
 
 def save_in_shards(unet: UNet2DConditionModel, folder: Path) -> None:
-    """Write weights so that the layer latents enter by has the first file to itself.
+    """Write weights in shards; the first file holds only the input layer.
 
-    A model that sees images too differs from that of captions in nothing else, and can share the other files.
+    A model with image channels differs from the caption model in this layer only, so that both share the other files.
     """
     for file in folder.glob("*.safetensors*"):
         file.unlink()
@@ -269,11 +269,11 @@ def nbytes(weight: Tensor) -> int:
 
 
 def tidy(folder: Path) -> None:
-    """Make the saved configurations the same on every machine and readable for older versions."""
+    """Make the saved configurations independent of the machine and readable for older versions."""
     for file in folder.rglob("*.json"):
         if file.name == "tokenizer.json":
             continue
-        # The name transformers 4 knows the class by; 5 knows both.
+        # The class name in transformers 4; version 5 accepts both.
         entries = json.loads(file.read_text().replace("TokenizersBackend", "PreTrainedTokenizerFast"))
         entries.pop("_name_or_path", None)  # a path of the training machine
         if "dtype" in entries:  # transformers would load the text encoder, and it alone, in the precision of the file
@@ -288,12 +288,12 @@ def main() -> None:
     data.add_data_options(parser)
     add_run_options(parser, steps=6000, batch=64, rate=1e-3)
     parser.add_argument("--vae", type=Path, required=True, metavar="FOLDER", help="weights of the autoencoder")
-    parser.add_argument("--start", type=Path, metavar="FOLDER", help="a model to go on from; its tokenizer is kept")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="initial model; its tokenizer is kept")
     parser.add_argument(
         "--widths", type=int, nargs=2, default=WIDTHS, help="channels at full and at half the resolution"
     )
-    parser.add_argument("--workers", type=int, default=0, help="processes that draw images ahead")
-    parser.add_argument("--pair-weight", type=float, default=PAIR_WEIGHT, help="of the loss on differences of pairs")
+    parser.add_argument("--workers", type=int, default=0, help="processes that compute batches in advance")
+    parser.add_argument("--pair-weight", type=float, default=PAIR_WEIGHT, help="weight of the loss on pair differences")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
@@ -315,7 +315,7 @@ def main() -> None:
     inspection = Inspection(artwork, vae, tokenizer)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        batch = lessons.encoded(prefetched(generator))
+        batch = lessons.encode_batch(prefetched(generator))
         predicted = predict(network, (batch.noisy, batch.timesteps, batch.tokens), options.device)
         pair_weight: float = options.pair_weight
         return (predicted - batch.v_target).square().mean() + pair_weight * batch.pair_error(predicted)
@@ -342,7 +342,7 @@ class Inspection:
         self.latents = {kind: encode(vae, each) for kind, each in images.items()}
 
     def __call__(self, network: TextToLatents, file: Path) -> dict[str, float]:
-        """Write a sheet of drawings from captions; return the squared errors of v."""
+        """Write a sheet of samples from captions; return the squared errors of v."""
         prompted, negative = (
             {"tokens": tokens_of(self.tokenizer, texts)} for texts in (list(SHEET), [""] * len(SHEET))
         )

@@ -4,12 +4,11 @@
     python -m editkit_emoji.training.evaluate --scenery mirrored shifted small --methods prompt-edit:steps=4
     python -m editkit_emoji.training.evaluate --data D/unseen --pairs-of unseen
 
-Edits go through editkit's public interface, other pipelines and drawings from captions through diffusers'. What
-success, progress and collateral are is said in ``editkit.judge``; success "against the round trip" puts the
-autoencoder's round trip of the true target in the target's place. All images of a set stand in one frame, so that a
-network which sees pure noise edits many of them right by their captions alone. Therefore a method is credited with its
-gain over that blind floor on the same pairs, and pairs are moved: source and target alike, so that the truth stays
-exact.
+Edits use the public interface of editkit; other pipelines and samples from captions use diffusers. ``editkit.judge``
+defines success, progress and collateral; success "against the round trip" replaces the true target by its autoencoder
+round trip. All images of a set have the same frame, so that a network whose input is pure noise edits many of them
+correctly from the captions alone. Therefore the result of a method is its gain over that blind floor on the same pairs,
+and pairs are also moved, source and target alike, so that the truth stays exact.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ SHOWN = 12
 
 @dc.dataclass(frozen=True)
 class Score:
-    """How one edit came out, and what it cost."""
+    """Result of one edit, and its measures."""
 
     case: Case
     result: EditResult
@@ -58,7 +57,7 @@ class Score:
 
 
 def score(case: Case, result: EditResult, trip: Image3) -> Score:
-    """Compare an edited image with the truth; ``trip`` is the truth's own round trip."""
+    """Compare an edited image with the truth; ``trip`` is the autoencoder round trip of the truth."""
     return Score(
         case,
         result,
@@ -97,7 +96,7 @@ def measure_edits(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.N
 
 
 def scenery_table(results: Results) -> str:
-    """A row for each scenery and method, with its gain in success over the floor on the same cases."""
+    """Table with a row per scenery and method, with the gain in success over the floor on the same cases."""
     rows = []
     for (scenery, method), scores in results.items():
         floor = successes(results[scenery, FLOOR])
@@ -125,7 +124,7 @@ def successes(scores: Sequence[Score]) -> NDArray[np.float64]:
 
 
 def attribute_table(scores: Sequence[Score], floor: Sequence[Score]) -> str:
-    """A row for each attribute, and one for all, with the gain over the floor."""
+    """Table with a row per attribute and one for all, with the gain over the floor."""
     rows = []
     for name in [*sorted({one.case.attribute for one in scores}), "all"]:
         belongs = np.array([name in (one.case.attribute, "all") for one in scores])
@@ -137,7 +136,7 @@ def attribute_table(scores: Sequence[Score], floor: Sequence[Score]) -> str:
 
 
 def comparison_table(results: Results, first: str) -> str:
-    """How many more cases the first method makes right than each other one, in place and over all moved images."""
+    """Table of the gain in success of the first method over each other one, in place and over all moved images."""
     rows = []
     for label, kinds in (("in place", ("in place",)), ("moved", MOVED)):
         present = [kind for kind in kinds if (kind, first) in results]
@@ -151,7 +150,7 @@ def comparison_table(results: Results, first: str) -> str:
 
 
 def write_sheets(scores: Sequence[Score], folder: Path, name: str) -> None:
-    """A sheet of some edits: the image, what was made of it, and the truth, with the captions."""
+    """Write a sheet of some edits with their captions: source, result and truth."""
     rows = []
     for one in evenly_spaced(scores, SHOWN):
         text = f"{'ok ' if one.success else '-- '}{one.case.source.caption} -> {one.case.target.caption}"
@@ -160,7 +159,7 @@ def write_sheets(scores: Sequence[Score], folder: Path, name: str) -> None:
 
 
 def edit_sheet(entries: Sequence[tuple[str, Sequence[Image3]]], file: Path) -> None:
-    """One edit a row: its images (H, W, 3) side by side, and a text beside them."""
+    """Write a sheet with one edit per row: its images (H, W, 3) side by side, and a text."""
     side, count = entries[0][1][0].shape[0], len(entries[0][1])
     tiles = image_grid([tile for _, row in entries for tile in row], count)
     canvas = Image.new("RGB", (tiles.width + 560, tiles.height), "white")
@@ -172,7 +171,7 @@ def edit_sheet(entries: Sequence[tuple[str, Sequence[Image3]]], file: Path) -> N
 
 
 def autoencoder_table(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace) -> str:
-    """Round trips of the true targets of ``--trips`` pairs in every scenery."""
+    """Table of the round trips of the true targets of ``--trips`` pairs in every scenery."""
     rows = []
     pairs = select_pairs(artwork, options.pairs_of, options.attributes)
     for scenery in options.scenery:
@@ -185,27 +184,27 @@ def autoencoder_table(artwork: data.Artwork, vae: AutoencoderKL, options: argpar
 
 
 def noise_table(inverted: InvertedImages) -> str:
-    deviation, alike = deviations(inverted.noise), neighbour_correlations(inverted.noise)
+    deviation, correlation = deviations(inverted.noise), neighbour_correlations(inverted.noise)
     cells = [
         str(len(inverted.noise)),
         f"{deviation.min():.3f} to {deviation.max():.3f}",
-        f"{alike.mean():.3f} ({alike.min():.3f} to {alike.max():.3f})",
+        f"{correlation.mean():.3f} ({correlation.min():.3f} to {correlation.max():.3f})",
         bootstrap(median, inverted.psnr_loss),
     ]
     head = ["held-out images", "deviation of the channels", "correlation of neighbours, mean (by channel)"]
     return table([*head, "median dB lost against the round trip"], [cells])
 
 
-def nearest(latents: torch.Tensor, among: torch.Tensor) -> list[int]:
-    """For each of latents (B, C, h, w), the place of the nearest of ``among`` (N, C, h, w)."""
-    return [int(place) for place in torch.cdist(latents.flatten(1), among.flatten(1)).argmin(1)]
+def nearest(latents: torch.Tensor, candidates: torch.Tensor) -> list[int]:
+    """Indices of the nearest of ``candidates`` (N, C, h, w) for each of latents (B, C, h, w)."""
+    return [int(index) for index in torch.cdist(latents.flatten(1), candidates.flatten(1)).argmin(1)]
 
 
 @torch.no_grad()
 def sample_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str]) -> torch.Tensor:
-    """Latents (B, C, h, w) drawn with guidance 3 in 25 DDIM steps."""
+    """Sample latents (B, C, h, w) with guidance 3 in 25 DDIM steps."""
     sampled = []
-    for start in tqdm(range(0, len(captions), 50), desc="drawings"):
+    for start in tqdm(range(0, len(captions), 50), desc="samples"):
         part = list(captions[start : start + 50])
         generator = torch.Generator().manual_seed(start)
         sampled.append(
@@ -215,33 +214,33 @@ def sample_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str]) 
 
 
 def caption_table(artwork: data.Artwork, options: argparse.Namespace) -> str:
-    """Whether the image of the whole set that is nearest to a drawing bears the asked name, style and tone aside."""
+    """Table of how often the nearest image of the whole set has the name in the caption, style and tone aside."""
     pipeline = StableDiffusionPipeline.from_pretrained(options.model)
     pipeline.set_progress_bar_config(disable=True)
-    among = encode(pipeline.vae, artwork.pixels)
+    candidates = encode(pipeline.vae, artwork.pixels)
     rows = []
     for label, held_out in (("training", False), ("held-out", True)):
         expected = [emoji for emoji in artwork.emojis if emoji.held_out == held_out]
         expected = evenly_spaced(expected, options.captions)
         sampled = sample_captions(pipeline, [emoji.caption for emoji in expected])
-        nearest_emojis = [artwork.emojis[place] for place in nearest(sampled, among)]
+        nearest_emojis = [artwork.emojis[place] for place in nearest(sampled, candidates)]
         hits = [one.subject == other.subject for one, other in zip(expected, nearest_emojis, strict=True)]
         rows.append([label, str(len(hits)), rate(hits)])
         if options.sheets:
             with torch.no_grad():
                 sheet(list(pipeline.vae.decode(sampled[:48]).sample), 12, options.sheets / f"drawn-{label}.png")
-    return table(["captions", "drawn", "nearest image of the whole set bears the asked name"], rows)
+    return table(["captions", "sampled", "nearest image of the whole set has the name in the caption"], rows)
 
 
 def add_evaluation_options(parser: argparse.ArgumentParser, *, size: int = 64) -> None:
-    """The options every evaluation shares."""
+    """Add the options that all evaluations share."""
     data.add_data_options(parser, size=size)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="where to write images")
+    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="folder for sheets of images")
 
 
 def prepare(options: argparse.Namespace) -> tuple[list[data.Emoji], NDArray[np.uint8]]:
-    """Set the threads, make the folder of the sheets, and read the images (N, H, W, 3)."""
+    """Set the number of threads, create the folder of the sheets, and load records and images (N, H, W, 3)."""
     torch.set_num_threads(options.threads)
     if options.sheets:
         options.sheets.mkdir(parents=True, exist_ok=True)
@@ -253,17 +252,17 @@ def read_options() -> argparse.Namespace:
     add_evaluation_options(parser)
     parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
     parser.add_argument(
-        "--pairs-of", choices=("first", "added", "unseen"), default="first", help="the sets that pairs are taken from"
+        "--pairs-of", choices=("first", "added", "unseen"), default="first", help="sets that contain the pairs"
     )
     parser.add_argument("--scenery", nargs="+", default=list(SCENERY), choices=list(SCENERY))
-    parser.add_argument("--attributes", nargs="+", default=ATTRIBUTES, help="which attributes of pairs to edit")
+    parser.add_argument("--attributes", nargs="+", default=ATTRIBUTES, help="attributes of the pairs")
     parser.add_argument("--methods", nargs="+", default=["prompt-edit"], help="see methods.py")
-    parser.add_argument("--steps", type=int, help="of an edit; those usual for model and method where not given")
+    parser.add_argument("--steps", type=int, help="steps of an edit, by default those of model and method")
     parser.add_argument("--pairs", type=int, default=400, help="edits in each scenery, 0 for none")
     parser.add_argument("--trips", type=int, default=400, help="round trips in each scenery, 0 for none")
     parser.add_argument("--tones", type=int, default=40, help="edits of the skin tone in each style, 0 for none")
     parser.add_argument(
-        "--captions", type=int, default=150, help="drawings from trained and held-out captions, 0 for none"
+        "--captions", type=int, default=150, help="samples from training and from held-out captions, 0 for none"
     )
     parser.add_argument("--inversions", type=int, default=100, help="held-out images to invert, 0 for none")
     return parser.parse_args()
@@ -277,13 +276,13 @@ def main() -> None:
     sections: list[tuple[str, int, Callable[[], str]]] = [
         ("Autoencoder", options.trips, lambda: autoencoder_table(artwork, vae, options)),
         (
-            "Noise found by DDIM inversion, 50 steps, guidance 1",
+            "Noise from DDIM inversion, 50 steps, guidance 1",
             options.inversions,
             lambda: inversions(artwork, options),
         ),
         ("Edits; 95 % intervals in brackets", options.pairs, lambda: edits(artwork, vae, options)),
         (f"Skin tones, `{options.methods[0]}`", options.tones, lambda: tones(artwork, options)),
-        ("Drawings from captions, 25 steps, guidance 3", options.captions, lambda: caption_table(artwork, options)),
+        ("Images from captions, 25 steps, guidance 3", options.captions, lambda: caption_table(artwork, options)),
     ]
     for title, count, section in sections:
         if count:
@@ -297,7 +296,7 @@ def inversions(artwork: data.Artwork, options: argparse.Namespace) -> str:
 
 
 def edits(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace) -> str:
-    """Measure the edits, and print the figures of each scenery as they come; return the other tables."""
+    """Measure the edits and print the table of each scenery; return the other tables."""
     results = measure_edits(artwork, vae, options)
     first, kind = options.methods[0], options.scenery[0]
     by_attribute = attribute_table(results[kind, first], results[kind, FLOOR])

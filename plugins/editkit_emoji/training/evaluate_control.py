@@ -1,17 +1,17 @@
-"""Measure how far drawings keep to the condition of a ControlNet, and print the figures as a Markdown table.
+"""Measure the agreement of samples with the condition of a ControlNet, and print a Markdown table.
 
     python -m editkit_emoji.training.evaluate_control --kind edge --controlnet runs/controlnet-edge/weights
 
-Held-out images give condition and caption. Each is drawn by diffusers' own pipelines with and without the ControlNet,
-from the same noise, and the condition taken from the drawing is compared with the one asked for:
+Condition and caption come from held-out images. The pipelines of diffusers sample each case from the same noise with
+and without the ControlNet, and the condition of the sample is compared with the input condition:
 
-* caption: the image's own; the model alone often draws the right outlines from it, having seen the same in other
-  styles and tones;
-* mirrored: condition and caption disagree about what is left and what is right;
-* no caption: the condition is all there is.
+* caption: the caption of the image; the model alone often samples the right outlines from it, which training images in
+  other styles and tones share;
+* mirrored: the condition is mirrored and the caption is not;
+* no caption: only the condition.
 
-The image itself, once through the autoencoder, says what the model could reach at best. A drawing that has no map,
-as one without a plain ground has no relief, counts as 0.
+The autoencoder round trip of the image is the bound. A sample without a map, such as a relief without a plain
+background, counts as 0.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WAYS = ("caption", "mirrored", "no caption")
 
 @dc.dataclass(frozen=True)
 class ControlCase:
-    """One drawing to be made: its caption, its condition (H, W), and the image (H, W, 3) that has that condition."""
+    """One sample to evaluate: its caption, its condition (H, W), and the image (H, W, 3) of that condition."""
 
     caption: str
     condition: Map
@@ -55,7 +55,7 @@ class ControlCase:
 def control_cases(
     kind: Kind, way: str, emojis: Sequence[data.Emoji], pixels: Drawings, count: int
 ) -> list[ControlCase]:
-    """Up to ``count`` held-out images that have a condition, evenly spread over the set."""
+    """Return up to ``count`` held-out images that have a condition, evenly spread over the set."""
     cases = []
     for emoji, image in zip(emojis, pixels, strict=True):
         if emoji.held_out:
@@ -72,7 +72,7 @@ def sample(
     cases: Sequence[ControlCase],
     options: argparse.Namespace,
 ) -> Drawings:
-    """Draw what is asked for; a drawing's noise depends on its place alone."""
+    """Sample images (N, H, W, 3) for cases; the noise of a sample depends on its index only."""
     config = pipeline.unet.config
     shape = (config.in_channels, config.sample_size, config.sample_size)
     sampled = []
@@ -98,7 +98,7 @@ def sample(
 def rows_of(
     kind: Kind, way: str, cases: Sequence[ControlCase], controlled: Drawings, alone: Drawings, trips: Drawings
 ) -> list[list[str]]:
-    """One row of the table for each measure of the kind."""
+    """Table rows, one per measure of the kind."""
     conditions = [one.condition for one in cases]
     agreements = [kind.agreements(sampled, conditions) for sampled in (controlled, alone, trips)]
     mapless = " and ".join(str(int(np.isnan(each[:, 0]).sum())) for each in agreements[:2])
@@ -108,14 +108,14 @@ def rows_of(
     ):
         with_control, without, at_best = columns.T
         means = [bootstrap(lambda values: values.mean(-1), column) for column in (with_control, without)]
-        with np.errstate(divide="ignore", invalid="ignore"):  # of a model that draws nothing there is no ratio
+        with np.errstate(divide="ignore", invalid="ignore"):  # no ratio if no sample without control agrees
             ratio = bootstrap(lambda one, other: one.mean(-1) / other.mean(-1), with_control, without)
         rows.append([way, str(len(cases)), measure, *means, ratio, f"{at_best.mean():.2f}", mapless])
     return rows
 
 
 def measure(kind: Kind, emojis: Sequence[data.Emoji], pixels: Drawings, options: argparse.Namespace) -> list[list[str]]:
-    """The rows of the table; with ``--sheets`` a sheet for each way: condition, with control, without, original."""
+    """Return the table rows; with ``--sheets`` write condition, with control, without, and original for each way."""
     alone = StableDiffusionPipeline.from_pretrained(options.model)
     controlnet = ControlNetModel.from_pretrained(options.controlnet)
     controlled = StableDiffusionControlNetPipeline(
@@ -141,19 +141,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_evaluation_options(parser)
     parser.add_argument("--kind", choices=KINDS, required=True)
-    parser.add_argument("--controlnet", type=Path, required=True, metavar="FOLDER", help="weights to be measured")
+    parser.add_argument("--controlnet", type=Path, required=True, metavar="FOLDER", help="weights of the ControlNet")
     parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="what else the drawing is told")
-    parser.add_argument("--pictures", type=int, default=200, help="drawings of each way")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="captions beside the condition")
+    parser.add_argument("--pictures", type=int, default=200, help="samples of each way")
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--bfloat16", action="store_true", help="several times faster where the processor has it")
+    parser.add_argument("--bfloat16", action="store_true", help="several times faster on CPUs that support it")
     options = parser.parse_args()
     emojis, pixels = prepare(options)
     rows = measure(KINDS[options.kind], emojis, pixels, options)
     title = f"Control by {options.kind}, {options.steps} steps, guidance {options.guidance:g}"
     head = ["condition", "images", "measure (mean)", "with control", "same noise without", "times as much"]
-    print(f"\n{title}; 95 % intervals in brackets\n\n" + table([*head, "at best", "drawings without a map"], rows))
+    print(f"\n{title}; 95 % intervals in brackets\n\n" + table([*head, "at best", "samples without a map"], rows))
 
 
 if __name__ == "__main__":

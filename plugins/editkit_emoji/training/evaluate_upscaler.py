@@ -2,9 +2,9 @@
 
     python -m editkit_emoji.training.evaluate_upscaler --model runs/upscaler/model --sheets runs/sheets
 
-An image of 256 pixels is averaged down to 64 and enlarged through editkit's public interface: 4 times, to be compared
-with itself, and 2 times, to be compared with its averages of 128 pixels. Beside it stand Lanczos, and ``upscale``
-where nothing is drawn, which is all that is known without a model: a smooth enlargement whose averages are right.
+An image of 256 pixels is averaged down to 64 and enlarged through the public interface of editkit: 4 times, compared
+with itself, and 2 times, compared with its averages of 128 pixels. The baselines are Lanczos and ``upscale`` without
+sampling, a smooth enlargement with the right averages.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IN_SHEET = 6
 Images = Sequence[NDArray[np.uint8]]
 """Each (H, W, 3)."""
 Enlarge = Callable[[Image.Image, int, str], Image.Image]
-"""Given an image, the scale, and a caption."""
+"""Function of an image, the scale, and a caption."""
 
 
 def lanczos(image: Image.Image, scale: int, caption: str) -> Image.Image:
@@ -39,7 +39,7 @@ def lanczos(image: Image.Image, scale: int, caption: str) -> Image.Image:
 
 
 def with_model(model: editkit.Backend, with_caption: bool, **params: Any) -> Enlarge:
-    """``upscale`` with a model, told the caption or nothing."""
+    """Return ``upscale`` with a model, conditioned on the caption or on an empty prompt."""
 
     def enlarge(image: Image.Image, scale: int, caption: str) -> Image.Image:
         prompt = caption if with_caption else ""
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_evaluation_options(parser, size=LARGE)
     parser.add_argument("--model", default="emoji-upscaler", metavar="FOLDER", help="an upscaler in diffusers format")
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 4], help="how many are drawn in")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 4], help="numbers of sampling steps")
     parser.add_argument("--pictures", type=int, default=200, help="held-out images, evenly spread over the set")
     options = parser.parse_args()
     emojis, pixels = prepare(options)

@@ -1,4 +1,4 @@
-"""Batches of captions: images in all frames and on all grounds, and pairs that share scene, noise and timestep."""
+"""Training batches with captions: images in random scenes, and pairs that share scene, noise and timestep."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.tokenizer import tokens_of
 
 MOVES = Moves(moved=0.6, mirrored=0.25, grounds=0.15, company=0.06, near=2.0)
-"""Most moves are short: what is known of images in place then reaches further step by step."""
+"""Most moves are short, so that training extends gradually from images in place."""
 PAIRED = 0.5
-"""Share of a batch that are the sources and targets of pairs."""
+"""Share of the rows of a batch that are sources and targets of pairs."""
 STYLED = 0.3
-"""Share of pairs that differ in style, the smallest differences of all."""
+"""Share of pairs that differ in style, which have the smallest differences."""
 REPEATS = 2
-"""Rows of a batch that each image is in: encoding it is a quarter of what training on it costs."""
+"""Rows of a batch per image: encoding an image costs a quarter of training on it."""
 SMALLEST = 0.05
-"""Mean squared difference of latents below which a pair weighs no more."""
+"""Mean squared difference of latents below which the weight of a pair stays constant."""
 
 
 class Batch(NamedTuple):
@@ -43,10 +43,10 @@ class Batch(NamedTuple):
     v_target: Tensor
     """The v (B, C, h, w) of each row."""
     weights: Tensor
-    """(pairs,): what the squared error of a pair's difference is multiplied by."""
+    """(pairs,), factors of the squared errors of pair differences."""
 
     def pair_error(self, predicted: Tensor) -> Tensor:
-        """The weighted squared error of the differences v_t - v_s between targets and sources, meaned over pairs.
+        """Weighted squared error of the differences v_t - v_s between targets and sources, averaged over pairs.
 
         Source and target share noise and timestep, so that their difference is sigma times that of the clean latents.
         """
@@ -71,7 +71,7 @@ class ImageBatch(NamedTuple):
 
 @dc.dataclass
 class Lessons:
-    """Draws batches; latents come from an autoencoder as images are drawn, since no two of them are in one scene."""
+    """Sampler of batches; images are encoded at every step, because their scenes never repeat."""
 
     artwork: Artwork
     vae: AutoencoderKL
@@ -84,11 +84,11 @@ class Lessons:
         self.pair_weights = weights_of(self.pairs)
 
     def batch(self, size: int, generator: torch.Generator) -> Batch:
-        """Draw ``size`` rows; every image is in :data:`REPEATS` of them, with other noise and another timestep."""
-        return self.encoded(self.sample(size, generator))
+        """Sample ``size`` rows; every image is in :data:`REPEATS` of them, with other noise and another timestep."""
+        return self.encode_batch(self.sample(size, generator))
 
     def sample(self, size: int, generator: torch.Generator) -> ImageBatch:
-        """All that a batch is made of and that needs no network."""
+        """Sample the data of a batch, without evaluating a network."""
         count, alone = round(PAIRED * size / 2 / REPEATS), round((1 - PAIRED) * size / REPEATS)
         pairs, singles = self.sample_pairs(count, generator), self.sample_places(alone, generator)
         images = [self.in_one_scene([pair.source, pair.target], generator) for pair in pairs]
@@ -104,16 +104,16 @@ class Lessons:
             count,
         )
 
-    def encoded(self, batch: ImageBatch) -> Batch:
-        """The batch of what was drawn."""
+    def encode_batch(self, batch: ImageBatch) -> Batch:
+        """Encode images and add noise."""
         encoded = self.encode(batch.images)
-        # One part after another, as Batch has them, and each of them REPEATS times.
+        # Parts in the order of Batch, each of them REPEATS times.
         alone = len(encoded) - 2 * batch.pairs
         parts = torch.split(torch.arange(len(encoded)), [batch.pairs, batch.pairs, alone])
         rows = torch.cat([part.repeat(REPEATS) for part in parts])
         clean, paired = encoded[rows], batch.pairs * REPEATS
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(batch.noise_seed)).to(clean)
-        noise[paired : 2 * paired] = noise[:paired]  # a target has its source's
+        noise[paired : 2 * paired] = noise[:paired]  # a target shares the noise of its source
         noisy, v_target = diffuse(clean, noise, batch.timesteps)
         difference = (clean[paired : 2 * paired] - clean[:paired]).square().mean((1, 2, 3))
         return Batch(noisy, batch.timesteps, batch.tokens[rows], v_target, 1 / difference.clamp(min=SMALLEST))
@@ -129,19 +129,19 @@ class Lessons:
         ]
 
     def in_one_scene(self, chosen: Sequence[int], generator: torch.Generator) -> list[Tensor]:
-        """Images (3, H, W) at places of the artwork, all in one scene."""
+        """Return the images (3, H, W) at indices of the artwork, all in one scene."""
         mirror = all(may_be_mirrored(self.artwork.emojis[place].title) for place in chosen)
         (other,) = self.sample_places(1, generator)
         scene = self.moves.scene(self.artwork.pixels.shape[1], generator, mirror=mirror, other=self.image(other))
         return [scene(*self.image(place)) for place in chosen]
 
     def image(self, place: int) -> tuple[Tensor, Tensor]:
-        """The image (3, H, W) at a place, in [-1, 1], and its alpha (1, H, W)."""
+        """Return the image (3, H, W) at an index, in [-1, 1], and its alpha (1, H, W)."""
         return to_network(self.artwork.pixels[place][None])[0], torch.tensor(self.artwork.alpha[place])[None] / 255
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Latents (B, C, h, w) of images (B, 3, H, W), made on the autoencoder's device and left there."""
+        """Encode images (B, 3, H, W) to latents (B, C, h, w) on the device of the autoencoder."""
         device = self.vae.device
         with autocast(device.type):
             latents: Tensor = self.vae.encode(images.to(device)).latent_dist.mode()
@@ -155,7 +155,7 @@ class Lessons:
 
 
 def weights_of(pairs: Sequence[Pair]) -> Tensor:
-    """How often each pair is drawn: style in its share, other attributes by the root of how many pairs they have."""
+    """Sampling weights of pairs: :data:`STYLED` for style, others by the square root of the attribute's pair count."""
     counts = Counter(pair.attribute for pair in pairs)
     shares = {attribute: count**0.5 for attribute, count in counts.items() if attribute != "style"}
     scale = (1 - STYLED) / (sum(shares.values()) or 1.0)

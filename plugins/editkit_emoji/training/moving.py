@@ -1,7 +1,7 @@
 """Other frames and grounds for the same image: mirrored, smaller, elsewhere, on a colour, a texture or a photograph.
 
-A source and its target in one :class:`Scene` are still an edit whose outcome is known, and so a model that knows
-captions by heart can be told from one that looks at the image.
+A source and its target in one :class:`Scene` are still an edit with a known outcome, so that moved pairs distinguish a
+model that memorised captions from one that uses the image.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ SIDED = re.compile(
     r"3rd|\d+|fast|reverse|play|eject|tm|copyright|registered|ok|vs|cl|sos|new|free|up|cool|ng|abc|map|globe|"
     r"zodiac|aries|taurus|gemini|cancer|leo|virgo|libra|scorpio|sagittarius|capricorn|aquarius|pisces|ophiuchus)\b"
 )
-"""Words of a name whose drawing is another thing in a mirror: sides, directions, times, phases, letters and signs."""
+"""Words of names whose mirror image has another meaning: sides, directions, times, phases, letters and signs."""
 
 
 def may_be_mirrored(title: str) -> bool:
-    """Whether a name is still true of the mirror image."""
+    """Return True if a name also describes the mirror image."""
     return SIDED.search(title) is None
 
 
 @dc.dataclass(frozen=True)
 class Frame:
-    """How an image lies in its square: first mirrored, then made smaller about the middle, then shifted."""
+    """Placement of an image in its square: mirrored, then scaled down about the centre, then shifted."""
 
     mirrored: bool = False
     scale: float = 1.0
@@ -41,7 +41,7 @@ class Frame:
     """Pixels down and to the right."""
 
     def __call__(self, image: Tensor, fill: float) -> Tensor:
-        """An image (C, H, W) in this frame; ``fill`` is what lies around it. What leaves the square is cut off."""
+        """Place an image (C, H, W), filled with ``fill`` around it and clipped to the square."""
         size = image.shape[-1]
         if self.mirrored:
             image = image.flip(-1)
@@ -55,14 +55,14 @@ class Frame:
 
 
 def span(side: int, size: int, shift: int) -> tuple[slice, slice]:
-    """Which part of a length ``side`` is seen in one of ``size`` about whose middle it is shifted, and where."""
+    """Slices of the visible part in a length ``side`` and in a length ``size``, from whose centre it is shifted."""
     start = (size - side) // 2 + shift
     low, high = max(start, 0), min(start + side, size)
     return slice(low - start, high - start), slice(low, high)
 
 
 def apply_frame(image: Tensor, alpha: Tensor, frame: Frame, ground: Tensor | None = None) -> Tensor:
-    """An image (3, H, W) on white, in [-1, 1], with alpha (1, H, W) in [0, 1], in a frame and on a ground (3, H, W)."""
+    """Place an image (3, H, W) in [-1, 1] on white, alpha (1, H, W) in [0, 1], in a frame on a ground (3, H, W)."""
     placed = frame(image, 1.0)
     if ground is None:
         return placed
@@ -72,14 +72,14 @@ def apply_frame(image: Tensor, alpha: Tensor, frame: Frame, ground: Tensor | Non
 
 @dc.dataclass(frozen=True)
 class Scene:
-    """Place of an image and the ground behind it."""
+    """Frame of an image and the ground behind it."""
 
     frame: Frame = Frame()
     ground: Tensor | None = None
     """(3, H, W) in [-1, 1], or None for white."""
 
     def __call__(self, image: Tensor, alpha: Tensor) -> Tensor:
-        """An image (3, H, W) on white, with its alpha (1, H, W), in this scene."""
+        """Place an image (3, H, W) on white, with alpha (1, H, W), in this scene."""
         return apply_frame(image, alpha, self.frame, self.ground)
 
 
@@ -90,23 +90,23 @@ def side_frame(size: int, *, left: bool, scale: float = 0.5) -> Frame:
 
 @dc.dataclass(frozen=True)
 class Moves:
-    """The shares of images that are moved, made smaller, mirrored and laid on grounds, and how far."""
+    """Probabilities and ranges of random moves, scales, mirroring and grounds."""
 
     moved: float = 0.6
     smallest: float = 0.5
     same_scale: float = 0.35
     """Share of the moved images that keep their size."""
     furthest: int = 10
-    """Pixels of 64 an image is shifted by at most; a smaller one may lie anywhere in the square."""
+    """Largest shift in pixels of 64; scaled images may lie anywhere in the square."""
     mirrored: float = 0.35
     grounds: float = 0.25
     company: float = 0.0
-    """Share of images with another one beside them."""
+    """Share of images with another image beside them."""
     near: float = 1.0
-    """1 for moves of all lengths alike; the greater, the more of them are short."""
+    """Exponent of lengths: 1 is uniform, larger values make short moves more frequent."""
 
     def frame(self, size: int, generator: torch.Generator, *, mirror: bool) -> Frame:
-        """Draw a frame for an image of ``size`` pixels; it is mirrored only where ``mirror`` allows it."""
+        """Sample a frame for an image of ``size`` pixels; it is mirrored only if ``mirror`` allows it."""
         moved, kept, scale, down, right, flipped = torch.rand(6, generator=generator).tolist()
         flip = mirror and flipped < self.mirrored
         if moved >= self.moved:
@@ -116,13 +116,13 @@ class Moves:
         shift = self.length(down, reach), self.length(right, reach)
         return Frame(flip, scale, shift)
 
-    def length(self, number: float, reach: int) -> int:
-        """A number in [0, 1] as a shift of at most ``reach``, either way."""
-        way = 2 * number - 1
-        return round(math.copysign(abs(way) ** self.near * reach, way))
+    def length(self, value: float, reach: int) -> int:
+        """Convert a value in [0, 1] to a shift of at most ``reach`` in either direction."""
+        signed = 2 * value - 1
+        return round(math.copysign(abs(signed) ** self.near * reach, signed))
 
     def ground(self, size: int, generator: torch.Generator) -> Tensor | None:
-        """Draw a ground (3, size, size), or None for white."""
+        """Sample a ground (3, size, size), or None for white."""
         if float(torch.rand((), generator=generator)) >= self.grounds:
             return None
         return sample_ground(size, generator)
@@ -130,7 +130,7 @@ class Moves:
     def scene(
         self, size: int, generator: torch.Generator, *, mirror: bool, other: tuple[Tensor, Tensor] | None = None
     ) -> Scene:
-        """Draw a scene; ``other`` is an image (3, H, W) with its alpha (1, H, W) that may lie beside the scene's."""
+        """Sample a scene; ``other``, an image (3, H, W) with alpha (1, H, W), may lie beside the image of the scene."""
         ground = self.ground(size, generator)
         alone, left = torch.rand(2, generator=generator).tolist()
         if other is None or alone >= self.company:
@@ -139,11 +139,8 @@ class Moves:
         return Scene(side_frame(size, left=left < 0.5), behind)
 
 
-STILL = Moves(moved=0.0, mirrored=0.0, grounds=0.0)
-
-
 def sample_ground(size: int, generator: torch.Generator) -> Tensor:
-    """A ground (3, size, size) in [-1, 1]: half plain, a quarter a gradient of two colours, a quarter a texture."""
+    """Sample a ground (3, size, size) in [-1, 1]: half plain, a quarter two-colour gradients, a quarter textures."""
     kind = float(torch.rand((), generator=generator))
     first, second = (2 * torch.rand(3, 1, 1, generator=generator) - 1 for _ in range(2))
     if kind < 0.5:
@@ -157,10 +154,10 @@ def sample_ground(size: int, generator: torch.Generator) -> Tensor:
 
 
 def sample_texture(size: int, generator: torch.Generator) -> Tensor:
-    """Coloured noise (3, size, size) whose power falls with frequency, as that of photographs does.
+    """Sample coloured noise (3, size, size) whose power falls with frequency, as in photographs.
 
-    The amplitude falls as a power of the frequency between 0.8 and 2; the channels are mixed, so that most of the
-    contrast is shared; half of them have an edge where two such textures meet.
+    The amplitude falls as a power of the frequency between 0.8 and 2. The channels are mixed so that they share most of
+    the contrast. Half of the textures have an edge between two such noises.
     """
     first = power_noise(size, generator)
     if float(torch.rand((), generator=generator)) < 0.5:

@@ -14,13 +14,14 @@ from editkit_emoji.training.data import Emoji
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
 MAX_LENGTH = 24
 LARGEST = 4096
-"""Bound of the vocabulary; merging ends earlier, where every word is one token."""
+"""Largest vocabulary; merging ends earlier, once every word is one token."""
 
 
 def new_tokenizer(emojis: Iterable[Emoji]) -> PreTrainedTokenizerFast:
     """Build the tokenizer from the captions of ``emojis``, which must be training images only.
 
-    Lower-casing, accents taken off, hyphens as spaces. A word it has not met falls into pieces, at worst into bytes
+    Normalisation converts to lower case, strips accents and replaces hyphens by spaces. An unknown word is split into
+    pieces, at worst into bytes
     (Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.2): none is unknown.
     """
     bpe = Tokenizer(models.BPE())
@@ -56,7 +57,7 @@ def new_tokenizer(emojis: Iterable[Emoji]) -> PreTrainedTokenizerFast:
 
 
 def tokens_of(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> torch.Tensor:
-    """Token numbers (B, MAX_LENGTH) int64, padded and cut as StableDiffusionPipeline does it."""
+    """Token numbers (B, MAX_LENGTH) int64, padded and truncated as in StableDiffusionPipeline."""
     encoded = tokenizer(
         captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
     )
