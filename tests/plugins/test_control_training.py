@@ -37,14 +37,14 @@ def disc(radius: float, *, ground: int = 255) -> NDArray[np.uint8]:
 
 
 def line(place: int) -> NDArray[np.uint8]:
-    """A map (SIZE, SIZE) of one upright line."""
+    """A map (SIZE, SIZE) with one vertical line."""
     values = np.zeros((SIZE, SIZE), np.uint8)
     values[:, place] = 255
     return values
 
 
 def some_images() -> list[Emoji]:
-    """Eight of the training, then four held out."""
+    """Eight training emojis, then four held-out ones."""
     named = [Emoji("flat", f"disc {number}", f"disc {number}", None) for number in range(300)]
     return [emoji for emoji in named if not emoji.held_out][:8] + [p for p in named if p.held_out][:4]
 
@@ -93,14 +93,14 @@ def test_a_new_controlnet_changes_nothing_and_starts_from_the_unet(base: TextToL
     assert fresh == {"controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block"}
 
 
-def test_only_the_controlnet_learns(base: TextToLatents) -> None:
+def test_only_the_controlnet_is_trained(base: TextToLatents) -> None:
     network = ControlledDenoiser(base, new_controlnet(base.unet))
     learning = {name for name, weight in network.named_parameters() if weight.requires_grad}
     assert learning == {f"controlnet.{name}" for name, _ in network.controlnet.named_parameters()}
 
 
 def test_a_batch_mirrors_a_condition_together_with_its_latents(model: Path) -> None:
-    """Latents that hold their own map show which map each was given with."""
+    """Latents equal to their maps show which map belongs to which row."""
     emojis = some_images()
     maps = torch.randint(0, 256, (len(emojis), SIZE, SIZE), dtype=torch.uint8)
     latents = torch.stack([maps, maps.flip(-1)])[:, :, None].float()
@@ -128,7 +128,7 @@ def test_maps_without_edges_agree_with_each_other_alone() -> None:
     assert f_score(empty, line(3), tolerance=2) == f_score(line(3), empty, tolerance=2) == 0
 
 
-def test_correlation_is_blind_to_scale_and_zero_for_flat_maps() -> None:
+def test_correlation_ignores_scale_and_is_zero_for_constant_maps() -> None:
     ramp = np.tile(np.arange(SIZE, dtype=np.uint8), (SIZE, 1))
     assert correlation(ramp, 3 * ramp + 7) == pytest.approx(1)
     assert correlation(ramp, 255 - ramp) == pytest.approx(-1)

@@ -1,4 +1,4 @@
-"""Laws of the bundled model's data: split, tones, captions, tokens, edit pairs. No image is needed."""
+"""Laws of the data of the bundled model: split, tones, captions, tokens, edit pairs. No image is needed."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return new_tokenizer(emojis())
 
 
-def test_held_out_is_the_binding_rule() -> None:
+def test_the_hash_of_the_name_decides_held_out() -> None:
     for emoji in emojis():
         digest = hashlib.sha256(f"{emoji.style} {emoji.name}".encode()).hexdigest()
         assert emoji.held_out == (int(digest, 16) % 20 == 0)
 
 
-def test_held_out_is_one_in_twenty() -> None:
+def test_one_emoji_in_twenty_is_held_out() -> None:
     share = np.mean([Emoji("flat", f"thing {n}", f"thing {n}", None).held_out for n in range(20_000)])
     assert share == pytest.approx(0.05, abs=0.005)
 
 
 @pytest.mark.parametrize("ending", ["", " skin tone"])
 @pytest.mark.parametrize("tone", TONES)
-def test_tone_is_split_off_where_all_five_exist(tone: str, ending: str) -> None:
+def test_a_tone_is_split_off_if_all_five_exist(tone: str, ending: str) -> None:
     siblings = {f"waving hand {other.replace('-', ' ')}{ending}" for other in TONES}
     assert split_tone(f"waving hand {tone.replace('-', ' ')}{ending}", siblings) == ("waving hand", tone)
 
@@ -67,14 +67,14 @@ def test_a_traffic_light_has_no_tone() -> None:
     assert split_tone("horizontal traffic light", {"horizontal traffic light"}) == ("horizontal traffic light", None)
 
 
-def test_caption_spells_the_tone_alike_in_every_set() -> None:
+def test_captions_spell_the_tone_the_same_in_every_set() -> None:
     assert Emoji("flat", "waving hand medium dark", "waving hand", "medium-dark").caption == (
         "flat waving hand medium dark skin tone"
     )
     assert Emoji("3d", "star", "star", None).caption == "3d star"
 
 
-def test_names_are_plain() -> None:
+def test_names_have_plain_letters() -> None:
     assert plain("Man: Curly-Hair’s") == "man curly hair s"
     assert code_point_key("1F44B-FE0F-1F3FB") == "1f44b-1f3fb"
 
@@ -113,7 +113,7 @@ def test_captions_repeat_with_their_generator() -> None:
     assert [sample_caption(emoji, one) for _ in range(50)] == [sample_caption(emoji, two) for _ in range(50)]
 
 
-def test_natural_captions_can_keep_quiet_about_the_tone() -> None:
+def test_natural_captions_can_omit_the_tone() -> None:
     emoji = Emoji("flat", "waving hand dark", "waving hand", "dark")
     assert all("dark skin tone" in caption for caption in natural_captions(emoji))
     assert not any("dark" in caption for caption in natural_captions(emoji, tone=False))
@@ -138,14 +138,14 @@ def test_no_word_is_unknown(tokenizer: PreTrainedTokenizerFast, text: str) -> No
     assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True).strip() == text
 
 
-def test_tokens_are_padded_and_cut(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_tokens_are_padded_and_truncated(tokenizer: PreTrainedTokenizerFast) -> None:
     tokens = tokens_of(tokenizer, ["", "star " * 100])
     assert tokens.shape == (2, MAX_LENGTH)
     assert tokens[0].tolist()[2:] == [tokenizer.pad_token_id] * (MAX_LENGTH - 2)
     assert tokens[1, -1] == tokenizer.eos_token_id
 
 
-def test_slots_are_whole_words() -> None:
+def test_slots_replace_whole_words() -> None:
     assert list(slots("light blue heart", ("blue", "light blue"))) == [("_ heart", "light blue")]
     assert list(slots("blueberries", ("blue",))) == []
 
@@ -207,7 +207,7 @@ def test_a_change_outside_the_edit_is_collateral() -> None:
     assert scored(elsewhere).collateral == pytest.approx(1)
 
 
-def test_statistics() -> None:
+def test_statistics_equal_known_values() -> None:
     assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
     assert wilson(0, 10)[0] == pytest.approx(0, abs=1e-12)
     assert decibels(np.zeros(4), np.full(4, 0.1)) == pytest.approx(20)

@@ -1,4 +1,4 @@
-"""Laws of moved pairs, of batches that hold pairs, of drawn tones, and of the figures that an evaluation prints."""
+"""Laws of moved pairs, of batches with pairs, of depicted tones, and of evaluation tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZE = 16
 
 
 def square(colour: tuple[int, int, int], side: int = 6) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A square left of the middle of a white image (SIZE, SIZE, 3), and its alpha."""
+    """Return a white image (SIZE, SIZE, 3) with a square left of the centre, and its alpha."""
     pixels, alpha = np.full((SIZE, SIZE, 3), 255, np.uint8), np.zeros((SIZE, SIZE), np.uint8)
     pixels[5 : 5 + side, 3 : 3 + side] = colour
     alpha[5 : 5 + side, 3 : 3 + side] = 255
@@ -38,7 +38,7 @@ def square(colour: tuple[int, int, int], side: int = 6) -> tuple[NDArray[np.uint
 
 
 def artwork() -> Artwork:
-    """Apples of two colours in three styles; in ``flat`` and ``3d`` the colours are a little apart."""
+    """Apples of two colours in three styles with slightly different colours."""
     emojis, images = [], []
     for style, shade in (("flat", 0), ("3d", 20), ("blob", 40)):
         for name, colour in (("red apple", (200, shade, 0)), ("green apple", (0, 200, shade))):
@@ -52,7 +52,7 @@ def tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
     return torch.tensor(pixels).permute(2, 0, 1) / 127.5 - 1
 
 
-def test_a_frame_that_changes_nothing_changes_nothing() -> None:
+def test_the_default_frame_is_the_identity() -> None:
     image = torch.rand(3, SIZE, SIZE)
     assert torch.equal(moving.Frame()(image, 1.0), image)
 
@@ -71,13 +71,13 @@ def test_mirroring_comes_before_the_shift() -> None:
     assert torch.equal(both[:, :, 4:], image.flip(-1)[:, :, :-4])
 
 
-def test_half_the_size_is_a_quarter_of_the_ink() -> None:
+def test_an_image_at_half_the_size_has_a_quarter_of_the_ink() -> None:
     pixels, _ = square((0, 0, 0), side=8)
     small = moving.Frame(scale=0.5)(tensor(pixels), 1.0)
     assert float((1 - small).sum()) == pytest.approx(float((1 - tensor(pixels)).sum()) / 4, rel=0.02)
 
 
-def test_a_ground_shows_where_the_image_does_not_cover_it() -> None:
+def test_the_ground_is_visible_where_the_image_is_transparent() -> None:
     pixels, alpha = square((10, 20, 30))
     ground = torch.rand(3, SIZE, SIZE) * 2 - 1
     covers = torch.tensor(alpha)[None] / 255
@@ -86,7 +86,7 @@ def test_a_ground_shows_where_the_image_does_not_cover_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["backhand index pointing left", "seven o clock", "waxing crescent moon", "ok button"])
-def test_what_a_mirror_makes_another_thing_is_not_mirrored(name: str) -> None:
+def test_names_with_a_side_are_not_mirrored(name: str) -> None:
     assert not moving.may_be_mirrored(name)
 
 
@@ -104,7 +104,7 @@ def test_grounds_are_in_range_and_repeat_with_their_generator() -> None:
 
 @pytest.mark.parametrize("scenery", [name for name in cases.SCENERY if name != "photographic"])
 def test_both_images_of_a_case_are_in_one_scene(monkeypatch: pytest.MonkeyPatch, scenery: str) -> None:
-    """They differ only where the images of the pair differ in that scene, and a case is the same at every call."""
+    """The images differ only inside the squares, and a case is the same at every call."""
     monkeypatch.setattr(Emoji, "held_out", True)
     works = artwork()
     pair = next(pair for pair in all_pairs(works.emojis) if pair.attribute == "colour")
@@ -115,7 +115,7 @@ def test_both_images_of_a_case_are_in_one_scene(monkeypatch: pytest.MonkeyPatch,
     assert 0 < differing <= 36 / SIZE**2 + 0.05
 
 
-def test_sets_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_are_selected_by_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Emoji, "held_out", True)
     works = artwork()
     for which, styles in (("first", {"flat", "3d"}), ("added", {"blob"}), ("unseen", set())):
@@ -124,7 +124,7 @@ def test_sets_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_exchanged_tones_are_found_by_colour_and_names_stay() -> None:
-    """Of the 3d set the drawings of two tones are exchanged for one hand and not for the other."""
+    """In the 3d set the images of two tones are exchanged for two hands and not for the third."""
     light = dict(zip(TONES, (230, 200, 160, 110, 60), strict=True))
     other = {"medium-light": "medium", "medium": "medium-light"}
     emojis, pixels = [], []
@@ -144,7 +144,7 @@ def test_exchanged_tones_are_found_by_colour_and_names_stay() -> None:
         assert (after.name, after.key, after.held_out) == (before.name, before.key, before.held_out)
 
 
-def test_a_batch_holds_pairs_in_one_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_images_of_a_pair_share_noise_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Emoji, "held_out", False)
     works = artwork()
     lessons = Lessons(works, new_autoencoder(SIZE, (8, 8)).eval(), new_tokenizer(works.emojis))
@@ -164,14 +164,14 @@ def test_a_batch_holds_pairs_in_one_noise(monkeypatch: pytest.MonkeyPatch) -> No
     assert float(batch.pair_error(batch.v_target + 1)) == pytest.approx(0, abs=1e-6)  # alike in both
 
 
-def test_pairs_of_style_come_in_their_share() -> None:
+def test_the_weights_of_style_pairs_sum_to_their_share() -> None:
     pairs = [Pair(0, 1, "style")] * 3 + [Pair(0, 1, "colour")] * 100 + [Pair(0, 1, "hair")] * 25
     weights = weights_of(pairs)
     assert float(weights.sum()) == pytest.approx(1)
     assert float(weights[3:103].sum()) == pytest.approx(2 * float(weights[103:].sum()))
 
 
-def some_scores(hits: list[bool]) -> list[evaluate.Score]:
+def scores_of(hits: list[bool]) -> list[evaluate.Score]:
     pixels = np.zeros((2, 2, 3), np.uint8)
     one = Emoji("flat", "red apple", "red apple", None)
     case = cases.Case(Pair(0, 1, "colour"), one, dc.replace(one, name="green apple"), pixels, pixels)
@@ -181,8 +181,8 @@ def some_scores(hits: list[bool]) -> list[evaluate.Score]:
 
 def test_a_method_is_credited_with_its_gain_over_the_floor() -> None:
     results = {
-        ("shifted", methods.FLOOR): some_scores([True, False, False, False]),
-        ("shifted", "prompt-edit"): some_scores([True, True, False, True]),
+        ("shifted", methods.FLOOR): scores_of([True, False, False, False]),
+        ("shifted", "prompt-edit"): scores_of([True, True, False, True]),
     }
     floor, row = evaluate.scenery_table(results).splitlines()[2:]
     assert "0.25 (" in floor
@@ -195,7 +195,7 @@ def options_of(folder: Path) -> argparse.Namespace:
     return argparse.Namespace(run=folder, steps=6, steady=0.5, inspections=2, rate=0.1, decay=0.5, seed=3, threads=1)
 
 
-def trained(folder: Path, *, ended_at: int | None = None) -> Run[torch.nn.Linear]:
+def train_small(folder: Path, *, ended_at: int | None = None) -> Run[torch.nn.Linear]:
     """Train a small network in a process that gets a signal to end in one of the steps."""
     torch.manual_seed(0)
     run = Run(options_of(folder), torch.nn.Linear(4, 4))
@@ -210,12 +210,12 @@ def trained(folder: Path, *, ended_at: int | None = None) -> Run[torch.nn.Linear
     return run
 
 
-def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
-        whole = trained(tmp_path / "whole")
-        assert trained(tmp_path / "ended", ended_at=2).step == 3
-        resumed = trained(tmp_path / "ended")
+        whole = train_small(tmp_path / "whole")
+        assert train_small(tmp_path / "ended", ended_at=2).step == 3
+        resumed = train_small(tmp_path / "ended")
     finally:
         signal.signal(signal.SIGTERM, before)
     assert resumed.step == whole.step == 6
@@ -225,7 +225,7 @@ def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path) -> N
 
 @pytest.fixture
 def rendered(tmp_path: Path) -> Path:
-    """A data folder of squares in two sizes and many colours, some of them held out."""
+    """A data folder of squares in several sizes and colours, some of them held out."""
     emojis = [
         Emoji("flat", f"{word} thing {n}", f"{word} thing {n}", None) for n in range(30) for word in ("red", "blue")
     ]
@@ -255,7 +255,7 @@ def test_the_scripts_train_hold_latents_and_write_a_model(rendered: Path, monkey
     assert pipeline.unet.config.sample_size == SIZE // 2
 
 
-def test_batches_of_other_processes_equal_those_of_this_one() -> None:
+def test_batches_do_not_depend_on_the_number_of_workers() -> None:
     draw = functools.partial(torch.rand, 3)
     here, there = Prefetcher(draw, 0), Prefetcher(draw, 2)
     for seed in (7, 8, 9, 20):

@@ -51,7 +51,7 @@ def test_muon_finds_the_least_squares() -> None:
     assert float((weight.detach() - exact).abs().max()) < 1e-2
 
 
-def test_muon_is_given_the_hidden_matrices_and_no_others(network: denoiser.TextToLatents) -> None:
+def test_muon_trains_the_hidden_matrices_and_no_others(network: denoiser.TextToLatents) -> None:
     muon_ids = {id(weight) for weight in muon.hidden_matrices(network, outer=denoiser.OUTER)}
     named = {name: id(weight) in muon_ids for name, weight in network.named_parameters()}
     assert not any(included for name, included in named.items() if "conv_in" in name or "token_embedding" in name)
@@ -87,7 +87,7 @@ def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
     assert differing == {"diffusion_pytorch_model-00001-of-00002.safetensors"}
 
 
-def test_every_pair_has_instructions_that_were_not_trained() -> None:
+def test_every_pair_has_instructions_excluded_from_training() -> None:
     found = pairs.all_pairs(EMOJIS)
     assert {pair.attribute for pair in found} >= {"colour", "style", "hair", "skin tone"}
     for pair in found:
@@ -110,23 +110,23 @@ def test_instructions_read_as_a_person_would_write_them() -> None:
     assert bool((tokens_of(tokenizer, ["change the skin tone to medium light"]) != tokenizer.pad_token_id).any())
 
 
-def test_a_disguise_keeps_the_request_and_its_order() -> None:
+def test_a_perturbation_keeps_the_named_values_and_their_order() -> None:
     generator = torch.Generator().manual_seed(0)
     request, kept = "replace the red hair with curly hair", ["red", "hair", "curly", "hair"]
-    image_latents = {instructions.perturb(request, {*kept}, generator) for _ in range(200)}
-    assert all([word for word in text.split() if word in kept] == kept for text in image_latents)
-    assert len(image_latents) > 50
+    texts = {instructions.perturb(request, {*kept}, generator) for _ in range(200)}
+    assert all([word for word in text.split() if word in kept] == kept for text in texts)
+    assert len(texts) > 50
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> instruct.Instructions:
+def batches(monkeypatch: pytest.MonkeyPatch) -> instruct.InstructionBatches:
     monkeypatch.setattr(Emoji, "held_out", False)
     pixels = torch.randint(256, (len(EMOJIS), 16, 16, 3), generator=torch.Generator().manual_seed(1))
     works = Artwork(EMOJIS, pixels.numpy().astype(np.uint8), np.full((len(EMOJIS), 16, 16), 255, np.uint8))
-    return instruct.Instructions(Lessons(works, new_autoencoder(16, (8, 8)).eval(), new_tokenizer(EMOJIS)))
+    return instruct.InstructionBatches(Lessons(works, new_autoencoder(16, (8, 8)).eval(), new_tokenizer(EMOJIS)))
 
 
-def test_without_an_instruction_it_learns_to_leave_the_image_as_it_is(batches: instruct.Instructions) -> None:
+def test_the_target_of_an_empty_instruction_is_the_source(batches: instruct.InstructionBatches) -> None:
     samples = batches.sample(400, torch.Generator().manual_seed(0))
     silent = [pair for pair, text in samples if not text]
     assert 0 < len(silent) < 400 * 3 * instruct.WITHOUT_INSTRUCTION
@@ -134,7 +134,7 @@ def test_without_an_instruction_it_learns_to_leave_the_image_as_it_is(batches: i
     assert all(pair.source != pair.target for pair, text in samples if text)
 
 
-def test_a_batch_shows_images_to_instructions_alone(batches: instruct.Instructions) -> None:
+def test_only_instructions_have_image_latents_in_a_batch(batches: instruct.InstructionBatches) -> None:
     batch = batches.batch(48, torch.Generator().manual_seed(0))
     assert {len(part) for part in batch} == {48}
     captions = round(48 * instruct.CAPTIONED)
@@ -142,7 +142,7 @@ def test_a_batch_shows_images_to_instructions_alone(batches: instruct.Instructio
     assert int(batch.image_latents[captions:].flatten(1).any(1).sum()) >= 0.8 * (48 - captions)
 
 
-def test_the_grammar_keeps_what_the_edit_names_and_no_wording_of_the_tests() -> None:
+def test_the_grammar_keeps_the_named_values_and_no_wording_of_the_tests() -> None:
     generator = torch.Generator().manual_seed(0)
     for pair in pairs.all_pairs(EMOJIS):
         source = EMOJIS[pair.source]
@@ -154,7 +154,7 @@ def test_the_grammar_keeps_what_the_edit_names_and_no_wording_of_the_tests() -> 
         assert not any(mark in text for text in samples for mark in "<>{}")
 
 
-def test_white_noise_has_no_neighbours_and_smooth_noise_has() -> None:
+def test_neighbours_correlate_in_smooth_noise_and_not_in_white_noise() -> None:
     white = 2 * torch.randn(50, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert inverted_noise.deviations(white).sub(2).abs().max() < 0.1
     assert inverted_noise.neighbour_correlations(white).abs().max() < 0.05

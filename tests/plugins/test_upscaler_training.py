@@ -1,4 +1,4 @@
-"""Training of the bundled upscaler: crops, their reduced versions, and the folder that is written."""
+"""Training of the bundled upscaler: crops, their reduced versions, and the model folder."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def test_crops_are_parts_of_the_training_images(side: int) -> None:
     own = {tuple((np.array(colour) / 127.5 - 1).astype(np.float32).tolist()) for colour in ((255,) * 3, (200, 40, 10))}
     for crop, place in zip(found, places, strict=True):
         if place >= 0:
-            assert colours(crop) <= own, "of a shape with straight edges at even places nothing is mixed"
+            assert colours(crop) <= own, "straight edges at even positions mix no colours"
 
 
 def test_plain_background_is_rarely_cropped() -> None:
     found, _ = Crops(PIXELS, [0, 1]).sample(100, 64, torch.Generator().manual_seed(0))
     assert sum(float(crop.std()) == 0 for crop in found) < 15
     white, _ = Crops(WHITE, [0]).sample(4, 64, torch.Generator().manual_seed(0))
-    assert len(white) == 4, "but not for ever"
+    assert len(white) == 4, "the number of tries is bounded"
 
 
-def test_a_turn_moves_pixels_and_a_recolouring_colours_alone() -> None:
+def test_a_turn_moves_pixels_and_recolouring_changes_colours_only() -> None:
     crop, generator = torch.rand(3, 8, 8) * 2 - 1, torch.Generator().manual_seed(0)
     turned = {tuple(crops.turn(crop, generator).flatten().tolist()) for _ in range(200)}
     assert len(turned) == 8
@@ -94,7 +94,7 @@ def test_noise_of_the_highest_level_is_ten_levels_of_a_file() -> None:
     assert float(clean.std()) * 127.5 < 1
 
 
-def test_its_folder_loads_in_diffusers(tmp_path: Path) -> None:
+def test_the_upscaler_folder_loads_in_diffusers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tokenizer = new_tokenizer(EMOJIS)
     vae = autoencoder.new_autoencoder(256, (8, 8, 8), 8, upscaler_autoencoder.SCALING_FACTOR)

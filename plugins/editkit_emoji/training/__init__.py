@@ -1,1 +1,1 @@
-"""How the bundled model is made: data, autoencoder, denoiser, evaluation (needs the extra ``editkit[train]``)."""
+"""Training of the bundled models: data, autoencoder, denoiser, evaluation (needs the extra ``editkit[train]``)."""

@@ -1,4 +1,4 @@
-"""Instructions drawn from a grammar, so that a model learns what is named and not the sentence around it."""
+"""Sample instructions from a grammar, so that a model learns the named values and not fixed sentences."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from editkit_emoji.training.pairs import Pair
 Rules = dict[str, tuple[str, ...]]
 
 RULES: Rules = {
-    # How a request begins and ends; a question is one only where a verb follows.
+    # Beginning and end of a request; a question needs a verb after it.
     "please": ("", "", "", "", "please ", "now ", "just ", "then "),
     "ask": ("<please>", "<please>", "<please>", "can you ", "could you ", "would you "),
     "end": ("", "", "", "", "", " please", " now", " thanks", " and keep the rest", " and nothing else"),
-    # What the request is about.
+    # Object of the request.
     "it": ("it", "it", "this", "that", "the image", "the emoji", "the {subject}", "this {subject}"),
     "whom": ("{whom}", "{whom}", "the {subject}", "this one"),
     "the": ("", "the ", "its "),
-    # What is to be done.
+    # Verbs.
     "make": ("make", "make", "turn", "render"),
     "change": ("change", "turn", "convert", "transform", "alter"),
     "set": ("set", "change", "put", "turn"),
@@ -125,14 +125,14 @@ RULES: Rules = {
         "<please>{new}",
     ),
 }
-"""Rules by name: ``<name>`` stands for one of a rule's alternatives, ``{word}`` for a word of the edit."""
+"""Rules by name: ``<name>`` is replaced by an alternative of that rule, ``{word}`` by a word of the edit."""
 
 UNSEEN_FORMS = [re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(form))) for forms in UNSEEN.values() for form in forms]
-"""The wordings that are kept from training, whatever they are about."""
+"""Patterns of the wordings that are excluded from training, for all attributes."""
 
 
 def expand(text: str, generator: torch.Generator, rules: Mapping[str, tuple[str, ...]] = RULES) -> str:
-    """Replace every ``<name>`` in a text, from the left, by one of the rule's alternatives."""
+    """Replace every ``<name>`` in a text, from the left, by a random alternative of its rule."""
 
     def alternative(found: re.Match[str]) -> str:
         ways = rules[found[1]]
@@ -142,7 +142,7 @@ def expand(text: str, generator: torch.Generator, rules: Mapping[str, tuple[str,
 
 
 def sample_instruction(pair: Pair, source: Emoji, generator: torch.Generator) -> str:
-    """An instruction for an edit of an image; none of the wordings that are kept from training."""
+    """Sample an instruction for an edit, without the wordings that are excluded from training."""
     removed = pair.attribute == "skin tone" and not pair.new
     kind = "no skin tone" if removed else pair.attribute if pair.attribute in RULES else ""
     whom = next((pronoun for word, pronoun in PRONOUNS.items() if word in source.title.split()), "it")

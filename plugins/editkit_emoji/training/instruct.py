@@ -1,11 +1,11 @@
-"""Teach a trained model instructions: one UNet that draws from captions, and edits the image it sees.
+"""Train a caption model on instructions: one UNet that samples from captions and edits images.
 
     python -m editkit_emoji.training.instruct --model runs/denoiser/model --run runs/instruct
 
-The UNet gets as many input channels again, for the latents of an image (Brooks et al., arXiv 2211.09800, section 3.2).
-A part of every batch are captions with no image, the rest instructions with one, so that all weights but those of its
-first layer serve the model of captions and the model of instructions alike: the run writes a folder for each. Without
-an instruction it draws the image that it sees, so that guidance leads away from leaving it as it is. Source and target
+The UNet gets the same number of additional input channels for the latents of an image (Brooks et al., arXiv 2211.09800,
+section 3.2). A part of every batch has captions without an image, the rest instructions with one, so that the caption
+model and the instruction model share all weights but those of the first layer; the run writes a folder for each. The
+target of an empty instruction is the source, so that guidance steers away from the unchanged image. Source and target
 are in one scene, moved or on a ground, and instructions come from :mod:`.grammar`.
 """
 
@@ -46,31 +46,31 @@ from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.tokenizer import tokens_of
 
 CAPTIONED = 0.25
-"""Share of a batch that are captions."""
+"""Share of the rows of a batch that have a caption and no image."""
 WITHOUT_INSTRUCTION, WITHOUT_IMAGE = 0.08, 0.04
-"""Shares of instructions left out, and of images (ibid., section 3.2.1)."""
+"""Shares of empty instructions, and of instructions without an image (ibid., section 3.2.1)."""
 INSPECTED = ("in place", "shifted", "small")
-"""The scenery that a run is inspected in."""
+"""Scenery of the inspection."""
 EDITED = 80
-"""Held-out pairs that it is inspected with in each."""
+"""Held-out pairs per scenery in an inspection."""
 SHOWN = 24
-"""Of those on a sheet, of all kinds together."""
+"""Pairs on a sheet, over all scenery."""
 STEPS = 4
-"""In which they are edited."""
+"""Steps of the edits in an inspection."""
 
 
 def with_image_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """A UNet that also sees an image's latents, to which it is blind as yet."""
+    """Add input channels for the latents of an image to a UNet, with zero weights."""
     return resize_input_layer(unet, 2 * unet.config.in_channels)
 
 
 def without_image_channels(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """The UNet of captions alone: what it does where it is shown nothing."""
+    """Remove the image channels of a UNet, which equals zero image latents."""
     return resize_input_layer(unet, unet.config.in_channels // 2)
 
 
 def resize_input_layer(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
-    """The same UNet with ``channels`` input channels; those that come new weigh nothing."""
+    """Copy a UNet with ``channels`` input channels; the weights of new channels are zero."""
     resized = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels})
     weights = unet.state_dict()
     entry = torch.zeros_like(resized.conv_in.weight)
@@ -81,9 +81,9 @@ def resize_input_layer(unet: UNet2DConditionModel, channels: int) -> UNet2DCondi
 
 
 def write_models(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
-    """Write the model of captions and the model of instructions."""
-    blind = TextToLatents(network.text_encoder, without_image_channels(network.unet))
-    write_model(blind, vae, tokenizer, run / "model")
+    """Write the caption model and the instruction model."""
+    caption_model = TextToLatents(network.text_encoder, without_image_channels(network.unet))
+    write_model(caption_model, vae, tokenizer, run / "model")
     write_model(network, vae, tokenizer, run / "instruct")
 
 
@@ -95,13 +95,13 @@ class InstructionBatch(NamedTuple):
     timesteps: Tensor
     tokens: Tensor
     image_latents: Tensor
-    """The latents of the image of each row; zero where there is none."""
+    """(B, C, h, w), zero for rows without an image."""
     v_target: Tensor
     """The v (B, C, h, w) of each row."""
 
 
-class Instructions:
-    """Draws batches of captions with nothing to see, and of instructions beside the images they are about."""
+class InstructionBatches:
+    """Sampler of batches of captions without images, and of instructions with source images."""
 
     def __init__(self, lessons: Lessons) -> None:
         self.lessons = lessons
@@ -124,7 +124,7 @@ class Instructions:
         return InstructionBatch(noisy, timesteps, tokens_of(lessons.tokenizer, texts), image_latents, v_target)
 
     def sample(self, count: int, generator: torch.Generator) -> list[tuple[Pair, str]]:
-        """Pairs, each with an instruction or, now and then, none: then what is wanted is the source."""
+        """Sample pairs with instructions; the target of an empty instruction is the source."""
         return [
             (dc.replace(pair, target=pair.source), "")
             if uniform(generator) < WITHOUT_INSTRUCTION
@@ -133,7 +133,7 @@ class Instructions:
         ]
 
     def instruction(self, pair: Pair, generator: torch.Generator) -> str:
-        """An instruction of the grammar, a third of them perturb."""
+        """Sample an instruction from the grammar and perturb a third of them."""
         text = sample_instruction(pair, self.lessons.artwork.emojis[pair.source], generator)
         kept = {*pair.was.split(), *pair.new.replace("-", " ").split()}
         return perturb(text, kept, generator) if uniform(generator) < 1 / 3 else text
@@ -153,13 +153,13 @@ class Inspection:
             self.tokens[kind] = tokens_of(tokenizer, [unseen_wording(case) for case in cases])
 
     def __call__(self, network: TextToLatents, file: Path) -> dict[str, float]:
-        """Write a sheet of some pairs, source, edited, target; return the figures of the log."""
+        """Write a sheet of source, edited and target latents, decoded; return the figures of the log."""
         figures, tiles = {}, []
         for kind, sources in self.sources.items():
             inputs = {"tokens": self.tokens[kind], "image_latents": sources}
             edited = sample(network, tuple(sources.shape[1:]), inputs, inputs, guidance=1.0, steps=STEPS)
             rows = list(zip(sources, edited, self.targets[kind], strict=True))
-            # As editkit.judge has it, of latents in place of pixels.
+            # The measure of editkit.judge on latents instead of pixels.
             judged = [judge(source, target, result).success for source, result, target in rows]
             figures[f"success_{kind.replace(' ', '_')}"] = float(np.mean(judged))
             tiles += [latents for row in rows[: SHOWN // len(INSPECTED)] for latents in row]
@@ -177,7 +177,7 @@ def main() -> None:
     data.add_data_options(parser)
     add_run_options(parser, steps=2000, batch=96, rate=6e-4, decay=0.998)
     parser.add_argument(
-        "--model", type=Path, required=True, metavar="FOLDER", help="a model of captions, or of instructions to go on"
+        "--model", type=Path, required=True, metavar="FOLDER", help="initial caption model or instruction model"
     )
     options = parser.parse_args()
     torch.manual_seed(options.seed)
@@ -188,9 +188,9 @@ def main() -> None:
     network = read_network(options.model)
     if network.unet.config.in_channels == vae.config.latent_channels:
         network.unet = with_image_channels(network.unet)
-    # A shorter memory than a denoiser's: a longer one would hold weights that were blind yet.
+    # Shorter averaging than for a denoiser: a longer one would keep weights that ignore the image.
     run = Run(options, network.to(options.device), matrices=hidden_matrices(network, outer=OUTER))
-    instructions = Instructions(Lessons(artwork, copy.deepcopy(vae).to(options.device), tokenizer))
+    instructions = InstructionBatches(Lessons(artwork, copy.deepcopy(vae).to(options.device), tokenizer))
     inspection = Inspection(artwork, vae, tokenizer)
 
     def loss_of(generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from editkit_emoji.training.captions import with_article
 from editkit_emoji.training.data import Emoji
 
 Wordings = tuple[str, ...]
-"""Templates of ``{was}`` and ``{new}``, of the latter with an article as ``{a_new}``, and of ``{whom}``."""
+"""Templates with the fields ``{was}``, ``{new}``, ``{a_new}`` (with an article) and ``{whom}``."""
 
 TRAINED: dict[str, Wordings] = {
     "style": (
@@ -94,7 +94,7 @@ TRAINED: dict[str, Wordings] = {
         "from {was} to {new}",
     ),
 }
-"""Wordings by attribute; the empty one is for all others."""
+"""Wordings by attribute; the empty name stands for all other attributes."""
 
 UNSEEN: dict[str, Wordings] = {
     "style": ("i want it {new}", "redraw this in the {new} style"),
@@ -104,16 +104,16 @@ UNSEEN: dict[str, Wordings] = {
     "hair": ("with {new} instead of {was}", "i want {new}"),
     "": ("swap the {was} for {a_new}", "{new} instead of {was}"),
 }
-"""Wordings kept from training, to see whether it is the instruction that was learnt or its template."""
+"""Wordings excluded from training, which distinguish learnt instructions from learnt templates."""
 
 PERTURBED, PREFIXED = 0.2, 0.3
-"""Share of words that :func:`perturb` leaves out or replaces, and of instructions that it puts words before."""
+"""Shares of words that :func:`perturb` removes or replaces, and of instructions to which it prepends words."""
 
 PRONOUNS = {"woman": "her", "girl": "her", "princess": "her", "man": "him", "boy": "him", "prince": "him"}
 
 
 def wordings(templates: dict[str, Wordings], attribute: str, source: Emoji, was: str, new: str) -> list[str]:
-    """Every way in ``templates`` of asking for ``new`` in place of ``was``, the values of an attribute."""
+    """Fill all ``templates`` of an attribute for a change of its value from ``was`` to ``new``."""
     kind = "no skin tone" if attribute == "skin tone" and not new else attribute
     whom = next((pronoun for word, pronoun in PRONOUNS.items() if word in source.title.split()), "it")
     words = {"was": was, "new": new.replace("-", " "), "whom": whom, "a_new": new and with_article(new)}
@@ -121,17 +121,17 @@ def wordings(templates: dict[str, Wordings], attribute: str, source: Emoji, was:
 
 
 def perturb(text: str, kept: Collection[str], generator: torch.Generator) -> str:
-    """An instruction with some words but those that are ``kept`` left out or made up, and now and then more before it.
+    """Remove or replace some words of an instruction except ``kept`` ones, and prepend random words to some texts.
 
-    So a word that training does not know is one to go by the others for.
+    The model learns to rely on the other words of an instruction with an unknown word.
     """
     before = int(torch.randint(3, (), generator=generator)) if uniform(generator) < PREFIXED else 0
     words = [random_word(generator) for _ in range(before)]
     for word in text.split():
-        lot = uniform(generator)
-        if word in kept or lot >= PERTURBED:
+        draw = uniform(generator)
+        if word in kept or draw >= PERTURBED:
             words.append(word)
-        elif lot < PERTURBED / 2:
+        elif draw < PERTURBED / 2:
             words.append(random_word(generator))
     return " ".join(words)
 
@@ -141,13 +141,13 @@ def uniform(generator: torch.Generator) -> float:
 
 
 def random_word(generator: torch.Generator) -> str:
-    """Two to seven letters that mean nothing."""
+    """Return two to seven random letters."""
     letters = torch.randint(26, (int(torch.randint(2, 8, (), generator=generator)),), generator=generator)
     return "".join(chr(ord("a") + letter) for letter in letters.tolist())
 
 
 def instruction_for(source: Emoji, target: Emoji) -> str:
-    """An instruction that names what differs between two images of one style, or of one name in two styles."""
+    """Return an instruction for the difference between two images of one style, or of one name in two styles."""
     if source.style != target.style:
         return f"draw it {target.style}" if target.style == "flat" else f"draw it in {target.style} style"
     if source.subject == target.subject:
@@ -161,7 +161,7 @@ def instruction_for(source: Emoji, target: Emoji) -> str:
 
 
 def title_difference(one: list[str], other: list[str]) -> tuple[str, str]:
-    """Return two titles without the words they begin and end with alike."""
+    """Return two titles without their common first and last words."""
     same = 0
     while same < min(len(one), len(other)) and one[same] == other[same]:
         same += 1

@@ -1,4 +1,4 @@
-"""Whether what inversion finds is the noise that drawing starts from, and how near plain DDIM comes back from it."""
+"""Compare noise from DDIM inversion with white noise, and measure the DDIM reconstruction from it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ STEPS = 50
 
 @dc.dataclass(frozen=True)
 class InvertedImages:
-    """Images inverted by DDIM at guidance 1, and drawn again from what was found."""
+    """Noise from DDIM inversion of images at guidance 1, and the loss of its reconstruction."""
 
     noise: Tensor
     """(N, C, h, w)."""
     psnr_loss: NDArray[np.float64]
-    """Decibels (N,) that drawing them again stays below the autoencoder's round trip."""
+    """Difference in dB (N,) between the PSNR of the autoencoder round trip and that of the reconstruction."""
 
 
 def invert_images(emojis: Sequence[Emoji], pixels: NDArray[np.uint8], folder: Path) -> InvertedImages:
-    """Invert images (N, H, W, 3), each under its caption, with the model in a folder."""
+    """Invert and reconstruct images (N, H, W, 3), each under its caption, with the model in a folder."""
     model = editkit.load_model(folder)
     noise, psnr_loss = [], []
     for emoji, image in zip(tqdm(emojis, desc="inversions", mininterval=10), pixels, strict=True):
@@ -50,7 +50,7 @@ def deviations(noise: Tensor) -> Tensor:
 
 
 def neighbour_correlations(noise: Tensor) -> Tensor:
-    """Correlation of each channel (C,) of noise (N, C, h, w) with itself one place to the right, and one below."""
+    """Correlation of each channel (C,) of noise (N, C, h, w) with itself shifted by one to the right and down."""
     channels = noise.transpose(0, 1)
     pairs = ((channels[..., 1:], channels[..., :-1]), (channels[..., 1:, :], channels[..., :-1, :]))
     one, other = (torch.cat([pair[side].flatten(1) for pair in pairs], 1) for side in (0, 1))

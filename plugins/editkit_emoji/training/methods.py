@@ -1,4 +1,4 @@
-"""Ways to make a known edit, by name: editkit's operations, and diffusers' own pipelines beside them.
+"""Editing methods by name: operations of editkit, and pipelines of diffusers for comparison.
 
 A method is a name with options after a colon: ``prompt-edit:guidance=1.25,inverter=ddim``.
 """
@@ -24,25 +24,25 @@ from editkit_emoji.training.instructions import TRAINED, UNSEEN, instruction_for
 
 
 class EditResult(NamedTuple):
-    """An edited image (H, W, 3) uint8 and what it cost."""
+    """An edited image (H, W, 3) uint8 and its cost."""
 
     pixels: NDArray[np.uint8]
     calls: int
-    """Of the network."""
+    """Network calls."""
     samples: int
-    """Rows of all those calls."""
+    """Network samples: rows of all calls."""
     seconds: float
 
 
 Method = Callable[[Case], EditResult]
-"""Makes an edit from the image of a case."""
+"""Function that edits the image of a case."""
 
 FLOOR = "flow-edit:steps=1"
-"""The blind floor: its network is called once for each caption, with pure noise in place of the image."""
+"""The blind floor: the network is called once per caption, with pure noise instead of the image."""
 
 
 def method_of(text: str, model: Path, steps: int | None) -> Method:
-    """Read a method; it edits with the model in a folder, in ``steps`` steps or the usual ones where it names none."""
+    """Parse a method that edits with the model in a folder; ``steps`` applies if the text sets none."""
     name, _, options = text.partition(":")
     parts = (option.partition("=") for option in options.split(",") if option)
     arguments = {} if steps is None else {"steps": steps}
@@ -52,7 +52,7 @@ def method_of(text: str, model: Path, steps: int | None) -> Method:
 
 
 def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any) -> Method:
-    """An operation of editkit; ``wording`` says which instructions those that take one are given."""
+    """Return an operation of editkit as a method; ``wording`` selects the instructions of ``instruct``."""
     model = editkit.load_model(model_reference(folder))
     takes_image = "instructions" in model.provides and values.get("method") != "inversion"
 
@@ -71,13 +71,13 @@ def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any)
 
 
 def model_reference(folder: Path) -> str | Path:
-    """The registered name of the model in a folder, by which it is known what is usual for it, or the folder itself."""
+    """Return the registered name of a model folder, whose spec has the defaults of the model, or the folder itself."""
     names = {spec.load().resolve(): name for name, spec in editkit.models().items()}
     return names.get(folder.resolve(), folder)
 
 
 def instruction(case: Case, wording: str) -> str:
-    """An instruction: the plain one, or one of those that were ``trained`` or kept ``unseen``, by the case's lot."""
+    """Return the plain instruction of a case, or a ``trained`` or ``unseen`` wording, selected by its hash."""
     if wording == "plain":
         return instruction_for(case.source, case.target)
     templates = {"trained": TRAINED, "unseen": UNSEEN}[wording]
@@ -86,7 +86,7 @@ def instruction(case: Case, wording: str) -> str:
 
 
 def img2img(folder: Path, *, steps: int = DEFAULT_STEPS, strength: float, guidance: float) -> Method:
-    """Diffusers' StableDiffusionImg2ImgPipeline."""
+    """Return StableDiffusionImg2ImgPipeline of diffusers as a method."""
     pipeline = load_quietly(StableDiffusionImg2ImgPipeline, folder)
 
     def edit(case: Case) -> Image.Image:
@@ -104,7 +104,7 @@ def img2img(folder: Path, *, steps: int = DEFAULT_STEPS, strength: float, guidan
 
 
 def ddim_inversion(folder: Path, *, steps: int = DEFAULT_STEPS, guidance: float) -> Method:
-    """Diffusers' own DDIM inversion, of StableDiffusionDiffEditPipeline with a mask of everything."""
+    """Return the DDIM inversion of StableDiffusionDiffEditPipeline in diffusers, with a full mask, as a method."""
     pipeline = load_quietly(StableDiffusionDiffEditPipeline, folder)
     pipeline.inverse_scheduler = DDIMInverseScheduler.from_config(pipeline.scheduler.config)
 
@@ -131,7 +131,7 @@ def load_quietly(kind: Any, folder: Path) -> Any:
 
 
 def count_calls(pipeline: Any, edit: Callable[[Case], Image.Image]) -> Method:
-    """A method of a diffusers pipeline, the rows of its network's calls counted."""
+    """Return a method from a diffusers pipeline that counts the calls of its network and their rows."""
     rows: list[int] = []
     pipeline.unet.register_forward_pre_hook(
         lambda unet, arguments, named: rows.append(len(arguments[0])), with_kwargs=True

@@ -1,7 +1,8 @@
-"""Muon: momentum whose update of every matrix is brought to singular values near 1 (Jordan et al. 2024,
+"""Muon: momentum whose updates are orthogonalised to singular values near 1 (Jordan et al. 2024,
 https://kellerjordan.github.io/posts/muon), in the scale of AdamW's updates (Liu et al., arXiv 2502.16982).
 
-torch's own takes matrices only; convolutions are matrices here too, a row for each channel they give.
+Unlike ``torch.optim.Muon``, which accepts matrices only, it treats a convolution as a matrix with a row per output
+channel.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 from editkit_emoji.training.precision import quick_bfloat16
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the iteration: steep at 0, and near 1 from there on (ibid.)."""
+"""Coefficients of the iteration polynomial: steep at 0, then near 1 (ibid.)."""
 ITERATIONS = 5
 UPDATE_RMS = 0.2
-"""Root mean square of AdamW's typical update, in learning rates (arXiv 2502.16982, section 2.2)."""
+"""Root mean square of a typical AdamW update, in learning rates (arXiv 2502.16982, section 2.2)."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -43,7 +44,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Bring the singular values of a matrix (M, N) near 1, by five products; its shape and type stay."""
+    """Bring the singular values of a matrix (M, N) near 1 by five iterations, in the same shape and type."""
     a, b, c = QUINTIC
     wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
     x = (wide / (wide.norm() + 1e-7)).to(torch.bfloat16 if quick_bfloat16(wide.device.type) else wide.dtype)
@@ -55,9 +56,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def hidden_matrices(network: nn.Module, *, outer: tuple[str, ...]) -> list[nn.Parameter]:
-    """The weights that Muon is for: those of two or more axes, less those whose names hold one of ``outer``.
+    """Weights for Muon: those with two or more axes, except names that contain one of ``outer``.
 
-    Embeddings and the first and last layers are better off with AdamW (ibid.).
+    AdamW is better for embeddings and for the first and last layers (ibid.).
     """
     return [
         weight

@@ -1,4 +1,4 @@
-"""The forward process that every denoiser of this folder is trained on."""
+"""Forward process of all denoisers of this folder."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ SCHEDULE = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pixels: np.ndarray) -> Tensor:
-    """Latents (N, C, h, w) of images (N, H, W, 3) uint8."""
+    """Encode images (N, H, W, 3) uint8 to latents (N, C, h, w)."""
     return torch.cat(
         [vae.encode(to_network(part)).latent_dist.mode() for part in torch.split(torch.tensor(pixels), 64)]
     )
 
 
 def stratified_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """Timesteps (count,) int64, one from each of ``count`` equal parts: uniform, and evenly spread in every batch."""
+    """Sample timesteps (count,) int64, one from each of ``count`` equal parts of the range, uniformly."""
     places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
     return (places * SCHEDULE.train_steps).long()
 
 
 def diffuse(latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-    """Noisy latents and the v to be predicted for them, both (B, C, h, w), a timestep (B,) for each row."""
+    """Return noisy latents and the target v, both (B, C, h, w), for a timestep (B,) per row."""
     points = PointBatch(tuple(SCHEDULE.point(int(timestep)) for timestep in timesteps))
     alphas, sigmas = points.coefficients(latents)
     return alphas * latents + sigmas * noise, alphas * noise - sigmas * latents

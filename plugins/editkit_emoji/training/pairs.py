@@ -1,4 +1,4 @@
-"""Edits whose outcome is known: two images of one hand whose captions differ in one attribute."""
+"""Edits with a true outcome: two images of one set whose captions differ in one attribute."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from operator import attrgetter
 from editkit_emoji.training.data import Emoji
 
 OUTLINED = ("gradient", "flat", "3d")
-"""The styles that share their outlines; noto is drawn by another hand."""
+"""Styles that share their outlines; noto is by another artist."""
 
 HOURS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -149,31 +149,31 @@ INTERCHANGEABLE: dict[str, tuple[tuple[str, ...], ...]] = {
         ),
     ),
 }
-"""For each attribute, groups of phrases that can stand in one another's place."""
+"""Groups of interchangeable phrases by attribute."""
 ATTRIBUTES = ("style", "skin tone", *INTERCHANGEABLE)
 
 
 @dc.dataclass(frozen=True)
 class Pair:
-    """An edit with its true outcome: places in the list of images, and what differs."""
+    """An edit with a true outcome: indices of source and target, and the attribute that differs."""
 
     source: int
     target: int
     attribute: str
     was: str = ""
     new: str = ""
-    """The value of the attribute before and after, empty where there is none."""
+    """Values of the attribute before and after, or empty."""
 
 
 def slots(title: str, phrases: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each place in a title where a phrase stands: the title with the place left open, and the phrase."""
+    """Yield each occurrence of a phrase in a title: the title with a gap in its place, and the phrase."""
     alternatives = "|".join(sorted(phrases, key=len, reverse=True))
     for found in re.finditer(rf"(?<!\w)(?:{alternatives})(?!\w)", title):
         yield f"{title[: found.start()]}_{title[found.end() :]}", found.group()
 
 
 def siblings(emojis: Sequence[Emoji]) -> Iterator[tuple[str, list[tuple[str | None, int]]]]:
-    """Families of images that are alike but for one attribute: its name, and (value, place) of each member."""
+    """Yield families of images that differ in one attribute only: its name, and (value, index) of each member."""
     families: dict[tuple[str, Hashable], list[tuple[str | None, int]]] = defaultdict(list)
     for place, emoji in enumerate(emojis):
         if emoji.style in OUTLINED:
@@ -188,7 +188,7 @@ def siblings(emojis: Sequence[Emoji]) -> Iterator[tuple[str, list[tuple[str | No
 
 
 def all_pairs(emojis: Sequence[Emoji]) -> list[Pair]:
-    """All pairs there are; two captions that differ in several readings count once, as the first."""
+    """Return all pairs; two captions that differ in several attributes count once, under the first attribute."""
     found: dict[tuple[int, int], Pair] = {}
     for attribute, members in siblings(emojis):
         for (was, source), (new, target) in itertools.permutations(members, 2):
@@ -198,17 +198,17 @@ def all_pairs(emojis: Sequence[Emoji]) -> list[Pair]:
 
 
 def evaluation_pairs(emojis: Sequence[Emoji]) -> list[Pair]:
-    """The pairs whose target is held out."""
+    """Return the pairs whose target is held out."""
     return [pair for pair in all_pairs(emojis) if emojis[pair.target].held_out]
 
 
 def training_pairs(emojis: Sequence[Emoji]) -> list[Pair]:
-    """The pairs of which neither image is held out."""
+    """Return the pairs without a held-out image."""
     return [pair for pair in all_pairs(emojis) if not (emojis[pair.source].held_out or emojis[pair.target].held_out)]
 
 
 def ordered(pairs: Sequence[Pair], emojis: Sequence[Emoji]) -> list[Pair]:
-    """A fixed order whose beginnings are fair samples: attributes in turn, a target again only after all others."""
+    """Order pairs so that every prefix is a fair sample: attributes in turn, a repeated target after all others."""
 
     def lot(pair: Pair) -> str:
         return hashlib.sha256(f"{emojis[pair.source].key} -> {emojis[pair.target].key}".encode()).hexdigest()

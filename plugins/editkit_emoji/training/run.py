@@ -27,14 +27,14 @@ def add_run_options(
     parser: argparse.ArgumentParser, *, steps: int, batch: int, rate: float, decay: float = 0.999
 ) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of this run: log, samples, checkpoint, weights")
-    parser.add_argument("--steps", type=int, default=steps, help="optimiser steps, those of an earlier session counted")
+    parser.add_argument("--steps", type=int, default=steps, help="optimiser steps, including those before a restart")
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rate", type=float, default=rate, help="highest learning rate")
     parser.add_argument(
-        "--steady", type=float, default=0.0, help="share of the steps at the highest rate, before it falls"
+        "--steady", type=float, default=0.0, help="share of the steps at the highest rate, before the decay"
     )
-    parser.add_argument("--decay", type=float, default=decay, help="of the averaged weights, a step")
-    parser.add_argument("--inspections", type=int, default=10, help="how often the run is inspected")
+    parser.add_argument("--decay", type=float, default=decay, help="decay of the averaged weights per step")
+    parser.add_argument("--inspections", type=int, default=10, help="number of inspections in a run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -44,8 +44,8 @@ class Run(Generic[Network]):
     """A resumable loop over optimiser steps: warm-up and cosine, clipped gradients, averaged weights.
 
     ``matrices`` are trained by Muon, all other weights by AdamW. ``average`` holds the exponential average of the
-    weights, which is what a run ships. The checkpoint is written every few minutes and on SIGTERM,
-    whole or not at all; starting the same command again goes on from it.
+    weights, which a run exports. The checkpoint is written atomically every few minutes and on SIGTERM; the same
+    command resumes from it.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Run(Generic[Network]):
         return cast(Network, self.average.module)
 
     def rate(self) -> float:
-        """Linear warm-up, the highest rate for a share of the steps, then half a cosine down to zero at the end."""
+        """Learning rate: linear warm-up, constant for a share of the steps, then half a cosine to zero at the end."""
         rising = min(1.0, (self.step + 1) / self.warm_up)
         steady = self.options.steady * self.options.steps
         fallen = max(0.0, self.step - steady) / (self.options.steps - steady)
@@ -92,7 +92,7 @@ class Run(Generic[Network]):
     def train(
         self, loss_of: Callable[[torch.Generator], torch.Tensor], inspect: Callable[[], dict[str, float]]
     ) -> None:
-        """Minimise ``loss_of``; several times a run write the checkpoint and what ``inspect`` measures to the log."""
+        """Minimise ``loss_of``; write the checkpoint and log the result of ``inspect`` several times per run."""
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
         every = max(1, self.options.steps // self.options.inspections)
         for loss in tqdm(self.losses(loss_of), total=self.options.steps, initial=self.step, mininterval=10):
@@ -113,7 +113,7 @@ class Run(Generic[Network]):
             for optimiser in self.optimisers:
                 for group in optimiser.param_groups:
                     group["lr"] = self.rate()
-            # One generator a step, so that a resumed run draws what an unbroken one would have drawn.
+            # One generator per step, so that a resumed run uses the same random numbers as an uninterrupted one.
             loss = loss_of(torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.step))
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -1,4 +1,4 @@
-"""Rates, means and medians with 95 % intervals, and Markdown tables of them."""
+"""Rates, means and medians with 95 % intervals, and Markdown tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Z = 1.959964
 """Standard deviations that hold 95 % of a normal distribution."""
 
 Figures = NDArray[np.float64]
-"""Figures (N,), one an image or an edit."""
+"""Figures (N,), one per image or edit."""
 Items = TypeVar("Items", bound=Sequence[Any] | NDArray[Any])
 
 
@@ -32,7 +32,7 @@ def rate(hits: Sequence[bool]) -> str:
 def bootstrap(of: Callable[..., Figures], *figures: Figures) -> str:
     """Return the statistic ``of`` of figures (N,) of the same images, with a 95 % interval (2,000 bootstrap samples).
 
-    It is given figures (..., N) and returns one figure for each row of N.
+    ``of`` reduces figures (..., N) to one figure per row.
     """
     places = np.random.default_rng(0).integers(len(figures[0]), size=(2000, len(figures[0])))
     low, high = np.quantile(of(*(figure[places] for figure in figures)), [0.025, 0.975])
@@ -62,6 +62,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def evenly_spaced(items: Items, count: int) -> Items:
-    """Up to ``count`` of a sequence or an array, evenly spread over it."""
+    """Return up to ``count`` items of a sequence or array, evenly spread over it."""
     every = max(1, len(items) // count)
     return items[::every][:count]  # type: ignore[return-value]  # a slice is of the sequence's own kind

@@ -1,4 +1,4 @@
-"""Whether an edit of the skin tone gives the tone that its prompt names, and not its neighbour."""
+"""Measure whether edits of the skin tone result in the tone in the prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from editkit_emoji.training.tables import rate, table
 
 
 class ToneEdit(NamedTuple):
-    """An edit of the tone, and the drawing of its family that its outcome is nearest to."""
+    """An edit of the tone, and the tone of the image of its family that is nearest to the result."""
 
     style: str
     expected: str
@@ -25,7 +25,7 @@ class ToneEdit(NamedTuple):
 
 
 def tone_cases(artwork: Artwork, style: str, count: int) -> list[Case]:
-    """Edits in one style, their targets held out, from a tone or none to another tone."""
+    """Return edits in one style with held-out targets, from a tone or none to another tone."""
     emojis = artwork.emojis
     selected = [pair for pair in all_pairs(emojis) if pair.attribute == "skin tone" and emojis[pair.target].tone]
     selected = [pair for pair in selected if emojis[pair.target].held_out and emojis[pair.target].style == style]
@@ -33,7 +33,7 @@ def tone_cases(artwork: Artwork, style: str, count: int) -> list[Case]:
 
 
 def measure_tones(artwork: Artwork, styles: Sequence[str], make: Method, count: int) -> list[ToneEdit]:
-    """Make up to ``count`` edits in each style and name the nearest drawn tone of each."""
+    """Make up to ``count`` edits in each style and find the tone of the nearest image of each."""
     families: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, emoji in enumerate(artwork.emojis):
         families[emoji.style, emoji.subject].append(place)
@@ -49,9 +49,9 @@ def measure_tones(artwork: Artwork, styles: Sequence[str], make: Method, count: 
 
 
 def tone_table(measured: Sequence[ToneEdit]) -> str:
-    """A row for each style: how many of its edits are nearest to the drawing in the tone that was named."""
+    """Table with a row per style: rate of edits whose nearest image has the tone in the prompt."""
     hits: dict[str, list[bool]] = defaultdict(list)
     for edit in measured:
         hits[edit.style].append(edit.nearest == edit.expected)
     rows = [[style, str(len(selected)), rate(selected)] for style, selected in hits.items()]
-    return table(["style", "edits", "the named tone is the nearest drawn one"], rows)
+    return table(["style", "edits", "nearest image has the tone in the prompt"], rows)

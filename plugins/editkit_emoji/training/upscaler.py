@@ -1,11 +1,10 @@
-"""Train the upscaler: a UNet that draws latents of an image beside the image itself, four times smaller.
+"""Train the upscaler: a UNet that denoises latents, conditioned on the image at a quarter of the size.
 
     python -m editkit_emoji.training.upscaler --vae runs/upscaler-autoencoder/weights --run runs/upscaler
 
-It is shaped like Stable Diffusion's (Rombach et al., arXiv 2112.10752, section 4.4), sees images with noise of a
-level that it is told of (Ho et al., arXiv 2106.15282, section 4.2), and reads captions with the text encoder of the
-model of captions. Half of every batch starts at pure noise: what it gives there, in one step, is the mean of all larger
-images that are possible.
+It has the inputs of the Stable Diffusion upscaler (Rombach et al., arXiv 2112.10752, section 4.4): the small image with
+noise, the noise level (Ho et al., arXiv 2106.15282, section 4.2), and captions embedded by the text encoder of the
+caption model. Half of every batch starts at pure noise, where one step predicts the mean of all possible enlargements.
 """
 
 from __future__ import annotations
@@ -36,18 +35,18 @@ from editkit_emoji.training.tokenizer import tokens_of
 
 WIDTHS = (64, 64)
 SIDES = {64: 0.5, 128: 0.3, 256: 0.2}
-"""Of the crops of a batch, and how often: small ones are many and differ, large ones are what tiles are like."""
+"""Probabilities of the crop sizes of a batch: small crops are many and varied, large ones resemble tiles."""
 NOISING = DDPMScheduler(beta_start=1e-6, beta_end=1e-4)
-"""Of the small image: level 20 is a deviation of 0.8 levels in 255, the highest of 10."""
+"""Noise schedule of the small image: level 20 has a deviation of 0.8 levels of 255, the highest level of 10."""
 NOISING_SCHEDULE = VariancePreserving.from_betas(NOISING.betas.numpy())
-"""The same in the library's words."""
+"""The same schedule as a type of editkit."""
 MOST_NOISE, USUAL_NOISE = 350, 20
 INSPECTED, INSPECTED_SIDE, SHOWN = 128, 128, 24
 OUTER = ("conv_in", "conv_out", "class_embedding", "time_embedding")
 
 
 class Enlarger(nn.Module):
-    """A UNet that sees a smaller image, told what it shows by a text encoder that does not learn."""
+    """A UNet conditioned on a smaller image and on captions, with a frozen text encoder."""
 
     def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
         super().__init__()
@@ -57,7 +56,7 @@ class Enlarger(nn.Module):
     def forward(
         self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, small_images: Tensor, noise_level: Tensor
     ) -> Tensor:
-        """The predicted v (B, C, h, w) of noisy latents, beside images (B, 3, h, w) with noise of levels (B,)."""
+        """Predict v (B, C, h, w) of noisy latents, conditioned on images (B, 3, h, w) with noise of levels (B,)."""
         words = self.text_encoder(tokens).last_hidden_state
         predicted: Tensor = self.unet(
             torch.cat([noisy, small_images], 1), timesteps, encoder_hidden_states=words, class_labels=noise_level
@@ -66,7 +65,7 @@ class Enlarger(nn.Module):
 
 
 def new_unet(channels: int, side: int) -> UNet2DConditionModel:
-    """An untrained one for latents (B, channels, side, side), with attention where the image is halve."""
+    """Return an untrained UNet for latents (B, channels, side, side), with attention in the middle block."""
     return UNet2DConditionModel(
         sample_size=side,
         in_channels=channels + 3,
@@ -83,7 +82,7 @@ def new_unet(channels: int, side: int) -> UNet2DConditionModel:
 
 
 def noisy_small_images(crops: Tensor, levels: Tensor, generator: torch.Generator) -> Tensor:
-    """The smaller images (B, 3, h, w) of crops (B, 3, H, W), both in [-1, 1], with noise of levels (B,)."""
+    """Shrink crops (B, 3, H, W) to images (B, 3, h, w), both in [-1, 1], and add noise of levels (B,)."""
     small = shrink(crops, generator)
     noise = torch.randn(small.shape, generator=generator)
     points = [NOISING_SCHEDULE.point(int(level)) for level in levels]
@@ -92,21 +91,21 @@ def noisy_small_images(crops: Tensor, levels: Tensor, generator: torch.Generator
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, crops: Tensor) -> Tensor:
-    """Latents (B, C, h, w) of deviation 1 of crops (B, 3, H, W) in [-1, 1]."""
+    """Encode crops (B, 3, H, W) in [-1, 1] to latents (B, C, h, w) of deviation 1."""
     latents: Tensor = vae.encode(crops).latent_dist.mode() * vae.config.scaling_factor
     return latents
 
 
 @torch.no_grad()
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """The reverse of :func:`encode`."""
+    """Decode latents of :func:`encode`."""
     images: Tensor = vae.decode(latents / vae.config.scaling_factor).sample
     return images
 
 
 @dc.dataclass(frozen=True)
 class CropBatches:
-    """Batches of crops, each beside what is left of it when shrunk."""
+    """Sampler of batches of crops with their small images."""
 
     crops: Crops
     emojis: Sequence[data.Emoji]
@@ -114,9 +113,9 @@ class CropBatches:
     tokenizer: PreTrainedTokenizerFast
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Noisy latents (B, C, h, w), timesteps, tokens, what is seen and its noise; and the v to be predicted.
+        """Sample noisy latents (B, C, h, w), timesteps, tokens, small images, their noise levels, and the target v.
 
-        ``size`` is that of a batch of the smallest crops: of larger ones there are fewer, so that pixels are as many.
+        ``size`` is the batch size for the smallest crops; batches of larger crops have the same number of pixels.
         """
         shares = torch.tensor(list(SIDES.values()))
         side = list(SIDES)[int(torch.multinomial(shares, 1, generator=generator))]
@@ -155,11 +154,11 @@ class Inspection:
         }
 
     def quality(self, enlarged: Tensor) -> float:
-        """The mean PSNR of enlargements of the crops."""
+        """Mean PSNR of enlargements of the crops."""
         return float(psnr(enlarged, self.crops).mean())
 
     def __call__(self, network: Enlarger, file: Path) -> dict[str, float]:
-        """Write a sheet of some crops, bicubic, drawn, themselves; return the figures of the log."""
+        """Write a sheet of bicubic and sampled enlargements and the crops; return the figures of the log."""
         enlarged = decode(
             self.vae,
             sample(network, tuple(self.latents.shape[1:]), self.condition, self.condition, steps=1, guidance=1),
@@ -191,7 +190,7 @@ def main() -> None:
     data.add_data_options(parser, size=256)
     add_run_options(parser, steps=5500, batch=16, rate=1.5e-3)
     parser.add_argument("--vae", type=Path, required=True, metavar="FOLDER", help="weights of the autoencoder")
-    parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="whose text encoder is taken")
+    parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="model with the text encoder")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)

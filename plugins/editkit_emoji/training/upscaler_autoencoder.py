@@ -3,7 +3,7 @@
     python -m editkit_emoji.training.data --size 256
     python -m editkit_emoji.training.upscaler_autoencoder --run runs/upscaler-autoencoder
 
-Latents are as large as the image that is enlarged, so that the two are seen side by side.
+Latents have the size of the small image, so that the UNet can concatenate both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LATENT_CHANNELS = 8
 SCALING_FACTOR = 0.08333
 """Scale that diffusers' StableDiffusionUpscalePipeline expects."""
 SIDE = 64
-"""Of a crop in training."""
+"""Side of a training crop."""
 INSPECTED = 400
 
 
