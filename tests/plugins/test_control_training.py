@@ -43,7 +43,7 @@ def line(place: int) -> NDArray[np.uint8]:
     return values
 
 
-def some_images() -> list[Emoji]:
+def training_and_held_out_emojis() -> list[Emoji]:
     """Eight training emojis, then four held-out ones."""
     named = [Emoji("flat", f"disc {number}", f"disc {number}", None) for number in range(300)]
     return [emoji for emoji in named if not emoji.held_out][:8] + [p for p in named if p.held_out][:4]
@@ -53,7 +53,7 @@ def some_images() -> list[Emoji]:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of a dozen discs."""
     folder = tmp_path_factory.mktemp("data")
-    emojis = some_images()
+    emojis = training_and_held_out_emojis()
     np.save(folder / f"pictures-{SIZE}.npy", np.stack([disc(3 + 0.3 * place) for place in range(len(emojis))]))
     (folder / "pictures.json").write_text(json.dumps([dc.asdict(emoji) for emoji in emojis]))
     return folder
@@ -64,7 +64,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an untrained tiny model."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = new_tokenizer(some_images())
+    tokenizer = new_tokenizer(training_and_held_out_emojis())
     write_model(new_network(tokenizer, CHANNELS, SIZE // 8, (16, 32)), new_autoencoder(SIZE), tokenizer, folder)
     return folder
 
@@ -101,7 +101,7 @@ def test_only_the_controlnet_is_trained(base: TextToLatents) -> None:
 
 def test_a_batch_mirrors_a_condition_together_with_its_latents(model: Path) -> None:
     """Latents equal to their maps show which map belongs to which row."""
-    emojis = some_images()
+    emojis = training_and_held_out_emojis()
     maps = torch.randint(0, 256, (len(emojis), SIZE, SIZE), dtype=torch.uint8)
     latents = torch.stack([maps, maps.flip(-1)])[:, :, None].float()
     examples = Examples(emojis, np.zeros((len(emojis), SIZE, SIZE, 3), np.uint8), maps, latents)

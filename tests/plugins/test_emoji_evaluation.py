@@ -81,8 +81,8 @@ def test_the_ground_is_visible_where_the_image_is_transparent() -> None:
     pixels, alpha = square((10, 20, 30))
     ground = torch.rand(3, SIZE, SIZE) * 2 - 1
     covers = torch.tensor(alpha)[None] / 255
-    laid = moving.apply_frame(tensor(pixels), covers, moving.Frame(), ground)
-    assert torch.allclose(laid, torch.where(covers > 0, tensor(pixels), ground), atol=1e-6)
+    composite = moving.apply_frame(tensor(pixels), covers, moving.Frame(), ground)
+    assert torch.allclose(composite, torch.where(covers > 0, tensor(pixels), ground), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["backhand index pointing left", "seven o clock", "waxing crescent moon", "ok button"])
@@ -161,7 +161,7 @@ def test_the_images_of_a_pair_share_noise_in_a_batch(monkeypatch: pytest.MonkeyP
     noise = sigma * batch.noisy + alpha * batch.v_target
     assert torch.allclose(noise[source], noise[target], atol=1e-4)
     assert float(batch.pair_error(batch.v_target)) == 0
-    assert float(batch.pair_error(batch.v_target + 1)) == pytest.approx(0, abs=1e-6)  # alike in both
+    assert float(batch.pair_error(batch.v_target + 1)) == pytest.approx(0, abs=1e-6)  # the same error in both
 
 
 def test_the_weights_of_style_pairs_sum_to_their_share() -> None:
@@ -256,8 +256,8 @@ def test_the_scripts_train_hold_latents_and_write_a_model(rendered: Path, monkey
 
 
 def test_batches_do_not_depend_on_the_number_of_workers() -> None:
-    draw = functools.partial(torch.rand, 3)
-    here, there = Prefetcher(draw, 0), Prefetcher(draw, 2)
+    compute = functools.partial(torch.rand, 3)
+    here, there = Prefetcher(compute, 0), Prefetcher(compute, 2)
     for seed in (7, 8, 9, 20):
         one, other = (ahead(torch.Generator().manual_seed(seed)) for ahead in (here, there))
         assert torch.equal(one, other)

@@ -44,7 +44,7 @@ EMBEDDING = (16, 32, 64, 96)
 """Channels of the condition embedding from pixels to latents; each layer after the first halves the sides."""
 WITHOUT_CAPTION = 0.2
 """Additional share of empty captions, so that the ControlNet also works without a caption."""
-SHOWN = 24
+SHEET_ROWS = 24
 """Held-out images sampled at each inspection."""
 
 
@@ -185,7 +185,7 @@ class Inspection:
         self, kind: Kind, base: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, unseen: Examples
     ) -> None:
         self.kind, self.vae, self.tokenizer, self.unseen = kind, vae, tokenizer, unseen
-        self.inspected = unseen.at(range(0, len(unseen), math.ceil(len(unseen) / SHOWN)))
+        self.inspected = unseen.at(range(0, len(unseen), math.ceil(len(unseen) / SHEET_ROWS)))
         self.without = self.sample(base)
 
     def tokens(self, examples: Examples) -> Tensor:

@@ -201,7 +201,7 @@ class Names(NamedTuple):
     labels: dict[str, str]
     """CLDR labels by code points, skin-tone variants included."""
     one_word: dict[str, str]
-    """Plain names by what is left of a label, a character's name or a short code when it is written as one word."""
+    """Plain names by label, Unicode character name or short code, each written as one word."""
 
 
 def english_names(package: Path) -> Names:

@@ -331,7 +331,7 @@ def main() -> None:
 
 
 class Inspection:
-    """Held-out images as they are and moved, with their captions and without: what a run is watched with."""
+    """Inspection of a run on held-out images, unchanged and moved, with and without captions."""
 
     def __init__(self, artwork: data.Artwork, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast) -> None:
         self.vae, self.tokenizer = vae, tokenizer

@@ -38,7 +38,7 @@ from editkit_emoji.training.tables import average, bootstrap, evenly_spaced, mea
 from editkit_emoji.training.tones import measure_tones, tone_table
 
 BUNDLED = Path(__file__).parents[1] / "model"
-SHOWN = 12
+SHEET_ROWS = 12
 """Rows of a sheet of edits."""
 
 
@@ -152,7 +152,7 @@ def comparison_table(results: Results, first: str) -> str:
 def write_sheets(scores: Sequence[Score], folder: Path, name: str) -> None:
     """Write a sheet of some edits with their captions: source, result and truth."""
     rows = []
-    for one in evenly_spaced(scores, SHOWN):
+    for one in evenly_spaced(scores, SHEET_ROWS):
         text = f"{'ok ' if one.success else '-- '}{one.case.source.caption} -> {one.case.target.caption}"
         rows.append((text, [one.case.image, one.result.pixels, one.case.truth]))
     edit_sheet(rows, folder / f"{name.replace(' ', '-')}.png")

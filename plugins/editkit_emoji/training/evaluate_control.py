@@ -35,7 +35,7 @@ from editkit_emoji.training.controlnet import as_images, write_comparison
 from editkit_emoji.training.evaluate import BUNDLED, add_evaluation_options, prepare
 from editkit_emoji.training.tables import bootstrap, evenly_spaced, table
 
-Drawings = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 """Images (N, H, W, 3)."""
 
 BATCH = 25
@@ -52,9 +52,7 @@ class ControlCase:
     original: NDArray[np.uint8]
 
 
-def control_cases(
-    kind: Kind, way: str, emojis: Sequence[data.Emoji], pixels: Drawings, count: int
-) -> list[ControlCase]:
+def control_cases(kind: Kind, way: str, emojis: Sequence[data.Emoji], pixels: Images, count: int) -> list[ControlCase]:
     """Return up to ``count`` held-out images that have a condition, evenly spread over the set."""
     cases = []
     for emoji, image in zip(emojis, pixels, strict=True):
@@ -71,7 +69,7 @@ def sample(
     pipeline: StableDiffusionPipeline | StableDiffusionControlNetPipeline,
     cases: Sequence[ControlCase],
     options: argparse.Namespace,
-) -> Drawings:
+) -> Images:
     """Sample images (N, H, W, 3) for cases; the noise of a sample depends on its index only."""
     config = pipeline.unet.config
     shape = (config.in_channels, config.sample_size, config.sample_size)
@@ -91,12 +89,12 @@ def sample(
                 output_type="np",
             )
         sampled.append(output.images)
-    pixels: Drawings = np.rint(255 * np.concatenate(sampled)).astype(np.uint8)
+    pixels: Images = np.rint(255 * np.concatenate(sampled)).astype(np.uint8)
     return pixels
 
 
 def rows_of(
-    kind: Kind, way: str, cases: Sequence[ControlCase], controlled: Drawings, alone: Drawings, trips: Drawings
+    kind: Kind, way: str, cases: Sequence[ControlCase], controlled: Images, alone: Images, trips: Images
 ) -> list[list[str]]:
     """Table rows, one per measure of the kind."""
     conditions = [one.condition for one in cases]
@@ -114,7 +112,7 @@ def rows_of(
     return rows
 
 
-def measure(kind: Kind, emojis: Sequence[data.Emoji], pixels: Drawings, options: argparse.Namespace) -> list[list[str]]:
+def measure(kind: Kind, emojis: Sequence[data.Emoji], pixels: Images, options: argparse.Namespace) -> list[list[str]]:
     """Return the table rows; with ``--sheets`` write condition, with control, without, and original for each way."""
     alone = StableDiffusionPipeline.from_pretrained(options.model)
     controlnet = ControlNetModel.from_pretrained(options.controlnet)

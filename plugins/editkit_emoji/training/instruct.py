@@ -53,7 +53,7 @@ INSPECTED = ("in place", "shifted", "small")
 """Scenery of the inspection."""
 EDITED = 80
 """Held-out pairs per scenery in an inspection."""
-SHOWN = 24
+SHEET_ROWS = 24
 """Pairs on a sheet, over all scenery."""
 STEPS = 4
 """Steps of the edits in an inspection."""
@@ -162,7 +162,7 @@ class Inspection:
             # The measure of editkit.judge on latents instead of pixels.
             judged = [judge(source, target, result).success for source, result, target in rows]
             figures[f"success_{kind.replace(' ', '_')}"] = float(np.mean(judged))
-            tiles += [latents for row in rows[: SHOWN // len(INSPECTED)] for latents in row]
+            tiles += [latents for row in rows[: SHEET_ROWS // len(INSPECTED)] for latents in row]
         with torch.no_grad():
             sheet(list(self.vae.decode(torch.stack(tiles)).sample), 12, file)
         return figures

@@ -128,10 +128,10 @@ def perturb(text: str, kept: Collection[str], generator: torch.Generator) -> str
     before = int(torch.randint(3, (), generator=generator)) if uniform(generator) < PREFIXED else 0
     words = [random_word(generator) for _ in range(before)]
     for word in text.split():
-        draw = uniform(generator)
-        if word in kept or draw >= PERTURBED:
+        number = uniform(generator)
+        if word in kept or number >= PERTURBED:
             words.append(word)
-        elif draw < PERTURBED / 2:
+        elif number < PERTURBED / 2:
             words.append(random_word(generator))
     return " ".join(words)
 

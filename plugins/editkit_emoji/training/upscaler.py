@@ -41,7 +41,7 @@ NOISING = DDPMScheduler(beta_start=1e-6, beta_end=1e-4)
 NOISING_SCHEDULE = VariancePreserving.from_betas(NOISING.betas.numpy())
 """The same schedule as a type of editkit."""
 MOST_NOISE, USUAL_NOISE = 350, 20
-INSPECTED, INSPECTED_SIDE, SHOWN = 128, 128, 24
+INSPECTED, INSPECTED_SIDE, SHEET_ROWS = 128, 128, 24
 OUTER = ("conv_in", "conv_out", "class_embedding", "time_embedding")
 
 
@@ -163,7 +163,7 @@ class Inspection:
             self.vae,
             sample(network, tuple(self.latents.shape[1:]), self.condition, self.condition, steps=1, guidance=1),
         )
-        columns = [list(part[:SHOWN]) for part in (self.bicubic, enlarged, self.crops)]
+        columns = [list(part[:SHEET_ROWS]) for part in (self.bicubic, enlarged, self.crops)]
         sheet([tile for row in zip(*columns, strict=True) for tile in row], 12, file)
         loss = unseen_loss(network, self.latents, self.condition)
         return {"unseen_loss": loss, "psnr": self.quality(enlarged), **self.bounds}
