@@ -50,7 +50,7 @@ from .inversion.inversion import Inversion
 from .inversion.inverter import InversionContext, Inverter
 from .inversion.record import InversionRecord, RecordedEstimates
 from .inversion.virtual import VirtualInversion
-from .libraries import quiet, reason_of
+from .libraries import load_once, loading, quiet, reason_of
 from .literals import Prediction
 from .model.adapters import Adapter
 from .model.backend import (
@@ -196,6 +196,8 @@ __all__ = [
     "judge",
     "linear",
     "load_model",
+    "load_once",
+    "loading",
     "make_path",
     "model_folder",
     "models",

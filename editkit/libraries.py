@@ -1,9 +1,54 @@
-"""Silence the log output of diffusers and transformers, and shorten their exceptions to one line."""
+"""Load with diffusers and transformers: one thread at a time, in silence, with exceptions on one line."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+_LOADING = threading.RLock()
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Let one thread of the process at a time load weights by diffusers, transformers or accelerate.
+
+    They replace methods of ``torch.nn.Module`` and torch's default dtype while they load; two threads that do so at
+    once leave them replaced for good: https://github.com/huggingface/diffusers/issues/4296.
+    """
+    with _LOADING:
+        yield
+
+
+class LoadOnce(Generic[T]):
+    """Function that keeps its last ``maxsize`` results; of simultaneous calls with equal arguments one computes."""
+
+    def __init__(self, load: Callable[..., T], maxsize: int) -> None:
+        functools.update_wrapper(self, load)
+        self._load = functools.lru_cache(maxsize)(load)
+        self._locks: weakref.WeakValueDictionary[Hashable, threading.RLock] = weakref.WeakValueDictionary()
+        self._guard = threading.Lock()
+
+    def __call__(self, *arguments: Hashable) -> T:
+        with self._guard:
+            lock = self._locks.get(arguments)
+            if lock is None:
+                lock = self._locks[arguments] = threading.RLock()
+        with lock:
+            return self._load(*arguments)
+
+    def cache_clear(self) -> None:
+        """Forget all results."""
+        self._load.cache_clear()
+
+
+def load_once(maxsize: int) -> Callable[[Callable[..., T]], LoadOnce[T]]:
+    """Return a decorator that makes a function a :class:`LoadOnce`."""
+    return lambda load: LoadOnce(load, maxsize)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import functools
 import hashlib
 import os
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any, cast
 import torch
 
 from ..errors import InvalidParameter, MissingCapability, WeightsUnavailable, did_you_mean
+from ..libraries import load_once, loading
 from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelSpec
 from .adapters import Adapter
@@ -85,15 +85,16 @@ def load_model(
         check_compiler(torch_device.type)
     loader = registry.load("backends", family.name)
     first_device = torch.device("cpu") if execution.offload else torch_device
-    model: Backend = loader(**files, name=label, device=first_device, dtype=torch_dtype)
-    for adapter in parsed:
-        cast(SupportsAdapters, model).add_adapter(adapter)
-    if execution.requested:
-        cast(SupportsExecutionOptions, model).set_execution(execution, torch_device)
+    with loading():
+        model: Backend = loader(**files, name=label, device=first_device, dtype=torch_dtype)
+        for adapter in parsed:
+            cast(SupportsAdapters, model).add_adapter(adapter)
+        if execution.requested:
+            cast(SupportsExecutionOptions, model).set_execution(execution, torch_device)
     return model
 
 
-@functools.lru_cache(maxsize=2)
+@load_once(maxsize=2)
 def cached_model(
     name: str,
     device: str | None,

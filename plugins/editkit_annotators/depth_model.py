@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
-from editkit import Annotator, PluginFailure, WeightsUnavailable, model_folder, on_white, quiet, read_map, reason_of
+from editkit import (
+    Annotator,
+    PluginFailure,
+    WeightsUnavailable,
+    loading,
+    model_folder,
+    on_white,
+    quiet,
+    read_map,
+    reason_of,
+)
 
 METRIC_FAMILIES = ("depth_pro", "glpn", "tipsv2_dpt", "zoedepth")
 """Families whose models give distances in metres; in others the configuration declares it."""
@@ -62,7 +72,7 @@ def _load(name: str) -> tuple[Any, Any]:
     """Load the image processor and the model, on the GPU if there is one."""
     folder = model_folder(name, called="depth model", advice=ADVICE)
     try:
-        with quiet():
+        with loading(), quiet():
             processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model = AutoModelForDepthEstimation.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, trust_remote_code=False

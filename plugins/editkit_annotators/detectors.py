@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from editkit import Annotator, InvalidParameter, PluginFailure, WeightsUnavailable, on_white, reason_of
+from editkit import Annotator, InvalidParameter, PluginFailure, WeightsUnavailable, loading, on_white, reason_of
 
 INSTALL = "pip install 'editkit[detectors]'"
 MULTIPLE = 64
@@ -65,7 +65,7 @@ def _load(name: str, kind: Any, weights: str | None) -> Any:
     if from_pretrained is not None and weights is None:
         raise InvalidParameter(f"the detector {name} needs weights=, a folder or a hub id: lllyasviel/Annotators")
     try:
-        with _silenced(), _tensors_only():
+        with loading(), _silenced(), _tensors_only():
             if from_pretrained is None:
                 return kind()
             return from_pretrained(weights).to("cuda" if torch.cuda.is_available() else "cpu")

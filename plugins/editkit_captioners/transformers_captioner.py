@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from editkit import PluginFailure, WeightsUnavailable, model_folder, on_white, quiet, reason_of
+from editkit import PluginFailure, WeightsUnavailable, load_once, loading, model_folder, on_white, quiet, reason_of
 
 from . import TransformersParams
 
@@ -47,12 +46,12 @@ def captioning_model(name: str, max_tokens: int) -> Callable[[Image.Image], str]
     return caption
 
 
-@functools.lru_cache(maxsize=1)
+@load_once(maxsize=1)
 def load(name: str) -> tuple[Any, Any, Any]:
     """Load the image processor, the tokenizer and the model, on the GPU if there is one; the last result is cached."""
     folder = model_folder(name, called="captioning model", advice=ADVICE)
     try:
-        with quiet():
+        with loading(), quiet():
             processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model = AutoModelForImageTextToText.from_pretrained(

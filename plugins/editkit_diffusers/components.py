@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from editkit import WeightsUnavailable, quiet, reason_of
+from editkit import WeightsUnavailable, loading, quiet, reason_of
 
 from .cross_attention_cache import cache_projections
 
@@ -15,7 +15,7 @@ from .cross_attention_cache import cache_projections
 def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Load ``folder`` as an instance of ``kind``, ready to run; raises WeightsUnavailable if it is damaged."""
     try:
-        with quiet():
+        with loading(), quiet():
             part = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, torch_dtype=dtype)
     except Exception as error:  # diffusers and transformers raise many types for a damaged folder
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error

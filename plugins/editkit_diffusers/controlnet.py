@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class ControlNetCache:
 
     def __init__(self) -> None:
         self.loaded: dict[tuple[Any, ...], LoadedControlNet] = {}
+        self.lock = threading.Lock()
 
     def load(self, folder: Path, device: torch.device, dtype: torch.dtype) -> LoadedControlNet:
         """Return the ControlNet in ``folder``, read again if its files changed.
@@ -50,13 +52,14 @@ class ControlNetCache:
         Raises WeightsUnavailable if the folder is damaged.
         """
         key = (folder.resolve(), _file_stamps(folder), device, dtype)
-        loaded = self.loaded.pop(key, None)
-        if loaded is None:
-            loaded = LoadedControlNet(load_part(ControlNetModel, folder, device=device, dtype=dtype))
-        self.loaded[key] = loaded
-        for oldest in list(self.loaded)[:-_CACHE_SIZE]:
-            del self.loaded[oldest]
-        return loaded
+        with self.lock:
+            loaded = self.loaded.pop(key, None)
+            if loaded is None:
+                loaded = LoadedControlNet(load_part(ControlNetModel, folder, device=device, dtype=dtype))
+            self.loaded[key] = loaded
+            for oldest in list(self.loaded)[:-_CACHE_SIZE]:
+                del self.loaded[oldest]
+            return loaded
 
 
 def _file_stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from safetensors import safe_open
 from torch import nn
 
-from editkit import WeightsUnavailable, quiet, reason_of
+from editkit import WeightsUnavailable, loading, quiet, reason_of
 
 from .autoencoder import safe_dtype
 from .checkpoint_detection import prediction_config
@@ -25,7 +25,7 @@ def convert(pipeline: Any, weights: Path, folder: Path, *, device: torch.device,
     """
     shared = {"config": str(folder), "local_files_only": True}
     try:
-        with quiet():
+        with loading(), quiet():
             vae_dtype = safe_dtype(AutoencoderKL.load_config(folder, subfolder="vae"), dtype)
             vae = AutoencoderKL.from_single_file(str(weights), subfolder="vae", torch_dtype=vae_dtype, **shared)
             replacements = {"vae": vae, "feature_extractor": None}

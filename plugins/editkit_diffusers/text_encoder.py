@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from editkit import InvalidParameter, WeightsUnavailable, quiet, reason_of
+from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, reason_of
 
 from .components import load_part
 
@@ -95,7 +95,7 @@ class TextEncoder:
 def load_tokenizer(folder: Path) -> Any:
     """Load a tokenizer of any class; raises WeightsUnavailable if it is damaged or needs a package."""
     try:
-        with quiet():
+        with loading(), quiet():
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as with weights: transformers raises many types
         if list(folder.glob("*.model")) and not (folder / "tokenizer.json").is_file():

@@ -1,0 +1,82 @@
+"""Edits in several threads load once and give the pixels that each gives alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import editkit
+from editkit.model import loading
+from editkit.testing.suite import sample_image
+from editkit.testing.tiny import stable_diffusion_folder
+
+SOURCE = sample_image((24, 16))
+THREADS = 4
+
+
+def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Return the results of calls that start together, each in its own thread."""
+    start = threading.Barrier(len(calls))
+
+    def call(function: Callable[[], Any]) -> Any:
+        start.wait(60)
+        return function()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(call, calls))
+
+
+def test_threads_that_name_one_new_model_load_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, register = stable_diffusion_folder(tmp_path), torch.nn.Module.register_parameter
+    load, loads = loading.load_model, []
+
+    def counted(*args: Any, **options: Any) -> editkit.Backend:
+        loads.append(args)
+        time.sleep(0.1)
+        return load(*args, **options)
+
+    monkeypatch.setattr(loading, "load_model", counted)
+    options: dict[str, Any] = {"prompt": "red", "steps": 2, "seed": 1, "cache": False}
+    results = at_once([lambda: editkit.apply("img2img", SOURCE, model=str(folder), **options)] * THREADS)
+    assert len(loads) == 1
+    assert len({result.image.tobytes() for result in results}) == 1
+    assert torch.nn.Module.register_parameter is register
+
+
+def test_threads_load_several_models_one_at_a_time(tmp_path: Path) -> None:
+    folders = [stable_diffusion_folder(tmp_path / str(number), seed=number) for number in range(THREADS)]
+    register, dtype = torch.nn.Module.register_parameter, torch.get_default_dtype()
+    models = at_once([lambda folder=folder: editkit.load_model(folder) for folder in folders])  # type: ignore[misc]
+    assert [model.identity for model in models] == [editkit.load_model(folder).identity for folder in folders]
+    assert torch.nn.Module.register_parameter is register and torch.get_default_dtype() is dtype
+
+
+def test_a_load_that_fails_is_tried_again_and_other_names_do_not_wait() -> None:
+    loads: list[str] = []
+    other = threading.Event()
+
+    @editkit.load_once(maxsize=2)
+    def load(name: str) -> str:
+        loads.append(name)
+        if name == "slow":
+            assert other.wait(60)
+        if name == "fast":
+            other.set()
+        if loads == ["broken"]:
+            raise OSError("torn")
+        return name
+
+    with pytest.raises(OSError, match="torn"):
+        load("broken")
+    assert load("broken") == "broken"
+    assert at_once([lambda: load("slow"), lambda: load("fast")]) == ["slow", "fast"]
+    assert load("fast") == "fast" and loads.count("fast") == 1
+    load.cache_clear()
+    assert load("fast") == "fast" and loads.count("fast") == 2
