@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,12 @@ from .text_encoder import TextEncoder
 
 EXTRA_CHANNELS = {0: ("instructions",), 1: ("inpainting",)}
 """Capabilities of a network by the number of input channels beyond twice those of its latents."""
+
+
+# A model may be used by several threads at once: a ControlNet steers only the walk that attached it.
+_ATTACHED: contextvars.ContextVar[tuple[tuple[StableDiffusion, ControlNet], ...]] = contextvars.ContextVar(
+    "attached", default=()
+)
 
 
 class Components(NamedTuple):
@@ -62,7 +69,6 @@ class StableDiffusion(LatentModel):
     ) -> None:
         super().__init__(unet, autoencoder, scheduler, name=name, identity=identity, texts=texts)
         self.unet = unet
-        self.controlnets: list[ControlNet] = []
         self.controlnet_cache = ControlNetCache()
         self._blank_latents: dict[tuple[int, int], Tensor] = {}
         self.channels, self.reduction = autoencoder.channels, autoencoder.reduction
@@ -110,11 +116,17 @@ class StableDiffusion(LatentModel):
     def with_controlnet(self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float) -> Iterator[None]:
         loaded = self.controlnet_cache.load(folder, self.device, self.dtype)
         check_fits(loaded.net, self.unet, self.channels)
-        self.controlnets.append(ControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high))
+        net = ControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high)
+        token = _ATTACHED.set((*_ATTACHED.get(), (self, net)))
         try:
             yield
         finally:
-            self.controlnets.pop()
+            _ATTACHED.reset(token)
+
+    @property
+    def controlnets(self) -> list[ControlNet]:
+        """ControlNets that are attached to the model in this thread."""
+        return [net for model, net in _ATTACHED.get() if model is self]
 
     def add_adapter(self, adapter: Adapter) -> None:
         adapters.add(adapter, self.unet, self.texts)

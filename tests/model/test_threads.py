@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,12 @@ import torch
 import editkit
 from editkit.model import loading
 from editkit.testing.suite import sample_image
-from editkit.testing.tiny import stable_diffusion_folder
+from editkit.testing.tiny import (
+    controlnet_folder,
+    controlnet_xl_folder,
+    stable_diffusion_folder,
+    stable_diffusion_xl_folder,
+)
 
 SOURCE = sample_image((24, 16))
 THREADS = 4
@@ -80,3 +85,34 @@ def test_a_load_that_fails_is_tried_again_and_other_names_do_not_wait() -> None:
     assert load("fast") == "fast" and loads.count("fast") == 1
     load.cache_clear()
     assert load("fast") == "fast" and loads.count("fast") == 2
+
+
+@pytest.mark.parametrize(
+    ("model_folder", "net_folder"),
+    [(stable_diffusion_folder, controlnet_folder), (stable_diffusion_xl_folder, controlnet_xl_folder)],
+    ids=["sd", "sdxl"],
+)
+def test_a_controlnet_steers_only_the_edit_that_attached_it(
+    tmp_path: Path, model_folder: Callable[[Path], Path], net_folder: Callable[..., Path]
+) -> None:
+    model = editkit.load_model(model_folder(tmp_path / "model"))
+    nets = [net_folder(tmp_path / f"net{seed}", seed=seed) for seed in (1, 2)]
+    options: dict[str, Any] = {"prompt": "red", "steps": 3, "seed": 1, "cache": False, "strength": 1.0}
+
+    def edit(index: int, **extra: Any) -> bytes:
+        attach = (f"controlnet:kind=edge,scale=3,weights={nets[index]}",) if index < len(nets) else ()
+        return bytes(editkit.apply("img2img", SOURCE, model=model, attach=attach, **options, **extra).image.tobytes())
+
+    alone = [edit(index) for index in range(3)]
+    assert len(set(alone)) == 3
+    step = threading.Barrier(3)
+
+    def in_turn(steps: Iterable[Any], **_: Any) -> Iterator[Any]:
+        """A progress callback that lets all edits begin each step together."""
+        for state in steps:
+            step.wait(60)
+            yield state
+        step.wait(60)
+
+    assert at_once([lambda index=index: edit(index, progress=in_turn) for index in range(3)]) == alone  # type: ignore[misc]
+    assert model.controlnets == []  # type: ignore[attr-defined]
