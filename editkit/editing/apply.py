@@ -131,7 +131,7 @@ def _settings(params: Params, request: Request) -> dict[str, Any]:
 def open_session(
     registry: Registry, request: Request, model: Backend, progress: Progress | None, cache: bool
 ) -> Session:
-    params = request.params
+    params, name = request.params, request.spec.name
     mask = params.mask if isinstance(params, EditParams) else None
     seed = params.seed if isinstance(params, DrawingParams) else None
     return Session(
@@ -148,6 +148,7 @@ def open_session(
         inversion=request.inversion,
         cache=InversionCache.of_user() if cache else None,
         random=torch.Generator().manual_seed(seed or 0),
+        operation=f"operation {name!r} of plugin {registry.owners.get(('operations', name), 'unknown')}",
     )
 
 

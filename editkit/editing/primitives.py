@@ -23,7 +23,7 @@ from ..sampling.controls import Control
 from ..sampling.guidance import Guidance
 from ..sampling.params import DrawingParams
 from .outcome import Edit
-from .session import Session, check_finite
+from .session import Session
 
 
 def invert_latents(
@@ -32,7 +32,7 @@ def invert_latents(
     """Invert latents (S, C, h, w) up a path, which is given falling, as for sampling.
 
     The inversion is not guided, unless the inverter asks for it. The session's cache may hold the record already.
-    Raises EditkitError if the network returns NaN or infinity.
+    Raises EditkitError if a state is NaN or infinite.
     """
 
     def compute() -> InversionRecord:
@@ -70,7 +70,9 @@ def _invert_uncached(
     extras: dict[str, Tensor] = {}
     steps = inverter.invert(guidance or Conditioned(session.network, condition), latents, path[::-1], session.noise)
     rising = [latents, *session.track(collect_extras(steps, extras), len(path) - 1, "inverting")]
-    record = InversionRecord(contiguous_copy(check_finite(torch.stack(rising[::-1]))), path, extras)
+    denoise = guidance or Conditioned(session.network, condition)
+    trajectory = session.check_walk(torch.stack(rising[::-1]), latents, denoise, path[-1], "the inversion")
+    record = InversionRecord(contiguous_copy(trajectory), path, extras)
     extras = {**extras, **inverter.compute_extras(session, record, condition)}
     return dc.replace(record, extras={name: contiguous_copy(tensor) for name, tensor in extras.items()})
 

@@ -12,19 +12,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..diffusion.denoiser import Condition, repeat_condition
+from ..diffusion.denoiser import Condition, Denoiser, repeat_condition
 from ..diffusion.paths import SamplingPath, TimestepGrid, make_path
 from ..diffusion.points import Point, PointBatch, eps_of
 from ..diffusion.schedules import Schedule
-from ..errors import EditkitError
+from ..errors import EditkitError, PluginFailure
 from ..images.canvas import Canvas
 from ..images.masks import mask_to_latents
 from ..images.tensors import to_image
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
 from ..model.autoencoder_cache import RoundTrip, round_trip
-from ..model.backend import Backend, SupportsDistilledGuidance, require
+from ..model.backend import Backend, SupportsDistilledGuidance, full_name, require
 from ..model.batching import exclusive
+from ..model.finite import is_finite, part_failed
 from ..model.prompt_cache import embed_cached
 from ..registry.params import Params
 from ..registry.registry import Registry
@@ -61,6 +62,8 @@ class Session:
     """Cache of inversion records; None to compute each."""
     random: torch.Generator = dc.field(default_factory=torch.Generator)
     usage: Usage = dc.field(default_factory=Usage)
+    operation: str = "the operation"
+    """Operation and its plugin, for messages."""
     decodings: list[tuple[Tensor, Tensor]] = dc.field(default_factory=list, init=False)
     """Decoded latents and their pixels."""
     encoded: Tensor | None = dc.field(default=None, init=False)
@@ -109,12 +112,17 @@ class Session:
     def decode_cached(self, latents: Tensor) -> Tensor:
         """Return the pixels (B, 3, h, w) in [0, 1] of latents on the padded canvas; equal latents are decoded once.
 
-        The tensor is shared: do not write into it.
+        The tensor is shared: do not write into it. Raises PluginFailure if a latent is not finite, EditkitError if a
+        pixel is not.
         """
         for decoded, pixels in self.decodings:
             if torch.equal(decoded, latents):
                 return pixels
         pixels = self.model.decode(latents)
+        if not is_finite(latents, pixels):
+            if not is_finite(latents):
+                raise PluginFailure(f"{self.operation} returned latents with NaN or infinity")
+            raise part_failed("autoencoder", full_name(self.model))
         self.decodings.append((latents.clone(), pixels))  # a copy: the caller may write into the latents
         if self.round_trip is not None and torch.equal(self.round_trip.latents, latents):
             self.round_trip.decoded = pixels
@@ -213,14 +221,32 @@ class Session:
         controls = [*self.attached(path), *controls]
         check_compatible(controls)
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
-        step = step or self.registry.build("samplers", self.drawing.sampler)
+        stepper = step or self.registry.build("samplers", self.drawing.sampler)
         with contextlib.ExitStack() as attached:
             if any(control.changes_model for control in controls):
                 attached.enter_context(exclusive(self.model))
             for control in controls:
                 attached.enter_context(control.attach(self.model))
-            steps = walk(step, denoise, x, path, noise=self.noise, controls=controls)
-            return check_finite(final_state(self.track(steps, len(path) - 1, "sampling"), x))
+            steps = walk(stepper, denoise, x, path, noise=self.noise, controls=controls)
+            final = final_state(self.track(steps, len(path) - 1, "sampling"), x)
+            walker = f"sampling with {self.drawing.sampler}" if step is None else "sampling"
+            return self.check_walk(final, x, denoise, path[0], walker)
+
+    def check_walk(self, states: Tensor, start: Tensor, denoise: Denoiser, point: Point, walker: str) -> Tensor:
+        """Return the states of a walk from ``start`` at ``point``; raises EditkitError if one is not finite.
+
+        The error names the network only if its first estimate is not finite.
+        """
+        if is_finite(states):
+            return states
+        if not is_finite(start):
+            raise PluginFailure(f"{self.operation} started from latents with NaN or infinity")
+        if not is_finite(denoise(start, point)):
+            raise part_failed("network", full_name(self.model))
+        raise EditkitError(
+            f"{walker} reached NaN or infinity after a finite estimate of the network: try another sampler or "
+            "inverter, less guidance, or --dtype float32"
+        )
 
     def attached(self, path: SamplingPath) -> list[Control]:
         """Return the controls of the parameter ``attach``."""
@@ -229,12 +255,3 @@ class Session:
     def track(self, steps: Iterator[Tensor], total: int, label: str) -> Iterable[Tensor]:
         """Return ``steps``, shown to the caller's progress under a label."""
         return steps if self.progress is None else self.progress(steps, total=total, desc=label)
-
-
-def check_finite(latents: Tensor) -> Tensor:
-    """Return latents; raises EditkitError if one is NaN or infinite."""
-    if not bool(torch.isfinite(latents).all()):
-        raise EditkitError(
-            "the network returned NaN or infinity: try another sampler, less guidance, or --dtype float32"
-        )
-    return latents

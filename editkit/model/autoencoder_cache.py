@@ -9,8 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .backend import Backend
+from .backend import Backend, full_name
 from .batching import unwrap
+from .finite import is_finite, part_failed
 
 MOST = 3 * 2**22
 """Limit on the cached pixel values: one image of 2048 x 2048 pixels, or 16 of 512 x 512."""
@@ -41,13 +42,17 @@ KNOWN: list[RoundTrip] = []
 
 
 def round_trip(model: Backend, sources: Tensor) -> RoundTrip:
-    """Return the round trip of sources from the cache, or encode them."""
+    """Return the round trip of sources from the cache, or encode them.
+
+    Raises EditkitError if a latent is NaN or infinite.
+    """
     for cached in KNOWN:
         if cached.matches(model, sources):
             return cached
-    computed = RoundTrip(
-        weak_reference(unwrap(model)), model.identity, is_batched(model), sources, model.encode(sources)
-    )
+    latents = model.encode(sources)
+    if not is_finite(latents):
+        raise part_failed("autoencoder", full_name(model))
+    computed = RoundTrip(weak_reference(unwrap(model)), model.identity, is_batched(model), sources, latents)
     KNOWN.append(computed)
     while sum(trip.sources.numel() for trip in KNOWN) > MOST:
         del KNOWN[0]

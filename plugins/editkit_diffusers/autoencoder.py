@@ -74,9 +74,10 @@ class Autoencoder:
         return ((mean - self.shift(mean)) * self.scale(mean)).contiguous()
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents (B, C, h, w) to pixels (B, 3, H, W), clamped to [0, 1]."""
+        """Decode latents (B, C, h, w) to pixels (B, 3, H, W), clamped to [0, 1]; NaN where one is infinite."""
         decoded: Tensor = self.net.decode(self.unscale(latents)).sample
-        return (decoded / 2 + 0.5).clamp(0, 1).contiguous()
+        pixels = decoded / 2 + 0.5
+        return pixels.masked_fill_(pixels.isinf(), torch.nan).clamp(0, 1).contiguous()
 
     def unscale(self, latents: Tensor) -> Tensor:
         """Return latents (B, C, h, w) in the scale of the autoencoder itself."""
