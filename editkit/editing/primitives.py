@@ -191,5 +191,7 @@ def reprompt(
     record = invert_latents(session, method, session.latents, path, shown)
     noise = torch.cat([record.trajectory[0], record.trajectory[0]])
     conditions = stack_conditions([shown, wanted])
-    both = sample_from_inversion(session, method, record, noise, conditions, torch.ones(2, 1), change)
+    both = sample_from_inversion(
+        session, method, record, noise, conditions, torch.ones(2, 1, dtype=torch.float32, device="cpu"), change
+    )
     return Edit(both[1:], reconstructed=both[:1], inverted=True)

@@ -21,6 +21,11 @@ def few_step_edit(session: Session, params: FewStepEditParams) -> Edit:
     record = invert_latents(session, inverter, session.latents, path, session.embed(params.source))
     noisy = torch.cat([record.trajectory[0], record.trajectory[0]])
     both = sample_from_inversion(
-        session, inverter, record, noisy, session.embed(params.source, params.target), torch.ones(2, 1)
+        session,
+        inverter,
+        record,
+        noisy,
+        session.embed(params.source, params.target),
+        torch.ones(2, 1, dtype=torch.float32, device="cpu"),
     )
     return Edit(both[1:], reconstructed=both[:1], inverted=True)

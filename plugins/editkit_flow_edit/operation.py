@@ -60,7 +60,9 @@ def flow_edit(session: Session, params: FlowEditParams) -> Edit:
     record = invert_latents(session, inverter, session.latents.repeat(noises, 1, 1, 1), path, source)
     start = torch.cat([record.trajectory[0], record.trajectory[0]])
     guidance = _edit_guidance(session, params, source, target, path)
-    latents = sample_from_inversion(session, inverter, record, start, guidance, torch.eye(noises).repeat(2, 1))
+    latents = sample_from_inversion(
+        session, inverter, record, start, guidance, torch.eye(noises, dtype=torch.float32, device="cpu").repeat(2, 1)
+    )
     return Edit(latents[noises : noises + 1], reconstructed=latents[:1])
 
 

@@ -42,6 +42,11 @@ def reconstruct(session: Session, params: DrawingParams) -> Edit:
     inverter = session.registry.build("inverters", inversion.method)
     record = inversion.record.to(session.model.device, session.model.dtype)
     latents = sample_from_inversion(
-        session, inverter, record, record.trajectory[0], session.embed(inversion.prompt), torch.ones(1, 1)
+        session,
+        inverter,
+        record,
+        record.trajectory[0],
+        session.embed(inversion.prompt),
+        torch.ones(1, 1, dtype=torch.float32, device="cpu"),
     )
     return Edit(latents, reconstructed=latents, inverted=True, carry=False)

@@ -40,8 +40,8 @@ def enlarge(pixels: Tensor, scale: int) -> Tensor:
 
 def crop_padded(pixels: Tensor, box: Box) -> Tensor:
     """A box (1, 3, height, width) of an image; outside the image its border is repeated."""
-    rows = torch.arange(box.top, box.top + box.height).clamp(0, pixels.shape[-2] - 1)
-    columns = torch.arange(box.left, box.left + box.width).clamp(0, pixels.shape[-1] - 1)
+    rows = torch.arange(box.top, box.top + box.height, device=pixels.device).clamp(0, pixels.shape[-2] - 1)
+    columns = torch.arange(box.left, box.left + box.width, device=pixels.device).clamp(0, pixels.shape[-1] - 1)
     return pixels[..., rows[:, None], columns]
 
 

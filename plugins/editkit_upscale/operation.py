@@ -85,7 +85,7 @@ class _TiledSampling:
         longest = max(tiling.rows.side, tiling.columns.side) * oversampling
         if len(tiling) == 1 and "upscaling" not in session.model.provides:
             longest = side  # an image that fits one tile is sampled at its own size
-        seed = int(torch.randint(2**62, (), generator=session.random))
+        seed = int(torch.randint(2**62, (), generator=session.random, device="cpu"))
         return cls(dc.replace(session, progress=None), params, path, tiling, oversampling, longest, NoiseField(seed))
 
     @property
@@ -126,7 +126,7 @@ class _TiledSampling:
             edit = Edit(
                 region.draw(start, self.path, condition, [shared]),
                 reconstructed=region.latents,
-                shares=torch.eye(len(boxes)),
+                shares=torch.eye(len(boxes), dtype=torch.float32, device="cpu"),
             )
         return F.avg_pool2d(paint(region, edit), self.oversampling)
 

@@ -53,8 +53,10 @@ class Axis:
     @functools.cached_property
     def windows(self) -> Tensor:
         """Blending weights (N, side) of the intervals: smooth, with sum 1 at every place."""
-        profile = torch.sin((torch.arange(self.side, dtype=torch.float64) + 0.5) * (torch.pi / self.side)).square()
-        total = torch.zeros(self.starts[-1] + self.side, dtype=torch.float64)
+        profile = torch.sin(
+            (torch.arange(self.side, dtype=torch.float64, device="cpu") + 0.5) * (torch.pi / self.side)
+        ).square()
+        total = torch.zeros(self.starts[-1] + self.side, dtype=torch.float64, device="cpu")
         for start in self.starts:
             total[start : start + self.side] += profile
         return torch.stack([profile / total[start : start + self.side] for start in self.starts]).float()

@@ -222,3 +222,24 @@ def test_the_default_dtype_of_torch_changes_no_pixel(tiny_model: editkit.Backend
         assert pixels() == before
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_the_default_device_of_torch_changes_no_pixel() -> None:
+    source, words, model = noise((24, 16)), {"source": "red", "target": "blue"}, editkit.testing.ToyBackend()
+    calls: list[tuple[str, Any, dict[str, Any]]] = [
+        ("prompt-edit", source, words),
+        ("flow-edit", source, words),
+        ("few-step-edit", source, words),
+        ("interpolate", (source, noise((24, 16))), {"frames": 3}),
+        ("outpaint", source, {"right": 8}),
+        ("upscale", source, {}),
+        ("generate", None, {"prompt": "red"}),
+    ]
+
+    def pixels() -> list[bytes]:
+        options: dict[str, Any] = {"model": model, "steps": 3, "seed": 1, "cache": False}
+        return [editkit.apply(name, image, **params, **options).image.tobytes() for name, image, params in calls]
+
+    before = pixels()
+    with torch.device("meta"):
+        assert pixels() == before
