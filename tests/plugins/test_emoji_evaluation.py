@@ -115,6 +115,13 @@ def test_both_images_of_a_case_are_in_one_scene(monkeypatch: pytest.MonkeyPatch,
     assert 0 < differing <= 36 / SIZE**2 + 0.05
 
 
+def test_pairs_of_equal_images_are_no_cases() -> None:
+    images = artwork()
+    images.pixels[1] = images.pixels[0]
+    pairs = [Pair(0, 1, "colour"), Pair(2, 3, "colour")]
+    assert [case.pair for case in cases.cases_of(images, pairs, "in place", 2)] == pairs[1:]
+
+
 def test_pairs_are_selected_by_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Emoji, "held_out", True)
     works = artwork()

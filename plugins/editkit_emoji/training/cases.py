@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from functools import cache
 
@@ -69,13 +70,17 @@ def select_pairs(artwork: Artwork, which: str, attributes: Sequence[str]) -> lis
 
 
 def cases_of(artwork: Artwork, pairs: Sequence[Pair], scenery: str, count: int) -> list[Case]:
-    """Return the first ``count`` pairs as cases in a scene of :data:`SCENERY`, without those it would make false."""
+    """Return the first ``count`` pairs as cases in a scene of :data:`SCENERY`.
+
+    Pairs that the scene would make false are left out, and those whose images are equal in it.
+    """
     emojis = artwork.emojis
     if scenery == "mirrored":
         pairs = [
             pair for pair in pairs if all(may_be_mirrored(emojis[place].title) for place in (pair.source, pair.target))
         ]
-    return [case_of(artwork, pair, scenery) for pair in pairs[:count]]
+    cases = (case_of(artwork, pair, scenery) for pair in pairs)
+    return list(itertools.islice((case for case in cases if not np.array_equal(case.image, case.truth)), count))
 
 
 def case_of(artwork: Artwork, pair: Pair, scenery: str) -> Case:
