@@ -16,8 +16,8 @@ def check_capabilities(request: Request, model: Backend) -> None:
     missing = request.spec.needs - model.provides
     provided = ", ".join(sorted(model.provides)) or "nothing beyond images"
     if missing:
-        wanted = ", ".join(sorted(missing))
-        raise MissingCapability(f"{request.spec.name} needs {wanted}; the model {model.name!r} provides {provided}")
+        needed = ", ".join(sorted(missing))
+        raise MissingCapability(f"{request.spec.name} needs {needed}; the model {model.name!r} provides {provided}")
     prompts = request.params.model_dump(include=set(PROMPTS))
     for name in PROMPTS:
         if prompts.get(name) and "text" not in model.provides:

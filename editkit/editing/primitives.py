@@ -31,7 +31,7 @@ def invert_latents(
 ) -> InversionRecord:
     """Invert latents (S, C, h, w) up a path, which is given falling, as for sampling.
 
-    The inversion is not guided, unless the inverter asks for it. The session's cache may hold the record already.
+    The inversion is not guided, unless the inverter requires it. The session's cache may hold the record already.
     Raises EditkitError if a state is NaN or infinite.
     """
 
@@ -187,10 +187,10 @@ def reprompt(
     """
     method: Inverter = session.registry.build("inverters", inverter)
     path = session.inversion_path(steps)
-    shown, wanted = session.embed(source), session.embed(target)
-    record = invert_latents(session, method, session.latents, path, shown)
+    source_condition, target_condition = session.embed(source), session.embed(target)
+    record = invert_latents(session, method, session.latents, path, source_condition)
     noise = torch.cat([record.trajectory[0], record.trajectory[0]])
-    conditions = stack_conditions([shown, wanted])
+    conditions = stack_conditions([source_condition, target_condition])
     both = sample_from_inversion(
         session, method, record, noise, conditions, torch.ones(2, 1, dtype=torch.float32, device="cpu"), change
     )
