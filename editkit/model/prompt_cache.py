@@ -31,7 +31,10 @@ def embed_cached(model: Backend, prompts: Sequence[str]) -> Condition:
     except TypeError:  # the model has no weak references
         return model.embed(prompts)
     key = (model.identity, tuple(prompts))
-    cached[key] = cached.pop(key) if key in cached else model.embed(prompts)
+    condition = cached.pop(key, None)  # edits of other threads share the cache
+    if condition is None:
+        condition = model.embed(prompts)
+    cached[key] = condition
     if len(cached) > MOST:
-        del cached[next(iter(cached))]
-    return dict(cached[key])
+        cached.pop(next(iter(cached)), None)
+    return dict(condition)
