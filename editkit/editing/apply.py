@@ -18,12 +18,12 @@ from ..images.masks import mask_tensor
 from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
-from ..model.backend import Backend, adapters_of
+from ..model.backend import Backend, adapters_of, warnings_of
 from ..model.execution import ExecutionOptions
 from ..model.loading import resolve_model
 from ..registry.params import Params
 from ..registry.registry import Registry, installed
-from ..report import Report
+from ..report import Report, Usage
 from ..sampling.params import DrawingParams
 from ..version import __version__
 from .capabilities import check_capabilities
@@ -148,6 +148,7 @@ def open_session(
         inversion=request.inversion,
         cache=InversionCache.of_user() if cache else None,
         random=torch.Generator().manual_seed(seed or 0),
+        usage=Usage(warnings=[*request.warnings, *warnings_of(model)]),
         operation=f"operation {name!r} of plugin {registry.owners.get(('operations', name), 'unknown')}",
     )
 

@@ -34,6 +34,8 @@ class Request(NamedTuple):
     inversion: Inversion | None = None
     inverter: InverterSpec | None = None
     """The inverter of the edit, by its parameters or by the inversion it starts from."""
+    warnings: tuple[str, ...] = ()
+    """Warnings of the check; the report begins with them."""
 
 
 def prepare(registry: Registry, operation: str, image: Any, params: Mapping[str, Any]) -> Request:

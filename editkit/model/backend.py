@@ -39,6 +39,11 @@ def adapters_of(model: Backend) -> tuple[str, ...]:
     return cast("SupportsAdapters", model).adapters if "adapters" in model.provides else ()
 
 
+def warnings_of(model: Backend) -> tuple[str, ...]:
+    """Return the warnings of loading a model, which every report of its edits repeats; a backend may have none."""
+    return tuple(getattr(model, "warnings", ()))
+
+
 def full_name(model: Backend) -> str:
     """Return the name of a model and its adapters, for a message."""
     added = ", ".join(adapters_of(model))
