@@ -11,6 +11,7 @@ from ..errors import PluginFailure
 from ..images.canvas import resize
 from ..images.compositing import apply_difference, mix_sources, to_stored_image
 from ..images.masks import mask_opacity
+from ..images.stored.image import StoredImage
 from ..images.tensors import to_image
 from ..model.finite import is_finite
 from .outcome import Edit, PixelEdit
@@ -31,7 +32,7 @@ def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
     else:
         pixels, shares = paint(session, outcome), source_shares(outcome)
         if outcome.reconstructed is None or not outcome.carry:
-            return [to_image(row) for row in pixels]
+            return [_without_carry(session, row) for row in pixels]
     sources = mix_sources(session.pixels, shares)
     if session.mask is not None:
         pixels = sources + mask_opacity(session.mask) * (pixels - sources)
@@ -61,20 +62,33 @@ def source_shares(edit: Edit) -> Tensor:
     )
 
 
+def _without_carry(session: Session, pixels: Tensor) -> Image.Image:
+    """Return decoded pixels (3, H, W) as they are, at the depth and in the profile of the source if there is one."""
+    if not session.images:
+        return to_image(pixels)
+    return StoredImage.of(session.images[0]).with_colours(pixels.permute(1, 2, 0).cpu().numpy()).view()
+
+
 def compose_resized(edit: PixelEdit, source: Image.Image) -> Image.Image:
     """Return an image whose size differs from its source, with the source's alpha or the source in its place."""
+    stored, pixels = StoredImage.of(source), edit.pixels[0].float().cpu()
     if edit.place is not None:
-        image = to_image(edit.pixels[0])
-        if source.mode == "RGBA":
-            image.putalpha(255)
-        image.paste(source, edit.place)
-        return image
-    if source.mode == "RGB":
-        return to_image(edit.pixels[0])
-    alpha = torch.from_numpy(np.array(source.getchannel("A"), dtype=np.float32))[None, None]
-    height, width = edit.pixels.shape[-2:]
-    resized = resize(alpha, (width, height)).round().clamp(0, 255)
+        return _around_source(stored, pixels, edit.place).view()
+    if stored.alpha is None:
+        return stored.with_colours(pixels.permute(1, 2, 0).numpy()).view()
+    alpha = torch.from_numpy(stored.levels[..., 3].astype(np.float32))[None, None]
+    height, width = pixels.shape[-2:]
+    resized = resize(alpha, (width, height)).round().clamp(0, stored.maximum)[0, 0].numpy()
     # The edited pixels show the image on white: at half the alpha the stored colour is twice as far from white.
-    image = to_image(1 - (1 - edit.pixels[0]) * 255 / resized[0].clamp(min=1))
-    image.putalpha(Image.fromarray(resized[0, 0].byte().numpy()))
+    share = np.maximum(resized[..., None], stored.maximum / 255) / stored.maximum
+    colours = 1 - (1 - pixels.permute(1, 2, 0).numpy()) / share
+    return stored.with_colours(colours, resized.astype(stored.levels.dtype)).view()
+
+
+def _around_source(stored: StoredImage, pixels: Tensor, place: tuple[int, int]) -> StoredImage:
+    """Return pixels (3, H, W) as an opaque image with the source's levels at ``place`` (left, top)."""
+    left, top = place
+    opaque = np.full(pixels.shape[-2:], stored.maximum, stored.levels.dtype) if stored.alpha is not None else None
+    image = stored.with_colours(pixels.permute(1, 2, 0).numpy(), opaque)
+    image.levels[top : top + stored.size[1], left : left + stored.size[0]] = stored.levels
     return image

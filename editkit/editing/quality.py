@@ -7,7 +7,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ..images.metrics import largest_difference, psnr
+from ..images.metrics import psnr, stored_difference
+from ..images.stored.image import StoredImage
 from ..inversion.inversion import Inversion
 from .outcome import Edit, PixelEdit
 from .params import EditParams
@@ -22,13 +23,12 @@ def measure_quality(
     figures: dict[str, Any] = {}
     mask = request.params.mask if isinstance(request.params, EditParams) else None
     if mask is not None:
-        figures["untouched_max_diff"] = largest_difference(request.sources[0], frames[0], mask)
+        source, result = StoredImage.of(request.sources[0]), StoredImage.of(frames[0])
+        figures["untouched_max_diff"] = stored_difference(source, result, mask)
     if isinstance(outcome, PixelEdit):
         if outcome.place is not None:
-            left, top = outcome.place
-            source = request.sources[0]
-            unchanged = frames[0].crop((left, top, left + source.width, top + source.height))
-            figures["untouched_max_diff"] = largest_difference(source, unchanged)
+            source, result = StoredImage.of(request.sources[0]), StoredImage.of(frames[0])
+            figures["untouched_max_diff"] = stored_difference(source, result.crop(outcome.place, source.size))
         return figures
     reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
     if reconstructed is None and not isinstance(outcome, Inversion):

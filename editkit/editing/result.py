@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from ..files import write_atomically
 from ..images.contact_sheet import draw_sheet
+from ..images.stored.image import StoredImage
 from ..images.writing import ANIMATION_SUFFIXES, encode_frames, encode_image
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend
@@ -53,10 +56,8 @@ def concatenate_frames(frames: Sequence[Image.Image]) -> Image.Image:
     """Return frames of one height side by side."""
     if len(frames) == 1:
         return frames[0]
-    strip = Image.new(frames[0].mode, (sum(frame.width for frame in frames), frames[0].height))
-    for index, frame in enumerate(frames):
-        strip.paste(frame, (index * frame.width, 0))
-    return strip
+    stored = [StoredImage.of(frame) for frame in frames]
+    return dc.replace(stored[0], levels=np.concatenate([frame.levels for frame in stored], axis=1)).view()
 
 
 @dc.dataclass
@@ -64,7 +65,7 @@ class Result:
     """Result of an operation that gives an image."""
 
     image: Image.Image
-    """The image; several frames are side by side."""
+    """The image in 8-bit sRGB; several frames are side by side. :attr:`levels` has its own depth and profile."""
     report: Report
     recipe: Recipe
     attachments: dict[str, Image.Image]
@@ -74,6 +75,11 @@ class Result:
     """The single images, usually one."""
     latents: Tensor | None
     """Latents (B, C, h, w) of the frames; None for an operation that returns pixels."""
+
+    @property
+    def levels(self) -> NDArray[Any]:
+        """Levels (H, W, 3 or 4) that a PNG holds: uint16 for a 16-bit source, in the source's colour profile."""
+        return StoredImage.of(self.image).levels
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the image, whole or not at all; a PNG holds the recipe, frames become an animated .gif or .webp."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .canvas import Canvas, resize
 from .similarity import unchanged_weight
+from .stored.image import StoredImage, mix_alpha, mix_stored
 
 BLUR_RADIUS = 6
 """Radius in pixels at the model's scale over which colours around a mask are averaged."""
@@ -70,16 +71,13 @@ def mix_sources(pixels: Tensor, shares: Tensor) -> Tensor:
 def to_stored_image(result: Tensor, share: Tensor, before: Tensor, sources: Sequence[Image.Image]) -> Image.Image:
     """Convert a result (3, H, W) on white to an image with the alpha of its sources, mixed with weights ``share`` (S,).
 
-    ``before`` (3, H, W) are the mixed sources on white. Pixels that equal them keep their stored value, which includes
-    colour under transparency.
+    ``before`` (3, H, W) are the mixed sources on white. Pixels that equal them keep their stored levels, which includes
+    colour under transparency. Returns the view of a StoredImage with the depth and profile of the sources.
     """
-    stored = sum(
-        weight * np.asarray(source, dtype=np.float32) for weight, source in zip(share.tolist(), sources, strict=True)
-    )
-    assert isinstance(stored, np.ndarray)
-    change = (result - before).permute(1, 2, 0).numpy() * 255
-    if stored.shape[-1] == 4:
+    stored = [StoredImage.of(source) for source in sources]
+    change = (result - before).permute(1, 2, 0).numpy()
+    alpha = mix_alpha(stored, share.tolist())
+    if alpha is not None:
         # On white a colour contributes alpha times its value, so the stored colour changes by 1 / alpha as much.
-        change = change / np.maximum(stored[..., 3:], 1) * 255
-    stored[..., :3] += change
-    return Image.fromarray(np.clip(np.rint(stored), 0, 255).astype(np.uint8))
+        change = change / np.maximum(alpha, np.float32(1 / 255))
+    return mix_stored(stored, share.tolist(), change).view()

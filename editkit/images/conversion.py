@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from ..errors import BadImage, InvalidParameter
-from .sources import MAX_PIXELS, describe
+from ..errors import InvalidParameter
+from .sources import MAX_PIXELS
+from .stored.image import StoredImage
 
 
 def strip_metadata(image: Image.Image, name: str) -> Image.Image:
@@ -32,18 +33,12 @@ def luminance(image: Image.Image) -> Image.Image:
 
 
 def pixels(image: Image.Image) -> NDArray[np.float32]:
-    """Pixels (H, W, 3) of an image of mode RGB or RGBA on a white background, float32 in [0, 1].
+    """Pixels (H, W, 3) of an image of mode RGB or RGBA on a white background, float32 sRGB.
 
-    Raises BadImage for any other mode.
+    They lie in [0, 1], except those outside sRGB's gamut of an image with a wider profile. Raises BadImage for any
+    other mode.
     """
-    if image.mode not in ("RGB", "RGBA"):
-        raise BadImage(f"{describe(image, 'image')} must have mode RGB or RGBA: pass it through open_image first")
-    values: NDArray[np.float32] = np.asarray(image, dtype=np.float32) / np.float32(255)
-    if image.mode == "RGB":
-        return values
-    alpha = values[..., 3:]
-    composite: NDArray[np.float32] = values[..., :3] * alpha + (1 - alpha)
-    return composite
+    return StoredImage.of(image).on_white()
 
 
 def on_white(image: Image.Image) -> Image.Image:

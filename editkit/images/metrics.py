@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from ..errors import InvalidParameter
 from .sources import format_size
+from .stored.image import StoredImage, to_8_bits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,34 @@ def largest_difference(a: Image.Image, b: Image.Image, mask: Image.Image | None 
     if mask is not None:
         difference = difference[np.asarray(mask.convert("L")) == 0]
     return int(difference.max(initial=0))
+
+
+def stored_difference(before: StoredImage, after: StoredImage, mask: Image.Image | None = None) -> int:
+    """Largest difference between two images of one size where the mask is 0, in levels of the depth of ``after``.
+
+    Levels are compared in the profile of ``after``. An image without alpha counts as opaque, and colour under
+    transparency counts too.
+    """
+    pair = [
+        _levels_like(image, after, with_alpha=4 in (before.levels.shape[2], after.levels.shape[2]))
+        for image in (before, after)
+    ]
+    difference = (np.maximum(*pair) - np.minimum(*pair)).max(axis=2)
+    if mask is not None:
+        difference = difference[np.asarray(mask) == 0]
+    return int(difference.max(initial=0))
+
+
+def _levels_like(image: StoredImage, like: StoredImage, *, with_alpha: bool) -> NDArray[Any]:
+    """Levels of an image at the depth and in the profile of another, with a full alpha if it has none."""
+    if image.icc != like.icc:
+        levels = like.with_colours(image.colours()).levels
+    else:
+        levels = image.levels[..., :3] if image.depth <= like.depth else to_8_bits(image.levels[..., :3])
+    if not with_alpha:
+        return levels
+    alpha = np.ones(image.levels.shape[:2], np.float32) if image.alpha is None else image.alpha
+    return np.dstack([levels, np.rint(alpha * like.maximum).astype(levels.dtype)])
 
 
 class Judgement(NamedTuple):

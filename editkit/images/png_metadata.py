@@ -19,6 +19,8 @@ from ..errors import BadFile, BadImage, InvalidParameter
 from .conversion import strip_metadata
 from .reading import open_image
 from .sources import MAX_BYTES, MAX_PIXELS, Source, read_source
+from .stored.deep import encode_deep_png
+from .stored.image import StoredImage
 
 MAX_RECIPE_BYTES = 1_000_000  # Pillow refuses to open a PNG with a text chunk over 1 MiB
 MAX_ATTACHMENTS = 64
@@ -107,8 +109,15 @@ def _exceeds_limit(attachments: Mapping[str, Image.Image]) -> bool:
 
 
 def _png(image: Image.Image, name: str, chunks: PngInfo | None = None) -> bytes:
-    buffer = io.BytesIO()
-    strip_metadata(image, name).save(buffer, "PNG", pnginfo=chunks)
+    """Encode an image as PNG, a view with the depth and the profile of its StoredImage."""
+    plain = strip_metadata(image, name)
+    buffer, chunks = io.BytesIO(), chunks or PngInfo()
+    stored = None if image.mode == "L" else StoredImage.of(image)
+    if stored is not None and stored.depth > 8:
+        return encode_deep_png(stored.levels, stored.icc, chunks)
+    if stored is not None and stored.icc is not None:
+        plain = Image.fromarray(stored.levels)
+    plain.save(buffer, "PNG", pnginfo=chunks, icc_profile=None if stored is None else stored.icc)
     return buffer.getvalue()
 
 

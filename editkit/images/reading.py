@@ -1,4 +1,4 @@
-"""Open files, arrays and image objects as 8-bit sRGB images, masks or stored values."""
+"""Open files, arrays and image objects as stored images, their 8-bit sRGB views, masks or stored values."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import BadImage, EditkitError, InvalidParameter
 from .conversion import luminance
-from .metrics import largest_difference
 from .sources import Source, check_size, describe, format_size, pixel_limit, read_source, reason_text
+from .stored.colour import convert_to_srgb, profile_name, read_profile
+from .stored.deep import decode_deep, is_deep_file
+from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
@@ -23,30 +25,36 @@ _Decoded = TypeVar("_Decoded")
 
 _ALLOWED = "PNG, JPEG, WebP, BMP, TIFF, GIF, PNM"
 _ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: np.fliplr,
+    3: lambda levels: np.rot90(levels, 2),
+    4: np.flipud,
+    5: lambda levels: np.fliplr(np.rot90(levels, 3)),
+    6: lambda levels: np.rot90(levels, 3),
+    7: lambda levels: np.fliplr(np.rot90(levels)),
+    8: np.rot90,
 }
-
-
-# Without NOOPTIMIZE a grey profile becomes a coarse table, several levels off in dark regions.
-_PRECISE = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE
-_PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+"""Transformation of levels (H, W, ...) by the value of the EXIF orientation."""
 
 
 def open_image(source: Source, *, argument: str = "image") -> Image.Image:
     """Open an image as a viewer displays it: upright, in sRGB, 8 bits per channel.
 
     ``source`` is a path, ``"-"`` (standard input), bytes, a binary file, a PIL image, or an array of shape (H, W),
-    (H, W, 1), (H, W, 3) or (H, W, 4) and dtype bool, uint8, uint16 or float in [0, 1]. Returns a new image without
-    metadata, in mode RGBA if the source has transparency and RGB otherwise. Raises BadImage, naming ``argument``, for
-    anything but one still image within MAX_BYTES and MAX_PIXELS.
+    (H, W, 1), (H, W, 3) or (H, W, 4) and dtype bool, uint8, uint16 or float in [0, 1]. Returns a new image in mode RGBA
+    if the source has transparency and RGB otherwise. What the source holds beyond that, such as 16-bit levels or a
+    colour profile, goes along in ``info`` and is used by edits as long as the pixels are not changed. Raises BadImage,
+    naming ``argument``, for anything but one still image within MAX_BYTES and MAX_PIXELS.
     """
+    return open_stored(source, argument=argument).view()
+
+
+def open_stored(source: Source, *, argument: str = "image") -> StoredImage:
+    """Open an image at its own bit depth and in its own RGB profile; ``source`` and errors are as for open_image."""
+    if isinstance(source, Image.Image) and isinstance(source.info.get(INFO_KEY), StoredImage):
+        carried: StoredImage = source.info[INFO_KEY]
+        if carried.is_shown_by(source):
+            return carried
     return _open(source, argument, use_profile=True)
 
 
@@ -57,7 +65,7 @@ def open_mask(source: Source, size: tuple[int, int], *, argument: str = "mask") 
     becomes black, and an embedded colour profile is ignored, since a mask holds amounts, not colours. Returns mode L.
     Raises BadImage like open_image, and InvalidParameter for a mask of another size.
     """
-    image = _open(source, argument, use_profile=False)
+    image = _open(source, argument, use_profile=False).view()
     if image.size != size:
         raise InvalidParameter(
             f"{describe(source, argument)} is {format_size(image.size)} pixels but must be {format_size(size)} like "
@@ -77,20 +85,21 @@ def open_values(source: Source, *, argument: str) -> NDArray[Any]:
     return _open_checked(source, argument, _stored_values)
 
 
-def _open(source: Source, argument: str, *, use_profile: bool) -> Image.Image:
+def _open(source: Source, argument: str, *, use_profile: bool) -> StoredImage:
     if isinstance(source, np.ndarray):
         return _from_array(source, describe(source, argument))
     return _open_checked(source, argument, functools.partial(_decode, use_profile=use_profile))
 
 
-def _open_checked(source: Source, argument: str, decode: Callable[[Image.Image, str], _Decoded]) -> _Decoded:
-    """Check the header of an image, then return ``decode(image, name)``."""
+def _open_checked(source: Source, argument: str, decode: Callable[[Image.Image, bytes, str], _Decoded]) -> _Decoded:
+    """Check the header of an image, then return ``decode(image, data, name)``; ``data`` is empty for a PIL image."""
     name = describe(source, argument)
-    image = source if isinstance(source, Image.Image) else _parse(read_source(source, argument=argument), name)
+    data = b"" if isinstance(source, Image.Image) else read_source(source, argument=argument)
+    image = source if isinstance(source, Image.Image) else _parse(data, name)
     try:
         _check_still(image, name)
         check_size(image.size, name)
-        return decode(image, name)
+        return decode(image, data, name)
     except EditkitError:
         raise
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on damaged data
@@ -126,33 +135,49 @@ def _check_still(image: Image.Image, name: str) -> None:
         raise BadImage(f"{name} has {frames} frames or pages: only still images are allowed; save one frame as PNG")
 
 
-def _decode(image: Image.Image, name: str, *, use_profile: bool) -> Image.Image:
-    transparent = _transparent_colour(image)
+def _decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> StoredImage:
+    transparent, is_deep = _transparent_colour(image), is_deep_file(image)
     image.load()
     check_size(image.size, name)
     orientation = _orientation(image)
-    profile = image.info.get("icc_profile") if use_profile else None
-    if transparent is not None and transparent != image.info.get("transparency"):
-        image = image.copy()
-        image.info["transparency"] = transparent
+    icc = image.info.get("icc_profile") if use_profile else None
+    levels: Levels | None = decode_deep(data, np.asarray(image)) if is_deep and data else None
+    notes = (
+        [f"{name} has 16 bits per channel, of which 8 are read: save it as PNG"] if is_deep and levels is None else []
+    )
+    profile = read_profile(icc) if icc else None
+    if levels is None:
+        if transparent is not None and transparent != image.info.get("transparency"):
+            image = image.copy()
+            image.info["transparency"] = transparent
+        levels, converted = _stored_levels(image, icc if profile is None else None, name)
+        if converted:
+            assert icc
+            notes.append(f"{name} has the colour profile {profile_name(icc)}, which is not kept: the result is in sRGB")
+    return StoredImage(_upright(levels, orientation), profile, tuple(notes))
+
+
+def _stored_levels(image: Image.Image, icc: bytes | None, name: str) -> tuple[Levels, bool]:
+    """Levels (H, W, 3 or 4) of a decoded image, and whether they were converted from the profile ``icc`` to sRGB."""
     colour, alpha = _split_alpha(image, name)
-    result = _to_srgb(colour, profile) if profile else colour.convert("RGB")
-    if alpha is not None:
-        result.putalpha(alpha)
-    result = _upright(result, orientation)
-    result.info.clear()
-    return result
+    if isinstance(colour, np.ndarray):
+        if icc is None:
+            return np.dstack([colour] * 3 if alpha is None else [colour, colour, colour, alpha]), False
+        colour, alpha = Image.fromarray(to_8_bits(colour)), alpha if alpha is None else to_8_bits(alpha)
+    result, converted = convert_to_srgb(colour, icc) if icc else (colour.convert("RGB"), False)
+    levels = np.asarray(result)
+    return levels if alpha is None else np.dstack([levels, alpha]), converted
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
+def _upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
     turn = _UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(turn)
+    return levels if turn is None else np.ascontiguousarray(turn(levels))
 
 
-def _stored_values(image: Image.Image, name: str) -> NDArray[Any]:
+def _stored_values(image: Image.Image, data: bytes, name: str) -> NDArray[Any]:
     if _is_deep(image):
-        return np.asarray(_upright(image, _orientation(image)))
-    return np.asarray(luminance(_decode(image, name, use_profile=False)))
+        return _upright(np.asarray(image), _orientation(image))
+    return np.asarray(luminance(_decode(image, data, name, use_profile=False).view()))
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -181,95 +206,64 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _split_alpha(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """Colour in mode L, RGB or CMYK, and alpha in mode L, or None for an opaque image."""
+def _split_alpha(image: Image.Image, name: str) -> tuple[Image.Image | NDArray[np.uint16], Levels | None]:
+    """Colour in mode L, RGB or CMYK, or 16-bit grey levels (H, W), and the levels of alpha if it is not opaque."""
     if _is_deep(image):
         return _split_deep_alpha(image, name)
     if image.has_transparency_data:
         grey = image.mode in ("1", "L", "LA", "La")
         rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        return rgba.getchannel("R") if grey else rgba.convert("RGB"), rgba.getchannel("A")
+        return rgba.getchannel("R") if grey else rgba.convert("RGB"), np.asarray(rgba.getchannel("A"))
     if image.mode in ("1", "L"):
         return image.convert("L"), None
     return image.convert("CMYK" if image.mode == "CMYK" else "RGB"), None
 
 
-def _split_deep_alpha(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
-    """Colour and alpha, both in mode L, of an image with one channel of more than 8 bits."""
+def _split_deep_alpha(image: Image.Image, name: str) -> tuple[Image.Image | NDArray[np.uint16], Levels | None]:
+    """Colour and alpha of an image with one channel of more than 8 bits, float ones in 8 bits."""
     values = np.asarray(image)
     if image.mode == "I":
         # Pillow opens 16-bit PNG and PNM files as 32-bit integers; in other files the value of white is unknown.
         if getattr(image, "format", None) not in ("PNG", "PPM") or values.min() < 0 or values.max() > 65535:
             raise BadImage(f"{name} has 32-bit integer pixels, whose white is unknown: save it as 16-bit PNG")
         values = values.astype(np.uint16)
-    grey = Image.fromarray(_levels(values, name))
+    if values.dtype.kind == "f":
+        return Image.fromarray(to_8_bits(_levels(values, name))), None
+    levels = values.astype(np.uint16)
     transparent = image.info.get("transparency")
     if not isinstance(transparent, int):
-        return grey, None
-    return grey, Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))
+        return levels, None
+    return levels, np.where(levels == transparent, 0, 65535).astype(np.uint16)
 
 
-def _to_srgb(colour: Image.Image, data: bytes) -> Image.Image:
-    """Convert from the embedded profile ``data``; a damaged profile, or one of another mode, is ignored."""
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        mode = _PROFILE_MODES.get(profile.profile.xcolor_space.strip())
-        if mode == "RGB" and colour.mode == "L":
-            colour = colour.convert("RGB")
-        if mode != colour.mode:
-            return colour.convert("RGB")
-        transform = ImageCms.buildTransform(
-            profile,
-            ImageCms.createProfile("sRGB"),
-            mode,
-            "RGB",
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=_PRECISE if mode == "L" else ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-        if mode == "RGB" and _is_identity(transform):
-            return colour
-        converted = ImageCms.applyTransform(colour, transform)
-        return colour.convert("RGB") if converted is None else converted
-    except Exception:  # a broken profile is no reason to refuse the pixels
-        return colour.convert("RGB")
-
-
-def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
-    """True if a profile equals sRGB to one level, so that pixels can stay bit-identical, free of rounding."""
-    cube = np.stack(np.meshgrid(*[np.linspace(0, 255, 18, dtype=np.uint8)] * 3), axis=-1).reshape(18, -1, 3)
-    probe = Image.fromarray(cube)
-    converted = ImageCms.applyTransform(probe, transform)
-    return converted is not None and largest_difference(probe, converted) <= 1
-
-
-def _from_array(array: NDArray[Any], name: str) -> Image.Image:
+def _from_array(array: NDArray[Any], name: str) -> StoredImage:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise BadImage(f"{name} has the wrong shape: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) is allowed")
     height, width = array.shape[:2]
     check_size((width, height), name)
-    levels = _levels(array[..., 0] if array.shape[2:] == (1,) else array, name)
-    image = Image.fromarray(np.ascontiguousarray(levels))
-    return image if image.mode == "RGBA" else image.convert("RGB")
+    levels = _levels(array, name)
+    is_grey = array.ndim == 2 or array.shape[2] == 1
+    return StoredImage(np.dstack([levels] * 3) if is_grey else np.ascontiguousarray(levels))
 
 
 def _array_values(array: NDArray[Any], name: str) -> NDArray[Any]:
     flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if flat.ndim != 2 or flat.dtype in (np.uint8, np.bool_):
-        return np.asarray(luminance(_from_array(array, name)))
+        return np.asarray(luminance(_from_array(array, name).view()))
     check_size((flat.shape[1], flat.shape[0]), name)
     if flat.dtype.kind not in "uif":
         raise BadImage(f"{name} has the wrong dtype: whole or real numbers are allowed; convert it")
     return flat
 
 
-def _levels(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """8-bit levels of bool, uint8, uint16 or float in [0, 1]."""
+def _levels(values: NDArray[Any], name: str) -> Levels:
+    """Levels of bool, uint8, uint16 or float in [0, 1]: 16-bit ones of uint16, else 8-bit ones."""
     if values.dtype == np.uint8:
         return np.array(values, dtype=np.uint8)
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return values.astype(np.uint16)
     if values.dtype.kind != "f":
         raise BadImage(f"{name} has the wrong dtype: bool, uint8, uint16 or float in [0, 1] is allowed; convert it")
     if not np.isfinite(values).all():

@@ -10,7 +10,7 @@ from .conversion import pixels
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """Convert an image of mode RGB or RGBA to (1, 3, H, W) on white, float32 in [0, 1]."""
+    """Convert an image of mode RGB or RGBA to (1, 3, H, W) on white, float32 in [0, 1], beyond it outside sRGB."""
     return torch.from_numpy(pixels(image)).permute(2, 0, 1)[None]
 
 

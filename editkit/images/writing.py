@@ -13,8 +13,9 @@ from PIL import Image
 
 from ..errors import InvalidParameter
 from ..files import check_output, write_atomically
-from .conversion import pixels, strip_metadata
+from .conversion import strip_metadata
 from .png_metadata import NO_ATTACHMENTS, encode_png
+from .stored.image import StoredImage, to_8_bits
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -57,10 +58,14 @@ def encode_image(
         raise InvalidParameter(f"{argument} ends in {suffix!r}, but must end in one of {', '.join(IMAGE_SUFFIXES)}")
     buffer = io.BytesIO()
     try:
+        strip_metadata(image, "image")  # checks mode and size
+        stored = StoredImage.of(image)
         if kind == ".webp":
-            strip_metadata(image, "image").save(buffer, "WEBP", lossless=True, exact=True)
+            pixels = Image.fromarray(to_8_bits(stored.levels))
+            pixels.save(buffer, "WEBP", lossless=True, exact=True, icc_profile=stored.icc)
         else:
-            _on_white(image).save(buffer, "JPEG", quality=95, subsampling=0)
+            pixels = Image.fromarray(stored.on_white_8_bits())
+            pixels.save(buffer, "JPEG", quality=95, subsampling=0, icc_profile=stored.icc)
     except _ENCODER_ERRORS as error:
         raise _format_error(image, kind, argument) from error
     return buffer.getvalue()
@@ -101,7 +106,7 @@ def encode_frames(
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    return Image.fromarray(np.rint(pixels(image) * 255).astype(np.uint8))
+    return Image.fromarray(np.rint(StoredImage.of(image).on_white().clip(0, 1) * 255).astype(np.uint8))
 
 
 def _format_error(image: Image.Image, kind: str, argument: str) -> InvalidParameter:

@@ -18,11 +18,16 @@ from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point
 from ..errors import BadFile
 from ..files import write_atomically
+from ..images.stored.colour import read_profile
+from ..images.stored.image import StoredImage
 from ..report import Report
 from .record import InversionRecord
 
 SCHEMA = 2
 
+
+LEVELS, PROFILE = "source.levels", "source.profile"
+"""Names of the tensors of a source of more than 8 bits, or with a colour profile."""
 
 KEPT = "kept."
 """Prefix of the names of an inverter's extra tensors in a file."""
@@ -80,6 +85,7 @@ class Inversion:
             "path": torch.tensor(self.path, dtype=torch.float64),
             "source": torch.from_numpy(np.array(self.source)),
         }
+        tensors |= stored_tensors(self.source)
         tensors |= {f"{KEPT}{name}": tensor.contiguous().cpu() for name, tensor in self.record.extras.items()}
         target = Path(path)
         write_atomically(target, save(tensors, metadata={"editkit": json.dumps(header)}))
@@ -96,7 +102,7 @@ class Inversion:
         try:
             trajectory, points = tensors["trajectory"], tensors["path"]
             extras = {name.removeprefix(KEPT): tensors[name] for name in tensors if name.startswith(KEPT)}
-            source = Image.fromarray(tensors["source"].numpy(), header["mode"])
+            source = source_from_tensors(tensors, header["mode"])
             report = TypeAdapter(Report | None).validate_python(header["report"])
             finite = all(bool(torch.isfinite(tensor).all()) for tensor in (trajectory, *extras.values()))
             is_complete = trajectory.ndim == 5 and len(trajectory) == len(points) and finite
@@ -107,6 +113,27 @@ class Inversion:
             raise BadFile(f"inversion {path} is damaged (a broken trajectory): make it again with editkit invert")
         record = InversionRecord(trajectory, tuple(Point(*point) for point in points.tolist()), extras)
         return cls(record, source, report=report, from_file=True, **settings)
+
+
+def stored_tensors(source: Image.Image) -> dict[str, Tensor]:
+    """Return the levels and the colour profile of a source as tensors; none if it is plain 8-bit sRGB."""
+    stored = StoredImage.of(source)
+    tensors = {LEVELS: torch.from_numpy(np.array(stored.levels))} if stored.depth > 8 or stored.icc else {}
+    if stored.icc is not None:
+        tensors[PROFILE] = torch.frombuffer(bytearray(stored.icc), dtype=torch.uint8)
+    return tensors
+
+
+def source_from_tensors(tensors: dict[str, Tensor], mode: str) -> Image.Image:
+    """Return the source in an inversion file; raises ValueError if its levels do not belong to its view."""
+    view = Image.fromarray(tensors["source"].numpy(), mode)
+    if LEVELS not in tensors:
+        return view
+    levels = tensors[LEVELS].numpy()
+    profile = read_profile(tensors[PROFILE].numpy().tobytes()) if PROFILE in tensors else None
+    if levels.shape != np.asarray(view).shape or levels.dtype not in (np.uint8, np.uint16):
+        raise ValueError("the levels of the source do not fit it")
+    return StoredImage(levels, profile).view()
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,0 +1,213 @@
+"""Embedded RGB colour profiles: conversion to sRGB and back in floating point, without clipping to sRGB's gamut."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import functools
+import io
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+Values = NDArray[np.float32]
+
+_TABLE_SIZE = 65536
+_GRID = np.linspace(0, 1, _TABLE_SIZE)
+_CHUNK = 2**19
+"""Pixels converted at a time, since the conversion computes in float64."""
+_MAX_TAGS = 200
+# Without NOOPTIMIZE a grey profile becomes a coarse table, several levels off in dark regions.
+_PRECISE = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE
+
+
+@dc.dataclass(frozen=True)
+class ColourProfile:
+    """An RGB profile of three curves and a matrix, as of displays and cameras, or one equal to sRGB.
+
+    ``data`` are the bytes to embed. Colours are (..., 3) float32. In sRGB they may lie outside [0, 1]: such a colour is
+    outside sRGB's gamut, and the way back gives its stored values. Curves continue with odd symmetry below 0.
+    """
+
+    data: bytes
+    curves: tuple[NDArray[np.float64], ...] | None = dc.field(default=None, repr=False, compare=False)
+    """Linear light at :data:`_TABLE_SIZE` even steps of each channel; None if the profile equals sRGB."""
+    matrix: NDArray[np.float64] | None = dc.field(default=None, repr=False, compare=False)
+    """From this profile's linear light to that of sRGB, (3, 3)."""
+
+    def to_srgb(self, values: Values) -> Values:
+        """Convert stored values in [0, 1] to sRGB."""
+        if self.curves is None or self.matrix is None:
+            return values
+        curves, matrix = self.curves, self.matrix
+
+        def convert(part: NDArray[np.float64]) -> NDArray[np.float64]:
+            linear = np.stack([np.interp(part[:, i], _GRID, curves[i]) for i in range(3)], axis=1)
+            return _encode_srgb(linear @ matrix.T)
+
+        return _in_chunks(values, convert)
+
+    def from_srgb(self, colours: Values) -> Values:
+        """Convert sRGB colours to stored values, clipped to [0, 1]."""
+        if self.curves is None or self.matrix is None:
+            return colours.clip(0, 1)
+        curves, inverse = self.curves, np.linalg.inv(self.matrix)
+
+        def convert(part: NDArray[np.float64]) -> NDArray[np.float64]:
+            linear = _decode_srgb(part) @ inverse.T
+            return np.stack([np.interp(linear[:, i], curves[i], _GRID) for i in range(3)], axis=1)
+
+        return _in_chunks(colours, convert)
+
+    @functools.cached_property
+    def name(self) -> str:
+        """Description in the profile, for messages."""
+        return profile_name(self.data)
+
+
+def read_profile(data: bytes) -> ColourProfile | None:
+    """Return the RGB profile in ``data``; None for one of another colour space, with look-up tables, or damaged."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data)).profile
+        if profile.xcolor_space.strip() != "RGB":
+            return None
+        tags = _tags(data)
+        if not {"rTRC", "gTRC", "bTRC"} <= set(tags) or any(name.startswith("A2B") for name in tags):
+            return ColourProfile(data) if _equals_srgb(data, "RGB") else None
+        curves = tuple(_curve(tags[name]) for name in ("rTRC", "gTRC", "bTRC"))
+        # np.interp needs rising values to invert a curve.
+        if any(np.any(np.diff(curve) < 0) or curve[-1] <= curve[0] for curve in curves):
+            return None
+        matrix = np.linalg.inv(_colorants(_srgb().profile)) @ _colorants(profile)
+        candidate = ColourProfile(data, curves, matrix)
+        probe = _probe("RGB").reshape(-1, 3).astype(np.float32) / np.float32(255)
+        equals_srgb = np.abs(candidate.to_srgb(probe) - probe).max() <= 1 / 255
+    except Exception:  # a broken profile is no reason to refuse the pixels
+        return None
+    return ColourProfile(data) if equals_srgb else candidate
+
+
+def profile_name(data: bytes) -> str:
+    """Return the description in a profile in quotes, for messages; "without a name" if it has none."""
+    try:
+        text = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(data)))
+    except Exception:  # damaged
+        text = ""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:60]
+    return repr(words) if words else "without a name"
+
+
+def convert_to_srgb(colour: Image.Image, data: bytes) -> tuple[Image.Image, bool]:
+    """Convert 8-bit pixels of mode L, RGB or CMYK by any profile of that mode to sRGB, mode RGB.
+
+    Returns the image, and whether the profile was used: a damaged one, one of another mode, and one that equals sRGB
+    to one level are not.
+    """
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space.strip())
+        if mode == "RGB" and colour.mode == "L":
+            colour = colour.convert("RGB")
+        if mode is None or mode != colour.mode or (mode != "CMYK" and _equals_srgb(data, mode)):
+            return colour.convert("RGB"), False
+        converted = ImageCms.applyTransform(colour, _transform(profile, mode))
+        return (colour.convert("RGB"), False) if converted is None else (converted, True)
+    except Exception:  # a broken profile is no reason to refuse the pixels
+        return colour.convert("RGB"), False
+
+
+def _equals_srgb(data: bytes, mode: str) -> bool:
+    """Whether a profile equals sRGB to one level, so that pixels can stay as they are, free of rounding."""
+    probe = Image.fromarray(_probe(mode))
+    converted = ImageCms.applyTransform(probe, _transform(ImageCms.ImageCmsProfile(io.BytesIO(data)), mode))
+    if converted is None:
+        return False
+    difference = np.asarray(probe.convert("RGB"), dtype=np.int16) - np.asarray(converted, dtype=np.int16)
+    return bool(np.abs(difference).max() <= 1)
+
+
+def _transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(
+        profile,
+        _srgb(),
+        mode,
+        "RGB",
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        flags=_PRECISE if mode == "L" else ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+
+
+def _probe(mode: str) -> NDArray[np.uint8]:
+    """Levels over the whole range of a mode as an image."""
+    if mode == "L":
+        return np.arange(256, dtype=np.uint8)[None]
+    return np.stack(np.meshgrid(*[np.linspace(0, 255, 18, dtype=np.uint8)] * 3), axis=-1).reshape(18, -1, 3)
+
+
+@functools.cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _colorants(profile: Any) -> NDArray[np.float64]:
+    """Columns are the XYZ of the three primaries under the D50 white of all profiles."""
+    colorants = (profile.red_colorant, profile.green_colorant, profile.blue_colorant)
+    return np.array([colorant[0] for colorant in colorants if colorant], dtype=np.float64).T
+
+
+def _tags(data: bytes) -> dict[str, bytes]:
+    """Return the tags of an ICC profile by signature (ICC.1:2010, section 7.3)."""
+    (count,) = struct.unpack_from(">I", data, 128)
+    if count > _MAX_TAGS:
+        raise ValueError("too many tags")
+    entries = [struct.unpack_from(">4sII", data, 132 + 12 * i) for i in range(count)]
+    return {name.decode("latin-1"): data[start : start + size] for name, start, size in entries}
+
+
+def _curve(tag: bytes) -> NDArray[np.float64]:
+    """Return a tone curve as a table over :data:`_GRID` (ICC.1:2010, sections 10.5 and 10.15)."""
+    kind, number = tag[:4], struct.unpack_from(">I", tag, 8)[0]
+    if kind == b"curv":
+        if number == 0:
+            return _GRID.copy()
+        entries = np.frombuffer(tag, ">u2", number, 12).astype(np.float64)
+        if number == 1:
+            return np.asarray(_GRID ** (entries[0] / 256), dtype=np.float64)
+        return np.interp(_GRID, np.linspace(0, 1, number), entries / 65535)
+    if kind != b"para" or number >> 16 > 4:
+        raise ValueError("unknown curve")
+    lengths = (1, 3, 4, 5, 7)
+    numbers = np.frombuffer(tag, ">i4", lengths[number >> 16], 12) / 65536
+    return _parametric(number >> 16, *numbers)
+
+
+def _parametric(
+    kind: int, g: float, a: float = 1, b: float = 0, c: float = 0, d: float = 0, e: float = 0, f: float = 0
+) -> NDArray[np.float64]:
+    if kind == 2:
+        c, d, e, f = 0, -b / a, c, c
+    elif kind == 1:
+        d = -b / a
+    curved = np.maximum(a * _GRID + b, 0) ** g + e
+    return np.where(d <= _GRID, curved, c * _GRID + f).clip(0, 1)
+
+
+def _encode_srgb(linear: NDArray[np.float64]) -> NDArray[np.float64]:
+    size = np.abs(linear)
+    return np.copysign(np.where(size <= 0.0031308, size * 12.92, 1.055 * size ** (1 / 2.4) - 0.055), linear)
+
+
+def _decode_srgb(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    size = np.abs(values)
+    return np.copysign(np.where(size <= 0.04045, size / 12.92, ((size + 0.055) / 1.055) ** 2.4), values)
+
+
+def _in_chunks(values: Values, convert: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Values:
+    flat = values.reshape(-1, 3)
+    result = np.empty(flat.shape, np.float32)
+    for start in range(0, len(flat), _CHUNK):
+        result[start : start + _CHUNK] = convert(flat[start : start + _CHUNK].astype(np.float64))
+    return result.reshape(values.shape)

@@ -1,0 +1,77 @@
+"""16-bit pixels of files, which Pillow reduces to 8 bits and cannot write in colour."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+DEEP_FORMATS = ("PNG", "TIFF", "PPM")
+
+# Signature and header of a PNG, and its last chunk, have fixed lengths.
+_AFTER_HEADER = 33
+_END_LENGTH = 12
+
+
+def is_deep_file(image: Image.Image) -> bool:
+    """Whether an opened file that is not decoded yet has more than 8 bits per channel, of which Pillow keeps 8."""
+    if getattr(image, "format", None) not in DEEP_FORMATS or image.mode not in ("RGB", "RGBA", "RGBX", "LA"):
+        return False
+    tiles = getattr(image, "tile", None) or []
+    arguments = tiles[0][3] if tiles else ""
+    if isinstance(arguments, str):
+        return ";16" in arguments
+    if image.format == "PPM":
+        return isinstance(arguments[-1], int) and arguments[-1] > 255
+    return bool(arguments) and ";16" in str(arguments[0])
+
+
+def decode_deep(data: bytes, shallow: NDArray[np.uint8]) -> NDArray[np.uint16] | None:
+    """Decode 16-bit levels (H, W, 3 or 4) as RGB and straight alpha, in the orientation of the file.
+
+    ``shallow`` (H, W, 3 or 4) are the 8-bit levels of the same file by Pillow. Returns None unless the levels agree
+    with them, as for a layout that one of the libraries reads differently.
+    """
+    import cv2
+
+    previous = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(previous)
+    if levels is None or levels.dtype != np.uint16 or levels.ndim != 3 or levels.shape[2] not in (3, 4):
+        return None
+    levels = levels[..., [2, 1, 0, 3][: levels.shape[2]]]
+    if levels.shape != shallow.shape or np.abs((levels >> 8).astype(np.int16) - shallow).max() > 1:
+        return None
+    return np.ascontiguousarray(levels, dtype=np.uint16)
+
+
+def encode_deep_png(levels: NDArray[np.uint16], icc: bytes | None, info: PngInfo) -> bytes:
+    """Encode 16-bit levels (H, W, 3 or 4) as PNG with a colour profile and the chunks of ``info``."""
+    import cv2
+
+    # OpenCV is tuned for speed by default; these are the settings of other programs.
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
+    settings += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_ALL_FILTERS]
+    done, encoded = cv2.imencode(".png", levels[..., [2, 1, 0, 3][: levels.shape[2]]], settings)
+    if not done:
+        raise OSError("the encoder failed")
+    data = encoded.tobytes()
+    profile = b"" if icc is None else _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
+    before, after = (
+        b"".join(_chunk(kind, content) for kind, content, after_pixels in info.chunks if after_pixels is late)
+        for late in (False, True)
+    )
+    return data[:_AFTER_HEADER] + profile + before + data[_AFTER_HEADER:-_END_LENGTH] + after + data[-_END_LENGTH:]
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
