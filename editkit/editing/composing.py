@@ -88,7 +88,7 @@ def compose_resized(edit: PixelEdit, source: Image.Image) -> Image.Image:
 def _around_source(stored: StoredImage, pixels: Tensor, place: tuple[int, int]) -> StoredImage:
     """Return pixels (3, H, W) as an opaque image with the source's levels at ``place`` (left, top)."""
     left, top = place
-    opaque = np.full(pixels.shape[-2:], stored.maximum, stored.levels.dtype) if stored.alpha is not None else None
-    image = stored.with_colours(pixels.permute(1, 2, 0).numpy(), opaque)
+    image = stored.with_colours(pixels.permute(1, 2, 0).numpy())
+    image = image if stored.alpha is None else image.with_alpha()
     image.levels[top : top + stored.size[1], left : left + stored.size[0]] = stored.levels
     return image

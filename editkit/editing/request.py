@@ -13,6 +13,7 @@ from ..errors import InvalidParameter
 from ..images.condition_maps import open_image_param
 from ..images.reading import open_image
 from ..images.sources import MAX_PIXELS
+from ..images.stored.image import StoredImage
 from ..registry.params import Params, field_metadata, image_fields, shorten
 from ..registry.registry import Registry
 from ..registry.specs import InverterSpec, OperationSpec
@@ -63,7 +64,8 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
     if spec.size is not None:
         check_result_size(spec.name, spec.size(params, sources[0].size))
     params = _open_image_params(_with_seed(params), sources)
-    return Request(spec, params, sources, inverter=_inverter_spec(registry, inverter_name(params)))
+    inverter = _inverter_spec(registry, inverter_name(params))
+    return Request(spec, params, sources, inverter=inverter, warnings=_source_warnings(sources))
 
 
 def _prepare_replay(registry: Registry, spec: OperationSpec, inversion: Inversion, given: Mapping[str, Any]) -> Request:
@@ -185,5 +187,15 @@ def _load_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
         raise InvalidParameter(
             f"{spec.name} needs two images of one size, not {first.size} and {second.size}: resize one"
         )
-    mode = "RGBA" if "RGBA" in (first.mode, second.mode) else "RGB"
-    return first.convert(mode), second.convert(mode)
+    if first.mode != second.mode:
+        first, second = (StoredImage.of(image).with_alpha().view() for image in (first, second))
+    return first, second
+
+
+def _source_warnings(sources: Sequence[Image.Image]) -> tuple[str, ...]:
+    """Return sentences about what of the sources a result cannot keep."""
+    stored = [StoredImage.of(source) for source in sources]
+    notes = [note for image in stored for note in image.notes]
+    if len({image.icc for image in stored}) > 1:
+        notes.append("the two images have different colour profiles: the result is in sRGB")
+    return tuple(dict.fromkeys(notes))

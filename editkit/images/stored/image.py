@@ -124,6 +124,13 @@ class StoredImage:
             image.size == self.size and len(image.getbands()) == view.shape[2] and np.array_equal(view, image)  # type: ignore[arg-type]
         )
 
+    def with_alpha(self) -> StoredImage:
+        """Return the image with an alpha channel, full if it has none."""
+        if self.levels.shape[2] == 4:
+            return self
+        opaque = np.full(self.levels.shape[:2], self.maximum, self.levels.dtype)
+        return dc.replace(self, levels=np.dstack([self.levels, opaque]))
+
     def crop(self, corner: tuple[int, int], size: tuple[int, int]) -> StoredImage:
         """Return the part of ``size`` (width, height) at ``corner`` (left, top)."""
         left, top = corner

@@ -1,0 +1,140 @@
+"""Laws of stored images: depth, profile and levels of a file come back, and edits move only what they change."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, PngImagePlugin
+
+from editkit.images.conversion import pixels
+from editkit.images.metrics import stored_difference
+from editkit.images.reading import open_image, open_stored
+from editkit.images.stored.colour import read_profile
+from editkit.images.stored.deep import encode_deep_png
+from editkit.images.stored.image import StoredImage, mix_stored
+from editkit.images.writing import encode_image
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def rgb_profile(curve: float, *primaries: tuple[float, float, float]) -> bytes:
+    """A matrix profile (ICC.1:2010) of one gamma and the XYZ of three primaries under D50."""
+    numbers = [b"XYZ \0\0\0\0" + np.array(np.rint(np.array(p) * 65536), ">i4").tobytes() for p in primaries]
+    tone = b"curv\0\0\0\0\0\0\0\1" + int(curve * 256).to_bytes(2) + b"\0\0"
+    text = b"desc\0\0\0\0" + (5).to_bytes(4) + b"Wide\0" + bytes(79)
+    tags = [(b"desc", text), *zip((b"rXYZ", b"gXYZ", b"bXYZ"), numbers, strict=True)]
+    tags += [(name, tone) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    tags += [(b"wtpt", b"XYZ \0\0\0\0" + np.array([63190, 65536, 54061], ">i4").tobytes())]
+    start, table, body = 132 + 12 * len(tags), b"", b""
+    for name, content in tags:
+        table += name + (start + len(body)).to_bytes(4) + len(content).to_bytes(4)
+        body += content + bytes(-len(content) % 4)
+    header = bytearray(128)
+    header[8:12] = b"\2\x10\0\0"
+    header[12:24] = b"mntrRGB XYZ "
+    header[36:40] = b"acsp"
+    header[68:80] = np.array([63190, 65536, 54061], ">i4").tobytes()
+    header[0:4] = (start + len(body)).to_bytes(4)
+    return bytes(header) + len(tags).to_bytes(4) + table + body
+
+
+P3 = rgb_profile(2.2, (0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841))
+
+
+def levels(*, depth: int = 8, channels: int = 3, seed: int = 0) -> NDArray[Any]:
+    dtype = {8: np.uint8, 16: np.uint16}[depth]
+    values: NDArray[Any] = np.random.default_rng(seed).integers(0, 2**depth, (9, 13, channels), dtype=dtype)
+    return values
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("profile", [None, SRGB, P3])
+def test_16_bit_png_with_profile_comes_back(channels: int, profile: bytes | None) -> None:
+    original = levels(depth=16, channels=channels)
+    opened = open_stored(encode_deep_png(original, profile, PngImagePlugin.PngInfo()))
+    assert np.array_equal(opened.levels, original)
+    assert opened.icc == profile
+    again = open_stored(encode_image(opened.view(), ".png"))
+    assert np.array_equal(again.levels, original)
+    assert again.icc == profile
+
+
+def test_8_bit_png_with_profile_comes_back() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(levels()).save(buffer, "PNG", icc_profile=P3)
+    image = open_image(buffer.getvalue())
+    assert not np.array_equal(np.asarray(image), levels())  # the view is in sRGB
+    for suffix in (".png", ".webp"):
+        again = open_stored(encode_image(image, suffix))
+        assert np.array_equal(again.levels, levels())
+        assert again.icc == P3
+    assert open_stored(encode_image(image, ".jpg")).icc == P3
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1), (5, 4, 3), (5, 4, 4)])
+def test_16_bit_arrays_keep_their_depth(shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(1).integers(0, 65536, shape, dtype=np.uint16)
+    stored = open_stored(array)
+    expected = array if shape[2:] in ((3,), (4,)) else np.dstack([array.reshape(5, 4)] * 3)
+    assert stored.depth == 16
+    assert np.array_equal(stored.levels, expected)
+
+
+def test_painted_view_is_taken_as_painted() -> None:
+    image = open_image(levels(depth=16))
+    image.putpixel((0, 0), (1, 2, 3))
+    assert StoredImage.of(image).depth == 8
+    assert StoredImage.of(image.resize((3, 3))).depth == 8
+    assert StoredImage.of(open_image(levels(depth=16)).copy()).depth == 16
+
+
+def test_profile_agrees_with_littlecms() -> None:
+    # LittleCMS clips to sRGB and rounds to 8 bits; inside the gamut it may differ by its own rounding of one level.
+    stored = StoredImage(levels(), read_profile(P3))
+    inside = np.all((stored.colours() > 0.02) & (stored.colours() < 0.98), axis=2)
+    source = ImageCms.ImageCmsProfile(io.BytesIO(P3))
+    other = ImageCms.profileToProfile(Image.fromarray(levels()), source, ImageCms.createProfile("sRGB"), 1)
+    assert other is not None
+    assert inside.sum() > 20
+    assert np.abs(stored.colours() * 255 - np.asarray(other))[inside].max() <= 1.5
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_profile_conversion_and_back_is_exact(depth: int) -> None:
+    stored = StoredImage(levels(depth=depth), read_profile(P3))
+    assert stored.colours().min() < 0  # colours outside sRGB are kept
+    assert np.abs(stored.with_colours(stored.colours()).levels.astype(int) - stored.levels).max() <= (depth > 8)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("profile", [None, P3])
+def test_change_moves_only_changed_pixels(depth: int, profile: bytes | None) -> None:
+    stored = StoredImage(levels(depth=depth, channels=4), profile and read_profile(profile))
+    change = np.zeros((9, 13, 3), np.float32)
+    change[:4] = 0.25
+    changed = mix_stored([stored], [1.0], change)
+    assert np.array_equal(changed.levels[4:], stored.levels[4:])
+    assert np.array_equal(changed.levels[..., 3], stored.levels[..., 3])
+    assert not np.array_equal(changed.levels[:4], stored.levels[:4])
+    assert changed.icc == stored.icc
+
+
+def test_difference_is_counted_in_levels_of_the_result() -> None:
+    before = levels(depth=16)
+    after = before.copy()
+    after[0, 0, 0] ^= 256
+    assert stored_difference(StoredImage(before), StoredImage(after)) == 256
+    shallow = ((before.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    assert stored_difference(StoredImage(before), StoredImage(shallow)) == 0
+    mask = Image.new("L", (13, 9))
+    mask.putpixel((0, 0), 255)
+    assert stored_difference(StoredImage(before), StoredImage(after), mask) == 0
+
+
+def test_pixels_of_a_deep_image_are_not_rounded_to_8_bits() -> None:
+    array = levels(depth=16)
+    assert np.abs(pixels(open_image(array)) - array / np.float32(65535)).max() < 1e-6
