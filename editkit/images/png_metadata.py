@@ -19,7 +19,7 @@ from ..errors import BadFile, BadImage, InvalidParameter
 from .conversion import strip_metadata
 from .reading import open_image
 from .sources import MAX_BYTES, MAX_PIXELS, Source, read_source
-from .stored.deep import encode_deep_png
+from .stored.encoding import DEFAULT, Encoding, encode_png_file
 from .stored.image import StoredImage
 
 MAX_RECIPE_BYTES = 1_000_000  # Pillow refuses to open a PNG with a text chunk over 1 MiB
@@ -48,7 +48,11 @@ NO_ATTACHMENTS: Mapping[str, Image.Image] = MappingProxyType({})
 
 
 def encode_png(
-    image: Image.Image, *, recipe: str | None = None, attachments: Mapping[str, Image.Image] = NO_ATTACHMENTS
+    image: Image.Image,
+    *,
+    recipe: str | None = None,
+    attachments: Mapping[str, Image.Image] = NO_ATTACHMENTS,
+    encoding: Encoding = DEFAULT,
 ) -> bytes:
     """Encode an image as PNG with the JSON text of its recipe and the images that the recipe names.
 
@@ -65,7 +69,7 @@ def encode_png(
         chunks.add_itxt(_KEYWORD, _recipe_text(recipe))
     for name, attached in attachments.items():
         chunks.add(_ATTACHMENT, _attachment_content(name, attached), after_idat=True)
-    data = _png(image, "image", chunks)
+    data = _png(image, "image", chunks, encoding)
     if len(data) > MAX_BYTES:
         raise InvalidParameter(
             f"image and attachments need {len(data)} bytes as PNG; at most {MAX_BYTES // 2**20} MiB are allowed, "
@@ -108,16 +112,12 @@ def _exceeds_limit(attachments: Mapping[str, Image.Image]) -> bool:
     return len(attachments) > MAX_ATTACHMENTS or area > MAX_ATTACHED_PIXELS
 
 
-def _png(image: Image.Image, name: str, chunks: PngInfo | None = None) -> bytes:
+def _png(image: Image.Image, name: str, chunks: PngInfo | None = None, encoding: Encoding = DEFAULT) -> bytes:
     """Encode an image as PNG, a view with the depth and the profile of its StoredImage."""
-    plain = strip_metadata(image, name)
-    buffer, chunks = io.BytesIO(), chunks or PngInfo()
-    stored = None if image.mode == "L" else StoredImage.of(image)
-    if stored is not None and stored.depth > 8:
-        return encode_deep_png(stored.levels, stored.icc, chunks)
-    if stored is not None and stored.icc is not None:
-        plain = Image.fromarray(stored.levels)
-    plain.save(buffer, "PNG", pnginfo=chunks, icc_profile=None if stored is None else stored.icc)
+    plain, buffer = strip_metadata(image, name), io.BytesIO()
+    if image.mode != "L":
+        return encode_png_file(StoredImage.of(image), chunks or PngInfo(), encoding)
+    plain.save(buffer, "PNG", pnginfo=chunks)
     return buffer.getvalue()
 
 

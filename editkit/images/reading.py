@@ -10,20 +10,23 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from ..errors import BadImage, EditkitError, InvalidParameter
 from .conversion import luminance
 from .sources import Source, check_size, describe, format_size, pixel_limit, read_source, reason_text
 from .stored.colour import convert_to_srgb, profile_name, read_profile
-from .stored.deep import decode_deep, is_deep_file
+from .stored.deep import decode_deep, has_deep_avif, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
+from .stored.kinds import unread_kind
+from .stored.metadata import NO_METADATA, read_metadata
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+_HAS_AVIF = features.check("avif")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", *(["AVIF"] if _HAS_AVIF else []))
 
 _Decoded = TypeVar("_Decoded")
 
-_ALLOWED = "PNG, JPEG, WebP, BMP, TIFF, GIF, PNM"
+_ALLOWED = f"PNG, JPEG, WebP, {'AVIF, ' if _HAS_AVIF else ''}BMP, TIFF, GIF, PNM"
 _ORIENTATION = 0x0112
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
@@ -119,9 +122,9 @@ def _parse(data: bytes, name: str) -> Image.Image:
     except Image.DecompressionBombError:
         raise BadImage(f"{name} has too many pixels: {pixel_limit()}") from None
     except UnidentifiedImageError:
-        raise BadImage(
-            f"{name} cannot be read: it is not an image, or of another kind than {_ALLOWED}; convert it to PNG"
-        ) from None
+        kind = unread_kind(data)
+        problem = f"it is a {kind} file, and not" if kind else "it is not an image, or of another kind than"
+        raise BadImage(f"{name} cannot be read: {problem} {_ALLOWED}; convert it to PNG") from None
     except Exception as error:  # see _open_checked
         raise BadImage(
             f"{name} cannot be read: its header is damaged ({reason_text(error)}); get a whole copy"
@@ -142,9 +145,9 @@ def _decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) ->
     orientation = _orientation(image)
     icc = image.info.get("icc_profile") if use_profile else None
     levels: Levels | None = decode_deep(data, np.asarray(image)) if is_deep and data else None
-    notes = (
-        [f"{name} has 16 bits per channel, of which 8 are read: save it as PNG"] if is_deep and levels is None else []
-    )
+    notes = []
+    if (is_deep and levels is None) or has_deep_avif(data):
+        notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG")
     profile = read_profile(icc) if icc else None
     if levels is None:
         if transparent is not None and transparent != image.info.get("transparency"):
@@ -154,7 +157,8 @@ def _decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) ->
         if converted:
             assert icc
             notes.append(f"{name} has the colour profile {profile_name(icc)}, which is not kept: the result is in sRGB")
-    return StoredImage(_upright(levels, orientation), profile, tuple(notes))
+    metadata = read_metadata(image) if use_profile else NO_METADATA
+    return StoredImage(_upright(levels, orientation), profile, metadata, tuple(notes))
 
 
 def _stored_levels(image: Image.Image, icc: bytes | None, name: str) -> tuple[Levels, bool]:

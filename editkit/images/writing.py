@@ -15,9 +15,10 @@ from ..errors import InvalidParameter
 from ..files import check_output, write_atomically
 from .conversion import strip_metadata
 from .png_metadata import NO_ATTACHMENTS, encode_png
-from .stored.image import StoredImage, to_8_bits
+from .stored.encoding import DEFAULT, FORMATS, Encoding, encode_stored
+from .stored.image import StoredImage
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGE_SUFFIXES = tuple(FORMATS)
 
 ANIMATION_SUFFIXES = (".gif", ".webp")
 
@@ -44,31 +45,26 @@ def encode_image(
     *,
     recipe: str | None = None,
     attachments: Mapping[str, Image.Image] = NO_ATTACHMENTS,
+    encoding: Encoding = DEFAULT,
     argument: str = "output",
 ) -> bytes:
-    """Encode an image by its file suffix: lossless PNG (also for ``""``) or WebP, or JPEG at quality 95, 4:4:4.
+    """Encode an image by its file suffix: lossless PNG (also for ``""``), TIFF or WebP, or JPEG or AVIF.
 
-    ``image`` has mode RGB or RGBA. Only PNG carries the recipe and its attachments; JPEG has no alpha and shows the
-    image on white. Raises InvalidParameter for other suffixes and for sizes that the format cannot hold.
+    ``image`` has mode RGB or RGBA; depth, profile and metadata of its StoredImage are written as far as the format
+    holds them. Only PNG carries the recipe and its attachments; JPEG has no alpha and shows the image on white. Raises
+    InvalidParameter for other suffixes, a quality in a lossless format, and sizes that the format cannot hold.
     """
     kind = suffix.lower()
+    encoding.check(kind)
     if kind in ("", ".png"):
-        return encode_png(image, recipe=recipe, attachments=attachments)
+        return encode_png(image, recipe=recipe, attachments=attachments, encoding=encoding)
     if kind not in IMAGE_SUFFIXES:
         raise InvalidParameter(f"{argument} ends in {suffix!r}, but must end in one of {', '.join(IMAGE_SUFFIXES)}")
-    buffer = io.BytesIO()
     try:
         strip_metadata(image, "image")  # checks mode and size
-        stored = StoredImage.of(image)
-        if kind == ".webp":
-            pixels = Image.fromarray(to_8_bits(stored.levels))
-            pixels.save(buffer, "WEBP", lossless=True, exact=True, icc_profile=stored.icc)
-        else:
-            pixels = Image.fromarray(stored.on_white_8_bits())
-            pixels.save(buffer, "JPEG", quality=95, subsampling=0, icc_profile=stored.icc)
+        return encode_stored(StoredImage.of(image), kind, encoding)
     except _ENCODER_ERRORS as error:
         raise _format_error(image, kind, argument) from error
-    return buffer.getvalue()
 
 
 def save_picture(image: Image.Image, path: str | os.PathLike[str], *, argument: str = "output") -> None:

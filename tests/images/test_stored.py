@@ -14,7 +14,7 @@ from editkit.images.conversion import pixels
 from editkit.images.metrics import stored_difference
 from editkit.images.reading import open_image, open_stored
 from editkit.images.stored.colour import read_profile
-from editkit.images.stored.deep import encode_deep_png
+from editkit.images.stored.deep import encode_deep_png, insert_png_chunks
 from editkit.images.stored.image import StoredImage, mix_stored
 from editkit.images.writing import encode_image
 
@@ -55,7 +55,7 @@ def levels(*, depth: int = 8, channels: int = 3, seed: int = 0) -> NDArray[Any]:
 @pytest.mark.parametrize("profile", [None, SRGB, P3])
 def test_16_bit_png_with_profile_comes_back(channels: int, profile: bytes | None) -> None:
     original = levels(depth=16, channels=channels)
-    opened = open_stored(encode_deep_png(original, profile, PngImagePlugin.PngInfo()))
+    opened = open_stored(insert_png_chunks(encode_deep_png(original), profile, PngImagePlugin.PngInfo()))
     assert np.array_equal(opened.levels, original)
     assert opened.icc == profile
     again = open_stored(encode_image(opened.view(), ".png"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 DEEP_FORMATS = ("PNG", "TIFF", "PPM")
@@ -15,6 +17,8 @@ DEEP_FORMATS = ("PNG", "TIFF", "PPM")
 # Signature and header of a PNG, and its last chunk, have fixed lengths.
 _AFTER_HEADER = 33
 _END_LENGTH = 12
+_TIFF_HEADER = 8
+_AVIF_HEADER = 65536
 
 
 def is_deep_file(image: Image.Image) -> bool:
@@ -28,6 +32,12 @@ def is_deep_file(image: Image.Image) -> bool:
     if image.format == "PPM":
         return isinstance(arguments[-1], int) and arguments[-1] > 255
     return bool(arguments) and ";16" in str(arguments[0])
+
+
+def has_deep_avif(data: bytes) -> bool:
+    """Whether an AVIF file holds 10 or 12 bits per channel, by its first codec configuration (AV1-ISOBMFF, 2.3)."""
+    start = data.find(b"av1C", 0, _AVIF_HEADER) if data[4:8] == b"ftyp" else -1
+    return start >= 0 and len(data) > start + 6 and bool(data[start + 6] & 0x40)
 
 
 def decode_deep(data: bytes, shallow: NDArray[np.uint8]) -> NDArray[np.uint16] | None:
@@ -54,8 +64,8 @@ def decode_deep(data: bytes, shallow: NDArray[np.uint8]) -> NDArray[np.uint16] |
     return np.ascontiguousarray(levels, dtype=np.uint16)
 
 
-def encode_deep_png(levels: NDArray[np.uint16], icc: bytes | None, info: PngInfo) -> bytes:
-    """Encode 16-bit levels (H, W, 3 or 4) as PNG with a colour profile and the chunks of ``info``."""
+def encode_deep_png(levels: NDArray[np.uint16]) -> bytes:
+    """Encode 16-bit levels (H, W, 3 or 4) as PNG without metadata."""
     import cv2
 
     # OpenCV is tuned for speed by default; these are the settings of other programs.
@@ -64,14 +74,44 @@ def encode_deep_png(levels: NDArray[np.uint16], icc: bytes | None, info: PngInfo
     done, encoded = cv2.imencode(".png", levels[..., [2, 1, 0, 3][: levels.shape[2]]], settings)
     if not done:
         raise OSError("the encoder failed")
-    data = encoded.tobytes()
-    profile = b"" if icc is None else _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
+    data: bytes = encoded.tobytes()
+    return data
+
+
+def insert_png_chunks(data: bytes, icc: bytes | None, info: PngInfo) -> bytes:
+    """Return a PNG with a colour profile and the chunks of ``info`` at their places."""
+    profile = b"" if icc is None else _png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
     before, after = (
-        b"".join(_chunk(kind, content) for kind, content, after_pixels in info.chunks if after_pixels is late)
+        b"".join(_png_chunk(kind, content) for kind, content, after_pixels in info.chunks if after_pixels is late)
         for late in (False, True)
     )
     return data[:_AFTER_HEADER] + profile + before + data[_AFTER_HEADER:-_END_LENGTH] + after + data[-_END_LENGTH:]
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
+
+
+def encode_tiff(levels: NDArray[Any], tags: Mapping[int, Any]) -> bytes:
+    """Encode levels (H, W, 3 or 4), uint8 or uint16, as TIFF of one compressed strip, with further tags (TIFF 6.0)."""
+    height, width, channels = levels.shape
+    strip = zlib.compress(levels.astype(levels.dtype.newbyteorder("<")).tobytes())
+    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+    directory.update(tags)
+    directory.update(
+        {
+            TiffImagePlugin.IMAGEWIDTH: width,
+            TiffImagePlugin.IMAGELENGTH: height,
+            TiffImagePlugin.BITSPERSAMPLE: (8 * levels.itemsize,) * channels,
+            TiffImagePlugin.COMPRESSION: 8,  # deflate
+            TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: 2,  # RGB
+            TiffImagePlugin.STRIPOFFSETS: 0,  # tobytes adds where the directory ends
+            TiffImagePlugin.SAMPLESPERPIXEL: channels,
+            TiffImagePlugin.ROWSPERSTRIP: height,
+            TiffImagePlugin.STRIPBYTECOUNTS: len(strip),
+            TiffImagePlugin.PLANAR_CONFIGURATION: 1,
+        }
+    )
+    if channels == 4:
+        directory[TiffImagePlugin.EXTRASAMPLES] = 2  # straight alpha
+    return b"II*\0" + struct.pack("<I", _TIFF_HEADER) + directory.tobytes(_TIFF_HEADER) + strip

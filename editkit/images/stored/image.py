@@ -14,6 +14,7 @@ from PIL import Image
 from ...errors import BadImage
 from ..sources import describe
 from .colour import ColourProfile, Values
+from .metadata import NO_METADATA, Metadata
 
 INFO_KEY = "editkit"
 """Entry of ``PIL.Image.Image.info`` that holds the StoredImage of a view."""
@@ -29,7 +30,7 @@ class StoredImage:
     The rest of editkit passes PIL images of mode RGB or RGBA, 8 bits, sRGB. Such an image is the :attr:`view` of a
     StoredImage, which it carries in ``info[INFO_KEY]`` unless the view already holds everything. ``StoredImage.of``
     returns the carried image as long as the view's pixels are unchanged, and otherwise wraps the pixels of the view, so
-    that a caller who paints on a view gets the painted pixels. Use:
+    that a caller who paints on a view gets the painted pixels, with the metadata. Use:
 
     * ``StoredImage.of(image).colours()`` for pixels to compute with: float32, straight alpha, sRGB. Colours outside
       sRGB's gamut lie outside [0, 1]; clip where a network needs it.
@@ -44,6 +45,8 @@ class StoredImage:
     """(H, W, 3) or (H, W, 4), uint8 or uint16, RGB and straight alpha, upright."""
     profile: ColourProfile | None = None
     """Embedded RGB profile; None for an image without one, which counts as sRGB."""
+    metadata: Metadata = NO_METADATA
+    """EXIF, XMP, resolution and texts that a result takes over."""
     notes: tuple[str, ...] = ()
     """Sentences about what of the file is not kept, for the warnings of an edit."""
 
@@ -51,11 +54,12 @@ class StoredImage:
     def of(cls, image: Image.Image) -> StoredImage:
         """Return the image that a view of mode RGB or RGBA carries, else its own pixels; raises BadImage."""
         carried = image.info.get(INFO_KEY)
+        metadata = carried.metadata if isinstance(carried, StoredImage) else NO_METADATA
         if isinstance(carried, StoredImage) and carried.is_shown_by(image):
             return carried
         if image.mode not in ("RGB", "RGBA"):
             raise BadImage(f"{describe(image, 'image')} must have mode RGB or RGBA: pass it through open_image first")
-        return cls(np.asarray(image))
+        return cls(np.asarray(image), metadata=metadata)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -105,7 +109,7 @@ class StoredImage:
     def view(self) -> Image.Image:
         """Return a new PIL image of mode RGB or RGBA, 8 bits, sRGB, that carries this image if it holds less."""
         image = Image.fromarray(self._view_levels)
-        if self.depth > 8 or self.profile is not None or self.notes:
+        if self.depth > 8 or self.profile is not None or self.metadata or self.notes:
             image.info[INFO_KEY] = self
         return image
 

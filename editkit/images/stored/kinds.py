@@ -1,0 +1,52 @@
+"""Kinds of image files that editkit does not read, by their first bytes, so that an error can name them."""
+
+from __future__ import annotations
+
+_BRANDS = {
+    b"heic": "HEIC",
+    b"heix": "HEIC",
+    b"heim": "HEIC",
+    b"heis": "HEIC",
+    b"hevc": "HEIC",
+    b"hevx": "HEIC",
+    b"mif1": "HEIF",
+    b"msf1": "HEIF",
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    b"crx ": "CR3 raw",
+    b"isom": "MP4 video",
+    b"mp42": "MP4 video",
+    b"qt  ": "QuickTime video",
+}
+"""Kind by the brand of an ISO base media file (ISO/IEC 14496-12 and 23008-12)."""
+
+_SIGNATURES = {
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"8BPS": "Photoshop",
+    b"%PDF": "PDF",
+    b"<svg": "SVG",
+    b"<?xml": "XML or SVG",
+    b"v/1\x01": "OpenEXR",
+    b"#?RADIANCE": "Radiance HDR",
+    b"gimp xcf": "GIMP",
+    b"\0\0\1\0": "ICO",
+    b"DDS ": "DDS",
+    b"qoif": "QOI",
+    b"PK\3\4": "ZIP",
+}
+
+
+def unread_kind(data: bytes) -> str | None:
+    """Return the kind of a file that is no image editkit reads; None if it is not recognised."""
+    if data[4:8] == b"ftyp":
+        brands = [data[8:12], *(data[i : i + 4] for i in range(16, min(int.from_bytes(data[:4]), 256), 4))]
+        # The major brand may be the general one of HEIF files.
+        named = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
+        return next((name for name in named if name != "HEIF"), named[0] if named else None)
+    start = data[:64].lstrip()
+    return next(
+        (kind for magic, kind in _SIGNATURES.items() if data.startswith(magic) or start.startswith(magic)), None
+    )
