@@ -15,6 +15,14 @@ class Usage:
     samples: int = 0
     """Network samples: the sum of the batch sizes of all calls."""
     warnings: list[str] = dc.field(default_factory=list)
+    working_size: tuple[int, int] | None = None
+    """Largest (width, height) in pixels of what the network worked on."""
+
+    def count(self, samples: int, size: tuple[int, int]) -> None:
+        """Count a network call on ``samples`` images of ``size`` (width, height)."""
+        self.calls += 1
+        self.samples += samples
+        self.working_size = max(self.working_size or size, size, key=lambda one: one[0] * one[1])
 
     def warn(self, text: str) -> None:
         """Add a warning unless it is a repetition."""
@@ -49,21 +57,30 @@ class Report:
     network_samples: int
     """Sum of the batch sizes of all network calls."""
     seconds: float
-    """Duration of the edit without loading the model."""
+    """Duration of the edit, without loading the model and writing the file."""
     peak_memory_mb: float
     """Peak of the process on a CPU, of the edit on a GPU."""
     input_size: tuple[int, int] | None
     """(width, height) of the source in pixels; None without one."""
     output_size: tuple[int, int] | None
     """(width, height) of the result in pixels; None if it is an inversion."""
+    working_size: tuple[int, int] | None = None
+    """(width, height) in pixels at which the network worked; of several regions, the largest."""
     vae_psnr: float | None = None
-    """PSNR in dB of the autoencoder round trip of the source, at the model's working size."""
+    """PSNR in dB of the autoencoder round trip of the source, at the image's size; None without an inversion."""
     recon_psnr: float | None = None
-    """PSNR in dB of the source branch against the source after an inversion, at the model's working size."""
+    """PSNR in dB of the source branch against the source after an inversion, at the image's size."""
+    vae_psnr_working: float | None = None
+    """``vae_psnr`` at the size at which the model works."""
+    recon_psnr_working: float | None = None
+    """``recon_psnr`` at the size at which the model works."""
     adapters: tuple[str, ...] = ()
     """Adapters added to the model, as ``file:scale``."""
     untouched_max_diff: int | None = None
-    """Largest difference to the source outside the mask in 8-bit levels; None without a mask."""
+    """Largest difference to the source outside the mask; None without a mask.
+
+    Measured in the file after :meth:`Result.save`, before that in the pixels; in levels of the bit depth of either.
+    """
     params: dict[str, Any] = dc.field(default_factory=dict)
     """All parameters of the operation as used."""
     warnings: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import Cancelled
 from ..images.canvas import Canvas
 from ..images.masks import mask_tensor
+from ..images.stored.image import StoredImage
 from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
@@ -29,7 +30,7 @@ from ..version import __version__
 from .capabilities import check_capabilities
 from .composing import compose
 from .params import CanvasParams, EditParams, ImageInputParams
-from .quality import measure_quality
+from .quality import measure_quality, untouched_part
 from .request import Request, inverter_name, prepare
 from .result import build_result
 from .session import Progress, Session
@@ -79,9 +80,12 @@ def execute(
         session = open_session(registry, request, model, progress, cache)
         outcome = registry.load("operations", request.spec.name)(session, request.params)
         frames = [] if isinstance(outcome, Inversion) else compose(session, outcome)
-        quality = measure_quality(session, outcome, request, frames)
+        quality = measure_quality(session, outcome)
+        untouched = untouched_part(outcome, request)
+        if untouched is not None:
+            quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
     report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
-    return build_result(request, model, outcome, frames, report)
+    return build_result(request, model, outcome, frames, report, untouched)
 
 
 def _report(
@@ -106,6 +110,7 @@ def _report(
         seconds=round(seconds, 4),
         peak_memory_mb=memory,
         input_size=request.sources[0].size if request.sources else None,
+        working_size=session.usage.working_size or session.canvas.work,
         output_size=frames[0].size if frames else None,
         params=params.model_dump(mode="json"),
         warnings=tuple(session.usage.warnings),

@@ -168,7 +168,14 @@ def join_results(results: Sequence[Result]) -> Result:
     steps = tuple(result.recipe.steps[0] for result in results)
     recipe = first.recipe.model_copy(update={"steps": steps})
     reports = [result.report for result in results]
-    return dc.replace(final, report=sum_reports(reports), recipe=recipe, attachments=attachments, sources=first.sources)
+    return dc.replace(
+        final,
+        report=sum_reports(reports),
+        recipe=recipe,
+        attachments=attachments,
+        sources=first.sources,
+        untouched=None,  # every step has a mask of its own
+    )
 
 
 def sum_reports(reports: Sequence[Report]) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 from typing import Any
 
 from PIL import Image
@@ -16,30 +17,48 @@ from .request import Request
 from .session import Session
 
 
-def measure_quality(
-    session: Session, outcome: Edit | PixelEdit | Inversion, request: Request, frames: list[Image.Image]
-) -> dict[str, Any]:
-    """Return the quality figures of the report: PSNR of the reconstruction, largest difference outside the mask."""
-    figures: dict[str, Any] = {}
+@dc.dataclass(frozen=True)
+class Untouched:
+    """Part of a source that a result has to repeat."""
+
+    source: Image.Image
+    mask: Image.Image | None
+    """Mask in mode L, whose zeros are the part; None for the whole source."""
+    place: tuple[int, int] = (0, 0)
+    """Left and top of the source in the result."""
+
+    def largest_difference(self, result: StoredImage) -> int:
+        """Largest difference of a result, or of its file, to the part, in levels of the result's bit depth."""
+        source = StoredImage.of(self.source)
+        return stored_difference(source, result.crop(self.place, source.size), self.mask)
+
+
+def untouched_part(outcome: Edit | PixelEdit | Inversion, request: Request) -> Untouched | None:
+    """Return the part of the source that an outcome repeats; None without a mask and without a larger result."""
+    if isinstance(outcome, PixelEdit) and outcome.place is not None:
+        return Untouched(request.sources[0], None, outcome.place)
     mask = request.params.mask if isinstance(request.params, EditParams) else None
-    if mask is not None:
-        source, result = StoredImage.of(request.sources[0]), StoredImage.of(frames[0])
-        figures["untouched_max_diff"] = stored_difference(source, result, mask)
+    return None if mask is None or isinstance(outcome, Inversion) else Untouched(request.sources[0], mask)
+
+
+def measure_quality(session: Session, outcome: Edit | PixelEdit | Inversion) -> dict[str, Any]:
+    """Return the PSNR figures of the report: of the autoencoder and of the source branch after an inversion."""
     if isinstance(outcome, PixelEdit):
-        if outcome.place is not None:
-            source, result = StoredImage.of(request.sources[0]), StoredImage.of(frames[0])
-            figures["untouched_max_diff"] = stored_difference(source, result.crop(outcome.place, source.size))
-        return figures
+        return {}
     reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
     if reconstructed is None and not isinstance(outcome, Inversion):
-        return figures
-    figures["vae_psnr"] = psnr_to_source(session, session.latents)
+        return {}
+    figures = _psnr_to_source(session, session.latents, "vae_psnr")
     if reconstructed is not None:
-        figures["recon_psnr"] = psnr_to_source(session, reconstructed)
+        figures |= _psnr_to_source(session, reconstructed, "recon_psnr")
     return figures
 
 
-def psnr_to_source(session: Session, latents: Tensor) -> float:
-    """Return the PSNR in dB of decoded latents (S, C, h, w) against the sources, at the model's working size."""
-    decoded, sources = (session.canvas.crop(pixels) for pixels in (session.decode_cached(latents), session.sources))
-    return round(psnr(decoded, sources), 4)
+def _psnr_to_source(session: Session, latents: Tensor, name: str) -> dict[str, float]:
+    """PSNR in dB of decoded latents (S, C, h, w) against the sources, at the image's and at the model's size."""
+    canvas, decoded = session.canvas, session.decode_cached(latents)
+    full = psnr(canvas.to_image(decoded.float().cpu()).clamp(0, 1), session.pixels.clamp(0, 1))
+    return {
+        name: round(full, 4),
+        f"{name}_working": round(psnr(canvas.crop(decoded), canvas.crop(session.sources)), 4),
+    }

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..files import write_atomically
 from ..images.contact_sheet import draw_sheet
+from ..images.reading import open_stored
+from ..images.stored.encoding import Encoding, losses
 from ..images.stored.image import StoredImage
 from ..images.writing import ANIMATION_SUFFIXES, encode_frames, encode_image
 from ..inversion.inversion import Inversion
@@ -23,12 +25,18 @@ from ..registry.params import image_fields
 from ..report import Report
 from ..version import __version__
 from .outcome import Edit, PixelEdit
+from .quality import Untouched
 from .recipe import ModelReference, Recipe, Step, image_name, source_name
 from .request import Request
 
 
 def build_result(
-    request: Request, model: Backend, outcome: Edit | PixelEdit | Inversion, frames: list[Image.Image], report: Report
+    request: Request,
+    model: Backend,
+    outcome: Edit | PixelEdit | Inversion,
+    frames: list[Image.Image],
+    report: Report,
+    untouched: Untouched | None = None,
 ) -> Any:
     """Return the Result of an outcome with its recipe; an Inversion gets the report only."""
     if isinstance(outcome, Inversion):
@@ -49,6 +57,7 @@ def build_result(
         sources=request.sources,
         frames=tuple(frames),
         latents=outcome.latents if isinstance(outcome, Edit) else None,
+        untouched=untouched,
     )
 
 
@@ -75,24 +84,48 @@ class Result:
     """The single images, usually one."""
     latents: Tensor | None
     """Latents (B, C, h, w) of the frames; None for an operation that returns pixels."""
+    untouched: Untouched | None = None
+    """Part of the source that the result has to repeat, by which a file is measured."""
+    losses: tuple[str, ...] = ()
+    """Warnings of the report that belong to the file last saved."""
 
     @property
     def levels(self) -> NDArray[Any]:
         """Levels (H, W, 3 or 4) that a PNG holds: uint16 for a 16-bit source, in the source's colour profile."""
         return StoredImage.of(self.image).levels
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the image, whole or not at all; a PNG holds the recipe, frames become an animated .gif or .webp."""
+    def save(self, path: str | os.PathLike[str], *, quality: int | None = None, keep_gps: bool = False) -> Path:
+        """Write the image, whole or not at all; a PNG holds the recipe, frames become an animated .gif or .webp.
+
+        The file has the bit depth, the colour profile and the metadata of the source as far as its format holds them;
+        ``keep_gps`` keeps the position among them. ``quality``, 1 to 100, is for JPEG (default 95), AVIF (default 90)
+        and a WebP that is lossy. The report then has the figures of the file, and warnings of what it does not hold.
+        Raises InvalidParameter for a path, a suffix or a quality that is not allowed.
+        """
         target = Path(path)
-        write_atomically(target, self.encoded(target.suffix))
+        data = self.encoded(target.suffix, quality=quality, keep_gps=keep_gps)
+        write_atomically(target, data)
         self.report = dc.replace(self.report, output=str(target))
         return target
 
-    def encoded(self, suffix: str) -> bytes:
-        """Return the bytes of a file with this suffix; an empty suffix means PNG."""
+    def encoded(self, suffix: str, *, quality: int | None = None, keep_gps: bool = False) -> bytes:
+        """Return the bytes of a file with this suffix, and measure them for the report; no suffix means PNG."""
+        encoding = Encoding(quality, keep_gps)
         if len(self.frames) > 1 and suffix.lower() in ANIMATION_SUFFIXES:
-            return encode_frames(self.frames, suffix)
-        return encode_image(self.image, suffix, recipe=self.recipe.model_dump_json(), attachments=self.attachments)
+            return encode_frames(self.frames, suffix, encoding=encoding)
+        recipe = self.recipe.model_dump_json()
+        data = encode_image(self.image, suffix, recipe=recipe, attachments=self.attachments, encoding=encoding)
+        self._measure(data, suffix, encoding)
+        return data
+
+    def _measure(self, data: bytes, suffix: str, encoding: Encoding) -> None:
+        """Set the figures of the report to those of an encoded file."""
+        difference = self.report.untouched_max_diff
+        if self.untouched is not None:
+            difference = self.untouched.largest_difference(open_stored(data, argument="the file as encoded"))
+        previous, self.losses = self.losses, tuple(losses(StoredImage.of(self.image), suffix, encoding, difference))
+        kept = [warning for warning in self.report.warnings if warning not in previous]
+        self.report = dc.replace(self.report, warnings=(*kept, *self.losses), untouched_max_diff=difference)
 
     def sheet(self, label: str | None = None) -> Image.Image:
         """Return a labelled image of the sources and the result."""

@@ -81,8 +81,7 @@ class Session:
 
     def network(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         """Call the model's network and count the call."""
-        self.usage.calls += 1
-        self.usage.samples += len(x)
+        self.usage.count(len(x), self.canvas.work)
         return self.model.denoise(x, point, condition)
 
     @functools.cached_property

@@ -76,9 +76,14 @@ def save_picture(image: Image.Image, path: str | os.PathLike[str], *, argument: 
 
 
 def encode_frames(
-    frames: Sequence[Image.Image], suffix: str, *, milliseconds: int = 100, argument: str = "output"
+    frames: Sequence[Image.Image],
+    suffix: str,
+    *,
+    milliseconds: int = 100,
+    encoding: Encoding = DEFAULT,
+    argument: str = "output",
 ) -> bytes:
-    """Encode images of one size as an endless animation: GIF shows them on white, WebP is lossless.
+    """Encode images of one size as an endless animation in sRGB: GIF on white, or WebP, lossless without a quality.
 
     ``frames`` have mode RGB or RGBA; each is shown for ``milliseconds``, 1 or more. Raises InvalidParameter for no
     frames, frames of several sizes, suffixes other than ANIMATION_SUFFIXES, and sizes that the format cannot hold.
@@ -88,14 +93,15 @@ def encode_frames(
         raise InvalidParameter(
             f"{argument} ends in {suffix!r}, but an animation must end in {' or '.join(ANIMATION_SUFFIXES)}"
         )
+    if encoding.quality is not None and kind == ".gif":
+        raise InvalidParameter(f"quality={encoding.quality} has no effect in GIF: leave it out, or save as .webp")
     if len({frame.size for frame in frames}) != 1 or milliseconds < 1:
         raise InvalidParameter("frames must be one or more images of one size, shown for 1 or more milliseconds")
     first, *rest = [_on_white(frame) if kind == ".gif" else strip_metadata(frame, "frame") for frame in frames]
+    options = {"lossless": True} if encoding.quality is None else {"quality": encoding.quality}
     buffer = io.BytesIO()
     try:
-        first.save(
-            buffer, kind[1:], save_all=True, append_images=rest, duration=milliseconds, loop=0, lossless=kind == ".webp"
-        )
+        first.save(buffer, kind[1:], save_all=True, append_images=rest, duration=milliseconds, loop=0, **options)
     except _ENCODER_ERRORS as error:
         raise _format_error(first, kind, argument) from error
     return buffer.getvalue()
