@@ -69,7 +69,7 @@ from .model.execution import ExecutionOptions
 from .model.loading import identity_of, load_model
 from .model.weights import model_folder
 from .registry.hookspecs import hookimpl
-from .registry.params import Fraction, ImageParam, Params, PathParam, RegisteredName
+from .registry.params import EffectIf, Fraction, ImageParam, NameList, Params, PathParam, RegisteredName
 from .registry.specs import (
     AnnotatorSpec,
     BackendSpec,
@@ -86,9 +86,9 @@ from .registry.specs import (
 from .registry.tables import Table
 from .report import Report
 from .sampling.controls import Control, PinnedSource
-from .sampling.guidance import Guidance, classifier_free, interval
+from .sampling.guidance import Guidance, classifier_free, interval, no_step_between
 from .sampling.loop import Stepper, ddim_step, ddpm_noise_std, walk
-from .sampling.params import DEFAULT_STEPS, DrawingParams, SamplingParams
+from .sampling.params import DEFAULT_STEPS, DrawingParams, IfGuided, SamplingParams, check_interval
 from .version import __version__
 
 __all__ = [
@@ -117,9 +117,11 @@ __all__ = [
     "Edit",
     "EditParams",
     "EditkitError",
+    "EffectIf",
     "ExecutionOptions",
     "Fraction",
     "Guidance",
+    "IfGuided",
     "ImageInputParams",
     "ImageParam",
     "InvalidParameter",
@@ -132,6 +134,7 @@ __all__ = [
     "MissingCapability",
     "ModelDefaultSteps",
     "ModelSpec",
+    "NameList",
     "Noise",
     "OperationSpec",
     "Params",
@@ -178,6 +181,7 @@ __all__ = [
     "by_name",
     "cache_folder",
     "check_file",
+    "check_interval",
     "classifier_free",
     "cosine",
     "ddim_step",
@@ -201,6 +205,7 @@ __all__ = [
     "make_path",
     "model_folder",
     "models",
+    "no_step_between",
     "on_white",
     "open_image",
     "operations",

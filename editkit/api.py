@@ -6,11 +6,11 @@ from typing import Any
 
 from .editing.apply import apply
 from .editing.result import Result
-from .editing.session import Progress
 from .inversion.inversion import Inversion
 from .model.backend import Backend
 from .registry.registry import installed
 from .registry.specs import AnnotatorSpec, InverterSpec, ModelSpec, OperationSpec, SamplerSpec
+from .sampling.progress import Progress
 
 
 def invert(

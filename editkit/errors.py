@@ -11,7 +11,8 @@ EditkitError
     PluginFailure        a plugin that violated its contract
     Cancelled            the user stopped the work
 
-``exit_status`` is the exit status of the command line: 2 for bad input, 1 for a failure.
+``exit_status`` is the exit status of the command line: 2 for bad input, 1 for a failure, 130 for an interrupt, as of
+shells.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class PluginFailure(EditkitError):
 
 class Cancelled(EditkitError):
     """The user stopped the work; nothing was written."""
+
+    exit_status = 130
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,15 @@ class Command(click.Command):
             )
         )
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Click takes the last of several values, and another one would be dropped in silence.
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for param, count in Counter(order).items():
+            if count > 1 and isinstance(param, click.Option) and not _may_repeat(param):
+                name = max(param.opts, key=len)
+                raise click.UsageError(f"the option {name} is given {count} times: give it once", ctx)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with contextlib.nullcontext() if ctx.meta[_VERBOSE] else _silence_libraries():
@@ -39,6 +49,11 @@ class Command(click.Command):
             raise
         except (Exception, KeyboardInterrupt) as error:
             ctx.exit(report_error(error))
+
+
+def _may_repeat(option: click.Option) -> bool:
+    """Return whether all values of an option count, or all are equal."""
+    return option.multiple or option.count or (option.is_flag and not option.secondary_opts)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -34,6 +35,7 @@ class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
+        value = decode_argument(value)
         adapter: TypeAdapter[Any] = TypeAdapter(self.annotation)
         read = adapter.validate_json if _is_container(self.annotation) else adapter.validate_strings
         try:
@@ -41,6 +43,14 @@ class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             self.fail(f"{shorten(value)} is not allowed: {reason[0].lower()}{reason[1:]}", param, ctx)
+
+
+def decode_argument(text: str) -> str:
+    """Decode an argument as UTF-8 where Python took the locale's encoding; other bytes stay lone surrogates."""
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError:
+        return text
 
 
 class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer versions only

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ..editing.result import Result
-    from ..editing.session import Progress
     from ..inversion.inversion import Inversion
+    from ..sampling.progress import Progress
 
 
 def progress() -> Progress | None:

@@ -22,10 +22,11 @@ from ..inversion.inversion import Inversion
 from ..model.backend import Backend, adapters_of, warnings_of
 from ..model.execution import ExecutionOptions
 from ..model.loading import resolve_model
-from ..registry.params import Params
+from ..registry.params import Params, without_effect
 from ..registry.registry import Registry, installed
 from ..report import Report, Usage
 from ..sampling.params import DrawingParams
+from ..sampling.progress import Progress
 from ..version import __version__
 from .capabilities import check_capabilities
 from .composing import compose
@@ -33,7 +34,7 @@ from .params import CanvasParams, EditParams, ImageInputParams
 from .quality import measure_quality, untouched_part
 from .request import Request, inverter_name, prepare
 from .result import build_result
-from .session import Progress, Session
+from .session import Session
 
 
 def apply(
@@ -113,10 +114,16 @@ def _report(
         working_size=session.usage.working_size or session.canvas.work,
         output_size=frames[0].size if frames else None,
         params=params.model_dump(mode="json"),
-        warnings=tuple(session.usage.warnings),
+        warnings=_warnings(session, request),
         version=__version__,
         **quality,
     )
+
+
+def _warnings(session: Session, request: Request) -> tuple[str, ...]:
+    """Warnings of the edit, and of parameters that had no effect; an inversion stores those of its replay."""
+    idle = without_effect(session.params, session.model) if request.spec.gives == "image" else ()
+    return tuple(dict.fromkeys([*session.usage.warnings, *idle]))
 
 
 def _settings(params: Params, request: Request) -> dict[str, Any]:

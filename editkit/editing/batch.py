@@ -14,9 +14,9 @@ from ..model.batching import run_in_lock_step
 from ..model.execution import ExecutionOptions
 from ..model.loading import resolve_model
 from ..registry.registry import Registry, installed
+from ..sampling.progress import Progress
 from .apply import cancellable, execute
 from .request import Request, prepare
-from .session import Progress
 
 MOST = 16
 """Default number of edits that run together."""

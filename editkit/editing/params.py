@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from ..registry.params import ImageParam
-from ..sampling.params import DEFAULT_STEPS, SamplingParams
+from ..registry.params import EffectIf, ImageParam
+from ..sampling.params import DEFAULT_STEPS, IfGuided, SamplingParams
 
 
 class ImageInputParams(SamplingParams):
@@ -25,17 +25,25 @@ class EditParams(ImageInputParams):
     """Parameters of every operation that edits an image."""
 
     mask: Any = ImageParam("mask", "Mask of the image's size: white is changed, black is kept bit for bit.")
-    feather: float = Field(
+    feather: Annotated[float, EffectIf(lambda params, model: params.mask is not None, "there is no mask")] = Field(
         0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward."
     )
+
+
+IfDifferent = EffectIf(
+    lambda params, model: params.target != params.source, "it equals the source prompt, so the edit asks for no change"
+)
+"""Condition of a target prompt."""
 
 
 class RepromptParams(EditParams):
     """Parameters of every operation that edits from a source prompt to a target prompt."""
 
     source: str = Field(description="Prompt that describes the image.")
-    target: str = Field(description="Prompt that describes the edited image.")
-    negative_prompt: str = Field("", description="Content to steer away from; the source prompt when not given.")
+    target: Annotated[str, IfDifferent] = Field(description="Prompt that describes the edited image.")
+    negative_prompt: Annotated[str, IfGuided] = Field(
+        "", description="Content to steer away from; the source prompt when not given."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -13,11 +13,11 @@ from ..model.loading import resolve_model
 from ..registry.params import shorten
 from ..registry.registry import installed
 from ..report import Report
+from ..sampling.progress import Progress
 from .apply import execute
 from .recipe import image_name
 from .request import Request, prepare, validate_params
 from .result import Result
-from .session import Progress
 
 Model = Backend | str | os.PathLike[str] | None
 """A loaded model, an argument of ``load_model``, or None for the operation's default."""

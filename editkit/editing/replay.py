@@ -13,12 +13,12 @@ from ..model.backend import Backend
 from ..model.loading import resolve_model
 from ..registry.params import shorten
 from ..registry.registry import installed
+from ..sampling.progress import Progress
 from .apply import execute
 from .pipeline import Model, join_results, model_per_step
 from .recipe import ModelReference, Step, image_name, read_recipe, source_name
 from .request import prepare
 from .result import Result
-from .session import Progress
 
 
 def replay(

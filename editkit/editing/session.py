@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses as dc
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -33,12 +32,10 @@ from ..registry.specs import SamplerSpec
 from ..report import Usage
 from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap
 from ..sampling.controls import Control, check_compatible
-from ..sampling.guidance import Guidance, interval
+from ..sampling.guidance import Guidance, interval, no_step_between
 from ..sampling.loop import Stepper, final_state, walk
 from ..sampling.params import DEFAULT_STEPS, DrawingParams
-
-Progress = Callable[..., Iterable[Any]]
-"""Function ``progress(iterable, total=..., desc=...)`` whose result replaces the iterable, such as ``tqdm.tqdm``."""
+from ..sampling.progress import Progress, show_progress
 
 
 @dc.dataclass
@@ -186,10 +183,14 @@ class Session:
         """Return the network under a condition of ``rows`` rows with the guidance of the parameters."""
         # Without text both estimates would be equal: one evaluation is enough.
         scale = self.drawing.guidance if "text" in self.model.provides else 1.0
+        if scale != self.drawing.guidance and not self.drawing.is_default("guidance"):
+            self.usage.warn(f"guidance={self.drawing.guidance:g} has no effect: the model takes no text")
         if "distilled-guidance" in self.model.provides:
             at_scale = require(self.model, SupportsDistilledGuidance).with_guidance_scale(condition, scale)
             return self.weighted((at_scale, condition), (1.0, 0.0), path)
         negative = condition
+        if scale == 0.0:
+            self.usage.warn("the prompt has no effect: guidance is 0, which evaluates the negative prompt alone")
         if scale != 1.0:
             negative = {**condition, **repeat_condition(self.embed(self.drawing.negative_prompt), rows)}
         return self.weighted((negative, condition), (1 - scale, scale), path)
@@ -198,6 +199,8 @@ class Session:
         """Return guidance by several conditions with the interval and the rescaling of the parameters."""
         params = self.drawing
         low, high = interval(path, params.guidance_start, params.guidance_end)
+        if low > high and any(weights[:-1]):
+            self.usage.warn(no_step_between("guidance", path, params.guidance_start, params.guidance_end))
         return Guidance(self.network, conditions, weights, params.guidance_rescale, sigma_low=low, sigma_high=high)
 
     def draw(
@@ -252,5 +255,9 @@ class Session:
         return [self.registry.build("controls", call)(self, path) for call in self.drawing.attach]
 
     def track(self, steps: Iterator[Tensor], total: int, label: str) -> Iterable[Tensor]:
-        """Return ``steps``, shown to the caller's progress under a label."""
-        return steps if self.progress is None else self.progress(steps, total=total, desc=label)
+        """Return ``steps``, shown to the caller's progress under a label.
+
+        Iterating raises Cancelled if the progress ends before the steps do, and InvalidParameter if it replaces
+        some of them.
+        """
+        return steps if self.progress is None else show_progress(self.progress, steps, total, label)

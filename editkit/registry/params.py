@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import reprlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -20,8 +22,25 @@ class Params(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, strict=True, validate_default=True, defer_build=True
     )
 
+    @field_validator("*", mode="before")
     @classmethod
-    def parse(cls, owner: str, values: dict[str, Any]) -> Self:
+    def unwrap_scalar(cls, value: Any, info: ValidationInfo) -> Any:
+        """Convert a scalar of numpy or torch to Python's type, so that a numpy bool is no number either."""
+        if "image" in field_metadata(cls.model_fields[str(info.field_name)]):
+            return value
+        is_scalar = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
+        return value.item() if is_scalar else value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def check_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse text that is not valid Unicode, which neither a tokenizer nor a recipe accepts; paths may be bytes."""
+        if isinstance(value, str) and "path" not in field_metadata(cls.model_fields[str(info.field_name)]):
+            check_unicode(value)
+        return value
+
+    @classmethod
+    def parse(cls, owner: str, values: Mapping[str, Any]) -> Self:
         """Check ``values`` and return them typed; ``owner`` names the operation or plugin in error messages.
 
         Raises InvalidParameter, naming the first parameter that is wrong, its value and the allowed values.
@@ -30,7 +49,13 @@ class Params(BaseModel):
         try:
             return cls(**{name: value for name, value in values.items() if value is not None or name not in images})
         except ValidationError as error:
-            raise InvalidParameter(cls._explain(owner, error.errors()[0])) from None
+            # A validator may have copied a wrong value to another parameter: name the one that was passed.
+            problems = sorted(error.errors(), key=lambda problem: not (set(problem["loc"][:1]) <= set(values)))
+            raise InvalidParameter(cls._explain(owner, problems[0])) from None
+
+    def is_default(self, name: str) -> bool:
+        """Return whether a parameter has its default, which a recipe names like any other value."""
+        return bool(getattr(self, name) == type(self).model_fields[name].default)
 
     @classmethod
     def _explain(cls, owner: str, problem: ErrorDetails) -> str:
@@ -40,6 +65,8 @@ class Params(BaseModel):
         if problem["type"] == "missing":
             return f"{owner} needs the parameter {name!r}: {cls.model_fields[name].description}"
         allowed = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:  # of several parameters together, which the reason names
+            return f"{owner}: {allowed}"
         return f"{owner}: {name}={shorten(problem['input'])} is not allowed: {allowed[0].lower()}{allowed[1:]}"
 
 
@@ -62,6 +89,50 @@ class _BoundedRepr(reprlib.Repr):
 
     def repr_int(self, x: int, level: int) -> str:
         return repr(x) if x.bit_length() <= 1000 else f"<int of {x.bit_length()} bits>"
+
+
+def check_unicode(text: str) -> None:
+    """Raise ValueError for text with lone surrogates: bytes of the command line that are not UTF-8, for example."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"character {error.start + 1} is not valid Unicode: write the text in UTF-8") from None
+
+
+@dc.dataclass(frozen=True)
+class EffectIf:
+    """Condition under which a parameter has an effect, in the ``Annotated`` type of its field.
+
+    ``condition`` is a function of all parameters and the model. The sentence "NAME=VALUE has no effect" is completed by
+    ``otherwise``.
+    The report of an edit warns of a parameter without effect, unless it has its default.
+
+    Example: ``width: Annotated[float, EffectIf(lambda params, model: params.soft, "soft is off")] = Field(1.0, ...)``
+    """
+
+    condition: Callable[[Any, Any], bool]
+    otherwise: str
+
+
+def without_effect(params: Params, model: Any) -> Iterator[str]:
+    """Yield a warning for each parameter that is set but has no effect with this model, by its :class:`EffectIf`."""
+    for name, field in type(params).model_fields.items():
+        effects = [entry for entry in field.metadata if isinstance(entry, EffectIf)]
+        if not effects or params.is_default(name):
+            continue
+        missing = next((effect for effect in effects if not effect.condition(params, model)), None)
+        if missing:
+            yield f"{name}={shorten(getattr(params, name))} has no effect: {missing.otherwise}"
+
+
+def _names(value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise ValueError("give a list of names")
+    return tuple(value)
+
+
+NameList = Annotated[tuple[str, ...], BeforeValidator(_names)]
+"""Type of a field that holds several names: a list or a tuple, and no other iterable."""
 
 
 def RegisteredName(kind: str, default: str | tuple[str, ...] | None, description: str) -> Any:  # noqa: N802 (used as pydantic's Field is)

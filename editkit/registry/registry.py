@@ -156,7 +156,10 @@ class Registry:
         values: dict[str, Any] = {}
         for option in filter(None, options.split(",")):
             key, _, text = option.partition("=")
-            values[key.strip().replace("-", "_")] = _literal(text.strip())
+            key = key.strip().replace("-", "_")
+            if key in values:
+                raise InvalidParameter(f"{kind[:-1]} {name!r}: the option {key!r} is given twice: leave one out")
+            values[key] = _literal(text.strip())
         return spec, spec.params.parse(f"{kind[:-1]} {name!r}", values)
 
     def resolve_names(self, name: str, field: FieldInfo, value: Any) -> list[tuple[Any, Params]]:

@@ -92,6 +92,14 @@ def interval(path: SamplingPath, start: float, end: float) -> tuple[float, float
     return path[stop - 1].sigma if stop < steps else 0.0, path[begin].sigma if begin > 0 else math.inf
 
 
+def no_step_between(subject: str, path: SamplingPath, start: float, end: float) -> str:
+    """Return the warning that no step of a path lies between two fractions of it."""
+    steps = len(path) - 1
+    return (
+        f"{subject} has no effect: none of {steps} steps lies between the fractions {start:g} and {end:g} of the path"
+    )
+
+
 def rescale_std(guided: Tensor, prompted: Tensor, share: float) -> Tensor:
     """Scale the standard deviation of each row of ``guided`` towards that of ``prompted`` by ``share`` (0 to 1)."""
     axes = tuple(range(1, guided.ndim))

@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..literals import Spacing
-from ..registry.params import Fraction, Params, RegisteredName
+from ..registry.params import EffectIf, Fraction, NameList, Params, RegisteredName
+
+IfGuided = EffectIf(
+    lambda params, model: params.is_guided, "guidance is 1, which evaluates the prompt alone; give another guidance"
+)
+"""Condition of the parameters of guidance by a negative prompt."""
 
 
 class DrawingParams(Params):
     """Parameters of every operation that samples."""
 
     guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
-    guidance_rescale: Fraction = Field(0.0, description="Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).")
-    guidance_start: Fraction = Field(0.0, description="Fraction of the path before which guidance is off.")
-    guidance_end: Fraction = Field(1.0, description="Fraction of the path after which guidance is off.")
+    guidance_rescale: Annotated[Fraction, IfGuided] = Field(
+        0.0, description="Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891)."
+    )
+    guidance_start: Annotated[Fraction, IfGuided] = Field(
+        0.0, description="Fraction of the path before which guidance is off."
+    )
+    guidance_end: Annotated[Fraction, IfGuided] = Field(
+        1.0, description="Fraction of the path after which guidance is off."
+    )
     sampler: str = RegisteredName("samplers", "ddim", "Sampler by name, with options after a colon: ddim:eta=0.5.")
     seed: int | None = Field(
         None, ge=0, lt=2**63, description="Seed of the noise; chosen at random and reported when not given."
     )
-    negative_prompt: str = Field("", description="Content to steer away from.")
-    attach: Annotated[tuple[str, ...], Field(strict=False)] = RegisteredName(
+    negative_prompt: Annotated[str, IfGuided] = Field("", description="Content to steer away from.")
+    attach: NameList = RegisteredName(
         "controls", (), "Further controls of sampling by name, with options after a colon."
     )
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the negative prompt is evaluated; operations with further guidance scales override it."""
+        return self.guidance != 1
+
+    def is_default(self, name: str) -> bool:
+        """Return whether a parameter has its default; the negative prompt of an edit may be its source prompt."""
+        return super().is_default(name) or (
+            name == "negative_prompt" and self.negative_prompt == getattr(self, "source", "")
+        )
+
+    @model_validator(mode="after")
+    def check_guidance_interval(self) -> Self:
+        return check_interval(self, "guidance_start", "guidance_end")
+
+
+ParamsT = TypeVar("ParamsT", bound=Params)
+
+
+def check_interval(params: ParamsT, start: str, end: str) -> ParamsT:
+    """Return the parameters; raises ValueError if the fraction ``start`` of a path lies behind the fraction ``end``."""
+    low, high = getattr(params, start), getattr(params, end)
+    if low > high:
+        raise ValueError(f"{start} must be at most {end}, not {low:g} and {high:g}")
+    return params
 
 
 DEFAULT_STEPS = 25

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
-from editkit import CommandSpec, Params, RegisteredName, by_name, hookimpl
+from editkit import CommandSpec, NameList, Params, RegisteredName, by_name, hookimpl
 
 
 class CompareParams(Params):
     image: str = Field(description="Image to edit.", json_schema_extra={"argument": True})
     source: str = Field(description="Prompt that describes the image.")
     target: str = Field(description="Prompt that describes the result.")
-    inverter: Annotated[tuple[str, ...], Field(strict=False)] = RegisteredName(
+    inverter: NameList = RegisteredName(
         "inverters", (), "Inverter by name, with options after a colon; all that support the model if not given."
     )
     truth: str | None = Field(None, description="Image file of the ideal result, to measure the edits against.")

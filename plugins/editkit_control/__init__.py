@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from editkit import (
     ControlSpec,
     EditParams,
+    EffectIf,
     Fraction,
     ImageParam,
     OperationSpec,
@@ -16,6 +17,7 @@ from editkit import (
     PathParam,
     RegisteredName,
     by_name,
+    check_interval,
     hookimpl,
 )
 
@@ -31,9 +33,21 @@ class ControlNetParams(Params):
         None, "Folder of the ControlNet; the one registered for the model and the kind when not given."
     )
 
+    @model_validator(mode="after")
+    def check_fractions(self) -> Self:
+        return check_interval(self, "start", "end")
+
+
+_IfActive = EffectIf(lambda params, model: params.control_scale > 0, "control_scale is 0")
+_IfGiven = EffectIf(lambda params, model: params.control_image is not None, "there is no control_image to invert")
+_IfAnnotated = EffectIf(
+    lambda params, model: params.control_image is None or (params.controlnet is None and ":" not in params.kind),
+    "the ready-made map replaces the annotator's; leave it out",
+)
+
 
 class ControlParams(EditParams):
-    kind: str = RegisteredName(
+    kind: Annotated[str, _IfAnnotated] = RegisteredName(
         "annotators", "edge", "Annotator that computes the condition map, with options after a colon."
     )
     prompt: str = Field("", description="Description of the result.")
@@ -41,14 +55,26 @@ class ControlParams(EditParams):
         1.0, description="Noise level to start from: 1 starts from noise, less from the noised image."
     )
     control_scale: float = Field(1.0, ge=0.0, le=10.0, description="Strength of the condition map.")
-    control_start: Fraction = Field(0.0, description="Fraction of the path before which the map is off.")
-    control_end: Fraction = Field(1.0, description="Fraction of the path after which the map is off.")
-    control_image: Any = ImageParam("map", "Ready-made condition map instead of the annotator's: near and edges white.")
-    control_invert: bool = Field(False, description="Invert the ready-made map, if black stands for near and edges.")
+    control_start: Annotated[Fraction, _IfActive] = Field(
+        0.0, description="Fraction of the path before which the map is off."
+    )
+    control_end: Annotated[Fraction, _IfActive] = Field(
+        1.0, description="Fraction of the path after which the map is off."
+    )
+    control_image: Annotated[Any, _IfActive] = ImageParam(
+        "map", "Ready-made condition map instead of the annotator's: near and edges white."
+    )
+    control_invert: Annotated[bool, _IfGiven] = Field(
+        False, description="Invert the ready-made map, if black stands for near and edges."
+    )
     controlnet: str | None = PathParam(
         None, "Folder of the ControlNet; the one registered for the model and the kind when not given."
     )
     guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
+
+    @model_validator(mode="after")
+    def check_fractions(self) -> Self:
+        return check_interval(self, "control_start", "control_end")
 
 
 @hookimpl

@@ -21,6 +21,7 @@ from editkit import (
     SupportsControlNet,
     WeightsUnavailable,
     interval,
+    no_step_between,
     open_image,
     require,
 )
@@ -67,6 +68,8 @@ def make_control(
 ) -> Control:
     """ControlNet that is active between two fractions of a path; a control without effect if ``scale`` is 0."""
     low, high = interval(path, start, end)
+    if scale and low > high:
+        session.usage.warn(no_step_between("the ControlNet", path, start, end))
     return ControlNetControl(folder, hint, scale, low, high) if scale else Control()
 
 

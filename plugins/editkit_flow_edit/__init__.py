@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from editkit import OperationSpec, RepromptParams, by_name, hookimpl
+from editkit import IfGuided, OperationSpec, RepromptParams, by_name, hookimpl
 
 _PAPER = "https://arxiv.org/abs/2412.08629"
 
@@ -23,10 +23,14 @@ class FlowEditParams(RepromptParams):
         le=100.0,
         description="Guidance scale of the source prompt; that of the target prompt when not given.",
     )
-    negative_prompt: str = Field(
+    negative_prompt: Annotated[str, IfGuided] = Field(
         "",
         description="Content to steer away from; the source prompt if neither this nor source_guidance is given.",
     )
+
+    @property
+    def is_guided(self) -> bool:
+        return self.guidance != 1 or self.source_guidance not in (None, 1)
 
     @model_validator(mode="before")
     @classmethod

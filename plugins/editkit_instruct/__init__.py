@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from editkit import EditParams, ModelDefaultSteps, OperationSpec, RegisteredName, by_name, hookimpl
 
@@ -50,6 +50,17 @@ class InstructParams(EditParams):
     def inversion_options(self) -> list[str]:
         """Parameters of inversion that differ from their defaults; a recipe sets all of them explicitly."""
         return [name for name in _INVERSION_OPTIONS if getattr(self, name) != type(self).model_fields[name].default]
+
+    @property
+    def is_guided(self) -> bool:
+        return self.guidance != 1 or self.image_guidance not in (None, 1)
+
+    @field_validator("instruction")
+    @classmethod
+    def check_instruction(cls, instruction: str) -> str:
+        if not instruction.strip():
+            raise ValueError("an empty instruction asks for no change; write one, such as: make it green")
+        return instruction
 
     @model_validator(mode="after")
     def check_method_options(self) -> InstructParams:

@@ -43,6 +43,11 @@ def instruct(session: Session, params: InstructParams) -> Edit:
             "use method inversion, or an InstructPix2Pix model"
         )
     method = params.method or ("ip2p" if takes_instructions and not params.inversion_options else "inversion")
+    if method == "inversion" and params.image_guidance is not None:
+        raise InvalidParameter(
+            f"image_guidance={params.image_guidance:g} is not allowed: the model {session.model.name!r} edits by "
+            "inversion, which has no image guidance; leave it out, or use an InstructPix2Pix model"
+        )
     steps = session.default_steps(params.steps) if method == "ip2p" else params.steps or DEFAULT_STEPS
     params = params.model_copy(update={"method": method, "steps": steps})
     return (_edit_by_instruction if method == "ip2p" else _edit_by_inversion)(session, params, steps)

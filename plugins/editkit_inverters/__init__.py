@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
 
-from editkit import Fraction, InverterSpec, Params, by_name, hookimpl
+from pydantic import Field, model_validator
+
+from editkit import Fraction, InverterSpec, Params, by_name, check_interval, hookimpl
 
 FLOW = frozenset({"flow_prediction"})
 
@@ -21,6 +23,10 @@ class ControlledParams(Params):
     eta: Fraction = Field(0.9, description="Strength of the pull towards the source during the replay.")
     start: Fraction = Field(0.0, description="Fraction of the replay at which the pull starts.")
     stop: Fraction = Field(0.25, description="Fraction of the replay at which the pull stops.")
+
+    @model_validator(mode="after")
+    def check_fractions(self) -> Self:
+        return check_interval(self, "start", "stop")
 
 
 class NullTextParams(Params):

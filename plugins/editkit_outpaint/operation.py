@@ -24,6 +24,8 @@ def outpaint(session: Session, params: OutpaintParams) -> PixelEdit:
     """Extend the source sideways first, then the full width of the result upward and downward."""
     width, height = session.canvas.size
     size = result_size(params, (width, height))
+    if size == (width, height):
+        session.usage.warn("outpaint adds nothing: left, right, top and bottom are all 0; give at least one of them")
     canvas = _GrowingCanvas(session, params)
     side = _window_side(session, size, params.resolution)
     for across in _outward_windows((params.left, params.left + width), size[0], side):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from editkit import ImageInputParams, ModelDefaultSteps, OperationSpec, by_name, hookimpl
+from editkit import EffectIf, ImageInputParams, ModelDefaultSteps, OperationSpec, by_name, hookimpl
 
 
 class UpscaleParams(ImageInputParams):
@@ -20,7 +20,13 @@ class UpscaleParams(ImageInputParams):
         description="Share of the path that is sampled: 0 adds no detail. When not given, 1 with an upscaling model; "
         "with any other, the model's default, or 0.3.",
     )
-    noise_level: int = Field(
+    noise_level: Annotated[
+        int,
+        EffectIf(
+            lambda params, model: "upscaling" in model.provides and params.strength,
+            "only an upscaling model that samples has a condition image; leave it out",
+        ),
+    ] = Field(
         20,
         ge=0,
         description="Timestep of the noise in an upscaling model's condition image: more gives more freedom.",

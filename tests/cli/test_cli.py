@@ -258,6 +258,15 @@ BAD: dict[str, tuple[list[str], str]] = {
     "pipe to nowhere": (["img2img", "-"], "-o"),
     "replay without recipe": (["replay", "a.png"], "recipe"),
     "no pipeline": (["run", "nope.yaml", "a.png"], "pipeline 'nope.yaml'"),
+    "an option twice": (["img2img", "a.png", "--seed", "1", "--seed", "2"], "--seed is given 2 times"),
+    "an option twice, short and long": (
+        ["img2img", "a.png", "-o", "x.png", "--output", "y.png"],
+        "--output is given 2",
+    ),
+    "both of two flags": (["invert", "a.png", "--cache", "--no-cache"], "--cache is given 2 times"),
+    "a pipeline's option twice": (["run", "steps.yaml", "a.png", "--seed", "1", "--seed", "1"], "--seed is given 2"),
+    "a prompt that is not UTF-8": (["img2img", "a.png", "--prompt", "\udcff"], "prompt="),
+    "an empty instruction": (["instruct", "a.png", ""], "instruction=''"),
     "one image missing": (["run", "steps.yaml", "nope.png"], "'nope.png'"),
 }
 WITH_TORCH: dict[str, tuple[list[str], str]] = {
@@ -323,12 +332,19 @@ def test_an_unexpected_error_is_one_line(here: Path, monkeypatch: pytest.MonkeyP
     assert verbose.stderr.splitlines()[-1].startswith("Error: RuntimeError")
 
 
-def test_an_interrupt_is_a_failure(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_with_the_status_of_shells(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*args: object, **named: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("editkit.model.loading.resolve_model", stop)
-    assert_error(call("img2img", "a.png"), "cancelled", status=1)
+    assert_error(call("img2img", "a.png"), "cancelled", status=130)
+
+
+def test_an_interrupt_during_the_imports_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    words = [sys.executable, "-m", "editkit", "plugins"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Error: cancelled\n")
 
 
 # Where results go
