@@ -44,6 +44,7 @@ from .images.condition_maps import Annotator, read_map
 from .images.contact_sheet import draw_sheet
 from .images.conversion import on_white
 from .images.metrics import Judgement, judge
+from .images.pull_push_fill import mean_of_neighbours, pull_push_fill
 from .images.reading import open_image
 from .images.writing import check_file, save_picture
 from .inversion.inversion import Inversion
@@ -203,6 +204,7 @@ __all__ = [
     "load_once",
     "loading",
     "make_path",
+    "mean_of_neighbours",
     "model_folder",
     "models",
     "no_step_between",
@@ -210,6 +212,7 @@ __all__ = [
     "open_image",
     "operations",
     "paint",
+    "pull_push_fill",
     "quiet",
     "read_map",
     "reason_of",

@@ -85,6 +85,19 @@ class PointBatch:
 CLEAN = Point(1.0, 0.0)
 """The clean end: no noise."""
 
+HALF_KEPT_SNR = 1 / 8
+"""Signal-to-noise ratio at which half of the detail of a source counts as kept."""
+
+
+def detail_share(point: Point) -> float:
+    """Return the share in [0, 1] of the source's detail that noise at ``point`` leaves.
+
+    With ``r = (alpha / sigma)**2 / HALF_KEPT_SNR`` it is ``r**2 / (1 + r**2)``: 1 without noise, near 1 at the noise of
+    small strengths, 0 at pure noise.
+    """
+    signal, noise = point.alpha**4, (HALF_KEPT_SNR * point.sigma**2) ** 2
+    return signal / (signal + noise)
+
 
 def add_noise(x0: Tensor, eps: Tensor, point: Point) -> Tensor:
     """Return the noisy latents at ``point`` of x0 and eps (B, C, h, w): the closed-form forward process."""

@@ -35,7 +35,8 @@ def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
             return [_without_carry(session, row) for row in pixels]
     sources = mix_sources(session.pixels, shares)
     if session.mask is not None:
-        pixels = sources + mask_opacity(session.mask) * (pixels - sources)
+        # lerp is exact at both ends, so that nothing of the source is left where the mask is full.
+        pixels = torch.lerp(sources, pixels, mask_opacity(session.mask))
     return [
         to_stored_image(row, share, source, session.images)
         for row, share, source in zip(pixels, shares, sources, strict=True)
@@ -49,8 +50,9 @@ def paint(session: Session, edit: Edit) -> Tensor:
         return session.canvas.to_image(decoded).clone()  # decoded pixels may be shared with the session's cache
     reconstructed = session.decode_cached(edit.reconstructed).float().cpu()
     shares = source_shares(edit)
-    source, round_trip = mix_sources(session.pixels, shares), mix_sources(reconstructed, shares)
-    return apply_difference(session.canvas, source, decoded, round_trip, session.mask)
+    source, round_trip = mix_sources(session.visible, shares), mix_sources(reconstructed, shares)
+    kept = session.kept if edit.kept is None else edit.kept
+    return apply_difference(session.canvas, source, decoded, round_trip, session.mask, kept)
 
 
 def source_shares(edit: Edit) -> Tensor:

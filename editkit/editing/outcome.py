@@ -19,6 +19,10 @@ class Edit:
     """Whether ``reconstructed`` comes from an inversion, so that its PSNR measures the inversion."""
     shares: Tensor | None = None
     """(B, S): share of each source in a row; ones if None."""
+    kept: float | None = None
+    """Share in [0, 1] of the sources' detail that the edit keeps where it changes nothing.
+
+    None for what the noise at the start of the session's sampling left: see :attr:`Session.kept`."""
     carry: bool = True
     """Whether the edit is laid on the sources' pixels; if not, the images are the decoded latents."""
 

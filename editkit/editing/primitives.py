@@ -107,7 +107,7 @@ def sample_from_inversion(
     # A control that changes the model also changes its estimates, and may need the source rows in the batch.
     if not session.drawing.attach and not any(control.changes_model for control in controls):
         guidance = _with_recorded_estimates(session, inverter, record, guidance, len(x))
-    return session.draw(x, record.path, guidance, controls, step=step)
+    return session.draw(x, record.path, guidance, controls, step=step, inverted=True)
 
 
 def _with_recorded_estimates(
@@ -149,10 +149,13 @@ def redraw(
     """Sample the session's image again down ``path`` (Meng et al., arXiv 2108.01073).
 
     Sampling starts from the noised source, or from noise alone if ``blank``; in both cases the
-    protected region follows the source. A path of one point leaves the source as it is.
+    protected region follows the source. A path of one point leaves the source as it is. Where the whole path is
+    sampled, fully masked pixels of the source are erased first, see :meth:`Session.erase`.
     """
     if len(path) == 1:
         return Edit(session.latents, reconstructed=session.latents)
+    if session.starts_from_noise(path):
+        session.erase()
     noise = session.noise()
     start = noise if blank else add_noise(session.latents, noise, path[0])
     return Edit(session.draw(start, path, condition, controls, noise=noise), reconstructed=session.latents)
@@ -163,6 +166,8 @@ def fill(session: Session, path: SamplingPath, prompt: str, *, blank: bool = Fal
 
     An inpainting model is conditioned on the mask and the unmasked pixels too.
     """
+    if session.starts_from_noise(path):
+        session.erase()
     return redraw(session, path, {**session.embed(prompt), **_inpainting_condition(session)}, blank=blank)
 
 

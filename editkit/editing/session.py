@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ..diffusion.denoiser import Condition, Denoiser, repeat_condition
 from ..diffusion.paths import SamplingPath, TimestepGrid, make_path
-from ..diffusion.points import Point, PointBatch, eps_of
+from ..diffusion.points import CLEAN, Point, PointBatch, detail_share, eps_of
 from ..diffusion.schedules import Schedule
 from ..errors import EditkitError, PluginFailure
 from ..images.canvas import Canvas
 from ..images.masks import mask_to_latents
+from ..images.pull_push_fill import erase
 from ..images.tensors import to_image
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
@@ -30,7 +31,7 @@ from ..registry.params import Params
 from ..registry.registry import Registry
 from ..registry.specs import SamplerSpec
 from ..report import Usage
-from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap
+from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap, kept_detail
 from ..sampling.controls import Control, check_compatible
 from ..sampling.guidance import Guidance, interval, no_step_between
 from ..sampling.loop import Stepper, final_state, walk
@@ -63,8 +64,19 @@ class Session:
     """Operation and its plugin, for messages."""
     decodings: list[tuple[Tensor, Tensor]] = dc.field(default_factory=list, init=False)
     """Decoded latents and their pixels."""
+    kept_by_start: Tensor | float | None = dc.field(default=None, init=False)
+    """Share of the sources' detail left where sampling started, a number or (1, 1, H, W); None before :meth:`draw`."""
+    noisiest: Point = dc.field(default=CLEAN, init=False)
+    """Noisiest point at which the network was evaluated."""
+    visible: Tensor = dc.field(init=False)
+    """(S, 3, H, W): the pixels that the edit may use, which are :attr:`pixels` until :meth:`erase`."""
+    erased: bool = dc.field(default=False, init=False)
+    """Whether the fully masked pixels of :attr:`visible` hold nothing of the sources."""
     encoded: Tensor | None = dc.field(default=None, init=False)
     round_trip: RoundTrip | None = dc.field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.visible = self.pixels
 
     def for_region(self, pixels: Tensor, mask: Tensor | None = None, *, longest: int | None = None) -> Session:
         """Return a session on pixels (B, 3, H, W) of a region, which shares noise, usage and warnings with this one.
@@ -79,12 +91,13 @@ class Session:
     def network(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         """Call the model's network and count the call."""
         self.usage.count(len(x), self.canvas.work)
+        self.noisiest = max(self.noisiest, *point.rows(len(x)), key=lambda point: point.angle)
         return self.model.denoise(x, point, condition)
 
     @functools.cached_property
     def sources(self) -> Tensor:
-        """Pixels (S, 3, h, w) of the sources in [0, 1] on the padded canvas."""
-        return self.canvas.to_model(self.pixels).to(self.model.device, self.model.dtype)
+        """Pixels (S, 3, h, w) of :attr:`visible` in [0, 1] on the padded canvas."""
+        return self.canvas.to_model(self.visible).to(self.model.device, self.model.dtype)
 
     @functools.cached_property
     def latent_mask(self) -> Tensor | None:
@@ -104,6 +117,17 @@ class Session:
             if self.round_trip.decoded is not None:
                 self.decodings.append((self.round_trip.latents, self.round_trip.decoded))
         return self.encoded
+
+    def erase(self) -> None:
+        """Continue the surroundings over the fully masked pixels before the sources are encoded.
+
+        An edit that starts from noise there needs none of them, and the autoencoder would spread them beyond the mask.
+        """
+        if self.mask is None or self.erased:
+            return
+        self.visible, self.erased = erase(self.pixels, self.mask), True
+        self.encoded = self.round_trip = None
+        self.__dict__.pop("sources", None)
 
     def decode_cached(self, latents: Tensor) -> Tensor:
         """Return the pixels (B, 3, h, w) in [0, 1] of latents on the padded canvas; equal latents are decoded once.
@@ -211,17 +235,20 @@ class Session:
         controls: Sequence[Control] = (),
         noise: Tensor | None = None,
         step: Stepper | None = None,
+        inverted: bool = False,
     ) -> Tensor:
         """Sample from ``x`` (B, C, h, w) along a path with ``step``, or the sampler, and return the clean latents.
 
-        With a mask, protected latents follow the sources noised with ``noise``, by default the noise in ``x``. Raises
-        InvalidParameter if two controls contradict each other, EditkitError if a latent is not finite.
+        With a mask, protected latents follow the sources noised with ``noise``, by default the noise in ``x``.
+        ``inverted`` declares that ``x`` is the noise of an inversion, which keeps the sources whatever its noise level.
+        Raises InvalidParameter if two controls contradict each other, EditkitError if a latent is not finite.
         """
         if self.latent_mask is not None and not any(isinstance(control, ChangeMap) for control in controls):
             noise = eps_of(x, self.latents, path[0]) if noise is None else noise
             controls = [*controls, NoisedSourceChangeMap(self.latent_mask, path, self.latents, noise)]
         controls = [*self.attached(path), *controls]
         check_compatible(controls)
+        self._record_start(path, controls, inverted)
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
         stepper = step or self.registry.build("samplers", self.drawing.sampler)
         with contextlib.ExitStack() as attached:
@@ -233,6 +260,34 @@ class Session:
             final = final_state(self.track(steps, len(path) - 1, "sampling"), x)
             walker = f"sampling with {self.drawing.sampler}" if step is None else "sampling"
             return self.check_walk(final, x, denoise, path[0], walker)
+
+    @property
+    def kept(self) -> Tensor | float:
+        """Share in [0, 1] of the sources' detail that the session's sampling kept, a number or (1, 1, H, W).
+
+        It is that of the noisiest start of :meth:`draw`, see :func:`editkit.sampling.change_map.kept_detail`: 0 where
+        sampling started from noise, 1 outside the mask and for an inversion. An operation that evaluates the network
+        without :meth:`draw` keeps what the noisiest point left; one that evaluates nothing keeps everything.
+        """
+        return detail_share(self.noisiest) if self.kept_by_start is None else self.kept_by_start
+
+    def _record_start(self, path: SamplingPath, controls: Sequence[Control], inverted: bool) -> None:
+        """Lower :attr:`kept` to what a start at ``path[0]`` leaves."""
+        earlier = 1.0 if self.kept_by_start is None else self.kept_by_start
+        if inverted or len(set(path)) == 1:
+            self.kept_by_start = earlier
+            return
+        change = torch.ones(1, 1, 1, 1, dtype=torch.float32, device="cpu") if self.mask is None else self.mask
+        for control in controls:
+            if isinstance(control, ChangeMap) and not isinstance(control, NoisedSourceChangeMap):
+                change = self.canvas.latents_to_image(control.change)
+        kept = kept_detail(change, path, from_noise=self.starts_from_noise(path))
+        self.kept_by_start = kept * earlier if isinstance(earlier, float) else torch.minimum(kept, earlier)
+
+    def starts_from_noise(self, path: SamplingPath) -> bool:
+        """Return whether a path starts where the whole path of the parameters does, as at strength 1."""
+        steps = getattr(self.params, "steps", None) or DEFAULT_STEPS
+        return path[0].angle >= self.drawing_path(steps)[0].angle
 
     def check_walk(self, states: Tensor, start: Tensor, denoise: Denoiser, point: Point, walker: str) -> Tensor:
         """Return the states of a walk from ``start`` at ``point``; raises EditkitError if one is not finite.

@@ -23,17 +23,26 @@ MEAN_WEIGHT = 1e-3
 
 
 def apply_difference(
-    canvas: Canvas, source: Tensor, edited: Tensor, reconstructed: Tensor, mask: Tensor | None = None
+    canvas: Canvas,
+    source: Tensor,
+    edited: Tensor,
+    reconstructed: Tensor,
+    mask: Tensor | None = None,
+    kept: Tensor | float = 1.0,
 ) -> Tensor:
-    """Add an edit to the source as a difference where little changed, and replace the source elsewhere.
+    """Add an edit to the source as a difference where the source is kept and little changed, else replace the source.
 
-    ``source`` is (B, 3, H, W) and ``mask`` (1, 1, H, W), both at the image's size; the others are (B, 3, h, w) on the
-    padded canvas. Where ``edited`` equals ``reconstructed`` the result is exactly the source, without the loss of the
-    autoencoder and of resampling; where it differs strongly the result is ``edited``, corrected to the colours of the
-    source around the mask. Returns (B, 3, H, W).
+    ``source`` is (B, 3, H, W) and ``mask`` (1, 1, H, W), both at the image's size; ``edited`` and ``reconstructed`` are
+    (B, 3, h, w) on the padded canvas. ``kept``, a number or (1, 1, H, W) in [0, 1], is the share of the source's detail
+    that the edit keeps. With ``w = kept * unchanged_weight(edited - reconstructed)`` the result is
+
+        w * (source + edited - reconstructed) + (1 - w) * (edited + colour_correction)
+
+    Where w is 1 and nothing changed, it is exactly the source, without the loss of the autoencoder and of resampling;
+    where w is 0, nothing of the source is in it. Returns (B, 3, H, W).
     """
     change = canvas.crop(edited - reconstructed)
-    weight = resize(unchanged_weight(change), canvas.size).clamp(0, 1)
+    weight = kept * resize(unchanged_weight(change), canvas.size).clamp(0, 1)
     replacement = canvas.to_image(edited)
     if mask is not None:
         replacement = replacement + resize(colour_correction(canvas, source, edited, mask), canvas.size)
@@ -46,7 +55,9 @@ def colour_correction(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tens
     Arguments as for :func:`apply_difference`; returns (B, 3, h, w) at the model's scale. Outside the mask both show
     the same content, so a difference there is an error of the autoencoder.
     """
-    outside = (F.adaptive_max_pool2d(mask, canvas.work[::-1]) == 0).to(source)
+    # Resampling must not mix masked pixels of the source into those outside.
+    is_outside = (F.adaptive_max_pool2d(mask, canvas.work[::-1]) == 0) & (resize(mask, canvas.work).abs() < 1e-6)
+    outside = is_outside.to(source)
     if not bool(outside.any()):
         return torch.zeros_like(canvas.crop(edited))
     error = (resize(source, canvas.work) - canvas.crop(edited)) * outside

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..diffusion.paths import SamplingPath
-from ..diffusion.points import add_noise
+from ..diffusion.points import Point, add_noise, detail_share
 from .controls import Control
 
 HALF_LEVEL = 0.501 / 255
 """Tolerance for a mask value, such as one half, that was rounded to 8 bits."""
+
+
+def remaining_shares(path: SamplingPath) -> dict[Point, float]:
+    """Return the share of the path that remains at each of its points, from 1 at the noisiest to 0."""
+    # A path with resampling visits points twice: the remaining share depends on the noise level, not on the index.
+    falling = sorted(set(path), key=lambda point: -point.angle)
+    return {point: 1 - rank / (len(falling) - 1) for rank, point in enumerate(falling)}
+
+
+def kept_detail(change: Tensor, path: SamplingPath, *, from_noise: bool) -> Tensor:
+    """Return the share of the source's detail that is kept under a change map, a tensor like ``change`` in [0, 1].
+
+    A value c starts from the noise that is left when the share c of the path remains, and keeps
+    :func:`detail_share` of that point, linear in between. ``from_noise`` declares that the whole path starts from noise
+    alone: 1 then keeps nothing.
+    """
+    remaining = remaining_shares(path)
+    rising = sorted(remaining, key=lambda point: remaining[point])
+    shares = [detail_share(point) for point in rising]
+    if from_noise:
+        shares[-1] = 0.0
+    values = change.float().cpu().numpy()
+    kept = np.where(values > 0, np.interp(values, [remaining[point] for point in rising], shares), 1.0)
+    return torch.from_numpy(kept.astype(np.float32))
 
 
 class ChangeMap(Control):
@@ -25,9 +50,7 @@ class ChangeMap(Control):
     def __init__(self, change: Tensor, path: SamplingPath) -> None:
         self.change = change
         self.path = path
-        # A path with resampling visits points twice: the remaining share depends on the noise level, not on the index.
-        falling = sorted(set(path), key=lambda point: -point.angle)
-        self.remaining = {point: 1 - rank / (len(falling) - 1) for rank, point in enumerate(falling)}
+        self.remaining = remaining_shares(path)
 
     def source(self, index: int, x: Tensor) -> Tensor:
         """Return the source at ``path[index]``, which broadcasts to ``x`` (B, C, h, w)."""

@@ -69,7 +69,8 @@ def _edit_by_instruction(session: Session, params: InstructParams, steps: int) -
     conditions = ({**negative, **no_image}, {**negative, **image_condition}, {**positive, **image_condition})
     path = session.drawing_path(steps)
     guidance = session.weighted(conditions, (1 - image, image - text, text), path)
-    return Edit(session.draw(session.noise(), path, guidance), reconstructed=session.latents)
+    # The network's condition holds the whole source, so that sampling from noise keeps it all the same.
+    return Edit(session.draw(session.noise(), path, guidance), reconstructed=session.latents, kept=1.0)
 
 
 def _edit_by_distilled_model(session: Session, params: InstructParams, steps: int) -> Edit:
@@ -84,7 +85,7 @@ def _edit_by_distilled_model(session: Session, params: InstructParams, steps: in
     image_condition = require(session.model, SupportsInstructions).image_condition(session.latents)
     condition = {**session.embed(params.instruction), **image_condition}
     latents = session.draw(session.noise(), session.drawing_path(steps), condition)
-    return Edit(latents, reconstructed=session.latents)
+    return Edit(latents, reconstructed=session.latents, kept=1.0)
 
 
 def _edit_by_inversion(session: Session, params: InstructParams, steps: int) -> Edit:

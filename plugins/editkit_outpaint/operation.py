@@ -56,6 +56,7 @@ class _GrowingCanvas:
         extended = extend_border(self.pixels[window], known_mask)
         longest = max(1, round(self.session.model.native_size * max(extended.shape[-2:]) / side))
         region = self.session.for_region(extended, (~known_mask).to(extended), longest=longest)
+        region.erased = True  # beside the known pixels there is only their continued border
         path = with_resampling(region.drawing_path(self.params.steps), self.params.resample)
         # New pixels have no source whose detail could be carried over: the decoded image is used as it is.
         sampled = paint(region, Edit(fill(region, path, self.params.prompt).latents))

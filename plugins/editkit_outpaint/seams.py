@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .pull_push_fill import mean_of_neighbours, pull_push_fill
+from editkit import mean_of_neighbours, pull_push_fill
 
 _COLOUR_SLOPE = 6 / 255
 """Rate at which new pixels may depart from the border's colours, per squared pixel of distance."""

@@ -46,6 +46,7 @@ from editkit import (
 from editkit.editing.apply import open_session
 from editkit.editing.composing import compose
 from editkit.editing.request import prepare
+from editkit.images.pull_push_fill import erase
 from editkit.images.tensors import to_tensor
 from editkit.registry.registry import installed
 from editkit.testing import (
@@ -176,8 +177,14 @@ def filled(session: Session) -> Tensor:
     return fill(session, path, params.prompt, blank=params.strength == 1).latents
 
 
+def kept_source(mask: Image.Image, strength: float) -> Tensor:
+    """The source in [-1, 1]; at strength 1 without the pixels under the mask, as editkit encodes it."""
+    pixels = to_tensor(SOURCE_IMAGE)
+    return (erase(pixels, grey(mask)) if strength == 1 else pixels) * 2 - 1
+
+
 def their_inpainting(pipeline: Any, sampler: str, mask: Image.Image, **arguments: Any) -> Tensor:
-    pixels = to_tensor(SOURCE_IMAGE) * 2 - 1
+    pixels = kept_source(mask, arguments["strength"])
     left = pixels * (grey(mask) < 0.5)
     return theirs(
         pipeline,
@@ -194,8 +201,8 @@ def their_inpainting(pipeline: Any, sampler: str, mask: Image.Image, **arguments
 class Held:
     """Holds what a mask protects to the noised source after each step, as diffusers does for models of 4 channels."""
 
-    def __init__(self, pipeline: Any, mask: Image.Image) -> None:
-        self.clean = latents_of(pipeline, to_tensor(SOURCE_IMAGE) * 2 - 1)
+    def __init__(self, pipeline: Any, mask: Image.Image, strength: float) -> None:
+        self.clean = latents_of(pipeline, kept_source(mask, strength))
         self.noise = torch.randn(self.clean.shape, generator=torch.Generator().manual_seed(SEED))
         self.free = F.max_pool2d(grey(mask), 2)
 
@@ -228,7 +235,7 @@ def test_inpainting_with_a_model_made_for_it(sampler: str, made: Made, strength:
             mask,
             strength=strength,
             guidance_scale=guidance,
-            callback_on_step_end=Held(pipeline, mask),
+            callback_on_step_end=Held(pipeline, mask, strength),
         )
         ours = filled(inpainting("inpainting", made, mask, strength=strength, guidance=guidance, sampler=sampler))
         assert_agree(ours, wanted)
