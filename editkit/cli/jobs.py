@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import ErrorCollector
-from .outputs import STREAM, plan_sheet, plan_targets, save_sheet, stem_of, write_result, write_stdout
+from .outputs import save_sheet, write_result, write_stdout
+from .targets import STREAM, OutputPlan, encoding_of, plan_sheet, stem_of
 
 if TYPE_CHECKING:
     from ..editing.result import Result
+    from ..images.stored.encoding import Encoding
 
 
 INVERSION_SUFFIXES = (".safetensors",)
@@ -38,6 +41,11 @@ class Invocation:
     jobs: Sequence[Job]
     as_json: bool
     sheet: Path | None
+    encoding: Encoding
+    suffix: str
+    """Suffix of the format for standard output."""
+    skip: bool = False
+    """Whether jobs whose output file exists are left out."""
 
     @classmethod
     def plan(
@@ -47,9 +55,12 @@ class Invocation:
         names: Sequence[str],
         suffixes: Sequence[str],
         other_files: Sequence[str] = (),
+        *,
+        into_folder: bool = False,
     ) -> Invocation:
         """Choose and check all output files; ``other_files`` are further files that the command must not replace.
 
+        ``into_folder`` is for an input that is a folder, whose results need one.
         Raises UsageError or InvalidParameter for outputs that cannot be written.
         """
         if options["json"] and options["output"] == STREAM:
@@ -58,10 +69,13 @@ class Invocation:
             raise click.UsageError("standard input '-' can be given once")
         if options["output"] == STREAM and suffixes == INVERSION_SUFFIXES:
             raise click.UsageError("an inversion cannot be written to standard output: give a file with -o")
-        targets = plan_targets(names, options["output"], operation, suffixes, other_files)
+        plan, encoding = OutputPlan.of(options, suffixes, into_folder=into_folder), encoding_of(options)
+        targets = plan.targets(names, operation, other_files)
+        for suffix in {plan.suffixes[0] if target is None else target.suffix for target in targets}:
+            encoding.check(suffix)
         sheet = plan_sheet(options.get("sheet"), targets, [*names, *other_files])
         jobs = [Job(name, read_if_stdin(name), target) for name, target in zip(names, targets, strict=True)]
-        return cls(jobs, options["json"], sheet)
+        return cls(jobs, options["json"], sheet, encoding, plan.suffixes[0], skip=plan.existing == "skip")
 
     def run(self, prepare: Callable[[Job], Any], start: Callable[[], Callable[[Any], Any]]) -> None:
         """Prepare every input, load the models with ``start`` if an input is valid, then process the valid ones.
@@ -74,6 +88,9 @@ class Invocation:
         valid: list[Job] = []
         first = None
         for job in self.jobs:
+            if self.skip and job.target is not None and os.path.lexists(job.target):
+                click.echo(f"Skipped: {str(job.target)!r} exists", err=True)
+                continue
             with errors.attempt(job.name):
                 prepared = prepare(job)
                 first = prepared if not valid else first
@@ -97,17 +114,17 @@ class Invocation:
             with errors.attempt(job.name):
                 outcome = execute(prepare(job) if number else first)
                 if job.target is None:
-                    write_stdout(outcome)
+                    write_stdout(outcome, self.suffix, self.encoding)
                 else:
-                    write_result(outcome, job.target, as_json=self.as_json)
+                    write_result(outcome, job.target, self.encoding, as_json=self.as_json)
                 if self.sheet:
                     results.append((stem_of(job.name, ""), outcome))
         if self.sheet and results:
             save_sheet(self.sheet, results)
 
 
-def read_if_stdin(name: str | None) -> str | bytes | None:
+def read_if_stdin(name: str | None, argument: str = "image") -> str | bytes | None:
     """Return the path of an input, or the bytes of standard input, which can be read only once."""
     from ..images.sources import read_source
 
-    return read_source(STREAM, argument="image") if name == STREAM else name or None
+    return read_source(STREAM, argument=argument) if name == STREAM else name or None

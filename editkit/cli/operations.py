@@ -19,6 +19,7 @@ from .errors import Command
 from .jobs import INVERSION_SUFFIXES, Invocation, Job, read_if_stdin
 from .options import TypedParam, parameters_of
 from .outputs import progress
+from .targets import existing_option, expand_folders, output_options
 
 if TYPE_CHECKING:
     from ..editing.pipeline import Pipeline
@@ -65,7 +66,9 @@ def _image_argument() -> click.Argument:
 
 def _common_options(spec: OperationSpec) -> list[click.Parameter]:
     """Return the options that all operations share, as far as they apply to this one."""
-    options = [_output_option(spec.name, spec.takes, spec.gives), *_model_options(), _json_option()]
+    options: list[click.Parameter] = [_output_option(spec.name, spec.takes, spec.gives)]
+    options += [existing_option()] if spec.gives == "inversion" else output_options(animated=spec.takes == "two images")
+    options += [*_model_options(), _json_option()]
     if spec.takes != "nothing" and spec.gives == "image":
         options.append(_sheet_option())
     if any(field_metadata(field).get("registry") == "inverters" for field in spec.params.model_fields.values()):
@@ -134,12 +137,16 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     values = {name: options[name] for name in spec.params.model_fields if options[name] is not None}
     # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
     params = None if spec.takes == "inversion" else validate_params(registry, spec, values)
-    names, other = _input_names(spec, options)
+    given, other = _input_names(spec, options)
+    names = expand_folders(given) if spec.takes == "image" else given
     image_files = {name: values[name] for name in image_fields(spec.params) if name in values}
     other_files = [*([other] if other else []), *image_files.values(), *_model_files(options)]
-    invocation = Invocation.plan(options, spec.name, names, _output_suffixes(spec), other_files)
+    into_folder = names != given
+    invocation = Invocation.plan(
+        options, spec.name, names, _output_suffixes(spec), other_files, into_folder=into_folder
+    )
     second = read_if_stdin(other)
-    image_params = {name: read_if_stdin(path) for name, path in image_files.items()}
+    image_params = {name: read_if_stdin(path, name) for name, path in image_files.items()}
 
     def prepare_job(job: Job) -> Request:
         source = job.source if second is None else (job.source, second)
@@ -186,7 +193,8 @@ def run_command() -> Command:
     pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml")
     text = "Seed of every step that has none of its own."
     seed = click.Option(["--seed"], type=TypedParam(int, "INTEGER"), help=text)
-    params = [seed, _output_option("run"), *_model_options(), _json_option(), _sheet_option(), _cache_option()]
+    outputs = [_output_option("run"), *output_options()]
+    params = [seed, *outputs, *_model_options(), _json_option(), _sheet_option(), _cache_option()]
     return Command(
         "run",
         params=[pipeline, _image_argument(), *params],
@@ -200,7 +208,9 @@ def _run(options: Mapping[str, Any]) -> None:
     from ..images.writing import IMAGE_SUFFIXES
 
     pipeline = _read_pipeline(options["pipeline"], options["seed"])
-    invocation = Invocation.plan(options, "run", options["image"], IMAGE_SUFFIXES, [options["pipeline"]])
+    names, files = expand_folders(options["image"]), [options["pipeline"]]
+    into_folder = names != list(options["image"])
+    invocation = Invocation.plan(options, "run", names, IMAGE_SUFFIXES, files, into_folder=into_folder)
 
     def start() -> Callable[[Request], Any]:
         models = [_load_named_model(options, operation) for operation, _ in pipeline.steps]
@@ -225,10 +235,11 @@ def _read_pipeline(path: str, seed: int | None) -> Pipeline:
 def replay_command() -> Command:
     """Return the ``replay`` command."""
     file = click.Argument(["file"], metavar="FILE.png")
+    outputs = [_output_option("replay"), *output_options()]
     common = [_json_option(), _sheet_option(), _cache_option()]
     return Command(
         "replay",
-        params=[file, _output_option("replay"), _model_option(), _adapter_option(), *common],
+        params=[file, *outputs, _model_option(), _adapter_option(), *common],
         callback=lambda **options: _replay(options),
         help="Make an image again from the recipe in its file.",
     )

@@ -22,7 +22,8 @@ from editkit import DrawingParams, EditkitError, OperationSpec, Params, Register
 from editkit.cli import main
 from editkit.cli.operations import operation_command
 from editkit.cli.options import parameters_of
-from editkit.cli.outputs import json_text, plan_targets
+from editkit.cli.outputs import json_text
+from editkit.cli.targets import OutputPlan
 from editkit.model import loading
 from editkit.registry.registry import PluginSource, Registry, installed
 
@@ -350,25 +351,44 @@ def test_an_interrupt_during_the_imports_is_one_line(tmp_path: Path) -> None:
 # Where results go
 
 
+def plan(names: list[str], output: str | None, operation: str = "img2img", **options: Any) -> list[Path | None]:
+    return OutputPlan(output, (".png",), **options).targets(names, operation)
+
+
 def test_default_output_is_beside_the_input_and_replaces_nothing(here: Path) -> None:
     (here / "sub").mkdir()
-    assert plan_targets(["sub/x.y.jpg"], None, "img2img", (".png",)) == [Path("sub/x.y-img2img.png")]
-    assert plan_targets([""], None, "generate", (".png",)) == [Path("generate.png")]
+    assert plan(["sub/x.y.jpg"], None) == [Path("sub/x.y-img2img.png")]
+    assert plan([""], None, "generate") == [Path("generate.png")]
     Path("generate.png").touch()
     Path("generate-2.png").symlink_to("nowhere")
-    assert plan_targets([""], None, "generate", (".png",)) == [Path("generate-3.png")]
+    assert plan([""], None, "generate") == [Path("generate-3.png")]
 
 
 def test_a_folder_keeps_the_names(here: Path) -> None:
     wanted: list[Path | None] = [Path("new/deep/a.png"), Path("new/deep/b.png")]
-    assert plan_targets(["x/a.png", "y/b.jpg"], "new/deep", "img2img", (".png",)) == wanted
-    assert plan_targets(["x/a.png"], "new/", "img2img", (".png",)) == [Path("new/a.png")]
-    assert plan_targets(["-"], "new/", "img2img", (".png",)) == [Path("new/stdin.png")]
-    with pytest.raises(EditkitError, match=r"'x/a\.png' and 'y/a\.jpg'"):
-        plan_targets(["x/a.png", "y/a.jpg"], "new", "img2img", (".png",))
+    assert plan(["x/a.png", "y/b.jpg"], "new/deep") == wanted
+    assert plan(["x/a.png"], "new/") == plan(["x/a.png"], "new", into_folder=True) == [Path("new/a.png")]
+    assert plan(["-"], "new/") == [Path("new/stdin.png")]
+    with pytest.raises(EditkitError, match=r"'x/a\.png' and 'y/a\.jpg'.*--existing number"):
+        plan(["x/a.png", "y/a.jpg"], "new")
     with pytest.raises(EditkitError, match="replace"):
-        plan_targets(["a.png", "b.png"], ".", "img2img", (".png",))
+        plan(["a.png", "b.png"], ".")
     assert not Path("new").exists()
+
+
+def test_a_folder_keeps_earlier_results(here: Path) -> None:
+    (here / "out").mkdir()
+    (here / "out" / "a.png").touch()
+    names = ["x/a.png", "x/b.png", "y/a.png"]
+    assert plan(names[:2], "out") == [Path("out/a-2.png"), Path("out/b.png")]
+    assert plan(names, "out", existing="number") == [Path("out/a-2.png"), Path("out/b.png"), Path("out/a-3.png")]
+    assert plan(["x/c.png", "x/c.png"], "out") == [Path("out/c.png"), Path("out/c-2.png")]
+    for mode in ("replace", "skip"):
+        assert plan(names[:2], "out", existing=mode) == [Path("out/a.png"), Path("out/b.png")]
+    with pytest.raises(EditkitError, match="exists"):
+        plan(names[:2], "out", existing="refuse")
+    assert plan(["x/a.png"], "out/a.png") == [Path("out/a.png")]  # a file that is named is replaced
+    assert plan(["x/a.png"], "out/a.png", existing="number") == [Path("out/a-2.png")]
 
 
 def test_json_has_no_nan() -> None:

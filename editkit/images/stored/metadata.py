@@ -77,13 +77,14 @@ class Metadata:
 
     def exif_to_write(self, *, keep_gps: bool = False, add_dpi: bool = False) -> bytes:
         """Return EXIF for a file, without its position unless ``keep_gps``; ``add_dpi`` is for formats without dpi."""
-        exif = parse_exif(self.exif)
-        if not keep_gps:
-            exif.get_ifd(IFD.GPSInfo).clear()
-            exif.pop(IFD.GPSInfo, None)
+        source, exif = parse_exif(self.exif), Image.Exif()
+        exif.update({tag: value for tag, value in source.items() if tag not in (IFD.Exif, IFD.GPSInfo)})
+        for ifd in (IFD.Exif, IFD.GPSInfo) if keep_gps else (IFD.Exif,):
+            if entries := source.get_ifd(ifd):
+                exif.get_ifd(ifd).update(entries)
         if add_dpi and self.dpi and 282 not in exif:
             exif[282], exif[283], exif[296] = *self.dpi, 2
-        return exif.tobytes() if len(exif) else b""
+        return exif.tobytes() if len(exif) or exif.get_ifd(IFD.Exif) else b""
 
     def xmp_to_write(self, *, keep_gps: bool = False) -> bytes:
         """Return XMP for a file, without its position unless ``keep_gps``."""

@@ -1,0 +1,247 @@
+"""Inputs and output files of a command, chosen and checked before any work."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import BadImage, InvalidParameter
+
+if TYPE_CHECKING:
+    from ..images.stored.encoding import Encoding
+
+STREAM = "-"
+"""File name that stands for standard input or output."""
+
+FORMAT_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "avif": ".avif", "tiff": ".tif", "gif": ".gif"}
+"""File suffix by the value of ``--format``."""
+
+EXISTING = ("number", "replace", "skip", "refuse")
+
+_READABLE = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".webp",
+    ".avif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".ppm",
+    ".pgm",
+    ".pnm",
+)
+
+
+def output_options(*, animated: bool = False) -> list[click.Parameter]:
+    """Return the options that say how images are written; ``animated`` is for results of several frames."""
+    formats = [name for name in FORMAT_SUFFIXES if animated or name != "gif"]
+    quality = "Quality of JPEG, AVIF and lossy WebP.  [1 to 100; default: 95, 90, a lossless WebP]"
+    form = "Format of results in a folder or a pipe.  [default: png]"
+    return [
+        click.Option(["--format"], type=click.Choice(formats), help=form),
+        click.Option(["--quality"], type=click.IntRange(1, 100), metavar="INTEGER", help=quality),
+        click.Option(["--keep-gps"], is_flag=True, help="Keep the position in the metadata of the source."),
+        existing_option(),
+    ]
+
+
+def existing_option() -> click.Option:
+    """Return the option for output files that exist."""
+    text = (
+        "Where an output exists: number keeps both, also of inputs with one name; skip leaves its input out, as after "
+        "an interruption.  [default: replace for -o FILE, else number]"
+    )
+    return click.Option(["--existing"], type=click.Choice(EXISTING), help=text)
+
+
+def encoding_of(options: Mapping[str, Any]) -> Encoding:
+    """Return the choices of a command line for its files."""
+    from ..images.stored.encoding import Encoding
+
+    return Encoding(options.get("quality"), bool(options.get("keep_gps")))
+
+
+def expand_folders(names: Sequence[str]) -> list[str]:
+    """Return the names with each folder replaced by the images in it, in the order of their names.
+
+    Raises BadImage for a folder without images.
+    """
+    expanded: list[str] = []
+    for name in names:
+        if name == STREAM or not _is_folder(name):
+            expanded.append(name)
+            continue
+        try:
+            inside = sorted(
+                path for path in Path(name).iterdir() if path.suffix.lower() in _READABLE and path.is_file()
+            )
+        except OSError as error:
+            raise BadImage(f"image {name!r} is a folder that cannot be read: {error.strerror}") from error
+        images = [str(path) for path in inside if not path.name.startswith(".")]
+        if not images:
+            raise BadImage(f"image {name!r} is a folder without images in it (folders inside are not searched)")
+        expanded += images
+    return expanded
+
+
+def _is_folder(path: str | Path) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError:  # a name that is too long
+        return False
+
+
+@dc.dataclass(frozen=True)
+class OutputPlan:
+    """Where the results of a command go."""
+
+    output: str | None
+    """Value of ``-o``."""
+    suffixes: Sequence[str]
+    """Suffixes that a result may have, the default first."""
+    existing: str | None = None
+    """Value of ``--existing``."""
+    into_folder: bool = False
+    """Whether ``output`` is a folder although there is one input."""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], suffixes: Sequence[str], *, into_folder: bool = False) -> OutputPlan:
+        """Return the plan of a command line; raises InvalidParameter for a format that contradicts the file."""
+        output, chosen = options["output"], options.get("format")
+        if chosen is not None:
+            default = FORMAT_SUFFIXES[chosen]
+            same = [suffix for suffix in suffixes if suffix == default or (chosen, suffix) in _ALIASES]
+            given = Path(output or "").suffix.lower()
+            if output not in (None, STREAM) and given in suffixes and given not in same and not _is_folder(output):
+                raise InvalidParameter(
+                    f"--format {chosen} contradicts output {output!r}: leave it out, or end it in {default}"
+                )
+            suffixes = (default, *(suffix for suffix in suffixes if suffix != default))
+        return cls(output, suffixes, options.get("existing"), into_folder)
+
+    def targets(self, inputs: Sequence[str], operation: str, protected: Sequence[str] = ()) -> list[Path | None]:
+        """Return the output file of each input; None stands for standard output.
+
+        An input is a path, ``"-"``, or ``""`` for an operation without input. ``protected`` are further files that no
+        result may replace. Raises InvalidParameter for a file that cannot be written, would replace an input, or would
+        be written twice.
+        """
+        from ..images.writing import check_file
+
+        output = self.output
+        if output == STREAM:
+            if len(inputs) > 1 or self.into_folder:
+                raise InvalidParameter("output '-' takes one result: give a folder with -o for several images")
+            return [None]
+        if output == "":
+            raise InvalidParameter("output '' is empty: give a file or a folder, or leave -o out")
+        mode = self.existing or "number"
+        if output is None:
+            targets = [_path_beside(name, operation, self.suffixes[0]) for name in inputs]
+        elif len(inputs) > 1 or self.into_folder or _is_folder(output) or output.endswith(("/", os.sep)):
+            names = [stem_of(name, operation) + self.suffixes[0] for name in inputs]
+            targets = _paths_inside(Path(output), names, self.suffixes)
+        else:
+            targets, mode = [check_file(output, self.suffixes)], self.existing or "replace"
+        if self.existing == "number":
+            targets = _numbered(targets)
+        _check_collisions(targets, inputs, allow_repeated=mode == "number")
+        check_replacing(targets, [*inputs, *protected])
+        if mode == "refuse":
+            _check_absent(targets)
+        return list(_numbered(targets) if mode == "number" else targets)
+
+
+_ALIASES = {("jpeg", ".jpeg"), ("tiff", ".tiff")}
+
+
+def stem_of(name: str, operation: str) -> str:
+    """Return the file name of an input without its suffix; ``operation`` for an operation without input."""
+    return "stdin" if name == STREAM else Path(name).stem or operation
+
+
+def _path_beside(name: str, operation: str, suffix: str) -> Path:
+    """Return NAME-OPERATION next to the input."""
+    from ..files import check_output
+
+    if name == STREAM:
+        raise InvalidParameter("the input is standard input: give -o FILE, or -o - for standard output")
+    target = Path(name).parent / ((f"{Path(name).stem}-{operation}" if name else operation) + suffix)
+    if not os.path.lexists(target):
+        check_output(target)
+    return target
+
+
+def _paths_inside(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
+    """Return the paths of names in a folder, which need not exist yet."""
+    from ..files import check_output
+
+    if not _is_folder(folder) and (os.path.lexists(folder) or folder.suffix.lower() in suffixes):
+        raise InvalidParameter(f"output {str(folder)!r} is a file's name, and several results need a folder")
+    targets = [folder / name for name in names]
+    first_missing = folder
+    while not os.path.lexists(first_missing.parent):
+        first_missing = first_missing.parent
+    for path in targets if _is_folder(folder) else [first_missing]:
+        check_output(path)
+    return targets
+
+
+def _numbered(targets: Sequence[Path]) -> list[Path]:
+    """Return paths that neither exist nor are equal, by a number at the end of the name."""
+    chosen: list[Path] = []
+    for target in targets:
+        numbers = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in itertools.count(2))
+        chosen.append(
+            next(
+                path for path in itertools.chain([target], numbers) if path not in chosen and not os.path.lexists(path)
+            )
+        )
+    return chosen
+
+
+def _check_absent(targets: Sequence[Path]) -> None:
+    for target in targets:
+        if os.path.lexists(target):
+            raise InvalidParameter(f"output {str(target)!r} exists: choose --existing number, replace or skip")
+
+
+def plan_sheet(sheet: str | None, targets: Sequence[Path | None], inputs: Sequence[str]) -> Path | None:
+    """Return the file of the contact sheet; raises InvalidParameter if it is one of the other files."""
+    from ..images.writing import check_file
+
+    if sheet is None:
+        return None
+    path = check_file(sheet, argument="sheet")
+    check_replacing([path], [*inputs, *(str(target) for target in targets if target)])
+    return path
+
+
+def _check_collisions(targets: Sequence[Path], inputs: Sequence[str], *, allow_repeated: bool) -> None:
+    """Raise InvalidParameter if two inputs have one target, unless one input is repeated and its results numbered."""
+    owners: dict[str, str] = {}
+    for target, name in zip(targets, inputs, strict=True):
+        path = os.path.realpath(target)
+        if path in owners and not (allow_repeated and owners[path] == name):
+            raise InvalidParameter(
+                f"{owners[path]!r} and {name!r} would both be written to {str(target)!r}: rename one, or add "
+                "--existing number"
+            )
+        owners[path] = name
+
+
+def check_replacing(targets: Sequence[Path], protected: Sequence[str]) -> None:
+    """Raise InvalidParameter if a target is one of the protected files."""
+    protected_paths = {os.path.realpath(name) for name in protected if name and name != STREAM}
+    for target in targets:
+        if os.path.realpath(target) in protected_paths:
+            raise InvalidParameter(f"{str(target)!r} would replace another file of this command: give another name")
