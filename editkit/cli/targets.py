@@ -102,7 +102,7 @@ def _is_folder(path: str | Path) -> bool:
 
 @dc.dataclass(frozen=True)
 class OutputPlan:
-    """Where the results of a command go."""
+    """Places and formats of the results of a command."""
 
     output: str | None
     """Value of ``-o``."""
