@@ -9,6 +9,16 @@ import os
 from pathlib import Path
 
 from ..errors import InvalidParameter
+from .weights import HUB_ID, ON_TOP, PICKLES, from_hub
+
+PEFT_FILE, PEFT_CONFIGURATION = "adapter_model.safetensors", "adapter_config.json"
+"""Files that PEFT writes: weights, and the settings that their strength depends on."""
+_FIRST_CHOICE = ("pytorch_lora_weights.safetensors", PEFT_FILE)
+"""Adapter files of diffusers and of PEFT in a folder that holds others too."""
+_AS_SAFETENSORS = (
+    "convert it once in Python: safetensors.torch.save_file(tensors, 'NAME.safetensors') of "
+    "tensors = torch.load(FILE, weights_only=True), for a word {WORD: tensor}"
+)
 
 
 @dc.dataclass(frozen=True)
@@ -20,18 +30,33 @@ class Adapter:
 
     @classmethod
     def parse(cls, call: str | os.PathLike[str]) -> Adapter:
-        """Parse ``FILE`` or ``FILE:SCALE``; raises InvalidParameter if it is no safetensors file."""
+        """Parse ``FILE`` or ``FILE:SCALE``, where FILE may be a folder or a hub id that holds one adapter.
+
+        Raises InvalidParameter if it is no safetensors file.
+        """
         text = os.fspath(call)
         name, scale = text, 1.0
         if not Path(text).exists():
             name, scale = split_scale(text)
         file = Path(os.path.expanduser(name))  # noqa: PTH111 (Path's raises for unknown users)
+        if not file.exists() and not file.suffix and HUB_ID.fullmatch(name):
+            file = from_hub(name, "adapter", ON_TOP)
+        if file.is_dir():
+            file = _only_adapter(file)
         if not file.is_file():
-            found = "a folder" if file.is_dir() else "no file here"
-            raise InvalidParameter(f"adapter {name!r} is {found}: give a .safetensors file, as FILE or FILE:SCALE")
+            raise InvalidParameter(f"adapter {name!r} is no file here: give a .safetensors file, as FILE or FILE:SCALE")
         if file.suffix != ".safetensors":
-            raise InvalidParameter(f"adapter {name!r} is no .safetensors file: others can run code when loaded")
+            advice = _AS_SAFETENSORS if file.suffix in PICKLES else "convert it to safetensors"
+            raise InvalidParameter(
+                f"adapter {name!r} is no .safetensors file: others can run code when loaded; {advice}"
+            )
         return cls(file, scale)
+
+    @property
+    def configuration(self) -> Path | None:
+        """PEFT's configuration beside a file of PEFT, which holds its alpha; None if there is none."""
+        config = self.file.with_name(PEFT_CONFIGURATION)
+        return config if self.file.name == PEFT_FILE and config.is_file() else None
 
     def __str__(self) -> str:
         return f"{self.file.name}:{self.scale:g}"
@@ -39,10 +64,22 @@ class Adapter:
     def combined_identity(self, identity: str) -> str:
         """Return the identity of a model of ``identity`` with this adapter."""
         digest = hashlib.sha256(f"{identity}:{self.scale!r}:".encode())
-        with self.file.open("rb") as stream:
-            while part := stream.read(2**20):
-                digest.update(part)
+        for file in (self.file, self.configuration):
+            if file is not None:
+                with file.open("rb") as stream:
+                    while part := stream.read(2**20):
+                        digest.update(part)
         return digest.hexdigest()[:16]
+
+
+def _only_adapter(folder: Path) -> Path:
+    """Return the adapter file in a folder; raises InvalidParameter if there is none or more than one."""
+    files = sorted(folder.glob("*.safetensors"))
+    chosen = [file for file in files if file.name in _FIRST_CHOICE] or files
+    if len(chosen) != 1:
+        held = ", ".join(file.name for file in chosen[:4]) or "no .safetensors file"
+        raise InvalidParameter(f"adapter {str(folder)!r} is a folder with {held}: give one .safetensors file of it")
+    return chosen[0]
 
 
 def split_scale(text: str) -> tuple[str, float]:

@@ -29,7 +29,7 @@ class Dit(LatentModel):
     A prompt is a class, by name or number; the empty prompt is the unconditional class.
     """
 
-    provides: frozenset[str] = frozenset({"text"})
+    provides: frozenset[str] = frozenset({"text", "adapters"})
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class Flux(LatentModel):
     If guidance is distilled, the guidance scale is an input of the network; otherwise guidance uses two estimates.
     """
 
-    provides: frozenset[str] = frozenset({"text"})
+    provides: frozenset[str] = frozenset({"text", "adapters"})
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class FluxFill(Flux):
     Without an inpainting condition, everything is masked, and the model generates like any other.
     """
 
-    provides: frozenset[str] = frozenset({"text", "inpainting"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "inpainting"})
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
@@ -170,7 +170,7 @@ class FluxKontext(Flux):
     Without an image, the model generates like any other.
     """
 
-    provides: frozenset[str] = frozenset({"text", "instructions"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "instructions"})
 
     def image_condition(self, latents: Tensor) -> Condition:
         return {"image_latents": latents}

@@ -7,10 +7,13 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from editkit import ExecutionOptions, Schedule
+from editkit import Adapter, ExecutionOptions, Schedule
 
+from .adapters.adding import add
+from .adapters.words import half_learned
 from .autoencoder import Autoencoder
 from .offload import offload_sequentially
 from .scheduler_config import grid_of, prediction_of, schedule_of
@@ -44,6 +47,17 @@ class LatentModel:
         self.schedule: Schedule = schedule_of(scheduler) if schedule is None else schedule
         self.grid = grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
+        self.adapters: tuple[str, ...] = ()
+        self.warnings: tuple[str, ...] = ()
+
+    def add_adapter(self, adapter: Adapter) -> None:
+        part = "unet" if isinstance(self.net, UNet2DConditionModel) else "transformer"
+        words = half_learned(self.texts)
+        warnings = add(adapter, self.net, part, self.texts)
+        self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)
+        # A word may have a file for each text encoder: the last one settles the warnings of those before.
+        earlier = [warning for warning in self.warnings if warning not in words]
+        self.warnings = (*earlier, *warnings, *half_learned(self.texts))
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
         if execution.tiling:

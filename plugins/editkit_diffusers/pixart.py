@@ -30,7 +30,7 @@ MASKED = -10000.0
 class PixArt(LatentModel):
     """Backend of transformers over patches of latents with cross-attention to a T5 encoder (arXiv 2310.00426)."""
 
-    provides: frozenset[str] = frozenset({"text"})
+    provides: frozenset[str] = frozenset({"text", "adapters"})
 
     def __init__(
         self,

@@ -15,9 +15,8 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from editkit import Adapter, Condition, Point, PointBatch, identity_of, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, identity_of, timestep_of, to_x0
 
-from . import adapters
 from .autoencoder import Autoencoder
 from .components import load_part
 from .controlnet import ControlNet, ControlNetCache, check_fits, residuals
@@ -73,7 +72,6 @@ class StableDiffusion(LatentModel):
         self._blank_latents: dict[tuple[int, int], Tensor] = {}
         self.channels, self.reduction = autoencoder.channels, autoencoder.reduction
         self.extra_channels = unet.config.in_channels - self.channels
-        self.adapters: tuple[str, ...] = ()
         self.provides = frozenset(
             {"text", "controlnet", "adapters", *EXTRA_CHANNELS.get(self.extra_channels - self.channels, ())}
         )
@@ -127,10 +125,6 @@ class StableDiffusion(LatentModel):
     def controlnets(self) -> list[ControlNet]:
         """ControlNets that are attached to the model in this thread."""
         return [net for model, net in _ATTACHED.get() if model is self]
-
-    def add_adapter(self, adapter: Adapter) -> None:
-        adapters.add(adapter, self.unet, self.texts)
-        self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x)

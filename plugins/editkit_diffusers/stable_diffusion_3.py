@@ -43,7 +43,7 @@ class StableDiffusion3(LatentModel):
     The text comes from two CLIP encoders and from T5; without T5, zeros take its place, as in training.
     """
 
-    provides: frozenset[str] = frozenset({"text"})
+    provides: frozenset[str] = frozenset({"text", "adapters"})
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import AddedToken
 from torch import Tensor
 from transformers import AutoTokenizer
 
@@ -25,8 +26,8 @@ class TextEncoder:
     def __init__(self, net: Any, tokenizer: Any, length: int | None = None) -> None:
         self.net, self.tokenizer = net, tokenizer
         self.length: int = length or tokenizer.model_max_length
-        self.expansions: dict[str, str] = {}
-        """Token sequences of added words that have several vectors."""
+        self.words: dict[str, str] = {}
+        """Token sequences of added words."""
 
     @classmethod
     def from_folder(
@@ -70,26 +71,57 @@ class TextEncoder:
         """Length of a token embedding."""
         return self.net.get_input_embeddings().embedding_dim  # type: ignore[no-any-return]
 
+    @property
+    def is_t5(self) -> bool:
+        """Whether the encoder is a T5 (Raffel et al., arXiv 1910.10683)."""
+        return "t5" in self.net.config.model_type
+
+    def existing_token(self, word: str, count: int) -> str | None:
+        """Return a token of the vocabulary that a new word of ``count`` vectors would collide with, or None."""
+        vocabulary = self.tokenizer.get_vocab()
+        lower = word.lower()
+        words = {existing.lower(): existing for existing in self.words}
+        if lower in words:
+            return words[lower]
+        return next((name for name in (*_token_names(word, count), lower, f"{lower}</w>") if name in vocabulary), None)
+
     def add_embedding(self, word: str, vectors: Tensor) -> None:
         """Add a word with the embeddings ``vectors`` (N, width); raises InvalidParameter if the word exists."""
-        names = [word, *(f"{word}_{number}" for number in range(1, len(vectors)))]
-        existing = set(names) & set(self.tokenizer.get_vocab())
+        names = _token_names(word, len(vectors))
+        existing = self.existing_token(word, len(vectors))
         if existing:
-            raise InvalidParameter(f"adds the word {min(existing)!r}, which the model has already: leave it out")
-        self.tokenizer.add_tokens(names)
+            raise InvalidParameter(f"adds the word {existing!r}, which the model has already: leave it out")
+        # Tokens are found in the prompt as it is written; a word of letters is no part of a longer one.
+        whole = _BOUNDED.fullmatch(word) is not None
+        self.tokenizer.add_tokens([AddedToken(name, single_word=whole, normalized=False) for name in names])
         rows = max(len(self.tokenizer), self.net.get_input_embeddings().num_embeddings)
         self.net.resize_token_embeddings(rows, mean_resizing=False)
         table = self.net.get_input_embeddings().weight.requires_grad_(False)
         table[self.tokenizer.convert_tokens_to_ids(names)] = vectors.to(table)
-        if len(names) > 1:
-            self.expansions[word] = " ".join(names)
+        self.words[word] = " ".join(names)
 
     def _expand(self, prompt: str) -> str:
-        """Replace words of several vectors in a prompt by their token sequences."""
-        if not self.expansions:
+        """Replace added words in a prompt, in capitals or small letters, by their token sequences."""
+        if not self.words:
             return prompt
-        longest_first = sorted(self.expansions, key=len, reverse=True)
-        return re.sub("|".join(map(re.escape, longest_first)), lambda match: self.expansions[match[0]], prompt)
+        by_lower = {word.lower(): tokens for word, tokens in self.words.items()}
+        longest_first = sorted(self.words, key=len, reverse=True)
+        pattern = "|".join(map(_bounded_pattern, longest_first))
+        return re.sub(pattern, lambda match: by_lower[match[0].lower()], prompt, flags=re.IGNORECASE)
+
+
+_BOUNDED = re.compile(r"\w(.*\w)?", re.DOTALL)
+
+
+def _bounded_pattern(word: str) -> str:
+    """Return a pattern of a word, which begins and ends at the boundary of a word if it does so with letters."""
+    begin, end = (r"\b" if re.fullmatch(r"\w", letter) else "" for letter in (word[0], word[-1]))
+    return f"{begin}{re.escape(word)}{end}"
+
+
+def _token_names(word: str, count: int) -> list[str]:
+    """Return the names of the tokens of a word of ``count`` vectors."""
+    return [word, *(f"{word}_{number}" for number in range(1, count))]
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -86,7 +86,7 @@ def change(family: Family, convolutions: bool = False) -> tuple[Low, ...]:
 # The spellings of trainers
 
 
-def kohya(low: Low, family: Family) -> dict[str, Tensor]:
+def kohya_name(low: Low, family: Family) -> str:
     """One word a layer; of SDXL the layers of the UNet have their first names."""
     parts = {"unet": "unet", "text_encoder": "te" if family == "sd" else "te1", "text_encoder_2": "te2"}
     module = low.module.removeprefix("text_model.")
@@ -94,7 +94,11 @@ def kohya(low: Low, family: Family) -> dict[str, Tensor]:
         module = f"text_model.{module}"
     elif family == "xl":
         module = original_name(module, layers=1)
-    name = f"lora_{parts[low.part]}_{module.replace('.', '_')}"
+    return f"lora_{parts[low.part]}_{module.replace('.', '_')}"
+
+
+def kohya(low: Low, family: Family) -> dict[str, Tensor]:
+    name = kohya_name(low, family)
     return {
         f"{name}.lora_down.weight": low.down,
         f"{name}.lora_up.weight": low.up,
@@ -255,13 +259,24 @@ def test_half_precision_is_added_to_in_full(tmp_path: Path) -> None:
 # Files that do not fit
 
 
+def half_loha(low: Low) -> dict[str, Tensor]:
+    return {f"{kohya_name(low, 'sd')}.hada_w{half}": low.up.clone() for half in ("1_a", "1_b", "2_a")}
+
+
 BAD: dict[str, tuple[Callable[[Low], dict[str, Tensor]], str]] = {
-    "a LoHa": (lambda low: {"lora_unet_proj_in.hada_w1_a": low.up}, "'lora_unet_proj_in.hada_w1_a', which is no"),
-    "a DoRA": (lambda low: {"lora_unet_proj_in.dora_scale": low.up}, "'lora_unet_proj_in.dora_scale', which is no"),
+    "an OFT": (lambda low: {"lora_unet_proj_in.oft_blocks": low.up}, "an OFT or BOFT adapter"),
+    "a part of a LoHa": (lambda low: {**kohya(low, "sd"), **half_loha(low)}, "lacks hada_w2_b"),
+    "magnitudes alone": (lambda low: {kohya_name(low, "sd") + ".dora_scale": torch.ones(1)}, "no change of"),
     "weights of a model": (lambda low: {"conv_in.weight": low.up}, "'conv_in.weight', which is no"),
     "another width": (lambda low: kohya(low._replace(down=torch.zeros(RANK, 99)), "sd"), "another shape"),
     "another depth": (lambda low: kohya(low._replace(module=f"x.{low.module}"), "sd"), "x_.* does not have"),
     "a second encoder": (lambda low: kohya(low._replace(part="text_encoder_2"), "sd"), "text_encoder_2.* not have"),
+    "rank 0": (lambda low: kohya(low._replace(up=low.up[:, :0], down=low.down[:0]), "sd"), "rank 0"),
+    "NaN": (lambda low: kohya(low._replace(up=low.up * torch.nan), "sd"), "holds NaN or infinity in .*lora_up"),
+    "an alpha beyond all weights": (
+        lambda low: kohya(low._replace(alpha=3e38, up=1e3 * low.up), "sd"),
+        "infinite in torch.float32",
+    ),
     "one half": (lambda low: dict(list(kohya(low, "sd").items())[:1]), "one half"),
 }
 """Tensors beside a valid change, and the error for them."""

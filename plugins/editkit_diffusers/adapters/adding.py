@@ -1,0 +1,64 @@
+"""Add an adapter to a model: its changes of layers, and its learned words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from editkit import Adapter, BadFile, InvalidParameter
+
+from ..text_encoder import TextEncoder
+from .changes import layer_changes
+from .layers import LayerIndex
+from .reading import AdapterFile, read_adapter
+from .updates import LayerChange
+from .words import additions_of, split_words
+
+
+@torch.no_grad()
+def add(adapter: Adapter, net: nn.Module, denoiser: str, texts: Mapping[str, TextEncoder]) -> tuple[str, ...]:
+    """Add an adapter to a model in place and return warnings about it; ``denoiser`` is the part that ``net`` is.
+
+    Raises BadFile for a file that cannot be read, and InvalidParameter for one that is no adapter or does not fit the
+    model; the model is then unchanged.
+    """
+    file, label = read_adapter(adapter), f"adapter {str(adapter.file)!r}"
+    try:
+        if not file.tensors:
+            raise InvalidParameter("holds no tensors: download it again")
+        words, weights = split_words(file.tensors, adapter.file.stem)
+        additions = additions_of(words, 1.0 if weights else adapter.scale, texts)
+        changes, warnings = _changes(weights, file, LayerIndex({denoiser: net} | _nets(texts), denoiser), adapter.scale)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"{label} {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:  # metadata may hold values of any type
+        raise BadFile(f"{label} is damaged ({error}): download it again") from error
+    for change in changes:
+        change.apply()
+    for addition in additions:
+        addition.encoder.add_embedding(addition.word, addition.vectors)
+    return tuple(f"{label}: {warning}" for warning in warnings)
+
+
+def _nets(texts: Mapping[str, TextEncoder]) -> dict[str, nn.Module]:
+    return {part: encoder.net for part, encoder in texts.items()}
+
+
+def _changes(
+    weights: Mapping[str, Tensor], file: AdapterFile, index: LayerIndex, scale: float
+) -> tuple[list[LayerChange], list[str]]:
+    """Return the changes of an adapter, none at scale 0; raises InvalidParameter if they overflow the model's dtype."""
+    if not weights:
+        return [], []
+    changes, warnings = layer_changes(weights, file, index, scale)
+    if scale == 0:
+        return [], warnings
+    for change in changes:
+        if not change.is_finite():
+            raise InvalidParameter(
+                f"makes weights of {change.layer} infinite in {change.layer.dtype}: use --dtype float32 or a smaller "
+                "scale, or download it again"
+            )
+    return changes, warnings

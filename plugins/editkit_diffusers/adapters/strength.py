@@ -1,0 +1,106 @@
+"""Strength of a low-rank change: alpha by rank, from tensors, from the file's header or from PEFT's configuration."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import regex
+
+from editkit import InvalidParameter
+
+from .reading import AdapterFile
+
+_KOHYA_ALPHA = "ss_network_alpha"
+_HEADER_ALPHAS = ("lora_alpha", "network_alpha", "alpha")
+"""Names of the alpha of a whole file in headers, with or without the name of a part before them."""
+_CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Initialisations of PEFT that also change the base model, by the beginnings of their names."""
+_SECONDS = 5.0
+"""Time for all patterns of a file: a regular expression of a few letters can take hours."""
+
+
+class Strengths:
+    """Strengths that the settings of a file give to its changes."""
+
+    def __init__(self, file: AdapterFile, *, kohya: bool) -> None:
+        """``kohya`` is whether its tensors are named as kohya's scripts name them."""
+        self.settings: Mapping[str, Any] = {**_parsed(file.header), **file.configuration}
+        self.alpha_in_tensors = any(name.endswith(".alpha") for name in file.tensors)
+        if kohya and not self.alpha_in_tensors and _KOHYA_ALPHA in self.settings:
+            self.settings = {"lora_alpha": self.settings[_KOHYA_ALPHA], **self.settings}
+        self.ignored_alpha = not kohya and not self.alpha_in_tensors and self.states(_KOHYA_ALPHA)
+        self._seconds = _SECONDS
+        self._check()
+
+    def states(self, *keys: str) -> bool:
+        """Return whether a setting is there under any of the names, for all parts or for one."""
+        return any(name.rpartition(".")[2] in keys for name in self.settings)
+
+    @property
+    def has_alpha(self) -> bool:
+        return self.alpha_in_tensors or self.states(*_HEADER_ALPHAS)
+
+    def factor(self, part: str, names: Iterable[str], alpha: float | None, rank: int) -> float:
+        """Return alpha / rank, or alpha / sqrt(rank) of rank-stabilised LoRA (Kalajdzievski, arXiv 2312.03732).
+
+        ``alpha`` is that of the file's tensors; otherwise it comes from the settings of ``part``, where patterns may
+        match one of the layer's ``names``. The factor is 1 if there is none.
+        """
+        stated = alpha if alpha is not None else self._alpha(part, names)
+        if stated is None:
+            return 1.0
+        stabilised = alpha is None and self._setting(part, "use_rslora") is True
+        return stated / (math.sqrt(rank) if stabilised else rank)
+
+    def _alpha(self, part: str, names: Iterable[str]) -> float | None:
+        patterns = self._setting(part, "alpha_pattern") or {}
+        candidates = list(names)
+        for pattern, value in patterns.items():
+            if any(self._matches(pattern, name) for name in candidates):
+                return float(value)
+        value = next((found for key in _HEADER_ALPHAS if (found := self._setting(part, key)) is not None), None)
+        return None if value is None else float(value)
+
+    def _matches(self, pattern: str, name: str) -> bool:
+        """Return whether PEFT's regular expression ``pattern`` matches the end of a module's name.
+
+        Raises ValueError for one that is damaged or takes too long.
+        """
+        start = time.monotonic()
+        try:
+            return regex.match(rf"(.*\.)?({pattern})$", name, timeout=self._seconds) is not None
+        except (regex.error, TimeoutError) as error:
+            raise ValueError(f"alpha_pattern {pattern[:80]!r}: {error}") from error
+        finally:
+            self._seconds = max(self._seconds - (time.monotonic() - start), 0.001)
+
+    def _setting(self, part: str, key: str) -> Any:
+        return self.settings.get(f"{part}.{key}", self.settings.get(key))
+
+    def _check(self) -> None:
+        """Raise InvalidParameter for a file that also changes the base model, which no file can undo."""
+        for key, value in self.settings.items():
+            if key.rpartition(".")[2] == "init_lora_weights" and str(value).lower().startswith(_CHANGED_BASE):
+                raise InvalidParameter(
+                    f"was trained with init_lora_weights {value!r}, which changes the base model too: convert it to a "
+                    "plain LoRA with PEFT (save_pretrained with path_initial_model_for_weight_conversion)"
+                )
+
+
+def _parsed(header: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of a header, which are text; those that are JSON as what they stand for."""
+    return {key: _value(text) for key, text in header.items() if len(text) < 10**6}
+
+
+def _value(text: str) -> Any:
+    literal = {"True": True, "False": False, "None": None}
+    if text in literal:
+        return literal[text]
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,136 @@
+"""Learned words: embeddings of new tokens (textual inversion, Gal et al., arXiv 2208.01618)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from editkit import InvalidParameter
+
+from ..text_encoder import TextEncoder
+from .recognition import foreign_file
+from .tensor_names import parse_name, unsupported_kind
+
+ENCODERS = {
+    "clip_l": "text_encoder",
+    "clip_g": "text_encoder_2",
+    "text_encoders_0": "text_encoder",
+    "text_encoders_1": "text_encoder_2",
+    "t5": "t5",
+    "t5xxl": "t5",
+}
+"""Text encoders by tensor name, in files for models with several; ``t5`` is the T5 encoder of any model."""
+NAMELESS = ("emb_params", "*", "string_to_param.*", "string_to_param")
+"""Tensor names in files whose file name is the word."""
+_BUNDLED = re.compile(rf"bundle_emb\.(.+?)\.({'|'.join(map(re.escape, (*NAMELESS, *ENCODERS)))})")
+"""Words inside a LoRA file."""
+_SPECIAL_TOKENS = 2
+"""Tokens at the beginning and end of a prompt, which leave the others to words."""
+
+
+class WordVectors(NamedTuple):
+    """Vectors (N, D) of a word; ``encoder`` is a value of ENCODERS, None for all encoders of width D."""
+
+    word: str
+    vectors: Tensor
+    encoder: str | None
+
+
+class Addition(NamedTuple):
+    """Word to be added to a text encoder, with its vectors (N, width)."""
+
+    encoder: TextEncoder
+    word: str
+    vectors: Tensor
+
+
+def split_words(tensors: Mapping[str, Tensor], stem: str) -> tuple[list[WordVectors], dict[str, Tensor]]:
+    """Return the words in an adapter file, whose name is ``stem``, and its other tensors."""
+    bundled = {name: match for name in tensors if (match := _BUNDLED.fullmatch(name))}
+    words = [WordVectors(match[1], tensors[name], ENCODERS.get(match[2])) for name, match in bundled.items()]
+    others = {name: tensor for name, tensor in tensors.items() if name not in bundled}
+    if not _are_words(others):
+        return words, others
+    for name, tensor in others.items():
+        words.append(WordVectors(stem if name in (*NAMELESS, *ENCODERS) else name, tensor, ENCODERS.get(name)))
+        if name in ENCODERS and tensor.ndim == 2:  # pivotal tuning: each row is a token of its own
+            words += [WordVectors(f"<s{number}>", row, ENCODERS[name]) for number, row in enumerate(tensor)]
+    return words, {}
+
+
+def _are_words(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether tensors are embeddings: vectors or rows of them, with names that no network or adapter has."""
+    if foreign_file(tensors) or any(parse_name(name) or unsupported_kind(name) for name in tensors):
+        return False
+    network = re.compile(r".*\.(weight|bias)")
+    return all(
+        tensor.ndim in (1, 2) and tensor.is_floating_point() and not network.fullmatch(name)
+        for name, tensor in tensors.items()
+    )
+
+
+def additions_of(words: Iterable[WordVectors], scale: float, texts: Mapping[str, TextEncoder]) -> list[Addition]:
+    """Return what is to be added to which text encoder; raises InvalidParameter for words that cannot be added."""
+    additions: list[Addition] = []
+    for word in words:
+        if scale != 1:
+            raise InvalidParameter(
+                f"is a textual-inversion embedding and takes no scale: leave out the scale {scale:g}"
+            )
+        vectors = word.vectors[None] if word.vectors.ndim == 1 else word.vectors
+        for encoder in _encoders_of(word, vectors, texts):
+            _check(word.word, vectors, encoder, [one.word for one in additions if one.encoder is encoder])
+            additions.append(Addition(encoder, word.word, vectors))
+    return additions
+
+
+def _encoders_of(word: WordVectors, vectors: Tensor, texts: Mapping[str, TextEncoder]) -> list[TextEncoder]:
+    fitting = {part: encoder for part, encoder in texts.items() if encoder.width == vectors.shape[-1]}
+    if word.encoder == "t5":
+        fitting = {part: encoder for part, encoder in fitting.items() if encoder.is_t5}
+    elif word.encoder is not None:
+        fitting = {part: encoder for part, encoder in fitting.items() if part == word.encoder}
+    if not fitting:
+        widths = " and ".join(str(encoder.width) for encoder in texts.values())
+        raise InvalidParameter(
+            f"is an embedding of length {vectors.shape[-1]}{f' for {word.encoder}' if word.encoder else ''}, and the "
+            f"model's words have {widths}: it belongs to a model of another shape"
+        )
+    return list(fitting.values())
+
+
+def _check(word: str, vectors: Tensor, encoder: TextEncoder, before: Sequence[str]) -> None:
+    if not word.strip():
+        raise InvalidParameter("holds a word without letters, which would be in every prompt: give it a name")
+    room = encoder.length - _SPECIAL_TOKENS
+    if not 0 < len(vectors) <= room:
+        raise InvalidParameter(
+            f"gives the word {word!r} {len(vectors)} vectors, and a prompt of the model has 1 to {room}: it is damaged "
+            "or belongs to another model"
+        )
+    taken = encoder.existing_token(word, len(vectors)) or next(
+        (one for one in before if one.lower() == word.lower()), None
+    )
+    if taken is not None:
+        raise InvalidParameter(f"adds the word {word!r}, which the model has already: leave it out or rename it")
+
+
+def half_learned(texts: Mapping[str, TextEncoder]) -> tuple[str, ...]:
+    """Return a warning about words that some text encoders of a model have learned and others have not.
+
+    T5 encoders may do without: they are rarely trained beside CLIP.
+    """
+    readers = {part: encoder for part, encoder in texts.items() if not encoder.is_t5} or dict(texts)
+    words = sorted({word for encoder in texts.values() for word in encoder.words})
+    warnings = []
+    for part, encoder in readers.items():
+        unknown = [word for word in words if word not in encoder.words]
+        if unknown:
+            warnings.append(
+                f"the learned words {', '.join(unknown)} have no embedding for {part}, which reads other words there: "
+                "add the file of that encoder, or they belong to another model"
+            )
+    return tuple(warnings)
