@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..errors import Cancelled
+from ..errors import Cancelled, EditkitError, PluginFailure
 from ..images.canvas import Canvas
 from ..images.masks import mask_tensor
 from ..images.stored.image import StoredImage
@@ -20,8 +20,10 @@ from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend, adapters_of, warnings_of
+from ..model.batching import unwrap
 from ..model.execution import ExecutionOptions
 from ..model.loading import resolve_model
+from ..registry.failures import is_out_of_memory, raised_by_caller
 from ..registry.params import Params, without_effect
 from ..registry.registry import Registry, installed
 from ..report import Report, Usage
@@ -30,6 +32,7 @@ from ..sampling.progress import Progress
 from ..version import __version__
 from .capabilities import check_capabilities
 from .composing import compose
+from .outcome import Contract, Edit, PixelEdit
 from .params import CanvasParams, EditParams, ImageInputParams
 from .quality import measure_quality, untouched_part
 from .request import Request, inverter_name, prepare
@@ -73,13 +76,14 @@ def execute(
 ) -> Any:
     """Carry out a prepared call with a loaded model and return a Result, or an Inversion for ``invert``.
 
-    Raises MissingCapability before any work if the model cannot execute it, Cancelled on an interrupt.
+    Raises MissingCapability before any work if the model cannot execute it, PluginFailure if the operation fails,
+    Cancelled on an interrupt.
     """
     check_capabilities(request, model)
     start = time.perf_counter()
     with torch.no_grad(), cancellable(), measured_memory(model.device) as memory:
         session = open_session(registry, request, model, progress, cache)
-        outcome = registry.load("operations", request.spec.name)(session, request.params)
+        outcome = _call_operation(session, request)
         frames = [] if isinstance(outcome, Inversion) else compose(session, outcome)
         quality = measure_quality(session, outcome)
         untouched = untouched_part(outcome, request)
@@ -87,6 +91,45 @@ def execute(
             quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
     report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
     return build_result(request, model, outcome, frames, report, untouched)
+
+
+def _call_operation(session: Session, request: Request) -> Edit | PixelEdit | Inversion:
+    """Return the outcome of the operation; raises PluginFailure if it breaks its contract or raises an exception.
+
+    An exception of the caller's own code, its model or its progress function, is raised unchanged.
+    """
+    registry = session.registry
+    operation = registry.load("operations", request.spec.name)
+    try:
+        outcome = operation(session, request.params)
+    except EditkitError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            size = "x".join(map(str, session.canvas.padded))
+            raise EditkitError(
+                f"there is not enough memory to edit at {size} pixels on {session.model.device}: use a smaller "
+                "resolution, --tiling, --offload or a smaller --dtype"
+            ) from error
+        if raised_by_caller(error, (unwrap(session.model), session.progress), registry.packages()):
+            raise
+        raise PluginFailure(f"{session.operation} failed: {registry.describe_failure(error)}") from error
+    problem = _contract(session, request).violation(outcome)
+    if problem:
+        raise PluginFailure(f"{session.operation} {problem}")
+    return outcome  # type: ignore[no-any-return]
+
+
+def _contract(session: Session, request: Request) -> Contract:
+    """Return the requirements on the outcome of a request's operation."""
+    spec, size = request.spec, session.canvas.size
+    return Contract(
+        gives=spec.gives,
+        sources=len(session.images),
+        latents=session.model.latent_shape(*session.canvas.padded),
+        source_size=size,
+        size=size if spec.size is None else spec.size(request.params, size),
+    )
 
 
 def _report(

@@ -7,25 +7,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import PluginFailure
 from ..images.canvas import resize
 from ..images.compositing import apply_difference, mix_sources, to_stored_image
 from ..images.masks import mask_opacity
 from ..images.stored.image import StoredImage
 from ..images.tensors import to_image
-from ..model.finite import is_finite
 from .outcome import Edit, PixelEdit
 from .session import Session
 
 
 def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
-    """Return the resulting images: one for each row of an edit at the size of its sources, or the one in pixels.
-
-    Raises PluginFailure if the outcome is not finite.
-    """
+    """Return the resulting images: one for each row of an edit at the size of its sources, or the one in pixels."""
     if isinstance(outcome, PixelEdit):
-        if not is_finite(outcome.pixels):
-            raise PluginFailure(f"{session.operation} returned pixels with NaN or infinity")
+        if not session.images:
+            return [to_image(outcome.pixels[0])]
         if outcome.pixels.shape[-2:] != session.pixels.shape[-2:]:
             return [compose_resized(outcome, session.images[0])]
         pixels, shares = outcome.pixels, torch.ones(1, 1, dtype=torch.float32, device="cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses as dc
 import functools
 import importlib.metadata
@@ -15,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from ..errors import DuplicateName, EditkitError, InvalidParameter, PluginFailure, UnknownName, did_you_mean
 from . import hookspecs
+from .failures import blamed_package, noticed_interrupts, one_line
 from .params import Params, field_metadata, shorten
 from .specs import Spec
 
@@ -91,7 +93,7 @@ class Registry:
         try:
             self.manager.register(module, name=f"{source.distribution}:{source.name}")
         except (ValueError, pluggy.PluginValidationError) as error:
-            self.failures.append(Failure(source, _one_line(error)))
+            self.failures.append(Failure(source, one_line(error)))
             return
         callers = self.manager.get_hookcallers(module) or []
         for caller in callers:
@@ -113,12 +115,26 @@ class Registry:
         for implementation in getattr(self.manager.hook, f"register_{kind}").get_hookimpls():
             if implementation.plugin is not module:
                 continue
-            try:
+            with self.isolated(source, f"register_{kind}"):
                 for spec in implementation.function():
                     self.insert(source, kind, spec)
                     yield spec.name
-            except (Exception, SystemExit) as error:
-                self.failures.append(Failure(source, f"register_{kind}: {_one_line(error)}"))
+
+    @contextlib.contextmanager
+    def isolated(self, source: PluginSource, doing: str) -> Iterator[None]:
+        """Record any exception of the block as a failure of a plugin, even one that is meant to end a process.
+
+        Ctrl-C of the user is raised, unlike a KeyboardInterrupt of the plugin's own code.
+        """
+        with noticed_interrupts() as interrupts:
+            try:
+                yield
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                if interrupts:
+                    raise
+                self.failures.append(Failure(source, f"{doing}: {one_line(error)}"))
 
     def insert(self, source: PluginSource, kind: str, spec: Spec) -> None:
         """Add a spec; raises PluginFailure if it is malformed and DuplicateName if its name is taken."""
@@ -204,8 +220,18 @@ class Registry:
             raise
         except (Exception, SystemExit) as error:
             raise PluginFailure(
-                f"{kind[:-1]} {name!r} of plugin {self.owners[kind, name]}: {_one_line(error)}"
+                f"{kind[:-1]} {name!r} of plugin {self.owners[kind, name]}: {one_line(error)}"
             ) from error
+
+    def packages(self) -> dict[str, PluginSource]:
+        """Return the plugins by their top-level package."""
+        return {plugin.source.module.partition(".")[0]: plugin.source for plugin in self.plugins}
+
+    def describe_failure(self, error: BaseException) -> str:
+        """Return an exception in one line, after the plugin whose code raised it if that is found in the traceback."""
+        plugins = self.packages()
+        package = blamed_package(error, plugins)
+        return one_line(error) if package is None else f"{one_line(error)}, raised in plugin {plugins[package]}"
 
     def build(self, kind: str, call: str) -> Any:
         """Load the implementation that ``name:option=value,...`` names and build it with its parameters."""
@@ -225,10 +251,6 @@ def _literal(text: str) -> Any:
     return text
 
 
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
 def discover(points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Registry:
     """Load all installed plugins; editkit's own come first, so that no other plugin can take their names."""
     registry = Registry()
@@ -237,11 +259,10 @@ def discover(points: Iterable[importlib.metadata.EntryPoint] | None = None) -> R
         points, key=lambda point: (_distribution(point)[0] != OWN_DISTRIBUTION, point.name, point.value)
     ):
         source = PluginSource(point.name, point.value, *_distribution(point))
-        try:
-            module = point.load()
-        except (Exception, SystemExit) as error:
-            registry.failures.append(Failure(source, f"cannot be imported: {_one_line(error)}"))
-        else:
+        loaded: list[Any] = []
+        with registry.isolated(source, "cannot be imported"):
+            loaded.append(point.load())
+        for module in loaded:
             registry.add(source, module)
     return registry
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -85,7 +86,7 @@ class TestIsolation:
 
         assert with_plugins(both=Both(operation())).failures == []
 
-    @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(3), ImportError("no module")])
+    @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(3), KeyboardInterrupt(), BaseException("x")])
     def test_a_hook_that_raises_harms_only_itself(self, error: BaseException) -> None:
         class Raising:
             @hookimpl
@@ -182,7 +183,17 @@ class TestDiscovery:
         (folder / f"module_{name}.py").write_text(text)
         return importlib.metadata.EntryPoint(name, f"module_{name}", "editkit")
 
-    @pytest.mark.parametrize("text", ["raise RuntimeError('boom')", "raise SystemExit(1)", "import nowhere", "def ("])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "raise RuntimeError('boom')",
+            "raise SystemExit(1)",
+            "raise KeyboardInterrupt",
+            "raise BaseException('end')",
+            "import nowhere",
+            "def (",
+        ],
+    )
     def test_a_plugin_that_cannot_be_imported_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
     ) -> None:
@@ -193,6 +204,15 @@ class TestDiscovery:
         assert [failure.source.name for failure in registry.failures] == [name]
         assert "cannot be imported" in reasons(registry)
         assert set(registry.specs["operations"]) == set(installed().specs["operations"])
+
+    def test_ctrl_c_during_an_import_is_no_failure_of_the_plugin(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        before = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            discover([self.entry_point(tmp_path, "slow", "import signal\nsignal.raise_signal(signal.SIGINT)")])
+        assert signal.getsignal(signal.SIGINT) is before
 
     def test_own_plugins_come_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(tmp_path)
