@@ -67,8 +67,9 @@ from .model.backend import (
     require,
 )
 from .model.execution import ExecutionOptions
-from .model.loading import identity_of, load_model
-from .model.weights import model_folder
+from .model.folders import identity_of
+from .model.loading import load_model
+from .model.weights import check_weights, model_folder, read_json
 from .registry.hookspecs import hookimpl
 from .registry.params import EffectIf, Fraction, ImageParam, NameList, Params, PathParam, RegisteredName
 from .registry.specs import (
@@ -183,6 +184,7 @@ __all__ = [
     "cache_folder",
     "check_file",
     "check_interval",
+    "check_weights",
     "classifier_free",
     "cosine",
     "ddim_step",
@@ -214,6 +216,7 @@ __all__ = [
     "paint",
     "pull_push_fill",
     "quiet",
+    "read_json",
     "read_map",
     "reason_of",
     "reconstruct",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterator
@@ -60,7 +61,7 @@ def quiet() -> Iterator[None]:
     libraries = (diffusers_logging, transformers_logging)
     settings = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
     for library in libraries:
-        library.set_verbosity_error()
+        library.set_verbosity(logging.CRITICAL)  # they log the errors that they raise
         library.disable_progress_bar()
     try:
         yield

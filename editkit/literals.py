@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Spacing = Literal["leading", "trailing", "linspace", "karras", "distilled"]
+Spacing = Literal["leading", "trailing", "linspace", "karras", "exponential", "beta", "distilled"]
 """Spacing of the timesteps of a sampling path; see :mod:`editkit.diffusion.paths`."""
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses as dc
 import itertools
+import math
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 import numpy as np
@@ -27,6 +29,11 @@ class TimestepGrid:
     """Whether a path ends at sigma 0 instead of the schedule's lowest noise."""
     distilled: int = 50
     """Number of timesteps that few-step models are distilled on; the spacing ``distilled`` selects from them."""
+    ramp_within: Spacing | None = None
+    """Even spacing whose first and last timestep bound a ramp of noise levels (:data:`RAMPS`); None for the whole
+    schedule."""
+    ramp_by_sigma: bool = False
+    """Whether a ramp has levels of sigma, as schedulers of rectified flows do, or of sigma / alpha."""
 
 
 def make_path(
@@ -39,8 +46,8 @@ def make_path(
     """
     if not 1 <= steps + extra_node <= schedule.train_steps:
         raise InvalidParameter(f"steps={steps} is not allowed: this model has {schedule.train_steps} timesteps")
-    if grid.spacing == "karras":
-        points = karras(schedule, steps)
+    if grid.spacing in RAMPS:
+        points = ramp(schedule, steps, grid)
     else:
         points = [schedule.point(t) for t in timesteps(schedule, steps, grid, extra_node)]
     end = CLEAN if to_zero or grid.ends_clean else schedule.point(schedule.first)
@@ -98,15 +105,62 @@ def with_resampling(path: SamplingPath, times: int) -> SamplingPath:
     return tuple(points)
 
 
-def karras(schedule: Schedule, steps: int, rho: float = 7.0) -> list[Point]:
-    """Return points evenly spaced in the rho-th root of sigma / alpha (Karras et al., arXiv 2206.00364, eq. 5)."""
+def ramp(schedule: Schedule, steps: int, grid: TimestepGrid) -> list[Point]:
+    """Return points (steps,) whose noise levels the spacing of a grid lays out in :data:`RAMPS`.
+
+    The level is sigma / alpha, or sigma; its first and last value are those of the schedule or of an even spacing.
+    """
+    noisy, clean = _ramp_ends(schedule, steps, grid)
+    if grid.ramp_by_sigma:
+        levels = RAMPS[grid.spacing](noisy.sigma, clean.sigma, steps)
+        return [schedule.point(schedule.timestep(Point(1 - float(level), float(level)))) for level in levels]
+    levels = RAMPS[grid.spacing](noisy.sigma / noisy.alpha, clean.sigma / clean.alpha, steps)
+    return [schedule.point(schedule.timestep(Point(1.0, float(level)))) for level in levels]
+
+
+def _ramp_ends(schedule: Schedule, steps: int, grid: TimestepGrid) -> tuple[Point, Point]:
+    """Return the noisiest and the cleanest point of a ramp."""
+    first, last = schedule.first, schedule.last
+    if grid.ramp_within is not None:
+        even = timesteps(schedule, steps, dc.replace(grid, spacing=grid.ramp_within))
+        first, last = even[-1], even[0]
+    noisy, clean = schedule.point(last), schedule.point(first)
     # At pure noise sigma / alpha is infinite: the ramp then starts one training timestep lower.
-    noisy, clean = schedule.point(schedule.last), schedule.point(schedule.first)
-    if noisy.alpha < 1e-6:
+    if noisy.alpha < 1e-6 and not grid.ramp_by_sigma:
         noisy = schedule.point(schedule.last - 1)
-    high, low = (noisy.sigma / noisy.alpha) ** (1 / rho), (clean.sigma / clean.alpha) ** (1 / rho)
-    ratios = np.linspace(high, low, steps) ** rho
-    return [schedule.point(schedule.timestep(Point(1.0, float(ratio)))) for ratio in ratios]
+    return noisy, clean
+
+
+def karras(high: float, low: float, steps: int, rho: float = 7.0) -> np.ndarray:
+    """Return levels (steps,) evenly spaced in their rho-th root (Karras et al., arXiv 2206.00364, eq. 5)."""
+    levels: np.ndarray = np.linspace(high ** (1 / rho), low ** (1 / rho), steps) ** rho
+    return levels
+
+
+def exponential(high: float, low: float, steps: int) -> np.ndarray:
+    """Return levels (steps,) evenly spaced in their logarithm (Lu et al., arXiv 2206.00927, section 3.4)."""
+    return np.geomspace(high, low, steps)
+
+
+def beta(high: float, low: float, steps: int, shape: float = 0.6) -> np.ndarray:
+    """Return levels (steps,) at even quantiles of a symmetric beta distribution (Lee et al., arXiv 2407.12173)."""
+    # With x = sin(u**5)**2 the density has no pole at 0; its half up to x = 1/2 is integrated on a fine grid.
+    u = np.linspace(0, (math.pi / 4) ** 0.2, 2**14 + 1)
+    angle = u**5
+    density = (np.sin(angle) * np.cos(angle)) ** (2 * shape - 1) * u**4
+    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    quantiles = np.linspace(1, 0, steps)
+    half = np.interp(np.minimum(quantiles, 1 - quantiles), mass / (2 * mass[-1]), np.sin(angle) ** 2)
+    levels: np.ndarray = low + np.where(quantiles > 0.5, 1 - half, half) * (high - low)
+    return levels
+
+
+RAMPS: Mapping[str, Callable[[float, float, int], np.ndarray]] = {
+    "karras": karras,
+    "exponential": exponential,
+    "beta": beta,
+}
+"""Spacings that lay out noise levels, not timesteps, from a high to a low one."""
 
 
 def start_at(schedule: Schedule, path: SamplingPath, strength: float) -> SamplingPath:

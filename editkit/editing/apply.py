@@ -45,8 +45,8 @@ def apply(
     image: Any = None,
     *,
     model: Backend | str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
+    device: str | int | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
     adapters: Sequence[str | os.PathLike[str]] = (),
     compile: bool = False,  # noqa: A002 (the name of the option)
     offload: bool = False,

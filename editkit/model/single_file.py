@@ -37,6 +37,11 @@ def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the tensors in a safetensors file by name; raises WeightsUnavailable for another file."""
     from safetensors import SafetensorError, safe_open
 
+    if file.suffix == ".gguf":
+        raise WeightsUnavailable(
+            f"model {str(file)!r} is a file of quantised weights (GGUF), which is not supported: get the model as "
+            ".safetensors, in float16, bfloat16 or scaled fp8"
+        )
     if file.suffix != ".safetensors":
         raise WeightsUnavailable(
             f"model {str(file)!r} is a file other than .safetensors, which can run code when loaded: convert it, or "

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsUnavailable
 from ..libraries import reason_of
+
+if TYPE_CHECKING:
+    import torch
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+
+MOST_JSON_BYTES = 10**8
+"""Largest JSON file that is read: the index of a large model has less than a megabyte."""
+
+
+_WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|model)(?!.*-of-)(?:\.(?P<variant>[\w-]+))?\.safetensors")
+_INDEX = re.compile(r"(?:diffusion_pytorch_model|model)\.safetensors\.index(?:\.(?P<variant>[\w-]+))?\.json")
+"""Names of weights and of the index of their shards, with an optional variant."""
 
 
 ON_TOP, BELOW = "*.safetensors", "*/*.safetensors"
@@ -62,15 +74,16 @@ def from_hub(name: str, called: str, weights: str) -> Path:
         ) from error
 
 
-def check_weights(folder: Path, called: str = "", advice: str = "") -> None:
-    """Raise WeightsUnavailable if the weights in a folder are missing, pickled, or shards outside it.
+def check_weights(folder: Path, called: str = "", advice: str = "", variant: str | None = None) -> str | None:
+    """Return the variant of the weights to read in a folder, None for the plain ones.
 
-    Messages begin with ``called``, by default the folder, and end with ``advice``.
+    Without ``variant`` it is the plain weights, else the only variant or ``fp16``. Raises WeightsUnavailable if the
+    weights are missing, pickled, cut short, or shards outside the folder. Messages begin with ``called``, by default
+    the folder, and end with ``advice``.
     """
     called, other = called or str(folder), f", or {advice}" if advice else ""
-    single = [file for file in folder.glob("*.safetensors") if "-of-" not in file.name]
-    indices = list(folder.glob("*.safetensors.index.json"))
-    if not single and not indices:
+    found = variants_in(folder)
+    if not found:
         pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
         if pickles:
             raise WeightsUnavailable(
@@ -78,10 +91,51 @@ def check_weights(folder: Path, called: str = "", advice: str = "") -> None:
                 f"convert them to safetensors{other}"
             )
         raise WeightsUnavailable(f"{called} has no *.safetensors weights: download the model again{other}")
-    for index in indices:
-        for shard in shards_of(index):
-            if Path(shard).name != shard or not (folder / shard).is_file():
-                raise WeightsUnavailable(f"{index} names the shard {shard!r}, which is not in its folder")
+    if variant is None and "" not in found:
+        variant = "fp16" if "fp16" in found else min(found)
+        if len(found) > 1 and variant != "fp16":
+            raise WeightsUnavailable(f"{called} has weights of the variants {', '.join(sorted(found))}: choose variant")
+    chosen = variant if variant in found else ""  # a part may have no weights of a variant that the others have
+    if chosen not in found:
+        raise WeightsUnavailable(f"{called} has no weights of the variant {variant!r}, only {', '.join(sorted(found))}")
+    tensor_files(folder, chosen)
+    return chosen or None
+
+
+def variants_in(folder: Path) -> set[str]:
+    """Return the variants of the safetensors in a folder, such as ``fp16``; an empty name for the plain ones."""
+    names = [_WEIGHTS.fullmatch(file.name) or _INDEX.fullmatch(file.name) for file in folder.iterdir()]
+    return {match["variant"] or "" for match in names if match}
+
+
+def tensor_files(folder: Path, variant: str | None = None) -> list[Path]:
+    """Return the files with the weights of a variant: shards if an index names them, else one file.
+
+    Raises WeightsUnavailable for a file that is missing, outside the folder, or a pointer to a download.
+    """
+    matches = [(_INDEX.fullmatch(file.name), file) for file in sorted(folder.iterdir())]
+    index = [file for match, file in matches if match and (match["variant"] or "") == (variant or "")]
+    if index:
+        names = sorted(shards_of(index[0]))
+        missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+        if missing:
+            raise WeightsUnavailable(f"{index[0]} names the shard {missing[0]!r}, which is not in its folder")
+        files = [folder / name for name in names]
+    else:
+        weights = [(_WEIGHTS.fullmatch(file.name), file) for file in folder.iterdir()]
+        files = [file for match, file in weights if match and (match["variant"] or "") == (variant or "")]
+    for file in files:
+        _check_download(file)
+    return files
+
+
+def _check_download(file: Path) -> None:
+    """Raise WeightsUnavailable for a pointer of git-lfs in place of weights."""
+    with file.open("rb") as stream:
+        if stream.read(20).startswith(b"version https://git-"):
+            raise WeightsUnavailable(
+                f"{file} is a pointer of git-lfs and no weights: run 'git lfs pull' in the folder, or download it again"
+            )
 
 
 def shards_of(index: Path) -> set[str]:
@@ -93,11 +147,38 @@ def shards_of(index: Path) -> set[str]:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return a JSON object; raises WeightsUnavailable if the file is damaged."""
+    """Return the JSON object in a file; raises WeightsUnavailable if it is none, damaged, or nested without end."""
     try:
+        if not file.is_file():
+            reason = "is no ordinary file" if file.exists() else "is missing"
+            raise WeightsUnavailable(f"{file} {reason}: download the model again")
+        if file.stat().st_size > MOST_JSON_BYTES:
+            raise WeightsUnavailable(f"{file} has more than {MOST_JSON_BYTES // 10**6} MB: it is no configuration")
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsUnavailable(f"{file} cannot be read: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsUnavailable(f"{file} cannot be read ({reason_of(error)}): download the model again") from error
     if not isinstance(content, dict):
-        raise WeightsUnavailable(f"{file} is damaged: it should hold a JSON object")
+        raise WeightsUnavailable(f"{file} is damaged: it should hold a JSON object; download the model again")
     return content
+
+
+def stored_dtype(place: Path) -> torch.dtype:
+    """Return the dtype in which a checkpoint file or most of a model folder is stored; bfloat16 for 8-bit floats."""
+    import torch
+
+    files = [place] if place.is_file() else sorted(place.glob("*/*.safetensors"))
+    largest = max(files, key=lambda file: file.stat().st_size, default=None)
+    counts: dict[str, int] = {}
+    if largest is not None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(largest, framework="np") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                    part = tensors.get_slice(name)
+                    counts[part.get_dtype()] = counts.get(part.get_dtype(), 0) + math.prod(part.get_shape())
+        except (SafetensorError, OSError) as error:
+            raise WeightsUnavailable(f"{largest} is damaged ({error}): download the model again") from error
+    most = max(counts, key=lambda name: counts[name], default="F32")
+    names = {"F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
+    return torch.bfloat16 if most.startswith("F8") else names.get(most, torch.float32)

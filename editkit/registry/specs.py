@@ -104,6 +104,8 @@ class BackendSpec(Spec):
     """The loader takes ``(folder, *, name, device, dtype)``, and ``weights`` if the family has ``detect``."""
     pipelines: frozenset[str] = frozenset()
     """``_class_name`` values of a ``model_index.json`` that this family loads."""
+    parts: frozenset[str] = frozenset()
+    """Parts of a folder that its models need; others in the index are ignored. All but a few by default."""
     provides: frozenset[str] = frozenset()
     """Capabilities of its models, such as ``text``."""
     execution_options: frozenset[str] = frozenset()

@@ -7,6 +7,9 @@ from editkit import BackendSpec, by_name, hookimpl
 from .checkpoint_detection import detect_stable_diffusion, detect_stable_diffusion_xl, detect_upscaler
 
 EXECUTION_OPTIONS = frozenset({"compile", "offload", "tiling"})
+_UNET_PARTS = frozenset({"unet", "vae", "text_encoder", "tokenizer", "scheduler"})
+_TRANSFORMER_PARTS = frozenset({"transformer", "vae", "text_encoder", "tokenizer", "scheduler"})
+_SECOND_TEXT = frozenset({"text_encoder_2", "tokenizer_2"})
 
 
 @hookimpl
@@ -16,12 +19,18 @@ def register_backends() -> list[BackendSpec]:
             name="stable-diffusion",
             summary="Models shaped like Stable Diffusion 1 and 2: UNet, autoencoder, CLIP text encoder.",
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
+            parts=_UNET_PARTS,
             pipelines=frozenset(
                 {
                     "StableDiffusionPipeline",
                     "StableDiffusionImg2ImgPipeline",
                     "StableDiffusionInpaintPipeline",
                     "StableDiffusionInstructPix2PixPipeline",
+                    "StableDiffusionControlNetPipeline",
+                    "StableDiffusionControlNetImg2ImgPipeline",
+                    "StableDiffusionControlNetInpaintPipeline",
+                    "StableDiffusionAdapterPipeline",
+                    "StableDiffusionPAGPipeline",
                 }
             ),
             provides=frozenset({"text", "controlnet", "adapters"}),
@@ -33,12 +42,19 @@ def register_backends() -> list[BackendSpec]:
             name="stable-diffusion-xl",
             summary="Models shaped like SDXL and its refiner: a UNet conditioned on sizes, two text encoders.",
             load=by_name("editkit_diffusers.stable_diffusion_xl:StableDiffusionXL.from_folder"),
+            parts=_UNET_PARTS | _SECOND_TEXT,
             pipelines=frozenset(
                 {
                     "StableDiffusionXLPipeline",
                     "StableDiffusionXLImg2ImgPipeline",
                     "StableDiffusionXLInpaintPipeline",
                     "StableDiffusionXLInstructPix2PixPipeline",
+                    "StableDiffusionXLControlNetPipeline",
+                    "StableDiffusionXLControlNetImg2ImgPipeline",
+                    "StableDiffusionXLControlNetInpaintPipeline",
+                    "StableDiffusionXLControlNetUnionPipeline",
+                    "StableDiffusionXLAdapterPipeline",
+                    "StableDiffusionXLPAGPipeline",
                 }
             ),
             provides=frozenset({"text", "controlnet", "adapters"}),
@@ -50,6 +66,7 @@ def register_backends() -> list[BackendSpec]:
             name="stable-diffusion-upscaler",
             summary="Models shaped like the Stable Diffusion x4 upscaler, conditioned on a smaller image.",
             load=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.from_folder"),
+            parts=_UNET_PARTS | {"low_res_scheduler"},
             pipelines=frozenset({"StableDiffusionUpscalePipeline"}),
             provides=frozenset({"text", "upscaling"}),
             detect=detect_upscaler,
@@ -60,6 +77,7 @@ def register_backends() -> list[BackendSpec]:
             name="pixel-ddpm",
             summary="Models on pixels, unconditional or class-conditional.",
             load=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_folder"),
+            parts=frozenset({"unet", "scheduler"}),
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
             execution_options=frozenset({"compile"}),
             source="https://arxiv.org/abs/2006.11239",
@@ -68,6 +86,7 @@ def register_backends() -> list[BackendSpec]:
             name="latent-consistency",
             summary="Latent consistency models: Stable Diffusion with the guidance scale as an input, in few steps.",
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
+            parts=_UNET_PARTS,
             pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
             provides=frozenset({"text", "controlnet", "adapters", "distilled-guidance"}),
             execution_options=EXECUTION_OPTIONS,
@@ -77,6 +96,7 @@ def register_backends() -> list[BackendSpec]:
             name="pixart",
             summary="Models shaped like PixArt-alpha and PixArt-Sigma: transformer, autoencoder, T5 text encoder.",
             load=by_name("editkit_diffusers.pixart:PixArt.from_folder"),
+            parts=_TRANSFORMER_PARTS,
             pipelines=frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"}),
             provides=frozenset({"text", "adapters"}),
             execution_options=EXECUTION_OPTIONS,
@@ -86,6 +106,7 @@ def register_backends() -> list[BackendSpec]:
             name="dit",
             summary="Class-conditional models shaped like DiT; a prompt is the name or number of a class.",
             load=by_name("editkit_diffusers.dit:Dit.from_folder"),
+            parts=frozenset({"transformer", "vae", "scheduler"}),
             pipelines=frozenset({"DiTPipeline"}),
             provides=frozenset({"text", "adapters"}),
             execution_options=EXECUTION_OPTIONS,
@@ -95,8 +116,14 @@ def register_backends() -> list[BackendSpec]:
             name="stable-diffusion-3",
             summary="Models shaped like Stable Diffusion 3 and 3.5: transformer, autoencoder, two CLIPs, optional T5.",
             load=by_name("editkit_diffusers.stable_diffusion_3:StableDiffusion3.from_folder"),
+            parts=_TRANSFORMER_PARTS | _SECOND_TEXT | {"text_encoder_3", "tokenizer_3"},
             pipelines=frozenset(
-                {"StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"}
+                {
+                    "StableDiffusion3Pipeline",
+                    "StableDiffusion3Img2ImgPipeline",
+                    "StableDiffusion3InpaintPipeline",
+                    "StableDiffusion3ControlNetPipeline",
+                }
             ),
             provides=frozenset({"text", "adapters"}),
             execution_options=EXECUTION_OPTIONS,
@@ -106,7 +133,10 @@ def register_backends() -> list[BackendSpec]:
             name="flux",
             summary="Models shaped like FLUX.1: transformer, autoencoder, CLIP and T5 text encoders.",
             load=by_name("editkit_diffusers.flux:Flux.from_folder"),
-            pipelines=frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"}),
+            parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
+            pipelines=frozenset(
+                {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"}
+            ),
             provides=frozenset({"text", "adapters"}),
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2506.15742",
@@ -115,6 +145,7 @@ def register_backends() -> list[BackendSpec]:
             name="flux-fill",
             summary="Models shaped like FLUX.1 Fill, conditioned on a mask and the masked image.",
             load=by_name("editkit_diffusers.flux:FluxFill.from_folder"),
+            parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxFillPipeline"}),
             provides=frozenset({"text", "adapters", "inpainting"}),
             execution_options=EXECUTION_OPTIONS,
@@ -124,6 +155,7 @@ def register_backends() -> list[BackendSpec]:
             name="flux-kontext",
             summary="Models shaped like FLUX.1 Kontext, conditioned on an image.",
             load=by_name("editkit_diffusers.flux:FluxKontext.from_folder"),
+            parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxKontextPipeline"}),
             provides=frozenset({"text", "adapters", "instructions"}),
             execution_options=EXECUTION_OPTIONS,

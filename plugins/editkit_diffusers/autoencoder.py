@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
-from editkit import WeightsUnavailable
+from editkit import WeightsUnavailable, read_json
 
 from .components import load_part
 
@@ -31,13 +30,12 @@ class Autoencoder:
     @classmethod
     def from_folder(cls, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Autoencoder:
         """Load the autoencoder in ``folder``; raises WeightsUnavailable if it is damaged or of another kind."""
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise WeightsUnavailable(f"{folder / 'config.json'} cannot be read: {error}") from error
-        kind = KINDS.get(config.get("_class_name"))
+        config = read_json(folder / "config.json")
+        name = str(config.get("_class_name"))
+        kind = KINDS.get(name)
         if kind is None:
-            raise WeightsUnavailable(f"{folder} is a {config.get('_class_name')}; supported: {', '.join(KINDS)}")
+            raise WeightsUnavailable(f"{folder} is a {name[:60]}; supported: {', '.join(KINDS)}")
+        _check_scaling(config, folder)
         return cls(load_part(kind, folder, device=device, dtype=safe_dtype(config, dtype)))
 
     @property
@@ -83,6 +81,16 @@ class Autoencoder:
         """Return latents (B, C, h, w) in the scale of the autoencoder itself."""
         latents = latents.to(self.net.dtype)
         return latents / self.scale(latents) + self.shift(latents)
+
+
+def _check_scaling(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise WeightsUnavailable for scales and shifts of latents that are no numbers, or scales of 0."""
+    named = {name: config.get(name) for name in ("scaling_factor", "shift_factor", "latents_mean", "latents_std")}
+    for name, value in named.items():
+        numbers = value if isinstance(value, list) else [] if value is None else [value]
+        zero = name in ("scaling_factor", "latents_std") and 0 in numbers
+        if zero or any(type(one) not in (int, float) or not math.isfinite(one) for one in numbers):
+            raise WeightsUnavailable(f"{folder / 'config.json'}: {name}={str(value)[:60]!r} is no usable number")
 
 
 def _per_channel(numbers: list[float], latents: Tensor) -> Tensor:

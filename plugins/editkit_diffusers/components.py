@@ -1,4 +1,4 @@
-"""Loading of one part of a diffusers folder, without log output and from safetensors only."""
+"""Loading of the parts of a diffusers folder, without log output and from safetensors only."""
 
 from __future__ import annotations
 
@@ -8,20 +8,29 @@ from typing import Any
 
 import torch
 
-from editkit import WeightsUnavailable, loading, quiet, reason_of
+from editkit import WeightsUnavailable, check_weights, loading, quiet, read_json, reason_of
 
 from .cross_attention_cache import cache_projections
 
+_NAMED_KEYS = 3
+"""Number of missing weights that a message names."""
 
-def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load ``folder`` as an instance of ``kind``, ready to run.
+
+def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype, variant: str | None = None) -> Any:
+    """Load ``folder`` as an instance of ``kind``, ready to run; ``variant`` is that of its weights, such as ``fp16``.
 
     Raises WeightsUnavailable if it is damaged or incomplete.
     """
     try:
+        _check_quantisation(read_json(folder / "config.json"), folder)
         with loading(), quiet():
             part, info = kind.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, torch_dtype=dtype, output_loading_info=True
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                torch_dtype=dtype,
+                output_loading_info=True,
+                variant=check_weights(folder, variant=variant),
             )
             _check_complete(info, folder)
             return prepare_network(part, device)
@@ -29,6 +38,17 @@ def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dty
         raise
     except Exception as error:  # diffusers and transformers raise many types for a damaged folder
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error
+
+
+def _check_quantisation(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise WeightsUnavailable for quantised weights, which need a package and a device of their own."""
+    entry = config.get("quantization_config")
+    if entry:
+        method = str(entry.get("quant_method") if isinstance(entry, dict) else entry)[:60]
+        raise WeightsUnavailable(
+            f"{folder} holds weights quantised by {method}, which is not supported: get the model in float16 or "
+            "bfloat16, or in one file of scaled fp8"
+        )
 
 
 def _check_complete(info: Mapping[str, Any], folder: Path) -> None:
@@ -39,8 +59,9 @@ def _check_complete(info: Mapping[str, Any], folder: Path) -> None:
     for kind in ("missing", "mismatched"):
         keys = sorted(str(key) for key in info[f"{kind}_keys"])
         if keys:
-            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            raise WeightsUnavailable(f"{folder} has {kind} weights: {keys[0]}{more}; get the whole model again")
+            named = ", ".join(keys[:_NAMED_KEYS])
+            more = f" and {len(keys) - _NAMED_KEYS} more" if len(keys) > _NAMED_KEYS else ""
+            raise WeightsUnavailable(f"{folder} has {kind} weights: {named}{more}; get the whole model again")
 
 
 def prepare_network(part: Any, device: torch.device) -> Any:
@@ -49,3 +70,16 @@ def prepare_network(part: Any, device: torch.device) -> Any:
     # Convolutions are faster so, with equal results up to rounding:
     # https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
     return part.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+
+
+def longest_side(size: Any, default: int, part: str) -> int:
+    """Return the longest side of a ``sample_size``, or the family's default if there is none.
+
+    Raises WeightsUnavailable unless it is a positive number or a pair of them.
+    """
+    sides = size if isinstance(size, (list, tuple)) else [size]
+    if size is None:
+        return default
+    if not sides or any(type(side) is not int or side < 1 for side in sides):
+        raise WeightsUnavailable(f"the {part} has the sample_size {str(size)[:60]!r}, which is no positive number")
+    return int(max(sides))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +12,17 @@ import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
 from torch import Tensor
 
-from editkit import Condition, Point, PointBatch, identity_of, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, identity_of, read_json, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
 from .class_labels import BlendedEmbedding, Classes
-from .components import load_part
+from .components import load_part, longest_side
 from .inference import run_network
 from .latent_backend import LatentModel
 from .scheduler_config import read_config
+
+DEFAULT_SIDE = 32
+"""Side of the training images in latents, for networks whose configuration does not hold it."""
 
 
 class Dit(LatentModel):
@@ -44,7 +46,9 @@ class Dit(LatentModel):
         super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity)
         self.transformer = transformer
         self.patch: int = transformer.config.patch_size
-        self.native_size = transformer.config.sample_size * autoencoder.reduction
+        self.native_size = (
+            longest_side(transformer.config.sample_size, DEFAULT_SIDE, "transformer") * autoencoder.reduction
+        )
         self.multiple = self.patch * autoencoder.reduction
         embedders = [block.norm1.emb.class_embedder for block in transformer.transformer_blocks]
         rows = embedders[0].embedding_table.num_embeddings
@@ -55,7 +59,7 @@ class Dit(LatentModel):
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> Dit:
         """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "model_index.json")
         return cls(
             transformer=load_part(DiTTransformer2DModel, folder / "transformer", device=device, dtype=dtype),
             autoencoder=Autoencoder.from_folder(folder / "vae", device=device, dtype=dtype),

@@ -16,10 +16,10 @@ from transformers import CLIPTextModel, T5EncoderModel
 from editkit import Condition, Point, PointBatch, WeightsUnavailable, identity_of, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
-from .components import load_part
+from .components import load_part, longest_side
 from .inference import run_network
 from .latent_backend import LatentModel
-from .scheduler_config import flow_of, read_config
+from .scheduler_config import RAMPS, flow_of, read_config
 from .text_encoder import TextEncoder
 
 CLIP, T5 = "text_encoder", "text_encoder_2"
@@ -54,11 +54,13 @@ class Flux(LatentModel):
         super().__init__(transformer, autoencoder, scheduler, **more)
         self.transformer = transformer
         # Its pipelines set evenly spaced sigmas, whatever the scheduler's own spacing is.
-        self.grid = dc.replace(self.grid, spacing="trailing")
+        ramped = self.grid.spacing in RAMPS
+        self.grid = dc.replace(self.grid, spacing=self.grid.spacing if ramped else "trailing", ramp_within="trailing")
         if transformer.config.guidance_embeds:
             self.provides = self.provides | {"distilled-guidance"}
         # The configuration of the network has no training size, nor has that of a tiny autoencoder.
-        self.native_size: int = autoencoder.net.config.get("sample_size", LATENTS * autoencoder.reduction)
+        side = autoencoder.net.config.get("sample_size")
+        self.native_size = longest_side(side, LATENTS * autoencoder.reduction, "vae")
         self.multiple = PATCH * autoencoder.reduction
         self.check_channels()
 

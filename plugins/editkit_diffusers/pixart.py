@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 from transformers import T5EncoderModel
 
-from editkit import Condition, Point, PointBatch, identity_of, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, identity_of, read_json, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
-from .components import load_part
+from .components import load_part, longest_side
 from .inference import run_network
 from .latent_backend import LatentModel
 from .scheduler_config import read_config
@@ -25,6 +24,9 @@ TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
 """Length of a prompt in tokens, by pipeline: no other file of a folder holds it."""
 MASKED = -10000.0
 """Added to the attention scores of masked tokens."""
+
+DEFAULT_SIDE = 128
+"""Side of the training images in latents, for networks whose configuration does not hold it."""
 
 
 class PixArt(LatentModel):
@@ -45,13 +47,15 @@ class PixArt(LatentModel):
         texts = {"text_encoder": text_encoder}
         super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity, texts=texts)
         self.transformer, self.text_encoder = transformer, text_encoder
-        self.native_size = transformer.config.sample_size * autoencoder.reduction
+        self.native_size = (
+            longest_side(transformer.config.sample_size, DEFAULT_SIDE, "transformer") * autoencoder.reduction
+        )
         self.multiple = transformer.config.patch_size * autoencoder.reduction
 
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> PixArt:
         """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "model_index.json")
         tokens = TOKENS[index["_class_name"]]
         return cls(
             transformer=load_part(PixArtTransformer2DModel, folder / "transformer", device=device, dtype=dtype),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,25 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from editkit import Condition, ExecutionOptions, Point, PointBatch, WeightsUnavailable, identity_of, timestep_of, to_x0
+from editkit import (
+    Condition,
+    ExecutionOptions,
+    Point,
+    PointBatch,
+    WeightsUnavailable,
+    identity_of,
+    read_json,
+    timestep_of,
+    to_x0,
+)
 
 from .class_labels import BlendedEmbedding, Classes
-from .components import load_part
+from .components import load_part, longest_side
 from .inference import run_network
 from .scheduler_config import grid_of, prediction_of, read_config, schedule_of
+
+DEFAULT_SIDE = 256
+"""Side of the training images in pixels, for networks whose configuration does not hold it."""
 
 
 class PixelDdpm:
@@ -41,14 +53,13 @@ class PixelDdpm:
         self.device, self.dtype = unet.device, unet.dtype
         self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
-        side = unet.config.sample_size
-        self.native_size = max(side) if isinstance(side, (list, tuple)) else side
+        self.native_size = longest_side(unet.config.sample_size, DEFAULT_SIDE, "unet")
         self.multiple = 2 ** (len(unet.config.block_out_channels) - 1)
 
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> PixelDdpm:
         """Load a diffusers folder; raises WeightsUnavailable if it is damaged or has other conditions than classes."""
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "model_index.json")
         unet = load_part(UNet2DModel, folder / "unet", device=device, dtype=dtype)
         if unet.config.class_embed_type is not None:
             raise WeightsUnavailable(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
+import diffusers
+
 from editkit import (
+    InvalidParameter,
     Prediction,
     RectifiedFlow,
     ResolutionShift,
@@ -16,53 +21,145 @@ from editkit import (
     WeightsUnavailable,
     cosine,
     linear,
+    read_json,
     scaled_linear,
 )
 
+Config = Mapping[str, Any]
+
 NAMED_BETAS = {"linear": linear, "scaled_linear": scaled_linear}
-UNSUPPORTED = ("invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
-"""Options of a flow-matching scheduler that must be off."""
+MOST_TIMESTEPS = 10**5
+"""Largest number of training timesteps that is read: a table of more only takes memory."""
+RAMP_OPTIONS = {
+    "use_karras_sigmas": "karras",
+    "use_exponential_sigmas": "exponential",
+    "use_lu_lambdas": "exponential",  # even steps of the logarithm, over the same range
+    "use_beta_sigmas": "beta",
+}
+"""Spacings by the option of a scheduler."""
+RAMPS = frozenset(RAMP_OPTIONS.values())
+_WHOLE_RANGE = ("DPMSolverMultistep", "DPMSolverSinglestep", "UniPC", "DEIS", "SASolver")
+"""Beginnings of the names of schedulers whose ramps span the schedule; others span the timesteps of their spacing."""
+_DISTILLED = ("LCMScheduler", "TCDScheduler")
+_SAMPLER_DEFAULTS: Config = MappingProxyType(
+    {
+        "invert_sigmas": False,
+        "sigma_min": None,
+        "sigma_max": None,
+        "use_flow_sigmas": False,
+        "thresholding": False,
+        "interpolation_type": "linear",
+        "timestep_type": "discrete",
+        "snr_shift_scale": None,
+        "final_sigmas_type": "zero",
+    }
+)
+"""Options of schedulers that must have these values: others change the path in a way that is not supported."""
+_NUMBERS = {
+    "num_train_timesteps": (2, MOST_TIMESTEPS),
+    "beta_start": (0, 1),
+    "beta_end": (0, 1),
+    "steps_offset": (0, MOST_TIMESTEPS),
+    "original_inference_steps": (1, MOST_TIMESTEPS),
+    "shift": (1e-3, 1e3),
+    "base_shift": (-1e3, 1e3),
+    "max_shift": (-1e3, 1e3),
+    "base_image_seq_len": (1, 10**9),
+    "max_image_seq_len": (1, 10**9),
+    "shift_terminal": (0, 1),
+}
+"""Lowest and highest value of the numbers that are read."""
+_WHOLE_NUMBERS = ("num_train_timesteps", "steps_offset", "original_inference_steps")
 
 
-def read_config(folder: Path, part: str = "scheduler") -> dict[str, Any]:
-    """Read a scheduler configuration; raises WeightsUnavailable if the file cannot be read."""
+def read_config(folder: Path, part: str = "scheduler", *, fixed: Config = MappingProxyType({})) -> dict[str, Any]:
+    """Read a scheduler configuration, with the defaults of its class and the values that a pipeline sets in ``fixed``.
+
+    Raises WeightsUnavailable if the file cannot be read, its class is unknown, or a value is not supported.
+    """
     file = folder / part / "scheduler_config.json"
-    try:
-        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsUnavailable(f"{file} cannot be read: {error}") from error
+    config = read_json(file)
+    defaults = _class_defaults(config.get("_class_name", "DDIMScheduler"), str(file))
+    config = defaults | config | {key: value for key, value in fixed.items() if key in defaults}
+    _check_numbers(config, str(file))
     return config
 
 
-def schedule_of(config: dict[str, Any]) -> Schedule:
+def _class_defaults(name: Any, file: str) -> dict[str, Any]:
+    """Return the default configuration of a scheduler class of diffusers."""
+    kind = getattr(diffusers, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
+    if not isinstance(kind, type) or not issubclass(kind, diffusers.SchedulerMixin):
+        raise WeightsUnavailable(
+            f"{file} names the scheduler class {str(name)[:60]!r}, which diffusers {diffusers.__version__} lacks: put "
+            "the name of one of its schedulers there"
+        )
+    parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    return {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+
+
+def _check_numbers(config: Config, file: str) -> None:
+    """Raise WeightsUnavailable for numbers of another type or outside their range."""
+    for name, (low, high) in _NUMBERS.items():
+        value = config.get(name)
+        if value is None:
+            continue
+        kinds = (int,) if name in _WHOLE_NUMBERS else (int, float)
+        if type(value) not in kinds or not low <= value <= high:
+            kind = "a whole number" if name in _WHOLE_NUMBERS else "a number"
+            raise WeightsUnavailable(f"{file}: {name}={str(value)[:60]!r} is not {kind} from {low:g} to {high:g}")
+
+
+def schedule_of(config: Config) -> Schedule:
     """Return the noise schedule of the training; raises WeightsUnavailable for unsupported schedulers."""
     if _is_flow(config):
         return flow_of(config)
-    if config.get("_class_name", "").startswith("EDM"):
-        raise WeightsUnavailable(
-            f"the scheduler is a {config['_class_name']}, whose continuous noise levels are not supported"
-        )
-    steps = config.get("num_train_timesteps", 1000)
-    kind = config.get("beta_schedule", "linear")
-    zero = config.get("rescale_betas_zero_snr", False)
+    name = config.get("_class_name", "")
+    if name.startswith("EDM"):
+        raise WeightsUnavailable(f"the scheduler is a {name}, whose continuous noise levels are not supported")
+    if "beta_start" not in config:
+        raise WeightsUnavailable(f"the scheduler is a {name}, which has no table of betas and is not supported")
+    _check_options(config)
+    zero = bool(config.get("rescale_betas_zero_snr", False))
+    try:
+        return VariancePreserving.from_betas(_betas_of(config), zero_terminal_snr=zero)
+    except (InvalidParameter, TypeError, ValueError) as error:  # of a list of anything
+        raise WeightsUnavailable(f"the scheduler's betas cannot be used: {error}") from error
+
+
+def _betas_of(config: Config) -> Any:
+    """Return the betas (T,) of a configuration."""
+    steps, kind = config.get("num_train_timesteps", 1000), config.get("beta_schedule", "linear")
     if config.get("trained_betas"):
-        return VariancePreserving.from_betas(config["trained_betas"], zero_terminal_snr=zero)
+        return config["trained_betas"]
     if kind == "squaredcos_cap_v2":
-        return VariancePreserving.from_betas(cosine(steps), zero_terminal_snr=zero)
-    if kind not in NAMED_BETAS:
+        return cosine(steps)
+    if not isinstance(kind, str) or kind not in NAMED_BETAS:
         raise WeightsUnavailable(
-            f"the scheduler's beta_schedule {kind!r} is not supported; "
+            f"the scheduler's beta_schedule {str(kind)[:60]!r} is not supported; "
             f"supported: {', '.join(NAMED_BETAS)}, squaredcos_cap_v2"
         )
-    betas = NAMED_BETAS[kind](steps, config.get("beta_start", 1e-4), config.get("beta_end", 0.02))
-    return VariancePreserving.from_betas(betas, zero_terminal_snr=zero)
+    return NAMED_BETAS[kind](steps, config.get("beta_start", 1e-4), config.get("beta_end", 0.02))
 
 
-def _is_flow(config: dict[str, Any]) -> bool:
+def _check_options(config: Config) -> None:
+    """Raise WeightsUnavailable for options that are not supported."""
+    for name, needed in _SAMPLER_DEFAULTS.items():
+        value = config.get(name, needed)
+        if value != needed and (value or needed):
+            advice = {False: "false", None: "null"}.get(needed, repr(needed))
+            raise WeightsUnavailable(
+                f"the scheduler's {name} {str(value)[:60]!r} is not supported: set it to {advice} in its configuration"
+            )
+    on = [name for name in RAMP_OPTIONS if config.get(name)]
+    if len(on) > 1:
+        raise WeightsUnavailable(f"the scheduler has {' and '.join(on)}: set all but one to false")
+
+
+def _is_flow(config: Config) -> bool:
     return "FlowMatch" in config.get("_class_name", "")
 
 
-def flow_of(config: dict[str, Any], patch: int = 2) -> RectifiedFlow:
+def flow_of(config: Config, patch: int = 2) -> RectifiedFlow:
     """Return the schedule of a flow-matching network with ``patch`` squared latents per token.
 
     Raises WeightsUnavailable for schedulers of another kind, and for options that are not supported.
@@ -71,9 +168,7 @@ def flow_of(config: dict[str, Any], patch: int = 2) -> RectifiedFlow:
         raise WeightsUnavailable(
             f"the scheduler is a {config.get('_class_name')}; this model needs a FlowMatchEulerDiscreteScheduler"
         )
-    for name in UNSUPPORTED:
-        if config.get(name):
-            raise WeightsUnavailable(f"the scheduler's {name} is not supported: set it to false in its configuration")
+    _check_options(config)
     steps, terminal = config.get("num_train_timesteps", 1000), config.get("shift_terminal") or None
     if config.get("use_dynamic_shifting"):
         shift_of = ResolutionShift(
@@ -88,24 +183,31 @@ def flow_of(config: dict[str, Any], patch: int = 2) -> RectifiedFlow:
     return RectifiedFlow(steps, shift, first=steps * shift / (steps - 1 + shift), terminal=terminal)
 
 
-def grid_of(config: dict[str, Any]) -> TimestepGrid:
-    """Return the timestep grid that diffusers would use for this model."""
+def grid_of(config: Config) -> TimestepGrid:
+    """Return the timestep grid that diffusers would use for this model; raises WeightsUnavailable for another one."""
+    ramp: Any = next((spacing for name, spacing in RAMP_OPTIONS.items() if config.get(name)), None)
     if _is_flow(config):
-        return TimestepGrid(spacing="linspace", ends_clean=True)
-    spacing: Any = "karras" if config.get("use_karras_sigmas") else config.get("timestep_spacing", "leading")
-    # Only DDIM has this key, with true as its default.
-    ends_clean = config.get("set_alpha_to_one", config.get("_class_name") == "DDIMScheduler")
-    if config.get("_class_name") == "LCMScheduler":
-        return TimestepGrid("distilled", distilled=config.get("original_inference_steps", 50), ends_clean=ends_clean)
-    return TimestepGrid(spacing=spacing, offset=config.get("steps_offset", 0), ends_clean=ends_clean)
+        return TimestepGrid(ramp or "linspace", ends_clean=True, ramp_within="linspace", ramp_by_sigma=True)
+    spacing, name = config.get("timestep_spacing", "leading"), config.get("_class_name", "")
+    if spacing not in ("leading", "trailing", "linspace"):
+        raise WeightsUnavailable(
+            f"the scheduler's timestep_spacing {str(spacing)[:60]!r} is not supported: leading, trailing or linspace"
+        )
+    offset, ends_clean = config.get("steps_offset") or 0, bool(config.get("set_alpha_to_one", False))
+    if name in _DISTILLED:
+        count = config.get("original_inference_steps") or 50
+        return TimestepGrid("distilled", distilled=count, ends_clean=ends_clean)
+    within = None if ramp is None or name.startswith(_WHOLE_RANGE) else spacing
+    return TimestepGrid(ramp or spacing, offset=offset, ends_clean=ends_clean, ramp_within=within)
 
 
-def prediction_of(config: dict[str, Any]) -> Prediction:
+def prediction_of(config: Config) -> Prediction:
     if _is_flow(config):
         return "flow_prediction"
     kind = config.get("prediction_type", "epsilon")
-    if kind not in get_args(Prediction):
+    allowed = tuple(one for one in get_args(Prediction) if one != "flow_prediction")
+    if kind not in allowed:
         raise WeightsUnavailable(
-            f"the scheduler's prediction_type {kind!r} is not supported; supported: {get_args(Prediction)}"
+            f"the scheduler's prediction_type {str(kind)[:60]!r} is not supported; supported: {', '.join(allowed)}"
         )
     return kind  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def convert(pipeline: Any, weights: Path, folder: Path, *, device: torch.device,
         ) from error
 
 
-def scheduler_of(weights: Path, folder: Path) -> dict[str, Any]:
+def scheduler_of(weights: Path, folder: Path, fixed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the scheduler configuration in ``folder``, with the settings that the checkpoint itself implies."""
     with safe_open(weights, framework="pt") as file:
-        return read_config(folder) | prediction_config(file.keys())
+        return read_config(folder, fixed=fixed) | prediction_config(file.keys())

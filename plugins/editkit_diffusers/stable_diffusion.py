@@ -15,10 +15,10 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from editkit import Condition, Point, PointBatch, identity_of, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, identity_of, read_json, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
-from .components import load_part
+from .components import load_part, longest_side
 from .controlnet import ControlNet, ControlNetCache, check_fits, residuals
 from .inference import run_network
 from .latent_backend import LatentModel
@@ -28,6 +28,10 @@ from .text_encoder import TextEncoder
 
 EXTRA_CHANNELS = {0: ("instructions",), 1: ("inpainting",)}
 """Capabilities of a network by the number of input channels beyond twice those of its latents."""
+DEFAULT_SIDE = 64
+"""Side of the training images in latents, for networks whose configuration does not hold it."""
+FIXED_OFFSET = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
+"""Pipelines that set the scheduler's ``steps_offset`` to 1, whatever its configuration holds."""
 
 
 # A model may be used by several threads at once: a ControlNet steers only the walk that attached it.
@@ -77,8 +81,7 @@ class StableDiffusion(LatentModel):
         )
         if unet.config.time_cond_proj_dim is not None:
             self.provides |= {"distilled-guidance"}
-        side = unet.config.sample_size
-        self.native_size = (max(side) if isinstance(side, (list, tuple)) else side) * self.reduction
+        self.native_size = longest_side(unet.config.sample_size, DEFAULT_SIDE, "unet") * self.reduction
         self.multiple = self.reduction  # the UNet itself supports odd numbers of latents
 
     @classmethod
@@ -183,6 +186,7 @@ def load_parts(
 ) -> dict[str, Any]:
     """Load the parts of a model, as arguments of its class; raises WeightsUnavailable for parts that do not fit."""
     target: dict[str, Any] = {"device": device, "dtype": dtype}
+    fixed = {"steps_offset": 1} if read_json(folder / "model_index.json").get("_class_name") in FIXED_OFFSET else {}
     nets = {} if weights is None else convert(components.pipeline, weights, folder, **target)
     return {
         "unet": nets.get("unet") or load_part(UNet2DConditionModel, folder / "unet", **target),
@@ -191,7 +195,7 @@ def load_parts(
             part: TextEncoder.from_folder(folder, part, kind, net=nets.get(part), **target)
             for part, kind in components.texts.items()
         },
-        "scheduler": read_config(folder) if weights is None else scheduler_of(weights, folder),
+        "scheduler": read_config(folder, fixed=fixed) if weights is None else scheduler_of(weights, folder, fixed),
         "name": name,
         "identity": identity_of(folder, weights),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,13 @@ from editkit import (
     PointBatch,
     WeightsUnavailable,
     identity_of,
+    read_json,
     timestep_of,
     to_x0,
 )
 
 from .autoencoder import Autoencoder
-from .components import load_part
+from .components import load_part, longest_side
 from .inference import run_network
 from .latent_backend import LatentModel
 from .scheduler_config import flow_of, read_config
@@ -35,6 +35,9 @@ CLIPS = ("text_encoder", "text_encoder_2")
 T5 = "text_encoder_3"
 TOKENS = 256
 """Length of a prompt in tokens of the T5 encoder."""
+
+DEFAULT_SIDE = 128
+"""Side of the training images in latents, for networks whose configuration does not hold it."""
 
 
 class StableDiffusion3(LatentModel):
@@ -60,7 +63,9 @@ class StableDiffusion3(LatentModel):
         more: dict[str, Any] = {"name": name, "identity": identity, "texts": texts, "schedule": schedule}
         super().__init__(transformer, autoencoder, scheduler, **more)
         self.transformer = transformer
-        self.native_size = transformer.config.sample_size * autoencoder.reduction
+        self.native_size = (
+            longest_side(transformer.config.sample_size, DEFAULT_SIDE, "transformer") * autoencoder.reduction
+        )
         self.multiple = self.patch * autoencoder.reduction
         if transformer.config.in_channels != autoencoder.channels:
             raise WeightsUnavailable(
@@ -71,7 +76,7 @@ class StableDiffusion3(LatentModel):
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> StableDiffusion3:
         """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "model_index.json")
         texts = {
             part: TextEncoder.from_folder(folder, part, CLIPTextModelWithProjection, device=device, dtype=dtype)
             for part in CLIPS

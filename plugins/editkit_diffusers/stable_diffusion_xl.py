@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from editkit import Condition, WeightsUnavailable
+from editkit import Condition, WeightsUnavailable, read_json
 
 from .stable_diffusion import Components, StableDiffusion, load_parts
 
@@ -40,7 +39,7 @@ class StableDiffusionXL(StableDiffusion):
     def from_folder(
         cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, weights: Path | None = None
     ) -> StableDiffusionXL:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "model_index.json")
         texts = {part: kind for part, kind in COMPONENTS.texts.items() if index.get(part, [None])[0]}
         return cls(
             zeros=index.get("force_zeros_for_empty_prompt", True),

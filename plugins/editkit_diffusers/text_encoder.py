@@ -16,6 +16,9 @@ from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, reason
 
 from .components import load_part
 
+_UNLIMITED = 10**6
+"""Length in tokens from which on a tokenizer has no limit."""
+
 
 class TextEncoder:
     """A text encoder with its tokenizer.
@@ -25,7 +28,7 @@ class TextEncoder:
 
     def __init__(self, net: Any, tokenizer: Any, length: int | None = None) -> None:
         self.net, self.tokenizer = net, tokenizer
-        self.length: int = length or tokenizer.model_max_length
+        self.length = length or _prompt_length(net, tokenizer)
         self.words: dict[str, str] = {}
         """Token sequences of added words."""
 
@@ -58,13 +61,20 @@ class TextEncoder:
 
     def tokens(self, prompts: Sequence[str]) -> Any:
         """Tokenize prompts: ``input_ids`` (B, length), and ``attention_mask``, 0 for padding."""
-        return self.tokenizer(
+        tokens = self.tokenizer(
             [self._expand(prompt) for prompt in prompts],
             padding="max_length",
             max_length=self.length,
             truncation=True,
             return_tensors="pt",
-        ).to(self.net.device)
+        )
+        highest, rows = int(tokens.input_ids.max()), self.net.get_input_embeddings().num_embeddings
+        if highest >= rows:
+            raise WeightsUnavailable(
+                f"the tokenizer gives the token {highest}, and the text encoder has {rows}: they belong to different "
+                "models"
+            )
+        return tokens.to(self.net.device)
 
     @property
     def width(self) -> int:
@@ -124,12 +134,30 @@ def _token_names(word: str, count: int) -> list[str]:
     return [word, *(f"{word}_{number}" for number in range(1, count))]
 
 
+def _prompt_length(net: Any, tokenizer: Any) -> int:
+    """Return the number of tokens of a prompt: the tokenizer's, within the positions of the text encoder.
+
+    Raises WeightsUnavailable if neither limits it. Tokenizers without a limit have a huge one in transformers.
+    """
+    limits = (getattr(net.config, "max_position_embeddings", None), tokenizer.model_max_length)
+    known = [limit for limit in limits if type(limit) is int and 0 < limit < _UNLIMITED]
+    if not known:
+        raise WeightsUnavailable(
+            f"the tokenizer of a {type(net).__name__} has the model_max_length {str(limits[1])[:60]!r}, and the text "
+            "encoder no limit of its own: put the number of tokens of a prompt into tokenizer_config.json"
+        )
+    return min(known)
+
+
 def load_tokenizer(folder: Path) -> Any:
     """Load a tokenizer of any class; raises WeightsUnavailable if it is damaged or needs a package."""
     try:
         with loading(), quiet():
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as with weights: transformers raises many types
         if list(folder.glob("*.model")) and not (folder / "tokenizer.json").is_file():
             raise WeightsUnavailable(f"{folder} needs two packages: pip install sentencepiece protobuf") from error
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error
+    if tokenizer.pad_token_id is None:
+        raise WeightsUnavailable(f"{folder} has no pad_token: put the one of its model into tokenizer_config.json")
+    return tokenizer

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from editkit import Condition, InvalidParameter, Point, PointBatch, add_noise
+from editkit import Condition, InvalidParameter, Point, PointBatch, add_noise, read_json
 
 from .scheduler_config import read_config, schedule_of
 from .stable_diffusion import COMPONENTS, StableDiffusion, load_parts
@@ -35,7 +34,7 @@ class StableDiffusionUpscaler(StableDiffusion):
     def from_folder(
         cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, weights: Path | None = None
     ) -> StableDiffusionUpscaler:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "model_index.json")
         return cls(
             low_res_scheduler=read_config(folder, "low_res_scheduler"),
             max_noise_level=index.get("max_noise_level", MAX_NOISE_LEVEL),

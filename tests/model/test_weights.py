@@ -12,7 +12,7 @@ import pytest
 
 import editkit
 from editkit import WeightsUnavailable, model_folder
-from editkit.model.loading import PIECE, PIECES, piece_offsets
+from editkit.model.folders import PIECE, PIECES, piece_offsets
 from editkit.model.weights import PICKLES
 from editkit.testing.tiny import stable_diffusion_folder
 

@@ -1,0 +1,184 @@
+"""Model folders as people have them: variants, parts that are not needed, and damaged configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import editkit
+from editkit import InvalidParameter, WeightsUnavailable
+from editkit.testing.tiny import flux_folder
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may change."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+
+
+def edit_json(file: Path, **entries: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **entries}))
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(WeightsUnavailable) as error:
+        draw(folder)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+    return str(error.value)
+
+
+def draw(folder: Path) -> torch.Tensor:
+    latents: torch.Tensor = editkit.apply(
+        "generate", model=editkit.load_model(folder), prompt="a red apple", steps=2, seed=0
+    ).latents
+    return latents
+
+
+def rename_variant(folder: Path, variant: str) -> None:
+    for file in list(folder.rglob("*.safetensors")):
+        file.rename(file.with_name(file.name.replace(".safetensors", f".{variant}.safetensors")))
+
+
+def test_a_folder_with_one_variant_alone_loads(folder: Path, tiny_folder: Path) -> None:
+    rename_variant(folder, "fp16")
+    assert torch.equal(draw(folder), draw(tiny_folder))
+
+
+def test_parts_that_are_not_needed_are_ignored(folder: Path, tiny_folder: Path) -> None:
+    index = {"feature_extractor": ["transformers", "CLIPImageProcessor"], "image_encoder": ["mine", "Encoder"]}
+    edit_json(folder / "model_index.json", _class_name="StableDiffusionControlNetPipeline", **index)
+    assert torch.equal(draw(folder), draw(tiny_folder))
+
+
+@pytest.mark.parametrize("name", [["module", "Pipeline"], None, 3, {}])
+def test_an_index_without_a_known_pipeline_is_refused(folder: Path, name: object) -> None:
+    edit_json(folder / "model_index.json", _class_name=name)
+    assert "pipeline" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "model_index.json",
+        "unet/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "scheduler/scheduler_config.json",
+    ],
+)
+def test_a_damaged_configuration_is_named(folder: Path, file: str) -> None:
+    for content in ("[]", "null", "{", "[" * 100_000, '{"a":' * 100_000, "\xff"):
+        (folder / file).write_text(content, encoding="latin-1")
+        assert file in refused(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.parametrize("file", ["model_index.json", "unet/config.json", "tokenizer/tokenizer.json"])
+def test_a_pipe_in_place_of_a_file_does_not_block(folder: Path, file: str) -> None:
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    assert file in refused(folder)
+
+
+VALUES: list[tuple[str, dict[str, Any]]] = [
+    ("unet/config.json", {"sample_size": "64"}),
+    ("unet/config.json", {"sample_size": 0}),
+    ("unet/config.json", {"sample_size": [-8, 8]}),
+    ("unet/config.json", {"layers_per_block": 10**6}),
+    ("text_encoder/config.json", {"num_hidden_layers": 10**6}),
+    ("vae/config.json", {"scaling_factor": 0}),
+    ("vae/config.json", {"scaling_factor": "0.18"}),
+    ("vae/config.json", {"latents_mean": ["0"]}),
+    ("vae/config.json", {"_class_name": ["AutoencoderKL"]}),
+    ("scheduler/scheduler_config.json", {"num_train_timesteps": "1000"}),
+    ("scheduler/scheduler_config.json", {"num_train_timesteps": -5}),
+    ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**9}),
+    ("scheduler/scheduler_config.json", {"beta_start": "0.1"}),
+    ("scheduler/scheduler_config.json", {"trained_betas": [0.1, "b"]}),
+    ("scheduler/scheduler_config.json", {"timestep_spacing": ["leading"]}),
+    ("scheduler/scheduler_config.json", {"prediction_type": {}}),
+    ("scheduler/scheduler_config.json", {"_class_name": "MyScheduler"}),
+    ("scheduler/scheduler_config.json", {"_class_name": ["DDIMScheduler"]}),
+    ("transformer/config.json", {"quantization_config": {"quant_method": "bitsandbytes"}}),
+]
+
+
+@pytest.mark.parametrize(("file", "entries"), VALUES, ids=[f"{file} {entries}" for file, entries in VALUES])
+def test_a_value_of_a_configuration_that_cannot_be_meant_is_named(
+    folder: Path, file: str, entries: dict[str, Any]
+) -> None:
+    if file.startswith("transformer"):
+        shutil.rmtree(folder)
+        flux_folder(folder)
+    edit_json(folder / file, **entries)
+    name = next(iter(entries)) if "_class_name" not in entries else "AutoencoderKL" if "vae" in file else "Scheduler"
+    said = refused(folder)
+    assert name in said or "quantised" in said or "betas" in said
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
+    (file,) = (folder / "text_encoder").glob("*.safetensors")
+    table = "embeddings.token_embedding.weight"
+    tensors = {name: one[:6] if name.endswith(table) else one for name, one in load_file(file).items()}
+    save_file({name: one.contiguous() for name, one in tensors.items()}, file, metadata={"format": "pt"})
+    edit_json(folder / "text_encoder/config.json", vocab_size=6)
+    assert "the token" in refused(folder)
+
+
+@pytest.mark.parametrize("length", [None, 10**30, 0, "8"])
+def test_a_prompt_has_as_many_tokens_as_the_encoder_has_positions(
+    folder: Path, tiny_folder: Path, length: object
+) -> None:
+    edit_json(folder / "tokenizer/tokenizer_config.json", model_max_length=length)
+    assert torch.equal(draw(folder), draw(tiny_folder))
+
+
+def test_a_pointer_of_git_lfs_is_named(folder: Path) -> None:
+    (file,) = (folder / "unet").glob("*.safetensors")
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 3438167536\n")
+    assert "git lfs pull" in refused(folder)
+
+
+DTYPES = [
+    (torch.float16, torch.float16),
+    ("half", torch.float16),
+    ("bf16", torch.bfloat16),
+    ("torch.float64", torch.float64),
+]
+
+
+@pytest.mark.parametrize(("dtype", "expected"), DTYPES)
+def test_a_dtype_has_the_names_that_torch_and_diffusers_use(tiny_folder: Path, dtype: Any, expected: Any) -> None:
+    assert editkit.load_model(tiny_folder, device="cpu", dtype=dtype).dtype is expected
+
+
+def test_the_automatic_dtype_is_that_of_the_weights(folder: Path) -> None:
+    assert editkit.load_model(folder, dtype="auto").dtype is torch.float32
+    for file in folder.glob("*/*.safetensors"):
+        save_file({name: one.half() for name, one in load_file(file).items()}, file, metadata={"format": "pt"})
+    assert editkit.load_model(folder, dtype="auto").dtype is torch.float16
+
+
+@pytest.mark.parametrize("dtype", ["float15", torch.int8, 5, ["float32"], b"float32"])
+def test_another_dtype_is_refused(tiny_folder: Path, dtype: Any) -> None:
+    with pytest.raises(InvalidParameter, match="dtype"):
+        editkit.load_model(tiny_folder, dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["meta", "nowhere", 0.5, [], "cuda:99"])
+def test_another_device_is_refused(tiny_folder: Path, device: Any) -> None:
+    with pytest.raises(InvalidParameter, match="device"):
+        editkit.load_model(tiny_folder, device=device)
+
+
+def test_loading_prints_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"\0" * 64)
+    refused(folder)
+    assert capfd.readouterr() == ("", "")

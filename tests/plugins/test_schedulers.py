@@ -1,0 +1,99 @@
+"""Scheduler configurations mean what their class means by them: the points of a path are those of diffusers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+from editkit_diffusers.scheduler_config import grid_of, prediction_of, read_config, schedule_of
+
+from editkit import WeightsUnavailable, make_path
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SINGLE, MULTI = ("EulerDiscreteScheduler", "HeunDiscreteScheduler"), ("DPMSolverMultistepScheduler",)
+FLOW = "FlowMatchEulerDiscreteScheduler"
+TOLERANCE = 1e-4
+"""Of sigma / alpha and of sigma, relative to 1 + their value; diffusers computes them in float32."""
+
+
+def read(tmp_path: Path, name: str, **config: Any) -> dict[str, Any]:
+    (tmp_path / "scheduler").mkdir(exist_ok=True)
+    (tmp_path / "scheduler/scheduler_config.json").write_text(json.dumps({"_class_name": name, **config}))
+    return read_config(tmp_path)
+
+
+def levels(config: dict[str, Any], steps: int) -> list[float]:
+    """Noise levels of a path; DPM-Solver counts the clean end among even steps."""
+    extra = config["_class_name"] in MULTI
+    path = make_path(schedule_of(config), steps, grid_of(config), extra_node=extra, to_zero=True)
+    return [point.sigma if config["_class_name"] == FLOW else point.sigma / point.alpha for point in path]
+
+
+def theirs(config: dict[str, Any], steps: int) -> list[float]:
+    scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
+    scheduler.set_timesteps(steps)
+    sigmas = scheduler.sigmas.tolist()
+    # Heun takes each sigma but the first and the last twice.
+    return sigmas[:1] + sigmas[1:-1:2] + sigmas[-1:] if config["_class_name"].startswith("Heun") else sigmas
+
+
+RAMPS: tuple[dict[str, Any], ...] = (
+    {"use_karras_sigmas": True},
+    {"use_exponential_sigmas": True},
+    {"use_beta_sigmas": True},
+)
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *((name, BETAS) for name in MULTI),
+    *((name, BETAS | {"timestep_spacing": "leading", "steps_offset": 1}) for name in (*SINGLE, *MULTI)),
+    *((name, BETAS | {"timestep_spacing": "trailing"}) for name in (*SINGLE, *MULTI)),
+    *((name, BETAS | {"timestep_spacing": "leading"} | ramp) for name in (*SINGLE, *MULTI) for ramp in RAMPS),
+    *((name, BETAS | ramp) for name in (*SINGLE, *MULTI) for ramp in RAMPS),
+    ("DPMSolverMultistepScheduler", BETAS | {"use_lu_lambdas": True}),
+    *((FLOW, {"shift": 3.0} | ramp) for ramp in ({}, *RAMPS)),
+]
+
+
+@pytest.mark.parametrize(("name", "config"), CASES, ids=[f"{name} {sorted(config)}" for name, config in CASES])
+def test_noise_levels_are_those_of_the_scheduler(tmp_path: Path, name: str, config: dict[str, Any]) -> None:
+    read_in = read(tmp_path, name, **config)
+    for steps in (2, 5, 20):
+        for ours, wanted in zip(levels(read_in, steps), theirs(read_in, steps), strict=True):
+            assert abs(ours - wanted) < TOLERANCE * (1 + wanted), steps
+
+
+def test_a_missing_key_has_the_default_of_its_class(tmp_path: Path) -> None:
+    assert grid_of(read(tmp_path, "EulerDiscreteScheduler")).spacing == "linspace"
+    assert grid_of(read(tmp_path, "PNDMScheduler")).spacing == "leading"
+    assert grid_of(read(tmp_path, "DDIMScheduler")).ends_clean
+    assert not grid_of(read(tmp_path, "PNDMScheduler")).ends_clean
+    assert grid_of(read(tmp_path, "LCMScheduler")).distilled == 50
+    assert schedule_of(read(tmp_path, "DDIMScheduler")).train_steps == 1000
+
+
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("EDMEulerScheduler", {}),
+    ("VQDiffusionScheduler", {}),
+    ("EulerDiscreteScheduler", {"use_karras_sigmas": True, "use_beta_sigmas": True}),
+    ("EulerDiscreteScheduler", {"sigma_max": 10.0}),
+    ("EulerDiscreteScheduler", {"timestep_type": "continuous"}),
+    ("EulerDiscreteScheduler", {"interpolation_type": "log_linear"}),
+    ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}),
+    ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}),
+    ("DDIMScheduler", {"thresholding": True}),
+    ("DDIMScheduler", {"timestep_spacing": "even"}),
+    ("DDIMScheduler", {"prediction_type": "flow_prediction"}),
+    ("DDIMScheduler", {"beta_schedule": "sigmoid"}),
+    (FLOW, {"invert_sigmas": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "config"), REFUSED)
+def test_what_is_not_supported_is_refused_by_name(tmp_path: Path, name: str, config: dict[str, Any]) -> None:
+    with pytest.raises(WeightsUnavailable, match=next(iter(config), name)):
+        read_in = read(tmp_path, name, **config)
+        schedule_of(read_in), grid_of(read_in), prediction_of(read_in)
