@@ -215,10 +215,18 @@ def _canvas(request: Request, model: Backend) -> Canvas:
         assert isinstance(params, CanvasParams)
         size = (params.width or model.native_size, params.height or model.native_size)
         return Canvas.plan(size, max(size), model.multiple)
-    longest = params.resolution if isinstance(params, ImageInputParams) else None
-    if request.inversion is not None:
-        longest = request.inversion.params.get("resolution")
-    return Canvas.plan(request.sources[0].size, longest or model.native_size, model.multiple)
+    size = request.sources[0].size
+    if request.inversion is None:
+        longest = params.resolution if isinstance(params, ImageInputParams) else None
+        return Canvas.plan_native(size, model.native_size, model.multiple, longest)
+    canvas = Canvas.plan_native(
+        size, model.native_size, model.multiple, longest=request.inversion.params.get("resolution")
+    )
+    recorded = tuple(request.inversion.record.trajectory.shape[-2:])
+    if model.latent_shape(*canvas.padded)[1:] == recorded:
+        return canvas
+    # Earlier versions scaled long images like any other.
+    return Canvas.plan(size, model.native_size, model.multiple)
 
 
 @contextlib.contextmanager

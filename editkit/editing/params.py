@@ -17,7 +17,8 @@ class ImageInputParams(SamplingParams):
         None,
         ge=8,
         le=16384,
-        description="Longest side in pixels at which the model works; the model's own when not given.",
+        description="Longest side in pixels at which the model works; the model's own when not given, and for images "
+        "longer than 4:1 windows of that size.",
     )
 
 

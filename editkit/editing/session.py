@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..diffusion.denoiser import Condition, Denoiser, repeat_condition
 from ..diffusion.paths import SamplingPath, TimestepGrid, make_path
-from ..diffusion.points import CLEAN, Point, PointBatch, detail_share, eps_of
+from ..diffusion.points import Point, PointBatch, eps_of
 from ..diffusion.schedules import Schedule
 from ..errors import EditkitError, PluginFailure
 from ..images.canvas import Canvas
@@ -31,12 +31,14 @@ from ..registry.params import Params
 from ..registry.registry import Registry
 from ..registry.specs import SamplerSpec
 from ..report import Usage
-from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap, kept_detail
+from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap
 from ..sampling.controls import Control, check_compatible
 from ..sampling.guidance import Guidance, interval, no_step_between
+from ..sampling.kept_detail import KeptDetail, kept_detail
 from ..sampling.loop import Stepper, final_state, walk
 from ..sampling.params import DEFAULT_STEPS, DrawingParams
 from ..sampling.progress import Progress, show_progress
+from ..sampling.windows import evaluate_in_windows
 
 
 @dc.dataclass
@@ -64,14 +66,13 @@ class Session:
     """Operation and its plugin, for messages."""
     decodings: list[tuple[Tensor, Tensor]] = dc.field(default_factory=list, init=False)
     """Decoded latents and their pixels."""
-    kept_by_start: Tensor | float | None = dc.field(default=None, init=False)
-    """Share of the sources' detail left where sampling started, a number or (1, 1, H, W); None before :meth:`draw`."""
-    noisiest: Point = dc.field(default=CLEAN, init=False)
-    """Noisiest point at which the network was evaluated."""
+    detail: KeptDetail = dc.field(default_factory=KeptDetail, init=False)
     visible: Tensor = dc.field(init=False)
     """(S, 3, H, W): the pixels that the edit may use, which are :attr:`pixels` until :meth:`erase`."""
     erased: bool = dc.field(default=False, init=False)
     """Whether the fully masked pixels of :attr:`visible` hold nothing of the sources."""
+    undivided: bool = dc.field(default=False, init=False)
+    """Whether the network takes the whole canvas, as what a control attaches to the model belongs to the whole."""
     encoded: Tensor | None = dc.field(default=None, init=False)
     round_trip: RoundTrip | None = dc.field(default=None, init=False)
 
@@ -85,14 +86,26 @@ class Session:
         by default the model's native size.
         """
         height, width = pixels.shape[-2:]
-        canvas = Canvas.plan((width, height), longest or self.model.native_size, self.model.multiple)
+        canvas = Canvas.plan_native((width, height), self.model.native_size, self.model.multiple, longest)
         return dc.replace(self, canvas=canvas, images=tuple(map(to_image, pixels)), pixels=pixels, mask=mask)
 
     def network(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        """Call the model's network and count the call."""
-        self.usage.count(len(x), self.canvas.work)
-        self.noisiest = max(self.noisiest, *point.rows(len(x)), key=lambda point: point.angle)
-        return self.model.denoise(x, point, condition)
+        """Call the model's network, in windows if the canvas has them, and count the calls."""
+        self.detail.evaluated_at(point, len(x))
+
+        def count_and_call(part: Tensor, condition: Condition) -> Tensor:
+            self.usage.count(len(part), self.canvas.work)
+            return self.model.denoise(part, point, condition)
+
+        if self.canvas.window is None or self.undivided:
+            return count_and_call(x, condition)
+        self.usage.warn(self.canvas.window_warning)
+        return evaluate_in_windows(count_and_call, x, condition, self.network_shape[1:])
+
+    @property
+    def network_shape(self) -> tuple[int, int, int]:
+        """Shape (C, h, w) of the latents that the network takes at once."""
+        return self.model.latent_shape(*(self.canvas.window or self.canvas.padded))
 
     @functools.cached_property
     def sources(self) -> Tensor:
@@ -187,8 +200,8 @@ class Session:
 
     @property
     def schedule(self) -> Schedule:
-        """The model's schedule for latents of this session's size."""
-        return self.model.schedule.for_shape(self.model.latent_shape(*self.canvas.padded))
+        """The model's schedule for latents of the size that the network takes."""
+        return self.model.schedule.for_shape(self.network_shape)
 
     def drawing_path(self, steps: int) -> SamplingPath:
         """Return the sampler's path of ``steps`` steps; its end follows the sampler's convention."""
@@ -248,11 +261,12 @@ class Session:
             controls = [*controls, NoisedSourceChangeMap(self.latent_mask, path, self.latents, noise)]
         controls = [*self.attached(path), *controls]
         check_compatible(controls)
-        self._record_start(path, controls, inverted)
+        self.detail.started(1.0 if inverted or len(path) == 1 else self._kept_from(path, controls))
+        self.undivided = any(control.changes_model for control in controls)
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
         stepper = step or self.registry.build("samplers", self.drawing.sampler)
         with contextlib.ExitStack() as attached:
-            if any(control.changes_model for control in controls):
+            if self.undivided:
                 attached.enter_context(exclusive(self.model))
             for control in controls:
                 attached.enter_context(control.attach(self.model))
@@ -265,24 +279,17 @@ class Session:
     def kept(self) -> Tensor | float:
         """Share in [0, 1] of the sources' detail that the session's sampling kept, a number or (1, 1, H, W).
 
-        It is that of the noisiest start of :meth:`draw`, see :func:`editkit.sampling.change_map.kept_detail`: 0 where
-        sampling started from noise, 1 outside the mask and for an inversion. An operation that evaluates the network
-        without :meth:`draw` keeps what the noisiest point left; one that evaluates nothing keeps everything.
+        It is 0 where :meth:`draw` started from noise, and 1 outside the mask and for an inversion.
         """
-        return detail_share(self.noisiest) if self.kept_by_start is None else self.kept_by_start
+        return self.detail.share
 
-    def _record_start(self, path: SamplingPath, controls: Sequence[Control], inverted: bool) -> None:
-        """Lower :attr:`kept` to what a start at ``path[0]`` leaves."""
-        earlier = 1.0 if self.kept_by_start is None else self.kept_by_start
-        if inverted or len(set(path)) == 1:
-            self.kept_by_start = earlier
-            return
+    def _kept_from(self, path: SamplingPath, controls: Sequence[Control]) -> Tensor:
+        """Return the share (1, 1, H, W), or of one value without a mask, that a start at ``path[0]`` keeps."""
         change = torch.ones(1, 1, 1, 1, dtype=torch.float32, device="cpu") if self.mask is None else self.mask
         for control in controls:
             if isinstance(control, ChangeMap) and not isinstance(control, NoisedSourceChangeMap):
                 change = self.canvas.latents_to_image(control.change)
-        kept = kept_detail(change, path, from_noise=self.starts_from_noise(path))
-        self.kept_by_start = kept * earlier if isinstance(earlier, float) else torch.minimum(kept, earlier)
+        return kept_detail(change, path, from_noise=self.starts_from_noise(path))
 
     def starts_from_noise(self, path: SamplingPath) -> bool:
         """Return whether a path starts where the whole path of the parameters does, as at strength 1."""

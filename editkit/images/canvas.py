@@ -9,6 +9,12 @@ from torch import Tensor
 
 Size = tuple[int, int]
 
+LONGEST_RATIO, SMALL_RATIO = 4, 8
+"""Longest side relative to the shortest up to which an image larger and smaller than a model's native size is scaled to
+that size as a whole."""
+LONG_WINDOWS = 8
+"""Limit on how far a small long image is enlarged, in native sizes."""
+
 
 @dc.dataclass(frozen=True)
 class Canvas:
@@ -20,6 +26,28 @@ class Canvas:
     size: Size
     work: Size
     padded: Size
+    window: Size | None = None
+    """Size of the overlapping parts of ``padded`` that the network takes one by one; None if it takes all at once."""
+
+    @classmethod
+    def plan_native(cls, size: Size, native: int, multiple: int, longest: int | None = None) -> Canvas:
+        """Plan for a model of a native size: whole images at that size, long ones in windows of that size.
+
+        A given ``longest`` side is obeyed. Else the longest side becomes ``native``, up to :data:`LONGEST_RATIO`:
+        scaled like this a longer image would be a few pixels high. Its shortest side becomes ``native`` instead; one
+        that is smaller keeps its size, or becomes half of ``native``.
+        """
+        ratio = LONGEST_RATIO if max(size) > native else SMALL_RATIO
+        if longest is not None or max(size) <= ratio * min(size):
+            return cls.plan(size, longest or native, multiple)
+        scale = native / min(size)
+        if scale > 1:
+            scale = max(1.0, min(scale / 2, LONG_WINDOWS * native / max(size)))
+        plan = cls.plan(size, round(max(size) * scale), multiple)
+        floor = -(-native // LONGEST_RATIO // multiple) * multiple
+        width, height = (max(side, floor) for side in plan.padded)
+        window = (min(width, native), height) if width > height else (width, min(height, native))
+        return dc.replace(plan, padded=(width, height), window=window)
 
     @classmethod
     def plan(cls, size: Size, longest: int, multiple: int) -> Canvas:
@@ -27,6 +55,15 @@ class Canvas:
         scale = longest / max(size)
         work = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
         return cls(size, work, (-(-work[0] // multiple) * multiple, -(-work[1] // multiple) * multiple))
+
+    @property
+    def window_warning(self) -> str:
+        """Sentence for the report of an edit in windows."""
+        size, work, window = ("{} x {}".format(*size) for size in (self.size, self.work, self.window or self.padded))
+        return (
+            f"an image of {size} pixels is long: the model works on it at {work} pixels, in overlapping windows of "
+            f"{window}; a resolution= makes it work on the whole image at once, at that longest side"
+        )
 
     @property
     def corner(self) -> tuple[int, int]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..diffusion.paths import SamplingPath
-from ..diffusion.points import Point, add_noise, detail_share
+from ..diffusion.points import Point, add_noise
 from .controls import Control
 
 HALF_LEVEL = 0.501 / 255
@@ -19,23 +18,6 @@ def remaining_shares(path: SamplingPath) -> dict[Point, float]:
     # A path with resampling visits points twice: the remaining share depends on the noise level, not on the index.
     falling = sorted(set(path), key=lambda point: -point.angle)
     return {point: 1 - rank / (len(falling) - 1) for rank, point in enumerate(falling)}
-
-
-def kept_detail(change: Tensor, path: SamplingPath, *, from_noise: bool) -> Tensor:
-    """Return the share of the source's detail that is kept under a change map, a tensor like ``change`` in [0, 1].
-
-    A value c starts from the noise that is left when the share c of the path remains, and keeps
-    :func:`detail_share` of that point, linear in between. ``from_noise`` declares that the whole path starts from noise
-    alone: 1 then keeps nothing.
-    """
-    remaining = remaining_shares(path)
-    rising = sorted(remaining, key=lambda point: remaining[point])
-    shares = [detail_share(point) for point in rising]
-    if from_noise:
-        shares[-1] = 0.0
-    values = change.float().cpu().numpy()
-    kept = np.where(values > 0, np.interp(values, [remaining[point] for point in rising], shares), 1.0)
-    return torch.from_numpy(kept.astype(np.float32))
 
 
 class ChangeMap(Control):

@@ -19,7 +19,7 @@ from editkit.editing.apply import open_session
 from editkit.editing.request import prepare
 from editkit.images.pull_push_fill import erase
 from editkit.registry.registry import installed
-from editkit.sampling.change_map import kept_detail
+from editkit.sampling.kept_detail import kept_detail
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
 
