@@ -62,6 +62,8 @@ from .model.backend import (
     SupportsExecutionOptions,
     SupportsInpainting,
     SupportsInstructions,
+    SupportsLongPrompts,
+    SupportsPromptLimits,
     SupportsUpscaling,
     full_name,
     require,
@@ -69,6 +71,7 @@ from .model.backend import (
 from .model.execution import ExecutionOptions
 from .model.folders import identity_of
 from .model.loading import load_model
+from .model.prompt_text import PromptReading
 from .model.weights import check_weights, model_folder, read_json
 from .registry.hookspecs import hookimpl
 from .registry.params import EffectIf, Fraction, ImageParam, NameList, Params, PathParam, RegisteredName
@@ -148,6 +151,7 @@ __all__ = [
     "Point",
     "PointBatch",
     "Prediction",
+    "PromptReading",
     "RecordedEstimates",
     "RectifiedFlow",
     "RegisteredName",
@@ -167,6 +171,8 @@ __all__ = [
     "SupportsExecutionOptions",
     "SupportsInpainting",
     "SupportsInstructions",
+    "SupportsLongPrompts",
+    "SupportsPromptLimits",
     "SupportsUpscaling",
     "Table",
     "TimestepGrid",

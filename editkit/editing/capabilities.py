@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from ..errors import MissingCapability
-from ..model.backend import Backend
+from ..model.backend import Backend, long_prompts_of
 from ..sampling.params import DrawingParams
+from .params import PROMPTS
 from .request import Request, has_custom_negative_prompt
-
-PROMPTS = ("prompt", "negative_prompt", "source", "target")
-"""Parameters that need a text encoder."""
 
 
 def check_capabilities(request: Request, model: Backend) -> None:
@@ -22,6 +20,12 @@ def check_capabilities(request: Request, model: Backend) -> None:
     for name in PROMPTS:
         if prompts.get(name) and "text" not in model.provides:
             raise MissingCapability(f"{name}= needs text; the model {model.name!r} provides {provided}: leave it out")
+    params = request.params
+    if isinstance(params, DrawingParams) and params.long_prompts and long_prompts_of(model) is None:
+        raise MissingCapability(
+            f"long_prompts= needs a model whose text encoders are all CLIP; the model {model.name!r} provides "
+            f"{provided}: leave it out, and shorten the prompt"
+        )
     if "distilled-guidance" in model.provides:
         check_distilled_guidance(request, model)
     if request.inverter is not None:

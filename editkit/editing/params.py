@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from ..registry.params import EffectIf, ImageParam
 from ..sampling.params import DEFAULT_STEPS, IfGuided, SamplingParams
 
+PROMPTS = ("prompt", "negative_prompt", "source", "target", "instruction")
+"""Parameters that a text encoder reads."""
+
 
 class ImageInputParams(SamplingParams):
     """Parameters of every operation that takes images."""

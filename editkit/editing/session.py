@@ -26,7 +26,7 @@ from ..model.autoencoder_cache import RoundTrip, round_trip
 from ..model.backend import Backend, SupportsDistilledGuidance, full_name, require
 from ..model.batching import exclusive
 from ..model.finite import is_finite, part_failed
-from ..model.prompt_cache import embed_cached
+from ..model.prompt_text import embed_prompts
 from ..registry.params import Params
 from ..registry.registry import Registry
 from ..registry.specs import SamplerSpec
@@ -39,6 +39,7 @@ from ..sampling.loop import Stepper, final_state, walk
 from ..sampling.params import DEFAULT_STEPS, DrawingParams
 from ..sampling.progress import Progress, show_progress
 from ..sampling.windows import evaluate_in_windows
+from .params import PROMPTS
 
 
 @dc.dataclass
@@ -213,8 +214,12 @@ class Session:
         return make_path(self.schedule, steps, dc.replace(self.grid, ends_clean=False))
 
     def embed(self, *prompts: str) -> Condition:
-        """Return the condition of prompts, one row each."""
-        return embed_cached(self.model, prompts)
+        """Return the condition of prompts, one row each; words that are cut become warnings."""
+        if not (isinstance(self.params, DrawingParams) and self.params.long_prompts):
+            return embed_prompts(self.model, prompts, self.usage.warn)
+        edit = [getattr(self.params, name, None) or "" for name in PROMPTS]
+        edit += [self.inversion.prompt] if self.inversion else []
+        return embed_prompts(self.model, prompts, self.usage.warn, chunked_with=edit)
 
     def guided(self, condition: Condition, rows: int, path: SamplingPath) -> Guidance:
         """Return the network under a condition of ``rows`` rows with the guidance of the parameters."""
@@ -317,9 +322,5 @@ class Session:
         return [self.registry.build("controls", call)(self, path) for call in self.drawing.attach]
 
     def track(self, steps: Iterator[Tensor], total: int, label: str) -> Iterable[Tensor]:
-        """Return ``steps``, shown to the caller's progress under a label.
-
-        Iterating raises Cancelled if the progress ends before the steps do, and InvalidParameter if it replaces
-        some of them.
-        """
+        """Return ``steps``, shown to the caller's progress under a label; see :func:`show_progress` for its errors."""
         return steps if self.progress is None else show_progress(self.progress, steps, total, label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from ..errors import MissingCapability
 from ..literals import Prediction
 from .adapters import Adapter
 from .execution import ExecutionOptions
+
+if TYPE_CHECKING:
+    from .prompt_text import PromptReading
 
 T = TypeVar("T")
 
@@ -126,6 +129,26 @@ class SupportsUpscaling(Backend, Protocol):
         """
 
 
+class SupportsPromptLimits(Backend, Protocol):
+    """Model whose text encoders read a limited number of tokens; a model that reads prompts of any length is none."""
+
+    def read_prompt(self, prompt: str) -> Sequence[PromptReading]:
+        """Return which part of a prompt each text encoder reads."""
+
+
+class SupportsLongPrompts(Backend, Protocol):
+    """Model whose network takes the embeddings of several chunks of a prompt, for ``long_prompts``."""
+
+    def count_chunks(self, prompt: str) -> int:
+        """Return the number of chunks of a prompt, at least 1."""
+
+    def embed(self, prompts: Sequence[str], chunks: int = 1) -> Condition:
+        """Return the condition of prompts in ``chunks`` chunks each, of which those of a shorter prompt are empty.
+
+        With one chunk it is that of a model without long prompts.
+        """
+
+
 class SupportsAdapters(Backend, Protocol):
     """Model that provides ``adapters``: LoRA and textual inversion can be added."""
 
@@ -170,6 +193,11 @@ _CAPABILITIES: dict[type, str] = {
     SupportsAdapters: "adapters",
     SupportsControlNet: "controlnet",
 }
+
+
+def long_prompts_of(model: Backend) -> SupportsLongPrompts | None:
+    """Return the model typed as one of long prompts, or None if its prompts have a limit."""
+    return cast("SupportsLongPrompts", model) if hasattr(model, "count_chunks") else None
 
 
 def execution_of(model: Backend) -> ExecutionOptions:

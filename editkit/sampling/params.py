@@ -33,6 +33,11 @@ class DrawingParams(Params):
         None, ge=0, lt=2**63, description="Seed of the noise; chosen at random and reported when not given."
     )
     negative_prompt: Annotated[str, IfGuided] = Field("", description="Content to steer away from.")
+    long_prompts: bool = Field(
+        False,
+        description="Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders "
+        "are CLIP.",
+    )
     attach: NameList = RegisteredName(
         "controls", (), "Further controls of sampling by name, with options after a colon."
     )

@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from editkit import Adapter, ExecutionOptions, Schedule
+from editkit import Adapter, ExecutionOptions, PromptReading, Schedule
 
 from .adapters.adding import add
 from .adapters.words import half_learned
@@ -70,6 +70,9 @@ class LatentModel:
         if execution.compile:
             self.net.compile()
         self.execution = execution
+
+    def read_prompt(self, prompt: str) -> list[PromptReading]:
+        return [PromptReading(part, encoder.length, encoder.read(prompt)[0]) for part, encoder in self.texts.items()]
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         reduction = self.autoencoder.reduction

@@ -11,7 +11,7 @@ from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 from transformers import T5EncoderModel
 
-from editkit import Condition, Point, PointBatch, identity_of, read_json, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, PromptReading, identity_of, read_json, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
 from .components import load_part, longest_side
@@ -73,12 +73,15 @@ class PixArt(LatentModel):
 
         Prompts are converted to lower case, as the captions in training.
         """
-        tokens = self.text_encoder.tokens([prompt.lower().strip() for prompt in prompts])
+        tokens = self.text_encoder.tokens([_as_captions(prompt) for prompt in prompts])
         text = self.text_encoder.net(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
         return {
             "text": text.to(self.dtype),
             "seen": tokens.attention_mask.to(text.device, self.dtype),
         }  # names in inversion files
+
+    def read_prompt(self, prompt: str) -> list[PromptReading]:
+        return super().read_prompt(_as_captions(prompt))
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         predicted = run_network(
@@ -102,3 +105,8 @@ class PixArt(LatentModel):
             "resolution": x.new_tensor([[height, width]]).expand(len(x), 2),
             "aspect_ratio": x.new_tensor([[height / width]]).expand(len(x), 1),
         }
+
+
+def _as_captions(prompt: str) -> str:
+    """Return a prompt in the form of the captions in training."""
+    return prompt.lower().strip()

@@ -24,7 +24,7 @@ from .inference import run_network
 from .latent_backend import LatentModel
 from .scheduler_config import read_config
 from .single_file import convert, scheduler_of
-from .text_encoder import TextEncoder
+from .text_encoder import TextEncoder, join_chunks
 
 EXTRA_CHANNELS = {0: ("instructions",), 1: ("inpainting",)}
 """Capabilities of a network by the number of input channels beyond twice those of its latents."""
@@ -94,8 +94,12 @@ class StableDiffusion(LatentModel):
         """
         return cls(**load_parts(COMPONENTS, folder, weights, name=name, device=device, dtype=dtype))
 
-    def embed(self, prompts: Sequence[str]) -> Condition:
-        return {"text": self.texts["text_encoder"](prompts)[0].to(self.dtype)}
+    def embed(self, prompts: Sequence[str], chunks: int = 1) -> Condition:
+        states = self.texts["text_encoder"](prompts, chunks)[0]
+        return {"text": join_chunks(states, chunks).to(self.dtype)}
+
+    def count_chunks(self, prompt: str) -> int:
+        return max(encoder.read(prompt)[1] for encoder in self.texts.values())
 
     def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
         rows = len(condition["text"])

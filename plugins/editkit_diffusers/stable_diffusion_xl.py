@@ -14,6 +14,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from editkit import Condition, WeightsUnavailable, read_json
 
 from .stable_diffusion import Components, StableDiffusion, load_parts
+from .text_encoder import join_chunks
 
 COMPONENTS = Components(
     StableDiffusionXLPipeline, {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
@@ -64,12 +65,16 @@ class StableDiffusionXL(StableDiffusion):
                 f"{width}: set requires_aesthetics_score in model_index.json as the model was trained"
             )
 
-    def embed(self, prompts: Sequence[str]) -> Condition:
-        """Return ``text`` (B, tokens, D), penultimate hidden states of all encoders, and ``whole`` (B, P), pooled."""
-        outputs = [encoder(prompts) for encoder in self.texts.values()]
+    def embed(self, prompts: Sequence[str], chunks: int = 1) -> Condition:
+        """Return ``text`` (B, tokens, D), penultimate hidden states of all encoders, and ``whole`` (B, P), pooled.
+
+        The pooled embedding is that of the first chunk.
+        """
+        outputs = [encoder(prompts, chunks) for encoder in self.texts.values()]
+        states = torch.cat([output.hidden_states[-2] for output in outputs], -1)
         condition = {  # names in inversion files
-            "text": torch.cat([output.hidden_states[-2] for output in outputs], -1).to(self.dtype),
-            "whole": outputs[-1].text_embeds.to(self.dtype),
+            "text": join_chunks(states, chunks).to(self.dtype),
+            "whole": outputs[-1].text_embeds[::chunks].to(self.dtype),
         }
         if self.zeros:
             empty = [row for row, prompt in enumerate(prompts) if not prompt]

@@ -51,9 +51,9 @@ class TextEncoder:
         tokenizer = load_tokenizer(folder / part.replace("text_encoder", "tokenizer"))
         return cls(net or load_part(kind, folder / part, device=device, dtype=dtype), tokenizer, length)
 
-    def __call__(self, prompts: Sequence[str]) -> Any:
-        """Encode prompts; the output includes the hidden states of all layers."""
-        tokens = self.tokens(prompts)
+    def __call__(self, prompts: Sequence[str], chunks: int = 1) -> Any:
+        """Encode prompts in ``chunks`` rows each; the output includes the hidden states of all layers."""
+        tokens = self.tokens(prompts) if chunks == 1 else self.chunk_tokens(prompts, chunks)
         masked = self.net.config.to_dict().get("use_attention_mask")
         return self.net(
             tokens.input_ids, attention_mask=tokens.attention_mask if masked else None, output_hidden_states=True
@@ -68,6 +68,38 @@ class TextEncoder:
             truncation=True,
             return_tensors="pt",
         )
+        return self._check_tokens(tokens)
+
+    def read(self, prompt: str) -> tuple[str, int]:
+        """Return the text of a prompt behind the limit, and the number of chunks in which all of it is read."""
+        text = self._expand(prompt)
+        encoding = self.tokenizer(
+            text, return_special_tokens_mask=True, return_offsets_mapping=self.tokenizer.is_fast, verbose=False
+        )
+        content = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+        room = self.length - (len(encoding.input_ids) - len(content))
+        rest = content[room:]
+        if not rest:
+            return "", 1
+        if self.tokenizer.is_fast:
+            cut = text[encoding.offset_mapping[rest[0]][0] :]
+        else:
+            cut = self.tokenizer.decode([encoding.input_ids[place] for place in rest])
+        return cut.strip(), -(-len(content) // room)
+
+    def chunk_tokens(self, prompts: Sequence[str], chunks: int) -> Any:
+        """Tokenize prompts as :meth:`tokens` does, but in ``chunks`` rows each: ``input_ids`` (B chunks, length)."""
+        begin, end = self._special_tokens()
+        room = self.length - len(begin) - len(end)
+        rows = []
+        for prompt in prompts:
+            content = self.tokenizer(self._expand(prompt), add_special_tokens=False, verbose=False).input_ids
+            rows += [[*begin, *content[room * chunk : room * (chunk + 1)], *end] for chunk in range(chunks)]
+        padding: dict[str, Any] = {"padding": "max_length", "max_length": self.length, "return_tensors": "pt"}
+        return self._check_tokens(self.tokenizer.pad({"input_ids": rows}, **padding))
+
+    def _check_tokens(self, tokens: Any) -> Any:
+        """Return tokens on the encoder's device; raises WeightsUnavailable if it has no embedding for one."""
         highest, rows = int(tokens.input_ids.max()), self.net.get_input_embeddings().num_embeddings
         if highest >= rows:
             raise WeightsUnavailable(
@@ -75,6 +107,12 @@ class TextEncoder:
                 "models"
             )
         return tokens.to(self.net.device)
+
+    def _special_tokens(self) -> tuple[list[int], list[int]]:
+        """Return the tokens that the tokenizer adds before and behind a text."""
+        encoding = self.tokenizer("a", return_special_tokens_mask=True)
+        content = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+        return encoding.input_ids[: content[0]], encoding.input_ids[content[-1] + 1 :]
 
     @property
     def width(self) -> int:
@@ -147,6 +185,11 @@ def _prompt_length(net: Any, tokenizer: Any) -> int:
             "encoder no limit of its own: put the number of tokens of a prompt into tokenizer_config.json"
         )
     return min(known)
+
+
+def join_chunks(states: Tensor, chunks: int) -> Tensor:
+    """Join hidden states (B chunks, T, D) of the chunks of each prompt along the sequence: (B, chunks T, D)."""
+    return states.reshape(len(states) // chunks, chunks * states.shape[1], *states.shape[2:])
 
 
 def load_tokenizer(folder: Path) -> Any:

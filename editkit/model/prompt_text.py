@@ -1,0 +1,78 @@
+"""Embed prompts, in chunks or with warnings of what a model does not read as it is written."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, cast
+
+from ..diffusion.denoiser import Condition
+from ..registry.params import shorten
+from .backend import Backend, SupportsPromptLimits, long_prompts_of
+from .prompt_cache import embed_cached
+
+_CUT_LENGTH = 200
+"""Longest text of cut words in a warning, in characters."""
+_FOREIGN_SYNTAX = {
+    re.compile(r"\([^()]*:\s*[0-9]*\.?[0-9]+\s*\)"): "a weight",
+    re.compile(r"\(\([^()]*\)\)|\[\[[^\[\]]*\]\]"): "a weight",
+    re.compile(r"\[[^\[\]]*:[^\[\]]*\]"): "a schedule",
+    re.compile(r"<(lora|lyco|hypernet):[^<>]*>", re.IGNORECASE): "an adapter",
+}
+"""Syntax that other programs read in prompts, and its meaning there."""
+
+
+class PromptReading(NamedTuple):
+    """The part of a prompt that one text encoder reads."""
+
+    encoder: str
+    """Part of the model's folder."""
+    limit: int
+    """Most tokens that it reads, with those at both ends."""
+    cut: str
+    """Text behind the limit, which it does not read; empty for most prompts."""
+
+
+def embed_prompts(
+    model: Backend, prompts: Sequence[str], warn: Callable[[str], None], chunked_with: Sequence[str] | None = None
+) -> Condition:
+    """Return the condition of prompts, one row each, and pass warnings of them to ``warn``.
+
+    With ``chunked_with``, the other prompts of the edit, they are read in as many chunks as the longest of all needs:
+    all conditions of an edit have one length.
+    """
+    chunking = None if chunked_with is None else long_prompts_of(model)
+    for prompt in prompts:
+        for warning in prompt_warnings(model, prompt, in_chunks=chunking is not None):
+            warn(warning)
+    chunks = 1 if chunking is None else max(map(chunking.count_chunks, [*prompts, *(chunked_with or ())]))
+    return embed_cached(model, prompts, chunks)
+
+
+def prompt_warnings(model: Backend, prompt: str, *, in_chunks: bool = False) -> Iterator[str]:
+    """Yield a warning for each part of a prompt that the model's text encoders cut or read as plain text.
+
+    ``in_chunks`` is for a prompt that is embedded in chunks, of which none is cut.
+    """
+    if "text" not in model.provides:
+        return
+    for pattern, meaning in _FOREIGN_SYNTAX.items():
+        found = pattern.search(prompt)
+        if found:
+            yield f"{shorten(found[0])} is read as plain text, which other programs read as {meaning}"
+    if not in_chunks and hasattr(model, "read_prompt"):
+        yield from _cut_warnings(model, prompt, cast(SupportsPromptLimits, model).read_prompt(prompt))
+
+
+def _cut_warnings(model: Backend, prompt: str, readings: Sequence[PromptReading]) -> Iterator[str]:
+    complete = [reading.encoder for reading in readings if not reading.cut]
+    advice = "shorten the prompt, or set long_prompts" if long_prompts_of(model) else "shorten the prompt"
+    for (cut, limit), group in itertools.groupby(readings, lambda reading: (reading.cut, reading.limit)):
+        if cut:
+            parts = [reading.encoder for reading in group]
+            words = cut if len(cut) <= _CUT_LENGTH else f"{cut[:_CUT_LENGTH]}..."
+            yield (
+                f"{' and '.join(parts)} {'read' if len(parts) > 1 else 'reads'} {limit} tokens of the prompt "
+                f"{shorten(prompt)} and not {words!r}; {f'only {complete[0]} reads that' if complete else advice}"
+            )
