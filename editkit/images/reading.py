@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import math
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -27,6 +29,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", *(["AVIF"] if _HA
 _Decoded = TypeVar("_Decoded")
 
 _ALLOWED = f"PNG, JPEG, WebP, {'AVIF, ' if _HAS_AVIF else ''}BMP, TIFF, GIF, PNM"
+_MAX_COUNTED_BYTES = 2**17
 _ORIENTATION = 0x0112
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
@@ -100,7 +103,7 @@ def _open_checked(source: Source, argument: str, decode: Callable[[Image.Image, 
     data = b"" if isinstance(source, Image.Image) else read_source(source, argument=argument)
     image = source if isinstance(source, Image.Image) else _parse(data, name)
     try:
-        _check_still(image, name)
+        _check_still(image, data, name)
         check_size(image.size, name)
         return decode(image, data, name)
     except EditkitError:
@@ -131,11 +134,22 @@ def _parse(data: bytes, name: str) -> Image.Image:
         ) from error
 
 
-def _check_still(image: Image.Image, name: str) -> None:
-    frames = getattr(image, "n_frames", 1)
+def _check_still(image: Image.Image, data: bytes, name: str) -> None:
     # Cameras store a preview or a second view behind the photo (MPO); the first image is the photo.
-    if frames > 1 and getattr(image, "format", None) != "MPO":
-        raise BadImage(f"{name} has {frames} frames or pages: only still images are allowed; save one frame as PNG")
+    if not getattr(image, "is_animated", False) or getattr(image, "format", None) == "MPO":
+        return
+    # Frames of these formats have to be searched, and a file of a few megabytes may hold enough for a minute.
+    is_counted = image.format not in ("GIF", "TIFF") or (len(data) or _file_size(image)) <= _MAX_COUNTED_BYTES
+    count = getattr(image, "n_frames", 1) if is_counted else "several"
+    raise BadImage(f"{name} has {count} frames or pages: only still images are allowed; save one frame as PNG")
+
+
+def _file_size(image: Image.Image) -> float:
+    """Bytes of the file behind an opened image; infinity if it is in memory."""
+    try:
+        return os.fstat(image.fp.fileno()).st_size  # type: ignore[attr-defined]
+    except (AttributeError, OSError):
+        return math.inf
 
 
 def _decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> StoredImage:
