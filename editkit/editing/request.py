@@ -13,7 +13,7 @@ from ..errors import InvalidParameter
 from ..images.condition_maps import open_image_param
 from ..images.reading import open_image
 from ..images.sources import MAX_PIXELS
-from ..images.stored.image import StoredImage
+from ..images.stored.image import StoredImage, unify
 from ..registry.params import Params, field_metadata, image_fields, shorten
 from ..registry.registry import Registry
 from ..registry.specs import InverterSpec, OperationSpec
@@ -187,15 +187,10 @@ def _load_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
         raise InvalidParameter(
             f"{spec.name} needs two images of one size, not {first.size} and {second.size}: resize one"
         )
-    if first.mode != second.mode:
-        first, second = (StoredImage.of(image).with_alpha().view() for image in (first, second))
+    first, second = (image.view() for image in unify([StoredImage.of(first), StoredImage.of(second)]))
     return first, second
 
 
 def _source_warnings(sources: Sequence[Image.Image]) -> tuple[str, ...]:
     """Return sentences about what of the sources a result cannot keep."""
-    stored = [StoredImage.of(source) for source in sources]
-    notes = [note for image in stored for note in image.notes]
-    if len({image.icc for image in stored}) > 1:
-        notes.append("the two images have different colour profiles: the result is in sRGB")
-    return tuple(dict.fromkeys(notes))
+    return tuple(dict.fromkeys(note for source in sources for note in StoredImage.of(source).notes))

@@ -14,6 +14,9 @@ from .canvas import Canvas, resize
 from .similarity import unchanged_weight
 from .stored.image import StoredImage, mix_alpha, mix_stored
 
+LEAST_CHANGE = 0.25
+"""Change in levels below which a pixel keeps its stored levels."""
+
 BLUR_RADIUS = 6
 """Radius in pixels at the model's scale over which colours around a mask are averaged."""
 
@@ -87,6 +90,8 @@ def to_stored_image(result: Tensor, share: Tensor, before: Tensor, sources: Sequ
     """
     stored = [StoredImage.of(source) for source in sources]
     change = (result - before).permute(1, 2, 0).numpy()
+    # Rounding in float32 is no change: alpha and the way to sRGB and back would make one of it in 16-bit levels.
+    change = change * (np.abs(change) >= LEAST_CHANGE / stored[0].maximum)
     alpha = mix_alpha(stored, share.tolist())
     if alpha is not None:
         # On white a colour contributes alpha times its value, so the stored colour changes by 1 / alpha as much.

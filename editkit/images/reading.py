@@ -168,6 +168,8 @@ def _decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) ->
             image = image.copy()
             image.info["transparency"] = transparent
         levels, converted = _stored_levels(image, icc if profile is None else None, name)
+        if image.mode == "CMYK" and not converted:
+            notes.append(f"{name} has CMYK colours: the result is in RGB")
         if converted:
             assert icc
             notes.append(f"{name} has the colour profile {profile_name(icc)}, which is not kept: the result is in sRGB")

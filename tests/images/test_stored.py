@@ -17,32 +17,7 @@ from editkit.images.stored.colour import read_profile
 from editkit.images.stored.deep import encode_deep_png, insert_png_chunks
 from editkit.images.stored.image import StoredImage, mix_stored
 from editkit.images.writing import encode_image
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def rgb_profile(curve: float, *primaries: tuple[float, float, float]) -> bytes:
-    """A matrix profile (ICC.1:2010) of one gamma and the XYZ of three primaries under D50."""
-    numbers = [b"XYZ \0\0\0\0" + np.array(np.rint(np.array(p) * 65536), ">i4").tobytes() for p in primaries]
-    tone = b"curv\0\0\0\0\0\0\0\1" + int(curve * 256).to_bytes(2) + b"\0\0"
-    text = b"desc\0\0\0\0" + (5).to_bytes(4) + b"Wide\0" + bytes(79)
-    tags = [(b"desc", text), *zip((b"rXYZ", b"gXYZ", b"bXYZ"), numbers, strict=True)]
-    tags += [(name, tone) for name in (b"rTRC", b"gTRC", b"bTRC")]
-    tags += [(b"wtpt", b"XYZ \0\0\0\0" + np.array([63190, 65536, 54061], ">i4").tobytes())]
-    start, table, body = 132 + 12 * len(tags), b"", b""
-    for name, content in tags:
-        table += name + (start + len(body)).to_bytes(4) + len(content).to_bytes(4)
-        body += content + bytes(-len(content) % 4)
-    header = bytearray(128)
-    header[8:12] = b"\2\x10\0\0"
-    header[12:24] = b"mntrRGB XYZ "
-    header[36:40] = b"acsp"
-    header[68:80] = np.array([63190, 65536, 54061], ">i4").tobytes()
-    header[0:4] = (start + len(body)).to_bytes(4)
-    return bytes(header) + len(tags).to_bytes(4) + table + body
-
-
-P3 = rgb_profile(2.2, (0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841))
+from editkit.testing.profiles import SRGB, WIDE
 
 
 def levels(*, depth: int = 8, channels: int = 3, seed: int = 0) -> NDArray[Any]:
@@ -52,7 +27,7 @@ def levels(*, depth: int = 8, channels: int = 3, seed: int = 0) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-@pytest.mark.parametrize("profile", [None, SRGB, P3])
+@pytest.mark.parametrize("profile", [None, SRGB, WIDE])
 def test_16_bit_png_with_profile_comes_back(channels: int, profile: bytes | None) -> None:
     original = levels(depth=16, channels=channels)
     opened = open_stored(insert_png_chunks(encode_deep_png(original), profile, PngImagePlugin.PngInfo()))
@@ -65,14 +40,14 @@ def test_16_bit_png_with_profile_comes_back(channels: int, profile: bytes | None
 
 def test_8_bit_png_with_profile_comes_back() -> None:
     buffer = io.BytesIO()
-    Image.fromarray(levels()).save(buffer, "PNG", icc_profile=P3)
+    Image.fromarray(levels()).save(buffer, "PNG", icc_profile=WIDE)
     image = open_image(buffer.getvalue())
     assert not np.array_equal(np.asarray(image), levels())  # the view is in sRGB
     for suffix in (".png", ".webp"):
         again = open_stored(encode_image(image, suffix))
         assert np.array_equal(again.levels, levels())
-        assert again.icc == P3
-    assert open_stored(encode_image(image, ".jpg")).icc == P3
+        assert again.icc == WIDE
+    assert open_stored(encode_image(image, ".jpg")).icc == WIDE
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1), (5, 4, 3), (5, 4, 4)])
@@ -94,9 +69,9 @@ def test_painted_view_is_taken_as_painted() -> None:
 
 def test_profile_agrees_with_littlecms() -> None:
     # LittleCMS clips to sRGB and rounds to 8 bits; inside the gamut it may differ by its own rounding of one level.
-    stored = StoredImage(levels(), read_profile(P3))
+    stored = StoredImage(levels(), read_profile(WIDE))
     inside = np.all((stored.colours() > 0.02) & (stored.colours() < 0.98), axis=2)
-    source = ImageCms.ImageCmsProfile(io.BytesIO(P3))
+    source = ImageCms.ImageCmsProfile(io.BytesIO(WIDE))
     other = ImageCms.profileToProfile(Image.fromarray(levels()), source, ImageCms.createProfile("sRGB"), 1)
     assert other is not None
     assert inside.sum() > 20
@@ -105,13 +80,13 @@ def test_profile_agrees_with_littlecms() -> None:
 
 @pytest.mark.parametrize("depth", [8, 16])
 def test_profile_conversion_and_back_is_exact(depth: int) -> None:
-    stored = StoredImage(levels(depth=depth), read_profile(P3))
+    stored = StoredImage(levels(depth=depth), read_profile(WIDE))
     assert stored.colours().min() < 0  # colours outside sRGB are kept
     assert np.abs(stored.with_colours(stored.colours()).levels.astype(int) - stored.levels).max() <= (depth > 8)
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-@pytest.mark.parametrize("profile", [None, P3])
+@pytest.mark.parametrize("profile", [None, WIDE])
 def test_change_moves_only_changed_pixels(depth: int, profile: bytes | None) -> None:
     stored = StoredImage(levels(depth=depth, channels=4), profile and read_profile(profile))
     change = np.zeros((9, 13, 3), np.float32)

@@ -164,30 +164,29 @@ def mix_alpha(images: Sequence[StoredImage], shares: Sequence[float]) -> Values 
 
 
 def mix_stored(images: Sequence[StoredImage], shares: Sequence[float], change: Values) -> StoredImage:
-    """Mix images of one size by their shares, then add a change of the colours in sRGB.
+    """Mix images of one size, depth and profile by their shares, then add a change of the colours in sRGB.
 
-    One image of share 1 keeps depth, profile and metadata. The mixture of several has the larger depth, and is in sRGB
-    unless all have one profile; its metadata are those of the first.
+    The mixture has the metadata of the first image that has a share.
     """
-    used = [(image, share) for image, share in zip(images, shares, strict=True) if share != 0]
-    if len(used) == 1 and used[0][1] == 1:
-        return used[0][0].with_change(change)
-    maximum = max((image.maximum for image in images), default=255)
-    like = images[0]
-    alike = len({image.profile for image in images}) == 1
-    base: Any = sum(share * _as_levels(image, maximum, keep_profile=alike) for image, share in used)
-    dtype = np.uint16 if maximum > 255 else np.uint8
-    like = dc.replace(
-        like, levels=np.empty((*base.shape[:2], base.shape[2]), dtype), profile=like.profile if alike else None
-    )
-    return _add_change(like, np.asarray(base, dtype=np.float32), change)
+    used = [(image, share) for image, share in zip(images, shares, strict=True) if share != 0] or [(images[0], 0.0)]
+    base = sum(np.float32(share) * image.levels.astype(np.float32) for image, share in used)
+    return _add_change(used[0][0], np.asarray(base, dtype=np.float32), change)
 
 
-def _as_levels(image: StoredImage, maximum: int, *, keep_profile: bool) -> Values:
-    levels = np.asarray(image.levels, dtype=np.float32) * np.float32(maximum // image.maximum)
-    if not keep_profile:
-        levels[..., :3] = image.colours().clip(0, 1) * np.float32(maximum)
-    return levels
+def unify(images: Sequence[StoredImage]) -> list[StoredImage]:
+    """Return images with alpha if one has it, at the largest depth, and in sRGB unless all have one profile."""
+    maximum, dtype = max((image.maximum, image.levels.dtype) for image in images)
+    has_alpha = any(image.levels.shape[2] == 4 for image in images)
+    keep_profile = len({image.icc for image in images}) == 1
+    unified = []
+    for image in images:
+        levels, notes = image.levels.astype(dtype) * dtype.type(maximum // image.maximum), image.notes
+        if not keep_profile and image.profile is not None and image.profile.curves is not None:
+            levels[..., :3] = np.rint(image.colours().clip(0, 1) * maximum)
+            notes = (*notes, "the images have different colour profiles: the result is in sRGB")
+        one = dc.replace(image, levels=levels, profile=image.profile if keep_profile else None, notes=notes)
+        unified.append(one.with_alpha() if has_alpha else one)
+    return unified
 
 
 def _add_change(like: StoredImage, base: Values, change: Values) -> StoredImage:
