@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..errors import Cancelled, EditkitError, PluginFailure
+from ..errors import BadFile, Cancelled, EditkitError, PluginFailure
 from ..images.canvas import Canvas
 from ..images.masks import mask_tensor
 from ..images.stored.image import StoredImage
@@ -215,18 +215,21 @@ def _canvas(request: Request, model: Backend) -> Canvas:
         assert isinstance(params, CanvasParams)
         size = (params.width or model.native_size, params.height or model.native_size)
         return Canvas.plan(size, max(size), model.multiple)
-    size = request.sources[0].size
-    if request.inversion is None:
+    size, inversion = request.sources[0].size, request.inversion
+    if inversion is None:
         longest = params.resolution if isinstance(params, ImageInputParams) else None
         return Canvas.plan_native(size, model.native_size, model.multiple, longest)
-    canvas = Canvas.plan_native(
-        size, model.native_size, model.multiple, longest=request.inversion.params.get("resolution")
-    )
-    recorded = tuple(request.inversion.record.trajectory.shape[-2:])
-    if model.latent_shape(*canvas.padded)[1:] == recorded:
-        return canvas
+    canvas = Canvas.plan_native(size, model.native_size, model.multiple, longest=inversion.params.get("resolution"))
     # Earlier versions scaled long images like any other.
-    return Canvas.plan(size, model.native_size, model.multiple)
+    canvases = (canvas, Canvas.plan(size, model.native_size, model.multiple))
+    shape = tuple(inversion.noise.shape[1:])
+    fitting = [one for one in canvases if model.latent_shape(*one.padded) == shape]
+    if not fitting and inversion.identity == model.identity:
+        raise BadFile(
+            f"the inversion has latents of shape {shape}, but the model {model.name!r} has "
+            f"{model.latent_shape(*canvas.padded)} for its image and resolution: make it again with editkit invert"
+        )
+    return fitting[0] if fitting else canvas
 
 
 @contextlib.contextmanager

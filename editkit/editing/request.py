@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from ..errors import InvalidParameter
+from ..errors import BadFile, InvalidParameter
 from ..images.condition_maps import open_image_param
 from ..images.reading import open_image
 from ..images.sources import MAX_PIXELS
@@ -150,6 +150,8 @@ def _recorded_params(
     Raises InvalidParameter if one of them is a path and the inversion was read from a file.
     """
     fields = spec.params.model_fields
+    if inversion.from_file:
+        _check_recorded(registry, inversion)
     settings = {name: value for name, value in inversion.params.items() if name in fields and name not in given}
     paths = [name for name, value in settings.items() if registry.names_path(name, fields[name], value)]
     if inversion.from_file and paths:
@@ -158,6 +160,23 @@ def _recorded_params(
             f"pass {paths[0]}= to {spec.name}"
         )
     return settings
+
+
+def _check_recorded(registry: Registry, inversion: Inversion) -> None:
+    """Raise BadFile if settings in an inversion file are not allowed by the operation that writes them."""
+    spec: OperationSpec = registry.spec("operations", "invert")
+    fields = spec.params.model_fields
+    recorded = {**inversion.params, "method": inversion.method, "prompt": inversion.prompt}
+    try:
+        spec.params.parse(spec.name, {name: value for name, value in recorded.items() if name in fields})
+        takes_path = registry.names_path("method", fields["method"], inversion.method)
+    except InvalidParameter as error:
+        raise BadFile(f"the inversion file has a wrong setting ({error}): make it again with editkit invert") from error
+    if takes_path:
+        raise InvalidParameter(
+            f"the inversion names method={shorten(inversion.method)}; no path is taken from a file: invert the image "
+            "again"
+        )
 
 
 def _load_inversion_argument(given: Any) -> Inversion:

@@ -22,7 +22,7 @@ from ..errors import EditkitError
 from ..files import CACHE_VARIABLE, cache_folder, write_atomically
 from ..report import Usage
 from .cache_key import InversionInputs, digest, to_cpu
-from .inversion import KEPT
+from .inversion_file import KEPT
 from .record import InversionRecord
 
 LIMIT = 2**30

@@ -11,6 +11,14 @@ from torch import Tensor
 
 from ..diffusion.denoiser import Condition
 from ..diffusion.paths import SamplingPath
+from ..errors import BadFile
+
+
+class _Extras(dict[str, Tensor]):
+    """Tensors by name; the error for a missing one says that the inversion is not complete."""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise BadFile(f"the inversion has no tensor {name!r}: it is damaged, or of another inverter; make it again")
 
 
 @dc.dataclass(frozen=True)
@@ -25,6 +33,9 @@ class InversionRecord:
     """Further tensors of the inverter by name, (S, ...) each."""
     condition: Condition | None = None
     """Condition of the S sources; None if it is not known, as for an inversion from a file."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "extras", _Extras(self.extras))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> InversionRecord:
         """Return the record with its tensors on a device and in a dtype, without the condition."""

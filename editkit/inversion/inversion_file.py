@@ -1,0 +1,174 @@
+"""Inversion files: safetensors with a header in JSON and a checksum of everything in them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from ..diffusion.points import Point
+from ..errors import BadFile, InvalidParameter
+from ..images.sources import MAX_PIXELS
+from ..images.stored.colour import read_profile
+from ..images.stored.image import StoredImage
+from ..registry.params import shorten
+from ..report import Report
+from .cache_key import digest, to_cpu
+from .record import InversionRecord
+
+SCHEMA = 3
+OLD_SCHEMA = 2
+"""Schema of files without a checksum."""
+
+LEVELS, PROFILE = "source.levels", "source.profile"
+"""Names of the tensors of a source of more than 8 bits, or with a colour profile."""
+
+KEPT = "kept."
+"""Prefix of the names of an inverter's extra tensors in a file."""
+
+MAX_BYTES = 2**32
+LARGEST_LATENT = 1e6
+"""Magnitude that no latent of a working model reaches, and from which float32 loses the image."""
+
+
+class Header(BaseModel):
+    """Settings of an inversion as stored in its file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    mode: Literal["RGB", "RGBA"]
+    method: str
+    prompt: str
+    model: str
+    identity: str
+    params: dict[str, Any]
+    report: Report | None
+
+
+def encode_inversion(header: Mapping[str, Any], record: InversionRecord, source: Image.Image) -> bytes:
+    """Return the bytes of a file: the fields of :class:`Header`, the record of one image, and that image."""
+    from safetensors.torch import save
+
+    tensors = {
+        "trajectory": record.trajectory,
+        "path": torch.tensor(record.path, dtype=torch.float64),
+        "source": torch.from_numpy(np.array(source)),
+        **_stored_tensors(source),
+        **{f"{KEPT}{name}": tensor for name, tensor in record.extras.items()},
+    }
+    values = json.loads(json.dumps({"schema": SCHEMA, **header}))
+    return save(to_cpu(tensors), {"editkit": json.dumps({**values, "sha256": digest(values, tensors)})})
+
+
+def read_inversion(path: str | os.PathLike[str]) -> tuple[Header, InversionRecord, Image.Image]:
+    """Return header, record and source of a file; raises BadFile, in one line, if it is missing, damaged or changed."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidParameter(f"an inversion cannot be read from {type(path).__name__}: give the path of a file")
+    name = f"inversion {shorten(os.fspath(path))}"
+    values, tensors = _read_safetensors(Path(path), name)
+    schema = values.get("schema")
+    if schema not in (SCHEMA, OLD_SCHEMA):
+        raise BadFile(
+            f"{name} has schema {shorten(schema)}; this editkit reads {OLD_SCHEMA} and {SCHEMA}: upgrade editkit"
+        )
+    checksum = values.pop("sha256", None)
+    if schema == SCHEMA and checksum != digest(values, tensors):
+        raise _damaged(name, "its content does not match its checksum")
+    try:
+        header = Header.model_validate(values)
+        return header, _record(tensors, header), _source(tensors, header.mode)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise _damaged(name, f"{place}={shorten(problem['input'])}: {problem['msg'].lower()}") from None
+    except KeyError as error:
+        raise _damaged(name, f"the tensor {error} is missing") from None
+    except (TypeError, ValueError) as error:
+        raise _damaged(name, str(error)) from None
+
+
+def _damaged(name: str, reason: str) -> BadFile:
+    return BadFile(f"{name} is damaged ({' '.join(reason.split())}): make it again with editkit invert")
+
+
+def _read_safetensors(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the header and the tensors of an inversion file; raises BadFile if it is none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if not path.is_file():
+            raise BadFile(f"{name} is not a file: give a file that editkit invert wrote")
+        if path.stat().st_size > MAX_BYTES:
+            raise BadFile(f"{name} has more than {MAX_BYTES} bytes: give a file that editkit invert wrote")
+        with safe_open(path, framework="pt") as file:
+            values = json.loads((file.metadata() or {})["editkit"])
+            if not isinstance(values, dict):
+                raise _damaged(name, f"its header is {type(values).__name__}, not an object")
+            return values, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError) as error:
+        raise BadFile(f"{name} is not a file that editkit invert wrote ({type(error).__name__})") from error
+
+
+def _record(tensors: Mapping[str, Tensor], header: Header) -> InversionRecord:
+    """Return the record in a file; raises ValueError if its tensors do not belong together, KeyError if one lacks."""
+    trajectory, points = tensors["trajectory"], tensors["path"]
+    if trajectory.ndim != 5 or trajectory.shape[1] != 1 or len(trajectory) < 2 or not trajectory.numel():
+        raise ValueError(f"a trajectory of shape {tuple(trajectory.shape)}, not (steps + 1, 1, C, h, w)")
+    if points.shape != (len(trajectory), 2) or points.dtype != torch.float64:
+        raise ValueError(f"a path of shape {tuple(points.shape)} for {len(trajectory)} latents")
+    extras = {name.removeprefix(KEPT): tensor for name, tensor in tensors.items() if name.startswith(KEPT)}
+    for name, tensor in {"trajectory": trajectory, **extras}.items():
+        _check_latents(name, tensor)
+        if name in extras and len(tensor) != 1:
+            raise ValueError(f"{KEPT}{name} of {len(tensor)} images, not of one")
+    dtype = str(trajectory.dtype).removeprefix("torch.")
+    if header.report is not None and header.report.dtype != dtype:
+        raise ValueError(f"a trajectory in {dtype} of a model in {header.report.dtype}")
+    path = tuple(Point(*point) for point in points.tolist())
+    if not all(0 <= value <= 1e4 for point in path for value in point):
+        raise ValueError("a path with negative or infinite coefficients")
+    if any(one.angle < other.angle for one, other in itertools.pairwise(path)):
+        raise ValueError("a path that does not lead from noise to clean")
+    return InversionRecord(trajectory, path, extras)
+
+
+def _check_latents(name: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point() or not tensor.ndim:
+        raise ValueError(f"{name} in {tensor.dtype}, not in floating-point numbers")
+    if not bool((tensor.abs() <= LARGEST_LATENT).all()):  # false for NaN
+        raise ValueError(f"{name} with NaN, infinity or values above {LARGEST_LATENT:g}")
+
+
+def _stored_tensors(source: Image.Image) -> dict[str, Tensor]:
+    """Return the levels and the colour profile of a source as tensors; none if it is plain 8-bit sRGB."""
+    stored = StoredImage.of(source)
+    tensors = {LEVELS: torch.from_numpy(np.array(stored.levels))} if stored.depth > 8 or stored.icc else {}
+    if stored.icc is not None:
+        tensors[PROFILE] = torch.frombuffer(bytearray(stored.icc), dtype=torch.uint8)
+    return tensors
+
+
+def _source(tensors: Mapping[str, Tensor], mode: str) -> Image.Image:
+    """Return the source in an inversion file; raises ValueError if its levels do not belong to its view."""
+    view = tensors["source"]
+    if view.dtype != torch.uint8 or view.ndim != 3 or view.shape[2] != len(mode) or not view.numel():
+        raise ValueError(f"a source of shape {tuple(view.shape)} in {view.dtype}, not an image in {mode}")
+    if view.shape[0] * view.shape[1] > MAX_PIXELS:
+        raise ValueError(f"a source of more than {MAX_PIXELS // 10**6} million pixels")
+    image = Image.fromarray(view.numpy())
+    if LEVELS not in tensors:
+        return image
+    levels = tensors[LEVELS].numpy()
+    profile = read_profile(tensors[PROFILE].numpy().tobytes()) if PROFILE in tensors else None
+    if levels.shape != view.shape or levels.dtype not in (np.uint8, np.uint16):
+        raise ValueError("the levels of the source do not fit it")
+    return StoredImage(levels, profile).view()
