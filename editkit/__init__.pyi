@@ -39,7 +39,7 @@ from .errors import (
     WeightsUnavailable,
 )
 from .files import cache_folder
-from .images.canvas import Canvas
+from .images.canvas import Box, Canvas, marked_box
 from .images.condition_maps import Annotator, read_map
 from .images.contact_sheet import draw_sheet
 from .images.conversion import on_white
@@ -106,6 +106,7 @@ __all__ = [
     "BackendSpec",
     "BadFile",
     "BadImage",
+    "Box",
     "Cancelled",
     "Canvas",
     "CanvasParams",
@@ -212,6 +213,7 @@ __all__ = [
     "load_once",
     "loading",
     "make_path",
+    "marked_box",
     "mean_of_neighbours",
     "model_folder",
     "models",

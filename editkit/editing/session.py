@@ -264,6 +264,8 @@ class Session:
         if self.latent_mask is not None and not any(isinstance(control, ChangeMap) for control in controls):
             noise = eps_of(x, self.latents, path[0]) if noise is None else noise
             controls = [*controls, NoisedSourceChangeMap(self.latent_mask, path, self.latents, noise)]
+        if self.mask is not None and (small := self.canvas.small_mask_warning(self.mask, self.model.native_size)):
+            self.usage.warn(small)
         controls = [*self.attached(path), *controls]
         check_compatible(controls)
         self.detail.started(1.0 if inverted or len(path) == 1 else self._kept_from(path, controls))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses as dc
+from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,8 +14,39 @@ Size = tuple[int, int]
 LONGEST_RATIO, SMALL_RATIO = 4, 8
 """Longest side relative to the shortest up to which an image larger and smaller than a model's native size is scaled to
 that size as a whole."""
+TINY_MASK = 1 / 16
+"""Longest side of a mask at the model's scale, as a share of the native size, below which an edit has no detail."""
 LONG_WINDOWS = 8
 """Limit on how far a small long image is enlarged, in native sizes."""
+
+
+class Box(NamedTuple):
+    """Edges of a rectangle in pixels; right and bottom are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def side(self) -> int:
+        """Longest side."""
+        return max(self.width, self.height)
+
+
+def marked_box(mask: Tensor) -> Box | None:
+    """Return the smallest box that holds all pixels of a mask (1, 1, H, W) above 0; None if there are none."""
+    marked = mask[0, 0] > 0
+    rows, columns = (torch.nonzero(marked.any(axis))[:, 0].tolist() for axis in (1, 0))
+    return Box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else None
 
 
 @dc.dataclass(frozen=True)
@@ -63,6 +96,22 @@ class Canvas:
         return (
             f"an image of {size} pixels is long: the model works on it at {work} pixels, in overlapping windows of "
             f"{window}; a resolution= makes it work on the whole image at once, at that longest side"
+        )
+
+    @property
+    def scale(self) -> float:
+        """Pixels at the model's scale for one pixel of the image."""
+        return max(self.work) / max(self.size)
+
+    def small_mask_warning(self, mask: Tensor, native: int) -> str | None:
+        """Return a warning if the model sees a mask (1, 1, H, W) at few pixels of a reduced image, else None."""
+        box = marked_box(mask) if self.scale < 1 else None
+        if box is None or box.side * self.scale >= native * TINY_MASK:
+            return None
+        return (
+            f"the mask marks {box.width} x {box.height} pixels, which are {box.width * self.scale:.0f} x "
+            f"{box.height * self.scale:.0f} at the scale the model works at: the edit has no detail; use inpaint with "
+            "its context, a higher resolution=, or a crop of the image"
         )
 
     @property

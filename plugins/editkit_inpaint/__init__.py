@@ -25,7 +25,8 @@ class InpaintParams(EditParams):
         None,
         ge=0.0,
         le=100.0,
-        description="Margin processed around the mask, as a share of the mask's size; the whole image when not given.",
+        description="Margin processed around the mask, as a share of the mask's size; 0 for the whole image. When not "
+        "given, 0.5 or more for a mask that is small at the model's scale, else 0.",
     )
     guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit.images.canvas import Canvas
+from editkit.images.canvas import Canvas, marked_box
 from editkit.sampling.windows import evaluate_in_windows, window_starts
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
@@ -130,3 +130,10 @@ def test_a_panorama_keeps_as_much_as_its_pieces_alone() -> None:
 
 def side_by_side(images: list[Image.Image]) -> np.ndarray:
     return np.concatenate([np.asarray(image) for image in images], 1)
+
+
+def test_the_box_of_a_mask_holds_its_pixels_alone() -> None:
+    mask = torch.zeros(1, 1, 20, 30)
+    assert marked_box(mask) is None
+    mask[..., 3, 7] = mask[..., 11, 5] = 0.1
+    assert marked_box(mask) == (5, 3, 8, 12)
