@@ -163,7 +163,7 @@ def join_results(results: Sequence[Result]) -> Result:
     first, final = results[0], results[-1]
     attachments = {name: image for name, image in first.attachments.items() if name.startswith("source")}
     for index, result in enumerate(results):
-        for name in result.recipe.steps[0].pictures:
+        for name in result.recipe.steps[0].images:
             attachments[image_name(name, index)] = result.attachments[image_name(name, 0)]
     steps = tuple(result.recipe.steps[0] for result in results)
     recipe = first.recipe.model_copy(update={"steps": steps})

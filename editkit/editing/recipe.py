@@ -1,29 +1,69 @@
-"""Recipe of a result: operations, parameters and models; stored in the PNG."""
+"""Recipe of a result: operations, parameters, models and digests of the images; stored in the file."""
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import BadFile
-from ..images import png_metadata
+from ..images.recipes import reading
+from ..images.stored.digest import image_digest
+from ..images.stored.image import StoredImage
 
-SCHEMA = 3
+SCHEMA = 4
+
+_EMBEDDED = 3
+"""Schema in which the images were always embedded, and not described."""
+
+_MAX_STEPS = 64
+_MAX_SOURCES = 2
+_MAX_SIDE = 65536
+_MAX_LISTED = 64
 
 
 class ModelReference(BaseModel):
-    """Model of a step."""
+    """Model of a step, without the paths of its files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
+    """Registered name or hub id; of a folder or file its last name."""
     identity: str
-    adapters: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = Field((), max_length=_MAX_LISTED)
     """Adapters of the model as ``file:scale``, for information: nothing is loaded by these names."""
     dtype: str
+    local: bool = False
+    """Whether the model is a folder or file, which a replay has to be given."""
+
+
+class ImageReference(BaseModel):
+    """An image that a step takes: its size, and the digest by which a replay verifies it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(ge=1, le=_MAX_SIDE)
+    height: int = Field(ge=1, le=_MAX_SIDE)
+    mode: Literal["L", "RGB", "RGBA"]
+    depth: Literal[8, 16]
+    """Bits per channel."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """See :func:`editkit.images.stored.digest.image_digest`."""
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Self:
+        """Describe an image of mode L, RGB or RGBA, as an operation gets it."""
+        width, height = image.size
+        depth: Any = 8 if image.mode == "L" else StoredImage.of(image).depth
+        mode: Any = image.mode
+        return cls(width=width, height=height, mode=mode, depth=depth, sha256=image_digest(image))
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height} pixels, {self.mode}, {self.depth} bit, SHA-256 {self.sha256[:12]}"
 
 
 class Step(BaseModel):
@@ -34,8 +74,8 @@ class Step(BaseModel):
     operation: str
     drawn_by: ModelReference
     params: dict[str, Any]
-    pictures: tuple[str, ...] = ()
-    """Names of the image parameters, whose images are stored beside the recipe."""
+    images: dict[str, ImageReference] = Field({}, max_length=_MAX_LISTED)
+    """Image parameters by name, as the operation got them."""
 
 
 class RecipeHeader(BaseModel):
@@ -49,44 +89,87 @@ class RecipeHeader(BaseModel):
 
 
 class Recipe(RecipeHeader):
-    """Operations that made a result; the source images and masks are stored beside it."""
+    """Operations that made a result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: tuple[Step, ...]
-    sources: int
-    """Number of images that the first step takes."""
+    steps: tuple[Step, ...] = Field(max_length=_MAX_STEPS)
+    sources: tuple[ImageReference, ...] = Field(max_length=_MAX_SOURCES)
+    """Images that the first step takes."""
+
+    def references(self) -> dict[str, ImageReference]:
+        """Return all images that the steps take from outside, by the names under which a file may embed them."""
+        named = {source_name(index): reference for index, reference in enumerate(self.sources)}
+        for index, step in enumerate(self.steps):
+            named |= {image_name(name, index): reference for name, reference in step.images.items()}
+        return named
 
 
 def image_name(parameter: str, step: int) -> str:
-    """Return the name under which the image parameter of a step is stored."""
+    """Return the name under which the image parameter of a step is embedded."""
     return f"{parameter}-{step}"
 
 
 def source_name(index: int) -> str:
-    """Return the name under which a source image is stored."""
+    """Return the name under which a source image is embedded."""
     return f"source-{index}"
 
 
 def read_recipe(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[str, Image.Image]]:
-    """Return the recipe in a PNG and its images by name; raises BadFile if there is none or it is damaged."""
-    text, images = png_metadata.read_recipe(source)
+    """Return the recipe in a file and the images embedded beside it, by name.
+
+    Raises BadFile if there is no recipe, or if it is damaged or contradicts the images.
+    """
+    text, images = reading.read_recipe(source)
     try:
         header = RecipeHeader.model_validate_json(text)
-        if header.schema_version != SCHEMA:
+        if header.schema_version not in (SCHEMA, _EMBEDDED):
             raise BadFile(
                 f"the recipe was written by editkit {header.version} in schema {header.schema_version}; "
-                f"this one reads {SCHEMA}: replay it with that version"
+                f"this one reads {_EMBEDDED} and {SCHEMA}: replay it with that version"
             )
+        if header.schema_version == _EMBEDDED:
+            return _parse_embedded(text, images), images
         recipe = Recipe.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise BadFile(f"the recipe is damaged: {problem['loc']}: {problem['msg']}") from None
-    names = [source_name(i) for i in range(recipe.sources)]
-    names += [image_name(name, i) for i, step in enumerate(recipe.steps) for name in step.pictures]
-    missing = [name for name in names if name not in images]
-    if missing:
-        raise BadFile(
-            f"the recipe's image {missing[0]!r} is missing from the file: the file was changed after it was made"
-        )
+        raise _damaged(f"{'.'.join(map(str, problem['loc']))[:100] or 'text'}: {problem['msg']}") from None
+    _check_embedded(recipe, images)
     return recipe, images
+
+
+def _damaged(reason: str) -> BadFile:
+    return BadFile(f"the recipe is damaged: {' '.join(reason.split())[:300]}")
+
+
+def _check_embedded(recipe: Recipe, images: Mapping[str, Image.Image]) -> None:
+    """Raise BadFile for an embedded image that the recipe does not name, or that is another than it names."""
+    references = recipe.references()
+    for name, image in images.items():
+        if name not in references:
+            raise _damaged(f"the file embeds an image {name!r} that the recipe does not name")
+        if ImageReference.of(image) != references[name]:
+            raise _damaged(f"the embedded image {name!r} is another than the recipe names")
+
+
+def _parse_embedded(text: str, images: Mapping[str, Image.Image]) -> Recipe:
+    """Read a recipe of schema 3: the number of sources, and the names of image parameters; all are embedded."""
+    content = json.loads(text)
+    count = content.get("sources")
+    if type(count) is not int or not 0 <= count <= _MAX_SOURCES:
+        raise _damaged(f"sources: a number from 0 to {_MAX_SOURCES} is needed")
+
+    def describe(name: str) -> dict[str, Any]:
+        if name not in images:
+            raise BadFile(f"the recipe's image {name!r} is missing from the file: the file was changed after it was made")
+        return ImageReference.of(images[name]).model_dump()
+
+    steps = content.get("steps")
+    for index, step in enumerate(steps if isinstance(steps, list) else []):
+        names = step.pop("pictures", []) if isinstance(step, dict) else []
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise _damaged(f"steps.{index}.pictures: a list of names is needed")
+        if names:
+            step["images"] = {name: describe(image_name(name, index)) for name in names}
+    content |= {"schema_version": SCHEMA, "sources": [describe(source_name(index)) for index in range(count)]}
+    return Recipe.model_validate(content)

@@ -7,23 +7,27 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import BadFile, InvalidParameter
+from PIL import Image
+
+from ..errors import BadFile, InvalidParameter, UnknownName, did_you_mean
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend
 from ..model.loading import resolve_model
-from ..registry.params import shorten
+from ..registry.params import image_fields, shorten
 from ..registry.registry import installed
 from ..sampling.progress import Progress
 from .apply import execute
 from .pipeline import Model, join_results, model_per_step
-from .recipe import ModelReference, Step, image_name, read_recipe, source_name
-from .request import prepare
+from .recipe import ImageReference, ModelReference, Recipe, Step, image_name, read_recipe, source_name
+from .request import Request, StoredImageParam, prepare, validate_params
 from .result import Result
 
 
 def replay(
-    file: str | os.PathLike[str] | bytes,
+    file: str | os.PathLike[str] | bytes | Result,
     *,
+    source: Any = None,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 (the name of the option)
     model: Model | Sequence[Model] = None,
     adapters: Sequence[str | os.PathLike[str]] = (),
     progress: Progress | None = None,
@@ -32,30 +36,35 @@ def replay(
 ) -> Result:
     """Make an image again from the recipe in its file; the same machine and model give the same pixels.
 
+    ``source`` is the original image, or a pair of them: it is needed unless the file embeds it, and verified by the
+    recipe's digest. Anything :func:`open_image` reads is allowed. ``set`` changes parameters: ``seed`` in every step
+    that has one, ``2.seed`` in the second step alone; a mask or another image that the file does not embed is passed in
+    the same way, and the report warns if it is not the recipe's. ``params`` are further ones by keyword.
+
     Without ``model`` the recipe's models are used if they are registered names; a path, hub id or adapter is never
-    taken from a file. One ``model`` replaces all models of the recipe, a list has one for each step. ``params`` replace
-    those of the recipe in every step that has them. Raises BadFile if there is no recipe, InvalidParameter if a model,
-    its adapters or a path must be given.
+    taken from a file. One ``model`` replaces all models of the recipe, a list has one for each step. Of a JPEG the
+    pixels before its encoding are made again. Raises BadFile if there is no recipe, InvalidParameter if an image, a
+    model, its adapters or a path must be given and for another source than the recipe's, UnknownName for a parameter
+    that no step has.
     """
-    recipe, images = read_recipe(file)
+    recipe, images = (file.recipe, file.attachments) if isinstance(file, Result) else read_recipe(file)
     if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
         raise BadFile("the recipe is damaged: it makes no image")
-    steps = [step.model_copy(update={"params": override_params(step, params)}) for step in recipe.steps]
+    changes = changes_per_step(recipe, params | dict(set or {}))
+    steps = [
+        step.model_copy(update={"params": override_params(step, change)})
+        for step, change in zip(recipe.steps, changes, strict=True)
+    ]
+    params_of_steps = [
+        step.params | images_of_step(recipe, index, images, change)
+        for index, (step, change) in enumerate(zip(steps, changes, strict=True))
+    ]
+    first = prepare_first(recipe, params_of_steps[0], source, images)
+    for step, values in zip(steps[1:], params_of_steps[1:], strict=True):
+        validate_params(installed(), installed().spec("operations", step.operation), values)
     models = model_per_step(model, [step.operation for step in steps])
     backends = [model_for_step(step.drawn_by, one, adapters) for step, one in zip(steps, models, strict=True)]
-    sources = [images[source_name(index)] for index in range(recipe.sources)]
-    image: Any = sources if len(sources) > 1 else sources[0] if sources else None
-    results: list[Result] = []
-    registry = installed()
-    for index, (step, backend) in enumerate(zip(steps, backends, strict=True)):
-        stored = {name: images[image_name(name, index)] for name in step.pictures}
-        request = prepare(registry, step.operation, image, step.params | stored)
-        outcome = execute(registry, request, backend, progress=progress, cache=cache)
-        if isinstance(outcome, Inversion):
-            image = outcome
-        else:
-            results.append(outcome)
-            image = outcome.image
+    results = execute_steps(steps, params_of_steps, backends, first, progress=progress, cache=cache)
     final = join_results(results)
     warnings = dict.fromkeys(
         f"made with another model ({step.drawn_by.model}, {step.drawn_by.identity}) than {backend.name}: the pixels "
@@ -63,38 +72,176 @@ def replay(
         for step, backend in zip(steps, backends, strict=True)
         if backend.identity != step.drawn_by.identity
     )
+    warnings |= dict.fromkeys(changed_images(recipe, final.recipe))
     final.report = dc.replace(final.report, warnings=(*final.report.warnings, *warnings))
     return final
 
 
-def override_params(step: Step, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a step's parameters, replaced by those in ``given``; raises InvalidParameter for a path from the file.
+def changes_per_step(recipe: Recipe, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the changed parameters of each step: ``name`` is for every step that has it, ``2.name`` for the second.
 
-    editkit stores the images of a recipe beside it, so an image parameter among ``step.params`` is a path that somebody
-    else wrote into the file.
+    Raises UnknownName for a parameter that no step has, with the closest name.
+    """
+    fields = [installed().spec("operations", step.operation).params.model_fields for step in recipe.steps]
+    changes: list[dict[str, Any]] = [{} for _ in recipe.steps]
+    # The general ones first, so that those of one step win.
+    for key, value in sorted(settings.items(), key=lambda item: "." in item[0]):
+        number, dot, name = key.rpartition(".")
+        name = name.replace("-", "_")
+        indices = range(len(fields))
+        if dot:
+            if not (number.isascii() and number.isdigit() and 1 <= int(number[:9]) <= len(fields)):
+                raise UnknownName(f"{key!r} names no step: the recipe has the steps 1 to {len(fields)}, as in '1.seed'")
+            indices = range(int(number) - 1, int(number))
+        having = [index for index in indices if name in fields[index]]
+        if not having:
+            operations = ", ".join(recipe.steps[index].operation for index in indices)
+            all_names = {field for index in indices for field in fields[index]}
+            raise UnknownName(f"{operations} has no parameter {name!r}; {did_you_mean(name, all_names)}")
+        for index in having:
+            changes[index][name] = value
+    return changes
+
+
+def override_params(step: Step, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a step's parameters with changes; raises InvalidParameter for a path from the file.
+
+    editkit stores no path of an image in a recipe, so an image parameter among ``step.params`` is a path that somebody
+    else wrote into the file. A value that followed from another one, as a negative prompt from the source prompt,
+    follows the change.
     """
     registry = installed()
-    fields = registry.spec("operations", step.operation).params.model_fields
+    spec = registry.spec("operations", step.operation)
+    fields = spec.params.model_fields
     for name, value in step.params.items():
-        if name in fields and name not in given and registry.names_path(name, fields[name], value):
+        if name in fields and name not in changes and registry.names_path(name, fields[name], value):
             raise InvalidParameter(
                 f"the recipe of {step.operation} names {name}={shorten(value)}; no path is taken from a file: "
                 f"pass {name}= to editkit.replay"
             )
-    return step.params | {name: value for name, value in given.items() if name in fields}
+    kept = dict(step.params)
+    if changes and kept.get("negative_prompt") == kept.get("source"):
+        kept.pop("negative_prompt", None)
+    return kept | {name: value for name, value in changes.items() if name not in image_fields(spec.params)}
+
+
+def images_of_step(
+    recipe: Recipe, index: int, embedded: Mapping[str, Image.Image], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the image parameters of a step: the given ones, else those that the file embeds.
+
+    Raises InvalidParameter, naming size and digest, for one that is neither.
+    """
+    step = recipe.steps[index]
+    declared = image_fields(installed().spec("operations", step.operation).params)
+    values = {name: value for name, value in changes.items() if name in declared}
+    for name in step.images:
+        if name in values:
+            continue
+        key = image_name(name, index)
+        if key not in embedded:
+            raise missing_images(recipe, embedded)
+        values[name] = StoredImageParam(embedded[key])
+    return values
+
+
+def missing_images(recipe: Recipe, embedded: Mapping[str, Image.Image]) -> InvalidParameter:
+    """Return the error that lists all images a recipe needs and its file does not embed."""
+    wanted = [
+        f"source{f' {i + 1}' if len(recipe.sources) > 1 else ''} ({reference})"
+        for i, reference in enumerate(recipe.sources)
+        if source_name(i) not in embedded
+    ]
+    ways = ["source (--source FILE)"] if wanted else []
+    for index, step in enumerate(recipe.steps):
+        number = f"{index + 1}." if len(recipe.steps) > 1 else ""
+        for name, reference in step.images.items():
+            if image_name(name, index) not in embedded:
+                wanted.append(f"{name} of {step.operation} ({reference})")
+                ways.append(f"{name} (--set {number}{name}=FILE)")
+    return InvalidParameter(
+        f"the file holds no image that it does not show, and the recipe needs {'; '.join(wanted)}: pass "
+        f"{' and '.join(ways)}"
+    )
+
+
+def prepare_first(
+    recipe: Recipe, params: Mapping[str, Any], source: Any, embedded: Mapping[str, Image.Image]
+) -> Request:
+    """Prepare the first step with the given source, else with the embedded one; both are verified."""
+    count = len(recipe.sources)
+    if source is None:
+        names = [source_name(index) for index in range(count)]
+        if not all(name in embedded for name in names):
+            raise missing_images(recipe, embedded)
+        images = [embedded[name] for name in names]
+    else:
+        images = list(source) if isinstance(source, (tuple, list)) else [source]
+        if len(images) != count:
+            raise InvalidParameter(
+                f"source: {len(images)} given, but the recipe of {recipe.steps[0].operation} takes {count or 'none'}"
+            )
+    image = None if not images else images[0] if count == 1 else images
+    request = prepare(installed(), recipe.steps[0].operation, image, params)
+    for index, (got, wanted) in enumerate(zip(request.sources, recipe.sources, strict=False)):
+        check_source(got, wanted, f"source {index + 1}" if count > 1 else "source")
+    return request
+
+
+def check_source(image: Image.Image, wanted: ImageReference, name: str) -> None:
+    """Raise InvalidParameter if an image is another than the recipe's."""
+    given = ImageReference.of(image)
+    if given != wanted:
+        raise InvalidParameter(
+            f"{name} is another image than the recipe's: it is {given}, and the result was made from {wanted}: pass the "
+            "original, or a lossless copy of it"
+        )
+
+
+def execute_steps(
+    steps: Sequence[Step],
+    params_of_steps: Sequence[Mapping[str, Any]],
+    backends: Sequence[Backend],
+    first: Request,
+    *,
+    progress: Progress | None,
+    cache: bool,
+) -> list[Result]:
+    """Execute the steps, each after the first with the outcome of the one before."""
+    results: list[Result] = []
+    request, registry = first, installed()
+    for index, (step, backend) in enumerate(zip(steps, backends, strict=True)):
+        if index:
+            request = prepare(registry, step.operation, image, params_of_steps[index])
+        outcome = execute(registry, request, backend, progress=progress, cache=cache)
+        image: Any = outcome if isinstance(outcome, Inversion) else outcome.image
+        results += [] if isinstance(outcome, Inversion) else [outcome]
+    return results
+
+
+def changed_images(recipe: Recipe, repeated: Recipe) -> list[str]:
+    """Return a warning for each image parameter that is another than the recipe's."""
+    return [
+        f"{name} of {old.operation} is another image ({new.images[name]}) than the recipe's ({reference}): the result "
+        "differs"
+        for old, new in zip(recipe.steps, repeated.steps, strict=False)
+        for name, reference in old.images.items()
+        if name in new.images and new.images[name] != reference
+    ]
 
 
 def model_for_step(recorded: ModelReference, model: Model, adapters: Sequence[str | os.PathLike[str]]) -> Backend:
     """Load the given model, else the recorded one; raises InvalidParameter if a path or an adapter must be given."""
     if not (model is None or isinstance(model, (str, os.PathLike))):
         return resolve_model(model, None, None, adapters)
-    if model is None and recorded.model not in installed().specs["models"]:
+    if model is None and (recorded.local or recorded.model not in installed().specs["models"]):
         raise InvalidParameter(
-            f"the recipe was made with the model {recorded.model!r}; no path is taken from a file: pass it as model"
+            f"the recipe was made with the model {shorten(recorded.model)}; no path is taken from a file: pass it as "
+            "model"
         )
     if recorded.adapters and not adapters:
         raise InvalidParameter(
-            f"the recipe was made with the adapters {', '.join(recorded.adapters)}; no path is taken from a file: pass "
-            "them as adapters"
+            f"the recipe was made with the adapters {shorten(', '.join(recorded.adapters))}; no path is taken from a "
+            "file: pass them as adapters"
         )
     return resolve_model(model or recorded.model, None, recorded.dtype, adapters)

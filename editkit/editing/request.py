@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..errors import BadFile, InvalidParameter
 from ..images.condition_maps import open_image_param
+from ..images.conversion import luminance
 from ..images.reading import open_image
 from ..images.sources import MAX_PIXELS
 from ..images.stored.image import StoredImage, unify
@@ -37,6 +38,12 @@ class Request(NamedTuple):
     """The inverter of the edit, by its parameters or by the inversion it starts from."""
     warnings: tuple[str, ...] = ()
     """Warnings of the check; the report begins with them."""
+
+
+class StoredImageParam(NamedTuple):
+    """An image parameter as a recipe stores it: as the operation gets it, neither to be interpreted nor resampled."""
+
+    image: Image.Image
 
 
 def prepare(registry: Registry, operation: str, image: Any, params: Mapping[str, Any]) -> Request:
@@ -135,11 +142,19 @@ def _with_seed(params: Params) -> Params:
 def _open_image_params(params: Params, sources: Sequence[Image.Image]) -> Params:
     """Open the images among the parameters."""
     opened = {
-        name: open_image_param(kind, value, sources[0].size, argument=name)
+        name: _open_image_param(kind, value, sources[0].size, argument=name)
         for name, kind in image_fields(type(params)).items()
         if (value := getattr(params, name)) is not None
     }
     return params.model_copy(update=opened)
+
+
+def _open_image_param(kind: str, value: Any, size: tuple[int, int], *, argument: str) -> Image.Image:
+    if not isinstance(value, StoredImageParam):
+        return open_image_param(kind, value, size, argument=argument)
+    if value.image.size != size:
+        raise BadFile(f"the recipe is damaged: its {argument} has another size than the image")
+    return luminance(value.image)
 
 
 def _recorded_params(

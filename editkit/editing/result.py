@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..files import write_atomically
+from ..files import without_folder, write_atomically
 from ..images.contact_sheet import draw_sheet
 from ..images.reading import open_stored
-from ..images.stored.encoding import Encoding, losses
+from ..images.stored.encoding import Encoding, RecipeContent, losses
 from ..images.stored.image import StoredImage
 from ..images.writing import ANIMATION_SUFFIXES, encode_frames, encode_image
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend
 from ..registry.params import image_fields
+from ..registry.registry import installed
 from ..report import Report
 from ..version import __version__
 from .outcome import Edit, PixelEdit
 from .quality import Untouched
-from .recipe import ModelReference, Recipe, Step, image_name, source_name
+from .recipe import ImageReference, ModelReference, Recipe, Step, image_name, source_name
 from .request import Request
 
 
@@ -42,13 +43,9 @@ def build_result(
     if isinstance(outcome, Inversion):
         return dc.replace(outcome, report=report)
     images = {name: value for name in image_fields(request.spec.params) if (value := getattr(request.params, name))}
-    drawn_by = ModelReference(model=model.name, identity=model.identity, adapters=report.adapters, dtype=report.dtype)
-    steps = [Step(operation=request.spec.name, drawn_by=drawn_by, params=report.params, pictures=tuple(images))]
-    if request.inversion is not None:  # stored as the step that makes it again
-        steps.insert(0, Step(operation="invert", drawn_by=drawn_by, params=request.inversion.params))
+    recipe = describe_steps(request, model, images, report)
     attachments = {source_name(i): source for i, source in enumerate(request.sources)}
-    attachments |= {image_name(name, 0): image for name, image in images.items()}
-    recipe = Recipe(version=__version__, steps=tuple(steps), sources=len(request.sources))
+    attachments |= {image_name(name, len(recipe.steps) - 1): image for name, image in images.items()}
     return Result(
         image=concatenate_frames(frames),
         report=report,
@@ -59,6 +56,32 @@ def build_result(
         latents=outcome.latents if isinstance(outcome, Edit) else None,
         untouched=untouched,
     )
+
+
+def describe_steps(request: Request, model: Backend, images: Mapping[str, Image.Image], report: Report) -> Recipe:
+    """Return the recipe of a request: no path and no image, but the names and digests of both."""
+    registry, name = installed(), without_folder(model.name)
+    drawn_by = ModelReference(
+        model=name,
+        identity=model.identity,
+        adapters=tuple(_without_folder(adapter) for adapter in report.adapters),
+        dtype=report.dtype,
+        local=model.name not in registry.specs["models"] and (name != model.name or os.path.lexists(model.name)),
+    )
+    params = registry.without_folders(request.spec.params, report.params)
+    references = {name: ImageReference.of(image) for name, image in images.items()}
+    steps = [Step(operation=request.spec.name, drawn_by=drawn_by, params=params, images=references)]
+    if request.inversion is not None:  # stored as the step that makes it again
+        inverted = registry.without_folders(registry.spec("operations", "invert").params, request.inversion.params)
+        steps.insert(0, Step(operation="invert", drawn_by=drawn_by, params=inverted))
+    sources = tuple(ImageReference.of(source) for source in request.sources)
+    return Recipe(version=__version__, steps=tuple(steps), sources=sources)
+
+
+def _without_folder(adapter: str) -> str:
+    """Return an adapter, ``file:scale``, without the folder of its file."""
+    file, colon, scale = adapter.rpartition(":")
+    return f"{without_folder(file)}{colon}{scale}" if colon else without_folder(adapter)
 
 
 def concatenate_frames(frames: Sequence[Image.Image]) -> Image.Image:
@@ -94,8 +117,19 @@ class Result:
         """Levels (H, W, 3 or 4) that a PNG holds: uint16 for a 16-bit source, in the source's colour profile."""
         return StoredImage.of(self.image).levels
 
-    def save(self, path: str | os.PathLike[str], *, quality: int | None = None, keep_gps: bool = False) -> Path:
-        """Write the image, whole or not at all; a PNG holds the recipe, frames become an animated .gif or .webp.
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        quality: int | None = None,
+        keep_gps: bool = False,
+        recipe: RecipeContent = "text",
+    ) -> Path:
+        """Write the image with its recipe, whole or not at all; frames become an animated .gif or .webp.
+
+        ``recipe`` is ``text`` for operations, parameters, the names of models and the digests of source and masks;
+        ``full``, for PNG only, also embeds source and masks, which everybody who has the file can take out of it;
+        ``none`` stores nothing. A replay of a file without them needs the source.
 
         The file has the bit depth, the colour profile and the metadata of the source as far as its format holds them;
         ``keep_gps`` keeps the position among them. ``quality``, 1 to 100, is for JPEG (default 95), AVIF (default 90)
@@ -103,18 +137,21 @@ class Result:
         Raises InvalidParameter for a path, a suffix or a quality that is not allowed.
         """
         target = Path(path)
-        data = self.encoded(target.suffix, quality=quality, keep_gps=keep_gps)
+        data = self.encoded(target.suffix, quality=quality, keep_gps=keep_gps, recipe=recipe)
         write_atomically(target, data)
         self.report = dc.replace(self.report, output=str(target))
         return target
 
-    def encoded(self, suffix: str, *, quality: int | None = None, keep_gps: bool = False) -> bytes:
+    def encoded(
+        self, suffix: str, *, quality: int | None = None, keep_gps: bool = False, recipe: RecipeContent = "text"
+    ) -> bytes:
         """Return the bytes of a file with this suffix, and measure them for the report; no suffix means PNG."""
-        encoding = Encoding(quality, keep_gps)
+        encoding = Encoding(quality, keep_gps, recipe)
+        text = None if recipe == "none" else self.recipe.model_dump_json()
         if len(self.frames) > 1 and suffix.lower() in ANIMATION_SUFFIXES:
-            return encode_frames(self.frames, suffix, encoding=encoding)
-        recipe = self.recipe.model_dump_json()
-        data = encode_image(self.image, suffix, recipe=recipe, attachments=self.attachments, encoding=encoding)
+            return encode_frames(self.frames, suffix, recipe=text, encoding=encoding)
+        images = self.attachments if recipe == "full" else {}
+        data = encode_image(self.image, suffix, recipe=text, attachments=images, encoding=encoding)
         self._measure(data, suffix, encoding)
         return data
 

@@ -78,6 +78,25 @@ def encode_png(
     return data
 
 
+def is_png(data: bytes) -> bool:
+    """Whether bytes begin like a PNG."""
+    return data.startswith(_SIGNATURE)
+
+
+def strip_recipe(data: bytes, name: str) -> bytes:
+    """Return the bytes of a PNG without recipes and attached images, damaged ones included; ``name`` is for errors."""
+    parts, position, kind = [_SIGNATURE], len(_SIGNATURE), b""
+    while kind != b"IEND":
+        end = position + 12 + int.from_bytes(data[position : position + 4])
+        if end > len(data):
+            raise BadFile(f"{name} is damaged: the file is cut short; get a whole copy")
+        kind, content = data[position + 4 : position + 8], data[position + 8 : end - 4]
+        is_recipe = kind in (b"iTXt", b"tEXt", b"zTXt") and content.startswith(_KEYWORD + b"\0")
+        parts += [] if is_recipe or kind == _ATTACHMENT else [data[position:end]]
+        position = end
+    return b"".join([*parts, data[position:]])
+
+
 def read_recipe(source: Source, *, argument: str = "recipe") -> tuple[str, dict[str, Image.Image]]:
     """Read the recipe and the attached images from a PNG that encode_png wrote.
 

@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ from .conversion import strip_metadata
 from .png_metadata import NO_ATTACHMENTS, encode_png
 from .stored.encoding import DEFAULT, FORMATS, Encoding, encode_stored
 from .stored.image import StoredImage
+from .stored.recipe_xmp import add_recipe, insert_gif_xmp
 
 IMAGE_SUFFIXES = tuple(FORMATS)
 
@@ -51,8 +53,9 @@ def encode_image(
     """Encode an image by its file suffix: lossless PNG (also for ``""``), TIFF or WebP, or JPEG or AVIF.
 
     ``image`` has mode RGB or RGBA; depth, profile and metadata of its StoredImage are written as far as the format
-    holds them. Only PNG carries the recipe and its attachments; JPEG has no alpha and shows the image on white. Raises
-    InvalidParameter for other suffixes, a quality in a lossless format, and sizes that the format cannot hold.
+    holds them. Only PNG carries attachments of the recipe; JPEG has no alpha and shows the image on white. Raises
+    InvalidParameter for other suffixes, a quality in a lossless format, attachments in another format than PNG, and
+    sizes that the format cannot hold.
     """
     kind = suffix.lower()
     encoding.check(kind)
@@ -62,7 +65,7 @@ def encode_image(
         raise InvalidParameter(f"{argument} ends in {suffix!r}, but must end in one of {', '.join(IMAGE_SUFFIXES)}")
     try:
         strip_metadata(image, "image")  # checks mode and size
-        return encode_stored(StoredImage.of(image), kind, encoding)
+        return encode_stored(StoredImage.of(image), kind, encoding, recipe)
     except _ENCODER_ERRORS as error:
         raise _format_error(image, kind, argument) from error
 
@@ -79,6 +82,7 @@ def encode_frames(
     frames: Sequence[Image.Image],
     suffix: str,
     *,
+    recipe: str | None = None,
     milliseconds: int = 100,
     encoding: Encoding = DEFAULT,
     argument: str = "output",
@@ -93,18 +97,23 @@ def encode_frames(
         raise InvalidParameter(
             f"{argument} ends in {suffix!r}, but an animation must end in {' or '.join(ANIMATION_SUFFIXES)}"
         )
+    if encoding.recipe == "full":
+        raise InvalidParameter("recipe='full' embeds source and masks, which an animation does not hold: leave it out")
     if encoding.quality is not None and kind == ".gif":
         raise InvalidParameter(f"quality={encoding.quality} has no effect in GIF: leave it out, or save as .webp")
     if len({frame.size for frame in frames}) != 1 or milliseconds < 1:
         raise InvalidParameter("frames must be one or more images of one size, shown for 1 or more milliseconds")
     first, *rest = [_on_white(frame) if kind == ".gif" else strip_metadata(frame, "frame") for frame in frames]
-    options = {"lossless": True} if encoding.quality is None else {"quality": encoding.quality}
+    options: dict[str, Any] = {"lossless": True} if encoding.quality is None else {"quality": encoding.quality}
+    xmp = b"" if recipe is None else add_recipe(b"", recipe)
+    if kind == ".webp":
+        options["xmp"] = xmp
     buffer = io.BytesIO()
     try:
         first.save(buffer, kind[1:], save_all=True, append_images=rest, duration=milliseconds, loop=0, **options)
     except _ENCODER_ERRORS as error:
         raise _format_error(first, kind, argument) from error
-    return buffer.getvalue()
+    return insert_gif_xmp(buffer.getvalue(), xmp) if kind == ".gif" and xmp else buffer.getvalue()
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -537,7 +537,7 @@ def test_images_are_read_from_and_written_to_pipes(here: Path, tiny_folder: Path
     assert files(here) == before
     image = Image.open(io.BytesIO(made))
     assert image.format == "PNG" and image.size == (19, 14)
-    again = run_with("replay", "-", "-o", "-", model=tiny_folder, stdin=made).stdout_bytes
+    again = run_with("replay", "-", "--source", "a.png", "-o", "-", model=tiny_folder, stdin=made).stdout_bytes
     assert Image.open(io.BytesIO(again)).tobytes() == image.tobytes()
 
 
@@ -562,5 +562,5 @@ def test_a_pipeline_file_is_run_and_replayed(here: Path, tiny_folder: Path) -> N
     report = json.loads(run_with("run", "p.yaml", "a.png", "--seed", "9", "--json", model=tiny_folder).stdout)
     assert [step["img2img"]["seed"] for step in report["params"]["steps"]] == [9, 5]
     assert report["output"] == "a-run.png" and Image.open("a-run.png").size == (19, 14)
-    run_with("replay", "a-run.png", "-o", "again.png", model=tiny_folder)
+    run_with("replay", "a-run.png", "--source", "a.png", "-o", "again.png", model=tiny_folder)
     assert Image.open("again.png").tobytes() == Image.open("a-run.png").tobytes()

@@ -82,7 +82,7 @@ def test_every_step_may_have_a_model_of_its_own(tmp_path: Path) -> None:
     made = editkit.Pipeline(steps)(SOURCE, model=models)
     first = editkit.apply("img2img", SOURCE, model=models[0], **steps[0][1])
     assert np.array_equal(pixels(made), pixels(editkit.apply("img2img", first.image, model=models[1], **steps[1][1])))
-    file = made.save(tmp_path / "made.png")
+    file = made.save(tmp_path / "made.png", recipe="full")
     again = editkit.replay(file, model=models)
     assert np.array_equal(pixels(again), pixels(made))
     assert not again.report.warnings

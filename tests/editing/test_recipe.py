@@ -36,9 +36,13 @@ WRONG: list[Any] = [
 
 
 @functools.cache
-def unchanged() -> editkit.Result:
+def saved() -> editkit.Result:
     result: editkit.Result = editkit.apply("img2img", SOURCE, model=ToyBackend(), strength=0.0, seed=1)
     return result
+
+
+def unchanged() -> editkit.Result:
+    return dc.replace(saved())
 
 
 def recipe_of(*steps: tuple[str, dict[str, Any]]) -> bytes:
@@ -46,8 +50,8 @@ def recipe_of(*steps: tuple[str, dict[str, Any]]) -> bytes:
     made = unchanged()
     drawn_by = ModelReference(model="toy", identity="x", dtype="float32")
     written = tuple(Step(operation=operation, drawn_by=drawn_by, params=params) for operation, params in steps)
-    made.recipe = Recipe(version="1", steps=written, sources=1)
-    data: bytes = made.encoded(".png")
+    made.recipe = Recipe(version="1", steps=written, sources=made.recipe.sources)
+    data: bytes = made.encoded(".png", recipe="full")
     return data
 
 

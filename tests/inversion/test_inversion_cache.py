@@ -606,7 +606,7 @@ def test_a_disabled_cache_is_neither_read_nor_written() -> None:
     editkit.invert(SOURCE, model=ToyBackend(), steps=4, cache=False)
     editkit.Pipeline([("prompt-edit", WORDS)])(SOURCE, model=ToyBackend(), cache=False)
     result = edited(cache=False)
-    again = editkit.replay(result.encoded(".png"), model=ToyBackend(), cache=False)
+    again = editkit.replay(result.encoded(".png", recipe="full"), model=ToyBackend(), cache=False)
     assert again.report.network_calls == 8
     assert not entries()
     edited()
@@ -614,7 +614,7 @@ def test_a_disabled_cache_is_neither_read_nor_written() -> None:
     before = file.stat().st_mtime_ns
     assert edited(cache=False).report.network_calls == 8
     assert file.stat().st_mtime_ns == before
-    again = editkit.replay(result.encoded(".png"), model=ToyBackend())
+    again = editkit.replay(result.encoded(".png", recipe="full"), model=ToyBackend())
     assert again.report.network_calls == 4 and same(again, result)
 
 
@@ -627,7 +627,7 @@ def test_the_command_line_has_a_switch_on_all_that_inverts(tmp_path: Path) -> No
     commands = [
         ["prompt-edit", str(tmp_path / "in.png"), *small, *shared],
         ["run", str(tmp_path / "steps.yaml"), str(tmp_path / "in.png"), *shared],
-        ["replay", str(tmp_path / "out.png"), "-m", str(folder), "--json", "-o", str(tmp_path / "again.png")],
+        ["replay", str(tmp_path / "out.png"), "--source", str(tmp_path / "in.png"), "-m", str(folder), "--json", "-o", str(tmp_path / "again.png")],
     ]
 
     def calls(words: list[str], *switch: str) -> int:

@@ -51,5 +51,5 @@ def test_without_an_image_the_instruct_model_equals_the_caption_model() -> None:
 @pytest.mark.model
 def test_a_replay_takes_the_model_of_the_recipe(tmp_path: Path) -> None:
     result = editkit.apply("instruct", IMAGE, instruction="make it green", steps=4, seed=0)
-    result.save(tmp_path / "green.png")
+    result.save(tmp_path / "green.png", recipe="full")
     assert editkit.replay(tmp_path / "green.png").image.tobytes() == result.image.tobytes()

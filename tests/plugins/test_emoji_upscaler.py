@@ -51,7 +51,7 @@ def test_in_a_row_with_others_each_step_takes_its_own_model(tmp_path: Path) -> N
     made = editkit.Pipeline([("outpaint", {"right": 8, **words}), ("upscale", {"scale": 2})])(LARGE[0], seed=0)
     assert made.report.model == "emoji, emoji-upscaler"
     assert [step.drawn_by.model for step in made.recipe.steps] == ["emoji", "emoji-upscaler"]
-    again = editkit.replay(made.save(tmp_path / "large.png"))
+    again = editkit.replay(made.save(tmp_path / "large.png", recipe="full"))
     assert not again.report.warnings
     assert again.image.tobytes() == made.image.tobytes()
 

@@ -115,7 +115,7 @@ def test_the_same_seed_gives_the_same_pixels_and_so_does_the_recipe(
     params |= given.get(operation, {}) | ({"mask": masks((37, 61))["soft"]} if operation == "inpaint" else {})
     first = editkit.apply(operation, *pictures, model=tiny_model, **params)
     second = editkit.apply(operation, *pictures, model=tiny_model, **params)
-    again = editkit.replay(first.save(tmp_path / "first.png"), model=tiny_model, **given.get(operation, {}))
+    again = editkit.replay(first.save(tmp_path / "first.png", recipe="full"), model=tiny_model, **given.get(operation, {}))
     assert same(first.image, second.image)
     assert same(first.image, again.image)
     assert not again.report.warnings
@@ -128,7 +128,7 @@ def test_a_masked_pipeline_replays_from_its_own_file(tiny_model: editkit.Backend
         ("prompt-edit", {**EDITS["prompt-edit"], "steps": 2}),
     ]
     result = editkit.Pipeline(steps)(noise((37, 61)), model=tiny_model, seed=3)
-    again = editkit.replay(result.save(tmp_path / "made.png"), model=tiny_model, cache=False)
+    again = editkit.replay(result.save(tmp_path / "made.png", recipe="full"), model=tiny_model, cache=False)
     assert same(result.image, again.image)
     assert result.report.network_calls == again.report.network_calls
 
@@ -154,7 +154,7 @@ def test_an_inversion_file_holds_all_that_a_replay_needs(tiny_model: editkit.Bac
     inversion = editkit.invert(noise((37, 61), "RGBA"), model=tiny_model, prompt="red", steps=4)
     loaded = editkit.Inversion.load(inversion.save(tmp_path / "x.safetensors"))
     here, there = (editkit.reconstruct(one, model=tiny_model) for one in (inversion, loaded))
-    again = editkit.replay(here.save(tmp_path / "back.png"), model=tiny_model)
+    again = editkit.replay(here.save(tmp_path / "back.png", recipe="full"), model=tiny_model)
     assert same(here.image, there.image)
     assert same(here.image, again.image)
     assert same(loaded.source, noise((37, 61), "RGBA"))

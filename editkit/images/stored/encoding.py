@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import io
-from typing import Any
+from typing import Any, Literal, get_args
 
 from PIL import Image, TiffImagePlugin, features
 from PIL.ExifTags import IFD
@@ -14,6 +14,7 @@ from ...errors import InvalidParameter
 from .deep import encode_deep_png, encode_tiff, insert_png_chunks
 from .image import StoredImage, to_8_bits
 from .metadata import parse_exif
+from .recipe_xmp import add_recipe, fits
 
 FORMATS = {
     ".png": "PNG",
@@ -31,6 +32,10 @@ _FULL_CHROMA = 90
 """Quality from which colour is not subsampled."""
 
 
+RecipeContent = Literal["text", "full", "none"]
+"""The recipe as text, with source and masks, or not at all."""
+
+
 @dc.dataclass(frozen=True)
 class Encoding:
     """Choices for a file."""
@@ -39,14 +44,23 @@ class Encoding:
     """1 to 100 for JPEG, AVIF (default 95 and 90) and a lossy WebP; None for the default, a lossless WebP."""
     keep_gps: bool = False
     """Whether the position in the source's metadata is kept."""
+    recipe: RecipeContent = "text"
+    """Part of the recipe that is stored."""
 
     def __post_init__(self) -> None:
+        if self.recipe not in get_args(RecipeContent):
+            raise InvalidParameter(f"recipe={self.recipe!r} is not allowed: one of {', '.join(get_args(RecipeContent))}")
         if self.quality is not None and not (type(self.quality) is int and 1 <= self.quality <= 100):
             raise InvalidParameter(f"quality={self.quality!r} is not allowed: a whole number from 1 to 100")
 
     def check(self, suffix: str) -> None:
-        """Raise InvalidParameter if a quality is given for a format that is always lossless."""
+        """Raise InvalidParameter for a quality in a format that is always lossless, and for images in any but PNG."""
         kind = FORMATS.get(suffix.lower() or ".png", "")
+        if self.recipe == "full" and kind != "PNG":
+            raise InvalidParameter(
+                f"recipe='full' embeds source and masks, which {suffix} does not hold: save as .png, or keep the source "
+                "and leave it out"
+            )
         if self.quality is not None and kind in ("PNG", "TIFF"):
             raise InvalidParameter(
                 f"quality={self.quality} has no effect in {kind}, which is lossless: leave it out, or save as .jpg, "
@@ -57,14 +71,16 @@ class Encoding:
 DEFAULT = Encoding()
 
 
-def encode_stored(image: StoredImage, suffix: str, encoding: Encoding, chunks: PngInfo | None = None) -> bytes:
-    """Encode an image in the format of a suffix in FORMATS; ``chunks`` are further ones of a PNG."""
+def encode_stored(image: StoredImage, suffix: str, encoding: Encoding, recipe: str | None = None) -> bytes:
+    """Encode an image in the format of a suffix in FORMATS; the recipe of a PNG is written by encode_png."""
     kind = FORMATS[suffix.lower()]
     if kind == "PNG":
-        return encode_png_file(image, chunks or PngInfo(), encoding)
+        return encode_png_file(image, PngInfo(), encoding)
     metadata = image.metadata
     exif = metadata.exif_to_write(keep_gps=encoding.keep_gps, add_dpi=kind in ("WEBP", "AVIF"))
     xmp = metadata.xmp_to_write(keep_gps=encoding.keep_gps)
+    if recipe is not None and fits(recipe, xmp, kind):
+        xmp = add_recipe(xmp, recipe)
     if kind == "TIFF":
         return encode_tiff(image.levels, _tiff_tags(image, exif, xmp))
     options = _options(kind, encoding) | {"icc_profile": image.icc, "exif": exif}
