@@ -17,7 +17,8 @@ from ..version import __version__
 from .errors import report_error
 from .listing import check_command, models_command, plugins_command
 from .new_plugin import new_plugin_command
-from .operations import operation_command, replay_command, run_command
+from .operations import operation_command, run_command
+from .recipes import replay_command, show_command, strip_command
 from .tables import measuring_command
 
 HELP = """Edit images with diffusion models: invert an image, change the prompt or the mask, sample it again.
@@ -111,6 +112,8 @@ main = Commands(
     help=HELP,
     commands=[
         replay_command(),
+        show_command(),
+        strip_command(),
         run_command(),
         plugins_command(),
         models_command(),

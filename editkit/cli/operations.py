@@ -1,4 +1,4 @@
-"""The commands that produce images: one for every registered operation, ``run`` and ``replay``."""
+"""The commands that produce images: one for every registered operation, and ``run``."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ def _image_argument() -> click.Argument:
 
 def _common_options(spec: OperationSpec) -> list[click.Parameter]:
     """Return the options that all operations share, as far as they apply to this one."""
-    options: list[click.Parameter] = [_output_option(spec.name, spec.takes, spec.gives)]
+    options: list[click.Parameter] = [output_option(spec.name, spec.takes, spec.gives)]
     options += [existing_option()] if spec.gives == "inversion" else output_options(animated=spec.takes == "two images")
-    options += [*_model_options(), _json_option()]
+    options += [*_model_options(), report_option()]
     if spec.takes != "nothing" and spec.gives == "image":
-        options.append(_sheet_option())
+        options.append(sheet_option())
     if any(field_metadata(field).get("registry") == "inverters" for field in spec.params.model_fields.values()):
-        options.append(_cache_option())
+        options.append(cache_option())
     return options
 
 
-def _output_option(operation: str, takes: str = "image", gives: str = "image") -> click.Option:
+def output_option(operation: str, takes: str = "image", gives: str = "image") -> click.Option:
     suffix = "safetensors" if gives == "inversion" else "png"
     default = f"{operation}.{suffix} here" if takes == "nothing" else f"NAME-{operation}.{suffix} next to the input"
     kinds = "a file or a folder" if gives == "inversion" else "a file, a folder, or - for standard output"
@@ -84,13 +84,13 @@ def _output_option(operation: str, takes: str = "image", gives: str = "image") -
     return click.Option(["-o", "--output"], metavar="PATH", help=text)
 
 
-def _model_option() -> click.Option:
+def model_option() -> click.Option:
     kinds = "Registered name, diffusers folder, checkpoint file, or hub id org/name."
     text = f"{kinds}  [default: see 'editkit models']"
     return click.Option(["-m", "--model"], metavar="MODEL", help=text)
 
 
-def _adapter_option() -> click.Option:
+def adapter_option() -> click.Option:
     text = "LoRA, at scale 1 if none is given, or textual-inversion embedding to add to the model. May be repeated."
     return click.Option(["--adapter"], metavar="FILE[:SCALE]", multiple=True, help=text)
 
@@ -103,7 +103,7 @@ def _model_options() -> list[click.Parameter]:
         click.Option([f"--{field.name}"], is_flag=True, help=field.metadata["help"])
         for field in dc.fields(ExecutionOptions)
     ]
-    return [_model_option(), _adapter_option(), *placement, *execution]
+    return [model_option(), adapter_option(), *placement, *execution]
 
 
 def _load_named_model(options: Mapping[str, Any], operation: str) -> Backend:
@@ -116,16 +116,16 @@ def _load_named_model(options: Mapping[str, Any], operation: str) -> Backend:
     )
 
 
-def _json_option() -> click.Option:
+def report_option() -> click.Option:
     text = "Print the report as one line of JSON per image instead of the path of the output."
     return click.Option(["--json"], is_flag=True, help=text)
 
 
-def _sheet_option() -> click.Option:
+def sheet_option() -> click.Option:
     return click.Option(["--sheet"], metavar="FILE", help="Also write a labelled image of before and after.")
 
 
-def _cache_option() -> click.Option:
+def cache_option() -> click.Option:
     text = "Reuse cached inversions of the same image, and cache new ones.  [default: on]"
     return click.Option(["--cache/--no-cache"], default=True, help=text)
 
@@ -193,8 +193,8 @@ def run_command() -> Command:
     pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml")
     text = "Seed of every step that has none of its own."
     seed = click.Option(["--seed"], type=TypedParam(int, "INTEGER"), help=text)
-    outputs = [_output_option("run"), *output_options()]
-    params = [seed, *outputs, *_model_options(), _json_option(), _sheet_option(), _cache_option()]
+    outputs = [output_option("run"), *output_options()]
+    params = [seed, *outputs, *_model_options(), report_option(), sheet_option(), cache_option()]
     return Command(
         "run",
         params=[pipeline, _image_argument(), *params],
@@ -230,36 +230,3 @@ def _read_pipeline(path: str, seed: int | None) -> Pipeline:
         reason = str(error) if isinstance(error, BadImage) else f"pipeline {path!r} is not text: give a YAML file"
         raise BadFile(reason) from error
     return pipeline if seed is None else Pipeline([(name, {"seed": seed, **params}) for name, params in pipeline.steps])
-
-
-def replay_command() -> Command:
-    """Return the ``replay`` command."""
-    file = click.Argument(["file"], metavar="FILE.png")
-    outputs = [_output_option("replay"), *output_options()]
-    common = [_json_option(), _sheet_option(), _cache_option()]
-    return Command(
-        "replay",
-        params=[file, *outputs, _model_option(), _adapter_option(), *common],
-        callback=lambda **options: _replay(options),
-        help="Make an image again from the recipe in its file.",
-    )
-
-
-def _replay(options: Mapping[str, Any]) -> None:
-    """Read the recipe in a file, load its models, and make the image again."""
-    from ..editing.recipe import read_recipe
-    from ..images.writing import IMAGE_SUFFIXES
-
-    def start() -> Callable[[str | bytes], Any]:
-        from ..editing.replay import replay
-
-        models = {"model": options["model"], "adapters": options["adapter"]}
-        return lambda file: replay(file, progress=progress(), cache=options["cache"], **models)
-
-    def check(job: Job) -> str | bytes:
-        read_recipe(job.source)
-        file: str | bytes = job.source
-        return file
-
-    invocation = Invocation.plan(options, "replay", [options["file"]], IMAGE_SUFFIXES)
-    invocation.run(check, start)

@@ -43,7 +43,7 @@ def write_result(outcome: Result | Inversion, target: Path, encoding: Encoding, 
     except OSError as error:
         raise InvalidParameter(f"output folder {str(target.parent)!r} cannot be made: {error.strerror}") from error
     if isinstance(outcome, Result):
-        outcome.save(target, quality=encoding.quality, keep_gps=encoding.keep_gps)
+        outcome.save(target, **dc.asdict(encoding))
     else:
         outcome.save(target)
     report = outcome.report
@@ -58,7 +58,7 @@ def write_result(outcome: Result | Inversion, target: Path, encoding: Encoding, 
 
 def write_stdout(result: Result, suffix: str, encoding: Encoding) -> None:
     """Write the image to standard output in the format of a suffix."""
-    print_bytes(result.encoded(suffix, quality=encoding.quality, keep_gps=encoding.keep_gps))
+    print_bytes(result.encoded(suffix, **dc.asdict(encoding)))
     _print_warnings(result.report.warnings)
 
 

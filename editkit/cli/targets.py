@@ -50,7 +50,20 @@ def output_options(*, animated: bool = False) -> list[click.Parameter]:
         click.Option(["--format"], type=click.Choice(formats), help=form),
         click.Option(["--quality"], type=click.IntRange(1, 100), metavar="INTEGER", help=quality),
         click.Option(["--keep-gps"], is_flag=True, help="Keep the position in the metadata of the source."),
+        *recipe_options(),
         existing_option(),
+    ]
+
+
+def recipe_options() -> list[click.Parameter]:
+    """Return the options that say how much of the recipe is stored in an image."""
+    text = (
+        "Part of the recipe that the image stores: text, without any image; full, a PNG with the source and the mask "
+        "inside, which everybody who gets it can read; or none.  [default: text]"
+    )
+    return [
+        click.Option(["--recipe"], type=click.Choice(["text", "full", "none"]), help=text),
+        click.Option(["--embed-sources"], is_flag=True, help="The same as --recipe full."),
     ]
 
 
@@ -67,7 +80,12 @@ def encoding_of(options: Mapping[str, Any]) -> Encoding:
     """Return the choices of a command line for its files."""
     from ..images.stored.encoding import Encoding
 
-    return Encoding(options.get("quality"), bool(options.get("keep_gps")))
+    recipe = options.get("recipe")
+    if options.get("embed_sources"):
+        if recipe not in (None, "full"):
+            raise click.UsageError(f"--embed-sources contradicts --recipe {recipe}: leave one out")
+        recipe = "full"
+    return Encoding(options.get("quality"), bool(options.get("keep_gps")), recipe or "text")
 
 
 def expand_folders(names: Sequence[str]) -> list[str]:

@@ -161,7 +161,9 @@ def _parse_embedded(text: str, images: Mapping[str, Image.Image]) -> Recipe:
 
     def describe(name: str) -> dict[str, Any]:
         if name not in images:
-            raise BadFile(f"the recipe's image {name!r} is missing from the file: the file was changed after it was made")
+            raise BadFile(
+                f"the recipe's image {name!r} is missing from the file: the file was changed after it was made"
+            )
         return ImageReference.of(images[name]).model_dump()
 
     steps = content.get("steps")

@@ -627,7 +627,17 @@ def test_the_command_line_has_a_switch_on_all_that_inverts(tmp_path: Path) -> No
     commands = [
         ["prompt-edit", str(tmp_path / "in.png"), *small, *shared],
         ["run", str(tmp_path / "steps.yaml"), str(tmp_path / "in.png"), *shared],
-        ["replay", str(tmp_path / "out.png"), "--source", str(tmp_path / "in.png"), "-m", str(folder), "--json", "-o", str(tmp_path / "again.png")],
+        [
+            "replay",
+            str(tmp_path / "out.png"),
+            "--source",
+            str(tmp_path / "in.png"),
+            "-m",
+            str(folder),
+            "--json",
+            "-o",
+            str(tmp_path / "again.png"),
+        ],
     ]
 
     def calls(words: list[str], *switch: str) -> int:

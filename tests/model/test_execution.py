@@ -58,7 +58,8 @@ def test_execution_options_are_not_part_of_the_recipe(tiny_folder: Path, tmp_pat
     plain, tiled = (editkit.apply("img2img", SOURCE, tiling=tiling, **how) for tiling in (False, True))
     assert plain.recipe == tiled.recipe
     assert (
-        editkit.replay(tiled.save(tmp_path / "x.png", recipe="full"), model=str(tiny_folder)).image.tobytes() == plain.image.tobytes()
+        editkit.replay(tiled.save(tmp_path / "x.png", recipe="full"), model=str(tiny_folder)).image.tobytes()
+        == plain.image.tobytes()
     )
 
 

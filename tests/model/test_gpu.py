@@ -99,7 +99,10 @@ def test_the_same_seed_gives_the_same_pixels(dtype: str, root: Path, tmp_path: P
     model = editkit.load_model(folder_of("StableDiffusionPipeline", root), device=DEVICE, dtype=dtype)
     first, again = drawn(model), drawn(model)
     assert first.image.tobytes() == again.image.tobytes()
-    assert editkit.replay(first.save(tmp_path / "x.png", recipe="full"), model=model).image.tobytes() == first.image.tobytes()
+    assert (
+        editkit.replay(first.save(tmp_path / "x.png", recipe="full"), model=model).image.tobytes()
+        == first.image.tobytes()
+    )
 
 
 @pytest.mark.parametrize(

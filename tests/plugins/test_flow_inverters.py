@@ -113,7 +113,9 @@ class TestMidpoint:
         model = ToyBackend(schedule=RectifiedFlow())
         params = {"source": "a", "target": "b", "inverter": "rf-midpoint", "steps": 5}
         result = editkit.apply("prompt-edit", sample_image((16, 16)), model=model, **params)
-        assert editkit.replay(result.encoded(".png", recipe="full"), model=model).image.tobytes() == result.image.tobytes()
+        assert (
+            editkit.replay(result.encoded(".png", recipe="full"), model=model).image.tobytes() == result.image.tobytes()
+        )
 
 
 class TestControlled:

@@ -466,4 +466,7 @@ def test_an_edit_with_the_inverter_s_steps_replays_from_its_recipe(method: str) 
     params = {"inverter": method, "steps": 4, "guidance": 3.0, **PROMPTS}
     result = editkit.apply("prompt-edit", image(), model=ToyBackend(), **params)
     assert result.report.sampler is None
-    assert editkit.replay(result.encoded(".png", recipe="full"), model=ToyBackend()).image.tobytes() == result.image.tobytes()
+    assert (
+        editkit.replay(result.encoded(".png", recipe="full"), model=ToyBackend()).image.tobytes()
+        == result.image.tobytes()
+    )

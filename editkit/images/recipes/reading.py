@@ -36,7 +36,9 @@ def read_recipe(source: Source, *, argument: str = "recipe") -> tuple[str, dict[
             "it, not one saved by another program, nor with recipe none"
         )
     if len(recipes[0].encode()) > png_metadata.MAX_RECIPE_BYTES:
-        raise BadFile(f"{name} holds a recipe that editkit did not write: at most {png_metadata.MAX_RECIPE_BYTES} bytes")
+        raise BadFile(
+            f"{name} holds a recipe that editkit did not write: at most {png_metadata.MAX_RECIPE_BYTES} bytes"
+        )
     return recipes[0], {}
 
 

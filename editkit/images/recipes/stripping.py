@@ -39,9 +39,7 @@ def _refuse(data: bytes, name: str) -> None:
     except ValueError:
         remains = False
     if remains or NAMESPACE.encode() in data:
-        raise BadFile(
-            f"{name} holds a recipe in XMP that another program wrote anew: remove the XMP with that program"
-        )
+        raise BadFile(f"{name} holds a recipe in XMP that another program wrote anew: remove the XMP with that program")
     raise BadFile(f"{name} holds no editkit recipe: there is nothing to remove")
 
 

@@ -49,7 +49,9 @@ class Encoding:
 
     def __post_init__(self) -> None:
         if self.recipe not in get_args(RecipeContent):
-            raise InvalidParameter(f"recipe={self.recipe!r} is not allowed: one of {', '.join(get_args(RecipeContent))}")
+            raise InvalidParameter(
+                f"recipe={self.recipe!r} is not allowed: one of {', '.join(get_args(RecipeContent))}"
+            )
         if self.quality is not None and not (type(self.quality) is int and 1 <= self.quality <= 100):
             raise InvalidParameter(f"quality={self.quality!r} is not allowed: a whole number from 1 to 100")
 

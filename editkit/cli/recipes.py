@@ -1,0 +1,237 @@
+"""The commands about recipes: ``replay``, ``show`` and ``strip``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import InvalidParameter
+from ..registry.params import image_fields
+from ..registry.registry import installed
+from .errors import Command
+from .jobs import INVERSION_SUFFIXES, Invocation, Job, read_if_stdin
+from .operations import adapter_option, cache_option, model_option, output_option, report_option, sheet_option
+from .options import parameters_of
+from .outputs import print_bytes, progress
+from .targets import STREAM, OutputPlan, output_options
+
+if TYPE_CHECKING:
+    from ..editing.recipe import ModelReference, Recipe, Step
+
+_FILE_HELP = "FILE is an image that editkit saved, or - for standard input."
+
+
+def replay_command() -> Command:
+    """Return the ``replay`` command."""
+    source = "Original image; twice for an operation on two images. Needed unless FILE embeds it, and verified."
+    change = (
+        "Change a parameter: seed=5, or 2.seed=5 in the second step alone; mask=FILE gives a mask, needed unless FILE "
+        "embeds it. May be repeated."
+    )
+    return Command(
+        "replay",
+        params=[
+            click.Argument(["file"], metavar="FILE"),
+            click.Option(["--source"], metavar="IMAGE", multiple=True, help=source),
+            click.Option(["--set", "settings"], metavar="NAME=VALUE", multiple=True, help=change),
+            output_option("replay"),
+            *output_options(),
+            model_option(),
+            adapter_option(),
+            report_option(),
+            sheet_option(),
+            cache_option(),
+        ],
+        callback=lambda **options: _replay(options),
+        help=f"Make an image again from the recipe in its file.\n\n{_FILE_HELP}",
+    )
+
+
+def _replay(options: Mapping[str, Any]) -> None:
+    """Read the recipe in a file, load its models, and make the image again."""
+    from ..editing.recipe import read_recipe
+    from ..images.writing import IMAGE_SUFFIXES
+
+    settings = dict(_split_setting(text) for text in options["settings"])
+    if len(settings) < len(options["settings"]):
+        raise click.UsageError("--set names one parameter twice: give it once")
+    others = [*options["source"], *settings.values()]
+    invocation = Invocation.plan(options, "replay", [options["file"]], IMAGE_SUFFIXES, others)
+    sources = [read_if_stdin(name, "source") for name in options["source"]]
+
+    def start() -> Callable[[tuple[str | bytes, dict[str, Any]]], Any]:
+        from ..editing.replay import replay
+
+        given = {"source": sources or None, "model": options["model"], "adapters": options["adapter"]}
+        return lambda job: replay(job[0], set=job[1], progress=progress(), cache=options["cache"], **given)
+
+    def check(job: Job) -> tuple[str | bytes, dict[str, Any]]:
+        recipe, _ = read_recipe(job.source)
+        return job.source, _parse_settings(recipe, settings)
+
+    invocation.run(check, start)
+
+
+def _split_setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise click.UsageError(f"--set {text!r} is not allowed: write NAME=VALUE, as in seed=5")
+    return name.strip().replace("-", "_"), value
+
+
+def _parse_settings(recipe: Recipe, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of ``--set`` as the options of the operations read them; unknown names are left as text."""
+    values: dict[str, Any] = {}
+    for key, text in settings.items():
+        name = key.rpartition(".")[2]
+        spec = next((spec for spec in _operations_of(recipe) if name in spec.params.model_fields), None)
+        if spec is None:
+            values[key] = text
+        elif name in image_fields(spec.params):
+            values[key] = read_if_stdin(text, name)
+        else:
+            values[key] = _convert(next(p for p in parameters_of(spec.params, installed()) if p.name == name), text)
+    return values
+
+
+def _operations_of(recipe: Recipe) -> Iterator[Any]:
+    return (installed().spec("operations", step.operation) for step in recipe.steps)
+
+
+def _convert(param: click.Parameter, text: str) -> Any:
+    """Return the text of a value as an option reads it; a list of names may be empty, a name, or a JSON list."""
+    if param.multiple:
+        return tuple(json.loads(text)) if text.startswith("[") else tuple(filter(None, [text]))
+    try:
+        return param.type.convert(text, None, None)
+    except click.BadParameter as error:
+        raise InvalidParameter(f"--set {param.name}: {error.message}") from None
+
+
+def show_command() -> Command:
+    """Return the ``show`` command."""
+    text = "Print the recipe as one line of JSON."
+    return Command(
+        "show",
+        params=[click.Argument(["file"], metavar="FILE"), click.Option(["--json", "as_json"], is_flag=True, help=text)],
+        callback=_show,
+        help=f"Print the recipe in a file: operations, parameters, models, and the images that it needs.\n\n{_FILE_HELP} "
+        "Of an inversion (.safetensors) its settings are printed.",
+    )
+
+
+def _show(file: str, as_json: bool) -> None:
+    from ..editing.recipe import read_recipe
+
+    if file.lower().endswith(INVERSION_SUFFIXES):
+        _show_inversion(file, as_json)
+        return
+    recipe, images = read_recipe(read_if_stdin(file, "recipe") or file)
+    if as_json:
+        click.echo(recipe_json(recipe.model_dump(mode="json")))
+        return
+    for line in [*_describe_recipe(recipe), *_describe_images(recipe, set(images))]:
+        click.echo(printable(line))
+
+
+def _show_inversion(file: str, as_json: bool) -> None:
+    from ..inversion.inversion import read_header
+
+    header = read_header(Path(file))
+    if as_json:
+        click.echo(recipe_json(header))
+        return
+    for name in ("method", "model", "identity", "prompt"):
+        click.echo(printable(f"{name}: {header.get(name)}"))
+    params = header.get("params")
+    for name, value in (params if isinstance(params, dict) else {}).items():
+        click.echo(printable(f"    {name}: {_value_text(value)}"))
+    click.echo("holds the source image, pixel for pixel, and its latents: whoever has the file has the image")
+
+
+def recipe_json(content: Any) -> str:
+    """Return one line of JSON in ASCII, which no terminal takes for a command."""
+    return json.dumps(content)
+
+
+def printable(text: str) -> str:
+    """Return text of a file with its control characters escaped, which a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _describe_recipe(recipe: Recipe) -> Iterator[str]:
+    yield f"recipe of editkit {recipe.version}"
+    for number, step in enumerate(recipe.steps, 1):
+        yield f"step {number}: {step.operation}, {_model_text(step.drawn_by)}"
+        yield from (f"    {name}: {_value_text(value)}" for name, value in step.params.items() if _matters(step, name))
+
+
+def _model_text(model: ModelReference) -> str:
+    place = " (a folder or file)" if model.local else ""
+    added = f" with {', '.join(model.adapters)}" if model.adapters else ""
+    return f"model {model.model}{place}{added}, {model.dtype}, identity {model.identity}"
+
+
+def _matters(step: Step, name: str) -> bool:
+    """Whether a parameter has another value than its default."""
+    spec = installed().specs["operations"].get(step.operation)
+    field = None if spec is None else spec.params.model_fields.get(name)
+    if field is None or field.is_required():
+        return True
+    default = field.get_default()
+    return bool(step.params[name] != (list(default) if isinstance(default, tuple) else default))
+
+
+def _value_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _describe_images(recipe: Recipe, embedded: set[str]) -> Iterator[str]:
+    for name, reference in recipe.references().items():
+        place = "in the file" if name in embedded else "not in the file"
+        yield f"{name}: {reference}, {place}"
+
+
+def strip_command() -> Command:
+    """Return the ``strip`` command."""
+    text = "Output: a file, or - for standard output.  [default: NAME-strip next to the input, numbered if that exists]"
+    return Command(
+        "strip",
+        params=[
+            click.Argument(["file"], metavar="FILE"),
+            click.Option(["-o", "--output"], metavar="PATH", help=text),
+            click.Option(["--in-place"], is_flag=True, help="Replace FILE itself."),
+        ],
+        callback=lambda **options: _strip(options),
+        help="Write a file without its recipe and the images embedded beside it. Pixels are not encoded again.\n\n"
+        f"{_FILE_HELP}",
+    )
+
+
+def _strip(options: Mapping[str, Any]) -> None:
+    from ..files import check_output, write_atomically
+    from ..images.recipes.stripping import strip_recipe
+
+    file, output, in_place = options["file"], options["output"], options["in_place"]
+    if in_place and (output is not None or file == STREAM):
+        raise click.UsageError("--in-place replaces FILE: leave -o out, and give a file")
+    if file.lower().endswith(INVERSION_SUFFIXES):
+        raise InvalidParameter(f"{file!r} is an inversion, which cannot do without its settings: nothing was removed")
+    suffixes = _suffixes_of(file, output)
+    target = check_output(file) if in_place else OutputPlan.of(options, suffixes).targets([file], "strip")[0]
+    data = strip_recipe(read_if_stdin(file, "file") or file)
+    if target is None:
+        print_bytes(data)
+        return
+    write_atomically(target, data)
+    click.echo(str(target))
+
+
+def _suffixes_of(file: str, output: str | None) -> Sequence[str]:
+    """Return the suffix of a file, which its copy has too."""
+    suffix = Path(output if file == STREAM and output else file).suffix
+    return (suffix.lower(),) if suffix else (".png",)
