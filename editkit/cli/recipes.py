@@ -119,8 +119,8 @@ def show_command() -> Command:
         "show",
         params=[click.Argument(["file"], metavar="FILE"), click.Option(["--json", "as_json"], is_flag=True, help=text)],
         callback=_show,
-        help=f"Print the recipe in a file: operations, parameters, models, and the images that it needs.\n\n{_FILE_HELP} "
-        "Of an inversion (.safetensors) its settings are printed.",
+        help="Print the recipe in a file: operations, parameters, models, and the images that it needs.\n\n"
+        f"{_FILE_HELP} Of an inversion (.safetensors) its settings are printed.",
     )
 
 

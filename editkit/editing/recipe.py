@@ -74,7 +74,7 @@ class Step(BaseModel):
     operation: str
     drawn_by: ModelReference
     params: dict[str, Any]
-    images: dict[str, ImageReference] = Field({}, max_length=_MAX_LISTED)
+    images: dict[str, ImageReference] = Field(default={}, max_length=_MAX_LISTED)
     """Image parameters by name, as the operation got them."""
 
 
@@ -161,9 +161,7 @@ def _parse_embedded(text: str, images: Mapping[str, Image.Image]) -> Recipe:
 
     def describe(name: str) -> dict[str, Any]:
         if name not in images:
-            raise BadFile(
-                f"the recipe's image {name!r} is missing from the file: the file was changed after it was made"
-            )
+            raise _damaged(f"its image {name!r} is missing from the file, which was changed after it was made")
         return ImageReference.of(images[name]).model_dump()
 
     steps = content.get("steps")

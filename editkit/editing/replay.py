@@ -193,8 +193,8 @@ def check_source(image: Image.Image, wanted: ImageReference, name: str) -> None:
     given = ImageReference.of(image)
     if given != wanted:
         raise InvalidParameter(
-            f"{name} is another image than the recipe's: it is {given}, and the result was made from {wanted}: pass the "
-            "original, or a lossless copy of it"
+            f"{name} is another image than the recipe's: it is {given}, and the result was made from {wanted}: pass "
+            "the original, or a lossless copy of it"
         )
 
 
@@ -208,15 +208,13 @@ def execute_steps(
     cache: bool,
 ) -> list[Result]:
     """Execute the steps, each after the first with the outcome of the one before."""
-    results: list[Result] = []
-    request, registry = first, installed()
-    for index, (step, backend) in enumerate(zip(steps, backends, strict=True)):
-        if index:
-            request = prepare(registry, step.operation, image, params_of_steps[index])
-        outcome = execute(registry, request, backend, progress=progress, cache=cache)
-        image: Any = outcome if isinstance(outcome, Inversion) else outcome.image
-        results += [] if isinstance(outcome, Inversion) else [outcome]
-    return results
+    registry = installed()
+    outcomes = [execute(registry, first, backends[0], progress=progress, cache=cache)]
+    for step, params, backend in zip(steps[1:], params_of_steps[1:], backends[1:], strict=True):
+        last = outcomes[-1]
+        request = prepare(registry, step.operation, last if isinstance(last, Inversion) else last.image, params)
+        outcomes.append(execute(registry, request, backend, progress=progress, cache=cache))
+    return [outcome for outcome in outcomes if isinstance(outcome, Result)]
 
 
 def changed_images(recipe: Recipe, repeated: Recipe) -> list[str]:

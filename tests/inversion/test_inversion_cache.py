@@ -624,14 +624,12 @@ def test_the_command_line_has_a_switch_on_all_that_inverts(tmp_path: Path) -> No
     (tmp_path / "steps.yaml").write_text("steps: [{prompt-edit: {source: red, target: blue, steps: 1, seed: 1}}]")
     shared = ["-m", str(folder), "--json", "-o", str(tmp_path / "out.png")]
     small = ["--source", "red", "--target", "blue", "--steps", "1", "--seed", "1"]
+    again = ["replay", str(tmp_path / "out.png"), "--source", str(tmp_path / "in.png")]
     commands = [
         ["prompt-edit", str(tmp_path / "in.png"), *small, *shared],
         ["run", str(tmp_path / "steps.yaml"), str(tmp_path / "in.png"), *shared],
         [
-            "replay",
-            str(tmp_path / "out.png"),
-            "--source",
-            str(tmp_path / "in.png"),
+            *again,
             "-m",
             str(folder),
             "--json",

@@ -32,8 +32,8 @@ def read_recipe(source: Source, *, argument: str = "recipe") -> tuple[str, dict[
     count = max(len(recipes), data.count(f'"{NAMESPACE}"'.encode()))
     if count != 1:
         raise BadFile(
-            f"{name} holds {f'{count} editkit recipes' if count else 'no editkit recipe'}: pass a file as editkit saved "
-            "it, not one saved by another program, nor with recipe none"
+            f"{name} holds {f'{count} editkit recipes' if count else 'no editkit recipe'}: pass a file as editkit "
+            "saved it, not one saved by another program or with recipe none"
         )
     if len(recipes[0].encode()) > png_metadata.MAX_RECIPE_BYTES:
         raise BadFile(
@@ -66,7 +66,7 @@ def read_packet(data: bytes, name: str) -> bytes:
             packet = Image.open(io.BytesIO(data), formats=FORMATS).info.get("xmp", b"")
     except Exception as error:  # decoders raise anything on damaged data
         raise BadFile(
-            f"{name} is not an image that can hold a recipe: pass a .png, .jpg, .webp, .avif, .tif or .gif that editkit "
-            "saved"
+            f"{name} is not an image that can hold a recipe: pass a .png, .jpg, .webp, .avif, .tif or .gif that "
+            "editkit saved"
         ) from error
     return packet if isinstance(packet, bytes) else b""

@@ -49,9 +49,7 @@ class Encoding:
 
     def __post_init__(self) -> None:
         if self.recipe not in get_args(RecipeContent):
-            raise InvalidParameter(
-                f"recipe={self.recipe!r} is not allowed: one of {', '.join(get_args(RecipeContent))}"
-            )
+            raise InvalidParameter(f"recipe={self.recipe!r} is not allowed: text, full or none")
         if self.quality is not None and not (type(self.quality) is int and 1 <= self.quality <= 100):
             raise InvalidParameter(f"quality={self.quality!r} is not allowed: a whole number from 1 to 100")
 
@@ -60,8 +58,8 @@ class Encoding:
         kind = FORMATS.get(suffix.lower() or ".png", "")
         if self.recipe == "full" and kind != "PNG":
             raise InvalidParameter(
-                f"recipe='full' embeds source and masks, which {suffix} does not hold: save as .png, or keep the source "
-                "and leave it out"
+                f"recipe='full' embeds source and masks, which {suffix} does not hold: save as .png, or keep the "
+                "source and leave it out"
             )
         if self.quality is not None and kind in ("PNG", "TIFF"):
             raise InvalidParameter(

@@ -56,7 +56,10 @@ def block_of(data: bytes) -> tuple[int, int] | None:
 
 
 def find_recipes(packet: bytes) -> list[str]:
-    """Return the recipes in an XMP packet, also in one that another program wrote anew; raises ValueError for no XML."""
+    """Return the recipes in an XMP packet, also in one that another program wrote anew.
+
+    Raises ValueError for a packet that is no XML.
+    """
     # A document type may define entities that grow without bound; XMP has none.
     if NAMESPACE.encode() not in packet or b"<!DOCTYPE" in packet.upper():
         return []
