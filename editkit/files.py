@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import secrets
 import stat
 from pathlib import Path
@@ -126,18 +125,3 @@ def cache_folder() -> Path | None:
         return Path(folder).expanduser() if folder else user_cache_path("editkit", appauthor=False)
     except RuntimeError:
         return None
-
-
-_PUBLIC_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
-
-
-def without_folder(name: str) -> str:
-    """Return the last part of a path, for files that leave this machine; a registered name or hub id is unchanged.
-
-    A name that could be both, ``models/mine``, is a path if it exists here.
-    """
-    path = os.path.expanduser(name)  # noqa: PTH111 (Path's raises for unknown users)
-    if _PUBLIC_NAME.fullmatch(name) and not name.startswith(".") and not os.path.lexists(path):
-        return name
-    last = re.split(r"[\\/]", path.rstrip("\\/"))[-1]  # of paths of any system
-    return last if last.strip(".") else Path(os.path.abspath(path)).name or "folder"  # noqa: PTH100

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..files import without_folder, write_atomically
+from ..files import write_atomically
 from ..images.contact_sheet import draw_sheet
 from ..images.reading import open_stored
 from ..images.stored.encoding import Encoding, RecipeContent, losses
@@ -22,6 +22,7 @@ from ..images.writing import ANIMATION_SUFFIXES, encode_frames, encode_image
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend
 from ..registry.params import image_fields
+from ..registry.public_names import without_folder
 from ..registry.registry import installed
 from ..report import Report
 from ..version import __version__

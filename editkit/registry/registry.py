@@ -15,10 +15,10 @@ import pluggy
 from pydantic.fields import FieldInfo
 
 from ..errors import DuplicateName, EditkitError, InvalidParameter, PluginFailure, UnknownName, did_you_mean
-from ..files import without_folder
 from . import hookspecs
 from .failures import blamed_package, noticed_interrupts, one_line
 from .params import Params, field_metadata, shorten
+from .public_names import without_folder
 from .specs import Spec
 
 GROUP = "editkit"
