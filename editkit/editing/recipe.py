@@ -168,7 +168,7 @@ def _parse_embedded(text: str, images: Mapping[str, Image.Image]) -> Recipe:
     for index, step in enumerate(steps if isinstance(steps, list) else []):
         names = step.pop("pictures", []) if isinstance(step, dict) else []
         if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise _damaged(f"steps.{index}.pictures: a list of names is needed")
+            raise _damaged(f"steps.{index}: a list of the names of its images is needed")
         if names:
             step["images"] = {name: describe(image_name(name, index)) for name in names}
     content |= {"schema_version": SCHEMA, "sources": [describe(source_name(index)) for index in range(count)]}
