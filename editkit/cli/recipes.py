@@ -139,9 +139,9 @@ def _show(file: str, as_json: bool) -> None:
 
 
 def _show_inversion(file: str, as_json: bool) -> None:
-    from ..inversion.inversion import read_header
+    from ..inversion.inversion_file import read_header
 
-    header = read_header(Path(file))
+    header = read_header(file)
     if as_json:
         click.echo(recipe_json(header))
         return

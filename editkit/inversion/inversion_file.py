@@ -100,7 +100,12 @@ def _damaged(name: str, reason: str) -> BadFile:
     return BadFile(f"{name} is damaged ({' '.join(reason.split())}): make it again with editkit invert")
 
 
-def _read_safetensors(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the settings in an inversion file, unchecked, without its tensors; raises BadFile if it is none."""
+    return _read_safetensors(Path(path), f"inversion {shorten(os.fspath(path))}", with_tensors=False)[0]
+
+
+def _read_safetensors(path: Path, name: str, *, with_tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the header and the tensors of an inversion file; raises BadFile if it is none."""
     from safetensors import SafetensorError, safe_open
 
@@ -113,7 +118,8 @@ def _read_safetensors(path: Path, name: str) -> tuple[dict[str, Any], dict[str, 
             values = json.loads((file.metadata() or {})["editkit"])
             if not isinstance(values, dict):
                 raise _damaged(name, f"its header is {type(values).__name__}, not an object")
-            return values, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            keys = file.keys() if with_tensors else ()
+            return values, {key: file.get_tensor(key) for key in keys}
     except (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError) as error:
         raise BadFile(f"{name} is not a file that editkit invert wrote ({type(error).__name__})") from error
 
