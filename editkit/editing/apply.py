@@ -219,9 +219,10 @@ def _canvas(request: Request, model: Backend) -> Canvas:
     if inversion is None:
         longest = params.resolution if isinstance(params, ImageInputParams) else None
         return Canvas.plan_native(size, model.native_size, model.multiple, longest)
-    canvas = Canvas.plan_native(size, model.native_size, model.multiple, longest=inversion.params.get("resolution"))
+    longest = inversion.params.get("resolution")
+    canvas = Canvas.plan_native(size, model.native_size, model.multiple, longest)
     # Earlier versions scaled long images like any other.
-    canvases = (canvas, Canvas.plan(size, model.native_size, model.multiple))
+    canvases = (canvas, Canvas.plan(size, longest or model.native_size, model.multiple))
     shape = tuple(inversion.noise.shape[1:])
     fitting = [one for one in canvases if model.latent_shape(*one.padded) == shape]
     if not fitting and inversion.identity == model.identity:
