@@ -1,6 +1,7 @@
 """Condition maps: the type of annotators, and reading maps from files.
 
-A map is grey, (H, W) in [0, 1]. In an edge map 1 is an edge; in a depth map 1 is the nearest and 0 the farthest point.
+A map is grey, (H, W) in [0, 1]: in an edge map 1 is an edge; in a depth map 1 is the nearest and 0 the farthest point.
+A ready-made map may have colours, (H, W, 3), such as a map of normals, poses or segments.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ def read_map(
     *,
     invert: bool = False,
     argument: str = "control_image",
+    colour: bool = False,
 ) -> Map:
-    """Read a ready-made map (H, W) in [0, 1].
+    """Read a ready-made map (H, W) in [0, 1]; with ``colour``, (H, W, 3) if it has any.
 
     8-bit levels are divided by 255: colour becomes luminance, transparency becomes 0, and an embedded colour profile is
     ignored. Deeper values (16-bit or 32-bit files of one channel, arrays (H, W) of any other number type) are
@@ -38,7 +40,7 @@ def read_map(
     for open_image. Raises BadImage, naming ``argument``, for NaN, infinity, and sources that open_image does not read,
     and InvalidParameter for a map of another aspect ratio.
     """
-    name, values = describe(source, argument), open_values(source, argument=argument)
+    name, values = describe(source, argument), open_values(source, argument=argument, colour=colour)
     if values.dtype == np.uint8:
         levels: Map = (255 - values if invert else values).astype(np.float32) / np.float32(255)
     else:
@@ -47,7 +49,7 @@ def read_map(
 
 
 def _map_to_image(levels: Map) -> Image.Image:
-    """Convert a map (H, W) in [0, 1] to an image of 256 levels, mode L."""
+    """Convert a map in [0, 1] to an image of 256 levels: (H, W) to mode L, (H, W, 3) to mode RGB."""
     return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
 
 
@@ -67,22 +69,24 @@ def _normalise_range(values: NDArray[Any], name: str, sign: int) -> Map:
 
 def _resize_map(values: Map, size: tuple[int, int], name: str) -> Map:
     """Resample a map to ``size`` (width, height), whose aspect ratio may differ by the rounding of one pixel."""
-    height, width = values.shape
+    height, width = values.shape[:2]
     if (width, height) == size:
         return values
     if abs(width * size[1] - height * size[0]) > max(width, height, *size):
         raise InvalidParameter(
             f"{name} is {width} x {height} pixels, another shape than the image's {size[0]} x {size[1]}: crop it"
         )
-    resampled = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(resampled).clip(0, 1)
+    channels = [values] if values.ndim == 2 else list(np.moveaxis(values, 2, 0))
+    resampled = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in channels]
+    return (resampled[0] if values.ndim == 2 else np.dstack(resampled)).clip(0, 1)
 
 
 def open_image_param(kind: str, source: Any, size: tuple[int, int], *, argument: str) -> Image.Image:
-    """Open the value of an :func:`editkit.ImageParam` of ``kind`` in mode L and the source's ``size`` (width, height).
+    """Open the value of an :func:`editkit.ImageParam` of ``kind`` in the source's ``size`` (width, height).
 
+    Its mode is L, or RGB for a map with colours.
     Raises BadImage and InvalidParameter, naming ``argument``, as open_mask and read_map do.
     """
     if kind == "mask":
         return open_mask(source, size, argument=argument)
-    return _map_to_image(read_map(source, size, argument=argument))
+    return _map_to_image(read_map(source, size, argument=argument, colour=True))

@@ -80,15 +80,17 @@ def open_mask(source: Source, size: tuple[int, int], *, argument: str = "mask") 
     return luminance(image)
 
 
-def open_values(source: Source, *, argument: str) -> NDArray[Any]:
+def open_values(source: Source, *, argument: str, colour: bool = False) -> NDArray[Any]:
     """Open the values of an image, (H, W): uint8 luminance of 8-bit or colour images, deeper values as stored.
+
+    With ``colour``, an image whose channels differ gives all of them, (H, W, 3) uint8.
 
     ``source`` is as for open_image, and an array (H, W) or (H, W, 1) may hold whole or real numbers of any range.
     Transparency becomes 0, and an embedded colour profile is ignored. Raises BadImage like open_image.
     """
     if isinstance(source, np.ndarray):
-        return _array_values(source, describe(source, argument))
-    return _open_checked(source, argument, _stored_values)
+        return _array_values(source, describe(source, argument), colour)
+    return _open_checked(source, argument, functools.partial(_stored_values, colour=colour))
 
 
 def _open(source: Source, argument: str, *, use_profile: bool) -> StoredImage:
@@ -194,10 +196,20 @@ def _upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return levels if turn is None else np.ascontiguousarray(turn(levels))
 
 
-def _stored_values(image: Image.Image, data: bytes, name: str) -> NDArray[Any]:
+def _stored_values(image: Image.Image, data: bytes, name: str, *, colour: bool) -> NDArray[Any]:
     if _is_deep(image):
         return _upright(np.asarray(image), _orientation(image))
-    return np.asarray(luminance(_decode(image, data, name, use_profile=False).view()))
+    return _eight_bit_values(_decode(image, data, name, use_profile=False).view(), colour)
+
+
+def _eight_bit_values(image: Image.Image, colour: bool) -> NDArray[Any]:
+    """Return the channels of an image on black if they differ and ``colour`` is set, else its luminance on black."""
+    flat = np.asarray(image.convert("RGB"))
+    if not colour or not (flat != flat[..., :1]).any():
+        return np.asarray(luminance(image))
+    if image.mode != "RGBA":
+        return flat
+    return np.asarray(Image.composite(image.convert("RGB"), Image.new("RGB", image.size), image.getchannel("A")))
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -266,10 +278,10 @@ def _from_array(array: NDArray[Any], name: str) -> StoredImage:
     return StoredImage(np.dstack([levels] * 3) if is_grey else np.ascontiguousarray(levels))
 
 
-def _array_values(array: NDArray[Any], name: str) -> NDArray[Any]:
+def _array_values(array: NDArray[Any], name: str, colour: bool) -> NDArray[Any]:
     flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if flat.ndim != 2 or flat.dtype in (np.uint8, np.bool_):
-        return np.asarray(luminance(_from_array(array, name).view()))
+        return _eight_bit_values(_from_array(array, name).view(), colour)
     check_size((flat.shape[1], flat.shape[0]), name)
     if flat.dtype.kind not in "uif":
         raise BadImage(f"{name} has the wrong dtype: whole or real numbers are allowed; convert it")

@@ -143,8 +143,8 @@ def RegisteredName(kind: str, default: str | tuple[str, ...] | None, description
 def ImageParam(kind: Literal["mask", "map"], description: str, *, required: bool = False) -> Any:  # noqa: N802
     """Field that holds an image: a file on the command line and in pipelines, any source of open_image in Python.
 
-    An operation gets it in mode L and in the size of the edited image. A recipe does not name its file; the PNG carries
-    the image itself.
+    An operation gets it in the size of the edited image and in mode L, or RGB for a map with colours. A recipe does not
+    name its file; the PNG carries the image itself.
     """
     default = ... if required else None
     return Field(default, exclude=True, description=description, json_schema_extra={"image": kind})

@@ -62,7 +62,7 @@ class ControlParams(EditParams):
         1.0, description="Fraction of the path after which the map is off."
     )
     control_image: Annotated[Any, _IfActive] = ImageParam(
-        "map", "Ready-made condition map instead of the annotator's: near and edges white."
+        "map", "Ready-made condition map instead of the annotator's, in grey (near and edges white) or in colour."
     )
     control_invert: Annotated[bool, _IfGiven] = Field(
         False, description="Invert the ready-made map, if black stands for near and edges."

@@ -107,6 +107,6 @@ def annotate_source(session: Session, kind: str) -> Tensor:
 
 
 def to_hint(session: Session, levels: Any) -> Tensor:
-    """Map (H, W) in [0, 1] as the input of a ControlNet, with three equal channels."""
-    grey = torch.as_tensor(levels, dtype=torch.float32)[None, None].expand(1, 3, -1, -1)
-    return session.canvas.to_model(grey)
+    """Map (H, W) or (H, W, 3) in [0, 1] as the input of a ControlNet, which has three channels."""
+    channels = torch.as_tensor(levels, dtype=torch.float32).reshape(*levels.shape[:2], -1).permute(2, 0, 1)
+    return session.canvas.to_model(channels[None].expand(1, 3, -1, -1))

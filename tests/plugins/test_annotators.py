@@ -526,6 +526,31 @@ def test_maps_of_1_bit_colour_and_transparency_are_read() -> None:
     assert np.array_equal(read_map(clear) > 0, bits)
 
 
+def test_a_map_in_colour_keeps_its_channels_and_a_grey_one_is_unchanged() -> None:
+    assert np.array_equal(np.rint(read_map(COLOUR, colour=True) * 255), COLOUR)
+    assert np.array_equal(np.rint(read_map(encode(COLOUR), colour=True, invert=True) * 255), 255 - COLOUR)
+    double = read_map(COLOUR, (2 * COLOUR.shape[1], 2 * COLOUR.shape[0]), colour=True)
+    assert double.shape == (2 * COLOUR.shape[0], 2 * COLOUR.shape[1], 3)
+    for grey in (RAMP, np.stack([RAMP] * 3, axis=-1), encode(RAMP)):
+        assert np.array_equal(read_map(grey, colour=True), read_map(RAMP))
+    clear = Image.fromarray(np.dstack([COLOUR, np.zeros_like(COLOUR[..., 0])]), "RGBA")
+    assert not read_map(clear, colour=True).any()
+
+
+def test_the_colours_of_a_map_reach_the_controlnet(tiny_model: editkit.Backend, tiny_controlnet: Path) -> None:
+    source, red = Image.new("RGB", (16, 16), "grey"), Image.new("RGB", (16, 16), (120, 0, 0))
+    left = Image.new("RGB", (16, 16))
+    left.paste(red.crop((0, 0, 8, 16)))
+    maps = {"red": left, "blue": Image.merge("RGB", left.split()[::-1]), "grey": left.convert("L").convert("RGB")}
+    results = {
+        name: editkit.apply(
+            "control", source, model=tiny_model, controlnet=str(tiny_controlnet), control_image=one, steps=2, seed=0
+        )
+        for name, one in maps.items()
+    }
+    assert len({result.image.tobytes() for result in results.values()}) == 3
+
+
 def test_a_colour_profile_changes_nothing() -> None:
     from PIL import ImageCms
 
