@@ -29,8 +29,8 @@ def add(adapter: Adapter, net: nn.Module, denoiser: str, texts: Mapping[str, Tex
         if not file.tensors:
             raise InvalidParameter("holds no tensors: download it again")
         words, weights = split_words(file.tensors, adapter.file.stem)
-        additions = additions_of(words, 1.0 if weights else adapter.scale, texts)
-        changes, warnings = _changes(weights, file, LayerIndex({denoiser: net} | _nets(texts), denoiser), adapter.scale)
+        additions, warnings = additions_of(words, 1.0 if weights else adapter.scale, texts)
+        changes, more = _changes(weights, file, LayerIndex({denoiser: net} | _nets(texts), denoiser), adapter.scale)
     except InvalidParameter as error:
         raise InvalidParameter(f"{label} {error}") from error
     except (TypeError, ValueError, AttributeError) as error:  # metadata may hold values of any type
@@ -39,7 +39,7 @@ def add(adapter: Adapter, net: nn.Module, denoiser: str, texts: Mapping[str, Tex
         change.apply()
     for addition in additions:
         addition.encoder.add_embedding(addition.word, addition.vectors)
-    return tuple(f"{label}: {warning}" for warning in warnings)
+    return tuple(f"{label}: {warning}" for warning in (*warnings, *more))
 
 
 def _nets(texts: Mapping[str, TextEncoder]) -> dict[str, nn.Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -37,6 +37,8 @@ class WordVectors(NamedTuple):
     word: str
     vectors: Tensor
     encoder: str | None
+    guessed: bool = False
+    """Whether the file does not hold the name, and its vectors have another name too."""
 
 
 class Addition(NamedTuple):
@@ -55,9 +57,11 @@ def split_words(tensors: Mapping[str, Tensor], stem: str) -> tuple[list[WordVect
     if not _are_words(others):
         return words, others
     for name, tensor in others.items():
-        words.append(WordVectors(stem if name in (*NAMELESS, *ENCODERS) else name, tensor, ENCODERS.get(name)))
-        if name in ENCODERS and tensor.ndim == 2:  # pivotal tuning: each row is a token of its own
-            words += [WordVectors(f"<s{number}>", row, ENCODERS[name]) for number, row in enumerate(tensor)]
+        pivotal = name in ENCODERS and tensor.ndim == 2
+        word = stem if name in (*NAMELESS, *ENCODERS) else name
+        words.append(WordVectors(word, tensor, ENCODERS.get(name), guessed=pivotal))
+        if pivotal:  # pivotal tuning: each row is a token of its own
+            words += [WordVectors(f"<s{number}>", row, ENCODERS[name], True) for number, row in enumerate(tensor)]
     return words, {}
 
 
@@ -72,19 +76,37 @@ def _are_words(tensors: Mapping[str, Tensor]) -> bool:
     )
 
 
-def additions_of(words: Iterable[WordVectors], scale: float, texts: Mapping[str, TextEncoder]) -> list[Addition]:
-    """Return what is to be added to which text encoder; raises InvalidParameter for words that cannot be added."""
+def additions_of(
+    words: Sequence[WordVectors], scale: float, texts: Mapping[str, TextEncoder]
+) -> tuple[list[Addition], list[str]]:
+    """Return what is to be added to which text encoder, and warnings.
+
+    Raises InvalidParameter for words that cannot be added. Of vectors with two guessed names, one may be taken.
+    """
+    if words and scale != 1:
+        raise InvalidParameter(f"is a textual-inversion embedding and takes no scale: leave out the scale {scale:g}")
     additions: list[Addition] = []
     for word in words:
-        if scale != 1:
-            raise InvalidParameter(
-                f"is a textual-inversion embedding and takes no scale: leave out the scale {scale:g}"
-            )
         vectors = word.vectors[None] if word.vectors.ndim == 1 else word.vectors
         for encoder in _encoders_of(word, vectors, texts):
-            _check(word.word, vectors, encoder, [one.word for one in additions if one.encoder is encoder])
+            _check(word.word, vectors, encoder)
             additions.append(Addition(encoder, word.word, vectors))
-    return additions
+    guessed = {word.word for word in words if word.guessed}
+    taken = _taken(additions)
+    if taken and (not taken <= guessed or all(one.word in taken for one in additions)):
+        raise InvalidParameter(f"adds the word {min(taken)!r}, which the model has already: leave it out or rename it")
+    warnings = [f"its word {word!r} is left out, as the model has such a word already" for word in sorted(taken)]
+    return [one for one in additions if one.word not in taken], warnings
+
+
+def _taken(additions: Sequence[Addition]) -> set[str]:
+    """Return the words that an encoder has already, or that are added to it twice."""
+    taken, seen = set(), set()
+    for encoder, word, vectors in additions:
+        if encoder.existing_token(word, len(vectors)) is not None or (id(encoder), word.lower()) in seen:
+            taken.add(word)
+        seen.add((id(encoder), word.lower()))
+    return taken
 
 
 def _encoders_of(word: WordVectors, vectors: Tensor, texts: Mapping[str, TextEncoder]) -> list[TextEncoder]:
@@ -102,7 +124,7 @@ def _encoders_of(word: WordVectors, vectors: Tensor, texts: Mapping[str, TextEnc
     return list(fitting.values())
 
 
-def _check(word: str, vectors: Tensor, encoder: TextEncoder, before: Sequence[str]) -> None:
+def _check(word: str, vectors: Tensor, encoder: TextEncoder) -> None:
     if not word.strip():
         raise InvalidParameter("holds a word without letters, which would be in every prompt: give it a name")
     room = encoder.length - _SPECIAL_TOKENS
@@ -111,11 +133,6 @@ def _check(word: str, vectors: Tensor, encoder: TextEncoder, before: Sequence[st
             f"gives the word {word!r} {len(vectors)} vectors, and a prompt of the model has 1 to {room}: it is damaged "
             "or belongs to another model"
         )
-    taken = encoder.existing_token(word, len(vectors)) or next(
-        (one for one in before if one.lower() == word.lower()), None
-    )
-    if taken is not None:
-        raise InvalidParameter(f"adds the word {word!r}, which the model has already: leave it out or rename it")
 
 
 def half_learned(texts: Mapping[str, TextEncoder]) -> tuple[str, ...]:
