@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,9 @@ from editkit import (
     hookimpl,
 )
 
+Mode = Literal["pose", "depth", "scribble", "edge", "normal", "segment", "tile", "repaint"]
+"""Kinds of condition maps that a ControlNet of several kinds may take."""
+
 
 class ControlNetParams(Params):
     """A ControlNet and its condition map."""
@@ -29,8 +32,11 @@ class ControlNetParams(Params):
     scale: float = Field(1.0, ge=0.0, le=10.0, description="Strength of the condition map.")
     start: Fraction = Field(0.0, description="Fraction of the path before which the map is off.")
     end: Fraction = Field(1.0, description="Fraction of the path after which the map is off.")
+    mode: Mode | None = Field(
+        None, description="What the map shows, for ControlNets of several kinds (Union); by the annotator if not given."
+    )
     weights: str | None = PathParam(
-        None, "Folder of the ControlNet; the one registered for the model and the kind when not given."
+        None, "Folder or file of the ControlNet; the one registered for the model and the kind when not given."
     )
 
     @model_validator(mode="after")
@@ -67,8 +73,11 @@ class ControlParams(EditParams):
     control_invert: Annotated[bool, _IfGiven] = Field(
         False, description="Invert the ready-made map, if black stands for near and edges."
     )
+    control_mode: Annotated[Mode | None, _IfActive] = Field(
+        None, description="What the map shows, for ControlNets of several kinds (Union); by the annotator if not given."
+    )
     controlnet: str | None = PathParam(
-        None, "Folder of the ControlNet; the one registered for the model and the kind when not given."
+        None, "Folder or file of the ControlNet; the one registered for the model and the kind when not given."
     )
     guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
 

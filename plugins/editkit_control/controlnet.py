@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from editkit import (
     interval,
     no_step_between,
     open_image,
+    read_json,
     require,
 )
 
@@ -33,16 +35,19 @@ class ControlNetControl(Control):
     """Control that attaches one ControlNet to a backend while a path is sampled.
 
     ``hint`` (1, 3, H, W) in [0, 1] is the condition map on the padded canvas. The ControlNet is evaluated between the
-    sigmas ``low`` and ``high`` only.
+    sigmas ``low`` and ``high`` only. ``mode`` is what the map shows, for networks of several kinds.
     """
 
-    def __init__(self, folder: Path, hint: Tensor, scale: float, low: float, high: float) -> None:
-        self.folder, self.hint, self.scale, self.low, self.high = folder, hint, scale, low, high
+    def __init__(
+        self, folder: Path, hint: Tensor, scale: float, low: float, high: float, mode: str | None = None
+    ) -> None:
+        self.folder, self.hint, self.mode = folder, hint, mode
+        self.strength = {"scale": scale, "low": low, "high": high}
 
     @contextlib.contextmanager
     def attach(self, backend: Backend) -> Iterator[None]:
         supporting = require(backend, SupportsControlNet)
-        with supporting.with_controlnet(self.folder, self.hint, scale=self.scale, low=self.low, high=self.high):
+        with supporting.with_controlnet(self.folder, self.hint, **self.strength, mode=self.mode):
             yield
 
 
@@ -56,29 +61,71 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
                 f"controlnet needs a model that takes ControlNets; the model {session.model.name!r} provides {provided}"
             )
         folder = find_weights(session, params.kind, params.weights)
-        return make_control(
-            session, path, folder, annotate_source(session, params.kind), params.scale, params.start, params.end
-        )
+        check_mode(folder, params.mode)
+        mode = params.mode or mode_of_kind(params.kind)
+        hint = annotate_source(session, params.kind)
+        return make_control(session, path, folder, hint, params.scale, params.start, params.end, mode)
 
     return control
 
 
 def make_control(
-    session: Session, path: SamplingPath, folder: Path, hint: Tensor, scale: float, start: float, end: float
+    session: Session,
+    path: SamplingPath,
+    folder: Path,
+    hint: Tensor,
+    scale: float,
+    start: float,
+    end: float,
+    mode: str | None,
 ) -> Control:
     """ControlNet that is active between two fractions of a path; a control without effect if ``scale`` is 0."""
     low, high = interval(path, start, end)
     if scale and low > high:
         session.usage.warn(no_step_between("the ControlNet", path, start, end))
-    return ControlNetControl(folder, hint, scale, low, high) if scale else Control()
+    return ControlNetControl(folder, hint, scale, low, high, mode) if scale else Control()
+
+
+_MODES = {
+    "edge": "edge",
+    "relief": "depth",
+    "depth": "depth",
+    "OpenposeDetector": "pose",
+    "DWposeDetector": "pose",
+    "HEDdetector": "scribble",
+    "PidiNetDetector": "scribble",
+    "NormalBaeDetector": "normal",
+    "SamDetector": "segment",
+}
+"""Kinds of the maps of annotators, and of the detectors that they may be computed by."""
+
+
+def mode_of_kind(kind: str) -> str:
+    """Return what the maps of an annotator show, to a ControlNet of several kinds; by default its name."""
+    name, _, options = kind.partition(":")
+    detectors = [mode for detector, mode in _MODES.items() if f"detector={detector}" in options.split(",")]
+    return detectors[0] if detectors else _MODES.get(name, name)
+
+
+def check_mode(folder: Path, mode: str | None) -> None:
+    """Raise InvalidParameter for a mode that is given to a ControlNet of one kind."""
+    config = folder / "config.json"
+    kind = read_json(config).get("_class_name") if config.is_file() else None
+    if mode is not None and kind != "ControlNetUnionModel":
+        raise InvalidParameter(f"the ControlNet {folder} is one of one kind, and control_mode={mode!r} has no effect")
 
 
 def find_weights(session: Session, kind: str, weights: str | None) -> Path:
-    """Return the folder of the ControlNet for a kind of map; raises WeightsUnavailable if there is none."""
+    """Return the folder or file of the ControlNet for a kind of map; raises WeightsUnavailable if there is none."""
     if weights is not None:
-        if not (Path(weights) / "config.json").is_file():
-            raise WeightsUnavailable(f"controlnet {weights!r} has no config.json: give the folder of a ControlNet")
-        return Path(weights)
+        location = Path(os.path.expanduser(weights))  # noqa: PTH111 (Path's raises for unknown users)
+        if not location.exists():
+            raise WeightsUnavailable(f"controlnet {weights!r} is no folder and no file: give that of a ControlNet")
+        if location.is_file() and location.suffix != ".safetensors":
+            raise WeightsUnavailable(
+                f"controlnet {weights!r} is no .safetensors file: others can run code when loaded; convert it first"
+            )
+        return location
     name = kind.partition(":")[0]
     specs = session.registry.specs["controlnets"]
     for spec in specs.values():

@@ -8,7 +8,7 @@ from torch import Tensor
 from editkit import Edit, Session, redraw, start_at
 
 from . import ControlParams
-from .controlnet import annotate_source, find_weights, make_control, to_hint
+from .controlnet import annotate_source, check_mode, find_weights, make_control, mode_of_kind, to_hint
 
 
 def control(session: Session, params: ControlParams) -> Edit:
@@ -21,6 +21,7 @@ def control(session: Session, params: ControlParams) -> Edit:
     if len(path) == 1 or (from_image and params.control_scale == 0):
         return Edit(session.latents, reconstructed=session.latents)  # needs no weights
     folder = find_weights(session, params.kind, params.controlnet)
+    check_mode(folder, params.control_mode)
     control = make_control(
         session,
         path,
@@ -29,8 +30,17 @@ def control(session: Session, params: ControlParams) -> Edit:
         params.control_scale,
         params.control_start,
         params.control_end,
+        _mode(params),
     )
     return redraw(session, path, session.embed(params.prompt), [control], blank=not from_image)
+
+
+def _mode(params: ControlParams) -> str | None:
+    """Return what the map shows; None for a ready-made map that neither a mode nor a kind describes."""
+    if params.control_mode is not None:
+        return params.control_mode
+    described = params.control_image is None or "kind" in params.model_fields_set
+    return mode_of_kind(params.kind) if described else None
 
 
 def _condition_map(session: Session, params: ControlParams) -> Tensor:

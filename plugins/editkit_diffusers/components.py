@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,18 @@ _NAMED_KEYS = 3
 """Number of missing weights that a message names."""
 
 
-def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dtype, variant: str | None = None) -> Any:
+def load_part(
+    kind: Any,
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    variant: str | None = None,
+    strict: bool = False,
+) -> Any:
     """Load ``folder`` as an instance of ``kind``, ready to run; ``variant`` is that of its weights, such as ``fp16``.
+
+    With ``strict`` weights that the class does not have are refused too.
 
     Raises WeightsUnavailable if it is damaged or incomplete.
     """
@@ -32,7 +42,7 @@ def load_part(kind: Any, folder: Path, *, device: torch.device, dtype: torch.dty
                 output_loading_info=True,
                 variant=check_weights(folder, variant=variant),
             )
-            _check_complete(info, folder)
+            _check_complete(info, folder, ("missing", "mismatched", *(["unexpected"] if strict else [])))
             return prepare_network(part, device)
     except WeightsUnavailable:
         raise
@@ -51,12 +61,12 @@ def _check_quantisation(config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def _check_complete(info: Mapping[str, Any], folder: Path) -> None:
+def _check_complete(info: Mapping[str, Any], folder: Path, kinds: Sequence[str]) -> None:
     """Raise WeightsUnavailable if weights are missing or of another shape: the library has set them at random.
 
     Weights that the class declares as tied or optional are not in ``info``.
     """
-    for kind in ("missing", "mismatched"):
+    for kind in kinds:
         keys = sorted(str(key) for key in info[f"{kind}_keys"])
         if keys:
             named = ", ".join(keys[:_NAMED_KEYS])

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetUnionModel
 from torch import Tensor, nn
 
 from editkit import InvalidParameter, Point, PointBatch
 
-from .components import load_part
+from .controlnet_files import load_controlnet
 from .inference import inference_context
 
 _CACHE_SIZE = 2
 """Maximum number of ControlNets in the cache of a model."""
-_SHARED_CONFIG = ("block_out_channels", "layers_per_block", "cross_attention_dim")
-"""Configuration that a ControlNet shares with the UNet that its residuals are added to."""
-_ADDED_CONFIG = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
-"""Further shared configuration of networks with conditions beside the prompt."""
+_MODES = ("pose", "depth", "scribble", "edge", "normal", "segment", "tile", "repaint")
+"""Kinds of condition maps, in the order of ControlNets of several kinds (xinsir's ControlNet++, Union)."""
 
 
 class LoadedControlNet:
@@ -38,6 +36,21 @@ class LoadedControlNet:
         """Embed a condition map (1, 3, H, W) in [0, 1] for the network."""
         return self.embedding(hint.flip(1) if self.swapped else hint)  # type: ignore[no-any-return]
 
+    def mode_number(self, mode: str | None) -> int | None:
+        """Return the number of what a map shows, None for a network of one kind.
+
+        Raises InvalidParameter if a network of several kinds does not have this one.
+        """
+        if not isinstance(self.net, ControlNetUnionModel):
+            return None
+        modes = _MODES[: self.net.config.num_control_type]
+        if mode not in modes:
+            raise InvalidParameter(
+                f"the ControlNet is one of several kinds, and {mode!r} is none of them: give what the map shows as "
+                f"control_mode, one of {', '.join(modes)}"
+            )
+        return modes.index(mode)
+
 
 class ControlNetCache:
     """Cache of the ControlNets loaded last, so that the next edit does not read them again."""
@@ -46,35 +59,42 @@ class ControlNetCache:
         self.loaded: dict[tuple[Any, ...], LoadedControlNet] = {}
         self.lock = threading.Lock()
 
-    def load(self, folder: Path, device: torch.device, dtype: torch.dtype) -> LoadedControlNet:
-        """Return the ControlNet in ``folder``, read again if its files changed.
+    def load(
+        self, location: Path, unet: Any, channels: int, *, device: torch.device, dtype: torch.dtype
+    ) -> LoadedControlNet:
+        """Return the ControlNet in a folder or file for ``unet``, read again if its files changed.
 
-        Raises WeightsUnavailable if the folder is damaged.
+        Raises what :func:`load_controlnet` raises.
         """
-        key = (folder.resolve(), _file_stamps(folder), device, dtype)
+        key = (location.resolve(), _file_stamps(location), device, dtype)
         with self.lock:
             loaded = self.loaded.pop(key, None)
             if loaded is None:
-                loaded = LoadedControlNet(load_part(ControlNetModel, folder, device=device, dtype=dtype))
+                loaded = LoadedControlNet(load_controlnet(location, unet, channels, device=device, dtype=dtype))
             self.loaded[key] = loaded
             for oldest in list(self.loaded)[:-_CACHE_SIZE]:
                 del self.loaded[oldest]
             return loaded
 
 
-def _file_stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return names, times and sizes of the files in a folder, which change when the files do."""
-    files = [(file.name, file.stat()) for file in sorted(folder.glob("*"))]
+def _file_stamps(location: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return names, times and sizes of a file or the files in a folder, which change when the files do."""
+    found = [location] if location.is_file() else sorted(location.glob("*"))
+    files = [(file.name, file.stat()) for file in found]
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)
 
 
 class ControlNet:
     """A loaded ControlNet with its condition map ``hint`` (1, 3, H, W) in [0, 1], embedded once.
 
-    It is evaluated at sigmas from ``low`` to ``high`` only.
+    It is evaluated at sigmas from ``low`` to ``high`` only. ``mode`` is what the map shows, for networks of several
+    kinds.
     """
 
-    def __init__(self, loaded: LoadedControlNet, hint: Tensor, scale: float, low: float, high: float) -> None:
+    def __init__(
+        self, loaded: LoadedControlNet, hint: Tensor, scale: float, low: float, high: float, mode: str | None = None
+    ) -> None:
+        self.mode = loaded.mode_number(mode)
         self.net, self.scale, self.low, self.high = loaded.net, scale, low, high
         self.embedded = loaded.embed(hint)
 
@@ -92,26 +112,16 @@ class ControlNet:
         hint = self.embedded.expand(len(x), *self.embedded.shape[1:])
         with inference_context():
             skips, middle = self.net(
-                x, timestep, controlnet_cond=hint, conditioning_scale=self.scale, return_dict=False, **conditions
+                x, timestep, **self._map_inputs(hint), conditioning_scale=self.scale, return_dict=False, **conditions
             )
         return [*skips, middle]
 
-
-def check_fits(net: Any, unet: Any, latent_channels: int) -> None:
-    """Raise InvalidParameter if the residuals of a ControlNet cannot be added to ``unet``."""
-    shared = _SHARED_CONFIG if net.config.addition_embed_type is None else (*_SHARED_CONFIG, *_ADDED_CONFIG)
-    expected = {"in_channels": latent_channels, **{name: unet.config[name] for name in shared}}
-    for name, value in expected.items():
-        actual = net.config[name]
-        if _as_tuple(actual) != _as_tuple(value):
-            raise InvalidParameter(
-                f"the ControlNet has {name} {actual} and the model {value}: it belongs to a model of another shape"
-            )
-
-
-def _as_tuple(value: Any) -> Any:
-    """Convert a list to a tuple: files hold the tuples of a configuration as lists."""
-    return tuple(value) if isinstance(value, list) else value
+    def _map_inputs(self, hint: Tensor) -> dict[str, Any]:
+        if self.mode is None:
+            return {"controlnet_cond": hint}
+        kinds = torch.zeros(len(hint), self.net.config.num_control_type, dtype=hint.dtype, device=hint.device)
+        kinds[:, self.mode] = 1
+        return {"controlnet_cond": [hint], "control_type": kinds, "control_type_idx": [self.mode]}
 
 
 def residuals(

@@ -19,7 +19,7 @@ from editkit import Condition, Point, PointBatch, identity_of, read_json, timest
 
 from .autoencoder import Autoencoder
 from .components import load_part, longest_side
-from .controlnet import ControlNet, ControlNetCache, check_fits, residuals
+from .controlnet import ControlNet, ControlNetCache, residuals
 from .inference import run_network
 from .latent_backend import LatentModel
 from .scheduler_config import read_config
@@ -118,10 +118,11 @@ class StableDiffusion(LatentModel):
         return {"image_latents": torch.cat([(latent_mask >= 0.5).to(self.dtype), self.encode(visible)], 1)}
 
     @contextlib.contextmanager
-    def with_controlnet(self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float) -> Iterator[None]:
-        loaded = self.controlnet_cache.load(folder, self.device, self.dtype)
-        check_fits(loaded.net, self.unet, self.channels)
-        net = ControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high)
+    def with_controlnet(
+        self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float, mode: str | None = None
+    ) -> Iterator[None]:
+        loaded = self.controlnet_cache.load(folder, self.unet, self.channels, device=self.device, dtype=self.dtype)
+        net = ControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high, mode)
         token = _ATTACHED.set((*_ATTACHED.get(), (self, net)))
         try:
             yield

@@ -39,7 +39,7 @@ def test_a_controlnet_without_a_tensor_is_refused(
 ) -> None:
     source = tiny_controlnet if whole == "controlnet" else tiny_folder / "unet"
     folder = Path(shutil.copytree(source, tmp_path / "net"))
-    name = drop_one(folder) if whole == "controlnet" else "controlnet_"
+    name = drop_one(folder) if whole == "controlnet" else "a UNet"
     hint = torch.zeros(1, 3, 16, 16)
     with (
         pytest.raises(WeightsUnavailable, match=name),
