@@ -38,7 +38,7 @@ from .errors import (
     UnknownName,
     WeightsUnavailable,
 )
-from .files import cache_folder
+from .files import cache_folder, untrusted_reason
 from .images.canvas import Box, Canvas, marked_box
 from .images.condition_maps import Annotator, read_map
 from .images.contact_sheet import draw_sheet
@@ -242,6 +242,7 @@ __all__ = [
     "timestep_of",
     "to_inversion",
     "to_x0",
+    "untrusted_reason",
     "walk",
     "with_resampling",
 ]

@@ -66,11 +66,12 @@ def write_atomically(
 ) -> None:
     """Write a file completely or not at all, even if the process is killed during the write.
 
-    A replaced file keeps its permissions and a new one gets those of the umask; only the owner can access a ``private``
-    one. Raises InvalidParameter, naming ``argument``, like check_output, and EditkitError if the disk is full or
+    A replaced file keeps its permissions and a new one gets those of the umask. Only the owner can access a ``private``
+    one, and it replaces a symbolic link at its path, not the target of the link.
+    Raises InvalidParameter, naming ``argument``, like check_output, and EditkitError if the disk is full or
     fails; the old file then stays.
     """
-    target = check_output(path, argument=argument)
+    target = Path(path) if private else check_output(path, argument=argument)
     temporary = target.with_name(f".editkit-{secrets.token_hex(8)}.tmp")
     try:
         _write_synced(temporary, data, 0o600 if private else 0o666)
@@ -125,3 +126,25 @@ def cache_folder() -> Path | None:
         return Path(folder).expanduser() if folder else user_cache_path("editkit", appauthor=False)
     except RuntimeError:
         return None
+
+
+def untrusted_reason(folder: Path) -> str | None:
+    """Return why files in a folder may be those of another user, in a few words; None if only its owner writes to it.
+
+    The folder above it counts too, unless it has the sticky bit as /tmp has. A missing folder has no fault.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    for one, forbidden in ((folder, 0o022), (folder.parent, 0o002)):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            status = one.stat()
+            if status.st_mode & forbidden and not (one != folder and status.st_mode & stat.S_ISVTX):
+                return f"others may write to {one}"
+            if one == folder and not is_own(status):
+                return f"{one} belongs to another user"
+    return None
+
+
+def is_own(status: os.stat_result) -> bool:
+    """Return whether a file is of this user or of root, who could change it anyway."""
+    return not hasattr(os, "geteuid") or status.st_uid in (os.geteuid(), 0)

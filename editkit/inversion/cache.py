@@ -7,9 +7,11 @@ computed one bit for bit. The files hold images of their user; only the user can
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from ..diffusion.paths import SamplingPath
 from ..errors import EditkitError
-from ..files import CACHE_VARIABLE, cache_folder, write_atomically
+from ..files import CACHE_VARIABLE, cache_folder, is_own, untrusted_reason, write_atomically
 from ..report import Usage
 from .cache_key import InversionInputs, digest, to_cpu
 from .inversion_file import KEPT
@@ -62,15 +64,26 @@ class InversionCache:
         return self.folder / f"{key}.safetensors"
 
     def read(self, key: str) -> dict[str, Tensor] | None:
-        """Return the tensors of an entry; None if it is missing or damaged."""
+        """Return the tensors of an entry; None if it is missing, damaged, no regular file or of another user."""
         try:
-            tensors = tensors_in(self.file(key).read_bytes(), key)
+            tensors = tensors_in(self._own_bytes(self.file(key)), key)
         except OSError:
             return None
         if tensors is not None:
             with contextlib.suppress(OSError):  # a read-only disk still serves the entry
                 os.utime(self.file(key))
         return tensors
+
+    def _own_bytes(self, file: Path) -> bytes:
+        """Return the bytes of a regular file that only this user writes to; raises OSError for any other."""
+        # Without O_NONBLOCK opening a named pipe waits for a writer. Windows has neither flag.
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(file, flags), "rb") as opened:
+            status = os.fstat(opened.fileno())
+            shared = status.st_mode & 0o022 and hasattr(os, "geteuid")
+            if not stat.S_ISREG(status.st_mode) or shared or not is_own(status) or status.st_size > self.limit:
+                raise PermissionError(errno.EPERM, "not a file of this user")
+            return opened.read()
 
     def write(self, key: str, tensors: Mapping[str, Tensor]) -> None:
         """Store tensors under a key, unless they alone exceed the limit; raises OSError or EditkitError."""
@@ -80,7 +93,11 @@ class InversionCache:
         data = save(to_cpu(tensors), {"editkit": json.dumps(header)})
         if len(data) > self.limit:
             return
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+        except FileNotFoundError:
+            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
         self.make_room(len(data))
         write_atomically(self.file(key), data, private=True)
 
@@ -93,7 +110,7 @@ class InversionCache:
         ``usage`` counts what ``compute`` costs: a record that cost no network call is not stored.
         """
         key = inputs.key()
-        if key is None:
+        if key is None or not self._is_trusted(usage):
             return compute()
         before, calls = random.get_state(), usage.calls
         plain, random_key = key, digest({"key": key}, {RANDOM: before})
@@ -121,10 +138,20 @@ class InversionCache:
             self.write(key, tensors)
         except (OSError, EditkitError) as error:
             reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
-            usage.warn(
-                f"inversions cannot be kept in {self.folder} ({getattr(reason, 'strerror', None) or reason}): name "
-                f"another folder in {CACHE_VARIABLE}, or switch the cache off"
-            )
+            self._warn(usage, str(getattr(reason, "strerror", None) or reason))
+
+    def _is_trusted(self, usage: Usage) -> bool:
+        """Return whether only this user writes to the folder, and warn once if not."""
+        reason = untrusted_reason(self.folder)
+        if reason:
+            self._warn(usage, reason)
+        return reason is None
+
+    def _warn(self, usage: Usage, reason: str) -> None:
+        usage.warn(
+            f"inversions cannot be kept in {self.folder} ({reason}): name another folder in {CACHE_VARIABLE}, or "
+            "switch the cache off"
+        )
 
     def make_room(self, size: int) -> None:
         """Remove the least recently used entries until ``size`` more bytes are within the limit."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import secrets
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from editkit import WeightsUnavailable, cache_folder
+from editkit import WeightsUnavailable, cache_folder, untrusted_reason
 
 HERE = Path(__file__).parent
 CAPTIONS, INSTRUCTIONS, UPSCALER = HERE / "model", HERE / "instruct", HERE / "upscaler"
@@ -33,21 +36,34 @@ def _files_in(folder: Path) -> dict[Path, Path]:
 
 
 def _link_folder(model: str, files: Mapping[Path, Path]) -> Path:
-    """Return a complete diffusers folder in the user's cache that links to ``files``, creating it if needed.
+    """Return a complete diffusers folder that links to ``files``: in the user's cache, or in a temporary folder.
 
-    Raises WeightsUnavailable if there is no cache folder or it cannot be written to.
+    The latter serves a user without a cache folder that this user alone may write to, as in a container. Raises
+    WeightsUnavailable if neither can be written to.
     """
-    cache = cache_folder()
-    if cache is None:
-        raise WeightsUnavailable(f"the model {model!r} needs a cache folder: set EDITKIT_CACHE to one")
-    folder = cache / "models" / f"{model}-{_fingerprint(files)}"
+    cache, name = cache_folder(), f"{model}-{_fingerprint(files)}"
+    if cache is not None and untrusted_reason(cache / "models") is None:
+        with contextlib.suppress(OSError):
+            return _link_all(files, cache / "models" / name)
     try:
-        for name, file in files.items():
-            _link_or_copy(file, folder / name)
+        return _link_all(files, Path(_temporary_folder().name) / name)
     except OSError as error:
         raise WeightsUnavailable(
-            f"the model {model!r} cannot be linked in {folder} ({error.strerror}): set EDITKIT_CACHE to another folder"
+            f"the model {model!r} needs a folder for its links, and neither {cache} nor the folder of temporary files "
+            f"can be written to ({error.strerror}): set EDITKIT_CACHE to another folder"
         ) from error
+
+
+@functools.cache
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="editkit-")
+
+
+def _link_all(files: Mapping[Path, Path], folder: Path) -> Path:
+    """Link ``files`` in a folder, by their relative paths, and return it; raises OSError."""
+    for name, file in files.items():
+        _link_or_copy(file, folder / name)
     return folder
 
 
@@ -64,7 +80,7 @@ def _link_or_copy(file: Path, target: Path) -> None:
 
     The target appears complete in one step, since other processes may create it at the same time.
     """
-    if target.exists():
+    if _is_same(file, target):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{secrets.token_hex(8)}")
@@ -73,3 +89,10 @@ def _link_or_copy(file: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(file, partial)
     partial.replace(target)
+
+
+def _is_same(file: Path, target: Path) -> bool:
+    """Return whether ``target`` is a link to ``file`` or a file of its size: a copy."""
+    if target.is_symlink():
+        return target.readlink() == file
+    return target.is_file() and target.stat().st_size == file.stat().st_size

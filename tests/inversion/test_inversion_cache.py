@@ -597,6 +597,50 @@ def test_a_full_or_failing_disk_does_not_change_an_edit(number: int, monkeypatch
         assert edited().report.network_calls == 4
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+@pytest.mark.parametrize("which", ["folder", "parent"])
+def test_a_folder_that_others_may_write_to_is_not_used(mode: int, which: str) -> None:
+    wanted = edited()
+    (file,) = entries()
+    folder = file.parent if which == "folder" else file.parent.parent
+    folder.chmod(mode)
+    if which == "parent" and mode == 0o770:  # a group's folder, in which nobody else writes to this one
+        assert edited().report.warnings == ()
+        return
+    made = edited()
+    assert same(made, wanted) and made.report.network_calls == 8 and entries() == [file]
+    assert [f"others may write to {folder}" in warning for warning in made.report.warnings] == [True]
+    folder.chmod(0o1777 if which == "parent" else 0o755)
+    assert edited().report.network_calls == 4 and not edited().report.warnings
+
+
+def test_a_link_in_place_of_an_entry_is_neither_read_nor_followed(tmp_path: Path) -> None:
+    wanted = edited()
+    (file,) = entries()
+    data = file.read_bytes()
+    for content in (data, b"the user's own"):
+        (tmp_path / "elsewhere").write_bytes(content)
+        file.unlink()
+        file.symlink_to(tmp_path / "elsewhere")
+        made = edited()
+        assert same(made, wanted) and made.report.network_calls == 8
+        assert (tmp_path / "elsewhere").read_bytes() == content
+        assert not file.is_symlink() and file.read_bytes() == data
+
+
+def test_a_pipe_or_a_file_of_others_is_no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = edited()
+    (file,) = entries()
+    file.chmod(0o666)
+    assert edited().report.network_calls == 8
+    file.unlink()
+    os.mkfifo(file)
+    made = edited()
+    assert same(made, wanted) and made.report.network_calls == 8 and file.is_file()
+    monkeypatch.setattr("editkit.inversion.cache.is_own", lambda status: False)
+    assert edited().report.network_calls == 8
+
+
 # Switching it off
 
 

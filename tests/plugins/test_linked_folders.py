@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from editkit_emoji import linked_folders
 from editkit_emoji.linked_folders import (
     CAPTIONS,
     INSTRUCTIONS,
@@ -52,11 +53,34 @@ def test_many_threads_link_one_instruct_folder() -> None:
     assert not list(folder.rglob(".*"))
 
 
-def test_an_unwritable_cache_folder_is_an_error_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_cache_folder_of_his_own_has_a_temporary_one(
+    empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    empty_cache.mkdir()
+    empty_cache.chmod(0o777)
+    for cache in (empty_cache, tmp_path / "file", "~nobody-of-this-name/caches"):
+        monkeypatch.setenv("EDITKIT_CACHE", str(cache))
+        folder = upscaler_folder()
+        assert tmp_path not in folder.parents and folder == upscaler_folder()
+        assert files_in(folder).keys() >= files_in(UPSCALER).keys()
+    assert not list(empty_cache.iterdir())
+
+
+def test_without_any_folder_the_error_gives_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("EDITKIT_CACHE", str(tmp_path / "file"))
-    with pytest.raises(WeightsUnavailable, match=r"cannot be linked in .*: set EDITKIT_CACHE to another folder"):
+    linked_folders._temporary_folder.cache_clear()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(WeightsUnavailable, match=r"'emoji-instruct' needs a folder .*: set EDITKIT_CACHE to another"):
         instruct_folder()
-    monkeypatch.setenv("EDITKIT_CACHE", "~nobody-of-this-name/caches")
-    with pytest.raises(WeightsUnavailable, match="needs a cache folder: set EDITKIT_CACHE to one"):
-        instruct_folder()
+
+
+def test_a_link_to_another_file_is_replaced(empty_cache: Path, tmp_path: Path) -> None:
+    config = upscaler_folder() / "unet" / "config.json"
+    right = config.read_bytes()
+    (tmp_path / "other").write_text("{}")
+    config.unlink()
+    config.symlink_to(tmp_path / "other")
+    assert (upscaler_folder() / "unet" / "config.json").read_bytes() == right
+    assert (tmp_path / "other").read_text() == "{}"
