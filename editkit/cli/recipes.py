@@ -171,9 +171,8 @@ def _describe_recipe(recipe: Recipe) -> Iterator[str]:
 
 
 def _model_text(model: ModelReference) -> str:
-    place = " (a folder or file)" if model.local else ""
     added = f" with {', '.join(model.adapters)}" if model.adapters else ""
-    return f"model {model.model}{place}{added}, {model.dtype}, identity {model.identity}"
+    return f"model {model.model}{added}, {model.dtype}, identity {model.identity}"
 
 
 def _matters(step: Step, name: str) -> bool:

@@ -32,13 +32,11 @@ class ModelReference(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
-    """Registered name or hub id; of a folder or file its last name."""
+    """Registered name or hub id; of a folder or file its last name, which is no registered one."""
     identity: str
     adapters: tuple[str, ...] = Field((), max_length=_MAX_LISTED)
     """Adapters of the model as ``file:scale``, for information: nothing is loaded by these names."""
     dtype: str
-    local: bool = False
-    """Whether the model is a folder or file, which a replay has to be given."""
 
 
 class ImageReference(BaseModel):

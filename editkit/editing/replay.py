@@ -232,14 +232,14 @@ def model_for_step(recorded: ModelReference, model: Model, adapters: Sequence[st
     """Load the given model, else the recorded one; raises InvalidParameter if a path or an adapter must be given."""
     if not (model is None or isinstance(model, (str, os.PathLike))):
         return resolve_model(model, None, None, adapters)
-    if model is None and (recorded.local or recorded.model not in installed().specs["models"]):
+    if model is None and recorded.model not in installed().specs["models"]:
         raise InvalidParameter(
             f"the recipe was made with the model {shorten(recorded.model)}; no path is taken from a file: pass it as "
             "model"
         )
     if recorded.adapters and not adapters:
+        names = ", ".join(shorten(name)[1:-1] for name in recorded.adapters)
         raise InvalidParameter(
-            f"the recipe was made with the adapters {shorten(', '.join(recorded.adapters))}; no path is taken from a "
-            "file: pass them as adapters"
+            f"the recipe was made with the adapters {names}; no path is taken from a file: pass them as adapters"
         )
     return resolve_model(model or recorded.model, None, recorded.dtype, adapters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,12 @@ def build_result(
 
 def describe_steps(request: Request, model: Backend, images: Mapping[str, Image.Image], report: Report) -> Recipe:
     """Return the recipe of a request: no path and no image, but the names and digests of both."""
-    registry, name = installed(), without_folder(model.name)
+    registry = installed()
     drawn_by = ModelReference(
-        model=name,
+        model=_public_name(model.name, registry.specs["models"]),
         identity=model.identity,
         adapters=tuple(_without_folder(adapter) for adapter in report.adapters),
         dtype=report.dtype,
-        local=model.name not in registry.specs["models"] and (name != model.name or os.path.lexists(model.name)),
     )
     params = registry.without_folders(request.spec.params, report.params)
     references = {name: ImageReference.of(image) for name, image in images.items()}
@@ -77,6 +76,12 @@ def describe_steps(request: Request, model: Backend, images: Mapping[str, Image.
         steps.insert(0, Step(operation="invert", drawn_by=drawn_by, params=inverted))
     sources = tuple(ImageReference.of(source) for source in request.sources)
     return Recipe(version=__version__, steps=tuple(steps), sources=sources)
+
+
+def _public_name(model: str, registered: Container[str]) -> str:
+    """Return the name of a model without its folder, which must not look like that of a registered one."""
+    name = model if model in registered else without_folder(model)
+    return f"{name} (a folder)" if name in registered and model not in registered else name
 
 
 def _without_folder(adapter: str) -> str:
