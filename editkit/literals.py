@@ -9,3 +9,6 @@ Spacing = Literal["leading", "trailing", "linspace", "karras", "exponential", "b
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
 """Output of a network; see :mod:`editkit.diffusion.predictions`."""
+
+MaskFrom = Literal["auto", "luma", "alpha", "inverse-alpha"]
+"""Property of a mask's pixels that marks the image."""

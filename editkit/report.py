@@ -77,7 +77,7 @@ class Report:
     adapters: tuple[str, ...] = ()
     """Adapters added to the model, as ``file:scale``."""
     untouched_max_diff: int | None = None
-    """Largest difference to the source outside the mask; None without a mask.
+    """Largest difference to the source outside the mask; None without a mask, and if it marks every pixel.
 
     Measured in the file after :meth:`Result.save`, before that in the pixels; in levels of the bit depth of either.
     """

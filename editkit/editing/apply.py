@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..errors import BadFile, Cancelled, EditkitError, PluginFailure
 from ..images.canvas import Canvas
-from ..images.masks import mask_tensor
+from ..images.masks.tensors import mask_tensor
 from ..images.stored.image import StoredImage
 from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache

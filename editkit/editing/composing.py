@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..images.canvas import resize
 from ..images.compositing import apply_difference, mix_sources, to_stored_image
-from ..images.masks import mask_opacity
+from ..images.masks.tensors import mask_opacity
 from ..images.stored.image import StoredImage
 from ..images.tensors import to_image
 from .outcome import Edit, PixelEdit

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from ..literals import MaskFrom
 from ..registry.params import EffectIf, ImageParam
 from ..sampling.params import DEFAULT_STEPS, IfGuided, SamplingParams
 
@@ -25,11 +26,20 @@ class ImageInputParams(SamplingParams):
     )
 
 
+IfMasked = EffectIf(lambda params, model: params.mask is not None, "there is no mask")
+"""Condition of a parameter that concerns the mask."""
+
+
 class EditParams(ImageInputParams):
     """Parameters of every operation that edits an image."""
 
     mask: Any = ImageParam("mask", "Mask of the image's size: white is changed, black is kept bit for bit.")
-    feather: Annotated[float, EffectIf(lambda params, model: params.mask is not None, "there is no mask")] = Field(
+    mask_from: Annotated[MaskFrom, IfMasked] = Field(
+        "auto",
+        description="Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.",
+    )
+    invert_mask: Annotated[bool, IfMasked] = Field(False, description="Exchange marked and kept pixels of the mask.")
+    feather: Annotated[float, IfMasked] = Field(
         0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward."
     )
 

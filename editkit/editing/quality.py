@@ -34,11 +34,13 @@ class Untouched:
 
 
 def untouched_part(outcome: Edit | PixelEdit | Inversion, request: Request) -> Untouched | None:
-    """Return the part of the source that an outcome repeats; None without a mask and without a larger result."""
+    """Return the part of the source that an outcome repeats; None where nothing is kept."""
     if isinstance(outcome, PixelEdit) and outcome.place is not None:
         return Untouched(request.sources[0], None, outcome.place)
     mask = request.params.mask if isinstance(request.params, EditParams) else None
-    return None if mask is None or isinstance(outcome, Inversion) else Untouched(request.sources[0], mask)
+    if mask is None or isinstance(outcome, Inversion) or mask.getextrema()[0] > 0:
+        return None
+    return Untouched(request.sources[0], mask)
 
 
 def measure_quality(session: Session, outcome: Edit | PixelEdit | Inversion) -> dict[str, Any]:

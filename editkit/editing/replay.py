@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from ..errors import BadFile, InvalidParameter, UnknownName, did_you_mean
+from ..images.image_params import StoredImageParam
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend
 from ..model.loading import resolve_model
@@ -19,7 +20,7 @@ from ..sampling.progress import Progress
 from .apply import execute
 from .pipeline import Model, join_results, model_per_step
 from .recipe import ImageReference, ModelReference, Recipe, Step, image_name, read_recipe, source_name
-from .request import Request, StoredImageParam, prepare, validate_params
+from .request import Request, prepare, validate_params
 from .result import Result
 
 
@@ -141,7 +142,12 @@ def images_of_step(
         key = image_name(name, index)
         if key not in embedded:
             raise missing_images(recipe, embedded)
-        values[name] = StoredImageParam(embedded[key])
+        if declared[name] == "mask" and "mask_from" in changes:
+            raise InvalidParameter(
+                f"mask_from={shorten(changes['mask_from'])} changes nothing: the file embeds the mask as it was read; "
+                f"pass {name}= too"
+            )
+        values[name] = StoredImageParam(embedded[key], inverted=step.params.get("invert_mask") is True)
     return values
 
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image
 
 from ..errors import BadFile, InvalidParameter
-from ..images.condition_maps import open_image_param
-from ..images.conversion import luminance
+from ..images.image_params import open_image_params
 from ..images.reading import open_image
 from ..images.sources import MAX_PIXELS
 from ..images.stored.image import StoredImage, unify
-from ..registry.params import Params, field_metadata, image_fields, shorten
+from ..registry.params import Params, field_metadata, shorten
 from ..registry.registry import Registry
 from ..registry.specs import InverterSpec, OperationSpec
 from ..sampling.params import DrawingParams
@@ -38,12 +37,6 @@ class Request(NamedTuple):
     """The inverter of the edit, by its parameters or by the inversion it starts from."""
     warnings: tuple[str, ...] = ()
     """Warnings of the check; the report begins with them."""
-
-
-class StoredImageParam(NamedTuple):
-    """An image parameter as a recipe stores it: as the operation gets it, neither to be interpreted nor resampled."""
-
-    image: Image.Image
 
 
 def prepare(registry: Registry, operation: str, image: Any, params: Mapping[str, Any]) -> Request:
@@ -70,17 +63,17 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
     sources = _load_sources(spec, image)
     if spec.size is not None:
         check_result_size(spec.name, spec.size(params, sources[0].size))
-    params = _open_image_params(_with_seed(params), sources)
+    params, notes = open_image_params(_with_seed(params), sources[0] if sources else None)
     inverter = _inverter_spec(registry, inverter_name(params))
-    return Request(spec, params, sources, inverter=inverter, warnings=_source_warnings(sources))
+    return Request(spec, params, sources, inverter=inverter, warnings=(*_source_warnings(sources), *notes))
 
 
 def _prepare_replay(registry: Registry, spec: OperationSpec, inversion: Inversion, given: Mapping[str, Any]) -> Request:
     params = validate_params(registry, spec, _recorded_params(registry, spec, inversion, given) | dict(given))
     inverter = _inverter_spec(registry, inversion.method)
     check_inverter_conflicts(params, inverter)
-    sources = (inversion.source,)
-    return Request(spec, _open_image_params(_with_seed(params), sources), sources, inversion, inverter)
+    params, notes = open_image_params(_with_seed(params), inversion.source)
+    return Request(spec, params, (inversion.source,), inversion, inverter, notes)
 
 
 def inverter_name(params: Params) -> str | None:
@@ -137,24 +130,6 @@ def _with_seed(params: Params) -> Params:
     if isinstance(params, DrawingParams) and params.seed is None:
         return params.model_copy(update={"seed": secrets.randbelow(2**32)})
     return params
-
-
-def _open_image_params(params: Params, sources: Sequence[Image.Image]) -> Params:
-    """Open the images among the parameters."""
-    opened = {
-        name: _open_image_param(kind, value, sources[0].size, argument=name)
-        for name, kind in image_fields(type(params)).items()
-        if (value := getattr(params, name)) is not None
-    }
-    return params.model_copy(update=opened)
-
-
-def _open_image_param(kind: str, value: Any, size: tuple[int, int], *, argument: str) -> Image.Image:
-    if not isinstance(value, StoredImageParam):
-        return open_image_param(kind, value, size, argument=argument)
-    if value.image.size != size:
-        raise BadFile(f"the recipe is damaged: its {argument} has another size than the image")
-    return luminance(value.image)
 
 
 def _recorded_params(

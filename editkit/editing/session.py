@@ -17,7 +17,7 @@ from ..diffusion.points import Point, PointBatch, eps_of
 from ..diffusion.schedules import Schedule
 from ..errors import EditkitError, PluginFailure
 from ..images.canvas import Canvas
-from ..images.masks import mask_to_latents
+from ..images.masks.tensors import mask_to_latents
 from ..images.pull_push_fill import erase
 from ..images.tensors import to_image
 from ..inversion.cache import InversionCache

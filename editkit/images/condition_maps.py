@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BadImage, InvalidParameter
-from .reading import open_mask, open_values
+from .reading import open_values
 from .sources import Source, describe
 
 Map: TypeAlias = NDArray[np.float32]
@@ -48,7 +48,7 @@ def read_map(
     return levels if size is None else _resize_map(levels, size, name)
 
 
-def _map_to_image(levels: Map) -> Image.Image:
+def map_to_image(levels: Map) -> Image.Image:
     """Convert a map in [0, 1] to an image of 256 levels: (H, W) to mode L, (H, W, 3) to mode RGB."""
     return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
 
@@ -79,14 +79,3 @@ def _resize_map(values: Map, size: tuple[int, int], name: str) -> Map:
     channels = [values] if values.ndim == 2 else list(np.moveaxis(values, 2, 0))
     resampled = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in channels]
     return (resampled[0] if values.ndim == 2 else np.dstack(resampled)).clip(0, 1)
-
-
-def open_image_param(kind: str, source: Any, size: tuple[int, int], *, argument: str) -> Image.Image:
-    """Open the value of an :func:`editkit.ImageParam` of ``kind`` in the source's ``size`` (width, height).
-
-    Its mode is L, or RGB for a map with colours.
-    Raises BadImage and InvalidParameter, naming ``argument``, as open_mask and read_map do.
-    """
-    if kind == "mask":
-        return open_mask(source, size, argument=argument)
-    return _map_to_image(read_map(source, size, argument=argument, colour=True))

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
-from ..errors import BadImage, EditkitError, InvalidParameter
+from ..errors import BadImage, EditkitError
 from .conversion import luminance
-from .sources import Source, check_size, describe, format_size, pixel_limit, read_source, reason_text
+from .sources import Source, check_size, describe, pixel_limit, read_source, reason_text
 from .stored.colour import convert_to_srgb, profile_name, read_profile
 from .stored.deep import decode_deep, has_deep_avif, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
@@ -64,22 +64,6 @@ def open_stored(source: Source, *, argument: str = "image") -> StoredImage:
     return _open(source, argument, use_profile=True)
 
 
-def open_mask(source: Source, size: tuple[int, int], *, argument: str = "mask") -> Image.Image:
-    """Open a mask as a grey image: white changes, black stays, grey is in between.
-
-    ``source`` is as for open_image; ``size`` is (width, height) in pixels. Colour becomes luminance, transparency
-    becomes black, and an embedded colour profile is ignored, since a mask holds amounts, not colours. Returns mode L.
-    Raises BadImage like open_image, and InvalidParameter for a mask of another size.
-    """
-    image = _open(source, argument, use_profile=False).view()
-    if image.size != size:
-        raise InvalidParameter(
-            f"{describe(source, argument)} is {format_size(image.size)} pixels but must be {format_size(size)} like "
-            "the image it belongs to: resize it"
-        )
-    return luminance(image)
-
-
 def open_values(source: Source, *, argument: str, colour: bool = False) -> NDArray[Any]:
     """Open the values of an image, (H, W): uint8 luminance of 8-bit or colour images, deeper values as stored.
 
@@ -90,16 +74,16 @@ def open_values(source: Source, *, argument: str, colour: bool = False) -> NDArr
     """
     if isinstance(source, np.ndarray):
         return _array_values(source, describe(source, argument), colour)
-    return _open_checked(source, argument, functools.partial(_stored_values, colour=colour))
+    return open_checked(source, argument, functools.partial(stored_values, colour=colour))
 
 
 def _open(source: Source, argument: str, *, use_profile: bool) -> StoredImage:
     if isinstance(source, np.ndarray):
-        return _from_array(source, describe(source, argument))
-    return _open_checked(source, argument, functools.partial(_decode, use_profile=use_profile))
+        return array_to_stored(source, describe(source, argument))
+    return open_checked(source, argument, functools.partial(decode, use_profile=use_profile))
 
 
-def _open_checked(source: Source, argument: str, decode: Callable[[Image.Image, bytes, str], _Decoded]) -> _Decoded:
+def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, bytes, str], _Decoded]) -> _Decoded:
     """Check the header of an image, then return ``decode(image, data, name)``; ``data`` is empty for a PIL image."""
     name = describe(source, argument)
     data = b"" if isinstance(source, Image.Image) else read_source(source, argument=argument)
@@ -130,7 +114,7 @@ def _parse(data: bytes, name: str) -> Image.Image:
         kind = unread_kind(data)
         problem = f"it is a {kind} file, and not" if kind else "it is not an image, or of another kind than"
         raise BadImage(f"{name} cannot be read: {problem} {_ALLOWED}; convert it to PNG") from None
-    except Exception as error:  # see _open_checked
+    except Exception as error:  # see open_checked
         raise BadImage(
             f"{name} cannot be read: its header is damaged ({reason_text(error)}); get a whole copy"
         ) from error
@@ -154,7 +138,7 @@ def _file_size(image: Image.Image) -> float:
         return math.inf
 
 
-def _decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> StoredImage:
+def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> StoredImage:
     transparent, is_deep = _transparent_colour(image), is_deep_file(image)
     image.load()
     check_size(image.size, name)
@@ -196,10 +180,10 @@ def _upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return levels if turn is None else np.ascontiguousarray(turn(levels))
 
 
-def _stored_values(image: Image.Image, data: bytes, name: str, *, colour: bool) -> NDArray[Any]:
-    if _is_deep(image):
+def stored_values(image: Image.Image, data: bytes, name: str, *, colour: bool = False) -> NDArray[Any]:
+    if is_deep(image):
         return _upright(np.asarray(image), _orientation(image))
-    return _eight_bit_values(_decode(image, data, name, use_profile=False).view(), colour)
+    return _eight_bit_values(decode(image, data, name, use_profile=False).view(), colour)
 
 
 def _eight_bit_values(image: Image.Image, colour: bool) -> NDArray[Any]:
@@ -212,7 +196,7 @@ def _eight_bit_values(image: Image.Image, colour: bool) -> NDArray[Any]:
     return np.asarray(Image.composite(image.convert("RGB"), Image.new("RGB", image.size), image.getchannel("A")))
 
 
-def _is_deep(image: Image.Image) -> bool:
+def is_deep(image: Image.Image) -> bool:
     """True if the image has one channel of more than 8 bits."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
@@ -240,7 +224,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _split_alpha(image: Image.Image, name: str) -> tuple[Image.Image | NDArray[np.uint16], Levels | None]:
     """Colour in mode L, RGB or CMYK, or 16-bit grey levels (H, W), and the levels of alpha if it is not opaque."""
-    if _is_deep(image):
+    if is_deep(image):
         return _split_deep_alpha(image, name)
     if image.has_transparency_data:
         grey = image.mode in ("1", "L", "LA", "La")
@@ -268,7 +252,7 @@ def _split_deep_alpha(image: Image.Image, name: str) -> tuple[Image.Image | NDAr
     return levels, np.where(levels == transparent, 0, 65535).astype(np.uint16)
 
 
-def _from_array(array: NDArray[Any], name: str) -> StoredImage:
+def array_to_stored(array: NDArray[Any], name: str) -> StoredImage:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise BadImage(f"{name} has the wrong shape: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) is allowed")
     height, width = array.shape[:2]
@@ -281,7 +265,7 @@ def _from_array(array: NDArray[Any], name: str) -> StoredImage:
 def _array_values(array: NDArray[Any], name: str, colour: bool) -> NDArray[Any]:
     flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if flat.ndim != 2 or flat.dtype in (np.uint8, np.bool_):
-        return _eight_bit_values(_from_array(array, name).view(), colour)
+        return _eight_bit_values(array_to_stored(array, name).view(), colour)
     check_size((flat.shape[1], flat.shape[0]), name)
     if flat.dtype.kind not in "uif":
         raise BadImage(f"{name} has the wrong dtype: whole or real numbers are allowed; convert it")

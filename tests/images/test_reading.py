@@ -1,4 +1,4 @@
-"""Laws of opening images and masks: the pixels are those a viewer displays, and every error is one clear line."""
+"""Laws of opening images: the pixels are those a viewer displays, and every error is one clear line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from editkit.errors import BadImage, EditkitError, InvalidParameter
 from editkit.images import sources
 from editkit.images.conversion import pixels
 from editkit.images.metrics import largest_difference
-from editkit.images.reading import open_image, open_mask
+from editkit.images.reading import open_image
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -515,37 +515,7 @@ def test_file_objects_that_fail() -> None:
             open_image(source)
 
 
-# ---- masks, pixels, differences --------------------------------------------------------------------------------------
-
-
-def test_soft_mask_values_survive() -> None:
-    grey = colours(channels=1)[..., 0]
-    size = (12, 7)
-    sources = (
-        Image.fromarray(grey),
-        encoded(Image.fromarray(grey), "PNG"),
-        encoded(Image.fromarray(grey), "PNG", icc_profile=GREY_LINEAR),
-        grey,
-        grey / 255,
-        grey.astype(np.uint16) * 257,
-        np.stack([grey] * 3, axis=-1),
-    )
-    for source in sources:
-        mask = open_mask(source, size)
-        assert mask.mode == "L"
-        assert np.array_equal(np.asarray(mask), grey)
-    assert np.array_equal(np.asarray(open_mask(grey > 9, size)), np.where(grey > 9, 255, 0))
-
-
-def test_transparent_parts_of_a_mask_change_nothing() -> None:
-    array = np.full((1, 3, 4), 255, np.uint8)
-    array[0, :, 3] = (0, 100, 255)
-    assert np.asarray(open_mask(array, (3, 1))).tolist() == [[0, 100, 255]]
-
-
-def test_mask_of_another_size() -> None:
-    with pytest.raises(InvalidParameter, match=r"^mask .*is 4 x 3 pixels but must be 3 x 4"):
-        open_mask(np.zeros((3, 4), np.uint8), (3, 4))
+# ---- pixels, differences ---------------------------------------------------------------------------------------------
 
 
 def test_transparent_pixels_are_composited_on_white() -> None:

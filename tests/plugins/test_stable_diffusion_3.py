@@ -26,7 +26,7 @@ from torch import Tensor
 
 import editkit
 from editkit import Backend, InvalidParameter, MissingCapability, WeightsUnavailable, make_path
-from editkit.images.masks import mask_tensor
+from editkit.images.masks.tensors import mask_tensor
 from editkit.images.pull_push_fill import erase
 from editkit.images.tensors import to_tensor
 from editkit.testing import BackendTests

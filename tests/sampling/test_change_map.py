@@ -14,7 +14,7 @@ import editkit
 from editkit import Point, with_resampling
 from editkit.images.canvas import Canvas
 from editkit.images.compositing import apply_difference, colour_correction
-from editkit.images.masks import mask_opacity, mask_tensor, mask_to_latents
+from editkit.images.masks.tensors import mask_opacity, mask_tensor, mask_to_latents
 from editkit.sampling.change_map import NoisedSourceChangeMap
 from editkit.sampling.controls import check_compatible
 from editkit.testing import ToyBackend

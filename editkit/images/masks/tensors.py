@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .canvas import Canvas
+from ..canvas import Canvas
+from .feather import feathered
 
 FULL_OPACITY = 0.5
 """Mask value from which a pixel shows the edit alone; smaller values blend it with the source."""
@@ -20,11 +21,7 @@ def mask_tensor(mask: Image.Image, feather: float) -> Tensor:
     """Mask tensor (1, 1, H, W) in [0, 1] of a mask in mode L, fading from its edge inward over ``feather`` pixels."""
     levels = np.asarray(mask)
     if feather > 0:
-        import cv2
-
-        # The outside of the image counts as masked: the border of the image is no edge of the mask.
-        distance = cv2.distanceTransform((levels > 0).astype(np.uint8), cv2.DIST_L2, 5)
-        levels = levels * np.clip(distance / (feather + 1), 0, 1)
+        levels = feathered(levels, feather)
     return torch.from_numpy(np.asarray(levels, dtype=np.float32) / 255)[None, None]
 
 

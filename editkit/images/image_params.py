@@ -1,0 +1,65 @@
+"""Open the images among the parameters of an operation."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import BadFile
+from ..literals import MaskFrom
+from ..registry.params import Params, image_fields
+from .condition_maps import map_to_image, read_map
+from .conversion import luminance
+from .masks.feather import feather_note
+from .masks.reading import Mask, open_mask
+
+
+class StoredImageParam(NamedTuple):
+    """An image parameter as a recipe stores it: as the operation gets it, neither to be interpreted nor resampled."""
+
+    image: Image.Image
+    inverted: bool = False
+    """Whether a mask was inverted before it was stored."""
+
+
+def open_image_params(params: Params, image: Image.Image | None) -> tuple[Params, tuple[str, ...]]:
+    """Return parameters with their images opened in the size of ``image``, and warnings about masks.
+
+    Masks have mode L, and maps L, or RGB if they have colours. Raises BadImage and InvalidParameter, naming the
+    parameter, as open_mask and read_map do, and BadFile for a stored image of another size.
+    """
+    opened: dict[str, Any] = {}
+    notes: list[str] = []
+    for name, kind in image_fields(type(params)).items():
+        value = getattr(params, name)
+        if value is None:
+            continue
+        assert image is not None
+        if kind == "mask":
+            mask = _open_mask_param(params, name, value, image)
+            feather = feather_note(np.asarray(mask.levels), getattr(params, "feather", 0.0))
+            opened[name] = mask.levels
+            notes += [*mask.notes, *([feather] if feather else [])]
+        elif isinstance(value, StoredImageParam):
+            opened[name] = _stored_levels(value, image, name)
+        else:
+            opened[name] = map_to_image(read_map(value, image.size, argument=name, colour=True))
+    return params.model_copy(update=opened), tuple(notes)
+
+
+def _open_mask_param(params: Params, name: str, value: Any, image: Image.Image) -> Mask:
+    """Open a mask as the parameters ``mask_from`` and ``invert_mask`` beside it say, where they exist."""
+    mask_from: MaskFrom = getattr(params, "mask_from", "auto")
+    invert = getattr(params, "invert_mask", False)
+    if not isinstance(value, StoredImageParam):
+        return open_mask(value, image.size, argument=name, mask_from=mask_from, invert=invert, image=image)
+    levels = _stored_levels(value, image, name)
+    return Mask(ImageOps.invert(levels) if invert != value.inverted else levels)
+
+
+def _stored_levels(stored: StoredImageParam, image: Image.Image, name: str) -> Image.Image:
+    if stored.image.size != image.size:
+        raise BadFile(f"the recipe is damaged: its {name} has another size than the image")
+    return luminance(stored.image)

@@ -1,0 +1,103 @@
+"""Masks drawn in colour: two colours, areas of several colours, strokes on a copy of the image."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Colours = NDArray[np.uint8]
+"""(H, W, 3)."""
+
+COLOURED = 48
+"""Difference between the channels of a pixel from which it counts as coloured."""
+_SAME, _PAINTED = 12, 32
+"""Difference to the image up to which a pixel counts as the image's, and from which as painted."""
+_FAR = 64
+_NEAR_LINE = 40
+_MOST_AREAS = 64
+
+
+def has_colour(colours: Colours) -> bool:
+    """Whether any pixel is not grey."""
+    return bool((colours.max(-1).astype(np.int16) - colours.min(-1) > COLOURED).any())
+
+
+class TwoColours(NamedTuple):
+    """Split of an image into two colours."""
+
+    shares: NDArray[np.float32]
+    """(H, W): 0 at the ground, 1 at the marked colour, between them at smooth edges."""
+    ground: str
+    """Colour as #rrggbb."""
+    marked: str
+
+
+def split_two_colours(colours: Colours) -> TwoColours | None:
+    """Split an image that has two colours and mixtures of them; None for another.
+
+    The ground is the colour that is nearly black, else the one of most pixels at the border.
+    """
+    flat = colours.reshape(-1, 3).astype(np.float32)
+    pair = _two_most_frequent(colours)
+    if pair is None:
+        return None
+    first, second = pair
+    axis = second - first
+    places = ((flat - first) @ axis / (axis @ axis)).astype(np.float32)
+    off = np.linalg.norm(flat - (first + places.clip(0, 1)[:, None] * axis), axis=1)
+    at_ends = (places < 0.15) | (places > 0.85)
+    if (off <= _NEAR_LINE).mean() < 0.98 or at_ends.mean() < 0.9:
+        return None
+    shares = places.clip(0, 1).reshape(colours.shape[:2])
+    border = np.concatenate([shares[0], shares[-1], shares[:, 0], shares[:, -1]])
+    dark = [float(colour.max()) < COLOURED for colour in pair]
+    if dark[1] or (not dark[0] and border.mean() > 0.5):
+        first, second, shares = second, first, 1 - shares
+    return TwoColours(shares, _name(first), _name(second))
+
+
+def _two_most_frequent(colours: Colours) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """The most frequent colour, and the most frequent of those far from it."""
+    flat = colours.reshape(-1, 3)
+    keys = (flat >> 4).astype(np.int32) @ np.array([256, 16, 1], dtype=np.int32)
+    counts = np.bincount(keys, minlength=4096)
+    first = _mean_colour(flat[keys == counts.argmax()])
+    cells = np.stack(np.unravel_index(np.arange(4096), (16, 16, 16)), axis=1) * 16 + 8
+    counts[np.linalg.norm(cells - first, axis=1) < _FAR] = 0
+    return None if not counts.any() else (first, _mean_colour(flat[keys == counts.argmax()]))
+
+
+def _mean_colour(flat: Colours) -> NDArray[np.float32]:
+    return np.asarray(flat.mean(0), dtype=np.float32)
+
+
+def _name(colour: NDArray[np.float32]) -> str:
+    return "#" + "".join(f"{round(float(level)):02x}" for level in colour)
+
+
+def labels_of_colours(colours: Colours) -> NDArray[np.bool_] | None:
+    """Return where areas of few colours are not black, (H, W); None for many colours, or none that is black."""
+    keys = colours.astype(np.int32) @ np.array([65536, 256, 1], dtype=np.int32)
+    present = np.unique(keys)
+    return keys != 0 if len(present) <= _MOST_AREAS and present[0] == 0 else None
+
+
+def is_painted_copy(colours: Colours, image: Colours) -> bool:
+    """Whether ``colours`` are those of ``image`` in most places that have detail."""
+    levels = image.astype(np.int16)
+    detail = np.zeros(image.shape[:2], dtype=bool)
+    detail[:, 1:] |= np.abs(np.diff(levels, axis=1)).max(-1) > _SAME
+    detail[1:] |= np.abs(np.diff(levels, axis=0)).max(-1) > _SAME
+    same = _difference(colours, image) <= _SAME
+    return bool(detail.any() and same[detail].mean() > 0.5 and same.mean() > 0.3)
+
+
+def painted_part(colours: Colours, image: Colours) -> NDArray[np.int64]:
+    """Return 255 where a copy of an image was painted over and 0 elsewhere, (H, W)."""
+    return 255 * (_difference(colours, image) >= _PAINTED).astype(np.int64)
+
+
+def _difference(colours: Colours, image: Colours) -> NDArray[np.int16]:
+    return np.asarray(np.abs(colours.astype(np.int16) - image).max(-1), dtype=np.int16)

@@ -1,0 +1,152 @@
+"""Marked shares of a mask's pixels, by luminance, opacity, labels or two colours."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...literals import MaskFrom
+from .colours import has_colour, is_painted_copy, labels_of_colours, painted_part, split_two_colours
+from .numbers import MAX_LABELS, SOFTEST_DIM
+
+Levels = NDArray[np.uint8]
+
+_FLOOR, _CEILING = 8, 247
+"""Levels up to which a pixel counts as unmarked, and from which as fully marked."""
+_NOISY_FLOOR, _NOISY_CEILING = 64, 191
+"""The same for masks of two levels with the noise of lossy compression."""
+_OPAQUE = 128
+_WHITE, _BLACK = 208, 48
+
+
+@dc.dataclass(frozen=True)
+class MaskPixels:
+    """Pixels of a mask as stored, upright."""
+
+    colours: Levels
+    """(H, W, 3)."""
+    alpha: Levels | None = None
+    """(H, W); None without transparency."""
+    labels: NDArray[Any] | None = None
+    """(H, W), numbers of classes in place of levels; 0 is the ground."""
+    note: str | None = None
+    """How numbers or a palette were read."""
+    lossy: bool = False
+
+    @property
+    def luminance(self) -> Levels:
+        """(H, W)."""
+        return np.asarray(Image.fromarray(self.colours).convert("L"))
+
+    @property
+    def product(self) -> Levels:
+        """Luminance times alpha, (H, W)."""
+        if self.alpha is None:
+            return self.luminance
+        return np.rint(self.luminance.astype(np.float32) * self.alpha / 255).astype(np.uint8)
+
+
+class Reading(NamedTuple):
+    """Marked share of each pixel in 255 levels, (H, W), and how it was read if that was not obvious."""
+
+    levels: NDArray[Any]
+    note: str | None = None
+
+
+def read_marks(pixels: MaskPixels, mask_from: MaskFrom, image: Levels | None) -> Reading:
+    """Return the marked share of every pixel; ``image`` (H, W, 3) is the image that the mask belongs to."""
+    if mask_from == "luma":
+        reading = Reading(pixels.product)
+    elif mask_from != "auto":
+        assert pixels.alpha is not None
+        reading = Reading(pixels.alpha if mask_from == "alpha" else 255 - pixels.alpha)
+    elif pixels.labels is not None:
+        reading = Reading(255 * (pixels.labels != 0), pixels.note)
+    elif pixels.alpha is not None and pixels.alpha.min() < _CEILING:
+        reading = _read_layer(pixels, pixels.alpha)
+    elif has_colour(pixels.colours):
+        reading = _read_colours(pixels, image)
+    else:
+        reading = _read_grey(pixels)
+    return Reading(_cut(reading.levels), reading.note or pixels.note)
+
+
+def _read_layer(pixels: MaskPixels, alpha: Levels) -> Reading:
+    """Read a layer with transparency: strokes on a clear ground, or an opaque layer with a hole."""
+    drawn = alpha >= (_OPAQUE if (alpha >= _OPAQUE).any() else _FLOOR)
+    luminance = pixels.luminance[drawn]
+    if alpha.min() == alpha.max() or not len(luminance):
+        return Reading(pixels.product)
+    grey = not has_colour(pixels.colours[drawn])
+    dark, bright = (luminance < _BLACK).mean(), (luminance >= _WHITE).mean()
+    if grey and min(dark, bright) >= 0.01 and dark + bright >= 0.9:
+        return Reading(pixels.product, "has black, white and transparent parts, of which white is read as marked")
+    border = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])
+    if (border >= _OPAQUE).mean() > 0.75:
+        return Reading(255 - alpha, "is read as an opaque layer with holes, which are marked (mask_from=inverse-alpha)")
+    if bright >= 0.95:
+        return Reading(pixels.product)
+    if grey and int(luminance.max()) - int(luminance.min()) > 64:
+        return Reading(pixels.product, "has grey levels and transparency, and is read by luminance (mask_from=luma)")
+    return Reading(alpha, "is read as strokes on a transparent layer, marked whatever their colour (mask_from=alpha)")
+
+
+def _read_colours(pixels: MaskPixels, image: Levels | None) -> Reading:
+    """Read an opaque mask with colours."""
+    colours = pixels.colours
+    if image is not None and is_painted_copy(colours, image):
+        return Reading(painted_part(colours, image), "is a copy of the image, whose painted part is read as marked")
+    if (two := split_two_colours(colours)) is not None:
+        note = f"has two colours: {two.marked} is read as marked, {two.ground} as kept"
+        return Reading(two.shares * 255, note)
+    if (labels := labels_of_colours(colours)) is not None:
+        return Reading(255 * labels, "has areas of several colours: every colour but black is read as marked")
+    return Reading(pixels.product, "has colours, and is read by luminance (mask_from=luma)")
+
+
+def _read_grey(pixels: MaskPixels) -> Reading:
+    levels = pixels.luminance
+    low, high = int(levels.min()), int(levels.max())
+    if 0 == low < high <= MAX_LABELS and not pixels.lossy:
+        numbers = "holds 0 and 1 in place of 0 and 255" if high == 1 else f"has levels of 0 to {high} of 255"
+        return Reading(255 * (levels > 0), f"{numbers}: all but 0 is read as marked")
+    if _FLOOR < high < SOFTEST_DIM:
+        return Reading(levels, f"is dark: its brightest level of {high} allows {high / 255:.0%} of the change")
+    if low <= _FLOOR:
+        return Reading(levels)
+    ground, marked = _peak(levels, 0, _OPAQUE), _peak(levels, _OPAQUE, 256)
+    at_ground, at_marked = (np.abs(levels - float(peak)) <= 8 for peak in (ground, marked))
+    two_levels = at_ground.any() and at_marked.any() and (at_ground | at_marked).mean() >= 0.97
+    if ground < SOFTEST_DIM and marked >= 255 - SOFTEST_DIM and two_levels:
+        shares = (levels - float(ground)) / (marked - ground)
+        return Reading(shares.clip(0, 1) * 255, f"has the levels {ground} and {marked}, read as black and white")
+    return Reading(levels)
+
+
+def _peak(levels: Levels, begin: int, end: int) -> int:
+    """Return the most frequent level from ``begin`` up to ``end``."""
+    return begin + int(np.bincount(levels.ravel(), minlength=256)[begin:end].argmax())
+
+
+def _cut(levels: NDArray[Any]) -> Levels:
+    """Round levels, and set those near black to 0 and those near white to 255."""
+    rounded: Levels = np.rint(levels).astype(np.uint8)
+    floor, ceiling = (_NOISY_FLOOR, _NOISY_CEILING) if _is_noisy(rounded) else (_FLOOR, _CEILING)
+    rounded[rounded <= floor] = 0
+    rounded[rounded >= ceiling] = 255
+    return rounded
+
+
+def _is_noisy(levels: Levels) -> bool:
+    """Whether a mask has two levels, black and white, with noise around them.
+
+    Smooth edges have levels in the middle too; lossy compression leaves most of its error near the two levels.
+    """
+    counts = np.bincount(levels.ravel(), minlength=256)
+    middle = int(counts[24:232].sum())
+    near = int(counts[1:24].sum() + counts[232:255].sum())
+    return near > 4 * middle and middle < 0.03 * levels.size and bool(counts[232:].any())

@@ -1,0 +1,64 @@
+"""Levels of masks that hold numbers: arrays of any type, and files of one channel with more than 8 bits."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import BadImage
+
+MAX_LABELS = 31
+"""Largest number of a class in a mask of labels; a grey level this dark would allow an eighth of a change."""
+SOFTEST_DIM = 64
+"""Brightest level below which a soft mask counts as dark."""
+_ROUNDING = 0.01
+
+
+class Numbers(NamedTuple):
+    """Numbers (H, W) as levels of 255, or as labels."""
+
+    levels: NDArray[np.uint8]
+    labels: NDArray[Any] | None = None
+    note: str | None = None
+
+
+def read_numbers(values: NDArray[Any], name: str) -> Numbers:
+    """Read booleans, real numbers in [0, 1] or [0, 255], whole numbers up to 255 or 65535, or small labels.
+
+    Raises BadImage, naming the mask, for any other numbers.
+    """
+    if values.dtype == np.bool_:
+        return Numbers(values.astype(np.uint8) * np.uint8(255))
+    if values.dtype.kind not in "uif":
+        raise BadImage(f"{name} has the wrong dtype: booleans, whole or real numbers are allowed; convert it")
+    is_real = values.dtype.kind == "f"
+    if is_real and not np.isfinite(values).all():
+        raise BadImage(f"{name} has NaN or infinite pixels: replace them")
+    low, high = float(values.min()), float(values.max())
+    if low < -_ROUNDING or (low < 0 and not is_real) or high > (255 if is_real else 65535):
+        allowed = "0 to 1 or 0 to 255" if is_real else "0 to 255 or 0 to 65535"
+        raise BadImage(f"{name} has values from {low:g} to {high:g}: {allowed} are allowed; rescale them")
+    if is_real and high <= 1 + _ROUNDING:
+        return Numbers(np.rint(values.clip(0, 1).astype(np.float64) * 255).astype(np.uint8))
+    if high <= MAX_LABELS and _are_labels(values):
+        kinds = "0 and 1 in place of 0 and 255" if high == 1 else f"whole numbers of 0 to {high:g}"
+        return Numbers(_to_8_bits(values, 255), values, f"holds {kinds}: all but 0 is read as marked")
+    if high <= 255:
+        deep = is_real or values.dtype.itemsize == 2
+        note = f"has values of 0 to {high:g}, read as levels of 0 to 255" if deep else None
+        return Numbers(_to_8_bits(values, 255), note=note)
+    return Numbers(_to_8_bits(values, 65535))
+
+
+def _are_labels(values: NDArray[Any]) -> bool:
+    """Whether small numbers are whole and have a ground of 0, or are all 1."""
+    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
+        return False
+    return values.min() == 0 < values.max() or bool((values == 1).all())
+
+
+def _to_8_bits(values: NDArray[Any], maximum: int) -> NDArray[np.uint8]:
+    levels = values.astype(np.float64).clip(0, maximum)
+    return np.rint(levels * (255 / maximum)).astype(np.uint8)

@@ -1,0 +1,213 @@
+"""Laws of opening masks: every way to draw one box gives the same mask, and a guess is named in a warning."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from editkit.errors import BadImage, InvalidParameter
+from editkit.images.masks.feather import feather_note, feathered
+from editkit.images.masks.reading import Mask, open_mask
+
+SIZE = (40, 30)
+BOX = np.zeros((30, 40), dtype=bool)
+BOX[8:20, 10:25] = True
+RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
+PHOTO = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+
+
+def levels(mask: Mask) -> NDArray[np.uint8]:
+    return np.asarray(mask.levels)
+
+
+def layer(colour: Any, inside: int, outside: int) -> Image.Image:
+    """One colour, or the colours of an array, with an alpha in the box and another around it."""
+    colours = np.broadcast_to(np.asarray(colour, dtype=np.uint8), (30, 40, 3))
+    return Image.fromarray(np.dstack([colours, np.where(BOX, inside, outside).astype(np.uint8)]))
+
+
+def two_colours(marked: Any, ground: Any) -> Image.Image:
+    return Image.fromarray(np.where(BOX[..., None], np.uint8(marked), np.uint8(ground)))
+
+
+def palette(colours: list[int], index: int = 1) -> Image.Image:
+    image = Image.fromarray(np.where(BOX, index, 0).astype(np.uint8))
+    image = image.convert("P")
+    image.putpalette(colours)
+    return image
+
+
+def stored(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def grey_file(inside: int, outside: int, dtype: Any) -> bytes:
+    return stored(Image.fromarray(np.where(BOX, inside, outside).astype(dtype)))
+
+
+OBVIOUS: dict[str, Any] = {
+    "white on black": grey_file(255, 0, np.uint8),
+    "white on #010101": grey_file(255, 1, np.uint8),
+    "#fefefe on #030303": two_colours((254, 254, 254), (3, 3, 3)),
+    "16 bits": grey_file(65535, 0, np.uint16),
+    "16 bits with noise": grey_file(65200, 300, np.uint16),
+    "1 bit": stored(Image.fromarray(BOX)),
+    "JPEG": stored(Image.fromarray(BOX).convert("L"), "JPEG", quality=90),
+    "white on clear": layer(WHITE, 255, 0),
+    "grey palette": palette([0, 0, 0, 255, 255, 255]),
+    "booleans": BOX,
+    "uint8": BOX.astype(np.uint8) * 255,
+    "int64": BOX.astype(np.int64) * 255,
+    "float32": BOX.astype(np.float32),
+    "float with rounding": BOX * 1.000001,
+    "last axis of 1": BOX[..., None],
+}
+GUESSED: dict[str, tuple[Any, str]] = {
+    "black on clear": (layer(BLACK, 255, 0), "strokes on a transparent layer"),
+    "red on clear": (layer(RED, 255, 0), "strokes on a transparent layer"),
+    "red on clear white": (layer(np.where(BOX[..., None], RED, WHITE), 255, 0), "strokes on a transparent layer"),
+    "colours on clear": (layer(PHOTO, 255, 0), "strokes on a transparent layer"),
+    "grey and clear": (layer((128,) * 3, 255, 0).convert("LA"), "strokes on a transparent layer"),
+    "hole in a photo": (layer(PHOTO, 0, 255), "an opaque layer with holes"),
+    "hole in white": (layer(WHITE, 0, 255), "an opaque layer with holes"),
+    "hole in black": (layer(BLACK, 0, 255), "an opaque layer with holes"),
+    "0 and 1 in 8 bits": (grey_file(1, 0, np.uint8), "0 and 1 in place of 0 and 255"),
+    "0 and 1 in 16 bits": (grey_file(1, 0, np.uint16), "0 and 1 in place of 0 and 255"),
+    "label 7": (grey_file(7, 0, np.uint8), "all but 0 is read as marked"),
+    "uint8 of 0 and 1": (BOX.astype(np.uint8), "0 and 1 in place of 0 and 255"),
+    "int64 of 0 and 1": (BOX.astype(np.int64), "0 and 1 in place of 0 and 255"),
+    "float of 0 to 255": (BOX * 255.0, "read as levels of 0 to 255"),
+    "8 bits in 16": (BOX.astype(np.uint16) * 255, "read as levels of 0 to 255"),
+    "VOC palette": (stored(palette([0, 0, 0, 128, 0, 0, 0, 128, 0])), "palette of colours"),
+    "palette of levels": (stored(palette([i for i in range(256) for _ in "rgb"])), "0 and 1 in place"),
+    "red on black": (two_colours(RED, BLACK), "has two colours"),
+    "blue on black": (two_colours((0, 0, 255), BLACK), "has two colours"),
+    "blue on yellow": (two_colours((0, 0, 255), (255, 255, 0)), "has two colours"),
+    "red on white": (two_colours(RED, WHITE), "has two colours"),
+    "dark and light grey": (two_colours((235,) * 3, (16,) * 3), "read as black and white"),
+    "red brush on the image": (np.where(BOX[..., None], np.uint8(RED), PHOTO), "a copy of the image"),
+}
+
+
+@pytest.mark.parametrize("source", OBVIOUS.values(), ids=OBVIOUS.keys())
+def test_a_mask_of_white_on_black_is_read_without_a_word(source: Any) -> None:
+    mask = open_mask(source, SIZE)
+    difference = np.abs(levels(mask).astype(int) - 255 * BOX)
+    assert (difference == 0).mean() > 0.99, "at most a few pixels at the edge of a JPEG"
+    assert levels(mask)[:6].max() == 0 and levels(mask)[10:18, 12:23].min() == 255 and mask.notes == ()
+
+
+@pytest.mark.parametrize(("source", "words"), GUESSED.values(), ids=GUESSED.keys())
+def test_a_mask_drawn_otherwise_is_read_as_meant_and_says_how(source: Any, words: str) -> None:
+    image = Image.fromarray(PHOTO) if "copy" in words else None
+    mask = open_mask(source, SIZE, image=image)
+    wrong = (levels(mask) > 127) != BOX
+    assert wrong.mean() < 0.005, "random pixels of the photo may be red"
+    assert len(mask.notes) == 1 and words in mask.notes[0] and "15% of the image" in mask.notes[0]
+
+
+@pytest.mark.parametrize("alpha", [64, 128])
+def test_the_opacity_of_white_strokes_is_a_share_of_the_change(alpha: int) -> None:
+    mask = open_mask(layer(WHITE, alpha, 0), SIZE)
+    assert np.array_equal(levels(mask), alpha * BOX) and mask.notes == ()
+
+
+def test_a_soft_mask_keeps_its_levels_between_floor_and_ceiling() -> None:
+    ramp = np.tile(np.linspace(0, 255, 40).round().astype(np.uint8), (30, 1))
+    expected = np.where(ramp <= 8, 0, np.where(ramp >= 247, 255, ramp))
+    sources = (ramp, ramp / 255, ramp.astype(np.uint16) * 257, Image.fromarray(ramp), stored(Image.fromarray(ramp)))
+    for source in sources:
+        mask = open_mask(source, SIZE)
+        assert np.array_equal(levels(mask), expected) and mask.notes == ()
+    blurred = np.array([0, 4, 20, 60, 128, 195, 235, 251, 255], dtype=np.uint8)[None]
+    assert levels(open_mask(blurred, (9, 1))).tolist() == [[0, 0, 20, 60, 128, 195, 235, 255, 255]]
+
+
+def test_noise_of_compression_marks_nothing_outside() -> None:
+    image = Image.fromarray(BOX).convert("L").resize((160, 120), Image.Resampling.NEAREST)
+    marked = np.asarray(image) > 0
+    for quality in (30, 75, 95):
+        data = stored(image, "JPEG", quality=quality)
+        for source in (data, Image.open(io.BytesIO(data)).copy(), stored(Image.open(io.BytesIO(data)).copy())):
+            noisy = levels(open_mask(source, image.size))
+            assert (noisy[~marked] > 0).mean() < 0.002 and (noisy[marked] < 255).mean() < 0.06
+
+
+def test_explicit_readings_are_taken_literally() -> None:
+    red = layer(RED, 200, 0)
+    assert np.array_equal(levels(open_mask(red, SIZE, mask_from="alpha")), 200 * BOX)
+    assert np.array_equal(levels(open_mask(red, SIZE, mask_from="inverse-alpha")), np.where(BOX, 55, 255))
+    assert np.array_equal(levels(open_mask(red, SIZE, mask_from="luma")), np.where(BOX, 60, 0))
+    assert levels(open_mask(BOX.astype(np.uint8), SIZE, mask_from="luma")).max() == 0
+    with pytest.raises(InvalidParameter, match=r"mask_from=alpha needs a mask with transparency"):
+        open_mask(BOX, SIZE, mask_from="alpha")
+
+
+@pytest.mark.parametrize("source", [BOX, layer(BLACK, 255, 0), BOX.astype(np.uint8)])
+def test_inverting_a_mask_exchanges_marked_and_kept(source: Any) -> None:
+    plain, inverted = open_mask(source, SIZE), open_mask(source, SIZE, invert=True)
+    assert np.array_equal(levels(inverted), 255 - levels(plain))
+
+
+def test_empty_and_full_masks_are_named() -> None:
+    empty, full = np.zeros_like(BOX), np.ones_like(BOX)
+    for source in (empty, np.full(BOX.shape, 3, np.uint8), layer(RED, 0, 0), stored(Image.fromarray(empty), "JPEG")):
+        assert [note for note in open_mask(source, SIZE).notes if "marks nothing" in note]
+    for source in (full, full.astype(np.uint8), np.full(BOX.shape, 254, np.uint8)):
+        assert [note for note in open_mask(source, SIZE).notes if "marks the whole image" in note]
+    (note,) = open_mask(np.where(BOX, 40, 0).astype(np.uint8), SIZE).notes
+    assert "allows 16% of the change" in note
+
+
+def test_orientation_applies_to_masks_and_a_profile_does_not() -> None:
+    image, exif = Image.fromarray(BOX.T).convert("L"), Image.Exif()
+    exif[0x0112] = 5  # transposed
+    data = stored(image, "PNG", exif=exif)
+    assert np.array_equal(levels(open_mask(data, SIZE)), 255 * BOX)
+
+
+def test_lines_of_one_pixel_survive() -> None:
+    line = np.zeros_like(BOX)
+    line[15] = True
+    for source in (line, line.astype(np.uint8), Image.fromarray(line)):
+        assert np.array_equal(levels(open_mask(source, SIZE)), 255 * line)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        BOX * -1,
+        BOX * 70000,
+        BOX * 300.0,
+        BOX * -0.5,
+        BOX * np.nan,
+        BOX.astype(complex),
+        np.zeros((30, 40, 2), np.uint8),
+    ],
+)
+def test_numbers_without_a_meaning_are_refused(source: NDArray[Any]) -> None:
+    with pytest.raises(BadImage, match=r"^mask \(array of shape"):
+        open_mask(source, SIZE)
+
+
+def test_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(InvalidParameter, match=r"^mask .*is 4 x 3 pixels but must be 3 x 4"):
+        open_mask(np.zeros((3, 4), np.uint8), (3, 4))
+
+
+def test_a_feather_wider_than_a_part_of_the_mask_is_named() -> None:
+    marks = np.where(BOX, 255, 0).astype(np.uint8)
+    assert feather_note(marks, 0) is None and feather_note(marks, 4) is None
+    assert feather_note(marks, 100) == (
+        "feather=100 is wider than the mask: at most 6% of the change is left there; use a smaller one"
+    )
+    marks[25] = 255
+    assert "wider than 1 of the 2 parts of the mask" in str(feather_note(marks, 4))
+    assert np.array_equal(feathered(marks, 2)[marks == 0], np.zeros((marks == 0).sum()))
