@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,15 @@ class Job:
     """Input of the operation: a path, bytes from standard input, or None."""
     target: Path | None
     """Output file; None for standard output."""
+    number: int = 0
+    """Place of the input among the inputs."""
+    seed: int | None = None
+    """Seed of a variant; None if there is one result for each input."""
+
+    @property
+    def label(self) -> str:
+        """Name of the job in a sheet and in messages."""
+        return stem_of(self.name, "") + seed_label(self.seed)
 
 
 @dc.dataclass(frozen=True)
@@ -57,11 +67,12 @@ class Invocation:
         other_files: Sequence[str] = (),
         *,
         into_folder: bool = False,
+        seeds: Sequence[int] = (),
     ) -> Invocation:
         """Choose and check all output files; ``other_files`` are further files that the command must not replace.
 
-        ``into_folder`` is for an input that is a folder, whose results need one.
-        Raises UsageError or InvalidParameter for outputs that cannot be written.
+        ``into_folder`` is for an input that is a folder, whose results need one. Several ``seeds`` give as many results
+        of each input. Raises UsageError or InvalidParameter for outputs that cannot be written.
         """
         if options["json"] and options["output"] == STREAM:
             raise click.UsageError("--json and -o - both write to standard output: write the image to a file")
@@ -70,11 +81,17 @@ class Invocation:
         if options["output"] == STREAM and suffixes == INVERSION_SUFFIXES:
             raise click.UsageError("an inversion cannot be written to standard output: give a file with -o")
         plan, encoding = OutputPlan.of(options, suffixes, into_folder=into_folder), encoding_of(options)
-        targets = plan.targets(names, operation, other_files)
+        variants = [(number, seed) for number in range(len(names)) for seed in (seeds if len(seeds) > 1 else [None])]
+        labels = [seed_label(seed) for _, seed in variants]
+        targets = plan.targets([names[number] for number, _ in variants], operation, other_files, labels)
         for suffix in {plan.suffixes[0] if target is None else target.suffix for target in targets}:
             encoding.check(suffix)
         sheet = plan_sheet(options.get("sheet"), targets, [*names, *other_files])
-        jobs = [Job(name, read_if_stdin(name), target) for name, target in zip(names, targets, strict=True)]
+        sources = [read_if_stdin(name) for name in names]
+        jobs = [
+            Job(names[number], sources[number], target, number, seed)
+            for (number, seed), target in zip(variants, targets, strict=True)
+        ]
         return cls(jobs, options["json"], sheet, encoding, plan.suffixes[0], skip=plan.existing == "skip")
 
     def run(self, prepare: Callable[[Job], Any], start: Callable[[], Callable[[Any], Any]]) -> None:
@@ -110,17 +127,38 @@ class Invocation:
     ) -> None:
         """Compute and write one result after another, and the contact sheet of all results at the end."""
         results: list[tuple[str, Result]] = []
+        before: tuple[int, bytes] | None = None
         for number, job in enumerate(jobs):
             with errors.attempt(job.name):
                 outcome = execute(prepare(job) if number else first)
+                if job.seed is not None:
+                    before = _compare_variant(job, outcome, before)
                 if job.target is None:
                     write_stdout(outcome, self.suffix, self.encoding)
                 else:
                     write_result(outcome, job.target, self.encoding, as_json=self.as_json)
                 if self.sheet:
-                    results.append((stem_of(job.name, ""), outcome))
+                    results.append((job.label, outcome))
         if self.sheet and results:
             save_sheet(self.sheet, results)
+
+
+def _compare_variant(job: Job, outcome: Any, before: tuple[int, bytes] | None) -> tuple[int, bytes] | None:
+    """Return input and pixels of a variant, and warn if the variant before has the same."""
+    from ..editing.result import Result
+
+    if not isinstance(outcome, Result):
+        return None
+    variant = job.number, hashlib.sha256(outcome.image.tobytes()).digest()
+    if variant == before:
+        warning = f"seed={job.seed} gives the same image as the seed before it: this edit draws no noise"
+        outcome.report = dc.replace(outcome.report, warnings=(*outcome.report.warnings, warning))
+    return variant
+
+
+def seed_label(seed: int | None) -> str:
+    """Return the end of the name of a variant; empty if there is only one."""
+    return "" if seed is None else f"-seed{seed}"
 
 
 def read_if_stdin(name: str | None, argument: str = "image") -> str | bytes | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,9 +16,10 @@ from ..model.execution import ExecutionOptions
 from ..registry.params import field_metadata, image_fields
 from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
+from ..sampling.params import DrawingParams
 from .errors import Command
 from .jobs import INVERSION_SUFFIXES, Invocation, Job, read_if_stdin
-from .options import TypedParam, parameters_of
+from .options import SeedsParam, parameters_of
 from .outputs import progress
 from .targets import existing_option, expand_folders, output_options
 
@@ -39,7 +41,7 @@ def operation_command(registry: Registry, spec: OperationSpec) -> Command:
     notes += [f"Source: {spec.source}"] if spec.source else []
     command = Command(
         spec.name,
-        params=[*_input_arguments(spec), *parameters_of(spec.params, registry), *_common_options(spec)],
+        params=[*_input_arguments(spec), *parameters_of(spec.params, registry, several=True), *_common_options(spec)],
         callback=lambda **options: _edit(registry, spec, options),
         help="\n\n".join([spec.summary, *notes]),
     )
@@ -134,25 +136,28 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     """Check everything that needs no model, load the model, and apply the operation to every input."""
     from ..editing.request import open_request, prepare, validate_params
 
-    values = {name: options[name] for name in spec.params.model_fields if options[name] is not None}
+    values, image_files, seeds = _split_values(spec, options)
     # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
     params = None if spec.takes == "inversion" else validate_params(registry, spec, values)
     given, other = _input_names(spec, options)
     names = expand_folders(given) if spec.takes == "image" else given
-    image_files = {name: values[name] for name in image_fields(spec.params) if name in values}
-    other_files = [*([other] if other else []), *image_files.values(), *_model_files(options)]
+    for name, files in image_files.items():
+        _check_one_or_each(name, files, names)
+    other_files = [*([other] if other else []), *itertools.chain(*image_files.values()), *_model_files(options)]
     into_folder = names != given
     invocation = Invocation.plan(
-        options, spec.name, names, _output_suffixes(spec), other_files, into_folder=into_folder
+        options, spec.name, names, _output_suffixes(spec), other_files, into_folder=into_folder, seeds=seeds
     )
     second = read_if_stdin(other)
-    image_params = {name: read_if_stdin(path, name) for name, path in image_files.items()}
+    image_params = {name: [read_if_stdin(path, name) for path in files] for name, files in image_files.items()}
 
     def prepare_job(job: Job) -> Request:
         source = job.source if second is None else (job.source, second)
+        seed = {} if job.seed is None else {"seed": job.seed}
         if params is None:
-            return prepare(registry, spec.name, source, values)
-        return open_request(registry, spec, params.model_copy(update=image_params), source)
+            return prepare(registry, spec.name, source, values | seed)
+        images = {name: files[job.number % len(files)] for name, files in image_params.items()}
+        return open_request(registry, spec, params.model_copy(update=images | seed), source)
 
     def start() -> Callable[[Request], Any]:
         from ..editing.apply import execute
@@ -161,6 +166,27 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
         return lambda request: execute(registry, request, model, progress=progress(), cache=cache)
 
     invocation.run(prepare_job, start)
+
+
+def _split_values(
+    spec: OperationSpec, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Sequence[str]], Sequence[int]]:
+    """Return the parameters in the options for one result, the files of each image parameter, and all seeds."""
+    values = {name: options[name] for name in spec.params.model_fields if options[name] is not None}
+    images = {name: files for name in image_fields(spec.params) if (files := values.pop(name, ()))}
+    seeds: Sequence[int] = ()
+    if issubclass(spec.params, DrawingParams):
+        seeds = values.pop("seed", ())
+    # The bounds of the declaration hold for all seeds if they hold for the largest.
+    first = {name: files[0] for name, files in images.items()} | ({"seed": max(seeds)} if seeds else {})
+    return values | first, images, seeds
+
+
+def _check_one_or_each(name: str, files: Sequence[str], images: Sequence[str]) -> None:
+    """Raise UsageError unless an option is given once, or once for each image."""
+    if len(files) not in (1, len(images)):
+        count = f"once, or {len(images)} times" if len(images) > 1 else "once"
+        raise click.UsageError(f"the option --{name.replace('_', '-')} is given {len(files)} times: give it {count}")
 
 
 def _model_files(options: Mapping[str, Any]) -> list[str]:
@@ -191,8 +217,8 @@ def _output_suffixes(spec: OperationSpec) -> tuple[str, ...]:
 def run_command() -> Command:
     """Return the ``run`` command."""
     pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml")
-    text = "Seed of every step that has none of its own."
-    seed = click.Option(["--seed"], type=TypedParam(int, "INTEGER"), help=text)
+    text = "Seed of every step that has none of its own.  0-3 or 0,5,9 gives a result for each."
+    seed = click.Option(["--seed"], type=SeedsParam(), default=(), help=text)
     outputs = [output_option("run"), *output_options()]
     params = [seed, *outputs, *_model_options(), report_option(), sheet_option(), cache_option()]
     return Command(
@@ -207,26 +233,38 @@ def _run(options: Mapping[str, Any]) -> None:
     """Check the pipeline and every input, load the models, and apply the steps to every input."""
     from ..images.writing import IMAGE_SUFFIXES
 
-    pipeline = _read_pipeline(options["pipeline"], options["seed"])
+    pipeline, seeds = _read_pipeline(options["pipeline"]), options["seed"]
+    if seeds:
+        _with_seed(pipeline, max(seeds))  # the bounds hold for all seeds if they hold for the largest
     names, files = expand_folders(options["image"]), [options["pipeline"]]
     into_folder = names != list(options["image"])
-    invocation = Invocation.plan(options, "run", names, IMAGE_SUFFIXES, files, into_folder=into_folder)
+    invocation = Invocation.plan(options, "run", names, IMAGE_SUFFIXES, files, into_folder=into_folder, seeds=seeds)
 
-    def start() -> Callable[[Request], Any]:
+    def prepare_job(job: Job) -> tuple[Pipeline, Request]:
+        seed = seeds[0] if len(seeds) == 1 else job.seed
+        steps = pipeline if seed is None else _with_seed(pipeline, seed)
+        return steps, steps.prepare(job.source)
+
+    def start() -> Callable[[tuple[Pipeline, Request]], Any]:
         models = [_load_named_model(options, operation) for operation, _ in pipeline.steps]
-        return lambda request: pipeline.execute(request, model=models, progress=progress(), cache=options["cache"])
+        more = {"model": models, "progress": progress(), "cache": options["cache"]}
+        return lambda prepared: prepared[0].execute(prepared[1], **more)
 
-    invocation.run(lambda job: pipeline.prepare(job.source), start)
+    invocation.run(prepare_job, start)
 
 
-def _read_pipeline(path: str, seed: int | None) -> Pipeline:
-    """Read a pipeline from a YAML file and set the seed of its steps; raises BadFile if it cannot be read."""
+def _with_seed(pipeline: Pipeline, seed: int) -> Pipeline:
+    """Return a pipeline with a seed for the steps that have none; raises InvalidParameter if it is out of range."""
+    return type(pipeline)([(name, {"seed": seed, **params}) for name, params in pipeline.steps])
+
+
+def _read_pipeline(path: str) -> Pipeline:
+    """Read a pipeline from a YAML file; raises BadFile if it cannot be read."""
     from ..editing.pipeline import Pipeline
     from ..images.sources import read_source
 
     try:
-        pipeline = Pipeline.from_yaml(read_source(path, argument="pipeline").decode("utf-8-sig"))
+        return Pipeline.from_yaml(read_source(path, argument="pipeline").decode("utf-8-sig"))
     except (BadImage, UnicodeDecodeError) as error:
         reason = str(error) if isinstance(error, BadImage) else f"pipeline {path!r} is not text: give a YAML file"
         raise BadFile(reason) from error
-    return pipeline if seed is None else Pipeline([(name, {"seed": seed, **params}) for name, params in pipeline.steps])

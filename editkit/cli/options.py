@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
+import re
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -15,6 +17,10 @@ from pydantic.fields import FieldInfo
 
 from ..registry.params import Params, field_metadata, shorten
 from ..registry.registry import Registry
+from ..sampling.params import DrawingParams
+
+MOST_SEEDS = 10_000
+"""Most results of one command by ``--seed``."""
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
@@ -53,6 +59,30 @@ def decode_argument(text: str) -> str:
         return text
 
 
+class SeedsParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """Seeds of several variants: numbers and ranges that include both ends, such as 7, 0-3 or 0,5,9."""
+
+    name = "INTEGER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        if re.fullmatch(r"-?[0-9]{1,30}", value):  # one seed, whose bounds the declaration checks
+            return (int(value),)
+        if not re.fullmatch(r"[0-9]{1,30}(-[0-9]{1,30})?(,[0-9]{1,30}(-[0-9]{1,30})?)*", value):
+            self.fail(f"{shorten(value)} is not allowed: give a number, a range 0-3 or a list 0,5,9", param, ctx)
+        ends = [[int(end) for end in part.split("-")] for part in value.split(",")]
+        ranges = [range(part[0], part[-1] + 1) for part in ends]
+        count = sum(part.stop - part.start for part in ranges)
+        if count > MOST_SEEDS or not all(ranges):
+            reason = f"it has {count} seeds, at most {MOST_SEEDS} are allowed" if all(ranges) else "a range rises"
+            self.fail(f"{shorten(value)} is not allowed: {reason}", param, ctx)
+        seeds = tuple(itertools.chain(*ranges))
+        if len(set(seeds)) < count:
+            self.fail(f"{shorten(value)} is not allowed: a seed is given twice", param, ctx)
+        return seeds
+
+
 class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer versions only
     """The values of a Literal, which may be other types than text."""
 
@@ -64,18 +94,25 @@ class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer
         return self.values[super().convert(str(value), param, ctx)]
 
 
-def parameters_of(params: type[Params], registry: Registry) -> list[click.Parameter]:
+def parameters_of(params: type[Params], registry: Registry, *, several: bool = False) -> list[click.Parameter]:
     """Return one option per field: required ones first, then the class's own, then those of its base classes.
 
-    A field with ``json_schema_extra={"argument": True}`` becomes an argument.
+    A field with ``json_schema_extra={"argument": True}`` becomes an argument. With ``several``, for a command of
+    several results, an option for an image may be repeated, and the seed may be a range or a list.
     """
     # Base classes follow in the order of inheritance, so that options common to most commands stand last.
     declared = [name for cls in params.__mro__ for name in inspect.get_annotations(cls)]
     fields = sorted(params.model_fields.items(), key=lambda item: (not item[1].is_required(), declared.index(item[0])))
-    return [_parameter_of(name, field, registry) for name, field in fields]
+    options = [_parameter_of(name, field, registry, several) for name, field in fields]
+    if several and issubclass(params, DrawingParams):
+        seed = next(option for option in options if option.name == "seed")
+        seed.type = SeedsParam()
+        assert isinstance(seed, click.Option)
+        seed.help = f"{seed.help}  0-3 or 0,5,9 gives a result for each."
+    return options
 
 
-def _parameter_of(name: str, field: FieldInfo, registry: Registry) -> click.Parameter:
+def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool) -> click.Parameter:
     extra = field_metadata(field)
     inner = _inner_type(field.annotation)
     if extra.get("argument"):
@@ -83,7 +120,8 @@ def _parameter_of(name: str, field: FieldInfo, registry: Registry) -> click.Para
     flag = name.replace("_", "-")
     text = f"{field.description or ''}{details_of(field, registry)}"
     if "image" in extra:
-        return click.Option([f"--{flag}", name], metavar="FILE", help=text)
+        text += " May be repeated, once for each IMAGE." if several else ""
+        return click.Option([f"--{flag}", name], metavar="FILE", multiple=several, help=text)
     if "registry" in extra and _is_container(field.annotation):
         return click.Option([f"--{flag}", name], metavar="NAME", multiple=True, help=f"{text} May be repeated.")
     if inner is bool:

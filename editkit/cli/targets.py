@@ -146,12 +146,14 @@ class OutputPlan:
             suffixes = (default, *(suffix for suffix in suffixes if suffix != default))
         return cls(output, suffixes, options.get("existing"), into_folder)
 
-    def targets(self, inputs: Sequence[str], operation: str, protected: Sequence[str] = ()) -> list[Path | None]:
+    def targets(
+        self, inputs: Sequence[str], operation: str, protected: Sequence[str] = (), labels: Sequence[str] = ()
+    ) -> list[Path | None]:
         """Return the output file of each input; None stands for standard output.
 
         An input is a path, ``"-"``, or ``""`` for an operation without input. ``protected`` are further files that no
-        result may replace. Raises InvalidParameter for a file that cannot be written, would replace an input, or would
-        be written twice.
+        result may replace. ``labels`` are added to the names, for several variants of one input. Raises
+        InvalidParameter for a file that cannot be written, would replace an input, or would be written twice.
         """
         from ..images.writing import check_file
 
@@ -162,14 +164,18 @@ class OutputPlan:
             return [None]
         if output == "":
             raise InvalidParameter("output '' is empty: give a file or a folder, or leave -o out")
-        mode = self.existing or "number"
+        mode, labels = self.existing or "number", labels or [""] * len(inputs)
+        are_variants = len(set(inputs)) == 1 and len(set(labels)) == len(labels)
         if output is None:
-            targets = [_path_beside(name, operation, self.suffixes[0]) for name in inputs]
-        elif len(inputs) > 1 or self.into_folder or _is_folder(output) or output.endswith(("/", os.sep)):
-            names = [stem_of(name, operation) + self.suffixes[0] for name in inputs]
+            pairs = zip(inputs, labels, strict=True)
+            targets = [_path_beside(name, operation + label, self.suffixes[0]) for name, label in pairs]
+        elif not are_variants or self.into_folder or _is_folder(output) or output.endswith(("/", os.sep)):
+            pairs = zip(inputs, labels, strict=True)
+            names = [stem_of(name, operation) + label + self.suffixes[0] for name, label in pairs]
             targets = _paths_inside(Path(output), names, self.suffixes)
         else:
-            targets, mode = [check_file(output, self.suffixes)], self.existing or "replace"
+            file, mode = check_file(output, self.suffixes), self.existing or "replace"
+            targets = [file.with_stem(file.stem + label) for label in labels]
         if self.existing == "number":
             targets = _numbered(targets)
         _check_collisions(targets, inputs, allow_repeated=mode == "number")

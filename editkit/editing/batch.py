@@ -73,8 +73,13 @@ def pair_with_seeds(
     sources = list(images)
     if seeds is None:
         return iter([(image, params) for image in sources])
+    if params.get("seed") is not None:
+        raise InvalidParameter("seed and seeds are both given: leave one of them out")
     if len(seeds) != len(sources):
-        raise InvalidParameter(f"seeds: {len(seeds)} are given for {len(sources)} images: give one for each")
+        raise InvalidParameter(
+            f"seeds: {len(seeds)} are given for {len(sources)} images: give one for each, and repeat an image for "
+            "variants of it"
+        )
     return iter([(image, {**params, "seed": seed}) for image, seed in zip(sources, seeds, strict=True)])
 
 

@@ -258,6 +258,15 @@ BAD: dict[str, tuple[list[str], str]] = {
     "json and a pipe": (["img2img", "a.png", "--json", "-o", "-"], "--json"),
     "pipe to nowhere": (["img2img", "-"], "-o"),
     "replay without recipe": (["replay", "a.png"], "recipe"),
+    "two masks for one image": (["img2img", "a.png", "--mask", "b.png", "--mask", "c.png"], "--mask is given 2 times"),
+    "two masks for three": (
+        ["img2img", "a.png", "b.png", "c.png", *["--mask", "a.png"] * 2, "-o", "out"],
+        "or 3 times",
+    ),
+    "seeds in reverse": (["img2img", "a.png", "--seed", "3-1"], "'3-1'"),
+    "too many seeds": (["img2img", "a.png", "--seed", "0-999999999999"], "10000"),
+    "one seed twice": (["img2img", "a.png", "--seed", "0-2,1"], "twice"),
+    "seeds to a pipe": (["img2img", "a.png", "--seed", "0-1", "-o", "-"], "one result"),
     "no pipeline": (["run", "nope.yaml", "a.png"], "pipeline 'nope.yaml'"),
     "an option twice": (["img2img", "a.png", "--seed", "1", "--seed", "2"], "--seed is given 2 times"),
     "an option twice, short and long": (
@@ -477,6 +486,41 @@ def test_prompt_edit_writes_report_and_sheet(here: Path, tiny_folder: Path) -> N
     assert report["recon_psnr"] == pytest.approx(report["vae_psnr"], abs=0.05)
     assert Image.open("out.webp").size == (19, 14)
     assert Image.open("sheet.jpg").width > 512
+
+
+def test_several_seeds_give_a_file_for_each(here: Path, tiny_folder: Path) -> None:
+    words = ["--prompt", "red", "--steps", "1"]
+    lines = run_with("img2img", "a.png", *words, "--seed", "0-1,5", "--json", model=tiny_folder).stdout.splitlines()
+    reports = [json.loads(line) for line in lines]
+    assert [report["seed"] for report in reports] == [0, 1, 5]
+    assert [report["output"] for report in reports] == [f"a-img2img-seed{seed}.png" for seed in (0, 1, 5)]
+    run_with("img2img", "a.png", *words, "--seed", "5", "-o", "alone.png", model=tiny_folder)
+    assert Image.open("alone.png").tobytes() == Image.open("a-img2img-seed5.png").tobytes()
+    in_file = run_with("img2img", "a.png", *words, "--seed", "5,6", "-o", "out.png", model=tiny_folder).stdout
+    assert in_file == "out-seed5.png\nout-seed6.png\n"
+    in_folder = run_with("img2img", "a.png", "b.png", *words, "--seed", "5,6", "-o", "many", model=tiny_folder).stdout
+    assert in_folder.split() == [f"many/{name}-seed{seed}.png" for name in "ab" for seed in (5, 6)]
+    Path("steps.yaml").write_text("steps:\n- img2img: {strength: 0.5, steps: 1}\n")
+    run = run_with("run", "steps.yaml", "a.png", "--seed", "1-2", model=tiny_folder).stdout
+    assert run == "a-run-seed1.png\na-run-seed2.png\n"
+
+
+def test_seeds_of_an_edit_without_noise_are_named(here: Path, tiny_folder: Path) -> None:
+    words = ["prompt-edit", "a.png", "--source", "red", "--target", "blue", "--steps", "1", "--seed", "1-2"]
+    result = call(*words, "-m", tiny_folder)
+    assert result.exit_code == 0 and "seed=2 gives the same image" in result.stderr
+
+
+def test_each_image_may_have_a_mask_of_its_own(here: Path, tiny_folder: Path) -> None:
+    for name, corner in (("first", (0, 0)), ("second", (10, 4))):
+        mask = Image.new("L", (19, 14))
+        mask.paste(255, (*corner, corner[0] + 8, corner[1] + 8))
+        mask.save(f"{name}.png")
+    words = ["inpaint", "a.png", "b.png", "--prompt", "red", "--steps", "1", "--seed", "0"]
+    run_with(*words, "--mask", "first.png", "--mask", "second.png", "-o", "many", model=tiny_folder)
+    for name, mask in (("a", "first"), ("b", "second")):
+        run_with("inpaint", f"{name}.png", *words[3:], "--mask", f"{mask}.png", "-o", "one.png", model=tiny_folder)
+        assert Image.open("one.png").tobytes() == Image.open(f"many/{name}.png").tobytes()
 
 
 def test_a_mask_keeps_the_other_pixels(here: Path, tiny_folder: Path) -> None:
