@@ -20,7 +20,7 @@ from .editing.apply import apply
 from .editing.batch import apply_all
 from .editing.composing import paint
 from .editing.outcome import Edit, PixelEdit
-from .editing.params import CanvasParams, EditParams, ImageInputParams, ModelDefaultSteps, RepromptParams
+from .editing.params import CanvasParams, EditParams, FrameParams, ImageInputParams, ModelDefaultSteps, RepromptParams
 from .editing.pipeline import Pipeline
 from .editing.primitives import fill, invert_latents, redraw, reprompt, sample_from_inversion, to_inversion
 from .editing.replay import replay
@@ -82,6 +82,7 @@ from .registry.specs import (
     CommandSpec,
     ControlNetSpec,
     ControlSpec,
+    Frame,
     InverterSpec,
     ModelSpec,
     OperationSpec,
@@ -126,6 +127,8 @@ __all__ = [
     "EffectIf",
     "ExecutionOptions",
     "Fraction",
+    "Frame",
+    "FrameParams",
     "Guidance",
     "IfGuided",
     "ImageInputParams",

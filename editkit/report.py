@@ -74,6 +74,9 @@ class Report:
     """``vae_psnr`` at the size at which the model works."""
     recon_psnr_working: float | None = None
     """``recon_psnr`` at the size at which the model works."""
+    frame: dict[str, int] | None = None
+    """Square that was edited in the model's frame: left, top and side in pixels of the source, and mirrored, 0 or 1;
+    None if the whole image was edited."""
     adapters: tuple[str, ...] = ()
     """Adapters added to the model, as ``file:scale``."""
     untouched_max_diff: int | None = None

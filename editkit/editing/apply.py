@@ -32,6 +32,7 @@ from ..sampling.progress import Progress
 from ..version import __version__
 from .capabilities import check_capabilities
 from .composing import compose
+from .framing.frame import frame_session
 from .outcome import Contract, Edit, PixelEdit
 from .params import CanvasParams, EditParams, ImageInputParams
 from .quality import measure_quality, untouched_part
@@ -83,10 +84,13 @@ def execute(
     start = time.perf_counter()
     with torch.no_grad(), cancellable(), measured_memory(model.device) as memory:
         session = open_session(registry, request, model, progress, cache)
-        outcome = _call_operation(session, request)
-        frames = [] if isinstance(outcome, Inversion) else compose(session, outcome)
-        quality = measure_quality(session, outcome)
-        untouched = untouched_part(outcome, request)
+        framing = frame_session(session)
+        region = framing.region if framing else session
+        outcome = _call_operation(region, request)
+        whole = outcome if framing is None or isinstance(outcome, Inversion) else framing.lay_back(outcome)
+        frames = [] if isinstance(whole, Inversion) else compose(session, whole)
+        quality = measure_quality(region, outcome) | {"frame": framing.as_dict() if framing else None}
+        untouched = untouched_part(whole, request)
         if untouched is not None:
             quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
     report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..literals import MaskFrom
 from ..registry.params import EffectIf, ImageParam
@@ -50,7 +50,28 @@ IfDifferent = EffectIf(
 """Condition of a target prompt."""
 
 
-class RepromptParams(EditParams):
+class FrameParams(EditParams):
+    """Parameters of every operation that may know a prompt of its source."""
+
+    frame: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto edits the subject in the place and size that a model of single subjects expects; off leaves "
+        "it where it stands.",
+    )
+
+    @field_validator("frame", mode="before")
+    @classmethod
+    def read_yaml_off(cls, value: Any) -> Any:
+        """Read False as off: YAML 1.1 means that by the word."""
+        return "off" if value is False else value
+
+    @property
+    def source_prompt(self) -> str:
+        """Prompt that describes the image; empty if there is none."""
+        raise NotImplementedError(f"{type(self).__name__} must define source_prompt")
+
+
+class RepromptParams(FrameParams):
     """Parameters of every operation that edits from a source prompt to a target prompt."""
 
     source: str = Field(description="Prompt that describes the image.")
@@ -58,6 +79,11 @@ class RepromptParams(EditParams):
     negative_prompt: Annotated[str, IfGuided] = Field(
         "", description="Content to steer away from; the source prompt when not given."
     )
+
+    @property
+    def source_prompt(self) -> str:
+        """Prompt that describes the image."""
+        return self.source
 
     @model_validator(mode="before")
     @classmethod

@@ -115,6 +115,14 @@ class BackendSpec(Spec):
     another family. The loader then gets that file as ``weights``, and the folder holds no weights."""
 
 
+@dc.dataclass(frozen=True)
+class Frame:
+    """Frame in which a model shows what a prompt names: one subject, centred, on a plain ground."""
+
+    ground: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Colour of the ground, RGB in [0, 1]."""
+
+
 @dc.dataclass(frozen=True, kw_only=True)
 class ModelSpec(Spec):
     """A named model; ``load`` returns its folder."""
@@ -127,6 +135,8 @@ class ModelSpec(Spec):
     """Operations that use it instead of the default model."""
     defaults: Mapping[str, float] = dc.field(default_factory=dict)
     """Model-specific defaults for parameters that the user does not set."""
+    frame: Frame | None = None
+    """Frame of a model of single subjects, into which edits bring them; None for a model of any image."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)

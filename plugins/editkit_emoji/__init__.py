@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editkit import ControlNetSpec, ModelSpec, hookimpl
+from editkit import ControlNetSpec, Frame, ModelSpec, hookimpl
 
 HERE = Path(__file__).parent
 LICENCE = "Apache-2.0 (trained on MIT and Apache-2.0 artwork)"
@@ -26,6 +26,7 @@ def register_models() -> list[ModelSpec]:
             licence=LICENCE,
             default=True,
             defaults={"strength": STRENGTH},
+            frame=Frame(),
         ),
         ModelSpec(
             name="emoji-instruct",

@@ -37,7 +37,7 @@ class EditResult(NamedTuple):
 Method = Callable[[Case], EditResult]
 """Function that edits the image of a case."""
 
-FLOOR = "flow-edit:steps=1"
+FLOOR = "flow-edit:steps=1,frame=off"
 """The blind floor: the network is called once per caption, with pure noise instead of the image."""
 
 

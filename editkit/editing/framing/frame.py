@@ -1,0 +1,163 @@
+"""Bring the subject of an image into the frame that a model shows, and lay the edit back.
+
+A model trained on single subjects of one size and place fails on other sizes and places. Its prediction for a prompt
+from pure noise shows where it expects the subject. That prediction is registered to the image, the square around the
+subject becomes a region on the model's own ground, and the edit of the region is laid back as a difference.
+"""
+
+from __future__ import annotations
+
+import dataclasses as dc
+
+import torch
+from torch import Tensor
+
+from ...diffusion.paths import make_path
+from ...images.canvas import Canvas, resize
+from ...images.pull_push_fill import pull_push_fill
+from ..composing import paint
+from ..outcome import Edit, PixelEdit
+from ..params import FrameParams
+from ..session import Session
+from .ground import MATTE_LOW, ground_colour, is_plain, matte, predicted_matte
+from .registration import Placement, place_template, whole_image
+
+EXPLAINED = 0.8
+"""Cost of a placement below which the prediction is taken to show the subject of the image."""
+BETTER = 0.9
+"""Cost relative to that of the whole image below which another placement is preferred."""
+
+
+@dc.dataclass(frozen=True)
+class Framing:
+    """A region of an edit, in which the subject stands in the model's frame."""
+
+    session: Session
+    """The session of the whole image."""
+    region: Session
+    """The session of the region."""
+    placement: Placement
+    """Place of the region in the image, in pixels of the image."""
+    model_ground: Tensor
+    """(3, 1, 1): ground of the region."""
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the place of the region for the report."""
+        place = self.placement
+        return {"left": place.left, "top": place.top, "side": place.side, "mirrored": int(place.mirrored)}
+
+    def lay_back(self, outcome: Edit | PixelEdit) -> PixelEdit:
+        """Return the edit of the whole image from that of the region; an unchanged region leaves it bit-identical.
+
+        Where the subject gives way to the ground or covers it, the ground is that of the image beside it.
+        """
+        before = self.region.pixels
+        after = outcome.pixels if isinstance(outcome, PixelEdit) else paint(self.region, outcome)
+        subject = matte(before, self.model_ground)
+        uncovered = subject - matte(after, self.model_ground)
+        change = after - before + uncovered * (self._image_ground(subject) - self.model_ground)
+        if self.placement.mirrored:
+            change = change.flip(-1)
+        pixels = self.session.pixels.clone()
+        rows, columns = _overlaps(self.placement, pixels)
+        pixels[..., rows[0], columns[0]] += change[..., rows[1], columns[1]]
+        return PixelEdit(pixels)
+
+    def _image_ground(self, subject: Tensor) -> Tensor:
+        """The image in the region (1, 3, side, side), continued into its subject (1, 1, side, side)."""
+        pixels = self.session.pixels
+        inside = _cut(torch.ones_like(pixels[:, :1]), self.placement, torch.zeros(1, 1, 1))
+        return pull_push_fill(_cut(pixels, self.placement, self.model_ground), (subject == 0) & (inside == 1))
+
+
+def frame_session(session: Session) -> Framing | None:
+    """Return the framing of an edit whose subject stands elsewhere than the model expects it; None for all others.
+
+    It needs a model that declares a frame, one source, and a prompt of the source. The network is called once.
+    """
+    params, spec = session.params, session.registry.specs["models"].get(session.model.name)
+    if spec is None or spec.frame is None or len(session.images) != 1:
+        return None
+    if not isinstance(params, FrameParams) or params.frame == "off" or not params.source_prompt:
+        return None
+    model_ground = torch.tensor(spec.frame.ground, dtype=torch.float32)[:, None, None]
+    template = _predict(session, params.source_prompt) - model_ground
+    placement, plain = _place(session, template, model_ground)
+    if placement is None:
+        return None
+    subject, ground = _separate(session.pixels, template, placement, plain)
+    on_model_ground = session.pixels + (1 - subject) * (model_ground - ground)
+    region = session.for_region(
+        _cut(on_model_ground, placement, model_ground),
+        None if session.mask is None else _cut(session.mask, placement, torch.zeros(1, 1, 1)),
+    )
+    return Framing(session, region, placement, model_ground)
+
+
+def _predict(session: Session, prompt: str) -> Tensor:
+    """Return the image (3, n, n) that the model predicts for a prompt from pure noise, at its native size."""
+    model = session.model
+    start = make_path(session.schedule, 1, session.grid)[0]
+    shape = (1, *model.latent_shape(model.native_size, model.native_size))
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
+    x = (start.sigma * noise).to(model.device, model.dtype)
+    return model.decode(session.network(x, start, session.embed(prompt)))[0].float().cpu()
+
+
+def _place(session: Session, template: Tensor, model_ground: Tensor) -> tuple[Placement | None, bool]:
+    """Return the placement of the subject, None if the image is in the frame or does not show it, and whether the
+    ground is plain.
+    """
+    size = (session.pixels.shape[-1], session.pixels.shape[-2])
+    pixels = resize(session.pixels, Canvas.plan(size, session.model.native_size, 1).work)[0]
+    ground, plain = ground_colour(pixels), is_plain(pixels)
+    if plain:
+        image = pixels - ground + matte(pixels, ground) * (ground - model_ground)
+    else:  # the predicted subject hides the ground behind it
+        image = pixels - ground
+        template = (template + model_ground - ground) * predicted_matte(template)
+    best, whole = place_template(image, template), whole_image(image, template)
+    if best.cost >= EXPLAINED:
+        return None, plain
+    if best.cost >= BETTER * whole.cost:
+        best = whole
+        if plain and bool(((ground - model_ground).abs() < MATTE_LOW).all()):
+            return None, plain
+    factor = max(size) / max(pixels.shape[-2:])
+    left, top, side = (round(factor * length) for length in (best.left, best.top, best.side))
+    return best._replace(left=left, top=top, side=side), plain
+
+
+def _separate(pixels: Tensor, template: Tensor, placement: Placement, plain: bool) -> tuple[Tensor, Tensor]:
+    """Return the share (1, 1, H, W) of the subject in each pixel (1, 3, H, W), and the ground (1, 3, H, W)."""
+    if plain:
+        ground = ground_colour(pixels[0])
+        return matte(pixels, ground), ground.expand_as(pixels)
+    outline = predicted_matte(template)[None]
+    outline = resize(outline.flip(-1) if placement.mirrored else outline, (placement.side, placement.side)).clamp(0, 1)
+    subject = torch.zeros_like(pixels[:, :1])
+    rows, columns = _overlaps(placement, pixels)
+    subject[..., rows[0], columns[0]] = outline[..., rows[1], columns[1]]
+    return subject, pull_push_fill(pixels, subject == 0)
+
+
+def _cut(values: Tensor, placement: Placement, fill: Tensor) -> Tensor:
+    """Return the square (B, C, side, side) of values (B, C, H, W) at a placement, with ``fill`` (C, 1, 1) outside."""
+    side = placement.side
+    square = fill.expand(len(values), -1, side, side).clone()
+    rows, columns = _overlaps(placement, values)
+    square[..., rows[1], columns[1]] = values[..., rows[0], columns[0]]
+    return square.flip(-1) if placement.mirrored else square
+
+
+def _overlaps(placement: Placement, image: Tensor) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the rows, and the columns, of a placement in the image and in its square."""
+    return (
+        _overlap(placement.top, placement.side, image.shape[-2]),
+        _overlap(placement.left, placement.side, image.shape[-1]),
+    )
+
+
+def _overlap(start: int, side: int, length: int) -> tuple[slice, slice]:
+    first, last = max(0, start), min(length, start + side)
+    return slice(first, last), slice(first - start, last - start)

@@ -1,0 +1,77 @@
+"""Find where, how large and which way round a predicted image lies in another."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SCALES = tuple(0.93**step for step in range(-3, 14))
+"""Sides of the template that are tried, from 1.24 to 0.39 of the longest side of the image."""
+HIDDEN_WEIGHT = 0.1
+"""Weight of template content that would lie outside the image."""
+
+
+class Placement(NamedTuple):
+    """Place of a square template in an image, in pixels of the image; it may reach beyond the image."""
+
+    left: int
+    top: int
+    side: int
+    mirrored: bool
+    cost: float
+    """Squared difference to the image, relative to that of an empty ground: 0 where the template is the image."""
+
+
+def place_template(image: Tensor, template: Tensor) -> Placement:
+    """Return the placement of a template, or of its mirror image, with the smallest squared difference to an image.
+
+    ``image`` (3, H, W) and ``template`` (3, n, n) are differences to the ground, 0 where only the ground is. All shifts
+    are tried at each side of :data:`SCALES`.
+    """
+    best = whole_image(image, template)
+    for scale in SCALES:
+        scaled = _resize(template, max(4, round(scale * max(image.shape[-2:]))))
+        for mirrored in (False, True):
+            costs = _costs(image, scaled.flip(-1) if mirrored else scaled)
+            lowest = int(costs.argmin())
+            if float(costs.flatten()[lowest]) < best.cost:
+                top, left = (index - scaled.shape[-1] + 1 for index in divmod(lowest, costs.shape[1]))
+                best = Placement(left, top, scaled.shape[-1], mirrored, float(costs.flatten()[lowest]))
+    return best
+
+
+def whole_image(image: Tensor, template: Tensor) -> Placement:
+    """Return the placement of a template over the whole image, centred along its shorter side."""
+    height, width = image.shape[-2:]
+    side = max(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    cost = _costs(image, _resize(template, side))[top + side - 1, left + side - 1]
+    return Placement(left, top, side, False, float(cost))
+
+
+def _costs(image: Tensor, template: Tensor) -> Tensor:
+    """Cost of a template (3, n, n) at each shift that has a pixel in the image, (H + n - 1, W + n - 1).
+
+    The squared difference over the image is ``sum |I|^2 - 2 sum I T + sum_inside |T|^2``: two cross-correlations.
+    """
+    inside = _correlate(torch.ones_like(image[:1]), template.square().sum(0, keepdim=True))
+    hidden = template.square().sum() - inside
+    change = inside + HIDDEN_WEIGHT * hidden - 2 * _correlate(image, template)
+    return 1 + change / image.square().sum().clamp(min=1e-9)
+
+
+def _correlate(image: Tensor, template: Tensor) -> Tensor:
+    """Full cross-correlation summed over channels, (H + n - 1, W + n - 1), by FFT."""
+    size = [one + other - 1 for one, other in zip(image.shape[-2:], template.shape[-2:], strict=True)]
+    fast = [2 ** math.ceil(math.log2(length)) for length in size]
+    spectrum = torch.fft.rfft2(image, fast) * torch.fft.rfft2(template.flip(-2, -1), fast)
+    correlation: Tensor = torch.fft.irfft2(spectrum.sum(0), fast)
+    return correlation[: size[0], : size[1]]
+
+
+def _resize(template: Tensor, side: int) -> Tensor:
+    return F.interpolate(template[None], (side, side), mode="bilinear", antialias=True, align_corners=False)[0]

@@ -1,0 +1,131 @@
+"""Laws of framing: the subject is found where it stands, and its edit moves with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+import editkit
+from editkit import Result
+from editkit.editing.framing.ground import ground_colour, is_plain, matte
+from editkit.editing.framing.registration import place_template, whole_image
+from editkit.images.metrics import psnr
+from editkit.images.tensors import to_tensor
+
+SAMPLES = Path(__file__).parents[1] / "pictures"
+APPLE = SAMPLES / "noto-red-apple.png"
+WHITE, BLUE = (255, 255, 255), (30, 80, 190)
+
+
+def subject(side: int, *, seed: int = 0) -> Tensor:
+    """A random subject (3, side, side) that is not symmetric, as a difference to its ground, 0 at its border."""
+    coarse = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed)) - 0.5
+    coarse = torch.nn.functional.pad(coarse, (1, 1, 1, 1))
+    return torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear", align_corners=True)[0]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (7, 12), (-9, 5), (30, -8)])
+def test_template_is_found_where_it_lies(left: int, top: int, mirrored: bool) -> None:
+    template, wide = subject(64), torch.zeros(3, 248, 264)
+    wide[:, 100 + top : 164 + top, 100 + left : 164 + left] = template.flip(-1) if mirrored else template
+    image = wide[:, 100:148, 100:164]
+    placement = place_template(image, template)
+    assert placement[:4] == (left, top, 64, mirrored)
+    assert placement.cost < whole_image(image, template).cost
+
+
+def test_template_of_another_subject_explains_nothing() -> None:
+    assert place_template(subject(64), -subject(64)).cost > 0.8
+
+
+def test_matte_and_ground_tell_subject_from_ground() -> None:
+    image = framed(BLUE, 40, (12, 9))
+    pixels = to_tensor(image)[0]
+    ground = ground_colour(pixels)
+    assert is_plain(pixels)
+    torch.testing.assert_close(ground.flatten(), torch.tensor(BLUE) / 255, rtol=0, atol=1e-6)
+    shares = matte(pixels, ground)[0]
+    assert float(shares[:8].max()) == 0 and float(shares[29, 32]) == 1
+
+
+def framed(ground: tuple[int, int, int], side: int, corner: tuple[int, int], *, size: int = 64) -> Image.Image:
+    """The apple on a ground, on transparent white at a size and place."""
+    apple = Image.open(APPLE).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+    opacity = 255 - np.asarray(apple).min(axis=2)
+    alpha = Image.fromarray(np.clip(opacity.astype(int) * 4, 0, 255).astype(np.uint8))
+    canvas = Image.new("RGB", (size, size), ground)
+    canvas.paste(apple, corner, alpha)
+    return canvas
+
+
+def edit(image: Image.Image, **options: object) -> Result:
+    arguments = {"source": "noto red apple", "target": "noto green apple", "seed": 0, "steps": 4} | options
+    return editkit.apply("prompt-edit", image, **arguments)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("ground", "side", "corner"), [(WHITE, 36, (4, 24)), (WHITE, 64, (9, -7)), (BLUE, 40, (12, 9))], ids=str
+)
+def test_edit_of_a_moved_subject_is_the_moved_edit(
+    ground: tuple[int, int, int], side: int, corner: tuple[int, int]
+) -> None:
+    """The visible part is compared with the edit of the subject in the model's own frame."""
+    left, top, right, bottom = (max(0, corner[0]), max(0, corner[1]), *(min(64, at + side) for at in corner))
+    own = on_white(edit(framed(WHITE, 64, (0, 0)))).resize((side, side), Image.Resampling.LANCZOS)
+    own_part = to_tensor(own.crop((left - corner[0], top - corner[1], right - corner[0], bottom - corner[1])))
+    inside = (own_part.amin(1, keepdim=True) < 0.5).expand_as(own_part)  # its rim mixes with the ground
+
+    def agreement(result: Result) -> float:
+        return psnr(to_tensor(on_white(result).crop((left, top, right, bottom)))[inside], own_part[inside])
+
+    result = edit(framed(ground, side, corner))
+    assert result.report.frame is not None and abs(result.report.frame["side"] - side) <= 4
+    assert agreement(result) > max(20, agreement(edit(framed(ground, side, corner), frame="off")) + 3)
+
+
+def on_white(result: Result) -> Image.Image:
+    return editkit.on_white(result.image)
+
+
+@pytest.mark.model
+def test_image_in_the_frame_is_edited_as_it_stands() -> None:
+    image = Image.open(APPLE).convert("RGB")
+    auto, off = edit(image), edit(image, frame="off")
+    assert auto.report.frame is None
+    assert auto.image.tobytes() == off.image.tobytes()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("ground", [WHITE, BLUE])
+def test_framed_edit_without_a_change_returns_the_source(ground: tuple[int, int, int]) -> None:
+    image = framed(ground, 36, (4, 24), size=96)
+    result = edit(image, target="noto red apple")
+    assert result.report.frame is not None
+    assert result.image.tobytes() == image.tobytes()
+
+
+@pytest.mark.model
+def test_mask_holds_in_a_framed_edit() -> None:
+    image = framed(WHITE, 36, (4, 24))
+    mask = Image.new("L", image.size, 0)
+    mask.paste(255, (0, 0, 22, 64))
+    result = edit(image, mask=mask)
+    assert result.report.frame is not None and result.report.untouched_max_diff == 0
+    assert result.image.tobytes() != image.tobytes()
+
+
+@pytest.mark.model
+def test_mirrored_subject_is_edited_as_its_mirror_image() -> None:
+    image = Image.open(SAMPLES / "gradient-man-playing-handball.png").convert("RGB")
+    prompts = {"source": "gradient man playing handball", "target": "gradient woman playing handball"}
+    result = edit(ImageOps.mirror(image), **prompts)
+    assert result.report.frame == {"left": 0, "top": 0, "side": 64, "mirrored": 1}
+    own = np.asarray(ImageOps.mirror(on_white(edit(image, **prompts))), dtype=int)
+    assert np.abs(np.asarray(on_white(result)) - own).max() <= 1  # levels
