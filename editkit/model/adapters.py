@@ -6,6 +6,7 @@ import dataclasses as dc
 import hashlib
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InvalidParameter
@@ -70,6 +71,16 @@ class Adapter:
                     while part := stream.read(2**20):
                         digest.update(part)
         return digest.hexdigest()[:16]
+
+
+def adapter_calls(adapters: object) -> tuple[str, ...]:
+    """Return adapters as texts; raises InvalidParameter for one file in place of a sequence, and for other types."""
+    if isinstance(adapters, Sequence) and not isinstance(adapters, (str, bytes)):
+        calls = [os.fspath(call) for call in adapters if isinstance(call, (str, os.PathLike))]
+        if len(calls) == len(adapters):
+            return tuple(calls)
+    given = f"{type(adapters).__name__} {str(adapters)[:80]!r}"
+    raise InvalidParameter(f"adapters is a sequence of files, as ['style.safetensors:0.8'], and not {given}")
 
 
 def _only_adapter(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from ..libraries import load_once, loading
 from ..registry.params import shorten
 from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelSpec
-from .adapters import Adapter
+from .adapters import Adapter, adapter_calls
 from .backend import Backend, SupportsAdapters, SupportsExecutionOptions
 from .execution import ExecutionOptions, check_compiler
 from .folders import check_parts, read_index
@@ -35,7 +35,7 @@ def resolve_model(
     """Return a loaded model unchanged, or load one by name; None loads the default model of the operation."""
     if model is None or isinstance(model, (str, os.PathLike)):
         name = _default_model(installed(), operation) if model is None else os.fspath(model)
-        return cached_model(name, device, dtype, tuple(os.fspath(adapter) for adapter in adapters), execution)
+        return cached_model(name, device, dtype, adapter_calls(adapters), execution)
     if device is not None or dtype is not None or adapters:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
     if execution.requested:
@@ -81,7 +81,7 @@ def load_model(
     """
     registry = installed()
     torch_device, torch_dtype = _checked_device(device), _checked_dtype(dtype)
-    parsed = [Adapter.parse(call) for call in adapters]
+    parsed = [Adapter.parse(call) for call in adapter_calls(adapters)]
     execution = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
     execution.check(torch_device)
     label, location = _locate(registry, name)

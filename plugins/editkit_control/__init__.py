@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,10 +20,17 @@ from editkit import (
     by_name,
     check_interval,
     hookimpl,
+    read_json,
 )
 
 Mode = Literal["pose", "depth", "scribble", "edge", "normal", "segment", "tile", "repaint"]
 """Kinds of condition maps that a ControlNet of several kinds may take."""
+
+
+def is_union(folder: Path) -> bool:
+    """Return whether a folder holds a ControlNet of several kinds."""
+    config = folder / "config.json"
+    return config.is_file() and read_json(config).get("_class_name") == "ControlNetUnionModel"
 
 
 class ControlNetParams(Params):
@@ -47,7 +55,11 @@ class ControlNetParams(Params):
 _IfActive = EffectIf(lambda params, model: params.control_scale > 0, "control_scale is 0")
 _IfGiven = EffectIf(lambda params, model: params.control_image is not None, "there is no control_image to invert")
 _IfAnnotated = EffectIf(
-    lambda params, model: params.control_image is None or (params.controlnet is None and ":" not in params.kind),
+    lambda params, model: (
+        params.control_image is None
+        or (params.controlnet is None and ":" not in params.kind)
+        or (params.controlnet is not None and params.control_mode is None and is_union(Path(params.controlnet)))
+    ),
     "the ready-made map replaces the annotator's; leave it out",
 )
 

@@ -22,13 +22,13 @@ from editkit import (
     SupportsControlNet,
     WeightsUnavailable,
     interval,
+    model_folder,
     no_step_between,
     open_image,
-    read_json,
     require,
 )
 
-from . import ControlNetParams
+from . import ControlNetParams, is_union
 
 
 class ControlNetControl(Control):
@@ -109,9 +109,7 @@ def mode_of_kind(kind: str) -> str:
 
 def check_mode(folder: Path, mode: str | None) -> None:
     """Raise InvalidParameter for a mode that is given to a ControlNet of one kind."""
-    config = folder / "config.json"
-    kind = read_json(config).get("_class_name") if config.is_file() else None
-    if mode is not None and kind != "ControlNetUnionModel":
+    if mode is not None and not is_union(folder):
         raise InvalidParameter(f"the ControlNet {folder} is one of one kind, and control_mode={mode!r} has no effect")
 
 
@@ -120,7 +118,7 @@ def find_weights(session: Session, kind: str, weights: str | None) -> Path:
     if weights is not None:
         location = Path(os.path.expanduser(weights))  # noqa: PTH111 (Path's raises for unknown users)
         if not location.exists():
-            raise WeightsUnavailable(f"controlnet {weights!r} is no folder and no file: give that of a ControlNet")
+            return model_folder(weights, called="controlnet", advice="give the folder of a ControlNet")
         if location.is_file() and location.suffix != ".safetensors":
             raise WeightsUnavailable(
                 f"controlnet {weights!r} is no .safetensors file: others can run code when loaded; convert it first"

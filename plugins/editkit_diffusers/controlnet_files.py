@@ -105,6 +105,11 @@ def check_fits(config: Mapping[str, Any], unet: Any, latent_channels: int) -> No
             raise InvalidParameter(
                 f"the ControlNet has {name} {actual} and the model {value}: it belongs to a model of another shape"
             )
+    order = config.get("controlnet_conditioning_channel_order", "rgb")
+    if order not in ("rgb", "bgr"):
+        raise InvalidParameter(
+            f"the ControlNet has controlnet_conditioning_channel_order {order!r}: rgb or bgr is allowed"
+        )
     if config.get("global_pool_conditions"):
         raise InvalidParameter(
             "the ControlNet has global_pool_conditions, as the one called shuffle: it steers the prompt's estimate "

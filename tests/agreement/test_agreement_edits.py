@@ -512,7 +512,7 @@ def test_a_damaged_controlnet_is_a_clear_error(nets: list[Path], tmp_path: Path)
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"no weights")
     with pytest.raises(WeightsUnavailable, match="cannot be loaded"):
         controlled(both("text")[0], tmp_path)
-    with pytest.raises(WeightsUnavailable, match="no folder and no file"):
+    with pytest.raises(WeightsUnavailable, match="neither a folder nor a hub id"):
         controlled(both("text")[0], tmp_path / "nowhere")
 
 

@@ -51,15 +51,29 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return 0.3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
-def adapted(family: str, tensors: dict[str, Tensor], to: Path, scale: float = 1.0, **header: str) -> Any:
-    """Return a model with an adapter of ``tensors``."""
-    save_file({name: one.clone().contiguous() for name, one in tensors.items()}, to, metadata=header or None)
-    return editkit.load_model(folder(family), device="cpu", adapters=[f"{to}:{scale}"])
-
-
 @functools.cache
 def plain(family: str) -> Any:
     return editkit.load_model(folder(family), device="cpu")
+
+
+@functools.cache
+def reused(family: str) -> Any:
+    return editkit.load_model(folder(family), device="cpu")
+
+
+def adapted(family: str, tensors: dict[str, Tensor], to: Path, scale: float = 1.0, **header: str) -> Any:
+    """Return a model with an adapter of ``tensors``; the next call takes it back."""
+    save_file({name: one.clone().contiguous() for name, one in tensors.items()}, to, metadata=header or None)
+    model, original = reused(family), plain(family)
+    for net, other in zip(networks(model), networks(original), strict=True):
+        net.load_state_dict(other.state_dict())
+    model.adapters, model.warnings = (), ()
+    model.add_adapter(editkit.Adapter(to, scale))
+    return model
+
+
+def networks(model: Any) -> list[Any]:
+    return [model.net, *(encoder.net for encoder in model.texts.values())]
 
 
 def changed(model: Any, family: str) -> dict[str, Tensor]:
@@ -467,6 +481,17 @@ def test_a_lora_of_another_base_is_refused_with_its_name_and_counts(tmp_path: Pa
     tensors = {name + up: random(16, 2), name + down: random(2, 16)}
     with pytest.raises(InvalidParameter, match=f"1 of 1 changed layers: it is for {base}"):
         adapted(family, tensors, tmp_path / "a.safetensors")
+
+
+def test_changes_by_zero_of_absent_layers_are_left_out(tmp_path: Path) -> None:
+    up, down = random(16, 2), random(2, 16)
+    tensors = {f"{kohya(QUERY)}.lora_up.weight": up, f"{kohya(QUERY)}.lora_down.weight": down}
+    absent = "lora_te_text_projection"
+    zero = {f"{absent}.lora_up.weight": 0 * up, f"{absent}.lora_down.weight": down}
+    new = changed(adapted("sd", tensors | zero, tmp_path / "a.safetensors"), "sd")
+    assert set(new) == {f"{QUERY}.weight"}
+    with pytest.raises(InvalidParameter, match="1 of 2 changed layers"):
+        adapted("sd", tensors | zero | {f"{absent}.lora_up.weight": up}, tmp_path / "a.safetensors")
 
 
 def test_a_lora_of_an_absent_t5_encoder_is_left_out_with_a_warning(tmp_path: Path) -> None:

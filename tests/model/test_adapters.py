@@ -131,7 +131,14 @@ def processors(low: Low, _: Family) -> dict[str, Tensor]:
     return {f"{name}.down.weight": low.down, f"{name}.up.weight": scaled(low)}
 
 
-SPELLINGS = {"kohya": kohya, "peft": peft, "processors": processors}
+def named_by_peft(low: Low, _: Family) -> dict[str, Tensor]:
+    """PEFT's own files, with the name of the adapter."""
+    part = "unet.base_model.model" if low.part == "unet" else low.part
+    name = f"{part}.{low.module}"
+    return {f"{name}.lora_A.default.weight": low.down, f"{name}.lora_B.default.weight": scaled(low)}
+
+
+SPELLINGS = {"kohya": kohya, "peft": peft, "processors": processors, "named": named_by_peft}
 
 
 def written(to: Path, family: Family, spelling: str = "kohya", lows: tuple[Low, ...] | None = None) -> Path:
@@ -165,11 +172,20 @@ def apart(one: Tensor, other: Tensor) -> float:
 
 @each_family
 def test_all_spellings_mean_the_same(tmp_path: Path, family: Family) -> None:
-    plain = drawn(family)
-    changed = [drawn(family, written(tmp_path / f"{name}.safetensors", family, name)) for name in SPELLINGS]
-    for one in changed:
-        assert apart(one, changed[0]) < 1e-4
-        assert apart(one, plain) > 1e-2
+    networks = [
+        networks_of(
+            editkit.load_model(folder(family), adapters=[written(tmp_path / f"{name}.safetensors", family, name)])
+        )
+        for name in SPELLINGS
+    ]
+    plain = networks_of(editkit.load_model(folder(family)))
+    for one in networks:
+        assert max(map(apart, one, networks[0])) < 1e-6
+        assert max(map(apart, one, plain)) > 1e-2
+
+
+def networks_of(model: Any) -> list[Tensor]:
+    return [weight for net in (model.net, *(one.net for one in model.texts.values())) for weight in net.parameters()]
 
 
 @each_family
@@ -238,6 +254,14 @@ def test_scales_add_up(tmp_path: Path) -> None:
     assert torch.equal(drawn("sd", f"{file}:1.0"), once)
     assert apart(drawn("sd", f"{file}:0.25", f"{file}:0.75"), once) < 1e-4
     assert apart(drawn("sd", file, f"{file}:-1"), drawn("sd")) < 1e-4
+
+
+def test_adapters_are_a_sequence_of_files(tmp_path: Path) -> None:
+    file = written(tmp_path / "style.safetensors", "sd")
+    for adapters in (str(file), file, 5, [5], None):
+        for call in (editkit.load_model, lambda name, **given: editkit.apply("generate", model=str(name), **given)):
+            with pytest.raises(InvalidParameter, match="adapters is a sequence of files"):
+                call(folder("sd"), adapters=adapters)  # type: ignore[operator]
 
 
 def test_a_colon_may_be_in_the_name(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "another width": ({"cross_attention_dim": 48}, "cross_attention_dim 48 and the model 16"),
     "another depth": ({"block_out_channels": [8] * 1000}, "block_out_channels"),
     "six colours": ({"conditioning_channels": 6}, "conditioning_channels 6"),
+    "an unknown order": ({"controlnet_conditioning_channel_order": "grb"}, "channel_order 'grb'"),
     "a pooled condition": ({"global_pool_conditions": True}, "global_pool_conditions"),
 }
 

@@ -44,7 +44,9 @@ def word_file(to: Path, tensors: dict[str, Tensor]) -> Path:
     return to
 
 
+@functools.cache
 def taught(family: str, *files: Path) -> Any:
+    """Return a model that has learned the words in files; tests do not change it."""
     return editkit.load_model(folder(family), device="cpu", adapters=files)
 
 
@@ -67,7 +69,8 @@ def test_the_rows_of_pivotal_tuning_are_tokens_as_in_diffusers(tmp_path: Path) -
 
 
 def test_a_pivotal_file_of_a_taken_name_has_its_tokens_alone(tmp_path: Path) -> None:
-    model = taught("sd", word_file(tmp_path / "apple.safetensors", {"clip_l": SMALL[:2]}))
+    file = word_file(tmp_path / "apple.safetensors", {"clip_l": SMALL[:2]})
+    model: Any = editkit.load_model(folder("sd"), device="cpu", adapters=[file])
     (warning,) = model.warnings
     assert "'apple' is left out" in warning
     assert torch.equal(text(model, "an apple"), text(taught("sd"), "an apple"))
@@ -169,6 +172,12 @@ def test_a_word_that_cannot_be_added_is_refused_and_adds_nothing(tmp_path: Path,
     assert "\n" not in str(raised.value)
     assert len(model.texts["text_encoder"].tokenizer) == size
     assert not model.adapters
+
+
+def test_a_word_too_large_for_the_dtype_is_refused(tmp_path: Path) -> None:
+    file = word_file(tmp_path / "word.safetensors", {"<a>": 1e6 * SMALL})
+    with pytest.raises(InvalidParameter, match="float16 cannot hold"):
+        editkit.load_model(folder("sd"), dtype="float16", device="cpu", adapters=[file])
 
 
 def test_a_pickled_word_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:

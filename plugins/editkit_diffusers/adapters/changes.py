@@ -28,7 +28,7 @@ def layer_changes(
     part of an adapter, and for layers that the model lacks or has in another shape.
     """
     names = _parse(tensors)
-    layers, warnings = _find_layers(names, index)
+    layers, warnings = _find_layers(names, tensors, index)
     grouped: dict[tuple[int, ...], tuple[Layer, list[str], dict[str, Tensor]]] = {}
     for name, parsed in names.items():
         if (layer := layers.get(name)) is None:
@@ -58,10 +58,16 @@ def _parse(tensors: Mapping[str, Tensor]) -> dict[str, TensorName]:
     return names
 
 
-def _find_layers(names: Mapping[str, TensorName], index: LayerIndex) -> tuple[dict[str, Layer], list[str]]:
-    """Return the layer of each tensor; raises InvalidParameter, with counts, if the model lacks some of them."""
+def _find_layers(
+    names: Mapping[str, TensorName], tensors: Mapping[str, Tensor], index: LayerIndex
+) -> tuple[dict[str, Layer], list[str]]:
+    """Return the layer of each tensor; raises InvalidParameter, with counts, if the model lacks some of them.
+
+    Changes by zero are left out where the model lacks the layer: extracted LoRAs hold many.
+    """
     found = {(parsed.part, parsed.module): index.find(parsed) for parsed in names.values()}
-    missing = {key for key, layer in found.items() if layer is None}
+    changes = _roles_by_layer(names, tensors)
+    missing = {key for key, layer in found.items() if layer is None and not _is_zero(changes[key])}
     optional = {(part, module) for part, module in missing if part == "text_encoder_3" and part not in index.parts}
     if missing - optional:
         part, module = next(key for key in found if key in missing - optional)
@@ -77,6 +83,24 @@ def _find_layers(names: Mapping[str, TensorName], index: LayerIndex) -> tuple[di
         raise InvalidParameter(f"changes no layer that the model has: {OTHER_SHAPE}")
     warnings = [f"{len(optional)} of {len(found)} changed layers belong to a T5 encoder that the model does not have"]
     return layers, warnings if optional else []
+
+
+def _roles_by_layer(
+    names: Mapping[str, TensorName], tensors: Mapping[str, Tensor]
+) -> dict[tuple[str, str], dict[str, Tensor]]:
+    grouped: dict[tuple[str, str], dict[str, Tensor]] = {}
+    for name, parsed in names.items():
+        grouped.setdefault((parsed.part, parsed.module), {})[parsed.role] = tensors[name]
+    return grouped
+
+
+def _is_zero(roles: Roles) -> bool:
+    """Whether a change changes nothing: one factor of its product or its differences are zero."""
+    if any(role in roles for role in MAGNITUDES):
+        return False
+    product = any(role in roles and not roles[role].any() for role in ("up", "down"))
+    others = [tensor for role, tensor in roles.items() if role not in ("up", "down", "mid", "alpha")]
+    return (product or not {"up", "down"} & set(roles)) and not any(tensor.any() for tensor in others)
 
 
 def _layer_change(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from editkit import InvalidParameter
@@ -127,6 +128,10 @@ def _encoders_of(word: WordVectors, vectors: Tensor, texts: Mapping[str, TextEnc
 def _check(word: str, vectors: Tensor, encoder: TextEncoder) -> None:
     if not word.strip():
         raise InvalidParameter("holds a word without letters, which would be in every prompt: give it a name")
+    if not torch.isfinite(vectors.to(encoder.net.dtype)).all():
+        raise InvalidParameter(
+            f"gives the word {word!r} values that {encoder.net.dtype} cannot hold: use --dtype float32"
+        )
     room = encoder.length - _SPECIAL_TOKENS
     if not 0 < len(vectors) <= room:
         raise InvalidParameter(
