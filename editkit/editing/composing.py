@@ -13,6 +13,7 @@ from ..images.masks.tensors import mask_opacity
 from ..images.stored.image import StoredImage
 from ..images.tensors import to_image
 from .outcome import Edit, PixelEdit
+from .quality import warn_of_autoencoder
 from .session import Session
 
 
@@ -47,6 +48,8 @@ def paint(session: Session, edit: Edit) -> Tensor:
     shares = source_shares(edit)
     source, round_trip = mix_sources(session.visible, shares), mix_sources(reconstructed, shares)
     kept = session.kept if edit.kept is None else edit.kept
+    if bool((torch.as_tensor(kept, device="cpu") > 0).any()):
+        warn_of_autoencoder(session)
     return apply_difference(session.canvas, source, decoded, round_trip, session.mask, kept)
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses as dc
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from ..images.metrics import psnr, stored_difference
+from ..images.sources import format_size
 from ..images.stored.image import StoredImage
 from ..inversion.inversion import Inversion
 from .outcome import Edit, PixelEdit
 from .params import EditParams
 from .request import Request
 from .session import Session
+
+AUTOENCODER_FLOOR = 20.0
+"""PSNR in dB of an autoencoder's round trip, at the model's scale, below which the model cannot hold an image."""
 
 
 @dc.dataclass(frozen=True)
@@ -50,10 +55,39 @@ def measure_quality(session: Session, outcome: Edit | PixelEdit | Inversion) -> 
     reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
     if reconstructed is None and not isinstance(outcome, Inversion):
         return {}
+    warn_of_autoencoder(session)
     figures = _psnr_to_source(session, session.latents, "vae_psnr")
     if reconstructed is not None:
         figures |= _psnr_to_source(session, reconstructed, "recon_psnr")
     return figures
+
+
+def warn_of_autoencoder(session: Session) -> None:
+    """Warn if the autoencoder's round trip of the sources is below :data:`AUTOENCODER_FLOOR`.
+
+    An autoencoder that does not reproduce a white page either is not trained at all, which is no matter of the image.
+    """
+    value = _round_trip_psnr(session)
+    if value < AUTOENCODER_FLOOR <= _white_psnr(session):
+        session.usage.warn(
+            f"the model {session.model.name!r} cannot hold this image: its autoencoder reproduces it with a PSNR of "
+            f"{value:.1f} dB at {format_size(session.canvas.work)} pixels, below {AUTOENCODER_FLOOR:g} dB, so what the "
+            "edit draws lacks its content; take a model for such images, or a higher resolution="
+        )
+
+
+def _round_trip_psnr(session: Session) -> float:
+    """PSNR in dB of the autoencoder's round trip of the sources, at the model's scale."""
+    decoded = session.canvas.crop(session.decode_cached(session.latents))
+    return psnr(decoded, session.canvas.crop(session.sources))
+
+
+def _white_psnr(session: Session) -> float:
+    """PSNR in dB of the autoencoder's round trip of a small white page."""
+    model = session.model
+    side = 4 * model.multiple
+    white = torch.ones(1, 3, side, side, dtype=model.dtype, device=model.device)
+    return psnr(model.decode(model.encode(white)), white)
 
 
 def _psnr_to_source(session: Session, latents: Tensor, name: str) -> dict[str, float]:

@@ -30,7 +30,7 @@ def inpaint(session: Session, params: InpaintParams) -> PixelEdit:
         region = session.for_region(crop, mask, longest=params.resolution)
     path = start_at(region.model.schedule, region.drawing_path(params.steps), params.strength)
     edit = fill(region, with_resampling(path, params.resample), params.prompt, blank=params.strength == 1)
-    pixels[..., rows, columns] = paint(region, edit)
+    pixels[..., rows, columns] = paint(region, edit).clamp(0, 1)  # matched colours may leave the range
     return PixelEdit(pixels)
 
 

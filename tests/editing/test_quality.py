@@ -1,0 +1,56 @@
+"""Laws of the warning that a model cannot hold an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import editkit
+from editkit.testing.suite import sample_image
+
+pytestmark = pytest.mark.model
+SAMPLES = Path(__file__).parents[2] / "samples"
+WORDS = {"source": "noto red apple", "target": "noto green apple"}
+EDITS: list[tuple[str, dict[str, Any]]] = [
+    ("img2img", {"prompt": "noto tomato", "strength": 0.3}),
+    ("inpaint", {"prompt": "noto tomato", "mask": Image.fromarray(np.pad(np.full((90, 90), 255, np.uint8), 5))}),
+    ("prompt-edit", WORDS),
+    ("flow-edit", WORDS),
+]
+
+
+def warnings_of(operation: str, image: Image.Image, model: Any = "emoji", **params: Any) -> list[str]:
+    report = editkit.apply(operation, image, model=model, steps=2, seed=0, cache=False, **params).report
+    return [text for text in report.warnings if "cannot hold this image" in text]
+
+
+def photograph() -> Image.Image:
+    """Smooth colours under grain, as in a photograph, which the bundled model was not trained on."""
+    random = np.random.default_rng(0)
+    coarse = Image.fromarray(random.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((100, 100), 3)
+    return Image.fromarray(np.clip(np.asarray(coarse) + random.normal(0, 12, (100, 100, 3)), 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("operation", "params"), EDITS, ids=[name for name, _ in EDITS])
+def test_a_model_that_cannot_hold_a_photograph_is_named(operation: str, params: dict[str, Any]) -> None:
+    (warning,) = warnings_of(operation, photograph(), **params)
+    assert "'emoji' cannot hold this image" in warning
+    assert "dB at 64 x 64 pixels, below 20 dB" in warning
+
+
+def test_an_edit_from_noise_needs_nothing_of_the_image() -> None:
+    assert not warnings_of("img2img", photograph(), prompt="noto tomato", strength=1.0)
+
+
+@pytest.mark.parametrize("file", ["red-hair", "handball", "handball-top", "torn-heart", "red-apple"])
+def test_an_image_that_the_model_holds_has_no_warning(file: str) -> None:
+    image = editkit.open_image(SAMPLES / f"{file}.png")
+    assert not warnings_of("img2img", image, prompt="noto tomato", strength=0.3)
+
+
+def test_a_model_without_training_is_no_matter_of_the_image(tiny_model: editkit.Backend) -> None:
+    assert not warnings_of("img2img", sample_image((40, 30)), tiny_model, prompt="red", strength=0.3)
