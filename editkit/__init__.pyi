@@ -62,6 +62,7 @@ from .model.backend import (
     SupportsExecutionOptions,
     SupportsInpainting,
     SupportsInstructions,
+    SupportsLoadingOptions,
     SupportsLongPrompts,
     SupportsPromptLimits,
     SupportsUpscaling,
@@ -69,8 +70,10 @@ from .model.backend import (
     require,
 )
 from .model.execution import ExecutionOptions
+from .model.finite import is_finite, part_failed
 from .model.folders import identity_of
 from .model.loading import load_model
+from .model.options import LoadingOptions
 from .model.prompt_text import PromptReading
 from .model.weights import check_weights, model_folder, read_json
 from .registry.hookspecs import hookimpl
@@ -140,6 +143,7 @@ __all__ = [
     "Inverter",
     "InverterSpec",
     "Judgement",
+    "LoadingOptions",
     "MissingCapability",
     "ModelDefaultSteps",
     "ModelSpec",
@@ -175,6 +179,7 @@ __all__ = [
     "SupportsExecutionOptions",
     "SupportsInpainting",
     "SupportsInstructions",
+    "SupportsLoadingOptions",
     "SupportsLongPrompts",
     "SupportsPromptLimits",
     "SupportsUpscaling",
@@ -210,6 +215,7 @@ __all__ = [
     "invert",
     "invert_latents",
     "inverters",
+    "is_finite",
     "judge",
     "linear",
     "load_model",
@@ -225,6 +231,7 @@ __all__ = [
     "open_image",
     "operations",
     "paint",
+    "part_failed",
     "pull_push_fill",
     "quiet",
     "read_json",

@@ -12,3 +12,6 @@ Prediction = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
 
 MaskFrom = Literal["auto", "luma", "alpha", "inverse-alpha"]
 """Property of a mask's pixels that marks the image."""
+
+ModelPrediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+"""Values of the loading option ``prediction``."""

@@ -6,13 +6,15 @@ import dataclasses as dc
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ..errors import BadFile, BadImage, PluginFailure
+from ..literals import ModelPrediction
 from ..model.adapters import Adapter
 from ..model.execution import ExecutionOptions
+from ..model.options import LoadingOptions
 from ..registry.params import field_metadata, image_fields
 from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
@@ -99,13 +101,33 @@ def adapter_option() -> click.Option:
 
 def _model_options() -> list[click.Parameter]:
     device = "Device, such as cpu or cuda:1.  [default: cuda if available, else cpu]"
-    dtype = "Precision: float32, float16, bfloat16 or float64.  [default: float32]"
+    dtype = "Precision: float32, float16, bfloat16 or float64 (or fp32, fp16, bf16, fp64), or auto.  [default: float32]"
     placement = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
     execution = [
         click.Option([f"--{field.name}"], is_flag=True, help=field.metadata["help"])
         for field in dc.fields(ExecutionOptions)
     ]
-    return [model_option(), adapter_option(), *placement, *execution]
+    return [model_option(), adapter_option(), *loading_options(), *placement, *execution]
+
+
+def loading_options() -> list[click.Parameter]:
+    """Return the options of LoadingOptions."""
+    fields = dc.fields(LoadingOptions)
+    kinds: dict[str, Any] = {field.name: field.metadata["type"] for field in fields}
+    kinds["prediction"] = click.Choice(get_args(ModelPrediction))
+    return [
+        click.Option(
+            [f"--{field.name.replace('_', '-')}"],
+            type=kinds[field.name],
+            metavar=field.metadata["metavar"],
+            help=field.metadata["help"],
+        )
+        for field in fields
+    ]
+
+
+def given_loading_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: options[field.name] for field in dc.fields(LoadingOptions)}
 
 
 def _load_named_model(options: Mapping[str, Any], operation: str) -> Backend:
@@ -114,7 +136,13 @@ def _load_named_model(options: Mapping[str, Any], operation: str) -> Backend:
 
     execution = ExecutionOptions(**{field.name: options[field.name] for field in dc.fields(ExecutionOptions)})
     return resolve_model(
-        options["model"], options["device"], options["dtype"], options["adapter"], execution, operation=operation
+        options["model"],
+        options["device"],
+        options["dtype"],
+        options["adapter"],
+        execution,
+        LoadingOptions.of(**given_loading_options(options)),
+        operation=operation,
     )
 
 
@@ -191,7 +219,10 @@ def _check_one_or_each(name: str, files: Sequence[str], images: Sequence[str]) -
 
 def _model_files(options: Mapping[str, Any]) -> list[str]:
     """Return the names in the options that may be files of models and adapters."""
-    return [*filter(None, [options["model"]]), *(str(Adapter.parse(text).file) for text in options["adapter"])]
+    return [
+        *filter(None, [options["model"], options["vae"]]),
+        *(str(Adapter.parse(text).file) for text in options["adapter"]),
+    ]
 
 
 def _input_names(spec: OperationSpec, options: Mapping[str, Any]) -> tuple[list[str], str | None]:

@@ -14,7 +14,16 @@ from ..registry.params import image_fields
 from ..registry.registry import installed
 from .errors import Command
 from .jobs import INVERSION_SUFFIXES, Invocation, Job, read_if_stdin
-from .operations import adapter_option, cache_option, model_option, output_option, report_option, sheet_option
+from .operations import (
+    adapter_option,
+    cache_option,
+    given_loading_options,
+    loading_options,
+    model_option,
+    output_option,
+    report_option,
+    sheet_option,
+)
 from .options import parameters_of
 from .outputs import print_bytes, progress
 from .targets import STREAM, OutputPlan, output_options
@@ -42,6 +51,7 @@ def replay_command() -> Command:
             *output_options(),
             model_option(),
             adapter_option(),
+            *loading_options(),
             report_option(),
             sheet_option(),
             cache_option(),
@@ -67,6 +77,7 @@ def _replay(options: Mapping[str, Any]) -> None:
         from ..editing.replay import replay
 
         given = {"source": sources or None, "model": options["model"], "adapters": options["adapter"]}
+        given |= given_loading_options(options)
         return lambda job: replay(job[0], set=job[1], progress=progress(), cache=options["cache"], **given)
 
     def check(job: Job) -> tuple[str | bytes, dict[str, Any]]:

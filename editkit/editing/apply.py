@@ -19,10 +19,12 @@ from ..images.stored.image import StoredImage
 from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
+from ..literals import ModelPrediction
 from ..model.backend import Backend, adapters_of, warnings_of
 from ..model.batching import unwrap
 from ..model.execution import ExecutionOptions
 from ..model.loading import resolve_model
+from ..model.options import LoadingOptions
 from ..registry.failures import is_out_of_memory, raised_by_caller
 from ..registry.params import Params, without_effect
 from ..registry.registry import Registry, installed
@@ -52,6 +54,11 @@ def apply(
     compile: bool = False,  # noqa: A002 (the name of the option)
     offload: bool = False,
     tiling: bool = False,
+    prediction: ModelPrediction | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
+    vae: str | os.PathLike[str] | None = None,
+    clip_skip: int | None = None,
     progress: Progress | None = None,
     cache: bool = True,
     **params: Any,
@@ -59,16 +66,17 @@ def apply(
     """Apply a registered operation to an image and return a Result (an Inversion for ``invert``).
 
     ``image`` is the operation's input: anything :func:`open_image` reads, two of them, an Inversion, or None. ``model``
-    is a loaded model or an argument of :func:`load_model`; ``device``, ``dtype``, ``adapters``, ``compile``,
-    ``offload`` and ``tiling`` belong to the latter. ``params`` are the operation's own; images among them, such as
+    is a loaded model or an argument of :func:`load_model`; the arguments from ``device`` to ``clip_skip`` belong to the
+    latter. ``params`` are the operation's own; images among them, such as
     ``mask``, are anything :func:`open_image` reads. ``progress`` is called like ``tqdm`` for each loop. Without
     ``cache`` inversions of earlier edits are neither read nor stored. Raises an EditkitError before the model is loaded
     if an argument is wrong.
     """
     registry = installed()
     request = prepare(registry, operation, image, params)
-    options = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
-    backend = resolve_model(model, device, dtype, adapters, options, operation=operation)
+    execution = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
+    options = LoadingOptions.of(prediction=prediction, variant=variant, revision=revision, vae=vae, clip_skip=clip_skip)
+    backend = resolve_model(model, device, dtype, adapters, execution, options, operation=operation)
     return execute(registry, request, backend, progress=progress, cache=cache)
 
 
@@ -170,7 +178,7 @@ def _report(
 def _warnings(session: Session, request: Request) -> tuple[str, ...]:
     """Warnings of the edit, and of parameters that had no effect; an inversion stores those of its replay."""
     idle = without_effect(session.params, session.model) if request.spec.gives == "image" else ()
-    return tuple(dict.fromkeys([*session.usage.warnings, *idle]))
+    return tuple(dict.fromkeys([*session.usage.warnings, *warnings_of(session.model), *idle]))
 
 
 def _settings(params: Params, request: Request) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..model.backend import Backend
 from ..model.batching import run_in_lock_step
 from ..model.execution import ExecutionOptions
 from ..model.loading import resolve_model
+from ..model.options import LoadingOptions
 from ..registry.registry import Registry, installed
 from ..sampling.progress import Progress
 from .apply import cancellable, execute
@@ -61,9 +62,10 @@ def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     """Split arguments into those of :func:`resolve_model` and the operation's parameters."""
     params = dict(given)
     flags = {field.name: params.pop(field.name) for field in dc.fields(ExecutionOptions) if field.name in params}
+    chosen = {field.name: params.pop(field.name) for field in dc.fields(LoadingOptions) if field.name in params}
     defaults: dict[str, Any] = {"device": None, "dtype": None, "adapters": ()}
     loading = {name: params.pop(name, default) for name, default in defaults.items()}
-    return {**loading, "execution": ExecutionOptions(**flags)}, params
+    return {**loading, "execution": ExecutionOptions(**flags), "options": LoadingOptions.of(**chosen)}, params
 
 
 def pair_with_seeds(

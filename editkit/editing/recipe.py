@@ -37,6 +37,8 @@ class ModelReference(BaseModel):
     adapters: tuple[str, ...] = Field((), max_length=_MAX_LISTED)
     """Adapters of the model as ``file:scale``, for information: nothing is loaded by these names."""
     dtype: str
+    options: dict[str, str | int] = Field(default_factory=dict, max_length=_MAX_LISTED)
+    """Loading options of the model that change results; ``vae`` is a name for information: nothing is loaded by it."""
 
 
 class ImageReference(BaseModel):

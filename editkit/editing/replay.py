@@ -12,8 +12,10 @@ from PIL import Image
 from ..errors import BadFile, InvalidParameter, UnknownName, did_you_mean
 from ..images.image_params import StoredImageParam
 from ..inversion.inversion import Inversion
+from ..literals import ModelPrediction
 from ..model.backend import Backend
 from ..model.loading import resolve_model
+from ..model.options import LoadingOptions
 from ..registry.params import image_fields, shorten
 from ..registry.registry import installed
 from ..sampling.progress import Progress
@@ -31,6 +33,11 @@ def replay(
     set: Mapping[str, Any] | None = None,  # noqa: A002 (the name of the option)
     model: Model | Sequence[Model] = None,
     adapters: Sequence[str | os.PathLike[str]] = (),
+    prediction: ModelPrediction | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
+    vae: str | os.PathLike[str] | None = None,
+    clip_skip: int | None = None,
     progress: Progress | None = None,
     cache: bool = True,
     **params: Any,
@@ -43,7 +50,8 @@ def replay(
     the same way, and the report warns if it is not the recipe's. ``params`` are further ones by keyword.
 
     Without ``model`` the recipe's models are used if they are registered names; a path, hub id or adapter is never
-    taken from a file. One ``model`` replaces all models of the recipe, a list has one for each step. Of a JPEG the
+    taken from a file. One ``model`` replaces all models of the recipe, a list has one for each step. The arguments from
+    ``prediction`` to ``clip_skip`` are those of :func:`load_model`, by default the recipe's. Of a JPEG the
     pixels before its encoding are made again. Raises BadFile if there is no recipe, InvalidParameter if an image, a
     model, its adapters or a path must be given and for another source than the recipe's, UnknownName for a parameter
     that no step has.
@@ -64,7 +72,8 @@ def replay(
     for step, values in zip(steps[1:], params_of_steps[1:], strict=True):
         validate_params(installed(), installed().spec("operations", step.operation), values)
     models = model_per_step(model, [step.operation for step in steps])
-    backends = [model_for_step(step.drawn_by, one, adapters) for step, one in zip(steps, models, strict=True)]
+    options = LoadingOptions.of(prediction=prediction, variant=variant, revision=revision, vae=vae, clip_skip=clip_skip)
+    backends = [model_for_step(step.drawn_by, one, adapters, options) for step, one in zip(steps, models, strict=True)]
     results = execute_steps(steps, params_of_steps, backends, first, progress=progress, cache=cache)
     final = join_results(results)
     warnings = dict.fromkeys(
@@ -234,10 +243,12 @@ def changed_images(recipe: Recipe, repeated: Recipe) -> list[str]:
     ]
 
 
-def model_for_step(recorded: ModelReference, model: Model, adapters: Sequence[str | os.PathLike[str]]) -> Backend:
+def model_for_step(
+    recorded: ModelReference, model: Model, adapters: Sequence[str | os.PathLike[str]], given: LoadingOptions
+) -> Backend:
     """Load the given model, else the recorded one; raises InvalidParameter if a path or an adapter must be given."""
     if not (model is None or isinstance(model, (str, os.PathLike))):
-        return resolve_model(model, None, None, adapters)
+        return resolve_model(model, None, None, adapters, options=given)
     if model is None and recorded.model not in installed().specs["models"]:
         raise InvalidParameter(
             f"the recipe was made with the model {shorten(recorded.model)}; no path is taken from a file: pass it as "
@@ -248,4 +259,11 @@ def model_for_step(recorded: ModelReference, model: Model, adapters: Sequence[st
         raise InvalidParameter(
             f"the recipe was made with the adapters {names}; no path is taken from a file: pass them as adapters"
         )
-    return resolve_model(model or recorded.model, None, recorded.dtype, adapters)
+    if "vae" in recorded.options and given.vae is None:
+        raise InvalidParameter(
+            f"the recipe was made with the autoencoder {shorten(recorded.options['vae'])}; no path is taken from a "
+            "file: pass it as vae"
+        )
+    read = {name: recorded.options.get(name) for name in ("prediction", "variant", "clip_skip")}
+    options = LoadingOptions.of(**{**read, **given.requested})
+    return resolve_model(model or recorded.model, None, recorded.dtype, adapters, options=options)

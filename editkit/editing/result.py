@@ -20,7 +20,7 @@ from ..images.stored.encoding import Encoding, RecipeContent, losses
 from ..images.stored.image import StoredImage
 from ..images.writing import ANIMATION_SUFFIXES, encode_frames, encode_image
 from ..inversion.inversion import Inversion
-from ..model.backend import Backend
+from ..model.backend import Backend, loading_options_of
 from ..registry.params import image_fields
 from ..registry.public_names import without_folder
 from ..registry.registry import installed
@@ -67,6 +67,7 @@ def describe_steps(request: Request, model: Backend, images: Mapping[str, Image.
         identity=model.identity,
         adapters=tuple(_without_folder(adapter) for adapter in report.adapters),
         dtype=report.dtype,
+        options=loading_options_of(model).recorded,
     )
     params = registry.without_folders(request.spec.params, report.params)
     references = {name: ImageReference.of(image) for name, image in images.items()}

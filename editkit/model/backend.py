@@ -18,6 +18,7 @@ from ..errors import MissingCapability
 from ..literals import Prediction
 from .adapters import Adapter
 from .execution import ExecutionOptions
+from .options import LoadingOptions
 
 if TYPE_CHECKING:
     from .prompt_text import PromptReading
@@ -172,6 +173,13 @@ class SupportsExecutionOptions(Backend, Protocol):
         """
 
 
+class SupportsLoadingOptions(Backend, Protocol):
+    """Model whose family declares ``loading_options``."""
+
+    loading_options: LoadingOptions
+    """Options the model is loaded with, set once; the identity of the model includes them."""
+
+
 class SupportsControlNet(Backend, Protocol):
     """Model that provides ``controlnet``."""
 
@@ -204,3 +212,9 @@ def long_prompts_of(model: Backend) -> SupportsLongPrompts | None:
 def execution_of(model: Backend) -> ExecutionOptions:
     """Return the execution options of a model; the defaults for a model that has none."""
     return cast("SupportsExecutionOptions", model).execution if hasattr(model, "execution") else ExecutionOptions()
+
+
+def loading_options_of(model: Backend) -> LoadingOptions:
+    """Return the options that a model is loaded with; none for a model that has none."""
+    has = hasattr(model, "loading_options")
+    return cast("SupportsLoadingOptions", model).loading_options if has else LoadingOptions()

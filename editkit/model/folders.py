@@ -80,6 +80,13 @@ def check_parts(
         )
 
 
+def has_other_variant(folder: Path, index: dict[str, Any], needed: Collection[str], variant: str) -> bool:
+    """Return whether ``variant`` names other weights of a part than those that are read without it."""
+    parts = needed_parts(folder, index, needed)
+    found = [variants_in(part) for part in parts if (part / "config.json").exists()]
+    return any(variant in variants and "" in variants for variants in found)
+
+
 def _check_files(folder: Path) -> None:
     """Raise WeightsUnavailable for entries of a folder that are no files, which could block for ever."""
     for entry in folder.iterdir():
@@ -126,16 +133,16 @@ def _count_tensors(folder: Path, variant: str | None) -> int:
     return count
 
 
-def identity_of(folder: Path, weights: Path | None = None) -> str:
-    """Return a hash of a model's configuration and weights; of large files evenly spaced pieces are hashed.
+def identity_of(place: Path, weights: Path | None = None) -> str:
+    """Return a hash of a model folder's configuration and weights, or of a file; of large files pieces are hashed.
 
-    ``weights`` is a checkpoint file that is loaded instead of the weights in ``folder``.
+    ``weights`` is a checkpoint file that is loaded instead of the weights in the folder. The pieces are evenly spaced.
     """
-    digest = hashlib.sha256()
     suffixes = (".json", ".txt") if weights else (".json", ".safetensors", ".txt")
-    files = [file for file in folder.rglob("*") if file.suffix in suffixes and file.is_file()]
-    by_name = sorted((file.relative_to(folder).as_posix(), file) for file in files)
-    for name, file in [*by_name, *([("", weights)] if weights else [])]:
+    files = [file for file in place.rglob("*") if file.suffix in suffixes and file.is_file()]
+    by_name = sorted((file.relative_to(place).as_posix(), file) for file in files)
+    digest = hashlib.sha256()
+    for name, file in [*by_name, *(("", one) for one in (weights, place) if one and one.is_file())]:
         digest.update(f"{name}:{file.stat().st_size}\n".encode())
         with file.open("rb") as stream:
             for start in piece_offsets(file.stat().st_size):

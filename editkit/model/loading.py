@@ -12,13 +12,15 @@ import torch
 
 from ..errors import InvalidParameter, MissingCapability, WeightsUnavailable, did_you_mean
 from ..libraries import load_once, loading
+from ..literals import ModelPrediction
 from ..registry.params import shorten
 from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelSpec
 from .adapters import Adapter, adapter_calls
-from .backend import Backend, SupportsAdapters, SupportsExecutionOptions
+from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
 from .execution import ExecutionOptions, check_compiler
-from .folders import check_parts, read_index
+from .folders import check_parts, has_other_variant, read_index
+from .options import LoadingOptions, find_autoencoder
 from .single_file import find_backend
 from .weights import BELOW, HUB_ID, find_folder, stored_dtype
 
@@ -29,15 +31,22 @@ def resolve_model(
     dtype: str | torch.dtype | None,
     adapters: Sequence[str | os.PathLike[str]] = (),
     execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
+    options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
     *,
     operation: str | None = None,
 ) -> Backend:
     """Return a loaded model unchanged, or load one by name; None loads the default model of the operation."""
     if model is None or isinstance(model, (str, os.PathLike)):
+        _checked_device(device), _checked_dtype(dtype)
         name = _default_model(installed(), operation) if model is None else os.fspath(model)
-        return cached_model(name, device, dtype, adapter_calls(adapters), execution)
+        return cached_model(name, device, dtype, adapter_calls(adapters), execution, options)
     if device is not None or dtype is not None or adapters:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
+    if options.requested:
+        raise InvalidParameter(
+            f"{next(iter(options.requested))} goes with a model's name: this model is already loaded; give it to "
+            "load_model"
+        )
     if execution.requested:
         raise InvalidParameter(
             f"{execution.requested[0]}=True goes with a model's name: this model is already loaded; give it to "
@@ -66,6 +75,11 @@ def load_model(
     compile: bool = False,  # noqa: A002 (the name of the option)
     offload: bool = False,
     tiling: bool = False,
+    prediction: ModelPrediction | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
+    vae: str | os.PathLike[str] | None = None,
+    clip_skip: int | None = None,
 ) -> Backend:
     """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.
 
@@ -76,6 +90,11 @@ def load_model(
     the autoencoder work in tiles: they change time and memory, and results by rounding, tiling a little more. Only
     safetensors are read, and no code of a model runs.
 
+    ``prediction`` (epsilon, v_prediction, sample, flow) replaces what the files say the network predicts, ``variant``
+    names weights such as fp16, ``revision`` a version of a hub model, as ``org/name@revision`` does. ``vae`` is a
+    folder or file of another autoencoder. ``clip_skip`` last layers of the CLIP encoders are left out, beyond those
+    that the family leaves out; 1 is the "Clip skip 2" of other programs.
+
     Raises WeightsUnavailable if the model does not exist or is incomplete, InvalidParameter for a device, dtype,
     adapter or execution option that does not fit this machine, MissingCapability if the model does not support it.
     """
@@ -84,21 +103,36 @@ def load_model(
     parsed = [Adapter.parse(call) for call in adapter_calls(adapters)]
     execution = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
     execution.check(torch_device)
-    label, location = _locate(registry, name)
+    given = {"prediction": prediction, "variant": variant, "revision": revision, "vae": vae, "clip_skip": clip_skip}
+    options = LoadingOptions.of(**given)
+    label, location = _locate(registry, name, options.revision)
     if location.is_file():
         family, files = _family_of_file(registry, location)
     else:
-        family, files = _family_of(registry, location), {"folder": location}
+        family, files = _family_of(registry, location, options), {"folder": location}
     _check_adapters(family, label, parsed)
     check_execution(family, label, execution)
+    _check_options(family, label, options, location)
+    autoencoder = None if options.vae is None else find_autoencoder(options.vae)
     if execution.compile:
         check_compiler(torch_device.type)
     loader = registry.load("backends", family.name)
     first_device = torch.device("cpu") if execution.offload else torch_device
     if torch_dtype is None:
         torch_dtype = stored_dtype(files.get("weights") or location)
+    identified = options
+    if options.variant and not has_other_variant(location, read_index(location), family.parts, options.variant):
+        identified = dc.replace(options, variant=None)
+    more = (
+        {"options": dc.replace(options, vae=str(autoencoder) if autoencoder else None)}
+        if family.loading_options
+        else {}
+    )
     with loading():
-        model: Backend = loader(**files, name=label, device=first_device, dtype=torch_dtype)
+        model: Backend = loader(**files, name=label, device=first_device, dtype=torch_dtype, **more)
+        if family.loading_options:
+            model.identity = identified.combined_identity(model.identity, autoencoder)
+            cast(SupportsLoadingOptions, model).loading_options = identified
         for adapter in parsed:
             cast(SupportsAdapters, model).add_adapter(adapter)
         if execution.requested:
@@ -113,9 +147,11 @@ def cached_model(
     dtype: str | torch.dtype | None,
     adapters: tuple[str, ...] = (),
     execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
+    options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
 ) -> Backend:
     """Load a model and keep the last two, for calls that name a model instead of passing one."""
-    return load_model(name, device=device, dtype=dtype, adapters=adapters, **dc.asdict(execution))
+    chosen = {"device": device, "dtype": dtype, "adapters": adapters}
+    return load_model(name, **chosen, **dc.asdict(execution), **dc.asdict(options))  # type: ignore[arg-type]
 
 
 def _check_adapters(family: BackendSpec, label: str, adapters: Sequence[Adapter]) -> None:
@@ -139,9 +175,29 @@ def check_execution(family: BackendSpec, label: str, execution: ExecutionOptions
         )
 
 
-def _locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[str, Path]:
-    """Return the name of a model and its folder or file; raises WeightsUnavailable if there is none."""
+def _check_options(family: BackendSpec, label: str, options: LoadingOptions, location: Path) -> None:
+    """Raise MissingCapability if models of the family do not support an option, InvalidParameter if one has no use."""
+    missing = [name for name in options.requested if name != "revision" and name not in family.loading_options]
+    if missing:
+        supported = ", ".join(sorted(family.loading_options)) or "none of them"
+        raise MissingCapability(
+            f"{missing[0]} needs a model that supports it; the model {label!r} of the family {family.name} offers "
+            f"{supported}: leave it out"
+        )
+    if options.variant and location.is_file():
+        raise InvalidParameter(
+            f"variant={options.variant!r} has no use for a checkpoint file, which holds one: leave it out"
+        )
+
+
+def _locate(registry: Registry, name: str | os.PathLike[str] | None, revision: str | None = None) -> tuple[str, Path]:
+    """Return the name of a model and its folder or file; raises WeightsUnavailable if there is none.
+
+    The name of a hub model includes its ``revision``. Raises InvalidParameter for a revision of another model.
+    """
     text = _default_model(registry) if name is None else os.fspath(name)
+    if revision is not None and (text in registry.specs["models"] or Path(text).exists() or not HUB_ID.fullmatch(text)):
+        raise InvalidParameter(f"revision={revision!r} has no use for {text!r}, which is no hub id: leave it out")
     spec: ModelSpec | None = registry.specs["models"].get(text)
     if spec is not None:
         folder = registry.load("models", text)
@@ -153,7 +209,8 @@ def _locate(registry: Registry, name: str | os.PathLike[str] | None) -> tuple[st
     if Path(text).is_file():
         return text, Path(text)
     if Path(text).exists() or HUB_ID.fullmatch(text):
-        return text, find_folder(text, "model", BELOW)
+        folder = find_folder(text, "model", BELOW, revision)
+        return text if revision is None or "@" in text else f"{text}@{revision}", folder
     known = did_you_mean(text, registry.specs["models"])
     raise WeightsUnavailable(
         f"model {text!r} is neither a registered name ({known}) nor a folder, a file or a hub id 'org/name'"
@@ -171,13 +228,14 @@ def _default_model(registry: Registry, operation: str | None = None) -> str:
     raise WeightsUnavailable("no model is given and no installed plugin brings a default one: pass model=FOLDER")
 
 
-def _family_of(registry: Registry, folder: Path) -> BackendSpec:
+def _family_of(registry: Registry, folder: Path, options: LoadingOptions) -> BackendSpec:
     """Return the backend that serves a diffusers folder; raises WeightsUnavailable if it is incomplete or unsafe."""
     index = read_index(folder)
     family = index.get("_class_name")
+    unneeded = set() if options.vae is None else {"vae"}
     for spec in registry.specs["backends"].values():
         if family in spec.pipelines:
-            check_parts(folder, index, spec.parts)
+            check_parts(folder, index, spec.parts - unneeded, variant=options.variant)
             return spec  # type: ignore[no-any-return]
     served = sorted({kind for spec in registry.specs["backends"].values() for kind in spec.pipelines})
     raise WeightsUnavailable(

@@ -9,8 +9,9 @@ from typing import cast
 import torch
 
 from ..diffusion.denoiser import Condition
-from .backend import Backend, SupportsLongPrompts
+from .backend import Backend, SupportsLongPrompts, full_name
 from .batching import unwrap
+from .finite import is_finite, part_failed
 
 MOST = 16
 """Number of lists of prompts that are kept for a model."""
@@ -42,6 +43,8 @@ def embed_cached(model: Backend, prompts: Sequence[str], chunks: int = 1) -> Con
     condition = cached.pop(key, None)  # edits of other threads share the cache
     if condition is None:
         condition = embed()
+        if condition and not is_finite(*condition.values()):
+            raise part_failed("text encoder", full_name(model))
     cached[key] = condition
     if len(cached) > MOST:
         cached.pop(next(iter(cached)), None)

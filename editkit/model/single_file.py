@@ -7,30 +7,34 @@ from pathlib import Path
 from ..errors import WeightsUnavailable
 from ..registry.registry import Registry
 from ..registry.specs import BackendSpec
+from .folders import INDEX, read_index
 from .weights import from_hub
-
-INDEX = "model_index.json"
-"""File that every diffusers folder has."""
 
 
 def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
     """Return the backend that reads a checkpoint file and the folder of its configuration.
 
     The folder is a diffusers folder whose weights are not read: the one beside the file with its name, else the file's
-    own, else that of the hub model it is based on, from the local cache if it is there. Raises WeightsUnavailable if no
+    own, else that of the hub model it is based on, from the local cache if it is there. Of several backends that detect
+    the file, it is that of the pipeline in the configuration beside it, else the first. Raises WeightsUnavailable if no
     backend detects the file or no configuration is found.
     """
     shapes = shapes_of(file)
-    for spec in registry.specs["backends"].values():
-        base = spec.detect(shapes) if spec.detect else None
-        if base:
-            return spec, adjacent_config(file) or download_config(file, base)
-    readers = [name for name, spec in registry.specs["backends"].items() if spec.detect]
-    raise WeightsUnavailable(
-        f"model {str(file)!r} is a file that holds no whole model of {' or '.join(readers)} (it begins with "
-        f"{min(shapes, default='nothing')}): give the diffusers folder it belongs to, or, of a LoRA, the model it is "
-        "for and this with adapters="
-    )
+    specs = [spec for spec in registry.specs["backends"].values() if spec.detect]
+    bases: list[tuple[BackendSpec, str]] = [(spec, base) for spec in specs if (base := spec.detect(shapes))]
+    if not bases:
+        families = " or ".join(spec.name for spec in specs)
+        raise WeightsUnavailable(
+            f"model {str(file)!r} is a file that holds no whole model of {families} (it begins with "
+            f"{min(shapes, default='nothing')}): give the diffusers folder it belongs to, or, of a LoRA, the model it "
+            "is for and this with adapters="
+        )
+    folder = adjacent_config(file)
+    if folder is None:
+        spec, base = bases[0]
+        return spec, download_config(file, base)
+    pipeline = read_index(folder)["_class_name"]
+    return next((spec for spec, _ in bases if pipeline in spec.pipelines), bases[0][0]), folder
 
 
 def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
@@ -50,7 +54,7 @@ def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
     try:
         with safe_open(file, framework="pt") as tensors:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise WeightsUnavailable(f"model {str(file)!r} cannot be read ({error}): download it again") from error
 
 

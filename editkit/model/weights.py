@@ -9,13 +9,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WeightsUnavailable
+from ..errors import InvalidParameter, WeightsUnavailable
 from ..libraries import reason_of
 
 if TYPE_CHECKING:
     import torch
 
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:@[\w-][\w./-]*)?")
+"""A hub id, with an optional revision."""
 
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -49,8 +50,11 @@ def model_folder(name: str, *, called: str, advice: str) -> Path:
     return folder
 
 
-def find_folder(name: str, called: str, weights: str) -> Path:
-    """Return a folder by its path, else the folder of a hub id; ``weights`` is the pattern of files to download."""
+def find_folder(name: str, called: str, weights: str, revision: str | None = None) -> Path:
+    """Return a folder by its path, else the folder of a hub id; ``weights`` is the pattern of files to download.
+
+    A hub id may end with ``@`` and a revision.
+    """
     folder = Path(name)
     if folder.is_dir():
         return folder
@@ -58,19 +62,23 @@ def find_folder(name: str, called: str, weights: str) -> Path:
         raise WeightsUnavailable(f"{called} {name!r} is a file: give the folder it belongs to")
     if not HUB_ID.fullmatch(name):
         raise WeightsUnavailable(f"{called} {name!r} is neither a folder nor a hub id 'org/name': check the path")
-    return from_hub(name, called, weights)
+    identifier, _, at = name.partition("@")
+    if at and revision not in (None, at):
+        raise InvalidParameter(f"revision={revision!r} is not allowed beside {name!r}, which names one: leave one out")
+    return from_hub(identifier, called, weights, at or revision)
 
 
-def from_hub(name: str, called: str, weights: str) -> Path:
+def from_hub(name: str, called: str, weights: str, revision: str | None = None) -> Path:
     """Return the folder of a hub model from the local cache, else download it (safetensors only)."""
     from huggingface_hub import snapshot_download
 
+    at = f"the revision {revision!r} of it " if revision else ""
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", weights]))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.model", weights]))
     except Exception as error:  # the hub client raises exceptions of several libraries
         raise WeightsUnavailable(
-            f"{called} {name!r} is no folder here and could not be fetched from the hub ({reason_of(error)}): check "
-            "the name and the network, or download it and pass its folder"
+            f"{called} {name!r} is no folder here and {at}could not be fetched from the hub ({reason_of(error)}): "
+            "check the name and the network, or download it and pass its folder"
         ) from error
 
 

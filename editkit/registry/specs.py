@@ -101,7 +101,8 @@ class BackendSpec(Spec):
     """A family of models that load from a diffusers folder."""
 
     load: Callable[[], Callable[..., Backend]]
-    """The loader takes ``(folder, *, name, device, dtype)``, and ``weights`` if the family has ``detect``."""
+    """The loader takes ``(folder, *, name, device, dtype)``, ``weights`` if the family has ``detect``, and ``options``
+    if it has ``loading_options``."""
     pipelines: frozenset[str] = frozenset()
     """``_class_name`` values of a ``model_index.json`` that this family loads."""
     parts: frozenset[str] = frozenset()
@@ -110,6 +111,8 @@ class BackendSpec(Spec):
     """Capabilities of its models, such as ``text``."""
     execution_options: frozenset[str] = frozenset()
     """Names of the fields of ExecutionOptions that its models support; they are then SupportsExecutionOptions."""
+    loading_options: frozenset[str] = frozenset()
+    """Names of the fields of LoadingOptions that its loader supports; ``revision`` is no concern of a loader."""
     detect: Callable[[Mapping[str, tuple[int, ...]]], str | None] | None = None
     """Function from the tensor names and shapes of a one-file checkpoint to the hub id of its base model, or None for
     another family. The loader then gets that file as ``weights``, and the folder holds no weights."""

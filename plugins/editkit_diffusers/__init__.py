@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from editkit import BackendSpec, by_name, hookimpl
 
-from .checkpoint_detection import detect_stable_diffusion, detect_stable_diffusion_xl, detect_upscaler
+from .checkpoint_detection import (
+    detect_flux,
+    detect_flux_fill,
+    detect_flux_kontext,
+    detect_stable_diffusion,
+    detect_stable_diffusion_3,
+    detect_stable_diffusion_xl,
+    detect_upscaler,
+)
 
 EXECUTION_OPTIONS = frozenset({"compile", "offload", "tiling"})
+_LOADING_OPTIONS = frozenset({"prediction", "variant", "vae"})
 _UNET_PARTS = frozenset({"unet", "vae", "text_encoder", "tokenizer", "scheduler"})
 _TRANSFORMER_PARTS = frozenset({"transformer", "vae", "text_encoder", "tokenizer", "scheduler"})
 _SECOND_TEXT = frozenset({"text_encoder_2", "tokenizer_2"})
@@ -35,6 +44,7 @@ def register_backends() -> list[BackendSpec]:
             ),
             provides=frozenset({"text", "controlnet", "adapters"}),
             detect=detect_stable_diffusion,
+            loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2112.10752",
         ),
@@ -59,6 +69,7 @@ def register_backends() -> list[BackendSpec]:
             ),
             provides=frozenset({"text", "controlnet", "adapters"}),
             detect=detect_stable_diffusion_xl,
+            loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2307.01952",
         ),
@@ -70,6 +81,7 @@ def register_backends() -> list[BackendSpec]:
             pipelines=frozenset({"StableDiffusionUpscalePipeline"}),
             provides=frozenset({"text", "upscaling"}),
             detect=detect_upscaler,
+            loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2112.10752",
         ),
@@ -79,6 +91,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_folder"),
             parts=frozenset({"unet", "scheduler"}),
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
+            loading_options=frozenset({"prediction", "variant"}),
             execution_options=frozenset({"compile"}),
             source="https://arxiv.org/abs/2006.11239",
         ),
@@ -89,6 +102,7 @@ def register_backends() -> list[BackendSpec]:
             parts=_UNET_PARTS,
             pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
             provides=frozenset({"text", "controlnet", "adapters", "distilled-guidance"}),
+            loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2310.04378",
         ),
@@ -99,6 +113,7 @@ def register_backends() -> list[BackendSpec]:
             parts=_TRANSFORMER_PARTS,
             pipelines=frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"}),
             provides=frozenset({"text", "adapters"}),
+            loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2310.00426",
         ),
@@ -109,6 +124,7 @@ def register_backends() -> list[BackendSpec]:
             parts=frozenset({"transformer", "vae", "scheduler"}),
             pipelines=frozenset({"DiTPipeline"}),
             provides=frozenset({"text", "adapters"}),
+            loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2212.09748",
         ),
@@ -126,6 +142,8 @@ def register_backends() -> list[BackendSpec]:
                 }
             ),
             provides=frozenset({"text", "adapters"}),
+            detect=detect_stable_diffusion_3,
+            loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2403.03206",
         ),
@@ -138,6 +156,8 @@ def register_backends() -> list[BackendSpec]:
                 {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"}
             ),
             provides=frozenset({"text", "adapters"}),
+            detect=detect_flux,
+            loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2506.15742",
         ),
@@ -148,6 +168,8 @@ def register_backends() -> list[BackendSpec]:
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxFillPipeline"}),
             provides=frozenset({"text", "adapters", "inpainting"}),
+            detect=detect_flux_fill,
+            loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2506.15742",
         ),
@@ -158,6 +180,8 @@ def register_backends() -> list[BackendSpec]:
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxKontextPipeline"}),
             provides=frozenset({"text", "adapters", "instructions"}),
+            detect=detect_flux_kontext,
+            loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2506.15742",
         ),

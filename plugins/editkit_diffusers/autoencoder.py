@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses as dc
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,33 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
-from editkit import WeightsUnavailable, read_json
+from editkit import WeightsUnavailable, is_finite, loading, quiet, read_json
 
-from .components import load_part
+from .components import load_part, prepare_network
+from .single_file import check_complete, misfit, read_tensors
 
 _UNTILED_SIDE = 512
 """Minimum side of a tile in pixels, for any model: smaller tiles save too little memory to be worth their seams."""
+OVERFLOW = (
+    "the autoencoder overflowed in float16 and works in float32 now, which takes more memory: with force_upcast true "
+    "in its config.json it begins so"
+)
+"""Warning of an autoencoder whose dtype changed."""
 KINDS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 
-@dc.dataclass(frozen=True)
+@dc.dataclass
 class Autoencoder:
     """An ``AutoencoderKL`` or ``AutoencoderTiny`` with the scale and shift of its latents in the network's input."""
 
     net: Any
+    warnings: tuple[str, ...] = ()
+    """Notes for the report, one sentence each."""
 
     @classmethod
-    def from_folder(cls, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Autoencoder:
+    def from_folder(
+        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, variant: str | None = None
+    ) -> Autoencoder:
         """Load the autoencoder in ``folder``; raises WeightsUnavailable if it is damaged or of another kind."""
         config = read_json(folder / "config.json")
         name = str(config.get("_class_name"))
@@ -36,7 +47,37 @@ class Autoencoder:
         if kind is None:
             raise WeightsUnavailable(f"{folder} is a {name[:60]}; supported: {', '.join(KINDS)}")
         _check_scaling(config, folder)
-        return cls(load_part(kind, folder, device=device, dtype=safe_dtype(config, dtype)))
+        return cls(load_part(kind, folder, device=device, dtype=safe_dtype(config, dtype), variant=variant))
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], folder: Path, name: str, *, device: torch.device, dtype: torch.dtype
+    ) -> Autoencoder:
+        """Convert an autoencoder of the original format, on the configuration in ``folder``.
+
+        ``name`` is that of the file. Raises WeightsUnavailable if the two do not fit or a tensor is missing.
+        """
+        config = read_json(folder / "config.json")
+        _check_scaling(config, folder)
+        try:
+            with loading(), quiet():
+                net = AutoencoderKL.from_single_file(
+                    dict(tensors), config=str(folder), torch_dtype=safe_dtype(config, dtype), local_files_only=True
+                )
+        except Exception as error:  # diffusers raises many types for a file that does not fit
+            raise misfit(name, folder, error) from error
+        check_complete(net, name, "vae")
+        return cls(prepare_network(net, device))
+
+    @classmethod
+    def replacement(cls, place: Path, *, own: Path, device: torch.device, dtype: torch.dtype) -> Autoencoder:
+        """Load an autoencoder in place of a model's ``own``: a folder, or a file on the configuration of that one."""
+        if place.is_dir():
+            return cls.from_folder(place, device=device, dtype=dtype)
+        if (place.parent / "config.json").is_file() and place.name.startswith("diffusion_pytorch_model"):
+            return cls.from_folder(place.parent, device=device, dtype=dtype)
+        tensors = read_tensors(place)
+        return cls.from_tensors(tensors, own, str(place), device=device, dtype=dtype)
 
     @property
     def channels(self) -> int:
@@ -67,15 +108,31 @@ class Autoencoder:
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Encode pixels (B, 3, H, W) in [0, 1] to latents (B, C, h, w), the mean of a distribution."""
+        return self._finite(self._encode, pixels)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
         encoded = self.net.encode(pixels.to(self.net.dtype) * 2 - 1)
         mean: Tensor = encoded.latents if isinstance(self.net, AutoencoderTiny) else encoded.latent_dist.mode()
         return ((mean - self.shift(mean)) * self.scale(mean)).contiguous()
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, h, w) to pixels (B, 3, H, W), clamped to [0, 1]; NaN where one is infinite."""
-        decoded: Tensor = self.net.decode(self.unscale(latents)).sample
-        pixels = decoded / 2 + 0.5
+        pixels = self._finite(self._decode, latents)
         return pixels.masked_fill_(pixels.isinf(), torch.nan).clamp(0, 1).contiguous()
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        decoded: Tensor = self.net.decode(self.unscale(latents)).sample
+        return decoded / 2 + 0.5
+
+    def _finite(self, function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """Return ``function`` of finite inputs; if float16 overflows in it, from now on the network is in float32."""
+        outputs = function(inputs)
+        if self.net.dtype is torch.float16 and not is_finite(outputs) and is_finite(inputs):
+            # A copy, because another thread may use the network.
+            self.net = copy.deepcopy(self.net).float()
+            self.warnings = (*self.warnings, OVERFLOW)
+            outputs = function(inputs)
+        return outputs
 
     def unscale(self, latents: Tensor) -> Tensor:
         """Return latents (B, C, h, w) in the scale of the autoencoder itself."""

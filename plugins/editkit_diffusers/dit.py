@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
 from torch import Tensor
 
-from editkit import Condition, Point, PointBatch, identity_of, read_json, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
+from .checkpoint import Checkpoint
 from .class_labels import BlendedEmbedding, Classes
-from .components import load_part, longest_side
+from .components import longest_side
 from .inference import run_network
 from .latent_backend import LatentModel
-from .scheduler_config import read_config
 
 DEFAULT_SIDE = 32
 """Side of the training images in latents, for networks whose configuration does not hold it."""
@@ -57,16 +56,19 @@ class Dit(LatentModel):
             embedder.embedding_table = BlendedEmbedding(embedder.embedding_table)
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> Dit:
-        """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
-        index = read_json(folder / "model_index.json")
+    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> Dit:
+        """Load a diffusers folder; ``target`` is that of a Checkpoint.
+
+        Raises WeightsUnavailable for parts that are damaged or of another shape.
+        """
+        checkpoint = Checkpoint(folder, **target)
         return cls(
-            transformer=load_part(DiTTransformer2DModel, folder / "transformer", device=device, dtype=dtype),
-            autoencoder=Autoencoder.from_folder(folder / "vae", device=device, dtype=dtype),
-            names=index.get("id2label") or {},
-            scheduler=read_config(folder),
+            transformer=checkpoint.network(DiTTransformer2DModel, "transformer"),
+            autoencoder=checkpoint.autoencoder(),
+            names=checkpoint.index.get("id2label") or {},
+            scheduler=checkpoint.scheduler(),
             name=name,
-            identity=identity_of(folder),
+            identity=checkpoint.identity,
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:

@@ -13,13 +13,14 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
-from editkit import Condition, Point, PointBatch, WeightsUnavailable, identity_of, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, WeightsUnavailable, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
-from .components import load_part, longest_side
+from .checkpoint import Checkpoint
+from .components import longest_side
 from .inference import run_network
 from .latent_backend import LatentModel
-from .scheduler_config import RAMPS, flow_of, read_config
+from .scheduler_config import RAMPS, flow_of
 from .text_encoder import TextEncoder
 
 CLIP, T5 = "text_encoder", "text_encoder_2"
@@ -46,12 +47,10 @@ class Flux(LatentModel):
         autoencoder: Autoencoder,
         texts: Mapping[str, TextEncoder],
         scheduler: dict[str, Any],
-        name: str,
-        identity: str,
+        **labels: Any,
     ) -> None:
         schedule = flow_of(scheduler, PATCH)
-        more: dict[str, Any] = {"name": name, "identity": identity, "texts": texts, "schedule": schedule}
-        super().__init__(transformer, autoencoder, scheduler, **more)
+        super().__init__(transformer, autoencoder, scheduler, texts=texts, schedule=schedule, **labels)
         self.transformer = transformer
         # Its pipelines set evenly spaced sigmas, whatever the scheduler's own spacing is.
         ramped = self.grid.spacing in RAMPS
@@ -80,18 +79,23 @@ class Flux(LatentModel):
             )
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> Self:
-        """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
+    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> Self:
+        """Load a diffusers folder, or a checkpoint file on its configuration; ``target`` is that of a Checkpoint.
+
+        Raises WeightsUnavailable for parts that are damaged or of another shape.
+        """
+        checkpoint = Checkpoint(folder, **target)
         return cls(
-            transformer=load_part(FluxTransformer2DModel, folder / "transformer", device=device, dtype=dtype),
-            autoencoder=Autoencoder.from_folder(folder / "vae", device=device, dtype=dtype),
+            transformer=checkpoint.network(FluxTransformer2DModel, "transformer"),
+            autoencoder=checkpoint.autoencoder(),
             texts={
-                CLIP: TextEncoder.from_folder(folder, CLIP, CLIPTextModel, device=device, dtype=dtype),
-                T5: TextEncoder.from_folder(folder, T5, T5EncoderModel, device=device, dtype=dtype, length=TOKENS),
+                CLIP: checkpoint.text_encoder(CLIP, CLIPTextModel),
+                T5: checkpoint.text_encoder(T5, T5EncoderModel, TOKENS),
             },
-            scheduler=read_config(folder),
+            scheduler=checkpoint.scheduler(),
             name=name,
-            identity=identity_of(folder),
+            identity=checkpoint.identity,
+            warnings=checkpoint.warnings,
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:

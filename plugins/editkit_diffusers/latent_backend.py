@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from editkit import Adapter, ExecutionOptions, PromptReading, Schedule
+from editkit import (
+    Adapter,
+    Backend,
+    ExecutionOptions,
+    LoadingOptions,
+    PromptReading,
+    Schedule,
+    full_name,
+    is_finite,
+    part_failed,
+)
 
 from .adapters.adding import add
 from .adapters.words import half_learned
@@ -28,6 +38,7 @@ class LatentModel:
     """
 
     execution = ExecutionOptions()
+    loading_options = LoadingOptions()
     native_size: int
 
     def __init__(
@@ -40,6 +51,7 @@ class LatentModel:
         identity: str,
         texts: Mapping[str, TextEncoder] = MappingProxyType({}),
         schedule: Schedule | None = None,
+        warnings: Sequence[str] = (),
     ) -> None:
         self.net, self.autoencoder, self.texts = net, autoencoder, texts
         self.name, self.identity = name, identity
@@ -48,7 +60,12 @@ class LatentModel:
         self.grid = grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
         self.adapters: tuple[str, ...] = ()
-        self.warnings: tuple[str, ...] = ()
+        self._warnings: tuple[str, ...] = tuple(warnings)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Notes for the report, one sentence each."""
+        return (*self._warnings, *self.autoencoder.warnings)
 
     def add_adapter(self, adapter: Adapter) -> None:
         part = "unet" if isinstance(self.net, UNet2DConditionModel) else "transformer"
@@ -56,8 +73,8 @@ class LatentModel:
         warnings = add(adapter, self.net, part, self.texts)
         self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)
         # A word may have a file for each text encoder: the last one settles the warnings of those before.
-        earlier = [warning for warning in self.warnings if warning not in words]
-        self.warnings = (*earlier, *warnings, *half_learned(self.texts))
+        earlier = [warning for warning in self._warnings if warning not in words]
+        self._warnings = (*earlier, *warnings, *half_learned(self.texts))
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
         if execution.tiling:
@@ -79,7 +96,10 @@ class LatentModel:
         return (self.autoencoder.channels, height // reduction, width // reduction)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        return self.autoencoder.encode(pixels).to(self.dtype)
+        latents = self.autoencoder.encode(pixels).to(self.dtype)
+        if not is_finite(latents):
+            raise part_failed("autoencoder", full_name(cast(Backend, self)))
+        return latents
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.autoencoder.decode(latents)

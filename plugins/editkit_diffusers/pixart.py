@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 from transformers import T5EncoderModel
 
-from editkit import Condition, Point, PointBatch, PromptReading, identity_of, read_json, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, PromptReading, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
-from .components import load_part, longest_side
+from .checkpoint import Checkpoint
+from .components import longest_side
 from .inference import run_network
 from .latent_backend import LatentModel
-from .scheduler_config import read_config
 from .text_encoder import TextEncoder
 
 TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
@@ -53,19 +52,21 @@ class PixArt(LatentModel):
         self.multiple = transformer.config.patch_size * autoencoder.reduction
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> PixArt:
-        """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
-        index = read_json(folder / "model_index.json")
-        tokens = TOKENS[index["_class_name"]]
+    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> PixArt:
+        """Load a diffusers folder; ``target`` is that of a Checkpoint.
+
+        Raises WeightsUnavailable for parts that are damaged or of another shape.
+        """
+        checkpoint = Checkpoint(folder, **target)
         return cls(
-            transformer=load_part(PixArtTransformer2DModel, folder / "transformer", device=device, dtype=dtype),
-            autoencoder=Autoencoder.from_folder(folder / "vae", device=device, dtype=dtype),
-            text_encoder=TextEncoder.from_folder(
-                folder, "text_encoder", T5EncoderModel, device=device, dtype=dtype, length=tokens
+            transformer=checkpoint.network(PixArtTransformer2DModel, "transformer"),
+            autoencoder=checkpoint.autoencoder(),
+            text_encoder=checkpoint.text_encoder(
+                "text_encoder", T5EncoderModel, TOKENS[checkpoint.index["_class_name"]]
             ),
-            scheduler=read_config(folder),
+            scheduler=checkpoint.scheduler(),
             name=name,
-            identity=identity_of(folder),
+            identity=checkpoint.identity,
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:

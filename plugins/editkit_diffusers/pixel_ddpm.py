@@ -13,19 +13,19 @@ from torch import Tensor
 from editkit import (
     Condition,
     ExecutionOptions,
+    LoadingOptions,
     Point,
     PointBatch,
     WeightsUnavailable,
-    identity_of,
-    read_json,
     timestep_of,
     to_x0,
 )
 
+from .checkpoint import Checkpoint
 from .class_labels import BlendedEmbedding, Classes
-from .components import load_part, longest_side
+from .components import longest_side
 from .inference import run_network
-from .scheduler_config import grid_of, prediction_of, read_config, schedule_of
+from .scheduler_config import grid_of, prediction_of, schedule_of
 
 DEFAULT_SIDE = 256
 """Side of the training images in pixels, for networks whose configuration does not hold it."""
@@ -38,6 +38,7 @@ class PixelDdpm:
     """
 
     execution = ExecutionOptions()
+    loading_options = LoadingOptions()
 
     def __init__(
         self, *, unet: Any, names: Mapping[str, str], scheduler: dict[str, Any], name: str, identity: str
@@ -57,10 +58,13 @@ class PixelDdpm:
         self.multiple = 2 ** (len(unet.config.block_out_channels) - 1)
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> PixelDdpm:
-        """Load a diffusers folder; raises WeightsUnavailable if it is damaged or has other conditions than classes."""
-        index = read_json(folder / "model_index.json")
-        unet = load_part(UNet2DModel, folder / "unet", device=device, dtype=dtype)
+    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> PixelDdpm:
+        """Load a diffusers folder; ``target`` is that of a Checkpoint.
+
+        Raises WeightsUnavailable if it is damaged or has other conditions than classes.
+        """
+        checkpoint = Checkpoint(folder, **target)
+        unet = checkpoint.network(UNet2DModel, "unet")
         if unet.config.class_embed_type is not None:
             raise WeightsUnavailable(
                 f"{folder / 'unet'} has the class_embed_type {unet.config.class_embed_type!r}: "
@@ -68,10 +72,10 @@ class PixelDdpm:
             )
         return cls(
             unet=unet,
-            names=index.get("id2label") or {},
-            scheduler=read_config(folder),
+            names=checkpoint.index.get("id2label") or {},
+            scheduler=checkpoint.scheduler(),
             name=name,
-            identity=identity_of(folder),
+            identity=checkpoint.identity,
         )
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:

@@ -2,45 +2,140 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
-from safetensors import safe_open
-from torch import nn
+from diffusers.loaders.single_file_utils import (
+    create_diffusers_clip_model_from_ldm,
+    create_diffusers_t5_model_from_checkpoint,
+)
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import T5EncoderModel
 
-from editkit import WeightsUnavailable, loading, quiet, reason_of
+from editkit import LoadingOptions, WeightsUnavailable, check_weights, loading, quiet, read_json, reason_of
 
-from .autoencoder import safe_dtype
-from .checkpoint_detection import prediction_config
-from .components import prepare_network
-from .scheduler_config import read_config
+from .checkpoint_detection import OPEN_CLIP_ENCODER, original_names, stated_settings
+from .scaled_weights import unscale
+
+_PREFIXES = {
+    "vae": ("first_stage_model.", "vae."),
+    "text_encoder": ("cond_stage_model.", "conditioner.embedders.0.transformer.", "text_encoders.clip_l."),
+    "text_encoder_2": ("conditioner.embedders.1.", "conditioner.embedders.0.model.", "text_encoders.clip_g."),
+    "text_encoder_3": (),
+}
+"""Beginnings of the names of the tensors of a part."""
+_T5 = "text_encoders.t5xxl."
+_CALLED = {"vae": "autoencoder (VAE)", "text_encoder": "CLIP text encoder"}
+_NAMED_KEYS = 3
 
 
-def convert(pipeline: Any, weights: Path, folder: Path, *, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """Return the networks in a safetensors checkpoint, ready to run, by part of the class ``pipeline``.
+class CheckpointFile:
+    """A safetensors checkpoint in the original format, on the configuration in ``folder``."""
 
-    ``folder`` holds their configuration. Raises WeightsUnavailable if the two do not fit or the file lacks a part.
-    """
-    shared = {"config": str(folder), "local_files_only": True}
+    def __init__(self, file: Path, folder: Path) -> None:
+        self.file, self.folder = file, folder
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                self.names = original_names(tensors.keys())
+                self.header: Mapping[str, str] = tensors.metadata() or {}
+        except (SafetensorError, OSError) as error:
+            raise WeightsUnavailable(f"model {str(file)!r} cannot be read ({error}): download it again") from error
+
+    @property
+    def name(self) -> str:
+        return str(self.file)
+
+    @functools.cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensors by their original names, with the scales of 8-bit weights applied."""
+        return {self.names[name]: tensor for name, tensor in read_tensors(self.file).items()}
+
+    def has_part(self, kind: Any, part: str) -> bool:
+        """Return whether the file holds a part, or raise WeightsUnavailable if neither it nor the folder does."""
+        prefixes = _PREFIXES.get(part)
+        if prefixes is None:
+            return True  # by its network the file was detected
+        prefixes = (_T5,) if kind is T5EncoderModel else prefixes
+        if any(name.startswith(prefixes) for name in self.names.values()):
+            return True
+        folder = self.folder / part
+        try:
+            check_weights(folder)
+        except (WeightsUnavailable, OSError) as error:
+            called = "T5 text encoder" if kind is T5EncoderModel else _CALLED.get(part, "second CLIP text encoder")
+            other = ", or pass another one as vae" if part == "vae" else ""
+            raise WeightsUnavailable(
+                f"model {self.name!r} holds no {called}: put the folder {part!r} of its base model, with weights, into "
+                f"{str(self.folder)!r}{other}"
+            ) from error
+        return False
+
+    def network(self, kind: Any, part: str, dtype: torch.dtype) -> Any:
+        """Return a part as an instance of ``kind``; raises WeightsUnavailable if the file does not fit it."""
+        options: dict[str, Any] = {"config": str(self.folder), "subfolder": part, "local_files_only": True}
+        try:
+            with loading(), quiet():
+                if kind is T5EncoderModel:
+                    net = create_diffusers_t5_model_from_checkpoint(kind, self.tensors, torch_dtype=dtype, **options)
+                elif part.startswith("text_encoder"):
+                    net = create_diffusers_clip_model_from_ldm(kind, self.tensors, torch_dtype=dtype, **options)
+                    net.to(dtype)
+                else:
+                    net = kind.from_single_file(dict(self.tensors), torch_dtype=dtype, **options)
+        except WeightsUnavailable:
+            raise
+        except Exception as error:  # diffusers raises many types for a file that does not fit
+            raise misfit(self.name, self.folder, error) from error
+        check_complete(net, self.name, part)
+        return net
+
+    def scheduler_settings(self) -> dict[str, Any]:
+        """Return the scheduler settings that the names, the header, and the ``.yaml`` beside the file imply."""
+        return stated_settings(self.file, self.header, self.names)
+
+    def warnings(self, options: LoadingOptions) -> tuple[str, ...]:
+        """Return the guesses that the report names, one sentence each."""
+        guessed = "stabilityai" in str(self.folder) and OPEN_CLIP_ENCODER in self.names.values()
+        if not guessed or options.prediction or "prediction_type" in self.scheduler_settings():
+            return ()
+        kind = read_json(self.folder / "scheduler" / "scheduler_config.json").get("prediction_type")
+        return (
+            f"{self.file.name} does not say what its network predicts; {kind} is taken from the configuration of the "
+            "model it seems to be based on: if results are noise, pass --prediction epsilon or v_prediction",
+        )
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file and apply the scales of 8-bit weights; raises WeightsUnavailable."""
     try:
-        with loading(), quiet():
-            vae_dtype = safe_dtype(AutoencoderKL.load_config(folder, subfolder="vae"), dtype)
-            vae = AutoencoderKL.from_single_file(str(weights), subfolder="vae", torch_dtype=vae_dtype, **shared)
-            replacements = {"vae": vae, "feature_extractor": None}
-            parts = pipeline.from_single_file(str(weights), torch_dtype=dtype, **shared, **replacements).components
-        nets = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
-        return {name: prepare_network(net, device) for name, net in nets.items()}
-    except Exception as error:  # diffusers raises many types for a file that does not fit
+        with safe_open(file, framework="pt") as tensors:
+            header = tensors.metadata() or {}
+        loaded = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise WeightsUnavailable(f"{str(file)!r} cannot be read ({error}): download it again") from error
+    return unscale(loaded, header, repr(str(file)))
+
+
+def misfit(name: str, folder: Path, error: Exception) -> WeightsUnavailable:
+    """Return the error of a file whose tensors do not fit a configuration."""
+    place = str(Path(name).with_suffix(""))
+    return WeightsUnavailable(
+        f"model {name!r} does not fit the configuration in {folder} ({reason_of(error)}): put the configuration of its "
+        f"base model into {place!r}"
+    )
+
+
+def check_complete(net: Any, name: str, part: str) -> None:
+    """Raise WeightsUnavailable if tensors of a converted part are missing, which diffusers leaves without values."""
+    missing = [key for key, tensor in net.state_dict().items() if tensor.is_meta]
+    if missing:
+        more = f" and {len(missing) - _NAMED_KEYS} more" if len(missing) > _NAMED_KEYS else ""
         raise WeightsUnavailable(
-            f"model {str(weights)!r} does not fit the configuration in {folder} ({reason_of(error)}): put the "
-            f"configuration of its base model into {str(weights.with_suffix(''))!r}"
-        ) from error
-
-
-def scheduler_of(weights: Path, folder: Path, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scheduler configuration in ``folder``, with the settings that the checkpoint itself implies."""
-    with safe_open(weights, framework="pt") as file:
-        return read_config(folder, fixed=fixed) | prediction_config(file.keys())
+            f"model {name!r} lacks weights of its {part}: {', '.join(missing[:_NAMED_KEYS])}{more}; download it again, "
+            "or put the configuration of its base model beside it"
+        )

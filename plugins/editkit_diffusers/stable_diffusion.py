@@ -6,24 +6,23 @@ import contextlib
 import contextvars
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from editkit import Condition, Point, PointBatch, identity_of, read_json, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, timestep_of, to_x0
 
 from .autoencoder import Autoencoder
-from .components import load_part, longest_side
+from .checkpoint import Checkpoint
+from .components import longest_side
 from .controlnet import ControlNet, ControlNetCache, residuals
 from .inference import run_network
 from .latent_backend import LatentModel
-from .scheduler_config import read_config
-from .single_file import convert, scheduler_of
 from .text_encoder import TextEncoder, join_chunks
 
 EXTRA_CHANNELS = {0: ("instructions",), 1: ("inpainting",)}
@@ -40,16 +39,8 @@ _ATTACHED: contextvars.ContextVar[tuple[tuple[StableDiffusion, ControlNet], ...]
 )
 
 
-class Components(NamedTuple):
-    """Classes of the parts of a model family."""
-
-    pipeline: Any
-    """Pipeline class of diffusers with the same parts."""
-    texts: Mapping[str, Any]
-    """Classes of the text encoders, by part of a folder."""
-
-
-COMPONENTS = Components(StableDiffusionPipeline, {"text_encoder": CLIPTextModel})
+TEXTS = {"text_encoder": CLIPTextModel}
+"""Classes of the text encoders, by part of a folder."""
 
 
 class StableDiffusion(LatentModel):
@@ -67,10 +58,9 @@ class StableDiffusion(LatentModel):
         autoencoder: Autoencoder,
         texts: Mapping[str, TextEncoder],
         scheduler: dict[str, Any],
-        name: str,
-        identity: str,
+        **labels: Any,
     ) -> None:
-        super().__init__(unet, autoencoder, scheduler, name=name, identity=identity, texts=texts)
+        super().__init__(unet, autoencoder, scheduler, texts=texts, **labels)
         self.unet = unet
         self.controlnet_cache = ControlNetCache()
         self._blank_latents: dict[tuple[int, int], Tensor] = {}
@@ -85,17 +75,19 @@ class StableDiffusion(LatentModel):
         self.multiple = self.reduction  # the UNet itself supports odd numbers of latents
 
     @classmethod
-    def from_folder(
-        cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, weights: Path | None = None
-    ) -> StableDiffusion:
-        """Load a diffusers folder, or the checkpoint file ``weights`` on the configuration in ``folder``.
+    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> StableDiffusion:
+        """Load a diffusers folder, or a checkpoint file on its configuration; ``target`` is that of a Checkpoint.
 
         Raises WeightsUnavailable for parts that are damaged or of another shape.
         """
-        return cls(**load_parts(COMPONENTS, folder, weights, name=name, device=device, dtype=dtype))
+        return cls(name=name, **load_parts(Checkpoint(folder, **target), TEXTS))
 
     def embed(self, prompts: Sequence[str], chunks: int = 1) -> Condition:
-        states = self.texts["text_encoder"](prompts, chunks)[0]
+        encoder = self.texts["text_encoder"]
+        output = encoder(prompts, chunks)
+        states = output[0]
+        if encoder.skip:  # the states of an earlier layer are normalised as the last ones are
+            states = getattr(encoder.net, "text_model", encoder.net).final_layer_norm(encoder.states(output))
         return {"text": join_chunks(states, chunks).to(self.dtype)}
 
     def count_chunks(self, prompt: str) -> int:
@@ -186,21 +178,17 @@ class StableDiffusion(LatentModel):
         return self._blank_latents[height, width]
 
 
-def load_parts(
-    components: Components, folder: Path, weights: Path | None, *, name: str, device: torch.device, dtype: torch.dtype
-) -> dict[str, Any]:
-    """Load the parts of a model, as arguments of its class; raises WeightsUnavailable for parts that do not fit."""
-    target: dict[str, Any] = {"device": device, "dtype": dtype}
-    fixed = {"steps_offset": 1} if read_json(folder / "model_index.json").get("_class_name") in FIXED_OFFSET else {}
-    nets = {} if weights is None else convert(components.pipeline, weights, folder, **target)
+def load_parts(checkpoint: Checkpoint, texts: Mapping[str, Any], left_out: int = 0) -> dict[str, Any]:
+    """Load the parts of a model, as arguments of its class; raises WeightsUnavailable for parts that do not fit.
+
+    ``texts`` are the classes of the text encoders by part, whose last ``left_out`` layers the family leaves out.
+    """
+    fixed = {"steps_offset": 1} if checkpoint.index.get("_class_name") in FIXED_OFFSET else {}
     return {
-        "unet": nets.get("unet") or load_part(UNet2DConditionModel, folder / "unet", **target),
-        "autoencoder": Autoencoder(nets["vae"]) if nets else Autoencoder.from_folder(folder / "vae", **target),
-        "texts": {
-            part: TextEncoder.from_folder(folder, part, kind, net=nets.get(part), **target)
-            for part, kind in components.texts.items()
-        },
-        "scheduler": read_config(folder, fixed=fixed) if weights is None else scheduler_of(weights, folder, fixed),
-        "name": name,
-        "identity": identity_of(folder, weights),
+        "unet": checkpoint.network(UNet2DConditionModel, "unet"),
+        "autoencoder": checkpoint.autoencoder(),
+        "texts": {part: checkpoint.text_encoder(part, kind, left_out=left_out) for part, kind in texts.items()},
+        "scheduler": checkpoint.scheduler(fixed=fixed),
+        "identity": checkpoint.identity,
+        "warnings": checkpoint.warnings,
     }

@@ -18,17 +18,16 @@ from editkit import (
     Point,
     PointBatch,
     WeightsUnavailable,
-    identity_of,
-    read_json,
     timestep_of,
     to_x0,
 )
 
 from .autoencoder import Autoencoder
-from .components import load_part, longest_side
+from .checkpoint import Checkpoint
+from .components import longest_side
 from .inference import run_network
 from .latent_backend import LatentModel
-from .scheduler_config import flow_of, read_config
+from .scheduler_config import flow_of
 from .text_encoder import TextEncoder
 
 CLIPS = ("text_encoder", "text_encoder_2")
@@ -55,13 +54,11 @@ class StableDiffusion3(LatentModel):
         autoencoder: Autoencoder,
         texts: Mapping[str, TextEncoder],
         scheduler: dict[str, Any],
-        name: str,
-        identity: str,
+        **labels: Any,
     ) -> None:
         self.patch: int = transformer.config.patch_size
         schedule = flow_of(scheduler, self.patch)
-        more: dict[str, Any] = {"name": name, "identity": identity, "texts": texts, "schedule": schedule}
-        super().__init__(transformer, autoencoder, scheduler, **more)
+        super().__init__(transformer, autoencoder, scheduler, texts=texts, schedule=schedule, **labels)
         self.transformer = transformer
         self.native_size = (
             longest_side(transformer.config.sample_size, DEFAULT_SIDE, "transformer") * autoencoder.reduction
@@ -69,33 +66,34 @@ class StableDiffusion3(LatentModel):
         self.multiple = self.patch * autoencoder.reduction
         if transformer.config.in_channels != autoencoder.channels:
             raise WeightsUnavailable(
-                f"model {name}: the transformer has {transformer.config.in_channels} input channels and the "
+                f"model {self.name}: the transformer has {transformer.config.in_channels} input channels and the "
                 f"autoencoder {autoencoder.channels} latent channels: networks with extra channels are not supported"
             )
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> StableDiffusion3:
-        """Load a diffusers folder; raises WeightsUnavailable for parts that are damaged or of another shape."""
-        index = read_json(folder / "model_index.json")
-        texts = {
-            part: TextEncoder.from_folder(folder, part, CLIPTextModelWithProjection, device=device, dtype=dtype)
-            for part in CLIPS
-        }
-        if index.get(T5, [None])[0]:
-            texts[T5] = TextEncoder.from_folder(folder, T5, T5EncoderModel, device=device, dtype=dtype, length=TOKENS)
+    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> StableDiffusion3:
+        """Load a diffusers folder, or a checkpoint file on its configuration; ``target`` is that of a Checkpoint.
+
+        Raises WeightsUnavailable for parts that are damaged or of another shape.
+        """
+        checkpoint = Checkpoint(folder, **target)
+        texts = {part: checkpoint.text_encoder(part, CLIPTextModelWithProjection, left_out=1) for part in CLIPS}
+        if (checkpoint.index.get(T5) or [None])[0]:
+            texts[T5] = checkpoint.text_encoder(T5, T5EncoderModel, TOKENS)
         return cls(
-            transformer=load_part(SD3Transformer2DModel, folder / "transformer", device=device, dtype=dtype),
-            autoencoder=Autoencoder.from_folder(folder / "vae", device=device, dtype=dtype),
+            transformer=checkpoint.network(SD3Transformer2DModel, "transformer"),
+            autoencoder=checkpoint.autoencoder(),
             texts=texts,
-            scheduler=read_config(folder),
+            scheduler=checkpoint.scheduler(),
             name=name,
-            identity=identity_of(folder),
+            identity=checkpoint.identity,
+            warnings=checkpoint.warnings,
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         """Return ``text`` (B, tokens, D), CLIP tokens before T5 tokens, and ``pooled`` (B, P) of both CLIPs."""
         outputs = [self.texts[part](prompts) for part in CLIPS]
-        clip = torch.cat([output.hidden_states[-2] for output in outputs], -1)
+        clip = torch.cat([self.texts[part].states(output, 1) for part, output in zip(CLIPS, outputs, strict=True)], -1)
         t5 = self.t5_states(prompts)
         text = torch.cat([F.pad(clip, (0, t5.shape[-1] - clip.shape[-1])), t5], 1)
         pooled = torch.cat([output.text_embeds for output in outputs], -1)

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from editkit import Condition, WeightsUnavailable, read_json
+from editkit import Condition, WeightsUnavailable
 
-from .stable_diffusion import Components, StableDiffusion, load_parts
+from .checkpoint import Checkpoint
+from .stable_diffusion import StableDiffusion, load_parts
 from .text_encoder import join_chunks
 
-COMPONENTS = Components(
-    StableDiffusionXLPipeline, {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-)
+TEXTS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 """The refiner has only the second text encoder."""
 _AESTHETIC_SCORE = 6.0
 """Aesthetic score out of 10, for networks conditioned on one; the default of diffusers."""
@@ -37,15 +35,15 @@ class StableDiffusionXL(StableDiffusion):
         self.check_conditioning()
 
     @classmethod
-    def from_folder(
-        cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, weights: Path | None = None
-    ) -> StableDiffusionXL:
-        index = read_json(folder / "model_index.json")
-        texts = {part: kind for part, kind in COMPONENTS.texts.items() if index.get(part, [None])[0]}
+    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> StableDiffusionXL:
+        checkpoint = Checkpoint(folder, **target)
+        index = checkpoint.index
+        texts = {part: kind for part, kind in TEXTS.items() if (index.get(part) or [None])[0]}
         return cls(
-            zeros=index.get("force_zeros_for_empty_prompt", True),
-            scored=index.get("requires_aesthetics_score", False),
-            **load_parts(COMPONENTS._replace(texts=texts), folder, weights, name=name, device=device, dtype=dtype),
+            name=name,
+            zeros=bool(index.get("force_zeros_for_empty_prompt", True)),
+            scored=bool(index.get("requires_aesthetics_score", False)),
+            **load_parts(checkpoint, texts, left_out=1),
         )
 
     def check_conditioning(self) -> None:
@@ -71,7 +69,8 @@ class StableDiffusionXL(StableDiffusion):
         The pooled embedding is that of the first chunk.
         """
         outputs = [encoder(prompts, chunks) for encoder in self.texts.values()]
-        states = torch.cat([output.hidden_states[-2] for output in outputs], -1)
+        pairs = zip(self.texts.values(), outputs, strict=True)
+        states = torch.cat([encoder.states(output, 1) for encoder, output in pairs], -1)
         condition = {  # names in inversion files
             "text": join_chunks(states, chunks).to(self.dtype),
             "whole": outputs[-1].text_embeds[::chunks].to(self.dtype),

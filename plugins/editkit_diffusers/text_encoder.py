@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import AddedToken
 from torch import Tensor
 from transformers import AutoTokenizer
 
 from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, reason_of
-
-from .components import load_part
 
 _UNLIMITED = 10**6
 """Length in tokens from which on a tokenizer has no limit."""
@@ -23,33 +20,18 @@ _UNLIMITED = 10**6
 class TextEncoder:
     """A text encoder with its tokenizer.
 
-    Prompts are truncated or padded to ``length`` tokens, by default the tokenizer's maximum length.
+    Prompts are truncated or padded to ``length`` tokens, by default the tokenizer's maximum length. The last ``skip``
+    layers of a CLIP encoder are left out.
     """
 
-    def __init__(self, net: Any, tokenizer: Any, length: int | None = None) -> None:
+    def __init__(self, net: Any, tokenizer: Any, length: int | None = None, skip: int = 0) -> None:
+        self.skip = skip
         self.net, self.tokenizer = net, tokenizer
         self.length = length or _prompt_length(net, tokenizer)
+        if type(tokenizer.model_max_length) is not int:
+            tokenizer.model_max_length = self.length  # it is compared with the length of every prompt
         self.words: dict[str, str] = {}
         """Token sequences of added words."""
-
-    @classmethod
-    def from_folder(
-        cls,
-        folder: Path,
-        part: str,
-        kind: Any,
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
-        net: Any = None,
-        length: int | None = None,
-    ) -> TextEncoder:
-        """Load one part of a diffusers folder and its tokenizer; ``net`` is the part if it is loaded already.
-
-        Raises WeightsUnavailable if either cannot be read.
-        """
-        tokenizer = load_tokenizer(folder / part.replace("text_encoder", "tokenizer"))
-        return cls(net or load_part(kind, folder / part, device=device, dtype=dtype), tokenizer, length)
 
     def __call__(self, prompts: Sequence[str], chunks: int = 1) -> Any:
         """Encode prompts in ``chunks`` rows each; the output includes the hidden states of all layers."""
@@ -58,6 +40,11 @@ class TextEncoder:
         return self.net(
             tokens.input_ids, attention_mask=tokens.attention_mask if masked else None, output_hidden_states=True
         )
+
+    def states(self, output: Any, left_out: int = 0) -> Tensor:
+        """Return the hidden states (B, tokens, D) before the last ``left_out`` layers and those skipped."""
+        states: Tensor = output.hidden_states[-1 - left_out - self.skip]
+        return states
 
     def tokens(self, prompts: Sequence[str]) -> Any:
         """Tokenize prompts: ``input_ids`` (B, length), and ``attention_mask``, 0 for padding."""

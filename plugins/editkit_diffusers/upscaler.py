@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit import Condition, InvalidParameter, Point, PointBatch, add_noise, read_json
+from editkit import Condition, InvalidParameter, Point, PointBatch, add_noise
 
+from .checkpoint import Checkpoint
 from .scheduler_config import read_config, schedule_of
-from .stable_diffusion import COMPONENTS, StableDiffusion, load_parts
+from .stable_diffusion import TEXTS, StableDiffusion, load_parts
 
 MAX_NOISE_LEVEL = 350
 """Default of diffusers for folders without a maximum noise level."""
@@ -31,14 +32,13 @@ class StableDiffusionUpscaler(StableDiffusion):
         self.max_noise_level = max_noise_level
 
     @classmethod
-    def from_folder(
-        cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, weights: Path | None = None
-    ) -> StableDiffusionUpscaler:
-        index = read_json(folder / "model_index.json")
+    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> StableDiffusionUpscaler:
+        checkpoint = Checkpoint(folder, **target)
         return cls(
+            name=name,
             low_res_scheduler=read_config(folder, "low_res_scheduler"),
-            max_noise_level=index.get("max_noise_level", MAX_NOISE_LEVEL),
-            **load_parts(COMPONENTS, folder, weights, name=name, device=device, dtype=dtype),
+            max_noise_level=checkpoint.index.get("max_noise_level", MAX_NOISE_LEVEL),
+            **load_parts(checkpoint, TEXTS),
         )
 
     def upscaling_condition(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:

@@ -264,10 +264,12 @@ def test_a_file_without_one_of_its_parts_is_refused(tiny: Path, tmp_path: Path) 
     configuration(tiny / "model", tmp_path / "model")
     whole = load_file(tiny / "model.safetensors")
     text = "cond_stage_model.transformer.text_model.encoder"
-    for missing in ("first_stage_model.decoder", "model.diffusion_model.out", text):
+    parts = {"first_stage_model.decoder": "vae", "model.diffusion_model.out": "unet", text: "text_encoder"}
+    for missing, part in parts.items():
         kept = {name: tensor for name, tensor in whole.items() if not name.startswith(missing)}
         save_file(kept, tmp_path / "model.safetensors")
-        assert "does not fit the configuration" in refused(tmp_path / "model.safetensors")
+        said = refused(tmp_path / "model.safetensors")
+        assert f"lacks weights of its {part}: " in said or "does not fit the configuration" in said
 
 
 def test_training_metadata_of_a_file_is_used(tmp_path: Path) -> None:

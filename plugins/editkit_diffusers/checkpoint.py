@@ -1,0 +1,95 @@
+"""A model on disk: a diffusers folder, or a checkpoint file on the configuration of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from transformers import T5EncoderModel
+
+from editkit import InvalidParameter, LoadingOptions, identity_of, read_json
+
+from .autoencoder import Autoencoder
+from .components import load_part, prepare_network
+from .scheduler_config import read_config
+from .single_file import CheckpointFile
+from .text_encoder import TextEncoder, load_tokenizer
+
+
+class Checkpoint:
+    """The parts of a model, loaded one by one in ``dtype`` on ``device`` with the user's options.
+
+    ``weights`` is a checkpoint file whose parts replace those of ``folder``, which then holds their configuration.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        weights: Path | None = None,
+        options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
+    ) -> None:
+        self.folder, self.device, self.dtype, self.options = folder, device, dtype, options
+        self.index = read_json(folder / "model_index.json")
+        self.file = None if weights is None else CheckpointFile(weights, folder)
+        self.identity = identity_of(folder, weights)
+
+    def network(self, kind: Any, part: str) -> Any:
+        """Load a part as an instance of ``kind``, ready to run; raises WeightsUnavailable if it does not fit."""
+        if self.file is not None and self.file.has_part(kind, part):
+            return prepare_network(self.file.network(kind, part, self.dtype), self.device)
+        variant = self.options.variant
+        return load_part(kind, self.folder / part, device=self.device, dtype=self.dtype, variant=variant)
+
+    def autoencoder(self) -> Autoencoder:
+        """Load the autoencoder, or the one that the user gives in its place."""
+        target: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
+        if self.options.vae is not None:
+            return Autoencoder.replacement(Path(self.options.vae), own=self.folder / "vae", **target)
+        if self.file is not None and self.file.has_part(None, "vae"):
+            return Autoencoder.from_tensors(self.file.tensors, self.folder / "vae", self.file.name, **target)
+        return Autoencoder.from_folder(self.folder / "vae", variant=self.options.variant, **target)
+
+    def text_encoder(self, part: str, kind: Any, length: int | None = None, left_out: int = 0) -> TextEncoder:
+        """Load a text encoder and its tokenizer; ``length`` is that of a prompt in tokens, by default its own.
+
+        The family leaves out the last ``left_out`` layers of a CLIP encoder. Raises InvalidParameter if the user leaves
+        out more than there are.
+        """
+        tokenizer = load_tokenizer(self.folder / part.replace("text_encoder", "tokenizer"))
+        net = self.network(kind, part)
+        skip = 0 if kind is T5EncoderModel else self.options.clip_skip or 0
+        most = getattr(net.config, "num_hidden_layers", 0) - left_out
+        if skip > most:
+            raise InvalidParameter(
+                f"clip_skip={skip} is not allowed: the {part} of this model has {most} layers to leave out"
+            )
+        return TextEncoder(net, tokenizer, length, skip)
+
+    def scheduler(self, *, fixed: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """Return the scheduler configuration, with what the checkpoint file and the user say of it.
+
+        ``fixed`` are values that the pipeline sets. Raises InvalidParameter for a prediction of another kind of model.
+        """
+        config = read_config(self.folder, fixed=fixed)
+        if self.file is not None:
+            config |= self.file.scheduler_settings()
+        prediction = self.options.prediction
+        is_flow = "FlowMatch" in config.get("_class_name", "")
+        if prediction is not None and (prediction == "flow") != is_flow:
+            kind = "a rectified flow" if is_flow else "not a rectified flow"
+            raise InvalidParameter(
+                f"prediction={prediction!r} is not allowed: the scheduler of this model is a "
+                f"{config.get('_class_name')}, {kind}"
+            )
+        return config if prediction in (None, "flow") else config | {"prediction_type": prediction}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Guesses that the report names, one sentence each."""
+        return () if self.file is None else self.file.warnings(self.options)
