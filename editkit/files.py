@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -23,6 +24,14 @@ _USER_ERRORS = {
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.ELOOP: "its symbolic links form a circle; choose another path",
 }
+
+_TEMPORARY = (".editkit-", ".tmp")
+"""First and last letters of a temporary file's name."""
+
+_ABANDONED_SECONDS = 86400
+
+_NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS, errno.ENOENT}
+"""Errors of systems and file systems without unnamed files."""
 
 
 def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> Path:
@@ -53,6 +62,23 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     return target
 
 
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a folder at a path, which may be a name that no file can have."""
+    return _kind_or_none(path) == stat.S_IFDIR
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is anything at a path, which may be a name that no file can have."""
+    return _kind_or_none(path) is not None
+
+
+def _kind_or_none(path: str | os.PathLike[str]) -> int | None:
+    try:
+        return _kind(Path(path))
+    except (OSError, ValueError):
+        return None
+
+
 def _kind(path: Path) -> int | None:
     """File type at a path from a single stat, since another process may replace the file; None if nothing exists."""
     try:
@@ -72,9 +98,12 @@ def write_atomically(
     fails; the old file then stays.
     """
     target = Path(path) if private else check_output(path, argument=argument)
-    temporary = target.with_name(f".editkit-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{_TEMPORARY[0]}{secrets.token_hex(8)}{_TEMPORARY[1]}")
+    mode = 0o600 if private else 0o666
     try:
-        _write_synced(temporary, data, 0o600 if private else 0o666)
+        if not _write_unnamed(temporary, data, mode):
+            _remove_abandoned(target.parent)
+            _write_synced(temporary, data, mode)
         if target.exists() and not private:
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
@@ -92,6 +121,40 @@ def _write_error(error: OSError | ValueError, name: str) -> EditkitError:
         reason = _USER_ERRORS.get(number or 0, "the path holds a character that is not allowed; choose another")
         return InvalidParameter(f"{name} cannot be written: {reason}")
     return EditkitError(f"{name} cannot be written: {error.strerror or type(error).__name__}; nothing was written")
+
+
+def _write_unnamed(path: Path, data: bytes, mode: int) -> bool:
+    """Write a file that gets its name ``path`` only when it is complete: a killed process leaves nothing behind.
+
+    Returns False where the system cannot do that.
+    """
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    try:
+        descriptor = os.open(path.parent, os.O_WRONLY | os.O_TMPFILE, mode)
+    except OSError as error:
+        if error.errno in _NO_UNNAMED_FILES:
+            return False
+        raise
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        try:
+            os.link(f"/proc/self/fd/{file.fileno()}", path, follow_symlinks=True)
+        except OSError:  # without /proc
+            return False
+    return True
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove temporary files of killed processes, those of this module that are a day old."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(_TEMPORARY[0]) and entry.name.endswith(_TEMPORARY[1]):
+                with contextlib.suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime < time.time() - _ABANDONED_SECONDS:
+                        Path(entry.path).unlink()
 
 
 def _write_synced(path: Path, data: bytes, mode: int) -> None:

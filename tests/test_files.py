@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,31 @@ def test_a_user_without_a_home_has_no_cache_folder(monkeypatch: pytest.MonkeyPat
     assert cache_folder() is None
     monkeypatch.setenv("EDITKIT_CACHE", "/caches")
     assert cache_folder() == Path("/caches")
+
+
+def test_a_process_killed_while_writing_leaves_no_file(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from editkit import files
+sync, os.fsync = os.fsync, lambda descriptor: os.kill(os.getpid(), 9)
+files.write_atomically(sys.argv[1], b"x" * 100000)
+"""
+    path = tmp_path / "out.png"
+    path.write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -9
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_files_of_killed_processes_are_removed_where_they_have_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("editkit.files.os.O_TMPFILE", raising=False)
+    old, new, other = (tmp_path / name for name in (".editkit-0.tmp", ".editkit-1.tmp", ".other.tmp"))
+    for path in (old, new, other):
+        path.write_bytes(b"")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    write_atomically(tmp_path / "out.png", b"x")
+    assert {path.name for path in tmp_path.iterdir()} == {".editkit-1.tmp", ".other.tmp", "out.png"}

@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import BadFile, Cancelled, EditkitError, PluginFailure
 from ..images.canvas import Canvas
 from ..images.masks.tensors import mask_tensor
+from ..images.sources import format_size, memory_text
 from ..images.stored.image import StoredImage
 from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache
@@ -90,7 +91,7 @@ def execute(
     """
     check_capabilities(request, model)
     start = time.perf_counter()
-    with torch.no_grad(), cancellable(), measured_memory(model.device) as memory:
+    with torch.no_grad(), cancellable(), _explained_memory(request), measured_memory(model.device) as memory:
         session = open_session(registry, request, model, progress, cache)
         framing = frame_session(session)
         region = framing.region if framing else session
@@ -103,6 +104,20 @@ def execute(
             quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
     report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
     return build_result(request, model, outcome, frames, report, untouched)
+
+
+@contextlib.contextmanager
+def _explained_memory(request: Request) -> Iterator[None]:
+    """Raise an EditkitError with the size of the source and what helps if memory runs out."""
+    try:
+        yield
+    except EditkitError:
+        raise
+    except Exception as error:
+        if not request.sources or not is_out_of_memory(error):
+            raise
+        size = request.sources[0].size
+        raise EditkitError(f"the image is {format_size(size)} pixels, {memory_text(size)}") from error
 
 
 def _call_operation(session: Session, request: Request) -> Edit | PixelEdit | Inversion:

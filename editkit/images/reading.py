@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from ..errors import BadImage, EditkitError
 from .conversion import luminance
-from .sources import Source, check_size, describe, pixel_limit, read_source, reason_text
+from .sources import Source, check_size, describe, format_size, memory_text, pixel_limit, read_source, reason_text
 from .stored.colour import convert_to_srgb, profile_name, read_profile
 from .stored.deep import decode_deep, has_deep_avif, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
@@ -94,6 +94,8 @@ def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, b
         return decode(image, data, name)
     except EditkitError:
         raise
+    except MemoryError as error:
+        raise BadImage(f"{name} is {format_size(image.size)} pixels, {memory_text(image.size)}") from error
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on damaged data
         kind = getattr(image, "format", None) or "image"
         raise BadImage(

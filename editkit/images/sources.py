@@ -16,6 +16,8 @@ from ..errors import BadImage, EditkitError
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 64_000_000
+BYTES_PER_PIXEL = 130
+"""Memory that an edit takes for each pixel of its source beside the model's, measured with a mask on a CPU."""
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]"
 
 
@@ -94,6 +96,15 @@ def check_size(size: tuple[int, int], name: str) -> None:
 
 def format_size(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
+
+
+def memory_text(size: tuple[int, int]) -> str:
+    """End of a message about an image that does not fit in memory, with the amount that an edit needs."""
+    gigabytes = size[0] * size[1] * BYTES_PER_PIXEL / 1e9
+    return (
+        f"too many for the memory that is free: an edit takes about {BYTES_PER_PIXEL} bytes a pixel, {gigabytes:.2g} "
+        "GB beside the model; scale it down"
+    )
 
 
 def pixel_limit() -> str:

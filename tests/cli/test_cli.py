@@ -253,7 +253,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "mask of another size": (["img2img", "a.png", "--mask", "wide.png"], "mask 'wide.png' is 40 x 7"),
     "map of another shape": (["control", "a.png", "--control-image", "wide.png"], "control_image 'wide.png' is 40 x 7"),
     "several into a file": (["img2img", "a.png", "b.png", "-o", "x.png"], "folder"),
-    "one name twice": (["img2img", "a.png", "a.png", "-o", "out"], "'a.png'"),
+    "one name twice": (["img2img", "a.png", "nowhere/a.jpg", "-o", "out"], "'a.png'"),
     "several to a pipe": (["img2img", "a.png", "b.png", "-o", "-"], "folder"),
     "json and a pipe": (["img2img", "a.png", "--json", "-o", "-"], "--json"),
     "pipe to nowhere": (["img2img", "-"], "-o"),
