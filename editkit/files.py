@@ -67,6 +67,11 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     return _kind_or_none(path) == stat.S_IFDIR
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a regular file at a path, which may be a name that no file can have."""
+    return _kind_or_none(path) == stat.S_IFREG
+
+
 def exists(path: str | os.PathLike[str]) -> bool:
     """Return whether there is anything at a path, which may be a name that no file can have."""
     return _kind_or_none(path) is not None

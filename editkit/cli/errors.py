@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import traceback
 import warnings
@@ -91,6 +92,8 @@ def _format_error(error: BaseException, verbose: bool) -> tuple[str, int]:
         context = error.ctx if isinstance(error, click.UsageError) else None
         advice = f" (see '{context.command_path} --help')" if context else ""
         return error.format_message() + advice, error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO) and error.filename is None:
+        return f"standard output cannot be written: {error.strerror}", EditkitError.exit_status
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return "cancelled", Cancelled.exit_status
     advice = "please report it" if verbose else "run with -v for the traceback; please report it"

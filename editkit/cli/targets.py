@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import BadImage, InvalidParameter
+from ..files import is_folder
 
 if TYPE_CHECKING:
     from ..images.stored.encoding import Encoding
@@ -95,7 +96,7 @@ def expand_folders(names: Sequence[str]) -> list[str]:
     """
     expanded: list[str] = []
     for name in names:
-        if name == STREAM or not _is_folder(name):
+        if name == STREAM or not is_folder(name):
             expanded.append(name)
             continue
         try:
@@ -109,13 +110,6 @@ def expand_folders(names: Sequence[str]) -> list[str]:
             raise BadImage(f"image {name!r} is a folder without images in it (folders inside are not searched)")
         expanded += images
     return expanded
-
-
-def _is_folder(path: str | Path) -> bool:
-    try:
-        return Path(path).is_dir()
-    except OSError:  # a name that is too long
-        return False
 
 
 @dc.dataclass(frozen=True)
@@ -139,7 +133,7 @@ class OutputPlan:
             default = FORMAT_SUFFIXES[chosen]
             same = [suffix for suffix in suffixes if suffix == default or (chosen, suffix) in _ALIASES]
             given = Path(output or "").suffix.lower()
-            if output not in (None, STREAM) and given in suffixes and given not in same and not _is_folder(output):
+            if output not in (None, STREAM) and given in suffixes and given not in same and not is_folder(output):
                 raise InvalidParameter(
                     f"--format {chosen} contradicts output {output!r}: leave it out, or end it in {default}"
                 )
@@ -169,7 +163,7 @@ class OutputPlan:
         if output is None:
             pairs = zip(inputs, labels, strict=True)
             targets = [_path_beside(name, operation + label, self.suffixes[0]) for name, label in pairs]
-        elif not are_variants or self.into_folder or _is_folder(output) or output.endswith(("/", os.sep)):
+        elif not are_variants or self.into_folder or is_folder(output) or output.endswith(("/", os.sep)):
             pairs = zip(inputs, labels, strict=True)
             names = [stem_of(name, operation) + label + self.suffixes[0] for name, label in pairs]
             targets = _paths_inside(Path(output), names, self.suffixes)
@@ -209,13 +203,13 @@ def _paths_inside(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -
     """Return the paths of names in a folder, which need not exist yet."""
     from ..files import check_output
 
-    if not _is_folder(folder) and (os.path.lexists(folder) or folder.suffix.lower() in suffixes):
+    if not is_folder(folder) and (os.path.lexists(folder) or folder.suffix.lower() in suffixes):
         raise InvalidParameter(f"output {str(folder)!r} is a file's name, and several results need a folder")
     targets = [folder / name for name in names]
     first_missing = folder
     while not os.path.lexists(first_missing.parent):
         first_missing = first_missing.parent
-    for path in targets if _is_folder(folder) else [first_missing]:
+    for path in targets if is_folder(folder) else [first_missing]:
         check_output(path)
     return targets
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,13 @@ from ..registry.params import Params, field_metadata, shorten
 from ..registry.registry import Registry
 from ..registry.specs import InverterSpec, OperationSpec
 from ..sampling.params import DrawingParams
+from .params import CanvasParams
 
 if TYPE_CHECKING:
     from ..inversion.inversion import Inversion
+
+MOST_TEXT = 500_000
+"""Letters of all texts of an operation together, as JSON writes them."""
 
 LONGEST = 16384
 """Longest side in pixels of any result."""
@@ -60,9 +65,12 @@ def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str
 
 def open_request(registry: Registry, spec: OperationSpec, params: Params, image: Any) -> Request:
     """Open the images of a call whose parameters are valid, check its size and draw a seed if none is given."""
+    check_text_lengths(spec.name, params)
     sources = _load_sources(spec, image)
     if spec.size is not None:
         check_result_size(spec.name, spec.size(params, sources[0].size))
+    elif isinstance(params, CanvasParams):
+        check_result_size(spec.name, (params.width or 1, params.height or 1))
     params, notes = open_image_params(_with_seed(params), sources[0] if sources else None)
     inverter = _inverter_spec(registry, inverter_name(params))
     return Request(spec, params, sources, inverter=inverter, warnings=(*_source_warnings(sources), *notes))
@@ -114,6 +122,17 @@ def has_custom_negative_prompt(params: Params) -> bool:
         return False
     source = params.model_dump(include={"source"}).get("source", "")
     return params.negative_prompt not in ("", source)
+
+
+def check_text_lengths(operation: str, params: Params) -> None:
+    """Raise InvalidParameter if the texts among parameters are too long for the recipe of a result."""
+    texts = {name: value for name in type(params).model_fields if isinstance(value := getattr(params, name), str)}
+    if sum(len(json.dumps(text)) for text in texts.values()) > MOST_TEXT:
+        longest = max(texts, key=lambda name: len(texts[name]))
+        raise InvalidParameter(
+            f"{operation}: {longest} has {len(texts[longest])} letters, too many: at most {MOST_TEXT} are allowed in "
+            "all texts together; shorten it"
+        )
 
 
 def check_result_size(operation: str, size: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InvalidParameter
+from ..files import exists, is_file, is_folder
 from .weights import HUB_ID, ON_TOP, PICKLES, from_hub
 
 PEFT_FILE, PEFT_CONFIGURATION = "adapter_model.safetensors", "adapter_config.json"
@@ -37,14 +38,14 @@ class Adapter:
         """
         text = os.fspath(call)
         name, scale = text, 1.0
-        if not Path(text).exists():
+        if not exists(text):
             name, scale = split_scale(text)
         file = Path(os.path.expanduser(name))  # noqa: PTH111 (Path's raises for unknown users)
-        if not file.exists() and not file.suffix and HUB_ID.fullmatch(name):
+        if not exists(file) and not file.suffix and HUB_ID.fullmatch(name):
             file = from_hub(name, "adapter", ON_TOP)
-        if file.is_dir():
+        if is_folder(file):
             file = _only_adapter(file)
-        if not file.is_file():
+        if not is_file(file):
             raise InvalidParameter(f"adapter {name!r} is no file here: give a .safetensors file, as FILE or FILE:SCALE")
         if file.suffix != ".safetensors":
             advice = _AS_SAFETENSORS if file.suffix in PICKLES else "convert it to safetensors"

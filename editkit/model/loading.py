@@ -11,6 +11,7 @@ from typing import cast
 import torch
 
 from ..errors import InvalidParameter, MissingCapability, WeightsUnavailable, did_you_mean
+from ..files import exists, is_file
 from ..libraries import load_once, loading
 from ..literals import ModelPrediction
 from ..registry.params import shorten
@@ -206,9 +207,9 @@ def _locate(registry: Registry, name: str | os.PathLike[str] | None, revision: s
                 f"the model {text!r} should be in {folder}, which is not there: reinstall its package"
             )
         return text, folder
-    if Path(text).is_file():
+    if is_file(text):
         return text, Path(text)
-    if Path(text).exists() or HUB_ID.fullmatch(text):
+    if exists(text) or HUB_ID.fullmatch(text):
         folder = find_folder(text, "model", BELOW, revision)
         return text if revision is None or "@" in text else f"{text}@{revision}", folder
     known = did_you_mean(text, registry.specs["models"])

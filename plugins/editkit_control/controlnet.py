@@ -117,7 +117,7 @@ def find_weights(session: Session, kind: str, weights: str | None) -> Path:
     """Return the folder or file of the ControlNet for a kind of map; raises WeightsUnavailable if there is none."""
     if weights is not None:
         location = Path(os.path.expanduser(weights))  # noqa: PTH111 (Path's raises for unknown users)
-        if not location.exists():
+        if not os.path.exists(location):  # noqa: PTH110 (Path's raises for names that are too long)
             return model_folder(weights, called="controlnet", advice="give the folder of a ControlNet")
         if location.is_file() and location.suffix != ".safetensors":
             raise WeightsUnavailable(
