@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -227,6 +228,7 @@ def broken_inputs(folder: Path, random_image: Any) -> None:
     (folder / "no.yaml").write_text("{")
 
 
+LONG = "x" * 300
 BAD: dict[str, tuple[list[str], str]] = {
     "missing file": (["img2img", "nope.png"], "'nope.png'"),
     "directory": (["img2img", "empty"], "'empty'"),
@@ -256,6 +258,17 @@ BAD: dict[str, tuple[list[str], str]] = {
     "one name twice": (["img2img", "a.png", "nowhere/a.jpg", "-o", "out"], "'a.png'"),
     "several to a pipe": (["img2img", "a.png", "b.png", "-o", "-"], "folder"),
     "json and a pipe": (["img2img", "a.png", "--json", "-o", "-"], "--json"),
+    "name too long for an image": (["img2img", LONG], "too long"),
+    "name too long for an output": (["img2img", "a.png", "-o", f"{LONG}.png"], "too long"),
+    "name too long for a folder": (["img2img", "a.png", "-o", f"{LONG}/"], "too long"),
+    "no output": (["img2img", "a.png", "-o", ""], "output '' is empty"),
+    "empty mask from a pipe": (["inpaint", "a.png", "--mask", "-"], "mask 'standard input'"),
+    "quality of a lossless format": (["img2img", "a.png", "--quality", "50"], "quality=50 has no effect in PNG"),
+    "quality out of range": (["img2img", "a.png", "-o", "x.jpg", "--quality", "0"], "--quality"),
+    "two formats": (["img2img", "a.png", "-o", "x.jpg", "--format", "png"], "--format png contradicts output 'x.jpg'"),
+    "folder without images": (["img2img", "empty", "-o", "out"], "image 'empty' is a folder"),
+    "too many pixels": (["generate", "--prompt", "x", "--width", "8192", "--height", "8192"], "too large"),
+    "output that has to be new": (["img2img", "a.png", "-o", "b.png", "--existing", "refuse"], "'b.png' exists"),
     "pipe to nowhere": (["img2img", "-"], "-o"),
     "replay without recipe": (["replay", "a.png"], "recipe"),
     "two masks for one image": (["img2img", "a.png", "--mask", "b.png", "--mask", "c.png"], "--mask is given 2 times"),
@@ -280,6 +293,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "one image missing": (["run", "steps.yaml", "nope.png"], "'nope.png'"),
 }
 WITH_TORCH: dict[str, tuple[list[str], str]] = {
+    "name too long for a model": (["img2img", "a.png", "-m", LONG], "model"),
+    "name too long for an adapter": (["img2img", "a.png", "--adapter", LONG], "adapter"),
     "unknown sampler": (["img2img", "a.png", "--sampler", "dimm"], "did you mean 'ddim'?"),
     "unknown inverter option": (["invert", "a.png", "--method", "ddim:eta=1"], "eta"),
     "misspelt in a pipeline": (["run", "wrong.yaml", "a.png"], "strenght"),
@@ -608,3 +623,42 @@ def test_a_pipeline_file_is_run_and_replayed(here: Path, tiny_folder: Path) -> N
     assert report["output"] == "a-run.png" and Image.open("a-run.png").size == (19, 14)
     run_with("replay", "a-run.png", "--source", "a.png", "-o", "again.png", model=tiny_folder)
     assert Image.open("again.png").tobytes() == Image.open("a-run.png").tobytes()
+
+
+@pytest.mark.parametrize("words", [("-o", "-"), ("-o", "x.png"), ("-o", "x.png", "--json")])
+@pytest.mark.slow
+def test_full_or_closed_standard_output_is_one_line(here: Path, tiny_folder: Path, words: tuple[str, ...]) -> None:
+    edit = [
+        sys.executable,
+        "-m",
+        "editkit",
+        "img2img",
+        "a.png",
+        "--prompt",
+        "x",
+        "--steps",
+        "1",
+        "-m",
+        str(tiny_folder),
+    ]
+    for redirection in (">/dev/full", ">&-"):
+        line = shlex.join([*edit, *words]) + redirection
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: standard output cannot be written"), done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_folder_stands_for_its_images_and_an_interrupted_batch_continues(here: Path, tiny_folder: Path) -> None:
+    (here / "album").mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(name, here / "album" / name)
+    (here / "album" / "notes.txt").touch()
+    edit = ["img2img", "album", "--prompt", "x", "--steps", "1", "--seed", "0", "-o", "out", "--format", "webp"]
+    assert run_with(*edit, model=tiny_folder).stdout.split() == ["out/a.webp", "out/b.webp"]
+    first = Path("out/a.webp").read_bytes()
+    Path("out/b.webp").unlink()
+    again = call(*edit, "--existing", "skip", "--model", tiny_folder)
+    assert again.stdout.split() == ["out/b.webp"]
+    assert "Skipped: 'out/a.webp' exists" in again.stderr
+    assert Path("out/a.webp").read_bytes() == first

@@ -397,6 +397,32 @@ def test_an_image_of_one_pixel_is_opened() -> None:
         open_image(Image.new("RGB", (0, 4)))
 
 
+def test_memory_that_runs_out_is_named_with_what_an_edit_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.new("RGB", (4000, 1000), RED), "PNG")
+
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(BadImage, match=r"4000 x 1000 pixels, too many for the memory.*GB.*scale it down"):
+        open_image(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+        (b"\xff\x0a" + bytes(20), "JPEG XL"),
+        (b"8BPS" + bytes(30), "Photoshop"),
+        (b"\n <svg>", "SVG"),
+    ],
+)
+def test_kind_that_is_not_read_is_named(data: bytes, kind: str) -> None:
+    with pytest.raises(BadImage, match=f"it is a {kind} file"):
+        open_image(data)
+
+
 # ---- refused input ---------------------------------------------------------------------------------------------------
 
 
