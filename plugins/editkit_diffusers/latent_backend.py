@@ -65,16 +65,13 @@ class LatentModel:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Notes for the report, one sentence each."""
-        return (*self._warnings, *self.autoencoder.warnings)
+        # A word may have a file for each text encoder: the last one settles the warnings of those before.
+        return (*self._warnings, *half_learned(self.texts), *self.autoencoder.warnings)
 
     def add_adapter(self, adapter: Adapter) -> None:
         part = "unet" if isinstance(self.net, UNet2DConditionModel) else "transformer"
-        words = half_learned(self.texts)
-        warnings = add(adapter, self.net, part, self.texts)
+        self._warnings += add(adapter, self.net, part, self.texts)
         self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)
-        # A word may have a file for each text encoder: the last one settles the warnings of those before.
-        earlier = [warning for warning in self._warnings if warning not in words]
-        self._warnings = (*earlier, *warnings, *half_learned(self.texts))
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
         if execution.tiling:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,7 +69,7 @@ def adapted(family: str, tensors: dict[str, Tensor], to: Path, scale: float = 1.
     model, original = reused(family), plain(family)
     for net, other in zip(networks(model), networks(original), strict=True):
         net.load_state_dict(other.state_dict())
-    model.adapters, model.warnings = (), ()
+    model.adapters, model._warnings = (), ()
     model.add_adapter(editkit.Adapter(to, scale))
     return model
 
@@ -101,7 +103,7 @@ def kohya(name: str) -> str:
 
 
 def normalised(new: Tensor, size: Tensor, over: tuple[int, ...]) -> Tensor:
-    return size * new / new.norm(dim=over, keepdim=True)
+    return size * new / torch.linalg.vector_norm(new, dim=over, keepdim=True)
 
 
 def kinds() -> Iterator[tuple[str, str, dict[str, Tensor], Callable[[Tensor], Tensor]]]:
@@ -131,6 +133,24 @@ def kinds() -> Iterator[tuple[str, str, dict[str, Tensor], Callable[[Tensor], Te
         {"lora_A.weight": down, "lora_B.weight": up, "lora_magnitude_vector": rows[:, 0]},
         lambda w: normalised(w + SCALE * up @ down, rows, (1,)),
     )
+    outputs, inputs = weight("sd", f"{CONVOLUTION}.weight").shape[:2]
+    far, near = random(outputs, 2), random(2, inputs, 3, 3)
+    kernel = torch.einsum("or,rikl->oikl", far, near)
+    sizes = 1 + random(outputs).abs()
+    for name, role, shape in (
+        ("DoRA of a convolution", "dora_scale", (-1, 1, 1, 1)),
+        ("DoRA of a convolution, PEFT", "lora_magnitude_vector", (1, -1, 1, 1)),
+    ):
+        yield (
+            name,
+            CONVOLUTION,
+            {"lora_A.weight": near, "lora_B.weight": far[..., None, None], role: sizes.view(shape)},
+            lambda w, role=role: (
+                normalised(w + SCALE * kernel, sizes.view(-1, 1, 1, 1), (1, 2, 3))
+                if role == "lora_magnitude_vector"
+                else w + SCALE * (normalised(w + kernel, sizes.view(-1, 1, 1, 1), (1, 2, 3)) - w)
+            ),
+        )
     hada = {"hada_w1_a": up, "hada_w1_b": down, "hada_w2_a": a, "hada_w2_b": b, "alpha": one}
     yield "LoHa", QUERY, hada, lambda w: w + SCALE * 0.5 * (up @ down) * (a @ b)
     yield (
@@ -140,8 +160,6 @@ def kinds() -> Iterator[tuple[str, str, dict[str, Tensor], Callable[[Tensor], Te
         lambda w: w + SCALE * (normalised(w + 0.5 * (up @ down) * (a @ b), rows, (1,)) - w),
     )
     core = random(2, 2, 3, 3)
-    inputs = weight("sd", f"{CONVOLUTION}.weight").shape[1]
-    outputs = weight("sd", f"{CONVOLUTION}.weight").shape[0]
     p, q = random(2, outputs), random(2, inputs)
     yield (
         "LoHa in Tucker form",
@@ -297,6 +315,53 @@ def test_a_folder_of_peft_is_read_with_its_configuration(tmp_path: Path) -> None
     assert float((new - weight("sd", f"{QUERY}.weight") - 3 * up @ down).abs().max()) < CLOSE
     assert not model.warnings
     assert model.identity != alone.identity
+
+
+PEFT_CONFIGS: dict[str, dict[str, Any]] = {
+    "LoraConfig": {"lora_alpha": 6, "rank_pattern": {"to_[qk]": 4}, "alpha_pattern": {"down_.*(to_q|conv1)": 5}},
+    "LoHaConfig": {"alpha": 6, "use_effective_conv2d": True},
+    "LoKrConfig": {"alpha": 6, "rank_pattern": {"to_k": 3}},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("LoraConfig", {}), ("LoraConfig", {"use_dora": True}), ("LoraConfig", {"use_rslora": True, "lora_bias": True})]
+    + [(kind, {}) for kind in ("LoHaConfig", "LoKrConfig")],
+)
+def test_what_peft_saves_is_what_peft_merges(tmp_path: Path, kind: str, more: dict[str, Any]) -> None:
+    peft = pytest.importorskip("peft")
+    layers = ["to_out.0", "conv1"] if "lora_bias" in more else ["to_q", "to_k", "to_out.0", "conv1", "proj_in"]
+    config = getattr(peft, kind)(r=2, target_modules=layers, **PEFT_CONFIGS[kind], **more)
+    wrapped = peft.get_peft_model(copy.deepcopy(plain("sd").net), config)
+    noise = torch.Generator().manual_seed(0)
+    for name, values in wrapped.named_parameters():
+        if values.requires_grad:
+            values.data += 0.1 * torch.rand(values.shape, generator=noise) * (3 if "magnitude" in name else 1)
+    wrapped.save_pretrained(tmp_path)
+    merged = dict(wrapped.merge_and_unload().named_parameters())
+    model: Any = editkit.load_model(folder("sd"), device="cpu", adapters=[tmp_path])
+    differences = [float((new - merged[name]).abs().max()) for name, new in model.net.named_parameters()]
+    assert max(differences) < CLOSE
+    assert len(changed(model, "sd")) >= 4
+    assert not model.warnings
+
+
+@pytest.mark.parametrize("kind", ["HRAConfig", "FourierFTConfig", "VBLoRAConfig", "AdaLoraConfig"])
+def test_other_adapters_of_peft_are_refused_with_and_without_configuration(tmp_path: Path, kind: str) -> None:
+    peft = pytest.importorskip("peft")
+    sizes = {
+        "HRAConfig": {"r": 16},
+        "FourierFTConfig": {"n_frequency": 16},
+        "VBLoRAConfig": {"r": 2, "num_vectors": 16, "vector_length": 4},
+        "AdaLoraConfig": {"total_step": 10},
+    }
+    config = getattr(peft, kind)(target_modules=["to_q"], **sizes[kind])
+    peft.get_peft_model(copy.deepcopy(plain("sd").net), config).save_pretrained(tmp_path)
+    alone = shutil.copy(tmp_path / "adapter_model.safetensors", tmp_path / "alone.safetensors")
+    for file in (tmp_path / "adapter_model.safetensors", alone):
+        with pytest.raises(InvalidParameter, match=r"not supported|are supported|no weight of an adapter"):
+            editkit.load_model(folder("sd"), device="cpu", adapters=[file])
 
 
 DAMAGED: dict[str, tuple[dict[str, str], str]] = {

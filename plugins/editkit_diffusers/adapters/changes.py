@@ -139,15 +139,17 @@ def _check_roles(layer: Layer, roles: Roles) -> None:
 
 def _factor(kind: Kind, layer: Layer, roles: Roles, spellings: Sequence[str], strengths: Strengths) -> float:
     """Return the strength of one kind of change: alpha by rank; 1 if its matrices are whole."""
+    names = [layer.name, f"text_model.{layer.name}", *spellings]
     rank = kind.rank(roles)
-    if rank is None:
-        return 1.0
+    if rank is None:  # PEFT also scales Kronecker products of whole matrices, LyCORIS does not
+        rank = strengths.stated_rank(layer.part, names) if kind.ranked_by and "alpha" not in roles else None
+        if rank is None:
+            return 1.0
     if rank == 0:
         raise InvalidParameter(f"changes {layer} by a product of rank 0: download it again")
     alpha = roles.get("alpha")
     if alpha is not None and alpha.numel() != 1:
         raise InvalidParameter(f"has an alpha of {alpha.numel()} values for {layer}, not of one: download it again")
-    names = [layer.name, f"text_model.{layer.name}", *spellings]
     factor = strengths.factor(layer.part, names, None if alpha is None else float(alpha), rank)
     if not abs(factor) < float("inf"):
         raise InvalidParameter(f"gives {layer} the strength {factor}: its alpha is damaged, download it again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import regex
@@ -19,6 +19,7 @@ _HEADER_ALPHAS = ("lora_alpha", "network_alpha", "alpha")
 """Names of the alpha of a whole file in headers, with or without the name of a part before them."""
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initialisations of PEFT that also change the base model, by the beginnings of their names."""
+_PEFT_TYPES = ("LORA", "LOHA", "LOKR")
 _SECONDS = 5.0
 """Time for all patterns of a file: a regular expression of a few letters can take hours."""
 
@@ -56,14 +57,22 @@ class Strengths:
         stabilised = alpha is None and self._setting(part, "use_rslora") is True
         return stated / (math.sqrt(rank) if stabilised else rank)
 
+    def stated_rank(self, part: str, names: Iterable[str]) -> int | None:
+        """Return the rank that PEFT's configuration states for a layer, None without one."""
+        rank = self._layer_setting(part, "rank_pattern", ("r",), names)
+        return None if rank is None else int(rank)
+
     def _alpha(self, part: str, names: Iterable[str]) -> float | None:
-        patterns = self._setting(part, "alpha_pattern") or {}
+        alpha = self._layer_setting(part, "alpha_pattern", _HEADER_ALPHAS, names)
+        return None if alpha is None else float(alpha)
+
+    def _layer_setting(self, part: str, patterns: str, keys: Sequence[str], names: Iterable[str]) -> Any:
+        """Return the value of the first pattern that matches a layer, else that of a part or of the whole file."""
         candidates = list(names)
-        for pattern, value in patterns.items():
+        for pattern, value in (self._setting(part, patterns) or {}).items():
             if any(self._matches(pattern, name) for name in candidates):
-                return float(value)
-        value = next((found for key in _HEADER_ALPHAS if (found := self._setting(part, key)) is not None), None)
-        return None if value is None else float(value)
+                return value
+        return next((found for key in keys if (found := self._setting(part, key)) is not None), None)
 
     def _matches(self, pattern: str, name: str) -> bool:
         """Return whether PEFT's regular expression ``pattern`` matches the end of a module's name.
@@ -82,8 +91,12 @@ class Strengths:
         return self.settings.get(f"{part}.{key}", self.settings.get(key))
 
     def _check(self) -> None:
-        """Raise InvalidParameter for a file that also changes the base model, which no file can undo."""
+        """Raise InvalidParameter for other kinds of PEFT, and for training that changed the base model too."""
         for key, value in self.settings.items():
+            if key.rpartition(".")[2] == "peft_type" and str(value).upper() not in _PEFT_TYPES:
+                raise InvalidParameter(
+                    f"is an adapter of PEFT's type {str(value)[:60]}, and only {', '.join(_PEFT_TYPES)} are supported"
+                )
             if key.rpartition(".")[2] == "init_lora_weights" and str(value).lower().startswith(_CHANGED_BASE):
                 raise InvalidParameter(
                     f"was trained with init_lora_weights {value!r}, which changes the base model too: convert it to a "

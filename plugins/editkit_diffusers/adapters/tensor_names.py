@@ -46,6 +46,7 @@ UNSUPPORTED = {
     "an OFT or BOFT adapter": r"\.(oft_(blocks|diag|R)\b.*|boft_.*|rescale)",
     "an IA3 adapter": r"\.(ia3_\w+(\..*)?|on_input)",
     "a GLoRA adapter": r"\.(a1|a2|b1|b2|bm1|bm2)\.weight",
+    "an AdaLoRA": r"\.(lora_E|ranknum)(\..*)?",
     "a VeRA adapter": r".*\.?vera_\w+(\..*)?",
     "a LoRA of token embeddings": r"[._]lora_embedding_[AB](\..*)?",
     "a LyCORIS file with trained scalars": r"\.scalar",
@@ -81,6 +82,11 @@ def parse_name(name: str) -> TensorName | None:
 def unsupported_kind(name: str) -> str | None:
     """Return the kind of adapter that a name belongs to, if the kind is recognised but not supported."""
     return next((kind for kind, ending in UNSUPPORTED.items() if re.search(rf"(?:{ending})$", name)), None)
+
+
+def has_prefix(name: str) -> bool:
+    """Return whether a name begins with one of the prefixes of trainers."""
+    return name.startswith((*WRAPPERS, *PART_PREFIXES))
 
 
 def _split_prefix(module: str) -> tuple[str | None, str]:

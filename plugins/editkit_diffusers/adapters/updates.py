@@ -76,7 +76,7 @@ class Kind:
         return frozenset().union(*self.forms)
 
     def rank(self, roles: Roles) -> int | None:
-        """Return the rank of a change, None if its matrices are whole."""
+        """Return the rank of a change by its matrices, None if they are whole."""
         return next((roles[role].shape[0] for role in self.ranked_by if role in roles and roles[role].ndim), None)
 
 
@@ -172,6 +172,6 @@ def _with_magnitude(weight: Tensor, role: str, magnitude: Tensor) -> Tensor:
     """Return the weight with its slices scaled to the lengths ``magnitude``."""
     axis = magnitude_axis(role, magnitude, tuple(weight.shape))
     others = [dim for dim in range(weight.ndim) if dim != axis]
-    length = weight.norm(dim=others, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+    length = torch.linalg.vector_norm(weight, dim=others, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
     scaled: Tensor = weight * magnitude.reshape(length.shape) / length
     return scaled

@@ -12,8 +12,8 @@ from torch import Tensor
 from editkit import InvalidParameter
 
 from ..text_encoder import TextEncoder
-from .recognition import foreign_file
-from .tensor_names import parse_name, unsupported_kind
+from .recognition import base_of, foreign_file
+from .tensor_names import has_prefix, parse_name, unsupported_kind
 
 ENCODERS = {
     "clip_l": "text_encoder",
@@ -70,11 +70,9 @@ def _are_words(tensors: Mapping[str, Tensor]) -> bool:
     """Whether tensors are embeddings: vectors or rows of them, with names that no network or adapter has."""
     if foreign_file(tensors) or any(parse_name(name) or unsupported_kind(name) for name in tensors):
         return False
-    network = re.compile(r".*\.(weight|bias)")
-    return all(
-        tensor.ndim in (1, 2) and tensor.is_floating_point() and not network.fullmatch(name)
-        for name, tensor in tensors.items()
-    )
+    if any(has_prefix(name) or re.fullmatch(r".*\.(weight|bias)", name) for name in tensors) or base_of(tensors):
+        return False
+    return all(tensor.ndim in (1, 2) and tensor.is_floating_point() for tensor in tensors.values())
 
 
 def additions_of(
