@@ -44,7 +44,7 @@ from .images.condition_maps import Annotator, read_map
 from .images.contact_sheet import draw_sheet
 from .images.conversion import on_white
 from .images.metrics import Judgement, judge
-from .images.pull_push_fill import mean_of_neighbours, pull_push_fill
+from .images.pull_push_fill import erase, mean_of_neighbours, pull_push_fill
 from .images.reading import open_image
 from .images.writing import check_file, save_picture
 from .inversion.inversion import Inversion
@@ -206,6 +206,7 @@ __all__ = [
     "ddpm_noise_std",
     "draw_sheet",
     "eps_of",
+    "erase",
     "fill",
     "from_x0",
     "full_name",

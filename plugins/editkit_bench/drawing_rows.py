@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 import editkit
 
@@ -55,7 +58,8 @@ def control_row(name: str, *, end: float = 1.0, strength: float = 1.0) -> Compar
 def inpaint_row(name: str, kind: str) -> Comparison:
     """Return a row with a mask, for any model or for one made for inpainting.
 
-    The latter gets a full mask, since only editkit keeps pixels outside the mask.
+    The latter gets a full mask, since only editkit keeps pixels outside the mask. Diffusers gets the source without the
+    masked pixels, as editkit encodes it.
     """
 
     def mask_of(fixture: ComparisonFixture) -> Image.Image:
@@ -63,7 +67,8 @@ def inpaint_row(name: str, kind: str) -> Comparison:
 
     def arguments(fixture: ComparisonFixture) -> Mapping[str, Any]:
         side = fixture.size
-        return {"image": fixture.image, "mask_image": mask_of(fixture), "height": side, "width": side}
+        kept = editkit.erase(_levels(fixture.image), _levels(mask_of(fixture)))
+        return {"image": kept, "mask_image": mask_of(fixture), "height": side, "width": side}
 
     return drawing_row(
         name,
@@ -73,6 +78,12 @@ def inpaint_row(name: str, kind: str) -> Comparison:
         arguments,
         kind=kind,
     )
+
+
+def _levels(image: Image.Image) -> Tensor:
+    """Return an image in mode RGB or L as (1, C, H, W) in [0, 1]."""
+    levels = np.atleast_3d(np.asarray(image, dtype=np.float32) / 255)
+    return torch.from_numpy(levels).permute(2, 0, 1)[None]
 
 
 def instruct_row(name: str, image_guidance: float) -> Comparison:

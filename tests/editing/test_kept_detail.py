@@ -55,23 +55,26 @@ def pair(side: int, operation: str, **params: Any) -> tuple[np.ndarray, np.ndarr
     return with_text, without, first - second
 
 
-@pytest.mark.parametrize("schedule", [Point(1.0, 0.0), Point(0.9, 0.1), Point(0.7, 0.3)])
-def test_little_noise_keeps_nearly_all_detail(schedule: Point) -> None:
-    assert detail_share(schedule) > 0.99
+class TestShare:
+    """The share of detail at a point, and under a change map."""
 
+    def test_little_noise_keeps_nearly_all_detail(self) -> None:
+        assert all(detail_share(point) > 0.99 for point in (Point(1.0, 0.0), Point(0.9, 0.1), Point(0.7, 0.3)))
 
-def test_the_share_of_detail_falls_from_one_to_zero() -> None:
-    shares = [detail_share(point) for point in make_path(FLOW, 20, editkit.TimestepGrid("trailing"), to_zero=True)]
-    assert shares[0] == 0
-    assert shares[-1] == 1
-    assert all(one < other for one, other in pairwise(shares))
+    def test_the_share_of_detail_falls_from_one_to_zero(self) -> None:
+        shares = [detail_share(point) for point in make_path(FLOW, 20, editkit.TimestepGrid("trailing"), to_zero=True)]
+        assert shares[0] == 0
+        assert shares[-1] == 1
+        assert all(one < other for one, other in pairwise(shares))
 
-
-def test_each_value_of_a_change_map_keeps_by_its_own_start() -> None:
-    path = make_path(FLOW, 4, editkit.TimestepGrid("trailing"), to_zero=True)
-    kept = kept_detail(torch.tensor([0, 0.25, 0.5, 0.75, 1]), path, from_noise=True)
-    wanted = [1.0, *(detail_share(point) for point in path[3:0:-1]), 0.0]
-    assert torch.allclose(kept, torch.tensor(wanted), rtol=0, atol=1e-6)
+    def test_each_value_of_a_change_map_keeps_by_its_own_start(self) -> None:
+        path = make_path(FLOW, 5, editkit.TimestepGrid("trailing"), to_zero=True)[1:]
+        shares = [detail_share(point) for point in path[::-1]]
+        change = torch.tensor([0, 0.25, 0.5, 0.75, 1])
+        for from_noise, whole in ((False, shares[-1]), (True, 0.0)):
+            kept = kept_detail(change, path, from_noise=from_noise)
+            assert torch.allclose(kept, torch.tensor([*shares[:-1], whole]), rtol=0, atol=1e-6)
+        assert shares[-1] > 0
 
 
 def test_an_erased_pixel_depends_on_kept_ones_alone() -> None:

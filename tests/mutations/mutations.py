@@ -336,9 +336,16 @@ MUTATIONS = [
     Mutation(
         "equal prompts change the picture",
         EDITING,
-        "decoded, round_trip, session.mask)",
-        "decoded, round_trip * 0.99, session.mask)",
+        "decoded, round_trip, session.mask, kept)",
+        "decoded, round_trip * 0.99, session.mask, kept)",
         "operations prompt-edit",
+    ),
+    Mutation(
+        "erased content shines through",
+        SAMPLING,
+        "        shares[-1] = 0.0",
+        "        pass",
+        "test_kept_detail.py",
     ),
     Mutation(
         "noise ignores the seed",
