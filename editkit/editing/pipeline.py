@@ -16,7 +16,7 @@ from ..report import Report
 from ..sampling.progress import Progress
 from .apply import execute
 from .recipe import image_name
-from .request import Request, prepare, validate_params
+from .request import Request, check_recipe_size, prepare, validate_params
 from .result import Result
 
 Model = Backend | str | os.PathLike[str] | None
@@ -38,12 +38,13 @@ class Pipeline:
         for step in self.steps:
             if not isinstance(step, (tuple, list)) or len(step) != 2 or not isinstance(step[1], Mapping):
                 raise InvalidParameter(f"the step {shorten(step)} is not allowed: give (operation, parameters)")
-        registry = installed()
+        registry, checked = installed(), []
         for operation, params in self.steps:
             spec = registry.spec("operations", operation)
             if spec.takes != "image" or spec.gives != "image":
                 raise InvalidParameter(f"{operation} cannot be a step: a pipeline goes from one image to one image")
-            validate_params(registry, spec, params)
+            checked.append(validate_params(registry, spec, params))
+        check_recipe_size("the pipeline", checked)
 
     @classmethod
     def from_yaml(cls, text: str) -> Pipeline:

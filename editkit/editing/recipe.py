@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from ..errors import BadFile
 from ..images.recipes import reading
@@ -20,10 +20,11 @@ SCHEMA = 4
 _EMBEDDED = 3
 """Schema in which the images were always embedded, and not described."""
 
-_MAX_STEPS = 64
 _MAX_SOURCES = 2
 _MAX_SIDE = 65536
-_MAX_LISTED = 64
+
+_Name = Annotated[str, Field(max_length=200)]
+"""Name in a recipe, short enough for a message."""
 
 
 class ModelReference(BaseModel):
@@ -31,13 +32,13 @@ class ModelReference(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str
+    model: _Name
     """Registered name or hub id; of a folder or file its last name, which is no registered one."""
-    identity: str
-    adapters: tuple[str, ...] = Field((), max_length=_MAX_LISTED)
+    identity: _Name
+    adapters: tuple[_Name, ...] = ()
     """Adapters of the model as ``file:scale``, for information: nothing is loaded by these names."""
-    dtype: str
-    options: dict[str, str | int] = Field(default_factory=dict, max_length=_MAX_LISTED)
+    dtype: _Name
+    options: dict[_Name, _Name | int] = Field(default_factory=dict)
     """Loading options of the model that change results; ``vae`` is a name for information: nothing is loaded by it."""
 
 
@@ -71,10 +72,10 @@ class Step(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    operation: str
+    operation: _Name
     drawn_by: ModelReference
-    params: dict[str, Any]
-    images: dict[str, ImageReference] = Field(default={}, max_length=_MAX_LISTED)
+    params: dict[_Name, Any]
+    images: dict[_Name, ImageReference] = Field(default={})
     """Image parameters by name, as the operation got them."""
 
 
@@ -83,7 +84,7 @@ class RecipeHeader(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    version: str
+    version: _Name
     """Version of the editkit that wrote the recipe."""
     schema_version: int = SCHEMA
 
@@ -93,7 +94,7 @@ class Recipe(RecipeHeader):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: tuple[Step, ...] = Field(max_length=_MAX_STEPS)
+    steps: tuple[Step, ...]
     sources: tuple[ImageReference, ...] = Field(max_length=_MAX_SOURCES)
     """Images that the first step takes."""
 
@@ -154,7 +155,7 @@ def _check_embedded(recipe: Recipe, images: Mapping[str, Image.Image]) -> None:
 
 def _parse_embedded(text: str, images: Mapping[str, Image.Image]) -> Recipe:
     """Read a recipe of schema 3: the number of sources, and the names of image parameters; all are embedded."""
-    content = json.loads(text)
+    content = from_json(text)
     count = content.get("sources")
     if type(count) is not int or not 0 <= count <= _MAX_SOURCES:
         raise _damaged(f"sources: a number from 0 to {_MAX_SOURCES} is needed")

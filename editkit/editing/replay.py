@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from PIL import Image
@@ -59,13 +59,19 @@ def replay(
     recipe, images = (file.recipe, file.attachments) if isinstance(file, Result) else read_recipe(file)
     if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
         raise BadFile("the recipe is damaged: it makes no image")
+    if not (set is None or (isinstance(set, Mapping) and all(isinstance(name, str) for name in set))):
+        raise InvalidParameter(f"set={shorten(set)} is not allowed: give a mapping of parameters to values")
     changes = changes_per_step(recipe, params | dict(set or {}))
     steps = [
         step.model_copy(update={"params": override_params(step, change)})
         for step, change in zip(recipe.steps, changes, strict=True)
     ]
+    given = {image_name(name, index) for index, change in enumerate(changes) for name in change}
+    if source is not None:
+        given |= {source_name(index) for index in range(len(recipe.sources))}
+    check_complete(recipe, {*images, *given})
     params_of_steps = [
-        step.params | images_of_step(recipe, index, images, change)
+        step.params | images_of_step(recipe.steps[index], index, images, change)
         for index, (step, change) in enumerate(zip(steps, changes, strict=True))
     ]
     first = prepare_first(recipe, params_of_steps[0], source, images)
@@ -76,14 +82,8 @@ def replay(
     backends = [model_for_step(step.drawn_by, one, adapters, options) for step, one in zip(steps, models, strict=True)]
     results = execute_steps(steps, params_of_steps, backends, first, progress=progress, cache=cache)
     final = join_results(results)
-    warnings = dict.fromkeys(
-        f"made with another model ({step.drawn_by.model}, {step.drawn_by.identity}) than {backend.name}: the pixels "
-        "may differ"
-        for step, backend in zip(steps, backends, strict=True)
-        if backend.identity != step.drawn_by.identity
-    )
-    warnings |= dict.fromkeys(changed_images(recipe, final.recipe))
-    final.report = dc.replace(final.report, warnings=(*final.report.warnings, *warnings))
+    warnings = dict.fromkeys([*final.report.warnings, *replay_warnings(steps, backends, final.recipe)])
+    final.report = dc.replace(final.report, warnings=tuple(warnings))
     return final
 
 
@@ -136,48 +136,37 @@ def override_params(step: Step, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def images_of_step(
-    recipe: Recipe, index: int, embedded: Mapping[str, Image.Image], changes: Mapping[str, Any]
+    step: Step, index: int, embedded: Mapping[str, Image.Image], changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the image parameters of a step: the given ones, else those that the file embeds.
-
-    Raises InvalidParameter, naming size and digest, for one that is neither.
-    """
-    step = recipe.steps[index]
+    """Return the image parameters of a step: the given ones, else those that the file embeds."""
     declared = image_fields(installed().spec("operations", step.operation).params)
-    values = {name: value for name, value in changes.items() if name in declared}
-    for name in step.images:
-        if name in values:
-            continue
-        key = image_name(name, index)
-        if key not in embedded:
-            raise missing_images(recipe, embedded)
-        if declared[name] == "mask" and "mask_from" in changes:
+    values: dict[str, Any] = {name: value for name, value in changes.items() if name in declared}
+    for name in [name for name in step.images if name not in values]:
+        if declared.get(name) == "mask" and "mask_from" in changes:
             raise InvalidParameter(
                 f"mask_from={shorten(changes['mask_from'])} changes nothing: the file embeds the mask as it was read; "
                 f"pass {name}= too"
             )
-        values[name] = StoredImageParam(embedded[key], inverted=step.params.get("invert_mask") is True)
+        inverted = step.params.get("invert_mask") is True
+        values[name] = StoredImageParam(embedded[image_name(name, index)], inverted=inverted)
     return values
-
-
-def missing_images(recipe: Recipe, embedded: Mapping[str, Image.Image]) -> InvalidParameter:
-    """Return the error that lists all images a recipe needs and its file does not embed."""
     wanted = [
         f"source{f' {i + 1}' if len(recipe.sources) > 1 else ''} ({reference})"
         for i, reference in enumerate(recipe.sources)
-        if source_name(i) not in embedded
+        if source_name(i) not in available
     ]
     ways = ["source (--source FILE)"] if wanted else []
     for index, step in enumerate(recipe.steps):
         number = f"{index + 1}." if len(recipe.steps) > 1 else ""
         for name, reference in step.images.items():
-            if image_name(name, index) not in embedded:
+            if image_name(name, index) not in available:
                 wanted.append(f"{name} of {step.operation} ({reference})")
                 ways.append(f"{name} (--set {number}{name}=FILE)")
-    return InvalidParameter(
-        f"the file holds no image that it does not show, and the recipe needs {'; '.join(wanted)}: pass "
-        f"{' and '.join(ways)}"
-    )
+    if wanted:
+        raise InvalidParameter(
+            f"the file holds no image but the one it shows, and the recipe needs {'; '.join(wanted)}: pass "
+            f"{' and '.join(ways)}"
+        )
 
 
 def prepare_first(
@@ -186,10 +175,7 @@ def prepare_first(
     """Prepare the first step with the given source, else with the embedded one; both are verified."""
     count = len(recipe.sources)
     if source is None:
-        names = [source_name(index) for index in range(count)]
-        if not all(name in embedded for name in names):
-            raise missing_images(recipe, embedded)
-        images = [embedded[name] for name in names]
+        images = [embedded[source_name(index)] for index in range(count)]
     else:
         images = list(source) if isinstance(source, (tuple, list)) else [source]
         if len(images) != count:
@@ -232,15 +218,24 @@ def execute_steps(
     return [outcome for outcome in outcomes if isinstance(outcome, Result)]
 
 
-def changed_images(recipe: Recipe, repeated: Recipe) -> list[str]:
-    """Return a warning for each image parameter that is another than the recipe's."""
-    return [
-        f"{name} of {old.operation} is another image ({new.images[name]}) than the recipe's ({reference}): the result "
-        "differs"
-        for old, new in zip(recipe.steps, repeated.steps, strict=False)
-        for name, reference in old.images.items()
-        if name in new.images and new.images[name] != reference
-    ]
+def replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeated: Recipe) -> Iterator[str]:
+    """Yield a sentence for each model, image and seed by which the result is another than the recipe's."""
+    for step, backend in zip(steps, backends, strict=True):
+        recorded = step.drawn_by
+        if backend.identity != recorded.identity:
+            yield (
+                f"made with another model ({recorded.model}, {recorded.identity}) than {backend.name}: the pixels may "
+                "differ"
+            )
+    for old, new in zip(steps, repeated.steps, strict=True):
+        for name, reference in old.images.items():
+            if name in new.images and new.images[name] != reference:
+                yield (
+                    f"{name} of {old.operation} is another image ({new.images[name]}) than the recipe's ({reference}): "
+                    "the pixels differ"
+                )
+        if old.params.get("seed") is None and new.params.get("seed") is not None:
+            yield f"the recipe of {old.operation} has no seed: one was chosen, and the pixels differ"
 
 
 def model_for_step(

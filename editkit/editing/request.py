@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from PIL import Image
 
 from ..errors import BadFile, InvalidParameter
 from ..images.image_params import open_image_params
+from ..images.png_metadata import MAX_RECIPE_BYTES
 from ..images.reading import open_image
 from ..images.sources import MAX_PIXELS
 from ..images.stored.image import StoredImage, unify
@@ -24,11 +24,11 @@ from .params import CanvasParams
 if TYPE_CHECKING:
     from ..inversion.inversion import Inversion
 
-MOST_TEXT = 500_000
-"""Letters of all texts of an operation together, as JSON writes them."""
-
 LONGEST = 16384
 """Longest side in pixels of any result."""
+
+_STEP_BYTES = 5000
+"""Upper bound of a step of a recipe without its parameters."""
 
 
 class Request(NamedTuple):
@@ -65,7 +65,7 @@ def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str
 
 def open_request(registry: Registry, spec: OperationSpec, params: Params, image: Any) -> Request:
     """Open the images of a call whose parameters are valid, check its size and draw a seed if none is given."""
-    check_text_lengths(spec.name, params)
+    check_recipe_size(spec.name, [params])
     sources = _load_sources(spec, image)
     if spec.size is not None:
         check_result_size(spec.name, spec.size(params, sources[0].size))
@@ -80,6 +80,7 @@ def _prepare_replay(registry: Registry, spec: OperationSpec, inversion: Inversio
     params = validate_params(registry, spec, _recorded_params(registry, spec, inversion, given) | dict(given))
     inverter = _inverter_spec(registry, inversion.method)
     check_inverter_conflicts(params, inverter)
+    check_recipe_size(spec.name, [params])
     params, notes = open_image_params(_with_seed(params), inversion.source)
     return Request(spec, params, (inversion.source,), inversion, inverter, notes)
 
@@ -124,17 +125,6 @@ def has_custom_negative_prompt(params: Params) -> bool:
     return params.negative_prompt not in ("", source)
 
 
-def check_text_lengths(operation: str, params: Params) -> None:
-    """Raise InvalidParameter if the texts among parameters are too long for the recipe of a result."""
-    texts = {name: value for name in type(params).model_fields if isinstance(value := getattr(params, name), str)}
-    if sum(len(json.dumps(text)) for text in texts.values()) > MOST_TEXT:
-        longest = max(texts, key=lambda name: len(texts[name]))
-        raise InvalidParameter(
-            f"{operation}: {longest} has {len(texts[longest])} letters, too many: at most {MOST_TEXT} are allowed in "
-            "all texts together; shorten it"
-        )
-
-
 def check_result_size(operation: str, size: tuple[int, int]) -> None:
     """Raise InvalidParameter if a result of ``size`` (width, height) would be too large to be opened again."""
     if max(size) > LONGEST or size[0] * size[1] > MAX_PIXELS:
@@ -142,6 +132,19 @@ def check_result_size(operation: str, size: tuple[int, int]) -> None:
             f"{operation}: a result of {size[0]} x {size[1]} pixels is too large: sides of at most {LONGEST} and "
             f"{MAX_PIXELS // 10**6} million pixels in all are allowed"
         )
+
+
+def check_recipe_size(owner: str, steps: Sequence[Params]) -> None:
+    """Raise InvalidParameter if the recipe of steps with these parameters would be too long to be stored."""
+    size = sum(len(params.model_dump_json().encode()) + _STEP_BYTES for params in steps)
+    if size <= MAX_RECIPE_BYTES:
+        return
+    texts = [(len(value), name) for params in steps for name, value in params if isinstance(value, str)]
+    length, name = max(texts, default=(0, "the list of steps"))
+    raise InvalidParameter(
+        f"{owner}: the recipe would have {size} bytes, and a file holds one of {MAX_RECIPE_BYTES}: shorten {name}, which "
+        f"has {length} characters"
+    )
 
 
 def _with_seed(params: Params) -> Params:

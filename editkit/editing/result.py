@@ -159,15 +159,16 @@ class Result:
             return encode_frames(self.frames, suffix, recipe=text, encoding=encoding)
         images = self.attachments if recipe == "full" else {}
         data = encode_image(self.image, suffix, recipe=text, attachments=images, encoding=encoding)
-        self._measure(data, suffix, encoding)
+        self._measure(data, suffix, encoding, text)
         return data
 
-    def _measure(self, data: bytes, suffix: str, encoding: Encoding) -> None:
+    def _measure(self, data: bytes, suffix: str, encoding: Encoding, recipe: str | None) -> None:
         """Set the figures of the report to those of an encoded file."""
         difference = self.report.untouched_max_diff
         if self.untouched is not None:
             difference = self.untouched.largest_difference(open_stored(data, argument="the file as encoded"))
-        previous, self.losses = self.losses, tuple(losses(StoredImage.of(self.image), suffix, encoding, difference))
+        lost = losses(StoredImage.of(self.image), suffix, encoding, difference, recipe)
+        previous, self.losses = self.losses, tuple(lost)
         kept = [warning for warning in self.report.warnings if warning not in previous]
         self.report = dc.replace(self.report, warnings=(*kept, *self.losses), untouched_max_diff=difference)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from torch import Tensor
 from ..diffusion.paths import SamplingPath
 from ..errors import InvalidParameter
 from ..files import write_atomically
+from ..registry.params import Params
+from ..registry.public_names import without_folder
+from ..registry.registry import installed
+from ..registry.specs import OperationSpec
 from ..report import Report
 from .inversion_file import encode_inversion, read_inversion
 from .record import InversionRecord
@@ -55,14 +60,15 @@ class Inversion:
         """Write the inversion to a safetensors file, whole or not at all, and return its path."""
         if not isinstance(path, (str, os.PathLike)):
             raise InvalidParameter(f"an inversion cannot be saved to {type(path).__name__}: give the path of a file")
+        params = installed().without_folders(_params_of(self.report), self.params)
         header = {
             "mode": self.source.mode,
             "method": self.method,
             "prompt": self.prompt,
-            "model": self.model,
+            "model": without_folder(self.model),
             "identity": self.identity,
-            "params": self.params,
-            "report": self.report and self.report.as_dict(),
+            "params": params,
+            "report": self.report and _report_to_store(self.report, params).as_dict(),
         }
         target = Path(path)
         write_atomically(target, encode_inversion(header, self.record, self.source))
@@ -83,3 +89,21 @@ class Inversion:
             report=header.report,
             from_file=True,
         )
+
+
+def _params_of(report: Report | None) -> type[Params]:
+    """Return the parameters of the operation that made an inversion."""
+    operation = "invert" if report is None else report.operation
+    spec: OperationSpec | None = installed().specs["operations"].get(operation)
+    return Params if spec is None else spec.params
+
+
+def _report_to_store(report: Report, params: dict[str, Any]) -> Report:
+    """Return a report without the paths of this machine, some of which stand in warnings."""
+    return dc.replace(
+        report,
+        model=without_folder(report.model),
+        params=params,
+        output=None,
+        warnings=tuple(text for text in report.warnings if not re.search(r"[/\\]", text)),
+    )

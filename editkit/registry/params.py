@@ -61,7 +61,7 @@ class Params(BaseModel):
     def _explain(cls, owner: str, problem: ErrorDetails) -> str:
         name = ".".join(str(part) for part in problem["loc"]) or "parameters"
         if problem["type"] == "extra_forbidden":
-            return f"{owner} has no parameter {name!r}; {did_you_mean(name, cls.model_fields)}"
+            return f"{owner} has no parameter {shorten(name)}; {did_you_mean(name, cls.model_fields)}"
         if problem["type"] == "missing":
             return f"{owner} needs the parameter {name!r}: {cls.model_fields[name].description}"
         allowed = problem["msg"].removeprefix("Value error, ")

@@ -163,7 +163,7 @@ class Registry:
         if not isinstance(name, str) or name not in self.specs[kind]:
             text = name if isinstance(name, str) else repr(name)
             failed = "".join(f"; {failure}" for failure in self.failures)
-            raise UnknownName(f"no {kind[:-1]} {text!r}; {did_you_mean(text, self.specs[kind])}{failed}")
+            raise UnknownName(f"no {kind[:-1]} {shorten(text)}; {did_you_mean(text, self.specs[kind])}{failed}")
         return self.specs[kind][name]
 
     def configure(self, kind: str, call: str) -> tuple[Any, Params]:

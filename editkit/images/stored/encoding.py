@@ -137,12 +137,18 @@ def _options(kind: str, encoding: Encoding) -> dict[str, Any]:
     return {"lossless": True, "exact": True} if quality is None else {"quality": quality, "exact": True}
 
 
-def losses(image: StoredImage, suffix: str, encoding: Encoding, untouched: int | None) -> list[str]:
+def losses(
+    image: StoredImage, suffix: str, encoding: Encoding, untouched: int | None, recipe: str | None = None
+) -> list[str]:
     """Return sentences about what a file in this format does not hold; ``untouched`` is measured outside the mask."""
     kind = FORMATS[suffix.lower() or ".png"]
     name, texts = _NAMES[kind], []
     if kind == "JPEG" and image.alpha is not None and image.levels[..., 3].min() < image.maximum:
         texts.append("JPEG has no transparency: the image is laid on white; save as .png, .webp or .avif to keep it")
+    if recipe is not None and not fits(recipe, image.metadata.xmp_to_write(keep_gps=encoding.keep_gps), kind):
+        texts.append(
+            f"{name} does not hold the recipe, which has {len(recipe.encode())} bytes: save as .png to keep it"
+        )
     if kind not in ("PNG", "TIFF") and image.depth > 8:
         texts.append(f"{name} is written with 8 bits per channel, the image has 16: save as .png to keep them")
     lossy = kind in ("JPEG", "AVIF") or (kind == "WEBP" and encoding.quality is not None)
