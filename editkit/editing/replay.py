@@ -150,6 +150,10 @@ def images_of_step(
         inverted = step.params.get("invert_mask") is True
         values[name] = StoredImageParam(embedded[image_name(name, index)], inverted=inverted)
     return values
+
+
+def check_complete(recipe: Recipe, available: Container[str]) -> None:
+    """Raise InvalidParameter that lists the images which a recipe needs and nobody gave, by size and digest."""
     wanted = [
         f"source{f' {i + 1}' if len(recipe.sources) > 1 else ''} ({reference})"
         for i, reference in enumerate(recipe.sources)

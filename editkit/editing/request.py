@@ -142,8 +142,8 @@ def check_recipe_size(owner: str, steps: Sequence[Params]) -> None:
     texts = [(len(value), name) for params in steps for name, value in params if isinstance(value, str)]
     length, name = max(texts, default=(0, "the list of steps"))
     raise InvalidParameter(
-        f"{owner}: the recipe would have {size} bytes, and a file holds one of {MAX_RECIPE_BYTES}: shorten {name}, which "
-        f"has {length} characters"
+        f"{owner}: the recipe would have {size} bytes, and a file holds one of {MAX_RECIPE_BYTES}: shorten {name}, "
+        f"which has {length} characters"
     )
 
 

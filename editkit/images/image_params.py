@@ -43,7 +43,8 @@ def open_image_params(params: Params, image: Image.Image | None) -> tuple[Params
             opened[name] = mask.levels
             notes += [*mask.notes, *([feather] if feather else [])]
         elif isinstance(value, StoredImageParam):
-            opened[name] = _stored_levels(value, image, name)
+            _check_size(value, image, name)
+            opened[name] = value.image
         else:
             opened[name] = map_to_image(read_map(value, image.size, argument=name, colour=True))
     return params.model_copy(update=opened), tuple(notes)
@@ -55,11 +56,11 @@ def _open_mask_param(params: Params, name: str, value: Any, image: Image.Image) 
     invert = getattr(params, "invert_mask", False)
     if not isinstance(value, StoredImageParam):
         return open_mask(value, image.size, argument=name, mask_from=mask_from, invert=invert, image=image)
-    levels = _stored_levels(value, image, name)
+    _check_size(value, image, name)
+    levels = luminance(value.image)
     return Mask(ImageOps.invert(levels) if invert != value.inverted else levels)
 
 
-def _stored_levels(stored: StoredImageParam, image: Image.Image, name: str) -> Image.Image:
+def _check_size(stored: StoredImageParam, image: Image.Image, name: str) -> None:
     if stored.image.size != image.size:
         raise BadFile(f"the recipe is damaged: its {name} has another size than the image")
-    return luminance(stored.image)

@@ -150,7 +150,7 @@ def test_a_wrong_or_missing_image_is_named() -> None:
         again(data, source=noise())
     assert "\n" not in str(refused.value)
     other = again(data, source=noise(), mask=Image.new("L", SIZE, 255))
-    assert digests[2] in other.report.warnings[0] and "another image" in other.report.warnings[0]
+    assert digests[2] in other.report.warnings[-1] and "another image" in other.report.warnings[-1]
 
 
 def test_the_digest_is_of_pixels_and_not_of_a_file() -> None:
@@ -257,7 +257,10 @@ def test_a_recipe_that_a_jpeg_cannot_hold_is_a_warning() -> None:
 
 def test_a_prompt_that_no_recipe_holds_is_refused_before_the_model_is_loaded() -> None:
     long = "\u00e9" * 500_000
-    with pytest.raises(InvalidParameter, match=r"img2img: the recipe would have 100\d+ bytes.*shorten prompt, which has 500000 characters"):
+    with pytest.raises(
+        InvalidParameter,
+        match=r"img2img: the recipe would have 100\d+ bytes.*shorten prompt, which has 500000 characters",
+    ):
         editkit.apply("img2img", noise(), model="no such model", prompt=long)
     with pytest.raises(InvalidParameter, match="the pipeline: the recipe would have"):
         editkit.Pipeline([("img2img", {"prompt": long[:300_000]}), ("img2img", {"prompt": long[:300_000]})])
