@@ -8,11 +8,13 @@ from .editing.apply import apply
 from .editing.result import Result
 from .inversion.inversion import Inversion
 from .model.backend import Backend
+from .registry.arguments import check_arguments
 from .registry.registry import installed
 from .registry.specs import AnnotatorSpec, InverterSpec, ModelSpec, OperationSpec, SamplerSpec
 from .sampling.progress import Progress
 
 
+@check_arguments()
 def invert(
     image: Any,
     *,
@@ -34,6 +36,7 @@ def invert(
     return inversion
 
 
+@check_arguments()
 def reconstruct(
     inversion: Inversion, *, model: Backend | str | None = None, progress: Progress | None = None, **params: Any
 ) -> Result:

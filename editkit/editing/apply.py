@@ -26,6 +26,7 @@ from ..model.batching import unwrap
 from ..model.execution import ExecutionOptions
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
+from ..registry.arguments import check_arguments
 from ..registry.failures import is_out_of_memory, raised_by_caller
 from ..registry.params import Params, without_effect
 from ..registry.registry import Registry, installed
@@ -44,6 +45,7 @@ from .result import build_result
 from .session import Session
 
 
+@check_arguments()
 def apply(
     operation: str,
     image: Any = None,

@@ -14,6 +14,7 @@ from ..model.batching import run_in_lock_step
 from ..model.execution import ExecutionOptions
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
+from ..registry.arguments import check_arguments
 from ..registry.registry import Registry, installed
 from ..sampling.progress import Progress
 from .apply import cancellable, execute
@@ -23,6 +24,7 @@ MOST = 16
 """Default number of edits that run together."""
 
 
+@check_arguments()
 def apply_all(
     operation: str,
     images: Iterable[Any],
@@ -45,8 +47,6 @@ def apply_all(
     ``batch=1`` each result equals that of :func:`apply` bit for bit. If one edit fails, its error is raised and the
     others are cancelled. Raises an EditkitError before the model is loaded if an argument is wrong.
     """
-    if batch < 1:
-        raise InvalidParameter(f"batch={batch} is not allowed: at least 1")
     registry = installed()
     options, params = split_options(given)
     requests = [prepare(registry, operation, image, one) for image, one in pair_with_seeds(images, params, seeds)]

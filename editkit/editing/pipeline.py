@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import BadFile, InvalidParameter
 from ..model.backend import Backend
 from ..model.loading import resolve_model
+from ..registry.arguments import MODEL, check_arguments
 from ..registry.params import shorten
 from ..registry.registry import installed
 from ..report import Report
@@ -47,6 +48,7 @@ class Pipeline:
         check_recipe_size("the pipeline", checked)
 
     @classmethod
+    @check_arguments()
     def from_yaml(cls, text: str) -> Pipeline:
         """Read ``steps:``, a list of one-entry mappings ``operation: {parameter: value}``; raises BadFile."""
         content = _parse_yaml(text)
@@ -55,6 +57,7 @@ class Pipeline:
             raise _bad_form(f"steps is {_kind_of(steps)}, not a list")
         return cls([_named_step(step, number) for number, step in enumerate(steps, 1)])
 
+    @check_arguments(model=MODEL.or_each())
     def __call__(
         self,
         image: Any,

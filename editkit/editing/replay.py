@@ -16,6 +16,7 @@ from ..literals import ModelPrediction
 from ..model.backend import Backend
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
+from ..registry.arguments import MODEL, check_arguments
 from ..registry.params import image_fields, shorten
 from ..registry.registry import installed
 from ..sampling.progress import Progress
@@ -26,6 +27,7 @@ from .request import Request, prepare, validate_params
 from .result import Result
 
 
+@check_arguments(model=MODEL.or_each())
 def replay(
     file: str | os.PathLike[str] | bytes | Result,
     *,

@@ -21,6 +21,7 @@ from ..images.stored.image import StoredImage
 from ..images.writing import ANIMATION_SUFFIXES, encode_frames, encode_image
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend, loading_options_of
+from ..registry.arguments import check_arguments
 from ..registry.params import image_fields
 from ..registry.public_names import without_folder
 from ..registry.registry import installed
@@ -124,6 +125,7 @@ class Result:
         """Levels (H, W, 3 or 4) that a PNG holds: uint16 for a 16-bit source, in the source's colour profile."""
         return StoredImage.of(self.image).levels
 
+    @check_arguments()
     def save(
         self,
         path: str | os.PathLike[str],
@@ -149,6 +151,7 @@ class Result:
         self.report = dc.replace(self.report, output=str(target))
         return target
 
+    @check_arguments()
     def encoded(
         self, suffix: str, *, quality: int | None = None, keep_gps: bool = False, recipe: RecipeContent = "text"
     ) -> bytes:

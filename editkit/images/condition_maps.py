@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BadImage, InvalidParameter
+from ..registry.arguments import FLAG, check_arguments
 from .reading import open_values
 from .sources import Source, describe
 
@@ -23,6 +24,7 @@ Annotator: TypeAlias = Callable[[Image.Image], Map]
 """Function from an image, mode RGB or RGBA, to a map (H, W) of its size."""
 
 
+@check_arguments(invert=FLAG)
 def read_map(
     source: Source,
     size: tuple[int, int] | None = None,

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import InvalidParameter
+from ..registry.arguments import PAIRS, WHOLE, check_arguments
 from .reading import open_image
 from .sources import MAX_PIXELS
 
@@ -23,6 +24,7 @@ _ELLIPSIS = "..."
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
+@check_arguments(images=PAIRS, columns=WHOLE.or_none(), tile=WHOLE)
 def draw_sheet(
     images: Sequence[tuple[str, Image.Image]], *, columns: int | None = None, tile: int = 256
 ) -> Image.Image:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
 from ..errors import BadImage, EditkitError
+from ..registry.arguments import check_arguments
 from .conversion import luminance
 from .sources import Source, check_size, describe, format_size, memory_text, pixel_limit, read_source, reason_text
 from .stored.colour import convert_to_srgb, profile_name, read_profile
@@ -43,6 +44,7 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 """Transformation of levels (H, W, ...) by the value of the EXIF orientation."""
 
 
+@check_arguments()
 def open_image(source: Source, *, argument: str = "image") -> Image.Image:
     """Open an image as a viewer displays it: upright, in sRGB, 8 bits per channel.
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..errors import InvalidParameter
 from ..files import check_output, write_atomically
+from ..registry.arguments import ArgumentKind, check_arguments
 from .conversion import strip_metadata
 from .png_metadata import NO_ATTACHMENTS, encode_png
 from .stored.encoding import DEFAULT, FORMATS, Encoding, encode_stored
@@ -28,6 +29,7 @@ ANIMATION_SUFFIXES = (".gif", ".webp")
 _ENCODER_ERRORS = (OSError, ValueError, RuntimeError, OverflowError, struct.error)
 
 
+@check_arguments()
 def check_file(
     path: str | os.PathLike[str], suffixes: Sequence[str] = IMAGE_SUFFIXES, *, argument: str = "output"
 ) -> Path:
@@ -70,6 +72,7 @@ def encode_image(
         raise _format_error(image, kind, argument) from error
 
 
+@check_arguments(image=ArgumentKind(lambda value: isinstance(value, Image.Image), "a PIL image"))
 def save_picture(image: Image.Image, path: str | os.PathLike[str], *, argument: str = "output") -> None:
     """Write an image in the format of the path's suffix, completely or not at all.
 

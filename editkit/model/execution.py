@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidParameter
 from ..libraries import reason_of
+from ..registry.arguments import FLAG
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,10 @@ class ExecutionOptions:
     tiling: bool = _option(
         "Let the autoencoder work in tiles if an image is larger than the model's own size and 512 pixels."
     )
+
+    def __post_init__(self) -> None:
+        for name, value in dc.asdict(self).items():
+            FLAG.check(name, value)
 
     @property
     def requested(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from ..errors import InvalidParameter, MissingCapability, WeightsUnavailable, di
 from ..files import exists, is_file
 from ..libraries import load_once, loading
 from ..literals import ModelPrediction
+from ..registry.arguments import PATH, check_arguments
 from ..registry.params import shorten
 from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelSpec
@@ -26,6 +27,7 @@ from .single_file import find_backend
 from .weights import BELOW, HUB_ID, find_folder, stored_dtype
 
 
+@check_arguments()
 def resolve_model(
     model: Backend | str | os.PathLike[str] | None,
     device: str | int | torch.device | None,
@@ -37,11 +39,12 @@ def resolve_model(
     operation: str | None = None,
 ) -> Backend:
     """Return a loaded model unchanged, or load one by name; None loads the default model of the operation."""
+    calls = adapter_calls(adapters)
     if model is None or isinstance(model, (str, os.PathLike)):
         _checked_device(device), _checked_dtype(dtype)
         name = _default_model(installed(), operation) if model is None else os.fspath(model)
-        return cached_model(name, device, dtype, adapter_calls(adapters), execution, options)
-    if device is not None or dtype is not None or adapters:
+        return cached_model(name, device, dtype, calls, execution, options)
+    if device is not None or dtype is not None or calls:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
     if options.requested:
         raise InvalidParameter(
@@ -67,6 +70,7 @@ AUTO = "auto"
 """Name of the dtype that the weights are stored in."""
 
 
+@check_arguments(name=PATH.or_none(), vae=PATH.or_none())
 def load_model(
     name: str | os.PathLike[str] | None = None,
     *,

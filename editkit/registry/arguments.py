@@ -1,0 +1,145 @@
+"""Checks of the arguments of public functions, by their names and before any work."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from ..errors import InvalidParameter
+from .params import shorten
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LONGEST_PATH, _LONGEST_NAME = 4095, 255
+"""Most bytes of a path and of each name in it, as file systems allow."""
+
+
+@dc.dataclass(frozen=True)
+class ArgumentKind:
+    """Values that an argument may have, and the words for them in an error."""
+
+    accepts: Callable[[Any], bool]
+    allowed: str
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InvalidParameter, naming argument and value, unless the value is allowed."""
+        if not self.accepts(value):
+            raise InvalidParameter(f"{name}={shorten(value)} is not allowed: give {self.allowed}")
+
+    def or_none(self) -> ArgumentKind:
+        """Return the kind that also accepts None."""
+        return ArgumentKind(lambda value: value is None or self.accepts(value), self.allowed)
+
+    def or_each(self) -> ArgumentKind:
+        """Return the kind that also accepts a list of such values."""
+        each = f"{self.allowed}, or a list of them"
+        return ArgumentKind(
+            lambda value: self.accepts(value) or (isinstance(value, (list, tuple)) and all(map(self.accepts, value))),
+            each,
+        )
+
+
+def _is_path(value: Any) -> bool:
+    if not isinstance(value, (str, os.PathLike)):
+        return False
+    path = os.fspath(value)
+    if not isinstance(path, str) or "\0" in path:
+        return False
+    try:
+        data = os.fsencode(path)
+    except UnicodeEncodeError:  # of surrogates that stand for no byte
+        return False
+    return len(data) <= _LONGEST_PATH and all(len(name) <= _LONGEST_NAME for name in data.split(os.fsencode(os.sep)))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_whole(side) and side > 0 for side in value)
+
+
+FLAG = ArgumentKind(lambda value: isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"), "True or False")
+TEXT = ArgumentKind(lambda value: isinstance(value, str), "text")
+NAME = ArgumentKind(lambda value: isinstance(value, str) and len(value) <= _LONGEST_NAME, "a name")
+WHOLE = ArgumentKind(_is_whole, "a whole number")
+PATH = ArgumentKind(_is_path, "a path whose names have at most 255 bytes")
+PAIRS = ArgumentKind(
+    lambda value: (
+        isinstance(value, (list, tuple))
+        and all(isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str) for pair in value)
+    ),
+    "a list of (label, image)",
+)
+MODEL = ArgumentKind(
+    lambda value: _is_path(value) or (hasattr(value, "denoise") and not isinstance(value, type)),
+    "a loaded model, or its name, folder, file or hub id",
+).or_none()
+_KINDS = {
+    "model": MODEL,
+    "device": ArgumentKind(
+        lambda value: isinstance(value, str) or _is_whole(value) or type(value).__name__ == "device",
+        "a device such as 'cpu' or 'cuda:1'",
+    ).or_none(),
+    "dtype": ArgumentKind(
+        lambda value: isinstance(value, str) or "dtype" in type(value).__name__.lower(), "a dtype such as 'float32'"
+    ).or_none(),
+    "compile": FLAG,
+    "offload": FLAG,
+    "tiling": FLAG,
+    "cache": FLAG,
+    "keep_gps": FLAG,
+    "progress": ArgumentKind(callable, "a function such as tqdm.tqdm").or_none(),
+    "batch": ArgumentKind(lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
+    "seeds": ArgumentKind(
+        lambda value: hasattr(value, "__len__") and not isinstance(value, (str, bytes, bytearray, Mapping)),
+        "a list of whole numbers",
+    ).or_none(),
+    "images": ArgumentKind(
+        lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, Mapping)),
+        "a list of images",
+    ),
+    "path": ArgumentKind(lambda value: isinstance(value, (str, os.PathLike)), "a path"),
+    "argument": TEXT,
+    "suffix": TEXT,
+    "recipe": TEXT,
+    "variant": NAME.or_none(),
+    "revision": NAME.or_none(),
+    "prediction": TEXT.or_none(),
+    "text": TEXT,
+    "set": ArgumentKind(lambda value: isinstance(value, Mapping), "a mapping of parameters to values").or_none(),
+    "size": ArgumentKind(_is_size, "a pair (width, height) of whole numbers").or_none(),
+}
+"""Kinds of the arguments that have one meaning in all public functions."""
+
+
+def check_arguments(**kinds: ArgumentKind) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator of functions whose arguments are checked by name; ``kinds`` are further or other kinds.
+
+    A wrong value raises InvalidParameter, naming argument and value. A missing argument, or one that does not exist, is
+    Python's TypeError.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        checked = {name: kind for name, kind in {**_KINDS, **kinds}.items() if name in signature.parameters}
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                given = signature.bind(*args, **kwargs).arguments
+            except TypeError:
+                return function(*args, **kwargs)
+            for name in checked.keys() & given.keys():
+                checked[name].check(name, given[name])
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
