@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
+from diffusers import FluxTransformer2DModel
 from diffusers.loaders.single_file_utils import (
     create_diffusers_clip_model_from_ldm,
     create_diffusers_t5_model_from_checkpoint,
@@ -20,6 +22,7 @@ from transformers import T5EncoderModel
 from editkit import LoadingOptions, WeightsUnavailable, check_weights, loading, quiet, read_json, reason_of
 
 from .checkpoint_detection import OPEN_CLIP_ENCODER, original_names, stated_settings
+from .flux_key_names import flux_tensors
 from .scaled_weights import unscale
 
 _PREFIXES = {
@@ -82,9 +85,12 @@ class CheckpointFile:
             with loading(), quiet():
                 if kind is T5EncoderModel:
                     net = create_diffusers_t5_model_from_checkpoint(kind, self.tensors, torch_dtype=dtype, **options)
+                    net.tie_weights()
                 elif part.startswith("text_encoder"):
                     net = create_diffusers_clip_model_from_ldm(kind, self.tensors, torch_dtype=dtype, **options)
                     net.to(dtype)
+                elif kind is FluxTransformer2DModel:
+                    net = _flux_network(self.tensors, dtype, **options)
                 else:
                     net = kind.from_single_file(dict(self.tensors), torch_dtype=dtype, **options)
         except WeightsUnavailable:
@@ -108,6 +114,15 @@ class CheckpointFile:
             f"{self.file.name} does not say what its network predicts; {kind} is taken from the configuration of the "
             "model it seems to be based on: if results are noise, pass --prediction epsilon or v_prediction",
         )
+
+
+def _flux_network(tensors: Mapping[str, Tensor], dtype: torch.dtype, config: str, **options: Any) -> Any:
+    """Return the network of FLUX in tensors of the original code; missing ones stay without values."""
+    with init_empty_weights():
+        net = FluxTransformer2DModel.from_config(FluxTransformer2DModel.load_config(config, **options))
+    named = {name: tensor.to(dtype) for name, tensor in flux_tensors(tensors).items()}
+    net.load_state_dict(named, strict=False, assign=True)
+    return net
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from editkit_diffusers.flux_key_names import DOUBLE, JOINED, SINGLE, TOP
 from editkit_diffusers.ldm_key_names import original_name
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,8 +19,11 @@ from torch import Tensor
 import editkit
 from editkit import WeightsUnavailable
 from editkit.testing.tiny import (
+    flux_folder,
+    flux_kontext_folder,
     inpainting_folder,
     pixel_ddpm_folder,
+    stable_diffusion_3_folder,
     stable_diffusion_folder,
     stable_diffusion_xl_folder,
     upscaler_folder,
@@ -291,3 +295,263 @@ def test_a_lora_fits_a_model_in_one_file(tiny: Path, tmp_path: Path) -> None:
     assert plain.identity != styled.identity
     before, after = (model.unet.down_blocks[1].attentions[0].proj_in.weight for model in (plain, styled))
     assert torch.equal(after, before + 1)
+
+
+# Transformers
+
+TOLERANCE = 1e-4
+"""Of latents up to 14: weights of a file lie elsewhere in memory, which changes the last bits of sums."""
+Tensors = dict[str, Tensor]
+
+SD3_TOP = {
+    "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+    "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
+    "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
+    "context_embedder": "context_embedder",
+    "pos_embed.proj": "x_embedder.proj",
+    "proj_out": "final_layer.linear",
+    "norm_out.linear": "final_layer.adaLN_modulation.1",
+}
+SD3_BLOCK = {
+    "norm1.linear": "x_block.adaLN_modulation.1",
+    "norm1_context.linear": "context_block.adaLN_modulation.1",
+    "attn.to_out.0": "x_block.attn.proj",
+    "attn2.to_out.0": "x_block.attn2.proj",
+    "attn.to_add_out": "context_block.attn.proj",
+    "ff.net.0.proj": "x_block.mlp.fc1",
+    "ff.net.2": "x_block.mlp.fc2",
+    "ff_context.net.0.proj": "context_block.mlp.fc1",
+    "ff_context.net.2": "context_block.mlp.fc2",
+    "attn.norm_q": "x_block.attn.ln_q",
+    "attn.norm_k": "x_block.attn.ln_k",
+    "attn2.norm_q": "x_block.attn2.ln_q",
+    "attn2.norm_k": "x_block.attn2.ln_k",
+    "attn.norm_added_q": "context_block.attn.ln_q",
+    "attn.norm_added_k": "context_block.attn.ln_k",
+}
+SD3_JOINED = {
+    "x_block.attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
+    "context_block.attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+}
+
+
+def swap(tensor: Tensor) -> Tensor:
+    """Exchange shift and scale, which the original code has in the other order."""
+    return torch.cat(tensor.chunk(2)[::-1])
+
+
+def sd3_network(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    found = weights_of(folder, "transformer")
+    last = max(int(name.split(".")[1]) for name in found if name.startswith("transformer_blocks."))
+    yield "pos_embed", found.pop("pos_embed.pos_embed")
+    for name, tensor in found.items():
+        module, _, kind = name.rpartition(".")
+        if module in SD3_TOP:
+            yield f"{SD3_TOP[module]}.{kind}", swap(tensor) if module == "norm_out.linear" else tensor
+            continue
+        _, number, layer = module.split(".", 2)
+        block = f"joint_blocks.{number}"
+        if layer in SD3_BLOCK:
+            final = layer == "norm1_context.linear" and int(number) == last
+            yield f"{block}.{SD3_BLOCK[layer]}.{kind}", swap(tensor) if final else tensor
+        for merged, parts in SD3_JOINED.items():
+            if layer == parts[0]:
+                names = [f"transformer_blocks.{number}.{part}.{kind}" for part in parts]
+                yield f"{block}.{merged}.{kind}", torch.cat([found[one] for one in names])
+
+
+def flux_network(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    found = weights_of(folder, "transformer")
+    top = {new: old for old, new in TOP.items()}
+    for name, tensor in found.items():
+        module, _, kind = name.rpartition(".")
+        if module in top:
+            yield f"{top[module]}.{kind}", swap(tensor) if module == "norm_out.linear" else tensor
+            continue
+        side, number, layer = module.split(".", 2)
+        single = side.startswith("single")
+        block = f"{'single' if single else 'double'}_blocks.{number}"
+        layers = {new: old for old, new in (SINGLE if single else DOUBLE).items()}
+        if layer in layers:
+            yield f"{block}.{layers[layer]}.{'scale' if 'norm_' in layer else kind}", tensor
+        for merged, parts in JOINED.items():
+            if layer == parts[0] and (merged == "linear1") == single:
+                yield f"{block}.{merged}.{kind}", torch.cat([found[f"{side}.{number}.{part}.{kind}"] for part in parts])
+
+
+def encoders(folder: Path, names: dict[str, str]) -> Iterator[tuple[str, Tensor]]:
+    for part, name in names.items():
+        for key, tensor in weights_of(folder, part).items():
+            inside = key if name == "t5xxl" or "projection" in key else f"text_model.{key.removeprefix('text_model.')}"
+            yield f"text_encoders.{name}.transformer.{inside}", tensor
+
+
+def sd3(path: Path) -> Path:
+    """A folder whose first CLIP has no projection, as published files have none."""
+    folder = stable_diffusion_3_folder(path)
+    (file,) = (folder / "text_encoder").glob("*.safetensors")
+    tensors = load_file(file)
+    tensors["text_projection.weight"] = torch.eye(len(tensors["text_projection.weight"]))
+    save_file(tensors, file, metadata={"format": "pt"})
+    return folder
+
+
+Family = tuple[Callable[[Path], Path], Callable[[Path], Iterator[tuple[str, Tensor]]], dict[str, str]]
+CLIPS = {"text_encoder": "clip_l", "text_encoder_2": "clip_g", "text_encoder_3": "t5xxl"}
+FLUX = {"text_encoder": "clip_l", "text_encoder_2": "t5xxl"}
+FAMILIES: dict[str, Family] = {
+    "sd3": (sd3, sd3_network, CLIPS),
+    "flux": (flux_folder, flux_network, FLUX),
+    "kontext": (flux_kontext_folder, flux_network, FLUX),
+}
+
+
+def draw(place: Path) -> Tensor:
+    made = editkit.apply("generate", model=str(place), prompt="a red apple", steps=2, seed=0, width=16, height=16)
+    latents: Tensor = made.latents
+    return latents
+
+
+def write(tensors: Tensors, file: Path) -> Path:
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+    return file
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_whole_file_samples_what_its_folder_samples(tmp_path: Path, name: str) -> None:
+    make, network, texts = FAMILIES[name]
+    folder = make(tmp_path / "folder")
+    tensors = {f"model.diffusion_model.{key}": tensor for key, tensor in network(folder)}
+    tensors |= dict(autoencoder(folder)) | dict(encoders(folder, texts))
+    configuration(folder, tmp_path / "model")
+    drawn = draw(write(tensors, tmp_path / "model.safetensors"))
+    assert (drawn - draw(folder)).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux"])
+def test_a_network_alone_takes_the_other_parts_from_the_folder(tmp_path: Path, name: str) -> None:
+    make, network, _ = FAMILIES[name]
+    folder = make(tmp_path / "folder")
+    file = write(dict(network(folder)), tmp_path / "model.safetensors")
+    shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("diffusion_pytorch_model.safetensors"))
+    with pytest.raises(WeightsUnavailable, match=r"holds no autoencoder \(VAE\): put the folder 'vae'"):
+        editkit.load_model(file)
+    shutil.copytree(folder / "vae", tmp_path / "model" / "vae", dirs_exist_ok=True)
+    assert (draw(file) - draw(folder)).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux"])
+def test_a_file_without_a_tensor_of_its_network_is_refused(tmp_path: Path, name: str) -> None:
+    make, network, _ = FAMILIES[name]
+    folder = make(tmp_path / "model")
+    tensors = dict(network(folder))
+    del tensors[next(key for key in tensors if key.endswith(("txt_in.weight", "context_embedder.weight")))]
+    with pytest.raises(WeightsUnavailable, match=r"context_embedder.weight"):
+        editkit.load_model(write(tensors, tmp_path / "model.safetensors"))
+
+
+# What people's files hold
+
+
+def state(tiny: Path, place: Path, tensors: Tensors, header: dict[str, str] | None = None) -> Path:
+    configuration(tiny / "model", place / "stated")
+    save_file({name: one.contiguous() for name, one in tensors.items()}, place / "stated.safetensors", header)
+    return place / "stated.safetensors"
+
+
+@pytest.mark.parametrize("ending", ["scale_weight", "weight_scale"])
+@pytest.mark.parametrize("rows", [False, True])
+def test_scales_of_8_bit_weights_are_applied(tiny: Path, tmp_path: Path, ending: str, rows: bool) -> None:
+    held, meant = dict(load_file(tiny / "model.safetensors")), dict(load_file(tiny / "model.safetensors"))
+    for name in [
+        name for name in held if "transformer_blocks" in name and name.endswith("weight") and held[name].ndim == 2
+    ]:
+        scale = (held[name].abs().amax(1, keepdim=True) if rows else held[name].abs().max().reshape(1)) / 448
+        eight = (held[name] / scale).to(torch.float8_e4m3fn)
+        held |= {name: eight, f"{name.removesuffix('weight')}{ending}": scale}
+        meant[name] = eight.float() * scale
+    held |= {"scaled_fp8": torch.empty(0).to(torch.float8_e4m3fn), "model.diffusion_model.x.input_scale": torch.ones(1)}
+    (tmp_path / "meant").mkdir()
+    file, plain = state(tiny, tmp_path, held), state(tiny, tmp_path / "meant", meant)
+    assert (draw(file) - draw(plain)).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "name", ["weight_scale_2", "weight_scale_inv", "weight.absmax", "qweight", "weight.quant_state.bitsandbytes__nf4"]
+)
+def test_other_quantisations_are_refused_by_name(tiny: Path, tmp_path: Path, name: str) -> None:
+    tensors = {**load_file(tiny / "model.safetensors"), f"model.diffusion_model.x.{name}": torch.ones(1)}
+    assert f"x.{name}" in refused(state(tiny, tmp_path, tensors))
+
+
+def test_scales_without_a_weight_or_of_another_shape_are_refused(tiny: Path, tmp_path: Path) -> None:
+    whole, name = load_file(tiny / "model.safetensors"), "model.diffusion_model.time_embed.0"
+    assert "no model.diffusion_model.y.weight" in refused(
+        state(tiny, tmp_path, {**whole, "model.diffusion_model.y.weight_scale": torch.ones(1)})
+    )
+    assert "shape (2, 3)" in refused(state(tiny, tmp_path, {**whole, f"{name}.weight_scale": torch.ones(2, 3)}))
+
+
+def test_old_names_of_a_text_encoder_are_read(tiny: Path, tmp_path: Path) -> None:
+    tensors = {
+        name.replace(".transformer.text_model.", ".transformer."): one
+        for name, one in load_file(tiny / "model.safetensors").items()
+    }
+    assert torch.equal(draw(state(tiny, tmp_path, tensors)), draw(tiny / "model.safetensors"))
+
+
+YAML = 'model:\n  params:\n    parameterization: "{}"\n'
+XL_YAML = "model:\n  params:\n    denoiser_config: {{params: {{scaling_config: {{target: sgm.modules.{}}}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("yaml", "header", "prediction"),
+    [
+        (YAML.format("v"), {}, "v_prediction"),
+        (YAML.format("eps"), {}, "epsilon"),
+        (XL_YAML.format("VScaling"), {}, "v_prediction"),
+        ("model: {params: {}}", {}, "epsilon"),
+        (None, {"modelspec.prediction_type": "v"}, "v_prediction"),
+        (YAML.format("eps"), {"modelspec.prediction_type": "v_prediction"}, "v_prediction"),
+    ],
+)
+def test_a_file_may_state_its_prediction(
+    tiny: Path, tmp_path: Path, yaml: str | None, header: dict[str, str], prediction: str
+) -> None:
+    file = state(tiny, tmp_path, load_file(tiny / "model.safetensors"), header)
+    if yaml is not None:
+        file.with_suffix(".yaml").write_text(yaml)
+    assert editkit.load_model(file).prediction == prediction
+    assert editkit.load_model(file, prediction="sample").prediction == "sample"
+
+
+@pytest.mark.parametrize(
+    "yaml", ["[]", "a: *b", "model: 3", "\x00", YAML.format("noise"), "model: {params: {a: [" + "[" * 9999]
+)
+def test_a_configuration_that_is_none_is_named(tiny: Path, tmp_path: Path, yaml: str) -> None:
+    file = state(tiny, tmp_path, load_file(tiny / "model.safetensors"))
+    file.with_suffix(".yaml").write_text(yaml)
+    assert "stated.yaml" in refused(file)
+
+
+def test_an_unknown_prediction_in_the_header_is_named(tiny: Path, tmp_path: Path) -> None:
+    file = state(tiny, tmp_path, load_file(tiny / "model.safetensors"), {"modelspec.prediction_type": "noise"})
+    assert "prediction 'noise'" in refused(file)
+
+
+def test_a_file_without_an_autoencoder_takes_another_one(tiny: Path, tmp_path: Path) -> None:
+    whole = load_file(tiny / "model.safetensors")
+    file = state(tiny, tmp_path, {name: one for name, one in whole.items() if not name.startswith("first_stage")})
+    assert "holds no autoencoder (VAE)" in refused(file)
+    separate = {name.removeprefix("first_stage_model."): one for name, one in whole.items() if "first_stage" in name}
+    vae = write(separate, tmp_path / "vae.safetensors")
+    drawn = editkit.apply("generate", model=str(file), prompt="a pear", steps=2, seed=0, vae=vae)
+    plain = editkit.apply("generate", model=str(tiny / "model.safetensors"), prompt="a pear", steps=2, seed=0)
+    assert drawn.image.tobytes() == plain.image.tobytes()
+
+
+def test_a_gguf_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "flux.gguf").write_bytes(b"GGUF")
+    assert "GGUF" in refused(tmp_path / "flux.gguf")
