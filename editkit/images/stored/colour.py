@@ -6,7 +6,7 @@ import dataclasses as dc
 import functools
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ Values = NDArray[np.float32]
 
 _TABLE_SIZE = 65536
 _GRID = np.linspace(0, 1, _TABLE_SIZE)
-_CHUNK = 2**19
-"""Pixels converted at a time, since the conversion computes in float64."""
+_CHUNK = 2**16
+"""Pixels converted at a time."""
 _MAX_TAGS = 200
 # Without NOOPTIMIZE a grey profile becomes a coarse table, several levels off in dark regions.
 _PRECISE = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE
@@ -29,7 +29,8 @@ class ColourProfile:
     """An RGB profile of three curves and a matrix, as of displays and cameras, or one equal to sRGB.
 
     ``data`` are the bytes to embed. Colours are (..., 3) float32. In sRGB they may lie outside [0, 1]: such a colour is
-    outside sRGB's gamut, and the way back gives its stored values. Curves continue with odd symmetry below 0.
+    outside sRGB's gamut, and the way back gives its stored values. The curve of sRGB continues with odd symmetry below
+    0.
     """
 
     data: bytes
@@ -39,14 +40,14 @@ class ColourProfile:
     """From this profile's linear light to that of sRGB, (3, 3)."""
 
     def to_srgb(self, values: Values) -> Values:
-        """Convert stored values in [0, 1] to sRGB."""
+        """Convert stored values in [0, 1], multiples of 1 / 255 or 1 / 65535, to sRGB."""
         if self.curves is None or self.matrix is None:
             return values
-        curves, matrix = self.curves, self.matrix
+        curves, matrix = [curve.astype(np.float32) for curve in self.curves], self.matrix
 
-        def convert(part: NDArray[np.float64]) -> NDArray[np.float64]:
-            linear = np.stack([np.interp(part[:, i], _GRID, curves[i]) for i in range(3)], axis=1)
-            return _encode_srgb(linear @ matrix.T)
+        def convert(part: Values) -> Values:
+            steps = np.rint(part * np.float32(_TABLE_SIZE - 1)).astype(np.uint16)
+            return _encode_srgb(_mix([curves[i][steps[:, i]] for i in range(3)], matrix))
 
         return _in_chunks(values, convert)
 
@@ -54,13 +55,23 @@ class ColourProfile:
         """Convert sRGB colours to stored values, clipped to [0, 1]."""
         if self.curves is None or self.matrix is None:
             return colours.clip(0, 1)
-        curves, inverse = self.curves, np.linalg.inv(self.matrix)
+        inverse, tables = np.linalg.inv(self.matrix), self._inverse_curves
 
-        def convert(part: NDArray[np.float64]) -> NDArray[np.float64]:
-            linear = _decode_srgb(part) @ inverse.T
-            return np.stack([np.interp(linear[:, i], curves[i], _GRID) for i in range(3)], axis=1)
+        def convert(part: Values) -> Values:
+            # The tables have even steps of the root of linear light, as curves are steep near black.
+            linear = _mix(list(_decode_srgb(part).T), inverse)
+            place = np.sqrt(linear.clip(0, 1)) * np.float32(_TABLE_SIZE - 1)
+            steps = np.minimum(place.astype(np.int32), _TABLE_SIZE - 2)
+            rest = place - steps
+            low, high = (np.stack([tables[i][steps[:, i] + k] for i in range(3)], axis=1) for k in (0, 1))
+            return np.asarray(low + rest * (high - low), dtype=np.float32)
 
         return _in_chunks(colours, convert)
+
+    @functools.cached_property
+    def _inverse_curves(self) -> list[Values]:
+        assert self.curves is not None
+        return [np.interp(_GRID**2, curve, _GRID).astype(np.float32) for curve in self.curves]
 
     @functools.cached_property
     def name(self) -> str:
@@ -195,19 +206,28 @@ def _parametric(
     return np.where(d <= _GRID, curved, c * _GRID + f).clip(0, 1)
 
 
-def _encode_srgb(linear: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mix(channels: Sequence[Values], matrix: NDArray[Any]) -> Values:
+    """Multiply linear light, three arrays (N,), by a matrix (3, 3); returns (N, 3)."""
+    rows = [[np.float32(number) for number in row] for row in matrix]
+    return np.stack([sum(number * one for number, one in zip(row, channels, strict=True)) for row in rows], axis=1)
+
+
+def _encode_srgb(linear: Values) -> Values:
     size = np.abs(linear)
-    return np.copysign(np.where(size <= 0.0031308, size * 12.92, 1.055 * size ** (1 / 2.4) - 0.055), linear)
+    curved = np.float32(1.055) * size ** np.float32(1 / 2.4) - np.float32(0.055)
+    return np.copysign(np.where(size <= 0.0031308, size * np.float32(12.92), curved), linear)
 
 
-def _decode_srgb(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _decode_srgb(values: Values) -> Values:
     size = np.abs(values)
-    return np.copysign(np.where(size <= 0.04045, size / 12.92, ((size + 0.055) / 1.055) ** 2.4), values)
+    curved = ((size + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4)
+    return np.copysign(np.where(size <= 0.04045, size / np.float32(12.92), curved), values)
 
 
-def _in_chunks(values: Values, convert: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Values:
+def _in_chunks(values: Values, convert: Callable[[Values], Values]) -> Values:
+    """Convert (..., 3) in parts, which takes less memory and stays in the processor's cache."""
     flat = values.reshape(-1, 3)
     result = np.empty(flat.shape, np.float32)
     for start in range(0, len(flat), _CHUNK):
-        result[start : start + _CHUNK] = convert(flat[start : start + _CHUNK].astype(np.float64))
+        result[start : start + _CHUNK] = convert(flat[start : start + _CHUNK])
     return result.reshape(values.shape)
