@@ -13,13 +13,13 @@ from ..errors import BadFile, InvalidParameter
 from ..images.image_params import open_image_params
 from ..images.png_metadata import MAX_RECIPE_BYTES
 from ..images.reading import open_image
-from ..images.sources import MAX_PIXELS
+from ..images.sources import MAX_PIXELS, working_size
 from ..images.stored.image import StoredImage, unify
 from ..registry.params import Params, field_metadata, shorten
 from ..registry.registry import Registry
 from ..registry.specs import InverterSpec, OperationSpec
 from ..sampling.params import DrawingParams
-from .params import CanvasParams
+from .params import CanvasParams, ImageInputParams
 
 if TYPE_CHECKING:
     from ..inversion.inversion import Inversion
@@ -71,6 +71,8 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
         check_result_size(spec.name, spec.size(params, sources[0].size))
     elif isinstance(params, CanvasParams):
         check_result_size(spec.name, (params.width or 1, params.height or 1))
+    if sources and isinstance(params, ImageInputParams) and params.resolution:
+        working_size(sources[0].size, params.resolution)
     params, notes = open_image_params(_with_seed(params), sources[0] if sources else None)
     inverter = _inverter_spec(registry, inverter_name(params))
     return Request(spec, params, sources, inverter=inverter, warnings=(*_source_warnings(sources), *notes))

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .sources import working_size
+
 Size = tuple[int, int]
 
 LONGEST_RATIO, SMALL_RATIO = 4, 8
@@ -84,9 +86,11 @@ class Canvas:
 
     @classmethod
     def plan(cls, size: Size, longest: int, multiple: int) -> Canvas:
-        """Scale ``size`` so that its longest side is ``longest``, and pad its sides to multiples of ``multiple``."""
-        scale = longest / max(size)
-        work = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        """Scale ``size`` so that its longest side is ``longest``, and pad its sides to multiples of ``multiple``.
+
+        Raises InvalidParameter for more than 64 million pixels.
+        """
+        work = working_size(size, longest)
         return cls(size, work, (-(-work[0] // multiple) * multiple, -(-work[1] // multiple) * multiple))
 
     @property

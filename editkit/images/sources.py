@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import BadImage, EditkitError
+from ..errors import BadImage, EditkitError, InvalidParameter
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 64_000_000
@@ -92,6 +92,21 @@ def check_size(size: tuple[int, int], name: str) -> None:
         raise BadImage(f"{name} is {format_size(size)} pixels: width and height must be at least 1")
     if width * height > MAX_PIXELS:
         raise BadImage(f"{name} is {format_size(size)} pixels, too many: {pixel_limit()}")
+
+
+def working_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Return the size at which a model works if the longest side of an image of ``size`` is scaled to ``longest``.
+
+    Raises InvalidParameter if it is too large.
+    """
+    scale = longest / max(size)
+    work = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    if work[0] * work[1] > MAX_PIXELS:
+        raise InvalidParameter(
+            f"resolution={longest} is not allowed: the model would work on {format_size(size)} pixels at "
+            f"{format_size(work)}; at most {MAX_PIXELS // 10**6} million pixels are allowed"
+        )
+    return work
 
 
 def format_size(size: tuple[int, int]) -> str:

@@ -100,6 +100,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "sampler option twice": ("img2img", {"sampler": "ddim:eta=0.2,eta=0.9"}, "'eta' is given twice"),
     "sampler option twice, spelled alike": ("prompt-edit", {"inverter": "edict:mixing=0.9, mixing=0.9"}, "twice"),
     "pull that stops before it starts": ("prompt-edit", {"inverter": "rf-controlled:start=0.5,stop=0.2"}, "stop"),
+    "resolution of too many pixels": ("img2img", {"resolution": 16384}, "resolution=16384"),
+    "resolution of tiles": ("upscale", {"resolution": 16384}, "resolution=16384"),
     "no Unicode": ("img2img", {"prompt": "\udcff"}, "prompt="),
     "no Unicode in the source prompt": ("prompt-edit", {"source": "red \ud800"}, "prompt-edit: source="),
     "number as source prompt": ("prompt-edit", {"source": 5}, "prompt-edit: source=5"),
