@@ -18,8 +18,8 @@ PEFT_FILE, PEFT_CONFIGURATION = "adapter_model.safetensors", "adapter_config.jso
 _FIRST_CHOICE = ("pytorch_lora_weights.safetensors", PEFT_FILE)
 """Adapter files of diffusers and of PEFT in a folder that holds others too."""
 _AS_SAFETENSORS = (
-    "convert it once in Python: safetensors.torch.save_file(tensors, 'NAME.safetensors') of "
-    "tensors = torch.load(FILE, weights_only=True), for a word {WORD: tensor}"
+    "convert it once in Python: tensors = torch.load(FILE, weights_only=True), for a word then "
+    "safetensors.torch.save_file({WORD: tensors['string_to_param']['*']}, 'WORD.safetensors')"
 )
 
 
@@ -86,6 +86,8 @@ def adapter_calls(adapters: object) -> tuple[str, ...]:
 
 def _only_adapter(folder: Path) -> Path:
     """Return the adapter file in a folder; raises InvalidParameter if there is none or more than one."""
+    if (folder / "model_index.json").is_file():
+        raise InvalidParameter(f"adapter {str(folder)!r} is a whole model: give it with -m, or as the model")
     files = sorted(folder.glob("*.safetensors"))
     chosen = [file for file in files if file.name in _FIRST_CHOICE] or files
     if len(chosen) != 1:

@@ -70,9 +70,9 @@ def load_controlnet(location: Path, unet: Any, channels: int, *, device: torch.d
 
 def _load_folder(folder: Path, unet: Any, channels: int, **target: Any) -> Any:
     if not (folder / "config.json").is_file():
-        raise WeightsUnavailable(
-            f"{folder} has no config.json: give the folder or the .safetensors file of a ControlNet"
-        )
+        inside = folder / "controlnet" / "config.json"
+        advice = f"its folder {inside.parent}" if inside.is_file() else "that of a ControlNet, or its .safetensors file"
+        raise WeightsUnavailable(f"{folder} has no config.json: give {advice}")
     config = read_json(folder / "config.json")
     kind = _class_of(config, folder)
     defaults = {name: one.default for name, one in inspect.signature(kind.__init__).parameters.items()}

@@ -243,6 +243,8 @@ UNSUPPORTED = {
     "base_model.model.mid_block.attentions.0.proj_in.ia3_l": "IA3",
     "lora_unet_mid_block_attentions_0_proj_in.a1.weight": "GLoRA",
     "image_proj.proj.weight": "IP-Adapter",
+    "text_encoder:0:up": "numbers layers",
+    "down_blocks.1.attn2.processor.to_k_custom_diffusion.weight": "Custom Diffusion",
     "lllite_unet_input_blocks_1_1.down.0.weight": "LLLite",
     "controlnet_cond_embedding.conv_in.weight": "--controlnet",
     "double_blocks.0.img_attn.norm.key_norm.scale": "control LoRA of FLUX",
@@ -440,6 +442,8 @@ SPELLINGS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "diffusion_model.blocks.1.cross_attn.kv_linear",
         ("transformer_blocks.1.attn2.to_k", "transformer_blocks.1.attn2.to_v"),
     ),
+    "compiled": ("flux", "transformer._orig_mod.transformer_blocks.0.attn.to_q", ("transformer_blocks.0.attn.to_q",)),
+    "twice": ("flux", "transformer.transformer.transformer_blocks.0.attn.to_q", ("transformer_blocks.0.attn.to_q",)),
     "LyCORIS": ("flux", "lycoris_transformer_blocks_0_attn_to_q", ("transformer_blocks.0.attn.to_q",)),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -331,6 +332,26 @@ def test_a_file_without_weights_is_refused_before_the_model_loads(tmp_path: Path
     }.items():
         with pytest.raises(InvalidParameter, match=said):
             editkit.load_model("no such model", adapters=[call])
+
+
+def test_a_folder_or_a_hub_id_stands_for_its_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(tmp_path / "style.safetensors", "sd")
+    snapshot = tmp_path / "hub" / "models--org--style" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    shutil.copy(file, snapshot / "pytorch_lora_weights.safetensors")
+    (snapshot / "other.safetensors").write_bytes(b"")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    chosen = snapshot / "pytorch_lora_weights.safetensors"
+    assert editkit.Adapter.parse(f"{snapshot}:0.5") == editkit.Adapter(chosen, 0.5)
+    assert editkit.Adapter.parse("org/style:0.5").file.read_bytes() == file.read_bytes()
+    shutil.copy(chosen, snapshot / "adapter_model.safetensors")
+    with pytest.raises(InvalidParameter, match=r"a folder with adapter_model\.safetensors, pytorch_lora"):
+        editkit.Adapter.parse(snapshot)
+    with pytest.raises(InvalidParameter, match="a whole model"):
+        editkit.Adapter.parse(folder("sd"))
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

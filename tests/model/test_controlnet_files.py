@@ -185,6 +185,19 @@ def test_a_t2i_adapter_is_refused_by_name(tiny_model: Any, tmp_path: Path) -> No
             attach(tiny_model, location)
 
 
+def test_a_half_precision_variant_alone_is_read(tiny_folder: Path, tiny_controlnet: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(tiny_controlnet, tmp_path / "net"))
+    (file,) = place.glob("*.safetensors")
+    file.rename(file.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert torch.equal(controlled(tiny_folder, place), controlled(tiny_folder, tiny_controlnet))
+
+
+def test_a_folder_of_a_pipeline_names_its_controlnet(tiny_model: Any, tiny_controlnet: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_controlnet, tmp_path / "controlnet")
+    with pytest.raises(WeightsUnavailable, match=f"give its folder {tmp_path / 'controlnet'}"):
+        attach(tiny_model, tmp_path)
+
+
 # Files
 
 

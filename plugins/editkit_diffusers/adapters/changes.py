@@ -106,6 +106,9 @@ def _is_zero(roles: Roles) -> bool:
 def _layer_change(
     layer: Layer, roles: Roles, spellings: Sequence[str], strengths: Strengths, scale: float
 ) -> LayerChange:
+    for role, tensor in roles.items():
+        if not tensor.is_floating_point() and role != "alpha":
+            raise InvalidParameter(f"has {role} of {layer} as {tensor.dtype}, which is no floating-point type")
     _check_roles(layer, roles)
     kinds = tuple(
         (kind, _factor(kind, layer, roles, spellings, strengths)) for kind in KINDS if kind.roles() & set(roles)

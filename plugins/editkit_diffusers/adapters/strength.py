@@ -93,7 +93,7 @@ class Strengths:
     def _check(self) -> None:
         """Raise InvalidParameter for other kinds of PEFT, and for training that changed the base model too."""
         for key, value in self.settings.items():
-            if key.rpartition(".")[2] == "peft_type" and str(value).upper() not in _PEFT_TYPES:
+            if key.rpartition(".")[2] == "peft_type" and str(value).upper() not in (*_PEFT_TYPES, "NONE"):
                 raise InvalidParameter(
                     f"is an adapter of PEFT's type {str(value)[:60]}, and only {', '.join(_PEFT_TYPES)} are supported"
                 )

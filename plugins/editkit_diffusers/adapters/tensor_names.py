@@ -7,7 +7,11 @@ from typing import NamedTuple
 
 DENOISER = "denoiser"
 """Part of a name without the name of a text encoder: the UNet or the transformer."""
-WRAPPERS = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "lycoris_")
+WRAPPERS = (
+    *("base_model.model.", "model.diffusion_model.", "diffusion_model.", "lycoris_"),
+    *("module.", "_orig_mod.", "pipe."),
+)
+"""Prefixes that name no part: of trainers, and of what they wrap a network in."""
 PART_PREFIXES = {
     "lora_unet_": DENOISER,
     "lora_transformer_": DENOISER,

@@ -162,6 +162,8 @@ def magnitude_axis(role: str, magnitude: Tensor, shape: tuple[int, ...]) -> int 
     PEFT's are per output, (N,) or (1, N, 1, 1); the others per output (N, 1, ...), or per input (1, N, ...) in early
     files of LyCORIS.
     """
+    if magnitude.ndim == 0:
+        return None
     if magnitude.numel() == shape[0] and (role == "magnitude" or magnitude.shape[0] == shape[0]):
         return 0
     per_input = magnitude.ndim >= 2 and magnitude.shape[0] == 1 and magnitude.shape[1] == magnitude.numel()

@@ -70,7 +70,8 @@ def _are_words(tensors: Mapping[str, Tensor]) -> bool:
     """Whether tensors are embeddings: vectors or rows of them, with names that no network or adapter has."""
     if foreign_file(tensors) or any(parse_name(name) or unsupported_kind(name) for name in tensors):
         return False
-    if any(has_prefix(name) or re.fullmatch(r".*\.(weight|bias)", name) for name in tensors) or base_of(tensors):
+    matrix = re.compile(r"(.*\.)?(weight|bias|up|down|alpha|[AB])")
+    if base_of(tensors) or any(has_prefix(name) or matrix.fullmatch(name) for name in tensors):
         return False
     return all(tensor.ndim in (1, 2) and tensor.is_floating_point() for tensor in tensors.values())
 
