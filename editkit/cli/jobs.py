@@ -16,6 +16,7 @@ from .outputs import save_sheet, write_result, write_stdout
 from .targets import STREAM, OutputPlan, encoding_of, plan_sheet, stem_of
 
 if TYPE_CHECKING:
+    from ..editing.request import Request
     from ..editing.result import Result
     from ..images.stored.encoding import Encoding
 
@@ -93,6 +94,11 @@ class Invocation:
             for (number, seed), target in zip(variants, targets, strict=True)
         ]
         return cls(jobs, options["json"], sheet, encoding, plan.suffixes[0], skip=plan.existing == "skip")
+
+    def check_fits(self, job: Job, request: Request) -> Request:
+        """Return a request; raises InvalidParameter if its result does not fit in the format of the output."""
+        self.encoding.check(self.suffix if job.target is None else job.target.suffix, request.result_size)
+        return request
 
     def run(self, prepare: Callable[[Job], Any], start: Callable[[], Callable[[Any], Any]]) -> None:
         """Prepare every input, load the models with ``start`` if an input is valid, then process the valid ones.

@@ -183,9 +183,10 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
         source = job.source if second is None else (job.source, second)
         seed = {} if job.seed is None else {"seed": job.seed}
         if params is None:
-            return prepare(registry, spec.name, source, values | seed)
+            return invocation.check_fits(job, prepare(registry, spec.name, source, values | seed))
         images = {name: files[job.number % len(files)] for name, files in image_params.items()}
-        return open_request(registry, spec, params.model_copy(update=images | seed), source)
+        request = open_request(registry, spec, params.model_copy(update=images | seed), source)
+        return invocation.check_fits(job, request)
 
     def start() -> Callable[[Request], Any]:
         from ..editing.apply import execute

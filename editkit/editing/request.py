@@ -43,6 +43,14 @@ class Request(NamedTuple):
     warnings: tuple[str, ...] = ()
     """Warnings of the check; the report begins with them."""
 
+    @property
+    def result_size(self) -> tuple[int, int] | None:
+        """(width, height) of the resulting image; None if only the model determines it, or there is no image."""
+        if not self.sources or self.spec.gives != "image":
+            return None
+        size = self.sources[0].size
+        return size if self.spec.size is None else self.spec.size(self.params, size)
+
 
 def prepare(registry: Registry, operation: str, image: Any, params: Mapping[str, Any]) -> Request:
     """Check a call and open its images; neither torch nor a model is loaded, except to read an inversion.

@@ -21,7 +21,7 @@ from .sources import Source, check_size, describe, format_size, memory_text, pix
 from .stored.colour import convert_to_srgb, profile_name, read_profile
 from .stored.deep import decode_deep, has_deep_avif, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
-from .stored.kinds import unread_kind
+from .stored.kinds import unread_colour_space, unread_kind
 from .stored.metadata import NO_METADATA, read_metadata
 
 _HAS_AVIF = features.check("avif")
@@ -152,6 +152,8 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
     notes = []
     if (is_deep and levels is None) or has_deep_avif(data):
         notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG")
+    if icc is None and use_profile and (space := unread_colour_space(data)):
+        notes.append(f"{name} has a colour space that is not read ({space}): its colours are taken as sRGB")
     profile = read_profile(icc) if icc else None
     if levels is None:
         if transparent is not None and transparent != image.info.get("transparency"):

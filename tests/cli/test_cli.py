@@ -222,6 +222,7 @@ def broken_inputs(folder: Path, random_image: Any) -> None:
     frames = [random_image((19, 14), seed=seed) for seed in range(2)]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
     random_image((40, 7)).save(folder / "wide.png")
+    random_image((16384, 2)).save(folder / "long.png")
     (folder / "empty").mkdir()
     (folder / "steps.yaml").write_text("steps:\n- img2img: {strength: 0.5}\n")
     (folder / "wrong.yaml").write_text("steps:\n- img2img: {strenght: 0.5}\n")
@@ -265,6 +266,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "empty mask from a pipe": (["inpaint", "a.png", "--mask", "-"], "mask 'standard input'"),
     "quality of a lossless format": (["img2img", "a.png", "--quality", "50"], "quality=50 has no effect in PNG"),
     "quality out of range": (["img2img", "a.png", "-o", "x.jpg", "--quality", "0"], "--quality"),
+    "quality of an animation": (["interpolate", "a.png", "b.png", "-o", "x.gif", "--quality", "9"], "quality=9"),
+    "side that a format cannot hold": (["img2img", "long.png", "-o", "x.webp"], "does not fit in .webp"),
     "two formats": (["img2img", "a.png", "-o", "x.jpg", "--format", "png"], "--format png contradicts output 'x.jpg'"),
     "folder without images": (["img2img", "empty", "-o", "out"], "image 'empty' is a folder"),
     "too many pixels": (["generate", "--prompt", "x", "--width", "8192", "--height", "8192"], "too large"),

@@ -113,3 +113,23 @@ def test_difference_is_counted_in_levels_of_the_result() -> None:
 def test_pixels_of_a_deep_image_are_not_rounded_to_8_bits() -> None:
     array = levels(depth=16)
     assert np.abs(pixels(open_image(array)) - array / np.float32(65535)).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"), [((12, 13), "Display P3"), ((9, 16), "BT.2020, transfer PQ"), ((1, 13), None), ((2, 2), None)]
+)
+def test_colour_space_without_profile_is_named(codes: tuple[int, int], words: str | None) -> None:
+    plain = io.BytesIO()
+    Image.fromarray(levels()).save(plain, "PNG")
+    chunk = PngImagePlugin.PngInfo()
+    chunk.add(b"cICP", bytes((*codes, 0, 1)))
+    png = insert_png_chunks(plain.getvalue(), None, chunk)
+    coded = io.BytesIO()
+    Image.fromarray(levels()).save(coded, "AVIF")
+    avif = bytearray(coded.getvalue())
+    place = avif.find(b"colrnclx")
+    avif[place + 9], avif[place + 11] = codes
+    for data in (png, bytes(avif)):
+        notes = open_stored(data).notes
+        assert bool(notes) == bool(words)
+        assert words is None or words in notes[0]

@@ -32,6 +32,8 @@ _FULL_CHROMA = 90
 """Quality from which colour is not subsampled."""
 
 
+_LONGEST_SIDES = {"JPEG": 65535, "WEBP": 16383}
+
 RecipeContent = Literal["text", "full", "none"]
 """The recipe as text, with source and masks, or not at all."""
 
@@ -53,18 +55,22 @@ class Encoding:
         if self.quality is not None and not (type(self.quality) is int and 1 <= self.quality <= 100):
             raise InvalidParameter(f"quality={self.quality!r} is not allowed: a whole number from 1 to 100")
 
-    def check(self, suffix: str) -> None:
+    def check(self, suffix: str, size: tuple[int, int] | None = None) -> None:
         """Raise InvalidParameter for a quality in a format that is always lossless, and for images in any but PNG."""
-        kind = FORMATS.get(suffix.lower() or ".png", "")
+        kind = "GIF" if suffix.lower() == ".gif" else FORMATS.get(suffix.lower() or ".png", "")
+        if size is not None and max(size) > _LONGEST_SIDES.get(kind, max(size)):
+            raise InvalidParameter(
+                f"a result of {size[0]} x {size[1]} pixels does not fit in {suffix}, whose sides have at most "
+                f"{_LONGEST_SIDES[kind]} pixels: save it as .png"
+            )
         if self.recipe == "full" and kind != "PNG":
             raise InvalidParameter(
                 f"recipe='full' embeds source and masks, which {suffix} does not hold: save as .png, or keep the "
                 "source and leave it out"
             )
-        if self.quality is not None and kind in ("PNG", "TIFF"):
+        if self.quality is not None and kind in ("PNG", "TIFF", "GIF"):
             raise InvalidParameter(
-                f"quality={self.quality} has no effect in {kind}, which is lossless: leave it out, or save as .jpg, "
-                ".webp or .avif"
+                f"quality={self.quality} has no effect in {kind}: leave it out, or save as .jpg, .webp or .avif"
             )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_HEADER = 65536
+"""Bytes at the beginning of a file that are searched."""
+
 _BRANDS = {
     b"heic": "HEIC",
     b"heix": "HEIC",
@@ -37,6 +40,31 @@ _SIGNATURES = {
     b"qoif": "QOI",
     b"PK\3\4": "ZIP",
 }
+
+
+_SRGB_CODES = {(1, 13), (1, 1), (2, 2), (1, 2), (2, 13), (1, 6), (6, 6), (5, 6), (6, 13), (5, 13), (2, 6), (2, 1)}
+"""Codes of primaries and transfer that viewers show as sRGB, or that are unspecified (ITU-T H.273)."""
+
+
+def unread_colour_space(data: bytes) -> str | None:
+    """Return codes of another colour space than sRGB in a PNG or AVIF, which have no profile; None if there are none.
+
+    They are in the chunk cICP (PNG, third edition, section 11.3.2.6) and the box colr (ISO/IEC 14496-12, 12.1.5).
+    """
+    header = data[:_HEADER]
+    if data.startswith(b"\x89PNG"):
+        start = header.find(b"\0\0\0\4cICP")
+        codes = tuple(header[start + 8 : start + 10]) if start >= 0 else ()
+    elif data[4:8] == b"ftyp":
+        start = header.find(b"colrnclx")
+        codes = tuple(header[start + 9 : start + 13 : 2]) if start >= 0 else ()
+    else:
+        return None
+    if len(codes) < 2 or codes in _SRGB_CODES:
+        return None
+    names = {1: "BT.709", 9: "BT.2020", 12: "Display P3"}, {8: "linear", 16: "PQ", 18: "HLG"}
+    primaries, transfer = (table.get(code, f"code {code}") for table, code in zip(names, codes, strict=True))
+    return f"primaries {primaries}" if codes[1] in (1, 2, 6, 13) else f"primaries {primaries}, transfer {transfer}"
 
 
 def unread_kind(data: bytes) -> str | None:
