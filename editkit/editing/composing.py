@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -11,6 +14,14 @@ from ..images.canvas import resize
 from ..images.compositing import apply_difference, mix_sources, to_stored_image
 from ..images.masks.tensors import mask_opacity
 from ..images.stored.image import StoredImage
+from ..images.stored.transparency import (
+    CLEAR,
+    CONTOUR,
+    add_change,
+    drawn_share,
+    far_from_transparency,
+    resized_colours,
+)
 from ..images.tensors import to_image
 from .outcome import Edit, PixelEdit
 from .quality import warn_of_autoencoder
@@ -30,13 +41,38 @@ def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
         if outcome.reconstructed is None or not outcome.carry:
             return [_without_carry(session, row) for row in pixels]
     sources = mix_sources(session.pixels, shares)
+    painted = None
     if session.mask is not None:
         # lerp is exact at both ends, so that nothing of the source is left where the mask is full.
+        painted = _painted_share(session, outcome, pixels)
         pixels = torch.lerp(sources, pixels, mask_opacity(session.mask))
     return [
-        to_stored_image(row, share, source, session.images)
+        to_stored_image(row, share, source, session.images, painted, contour_reach(session))
         for row, share, source in zip(pixels, shares, sources, strict=True)
     ]
+
+
+def contour_reach(session: Session) -> int:
+    """Return the width in pixels of the contours of transparent sources: a few pixels of the image and of the model."""
+    return max(CONTOUR, math.ceil(2 / session.canvas.scale))
+
+
+def _painted_share(session: Session, outcome: Edit | PixelEdit, pixels: Tensor) -> Tensor | None:
+    """Return the share (1, H, W) of the source's transparent parts that a masked edit paints over; None if opaque.
+
+    An edit that samples from noise paints over all of them under the mask, and another one where it draws something.
+    """
+    assert session.mask is not None
+    alpha = StoredImage.of(session.images[0]).alpha
+    if alpha is None or len(session.images) > 1:
+        return None
+    opacity = mask_opacity(session.mask)[0]
+    kept = outcome.kept if outcome.kept is not None else session.kept
+    if float(torch.as_tensor(kept).min()) == 0:
+        return opacity
+    ground = (alpha[..., 0] <= CLEAR) & (opacity[0].numpy() == 0)
+    drawn = drawn_share(pixels[0].permute(1, 2, 0).numpy().clip(0, 1), alpha, ground)
+    return opacity * torch.from_numpy(drawn).permute(2, 0, 1)
 
 
 def paint(session: Session, edit: Edit) -> Tensor:
@@ -71,24 +107,66 @@ def _without_carry(session: Session, pixels: Tensor) -> Image.Image:
 
 def compose_resized(edit: PixelEdit, source: Image.Image) -> Image.Image:
     """Return an image whose size differs from its source, with the source's alpha or the source in its place."""
-    stored, pixels = StoredImage.of(source), edit.pixels[0].float().cpu()
+    stored, pixels = StoredImage.of(source), edit.pixels[0].float().cpu().permute(1, 2, 0).numpy()
     if edit.place is not None:
         return _around_source(stored, pixels, edit.place).view()
     if stored.alpha is None:
-        return stored.with_colours(pixels.permute(1, 2, 0).numpy()).view()
-    alpha = torch.from_numpy(stored.levels[..., 3].astype(np.float32))[None, None]
-    height, width = pixels.shape[-2:]
-    resized = resize(alpha, (width, height)).round().clamp(0, stored.maximum)[0, 0].numpy()
-    # The edited pixels show the image on white: at half the alpha the stored colour is twice as far from white.
-    share = np.maximum(resized[..., None], stored.maximum / 255) / stored.maximum
-    colours = 1 - (1 - pixels.permute(1, 2, 0).numpy()) / share
-    return stored.with_colours(colours, resized.astype(stored.levels.dtype)).view()
+        return stored.with_colours(pixels).view()
+    return _resize_transparent(stored, stored.alpha, pixels, edit.plain).view()
 
 
-def _around_source(stored: StoredImage, pixels: Tensor, place: tuple[int, int]) -> StoredImage:
-    """Return pixels (3, H, W) as an opaque image with the source's levels at ``place`` (left, top)."""
+def _resize_transparent(
+    stored: StoredImage, alpha: NDArray[np.float32], pixels: NDArray[np.float32], plain: Tensor | None
+) -> StoredImage:
+    """Return pixels (H, W, 3) on white as an image with the enlarged alpha of its source.
+
+    Colours are enlarged premultiplied, and the difference of the pixels to the ``plain`` enlargement on white is added.
+    """
+    size = (pixels.shape[1], pixels.shape[0])
+    scale = math.ceil(size[0] / stored.size[0])
+    colours = stored.colours()
+    new_alpha, premultiplied, straight = (_resample(part, size) for part in (alpha, alpha * colours, colours))
+    on_white = premultiplied + (1 - new_alpha)
+    # The quotient is taken before clipping: alpha and premultiplied colours overshoot together at an edge.
+    base, new_alpha = resized_colours(straight, premultiplied, new_alpha), new_alpha.clip(0, 1)
+    if plain is not None:
+        enlarged = plain[0].float().cpu().permute(1, 2, 0).numpy()
+        # Beside an edge the plain enlargement holds some of the white.
+        inside = far_from_transparency(new_alpha, 2 * CONTOUR * scale)
+        base, on_white = np.where(inside, enlarged, base), enlarged
+    base, new_alpha = add_change(base, new_alpha, pixels - on_white, reach=CONTOUR * scale)
+    return stored.with_colours(base, stored.levels_of(new_alpha))
+
+
+def _resample(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resample (H, W, C) to ``size`` (width, height)."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
+    return resize(tensor, size)[0].permute(1, 2, 0).numpy()
+
+
+def _around_source(stored: StoredImage, pixels: NDArray[np.float32], place: tuple[int, int]) -> StoredImage:
+    """Return pixels (H, W, 3) on white as an image with the source's levels at ``place`` (left, top).
+
+    New pixels are opaque, except around a source whose border is mostly clear: there alpha is what was drawn on white.
+    """
     left, top = place
-    image = stored.with_colours(pixels.permute(1, 2, 0).numpy())
-    image = image if stored.alpha is None else image.with_alpha()
-    image.levels[top : top + stored.size[1], left : left + stored.size[0]] = stored.levels
+    rows, columns = slice(top, top + stored.size[1]), slice(left, left + stored.size[0])
+    colours, alpha = pixels, np.ones((*pixels.shape[:2], 1), np.float32)
+    if stored.alpha is not None and _has_clear_border(stored.alpha):
+        before, ground = np.zeros_like(alpha), np.zeros(alpha.shape[:2], dtype=bool)
+        before[rows, columns] = stored.alpha
+        ground[rows, columns] = stored.alpha[..., 0] <= CLEAR
+        drawn = drawn_share(pixels.clip(0, 1), before, ground)
+        white = np.ones_like(pixels)
+        colours, alpha = add_change(white, np.zeros_like(alpha), pixels - white, drawn)
+    image = (
+        stored.with_colours(colours) if stored.alpha is None else stored.with_colours(colours, stored.levels_of(alpha))
+    )
+    image.levels[rows, columns] = stored.levels
     return image
+
+
+def _has_clear_border(alpha: NDArray[np.float32]) -> bool:
+    """Whether most pixels at the border of an image (H, W, 1) are clear."""
+    border = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])
+    return bool((border <= CLEAR).mean() >= 0.5)

@@ -39,6 +39,12 @@ class PixelEdit:
     """(1, 3, H, W) in [0, 1], at the size of the result; the operation takes one image or none."""
     place: tuple[int, int] | None = None
     """Left and top of the source in a larger result that keeps the source unchanged."""
+    plain: Tensor | None = None
+    """Pixels of a larger result without the edit, the source on white merely enlarged, by which the edges of a
+    transparent source get the edit alone."""
+    kept: float | None = 1.0
+    """Share in [0, 1] of what the mask marks that the pixels keep; 0 if they were sampled from noise, which paints over
+    transparency."""
 
 
 @dc.dataclass(frozen=True)
@@ -94,6 +100,10 @@ class Contract:
             low, high = edit.pixels.min().item(), edit.pixels.max().item()
             # Resampling overshoots by a part of a step; more is another range, such as [-1, 1] or [0, 255].
             problem = None if low > -0.5 and high < 1.5 else f"returned pixels in [{low:.3g}, {high:.3g}], not [0, 1]"
+        if problem is None and edit.plain is not None:
+            problem = _tensor_violation("plain pixels", edit.plain, (1, 3, *self.size[::-1]))
+        if problem is None and edit.kept is not None and not 0 <= edit.kept <= 1:
+            problem = f"returned kept={edit.kept}, which is not in [0, 1]"
         if problem is None and edit.place is not None:
             room = [whole - part for whole, part in zip(self.size, self.source_size, strict=True)]
             if not self.sources or any(not 0 <= at <= most for at, most in zip(edit.place, room, strict=True)):

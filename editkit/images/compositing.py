@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .canvas import Canvas, resize
 from .similarity import unchanged_weight
-from .stored.image import StoredImage, mix_alpha, mix_stored
+from .stored.image import StoredImage, mix_stored
 
 LEAST_CHANGE = 0.25
 """Change in levels below which a pixel keeps its stored levels."""
@@ -20,6 +20,9 @@ LEAST_CHANGE = 0.25
 BLUR_RADIUS = 6
 """Radius in pixels at the model's scale over which colours around a mask are averaged."""
 
+
+_ROUNDING = 4e-6
+"""Change of a pixel up to which it counts as none; a level of 16 bits is 4 times as large."""
 
 MEAN_WEIGHT = 1e-3
 """Weight of the mean over all pixels outside a mask, relative to pixels near the mask."""
@@ -82,18 +85,23 @@ def mix_sources(pixels: Tensor, shares: Tensor) -> Tensor:
     return torch.einsum("bs,schw->bchw", shares, pixels)
 
 
-def to_stored_image(result: Tensor, share: Tensor, before: Tensor, sources: Sequence[Image.Image]) -> Image.Image:
+def to_stored_image(
+    result: Tensor,
+    share: Tensor,
+    before: Tensor,
+    sources: Sequence[Image.Image],
+    painted: Tensor | None = None,
+    reach: int = 3,
+) -> Image.Image:
     """Convert a result (3, H, W) on white to an image with the alpha of its sources, mixed with weights ``share`` (S,).
 
     ``before`` (3, H, W) are the mixed sources on white. Pixels that equal them keep their stored levels, which includes
-    colour under transparency. Returns the view of a StoredImage with the depth and profile of the sources.
+    colour under transparency. ``painted`` (1, H, W) is the share of transparent parts that the edit paints over, and
+    ``reach`` the width of contours in pixels. Returns the view of a StoredImage with the depth and profile of the
+    sources.
     """
     stored = [StoredImage.of(source) for source in sources]
     change = (result - before).permute(1, 2, 0).numpy()
-    # Rounding in float32 is no change: alpha and the way to sRGB and back would make one of it in 16-bit levels.
-    change = change * (np.abs(change) >= LEAST_CHANGE / stored[0].maximum)
-    alpha = mix_alpha(stored, share.tolist())
-    if alpha is not None:
-        # On white a colour contributes alpha times its value, so the stored colour changes by 1 / alpha as much.
-        change = change / np.maximum(alpha, np.float32(1 / 255))
-    return mix_stored(stored, share.tolist(), change).view()
+    change[np.abs(change) < _ROUNDING] = 0
+    cover = None if painted is None else painted.permute(1, 2, 0).numpy()
+    return mix_stored(stored, share.tolist(), change, painted=cover, reach=reach).view()

@@ -31,7 +31,7 @@ def inpaint(session: Session, params: InpaintParams) -> PixelEdit:
     path = start_at(region.model.schedule, region.drawing_path(params.steps), params.strength)
     edit = fill(region, with_resampling(path, params.resample), params.prompt, blank=params.strength == 1)
     pixels[..., rows, columns] = paint(region, edit).clamp(0, 1)  # matched colours may leave the range
-    return PixelEdit(pixels)
+    return PixelEdit(pixels, kept=0.0 if params.strength == 1 else 1.0)
 
 
 def _choose_context(session: Session, box: Box) -> float:

@@ -50,13 +50,21 @@ def upscale(session: Session, params: UpscaleParams) -> PixelEdit:
     steps = session.default_steps(params.steps)
     session.params = params = params.model_copy(update={"strength": strength, "steps": steps})
     path = start_at(session.model.schedule, session.drawing_path(steps), strength)
+    plain = _enlarge_plainly(session, params.scale) if session.images[0].mode == "RGBA" else None
     larger = enlarge(session.pixels, params.scale)
     if len(path) > 1:
         sampling = _TiledSampling.plan(session, params, path)
         for _ in session.track(sampling.add_to(larger), sampling.batches, "upscaling"):
             pass
     back_project(larger, session.pixels, params.scale)
-    return PixelEdit(larger)
+    return PixelEdit(larger, plain=plain)
+
+
+def _enlarge_plainly(session: Session, scale: int) -> Tensor:
+    """Return the source enlarged without sampling, as at strength 0."""
+    plain = enlarge(session.pixels, scale)
+    back_project(plain, session.pixels, scale)
+    return plain
 
 
 @dc.dataclass(frozen=True)

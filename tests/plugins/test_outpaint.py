@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 import editkit
+from editkit.editing.composing import compose_resized
 from editkit.testing import ToyBackend
 
 IMAGES = Path(__file__).parents[1] / "pictures"
@@ -126,6 +128,22 @@ def test_alpha_is_kept_and_new_pixels_are_opaque(random_image: Any) -> None:
     alpha = np.asarray(result.image.getchannel("A"))
     assert (alpha[:, :6] == 255).all()
     assert (alpha[14:] == 255).all()
+
+
+def test_around_a_clear_border_white_stays_clear_and_a_drawing_is_opaque() -> None:
+    source = Image.new("RGBA", (24, 20))
+    source.paste((200, 30, 30, 255), (6, 5, 18, 15))
+    blue = torch.ones(1, 3, 20, 40)
+    blue[..., 6:15, 29:37] = torch.tensor([0.1, 0.2, 0.8])[:, None, None]
+    blue[..., 9:11, 32:34] = 1
+    drawn = np.array(compose_resized(editkit.PixelEdit(blue, place=(0, 0)), source))
+    assert np.array_equal(drawn[:, :24], np.asarray(source))
+    expected = np.zeros((20, 16), np.uint8)
+    expected[6:15, 5:13] = 255
+    assert np.array_equal(drawn[:, 24:, 3] > 127, expected > 127)
+    assert (drawn[9:11, 32:34] == 255).all(), "white inside a drawing belongs to it"
+    source.putalpha(255)
+    assert (np.asarray(compose_resized(editkit.PixelEdit(blue, place=(0, 0)), source))[..., 3] == 255).all()
 
 
 def test_the_seed_and_the_recipe_give_the_same_pixels(

@@ -116,6 +116,17 @@ def test_strength_0_calls_no_network_and_only_enlarges(model: editkit.Backend) -
         assert np.array_equal(levels(result.image), (expected[0] * 255).round().permute(1, 2, 0).int().numpy())
 
 
+@pytest.mark.parametrize("under", [0, 255])
+def test_a_sticker_of_one_colour_stays_one_colour(model: editkit.Backend, under: int) -> None:
+    source = Image.new("RGBA", (24, 24), (under, under, under, 0))
+    source.paste((180, 60, 20, 255), (5, 7, 17, 19))
+    source.putpixel((4, 10), (180, 60, 20, 100))
+    result = levels(upscale(source, model, scale=2, strength=0.0))
+    visible = result[..., 3] > 4
+    assert np.abs(result[visible][:, :3] - (180, 60, 20)).max() <= LEVEL
+    assert visible.sum() >= 4 * 12 * 12 and result[30, 20].tolist() == [180, 60, 20, 255] and result[0, 0, 3] == 0
+
+
 def test_alpha_is_enlarged_with_the_image(model: editkit.Backend) -> None:
     source = sample_image((13, 7), "RGBA")
     source.putalpha(Image.linear_gradient("L").resize(source.size))

@@ -265,3 +265,57 @@ def test_a_mask_of_any_kind_replays_as_it_was_read(tiny_model: editkit.Backend, 
     assert np.array_equal(np.asarray(inverse.image)[0], np.asarray(source)[0]) and not same(inverse.image, source)
     with pytest.raises(editkit.InvalidParameter, match="pass mask= too"):
         editkit.replay(file, model=tiny_model, set={"mask_from": "luma"})
+
+
+def sticker(colour: tuple[int, int, int], box: tuple[int, int, int, int]) -> Image.Image:
+    image = Image.new("RGBA", (32, 24), (9, 9, 9, 0))
+    image.paste((*colour, 255), box)
+    return image
+
+
+def test_an_edit_of_a_sticker_shows_the_edit_of_its_flat_image(tiny_model: editkit.Backend) -> None:
+    image = sticker((200, 30, 30), (8, 6, 24, 18))
+    image.paste((30, 30, 200, 100), (24, 6, 32, 18))
+    params = {"model": tiny_model, "steps": 3, "seed": 0, **EDITS["img2img"]}
+    result, flat = (
+        editkit.apply("img2img", image, **params),
+        editkit.apply("img2img", editkit.on_white(image), **params),
+    )
+    assert same(result.image.getchannel("A"), image.getchannel("A"))
+    after, wanted = np.asarray(editkit.on_white(result.image)).astype(int), np.asarray(flat.image).astype(int)
+    opaque = np.asarray(image.getchannel("A")) == 255
+    assert np.abs(after - wanted)[opaque].max() <= 1
+    glass = np.zeros_like(opaque)
+    glass[10:14, 28:] = True  # away from contours
+    shown = glass & (wanted.min(-1) >= 155) & (wanted - 155 <= 100).all(-1)
+    assert np.abs(after - wanted)[shown].max(initial=0) <= 2
+    assert (np.asarray(result.image)[np.asarray(image)[..., 3] == 0] == (9, 9, 9, 0)).all()
+
+
+@pytest.mark.parametrize("operation", ["inpaint", "img2img", "control"])
+def test_a_transparent_hole_under_a_mask_is_filled(
+    tiny_model: editkit.Backend, given: dict[str, Any], operation: str
+) -> None:
+    image = noise((32, 24), "RGB").convert("RGBA")
+    image.paste((0, 0, 0, 0), (10, 8, 20, 16))
+    mask = Image.new("L", image.size)
+    mask.paste(255, (8, 6, 22, 18))
+    params = {**EDITS[operation], **given.get(operation, {}), "strength": 1.0}
+    result = editkit.apply(operation, image, model=tiny_model, mask=mask, steps=3, seed=0, **params)
+    after, before, marked = np.asarray(result.image), np.asarray(image), np.asarray(mask) > 0
+    assert (after[marked][:, 3] == 255).all() and np.array_equal(after[~marked], before[~marked])
+    empty = editkit.apply(operation, image, model=tiny_model, mask=mask.point(lambda level: 0), steps=3, **params)
+    assert same(empty.image, image)
+
+
+def test_interpolating_an_image_with_itself_gives_it_in_every_frame(tiny_model: editkit.Backend) -> None:
+    image = sticker((200, 30, 30), (8, 6, 24, 18))
+    image.putpixel((7, 9), (200, 30, 30, 80))
+    params = {"model": tiny_model, "source": "red", "target": "red", "steps": 3}
+    first, middle, last = editkit.apply("interpolate", (image, image), frames=3, **params).frames
+    assert same(first, image) and same(last, image)
+    assert np.array_equal(np.asarray(middle)[..., 3], np.asarray(image)[..., 3])
+    pair = (image, sticker((40, 160, 60), (14, 6, 30, 18)))
+    flat = tuple(map(editkit.on_white, pair))
+    mixed, wanted = (editkit.apply("interpolate", two, frames=3, **params).frames[1] for two in (pair, flat))
+    assert np.abs(np.asarray(editkit.on_white(mixed)).astype(int) - np.asarray(wanted)).max() <= 2

@@ -15,6 +15,7 @@ from ...errors import BadImage
 from ..sources import describe
 from .colour import ColourProfile, Values
 from .metadata import NO_METADATA, Metadata
+from .transparency import add_change, least_painted
 
 INFO_KEY = "editkit"
 """Entry of ``PIL.Image.Image.info`` that holds the StoredImage of a view."""
@@ -146,31 +147,62 @@ class StoredImage:
         levels = np.rint(values * self.maximum).astype(self.levels.dtype)
         return dc.replace(self, levels=levels if alpha is None else np.dstack([levels, alpha]))
 
-    def with_change(self, change: Values) -> StoredImage:
-        """Add a change (H, W, 3) of the colours in sRGB; levels where it is 0 in all channels stay as they are."""
-        return _add_change(self, self.levels.astype(np.float32), change)
+    def levels_of(self, alpha: Values) -> Levels:
+        """Levels (H, W) of an alpha (H, W, 1) at this depth."""
+        levels: Levels = np.rint(alpha[..., 0].clip(0, 1) * self.maximum).astype(self.levels.dtype)
+        return levels
+
+    def with_change(self, change: Values, *, painted: Values | None = None, reach: int = 3) -> StoredImage:
+        """Add a change (H, W, 3) of the colours on white, in sRGB; levels where it is 0 stay as they are.
+
+        ``painted`` and ``reach`` are those of :func:`~editkit.images.stored.transparency.add_change`.
+        """
+        if self.alpha is None:
+            return _add_change(self, self.levels.astype(np.float32), change)
+        before = self.colours()
+        colours, alpha = add_change(before, self.alpha, change, painted, reach)
+        result = _add_change(self, self.levels.astype(np.float32), colours - before)
+        if painted is not None:
+            result.levels[..., 3] = np.where((alpha != self.alpha)[..., 0], self.levels_of(alpha), self.levels[..., 3])
+        return result
 
 
-def mix_alpha(images: Sequence[StoredImage], shares: Sequence[float]) -> Values | None:
-    """Return the alpha (H, W, 1) of images of one size, mixed by their shares; None if all are opaque."""
-    if all(image.alpha is None for image in images):
-        return None
-    opaque = np.ones((1, 1, 1), np.float32)
-    parts = [
-        np.float32(share) * (opaque if (a := image.alpha) is None else a)
-        for image, share in zip(images, shares, strict=True)
-    ]
-    return np.asarray(sum(parts), dtype=np.float32)
+def mix_stored(
+    images: Sequence[StoredImage],
+    shares: Sequence[float],
+    change: Values,
+    *,
+    painted: Values | None = None,
+    reach: int = 3,
+) -> StoredImage:
+    """Mix images of one size, depth and profile by their shares, then add a change of their colours on white, in sRGB.
 
-
-def mix_stored(images: Sequence[StoredImage], shares: Sequence[float], change: Values) -> StoredImage:
-    """Mix images of one size, depth and profile by their shares, then add a change of the colours in sRGB.
-
-    The mixture has the metadata of the first image that has a share.
+    Colours are mixed premultiplied by alpha. ``painted`` and ``reach`` are those of
+    :func:`~editkit.images.stored.transparency.add_change`, which finds the alpha of one image; that of a mixture is as
+    large as its colours on white need. The result has the metadata of the first image that has a share.
     """
     used = [(image, share) for image, share in zip(images, shares, strict=True) if share != 0] or [(images[0], 0.0)]
-    base = sum(np.float32(share) * image.levels.astype(np.float32) for image, share in used)
-    return _add_change(used[0][0], np.asarray(base, dtype=np.float32), change)
+    like = used[0][0]
+    if like.alpha is None:
+        base = sum(np.float32(share) * image.levels.astype(np.float32) for image, share in used)
+        return _add_change(like, np.asarray(base, dtype=np.float32), change)
+    if len(used) == 1:
+        return like.with_change(change, painted=painted, reach=reach)
+    alpha, premultiplied, straight = (
+        np.asarray(sum(np.float32(share) * part for part, (_, share) in zip(parts, used, strict=True)), np.float32)
+        for parts in zip(*(_parts(image) for image, _ in used), strict=True)
+    )
+    colours = np.where(alpha > 0, premultiplied / np.maximum(alpha, np.float32(1e-6)), straight)
+    needed = least_painted(premultiplied + (1 - alpha) + change, alpha)
+    colours, alpha = add_change(colours, alpha, change, needed, reach=0)
+    return like.with_colours(colours, like.levels_of(alpha))
+
+
+def _parts(image: StoredImage) -> tuple[Values, Values, Values]:
+    """Alpha (H, W, 1), premultiplied and straight colours (H, W, 3)."""
+    colours, alpha = image.colours(), image.alpha
+    alpha = np.ones((*colours.shape[:2], 1), np.float32) if alpha is None else alpha
+    return alpha, colours * alpha, colours
 
 
 def unify(images: Sequence[StoredImage]) -> list[StoredImage]:
