@@ -51,7 +51,7 @@ from .inversion.inversion import Inversion
 from .inversion.inverter import InversionContext, Inverter
 from .inversion.record import InversionRecord, RecordedEstimates
 from .inversion.virtual import VirtualInversion
-from .libraries import load_once, loading, quiet, reason_of
+from .libraries import hide_broken_torchvision, load_once, loading, quiet, reason_of
 from .literals import Prediction
 from .model.adapters import Adapter
 from .model.backend import (
@@ -75,7 +75,7 @@ from .model.folders import identity_of
 from .model.loading import load_model
 from .model.options import LoadingOptions
 from .model.prompt_text import PromptReading
-from .model.weights import check_weights, model_folder, read_json
+from .model.weights import check_complete, check_weights, model_folder, read_json
 from .registry.hookspecs import hookimpl
 from .registry.params import EffectIf, Fraction, ImageParam, NameList, Params, PathParam, RegisteredName
 from .registry.specs import (
@@ -197,6 +197,7 @@ __all__ = [
     "blend_conditions",
     "by_name",
     "cache_folder",
+    "check_complete",
     "check_file",
     "check_interval",
     "check_weights",
@@ -210,6 +211,7 @@ __all__ = [
     "fill",
     "from_x0",
     "full_name",
+    "hide_broken_torchvision",
     "hookimpl",
     "identity_of",
     "interval",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import importlib.util
 import logging
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterator
@@ -23,6 +26,30 @@ def loading() -> Iterator[None]:
     """
     with _LOADING:
         yield
+
+
+@functools.cache
+def hide_broken_torchvision() -> None:
+    """Let transformers and diffusers do without torchvision if its import fails, as beside another build of torch.
+
+    Both find out that the package is there, and then import it for all their models.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except Exception:  # whatever its extension raises
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        sys.modules["torchvision"] = None  # type: ignore[assignment]  # find_spec then finds nothing
+        try:
+            probes = importlib.import_module("transformers.utils.import_utils")
+            importlib.import_module("diffusers.utils.import_utils")
+            for probe in (probes.is_torchvision_available, probes.is_torchvision_v2_available):
+                probe.cache_clear()
+                probe()
+        finally:
+            del sys.modules["torchvision"]
 
 
 class LoadOnce(Generic[T]):

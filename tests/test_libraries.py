@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +22,7 @@ def test_quiet_silences_a_library_and_restores_its_settings(logging: Any, progre
         logging.set_verbosity_info()
         (logging.enable_progress_bar if progress_bar else logging.disable_progress_bar)()
         with pytest.raises(RuntimeError), quiet():
-            assert logging.get_verbosity() == logging.ERROR
+            assert logging.get_verbosity() == logging.CRITICAL
             assert not logging.is_progress_bar_enabled()
             raise RuntimeError
         assert logging.get_verbosity() == logging.INFO
@@ -32,3 +35,28 @@ def test_quiet_silences_a_library_and_restores_its_settings(logging: Any, progre
 def test_a_reason_is_one_short_line() -> None:
     assert reason_of(ValueError("no\n  such\tshard")) == "ValueError: no such shard"
     assert reason_of(RuntimeError("x" * 900)) == f"RuntimeError: {'x' * 200}"
+
+
+LOAD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import editkit
+print(editkit.load_model(sys.argv[2]).schedule.train_steps)
+from diffusers import utils
+from transformers import utils as more
+print(utils.is_torchvision_available(), more.is_torchvision_available(), "torchvision" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_a_torchvision_of_another_torch_breaks_no_model(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision/__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (tmp_path / "torchvision-1.0.dist-info").mkdir()
+    (tmp_path / "torchvision-1.0.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: torchvision\nVersion: 1.0\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", LOAD, str(tmp_path), str(tiny_folder)], capture_output=True, text=True, check=False
+    )
+    assert (run.stdout.split("\n"), run.stderr) == (["1000", "False False False", ""], "")

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +169,26 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsUnavailable(f"{file} is damaged: it should hold a JSON object; download the model again")
     return content
+
+
+_UNUSED_WEIGHTS = re.compile(r"neck\.fusion_stage\.layers\.0\.residual_layer1\..*")
+"""Weights that published models lack because no computation uses them: the first layer of DPT has one input."""
+_NAMED_KEYS = 3
+
+
+def check_complete(info: Mapping[str, Any], called: str, kinds: Sequence[str] = ("missing", "mismatched")) -> None:
+    """Raise WeightsUnavailable if a library has set weights at random: those missing, or of another shape.
+
+    ``info`` are the ``missing_keys`` and so on that diffusers and transformers return beside a model; weights that
+    its class declares as tied or optional are not in it. The message begins with ``called``.
+    """
+    for kind in kinds:
+        keys = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info[f"{kind}_keys"])
+        keys = [key for key in keys if not _UNUSED_WEIGHTS.fullmatch(key)]
+        if keys:
+            more = f" and {len(keys) - _NAMED_KEYS} more" if len(keys) > _NAMED_KEYS else ""
+            named = ", ".join(keys[:_NAMED_KEYS])
+            raise WeightsUnavailable(f"{called} has {kind} weights: {named}{more}; get the whole model again")
 
 
 def stored_dtype(place: Path) -> torch.dtype:

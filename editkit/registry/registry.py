@@ -15,6 +15,7 @@ import pluggy
 from pydantic.fields import FieldInfo
 
 from ..errors import DuplicateName, EditkitError, InvalidParameter, PluginFailure, UnknownName, did_you_mean
+from ..libraries import hide_broken_torchvision
 from . import hookspecs
 from .failures import blamed_package, noticed_interrupts, one_line
 from .params import Params, field_metadata, shorten
@@ -243,6 +244,8 @@ class Registry:
         """Load an implementation; other exceptions than EditkitError become a PluginFailure that names the plugin."""
         spec = self.spec(kind, name)
         try:
+            if kind in ("backends", "captioners"):
+                hide_broken_torchvision()
             return spec.load()
         except EditkitError:
             raise

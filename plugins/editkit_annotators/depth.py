@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from editkit import Annotator, InvalidParameter
+from editkit import Annotator, InvalidParameter, hide_broken_torchvision
 
 from . import DepthParams
 
@@ -21,6 +21,7 @@ def depth_annotator(params: DepthParams) -> Annotator:
         return detector_annotator(params.detector, params.weights)
     if params.model is None:
         raise InvalidParameter(_NO_SOURCE)
+    hide_broken_torchvision()
     from .depth_model import depth_model_annotator
 
     return depth_model_annotator(params.model, params.metric)

@@ -14,6 +14,8 @@ from editkit import (
     Annotator,
     PluginFailure,
     WeightsUnavailable,
+    check_complete,
+    check_weights,
     loading,
     model_folder,
     on_white,
@@ -74,9 +76,17 @@ def _load(name: str) -> tuple[Any, Any]:
     try:
         with loading(), quiet():
             processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            model = AutoModelForDepthEstimation.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            model, info = AutoModelForDepthEstimation.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                variant=check_weights(folder),
             )
+            check_complete(info, f"depth model {name!r}")
+    except WeightsUnavailable:
+        raise
     except Exception as error:  # of transformers, or of a library that a processor needs
         raise WeightsUnavailable(f"depth model {name!r} cannot be loaded ({reason_of(error)}): {ADVICE}") from error
     return processor, model.eval().to("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,7 +9,18 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from editkit import PluginFailure, WeightsUnavailable, load_once, loading, model_folder, on_white, quiet, reason_of
+from editkit import (
+    PluginFailure,
+    WeightsUnavailable,
+    check_complete,
+    check_weights,
+    load_once,
+    loading,
+    model_folder,
+    on_white,
+    quiet,
+    reason_of,
+)
 
 from . import TransformersParams
 
@@ -54,9 +65,17 @@ def load(name: str) -> tuple[Any, Any, Any]:
         with loading(), quiet():
             processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            model = AutoModelForImageTextToText.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            model, info = AutoModelForImageTextToText.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                variant=check_weights(folder),
             )
+            check_complete(info, f"captioning model {name!r}")
+    except WeightsUnavailable:
+        raise
     except Exception as error:  # of transformers, or of a library that a processor needs
         raise WeightsUnavailable(
             f"captioning model {name!r} cannot be loaded from {folder} ({reason_of(error)}): {ADVICE}"

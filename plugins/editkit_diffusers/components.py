@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from editkit import WeightsUnavailable, check_weights, loading, quiet, read_json, reason_of
+from editkit import WeightsUnavailable, check_complete, check_weights, loading, quiet, read_json, reason_of
 
 from .cross_attention_cache import cache_projections
-
-_NAMED_KEYS = 3
-"""Number of missing weights that a message names."""
 
 
 def load_part(
@@ -42,7 +39,7 @@ def load_part(
                 output_loading_info=True,
                 variant=check_weights(folder, variant=variant),
             )
-            _check_complete(info, folder, ("missing", "mismatched", *(["unexpected"] if strict else [])))
+            check_complete(info, str(folder), ("missing", "mismatched", *(["unexpected"] if strict else [])))
             return prepare_network(part, device)
     except WeightsUnavailable:
         raise
@@ -59,19 +56,6 @@ def _check_quantisation(config: Mapping[str, Any], folder: Path) -> None:
             f"{folder} holds weights quantised by {method}, which is not supported: get the model in float16 or "
             "bfloat16, or in one file of scaled fp8"
         )
-
-
-def _check_complete(info: Mapping[str, Any], folder: Path, kinds: Sequence[str]) -> None:
-    """Raise WeightsUnavailable if weights are missing or of another shape: the library has set them at random.
-
-    Weights that the class declares as tied or optional are not in ``info``.
-    """
-    for kind in kinds:
-        keys = sorted(str(key) for key in info[f"{kind}_keys"])
-        if keys:
-            named = ", ".join(keys[:_NAMED_KEYS])
-            more = f" and {len(keys) - _NAMED_KEYS} more" if len(keys) > _NAMED_KEYS else ""
-            raise WeightsUnavailable(f"{folder} has {kind} weights: {named}{more}; get the whole model again")
 
 
 def prepare_network(part: Any, device: torch.device) -> Any:

@@ -314,6 +314,21 @@ class TestDepthByModel(AnnotatorTests):
         type(self).options = f"model={models('dpt')}"
 
 
+def test_missing_weights_of_a_depth_model_are_named(models: Callable[[str], str], tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(models("dpt"), tmp_path / "model"))
+    tensors = load_file(folder / "model.safetensors")
+    unused = [name for name in tensors if name.startswith("neck.fusion_stage.layers.0.residual_layer1.")]
+    whole = {name: one for name, one in tensors.items() if name not in unused}
+    save_file(whole, folder / "model.safetensors", {"format": "pt"})
+    assert unused and annotate(f"depth:model={folder}", Image.open(IMAGES[0])) is not None
+    name = "head.head.0.weight"
+    save_file({key: one for key, one in whole.items() if key != name}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WeightsUnavailable, match=f"has missing weights: {name}"):
+        annotate(f"depth:model={folder}", Image.open(IMAGES[0]))
+
+
 def nearness(distances: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 / np.maximum(distances, distances.max() / 1000)  # type: ignore[no-any-return]
 

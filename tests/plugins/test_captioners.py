@@ -12,6 +12,7 @@ import pytest
 import torch
 from editkit_captioners import transformers_captioner
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -196,6 +197,14 @@ def test_a_missing_or_incomplete_model_is_named(registry: Registry, tmp_path: Pa
 def test_pickled_weights_are_refused(registry: Registry, blip: Path) -> None:
     (blip / "model.safetensors").rename(blip / "pytorch_model.bin")
     assert "only pickled weights (pytorch_model.bin)" in refusal_of(registry, blip)
+
+
+def test_missing_weights_are_named(registry: Registry, blip: Path) -> None:
+    tensors = load_file(blip / "model.safetensors")
+    name = next(name for name in tensors if "crossattention" in name)
+    save_file({key: one for key, one in tensors.items() if key != name}, blip / "model.safetensors", {"format": "pt"})
+    said = refusal_of(registry, blip)
+    assert "has missing weights: " in said and name.removeprefix("text_decoder.") in said
 
 
 def test_a_shard_outside_the_folder_is_refused(registry: Registry, blip: Path) -> None:
