@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InvalidParameter
-from ..registry.params import image_fields
+from ..registry.params import image_fields, is_default
 from ..registry.registry import installed
 from .errors import Command
 from .jobs import INVERSION_SUFFIXES, Invocation, Job, read_if_stdin
@@ -175,7 +176,7 @@ def printable(text: str) -> str:
 
 
 def _describe_recipe(recipe: Recipe) -> Iterator[str]:
-    yield f"recipe of editkit {recipe.version}"
+    yield f"recipe of editkit {recipe.version}; parameters with their default are left out"
     for number, step in enumerate(recipe.steps, 1):
         yield f"step {number}: {step.operation}, {_model_text(step.drawn_by)}"
         yield from (f"    {name}: {_value_text(value)}" for name, value in step.params.items() if _matters(step, name))
@@ -190,10 +191,7 @@ def _matters(step: Step, name: str) -> bool:
     """Whether a parameter has another value than its default."""
     spec = installed().specs["operations"].get(step.operation)
     field = None if spec is None else spec.params.model_fields.get(name)
-    if field is None or field.is_required():
-        return True
-    default = field.get_default()
-    return bool(step.params[name] != (list(default) if isinstance(default, tuple) else default))
+    return field is None or not is_default(field, step.params[name])
 
 
 def _value_text(value: Any) -> str:
@@ -232,13 +230,15 @@ def _strip(options: Mapping[str, Any]) -> None:
     if file.lower().endswith(INVERSION_SUFFIXES):
         raise InvalidParameter(f"{file!r} is an inversion, which cannot do without its settings: nothing was removed")
     suffixes = _suffixes_of(file, output)
-    target = check_output(file) if in_place else OutputPlan.of(options, suffixes).targets([file], "strip")[0]
+    if in_place:
+        check_output(file)
+    target = Path(file) if in_place else OutputPlan.of(options, suffixes).targets([file], "strip")[0]
     data = strip_recipe(read_if_stdin(file, "file") or file)
     if target is None:
         print_bytes(data)
         return
     write_atomically(target, data)
-    click.echo(str(target))
+    print_bytes(os.fsencode(target) + b"\n")
 
 
 def _suffixes_of(file: str, output: str | None) -> Sequence[str]:

@@ -14,6 +14,7 @@ from ..errors import BadFile
 from ..images.recipes import reading
 from ..images.stored.digest import image_digest
 from ..images.stored.image import StoredImage
+from ..registry.params import Params, is_default
 
 SCHEMA = 4
 
@@ -75,8 +76,22 @@ class Step(BaseModel):
     operation: _Name
     drawn_by: ModelReference
     params: dict[_Name, Any]
+    explicit: tuple[_Name, ...] | None = None
+    """Parameters that were set by the user or the operation; None in older recipes."""
     images: dict[_Name, ImageReference] = Field(default={})
     """Image parameters by name, as the operation got them."""
+
+    def set_params(self, declaration: type[Params]) -> dict[str, Any]:
+        """Return the parameters without those that were left to their defaults, and whose defaults are the same."""
+        fields = declaration.model_fields
+        return {
+            name: value
+            for name, value in self.params.items()
+            if self.explicit is None
+            or name in self.explicit
+            or name not in fields
+            or not is_default(fields[name], value)
+        }
 
 
 class RecipeHeader(BaseModel):

@@ -131,7 +131,7 @@ def override_params(step: Step, changes: Mapping[str, Any]) -> dict[str, Any]:
                 f"the recipe of {step.operation} names {name}={shorten(value)}; no path is taken from a file: "
                 f"pass {name}= to editkit.replay"
             )
-    kept = dict(step.params)
+    kept = step.set_params(spec.params)
     if changes and kept.get("negative_prompt") == kept.get("source"):
         kept.pop("negative_prompt", None)
     return kept | {name: value for name, value in changes.items() if name not in image_fields(spec.params)}

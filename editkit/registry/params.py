@@ -163,6 +163,15 @@ def field_metadata(field: FieldInfo) -> dict[str, Any]:
     return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
 
 
+def is_default(field: FieldInfo, value: Any) -> bool:
+    """Whether a plain value, as in a report or a recipe, is the default of a field."""
+    if field.is_required():
+        return False
+    default = field.get_default(call_default_factory=True, validated_data={})
+    plain = list(default) if isinstance(default, tuple) else default
+    return isinstance(value, bool) == isinstance(plain, bool) and bool(value == plain)
+
+
 def image_fields(params: type[Params]) -> dict[str, str]:
     """Names of the fields that hold images, each with its kind: ``mask`` or ``map``."""
     metadata = {name: field_metadata(field) for name, field in params.model_fields.items()}
