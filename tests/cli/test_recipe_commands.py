@@ -69,7 +69,7 @@ def test_a_result_is_made_again_with_source_mask_and_changed_values(here: Path, 
     assert pixels("again.png") == pixels("x.png")
     done("replay", "x.png", *given, "--set", "seed=4", "--set", "guidance_rescale=0.0")
     assert pixels("again.png") == pixels("z.png")
-    piped = done(
+    streamed = done(
         "replay",
         "-",
         "--source",
@@ -82,7 +82,7 @@ def test_a_result_is_made_again_with_source_mask_and_changed_values(here: Path, 
         "-",
         stdin=Path("x.png").read_bytes(),
     )
-    assert pixels(piped.stdout_bytes) == pixels("x.png")
+    assert pixels(streamed.stdout_bytes) == pixels("x.png")
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
