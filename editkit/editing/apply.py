@@ -194,8 +194,17 @@ def _report(
 
 def _warnings(session: Session, request: Request) -> tuple[str, ...]:
     """Warnings of the edit, and of parameters that had no effect; an inversion stores those of its replay."""
-    idle = without_effect(session.params, session.model) if request.spec.gives == "image" else ()
+    idle = _idle_parameters(session) if request.spec.gives == "image" else ()
     return tuple(dict.fromkeys([*session.usage.warnings, *warnings_of(session.model), *idle]))
+
+
+def _idle_parameters(session: Session) -> Iterator[str]:
+    """Yield warnings of parameters without effect, and of options of registered names such as ``controlnet:...``."""
+    params = session.params
+    yield from without_effect(params, session.model)
+    for name, field in type(params).model_fields.items():
+        for spec, options in session.registry.resolve_names(name, field, getattr(params, name)):
+            yield from (f"{spec.name}:{warning}" for warning in without_effect(options, session.model))
 
 
 def _settings(params: Params, request: Request) -> dict[str, Any]:

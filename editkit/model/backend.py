@@ -184,13 +184,22 @@ class SupportsControlNet(Backend, Protocol):
     """Model that provides ``controlnet``."""
 
     def with_controlnet(
-        self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float, mode: str | None = None
+        self,
+        folder: Path,
+        hint: Tensor,
+        *,
+        scale: float,
+        low: float,
+        high: float,
+        mode: str | None = None,
+        mask: Tensor | None = None,
     ) -> AbstractContextManager[None]:
         """Return a context in which a ControlNet steers the network.
 
         ``folder`` holds its weights, or is their file; ``mode`` is what the map shows (``edge``, ``depth``, ``pose``),
         for networks of several kinds; ``hint`` (1, 3, H, W) in [0, 1] is its condition map on the padded canvas. It is
-        evaluated between the sigmas ``low`` and ``high`` only.
+        evaluated between the sigmas ``low`` and ``high`` only. ``mask`` (1, 1, H, W) in [0, 1] weights its effect at
+        each place; it is passed only if there is one.
         """
 
 

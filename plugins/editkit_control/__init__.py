@@ -46,6 +46,11 @@ class ControlNetParams(Params):
     weights: str | None = PathParam(
         None, "Folder or file of the ControlNet; the one registered for the model and the kind when not given."
     )
+    image: str | None = PathParam(None, "File of a ready-made map instead of the annotator's, of the image's size.")
+    invert: Annotated[bool, EffectIf(lambda params, model: params.image is not None, "there is no image to invert")] = (
+        Field(False, description="Invert the ready-made map, if black stands for near and edges.")
+    )
+    mask: str | None = PathParam(None, "File of a mask of the image's size: the ControlNet acts where it is white.")
 
     @model_validator(mode="after")
     def check_fractions(self) -> Self:

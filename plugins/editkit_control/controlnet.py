@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from editkit import (
     model_folder,
     no_step_between,
     open_image,
+    read_map,
     require,
 )
 
@@ -35,24 +37,34 @@ class ControlNetControl(Control):
     """Control that attaches one ControlNet to a backend while a path is sampled.
 
     ``hint`` (1, 3, H, W) in [0, 1] is the condition map on the padded canvas. The ControlNet is evaluated between the
-    sigmas ``low`` and ``high`` only. ``mode`` is what the map shows, for networks of several kinds.
+    sigmas ``low`` and ``high`` only. ``mode`` is what the map shows, for networks of several kinds; ``mask``
+    (1, 1, H, W) in [0, 1] is where it acts.
     """
 
     def __init__(
-        self, folder: Path, hint: Tensor, scale: float, low: float, high: float, mode: str | None = None
+        self,
+        folder: Path,
+        hint: Tensor,
+        scale: float,
+        low: float,
+        high: float,
+        mode: str | None = None,
+        mask: Tensor | None = None,
     ) -> None:
         self.folder, self.hint, self.mode = folder, hint, mode
-        self.strength = {"scale": scale, "low": low, "high": high}
+        self.options: dict[str, Any] = {"scale": scale, "low": low, "high": high}
+        if mask is not None:
+            self.options["mask"] = mask
 
     @contextlib.contextmanager
     def attach(self, backend: Backend) -> Iterator[None]:
         supporting = require(backend, SupportsControlNet)
-        with supporting.with_controlnet(self.folder, self.hint, **self.strength, mode=self.mode):
+        with supporting.with_controlnet(self.folder, self.hint, mode=self.mode, **self.options):
             yield
 
 
 def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Control]:
-    """Return the factory of the ``controlnet`` control, whose map is computed from the session's image."""
+    """Return the factory of the ``controlnet`` control; without a file its map is computed from the session's image."""
 
     def control(session: Session, path: SamplingPath) -> Control:
         if "controlnet" not in session.model.provides:
@@ -63,10 +75,29 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
         folder = find_weights(session, params.kind, params.weights)
         check_mode(folder, params.mode)
         mode = params.mode or mode_of_kind(params.kind)
-        hint = annotate_source(session, params.kind)
-        return make_control(session, path, folder, hint, params.scale, params.start, params.end, mode)
+        if params.image is None:
+            hint = annotate_source(session, params.kind)
+        else:
+            levels = _read_file(session, params.image, "image", colour=True)
+            hint = to_hint(session, 1 - levels if params.invert else levels)
+        mask = None
+        if params.mask is not None:
+            mask = to_hint(session, _read_file(session, params.mask, "mask"))[:, :1]
+        return make_control(session, path, folder, hint, params.scale, params.start, params.end, mode, mask)
 
     return control
+
+
+def _read_file(session: Session, path: str, option: str, *, colour: bool = False) -> NDArray[Any]:
+    """Read a map or a mask in [0, 1] from a file; raises InvalidParameter unless it has the size of the image."""
+    levels = read_map(path, argument=f"controlnet:{option}=", colour=colour)
+    width, height = session.canvas.size
+    if levels.shape[:2] != (height, width):
+        raise InvalidParameter(
+            f"controlnet:{option}={path!r} has {levels.shape[1]} x {levels.shape[0]} pixels, and the edit works on "
+            f"{width} x {height}: resize it; edits of a part, as of tiles or of a mask's surroundings, take no files"
+        )
+    return levels
 
 
 def make_control(
@@ -78,12 +109,13 @@ def make_control(
     start: float,
     end: float,
     mode: str | None,
+    mask: Tensor | None = None,
 ) -> Control:
     """ControlNet that is active between two fractions of a path; a control without effect if ``scale`` is 0."""
     low, high = interval(path, start, end)
     if scale and low > high:
         session.usage.warn(no_step_between("the ControlNet", path, start, end))
-    return ControlNetControl(folder, hint, scale, low, high, mode) if scale else Control()
+    return ControlNetControl(folder, hint, scale, low, high, mode, mask) if scale else Control()
 
 
 _MODES = {

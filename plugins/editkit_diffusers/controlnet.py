@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import ControlNetUnionModel
 from torch import Tensor, nn
 
@@ -88,12 +89,20 @@ class ControlNet:
     """A loaded ControlNet with its condition map ``hint`` (1, 3, H, W) in [0, 1], embedded once.
 
     It is evaluated at sigmas from ``low`` to ``high`` only. ``mode`` is what the map shows, for networks of several
-    kinds.
+    kinds. ``mask`` (1, 1, H, W) in [0, 1] weights its residuals at each place.
     """
 
     def __init__(
-        self, loaded: LoadedControlNet, hint: Tensor, scale: float, low: float, high: float, mode: str | None = None
+        self,
+        loaded: LoadedControlNet,
+        hint: Tensor,
+        scale: float,
+        low: float,
+        high: float,
+        mode: str | None = None,
+        mask: Tensor | None = None,
     ) -> None:
+        self.mask = mask
         self.mode = loaded.mode_number(mode)
         self.net, self.scale, self.low, self.high = loaded.net, scale, low, high
         self.embedded = loaded.embed(hint)
@@ -114,7 +123,10 @@ class ControlNet:
             skips, middle = self.net(
                 x, timestep, **self._map_inputs(hint), conditioning_scale=self.scale, return_dict=False, **conditions
             )
-        return [*skips, middle]
+        residuals = [*skips, middle]
+        if self.mask is None:
+            return residuals
+        return [part * F.interpolate(self.mask, part.shape[-2:], mode="area") for part in residuals]
 
     def _map_inputs(self, hint: Tensor) -> dict[str, Any]:
         if self.mode is None:

@@ -111,10 +111,19 @@ class StableDiffusion(LatentModel):
 
     @contextlib.contextmanager
     def with_controlnet(
-        self, folder: Path, hint: Tensor, *, scale: float, low: float, high: float, mode: str | None = None
+        self,
+        folder: Path,
+        hint: Tensor,
+        *,
+        scale: float,
+        low: float,
+        high: float,
+        mode: str | None = None,
+        mask: Tensor | None = None,
     ) -> Iterator[None]:
         loaded = self.controlnet_cache.load(folder, self.unet, self.channels, device=self.device, dtype=self.dtype)
-        net = ControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high, mode)
+        mask = None if mask is None else mask.to(self.device, self.dtype)
+        net = ControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high, mode, mask)
         token = _ATTACHED.set((*_ATTACHED.get(), (self, net)))
         try:
             yield

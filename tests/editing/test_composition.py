@@ -53,6 +53,56 @@ def test_a_controlnet_of_scale_zero_or_without_a_window_is_none(tiny_model: edit
     assert all(np.array_equal(pixels(plain), pixels(other)) for other in others)
 
 
+def steer(model: editkit.Backend, *attach: str) -> editkit.Result:
+    params = {"prompt": "blue", "strength": 0.7, "steps": 4, "seed": 1}
+    result: editkit.Result = editkit.apply("img2img", SOURCE, model=model, attach=attach, **params)
+    return result
+
+
+def test_an_attached_map_is_that_of_control(tiny_model: editkit.Backend, controlnet: str, tmp_path: Path) -> None:
+    sample_image((48, 40), seed=3).convert("RGB").save(tmp_path / "map.png")
+    params = {"prompt": "blue", "strength": 0.7, "steps": 4, "seed": 1, "guidance": 3.0}
+    direct = editkit.apply(
+        "control",
+        SOURCE,
+        model=tiny_model,
+        control_image=tmp_path / "map.png",
+        controlnet=controlnet.partition("=")[2],
+        **params,
+    )
+    attached = steer(tiny_model, f"{controlnet},image={tmp_path / 'map.png'}")
+    assert np.array_equal(pixels(direct), pixels(attached))
+
+
+def test_a_controlnet_acts_where_its_mask_is_white(
+    tiny_model: editkit.Backend, controlnet: str, tmp_path: Path
+) -> None:
+    for name, mask in {"black": Image.new("L", SOURCE.size), "white": Image.new("L", SOURCE.size, 255)}.items():
+        mask.save(tmp_path / f"{name}.png")
+    half().save(tmp_path / "half.png")
+    masked = {
+        name: steer(tiny_model, f"{controlnet},scale=3,mask={tmp_path / name}.png")
+        for name in ("black", "white", "half")
+    }
+    plain, steered = steer(tiny_model), steer(tiny_model, f"{controlnet},scale=3")
+    assert np.array_equal(pixels(masked["black"]), pixels(plain))
+    assert np.array_equal(pixels(masked["white"]), pixels(steered))
+    changes = np.abs(pixels(masked["half"]).astype(int) - pixels(plain))
+    assert changes[:, 24:].mean() > 2 * changes[:, :24].mean()
+
+
+def test_options_of_a_control_are_checked_like_parameters(
+    tiny_model: editkit.Backend, controlnet: str, tmp_path: Path
+) -> None:
+    (warning,) = steer(tiny_model, f"{controlnet},invert=true").report.warnings
+    assert warning.startswith("controlnet:invert=True has no effect")
+    Image.new("L", (5, 5)).save(tmp_path / "small.png")
+    with pytest.raises(editkit.InvalidParameter, match="5 x 5"):
+        steer(tiny_model, f"{controlnet},mask={tmp_path / 'small.png'}")
+    with pytest.raises(editkit.InvalidParameter, match="start must be at most end"):
+        steer(tiny_model, f"{controlnet},start=0.5,end=0.2")
+
+
 def test_a_model_without_controlnets_is_named(controlnet: str) -> None:
     with pytest.raises(editkit.MissingCapability, match="'toy' provides text"):
         editkit.apply("img2img", SOURCE, model=editkit.testing.ToyBackend(), steps=2, attach=(controlnet,))
