@@ -95,7 +95,10 @@ def model_option() -> click.Option:
 
 
 def adapter_option() -> click.Option:
-    text = "LoRA, at scale 1 if none is given, or textual-inversion embedding to add to the model. May be repeated."
+    text = (
+        "LoRA or a relative (DoRA, LoHa, LoKr), at scale 1 if none is given, or learned words, to add to the model: a "
+        "file, or a folder or hub id that holds one. May be repeated."
+    )
     return click.Option(["--adapter"], metavar="FILE[:SCALE]", multiple=True, help=text)
 
 

@@ -89,8 +89,8 @@ def load_model(
     """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.
 
     ``device`` is a torch device (default: cuda if available, else cpu), ``dtype`` one of float32 (default), float16,
-    bfloat16, float64 by name or value, or ``auto`` for that of the weights. ``adapters`` are files of LoRA or of
-    textual inversion, each ``FILE`` or ``FILE:SCALE``.
+    bfloat16, float64 by name or value, or ``auto`` for that of the weights. ``adapters`` are LoRAs,
+    their relatives or learned words, each ``FILE`` or ``FILE:SCALE``, where FILE may be a folder or a hub id.
     ``compile`` compiles the network, ``offload`` keeps only the active part of the model on the GPU, ``tiling`` lets
     the autoencoder work in tiles: they change time and memory, and results by rounding, tiling a little more. Only
     safetensors are read, and no code of a model runs.

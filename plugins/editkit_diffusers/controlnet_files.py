@@ -33,7 +33,7 @@ _OTHER_FILES = {
     r"(control_model\.|controlnet_)?(lora_controlnet$|.*\.(up|down)$)": "a Control-LoRA",
     r"lllite_": "a ControlNet-LLLite",
     r"(adapter\.)?body\.\d+\.": "a T2I-Adapter",
-    r"image_proj\.|ip_adapter\.": "an IP-Adapter",
+    r"image_proj|.*ip_adapter": "an IP-Adapter",
     r"task_embedding|control_add_embedding\.": "a ControlNet of several kinds (Union), which needs its config.json: "
     "give its folder",
     r"controlnet_blocks\.|controlnet_x_embedder\.|transformer_blocks\.|double_blocks\.": "a ControlNet of a "

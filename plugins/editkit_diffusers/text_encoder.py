@@ -118,7 +118,8 @@ class TextEncoder:
         words = {existing.lower(): existing for existing in self.words}
         if lower in words:
             return words[lower]
-        return next((name for name in (*_token_names(word, count), lower, f"{lower}</w>") if name in vocabulary), None)
+        spellings = (*_token_names(word, count), lower, f"{lower}</w>", f"\N{LOWER ONE EIGHTH BLOCK}{lower}")
+        return next((name for name in spellings if name in vocabulary), None)
 
     def add_embedding(self, word: str, vectors: Tensor) -> None:
         """Add a word with the embeddings ``vectors`` (N, width); raises InvalidParameter if the word exists."""
@@ -139,10 +140,11 @@ class TextEncoder:
         """Replace added words in a prompt, in capitals or small letters, by their token sequences."""
         if not self.words:
             return prompt
-        by_lower = {word.lower(): tokens for word, tokens in self.words.items()}
         longest_first = sorted(self.words, key=len, reverse=True)
-        pattern = "|".join(map(_bounded_pattern, longest_first))
-        return re.sub(pattern, lambda match: by_lower[match[0].lower()], prompt, flags=re.IGNORECASE)
+        pattern = "|".join(f"({_bounded_pattern(word)})" for word in longest_first)
+        # By the group, not by the text: letters such as the long s are equal to others without case.
+        tokens = [self.words[word] for word in longest_first]
+        return re.sub(pattern, lambda match: tokens[(match.lastindex or 1) - 1], prompt, flags=re.IGNORECASE)
 
 
 _BOUNDED = re.compile(r"\w(.*\w)?", re.DOTALL)

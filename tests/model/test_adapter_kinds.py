@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FluxPipeline
+from diffusers.loaders.single_file_utils import convert_sd3_transformer_checkpoint_to_diffusers
+from editkit_diffusers.adapters.transformer_names import original_layers
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -248,6 +250,8 @@ UNSUPPORTED = {
     "lllite_unet_input_blocks_1_1.down.0.weight": "LLLite",
     "controlnet_cond_embedding.conv_in.weight": "--controlnet",
     "double_blocks.0.img_attn.norm.key_norm.scale": "control LoRA of FLUX",
+    "transformer.transformer_blocks.0.attn.norm_added_k.weight": "control LoRA of FLUX",
+    "double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight": "IP-Adapter",
     "model.diffusion_model.input_blocks.0.0.weight": "whole model",
     "adapter.body.0.resnets.0.block1.weight": "T2I-Adapter",
 }
@@ -529,6 +533,29 @@ def test_kohyas_flux_layers_are_those_of_diffusers_conversion(tmp_path: Path) ->
         pair = (converted[f"transformer.{layer}.lora_{half}.weight"] for half in "BA")
         product = torch.matmul(*pair)
         assert float((new[f"{layer}.weight"] - weight("flux", f"{layer}.weight") - product).abs().max()) < CLOSE
+
+
+def test_the_original_layers_of_sd3_are_those_of_diffusers_conversion(tmp_path: Path) -> None:
+    """Full differences by the original names, which diffusers converts as it converts whole checkpoints."""
+    net = plain("sd3").net
+    modules = {name for name, _ in net.named_modules()}
+    original: dict[str, Tensor] = {}
+    for name, layers in original_layers("SD3Transformer2DModel", modules).items():
+        for kind in ("weight", "bias"):
+            parts = [getattr(net.get_submodule(layer), kind, None) for layer in layers.layers]
+            if parts[0] is not None:
+                shape = torch.cat([part for part in parts if part is not None]).shape
+                original[f"{name}.{kind}"] = random(*shape, seed=len(original))
+    endings = {"weight": "diff", "bias": "diff_b"}
+    tensors = {
+        f"diffusion_model.{name.rpartition('.')[0]}.{endings[name.rpartition('.')[2]]}": tensor
+        for name, tensor in original.items()
+    }
+    new = changed(adapted("sd3", tensors, tmp_path / "a.safetensors"), "sd3")
+    converted = convert_sd3_transformer_checkpoint_to_diffusers({**original, "pos_embed": torch.zeros(1)})
+    assert set(new) == {name for name in converted if name != "pos_embed.pos_embed"}
+    for name, tensor in new.items():
+        assert float((tensor - net.get_parameter(name) - converted[name]).abs().max()) < CLOSE
 
 
 BASES = {

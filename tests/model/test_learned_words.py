@@ -102,7 +102,7 @@ def test_a_lora_file_may_bring_its_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize("vectors", [SMALL, SMALL[0]], ids=["three vectors", "one vector"])
 def test_a_word_is_found_whole_in_capitals_or_small_letters(tmp_path: Path, vectors: Tensor) -> None:
     model = taught("sd", word_file(tmp_path / "EasyNeg.safetensors", {"emb_params": vectors}))
-    for written in ("easyneg", "EASYNEG", "EasyNeg"):
+    for written in ("easyneg", "EASYNEG", "EasyNeg", "ea\N{LATIN SMALL LETTER LONG S}yneg"):
         assert torch.equal(text(model, f"a {written}"), text(model, "a EasyNeg"))
         assert not torch.equal(text(model, f"a {written}"), text(taught("sd"), "a EasyNeg"))
     assert torch.equal(text(model, "(easyneg)"), text(model, "( EasyNeg )"))

@@ -7,14 +7,14 @@ from collections.abc import Collection
 
 _USE_CONTROLNET = "which is not supported: give a ControlNet to the operation control"
 FOREIGN = {
-    r"image_proj\.|ip_adapter\.": "an IP-Adapter, which takes images as prompts and is not supported",
+    r"image_proj|.*ip_adapter": "an IP-Adapter, which takes images as prompts and is not supported",
     r".*_custom_diffusion\.": "a Custom Diffusion file, which is not supported: convert it to a LoRA",
     r"(unet|text_encoder\w*):\d+:(up|down)": "a LoRA of cloneofsimo's lora_diffusion, which numbers layers instead of "
     "naming them and is not supported: convert it to the spelling of diffusers",
     r"lllite_": f"a ControlNet-LLLite, {_USE_CONTROLNET}",
     r"lora_controlnet$": f"a Control-LoRA, {_USE_CONTROLNET}",
-    r".*(query_norm|key_norm)\.scale$": "a control LoRA of FLUX (Depth, Canny), whose network also takes a condition "
-    "image, which is not supported",
+    r".*(query_norm\.scale|key_norm\.scale|attn\.norm_(added_)?[qk]\.weight)$": "a control LoRA of FLUX (Depth, "
+    "Canny): its network also takes a condition image, which is not supported",
     r"controlnet_|control_model\.|input_hint_block": "a ControlNet: give it to the operation control with --controlnet",
     r"(adapter\.)?body\.\d+\.": f"a T2I-Adapter, {_USE_CONTROLNET}",
     r"\d+\.(0|1)\.linear\.": "a hypernetwork, which is not supported",

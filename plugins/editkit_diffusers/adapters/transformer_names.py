@@ -90,6 +90,8 @@ _SD3_BLOCK = _names(
         "context_block.adaLN_modulation.1": "norm1_context.linear",
         "x_block.attn.ln_q": "attn.norm_q",
         "x_block.attn.ln_k": "attn.norm_k",
+        "x_block.attn2.ln_q": "attn2.norm_q",
+        "x_block.attn2.ln_k": "attn2.norm_k",
         "context_block.attn.ln_q": "attn.norm_added_q",
         "context_block.attn.ln_k": "attn.norm_added_k",
     }
