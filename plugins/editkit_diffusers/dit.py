@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
 from torch import Tensor
 
-from editkit import Condition, Point, PointBatch, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, to_x0
 
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
@@ -76,7 +76,7 @@ class Dit(LatentModel):
         return {"classes": self.classes.shares(prompts).to(self.device, self.dtype)}
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        timestep = timestep_of(self.schedule, point, x).expand(len(x))
+        timestep = self.network_timestep(point, x).expand(len(x))
         predicted = self.predict(x, timestep, condition["classes"])
         # Further channels predict a variance, which no sampler uses.
         return to_x0(self.prediction, predicted[:, : x.shape[1]], x, point)

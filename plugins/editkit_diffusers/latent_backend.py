@@ -15,18 +15,21 @@ from editkit import (
     Backend,
     ExecutionOptions,
     LoadingOptions,
+    Point,
+    PointBatch,
     PromptReading,
     Schedule,
     full_name,
     is_finite,
     part_failed,
+    timestep_of,
 )
 
 from .adapters.adding import add
 from .adapters.words import half_learned
 from .autoencoder import Autoencoder
 from .offload import offload_sequentially
-from .scheduler_config import grid_of, prediction_of, schedule_of
+from .scheduler_config import grid_of, prediction_of, schedule_of, whole_timesteps_of
 from .text_encoder import TextEncoder
 
 
@@ -59,6 +62,7 @@ class LatentModel:
         self.schedule: Schedule = schedule_of(scheduler) if schedule is None else schedule
         self.grid = grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
+        self._whole_timesteps = whole_timesteps_of(scheduler)
         self.adapters: tuple[str, ...] = ()
         self._warnings: tuple[str, ...] = tuple(warnings)
 
@@ -87,6 +91,11 @@ class LatentModel:
 
     def read_prompt(self, prompt: str) -> list[PromptReading]:
         return [PromptReading(part, encoder.length, encoder.read(prompt)[0]) for part, encoder in self.texts.items()]
+
+    def network_timestep(self, point: Point | PointBatch, x: Tensor) -> Tensor:
+        """Return the timestep at which the network is evaluated for a point, (), or (B,) for several."""
+        timestep = timestep_of(self.schedule, point, x)
+        return timestep if self._whole_timesteps is None else self._whole_timesteps(timestep)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         reduction = self.autoencoder.reduction

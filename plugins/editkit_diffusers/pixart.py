@@ -10,7 +10,7 @@ from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 from transformers import T5EncoderModel
 
-from editkit import Condition, Point, PointBatch, PromptReading, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, PromptReading, to_x0
 
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
@@ -91,7 +91,7 @@ class PixArt(LatentModel):
             encoder_hidden_states=condition["text"],
             # The added logarithm multiplies the attention weight, which may lie between 0 and 1 for blended prompts.
             encoder_attention_mask=condition["seen"].log().clamp(min=MASKED)[:, None],
-            timestep=timestep_of(self.schedule, point, x).expand(len(x)),
+            timestep=self.network_timestep(point, x).expand(len(x)),
             added_cond_kwargs=self.size_conditions(x),
         )
         # Further channels predict a variance, which no sampler uses.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
 import diffusers
+import torch
+from torch import Tensor
 
 from editkit import (
     InvalidParameter,
@@ -21,6 +23,7 @@ from editkit import (
     WeightsUnavailable,
     cosine,
     linear,
+    quiet,
     read_json,
     scaled_linear,
 )
@@ -199,6 +202,26 @@ def grid_of(config: Config) -> TimestepGrid:
         return TimestepGrid("distilled", distilled=count, ends_clean=ends_clean)
     within = None if ramp is None or name.startswith(_WHOLE_RANGE) else spacing
     return TimestepGrid(ramp or spacing, offset=offset, ends_clean=ends_clean, ramp_within=within)
+
+
+def whole_timesteps_of(config: Config) -> Callable[[Tensor], Tensor] | None:
+    """Return how a scheduler makes timesteps between two whole ones whole, or None if it does not.
+
+    Schedulers of the DPM-Solver family evaluate the network at whole timesteps, whose noise level differs a little from
+    that of the point: the nearest one for Karras and Lu levels, else the one below.
+    """
+    ramps = [name for name in RAMP_OPTIONS if config.get(name)]
+    if not ramps or not config.get("_class_name", "").startswith(_WHOLE_RANGE):
+        return None
+    if ramps[0] in ("use_karras_sigmas", "use_lu_lambdas"):
+        return torch.round
+    # The noisiest becomes the last timestep or the one below by a rounding error of the scheduler, which is repeated.
+    options = {**config, **dict.fromkeys(ramps, False), "use_exponential_sigmas": True}
+    with quiet():
+        scheduler = getattr(diffusers, config["_class_name"]).from_config(options)
+        scheduler.set_timesteps(2)
+    noisiest = int(scheduler.timesteps[0])
+    return lambda timesteps: torch.floor(timesteps + 1e-3).clamp(max=noisiest)
 
 
 def prediction_of(config: Config) -> Prediction:

@@ -15,7 +15,7 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from editkit import Condition, Point, PointBatch, timestep_of, to_x0
+from editkit import Condition, Point, PointBatch, to_x0
 
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
@@ -136,7 +136,7 @@ class StableDiffusion(LatentModel):
         return [net for model, net in _ATTACHED.get() if model is self]
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        timestep = timestep_of(self.schedule, point, x)
+        timestep = self.network_timestep(point, x)
         inputs = torch.cat([x, *self.extra_inputs(x, condition)], 1)
         conditions = {
             "encoder_hidden_states": condition["text"],

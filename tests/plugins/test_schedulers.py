@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import pytest
+import torch
 from editkit_diffusers.scheduler_config import grid_of, prediction_of, read_config, schedule_of
 
+import editkit
 from editkit import WeightsUnavailable, make_path
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -97,3 +100,27 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path: Path, name: str, con
     with pytest.raises(WeightsUnavailable, match=next(iter(config), name)):
         read_in = read(tmp_path, name, **config)
         schedule_of(read_in), grid_of(read_in), prediction_of(read_in)
+
+
+@pytest.mark.parametrize("ramp", [*RAMPS, {"use_lu_lambdas": True}])
+def test_a_solver_samples_on_its_noise_levels_what_diffusers_samples(
+    tiny_folder: Path, tmp_path: Path, ramp: dict[str, Any]
+) -> None:
+    """The schedulers of this family evaluate the network at whole timesteps near the levels."""
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+    config = {"_class_name": MULTI[0], **BETAS, **ramp}
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(config))
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"scheduler": ["diffusers", MULTI[0]]}))
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.Generator().manual_seed(0)
+    call: dict[str, Any] = {
+        "num_inference_steps": 5,
+        "guidance_scale": 1.0,
+        "generator": noise,
+        "output_type": "latent",
+    }
+    expected = pipeline("a red apple", **call).images
+    made = editkit.apply("generate", model=str(folder), prompt="a red apple", sampler="dpmpp-2m", steps=5, seed=0)
+    assert (made.latents - expected).abs().max() < 1e-3, "of latents up to 40"
