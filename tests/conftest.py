@@ -9,11 +9,12 @@ import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from reliability_outcomes import table
 
 if TYPE_CHECKING:
     from editkit import Backend
@@ -21,6 +22,25 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 numbers = itertools.count()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--reliability-long",
+        action="store_true",
+        help="Run the probes of tests/reliability with some ten times the cases.",
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the table of the reliability probes, which workers of pytest-xdist report too."""
+    reports = [report for state in ("passed", "failed") for report in terminalreporter.getreports(state)]
+    properties = [entry for report in reports if report.when == "call" for entry in report.user_properties]
+    rows = [value for name, value in properties if name == "reliability"]
+    if rows:
+        terminalreporter.section("reliability")
+        for line in table(rows):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def apply_all(
     backend = resolve_model(model, **options, operation=operation)
     results: list[Any] = []
     with cancellable():
-        for group in batches(requests, batch):
+        for group in batches(requests, min(batch, len(requests))):
             results += run_group(registry, group, backend, progress, cache)
     return results
 

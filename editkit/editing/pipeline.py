@@ -101,7 +101,10 @@ class Pipeline:
 
 
 def _parse_yaml(text: str) -> Any:
-    """Return the content of a YAML document without aliases, by which a small file could become large."""
+    """Return the content of a YAML document.
+
+    Aliases are refused, by which a small file could become large, and repeated keys, of which YAML keeps the last.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -109,6 +112,12 @@ def _parse_yaml(text: str) -> Any:
             if self.check_event(yaml.AliasEvent):
                 raise yaml.YAMLError("aliases are not allowed: write the value again")
             return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [str(key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(set(keys)) < len(keys):
+                raise yaml.YAMLError(f"{max(keys, key=keys.count)[:60]!r} is given twice: leave one of them out")
+            return super().construct_mapping(node, deep)
 
     try:
         return yaml.load(text, Loader)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import InvalidParameter
 from ..files import exists, is_file, is_folder
+from ..registry.params import shorten
 from .weights import HUB_ID, ON_TOP, PICKLES, from_hub
 
 PEFT_FILE, PEFT_CONFIGURATION = "adapter_model.safetensors", "adapter_config.json"
@@ -80,8 +81,10 @@ def adapter_calls(adapters: object) -> tuple[str, ...]:
         calls = [os.fspath(call) for call in adapters if isinstance(call, (str, os.PathLike))]
         if len(calls) == len(adapters):
             return tuple(calls)
-    given = f"{type(adapters).__name__} {str(adapters)[:80]!r}"
-    raise InvalidParameter(f"adapters is a sequence of files, as ['style.safetensors:0.8'], and not {given}")
+    raise InvalidParameter(
+        f"adapters is a sequence of files, as ['style.safetensors:0.8'], and not {type(adapters).__name__} "
+        f"{shorten(adapters)}"
+    )
 
 
 def _only_adapter(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..errors import InvalidParameter, WeightsUnavailable
+from ..files import is_file
 from ..literals import ModelPrediction
 from ..registry.params import shorten
 from .folders import check_part, identity_of
@@ -86,7 +87,7 @@ def find_autoencoder(name: str) -> Path:
     Raises WeightsUnavailable if there is none, or it is incomplete or not safe to load.
     """
     place = Path(os.path.expanduser(name))  # noqa: PTH111 (Path.expanduser raises for unknown users)
-    if place.is_file():
+    if is_file(place):
         if place.suffix != ".safetensors":
             raise WeightsUnavailable(
                 f"vae {name!r} is a file other than .safetensors, which can run code when loaded: convert it"

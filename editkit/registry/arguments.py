@@ -98,11 +98,19 @@ _KINDS = {
     "progress": ArgumentKind(callable, "a function such as tqdm.tqdm").or_none(),
     "batch": ArgumentKind(lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
     "seeds": ArgumentKind(
-        lambda value: hasattr(value, "__len__") and not isinstance(value, (str, bytes, bytearray, Mapping)),
+        lambda value: (
+            hasattr(value, "__len__")
+            and not isinstance(value, (str, bytes, bytearray, Mapping))
+            and getattr(value, "ndim", 1) > 0
+        ),
         "a list of whole numbers",
     ).or_none(),
     "images": ArgumentKind(
-        lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, Mapping)),
+        lambda value: (
+            isinstance(value, Iterable)
+            and not isinstance(value, (str, bytes, bytearray, Mapping))
+            and getattr(value, "ndim", 1) > 0
+        ),
         "a list of images",
     ),
     "path": ArgumentKind(lambda value: isinstance(value, (str, os.PathLike)), "a path"),

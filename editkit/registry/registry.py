@@ -162,9 +162,9 @@ class Registry:
     def spec(self, kind: str, name: str) -> Any:
         """Return the spec of ``name``; raises UnknownName with the closest names and the plugins that failed."""
         if not isinstance(name, str) or name not in self.specs[kind]:
-            text = name if isinstance(name, str) else repr(name)
             failed = "".join(f"; {failure}" for failure in self.failures)
-            raise UnknownName(f"no {kind[:-1]} {shorten(text)}; {did_you_mean(text, self.specs[kind])}{failed}")
+            closest = did_you_mean(name[:100] if isinstance(name, str) else "", self.specs[kind])
+            raise UnknownName(f"no {kind[:-1]} {shorten(name)}; {closest}{failed}")
         return self.specs[kind][name]
 
     def configure(self, kind: str, call: str) -> tuple[Any, Params]:

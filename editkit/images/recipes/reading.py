@@ -30,9 +30,9 @@ def read_recipe(source: Source, *, argument: str = "recipe") -> tuple[str, dict[
     except ValueError as error:
         raise BadFile(f"{name} holds no recipe that can be read: {error}") from None
     count = max(len(recipes), data.count(f'"{NAMESPACE}"'.encode()))
-    if count != 1:
+    if count != 1 or not recipes:
         raise BadFile(
-            f"{name} holds {f'{count} editkit recipes' if count else 'no editkit recipe'}: pass a file as editkit "
+            f"{name} holds {f'{count} editkit recipes' if count > 1 else 'no editkit recipe'}: pass a file as editkit "
             "saved it, not one saved by another program or with recipe none"
         )
     if len(recipes[0].encode()) > png_metadata.MAX_RECIPE_BYTES:
