@@ -34,10 +34,11 @@ class TwoColours(NamedTuple):
     marked: str
 
 
-def split_two_colours(colours: Colours) -> TwoColours | None:
+def split_two_colours(colours: Colours, *, lossy: bool = False) -> TwoColours | None:
     """Split an image that has two colours and mixtures of them; None for another.
 
-    The ground is the colour that is nearly black, else the one of most pixels at the border.
+    The ground is the colour that is nearly black, else the one of most pixels at the border. A ``lossy`` file has
+    coarse colours beside an edge, which are rounded to the nearer of the two.
     """
     flat = colours.reshape(-1, 3).astype(np.float32)
     pair = _two_most_frequent(colours)
@@ -48,9 +49,11 @@ def split_two_colours(colours: Colours) -> TwoColours | None:
     places = ((flat - first) @ axis / (axis @ axis)).astype(np.float32)
     off = np.linalg.norm(flat - (first + places.clip(0, 1)[:, None] * axis), axis=1)
     at_ends = (places < 0.15) | (places > 0.85)
-    if (off <= _NEAR_LINE).mean() < 0.98 or at_ends.mean() < 0.9:
+    if (off <= _NEAR_LINE).mean() < (0.95 if lossy else 0.98) or at_ends.mean() < (0.8 if lossy else 0.9):
         return None
     shares = places.clip(0, 1).reshape(colours.shape[:2])
+    if lossy:
+        shares = ((shares - 0.3) / 0.4).clip(0, 1)
     border = np.concatenate([shares[0], shares[-1], shares[:, 0], shares[:, -1]])
     dark = [float(colour.max()) < COLOURED for colour in pair]
     if dark[1] or (not dark[0] and border.mean() > 0.5):
@@ -94,9 +97,14 @@ def is_painted_copy(colours: Colours, image: Colours) -> bool:
     return bool(detail.any() and same[detail].mean() > 0.5 and same.mean() > 0.3)
 
 
-def painted_part(colours: Colours, image: Colours) -> NDArray[np.int64]:
-    """Return 255 where a copy of an image was painted over and 0 elsewhere, (H, W)."""
-    return 255 * (_difference(colours, image) >= _PAINTED).astype(np.int64)
+def painted_part(colours: Colours, image: Colours, *, lossy: bool = False) -> NDArray[np.int64]:
+    """Return 255 where a copy of an image was painted over and 0 elsewhere, (H, W); a ``lossy`` one is smoothed."""
+    import cv2
+
+    difference = _difference(colours, image).astype(np.float32)
+    if lossy:
+        difference = np.asarray(cv2.medianBlur(difference, 5), dtype=np.float32)
+    return 255 * (difference >= _PAINTED).astype(np.int64)
 
 
 def _difference(colours: Colours, image: Colours) -> NDArray[np.int16]:

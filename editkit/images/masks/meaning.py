@@ -11,7 +11,7 @@ from PIL import Image
 
 from ...literals import MaskFrom
 from .colours import has_colour, is_painted_copy, labels_of_colours, painted_part, split_two_colours
-from .numbers import MAX_LABELS, SOFTEST_DIM
+from .numbers import SOFTEST_DIM, label_note
 
 Levels = NDArray[np.uint8]
 
@@ -21,6 +21,7 @@ _NOISY_FLOOR, _NOISY_CEILING = 64, 191
 """The same for masks of two levels with the noise of lossy compression."""
 _OPAQUE = 128
 _WHITE, _BLACK = 208, 48
+_PURE_WHITE = 240
 
 
 @dc.dataclass(frozen=True)
@@ -72,7 +73,17 @@ def read_marks(pixels: MaskPixels, mask_from: MaskFrom, image: Levels | None) ->
         reading = _read_colours(pixels, image)
     else:
         reading = _read_grey(pixels)
-    return Reading(_cut(reading.levels), reading.note or pixels.note)
+    levels = _cut(reading.levels, lossy=pixels.lossy)
+    return Reading(levels, reading.note or pixels.note or _dim_note(levels))
+
+
+def _dim_note(levels: Levels) -> str | None:
+    high = int(levels.max())
+    return (
+        f"is dark: its brightest level of {high} allows {high / 255:.0%} of the change"
+        if 0 < high < SOFTEST_DIM
+        else None
+    )
 
 
 def _read_layer(pixels: MaskPixels, alpha: Levels) -> Reading:
@@ -80,7 +91,8 @@ def _read_layer(pixels: MaskPixels, alpha: Levels) -> Reading:
     drawn = alpha >= (_OPAQUE if (alpha >= _OPAQUE).any() else _FLOOR)
     luminance = pixels.luminance[drawn]
     if alpha.min() == alpha.max() or not len(luminance):
-        return Reading(pixels.product)
+        share = f"{alpha.max() / 255:.0%}"
+        return Reading(pixels.product, f"has an opacity of {share} everywhere, by which its luminance is multiplied")
     grey = not has_colour(pixels.colours[drawn])
     dark, bright = (luminance < _BLACK).mean(), (luminance >= _WHITE).mean()
     if grey and min(dark, bright) >= 0.01 and dark + bright >= 0.9:
@@ -88,7 +100,7 @@ def _read_layer(pixels: MaskPixels, alpha: Levels) -> Reading:
     border = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])
     if (border >= _OPAQUE).mean() > 0.75:
         return Reading(255 - alpha, "is read as an opaque layer with holes, which are marked (mask_from=inverse-alpha)")
-    if bright >= 0.95:
+    if grey and (luminance >= _PURE_WHITE).mean() >= 0.95:
         return Reading(pixels.product)
     if grey and int(luminance.max()) - int(luminance.min()) > 64:
         return Reading(pixels.product, "has grey levels and transparency, and is read by luminance (mask_from=luma)")
@@ -99,8 +111,11 @@ def _read_colours(pixels: MaskPixels, image: Levels | None) -> Reading:
     """Read an opaque mask with colours."""
     colours = pixels.colours
     if image is not None and is_painted_copy(colours, image):
-        return Reading(painted_part(colours, image), "is a copy of the image, whose painted part is read as marked")
-    if (two := split_two_colours(colours)) is not None:
+        return Reading(
+            painted_part(colours, image, lossy=pixels.lossy),
+            "is a copy of the image, whose painted part is read as marked",
+        )
+    if (two := split_two_colours(colours, lossy=pixels.lossy)) is not None:
         note = f"has two colours: {two.marked} is read as marked, {two.ground} as kept"
         return Reading(two.shares * 255, note)
     if (labels := labels_of_colours(colours)) is not None:
@@ -111,12 +126,10 @@ def _read_colours(pixels: MaskPixels, image: Levels | None) -> Reading:
 def _read_grey(pixels: MaskPixels) -> Reading:
     levels = pixels.luminance
     low, high = int(levels.min()), int(levels.max())
-    if 0 == low < high <= MAX_LABELS and not pixels.lossy:
-        numbers = "holds 0 and 1 in place of 0 and 255" if high == 1 else f"has levels of 0 to {high} of 255"
-        return Reading(255 * (levels > 0), f"{numbers}: all but 0 is read as marked")
-    if _FLOOR < high < SOFTEST_DIM:
-        return Reading(levels, f"is dark: its brightest level of {high} allows {high / 255:.0%} of the change")
-    if low <= _FLOOR:
+    # All of 1 may be #010101 as well, which is a black that was saved inexactly.
+    if low < high and not pixels.lossy and (note := label_note(levels)) is not None:
+        return Reading(255 * (levels > 0), note)
+    if low <= _FLOOR or low == high:
         return Reading(levels)
     ground, marked = _peak(levels, 0, _OPAQUE), _peak(levels, _OPAQUE, 256)
     at_ground, at_marked = (np.abs(levels - float(peak)) <= 8 for peak in (ground, marked))
@@ -132,21 +145,22 @@ def _peak(levels: Levels, begin: int, end: int) -> int:
     return begin + int(np.bincount(levels.ravel(), minlength=256)[begin:end].argmax())
 
 
-def _cut(levels: NDArray[Any]) -> Levels:
+def _cut(levels: NDArray[Any], *, lossy: bool) -> Levels:
     """Round levels, and set those near black to 0 and those near white to 255."""
     rounded: Levels = np.rint(levels).astype(np.uint8)
-    floor, ceiling = (_NOISY_FLOOR, _NOISY_CEILING) if _is_noisy(rounded) else (_FLOOR, _CEILING)
+    floor, ceiling = (_NOISY_FLOOR, _NOISY_CEILING) if _is_noisy(rounded, 2 if lossy else 4) else (_FLOOR, _CEILING)
     rounded[rounded <= floor] = 0
     rounded[rounded >= ceiling] = 255
     return rounded
 
 
-def _is_noisy(levels: Levels) -> bool:
+def _is_noisy(levels: Levels, least: int) -> bool:
     """Whether a mask has two levels, black and white, with noise around them.
 
-    Smooth edges have levels in the middle too; lossy compression leaves most of its error near the two levels.
+    Smooth edges have levels in the middle too; lossy compression leaves most of its error near the two levels,
+    ``least`` times as many.
     """
     counts = np.bincount(levels.ravel(), minlength=256)
     middle = int(counts[24:232].sum())
     near = int(counts[1:24].sum() + counts[232:255].sum())
-    return near > 4 * middle and middle < 0.03 * levels.size and bool(counts[232:].any())
+    return near > least * middle and middle < 0.03 * levels.size and bool(counts[232:].any())

@@ -42,21 +42,45 @@ def read_numbers(values: NDArray[Any], name: str) -> Numbers:
         raise BadImage(f"{name} has values from {low:g} to {high:g}: {allowed} are allowed; rescale them")
     if is_real and high <= 1 + _ROUNDING:
         return Numbers(np.rint(values.clip(0, 1).astype(np.float64) * 255).astype(np.uint8))
-    if high <= MAX_LABELS and _are_labels(values):
-        kinds = "0 and 1 in place of 0 and 255" if high == 1 else f"whole numbers of 0 to {high:g}"
-        return Numbers(_to_8_bits(values, 255), values, f"holds {kinds}: all but 0 is read as marked")
+    if (note := label_note(values)) is not None:
+        return Numbers(_to_8_bits(values, 255), values, note)
     if high <= 255:
-        deep = is_real or values.dtype.itemsize == 2
+        deep = is_real or values.dtype == np.uint16
         note = f"has values of 0 to {high:g}, read as levels of 0 to 255" if deep else None
         return Numbers(_to_8_bits(values, 255), note=note)
     return Numbers(_to_8_bits(values, 65535))
 
 
-def _are_labels(values: NDArray[Any]) -> bool:
-    """Whether small numbers are whole and have a ground of 0, or are all 1."""
+def label_note(values: NDArray[Any]) -> str | None:
+    """Return how numbers (H, W) are read if they are those of classes; None if they are levels.
+
+    Classes are whole numbers up to :data:`MAX_LABELS` beside 0, or 1 everywhere; 255 may mark a smaller part without
+    class, as in the Pascal VOC.
+    """
     if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
-        return False
-    return values.min() == 0 < values.max() or bool((values == 1).all())
+        return None
+    if (values == 1).all():
+        return "holds 1 everywhere, read as marked"
+    present, counts = np.unique(values, return_counts=True)
+    is_class = (present > 0) & (present <= MAX_LABELS)
+    others = counts[present > MAX_LABELS].sum()
+    if present[0] != 0 or not is_class.any() or not set(present[present > MAX_LABELS]) <= {255}:
+        return None
+    if others >= counts[is_class].sum():
+        return None
+    if present[-1] == 1:
+        return "holds 0 and 1 in place of 0 and 255: 1 is read as marked"
+    return f"holds numbers of classes up to {int(present[is_class][-1])}: all but 0 is read as marked"
+
+
+def read_channels(values: NDArray[Any]) -> NDArray[Any]:
+    """Return channels (H, W, 3 or 4) of whole numbers, or of 0 to 255, as levels of 8 bits; others as they are."""
+    if values.dtype.kind not in "uif" or values.dtype in (np.uint8, np.uint16) or not np.isfinite(values).all():
+        return values
+    low, high = values.min(), values.max()
+    if low < 0 or high > 255 or (values.dtype.kind == "f" and high <= 1):
+        return values
+    return np.asarray(np.rint(values), dtype=np.uint8)
 
 
 def _to_8_bits(values: NDArray[Any], maximum: int) -> NDArray[np.uint8]:

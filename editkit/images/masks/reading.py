@@ -15,7 +15,7 @@ from ..sources import Source, check_size, describe, format_size
 from ..stored.image import StoredImage, to_8_bits
 from .colours import has_colour
 from .meaning import MaskPixels, read_marks
-from .numbers import read_numbers
+from .numbers import read_channels, read_numbers
 
 _LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF")
 _MOST_LABELS = 64
@@ -89,7 +89,10 @@ def _open_pixels(source: Source, name: str, argument: str) -> MaskPixels:
         return open_checked(source, argument, _decode_pixels)
     flat = source[..., 0] if source.ndim == 3 and source.shape[2] == 1 else source
     if flat.ndim != 2:
-        return _stored_pixels(array_to_stored(source, name), lossy=False)
+        levels = read_channels(source) if source.ndim == 3 else source
+        if levels.ndim == 3 and levels.dtype == np.uint8 and levels.max(initial=0) == 1 and levels.shape[2] == 4:
+            levels = levels * np.uint8(255)
+        return _stored_pixels(array_to_stored(levels, name), lossy=False)
     check_size((flat.shape[1], flat.shape[0]), name)
     return _number_pixels(flat, name)
 
@@ -100,7 +103,7 @@ def _decode_pixels(image: Image.Image, data: bytes, name: str) -> MaskPixels:
     lossy = getattr(image, "format", None) in _LOSSY_FORMATS
     pixels = _stored_pixels(decode(image, data, name, use_profile=False), lossy=lossy)
     if image.mode == "P" and pixels.alpha is None:
-        return _label_pixels(image, pixels)
+        return _label_pixels(image, pixels, name)
     return pixels
 
 
@@ -115,11 +118,13 @@ def _stored_pixels(stored: StoredImage, *, lossy: bool) -> MaskPixels:
     return MaskPixels(np.ascontiguousarray(levels[..., :3]), alpha, lossy=lossy)
 
 
-def _label_pixels(image: Image.Image, pixels: MaskPixels) -> MaskPixels:
+def _label_pixels(image: Image.Image, pixels: MaskPixels, name: str) -> MaskPixels:
     """Return pixels with the indices of a palette as labels, if the palette has colours and begins with black."""
     indices = np.asarray(image)
     palette = image.getpalette("RGB") or []
     used = np.unique(indices)
+    if len(used) > 1 and not pixels.colours.any():  # without a palette
+        return _number_pixels(indices, name)
     if palette[:3] != [0, 0, 0] or len(used) > _MOST_LABELS or not has_colour(pixels.colours):
         return pixels
     # The pixels may have been turned upright, and the colour of a label is its own in such palettes.
