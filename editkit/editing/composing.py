@@ -84,7 +84,8 @@ def paint(session: Session, edit: Edit) -> Tensor:
     shares = source_shares(edit)
     source, round_trip = mix_sources(session.visible, shares), mix_sources(reconstructed, shares)
     kept = session.kept if edit.kept is None else edit.kept
-    if bool((torch.as_tensor(kept, device="cpu") > 0).any()):
+    # An edit that starts from noise everywhere needs nothing of the autoencoder's source.
+    if edit.changes and bool((torch.as_tensor(kept, device="cpu") > 0).any()):
         warn_of_autoencoder(session)
     return apply_difference(session.canvas, source, decoded, round_trip, session.mask, kept)
 

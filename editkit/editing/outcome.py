@@ -30,6 +30,13 @@ class Edit:
     carry: bool = True
     """Whether the edit is laid on the sources' pixels; if not, the images are the decoded latents."""
 
+    @property
+    def changes(self) -> bool:
+        """Whether the latents differ from those of no edit by more than rounding."""
+        if self.reconstructed is None or self.latents.shape != self.reconstructed.shape:
+            return True
+        return not torch.allclose(self.latents, self.reconstructed, rtol=0, atol=1e-3)
+
 
 @dc.dataclass(frozen=True)
 class PixelEdit:

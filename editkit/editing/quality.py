@@ -55,7 +55,8 @@ def measure_quality(session: Session, outcome: Edit | PixelEdit | Inversion) -> 
     reconstructed = None if isinstance(outcome, Inversion) or not outcome.inverted else outcome.reconstructed
     if reconstructed is None and not isinstance(outcome, Inversion):
         return {}
-    warn_of_autoencoder(session)
+    if isinstance(outcome, Inversion) or outcome.changes:
+        warn_of_autoencoder(session)
     figures = _psnr_to_source(session, session.latents, "vae_psnr")
     if reconstructed is not None:
         figures |= _psnr_to_source(session, reconstructed, "recon_psnr")

@@ -42,6 +42,14 @@ def test_a_model_that_cannot_hold_a_photograph_is_named(operation: str, params: 
     assert "dB at 64 x 64 pixels, below 20 dB" in warning
 
 
+@pytest.mark.parametrize(
+    ("operation", "params"),
+    [("img2img", {"strength": 0.0}), ("prompt-edit", {"source": "noto red apple", "target": "noto red apple"})],
+)
+def test_an_edit_without_change_has_no_warning(operation: str, params: dict[str, Any]) -> None:
+    assert not warnings_of(operation, photograph(), **params)
+
+
 def test_an_edit_from_noise_needs_nothing_of_the_image() -> None:
     assert not warnings_of("img2img", photograph(), prompt="noto tomato", strength=1.0)
 
