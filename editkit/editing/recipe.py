@@ -27,19 +27,22 @@ _MAX_SIDE = 65536
 _Name = Annotated[str, Field(max_length=200)]
 """Name in a recipe, short enough for a message."""
 
+_Path = Annotated[str, Field(max_length=4096)]
+"""Name of a model or adapter, in older recipes with its folder."""
+
 
 class ModelReference(BaseModel):
     """Model of a step, without the paths of its files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: _Name
+    model: _Path
     """Registered name or hub id; of a folder or file its last name, which is no registered one."""
     identity: _Name
-    adapters: tuple[_Name, ...] = ()
+    adapters: tuple[_Path, ...] = ()
     """Adapters of the model as ``file:scale``, for information: nothing is loaded by these names."""
     dtype: _Name
-    options: dict[_Name, _Name | int] = Field(default_factory=dict)
+    options: dict[_Name, _Path | int] = Field(default_factory=dict)
     """Loading options of the model that change results; ``vae`` is a name for information: nothing is loaded by it."""
 
 

@@ -23,7 +23,7 @@ from ..sampling.progress import Progress
 from .apply import execute
 from .pipeline import Model, join_results, model_per_step
 from .recipe import ImageReference, ModelReference, Recipe, Step, image_name, read_recipe, source_name
-from .request import Request, prepare, validate_params
+from .request import Request, load_sources, prepare, validate_params
 from .result import Result
 
 
@@ -106,6 +106,8 @@ def changes_per_step(recipe: Recipe, settings: Mapping[str, Any]) -> list[dict[s
                 raise UnknownName(f"{key!r} names no step: the recipe has the steps 1 to {len(fields)}, as in '1.seed'")
             indices = range(int(number) - 1, int(number))
         having = [index for index in indices if name in fields[index]]
+        # An image goes where the recipe has one, so that a mask of one step masks no other.
+        having = [index for index in having if name in recipe.steps[index].images] or having
         if not having:
             operations = ", ".join(recipe.steps[index].operation for index in indices)
             all_names = {field for index in indices for field in fields[index]}
@@ -188,11 +190,16 @@ def prepare_first(
             raise InvalidParameter(
                 f"source: {len(images)} given, but the recipe of {recipe.steps[0].operation} takes {count or 'none'}"
             )
+    registry, operation = installed(), recipe.steps[0].operation
     image = None if not images else images[0] if count == 1 else images
-    request = prepare(installed(), recipe.steps[0].operation, image, params)
-    for index, (got, wanted) in enumerate(zip(request.sources, recipe.sources, strict=False)):
+    spec = registry.spec("operations", operation)
+    if spec.takes not in ("image", "two images"):
+        return prepare(registry, operation, image, params)
+    sources = load_sources(spec, image)
+    # Before the masks are opened, which must have the size of the source.
+    for index, (got, wanted) in enumerate(zip(sources, recipe.sources, strict=True)):
         check_source(got, wanted, f"source {index + 1}" if count > 1 else "source")
-    return request
+    return prepare(registry, operation, sources if count > 1 else sources[0], params)
 
 
 def check_source(image: Image.Image, wanted: ImageReference, name: str) -> None:
@@ -230,15 +237,15 @@ def replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeated
         recorded = step.drawn_by
         if backend.identity != recorded.identity:
             yield (
-                f"made with another model ({recorded.model}, {recorded.identity}) than {backend.name}: the pixels may "
-                "differ"
+                f"made with another model ({shorten(recorded.model)[1:-1]}, {recorded.identity}) than {backend.name}: "
+                "the pixels may differ"
             )
     for old, new in zip(steps, repeated.steps, strict=True):
-        for name, reference in old.images.items():
-            if name in new.images and new.images[name] != reference:
+        for name, image in new.images.items():
+            if image != old.images.get(name):
                 yield (
-                    f"{name} of {old.operation} is another image ({new.images[name]}) than the recipe's ({reference}): "
-                    "the pixels differ"
+                    f"{name} of {old.operation} is another image ({image}) than the recipe's "
+                    f"({old.images.get(name, 'none')}): the pixels differ"
                 )
         if old.params.get("seed") is None and new.params.get("seed") is not None:
             yield f"the recipe of {old.operation} has no seed: one was chosen, and the pixels differ"

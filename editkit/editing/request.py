@@ -74,7 +74,7 @@ def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str
 def open_request(registry: Registry, spec: OperationSpec, params: Params, image: Any) -> Request:
     """Open the images of a call whose parameters are valid, check its size and draw a seed if none is given."""
     check_recipe_size(spec.name, [params])
-    sources = _load_sources(spec, image)
+    sources = load_sources(spec, image)
     if spec.size is not None:
         check_result_size(spec.name, spec.size(params, sources[0].size))
     elif isinstance(params, CanvasParams):
@@ -211,7 +211,7 @@ def _load_inversion_argument(given: Any) -> Inversion:
     raise InvalidParameter(f"an inversion is needed, not {type(given).__name__}: pass the result of editkit.invert")
 
 
-def _load_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
+def load_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
     """Open the images an operation takes; two must have one size, and one without alpha gets a full one."""
     if spec.takes == "nothing":
         if given is not None:

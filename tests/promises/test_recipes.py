@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from editkit_control import ControlParams
 from PIL import Image
 
 import editkit
 from editkit import BadFile, InvalidParameter, UnknownName
 from editkit.editing.recipe import read_recipe
+from editkit.images.image_params import StoredImageParam, open_image_params
 from editkit.images.png_metadata import encode_png
 from editkit.images.recipes.stripping import strip_recipe
 from editkit.images.stored.digest import image_digest
@@ -321,3 +323,64 @@ def test_files_name_no_folder_of_this_machine(
     (step,) = results[1].recipe.steps
     assert step.params["attach"] == [f"controlnet:weights={Path(folder).name},scale=0.5"]
     assert step.drawn_by.model == Path(tiny_model.name).name
+
+
+def test_a_mask_of_one_step_masks_no_other() -> None:
+    steps = [("img2img", {"steps": 1, "seed": 1}), ("img2img", {"steps": 1, "seed": 2, "mask": mask()})]
+    result = editkit.Pipeline(steps)(noise(), model=model())
+    for name in ("mask", "2.mask"):
+        repeated = again(result.encoded(".png"), source=noise(), set={name: mask()})
+        assert pixels(repeated) == pixels(result) and repeated.report.warnings == ()
+    with pytest.raises(InvalidParameter, match=r"--set 2\.mask=FILE"):
+        again(result.encoded(".png"), source=noise())
+    added = again(result, set={"1.mask": mask()})
+    assert "mask of img2img is another image" in added.report.warnings[-1] and "(none)" in added.report.warnings[-1]
+
+
+def test_a_source_of_another_size_is_named_before_its_mask() -> None:
+    with pytest.raises(InvalidParameter, match=r"source is another image.*10 x 10 pixels"):
+        again(inpainted().encoded(".png"), source=noise(size=(10, 10)), mask=mask())
+
+
+def test_a_recipe_that_another_program_wrote_anew_is_read_and_not_stripped() -> None:
+    """ExifTool and others write properties as attributes, under prefixes of their own."""
+    text = inpainted().recipe.model_dump_json().replace("&", "&amp;").replace('"', "&quot;")
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description xmlns:e="urn:editkit:xmp:1:" e:recipe="{text}"/></rdf:RDF></x:xmpmeta>'
+    )
+    file = io.BytesIO()
+    noise().save(file, "WEBP", xmp=packet.encode())
+    assert read_recipe(file.getvalue())[0] == inpainted().recipe
+    with pytest.raises(BadFile, match="another program wrote anew"):
+        strip_recipe(file.getvalue())
+
+
+XMP: dict[str, tuple[bytes, str]] = {
+    "two recipes": (b"<e:recipe>{}</e:recipe><e:recipe>{}</e:recipe>", "2 editkit recipes"),
+    "entities": (b"<!DOCTYPE x []><e:recipe>{}</e:recipe>", "editkit recipe"),
+    "no XML": (b"<e:recipe>{}", "no XML"),
+    "no JSON": (b"<e:recipe>hello</e:recipe>", "the recipe is damaged"),
+    "a list": (b"<e:recipe>[]</e:recipe>", "the recipe is damaged"),
+    "nothing": (b"<e:recipe/>", "the recipe is damaged"),
+    "nested": (b"<e:recipe>" + b"[" * 900_000 + b"</e:recipe>", "the recipe is damaged"),
+    "long": (b"<e:recipe>" + b" " * 1_000_001 + b"</e:recipe>", "did not write"),
+}
+
+
+@pytest.mark.parametrize("case", XMP)
+def test_hostile_xmp_is_one_clear_error(case: str) -> None:
+    content, words = XMP[case]
+    file = io.BytesIO()
+    noise(size=(4, 4)).save(file, "WEBP", xmp=b'<a xmlns:e="urn:editkit:xmp:1:">' + content + b"</a>")
+    with pytest.raises(BadFile, match=words) as refused:
+        read_recipe(file.getvalue())
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_a_colour_map_in_a_file_stays_in_colour() -> None:
+    """Condition maps may be grey or have colours; a mask is grey."""
+    opened = open_image_params(ControlParams(control_image=noise()), noise())[0]
+    stored = StoredImageParam(opened.control_image)
+    again = open_image_params(ControlParams(control_image=stored), noise())[0]
+    assert again.control_image.mode == "RGB" and again.control_image.tobytes() == opened.control_image.tobytes()

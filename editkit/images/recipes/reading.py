@@ -29,8 +29,8 @@ def read_recipe(source: Source, *, argument: str = "recipe") -> tuple[str, dict[
         recipes = find_recipes(read_packet(data, name))
     except ValueError as error:
         raise BadFile(f"{name} holds no recipe that can be read: {error}") from None
-    count = max(len(recipes), data.count(f'"{NAMESPACE}"'.encode()))
-    if count != 1 or not recipes:
+    count = max(len(recipes), data.count(f'"{NAMESPACE}"'.encode())) if recipes else 0
+    if count != 1:
         raise BadFile(
             f"{name} holds {f'{count} editkit recipes' if count > 1 else 'no editkit recipe'}: pass a file as editkit "
             "saved it, not one saved by another program or with recipe none"

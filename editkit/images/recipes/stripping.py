@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ...errors import BadFile
 from .. import png_metadata
 from ..sources import Source
-from ..stored.recipe_xmp import NAMESPACE, block_of, find_recipes, gif_packet, remove_recipe
+from ..stored.recipe_xmp import NAMESPACE, block_of, gif_packet, remove_recipe
 from .reading import describe_file, read_file, read_packet
 
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -28,17 +28,13 @@ def strip_recipe(source: Source, *, argument: str = "file") -> bytes:
     else:
         read_packet(data, name)
         stripped = _stripper(data)(data)
-    if stripped == data:
-        _refuse(data, name)
+    if stripped == data or NAMESPACE.encode() in stripped:
+        _refuse(stripped, name)
     return stripped
 
 
 def _refuse(data: bytes, name: str) -> None:
-    try:
-        remains = not png_metadata.is_png(data) and bool(find_recipes(read_packet(data, name)))
-    except ValueError:
-        remains = False
-    if remains or NAMESPACE.encode() in data:
+    if NAMESPACE.encode() in data:
         raise BadFile(f"{name} holds a recipe in XMP that another program wrote anew: remove the XMP with that program")
     raise BadFile(f"{name} holds no editkit recipe: there is nothing to remove")
 
@@ -55,6 +51,10 @@ def _strip_jpeg(data: bytes) -> bytes:
     """Copy the segments before the image data, with the XMP among them changed or left out."""
     parts, position = [data[:2]], 2
     while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
+        if data[position + 1] == 0xFF:  # a fill byte
+            parts.append(b"\xff")
+            position += 1
+            continue
         length = int.from_bytes(data[position + 2 : position + 4])
         if length < 2:
             break

@@ -26,6 +26,8 @@ _JPEG_BYTES = 65_502
 # Of a JSON text these two characters alone are not allowed in XML.
 _NO_XML = str.maketrans({"\ufffe": "\\ufffe", "\uffff": "\\uffff"})
 
+_MAX_PACKET_BYTES = 16 * 2**20
+
 _GIF_XMP = b"\x21\xff\x0bXMP DataXMP"
 # Ends the packet for readers that skip it in blocks of up to 255 bytes, wherever a block ends (XMP, part 3, 1.1.2).
 _GIF_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\x00"
@@ -58,8 +60,10 @@ def block_of(data: bytes) -> tuple[int, int] | None:
 def find_recipes(packet: bytes) -> list[str]:
     """Return the recipes in an XMP packet, also in one that another program wrote anew.
 
-    Raises ValueError for a packet that is no XML.
+    Raises ValueError for a packet that is no XML, or too large.
     """
+    if len(packet) > _MAX_PACKET_BYTES:
+        raise ValueError(f"its XMP has {len(packet)} bytes")
     # A document type may define entities that grow without bound; XMP has none.
     if NAMESPACE.encode() not in packet or b"<!DOCTYPE" in packet.upper():
         return []
