@@ -270,27 +270,22 @@ def _run(options: Mapping[str, Any]) -> None:
 
     pipeline, seeds = _read_pipeline(options["pipeline"]), options["seed"]
     if seeds:
-        _with_seed(pipeline, max(seeds))  # the bounds hold for all seeds if they hold for the largest
+        # The bounds hold for all seeds if they hold for the largest.
+        type(pipeline)([(name, {"seed": max(seeds), **params}) for name, params in pipeline.steps])
     names, files = expand_folders(options["image"]), [options["pipeline"]]
     into_folder = names != list(options["image"])
     invocation = Invocation.plan(options, "run", names, IMAGE_SUFFIXES, files, into_folder=into_folder, seeds=seeds)
 
-    def prepare_job(job: Job) -> tuple[Pipeline, Request]:
+    def prepare_job(job: Job) -> tuple[Request, int | None]:
         seed = seeds[0] if len(seeds) == 1 else job.seed
-        steps = pipeline if seed is None else _with_seed(pipeline, seed)
-        return steps, steps.prepare(job.source)
+        return pipeline.prepare(job.source, seed=seed), seed
 
-    def start() -> Callable[[tuple[Pipeline, Request]], Any]:
+    def start() -> Callable[[tuple[Request, int | None]], Any]:
         models = [_load_named_model(options, operation) for operation, _ in pipeline.steps]
         more = {"model": models, "progress": progress(), "cache": options["cache"]}
-        return lambda prepared: prepared[0].execute(prepared[1], **more)
+        return lambda prepared: pipeline.execute(prepared[0], seed=prepared[1], **more)
 
     invocation.run(prepare_job, start)
-
-
-def _with_seed(pipeline: Pipeline, seed: int) -> Pipeline:
-    """Return a pipeline with a seed for the steps that have none; raises InvalidParameter if it is out of range."""
-    return type(pipeline)([(name, {"seed": seed, **params}) for name, params in pipeline.steps])
 
 
 def _read_pipeline(path: str) -> Pipeline:

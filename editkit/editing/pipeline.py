@@ -97,7 +97,11 @@ class Pipeline:
         for (operation, params), backend in zip(self.steps[1:], backends[1:], strict=True):
             request = prepare(registry, operation, results[-1].image, _with_seed(params, seed))
             results.append(execute(registry, request, backend, progress=progress, cache=cache))
-        return join_results(results)
+        result = join_results(results)
+        if seed is not None and all(params.get("seed") is not None for _, params in self.steps):
+            warning = f"seed={seed} has no effect: every step has a seed of its own"
+            result.report = dc.replace(result.report, warnings=(*result.report.warnings, warning))
+        return result
 
 
 def _parse_yaml(text: str) -> Any:

@@ -231,7 +231,7 @@ class Session:
             at_scale = require(self.model, SupportsDistilledGuidance).with_guidance_scale(condition, scale)
             return self.weighted((at_scale, condition), (1.0, 0.0), path)
         negative = condition
-        if scale == 0.0:
+        if scale == 0.0 and any(getattr(self.params, name, "") for name in PROMPTS if name != "negative_prompt"):
             self.usage.warn("the prompt has no effect: guidance is 0, which evaluates the negative prompt alone")
         if scale != 1.0:
             negative = {**condition, **repeat_condition(self.embed(self.drawing.negative_prompt), rows)}

@@ -28,8 +28,11 @@ class Params(BaseModel):
         """Convert a scalar of numpy or torch to Python's type, so that a numpy bool is no number either."""
         if "image" in field_metadata(cls.model_fields[str(info.field_name)]):
             return value
-        is_scalar = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
-        return value.item() if is_scalar else value
+        try:
+            is_scalar = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
+            return value.item() if is_scalar else value
+        except Exception:  # an object from outside may raise anything
+            return value
 
     @field_validator("*", mode="after")
     @classmethod

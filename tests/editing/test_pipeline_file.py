@@ -32,6 +32,8 @@ BOMB = "\n".join(["a0: &a0 [1, 1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] *
         ("[{img2img: {seed: 2001-99-99}}]", "month must be in 1..12"),
         (f"[{{img2img: {{seed: {'9' * 5000}}}}}]", "integer string conversion"),
         ("[" * 2000, "recursion"),
+        ("[{img2img: {steps: 1, prompt: a, steps: 2}}]", "'steps' is given twice"),
+        ("steps: [img2img]\nsteps: [img2img]", "'steps' is given twice"),
         (f"{BOMB}\nsteps: *a9", "aliases are not allowed"),
         (f"{BOMB}\nsteps: [{{img2img: {{prompt: *a9}}}}]", "aliases are not allowed"),
     ],

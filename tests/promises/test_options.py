@@ -87,6 +87,13 @@ def test_guidance_that_reaches_no_step_or_no_prompt_is_named(more: dict[str, flo
     assert "has no effect" in warning
 
 
+@pytest.mark.parametrize("seeds", [(3, 3), (3, None), (None, None)], ids=str)
+def test_a_seed_that_no_step_of_a_pipeline_takes_is_named(seeds: tuple[int | None, ...]) -> None:
+    steps = [("img2img", {"steps": 1} | ({} if seed is None else {"seed": seed})) for seed in seeds]
+    warnings = editkit.Pipeline(steps)(sample_image(SIZE), model=ToyBackend(), seed=5).report.warnings
+    assert [warning.startswith("seed=5 has no effect") for warning in warnings] == ([True] if all(seeds) else [])
+
+
 def test_outpainting_no_side_is_named() -> None:
     (warning,) = edit("outpaint", right=0).report.warnings
     assert "left, right, top and bottom" in warning
