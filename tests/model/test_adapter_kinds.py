@@ -579,6 +579,18 @@ def test_a_lora_of_another_base_is_refused_with_its_name_and_counts(tmp_path: Pa
         adapted(family, tensors, tmp_path / "a.safetensors")
 
 
+def test_layers_that_the_same_base_lacks_are_not_said_to_be_of_another(tmp_path: Path) -> None:
+    name = "unet.down_blocks.9.attentions.0.proj_in\n"
+    tensors = {f"{name}.lora_B.weight": random(16, 2), f"{name}.lora_A.weight": random(2, 16)}
+    with pytest.raises(
+        InvalidParameter, match="1 of 1 changed layers: it belongs to a model of another shape"
+    ) as raised:
+        adapted("sd", tensors, tmp_path / "a.safetensors")
+    assert "\n" not in str(raised.value)
+    with pytest.raises(InvalidParameter, match="name has 1000017 letters"):
+        adapted("sd", {"unet." * 200_000 + "x.lora_up.weight.": random(2, 2)}, tmp_path / "a.safetensors")
+
+
 def test_changes_by_zero_of_absent_layers_are_left_out(tmp_path: Path) -> None:
     up, down = random(16, 2), random(2, 16)
     tensors = {f"{kohya(QUERY)}.lora_up.weight": up, f"{kohya(QUERY)}.lora_down.weight": down}

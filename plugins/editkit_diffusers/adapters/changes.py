@@ -73,9 +73,9 @@ def _find_layers(
         part, module = next(key for key in found if key in missing - optional)
         parsed = next(parsed for parsed in names.values() if (parsed.part, parsed.module) == (part, module))
         base = base_of([module for _, module in missing])
-        origin = f"it is for {base}, and this is another model" if base else OTHER_SHAPE
+        origin = f"it is for {base}, and this is another model" if base and base != index.base else OTHER_SHAPE
         raise InvalidParameter(
-            f"changes {index.part_of(parsed)}.{module}, which the model does not have, as {len(missing)} of "
+            f"changes {f'{index.part_of(parsed)}.{module}'!r}, which the model does not have, as {len(missing)} of "
             f"{len(found)} changed layers: {origin}"
         )
     layers = {name: layer for name, parsed in names.items() if (layer := found[parsed.part, parsed.module])}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ldm_key_names import original_name
+from .recognition import base_of
 from .tensor_names import DENOISER, TensorName
 from .transformer_names import original_layers
 
@@ -68,6 +69,11 @@ class LayerIndex:
     def __init__(self, parts: Mapping[str, nn.Module], denoiser: str) -> None:
         self.parts, self.denoiser = parts, denoiser
         self.layers = {part: _layers_by_spelling(part, net) for part, net in parts.items()}
+
+    @property
+    def base(self) -> str | None:
+        """Model that adapters with these names of layers are made for."""
+        return base_of(self.layers[self.denoiser])
 
     def part_of(self, name: TensorName) -> str:
         """Return the part of the model that a tensor's name means; one that the model lacks under its own name."""

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from editkit import Adapter, BadFile, InvalidParameter
 
+_LONGEST_NAME = 1000
+"""Letters of the longest tensor name: reading a name can take time that grows with its square."""
 DIFFUSERS_HEADER = "lora_adapter_metadata"
 """Header entry in which diffusers stores the PEFT configuration of each part, as JSON."""
 
@@ -43,6 +45,9 @@ def read_adapter(adapter: Adapter) -> AdapterFile:
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise BadFile(f"{name} cannot be read ({reason}): download it again") from error
+    longest = max(map(len, tensors), default=0)
+    if longest > _LONGEST_NAME:
+        raise InvalidParameter(f"{name} holds a tensor whose name has {longest} letters: it is no adapter")
     _check_finite(tensors, name)
     return AdapterFile(tensors, configuration, header)
 

@@ -24,6 +24,7 @@ FOREIGN = {
 """Files that are given as adapters by mistake, by the beginning of a tensor name."""
 
 BASES = {
+    "AnimateDiff": r".*motion_modules",
     "FLUX": r"(double_blocks|single_blocks|single_transformer_blocks)_",
     "Stable Diffusion 3": r"joint_blocks_",
     "Qwen-Image": r"transformer_blocks_\d+_(img|txt)_m(lp|od)",

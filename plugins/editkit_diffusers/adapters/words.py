@@ -150,8 +150,9 @@ def half_learned(texts: Mapping[str, TextEncoder]) -> tuple[str, ...]:
     for part, encoder in readers.items():
         unknown = [word for word in words if word not in encoder.words]
         if unknown:
+            named = ", ".join(map(repr, unknown))
             warnings.append(
-                f"the learned words {', '.join(unknown)} have no embedding for {part}, which reads other words there: "
-                "add the file of that encoder, or they belong to another model"
+                f"the learned words {named} have no embedding for {part}, which reads others there: add the file of "
+                "that encoder, or they belong to another model"
             )
     return tuple(warnings)
