@@ -18,7 +18,7 @@ from ..errors import BadImage, EditkitError
 from ..registry.arguments import check_arguments
 from .conversion import luminance
 from .sources import Source, check_size, describe, format_size, memory_text, pixel_limit, read_source, reason_text
-from .stored.colour import convert_to_srgb, profile_name, read_profile
+from .stored.colour import convert_deep_grey, convert_to_srgb, profile_name, read_profile
 from .stored.deep import decode_deep, has_deep_avif, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
 from .stored.kinds import unread_colour_space, unread_kind
@@ -143,28 +143,29 @@ def _file_size(image: Image.Image) -> float:
 
 
 def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> StoredImage:
-    transparent, is_deep = _transparent_colour(image), is_deep_file(image)
+    transparent, holds_deep = _transparent_colour(image), is_deep_file(image)
     image.load()
     check_size(image.size, name)
     orientation = _orientation(image)
     icc = image.info.get("icc_profile") if use_profile else None
-    levels: Levels | None = decode_deep(data, np.asarray(image)) if is_deep and data else None
+    profile = read_profile(icc) if icc and image.mode != "CMYK" else None
+    levels: Levels | None = decode_deep(data, np.asarray(image)) if holds_deep and data else None
     notes = []
-    if (is_deep and levels is None) or has_deep_avif(data):
-        notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG")
     if icc is None and use_profile and (space := unread_colour_space(data)):
         notes.append(f"{name} has a colour space that is not read ({space}): its colours are taken as sRGB")
-    profile = read_profile(icc) if icc else None
-    if levels is None:
+    if levels is None or (icc and profile is None):
         if transparent is not None and transparent != image.info.get("transparency"):
             image = image.copy()
             image.info["transparency"] = transparent
-        levels, converted = _stored_levels(image, icc if profile is None else None, name)
+        shallow, converted = _stored_levels(image, icc if profile is None else None, name)
+        levels = shallow if levels is None or converted else levels
         if image.mode == "CMYK" and not converted:
             notes.append(f"{name} has CMYK colours: the result is in RGB")
         if converted:
             assert icc
             notes.append(f"{name} has the colour profile {profile_name(icc)}, which is not kept: the result is in sRGB")
+    if levels.dtype == np.uint8 and (holds_deep or is_deep(image) or has_deep_avif(data)):
+        notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG in RGB")
     metadata = read_metadata(image) if use_profile else NO_METADATA
     return StoredImage(_upright(levels, orientation), profile, metadata, tuple(notes))
 
@@ -175,7 +176,9 @@ def _stored_levels(image: Image.Image, icc: bytes | None, name: str) -> tuple[Le
     if isinstance(colour, np.ndarray):
         if icc is None:
             return np.dstack([colour] * 3 if alpha is None else [colour, colour, colour, alpha]), False
-        colour, alpha = Image.fromarray(to_8_bits(colour)), alpha if alpha is None else to_8_bits(alpha)
+        grey = convert_deep_grey(colour, icc)
+        deep = colour if grey is None else grey
+        return np.dstack([deep] * 3 if alpha is None else [deep, deep, deep, alpha]), grey is not None
     result, converted = convert_to_srgb(colour, icc) if icc else (colour.convert("RGB"), False)
     levels = np.asarray(result)
     return levels if alpha is None else np.dstack([levels, alpha]), converted

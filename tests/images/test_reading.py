@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from editkit.errors import BadImage, EditkitError, InvalidParameter
 from editkit.images import sources
 from editkit.images.conversion import pixels
 from editkit.images.metrics import largest_difference
-from editkit.images.reading import open_image
+from editkit.images.reading import open_image, open_stored
+from editkit.images.stored.deep import encode_deep_png, insert_png_chunks
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -328,6 +329,33 @@ def test_a_cmyk_profile_is_used() -> None:
 def test_a_broken_or_foreign_profile_is_ignored(profile: bytes) -> None:
     data = encoded(Image.fromarray(colours()), "PNG", icc_profile=profile)
     assert np.array_equal(np.asarray(open_image(data)), colours())
+
+
+def table_profile() -> bytes:
+    """An RGB profile of look-up tables that shows every colour as mid-grey."""
+    ramp = bytes(range(256))
+    matrix = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft1\0\0\0\0" + bytes((3, 3, 2, 0)) + matrix + ramp * 3 + bytes((128, 128, 128)) * 8 + ramp * 3
+    return icc(b"RGB ", b"scnr", b"Lab ", {b"wtpt": WHITE_POINT, b"A2B0": table})
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_profile_of_tables_is_converted_and_named(depth: int) -> None:
+    array = colours()
+    deep = encode_deep_png(array.astype(np.uint16) * 257) if depth == 16 else encoded(Image.fromarray(array), "PNG")
+    stored = open_stored(insert_png_chunks(deep, table_profile(), PngImagePlugin.PngInfo()))
+    assert np.ptp(stored.levels.astype(int)) <= 2
+    assert stored.icc is None
+    assert "not kept" in stored.notes[0]
+    assert len(stored.notes) == (2 if depth == 16 else 1)
+
+
+def test_deep_grey_image_with_a_profile_keeps_its_depth() -> None:
+    array = np.linspace(0, 65535, 400).reshape(20, 20).astype(np.uint16)
+    stored = open_stored(encoded(Image.fromarray(array), "PNG", icc_profile=GREY_LINEAR))
+    exact = np.where(array / 65535 <= 0.0031308, array * 12.92, (1.055 * (array / 65535) ** (1 / 2.4) - 0.055) * 65535)
+    assert np.abs(stored.levels[..., 0] - exact).max() <= 1
+    assert len(stored.notes) == 1
 
 
 # ---- arrays and objects ----------------------------------------------------------------------------------------------

@@ -130,6 +130,26 @@ def convert_to_srgb(colour: Image.Image, data: bytes) -> tuple[Image.Image, bool
         return colour.convert("RGB"), False
 
 
+def convert_deep_grey(levels: NDArray[np.uint16], data: bytes) -> NDArray[np.uint16] | None:
+    """Convert 16-bit grey levels (H, W) by a grey or RGB profile to grey levels in sRGB.
+
+    Returns None where the profile changes nothing, is damaged or of another colour space.
+    """
+    try:
+        space = ImageCms.ImageCmsProfile(io.BytesIO(data)).profile.xcolor_space.strip()
+        tags = _tags(data)
+        name = {"GRAY": "kTRC", "RGB": "gTRC"}.get(space, "")
+        if name not in tags:
+            return None
+        table = _encode_srgb(_curve(tags[name]).astype(np.float32))
+    except Exception:  # a broken profile is no reason to refuse the pixels
+        return None
+    if np.abs(table - _GRID).max() <= 1 / 255:
+        return None
+    levels_in_srgb: NDArray[np.uint16] = np.rint(table.clip(0, 1) * (_TABLE_SIZE - 1)).astype(np.uint16)[levels]
+    return levels_in_srgb
+
+
 def _equals_srgb(data: bytes, mode: str) -> bool:
     """Whether a profile equals sRGB to one level, so that pixels can stay as they are, free of rounding."""
     probe = Image.fromarray(_probe(mode))

@@ -23,7 +23,7 @@ _AVIF_HEADER = 65536
 
 def is_deep_file(image: Image.Image) -> bool:
     """Whether an opened file that is not decoded yet has more than 8 bits per channel, of which Pillow keeps 8."""
-    if getattr(image, "format", None) not in DEEP_FORMATS or image.mode not in ("RGB", "RGBA", "RGBX", "LA"):
+    if getattr(image, "format", None) not in DEEP_FORMATS or image.mode not in ("RGB", "RGBA", "RGBX", "LA", "CMYK"):
         return False
     tiles = getattr(image, "tile", None) or []
     arguments = tiles[0][3] if tiles else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import io
+import numbers
 from typing import Any, Literal, get_args
 
 from PIL import Image, TiffImagePlugin, features
@@ -38,6 +39,10 @@ RecipeContent = Literal["text", "full", "none"]
 """The recipe as text, with source and masks, or not at all."""
 
 
+def _is_quality(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and 1 <= int(value) <= 100
+
+
 @dc.dataclass(frozen=True)
 class Encoding:
     """Choices for a file."""
@@ -52,7 +57,7 @@ class Encoding:
     def __post_init__(self) -> None:
         if self.recipe not in get_args(RecipeContent):
             raise InvalidParameter(f"recipe={self.recipe!r} is not allowed: text, full or none")
-        if self.quality is not None and not (type(self.quality) is int and 1 <= self.quality <= 100):
+        if self.quality is not None and not _is_quality(self.quality):
             raise InvalidParameter(f"quality={self.quality!r} is not allowed: a whole number from 1 to 100")
 
     def check(self, suffix: str, size: tuple[int, int] | None = None) -> None:

@@ -130,7 +130,8 @@ def _filter_exif(image: Image.Image) -> bytes:
         source = image.getexif()
         result = Image.Exif()
         for tag in _MAIN_TAGS & set(source):
-            result[tag] = source[tag]
+            if _is_short(source[tag]):
+                result[tag] = source[tag]
         if _ORIENTATION in source:
             result[_ORIENTATION] = 1
         for ifd, allowed in ((IFD.Exif, _EXPOSURE_TAGS), (IFD.GPSInfo, set(range(32)))):
