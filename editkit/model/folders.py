@@ -101,7 +101,7 @@ def check_part(folder: Path, variant: str | None) -> None:
     config = read_json(file)
     tensors = _count_tensors(folder, variant)
     for name, value in _integers(config):
-        if ("layers" in name or name in ("depth", "num_blocks")) and value > tensors:
+        if ("layers" in name or name in ("depth", "num_blocks")) and not 0 <= value <= tensors:
             raise WeightsUnavailable(f"{file}: {name}={value}, and the weights hold {tensors} tensors: they differ")
         if name in _SIDES and not 1 <= value <= _SIDES[name]:
             raise WeightsUnavailable(f"{file}: {name}={value} is not from 1 to {_SIDES[name]}")

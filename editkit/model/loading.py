@@ -6,15 +6,16 @@ import dataclasses as dc
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
-from ..errors import InvalidParameter, MissingCapability, WeightsUnavailable, did_you_mean
+from ..errors import EditkitError, InvalidParameter, MissingCapability, WeightsUnavailable, did_you_mean
 from ..files import exists, is_file
-from ..libraries import load_once, loading
+from ..libraries import load_once, loading, reason_of
 from ..literals import ModelPrediction
 from ..registry.arguments import PATH, check_arguments
+from ..registry.failures import is_out_of_memory
 from ..registry.params import shorten
 from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelSpec
@@ -121,7 +122,6 @@ def load_model(
     autoencoder = None if options.vae is None else find_autoencoder(options.vae)
     if execution.compile:
         check_compiler(torch_device.type)
-    loader = registry.load("backends", family.name)
     first_device = torch.device("cpu") if execution.offload else torch_device
     if torch_dtype is None:
         torch_dtype = stored_dtype(files.get("weights") or location)
@@ -133,8 +133,9 @@ def load_model(
         if family.loading_options
         else {}
     )
+    target = {"name": label, "device": first_device, "dtype": torch_dtype}
     with loading():
-        model: Backend = loader(**files, name=label, device=first_device, dtype=torch_dtype, **more)
+        model = _call_loader(registry, family, {**files, **target, **more})
         if family.loading_options:
             model.identity = identified.combined_identity(model.identity, autoencoder)
             cast(SupportsLoadingOptions, model).loading_options = identified
@@ -142,6 +143,25 @@ def load_model(
             cast(SupportsAdapters, model).add_adapter(adapter)
         if execution.requested:
             cast(SupportsExecutionOptions, model).set_execution(execution, torch_device)
+    return model
+
+
+def _call_loader(registry: Registry, family: BackendSpec, arguments: dict[str, Any]) -> Backend:
+    """Load a model by its backend; raises WeightsUnavailable for exceptions other than EditkitError."""
+    loader = registry.load("backends", family.name)
+    try:
+        model: Backend = loader(**arguments)
+    except EditkitError:
+        raise
+    except Exception as error:  # libraries raise many types for files that do not fit their code
+        advice = (
+            "it needs more memory than there is: try dtype float16 or a smaller model"
+            if is_out_of_memory(error)
+            else "its files are damaged, or were written for another version"
+        )
+        raise WeightsUnavailable(
+            f"model {arguments['name']!r} cannot be loaded by the backend {family.name} ({reason_of(error)}): {advice}"
+        ) from error
     return model
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from editkit import CommandSpec, NameList, Params, RegisteredName, by_name, hookimpl
@@ -20,7 +22,16 @@ class CompareParams(Params):
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the noise of stochastic inverters.")
     model: str | None = Field(None, description="A registered name, a diffusers folder, or a hub id org/name.")
     device: str | None = Field(None, description="Such as cpu or cuda:1; cuda if available when not given.")
-    dtype: str | None = Field(None, description="float32, float16, bfloat16 or float64; float32 when not given.")
+    dtype: str | None = Field(None, description="float32, float16, bfloat16, float64 or auto; float32 when not given.")
+    prediction: Literal["epsilon", "v_prediction", "sample", "flow"] | None = Field(
+        None, description="Prediction of the network, if the files lack it or have another."
+    )
+    variant: str | None = Field(None, description="Variant of the weights, such as fp16.")
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
+    vae: str | None = Field(None, description="Folder or file of an autoencoder in place of the model's own.")
+    clip_skip: int | None = Field(
+        None, ge=0, le=100, description="Number of last layers of the CLIP text encoders to leave out."
+    )
     sheet: str | None = Field(None, description="Image file to write, with all results side by side and labelled.")
 
 

@@ -72,11 +72,16 @@ class Autoencoder:
     @classmethod
     def replacement(cls, place: Path, *, own: Path, device: torch.device, dtype: torch.dtype) -> Autoencoder:
         """Load an autoencoder in place of a model's ``own``: a folder, or a file on the configuration of that one."""
-        if place.is_dir():
-            return cls.from_folder(place, device=device, dtype=dtype)
-        if (place.parent / "config.json").is_file() and place.name.startswith("diffusion_pytorch_model"):
-            return cls.from_folder(place.parent, device=device, dtype=dtype)
+        folder = place if place.is_dir() else place.parent
+        if place.is_dir() or ((folder / "config.json").is_file() and place.name.startswith("diffusion_pytorch_model")):
+            loaded = cls.from_folder(folder, device=device, dtype=dtype)
+            loaded.warnings = _other_scale(folder, own)
+            return loaded
         tensors = read_tensors(place)
+        if not any(name.endswith("decoder.conv_out.weight") for name in tensors):
+            raise WeightsUnavailable(
+                f"vae {str(place)!r} holds no autoencoder (it begins with {min(tensors, default='nothing')})"
+            )
         return cls.from_tensors(tensors, own, str(place), device=device, dtype=dtype)
 
     @property
@@ -140,13 +145,28 @@ class Autoencoder:
         return latents / self.scale(latents) + self.shift(latents)
 
 
+def _other_scale(folder: Path, own: Path) -> tuple[str, ...]:
+    """Return a warning if an autoencoder scales its latents in another way than a model's own."""
+    if not (own / "config.json").is_file():
+        return ()
+    given, usual = (read_json(place / "config.json").get("scaling_factor") for place in (folder, own))
+    if given == usual or None in (given, usual):
+        return ()
+    return (
+        f"the autoencoder given as vae has the scaling_factor {given} and the model's own {usual}: it may belong to "
+        "another family, and colours and shapes come out wrong then",
+    )
+
+
 def _check_scaling(config: Mapping[str, Any], folder: Path) -> None:
     """Raise WeightsUnavailable for scales and shifts of latents that are no numbers, or scales of 0."""
     named = {name: config.get(name) for name in ("scaling_factor", "shift_factor", "latents_mean", "latents_std")}
     for name, value in named.items():
         numbers = value if isinstance(value, list) else [] if value is None else [value]
         zero = name in ("scaling_factor", "latents_std") and 0 in numbers
-        if zero or any(type(one) not in (int, float) or not math.isfinite(one) for one in numbers):
+        null = name == "scaling_factor" and name in config and value is None
+        short = isinstance(value, list) and len(value) != config.get("latent_channels", len(value))
+        if zero or null or short or any(type(one) not in (int, float) or not math.isfinite(one) for one in numbers):
             raise WeightsUnavailable(f"{folder / 'config.json'}: {name}={str(value)[:60]!r} is no usable number")
 
 

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 
 from editkit import WeightsUnavailable, check_complete, check_weights, loading, quiet, read_json, reason_of
 
 from .cross_attention_cache import cache_projections
+from .scaled_weights import has_scales
+
+_OLD_NAMES = {"Transformer2DModel": ("PixArtTransformer2DModel", "DiTTransformer2DModel")}
+"""Classes that have the names of their families now."""
 
 
 def load_part(
@@ -29,7 +34,9 @@ def load_part(
     Raises WeightsUnavailable if it is damaged or incomplete.
     """
     try:
-        _check_quantisation(read_json(folder / "config.json"), folder)
+        config = read_json(folder / "config.json")
+        _check_quantisation(config, folder)
+        _check_class(kind, config, folder)
         with loading(), quiet():
             part, info = kind.from_pretrained(
                 folder,
@@ -40,11 +47,28 @@ def load_part(
                 variant=check_weights(folder, variant=variant),
             )
             check_complete(info, str(folder), ("missing", "mismatched", *(["unexpected"] if strict else [])))
+            scales = [key for key in info["unexpected_keys"] if has_scales([key])]
+            if scales:
+                raise WeightsUnavailable(
+                    f"{folder} holds weights with scales ({scales[0]}), which only a checkpoint file may have: get "
+                    "it in float16 or bfloat16"
+                )
             return prepare_network(part, device)
     except WeightsUnavailable:
         raise
     except Exception as error:  # diffusers and transformers raise many types for a damaged folder
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error
+
+
+def _check_class(kind: Any, config: Mapping[str, Any], folder: Path) -> None:
+    """Raise WeightsUnavailable for a part whose configuration names another class of diffusers."""
+    name = config.get("_class_name", kind.__name__)
+    if name == kind.__name__ or kind.__name__ in _OLD_NAMES.get(str(name), ()):
+        return
+    if not isinstance(name, str) or hasattr(diffusers, name):
+        raise WeightsUnavailable(
+            f"{folder} is a {str(name)[:60]} and no {kind.__name__}: it belongs to another pipeline"
+        )
 
 
 def _check_quantisation(config: Mapping[str, Any], folder: Path) -> None:

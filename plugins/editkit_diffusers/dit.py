@@ -45,6 +45,7 @@ class Dit(LatentModel):
         super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity)
         self.transformer = transformer
         self.patch: int = transformer.config.patch_size
+        self.check_inputs("transformer", transformer.config.in_channels, autoencoder.channels, "autoencoder")
         self.native_size = (
             longest_side(transformer.config.sample_size, DEFAULT_SIDE, "transformer") * autoencoder.reduction
         )

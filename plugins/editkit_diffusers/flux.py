@@ -62,6 +62,9 @@ class Flux(LatentModel):
         self.native_size = longest_side(side, LATENTS * autoencoder.reduction, "vae")
         self.multiple = PATCH * autoencoder.reduction
         self.check_channels()
+        pooled, text = texts[CLIP].net.config.hidden_size, texts[T5].net.config.d_model
+        self.check_inputs("transformer", transformer.config.pooled_projection_dim, pooled, "pooled text")
+        self.check_inputs("transformer", transformer.config.joint_attention_dim, text, "T5 text encoder")
 
     @property
     def extra_channels(self) -> int:

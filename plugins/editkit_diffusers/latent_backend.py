@@ -19,6 +19,7 @@ from editkit import (
     PointBatch,
     PromptReading,
     Schedule,
+    WeightsUnavailable,
     full_name,
     is_finite,
     part_failed,
@@ -76,6 +77,14 @@ class LatentModel:
         part = "unet" if isinstance(self.net, UNet2DConditionModel) else "transformer"
         self._warnings += add(adapter, self.net, part, self.texts)
         self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)
+
+    def check_inputs(self, part: str, needed: int | None, given: int, source: str) -> None:
+        """Raise WeightsUnavailable if a network takes another number of values than a part of the model gives."""
+        if needed is not None and needed != given:
+            raise WeightsUnavailable(
+                f"model {self.name}: the {part} takes {needed} values of the {source}, which gives {given}: the parts "
+                "belong to different models"
+            )
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
         if execution.tiling:

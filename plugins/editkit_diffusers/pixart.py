@@ -46,6 +46,9 @@ class PixArt(LatentModel):
         texts = {"text_encoder": text_encoder}
         super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity, texts=texts)
         self.transformer, self.text_encoder = transformer, text_encoder
+        config = transformer.config
+        self.check_inputs("transformer", config.caption_channels, text_encoder.net.config.d_model, "text")
+        self.check_inputs("transformer", config.in_channels, autoencoder.channels, "autoencoder")
         self.native_size = (
             longest_side(transformer.config.sample_size, DEFAULT_SIDE, "transformer") * autoencoder.reduction
         )

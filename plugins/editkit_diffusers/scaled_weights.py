@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ _UNKNOWN = (
 _FORMATS = ("float8_e4m3fn", "float8_e5m2")
 
 
-def has_scales(names: Mapping[str, object] | set[str]) -> bool:
+def has_scales(names: Iterable[str]) -> bool:
     """Return whether tensors of these names are scaled or quantised."""
     return any(name.endswith((*_SCALES, *_UNKNOWN, "scaled_fp8")) for name in names)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any, get_args
 
 import diffusers
@@ -31,6 +31,8 @@ from editkit import (
 Config = Mapping[str, Any]
 
 NAMED_BETAS = {"linear": linear, "scaled_linear": scaled_linear}
+_LEAST_SIGNAL = 1e-20
+"""Smallest squared share of the image at the noisiest timestep, if it is not zero on purpose."""
 MOST_TIMESTEPS = 10**5
 """Largest number of training timesteps that is read: a table of more only takes memory."""
 RAMP_OPTIONS = {
@@ -110,6 +112,9 @@ def _check_numbers(config: Config, file: str) -> None:
         if type(value) not in kinds or not low <= value <= high:
             kind = "a whole number" if name in _WHOLE_NUMBERS else "a number"
             raise WeightsUnavailable(f"{file}: {name}={str(value)[:60]!r} is not {kind} from {low:g} to {high:g}")
+    for name in (*RAMP_OPTIONS, "rescale_betas_zero_snr", "set_alpha_to_one", "use_dynamic_shifting"):
+        if not isinstance(config.get(name), (bool, NoneType)):
+            raise WeightsUnavailable(f"{file}: {name}={str(config[name])[:60]!r} is neither true nor false")
 
 
 def schedule_of(config: Config) -> Schedule:
@@ -124,9 +129,14 @@ def schedule_of(config: Config) -> Schedule:
     _check_options(config)
     zero = bool(config.get("rescale_betas_zero_snr", False))
     try:
-        return VariancePreserving.from_betas(_betas_of(config), zero_terminal_snr=zero)
+        schedule = VariancePreserving.from_betas(_betas_of(config), zero_terminal_snr=zero)
     except (InvalidParameter, TypeError, ValueError) as error:  # of a list of anything
         raise WeightsUnavailable(f"the scheduler's betas cannot be used: {error}") from error
+    if not zero and schedule.alphas_cumprod[-1] < _LEAST_SIGNAL:
+        raise WeightsUnavailable(
+            "the scheduler's betas leave no signal at the noisiest timestep: beta_start and beta_end are too large"
+        )
+    return schedule
 
 
 def _betas_of(config: Config) -> Any:

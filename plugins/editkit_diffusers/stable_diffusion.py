@@ -15,7 +15,7 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from editkit import Condition, Point, PointBatch, to_x0
+from editkit import Condition, Point, PointBatch, WeightsUnavailable, to_x0
 
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
@@ -71,8 +71,20 @@ class StableDiffusion(LatentModel):
         )
         if unet.config.time_cond_proj_dim is not None:
             self.provides |= {"distilled-guidance"}
+        if self.extra_channels not in self.allowed_extra_channels():
+            raise WeightsUnavailable(
+                f"model {self.name}: the unet has {unet.config.in_channels} input channels and the autoencoder "
+                f"{self.channels} latent channels, which fit no pipeline of this family"
+            )
+        width = unet.config.encoder_hid_dim or unet.config.cross_attention_dim
+        widths = sum(encoder.net.config.hidden_size for encoder in texts.values())
+        self.check_inputs("unet", width if type(width) is int else None, widths, "text")
         self.native_size = longest_side(unet.config.sample_size, DEFAULT_SIDE, "unet") * self.reduction
         self.multiple = self.reduction  # the UNet itself supports odd numbers of latents
+
+    def allowed_extra_channels(self) -> tuple[int, ...]:
+        """Return the possible numbers of input channels beside those of the latents."""
+        return (0, self.channels, self.channels + 1)
 
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, **target: Any) -> StableDiffusion:

@@ -64,6 +64,11 @@ class StableDiffusion3(LatentModel):
             longest_side(transformer.config.sample_size, DEFAULT_SIDE, "transformer") * autoencoder.reduction
         )
         self.multiple = self.patch * autoencoder.reduction
+        pooled = sum(texts[part].net.config.projection_dim for part in CLIPS)
+        self.check_inputs("transformer", transformer.config.pooled_projection_dim, pooled, "pooled text")
+        if T5 in texts:
+            width = texts[T5].net.config.d_model
+            self.check_inputs("transformer", transformer.config.joint_attention_dim, width, "T5 text encoder")
         if transformer.config.in_channels != autoencoder.channels:
             raise WeightsUnavailable(
                 f"model {self.name}: the transformer has {transformer.config.in_channels} input channels and the "

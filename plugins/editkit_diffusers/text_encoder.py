@@ -15,6 +15,8 @@ from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, reason
 
 _UNLIMITED = 10**6
 """Length in tokens from which on a tokenizer has no limit."""
+_SHORTEST = 3
+"""Length in tokens of a prompt with one token between a first and a last one."""
 
 
 class TextEncoder:
@@ -164,14 +166,15 @@ def _token_names(word: str, count: int) -> list[str]:
 def _prompt_length(net: Any, tokenizer: Any) -> int:
     """Return the number of tokens of a prompt: the tokenizer's, within the positions of the text encoder.
 
-    Raises WeightsUnavailable if neither limits it. Tokenizers without a limit have a huge one in transformers.
+    Raises WeightsUnavailable if neither limits it, or no word fits. Tokenizers without a limit have a huge one in
+    transformers.
     """
     limits = (getattr(net.config, "max_position_embeddings", None), tokenizer.model_max_length)
     known = [limit for limit in limits if type(limit) is int and 0 < limit < _UNLIMITED]
-    if not known:
+    if not known or min(known) < _SHORTEST:
         raise WeightsUnavailable(
             f"the tokenizer of a {type(net).__name__} has the model_max_length {str(limits[1])[:60]!r}, and the text "
-            "encoder no limit of its own: put the number of tokens of a prompt into tokenizer_config.json"
+            f"encoder {limits[0]} positions: put the number of tokens of a prompt into tokenizer_config.json"
         )
     return min(known)
 

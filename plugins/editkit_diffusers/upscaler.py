@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit import Condition, InvalidParameter, Point, PointBatch, add_noise
+from editkit import Condition, InvalidParameter, Point, PointBatch, WeightsUnavailable, add_noise
 
 from .checkpoint import Checkpoint
 from .scheduler_config import read_config, schedule_of
 from .stable_diffusion import TEXTS, StableDiffusion, load_parts
 
+IMAGE_CHANNELS = 3
+"""Input channels of the smaller image."""
 MAX_NOISE_LEVEL = 350
 """Default of diffusers for folders without a maximum noise level."""
 
@@ -31,13 +33,19 @@ class StableDiffusionUpscaler(StableDiffusion):
         self.low_res_schedule = schedule_of(low_res_scheduler)
         self.max_noise_level = max_noise_level
 
+    def allowed_extra_channels(self) -> tuple[int, ...]:
+        return (IMAGE_CHANNELS,)
+
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, **target: Any) -> StableDiffusionUpscaler:
         checkpoint = Checkpoint(folder, **target)
+        most = checkpoint.index.get("max_noise_level", MAX_NOISE_LEVEL)
+        if type(most) is not int or most < 0:
+            raise WeightsUnavailable(f"model {name}: max_noise_level={str(most)[:60]!r} is no whole number from 0 on")
         return cls(
             name=name,
             low_res_scheduler=read_config(folder, "low_res_scheduler"),
-            max_noise_level=checkpoint.index.get("max_noise_level", MAX_NOISE_LEVEL),
+            max_noise_level=most,
             **load_parts(checkpoint, TEXTS),
         )
 

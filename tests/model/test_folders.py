@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import editkit
 from editkit import InvalidParameter, WeightsUnavailable
-from editkit.testing.tiny import flux_folder
+from editkit.testing.tiny import flux_folder, stable_diffusion_3_folder, stable_diffusion_xl_folder
 
 
 @pytest.fixture
@@ -95,6 +95,12 @@ VALUES: list[tuple[str, dict[str, Any]]] = [
     ("text_encoder/config.json", {"num_hidden_layers": 10**6}),
     ("vae/config.json", {"scaling_factor": 0}),
     ("vae/config.json", {"scaling_factor": "0.18"}),
+    ("vae/config.json", {"scaling_factor": None}),
+    ("vae/config.json", {"latents_mean": [0.0]}),
+    ("text_encoder/config.json", {"num_hidden_layers": -1}),
+    ("tokenizer/tokenizer_config.json", {"model_max_length": 2}),
+    ("scheduler/scheduler_config.json", {"rescale_betas_zero_snr": "yes"}),
+    ("scheduler/scheduler_config.json", {"beta_start": 0.9, "beta_end": 0.9}),
     ("vae/config.json", {"latents_mean": ["0"]}),
     ("vae/config.json", {"_class_name": ["AutoencoderKL"]}),
     ("scheduler/scheduler_config.json", {"num_train_timesteps": "1000"}),
@@ -182,3 +188,31 @@ def test_loading_prints_nothing(folder: Path, capfd: pytest.CaptureFixture[str])
     (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"\0" * 64)
     refused(folder)
     assert capfd.readouterr() == ("", "")
+
+
+def test_parts_of_different_models_are_refused(folder: Path, tmp_path: Path) -> None:
+    other = stable_diffusion_3_folder(tmp_path / "other")
+    with pytest.raises(WeightsUnavailable, match="4 input channels and the autoencoder 16"):
+        editkit.load_model(folder, vae=other)
+    shutil.rmtree(folder / "text_encoder")
+    shutil.copytree(stable_diffusion_xl_folder(tmp_path / "xl") / "text_encoder_2", folder / "text_encoder")
+    assert "text_encoder" in refused(folder) or "values of the text" in refused(folder)
+    edit_json(tmp_path / "xl/model_index.json", text_encoder_2=[None, None])
+    assert "48 values of the text, which gives 16" in refused(tmp_path / "xl")
+    shutil.copy(tmp_path / "other/model_index.json", folder)
+    assert "not whole" in refused(folder)
+
+
+def test_an_autoencoder_of_another_scale_is_warned_of(folder: Path, tmp_path: Path) -> None:
+    vae = stable_diffusion_xl_folder(tmp_path / "xl") / "vae"
+    (warning,) = editkit.load_model(folder, vae=vae).warnings  # type: ignore[attr-defined]
+    assert "scaling_factor 0.13025 and the model's own 0.18215" in warning
+    assert editkit.load_model(folder, vae=folder).warnings == ()  # type: ignore[attr-defined]
+
+
+def test_scaled_weights_in_a_folder_and_parts_of_another_class_are_refused(folder: Path) -> None:
+    (file,) = (folder / "unet").glob("*.safetensors")
+    save_file({**load_file(file), "conv_in.scale_weight": torch.ones(1)}, file, metadata={"format": "pt"})
+    assert "conv_in.scale_weight" in refused(folder)
+    edit_json(folder / "unet/config.json", _class_name="UNetMotionModel")
+    assert "is a UNetMotionModel and no UNet2DConditionModel" in refused(folder)
