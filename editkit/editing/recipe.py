@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from ..errors import BadFile
 from ..images.recipes import reading
+from ..images.sources import MAX_PIXELS
 from ..images.stored.digest import image_digest
 from ..images.stored.image import StoredImage
 from ..registry.params import Params, is_default
@@ -22,13 +23,12 @@ _EMBEDDED = 3
 """Schema in which the images were always embedded, and not described."""
 
 _MAX_SOURCES = 2
-_MAX_SIDE = 65536
 
 _Name = Annotated[str, Field(max_length=200)]
 """Name in a recipe, short enough for a message."""
 
 _Path = Annotated[str, Field(max_length=4096)]
-"""Name of a model or adapter, in older recipes with its folder."""
+"""Name that a plugin may choose, or of a model or adapter, in older recipes with its folder."""
 
 
 class ModelReference(BaseModel):
@@ -38,10 +38,10 @@ class ModelReference(BaseModel):
 
     model: _Path
     """Registered name or hub id; of a folder or file its last name, which is no registered one."""
-    identity: _Name
+    identity: _Path
     adapters: tuple[_Path, ...] = ()
     """Adapters of the model as ``file:scale``, for information: nothing is loaded by these names."""
-    dtype: _Name
+    dtype: _Path
     options: dict[_Name, _Path | int] = Field(default_factory=dict)
     """Loading options of the model that change results; ``vae`` is a name for information: nothing is loaded by it."""
 
@@ -51,8 +51,8 @@ class ImageReference(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    width: int = Field(ge=1, le=_MAX_SIDE)
-    height: int = Field(ge=1, le=_MAX_SIDE)
+    width: int = Field(ge=1, le=MAX_PIXELS)
+    height: int = Field(ge=1, le=MAX_PIXELS)
     mode: Literal["L", "RGB", "RGBA"]
     depth: Literal[8, 16]
     """Bits per channel."""

@@ -149,8 +149,8 @@ def check_recipe_size(owner: str, steps: Sequence[Params]) -> None:
     size = sum(len(params.model_dump_json().encode()) + _STEP_BYTES for params in steps)
     if size <= MAX_RECIPE_BYTES:
         return
-    texts = [(len(value), name) for params in steps for name, value in params if isinstance(value, str)]
-    length, name = max(texts, default=(0, "the list of steps"))
+    lengths = [(len(value), name) for params in steps for name, value in params if isinstance(value, str)]
+    length, name = max(lengths, default=(0, "the list of steps"))
     raise InvalidParameter(
         f"{owner}: the recipe would have {size} bytes, and a file holds one of {MAX_RECIPE_BYTES}: shorten {name}, "
         f"which has {length} characters"

@@ -17,5 +17,6 @@ def without_folder(name: str) -> str:
     path = os.path.expanduser(name)  # noqa: PTH111 (Path's raises for unknown users)
     if _PUBLIC_NAME.fullmatch(name) and not name.startswith(".") and not os.path.lexists(path):
         return name
+    path = path.encode(errors="replace").decode()  # a path may hold bytes that are no text
     last = re.split(r"[\\/]", path.rstrip("\\/"))[-1]  # of paths of any system
     return last if last.strip(".") else Path(os.path.abspath(path)).name or "folder"  # noqa: PTH100

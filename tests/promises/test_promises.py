@@ -116,9 +116,9 @@ def test_the_same_seed_gives_the_same_pixels_and_so_does_the_recipe(
     params |= given.get(operation, {}) | ({"mask": masks((37, 61))["soft"]} if operation == "inpaint" else {})
     first = editkit.apply(operation, *pictures, model=tiny_model, **params)
     second = editkit.apply(operation, *pictures, model=tiny_model, **params)
-    again = editkit.replay(
-        first.save(tmp_path / "first.png", recipe="full"), model=tiny_model, **given.get(operation, {})
-    )
+    files = given.get(operation, {}) | ({"mask": params["mask"]} if "mask" in params else {})
+    source = pictures[0] if pictures else None
+    again = editkit.replay(first.save(tmp_path / "first.png"), source=source, model=tiny_model, **files)
     assert same(first.image, second.image)
     assert same(first.image, again.image)
     assert not again.report.warnings

@@ -18,11 +18,12 @@ from PIL import Image
 
 import editkit
 from editkit import BadFile, InvalidParameter, UnknownName
-from editkit.editing.recipe import read_recipe
+from editkit.editing.recipe import ImageReference, read_recipe
 from editkit.images.image_params import StoredImageParam, open_image_params
 from editkit.images.png_metadata import encode_png
 from editkit.images.recipes.stripping import strip_recipe
 from editkit.images.stored.digest import image_digest
+from editkit.registry.public_names import without_folder
 from editkit.testing import ToyBackend
 
 FORMATS = (".png", ".jpg", ".webp", ".tif", ".avif")
@@ -335,6 +336,27 @@ def test_a_mask_of_one_step_masks_no_other() -> None:
         again(result.encoded(".png"), source=noise())
     added = again(result, set={"1.mask": mask()})
     assert "mask of img2img is another image" in added.report.warnings[-1] and "(none)" in added.report.warnings[-1]
+
+
+def test_names_leave_without_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    kept = ("emoji", "org/name", "org/name@v1.5", "model.safetensors")
+    assert [without_folder(name) for name in kept] == list(kept)
+    cut = {
+        "models/mine": "mine",
+        "/home/me/x/": "x",
+        "~/sd": "sd",
+        "./sd": "sd",
+        "C:\\Users\\me\\sd": "sd",
+        "a/b/c": "c",
+    }
+    assert {name: without_folder(name) for name in cut} == cut
+    assert without_folder(".") == tmp_path.name and without_folder("/x/\udcff") == "?"
+
+
+def test_an_image_of_one_row_has_a_reference() -> None:
+    assert ImageReference.of(Image.new("L", (70_000, 1))).width == 70_000
 
 
 def test_a_source_of_another_size_is_named_before_its_mask() -> None:
