@@ -60,6 +60,15 @@ def test_contours_take_the_new_colour_though_the_model_draws_them_elsewhere() ->
     assert edge.sum() > 80 and np.abs(after[edge] - near).max() < 0.15
 
 
+def test_a_shadow_beside_a_contour_keeps_its_colour() -> None:
+    alpha = np.maximum(disc(12), 0.3 * disc(14))
+    colours = np.where(disc(12) > 0, RED, np.float32(0))
+    change = np.broadcast_to(np.float32([-0.3, 0.2, 0]), colours.shape) * (alpha > 0)
+    after, _ = add_change(colours, alpha, change)
+    shadow = ((disc(12) == 0) & (alpha > 0))[..., 0]
+    assert shadow.sum() > 100 and np.abs(after - colours)[shadow].max() == 0
+
+
 def test_a_painted_hole_is_opaque_and_a_soft_one_is_laid_over() -> None:
     alpha = 1 - disc(10)
     colours = np.broadcast_to(RED, (48, 48, 3))

@@ -16,6 +16,8 @@ OPAQUE, CLEAR = 0.98, 0.02
 """Alpha from which a pixel counts as opaque, and up to which as clear."""
 CONTOUR = 3
 """Distance in pixels between opaque and clear pixels up to which those between them are a contour."""
+_ALIKE, _UNLIKE = 0.15, 0.4
+"""Difference of two colours up to which they count as alike, and from which as unlike."""
 _LEAST_ALPHA = np.float32(1 / 255)
 _WHITE = 0.05
 """Part of a clear pixel that a drawing may cover while it still counts as white ground."""
@@ -35,8 +37,9 @@ def add_change(
         a' = a + painted * (1 - a),    a' * c' = a * c + change + painted * (1 - a),
 
     which shows exactly the changed image on white where c' is a colour. At contours alpha is the coverage of a shape,
-    and the model's edge is nowhere exactly in its place: c' is then c with the change of the opaque pixels beside it.
-    Where nothing changes, and where a' is 0, c' is c. ``reach`` is the width of a contour in pixels.
+    and the model's edge is nowhere exactly in its place: c' is then c with the change of the opaque pixels beside it,
+    as far as their colours are alike; a shadow keeps its colour. Where nothing changes, and where a' is 0, c' is c.
+    ``reach`` is the width of a contour in pixels.
     """
     clear = 1 - alpha
     more = np.zeros_like(alpha) if painted is None else painted * clear
@@ -45,7 +48,7 @@ def add_change(
     straight = (alpha * colours + change + more) / np.maximum(new_alpha, _LEAST_ALPHA)
     at_contour = _contour(alpha, reach) & (more == 0)
     if (at_contour & changed).any():
-        near, reached = _from_opaque(change, alpha, reach)
+        near, reached = _from_opaque(colours, change, alpha, reach)
         straight = np.where(at_contour & reached, colours + near, straight)
     result = np.where(changed & (new_alpha > 0), straight.clip(-1, 2), colours)
     return np.asarray(result, dtype=np.float32), np.asarray(new_alpha, dtype=np.float32)
@@ -100,16 +103,21 @@ def _dilate(mask: Mask, reach: int) -> Mask:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), shape) > 0)
 
 
-def _from_opaque(change: Values, alpha: Values, reach: int) -> tuple[Values, Mask]:
+def _from_opaque(colours: Values, change: Values, alpha: Values, reach: int) -> tuple[Values, Mask]:
     """Return the change of the opaque pixels near each pixel, and where there are any, (H, W, 1).
 
-    Changed ones count alone, since beyond the edge of a mask nothing changes.
+    Changed ones count alone, since beyond the edge of a mask nothing changes. The change fades to 0 for pixels of
+    another colour.
     """
     import cv2
 
-    weight = ((alpha[..., 0] >= OPAQUE) & (change != 0).any(-1)).astype(np.float32)
+    weight = ((alpha >= OPAQUE) & (change != 0).any(-1, keepdims=True)).astype(np.float32)
     size = (4 * reach + 1, 4 * reach + 1)
-    spread = max(0.8, reach / 2.5)
-    total = cv2.GaussianBlur(weight, size, spread)[..., None]
-    near = cv2.GaussianBlur(change * weight[..., None], size, spread) / np.maximum(total, np.float32(1e-12))
-    return np.asarray(near, dtype=np.float32), np.asarray(total > 1e-6)
+    total, sum_of_changes, sum_of_colours = (
+        cv2.GaussianBlur(values, size, max(0.8, reach / 2.5)).reshape(values.shape)
+        for values in (weight, change * weight, colours * weight)
+    )
+    share = np.maximum(total, np.float32(1e-12))
+    near, unlike = sum_of_changes / share, np.abs(colours - sum_of_colours / share).max(-1, keepdims=True)
+    alike = ((_UNLIKE - unlike) / (_UNLIKE - _ALIKE)).clip(0, 1)
+    return np.asarray(near * alike, dtype=np.float32), np.asarray(total > 1e-6)
