@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from .canvas import Canvas, resize
+from .joint_upsampling import upsample_jointly
 from .similarity import unchanged_weight
 from .stored.image import StoredImage, mix_stored
 
@@ -44,12 +45,18 @@ def apply_difference(
 
         w * (source + edited - reconstructed) + (1 - w) * (edited + colour_correction)
 
+    In an image larger than the model, the share ``kept`` of the second term has the edges of the source where the edit
+    has them too, see :func:`upsample_jointly`.
+
     Where w is 1 and nothing changed, it is exactly the source, without the loss of the autoencoder and of resampling;
     where w is 0, nothing of the source is in it. Returns (B, 3, H, W).
     """
     change = canvas.crop(edited - reconstructed)
     weight = kept * resize(unchanged_weight(change), canvas.size).clamp(0, 1)
     replacement = canvas.to_image(edited)
+    if canvas.size[0] > canvas.work[0] and bool((torch.as_tensor(kept) > 0).any()):
+        with_edges = upsample_jointly(canvas, source, canvas.crop(reconstructed), canvas.crop(edited))
+        replacement = replacement + kept * (with_edges - replacement)
     if mask is not None:
         replacement = replacement + resize(colour_correction(canvas, source, edited, mask), canvas.size)
     return source + weight * resize(change, canvas.size) + (1 - weight) * (replacement - source)
