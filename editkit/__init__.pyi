@@ -39,12 +39,12 @@ from .errors import (
     WeightsUnavailable,
 )
 from .files import cache_folder, untrusted_reason
+from .images.blending.pull_push_fill import erase, mean_of_neighbours, pull_push_fill
 from .images.canvas import Box, Canvas, marked_box
 from .images.condition_maps import Annotator, read_map
 from .images.contact_sheet import draw_sheet
 from .images.conversion import on_white
 from .images.metrics import Judgement, judge
-from .images.pull_push_fill import erase, mean_of_neighbours, pull_push_fill
 from .images.reading import open_image
 from .images.writing import check_file, save_picture
 from .inversion.inversion import Inversion

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ..images.blending.compositing import apply_difference, mix_sources, to_stored_image
 from ..images.canvas import resize
-from ..images.compositing import apply_difference, mix_sources, to_stored_image
 from ..images.masks.tensors import mask_opacity
 from ..images.stored.image import StoredImage
 from ..images.stored.transparency import (

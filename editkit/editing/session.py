@@ -16,9 +16,9 @@ from ..diffusion.paths import SamplingPath, TimestepGrid, make_path
 from ..diffusion.points import Point, PointBatch, eps_of
 from ..diffusion.schedules import Schedule
 from ..errors import EditkitError, PluginFailure
+from ..images.blending.pull_push_fill import erase
 from ..images.canvas import Canvas
 from ..images.masks.tensors import mask_to_latents
-from ..images.pull_push_fill import erase
 from ..images.tensors import to_image
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..diffusion.points import Point
 from ..errors import InvalidParameter
-from ..images.similarity import latent_similarity
+from ..images.blending.similarity import latent_similarity
 
 if TYPE_CHECKING:
     from ..diffusion.denoiser import Denoiser

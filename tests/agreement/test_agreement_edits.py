@@ -46,7 +46,7 @@ from editkit import (
 from editkit.editing.apply import open_session
 from editkit.editing.composing import compose
 from editkit.editing.request import prepare
-from editkit.images.pull_push_fill import erase
+from editkit.images.blending.pull_push_fill import erase
 from editkit.images.tensors import to_tensor
 from editkit.registry.registry import installed
 from editkit.testing import (

@@ -17,7 +17,7 @@ from editkit import Edit, Point, RectifiedFlow, Session, make_path, paint, start
 from editkit.diffusion.points import detail_share
 from editkit.editing.apply import open_session
 from editkit.editing.request import prepare
-from editkit.images.pull_push_fill import erase
+from editkit.images.blending.pull_push_fill import erase
 from editkit.registry.registry import installed
 from editkit.sampling.kept_detail import kept_detail
 from editkit.testing import ToyBackend

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from editkit.images.blending.joint_upsampling import upsample_jointly
 from editkit.images.canvas import Canvas, resize
-from editkit.images.joint_upsampling import upsample_jointly
 
 CANVAS = Canvas.plan((96, 64), 24, 1)
 

@@ -34,7 +34,7 @@ from editkit import (
     start_at,
     walk,
 )
-from editkit.images.pull_push_fill import erase
+from editkit.images.blending.pull_push_fill import erase
 from editkit.images.tensors import to_tensor
 from editkit.registry.registry import installed
 from editkit.sampling.change_map import NoisedSourceChangeMap

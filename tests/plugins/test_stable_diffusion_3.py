@@ -26,8 +26,8 @@ from torch import Tensor
 
 import editkit
 from editkit import Backend, InvalidParameter, MissingCapability, WeightsUnavailable, make_path
+from editkit.images.blending.pull_push_fill import erase
 from editkit.images.masks.tensors import mask_tensor
-from editkit.images.pull_push_fill import erase
 from editkit.images.tensors import to_tensor
 from editkit.testing import BackendTests
 from editkit.testing.suite import assert_agree, largest, sample_image

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import editkit
 from editkit import Point, with_resampling
+from editkit.images.blending.compositing import apply_difference, colour_correction
 from editkit.images.canvas import Canvas
-from editkit.images.compositing import apply_difference, colour_correction
 from editkit.images.masks.tensors import mask_opacity, mask_tensor, mask_to_latents
 from editkit.sampling.change_map import NoisedSourceChangeMap
 from editkit.sampling.controls import check_compatible

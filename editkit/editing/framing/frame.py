@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...diffusion.paths import make_path
+from ...images.blending.pull_push_fill import pull_push_fill
 from ...images.canvas import Canvas, resize
-from ...images.pull_push_fill import pull_push_fill
 from ..composing import paint
 from ..outcome import Edit, PixelEdit
 from ..params import FrameParams

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .canvas import Canvas, resize
+from ..canvas import Canvas, resize
+from ..stored.image import StoredImage, mix_stored
 from .joint_upsampling import upsample_jointly
 from .similarity import unchanged_weight
-from .stored.image import StoredImage, mix_stored
 
 LEAST_CHANGE = 0.25
 """Change in levels below which a pixel keeps its stored levels."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .canvas import Canvas, resize
+from ..canvas import Canvas, resize
 
 RADIUS = 2
 """Radius of the filter's windows in pixels at the model's scale."""
