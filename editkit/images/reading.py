@@ -149,7 +149,9 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
     orientation = _orientation(image)
     icc = image.info.get("icc_profile") if use_profile else None
     profile = read_profile(icc) if icc and image.mode != "CMYK" else None
-    levels: Levels | None = decode_deep(data, np.asarray(image)) if holds_deep and data else None
+    levels: Levels | None = None
+    if holds_deep and data:
+        levels = decode_deep(data, np.asarray(image), has_key=image.mode == "RGB" and "transparency" in image.info)
     notes = []
     if icc is None and use_profile and (space := unread_colour_space(data)):
         notes.append(f"{name} has a colour space that is not read ({space}): its colours are taken as sRGB")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -133,3 +135,27 @@ def test_colour_space_without_profile_is_named(codes: tuple[int, int], words: st
         notes = open_stored(data).notes
         assert bool(notes) == bool(words)
         assert words is None or words in notes[0]
+
+
+def test_deep_png_of_rare_kinds_keeps_its_levels() -> None:
+    grey, colour = levels(depth=16, channels=2), levels(depth=16)
+    stored = open_stored(deep_png(4, grey))
+    assert np.array_equal(stored.levels, grey[..., [0, 0, 0, 1]])
+    key = colour[2, 3]
+    stored = open_stored(deep_png(2, colour, png_chunk(b"tRNS", key.astype(">u2").tobytes())))
+    assert np.array_equal(stored.levels[..., :3], colour)
+    assert np.array_equal(stored.levels[..., 3] == 0, (colour == key).all(axis=2))
+    assert stored.notes == ()
+
+
+def deep_png(colour_type: int, values: NDArray[Any], extra: bytes = b"") -> bytes:
+    """A 16-bit PNG of a colour type that neither Pillow nor OpenCV writes."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))
+    body = png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + extra + body
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

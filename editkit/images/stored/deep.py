@@ -40,11 +40,12 @@ def has_deep_avif(data: bytes) -> bool:
     return start >= 0 and len(data) > start + 6 and bool(data[start + 6] & 0x40)
 
 
-def decode_deep(data: bytes, shallow: NDArray[np.uint8]) -> NDArray[np.uint16] | None:
+def decode_deep(data: bytes, shallow: NDArray[np.uint8], *, has_key: bool = False) -> NDArray[np.uint16] | None:
     """Decode 16-bit levels (H, W, 3 or 4) as RGB and straight alpha, in the orientation of the file.
 
-    ``shallow`` (H, W, 3 or 4) are the 8-bit levels of the same file by Pillow. Returns None unless the levels agree
-    with them, as for a layout that one of the libraries reads differently.
+    ``shallow`` (H, W, 3 or 4) are the 8-bit levels of the same file by Pillow, which lack alpha if one colour is the
+    key of transparency (``has_key``). Returns None unless the levels agree with them, as for a layout that one of the
+    libraries reads differently.
     """
     import cv2
 
@@ -59,7 +60,10 @@ def decode_deep(data: bytes, shallow: NDArray[np.uint8]) -> NDArray[np.uint16] |
     if levels is None or levels.dtype != np.uint16 or levels.ndim != 3 or levels.shape[2] not in (3, 4):
         return None
     levels = levels[..., [2, 1, 0, 3][: levels.shape[2]]]
-    if levels.shape != shallow.shape or np.abs((levels >> 8).astype(np.int16) - shallow).max() > 1:
+    channels = 3 if has_key else levels.shape[2]
+    if shallow.shape != (*levels.shape[:2], channels):
+        return None
+    if np.abs((levels[..., :channels] >> 8).astype(np.int16) - shallow).max() > 1:
         return None
     return np.ascontiguousarray(levels, dtype=np.uint16)
 
