@@ -44,6 +44,7 @@ from .images.canvas import Box, Canvas, marked_box
 from .images.condition_maps import Annotator, read_map
 from .images.contact_sheet import draw_sheet
 from .images.conversion import on_white
+from .images.masks.reading import read_mask
 from .images.metrics import Judgement, judge
 from .images.reading import open_image
 from .images.writing import check_file, save_picture
@@ -239,6 +240,7 @@ __all__ = [
     "quiet",
     "read_json",
     "read_map",
+    "read_mask",
     "reason_of",
     "reconstruct",
     "redraw",

@@ -27,6 +27,7 @@ from editkit import (
     no_step_between,
     open_image,
     read_map,
+    read_mask,
     require,
 )
 
@@ -78,26 +79,29 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
         if params.image is None:
             hint = annotate_source(session, params.kind)
         else:
-            levels = _read_file(session, params.image, "image", colour=True)
+            levels = read_map(params.image, argument="controlnet:image=", colour=True)
+            _check_size(session, params.image, "image", levels)
             hint = to_hint(session, 1 - levels if params.invert else levels)
         mask = None
         if params.mask is not None:
-            mask = to_hint(session, _read_file(session, params.mask, "mask"))[:, :1]
+            levels, notes = read_mask(params.mask, argument="controlnet:mask=")
+            _check_size(session, params.mask, "mask", levels)
+            for note in notes:
+                session.usage.warn(note)
+            mask = to_hint(session, levels)[:, :1]
         return make_control(session, path, folder, hint, params.scale, params.start, params.end, mode, mask)
 
     return control
 
 
-def _read_file(session: Session, path: str, option: str, *, colour: bool = False) -> NDArray[Any]:
-    """Read a map or a mask in [0, 1] from a file; raises InvalidParameter unless it has the size of the image."""
-    levels = read_map(path, argument=f"controlnet:{option}=", colour=colour)
+def _check_size(session: Session, path: str, option: str, levels: NDArray[Any]) -> None:
+    """Raise InvalidParameter unless the map or the mask of a file has the size of the image."""
     width, height = session.canvas.size
     if levels.shape[:2] != (height, width):
         raise InvalidParameter(
             f"controlnet:{option}={path!r} has {levels.shape[1]} x {levels.shape[0]} pixels, and the edit works on "
             f"{width} x {height}: resize it; edits of a part, as of tiles or of a mask's surroundings, take no files"
         )
-    return levels
 
 
 def make_control(

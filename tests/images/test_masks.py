@@ -13,7 +13,7 @@ from PIL import Image
 
 from editkit.errors import BadImage, InvalidParameter
 from editkit.images.masks.feather import feather_note, feathered
-from editkit.images.masks.reading import Mask, open_mask
+from editkit.images.masks.reading import Mask, open_mask, read_mask
 
 SIZE = (40, 30)
 BOX = np.zeros((30, 40), dtype=bool)
@@ -206,6 +206,12 @@ def test_lines_of_one_pixel_survive() -> None:
 def test_numbers_without_a_meaning_are_refused(source: NDArray[Any]) -> None:
     with pytest.raises(BadImage, match=r"^mask \(array of shape"):
         open_mask(source, SIZE)
+
+
+def test_plugins_read_a_mask_as_operations_do() -> None:
+    for source in (layer(BLACK, 255, 0), BOX, BOX.astype(np.uint8)):
+        mask, (values, notes) = open_mask(source, SIZE), read_mask(source, SIZE)
+        assert np.array_equal(np.rint(values * 255), levels(mask)) and notes == mask.notes
 
 
 def test_mask_of_another_size_is_refused() -> None:

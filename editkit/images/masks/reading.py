@@ -61,6 +61,22 @@ def open_mask(
     return Mask(Image.fromarray(levels), tuple(_notes(levels, note, name)))
 
 
+def read_mask(
+    source: Source, size: tuple[int, int] | None = None, *, argument: str = "mask"
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Read a mask (H, W) in [0, 1] of ``size`` (width, height) as an operation does, and warnings on how it was read.
+
+    ``source`` and errors are as for open_image, and arrays may hold numbers of any type. Without ``size`` any size is
+    allowed; raises InvalidParameter for another one.
+    """
+    name = describe(source, argument)
+    pixels = _open_pixels(source, name, argument)
+    if size is not None:
+        _check_size(pixels.colours.shape[1::-1], size, name)
+    levels, note = read_marks(pixels, "auto", None)
+    return levels.astype(np.float32) / np.float32(255), tuple(_notes(levels, note, name))
+
+
 def _check_size(actual: tuple[int, ...], size: tuple[int, int], name: str) -> None:
     if tuple(actual) != size:
         raise InvalidParameter(
