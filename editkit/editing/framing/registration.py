@@ -11,6 +11,8 @@ from torch import Tensor
 
 SCALES = tuple(0.93**step for step in range(-3, 14))
 """Sides of the template that are tried, from 1.24 to 0.39 of the longest side of the image."""
+MIRROR_DOUBT = 1.1
+"""Factor on the cost of mirrored templates: nearly symmetric subjects stay as they are."""
 HIDDEN_WEIGHT = 0.1
 """Weight of template content that would lie outside the image."""
 
@@ -38,9 +40,10 @@ def place_template(image: Tensor, template: Tensor) -> Placement:
         for mirrored in (False, True):
             costs = _costs(image, scaled.flip(-1) if mirrored else scaled)
             lowest = int(costs.argmin())
-            if float(costs.flatten()[lowest]) < best.cost:
+            cost = float(costs.flatten()[lowest]) * (MIRROR_DOUBT if mirrored else 1)
+            if cost < best.cost:
                 top, left = (index - scaled.shape[-1] + 1 for index in divmod(lowest, costs.shape[1]))
-                best = Placement(left, top, scaled.shape[-1], mirrored, float(costs.flatten()[lowest]))
+                best = Placement(left, top, scaled.shape[-1], mirrored, cost)
     return best
 
 
