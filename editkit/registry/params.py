@@ -147,7 +147,7 @@ def ImageParam(kind: Literal["mask", "map"], description: str, *, required: bool
     """Field that holds an image: a file on the command line and in pipelines, any source of open_image in Python.
 
     An operation gets it in the size of the edited image and in mode L, or RGB for a map with colours. A recipe does not
-    name its file; the PNG carries the image itself.
+    name its file; it holds the image's size and digest.
     """
     default = ... if required else None
     return Field(default, exclude=True, description=description, json_schema_extra={"image": kind})
