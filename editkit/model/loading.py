@@ -111,7 +111,7 @@ def load_model(
     execution.check(torch_device)
     given = {"prediction": prediction, "variant": variant, "revision": revision, "vae": vae, "clip_skip": clip_skip}
     options = LoadingOptions.of(**given)
-    label, location = _locate(registry, name, options.revision)
+    label, location = _locate(registry, name, options.revision, options.variant)
     if location.is_file():
         family, files = _family_of_file(registry, location)
     else:
@@ -215,7 +215,9 @@ def _check_options(family: BackendSpec, label: str, options: LoadingOptions, loc
         )
 
 
-def _locate(registry: Registry, name: str | os.PathLike[str] | None, revision: str | None = None) -> tuple[str, Path]:
+def _locate(
+    registry: Registry, name: str | os.PathLike[str] | None, revision: str | None = None, variant: str | None = None
+) -> tuple[str, Path]:
     """Return the name of a model and its folder or file; raises WeightsUnavailable if there is none.
 
     The name of a hub model includes its ``revision``. Raises InvalidParameter for a revision of another model.
@@ -234,7 +236,7 @@ def _locate(registry: Registry, name: str | os.PathLike[str] | None, revision: s
     if is_file(text):
         return text, Path(text)
     if exists(text) or HUB_ID.fullmatch(text):
-        folder = find_folder(text, "model", BELOW, revision)
+        folder = find_folder(text, "model", BELOW, revision, variant)
         return text if revision is None or "@" in text else f"{text}@{revision}", folder
     known = did_you_mean(text, registry.specs["models"])
     raise WeightsUnavailable(
@@ -300,7 +302,7 @@ def _checked_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
     """Return a dtype by name or value, float32 by default, None for ``auto``; raises InvalidParameter for others."""
     if name is None:
         return torch.float32
-    text = str(name).removeprefix("torch.")
+    text = str(name).lower().removeprefix("torch.")
     if text == AUTO:
         return None
     if text not in DTYPES:

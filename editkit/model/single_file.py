@@ -70,6 +70,6 @@ def download_config(file: Path, base: str) -> Path:
     except WeightsUnavailable as error:
         raise WeightsUnavailable(
             f"model {str(file)!r} has weights alone, and the configuration they need could not be fetched from the hub "
-            f"({base}): put {INDEX} of such a model and the folders beside it, without weights, into "
-            f"{str(file.with_suffix(''))!r}"
+            f"({base}): put {INDEX} of such a model and the folders beside it, with weights of the parts that the file "
+            f"lacks, into {str(file.with_suffix(''))!r}"
         ) from error

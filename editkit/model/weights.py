@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ MOST_JSON_BYTES = 10**8
 
 
 _WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|model)(?!.*-of-)(?:\.(?P<variant>[\w-]+))?\.safetensors")
+_SHARD = re.compile(r"(?:diffusion_pytorch_model|model)(?:\.(?P<variant>[\w-]+?))?-\d{5}-of-\d{5}\.safetensors")
 _INDEX = re.compile(r"(?:diffusion_pytorch_model|model)\.safetensors\.index(?:\.(?P<variant>[\w-]+))?\.json")
 """Names of weights and of the index of their shards, with an optional variant."""
 
@@ -51,10 +52,10 @@ def model_folder(name: str, *, called: str, advice: str) -> Path:
     return folder
 
 
-def find_folder(name: str, called: str, weights: str, revision: str | None = None) -> Path:
+def find_folder(name: str, called: str, weights: str, revision: str | None = None, variant: str | None = None) -> Path:
     """Return a folder by its path, else the folder of a hub id; ``weights`` is the pattern of files to download.
 
-    A hub id may end with ``@`` and a revision.
+    A hub id may end with ``@`` and a revision. Of several variants of weights only one is downloaded.
     """
     folder = Path(name)
     if folder.is_dir():
@@ -66,21 +67,41 @@ def find_folder(name: str, called: str, weights: str, revision: str | None = Non
     identifier, _, at = name.partition("@")
     if at and revision not in (None, at):
         raise InvalidParameter(f"revision={revision!r} is not allowed beside {name!r}, which names one: leave one out")
-    return from_hub(identifier, called, weights, at or revision)
+    return from_hub(identifier, called, weights, at or revision, variant)
 
 
-def from_hub(name: str, called: str, weights: str, revision: str | None = None) -> Path:
+def from_hub(name: str, called: str, weights: str, revision: str | None = None, variant: str | None = None) -> Path:
     """Return the folder of a hub model from the local cache, else download it (safetensors only)."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
     at = f"the revision {revision!r} of it " if revision else ""
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.model", weights]))
+        needless = other_variants(HfApi().list_repo_files(name, revision=revision), variant)
+    except Exception:  # without network the local copy serves
+        needless = []
+    allowed = ["*.json", "*.txt", "*.model", weights]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=allowed, ignore_patterns=needless))
     except Exception as error:  # the hub client raises exceptions of several libraries
         raise WeightsUnavailable(
             f"{called} {name!r} is no folder here and {at}could not be fetched from the hub ({reason_of(error)}): "
             "check the name and the network, or download it and pass its folder"
         ) from error
+
+
+def other_variants(files: Iterable[str], variant: str | None) -> list[str]:
+    """Return the weights among the files of a hub model that :func:`check_weights` would not choose."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        match = _WEIGHTS.fullmatch(name) or _SHARD.fullmatch(name)
+        if match:
+            found.setdefault(folder, {}).setdefault(match["variant"] or "", []).append(file)
+    others = []
+    for variants in found.values():
+        chosen = next((one for one in (variant or "", "", "fp16") if one in variants), min(variants))
+        others += [file for one, names in variants.items() if one != chosen for file in names]
+    return others
 
 
 def check_weights(folder: Path, called: str = "", advice: str = "", variant: str | None = None) -> str | None:

@@ -89,13 +89,13 @@ def detect_stable_diffusion_3(shapes: Shapes) -> str | None:
 
 def detect_flux(shapes: Shapes) -> str | None:
     names = _flux_names(shapes)
-    if names.get(_FLUX_INPUT, (0, 0))[1] in (0, _FILL_INPUTS):
+    if _inputs(names, _FLUX_INPUT) in (0, _FILL_INPUTS):
         return None
     return f"black-forest-labs/FLUX.1-{'dev' if _FLUX_GUIDANCE in names else 'schnell'}"
 
 
 def detect_flux_fill(shapes: Shapes) -> str | None:
-    filling = _flux_names(shapes).get(_FLUX_INPUT, (0, 0))[1] == _FILL_INPUTS
+    filling = _inputs(_flux_names(shapes), _FLUX_INPUT) == _FILL_INPUTS
     return "black-forest-labs/FLUX.1-Fill-dev" if filling else None
 
 
@@ -114,8 +114,14 @@ def _flux_names(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     return names if _FLUX_BLOCK in names and _CHROMA not in names else {}
 
 
+def _inputs(shapes: Shapes, name: str) -> int:
+    """Return the number of inputs of a layer, 0 if there is none."""
+    shape = shapes.get(name, ())
+    return shape[1] if len(shape) > 1 else 0
+
+
 def _find_base(shapes: Shapes, bases: Mapping[tuple[str, int], str]) -> str | None:
-    inputs = shapes.get(_FIRST_CONVOLUTION, (0, 0))[1]
+    inputs = _inputs(shapes, _FIRST_CONVOLUTION)
     names = set(original_names(shapes).values())
     return next((base for (encoder, channels), base in bases.items() if encoder in names and channels == inputs), None)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
 from editkit import WeightsUnavailable
@@ -64,9 +63,7 @@ def _scaled(weight: Tensor, scale: Tensor, name: str, called: str) -> Tensor:
 def _check_formats(tensors: Mapping[str, Tensor], header: Mapping[str, str], called: str) -> None:
     """Raise WeightsUnavailable for weights in a format other than floats."""
     strange = [name for name in tensors if name.endswith(_UNKNOWN)]
-    strange += [
-        name for name, one in tensors.items() if name.endswith(".weight") and one.dtype in (torch.uint8, torch.int8)
-    ]
+    strange += [name for name, one in tensors.items() if name.endswith(".weight") and not one.is_floating_point()]
     formats = [bytes(one.flatten().tolist()) for name, one in tensors.items() if name.endswith(".comfy_quant")]
     formats += [header["_quantization_metadata"].encode()] if "_quantization_metadata" in header else []
     strange += [text for content in formats for text in _formats_in(content) if text not in _FORMATS]

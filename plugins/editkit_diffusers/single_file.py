@@ -72,9 +72,11 @@ class CheckpointFile:
         except (WeightsUnavailable, OSError) as error:
             called = "T5 text encoder" if kind is T5EncoderModel else _CALLED.get(part, "second CLIP text encoder")
             other = ", or pass another one as vae" if part == "vae" else ""
+            beside = self.folder in (self.file.with_suffix(""), self.file.parent)
+            place = self.folder if beside else self.file.with_suffix("")
+            parts = f"the folder {part!r}" if beside else f"all of its base model but the network, {part!r} too,"
             raise WeightsUnavailable(
-                f"model {self.name!r} holds no {called}: put the folder {part!r} of its base model, with weights, into "
-                f"{str(self.folder)!r}{other}"
+                f"model {self.name!r} holds no {called}: put {parts} with weights into {str(place)!r}{other}"
             ) from error
         return False
 

@@ -13,7 +13,7 @@ import pytest
 import editkit
 from editkit import WeightsUnavailable, model_folder
 from editkit.model.folders import PIECE, PIECES, piece_offsets
-from editkit.model.weights import PICKLES
+from editkit.model.weights import PICKLES, other_variants
 from editkit.testing.tiny import stable_diffusion_folder
 
 ADVICE = "give another one"
@@ -161,3 +161,13 @@ def test_every_automatic_class_of_transformers_is_called_without_remote_code() -
     for path, call in calls:
         decided = any(word.arg == "trust_remote_code" and ast.unparse(word.value) == "False" for word in call.keywords)
         assert decided, f"{path.name}:{call.lineno} does not say trust_remote_code=False"
+
+
+def test_one_variant_of_each_part_is_downloaded() -> None:
+    unet = ["unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"]
+    shards = [f"text_encoder/model.fp16-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    others = ["unet/diffusion_pytorch_model.non_ema.safetensors", "model_index.json", "sd.safetensors"]
+    files = [*unet, *shards, *others, "vae/diffusion_pytorch_model.safetensors"]
+    assert set(other_variants(files, None)) == {unet[1], others[0]}
+    assert set(other_variants(files, "fp16")) == {unet[0], others[0]}
+    assert other_variants([], None) == []
