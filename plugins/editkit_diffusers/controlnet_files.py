@@ -46,6 +46,15 @@ _SHARED_CONFIG = ("block_out_channels", "layers_per_block", "cross_attention_dim
 """Configuration that a ControlNet shares with the UNet that its residuals are added to."""
 _ADDED_CONFIG = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
 """Further shared configuration of networks with conditions beside the prompt."""
+_MOST_LAYERS, _LARGEST = 100, 10**5
+"""Largest number of layers, and the largest other number, in a configuration."""
+_PER_BLOCK = (
+    *("attention_head_dim", "num_attention_heads", "transformer_layers_per_block"),
+    *("only_cross_attention", "cross_attention_dim"),
+)
+"""Configuration that may hold a list with one value for each block."""
+_OPTIONAL = ("norm_num_groups", "mid_block_type", "controlnet_conditioning_channel_order")
+"""Configuration that may be null, although its default is not."""
 _COLOURS = 3
 """Channels of a condition map."""
 
@@ -76,6 +85,7 @@ def _load_folder(folder: Path, unet: Any, channels: int, **target: Any) -> Any:
     config = read_json(folder / "config.json")
     kind = _class_of(config, folder)
     defaults = {name: one.default for name, one in inspect.signature(kind.__init__).parameters.items()}
+    _check_values(config, defaults, folder)
     check_fits({**defaults, **config}, unet, channels)
     return load_part(kind, folder, strict=True, **target)
 
@@ -89,6 +99,35 @@ def _class_of(config: Mapping[str, Any], folder: Path) -> Any:
         f"{folder} holds a {str(name)[:60]}{f', {known}' if known else ''}, and no ControlNet of Stable Diffusion or "
         f"SDXL: give a folder of the class {' or '.join(_CLASSES)}"
     )
+
+
+def _check_values(config: Mapping[str, Any], defaults: Mapping[str, Any], folder: Path) -> None:
+    """Raise WeightsUnavailable for a value of another type than its default, or for one beyond all networks.
+
+    A configuration of a few letters could otherwise make a network of a million layers.
+    """
+    for name, value in config.items():
+        items = value if isinstance(value, list) else [value]
+        if not _has_type_of(name, value, defaults.get(name)):
+            raise WeightsUnavailable(f"{folder} has {name} {str(value)[:60]} in its configuration: it is damaged")
+        limit = _MOST_LAYERS if name == "transformer_layers_per_block" else _LARGEST
+        if len(items) > _MOST_LAYERS or any(_is_number(item) and not 0 <= item <= limit for item in items):
+            raise WeightsUnavailable(f"{folder} has {name} {str(value)[:60]}, beyond all networks: it is damaged")
+
+
+def _has_type_of(name: str, value: Any, default: Any) -> bool:
+    """Whether a value has the type of its default; any number is like a number."""
+    if default is None or default is inspect.Parameter.empty or (value is None and name in _OPTIONAL):
+        return True
+    several = isinstance(default, tuple)
+    example = default[0] if several else default
+    items = value if isinstance(value, list) and (several or name in _PER_BLOCK) else [value]
+    like = [_is_number(item) if _is_number(example) else type(item) is type(example) for item in items]
+    return bool(like) and all(like)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_fits(config: Mapping[str, Any], unet: Any, latent_channels: int) -> None:

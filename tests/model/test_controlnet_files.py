@@ -124,6 +124,10 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "another depth": ({"block_out_channels": [8] * 1000}, "block_out_channels"),
     "six colours": ({"conditioning_channels": 6}, "conditioning_channels 6"),
     "an unknown order": ({"controlnet_conditioning_channel_order": "grb"}, "channel_order 'grb'"),
+    "a million layers": ({"transformer_layers_per_block": 10**6}, "beyond all networks"),
+    "as many channels": ({"conditioning_embedding_out_channels": [8] * 10**4}, "beyond all networks"),
+    "a text for a number": ({"norm_eps": "silu"}, "norm_eps silu"),
+    "a negative number": ({"attention_head_dim": -1}, "attention_head_dim -1"),
     "a pooled condition": ({"global_pool_conditions": True}, "global_pool_conditions"),
 }
 
