@@ -41,7 +41,7 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     if the folder is missing or not writable, or if the path belongs to something other than a regular file.
     """
     text = os.fspath(path)
-    name = f"{argument} {text!r}"
+    name = _label(argument, text)
     try:
         kind = _kind(Path(text))
         if not text or text.endswith(("/", os.sep)) or kind == stat.S_IFDIR:
@@ -114,10 +114,15 @@ def write_atomically(
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
-        raise _write_error(error, f"{argument} {os.fspath(path)!r}") from error
+        raise _write_error(error, _label(argument, os.fspath(path))) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _label(argument: str, path: str) -> str:
+    """Return an argument with its path, cut after 1000 characters, for messages."""
+    return f"{argument} {path if len(path) <= 1000 else f'{path[:997]}...'!r}"
 
 
 def _write_error(error: OSError | ValueError, name: str) -> EditkitError:
@@ -204,7 +209,7 @@ def untrusted_reason(folder: Path) -> str | None:
     if not hasattr(os, "geteuid"):
         return None
     for one, forbidden in ((folder, 0o022), (folder.parent, 0o002)):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(OSError, ValueError):  # of a name that no folder has: writing says so
             status = one.stat()
             if status.st_mode & forbidden and not (one != folder and status.st_mode & stat.S_ISVTX):
                 return f"others may write to {one}"

@@ -119,6 +119,12 @@ def _integers(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
                 yield name, one
 
 
+_WHOLE = ("BOOL", "I16", "I32", "I64")
+"""Types in which no weights are stored, quantised ones neither."""
+_COUNTERS = ("ids", "num_batches_tracked", "index")
+"""Endings of the names of tensors of whole numbers."""
+
+
 def _count_tensors(folder: Path, variant: str | None) -> int:
     """Return the number of tensors in the weights of a part; raises WeightsUnavailable if they are damaged."""
     from safetensors import SafetensorError, safe_open
@@ -127,9 +133,17 @@ def _count_tensors(folder: Path, variant: str | None) -> int:
     for file in tensor_files(folder, variant):
         try:
             with safe_open(file, framework="np") as tensors:
-                count += len(tensors.keys())
+                names = tensors.keys()
+                kinds = {name: tensors.get_slice(name).get_dtype() for name in names}
+                count += len(names)
         except (SafetensorError, OSError, ValueError, RecursionError) as error:
             raise WeightsUnavailable(f"{file} is damaged ({error}): download the model again") from error
+        wrong = [name for name, kind in kinds.items() if kind in _WHOLE and not name.endswith(_COUNTERS)]
+        if wrong:
+            raise WeightsUnavailable(
+                f"{file} is damaged ({wrong[0][:80]} holds {kinds[wrong[0]]}, not floating-point numbers): download "
+                "the model again"
+            )
     return count
 
 
