@@ -68,7 +68,7 @@ def _painted_share(session: Session, outcome: Edit | PixelEdit, pixels: Tensor) 
         return None
     opacity = mask_opacity(session.mask)[0]
     kept = outcome.kept if outcome.kept is not None else session.kept
-    if float(torch.as_tensor(kept).min()) == 0:
+    if float(torch.as_tensor(kept, device="cpu").min()) == 0:
         return opacity
     ground = (alpha[..., 0] <= CLEAR) & (opacity[0].numpy() == 0)
     drawn = drawn_share(pixels[0].permute(1, 2, 0).numpy().clip(0, 1), alpha, ground)

@@ -54,7 +54,7 @@ def apply_difference(
     change = canvas.crop(edited - reconstructed)
     weight = kept * resize(unchanged_weight(change), canvas.size).clamp(0, 1)
     replacement = canvas.to_image(edited)
-    if canvas.size[0] > canvas.work[0] and bool((torch.as_tensor(kept) > 0).any()):
+    if canvas.size[0] > canvas.work[0] and bool((torch.as_tensor(kept, device="cpu") > 0).any()):
         with_edges = upsample_jointly(canvas, source, canvas.crop(reconstructed), canvas.crop(edited))
         replacement = replacement + kept * (with_edges - replacement)
     if mask is not None:
