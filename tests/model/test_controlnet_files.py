@@ -76,6 +76,7 @@ def controlled(folder: Path, controlnet: Path, **params: Any) -> Tensor:
 # Several kinds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "number"), [({"kind": "edge"}, 3), ({"kind": "depth"}, 1), ({"control_mode": "pose"}, 0)]
 )
@@ -189,6 +190,7 @@ def test_a_t2i_adapter_is_refused_by_name(tiny_model: Any, tmp_path: Path) -> No
             attach(tiny_model, location)
 
 
+@pytest.mark.slow
 def test_a_half_precision_variant_alone_is_read(tiny_folder: Path, tiny_controlnet: Path, tmp_path: Path) -> None:
     place = Path(shutil.copytree(tiny_controlnet, tmp_path / "net"))
     (file,) = place.glob("*.safetensors")
@@ -224,6 +226,7 @@ def original_controlnet(net: ControlNetModel) -> dict[str, Tensor]:
     return tensors
 
 
+@pytest.mark.slow
 def test_a_file_of_diffusers_weights_is_loaded_without_configuration(
     tiny_model: Any, tiny_folder: Path, tiny_controlnet: Path, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def text(model: Any, prompt: str) -> Tensor:
     return embedded
 
 
+@pytest.mark.slow
 def test_the_rows_of_pivotal_tuning_are_tokens_as_in_diffusers(tmp_path: Path) -> None:
     file = word_file(tmp_path / "embeddings.safetensors", {"clip_l": SMALL[:2], "clip_g": LARGE[:2]})
     model = taught("xl", file)
