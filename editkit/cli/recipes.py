@@ -184,7 +184,8 @@ def _describe_recipe(recipe: Recipe) -> Iterator[str]:
 
 def _model_text(model: ModelReference) -> str:
     added = f" with {', '.join(model.adapters)}" if model.adapters else ""
-    return f"model {model.model}{added}, {model.dtype}, identity {model.identity}"
+    options = "".join(f", {name} {value}" for name, value in model.options.items())
+    return f"model {model.model}{added}, {model.dtype}{options}, identity {model.identity}"
 
 
 def _matters(step: Step, name: str) -> bool:
