@@ -17,6 +17,7 @@ from ..images.stored.image import StoredImage
 from ..images.stored.transparency import (
     CLEAR,
     CONTOUR,
+    MOST_CONTOUR,
     add_change,
     drawn_share,
     far_from_transparency,
@@ -54,7 +55,7 @@ def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
 
 def contour_reach(session: Session) -> int:
     """Return the width in pixels of the contours of transparent sources: a few pixels of the image and of the model."""
-    return max(CONTOUR, math.ceil(2 / session.canvas.scale))
+    return min(max(CONTOUR, math.ceil(2 / session.canvas.scale)), MOST_CONTOUR)
 
 
 def _painted_share(session: Session, outcome: Edit | PixelEdit, pixels: Tensor) -> Tensor | None:

@@ -17,6 +17,8 @@ _SAME, _PAINTED = 12, 32
 _FAR = 64
 _NEAR_LINE = 40
 _MOST_AREAS = 64
+_SAMPLE = 200_000
+"""Pixels by which a large image is judged."""
 
 
 def has_colour(colours: Colours) -> bool:
@@ -40,18 +42,18 @@ def split_two_colours(colours: Colours, *, lossy: bool = False) -> TwoColours | 
     The ground is the colour that is nearly black, else the one of most pixels at the border. A ``lossy`` file has
     coarse colours beside an edge, which are rounded to the nearer of the two.
     """
-    flat = colours.reshape(-1, 3).astype(np.float32)
-    pair = _two_most_frequent(colours)
+    sample = _sample(colours)
+    pair = _two_most_frequent(sample)
     if pair is None:
         return None
     first, second = pair
     axis = second - first
-    places = ((flat - first) @ axis / (axis @ axis)).astype(np.float32)
-    off = np.linalg.norm(flat - (first + places.clip(0, 1)[:, None] * axis), axis=1)
+    places = (sample - first) @ axis / (axis @ axis)
+    off = np.linalg.norm(sample - (first + places.clip(0, 1)[:, None] * axis), axis=1)
     at_ends = (places < 0.15) | (places > 0.85)
     if (off <= _NEAR_LINE).mean() < (0.95 if lossy else 0.98) or at_ends.mean() < (0.8 if lossy else 0.9):
         return None
-    shares = places.clip(0, 1).reshape(colours.shape[:2])
+    shares = ((colours.astype(np.float32) - first) @ (axis / (axis @ axis))).clip(0, 1).astype(np.float32)
     if lossy:
         shares = ((shares - 0.3) / 0.4).clip(0, 1)
     border = np.concatenate([shares[0], shares[-1], shares[:, 0], shares[:, -1]])
@@ -61,10 +63,21 @@ def split_two_colours(colours: Colours, *, lossy: bool = False) -> TwoColours | 
     return TwoColours(shares, _name(first), _name(second))
 
 
-def _two_most_frequent(colours: Colours) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """The most frequent colour, and the most frequent of those far from it."""
-    flat = colours.reshape(-1, 3)
-    keys = (flat >> 4).astype(np.int32) @ np.array([256, 16, 1], dtype=np.int32)
+def _sample(colours: Colours) -> Colours:
+    """Evenly spaced pixels (N, 3) of an image, all of a small one."""
+    return colours.reshape(-1, 3)[:: max(1, colours.shape[0] * colours.shape[1] // _SAMPLE)]
+
+
+def _numbers(colours: Colours) -> NDArray[np.int32]:
+    """Colours (..., 3) as numbers of 24 bits."""
+    red, green, blue = (colours[..., channel].astype(np.int32) for channel in range(3))
+    return (red << 16) + (green << 8) + blue
+
+
+def _two_most_frequent(flat: Colours) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """The most frequent of colours (N, 3), and the most frequent of those far from it."""
+    red, green, blue = ((flat[:, channel] >> 4).astype(np.int32) for channel in range(3))
+    keys = (red << 8) + (green << 4) + blue
     counts = np.bincount(keys, minlength=4096)
     first = _mean_colour(flat[keys == counts.argmax()])
     cells = np.stack(np.unravel_index(np.arange(4096), (16, 16, 16)), axis=1) * 16 + 8
@@ -82,9 +95,11 @@ def _name(colour: NDArray[np.float32]) -> str:
 
 def labels_of_colours(colours: Colours) -> NDArray[np.bool_] | None:
     """Return where areas of few colours are not black, (H, W); None for many colours, or none that is black."""
-    keys = colours.astype(np.int32) @ np.array([65536, 256, 1], dtype=np.int32)
-    present = np.unique(keys)
-    return keys != 0 if len(present) <= _MOST_AREAS and present[0] == 0 else None
+    if len(np.unique(_numbers(_sample(colours)))) > _MOST_AREAS:
+        return None
+    numbers = _numbers(colours)
+    present = np.unique(numbers)
+    return numbers != 0 if len(present) <= _MOST_AREAS and present[0] == 0 else None
 
 
 def is_painted_copy(colours: Colours, image: Colours) -> bool:

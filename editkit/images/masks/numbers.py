@@ -57,11 +57,13 @@ def label_note(values: NDArray[Any]) -> str | None:
     Classes are whole numbers up to :data:`MAX_LABELS` beside 0, or 1 everywhere; 255 may mark a smaller part without
     class, as in the Pascal VOC.
     """
-    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
+    if values.max() > 255 or (values.dtype.kind == "f" and not np.array_equal(values, np.rint(values))):
         return None
-    if (values == 1).all():
+    histogram = np.bincount(values.astype(np.uint8).ravel(), minlength=256)
+    present = np.flatnonzero(histogram)
+    counts = histogram[present]
+    if present.tolist() == [1]:
         return "holds 1 everywhere, read as marked"
-    present, counts = np.unique(values, return_counts=True)
     is_class = (present > 0) & (present <= MAX_LABELS)
     others = counts[present > MAX_LABELS].sum()
     if present[0] != 0 or not is_class.any() or not set(present[present > MAX_LABELS]) <= {255}:
@@ -84,5 +86,7 @@ def read_channels(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _to_8_bits(values: NDArray[Any], maximum: int) -> NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return values.astype(np.uint8)
     levels = values.astype(np.float64).clip(0, maximum)
     return np.rint(levels * (255 / maximum)).astype(np.uint8)
