@@ -68,10 +68,13 @@ def warn_of_autoencoder(session: Session) -> None:
 
     An autoencoder that does not reproduce a white page either is not trained at all, which is no matter of the image.
     """
+    problem = f"the model {session.model.name!r} cannot hold this image"
+    if any(text.startswith(problem) for text in session.usage.warnings):
+        return  # of the tiles of an image the first is enough
     value = _round_trip_psnr(session)
     if value < AUTOENCODER_FLOOR <= _white_psnr(session):
         session.usage.warn(
-            f"the model {session.model.name!r} cannot hold this image: its autoencoder reproduces it with a PSNR of "
+            f"{problem}: its autoencoder reproduces it with a PSNR of "
             f"{value:.1f} dB at {format_size(session.canvas.work)} pixels, below {AUTOENCODER_FLOOR:g} dB, so what the "
             "edit draws lacks its content; take a model for such images, or a higher resolution="
         )

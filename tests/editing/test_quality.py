@@ -20,6 +20,7 @@ EDITS: list[tuple[str, dict[str, Any]]] = [
     ("inpaint", {"prompt": "noto tomato", "mask": Image.fromarray(np.pad(np.full((90, 90), 255, np.uint8), 5))}),
     ("prompt-edit", WORDS),
     ("flow-edit", WORDS),
+    ("upscale", {"strength": 0.2}),
 ]
 
 

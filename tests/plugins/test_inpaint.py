@@ -27,7 +27,7 @@ def inpainted(mask: Image.Image, image: Image.Image | None = None, **params: Any
 
 
 @pytest.mark.parametrize(
-    ("side", "context"), [(48, 0.5), (30, 0.5), (10, 0.5), (4, 1.5), (1, 7.5), (50, 0.0), (120, 0.0), (200, 0.0)]
+    ("side", "context"), [(48, 0.5), (30, 0.5), (10, 0.5), (4, 1.5), (1, 7.5), (50, 0.0), (120, 0.0)]
 )
 def test_a_small_mask_on_a_large_image_is_filled_within_its_surroundings(side: int, context: float) -> None:
     """Small is below a quarter of the native size at the model's scale; the surroundings have at least that size."""
@@ -61,6 +61,3 @@ def test_another_operation_warns_of_a_mask_without_pixels() -> None:
     image = sample_image((SIDE, SIDE))
     assert editkit.apply("img2img", image, mask=box(0, 0, 9), **arguments).report.warnings
     assert not editkit.apply("img2img", image, mask=box(0, 0, 60), **arguments).report.warnings
-    assert not editkit.apply(
-        "img2img", image.crop((0, 0, 16, 16)), mask=Image.new("L", (16, 16), 255), **arguments
-    ).report.warnings
