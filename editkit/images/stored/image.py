@@ -144,7 +144,8 @@ class StoredImage:
     def with_colours(self, colours: Values, alpha: Levels | None = None) -> StoredImage:
         """Return sRGB colours (H, W, 3) as an image of this depth and profile, with the levels of ``alpha`` (H, W)."""
         values = colours.clip(0, 1) if self.profile is None else self.profile.from_srgb(colours)
-        levels = np.rint(values * self.maximum).astype(self.levels.dtype)
+        values *= np.float32(self.maximum)  # in place, since the values of a large result take most of the memory
+        levels = np.rint(values, out=values).astype(self.levels.dtype)
         return dc.replace(self, levels=levels if alpha is None else np.dstack([levels, alpha]))
 
     def levels_of(self, alpha: Values) -> Levels:
