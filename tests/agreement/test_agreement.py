@@ -34,8 +34,8 @@ PROMPT = "a red apple on white"
 @functools.cache
 def models(prediction: Any) -> tuple[Backend, Any]:
     """One tiny folder, loaded by both."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = stable_diffusion_folder(Path(made), prediction_type=prediction)
+    with tempfile.TemporaryDirectory() as created:
+        folder = stable_diffusion_folder(Path(created), prediction_type=prediction)
         return editkit.load_model(folder, device="cpu"), StableDiffusionPipeline.from_pretrained(folder)
 
 
@@ -54,7 +54,7 @@ def theirs(prediction: str, sampler: str, kind: Any, **arguments: Any) -> Tensor
 @pytest.mark.parametrize("guidance", [7.5, 1.0])
 def test_generate(prediction: str, sampler: str, guidance: float) -> None:
     for steps in (3, 8):
-        wanted = theirs(
+        expected = theirs(
             prediction, sampler, StableDiffusionPipeline, num_inference_steps=steps, guidance_scale=guidance
         )
         ours = editkit.apply(
@@ -66,7 +66,7 @@ def test_generate(prediction: str, sampler: str, guidance: float) -> None:
             guidance=guidance,
             seed=7,
         )
-        assert_agree(ours.latents, wanted)
+        assert_agree(ours.latents, expected)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -78,7 +78,7 @@ def test_img2img(prediction: str, sampler: str, strength: float) -> None:
     with torch.no_grad():
         clean = model.encode(to_tensor(image))
     for guidance in (7.5, 1.0):
-        wanted = theirs(
+        expected = theirs(
             prediction,
             sampler,
             StableDiffusionImg2ImgPipeline,
@@ -98,7 +98,7 @@ def test_img2img(prediction: str, sampler: str, strength: float) -> None:
             guidance=guidance,
             seed=7,
         )
-        assert_agree(ours.latents, wanted)
+        assert_agree(ours.latents, expected)
 
 
 @pytest.mark.parametrize("spacing", ["trailing", "linspace"])

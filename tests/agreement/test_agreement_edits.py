@@ -96,15 +96,17 @@ STEPS = 8
 """Of these and of half of these, the fractions below are whole steps."""
 SEED = 7
 
-each_case = pytest.mark.parametrize(("sampler", "made"), CASES, ids=["-".join((name, *made)) for name, made in CASES])
+each_case = pytest.mark.parametrize(
+    ("sampler", "created"), CASES, ids=["-".join((name, *created)) for name, created in CASES]
+)
 each_way = pytest.mark.parametrize(("strength", "guidance"), [(1.0, 7.5), (0.5, 1.0)])
 
 
 @functools.cache
-def both(kind: str, made: Made = Made()) -> tuple[Backend, Any]:  # noqa: B008 (it is frozen)
+def both(kind: str, created: Made = Made()) -> tuple[Backend, Any]:  # noqa: B008 (it is frozen)
     """One tiny folder, loaded by editkit and by diffusers."""
     with tempfile.TemporaryDirectory() as place:
-        folder = FOLDERS[kind][made.family](Path(place), prediction_type=made.prediction)
+        folder = FOLDERS[kind][created.family](Path(place), prediction_type=created.prediction)
         return editkit.load_model(folder, device="cpu"), DiffusionPipeline.from_pretrained(folder)
 
 
@@ -162,10 +164,10 @@ def box(left: int, top: int, right: int, bottom: int) -> Image.Image:
 MASK = box(2, 4, 10, 12)
 
 
-def inpainting(kind: str, made: Made, mask: Image.Image = MASK, **params: Any) -> Session:
-    given = {"mask": mask, "prompt": PROMPT, "steps": STEPS, "seed": SEED, **params}
+def inpainting(kind: str, created: Made, mask: Image.Image = MASK, **params: Any) -> Session:
+    values = {"mask": mask, "prompt": PROMPT, "steps": STEPS, "seed": SEED, **params}
     return open_session(
-        installed(), prepare(installed(), "inpaint", SOURCE_IMAGE, given), both(kind, made)[0], None, False
+        installed(), prepare(installed(), "inpaint", SOURCE_IMAGE, values), both(kind, created)[0], None, False
     )
 
 
@@ -206,30 +208,30 @@ class Held:
         self.noise = torch.randn(self.clean.shape, generator=torch.Generator().manual_seed(SEED))
         self.free = F.max_pool2d(grey(mask), 2)
 
-    def __call__(self, pipeline: Any, step: int, timestep: Tensor, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    def __call__(self, pipeline: Any, step: int, timestep: Tensor, values: dict[str, Tensor]) -> dict[str, Tensor]:
         scheduler, held = pipeline.scheduler, self.clean
         following = scheduler.timesteps[len(scheduler.timesteps) - pipeline.num_timesteps :][step + 1 :]
         if len(following):
             held = scheduler.add_noise(self.clean, self.noise, following[:1])
-        return {"latents": torch.where(self.free > 0, given["latents"], held)}
+        return {"latents": torch.where(self.free > 0, values["latents"], held)}
 
 
 @each_case
 @each_way
-def test_inpainting_with_any_model(sampler: str, made: Made, strength: float, guidance: float) -> None:
-    pipeline = INPAINTING[made.family].from_pipe(both("text", made)[1])
-    wanted = their_inpainting(pipeline, sampler, MASK, strength=strength, guidance_scale=guidance)
-    ours = filled(inpainting("text", made, strength=strength, guidance=guidance, sampler=sampler))
-    assert_agree(ours, wanted)
+def test_inpainting_with_any_model(sampler: str, created: Made, strength: float, guidance: float) -> None:
+    pipeline = INPAINTING[created.family].from_pipe(both("text", created)[1])
+    expected = their_inpainting(pipeline, sampler, MASK, strength=strength, guidance_scale=guidance)
+    ours = filled(inpainting("text", created, strength=strength, guidance=guidance, sampler=sampler))
+    assert_agree(ours, expected)
 
 
 @each_case
 @each_way
-def test_inpainting_with_a_model_made_for_it(sampler: str, made: Made, strength: float, guidance: float) -> None:
+def test_inpainting_with_a_model_made_for_it(sampler: str, created: Made, strength: float, guidance: float) -> None:
     """A full mask protects nothing; for a partial mask, a callback makes diffusers protect the rest."""
-    pipeline = both("inpainting", made)[1]
+    pipeline = both("inpainting", created)[1]
     for mask in (box(0, 0, 16, 16), MASK):
-        wanted = their_inpainting(
+        expected = their_inpainting(
             pipeline,
             sampler,
             mask,
@@ -237,8 +239,8 @@ def test_inpainting_with_a_model_made_for_it(sampler: str, made: Made, strength:
             guidance_scale=guidance,
             callback_on_step_end=Held(pipeline, mask, strength),
         )
-        ours = filled(inpainting("inpainting", made, mask, strength=strength, guidance=guidance, sampler=sampler))
-        assert_agree(ours, wanted)
+        ours = filled(inpainting("inpainting", created, mask, strength=strength, guidance=guidance, sampler=sampler))
+        assert_agree(ours, expected)
 
 
 @pytest.mark.parametrize("kind", ["text", "inpainting"])
@@ -246,8 +248,8 @@ def test_the_latents_compared_are_those_that_inpaint_paints(kind: str) -> None:
     session = inpainting(kind, Made())
     with torch.no_grad():
         painted = paint(session, Edit(filled(session), reconstructed=session.latents))
-    given = {"mask": MASK, "prompt": PROMPT, "steps": STEPS, "seed": SEED}
-    result = editkit.apply("inpaint", SOURCE_IMAGE, model=both(kind)[0], **given).image
+    values = {"mask": MASK, "prompt": PROMPT, "steps": STEPS, "seed": SEED}
+    result = editkit.apply("inpaint", SOURCE_IMAGE, model=both(kind)[0], **values).image
     assert result.tobytes() == compose(session, PixelEdit(painted))[0].tobytes() != SOURCE_IMAGE.tobytes()
 
 
@@ -265,12 +267,12 @@ THREE, TWO = (7.5, 1.5, 3), ((7.5, 1.0, 2), (3.0, 3.0, 2))
 
 
 @pytest.mark.parametrize(
-    ("sampler", "made", "text", "image", "branches"),
+    ("sampler", "created", "text", "image", "branches"),
     [*((*case, *THREE) for case in CASES), *((*CASES[0], *scales) for scales in TWO)],
 )
-def test_instructions(sampler: str, made: Made, text: float, image: float, branches: int) -> None:
-    model, pipeline = both("instructions", made)
-    wanted = theirs(
+def test_instructions(sampler: str, created: Made, text: float, image: float, branches: int) -> None:
+    model, pipeline = both("instructions", created)
+    expected = theirs(
         pipeline, sampler, "a green pear", image=SOURCE_IMAGE, guidance_scale=text, image_guidance_scale=image
     )
     ours = editkit.apply(
@@ -284,7 +286,7 @@ def test_instructions(sampler: str, made: Made, text: float, image: float, branc
         steps=STEPS,
         seed=SEED,
     )
-    assert_agree(ours.latents, wanted)
+    assert_agree(ours.latents, expected)
     assert ours.report.network_calls == STEPS
     assert ours.report.network_samples == branches * STEPS
 
@@ -292,7 +294,7 @@ def test_instructions(sampler: str, made: Made, text: float, image: float, branc
 def test_instructions_without_guidance_evaluate_one_branch() -> None:
     """Both scales at 1 leave the estimate under the instruction alone, which diffusers gives for any scale up to 1."""
     model, pipeline = both("instructions")
-    wanted = theirs(pipeline, "ddim", image=SOURCE_IMAGE, guidance_scale=1.0, image_guidance_scale=1.0)
+    expected = theirs(pipeline, "ddim", image=SOURCE_IMAGE, guidance_scale=1.0, image_guidance_scale=1.0)
     ours = editkit.apply(
         "instruct",
         SOURCE_IMAGE,
@@ -303,7 +305,7 @@ def test_instructions_without_guidance_evaluate_one_branch() -> None:
         steps=STEPS,
         seed=SEED,
     )
-    assert_agree(ours.latents, wanted)
+    assert_agree(ours.latents, expected)
     assert ours.report.network_samples == STEPS
 
 
@@ -331,32 +333,34 @@ def loaded_net(folder: Path) -> Any:
 
 
 def their_control(
-    made: Made, sampler: str, nets: Sequence[Path], hints: Sequence[Tensor], strength: float, **arguments: Any
+    created: Made, sampler: str, nets: Sequence[Path], hints: Sequence[Tensor], strength: float, **arguments: Any
 ) -> Tensor:
     """One ControlNet or several; with a strength below 1 from the image."""
     loaded = [loaded_net(net) for net in nets]
     one = len(loaded) == 1
-    kind = (CONTROL if strength == 1 else CONTROL_IMG2IMG)[made.family]
-    pipeline = kind.from_pipe(both("text", made)[1], controlnet=loaded[0] if one else loaded)
+    kind = (CONTROL if strength == 1 else CONTROL_IMG2IMG)[created.family]
+    pipeline = kind.from_pipe(both("text", created)[1], controlnet=loaded[0] if one else loaded)
     maps = hints[0] if one else list(hints)
-    given: dict[str, Any] = {"image": maps}
+    values: dict[str, Any] = {"image": maps}
     if strength < 1:
         source = latents_of(pipeline, to_tensor(SOURCE_IMAGE) * 2 - 1)
-        given = {"image": source, "control_image": maps, "strength": strength}
-    return theirs(pipeline, sampler, **given, **arguments)
+        values = {"image": source, "control_image": maps, "strength": strength}
+    return theirs(pipeline, sampler, **values, **arguments)
 
 
 def controlled(model: Backend, net: Path, **params: Any) -> Any:
-    given = {"controlnet": str(net), "control_image": MAP, "prompt": PROMPT, "steps": STEPS, "seed": SEED}
-    return editkit.apply("control", SOURCE_IMAGE, model=model, **{**given, **params})
+    values = {"controlnet": str(net), "control_image": MAP, "prompt": PROMPT, "steps": STEPS, "seed": SEED}
+    return editkit.apply("control", SOURCE_IMAGE, model=model, **{**values, **params})
 
 
 @each_case
 @each_way
-def test_control(nets_of: dict[Family, list[Path]], sampler: str, made: Made, strength: float, guidance: float) -> None:
-    nets = nets_of[made.family]
-    wanted = their_control(
-        made,
+def test_control(
+    nets_of: dict[Family, list[Path]], sampler: str, created: Made, strength: float, guidance: float
+) -> None:
+    nets = nets_of[created.family]
+    expected = their_control(
+        created,
         sampler,
         nets[:1],
         [hint_of(grey(MAP))],
@@ -367,7 +371,7 @@ def test_control(nets_of: dict[Family, list[Path]], sampler: str, made: Made, st
         control_guidance_end=END,
     )
     ours = controlled(
-        both("text", made)[0],
+        both("text", created)[0],
         nets[0],
         control_scale=SCALE,
         control_start=START,
@@ -376,7 +380,7 @@ def test_control(nets_of: dict[Family, list[Path]], sampler: str, made: Made, st
         guidance=guidance,
         sampler=sampler,
     )
-    assert_agree(ours.latents, wanted)
+    assert_agree(ours.latents, expected)
 
 
 @pytest.mark.parametrize("family", ["sd", "xl"])
@@ -384,9 +388,9 @@ def test_control(nets_of: dict[Family, list[Path]], sampler: str, made: Made, st
 def test_two_controls_at_once(
     nets_of: dict[Family, list[Path]], family: Family, strength: float, guidance: float
 ) -> None:
-    made, sampler, nets = Made(family), "ddim", nets_of[family]
-    wanted = their_control(
-        made,
+    created, sampler, nets = Made(family), "ddim", nets_of[family]
+    expected = their_control(
+        created,
         sampler,
         nets,
         [hint_of(grey(MAP)), hint_of(lines())],
@@ -397,14 +401,14 @@ def test_two_controls_at_once(
         control_guidance_end=[1.0, END],
     )
     ours = controlled(
-        both("text", made)[0],
+        both("text", created)[0],
         nets[0],
         strength=strength,
         guidance=guidance,
         sampler=sampler,
         attach=(f"controlnet:kind={LINES},weights={nets[1]},scale={SCALE},start={START},end={END}",),
     )
-    assert_agree(ours.latents, wanted)
+    assert_agree(ours.latents, expected)
 
 
 def test_a_map_in_the_order_of_its_controlnet(nets: list[Path], tmp_path: Path) -> None:
@@ -412,8 +416,8 @@ def test_a_map_in_the_order_of_its_controlnet(nets: list[Path], tmp_path: Path) 
     net = ControlNetModel.from_pretrained(nets[0])
     net.register_to_config(controlnet_conditioning_channel_order="bgr")
     net.save_pretrained(tmp_path)
-    wanted = their_control(Made(), "ddim", [tmp_path], [hint_of(grey(MAP))], 1.0, guidance_scale=1.0)
-    assert_agree(controlled(both("text")[0], tmp_path, guidance=1.0).latents, wanted)
+    expected = their_control(Made(), "ddim", [tmp_path], [hint_of(grey(MAP))], 1.0, guidance_scale=1.0)
+    assert_agree(controlled(both("text")[0], tmp_path, guidance=1.0).latents, expected)
 
 
 # The cost of a ControlNet, and the state of the model afterwards
@@ -432,13 +436,13 @@ def counted() -> Iterator[Counter[str]]:
         hook.remove()
 
 
-@pytest.mark.parametrize(("start", "end", "asked"), [(0.0, 1.0, 8), (0.25, 0.75, 4), (0.0, 0.5, 4), (0.5, 0.5, 0)])
+@pytest.mark.parametrize(("start", "end", "requests"), [(0.0, 1.0, 8), (0.25, 0.75, 4), (0.0, 0.5, 4), (0.5, 0.5, 0)])
 def test_a_controlnet_is_evaluated_only_inside_its_window(
-    nets: list[Path], start: float, end: float, asked: int
+    nets: list[Path], start: float, end: float, requests: int
 ) -> None:
     with counted() as calls:
         report = controlled(both("text")[0], nets[0], control_start=start, control_end=end).report
-    assert calls["ControlNetModel"] == asked
+    assert calls["ControlNetModel"] == requests
     assert calls["UNet2DConditionModel"] == report.network_calls == STEPS
     assert calls["ControlNetConditioningEmbedding"] == 1
 
@@ -561,14 +565,14 @@ def test_a_special_model_keeps_the_promises_of_every_edit(kind: str, operation: 
     source = sample_image((37, 21), "RGBA")
     mask = Image.new("L", source.size)
     mask.paste(255, (0, 0, 20, 21))
-    given = {"model": both(kind)[0], "steps": 3, "seed": SEED, **OTHERS[operation]}
-    edited, again = (editkit.apply(operation, source, mask=mask, **given) for _ in range(2))
+    values = {"model": both(kind)[0], "steps": 3, "seed": SEED, **OTHERS[operation]}
+    edited, again = (editkit.apply(operation, source, mask=mask, **values) for _ in range(2))
     assert bool(torch.isfinite(edited.latents).all())
     assert edited.image.size == source.size
     assert edited.report.untouched_max_diff == 0
     assert edited.image.tobytes() == again.image.tobytes() != source.tobytes()
     nothing = {"strength": 0.0} if operation == "img2img" else {"target": "red"}
-    assert editkit.apply(operation, source, **{**given, **nothing}).image.tobytes() == source.tobytes()
+    assert editkit.apply(operation, source, **{**values, **nothing}).image.tobytes() == source.tobytes()
 
 
 @SPECIAL

@@ -116,7 +116,7 @@ def test_required_options_come_first_and_common_ones_last() -> None:
 def test_each_command_has_the_options_that_apply() -> None:
     everywhere = {"--output", "--model", "--device", "--dtype", "--json", "--verbose"}
     some = {"--mask", "--sheet", "--feather", "--width"}
-    wanted = {
+    expected = {
         "generate": {"--width"},
         "img2img": {"--mask", "--sheet", "--feather"},
         "prompt-edit": {"--mask", "--sheet", "--feather"},
@@ -124,7 +124,7 @@ def test_each_command_has_the_options_that_apply() -> None:
         "invert": set(),
         "reconstruct": {"--sheet"},
     }
-    for name, few in wanted.items():
+    for name, few in expected.items():
         command = operation_command(installed(), editkit.operations()[name])
         flags = {flag for param in command.params for flag in param.opts}
         assert everywhere <= flags and flags & some == few, name
@@ -152,19 +152,19 @@ def nothing() -> Any:
 
 def shape(words: list[str], params: type[Params] = ShapeParams) -> dict[str, Any]:
     """Parse the words with the options of a declaration and validate the values."""
-    seen: dict[str, Any] = {}
-    command = click.Command("shape", params=parameters_of(params, installed()), callback=seen.update)
+    records: dict[str, Any] = {}
+    command = click.Command("shape", params=parameters_of(params, installed()), callback=records.update)
     command.main(words, standalone_mode=False)
-    given = {name: value for name, value in seen.items() if value is not None}
-    return params.parse("shape", given).model_dump()
+    arguments = {name: value for name, value in records.items() if value is not None}
+    return params.parse("shape", arguments).model_dump()
 
 
 def test_text_becomes_the_declared_type() -> None:
     words = ["bolder", "--amount", "1", "--scale", "4", "--kind", "depth", "--bold", "--limit", "3"]
     got = shape([*words, "--weights", "[1, 0.5]", "--map-file", "m.png", "--seed", "7", "--by-way-of", "ddim"])
-    wanted = {"text": "bolder", "amount": 1.0, "scale": 4, "kind": "depth", "bold": True, "limit": 3, "seed": 7}
-    wanted |= {"weights": (1.0, 0.5), "map_file": Path("m.png"), "by_way_of": "ddim"}
-    assert {name: got[name] for name in wanted} == wanted
+    expected = {"text": "bolder", "amount": 1.0, "scale": 4, "kind": "depth", "bold": True, "limit": 3, "seed": 7}
+    expected |= {"weights": (1.0, 0.5), "map_file": Path("m.png"), "by_way_of": "ddim"}
+    assert {name: got[name] for name in expected} == expected
 
 
 def test_nothing_given_leaves_the_declared_defaults() -> None:
@@ -392,8 +392,8 @@ def test_default_output_is_beside_the_input_and_replaces_nothing(here: Path) -> 
 
 
 def test_a_folder_keeps_the_names(here: Path) -> None:
-    wanted: list[Path | None] = [Path("new/deep/a.png"), Path("new/deep/b.png")]
-    assert plan(["x/a.png", "y/b.jpg"], "new/deep") == wanted
+    expected: list[Path | None] = [Path("new/deep/a.png"), Path("new/deep/b.png")]
+    assert plan(["x/a.png", "y/b.jpg"], "new/deep") == expected
     assert plan(["x/a.png"], "new/") == plan(["x/a.png"], "new", into_folder=True) == [Path("new/a.png")]
     assert plan(["-"], "new/") == [Path("new/stdin.png")]
     with pytest.raises(EditkitError, match=r"'x/a\.png' and 'y/a\.jpg'.*--existing number"):
@@ -489,8 +489,10 @@ def run_with(*words: str | Path, model: Path, stdin: bytes | None = None) -> Res
 
 
 def test_generate_and_replay_bit_for_bit(here: Path, tiny_folder: Path) -> None:
-    made = run_with("generate", "--prompt", "a red apple", "--steps", "2", "--seed", "3", "--json", model=tiny_folder)
-    report = json.loads(made.stdout)
+    created = run_with(
+        "generate", "--prompt", "a red apple", "--steps", "2", "--seed", "3", "--json", model=tiny_folder
+    )
+    report = json.loads(created.stdout)
     assert (report["operation"], report["seed"], report["output"]) == ("generate", 3, "generate.png")
     assert run_with("replay", "generate.png", model=tiny_folder).stdout == "generate-replay.png\n"
     first, second = Image.open("generate.png"), Image.open("generate-replay.png")
@@ -561,13 +563,13 @@ MAPS = {
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_a_condition_map_is_read_as_in_python(here: Path, tiny_folder: Path, kind: str, tiny_controlnet: Path) -> None:
-    given = {"steps": 1, "seed": 1, "controlnet": str(tiny_controlnet)}
+    arguments = {"steps": 1, "seed": 1, "controlnet": str(tiny_controlnet)}
     Image.fromarray(MAPS[kind]).save("map.tiff")
-    options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    options = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
     words = ["control", "a.png", "--control-image", "map.tiff", *options, "-o", "made.png"]
     run_with(*words, model=tiny_folder)
-    wanted = editkit.apply("control", "a.png", model=str(tiny_folder), control_image=MAPS[kind], **given)
-    assert Image.open("made.png").tobytes() == wanted.image.tobytes()
+    expected = editkit.apply("control", "a.png", model=str(tiny_folder), control_image=MAPS[kind], **arguments)
+    assert Image.open("made.png").tobytes() == expected.image.tobytes()
 
 
 def test_an_error_in_one_image_does_not_stop_the_others(
@@ -575,9 +577,9 @@ def test_an_error_in_one_image_does_not_stop_the_others(
 ) -> None:
     load, loaded = loading.load_model, []
 
-    def counted(*args: Any, **given: Any) -> editkit.Backend:
+    def counted(*args: Any, **arguments: Any) -> editkit.Backend:
         loaded.append(args)
-        return load(*args, **given)
+        return load(*args, **arguments)
 
     monkeypatch.setattr(loading, "load_model", counted)
     loading.cached_model.cache_clear()
@@ -595,11 +597,11 @@ def test_an_error_in_one_image_does_not_stop_the_others(
 def test_images_are_read_from_and_written_to_pipes(here: Path, tiny_folder: Path) -> None:
     words = ["img2img", "-", "-o", "-", "--steps", "1", "--seed", "0", "--prompt", "blue"]
     before = files(here)
-    made = run_with(*words, model=tiny_folder, stdin=Path("a.png").read_bytes()).stdout_bytes
+    created = run_with(*words, model=tiny_folder, stdin=Path("a.png").read_bytes()).stdout_bytes
     assert files(here) == before
-    image = Image.open(io.BytesIO(made))
+    image = Image.open(io.BytesIO(created))
     assert image.format == "PNG" and image.size == (19, 14)
-    again = run_with("replay", "-", "--source", "a.png", "-o", "-", model=tiny_folder, stdin=made).stdout_bytes
+    again = run_with("replay", "-", "--source", "a.png", "-o", "-", model=tiny_folder, stdin=created).stdout_bytes
     assert Image.open(io.BytesIO(again)).tobytes() == image.tobytes()
 
 

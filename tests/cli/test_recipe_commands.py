@@ -62,12 +62,23 @@ def test_a_result_is_made_again_with_source_mask_and_changed_values(here: Path, 
     done(*words, "-o", "x.png", "-m", tiny_folder)
     done(*words, "-o", "y.png", "-m", tiny_folder, "--embed-sources")
     done(*words[:-1], "4", "-o", "z.png", "-m", tiny_folder, "--recipe", "none")
-    given = ["--source", "a.png", "--set", "mask=m.png", "-m", tiny_folder, "-o", "again.png", "--existing", "replace"]
-    report = json.loads(done("replay", "x.png", *given, "--json").stdout)
+    arguments = [
+        "--source",
+        "a.png",
+        "--set",
+        "mask=m.png",
+        "-m",
+        tiny_folder,
+        "-o",
+        "again.png",
+        "--existing",
+        "replace",
+    ]
+    report = json.loads(done("replay", "x.png", *arguments, "--json").stdout)
     assert report["warnings"] == [] and pixels("again.png") == pixels("x.png")
     done("replay", "y.png", "-m", tiny_folder, "-o", "again.png")
     assert pixels("again.png") == pixels("x.png")
-    done("replay", "x.png", *given, "--set", "seed=4", "--set", "guidance_rescale=0.0")
+    done("replay", "x.png", *arguments, "--set", "seed=4", "--set", "guidance_rescale=0.0")
     assert pixels("again.png") == pixels("z.png")
     streamed = done(
         "replay",

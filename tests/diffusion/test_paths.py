@@ -41,14 +41,17 @@ class TestSpacings:
             for steps in STEPS:
                 if spacing == "linspace" and steps == 1:
                     continue  # numpy gives the last timestep, diffusers the first
-                wanted = theirs(DDIMScheduler, steps, timestep_spacing=spacing, steps_offset=offset)
-                assert timesteps(VP, steps, TimestepGrid(spacing, offset)) == wanted, (spacing, steps)
+                expected = theirs(DDIMScheduler, steps, timestep_spacing=spacing, steps_offset=offset)
+                assert timesteps(VP, steps, TimestepGrid(spacing, offset)) == expected, (spacing, steps)
 
     def test_dpm_solver_timesteps_are_those_of_diffusers(self) -> None:
         for spacing, offset in (("leading", 0), ("leading", 1), ("trailing", 0), ("linspace", 0)):
             for steps in STEPS:
-                wanted = theirs(DPMSolverMultistepScheduler, steps, timestep_spacing=spacing, steps_offset=offset)
-                assert timesteps(VP, steps, TimestepGrid(spacing, offset), extra_node=True) == wanted, (spacing, steps)
+                expected = theirs(DPMSolverMultistepScheduler, steps, timestep_spacing=spacing, steps_offset=offset)
+                assert timesteps(VP, steps, TimestepGrid(spacing, offset), extra_node=True) == expected, (
+                    spacing,
+                    steps,
+                )
 
     def test_karras_points_are_those_of_diffusers(self) -> None:
         for steps in (2, 10, 25):

@@ -35,15 +35,15 @@ class TestPredictions:
         x0, eps = latents(0), latents(1)
         for point in POINTS:
             x = add_noise(x0, eps, point)
-            wanted = {
+            expected = {
                 "epsilon": eps,
                 "v_prediction": point.alpha * eps - point.sigma * x0,
                 "sample": x0,
                 "flow_prediction": eps - x0,
             }
             for kind in KINDS:
-                assert far(from_x0(kind, x0, x, point), wanted[kind]) < 1e-11, (kind, point)
-                assert far(to_x0(kind, wanted[kind], x, point), x0) < 1e-11, (kind, point)
+                assert far(from_x0(kind, x0, x, point), expected[kind]) < 1e-11, (kind, point)
+                assert far(to_x0(kind, expected[kind], x, point), x0) < 1e-11, (kind, point)
 
     def test_pure_noise_is_refused_for_epsilon_alone(self) -> None:
         noise, x, x0 = Point(0.0, 1.0), latents(0), latents(1)

@@ -26,11 +26,11 @@ RANGES = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "squaredcos
 
 
 def schedules() -> dict[str, Schedule]:
-    made: dict[str, Schedule] = {name: VariancePreserving.from_betas(betas()) for name, betas in BETAS.items()}
-    made["zero snr"] = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)
-    made["flow"] = RectifiedFlow()
-    made["shifted flow"] = RectifiedFlow(shift=3.0)
-    return made
+    created: dict[str, Schedule] = {name: VariancePreserving.from_betas(betas()) for name, betas in BETAS.items()}
+    created["zero snr"] = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)
+    created["flow"] = RectifiedFlow()
+    created["shifted flow"] = RectifiedFlow(shift=3.0)
+    return created
 
 
 class TestSchedules:

@@ -45,9 +45,9 @@ class Counting(ToyBackend):
         self.rows["decode"].append(len(latents))
         return super().decode(latents)
 
-    def denoise(self, x: Tensor, *asked: Any) -> Tensor:
+    def denoise(self, x: Tensor, *requests: Any) -> Tensor:
         self.rows["denoise"].append(len(x))
-        return super().denoise(x, *asked)
+        return super().denoise(x, *requests)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         if width == self.refused:
@@ -72,9 +72,9 @@ def values(result: Any) -> list[Any]:
 @pytest.mark.parametrize("operation", EDITS)
 @pytest.mark.parametrize("batch", [1, 2, 16])
 def test_each_image_of_a_batch_equals_its_single_edit(operation: str, batch: int) -> None:
-    given = {"steps": STEPS, "seed": 3, "cache": False, **EDITS[operation]}
-    alone = [editkit.apply(operation, one, model=ToyBackend(), **given) for one in IMAGES]
-    together = editkit.apply_all(operation, IMAGES, model=ToyBackend(), batch=batch, **given)
+    arguments = {"steps": STEPS, "seed": 3, "cache": False, **EDITS[operation]}
+    alone = [editkit.apply(operation, one, model=ToyBackend(), **arguments) for one in IMAGES]
+    together = editkit.apply_all(operation, IMAGES, model=ToyBackend(), batch=batch, **arguments)
     assert [values(one) for one in together] == [values(one) for one in alone]
 
 
@@ -88,34 +88,34 @@ def test_the_model_is_called_once_for_the_whole_batch() -> None:
 
 
 def test_a_batch_accepts_several_sizes_and_path_lengths() -> None:
-    given = {"prompt": "red", "steps": STEPS, "seed": 1, "source": "blue", "target": "red", "guidance": 1.0}
+    arguments = {"prompt": "red", "steps": STEPS, "seed": 1, "source": "blue", "target": "red", "guidance": 1.0}
     pictures = [IMAGES[0], image(7, (16, 8)), IMAGES[1], image(8, (16, 8))]
-    del given["prompt"]
+    del arguments["prompt"]
     model = Counting()
-    together = editkit.apply_all("prompt-edit", pictures, model=model, **given)
+    together = editkit.apply_all("prompt-edit", pictures, model=model, **arguments)
     assert [one.image.size for one in together] == [one.size for one in pictures]
     assert model.rows["encode"] == [2, 2]
     for one, result in zip(pictures, together, strict=True):
-        assert values(result) == values(editkit.apply("prompt-edit", one, model=ToyBackend(), **given))
+        assert values(result) == values(editkit.apply("prompt-edit", one, model=ToyBackend(), **arguments))
 
 
 def test_each_edit_of_a_batch_takes_its_own_seed() -> None:
-    given = {"model": ToyBackend(), "prompt": "red", "steps": STEPS}
-    drawn = editkit.apply_all("generate", [None] * 3, seeds=[4, 5, 4], **given)
+    arguments = {"model": ToyBackend(), "prompt": "red", "steps": STEPS}
+    drawn = editkit.apply_all("generate", [None] * 3, seeds=[4, 5, 4], **arguments)
     assert [one.report.seed for one in drawn] == [4, 5, 4]
     assert values(drawn[0]) == values(drawn[2]) != values(drawn[1])
     with pytest.raises(InvalidParameter, match="2 are given for 1 images"):
-        editkit.apply_all("generate", [None], seeds=[1, 2], **given)
+        editkit.apply_all("generate", [None], seeds=[1, 2], **arguments)
     with pytest.raises(InvalidParameter, match="batch=0"):
-        editkit.apply_all("generate", [None], batch=0, **given)
+        editkit.apply_all("generate", [None], batch=0, **arguments)
     assert editkit.apply_all("img2img", [], model=ToyBackend()) == []
 
 
 def test_an_error_in_one_edit_is_raised_and_stops_the_batch() -> None:
     before = threading.active_count()
-    given = {"prompt": "red", "steps": STEPS, "seed": 0, "resolution": 16}
+    arguments = {"prompt": "red", "steps": STEPS, "seed": 0, "resolution": 16}
     with pytest.raises(ValueError, match="refused"):
-        editkit.apply_all("img2img", [*IMAGES, image(9, (8, 16))], model=Counting(refused=8), **given)
+        editkit.apply_all("img2img", [*IMAGES, image(9, (8, 16))], model=Counting(refused=8), **arguments)
     assert threading.active_count() == before
 
 
@@ -126,9 +126,9 @@ def interrupted(steps: Iterable[Any], **_: Any) -> Iterator[Any]:
 
 def test_a_cancelled_batch_leaves_nothing_behind() -> None:
     before = threading.active_count()
-    given = {"prompt": "red", "steps": STEPS, "seed": 0}
+    arguments = {"prompt": "red", "steps": STEPS, "seed": 0}
     with pytest.raises(editkit.Cancelled):
-        editkit.apply_all("img2img", IMAGES, model=ToyBackend(), progress=interrupted, **given)
+        editkit.apply_all("img2img", IMAGES, model=ToyBackend(), progress=interrupted, **arguments)
     assert threading.active_count() == before
 
 
@@ -138,7 +138,7 @@ class Shift(Control):
     @contextlib.contextmanager
     def attach(self, backend: Any) -> Iterator[None]:
         whole = backend.model
-        whole.denoise = lambda *asked: 0.5 + type(whole).denoise(whole, *asked)
+        whole.denoise = lambda *requests: 0.5 + type(whole).denoise(whole, *requests)
         try:
             yield
         finally:
@@ -170,8 +170,8 @@ def test_gradients_are_recorded_only_in_the_edit_that_needs_them() -> None:
     def slope(model: Any) -> Tensor:
         text = model.embed(["red"])["text"].requires_grad_()
         with torch.enable_grad():
-            answer = model.denoise(torch.ones(1, 3, 2, 2, dtype=torch.float64), editkit.Point(0.6, 0.8), {"text": text})
-        (found,) = torch.autograd.grad(answer.sum(), text)
+            output = model.denoise(torch.ones(1, 3, 2, 2, dtype=torch.float64), editkit.Point(0.6, 0.8), {"text": text})
+        (found,) = torch.autograd.grad(output.sum(), text)
         return found
 
     outcomes = dict(run_in_lock_step(ToyBackend(), [slope, slope]))

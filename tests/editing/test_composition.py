@@ -129,12 +129,14 @@ def test_a_pipeline_file_chains_masks_sizes_and_controls(
 def test_every_step_may_have_a_model_of_its_own(tmp_path: Path) -> None:
     models = [editkit.testing.ToyBackend(variance=variance) for variance in (0.25, 0.5)]
     steps = [("img2img", {"prompt": colour, "steps": 3, "strength": 0.5, "seed": 1}) for colour in ("red", "blue")]
-    made = editkit.Pipeline(steps)(SOURCE, model=models)
+    created = editkit.Pipeline(steps)(SOURCE, model=models)
     first = editkit.apply("img2img", SOURCE, model=models[0], **steps[0][1])
-    assert np.array_equal(pixels(made), pixels(editkit.apply("img2img", first.image, model=models[1], **steps[1][1])))
-    file = made.save(tmp_path / "made.png", recipe="full")
+    assert np.array_equal(
+        pixels(created), pixels(editkit.apply("img2img", first.image, model=models[1], **steps[1][1]))
+    )
+    file = created.save(tmp_path / "made.png", recipe="full")
     again = editkit.replay(file, model=models)
-    assert np.array_equal(pixels(again), pixels(made))
+    assert np.array_equal(pixels(again), pixels(created))
     assert not again.report.warnings
     assert len(editkit.replay(file, model=models[0]).report.warnings) == 1
     for call in (lambda: editkit.Pipeline(steps)(SOURCE, model=models[:1]), lambda: editkit.replay(file, model=[])):

@@ -48,11 +48,11 @@ def unchanged() -> editkit.Result:
 
 def recipe_of(*steps: tuple[str, dict[str, Any]]) -> bytes:
     """A PNG with a recipe that somebody wrote into it."""
-    made = unchanged()
+    created = unchanged()
     drawn_by = ModelReference(model="toy", identity="x", dtype="float32")
     written = tuple(Step(operation=operation, drawn_by=drawn_by, params=params) for operation, params in steps)
-    made.recipe = Recipe(version="1", steps=written, sources=made.recipe.sources)
-    data: bytes = made.encoded(".png", recipe="full")
+    created.recipe = Recipe(version="1", steps=written, sources=created.recipe.sources)
+    data: bytes = created.encoded(".png", recipe="full")
     return data
 
 
@@ -67,9 +67,9 @@ def naming() -> list[tuple[str, str]]:
     ]
 
 
-def assert_refused(said: EditkitError, name: str) -> None:
-    assert "\n" not in str(said) and len(str(said)) < 500
-    assert isinstance(said, BadFile) or said.exit_status == 2, name
+def assert_refused(message: EditkitError, name: str) -> None:
+    assert "\n" not in str(message) and len(str(message)) < 500
+    assert isinstance(message, BadFile) or message.exit_status == 2, name
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
@@ -133,7 +133,7 @@ def test_an_inversion_file_names_no_path(tmp_path: Path) -> None:
     steps = {"steps": 1, "attach": (f"controlnet:weights={tmp_path}",)}
     inversion = editkit.invert(SOURCE, model=ToyBackend(), steps=1)
     crafted = dc.replace(inversion, params=inversion.params | steps).save(tmp_path / "x.safetensors")
-    for given in (crafted, editkit.Inversion.load(crafted)):
+    for arguments in (crafted, editkit.Inversion.load(crafted)):
         with pytest.raises(InvalidParameter, match="no path is taken from a file: pass attach= to reconstruct"):
-            editkit.reconstruct(given, model=ToyBackend())
+            editkit.reconstruct(arguments, model=ToyBackend())
     assert editkit.reconstruct(crafted, model=ToyBackend(), attach=()).image.size == SOURCE.size

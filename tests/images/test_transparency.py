@@ -41,12 +41,12 @@ def test_a_change_of_nothing_keeps_every_level_also_under_full_transparency(dept
 
 def test_a_result_shows_its_change_on_white_wherever_alpha_allows() -> None:
     alpha = np.linspace(0, 1, 48, dtype=np.float32)[None, :, None].repeat(8, 0)
-    colours, wanted = np.broadcast_to(RED, (8, 48, 3)), np.broadcast_to(GREEN, (8, 48, 3))
-    change = on(1, wanted, alpha) - on(1, colours, alpha)
+    colours, reference = np.broadcast_to(RED, (8, 48, 3)), np.broadcast_to(GREEN, (8, 48, 3))
+    change = on(1, reference, alpha) - on(1, colours, alpha)
     after, after_alpha = add_change(colours, alpha, change)
     assert np.array_equal(alpha, after_alpha)
-    assert np.allclose(on(1, after, alpha), on(1, wanted, alpha), rtol=0, atol=1e-5)
-    assert np.allclose(after[:, 2:], wanted[:, 2:], rtol=0, atol=1e-4)
+    assert np.allclose(on(1, after, alpha), on(1, reference, alpha), rtol=0, atol=1e-5)
+    assert np.allclose(after[:, 2:], reference[:, 2:], rtol=0, atol=1e-4)
 
 
 def test_contours_take_the_new_colour_though_the_model_draws_them_elsewhere() -> None:
@@ -111,9 +111,9 @@ def test_mixtures_are_premultiplied() -> None:
 def test_a_mixture_is_as_opaque_as_its_change_needs() -> None:
     image = random_image()
     before = image.on_white()
-    wanted = np.full_like(before, 0.3)
-    mixed = mix_stored([image, image], [0.5, 0.5], wanted - before)
-    assert np.abs(mixed.on_white() - wanted).max() < 1.5 / 255
+    reference = np.full_like(before, 0.3)
+    mixed = mix_stored([image, image], [0.5, 0.5], reference - before)
+    assert np.abs(mixed.on_white() - reference).max() < 1.5 / 255
 
 
 def test_the_least_painted_share_shows_any_colour_on_white() -> None:

@@ -159,10 +159,10 @@ def test_the_second_edit_of_an_image_runs_no_inversion(
 
 
 def test_a_cached_inversion_in_a_file_is_the_one_that_was_made(tmp_path: Path) -> None:
-    made, found = (editkit.invert(SOURCE, model=ToyBackend(), prompt="red", steps=4) for _ in range(2))
-    assert torch.equal(made.trajectory, found.trajectory)
-    loaded = editkit.Inversion.load(found.save(tmp_path / "x.safetensors"))
-    assert torch.equal(loaded.trajectory, made.trajectory)
+    created, actual = (editkit.invert(SOURCE, model=ToyBackend(), prompt="red", steps=4) for _ in range(2))
+    assert torch.equal(created.trajectory, actual.trajectory)
+    loaded = editkit.Inversion.load(actual.save(tmp_path / "x.safetensors"))
+    assert torch.equal(loaded.trajectory, created.trajectory)
     assert editkit.reconstruct(loaded, model=ToyBackend()).report.recon_psnr is not None
 
 
@@ -200,14 +200,14 @@ def test_noise_and_extras_of_an_inverter_are_cached(inverter: Inverter, cache: I
         climb = invert_latents(session, inverter, session.latents, session.inversion_path(4), session.embed("red"))
         return climb, session.noise(), session.usage.calls
 
-    (made, after, calls), (found, after_found, none) = run(1), run(1)
+    (created, after, calls), (actual, after_found, none) = run(1), run(1)
     assert calls > none == 0
-    assert torch.equal(made.trajectory, found.trajectory) and made.path == found.path
-    assert made.extras.keys() == found.extras.keys()
-    assert all(torch.equal(made.extras[name], found.extras[name]) for name in made.extras)
+    assert torch.equal(created.trajectory, actual.trajectory) and created.path == actual.path
+    assert created.extras.keys() == actual.extras.keys()
+    assert all(torch.equal(created.extras[name], actual.extras[name]) for name in created.extras)
     assert torch.equal(after, after_found), "the generator was left in another state"
     other, _, calls_of_other = run(2)
-    assert calls_of_other == calls and not torch.equal(other.trajectory, made.trajectory)
+    assert calls_of_other == calls and not torch.equal(other.trajectory, created.trajectory)
     assert run(1)[2] == run(2)[2] == 0, "one seed's entry replaced another's"
 
 
@@ -231,19 +231,21 @@ def session_with(cache: InversionCache | None, model: ToyBackend | None = None, 
     return dc.replace(toy_session(model or toy(), DrawingParams.parse("toy", params)), cache=cache)
 
 
-def key(inverter: Inverter, change: Callable[[dict[str, Any]], None] = lambda given: None, **params: Any) -> str | None:
+def key(
+    inverter: Inverter, change: Callable[[dict[str, Any]], None] = lambda values: None, **params: Any
+) -> str | None:
     """The key of an inversion with one input changed."""
     model = params.pop("model", None)
     session = session_with(None, model, **params)
-    given = {
+    values = {
         "session": session,
         "inverter": inverter,
         "latents": session.latents,
         "path": session.inversion_path(4),
         "condition": session.embed("red"),
     }
-    change(given)
-    return inversion_inputs(**given).key()
+    change(values)
+    return inversion_inputs(**values).key()
 
 
 def nudged(tensor: Tensor) -> Tensor:
@@ -254,21 +256,23 @@ def nudged(tensor: Tensor) -> Tensor:
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
-    "latents": lambda given: given.update(latents=nudged(given["latents"])),
-    "precision": lambda given: given.update(latents=given["latents"].float()),
-    "pixels": lambda given: given.update(session=dc.replace(given["session"], pixels=nudged(given["session"].pixels))),
-    "canvas": lambda given: given.update(
-        session=dc.replace(given["session"], canvas=dc.replace(given["session"].canvas, size=(9, 8)))
+    "latents": lambda values: values.update(latents=nudged(values["latents"])),
+    "precision": lambda values: values.update(latents=values["latents"].float()),
+    "pixels": lambda values: values.update(
+        session=dc.replace(values["session"], pixels=nudged(values["session"].pixels))
     ),
-    "steps": lambda given: given.update(path=given["session"].inversion_path(5)),
-    "point": lambda given: given.update(
-        path=(*given["path"][:-1], given["path"][-1]._replace(sigma=given["path"][-1].sigma * (1 + 2**-52)))
+    "canvas": lambda values: values.update(
+        session=dc.replace(values["session"], canvas=dc.replace(values["session"].canvas, size=(9, 8)))
     ),
-    "prompt": lambda given: given.update(condition=given["session"].embed("blue")),
-    "condition": lambda given: given.update(condition={"text": nudged(given["condition"]["text"])}),
-    "name of a condition": lambda given: given.update(condition={"words": given["condition"]["text"]}),
-    "inverter": lambda given: given.update(inverter=Fitted()),
-    "option": lambda given: given.update(inverter=Noisy(1.0 + 2**-52)),
+    "steps": lambda values: values.update(path=values["session"].inversion_path(5)),
+    "point": lambda values: values.update(
+        path=(*values["path"][:-1], values["path"][-1]._replace(sigma=values["path"][-1].sigma * (1 + 2**-52)))
+    ),
+    "prompt": lambda values: values.update(condition=values["session"].embed("blue")),
+    "condition": lambda values: values.update(condition={"text": nudged(values["condition"]["text"])}),
+    "name of a condition": lambda values: values.update(condition={"words": values["condition"]["text"]}),
+    "inverter": lambda values: values.update(inverter=Fitted()),
+    "option": lambda values: values.update(inverter=Noisy(1.0 + 2**-52)),
 }
 MODELS = {
     "identity": toy(identity="another"),
@@ -404,8 +408,8 @@ def test_an_entry_with_any_bit_flipped_or_any_end_cut_off_is_none(cache: Inversi
     name, held = an_entry(cache)
     file = cache.file(name)
     good = file.read_bytes()
-    found = cache.read(name)
-    assert found is not None and digest({}, found) == digest({}, held)
+    actual = cache.read(name)
+    assert actual is not None and digest({}, actual) == digest({}, held)
     for place in range(len(good)):
         bad = bytearray(good)
         bad[place] ^= 1 << place % 8
@@ -428,9 +432,9 @@ def test_an_entry_under_another_name_or_of_another_kind_is_none(cache: Inversion
     cache.file(other).write_bytes(cache.file(name).read_bytes())
     assert cache.read(other) is None
     right = {"key": name, "sha256": digest({"key": name}, held)}
-    for said in ({**right, "schema": 2}, {"key": name}, [], None, "text"):
-        cache.file(name).write_bytes(save(to_cpu(held), {"editkit": json.dumps(said)}))
-        assert cache.read(name) is None, said
+    for message in ({**right, "schema": 2}, {"key": name}, [], None, "text"):
+        cache.file(name).write_bytes(save(to_cpu(held), {"editkit": json.dumps(message)}))
+        assert cache.read(name) is None, message
     cache.file(name).write_bytes(save(to_cpu(held)))
     assert cache.read(name) is None
     cache.file(name).write_bytes(save(to_cpu(held), {"editkit": json.dumps(right)}))
@@ -438,7 +442,7 @@ def test_an_entry_under_another_name_or_of_another_kind_is_none(cache: Inversion
 
 
 def test_a_damaged_entry_is_computed_again_and_replaced() -> None:
-    wanted = edited()
+    expected = edited()
     (file,) = entries()
     good = file.read_bytes()
     user = InversionCache.of_user()
@@ -450,19 +454,19 @@ def test_a_damaged_entry_is_computed_again_and_replaced() -> None:
     nan.view(-1)[7] = float("nan")
     for wrong in ({"trajectory": nan}, {"trajectory": trajectory[1:]}, {}):
         user.write(file.stem, wrong | {"kept.more": torch.ones(1)})
-        made = edited()
-        assert same(made, wanted) and made.report.network_calls == 8, wrong
-        assert same(edited(), wanted) and edited().report.network_calls == 4
+        created = edited()
+        assert same(created, expected) and created.report.network_calls == 8, wrong
+        assert same(edited(), expected) and edited().report.network_calls == 4
         assert file.read_bytes() == good
     for data in (b"", b"no tensors", good[:-1], good[:-1] + bytes([good[-1] ^ 1]), b"\xff" * 64):
         file.write_bytes(data)
-        made = edited()
-        assert same(made, wanted) and made.report.network_calls == 8 and not made.report.warnings
+        created = edited()
+        assert same(created, expected) and created.report.network_calls == 8 and not created.report.warnings
         assert file.read_bytes() == good
     file.unlink()
     file.mkdir()
-    made = edited()
-    assert same(made, wanted) and len(made.report.warnings) == 1
+    created = edited()
+    assert same(created, expected) and len(created.report.warnings) == 1
 
 
 # Room
@@ -500,8 +504,8 @@ def hammer(folder: Path, limit: int, seed: int) -> None:
         held = {"trajectory": torch.full((1000,), float(number))}
         name = digest({"number": number}, {})
         small.write(name, held)
-        found = small.read(name)
-        assert found is None or torch.equal(found["trajectory"], held["trajectory"])
+        actual = small.read(name)
+        assert actual is None or torch.equal(actual["trajectory"], held["trajectory"])
         if turn % 5 == seed:
             (folder / f"{name}.safetensors").unlink(missing_ok=True)
         if turn % 5 == seed + 1:
@@ -544,8 +548,8 @@ def test_entries_are_readable_by_their_owner_alone() -> None:
 
 def test_the_cache_lies_in_the_user_s_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def folder() -> Path | None:
-        found = InversionCache.of_user()
-        return found and found.folder
+        actual = InversionCache.of_user()
+        return actual and actual.folder
 
     monkeypatch.setenv("HOME", str(tmp_path))
     assert folder() == Path(os.environ["EDITKIT_CACHE"], "inversions")
@@ -563,21 +567,21 @@ def test_the_cache_lies_in_the_user_s_cache_folder(tmp_path: Path, monkeypatch: 
 def test_an_unwritable_cache_folder_causes_one_warning_and_no_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = edited(cache=False)
+    expected = edited(cache=False)
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("EDITKIT_CACHE", str(tmp_path / "file"))
-    made = edited()
-    assert same(made, wanted) and made.report.network_calls == 8
-    (said,) = made.report.warnings
-    assert said.startswith(f"inversions cannot be kept in {tmp_path / 'file' / 'inversions'} (Not a directory): ")
+    created = edited()
+    assert same(created, expected) and created.report.network_calls == 8
+    (message,) = created.report.warnings
+    assert message.startswith(f"inversions cannot be kept in {tmp_path / 'file' / 'inversions'} (Not a directory): ")
     session = session_with(InversionCache.of_user())
     for prompt in ("red", "blue"):
         invert_latents(session, Noisy(), session.latents, session.inversion_path(2), session.embed(prompt))
-    assert session.usage.warnings == [said]
+    assert session.usage.warnings == [message]
     twice = editkit.Pipeline([("prompt-edit", WORDS)] * 2)(SOURCE, model=ToyBackend())
-    assert twice.report.warnings == (said,)
+    assert twice.report.warnings == (message,)
     monkeypatch.setenv("EDITKIT_CACHE", "~nobody-of-this-name/caches")
-    assert same(edited(), wanted) and not edited().report.warnings
+    assert same(edited(), expected) and not edited().report.warnings
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])
@@ -587,9 +591,9 @@ def test_a_full_or_failing_disk_does_not_change_an_edit(number: int, monkeypatch
 
     with monkeypatch.context() as failing:
         failing.setattr("editkit.files.os.fsync", fail)
-        made = edited()
-    assert same(made, edited(cache=False))
-    assert len(made.report.warnings) == 1 and os.strerror(number) in made.report.warnings[0]
+        created = edited()
+    assert same(created, edited(cache=False))
+    assert len(created.report.warnings) == 1 and os.strerror(number) in created.report.warnings[0]
     assert not entries()
     edited()
     with monkeypatch.context() as failing:  # an entry that was kept is used though its time of use cannot be set
@@ -600,43 +604,43 @@ def test_a_full_or_failing_disk_does_not_change_an_edit(number: int, monkeypatch
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
 @pytest.mark.parametrize("which", ["folder", "parent"])
 def test_a_folder_that_others_may_write_to_is_not_used(mode: int, which: str) -> None:
-    wanted = edited()
+    expected = edited()
     (file,) = entries()
     folder = file.parent if which == "folder" else file.parent.parent
     folder.chmod(mode)
     if which == "parent" and mode == 0o770:  # a group's folder, in which nobody else writes to this one
         assert edited().report.warnings == ()
         return
-    made = edited()
-    assert same(made, wanted) and made.report.network_calls == 8 and entries() == [file]
-    assert [f"others may write to {folder}" in warning for warning in made.report.warnings] == [True]
+    created = edited()
+    assert same(created, expected) and created.report.network_calls == 8 and entries() == [file]
+    assert [f"others may write to {folder}" in warning for warning in created.report.warnings] == [True]
     folder.chmod(0o1777 if which == "parent" else 0o755)
     assert edited().report.network_calls == 4 and not edited().report.warnings
 
 
 def test_a_link_in_place_of_an_entry_is_neither_read_nor_followed(tmp_path: Path) -> None:
-    wanted = edited()
+    expected = edited()
     (file,) = entries()
     data = file.read_bytes()
     for content in (data, b"the user's own"):
         (tmp_path / "elsewhere").write_bytes(content)
         file.unlink()
         file.symlink_to(tmp_path / "elsewhere")
-        made = edited()
-        assert same(made, wanted) and made.report.network_calls == 8
+        created = edited()
+        assert same(created, expected) and created.report.network_calls == 8
         assert (tmp_path / "elsewhere").read_bytes() == content
         assert not file.is_symlink() and file.read_bytes() == data
 
 
 def test_a_pipe_or_a_file_of_others_is_no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = edited()
+    expected = edited()
     (file,) = entries()
     file.chmod(0o666)
     assert edited().report.network_calls == 8
     file.unlink()
     os.mkfifo(file)
-    made = edited()
-    assert same(made, wanted) and made.report.network_calls == 8 and file.is_file()
+    created = edited()
+    assert same(created, expected) and created.report.network_calls == 8 and file.is_file()
     monkeypatch.setattr("editkit.inversion.cache.is_own", lambda status: False)
     assert edited().report.network_calls == 8
 
@@ -697,5 +701,5 @@ def test_the_command_line_has_a_switch_on_all_that_inverts(tmp_path: Path) -> No
 def test_commands_that_do_not_invert_have_no_cache_switch() -> None:
     with_it = {"prompt-edit", "instruct", "interpolate", "invert", "run", "replay"}
     for name in (*editkit.operations(), "run", "replay"):
-        said = CliRunner().invoke(main, [name, "--help"]).stdout
-        assert ("--no-cache" in said) == (name in with_it), name
+        message = CliRunner().invoke(main, [name, "--help"]).stdout
+        assert ("--no-cache" in message) == (name in with_it), name

@@ -61,12 +61,12 @@ def session(schedule: RectifiedFlow | None = None, **params: Any) -> Session:
 
 def edited(session: Session, inverter: PinnedInverter, change: Tensor | None = None) -> tuple[Tensor, int]:
     """The latents (2, C, h, w) of a source and its edit, and the network samples of the replay."""
-    shown, wanted = session.embed("a red apple"), session.embed("a green apple")
-    climb = invert_latents(session, inverter, session.latents, session.inversion_path(STEPS), shown)
+    source, target = session.embed("a red apple"), session.embed("a green apple")
+    climb = invert_latents(session, inverter, session.latents, session.inversion_path(STEPS), source)
     assert session.usage.samples == STEPS
     noise = torch.cat([climb.trajectory[0]] * 2)
     drawn = sample_from_inversion(
-        session, inverter, climb, noise, stack_conditions([shown, wanted]), torch.ones(2, 1), change
+        session, inverter, climb, noise, stack_conditions([source, target]), torch.ones(2, 1), change
     )
     return drawn, session.usage.samples - STEPS
 
@@ -96,17 +96,17 @@ def test_reused_estimates_equal_those_of_the_network(name: str, kind: str) -> No
         edited(session(RectifiedFlow() if kind == "flow" else None, **params), inverter)
         for inverter in (PinnedInverter(), Forgetful())
     ]
-    (found, asked), (wanted, all_asked) = drawn
-    assert largest(found - wanted) < 1e-10
-    assert asked == samples < all_asked
+    (actual, requests), (target, all_asked) = drawn
+    assert largest(actual - target) < 1e-10
+    assert requests == samples < all_asked
 
 
 def test_a_mask_does_not_change_reused_estimates() -> None:
     change = torch.linspace(0, 1, 8).to(torch.float64).expand(1, 1, 8, 8)
-    (found, asked), (wanted, all_asked) = (
+    (actual, requests), (target, all_asked) = (
         edited(session(), inverter, change) for inverter in (PinnedInverter(), Forgetful())
     )
-    assert largest(found - wanted) < 1e-10 and asked < all_asked
+    assert largest(actual - target) < 1e-10 and requests < all_asked
 
 
 def test_estimates_of_several_sources_are_reused() -> None:
@@ -139,38 +139,40 @@ def asked_by(inverter: PinnedInverter, condition: Condition | None, **params: An
 
 
 def test_estimates_of_other_inputs_are_not_reused() -> None:
-    told = session().embed("a red apple")
-    assert asked_by(PinnedInverter(), told) == 1
+    prompt_condition = session().embed("a red apple")
+    assert asked_by(PinnedInverter(), prompt_condition) == 1
     assert asked_by(PinnedInverter(), None) == STEPS
     assert asked_by(PinnedInverter(), session().embed("a pear")) == STEPS
-    assert asked_by(PinnedInverter(), {**told, "more": torch.ones(1)}) == STEPS
-    assert asked_by(Watching(), told) == STEPS, "what is attached to the model may change its answers"
+    assert asked_by(PinnedInverter(), {**prompt_condition, "more": torch.ones(1)}) == STEPS
+    assert asked_by(Watching(), prompt_condition) == STEPS, "what is attached to the model may change its answers"
 
 
 def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
     """Like the guidance scale of a distilled model and the timesteps of one call."""
     one = session()
     climb = invert_latents(one, PinnedInverter(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
-    told = {**one.embed("a red apple"), "scale": torch.ones(1)}
-    (said,) = PinnedInverter().recorded_estimates(dc.replace(climb, condition=told), [])
-    known = RecordedNetwork(one.network, climb, [said], rows=1)
-    for scale, asked in ((1.0, 0), (2.0, 1)):
+    prompt_condition = {**one.embed("a red apple"), "scale": torch.ones(1)}
+    (recorded,) = PinnedInverter().recorded_estimates(dc.replace(climb, condition=prompt_condition), [])
+    network = RecordedNetwork(one.network, climb, [recorded], rows=1)
+    for scale, requests in ((1.0, 0), (2.0, 1)):
         before = one.usage.samples
-        answer = known(climb.trajectory[2], climb.path[2], {**told, "scale": torch.full((1,), scale)})
-        assert torch.equal(answer, said.estimates[:, 1]) and one.usage.samples - before == asked
-    assert torch.equal(known(climb.trajectory[2], PointBatch((climb.path[2],)), told), said.estimates[:, 1])
+        output = network(climb.trajectory[2], climb.path[2], {**prompt_condition, "scale": torch.full((1,), scale)})
+        assert torch.equal(output, recorded.estimates[:, 1]) and one.usage.samples - before == requests
+    assert torch.equal(
+        network(climb.trajectory[2], PointBatch((climb.path[2],)), prompt_condition), recorded.estimates[:, 1]
+    )
 
 
 def test_an_inversion_records_the_estimate_of_each_of_its_latents() -> None:
     one = session()
-    told = one.embed("a red apple")
-    climb = invert_latents(one, PinnedInverter(), one.latents, one.inversion_path(STEPS), told)
+    prompt_condition = one.embed("a red apple")
+    climb = invert_latents(one, PinnedInverter(), one.latents, one.inversion_path(STEPS), prompt_condition)
     ((condition, estimates, begin),) = PinnedInverter().recorded_estimates(climb, [])
     assert condition is climb.condition and begin == 1
     assert estimates.shape == (1, STEPS, *one.latents.shape[1:])
-    for x, point, said in zip(climb.trajectory[1:], climb.path[1:], estimates[0], strict=True):
+    for x, point, recorded in zip(climb.trajectory[1:], climb.path[1:], estimates[0], strict=True):
         assert isinstance(point, Point)
-        assert torch.equal(one.network(x, point, told)[0], said)
+        assert torch.equal(one.network(x, point, prompt_condition)[0], recorded)
 
 
 class Resolving(EditFriendly):
@@ -194,19 +196,19 @@ FRIENDLY: Mapping[str, tuple[dict[str, Any], int]] = {
 @pytest.mark.parametrize("name", FRIENDLY)
 def test_noise_that_was_solved_for_needs_no_network_for_the_source(name: str, skip: float) -> None:
     params, samples = FRIENDLY[name]
-    found = []
+    actual = []
     for inverter in (EditFriendly(skip), Resolving(skip)):
         one = session(**params)
-        shown, wanted = one.embed("a red apple"), one.embed("a green apple")
-        climb = invert_latents(one, inverter, one.latents, one.inversion_path(STEPS), shown)
+        source, target = one.embed("a red apple"), one.embed("a green apple")
+        climb = invert_latents(one, inverter, one.latents, one.inversion_path(STEPS), source)
         before = one.usage.samples
         noise = torch.cat([climb.trajectory[0]] * 2)
-        drawn = sample_from_inversion(one, inverter, climb, noise, stack_conditions([shown, wanted]), torch.ones(2, 1))
-        found.append((drawn, one.usage.samples - before))
-    assert largest(found[0][0] - found[1][0]) < 1e-10
+        drawn = sample_from_inversion(one, inverter, climb, noise, stack_conditions([source, target]), torch.ones(2, 1))
+        actual.append((drawn, one.usage.samples - before))
+    assert largest(actual[0][0] - actual[1][0]) < 1e-10
     drawn_steps = STEPS - inverter.first_step(climb.path)
-    assert found[0][1] == samples * drawn_steps // STEPS
-    assert found[1][1] == 2 * found[0][1]
+    assert actual[0][1] == samples * drawn_steps // STEPS
+    assert actual[1][1] == 2 * actual[0][1]
 
 
 def test_a_guidance_interval_evaluates_the_source_again() -> None:

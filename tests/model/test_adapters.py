@@ -59,9 +59,9 @@ def folder(family: Family) -> Path:
 
 @functools.cache
 def pipeline(family: Family) -> Any:
-    made = DiffusionPipeline.from_pretrained(folder(family))
-    made.set_progress_bar_config(disable=True)
-    return made
+    created = DiffusionPipeline.from_pretrained(folder(family))
+    created.set_progress_bar_config(disable=True)
+    return created
 
 
 def layers(net: Any, ends: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -73,15 +73,15 @@ def change(family: Family, convolutions: bool = False) -> tuple[Low, ...]:
     """A random LoRA of all parts of a model."""
     random = torch.Generator().manual_seed(0)
     parts = {"unet": UNET + (CONVOLUTIONS if convolutions else ()), "text_encoder": TEXT, "text_encoder_2": TEXT}
-    made = []
+    created = []
     for part, ends in parts.items():
         net = getattr(pipeline(family), part, None)
         for name, module in layers(net, ends) if net is not None else ():
             shape = module.weight.shape
             up = torch.randn(shape[0], RANK, *(1,) * (len(shape) - 2), generator=random)
             down = torch.randn(RANK, *shape[1:], generator=random)
-            made.append(Low(part, name, 0.3 * up, 0.3 * down))
-    return tuple(made)
+            created.append(Low(part, name, 0.3 * up, 0.3 * down))
+    return tuple(created)
 
 
 # The spellings of trainers
@@ -203,9 +203,9 @@ def test_a_lora_adds_its_product_to_the_weights(tmp_path: Path, family: Family) 
             tensors[f"{low.module}.weight"] += 0.5 * low.alpha / RANK * product
         save_file(tensors, weights, metadata={"format": "pt"})
     model = editkit.load_model(by_hand, device="cpu")
-    wanted = editkit.apply("generate", model=model, prompt=PROMPT, steps=2, guidance=3.0, seed=0).latents
-    assert apart(drawn(family, f"{file}:0.5"), wanted) < 1e-4
-    assert apart(drawn(family), wanted) > 1e-2
+    expected = editkit.apply("generate", model=model, prompt=PROMPT, steps=2, guidance=3.0, seed=0).latents
+    assert apart(drawn(family, f"{file}:0.5"), expected) < 1e-4
+    assert apart(drawn(family), expected) > 1e-2
 
 
 @each_family
@@ -220,27 +220,27 @@ def test_a_lora_samples_what_diffusers_samples(tmp_path: Path, family: Family, s
     loaded = pipeline(family)
     loaded.load_lora_weights(tmp_path, weight_name=file.name)
     try:
-        wanted = theirs(loaded)
+        expected = theirs(loaded)
     finally:
         loaded.unload_lora_weights()
     ours = drawn(family, file)
-    assert apart(ours, wanted) < 1e-4
+    assert apart(ours, expected) < 1e-4
     assert apart(ours, theirs(loaded)) > 1e-2
 
 
 def written_with_metadata(file: Path, family: Family) -> None:
     """As the training scripts of diffusers write one: alphas stand beside the tensors, some for single layers."""
     tensors: dict[str, Tensor] = {}
-    said: dict[str, Any] = {}
+    message: dict[str, Any] = {}
     for low in change(family):
         tensors |= {name.removesuffix(".weight") + ".weight": tensor for name, tensor in peft(low, family).items()}
-        said |= {
+        message |= {
             f"{low.part}.r": RANK,
             f"{low.part}.lora_alpha": 5.0,
             f"{low.part}.target_modules": [one.module for one in change(family) if one.part == low.part],
             f"{low.part}.alpha_pattern": {"to_q": 1.0, "fc1": 7.0},
         }
-    save_file(tensors, file, metadata={"lora_adapter_metadata": json.dumps(said)})
+    save_file(tensors, file, metadata={"lora_adapter_metadata": json.dumps(message)})
 
 
 @each_family
@@ -260,7 +260,10 @@ def test_scales_add_up(tmp_path: Path) -> None:
 def test_adapters_are_a_sequence_of_files(tmp_path: Path) -> None:
     file = written(tmp_path / "style.safetensors", "sd")
     for adapters in (str(file), file, 5, [5], None):
-        for call in (editkit.load_model, lambda name, **given: editkit.apply("generate", model=str(name), **given)):
+        for call in (
+            editkit.load_model,
+            lambda name, **arguments: editkit.apply("generate", model=str(name), **arguments),
+        ):
             with pytest.raises(InvalidParameter, match="adapters is a sequence of files"):
                 call(folder("sd"), adapters=adapters)  # type: ignore[operator]
 
@@ -309,13 +312,13 @@ BAD: dict[str, tuple[Callable[[Low], dict[str, Tensor]], str]] = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_an_adapter_that_does_not_fit_is_one_line_and_changes_no_model(tmp_path: Path, kind: str) -> None:
-    content, said = BAD[kind]
+    content, message = BAD[kind]
     first, *_, last = change("sd")
     file = tmp_path / "bad.safetensors"
     save_file({**kohya(last, "sd"), **content(first)}, file)
     model: Any = editkit.load_model(folder("sd"), device="cpu")
     before = model.identity, [weight.clone() for weight in model.unet.parameters()]
-    with pytest.raises(InvalidParameter, match=f"bad.*{said}") as raised:
+    with pytest.raises(InvalidParameter, match=f"bad.*{message}") as raised:
         model.add_adapter(editkit.Adapter(file))
     assert "\n" not in str(raised.value)
     assert (model.identity, model.adapters) == (before[0], ())
@@ -324,13 +327,13 @@ def test_an_adapter_that_does_not_fit_is_one_line_and_changes_no_model(tmp_path:
 
 def test_a_file_without_weights_is_refused_before_the_model_loads(tmp_path: Path) -> None:
     (tmp_path / "pickled.pt").write_bytes(b"")
-    for call, said in {
+    for call, message in {
         tmp_path / "nowhere.safetensors": "no file here",
         tmp_path: "a folder",
         tmp_path / "pickled.pt": "can run code",
         f"{tmp_path / 'style.safetensors'}:nan": "finite",
     }.items():
-        with pytest.raises(InvalidParameter, match=said):
+        with pytest.raises(InvalidParameter, match=message):
             editkit.load_model("no such model", adapters=[call])
 
 
@@ -415,13 +418,13 @@ def test_a_file_with_one_unnamed_embedding_names_the_token(tmp_path: Path) -> No
 
 def test_embeddings_that_cannot_be_added_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "word.safetensors"
-    for tensors, call, said in (
+    for tensors, call, message in (
         ({"<cat>": CAT[:5]}, file, "length 5, and the model's words have 16"),
         ({"<cat>": CAT}, f"{file}:0.5", "leave out the scale"),
         ({"apple": CAT}, file, "'apple', which the model has already"),
     ):
         save_file(tensors, file)
-        with pytest.raises(InvalidParameter, match=said):
+        with pytest.raises(InvalidParameter, match=message):
             drawn("sd", call)
 
 
@@ -451,14 +454,14 @@ def test_an_inversion_belongs_to_the_model_with_its_adapters(tmp_path: Path) -> 
 
 def test_a_replay_wants_them_and_takes_none_from_the_file(tmp_path: Path) -> None:
     file = written(tmp_path / "style.safetensors", "sd")
-    given: dict[str, Any] = {"prompt": PROMPT, "steps": 2, "seed": 0}
-    made = editkit.apply("generate", model=str(folder("sd")), adapters=[f"{file}:0.5"], **given)
-    image = made.save(tmp_path / "made.png")
+    arguments: dict[str, Any] = {"prompt": PROMPT, "steps": 2, "seed": 0}
+    created = editkit.apply("generate", model=str(folder("sd")), adapters=[f"{file}:0.5"], **arguments)
+    image = created.save(tmp_path / "made.png")
     assert str(tmp_path).encode() not in image.read_bytes()
     with pytest.raises(InvalidParameter, match=r"style\.safetensors:0\.5; no path is taken from a file"):
         editkit.replay(image, model=str(folder("sd")))
     again = editkit.replay(image, model=str(folder("sd")), adapters=[f"{file}:0.5"])
-    assert again.image.tobytes() == made.image.tobytes()
+    assert again.image.tobytes() == created.image.tobytes()
     assert not again.report.warnings
     other = editkit.replay(image, model=str(folder("sd")), adapters=[file])
     assert "made with another model" in other.report.warnings[0]

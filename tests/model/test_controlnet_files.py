@@ -68,8 +68,8 @@ UNION_CONFIG = (
 
 def controlled(folder: Path, controlnet: Path, **params: Any) -> Tensor:
     model = editkit.load_model(folder, device="cpu")
-    given = {"controlnet": str(controlnet), "control_image": GREY, "steps": 3, "guidance": 3.0, "seed": 0}
-    latents: Tensor = editkit.apply("control", GREY, model=model, prompt=PROMPT, **given, **params).latents
+    arguments = {"controlnet": str(controlnet), "control_image": GREY, "steps": 3, "guidance": 3.0, "seed": 0}
+    latents: Tensor = editkit.apply("control", GREY, model=model, prompt=PROMPT, **arguments, **params).latents
     return latents
 
 

@@ -36,11 +36,11 @@ FIELDS = [field.name for field in dc.fields(ExecutionOptions)]
 
 def test_every_way_is_an_option_and_an_argument_by_one_name() -> None:
     for function in (editkit.load_model, editkit.apply):
-        known = inspect.signature(function).parameters
-        assert all(known[name].default is False for name in FIELDS)
+        parameters = inspect.signature(function).parameters
+        assert all(parameters[name].default is False for name in FIELDS)
     for command in ("img2img", "generate", "run"):
-        said = CliRunner().invoke(main, [command, "--help"]).stdout
-        assert all(f"--{name}" in said for name in FIELDS)
+        text = CliRunner().invoke(main, [command, "--help"]).stdout
+        assert all(f"--{name}" in text for name in FIELDS)
 
 
 def test_execution_options_are_part_of_the_shared_model_key(tiny_folder: Path) -> None:
@@ -89,8 +89,8 @@ def test_execution_options_of_a_loaded_model_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_family_without_execution_options_is_refused_by_name(name: str) -> None:
     family = BackendSpec(name="strange", summary="A family.", load=lambda: None)  # type: ignore[arg-type,return-value]
-    said = rf"{name}=True needs .* the model 'x' of the family strange offers none"
-    with pytest.raises(MissingCapability, match=said):
+    text = rf"{name}=True needs .* the model 'x' of the family strange offers none"
+    with pytest.raises(MissingCapability, match=text):
         check_execution(family, "x", ExecutionOptions(**{name: True}))
 
 
@@ -120,8 +120,8 @@ def test_a_compiled_network_agrees_with_the_eager_network(tmp_path: Path) -> Non
         pytest.skip(str(error))
     x, point = random_latents(1, shape=eager.latent_shape(16, 16)).float(), make_path(eager.schedule, 4, eager.grid)[1]
     with torch.no_grad():
-        found, wanted = (model.denoise(x, point, eager.embed(["1"])) for model in (compiled, eager))
-    assert_agree(found, wanted, 1e-4)
+        actual, expected = (model.denoise(x, point, eager.embed(["1"])) for model in (compiled, eager))
+    assert_agree(actual, expected, 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_offloaded_parts_give_the_same_results(make: Callable[[Path], Path], tmp
     """On the CPU, where to be sent to the device changes nothing but who is there."""
     eager, offloaded = (editkit.load_model(make(tmp_path)) for _ in range(2))
     offloaded.set_execution(ExecutionOptions(offload=True), torch.device("cpu"))  # type: ignore[attr-defined]
-    wanted, found = (
+    expected, actual = (
         editkit.apply("img2img", SOURCE, model=model, prompt="a red apple", steps=2, seed=1)
         for model in (eager, offloaded)
     )
-    assert torch.equal(wanted.latents, found.latents) and wanted.image.tobytes() == found.image.tobytes()
+    assert torch.equal(expected.latents, actual.latents) and expected.image.tobytes() == actual.image.tobytes()
 
 
 class Part(nn.Module):

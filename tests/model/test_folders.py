@@ -125,8 +125,8 @@ def test_a_value_of_a_configuration_that_cannot_be_meant_is_named(
         flux_folder(folder)
     edit_json(folder / file, **entries)
     name = next(iter(entries)) if "_class_name" not in entries else "AutoencoderKL" if "vae" in file else "Scheduler"
-    said = refused(folder)
-    assert name in said or "quantised" in said or "betas" in said
+    message = refused(folder)
+    assert name in message or "quantised" in message or "betas" in message
 
 
 def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:

@@ -52,23 +52,23 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn(model: Backend, family: str = "", **params: Any) -> editkit.Result:
     """The image edited by img2img at strength 0.5, with a prompt where the model takes one."""
     prompt = {"prompt": PROMPTS.get(family, ("a red apple",))[0]} if "text" in model.provides else {}
-    given = {"strength": 0.5, "steps": 4, "seed": 1, **prompt, **params}
-    result: editkit.Result = editkit.apply("img2img", SOURCE, model=model, **given)
+    arguments = {"strength": 0.5, "steps": 4, "seed": 1, **prompt, **params}
+    result: editkit.Result = editkit.apply("img2img", SOURCE, model=model, **arguments)
     return result
 
 
 def reprompted(model: Backend, family: str = "", **params: Any) -> editkit.Result:
     source, target = PROMPTS.get(family, ("a red apple", "a green apple"))
-    given = {"source": source, "target": target, "steps": 4, "seed": 1, **params}
-    result: editkit.Result = editkit.apply("prompt-edit", SOURCE, model=model, **given)
+    arguments = {"source": source, "target": target, "steps": 4, "seed": 1, **params}
+    result: editkit.Result = editkit.apply("prompt-edit", SOURCE, model=model, **arguments)
     return result
 
 
 def apart(one: Tensor | None, other: Tensor | None) -> float:
     assert one is not None and other is not None
-    found, wanted = one.double().cpu(), other.double().cpu()
-    assert bool(torch.isfinite(found).all())
-    return float((found - wanted).square().mean().sqrt() / wanted.std())
+    actual, expected = one.double().cpu(), other.double().cpu()
+    assert bool(torch.isfinite(actual).all())
+    return float((actual - expected).square().mean().sqrt() / expected.std())
 
 
 # Precision
@@ -78,12 +78,12 @@ def apart(one: Tensor | None, other: Tensor | None) -> float:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_edit_is_close_to_that_of_the_cpu(family: str, dtype: str, root: Path) -> None:
     folder = folder_of(family, root)
-    wanted = drawn(editkit.load_model(folder, device="cpu"), family)
-    found = drawn(editkit.load_model(folder, device=DEVICE, dtype=dtype), family)
-    assert found.report.device.startswith(DEVICE) and found.report.dtype == dtype
-    assert apart(found.latents, wanted.latents) < CLOSE[dtype]
-    assert found.report.network_samples == wanted.report.network_samples
-    assert 0 < found.report.peak_memory_mb < 2048, "that of the device is reported, and the models are tiny"
+    expected = drawn(editkit.load_model(folder, device="cpu"), family)
+    actual = drawn(editkit.load_model(folder, device=DEVICE, dtype=dtype), family)
+    assert actual.report.device.startswith(DEVICE) and actual.report.dtype == dtype
+    assert apart(actual.latents, expected.latents) < CLOSE[dtype]
+    assert actual.report.network_samples == expected.report.network_samples
+    assert 0 < actual.report.peak_memory_mb < 2048, "that of the device is reported, and the models are tiny"
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
@@ -120,19 +120,19 @@ def test_every_kind_of_edit_runs_on_a_gpu(
     make: Callable[[Path], Path], operation: str, params: dict[str, Any], tmp_path: Path
 ) -> None:
     mask = sample_image(SOURCE.size, seed=2).convert("L").point(lambda level: 255 * (level > 128))
-    given = params | ({"mask": mask} if operation in ("inpaint", "flow-edit") else {})
+    arguments = params | ({"mask": mask} if operation in ("inpaint", "flow-edit") else {})
     model = editkit.load_model(make(tmp_path), device=DEVICE, dtype="bfloat16")
-    result = editkit.apply(operation, SOURCE, model=model, steps=2, seed=1, **given)
+    result = editkit.apply(operation, SOURCE, model=model, steps=2, seed=1, **arguments)
     assert result.report.untouched_max_diff in (0, None)
 
 
 def test_a_controlnet_steers_alike_on_a_gpu(tmp_path: Path) -> None:
     folder, weights = stable_diffusion_folder(tmp_path / "model"), controlnet_folder(tmp_path / "net")
-    given = {"prompt": "a red apple", "steps": 2, "seed": 1, "controlnet": str(weights)}
-    wanted, found = (
-        editkit.apply("control", SOURCE, model=str(folder), device=device, **given) for device in ("cpu", DEVICE)
+    arguments = {"prompt": "a red apple", "steps": 2, "seed": 1, "controlnet": str(weights)}
+    expected, actual = (
+        editkit.apply("control", SOURCE, model=str(folder), device=device, **arguments) for device in ("cpu", DEVICE)
     )
-    assert apart(found.latents, wanted.latents) < 10 * CLOSE["float32"]
+    assert apart(actual.latents, expected.latents) < 10 * CLOSE["float32"]
 
 
 # The cache of inversions
@@ -174,8 +174,8 @@ def test_an_offloaded_model_draws_the_same(family: str, root: Path) -> None:
     whole, offloaded = (editkit.load_model(folder, device=DEVICE, offload=offload) for offload in (False, True))
     assert str(offloaded.device).startswith(DEVICE)
     for make in (drawn, reprompted):
-        wanted, found = (make(model, family, cache=False) for model in (whole, offloaded))
-        assert apart(found.latents, wanted.latents) < 1e-3
+        expected, actual = (make(model, family, cache=False) for model in (whole, offloaded))
+        assert apart(actual.latents, expected.latents) < 1e-3
 
 
 def test_one_part_at_a_time_is_on_the_device(root: Path) -> None:

@@ -129,11 +129,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "said"), WRONG)
-def test_a_value_that_is_not_allowed_is_refused_by_name(tiny_folder: Path, options: Any, said: str) -> None:
+@pytest.mark.parametrize(("options", "message"), WRONG)
+def test_a_value_that_is_not_allowed_is_refused_by_name(tiny_folder: Path, options: Any, message: str) -> None:
     with pytest.raises(InvalidParameter) as error:
         editkit.load_model(tiny_folder, **options)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_an_option_that_a_family_lacks_is_refused(tmp_path: Path) -> None:
@@ -163,10 +163,10 @@ def test_a_loaded_model_takes_no_options(tiny_model: Any) -> None:
 def test_a_replay_uses_the_options_of_the_recipe(tiny_folder: Path, tmp_path: Path) -> None:
     other = stable_diffusion_folder(tmp_path / "other", seed=5) / "vae"
     options: dict[str, Any] = {"prediction": "v_prediction", "clip_skip": 1}
-    made = editkit.apply("generate", model=str(tiny_folder), **CALL, **options)
-    made.save(tmp_path / "made.png")
+    created = editkit.apply("generate", model=str(tiny_folder), **CALL, **options)
+    created.save(tmp_path / "made.png")
     again = editkit.replay(tmp_path / "made.png", model=str(tiny_folder))
-    assert again.report.warnings == () and again.image.tobytes() == made.image.tobytes()
+    assert again.report.warnings == () and again.image.tobytes() == created.image.tobytes()
     assert editkit.replay(tmp_path / "made.png", model=str(tiny_folder), clip_skip=0).report.warnings
     editkit.apply("generate", model=str(tiny_folder), vae=other, **CALL).save(tmp_path / "vae.png")
     assert str(tmp_path).encode() not in (tmp_path / "vae.png").read_bytes()
@@ -177,11 +177,11 @@ def test_a_replay_uses_the_options_of_the_recipe(tiny_folder: Path, tmp_path: Pa
 
 def test_the_command_line_has_the_same_options(tiny_folder: Path, tmp_path: Path) -> None:
     options = ["-m", str(tiny_folder), "--prediction", "v_prediction", "--clip-skip", "1", "--vae", str(tiny_folder)]
-    made = CliRunner().invoke(
+    created = CliRunner().invoke(
         main,
         ["generate", "--prompt", "a red apple", "--steps", "2", "--seed", "0", "-o", str(tmp_path / "a.png"), *options],
     )
-    assert made.exit_code == 0, made.output
+    assert created.exit_code == 0, created.output
     model = editkit.load_model(tiny_folder, prediction="v_prediction", clip_skip=1, vae=tiny_folder)
     expected = editkit.apply("generate", model=model, prompt="a red apple", steps=2, seed=0)
     assert np.array_equal(np.asarray(editkit.open_image(tmp_path / "a.png")), np.asarray(expected.image))
@@ -234,5 +234,5 @@ def test_a_revision_of_a_hub_model_is_found(tiny_folder: Path, tmp_path: Path, m
 
 
 def test_the_options_of_a_step_are_recorded(tiny_folder: Path) -> None:
-    made = editkit.apply("generate", model=str(tiny_folder), clip_skip=1, **CALL)
-    assert json.loads(made.recipe.model_dump_json())["steps"][0]["drawn_by"]["options"] == {"clip_skip": 1}
+    created = editkit.apply("generate", model=str(tiny_folder), clip_skip=1, **CALL)
+    assert json.loads(created.recipe.model_dump_json())["steps"][0]["drawn_by"]["options"] == {"clip_skip": 1}

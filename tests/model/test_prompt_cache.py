@@ -36,8 +36,8 @@ def image() -> Image.Image:
 
 def test_a_second_edit_embeds_no_prompt_again_and_gives_the_same_image(image: Image.Image) -> None:
     model = Reading()
-    told = {"prompt": "red", "guidance": 2.0, "strength": 0.5, "seed": 0, "steps": 4, "cache": False}
-    results = [editkit.apply("img2img", image, model=model, **told).image for _ in range(2)]
+    arguments = {"prompt": "red", "guidance": 2.0, "strength": 0.5, "seed": 0, "steps": 4, "cache": False}
+    results = [editkit.apply("img2img", image, model=model, **arguments).image for _ in range(2)]
     assert sorted(model.read) == [("",), ("red",)]
     assert np.array_equal(*map(np.asarray, results))
 

@@ -228,14 +228,14 @@ def test_a_missing_configuration_is_an_error_with_advice(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     alone = Path(shutil.copy(tiny / "model.safetensors", tmp_path / "alone.safetensors"))
-    said = refused(alone)
-    assert "stable-diffusion-v1-5/stable-diffusion-v1-5" in said
-    assert f"into '{tmp_path / 'alone'}'" in said
+    message = refused(alone)
+    assert "stable-diffusion-v1-5/stable-diffusion-v1-5" in message
+    assert f"into '{tmp_path / 'alone'}'" in message
 
 
-def refused(file: Path, **given: Any) -> str:
+def refused(file: Path, **arguments: Any) -> str:
     with pytest.raises(WeightsUnavailable) as raised:
-        editkit.load_model(file, **given)
+        editkit.load_model(file, **arguments)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -272,8 +272,8 @@ def test_a_file_without_one_of_its_parts_is_refused(tiny: Path, tmp_path: Path) 
     for missing, part in parts.items():
         kept = {name: tensor for name, tensor in whole.items() if not name.startswith(missing)}
         save_file(kept, tmp_path / "model.safetensors")
-        said = refused(tmp_path / "model.safetensors")
-        assert f"lacks weights of its {part}: " in said or "does not fit the configuration" in said
+        message = refused(tmp_path / "model.safetensors")
+        assert f"lacks weights of its {part}: " in message or "does not fit the configuration" in message
 
 
 def test_training_metadata_of_a_file_is_used(tmp_path: Path) -> None:
@@ -409,8 +409,8 @@ FAMILIES: dict[str, Family] = {
 
 
 def draw(place: Path) -> Tensor:
-    made = editkit.apply("generate", model=str(place), prompt="a red apple", steps=2, seed=0, width=16, height=16)
-    latents: Tensor = made.latents
+    created = editkit.apply("generate", model=str(place), prompt="a red apple", steps=2, seed=0, width=16, height=16)
+    latents: Tensor = created.latents
     return latents
 
 

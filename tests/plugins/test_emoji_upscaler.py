@@ -33,8 +33,8 @@ def test_the_upscaler_is_nearer_to_the_truth_than_lanczos(model: editkit.Backend
         small, truth = image.reduce(4), image.reduce(4 // scale)
         enlarged = editkit.apply("upscale", small, model=model, scale=scale, prompt=file.stem.replace("-", " "), seed=0)
         smooth = small.resize(truth.size, Image.Resampling.LANCZOS)
-        made, plain, wanted = map(to_tensor, (enlarged.image.convert("RGB"), smooth, truth))
-        gained.append(psnr(made, wanted) - psnr(plain, wanted))
+        created, plain, expected = map(to_tensor, (enlarged.image.convert("RGB"), smooth, truth))
+        gained.append(psnr(created, expected) - psnr(plain, expected))
     assert np.mean(gained) >= least, gained
 
 
@@ -48,12 +48,12 @@ def test_upscale_takes_it_when_no_model_is_named() -> None:
 @pytest.mark.model
 def test_in_a_row_with_others_each_step_takes_its_own_model(tmp_path: Path) -> None:
     words = {"prompt": "noto red apple", "steps": 2}
-    made = editkit.Pipeline([("outpaint", {"right": 8, **words}), ("upscale", {"scale": 2})])(LARGE[0], seed=0)
-    assert made.report.model == "emoji, emoji-upscaler"
-    assert [step.drawn_by.model for step in made.recipe.steps] == ["emoji", "emoji-upscaler"]
-    again = editkit.replay(made.save(tmp_path / "large.png", recipe="full"))
+    created = editkit.Pipeline([("outpaint", {"right": 8, **words}), ("upscale", {"scale": 2})])(LARGE[0], seed=0)
+    assert created.report.model == "emoji, emoji-upscaler"
+    assert [step.drawn_by.model for step in created.recipe.steps] == ["emoji", "emoji-upscaler"]
+    again = editkit.replay(created.save(tmp_path / "large.png", recipe="full"))
     assert not again.report.warnings
-    assert again.image.tobytes() == made.image.tobytes()
+    assert again.image.tobytes() == created.image.tobytes()
 
 
 @pytest.mark.model
@@ -78,7 +78,7 @@ def test_diffusers_draws_the_same_latents_from_its_folder(model: editkit.Backend
     image = editkit.open_image(LARGE[0]).convert("RGB").reduce(8)
     pipeline = StableDiffusionUpscalePipeline.from_pretrained(upscaler_folder(), torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    wanted = pipeline(
+    expected = pipeline(
         "3d detective",
         image=image,
         noise_level=20,
@@ -90,10 +90,10 @@ def test_diffusers_draws_the_same_latents_from_its_folder(model: editkit.Backend
     random = torch.Generator().manual_seed(7)
     with torch.no_grad():
         pixels = to_tensor(image)
-        seen = model.upscaling_condition(pixels, 20, torch.randn(pixels.shape, generator=random))  # type: ignore[attr-defined]
-        condition = {**model.embed(["3d detective"]), **seen}
+        records = model.upscaling_condition(pixels, 20, torch.randn(pixels.shape, generator=random))  # type: ignore[attr-defined]
+        condition = {**model.embed(["3d detective"]), **records}
         x = torch.randn((1, *model.latent_shape(128, 128)), generator=random)
         for p, q in itertools.pairwise(editkit.make_path(model.schedule, 4, model.grid)):
             x = editkit.ddim_step(x, model.denoise(x, p, condition), p, q)
         ours = model.decode(x)[0].permute(1, 2, 0).numpy()
-    assert float(np.abs(ours - wanted).max()) < 1e-3
+    assert float(np.abs(ours - expected).max()) < 1e-3

@@ -58,12 +58,12 @@ def silence(pipeline: Any) -> Any:
     return pipeline
 
 
-@pytest.mark.parametrize("known", [50, 25])
-def test_timesteps_are_those_of_the_distillation(known: int) -> None:
-    scheduler, schedule = LCMScheduler(original_inference_steps=known), consistency()[0].schedule
-    for steps in range(1, known + 1):
+@pytest.mark.parametrize("distilled", [50, 25])
+def test_timesteps_are_those_of_the_distillation(distilled: int) -> None:
+    scheduler, schedule = LCMScheduler(original_inference_steps=distilled), consistency()[0].schedule
+    for steps in range(1, distilled + 1):
         scheduler.set_timesteps(steps)
-        path = make_path(schedule, steps, TimestepGrid("distilled", distilled=known), to_zero=True)
+        path = make_path(schedule, steps, TimestepGrid("distilled", distilled=distilled), to_zero=True)
         assert [round(schedule.timestep(point)) for point in path[:-1]] == scheduler.timesteps.tolist()
 
 

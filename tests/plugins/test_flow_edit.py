@@ -97,8 +97,8 @@ class TestClosedForm:
             errors = []
             for steps in (50, 100, 200):
                 path = make_path(model.schedule, steps, model.grid)
-                wanted = GaussianDenoiser(difference).transport(torch.zeros_like(difference), path[0], path[-1])
-                errors.append(largest(latent_edit(model, steps=steps) - wanted))
+                expected = GaussianDenoiser(difference).transport(torch.zeros_like(difference), path[0], path[-1])
+                errors.append(largest(latent_edit(model, steps=steps) - expected))
             assert errors[-1] < 0.02, (kind, errors)
             pairs = itertools.pairwise(errors)
             assert all(fine < 0.6 * coarse or coarse < 1e-9 for coarse, fine in pairs), (kind, errors)
@@ -119,8 +119,8 @@ class TestClosedForm:
         for sampler in ("ddim", "euler", "heun", "dpmpp-2m", "dpmpp-3m"):
             spec = editkit.samplers()[sampler]
             path = make_path(model.schedule, steps, model.grid, extra_node=spec.extra_node, to_zero=spec.ends_at_zero)
-            wanted = GaussianDenoiser(difference).transport(torch.zeros_like(difference), path[0], path[-1])
-            assert largest(latent_edit(model, steps=steps, sampler=sampler) - wanted) < 0.01, sampler
+            expected = GaussianDenoiser(difference).transport(torch.zeros_like(difference), path[0], path[-1])
+            assert largest(latent_edit(model, steps=steps, sampler=sampler) - expected) < 0.01, sampler
 
     def test_flow_edit_equals_the_paper_s_algorithm_on_rectified_flow(self) -> None:
         """Algorithm 1: velocities of ``Z + noised source - source`` and of the noised source, averaged over noises."""

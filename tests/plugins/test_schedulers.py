@@ -65,8 +65,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 def test_noise_levels_are_those_of_the_scheduler(tmp_path: Path, name: str, config: dict[str, Any]) -> None:
     read_in = read(tmp_path, name, **config)
     for steps in (2, 5, 20):
-        for ours, wanted in zip(levels(read_in, steps), theirs(read_in, steps), strict=True):
-            assert abs(ours - wanted) < TOLERANCE * (1 + wanted), steps
+        for ours, reference in zip(levels(read_in, steps), theirs(read_in, steps), strict=True):
+            assert abs(ours - reference) < TOLERANCE * (1 + reference), steps
 
 
 def test_a_missing_key_has_the_default_of_its_class(tmp_path: Path) -> None:
@@ -123,5 +123,5 @@ def test_a_solver_samples_on_its_noise_levels_what_diffusers_samples(
     }
     expected = pipeline("a red apple", **call).images
     ours: dict[str, Any] = {"sampler": "dpmpp-2m", "steps": 5, "seed": 0, "guidance": 1.0}
-    made = editkit.apply("generate", model=str(folder), prompt="a red apple", **ours)
-    assert (made.latents - expected).abs().max() < 1e-3, "of latents up to 40"
+    created = editkit.apply("generate", model=str(folder), prompt="a red apple", **ours)
+    assert (created.latents - expected).abs().max() < 1e-3, "of latents up to 40"

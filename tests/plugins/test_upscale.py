@@ -265,7 +265,7 @@ def test_an_upscaler_agrees_with_diffusers(upscaler: Any, upscaler_path: Path, g
     source, steps = sample_image((16, 12)), 10
     pipeline = StableDiffusionUpscalePipeline.from_pretrained(upscaler_path)
     pipeline.set_progress_bar_config(disable=True)
-    wanted = pipeline(
+    reference = pipeline(
         "a red apple on white",
         image=source,
         negative_prompt="blue",
@@ -285,7 +285,7 @@ def test_an_upscaler_agrees_with_diffusers(upscaler: Any, upscaler_path: Path, g
         path = editkit.make_path(upscaler.schedule, steps, upscaler.grid)
         for p, q in itertools.pairwise(path):
             x = editkit.ddim_step(x, denoise(x, p), p, q)
-    assert float((x - wanted).abs().max()) < 1e-4
+    assert float((x - reference).abs().max()) < 1e-4
 
 
 def test_an_upscaler_starts_from_noise_and_checks_its_noise_level(upscaler: Any) -> None:

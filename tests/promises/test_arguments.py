@@ -115,7 +115,9 @@ def test_a_decorated_function_keeps_its_signature_and_pythons_own_errors() -> No
         write(5)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("images", [5, [("a", 5)], [Image.new("L", (1, 1))], ["ab"]], ids=["number", "pair", "image", "text"])
+@pytest.mark.parametrize(
+    "images", [5, [("a", 5)], [Image.new("L", (1, 1))], ["ab"]], ids=["number", "pair", "image", "text"]
+)
 def test_a_sheet_takes_labelled_images_only(images: Any) -> None:
     with pytest.raises(EditkitError):
         editkit.draw_sheet(images)

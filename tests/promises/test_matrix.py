@@ -21,7 +21,7 @@ from editkit import Backend, MissingCapability, Prediction
 from editkit.testing.suite import sample_image
 from editkit.testing.tiny import FOLDERS, stable_diffusion_folder
 
-FAMILIES: dict[str, Callable[[Path], Path]] = {kind.removesuffix("Pipeline"): made for kind, made in FOLDERS.items()}
+FAMILIES: dict[str, Callable[[Path], Path]] = {kind.removesuffix("Pipeline"): maker for kind, maker in FOLDERS.items()}
 FAMILIES |= {
     f"StableDiffusion, {kind}": functools.partial(stable_diffusion_folder, prediction_type=kind)
     for kind in ("v_prediction", "sample")
@@ -55,7 +55,7 @@ def test_a_cell_is_finite_and_exact_where_declared(family: str, inverter: str, s
     model, spec = model_of(family), editkit.inverters()[inverter]
     text = "text" in model.provides
     side = model.native_size
-    told = {"prompt": "1" if family == "DiT" else "a red apple"} if text else {}
+    prompts = {"prompt": "1" if family == "DiT" else "a red apple"} if text else {}
     call = functools.partial(
         editkit.invert,
         sample_image((side, side)),
@@ -66,7 +66,7 @@ def test_a_cell_is_finite_and_exact_where_declared(family: str, inverter: str, s
         guidance=7.5,
         seed=0,
         cache=False,
-        **told,
+        **prompts,
     )
     if not serves(inverter, family):
         with pytest.raises(MissingCapability, match=f"{inverter} needs"):

@@ -37,7 +37,7 @@ MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16")
 
 
 @pytest.fixture(scope="module")
-def given(tiny_controlnet: Path) -> dict[str, Any]:
+def arguments(tiny_controlnet: Path) -> dict[str, Any]:
     """Arguments that an operation needs on this machine beside its parameters."""
     return {"control": {"controlnet": str(tiny_controlnet)}}
 
@@ -68,20 +68,20 @@ def masks(size: tuple[int, int]) -> dict[str, Image.Image]:
 @pytest.mark.parametrize("operation", EDITS)
 @pytest.mark.parametrize("size", [(1, 1), (37, 61), (64, 64), (300, 200)], ids=str)
 def test_pixels_outside_any_mask_are_those_of_any_kind_of_source(
-    tiny_model: editkit.Backend, given: dict[str, Any], operation: str, size: tuple[int, int]
+    tiny_model: editkit.Backend, arguments: dict[str, Any], operation: str, size: tuple[int, int]
 ) -> None:
     for mode, (kind, mask) in itertools.product(("RGB", "RGBA", "L", "P"), masks(size).items()):
         if size != (37, 61) and mode != "RGB" and (mode, kind) != ("RGBA", "soft"):
             continue  # at one size every mode in every mask
-        seen = editkit.open_image(noise(size, mode))
-        params = {"steps": 2, "seed": 0, **EDITS[operation], **given.get(operation, {})}
+        records = editkit.open_image(noise(size, mode))
+        params = {"steps": 2, "seed": 0, **EDITS[operation], **arguments.get(operation, {})}
         result = editkit.apply(operation, noise(size, mode), model=tiny_model, mask=mask, **params)
         assert result.image.size == size
-        assert result.image.mode == seen.mode
+        assert result.image.mode == records.mode
         assert result.report.untouched_max_diff == (None if mask.getextrema()[0] else 0), (mode, kind)
         kept = np.asarray(mask) == 0
-        assert np.array_equal(np.asarray(result.image)[kept], np.asarray(seen)[kept]), (mode, kind)
-        changed = not same(result.image, seen)
+        assert np.array_equal(np.asarray(result.image)[kept], np.asarray(records)[kept]), (mode, kind)
+        changed = not same(result.image, records)
         assert changed or kind == "empty" or max(size) == 1 or (kind == "pixel" and mode == "RGBA"), (mode, kind)
 
 
@@ -98,25 +98,25 @@ def test_an_edit_that_changes_nothing_gives_the_source(
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_is_edited_as_it_is_displayed(tiny_model: editkit.Backend, mode: str) -> None:
     source = noise((40, 24), mode)
-    seen = editkit.open_image(source)
+    records = editkit.open_image(source)
     nothing = editkit.apply("prompt-edit", source, model=tiny_model, steps=2, source="red", target="red")
     edited = editkit.apply("prompt-edit", source, model=tiny_model, steps=2, source="red", target="blue")
-    assert same(nothing.image, seen)
-    assert edited.image.mode == seen.mode
-    if seen.mode == "RGBA":
-        assert same(edited.image.getchannel("A"), seen.getchannel("A"))
+    assert same(nothing.image, records)
+    assert edited.image.mode == records.mode
+    if records.mode == "RGBA":
+        assert same(edited.image.getchannel("A"), records.getchannel("A"))
 
 
 @pytest.mark.parametrize("operation", [*EDITS, "generate"])
 def test_the_same_seed_gives_the_same_pixels_and_so_does_the_recipe(
-    tiny_model: editkit.Backend, given: dict[str, Any], operation: str, tmp_path: Path
+    tiny_model: editkit.Backend, arguments: dict[str, Any], operation: str, tmp_path: Path
 ) -> None:
     params = {"steps": 3, "seed": 5, "sampler": "ddpm", **EDITS.get(operation, {"prompt": "red", "width": 37})}
     pictures = () if operation == "generate" else (noise((37, 61), "RGBA"),)
-    params |= given.get(operation, {}) | ({"mask": masks((37, 61))["soft"]} if operation == "inpaint" else {})
+    params |= arguments.get(operation, {}) | ({"mask": masks((37, 61))["soft"]} if operation == "inpaint" else {})
     first = editkit.apply(operation, *pictures, model=tiny_model, **params)
     second = editkit.apply(operation, *pictures, model=tiny_model, **params)
-    files = given.get(operation, {}) | ({"mask": params["mask"]} if "mask" in params else {})
+    files = arguments.get(operation, {}) | ({"mask": params["mask"]} if "mask" in params else {})
     source = pictures[0] if pictures else None
     again = editkit.replay(first.save(tmp_path / "first.png"), source=source, model=tiny_model, **files)
     assert same(first.image, second.image)
@@ -172,7 +172,7 @@ def test_the_error_names_both_models_of_a_mismatch(tiny_model: editkit.Backend, 
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "message"),
     [
         ({"stregnth": 0.5}, "did you mean 'strength'"),
         ({"strength": 1.5}, "strength=1.5 is not allowed"),
@@ -185,15 +185,15 @@ def test_the_error_names_both_models_of_a_mismatch(tiny_model: editkit.Backend, 
         ({"sampler": "ddim:eta=2"}, "eta=2"),
     ],
 )
-def test_wrong_parameters_are_named_before_any_model_is_loaded(params: dict[str, Any], said: str) -> None:
-    with pytest.raises(editkit.EditkitError, match=said):
+def test_wrong_parameters_are_named_before_any_model_is_loaded(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(editkit.EditkitError, match=message):
         editkit.apply("img2img", noise((8, 8)), model="no such model", **params)
 
 
 def test_a_replay_takes_no_folder_from_a_file(
-    tiny_model: editkit.Backend, given: dict[str, Any], tmp_path: Path
+    tiny_model: editkit.Backend, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
-    source, folder = noise((16, 16)), given["control"]["controlnet"]
+    source, folder = noise((16, 16)), arguments["control"]["controlnet"]
     one = editkit.apply("control", source, model=tiny_model, steps=1, prompt="blue", controlnet=folder)
     other = editkit.apply("img2img", source, model=tiny_model, steps=2, attach=(f"controlnet:weights={folder}",))
     for result, name in ((one, "controlnet"), (other, "attach")):
@@ -282,25 +282,25 @@ def test_an_edit_of_a_sticker_shows_the_edit_of_its_flat_image(tiny_model: editk
         editkit.apply("img2img", editkit.on_white(image), **params),
     )
     assert same(result.image.getchannel("A"), image.getchannel("A"))
-    after, wanted = np.asarray(editkit.on_white(result.image)).astype(int), np.asarray(flat.image).astype(int)
+    after, expected = np.asarray(editkit.on_white(result.image)).astype(int), np.asarray(flat.image).astype(int)
     opaque = np.asarray(image.getchannel("A")) == 255
-    assert np.abs(after - wanted)[opaque].max() <= 1
+    assert np.abs(after - expected)[opaque].max() <= 1
     glass = np.zeros_like(opaque)
     glass[10:14, 28:] = True  # away from contours
-    shown = glass & (wanted.min(-1) >= 155) & (wanted - 155 <= 100).all(-1)
-    assert np.abs(after - wanted)[shown].max(initial=0) <= 2
+    shown = glass & (expected.min(-1) >= 155) & (expected - 155 <= 100).all(-1)
+    assert np.abs(after - expected)[shown].max(initial=0) <= 2
     assert (np.asarray(result.image)[np.asarray(image)[..., 3] == 0] == (9, 9, 9, 0)).all()
 
 
 @pytest.mark.parametrize("operation", ["inpaint", "img2img", "control"])
 def test_a_transparent_hole_under_a_mask_is_filled(
-    tiny_model: editkit.Backend, given: dict[str, Any], operation: str
+    tiny_model: editkit.Backend, arguments: dict[str, Any], operation: str
 ) -> None:
     image = noise((32, 24), "RGB").convert("RGBA")
     image.paste((0, 0, 0, 0), (10, 8, 20, 16))
     mask = Image.new("L", image.size)
     mask.paste(255, (8, 6, 22, 18))
-    params = {**EDITS[operation], **given.get(operation, {}), "strength": 1.0}
+    params = {**EDITS[operation], **arguments.get(operation, {}), "strength": 1.0}
     result = editkit.apply(operation, image, model=tiny_model, mask=mask, steps=3, seed=0, **params)
     after, before, marked = np.asarray(result.image), np.asarray(image), np.asarray(mask) > 0
     assert (after[marked][:, 3] == 255).all() and np.array_equal(after[~marked], before[~marked])
@@ -317,5 +317,5 @@ def test_interpolating_an_image_with_itself_gives_it_in_every_frame(tiny_model: 
     assert np.array_equal(np.asarray(middle)[..., 3], np.asarray(image)[..., 3])
     pair = (image, sticker((40, 160, 60), (14, 6, 30, 18)))
     flat = tuple(map(editkit.on_white, pair))
-    mixed, wanted = (editkit.apply("interpolate", two, frames=3, **params).frames[1] for two in (pair, flat))
-    assert np.abs(np.asarray(editkit.on_white(mixed)).astype(int) - np.asarray(wanted)).max() <= 2
+    mixed, expected = (editkit.apply("interpolate", two, frames=3, **params).frames[1] for two in (pair, flat))
+    assert np.abs(np.asarray(editkit.on_white(mixed)).astype(int) - np.asarray(expected)).max() <= 2

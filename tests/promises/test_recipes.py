@@ -55,8 +55,8 @@ def inpainted() -> editkit.Result:
     return result
 
 
-def again(data: Any, **given: Any) -> editkit.Result:
-    return editkit.replay(data, model=model(), **given)
+def again(data: Any, **arguments: Any) -> editkit.Result:
+    return editkit.replay(data, model=model(), **arguments)
 
 
 def pixels(result: editkit.Result) -> bytes:
@@ -203,11 +203,11 @@ def test_a_negative_prompt_by_default_follows_a_changed_source_prompt() -> None:
 
 @pytest.mark.parametrize("suffix", [*FORMATS, ".gif"])
 def test_stripping_leaves_pixels_and_removes_the_recipe(suffix: str) -> None:
-    made = inpainted()
+    created = inpainted()
     if suffix == ".gif":
         pair = (noise(size=(16, 16)), noise(size=(16, 16), seed=1))
-        made = editkit.apply("interpolate", pair, model=model(), source="a", target="b", frames=2, steps=1, seed=1)
-    data, plain = made.encoded(suffix), made.encoded(suffix, recipe="none")
+        created = editkit.apply("interpolate", pair, model=model(), source="a", target="b", frames=2, steps=1, seed=1)
+    data, plain = created.encoded(suffix), created.encoded(suffix, recipe="none")
     stripped = strip_recipe(data)
     assert Image.open(io.BytesIO(stripped)).tobytes() == Image.open(io.BytesIO(data)).tobytes()
     assert b"editkit" not in stripped

@@ -144,14 +144,14 @@ def test_edits_survive_a_cache_that_cannot_be_written(
     probe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments: dict[str, Any] = {"source": "red", "target": "green", "steps": 2, "seed": 0, "model": ToyBackend()}
-    wanted = editkit.apply("prompt-edit", SOURCE, cache=False, **arguments).image.tobytes()
+    expected = editkit.apply("prompt-edit", SOURCE, cache=False, **arguments).image.tobytes()
     with probe("caches that cannot be written") as tally:
         for label, path in places(tmp_path):
             if "\0" in path:
                 continue
             monkeypatch.setenv("EDITKIT_CACHE", path or "/proc/nothing")
             call = functools.partial(editkit.apply, "prompt-edit", SOURCE, **arguments)
-            tally.attempt(label, call, valid=True, check=lambda edited: edited.image.tobytes() == wanted)
+            tally.attempt(label, call, valid=True, check=lambda edited: edited.image.tobytes() == expected)
 
 
 # Streams of the command line

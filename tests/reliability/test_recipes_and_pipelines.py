@@ -37,11 +37,11 @@ def saved(suffix: str = ".png") -> bytes:
 def does_as_the_file_says(data: bytes, result: editkit.Result) -> bool:
     """Whether a replay has the operations, the parameters and the images that the recipe in the file names."""
     recipe, _ = read_recipe(data)
-    for wanted, step in zip(recipe.steps, result.recipe.steps, strict=True):
-        same_images = wanted.images == step.images or bool(result.report.warnings)
-        if wanted.operation != step.operation or not same_images:
+    for reference, step in zip(recipe.steps, result.recipe.steps, strict=True):
+        same_images = reference.images == step.images or bool(result.report.warnings)
+        if reference.operation != step.operation or not same_images:
             return False
-        if any(step.params.get(name) != value for name, value in wanted.params.items()):
+        if any(step.params.get(name) != value for name, value in reference.params.items()):
             return False
     return result.image.size == SIZE
 

@@ -43,15 +43,15 @@ SAMPLED = {name: edit for name, edit in EDITS.items() if name != "few-step-edit"
 
 def pixels(operation: str, model: Backend, **further: Any) -> bytes:
     source, params = EDITS[operation]
-    given = {"steps": 3, "seed": 7, "cache": False, **params, **further}
-    edited: editkit.Result = editkit.apply(operation, source, model=model, **given)
+    arguments = {"steps": 3, "seed": 7, "cache": False, **params, **further}
+    edited: editkit.Result = editkit.apply(operation, source, model=model, **arguments)
     return edited.image.tobytes()
 
 
 def controlled(weights: Path, model: Backend) -> bytes:
     source, _ = EDITS["img2img"]
-    given: dict[str, Any] = {"prompt": "a red apple", "controlnet": str(weights), "steps": 3, "seed": 7}
-    edited: editkit.Result = editkit.apply("control", source, model=model, **given)
+    arguments: dict[str, Any] = {"prompt": "a red apple", "controlnet": str(weights), "steps": 3, "seed": 7}
+    edited: editkit.Result = editkit.apply("control", source, model=model, **arguments)
     return edited.image.tobytes()
 
 
@@ -63,8 +63,8 @@ def test_threads_on_one_model_give_what_each_edit_gives_alone(
     alone = [edit() for edit in edits]
     with probe("threads on one model") as tally, ThreadPoolExecutor(4) as pool:
         for _ in range(10 if long else 3):
-            for edit, wanted, together in zip(edits, alone, pool.map(lambda edit: edit(), edits), strict=True):
-                tally.count("right" if together == wanted else "silent wrong", str(edit))
+            for edit, reference, together in zip(edits, alone, pool.map(lambda edit: edit(), edits), strict=True):
+                tally.count("right" if together == reference else "silent wrong", str(edit))
 
 
 def resources() -> tuple[int, int]:
@@ -75,7 +75,7 @@ def resources() -> tuple[int, int]:
 def test_hundreds_of_edits_leave_no_memory_thread_or_file(probe: Any, long: bool, tiny_model: Backend) -> None:
     count = 230 if long else 23
     names = list(SAMPLED)
-    wanted = {name: pixels(name, tiny_model) for name in names}
+    reference = {name: pixels(name, tiny_model) for name in names}
     for name in names:  # what is loaded and cached at first use
         pixels(name, tiny_model)
     gc.collect()
@@ -83,7 +83,7 @@ def test_hundreds_of_edits_leave_no_memory_thread_or_file(probe: Any, long: bool
     with probe("edits in a row") as tally:
         for _ in range(count):
             for name in names:
-                tally.count("right" if pixels(name, tiny_model) == wanted[name] else "silent wrong", name)
+                tally.count("right" if pixels(name, tiny_model) == reference[name] else "silent wrong", name)
         gc.collect()
         growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) / 1024
         tally.count("right" if resources() == before else "lost", f"threads, files: {before}, then {resources()}")
@@ -109,7 +109,7 @@ def test_edits_after_cancelled_and_failed_ones_are_the_same(operation: str, prob
     model = ToyBackend()
     further = {"sampler": "lcm"} if operation == "few-step-edit" else {}
     run = functools.partial(pixels, operation, model, **further)
-    wanted, before = run(), threading.active_count()
+    reference, before = run(), threading.active_count()
     with probe(f"after failures: {operation}") as tally:
         for error in (KeyboardInterrupt(), Stop(), SystemExit(3), MemoryError()):
             for at in range(3):
@@ -119,7 +119,7 @@ def test_edits_after_cancelled_and_failed_ones_are_the_same(operation: str, prob
                     error,
                     functools.partial(run, progress=failing(error, at)),
                 )
-                tally.count("right" if run() == wanted else "lost", f"the edit after {error!r} at step {at}")
+                tally.count("right" if run() == reference else "lost", f"the edit after {error!r} at step {at}")
         tally.count("right" if threading.active_count() == before else "lost", "threads")
 
 
@@ -138,7 +138,7 @@ def test_models_load_alike_from_many_threads(probe: Any, tiny_folder: Path) -> N
     def load_and_edit(_: int) -> bytes:
         return pixels("img2img", editkit.load_model(str(tiny_folder)))
 
-    wanted = load_and_edit(0)
+    reference = load_and_edit(0)
     with probe("loading from threads") as tally, ThreadPoolExecutor(4) as pool:
         for edited in pool.map(load_and_edit, range(8)):
-            tally.count("right" if edited == wanted else "silent wrong", "an edit of a model loaded beside others")
+            tally.count("right" if edited == reference else "silent wrong", "an edit of a model loaded beside others")

@@ -122,7 +122,7 @@ def test_a_colour_shift_of_the_autoencoder_is_corrected_inside_the_mask() -> Non
 def test_five_masked_edits_in_a_row_touch_nothing_twice() -> None:
     """Every edited pixel equals the result of its one edit: later edits neither blur nor shift it."""
     start = image = sample_image((40, 40))
-    wanted = np.asarray(start).copy()
+    expected = np.asarray(start).copy()
     for step in range(5):
         mask = Image.new("L", image.size)
         mask.paste(255, (8 * step, 4, 8 * step + 7, 20))
@@ -130,9 +130,9 @@ def test_five_masked_edits_in_a_row_touch_nothing_twice() -> None:
         image = editkit.apply(
             "img2img", image, model=ToyBackend(native_size=24), mask=mask, prompt="blue", steps=4, seed=step
         ).image
-        assert (np.asarray(image)[inside] != wanted[inside]).any()
-        wanted[inside] = np.asarray(image)[inside]
-    assert np.array_equal(np.asarray(image), wanted)
+        assert (np.asarray(image)[inside] != expected[inside]).any()
+        expected[inside] = np.asarray(image)[inside]
+    assert np.array_equal(np.asarray(image), expected)
 
 
 def test_two_controls_that_exclude_each_other_are_refused_by_name() -> None:

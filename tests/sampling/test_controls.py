@@ -104,12 +104,12 @@ class TestPinnedSource:
 
     def test_rows_are_corrected_only_where_they_equal_their_sources(self) -> None:
         point, shares = self.path[1], torch.ones(4, 1, dtype=torch.float64)
-        source, wanted = latents(1, 1), latents(1, 2)
+        source, expected = latents(1, 1), latents(1, 2)
         away = torch.zeros_like(source)
         away[..., 0] = point.alpha  # on one side by the deviation of clean latents
         little = torch.full_like(source, 0.45 * point.alpha)
         rows = torch.cat([source, source, source + away, source + little])
-        control = PinnedSource(torch.stack([source, wanted]), shares, self.path[:2])
+        control = PinnedSource(torch.stack([source, expected]), shares, self.path[:2])
         moved = control.after_step(0, rows) - rows
         assert torch.allclose(moved[1], moved[0], rtol=0, atol=1e-12)
         assert torch.equal(moved[2, ..., 0], torch.zeros_like(moved[2, ..., 0]))
@@ -117,9 +117,9 @@ class TestPinnedSource:
         assert torch.allclose(moved[3], 0.5 * moved[0], rtol=0, atol=1e-9)
 
     def test_rows_between_two_sources_take_their_shares_of_both_also_then(self) -> None:
-        rows, wanted = latents(4, 9), latents(2, 2)
+        rows, expected = latents(4, 9), latents(2, 2)
         moved = [
-            PinnedSource(torch.stack([rows[:2], wanted]), self.shares, path).after_step(0, rows)[2]
+            PinnedSource(torch.stack([rows[:2], expected]), self.shares, path).after_step(0, rows)[2]
             for path in (None, self.path[:2])
         ]
         assert torch.equal(*moved)

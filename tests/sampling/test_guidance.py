@@ -42,8 +42,8 @@ class TestGuidance:
         prompted = network.model.denoise(x, HALF, network.model.embed(["a", "b"]))
         without = network.model.denoise(x, HALF, network.model.embed(["", ""]))
         for scale in (0.0, 0.5, 3.0, 7.5):
-            answer = guided(network, scale)(x, HALF)
-            assert torch.allclose(answer, without + scale * (prompted - without), rtol=0, atol=1e-12), scale
+            output = guided(network, scale)(x, HALF)
+            assert torch.allclose(output, without + scale * (prompted - without), rtol=0, atol=1e-12), scale
 
     def test_guidance_evaluates_both_estimates_in_one_call(self) -> None:
         network = Counting()
@@ -52,9 +52,9 @@ class TestGuidance:
 
     def test_scale_one_evaluates_only_the_prompt(self) -> None:
         network, x = Counting(), latents()
-        answer = guided(network, 1.0)(x, HALF)
+        output = guided(network, 1.0)(x, HALF)
         assert network.rows == [2]
-        assert torch.equal(answer, Conditioned(network, network.model.embed(["a", "b"]))(x, HALF))
+        assert torch.equal(output, Conditioned(network, network.model.embed(["a", "b"]))(x, HALF))
 
     def test_scale_zero_is_the_negative_prompt(self) -> None:
         network, x = Counting(), latents()

@@ -59,19 +59,19 @@ class TestStep:
 
 class TestWalk:
     def test_walk_is_lazy_and_yields_once_a_step(self) -> None:
-        asked = 0
+        requests = 0
 
         def counting(x: Tensor, point: Point) -> Tensor:
-            nonlocal asked
-            asked += 1
+            nonlocal requests
+            requests += 1
             return GaussianDenoiser()(x, point)
 
         steps = walk(plain, counting, latents(), vp_path(5))
-        assert asked == 0
+        assert requests == 0
         next(steps)
-        assert asked == 1
+        assert requests == 1
         assert len(list(steps)) == 4
-        assert asked == 5
+        assert requests == 5
 
     def test_a_path_without_steps_leaves_its_start(self) -> None:
         x = latents()
@@ -110,8 +110,8 @@ class TestWalk:
         x, path = latents(), vp_path(2)
         seen: list[tuple[object, ...]] = []
         final_state(walk(plain, GaussianDenoiser(), x, path, controls=(Recording(seen, "a"), Recording(seen, "b"))), x)
-        wanted = []
+        expected = []
         for index in (0, 1):
-            wanted += [("predict", label, index, path[index]) for label in "ab"]
-            wanted += [("after", label, index) for label in "ab"]
-        assert seen == wanted
+            expected += [("predict", label, index, path[index]) for label in "ab"]
+            expected += [("after", label, index) for label in "ab"]
+        assert seen == expected
