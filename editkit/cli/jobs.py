@@ -42,7 +42,7 @@ class Job:
     @property
     def label(self) -> str:
         """Name of the job in a sheet and in messages."""
-        return stem_of(self.name, "") + seed_label(self.seed)
+        return stem_of(self.name, "") + _seed_label(self.seed)
 
 
 @dc.dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Invocation:
             raise click.UsageError("an inversion cannot be written to standard output: give a file with -o")
         plan, encoding = OutputPlan.of(options, suffixes, into_folder=into_folder), encoding_of(options)
         variants = [(number, seed) for number in range(len(names)) for seed in (seeds if len(seeds) > 1 else [None])]
-        labels = [seed_label(seed) for _, seed in variants]
+        labels = [_seed_label(seed) for _, seed in variants]
         targets = plan.targets([names[number] for number, _ in variants], operation, other_files, labels)
         for suffix in {plan.suffixes[0] if target is None else target.suffix for target in targets}:
             encoding.check(suffix)
@@ -162,7 +162,7 @@ def _compare_variant(job: Job, outcome: Any, before: tuple[int, bytes] | None) -
     return variant
 
 
-def seed_label(seed: int | None) -> str:
+def _seed_label(seed: int | None) -> str:
     """Return the end of the name of a variant; empty if there is only one."""
     return "" if seed is None else f"-seed{seed}"
 

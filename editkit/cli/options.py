@@ -41,7 +41,7 @@ class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
-        value = decode_argument(value)
+        value = _decode_argument(value)
         adapter: TypeAdapter[Any] = TypeAdapter(self.annotation)
         read = adapter.validate_json if _is_container(self.annotation) else adapter.validate_strings
         try:
@@ -51,7 +51,7 @@ class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer
             self.fail(f"{shorten(value)} is not allowed: {reason[0].lower()}{reason[1:]}", param, ctx)
 
 
-def decode_argument(text: str) -> str:
+def _decode_argument(text: str) -> str:
     """Decode an argument as UTF-8 where Python took the locale's encoding; other bytes stay lone surrogates."""
     try:
         return os.fsencode(text).decode()

@@ -144,10 +144,10 @@ def _show(file: str, as_json: bool) -> None:
         return
     recipe, images = read_recipe(read_if_stdin(file, "recipe") or file)
     if as_json:
-        click.echo(recipe_json(recipe.model_dump(mode="json")))
+        click.echo(_recipe_json(recipe.model_dump(mode="json")))
         return
     for line in [*_describe_recipe(recipe), *_describe_images(recipe, set(images))]:
-        click.echo(printable(line))
+        click.echo(_printable(line))
 
 
 def _show_inversion(file: str, as_json: bool) -> None:
@@ -155,22 +155,22 @@ def _show_inversion(file: str, as_json: bool) -> None:
 
     header = read_header(file)
     if as_json:
-        click.echo(recipe_json(header))
+        click.echo(_recipe_json(header))
         return
     for name in ("method", "model", "identity", "prompt"):
-        click.echo(printable(f"{name}: {header.get(name)}"))
+        click.echo(_printable(f"{name}: {header.get(name)}"))
     params = header.get("params")
     for name, value in (params if isinstance(params, dict) else {}).items():
-        click.echo(printable(f"    {name}: {_value_text(value)}"))
+        click.echo(_printable(f"    {name}: {_value_text(value)}"))
     click.echo("holds the source image, pixel for pixel, and its latents: whoever has the file has the image")
 
 
-def recipe_json(content: Any) -> str:
+def _recipe_json(content: Any) -> str:
     """Return one line of JSON in ASCII, which no terminal takes for a command."""
     return json.dumps(content)
 
 
-def printable(text: str) -> str:
+def _printable(text: str) -> str:
     """Return text of a file with its control characters escaped, which a terminal would obey."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

@@ -51,12 +51,12 @@ def output_options(*, animated: bool = False) -> list[click.Parameter]:
         click.Option(["--format"], type=click.Choice(formats), help=form),
         click.Option(["--quality"], type=click.IntRange(1, 100), metavar="INTEGER", help=quality),
         click.Option(["--keep-gps"], is_flag=True, help="Keep the position in the metadata of the source."),
-        *recipe_options(),
+        *_recipe_options(),
         existing_option(),
     ]
 
 
-def recipe_options() -> list[click.Parameter]:
+def _recipe_options() -> list[click.Parameter]:
     """Return the options that say how much of the recipe is stored in an image."""
     text = (
         "Part of the recipe that the image stores: text, without any image; full, a PNG with the source and the mask "
@@ -173,7 +173,7 @@ class OutputPlan:
         if self.existing == "number":
             targets = _numbered(targets)
         _check_collisions(targets, inputs, allow_repeated=mode == "number")
-        check_replacing(targets, [*inputs, *protected])
+        _check_replacing(targets, [*inputs, *protected])
         if mode == "refuse":
             _check_absent(targets)
         return list(_numbered(targets) if mode == "number" else targets)
@@ -240,7 +240,7 @@ def plan_sheet(sheet: str | None, targets: Sequence[Path | None], inputs: Sequen
     if sheet is None:
         return None
     path = check_file(sheet, argument="sheet")
-    check_replacing([path], [*inputs, *(str(target) for target in targets if target)])
+    _check_replacing([path], [*inputs, *(str(target) for target in targets if target)])
     return path
 
 
@@ -257,7 +257,7 @@ def _check_collisions(targets: Sequence[Path], inputs: Sequence[str], *, allow_r
         owners[path] = name
 
 
-def check_replacing(targets: Sequence[Path], protected: Sequence[str]) -> None:
+def _check_replacing(targets: Sequence[Path], protected: Sequence[str]) -> None:
     """Raise InvalidParameter if a target is one of the protected files."""
     protected_paths = {os.path.realpath(name) for name in protected if name and name != STREAM}
     for target in targets:

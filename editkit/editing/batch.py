@@ -48,17 +48,17 @@ def apply_all(
     others are cancelled. Raises an EditkitError before the model is loaded if an argument is wrong.
     """
     registry = installed()
-    options, params = split_options(given)
+    options, params = _split_options(given)
     requests = [prepare(registry, operation, image, one) for image, one in pair_with_seeds(images, params, seeds)]
     backend = resolve_model(model, **options, operation=operation)
     results: list[Any] = []
     with cancellable():
         for group in batches(requests, min(batch, len(requests))):
-            results += run_group(registry, group, backend, progress, cache)
+            results += _run_group(registry, group, backend, progress, cache)
     return results
 
 
-def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split arguments into those of :func:`resolve_model` and the operation's parameters."""
     params = dict(given)
     flags = {field.name: params.pop(field.name) for field in dc.fields(ExecutionOptions) if field.name in params}
@@ -92,14 +92,14 @@ def batches(requests: Sequence[Request], size: int) -> Iterator[tuple[Request, .
         yield group
 
 
-def run_group(
+def _run_group(
     registry: Registry, requests: Sequence[Request], model: Backend, progress: Progress | None, cache: bool
 ) -> list[Any]:
     """Return the results of a batch in order; raises the first error."""
     if len(requests) == 1:
         return [execute(registry, requests[0], model, progress=progress, cache=cache)]
     results: dict[int, Any] = {}
-    edits = [bind_request(registry, one, None if number else progress, cache) for number, one in enumerate(requests)]
+    edits = [_bind_request(registry, one, None if number else progress, cache) for number, one in enumerate(requests)]
     with contextlib.closing(run_in_lock_step(model, edits)) as outcomes:
         for number, outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -108,7 +108,7 @@ def run_group(
     return [results[number] for number in range(len(requests))]
 
 
-def bind_request(
+def _bind_request(
     registry: Registry, request: Request, progress: Progress | None, cache: bool
 ) -> Callable[[Backend], Any]:
     """Return a function of the model that executes a request."""

@@ -29,10 +29,10 @@ def check_capabilities(request: Request, model: Backend) -> None:
     if "distilled-guidance" in model.provides:
         check_distilled_guidance(request, model)
     if request.inverter is not None:
-        check_inverter(request, model, provided)
+        _check_inverter(request, model, provided)
 
 
-def check_inverter(request: Request, model: Backend, provided: str) -> None:
+def _check_inverter(request: Request, model: Backend, provided: str) -> None:
     """Raise MissingCapability if the inverter does not serve the model's prediction or needs two estimates."""
     spec = request.inverter
     assert spec is not None

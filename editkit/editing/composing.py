@@ -38,7 +38,7 @@ def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
             return [compose_resized(outcome, session.images[0])]
         pixels, shares = outcome.pixels, torch.ones(1, 1, dtype=torch.float32, device="cpu")
     else:
-        pixels, shares = paint(session, outcome), source_shares(outcome)
+        pixels, shares = paint(session, outcome), _source_shares(outcome)
         if outcome.reconstructed is None or not outcome.carry:
             return [_without_carry(session, row) for row in pixels]
     sources = mix_sources(session.pixels, shares)
@@ -48,12 +48,12 @@ def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
         painted = _painted_share(session, outcome, pixels)
         pixels = torch.lerp(sources, pixels, mask_opacity(session.mask))
     return [
-        to_stored_image(row, share, source, session.images, painted, contour_reach(session))
+        to_stored_image(row, share, source, session.images, painted, _contour_reach(session))
         for row, share, source in zip(pixels, shares, sources, strict=True)
     ]
 
 
-def contour_reach(session: Session) -> int:
+def _contour_reach(session: Session) -> int:
     """Return the width in pixels of the contours of transparent sources: a few pixels of the image and of the model."""
     return min(max(CONTOUR, math.ceil(2 / session.canvas.scale)), MOST_CONTOUR)
 
@@ -82,7 +82,7 @@ def paint(session: Session, edit: Edit) -> Tensor:
     if edit.reconstructed is None or not edit.carry:
         return session.canvas.to_image(decoded).clone()  # decoded pixels may be shared with the session's cache
     reconstructed = session.decode_cached(edit.reconstructed).float().cpu()
-    shares = source_shares(edit)
+    shares = _source_shares(edit)
     source, round_trip = mix_sources(session.visible, shares), mix_sources(reconstructed, shares)
     kept = session.kept if edit.kept is None else edit.kept
     # An edit that starts from noise everywhere needs nothing of the autoencoder's source.
@@ -91,7 +91,7 @@ def paint(session: Session, edit: Edit) -> Tensor:
     return apply_difference(session.canvas, source, decoded, round_trip, session.mask, kept)
 
 
-def source_shares(edit: Edit) -> Tensor:
+def _source_shares(edit: Edit) -> Tensor:
     """Return the share of each source in each row, (B, S)."""
     return (
         torch.ones(len(edit.latents), 1, dtype=torch.float32, device="cpu")

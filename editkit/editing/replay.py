@@ -63,7 +63,7 @@ def replay(
         raise BadFile("the recipe is damaged: it makes no image")
     if not (set is None or (isinstance(set, Mapping) and all(isinstance(name, str) for name in set))):
         raise InvalidParameter(f"set={shorten(set)} is not allowed: give a mapping of parameters to values")
-    changes = changes_per_step(recipe, params | dict(set or {}))
+    changes = _changes_per_step(recipe, params | dict(set or {}))
     steps = [
         step.model_copy(update={"params": override_params(step, change)})
         for step, change in zip(recipe.steps, changes, strict=True)
@@ -73,23 +73,23 @@ def replay(
         given |= {source_name(index) for index in range(len(recipe.sources))}
     check_complete(recipe, {*images, *given})
     params_of_steps = [
-        step.params | images_of_step(recipe.steps[index], index, images, change)
+        step.params | _images_of_step(recipe.steps[index], index, images, change)
         for index, (step, change) in enumerate(zip(steps, changes, strict=True))
     ]
-    first = prepare_first(recipe, params_of_steps[0], source, images)
+    first = _prepare_first(recipe, params_of_steps[0], source, images)
     for step, values in zip(steps[1:], params_of_steps[1:], strict=True):
         validate_params(installed(), installed().spec("operations", step.operation), values)
     models = model_per_step(model, [step.operation for step in steps])
     options = LoadingOptions.of(prediction=prediction, variant=variant, revision=revision, vae=vae, clip_skip=clip_skip)
-    backends = [model_for_step(step.drawn_by, one, adapters, options) for step, one in zip(steps, models, strict=True)]
-    results = execute_steps(steps, params_of_steps, backends, first, progress=progress, cache=cache)
+    backends = [_model_for_step(step.drawn_by, one, adapters, options) for step, one in zip(steps, models, strict=True)]
+    results = _execute_steps(steps, params_of_steps, backends, first, progress=progress, cache=cache)
     final = join_results(results)
-    warnings = dict.fromkeys([*final.report.warnings, *replay_warnings(steps, backends, final.recipe)])
+    warnings = dict.fromkeys([*final.report.warnings, *_replay_warnings(steps, backends, final.recipe)])
     final.report = dc.replace(final.report, warnings=tuple(warnings))
     return final
 
 
-def changes_per_step(recipe: Recipe, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _changes_per_step(recipe: Recipe, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the changed parameters of each step: ``name`` is for every step that has it, ``2.name`` for the second.
 
     Raises UnknownName for a parameter that no step has, with the closest name.
@@ -139,7 +139,7 @@ def override_params(step: Step, changes: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {name: value for name, value in changes.items() if name not in image_fields(spec.params)}
 
 
-def images_of_step(
+def _images_of_step(
     step: Step, index: int, embedded: Mapping[str, Image.Image], changes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the image parameters of a step: the given ones, else those that the file embeds."""
@@ -177,7 +177,7 @@ def check_complete(recipe: Recipe, available: Container[str]) -> None:
         )
 
 
-def prepare_first(
+def _prepare_first(
     recipe: Recipe, params: Mapping[str, Any], source: Any, embedded: Mapping[str, Image.Image]
 ) -> Request:
     """Prepare the first step with the given source, else with the embedded one; both are verified."""
@@ -212,7 +212,7 @@ def check_source(image: Image.Image, wanted: ImageReference, name: str) -> None:
         )
 
 
-def execute_steps(
+def _execute_steps(
     steps: Sequence[Step],
     params_of_steps: Sequence[Mapping[str, Any]],
     backends: Sequence[Backend],
@@ -231,7 +231,7 @@ def execute_steps(
     return [outcome for outcome in outcomes if isinstance(outcome, Result)]
 
 
-def replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeated: Recipe) -> Iterator[str]:
+def _replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeated: Recipe) -> Iterator[str]:
     """Yield a sentence for each model, image and seed by which the result is another than the recipe's."""
     for step, backend in zip(steps, backends, strict=True):
         recorded = step.drawn_by
@@ -251,7 +251,7 @@ def replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeated
             yield f"the recipe of {old.operation} has no seed: one was chosen, and the pixels differ"
 
 
-def model_for_step(
+def _model_for_step(
     recorded: ModelReference, model: Model, adapters: Sequence[str | os.PathLike[str]], given: LoadingOptions
 ) -> Backend:
     """Load the given model, else the recorded one; raises InvalidParameter if a path or an adapter must be given."""

@@ -45,7 +45,7 @@ def build_result(
     if isinstance(outcome, Inversion):
         return dc.replace(outcome, report=report)
     images = {name: value for name in image_fields(request.spec.params) if (value := getattr(request.params, name))}
-    recipe = describe_steps(request, model, images, report)
+    recipe = _describe_steps(request, model, images, report)
     attachments = {source_name(i): source for i, source in enumerate(request.sources)}
     attachments |= {image_name(name, len(recipe.steps) - 1): image for name, image in images.items()}
     return Result(
@@ -60,7 +60,7 @@ def build_result(
     )
 
 
-def describe_steps(request: Request, model: Backend, images: Mapping[str, Image.Image], report: Report) -> Recipe:
+def _describe_steps(request: Request, model: Backend, images: Mapping[str, Image.Image], report: Report) -> Recipe:
     """Return the recipe of a request: no path and no image, but the names and digests of both."""
     registry = installed()
     drawn_by = ModelReference(

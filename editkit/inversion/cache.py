@@ -66,7 +66,7 @@ class InversionCache:
     def read(self, key: str) -> dict[str, Tensor] | None:
         """Return the tensors of an entry; None if it is missing, damaged, no regular file or of another user."""
         try:
-            tensors = tensors_in(self._own_bytes(self.file(key)), key)
+            tensors = _tensors_in(self._own_bytes(self.file(key)), key)
         except OSError:
             return None
         if tensors is not None:
@@ -169,7 +169,7 @@ class InversionCache:
                     file.unlink()
 
 
-def tensors_in(data: bytes, key: str) -> dict[str, Tensor] | None:
+def _tensors_in(data: bytes, key: str) -> dict[str, Tensor] | None:
     """Return the tensors in the bytes of an entry; None if it is damaged or of another key."""
     from safetensors import SafetensorError
     from safetensors.torch import load

@@ -142,10 +142,10 @@ def numerics_fingerprint(device: torch.device) -> list[Any]:
     """Return what decides the rounding of a computation: the processor, the threads and torch's flags."""
     cuda = device.type == "cuda"
     processor = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
-    return [processor, torch.get_num_threads(), [torch_flag(name) for name in SWITCHES]]
+    return [processor, torch.get_num_threads(), [_torch_flag(name) for name in SWITCHES]]
 
 
-def torch_flag(name: str) -> str:
+def _torch_flag(name: str) -> str:
     """Return a flag of ``torch.backends`` as text, empty if this version of torch has none."""
     try:
         return str(operator.attrgetter(name)(torch.backends))

@@ -54,7 +54,7 @@ class RecordedNetwork:
         for recorded in self.estimates:
             place = index - recorded.start
             recorded_inputs = {"x": self.record.trajectory[index], **recorded.condition}
-            if 0 <= place < recorded.estimates.shape[1] and row_signature(recorded_inputs) == row_signature(inputs):
+            if 0 <= place < recorded.estimates.shape[1] and _row_signature(recorded_inputs) == _row_signature(inputs):
                 equal = _equal_rows(inputs, recorded_inputs, source_of)
                 candidates.append((recorded.estimates[:, place], equal))
         if not candidates:
@@ -79,6 +79,6 @@ def _equal_rows(inputs: Condition, recorded: Condition, source_of: dict[int, int
     return torch.stack(equal).all(0)
 
 
-def row_signature(tensors: Condition) -> dict[str, tuple[torch.Size, torch.dtype]]:
+def _row_signature(tensors: Condition) -> dict[str, tuple[torch.Size, torch.dtype]]:
     """Return the shapes of a row and the dtypes of named tensors: equal ones can be compared row by row."""
     return {name: (tensor.shape[1:], tensor.dtype) for name, tensor in tensors.items()}

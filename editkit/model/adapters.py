@@ -40,7 +40,7 @@ class Adapter:
         text = os.fspath(call)
         name, scale = text, 1.0
         if not exists(text):
-            name, scale = split_scale(text)
+            name, scale = _split_scale(text)
         file = Path(os.path.expanduser(name))  # noqa: PTH111 (Path's raises for unknown users)
         if not exists(file) and not file.suffix and HUB_ID.fullmatch(name):
             file = from_hub(name, "adapter", ON_TOP)
@@ -99,7 +99,7 @@ def _only_adapter(folder: Path) -> Path:
     return chosen[0]
 
 
-def split_scale(text: str) -> tuple[str, float]:
+def _split_scale(text: str) -> tuple[str, float]:
     """Split a name from the number after its last colon; 1 if there is none."""
     name, _, tail = text.rpartition(":")
     try:

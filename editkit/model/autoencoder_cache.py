@@ -31,7 +31,7 @@ class RoundTrip:
 
     def matches(self, model: Backend, sources: Tensor) -> bool:
         """Return whether this is the round trip of equal pixels by the same model."""
-        if self.model() is not unwrap(model) or (self.identity, self.batched) != (model.identity, is_batched(model)):
+        if self.model() is not unwrap(model) or (self.identity, self.batched) != (model.identity, _is_batched(model)):
             return False
         kinds = [(tensor.shape, tensor.dtype, tensor.device) for tensor in (self.sources, sources)]
         return kinds[0] == kinds[1] and torch.equal(self.sources, sources)
@@ -52,19 +52,19 @@ def round_trip(model: Backend, sources: Tensor) -> RoundTrip:
     latents = model.encode(sources)
     if not is_finite(latents):
         raise part_failed("autoencoder", full_name(model))
-    computed = RoundTrip(weak_reference(unwrap(model)), model.identity, is_batched(model), sources, latents)
+    computed = RoundTrip(_weak_reference(unwrap(model)), model.identity, _is_batched(model), sources, latents)
     KNOWN.append(computed)
     while sum(trip.sources.numel() for trip in KNOWN) > MOST:
         del KNOWN[0]
     return computed
 
 
-def is_batched(model: Backend) -> bool:
+def _is_batched(model: Backend) -> bool:
     """Return whether the model is shared by several edits in lock step."""
     return unwrap(model) is not model
 
 
-def weak_reference(model: Backend) -> Callable[[], Backend | None]:
+def _weak_reference(model: Backend) -> Callable[[], Backend | None]:
     """Return a weak reference to the model. Models that do not support weak references are never cached."""
     try:
         return weakref.ref(model)

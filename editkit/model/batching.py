@@ -161,14 +161,14 @@ def run_in_lock_step(model: Backend, edits: Sequence[Callable[[Backend], Outcome
             results = evaluate_all(model, requests)
     finally:
         for edit in running.values():
-            cancel(edit)
+            _cancel(edit)
 
 
 def _with_batching(edit: Callable[[Backend], Outcome], model: Backend) -> Callable[[Submit], Outcome]:
     return lambda submit: edit(cast(Backend, BatchedBackend(model, submit)))
 
 
-def cancel(edit: EditThread[Any]) -> None:
+def _cancel(edit: EditThread[Any]) -> None:
     """End an edit by an error at every request, and wait until its thread has released everything."""
     while edit.advance(Cancelled("cancelled")) is not None:
         pass
@@ -178,7 +178,7 @@ def cancel(edit: EditThread[Any]) -> None:
 def evaluate_all(model: Backend, requests: dict[int, NetworkRequest]) -> dict[int, Tensor | BaseException | None]:
     """Return the result of each request, or the error that the model raised."""
     results: dict[int, Tensor | BaseException | None] = {}
-    for numbers in group_compatible(requests):
+    for numbers in _group_compatible(requests):
         try:
             rows = concatenate([requests[number] for number in numbers]).evaluate(model)
             parts = torch.split(rows, [len(requests[number].x) for number in numbers])
@@ -188,7 +188,7 @@ def evaluate_all(model: Backend, requests: dict[int, NetworkRequest]) -> dict[in
     return results
 
 
-def group_compatible(requests: dict[int, NetworkRequest]) -> list[list[int]]:
+def _group_compatible(requests: dict[int, NetworkRequest]) -> list[list[int]]:
     """Return groups of requests that can be combined, each of at most :data:`ROWS` rows if it has several."""
     groups: list[list[int]] = []
     latest: dict[tuple[Any, ...], list[int]] = {}

@@ -19,7 +19,7 @@ def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
     the file, it is that of the pipeline in the configuration beside it, else the first. Raises WeightsUnavailable if no
     backend detects the file or no configuration is found.
     """
-    shapes = shapes_of(file)
+    shapes = _shapes_of(file)
     specs = [spec for spec in registry.specs["backends"].values() if spec.detect]
     bases: list[tuple[BackendSpec, str]] = [(spec, base) for spec in specs if (base := spec.detect(shapes))]
     if not bases:
@@ -29,7 +29,7 @@ def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
             f"{min(shapes, default='nothing')}): give the diffusers folder it belongs to, or, of a LoRA, the model it "
             "is for and this with adapters="
         )
-    folder = adjacent_config(file)
+    folder = _adjacent_config(file)
     if folder is None:
         spec, base = bases[0]
         return spec, download_config(file, base)
@@ -37,7 +37,7 @@ def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
     return next((spec for spec, _ in bases if pipeline in spec.pipelines), bases[0][0]), folder
 
 
-def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
+def _shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the tensors in a safetensors file by name; raises WeightsUnavailable for another file."""
     from safetensors import SafetensorError, safe_open
 
@@ -58,7 +58,7 @@ def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
         raise WeightsUnavailable(f"model {str(file)!r} cannot be read ({error}): download it again") from error
 
 
-def adjacent_config(file: Path) -> Path | None:
+def _adjacent_config(file: Path) -> Path | None:
     """Return the folder with a configuration beside a checkpoint file, if there is one."""
     return next((folder for folder in (file.with_suffix(""), file.parent) if (folder / INDEX).is_file()), None)
 

@@ -146,7 +146,7 @@ def tensor_files(folder: Path, variant: str | None = None) -> list[Path]:
     matches = [(_INDEX.fullmatch(file.name), file) for file in sorted(folder.iterdir())]
     index = [file for match, file in matches if match and (match["variant"] or "") == (variant or "")]
     if index:
-        names = sorted(shards_of(index[0]))
+        names = sorted(_shards_of(index[0]))
         missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
         if missing:
             raise WeightsUnavailable(f"{index[0]} names the shard {missing[0]!r}, which is not in its folder")
@@ -168,7 +168,7 @@ def _check_download(file: Path) -> None:
             )
 
 
-def shards_of(index: Path) -> set[str]:
+def _shards_of(index: Path) -> set[str]:
     """Return the file names of the shards in an index."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict):

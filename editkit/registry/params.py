@@ -39,7 +39,7 @@ class Params(BaseModel):
     def check_text(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse text that is not valid Unicode, which neither a tokenizer nor a recipe accepts; paths may be bytes."""
         if isinstance(value, str) and "path" not in field_metadata(cls.model_fields[str(info.field_name)]):
-            check_unicode(value)
+            _check_unicode(value)
         return value
 
     @classmethod
@@ -94,7 +94,7 @@ class _BoundedRepr(reprlib.Repr):
         return repr(x) if x.bit_length() <= 1000 else f"<int of {x.bit_length()} bits>"
 
 
-def check_unicode(text: str) -> None:
+def _check_unicode(text: str) -> None:
     """Raise ValueError for text with lone surrogates: bytes of the command line that are not UTF-8, for example."""
     try:
         text.encode()

@@ -43,7 +43,7 @@ def walk(
         if isinstance(q, RenoisePoint):
             x = renoise(x, step_noise(), p, q)
         else:
-            x = step(with_controls(denoise, controls, index), x, p, q, step_noise)
+            x = step(_with_controls(denoise, controls, index), x, p, q, step_noise)
         for control in controls:
             x = control.after_step(index, x)
         yield x
@@ -57,7 +57,7 @@ def final_state(steps: Iterable[Tensor], start: Tensor) -> Tensor:
     return x
 
 
-def with_controls(denoise: Denoiser, controls: Sequence[Control], index: int) -> Denoiser:
+def _with_controls(denoise: Denoiser, controls: Sequence[Control], index: int) -> Denoiser:
     """Return the denoiser of a step with the changes of all controls."""
     for control in controls:
         denoise = control.guide(index, denoise)

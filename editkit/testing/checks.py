@@ -34,12 +34,12 @@ def check(name: str) -> Iterator[Check]:
     broken = [failure for failure in registry.failures if name in (failure.source.name, failure.source.module)]
     suites = suites_of(name, registry)
     if not suites and not broken:
-        raise UnknownName(f"nothing is registered as {name!r}; {did_you_mean(name, known_names(registry))}")
+        raise UnknownName(f"nothing is registered as {name!r}; {did_you_mean(name, _known_names(registry))}")
     failed = (Check(f"plugin {failure.source.name}: loads", "failed", failure.reason) for failure in broken)
     return itertools.chain(failed, itertools.chain.from_iterable(map(run_suite, suites)))
 
 
-def known_names(registry: Registry) -> set[str]:
+def _known_names(registry: Registry) -> set[str]:
     plugins = {plugin.source.name for plugin in registry.plugins}
     return plugins.union(*(registry.specs[kind] for kind in KINDS))
 

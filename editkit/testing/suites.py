@@ -35,19 +35,19 @@ SUITES: Mapping[str, type[Suite]] = {
 
 def suite_of(kind: str, name: str) -> type[Suite]:
     """Return the suite of a registered thing, a class whose name begins with Test so that pytest collects it."""
-    return type(f"Test{titled(name)}", (SUITES[kind],), {"name": name})
+    return type(f"Test{_titled(name)}", (SUITES[kind],), {"name": name})
 
 
 def plugin_suite(plugin: Plugin) -> type[PluginTests]:
     """Return the suite of a plugin package."""
     return type(
-        f"Test{titled(plugin.source.name)}",
+        f"Test{_titled(plugin.source.name)}",
         (PluginTests,),
         {"name": plugin.source.name, "module": plugin.source.module},
     )
 
 
-def titled(name: str) -> str:
+def _titled(name: str) -> str:
     return "".join(part.title() for part in name.split("-"))
 
 

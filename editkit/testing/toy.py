@@ -125,7 +125,7 @@ class ToyBackend:
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         """Return the colour (B, 3) of each prompt, in [-0.8, 0.8]; the empty prompt is grey."""
-        return {"text": torch.tensor([colour_of(prompt) for prompt in prompts], dtype=self.dtype)}
+        return {"text": torch.tensor([_colour_of(prompt) for prompt in prompts], dtype=self.dtype)}
 
     @property
     def prediction(self) -> Prediction:
@@ -136,7 +136,7 @@ class ToyBackend:
         return GaussianDenoiser(mean, self.variance)(x, point)
 
 
-def colour_of(prompt: str) -> list[float]:
+def _colour_of(prompt: str) -> list[float]:
     """Return the colour of a prompt, three numbers in [-0.8, 0.8]."""
     if not prompt:
         return [0.0, 0.0, 0.0]

@@ -17,20 +17,20 @@ def flux_folder(path: Path, *, scheduler: dict[str, Any] | None = None, distille
     without ``distilled`` the network has no guidance input. The folder loads in :func:`editkit.load_model` and in
     diffusers' own pipelines.
     """
-    return write_flux(path, "FluxPipeline", scheduler, distilled, seed)
+    return _write_flux(path, "FluxPipeline", scheduler, distilled, seed)
 
 
 def flux_fill_folder(path: Path, *, seed: int = 0) -> Path:
     """Write the same with a network conditioned on a mask and the unmasked latents, and return its folder."""
-    return write_flux(path, "FluxFillPipeline", None, True, seed, seen=16 + 2 * 2)
+    return _write_flux(path, "FluxFillPipeline", None, True, seed, seen=16 + 2 * 2)
 
 
 def flux_kontext_folder(path: Path, *, seed: int = 0) -> Path:
     """Write the same with a network conditioned on an image as further tokens, and return its folder."""
-    return write_flux(path, "FluxKontextPipeline", None, True, seed)
+    return _write_flux(path, "FluxKontextPipeline", None, True, seed)
 
 
-def write_flux(
+def _write_flux(
     path: Path, kind: str, scheduler: dict[str, Any] | None, distilled: bool, seed: int, seen: int = 0
 ) -> Path:
     """``seen`` is the number of input channels beside those of the latents."""

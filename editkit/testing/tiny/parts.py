@@ -95,15 +95,15 @@ def t5_text(hidden_size: int = 16) -> Any:
 
 def tokenizer() -> Any:
     """Return a tokenizer like CLIP's: a prompt is between a start and an end token."""
-    return word_tokenizer("<s> $A </s>")
+    return _word_tokenizer("<s> $A </s>")
 
 
 def t5_tokenizer() -> Any:
     """Return a tokenizer like T5's: a prompt has an end token only."""
-    return word_tokenizer("$A </s>")
+    return _word_tokenizer("$A </s>")
 
 
-def word_tokenizer(template: str) -> Any:
+def _word_tokenizer(template: str) -> Any:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.normalizers import Lowercase
@@ -125,7 +125,7 @@ def word_tokenizer(template: str) -> Any:
     )
 
 
-def save_quietly(model: Any, path: Path) -> None:
+def _save_quietly(model: Any, path: Path) -> None:
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -147,7 +147,7 @@ def save_folder(path: Path, kind: str, parts: dict[str, Any], **entries: Any) ->
         if part is None:
             index[name] = (None, None)
             continue
-        save_quietly(part, path / name)
+        _save_quietly(part, path / name)
         index[name] = (type(part).__module__.partition(".")[0], type(part).__name__)
     (path / "model_index.json").write_text(json.dumps(index, indent=2))
     return path

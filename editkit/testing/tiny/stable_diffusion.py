@@ -18,19 +18,19 @@ def stable_diffusion_folder(
 
     Latents are (4, h / 2, w / 2). The folder loads in :func:`editkit.load_model` and in diffusers' own pipelines.
     """
-    return write_stable_diffusion(
+    return _write_stable_diffusion(
         path, "StableDiffusionPipeline", 4, prediction_type, tiny_autoencoder=tiny_autoencoder, seed=seed
     )
 
 
 def inpainting_folder(path: Path, *, prediction_type: PredictionType = "epsilon", seed: int = 0) -> Path:
     """Write the same with a network conditioned on a mask and the unmasked latents, and return its folder."""
-    return write_stable_diffusion(path, "StableDiffusionInpaintPipeline", 9, prediction_type, seed=seed)
+    return _write_stable_diffusion(path, "StableDiffusionInpaintPipeline", 9, prediction_type, seed=seed)
 
 
 def instruct_folder(path: Path, *, prediction_type: PredictionType = "epsilon", seed: int = 0) -> Path:
     """Write the same with a network conditioned on the latents of an image, and return its folder."""
-    return write_stable_diffusion(path, "StableDiffusionInstructPix2PixPipeline", 8, prediction_type, seed=seed)
+    return _write_stable_diffusion(path, "StableDiffusionInstructPix2PixPipeline", 8, prediction_type, seed=seed)
 
 
 def controlnet_folder(path: Path, *, seed: int = 0) -> Path:
@@ -82,7 +82,7 @@ def upscaler_folder(path: Path, *, seed: int = 0) -> Path:
     )
 
 
-def write_stable_diffusion(
+def _write_stable_diffusion(
     path: Path,
     kind: str,
     in_channels: int,

@@ -39,7 +39,7 @@ def stable_diffusion_xl_folder(
     refiner = kind == "refiner"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet, vae = xl_unet(kind), autoencoder(False, scaling_factor=0.13025)
+        unet, vae = _xl_unet(kind), autoencoder(False, scaling_factor=0.13025)
         # Unlike the last layer, the middle layers are not projected to a common length.
         small = None if refiner else clip_text(SMALL, 2, spread=2.0)
         large = clip_text(LARGE, 2, projected=True, spread=2.0)
@@ -63,10 +63,10 @@ def stable_diffusion_xl_folder(
 
 def controlnet_xl_folder(path: Path, *, seed: int = 0) -> Path:
     """Write a ControlNet of random weights for the models above, and return its folder."""
-    return write_controlnet(path, lambda: xl_unet("text"), seed)
+    return write_controlnet(path, lambda: _xl_unet("text"), seed)
 
 
-def xl_unet(kind: XLKind) -> Any:
+def _xl_unet(kind: XLKind) -> Any:
     from diffusers import UNet2DConditionModel
 
     numbers, width = (5, LARGE) if kind == "refiner" else (6, SMALL + LARGE)
