@@ -134,7 +134,7 @@ class Registry:
             except GeneratorExit:
                 raise
             except BaseException as error:
-                if interrupts:
+                if interrupts and isinstance(error, KeyboardInterrupt):
                     raise
                 self.failures.append(Failure(source, f"{doing}: {one_line(error)}"))
 

@@ -162,7 +162,8 @@ def test_batch_rows_cover_every_batch_size(fixtures: dict[str, ComparisonFixture
 
 
 def run(*options: str) -> Result:
-    return CliRunner().invoke(main, ["bench", "--models", "tiny", "--rounds", "1", *options])
+    models = [] if "--models" in options else ["--models", "tiny"]
+    return CliRunner().invoke(main, ["bench", *models, "--rounds", "1", *options])
 
 
 def test_bench_writes_rows_machine_and_chart(tmp_path: Path) -> None:
