@@ -127,6 +127,7 @@ def test_the_identity_reads_all_of_a_small_file_and_the_ends_of_a_large_one() ->
     assert (large[0], large[-1] + PIECE, len(large)) == (0, PIECE * PIECES * 10, PIECES)
 
 
+@pytest.mark.slow
 def test_no_code_of_a_model_folder_runs(tmp_path: Path) -> None:
     """The tokenizer names a class in a file of its folder, and standard input would confirm that it may run."""
     folder = stable_diffusion_folder(tmp_path / "model")

@@ -26,6 +26,8 @@ from safetensors.torch import load_file
 
 from editkit import to_x0
 
+pytestmark = pytest.mark.slow
+
 SIZE = 16
 CHANNELS = 16
 

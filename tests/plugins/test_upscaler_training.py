@@ -16,6 +16,8 @@ from editkit_emoji.training.denoiser import new_network
 from editkit_emoji.training.tokenizer import new_tokenizer
 from torch import Tensor
 
+pytestmark = pytest.mark.slow
+
 EMOJIS = [Emoji("flat", "red apple", "red apple", None), Emoji("3d", "cat", "cat", None)]
 
 
