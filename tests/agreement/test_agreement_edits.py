@@ -59,7 +59,7 @@ from editkit.testing import (
 from editkit.testing.suite import assert_agree, sample_image
 from editkit.testing.tiny import controlnet_xl_folder, stable_diffusion_xl_folder
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 
 Family = Literal["sd", "xl"]
 

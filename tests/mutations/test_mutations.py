@@ -27,7 +27,7 @@ from editkit.testing import (
 )
 
 # Of diffusers, which the laws of paths compare with.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 
 HERE = Path(__file__).parents[1]
 

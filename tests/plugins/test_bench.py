@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import editkit
 from editkit.cli import main
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")]
 
 CLOSE = 1e-4
 """Maximum difference of latents if both sides do the same mathematics."""
