@@ -8,6 +8,7 @@ subject becomes a region on the model's own ground, and the edit of the region i
 from __future__ import annotations
 
 import dataclasses as dc
+import math
 
 import torch
 from torch import Tensor
@@ -19,11 +20,13 @@ from ..composing import paint
 from ..outcome import Edit, PixelEdit
 from ..params import FrameParams
 from ..session import Session
-from .ground import MATTE_LOW, ground_colour, is_plain, matte, predicted_matte
+from .ground import MATTE_LOW, coverage, ground_colour, is_plain, matte, predicted_matte
 from .registration import Placement, place_template, whole_image
 
 EXPLAINED = 0.8
 """Cost of a placement below which the prediction is taken to show the subject of the image."""
+EDGE = 2
+"""Width of the edges of a decoded subject in pixels at the model's scale."""
 BETTER = 0.9
 """Cost relative to that of the whole image below which another placement is preferred."""
 
@@ -53,9 +56,12 @@ class Framing:
         """
         before = self.region.pixels
         after = outcome.pixels if isinstance(outcome, PixelEdit) else paint(self.region, outcome)
-        subject = matte(before, self.model_ground)
-        uncovered = subject - matte(after, self.model_ground)
-        change = after - before + uncovered * (self._image_ground(subject) - self.model_ground)
+        # The model's edges are some of its pixels wide.
+        edge = math.ceil(EDGE * self.placement.side / self.session.model.native_size)
+        subject = coverage(before, self.model_ground, edge)
+        uncovered = subject - coverage(after, self.model_ground, edge)
+        difference = self._image_ground(subject) - self.model_ground
+        change = after - before + uncovered * torch.where(difference.abs() < MATTE_LOW, 0.0, difference)
         if self.placement.mirrored:
             change = change.flip(-1)
         pixels = self.session.pixels.clone()

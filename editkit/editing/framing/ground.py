@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 PLAIN_TOLERANCE = 0.06
@@ -34,16 +37,34 @@ def matte(pixels: Tensor, ground: Tensor) -> Tensor:
     return ((difference - MATTE_LOW) / (MATTE_HIGH - MATTE_LOW)).clamp(0, 1)
 
 
+def coverage(pixels: Tensor, ground: Tensor, edge: int) -> Tensor:
+    """Return the share (1, 1, H, W) of the subject in each pixel (1, 3, H, W) with edges up to ``edge`` pixels wide.
+
+    On an edge a pixel mixes the ground with the subject beside it, so that its difference to the ground is a share of
+    the largest one nearby; within the outline of the subject the share is 1, whatever the colour.
+    """
+    difference = ((pixels - ground).abs().amax((0, 1)) - MATTE_LOW).clamp(min=0).numpy()
+    window = np.ones((2 * edge + 1, 2 * edge + 1), np.uint8)
+    share = difference / np.maximum(cv2.dilate(difference, window), MATTE_HIGH)
+    inside = cv2.erode(_filled_outline(difference + MATTE_LOW), window, borderValue=1)
+    return torch.from_numpy(np.maximum(share, inside).astype(np.float32))[None, None]
+
+
 def predicted_matte(template: Tensor) -> Tensor:
     """Return the share (1, n, n) of the subject in each pixel of a predicted image, a difference to its ground.
 
     The prediction is blurred, so its outline is taken: holes in it are filled, and the edge is widened by a pixel.
     """
-    core = (template.abs().amax(0) > CORE).numpy().astype(np.uint8)
-    outlines, _ = cv2.findContours(core, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(core, outlines, -1, 1, thickness=cv2.FILLED)
+    filled = _filled_outline(template.abs().amax(0).numpy())
     widened = cv2.dilate(filled, np.ones((3, 3), np.uint8)).astype(np.float32)
     return torch.from_numpy(cv2.GaussianBlur(widened, (0, 0), 0.7))[None]
+
+
+def _filled_outline(difference: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return 1 in the outlines of all that differs from the ground (H, W), 0 outside."""
+    core = (difference > CORE).astype(np.uint8)
+    outlines, _ = cv2.findContours(core, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(core, outlines, -1, 1, thickness=cv2.FILLED), dtype=np.uint8)
 
 
 def _border(pixels: Tensor) -> Tensor:
