@@ -89,13 +89,13 @@ def test_the_model_is_called_once_for_the_whole_batch() -> None:
 
 def test_a_batch_accepts_several_sizes_and_path_lengths() -> None:
     arguments = {"prompt": "red", "steps": STEPS, "seed": 1, "source": "blue", "target": "red", "guidance": 1.0}
-    pictures = [IMAGES[0], image(7, (16, 8)), IMAGES[1], image(8, (16, 8))]
+    images = [IMAGES[0], image(7, (16, 8)), IMAGES[1], image(8, (16, 8))]
     del arguments["prompt"]
     model = Counting()
-    together = editkit.apply_all("prompt-edit", pictures, model=model, **arguments)
-    assert [one.image.size for one in together] == [one.size for one in pictures]
+    together = editkit.apply_all("prompt-edit", images, model=model, **arguments)
+    assert [one.image.size for one in together] == [one.size for one in images]
     assert model.rows["encode"] == [2, 2]
-    for one, result in zip(pictures, together, strict=True):
+    for one, result in zip(images, together, strict=True):
         assert values(result) == values(editkit.apply("prompt-edit", one, model=ToyBackend(), **arguments))
 
 

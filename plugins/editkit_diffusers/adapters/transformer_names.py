@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .. import flux_key_names
+
 
 class Original(NamedTuple):
     """Layers of diffusers that one layer of the first implementation is made of, from its first row to its last."""
@@ -27,55 +29,33 @@ def _names(pairs: dict[str, str]) -> dict[str, Original]:
 _TIME = "time_text_embed.timestep_embedder.linear"
 _POOLED = "time_text_embed.text_embedder.linear"
 
+_ORIGINAL_FLUX = {layer: Original(parts) for layer, parts in flux_key_names.JOINED.items()}
+
 _FLUX_BLOCK = _names(
     {
-        "img_attn.proj": "attn.to_out.0",
-        "txt_attn.proj": "attn.to_add_out",
-        "img_attn.norm.query_norm": "attn.norm_q",
-        "img_attn.norm.key_norm": "attn.norm_k",
-        "txt_attn.norm.query_norm": "attn.norm_added_q",
-        "txt_attn.norm.key_norm": "attn.norm_added_k",
-        "img_mlp.0": "ff.net.0.proj",
-        "img_mlp.2": "ff.net.2",
-        "txt_mlp.0": "ff_context.net.0.proj",
-        "txt_mlp.2": "ff_context.net.2",
-        "img_mod.lin": "norm1.linear",
-        "txt_mod.lin": "norm1_context.linear",
+        **flux_key_names.DOUBLE,
         # xlabs
         "proj1": "attn.to_out.0",
         "proj2": "attn.to_add_out",
     }
 ) | {
-    "img_attn.qkv": _attention("attn", "to_q", "to_k", "to_v"),
-    "txt_attn.qkv": _attention("attn", "add_q_proj", "add_k_proj", "add_v_proj"),
-    "qkv1": _attention("attn", "to_q", "to_k", "to_v"),
-    "qkv2": _attention("attn", "add_q_proj", "add_k_proj", "add_v_proj"),
+    "img_attn.qkv": _ORIGINAL_FLUX["img_attn.qkv"],
+    "txt_attn.qkv": _ORIGINAL_FLUX["txt_attn.qkv"],
+    "qkv1": _ORIGINAL_FLUX["img_attn.qkv"],
+    "qkv2": _ORIGINAL_FLUX["txt_attn.qkv"],
 }
 _FLUX_SINGLE = _names(
     {
-        "linear2": "proj_out",
-        "modulation.lin": "norm.linear",
-        "norm.query_norm": "attn.norm_q",
-        "norm.key_norm": "attn.norm_k",
+        **flux_key_names.SINGLE,
         "proj": "proj_out",  # xlabs
     }
 ) | {
-    "linear1": Original(("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")),
+    "linear1": _ORIGINAL_FLUX["linear1"],
     "qkv": _attention("attn", "to_q", "to_k", "to_v"),  # xlabs
 }
-_FLUX_TOP = _names(
-    {
-        "img_in": "x_embedder",
-        "txt_in": "context_embedder",
-        "time_in.in_layer": f"{_TIME}_1",
-        "time_in.out_layer": f"{_TIME}_2",
-        "vector_in.in_layer": f"{_POOLED}_1",
-        "vector_in.out_layer": f"{_POOLED}_2",
-        "guidance_in.in_layer": "time_text_embed.guidance_embedder.linear_1",
-        "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
-        "final_layer.linear": "proj_out",
-    }
-) | {"final_layer.adaLN_modulation.1": Original(("norm_out.linear",), swapped=True)}
+_FLUX_TOP = _names(flux_key_names.TOP) | {
+    "final_layer.adaLN_modulation.1": Original(("norm_out.linear",), swapped=True)
+}
 
 _SD3_BLOCK = _names(
     {
