@@ -10,22 +10,21 @@ from typing import Any, cast
 
 import torch
 
-from ..errors import EditkitError, InvalidParameter, MissingCapability, WeightsUnavailable, did_you_mean
-from ..files import exists, is_file
+from ..errors import EditkitError, InvalidParameter, MissingCapability, WeightsUnavailable
 from ..libraries import load_once, loading, reason_of
 from ..literals import ModelPrediction
 from ..registry.arguments import PATH, check_arguments
 from ..registry.failures import is_out_of_memory
 from ..registry.params import shorten
 from ..registry.registry import Registry, installed
-from ..registry.specs import BackendSpec, ModelSpec
+from ..registry.specs import BackendSpec
 from .adapters import Adapter, adapter_calls
 from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
 from .execution import ExecutionOptions, check_compiler
-from .folders import check_parts, has_other_variant, read_index
+from .finding import default_model, family_of, family_of_file, locate
+from .folders import has_other_variant, read_index
 from .options import LoadingOptions, find_autoencoder
-from .single_file import find_backend
-from .weights import BELOW, HUB_ID, find_folder, stored_dtype
+from .weights import stored_dtype
 
 
 @check_arguments()
@@ -43,7 +42,7 @@ def resolve_model(
     calls = adapter_calls(adapters)
     if model is None or isinstance(model, (str, os.PathLike)):
         _checked_device(device), _checked_dtype(dtype)
-        name = _default_model(installed(), operation) if model is None else os.fspath(model)
+        name = default_model(installed(), operation) if model is None else os.fspath(model)
         return cached_model(name, device, dtype, calls, execution, options)
     if device is not None or dtype is not None or calls:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
@@ -111,11 +110,11 @@ def load_model(
     execution.check(torch_device)
     given = {"prediction": prediction, "variant": variant, "revision": revision, "vae": vae, "clip_skip": clip_skip}
     options = LoadingOptions.of(**given)
-    label, location = _locate(registry, name, options.revision, options.variant)
+    label, location = locate(registry, name, options.revision, options.variant)
     if location.is_file():
-        family, files = _family_of_file(registry, location)
+        family, files = family_of_file(registry, location)
     else:
-        family, files = _family_of(registry, location, options), {"folder": location}
+        family, files = family_of(registry, location, options), {"folder": location}
     _check_adapters(family, label, parsed)
     check_execution(family, label, execution)
     _check_options(family, label, options, location)
@@ -213,74 +212,6 @@ def _check_options(family: BackendSpec, label: str, options: LoadingOptions, loc
         raise InvalidParameter(
             f"variant={options.variant!r} has no use for a checkpoint file, which holds one: leave it out"
         )
-
-
-def _locate(
-    registry: Registry, name: str | os.PathLike[str] | None, revision: str | None = None, variant: str | None = None
-) -> tuple[str, Path]:
-    """Return the name of a model and its folder or file; raises WeightsUnavailable if there is none.
-
-    The name of a hub model includes its ``revision``. Raises InvalidParameter for a revision of another model.
-    """
-    text = _default_model(registry) if name is None else os.fspath(name)
-    if revision is not None and (text in registry.specs["models"] or Path(text).exists() or not HUB_ID.fullmatch(text)):
-        raise InvalidParameter(f"revision={revision!r} has no use for {text!r}, which is no hub id: leave it out")
-    spec: ModelSpec | None = registry.specs["models"].get(text)
-    if spec is not None:
-        folder = registry.load("models", text)
-        if not folder.is_dir():
-            raise WeightsUnavailable(
-                f"the model {text!r} should be in {folder}, which is not there: reinstall its package"
-            )
-        return text, folder
-    if is_file(text):
-        return text, Path(text)
-    if exists(text) or HUB_ID.fullmatch(text):
-        folder = find_folder(text, "model", BELOW, revision, variant)
-        return text if revision is None or "@" in text else f"{text}@{revision}", folder
-    known = did_you_mean(text, registry.specs["models"])
-    raise WeightsUnavailable(
-        f"model {text!r} is neither a registered name ({known}) nor a folder, a file or a hub id 'org/name'"
-    )
-
-
-def _default_model(registry: Registry, operation: str | None = None) -> str:
-    """Return the name of the default model of an operation, else of all operations.
-
-    Raises WeightsUnavailable if no plugin provides one.
-    """
-    for spec in sorted(registry.specs["models"].values(), key=lambda spec: operation not in spec.default_for):
-        if spec.default or operation in spec.default_for:
-            return str(spec.name)
-    raise WeightsUnavailable("no model is given and no installed plugin brings a default one: pass model=FOLDER")
-
-
-def _family_of(registry: Registry, folder: Path, options: LoadingOptions) -> BackendSpec:
-    """Return the backend that serves a diffusers folder; raises WeightsUnavailable if it is incomplete or unsafe."""
-    index = read_index(folder)
-    family = index.get("_class_name")
-    unneeded = set() if options.vae is None else {"vae"}
-    for spec in registry.specs["backends"].values():
-        if family in spec.pipelines:
-            check_parts(folder, index, spec.parts - unneeded, variant=options.variant)
-            return spec  # type: ignore[no-any-return]
-    served = sorted({kind for spec in registry.specs["backends"].values() for kind in spec.pipelines})
-    raise WeightsUnavailable(
-        f"model {folder} is a {family}, which no installed backend serves; served: {', '.join(served)}"
-    )
-
-
-def _family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[str, Path]]:
-    """Return the backend that serves a checkpoint file, and the paths its loader takes."""
-    family, folder = find_backend(registry, file)
-    index = read_index(folder)
-    if index.get("_class_name") not in family.pipelines:
-        raise WeightsUnavailable(
-            f"model {str(file)!r} is of the family {family.name}, and the configuration in {folder} that of a "
-            f"{index.get('_class_name')}: put the right one into {str(file.with_suffix(''))!r}"
-        )
-    check_parts(folder, index, family.parts, weights=False)
-    return family, {"folder": folder, "weights": file}
 
 
 def _checked_device(name: str | int | torch.device | None) -> torch.device:

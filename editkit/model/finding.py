@@ -1,0 +1,83 @@
+"""Find a model and the backend that serves it, without reading weights and without torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import InvalidParameter, WeightsUnavailable, did_you_mean
+from ..files import exists, is_file
+from ..registry.registry import Registry
+from ..registry.specs import BackendSpec, ModelSpec
+from .folders import check_parts, read_index
+from .options import LoadingOptions
+from .single_file import find_backend
+from .weights import BELOW, HUB_ID, find_folder
+
+
+def locate(
+    registry: Registry, name: str | os.PathLike[str] | None, revision: str | None = None, variant: str | None = None
+) -> tuple[str, Path]:
+    """Return the name of a model and its folder or file; raises WeightsUnavailable if there is none.
+
+    The name of a hub model includes its ``revision``. Raises InvalidParameter for a revision of another model.
+    """
+    text = default_model(registry) if name is None else os.fspath(name)
+    if revision is not None and (text in registry.specs["models"] or Path(text).exists() or not HUB_ID.fullmatch(text)):
+        raise InvalidParameter(f"revision={revision!r} has no use for {text!r}, which is no hub id: leave it out")
+    spec: ModelSpec | None = registry.specs["models"].get(text)
+    if spec is not None:
+        folder = registry.load("models", text)
+        if not folder.is_dir():
+            raise WeightsUnavailable(
+                f"the model {text!r} should be in {folder}, which is not there: reinstall its package"
+            )
+        return text, folder
+    if is_file(text):
+        return text, Path(text)
+    if exists(text) or HUB_ID.fullmatch(text):
+        folder = find_folder(text, "model", BELOW, revision, variant)
+        return text if revision is None or "@" in text else f"{text}@{revision}", folder
+    known = did_you_mean(text, registry.specs["models"])
+    raise WeightsUnavailable(
+        f"model {text!r} is neither a registered name ({known}) nor a folder, a file or a hub id 'org/name'"
+    )
+
+
+def default_model(registry: Registry, operation: str | None = None) -> str:
+    """Return the name of the default model of an operation, else of all operations.
+
+    Raises WeightsUnavailable if no plugin provides one.
+    """
+    for spec in sorted(registry.specs["models"].values(), key=lambda spec: operation not in spec.default_for):
+        if spec.default or operation in spec.default_for:
+            return str(spec.name)
+    raise WeightsUnavailable("no model is given and no installed plugin brings a default one: pass model=FOLDER")
+
+
+def family_of(registry: Registry, folder: Path, options: LoadingOptions) -> BackendSpec:
+    """Return the backend that serves a diffusers folder; raises WeightsUnavailable if it is incomplete or unsafe."""
+    index = read_index(folder)
+    family = index.get("_class_name")
+    unneeded = set() if options.vae is None else {"vae"}
+    for spec in registry.specs["backends"].values():
+        if family in spec.pipelines:
+            check_parts(folder, index, spec.parts - unneeded, variant=options.variant)
+            return spec  # type: ignore[no-any-return]
+    served = sorted({kind for spec in registry.specs["backends"].values() for kind in spec.pipelines})
+    raise WeightsUnavailable(
+        f"model {folder} is a {family}, which no installed backend serves; served: {', '.join(served)}"
+    )
+
+
+def family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[str, Path]]:
+    """Return the backend that serves a checkpoint file, and the paths its loader takes."""
+    family, folder = find_backend(registry, file)
+    index = read_index(folder)
+    if index.get("_class_name") not in family.pipelines:
+        raise WeightsUnavailable(
+            f"model {str(file)!r} is of the family {family.name}, and the configuration in {folder} that of a "
+            f"{index.get('_class_name')}: put the right one into {str(file.with_suffix(''))!r}"
+        )
+    check_parts(folder, index, family.parts, weights=False)
+    return family, {"folder": folder, "weights": file}
