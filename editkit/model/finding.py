@@ -60,11 +60,12 @@ def family_of(registry: Registry, folder: Path, options: LoadingOptions) -> Back
     index = read_index(folder)
     family = index.get("_class_name")
     unneeded = set() if options.vae is None else {"vae"}
-    for spec in registry.specs["backends"].values():
-        if family in spec.pipelines:
+    specs: list[BackendSpec] = sorted(registry.specs["backends"].values(), key=lambda spec: spec.last_resort)
+    for spec in specs:
+        if family in spec.pipelines or spec.last_resort:
             check_parts(folder, index, spec.parts - unneeded, variant=options.variant)
-            return spec  # type: ignore[no-any-return]
-    served = sorted({kind for spec in registry.specs["backends"].values() for kind in spec.pipelines})
+            return spec
+    served = sorted({kind for spec in specs for kind in spec.pipelines})
     raise WeightsUnavailable(
         f"model {folder} is a {family}, which no installed backend serves; served: {', '.join(served)}"
     )

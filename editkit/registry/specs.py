@@ -105,6 +105,8 @@ class BackendSpec(Spec):
     if it has ``loading_options``."""
     pipelines: frozenset[str] = frozenset()
     """``_class_name`` values of a ``model_index.json`` that this family loads."""
+    last_resort: bool = False
+    """True for a family that loads folders of all classes that no other family lists, or says why it cannot."""
     parts: frozenset[str] = frozenset()
     """Parts of a folder that its models need; others in the index are ignored. All but a few by default."""
     provides: frozenset[str] = frozenset()

@@ -185,4 +185,14 @@ def register_backends() -> list[BackendSpec]:
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2506.15742",
         ),
+        BackendSpec(
+            name="universal",
+            summary="Any other image pipeline of diffusers, by one call of the pipeline for each estimate.",
+            load=by_name("editkit_diffusers.universal.loading:load_folder"),
+            last_resort=True,
+            provides=frozenset({"text"}),
+            loading_options=frozenset({"variant"}),
+            execution_options=EXECUTION_OPTIONS,
+            source="https://huggingface.co/docs/diffusers/api/pipelines/overview",
+        ),
     ]

@@ -27,7 +27,12 @@ def load_part(
     variant: str | None = None,
     strict: bool = False,
 ) -> Any:
-    """Load ``folder`` as an instance of ``kind``, ready to run; ``variant`` is that of its weights, such as ``fp16``.
+    """Load ``folder`` as :func:`read_part` does, ready to run on a device."""
+    return prepare_network(read_part(kind, folder, dtype=dtype, variant=variant, strict=strict), device)
+
+
+def read_part(kind: Any, folder: Path, *, dtype: torch.dtype, variant: str | None = None, strict: bool = False) -> Any:
+    """Read ``folder`` as an instance of ``kind``; ``variant`` is that of its weights, such as ``fp16``.
 
     With ``strict`` weights that the class does not have are refused too.
 
@@ -46,18 +51,18 @@ def load_part(
                 output_loading_info=True,
                 variant=check_weights(folder, variant=variant),
             )
-            check_complete(info, str(folder), ("missing", "mismatched", *(["unexpected"] if strict else [])))
-            scales = [key for key in info["unexpected_keys"] if has_scales([key])]
-            if scales:
-                raise WeightsUnavailable(
-                    f"{folder} holds weights with scales ({scales[0]}), which only a checkpoint file may have: get "
-                    "it in float16 or bfloat16"
-                )
-            return prepare_network(part, device)
+        check_complete(info, str(folder), ("missing", "mismatched", *(["unexpected"] if strict else [])))
+        scales = [key for key in info["unexpected_keys"] if has_scales([key])]
+        if scales:
+            raise WeightsUnavailable(
+                f"{folder} holds weights with scales ({scales[0]}), which only a checkpoint file may have: get "
+                "it in float16 or bfloat16"
+            )
     except WeightsUnavailable:
         raise
     except Exception as error:  # diffusers and transformers raise many types for a damaged folder
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error
+    return part
 
 
 def _check_class(kind: Any, config: Mapping[str, Any], folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Real diffusers classes at tiny random configurations, as ordinary diffusers folders, one module per family."""
 
+from .chroma import chroma_folder
 from .dit import dit_folder
 from .flux import flux_fill_folder, flux_folder, flux_kontext_folder
 from .latent_consistency import latent_consistency_folder
@@ -27,11 +28,13 @@ FOLDERS = {
     "FluxPipeline": flux_folder,
     "FluxFillPipeline": flux_fill_folder,
     "FluxKontextPipeline": flux_kontext_folder,
+    "ChromaPipeline": chroma_folder,
 }
 """Function that writes a tiny model of a family, by the ``_class_name`` of its index."""
 
 __all__ = [
     "FOLDERS",
+    "chroma_folder",
     "controlnet_folder",
     "controlnet_xl_folder",
     "dit_folder",

@@ -1,0 +1,125 @@
+"""Backend of any image pipeline of diffusers that :class:`PipelineCall` can call."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses as dc
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from editkit import (
+    Condition,
+    ExecutionOptions,
+    LoadingOptions,
+    Point,
+    PointBatch,
+    TimestepGrid,
+    WeightsUnavailable,
+    timestep_of,
+    to_x0,
+)
+
+from .call_arguments import CallArguments
+from .pipeline_call import PipelineCall, Size
+from .schedule import PipelineSchedule, curve_of
+
+_PROBED: Size = (512, 512)
+"""Size at which the latents of a pipeline are looked at first."""
+_PACKED_SIDE = 2
+"""Side in latents of the squares that pipelines pack into tokens."""
+_MULTIPLES = (1, 2, 4, 8, 16)
+_NATIVE_LATENTS = 128
+"""Latents along a side of the training images, for pipelines that do not say."""
+
+
+class UniversalBackend:
+    """Backend of a pipeline ``pipe``, whatever its family. Conditions are those of :class:`CallArguments`."""
+
+    execution = ExecutionOptions()
+    loading_options = LoadingOptions()
+
+    def __init__(self, pipe: Any, *, name: str, identity: str, warnings: Sequence[str] = ()) -> None:
+        self.pipe, self.name, self.identity, self.warnings = pipe, name, identity, tuple(warnings)
+        self.call, self.arguments = PipelineCall(pipe), CallArguments()
+        self.net = self.call.network
+        self.device, self.dtype, self.prediction = self.net.device, self.net.dtype, self.call.prediction
+        self.provides = frozenset({"text"} | ({"distilled-guidance"} if self.call.takes_scale else set()))
+        layout = self.call.layout(_PROBED)
+        self.reduction = _PROBED[0] // layout.shape[-1]
+        patch = self.net.config.get("patch_size") or 1
+        self.multiple = self._find_multiple(_PACKED_SIDE if len(layout.sampled) == 2 else int(np.max(patch)))
+        side = self.net.config.get("sample_size") or getattr(pipe, "default_sample_size", None) or _NATIVE_LATENTS
+        self.native_size = int(np.max(side)) * self.reduction
+        is_flow = self.call.is_flow
+        curve = curve_of(pipe.scheduler, is_flow=is_flow)
+        self.schedule = PipelineSchedule(curve, self.call, self.reduction, _PROBED)
+        ends_clean = is_flow or bool(self.call.config.get("set_alpha_to_one"))
+        self.grid = TimestepGrid("linspace", ends_clean=ends_clean)
+
+    def _find_multiple(self, patch: int) -> int:
+        """Return the least number of pixels whose every multiple is a side that the pipeline keeps.
+
+        Raises WeightsUnavailable if there is none.
+        """
+        for times in _MULTIPLES:
+            latents = patch * times
+            side = self.reduction * latents
+            with contextlib.suppress(ValueError, RuntimeError):
+                sizes = ((3, 5), (9, 4))
+                if all(self.latent_shape(w * side, h * side)[1:] == (h * latents, w * latents) for w, h in sizes):
+                    return side
+        raise WeightsUnavailable(f"{self.call.kind.__name__} samples at sizes of its own choice: it is not supported")
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        return self.call.layout((width, height)).shape
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return self.call.encode(pixels).to(self.dtype)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.call.decode(latents, self._size_of(latents))
+
+    def _size_of(self, latents: Tensor) -> Size:
+        """Return the size of the image of latents (B, C, h, w)."""
+        return latents.shape[-1] * self.reduction, latents.shape[-2] * self.reduction
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        """Return the condition ``call`` (B,) of prompts, which the pipeline reads when it is called."""
+        rows: list[dict[str, Any]] = [{"prompt": prompt} for prompt in prompts]
+        if "distilled-guidance" in self.provides:
+            rows = [{**row, "guidance_scale": 1.0} for row in rows]
+        return self.arguments.condition(rows)
+
+    def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
+        return self.arguments.condition([{**row, "guidance_scale": scale} for row in self.arguments.rows(condition)])
+
+    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
+        """Return the x0 estimate; one call of the pipeline evaluates the rows of equal timestep and arguments.
+
+        Rows of other prompts are evaluated apart: in some pipelines they would depend on each other by their padding.
+        """
+        timesteps = timestep_of(self.schedule, point, x).expand(len(x)).tolist()
+        groups: dict[tuple[float, int], list[int]] = defaultdict(list)
+        for row, key in enumerate(zip(timesteps, condition["call"].tolist(), strict=True)):
+            groups[key].append(row)
+        output, size, arguments = torch.empty_like(x), self._size_of(x), self.arguments.rows(condition)
+        for (timestep, _), rows in groups.items():
+            more = dict(arguments[rows[0]])
+            prompts = [more.pop("prompt")] * len(rows)
+            output[rows] = self.call.estimate(x[rows], timestep, prompts, size, more).to(x.dtype)
+        return to_x0(self.prediction, output, x, point)
+
+    def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
+        if execution.tiling:
+            self.call.autoencoder.enable_tiling()
+        if execution.offload:
+            self.pipe.enable_model_cpu_offload(device=device)
+            self.device = device
+        if execution.compile:
+            self.net.compile()
+        self.execution = dc.replace(execution)

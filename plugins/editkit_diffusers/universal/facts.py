@@ -1,0 +1,66 @@
+"""Facts of pipelines that no probe can find; a pipeline without any is served as it comes."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+
+@dc.dataclass(frozen=True)
+class FamilyFacts:
+    """Facts about a pipeline that its code does not state."""
+
+    unguided: float = 1.0
+    """Value of the pipeline's ``guidance_scale`` that does not guide."""
+    arguments: Mapping[str, Any] = dc.field(default_factory=dict)
+    """Further arguments of every call."""
+    fixed_area: str = ""
+    """Attribute of the pipeline that fixes the area of its images, as the side of a square in latents."""
+    fixed_sizes: str = ""
+    """Attribute of the pipeline that lists the sizes (width, height) of its images."""
+
+
+FACTS: Mapping[str, FamilyFacts] = MappingProxyType(
+    {
+        "HiDreamImagePipeline": FamilyFacts(fixed_area="default_sample_size"),
+        "Ideogram4Pipeline": FamilyFacts(arguments={"guidance_schedule": None}),
+        "Kandinsky5T2IPipeline": FamilyFacts(fixed_sizes="resolutions"),
+        "Krea2Pipeline": FamilyFacts(unguided=0.0),
+        "ZImagePipeline": FamilyFacts(unguided=0.0),
+    }
+)
+"""Facts by the class of the pipeline."""
+
+UNCHANGED_INPUTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "use_resolution_binning": False,  # keeps the size of the image
+        "_auto_resize": False,
+        "enable_prompt_rewrite": False,  # keeps the words of the prompt
+        "use_pe": False,
+    }
+)
+"""Arguments that keep pipelines from changing the size or the prompt; each is passed to those that take it."""
+
+
+def facts_of(kind: type) -> FamilyFacts:
+    """Return the facts of a pipeline's class."""
+    return FACTS.get(kind.__name__, FamilyFacts())
+
+
+_STAGES = "it samples in several stages"
+REFUSED: Mapping[str, str] = MappingProxyType(
+    {
+        "Cosmos2TextToImagePipeline": "its steps are those of another space than its scheduler's",
+        "IFPipeline": _STAGES,
+        "KandinskyPipeline": _STAGES,
+        "KandinskyV22Pipeline": _STAGES,
+        "SanaSprintPipeline": "its network predicts no estimate at one point",
+        "StableCascadeCombinedPipeline": _STAGES,
+        "StableCascadePriorPipeline": _STAGES,
+        "StableCascadeDecoderPipeline": _STAGES,
+        "UnCLIPPipeline": _STAGES,
+    }
+)
+"""Classes of pipelines that cannot be served, and why."""

@@ -1,0 +1,92 @@
+"""Loading of a diffusers folder as its own pipeline, part by part."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from editkit import LoadingOptions, WeightsUnavailable, identity_of, loading, quiet, read_json, reason_of
+
+from ..components import read_part
+from .backend import UniversalBackend
+from .facts import REFUSED
+
+_TASKS = re.compile(r"(ControlNet)?(Img2Img|Inpaint|Inpainting)?Pipeline$")
+"""End of the names of pipelines that sample as another pipeline of the same parts does."""
+
+
+def load_folder(
+    folder: Path,
+    *,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
+) -> UniversalBackend:
+    """Load a diffusers folder of any image pipeline that samples from text.
+
+    Raises WeightsUnavailable for a class that cannot be served, with the reason, and for damaged parts.
+    """
+    index = read_json(folder / "model_index.json")
+    kind = pipeline_class(str(index["_class_name"]), folder)
+    parameters = inspect.signature(kind.__init__).parameters
+    parts: dict[str, Any] = {}
+    for part, entry in index.items():
+        if part in parameters and isinstance(entry, list) and len(entry) == 2:
+            known = entry[0] is not None and (folder / part).is_dir()
+            parts[part] = _load_part(entry, folder / part, dtype, options.variant) if known else None
+    with loading(), quiet():
+        pipe = kind.from_pretrained(folder, local_files_only=True, **parts)
+    pipe.to(device)
+    return UniversalBackend(pipe, name=name, identity=identity_of(folder))
+
+
+def pipeline_class(name: str, folder: Path) -> Any:
+    """Return the class of a folder's pipeline; that of its text-to-image pipeline for other tasks with its parts.
+
+    Raises WeightsUnavailable for a class that is not served.
+    """
+    sibling = _TASKS.sub("Pipeline", name)
+    name = sibling if hasattr(diffusers, sibling) else name
+    kind = getattr(diffusers, name, None)
+    reason = _reason_against(name, kind)
+    if reason:
+        raise WeightsUnavailable(f"model {folder} is a {name}, which is not supported: {reason}")
+    return kind
+
+
+def _reason_against(name: str, kind: Any) -> str:
+    """Return why a class of pipelines cannot be served; empty if nothing is known against it."""
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
+        return f"diffusers {diffusers.__version__} has no pipeline of this name"
+    parameters = inspect.signature(kind.__call__).parameters
+    reasons = {
+        "it samples videos": "num_frames" in parameters,
+        "it samples sound": any("audio" in parameter for parameter in parameters),
+        REFUSED.get(name, ""): name in REFUSED,
+        "it takes no prompt": "prompt" not in parameters,
+        "it samples its noise inside its call": "latents" not in parameters,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def _load_part(entry: list[str], folder: Path, dtype: torch.dtype, variant: str | None) -> Any:
+    """Load one part by its entry in the index: a network as it is stored, or a tokenizer, processor or scheduler."""
+    library, name = entry
+    modules = {"diffusers", "transformers"}
+    module = importlib.import_module(library if library in modules else f"diffusers.pipelines.{library}")
+    kind = getattr(module, name)
+    if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
+        return read_part(kind, folder, dtype=dtype, variant=variant).requires_grad_(False).eval()
+    code: dict[str, Any] = {"trust_remote_code": False} if name.startswith("Auto") else {}
+    try:
+        with loading(), quiet():
+            return kind.from_pretrained(folder, local_files_only=True, **code)
+    except Exception as error:  # transformers raises many types for a damaged folder
+        raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error
