@@ -5,6 +5,7 @@ Each process computes in one thread: tiny models are faster that way, and a busy
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Callable
@@ -82,6 +83,23 @@ def tiny_controlnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from editkit.testing.tiny import controlnet_folder
 
     return controlnet_folder(tmp_path_factory.mktemp("controlnet"))
+
+
+FamilyFolder = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def family_folder(tmp_path_factory: pytest.TempPathFactory) -> FamilyFolder:
+    """A function that returns the tiny diffusers folder of a family of ``tests/families``. Tests do not change it."""
+    from families.tables import FAMILIES
+
+    root = tmp_path_factory.mktemp("families")
+
+    @functools.cache
+    def folder(name: str) -> Path:
+        return FAMILIES[name].write(root / name)
+
+    return folder
 
 
 RandomImage = Callable[..., Image.Image]
