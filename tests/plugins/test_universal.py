@@ -107,6 +107,15 @@ def test_a_class_that_is_not_served_is_refused_with_its_reason(
         load_model(tmp_path)
 
 
+def test_the_end_of_a_prompt_that_is_not_read_is_a_warning(model: Any) -> None:
+    prompt = "apple " * 512 + "on white"
+    result = apply("generate", model=model, prompt=prompt, steps=1, width=16, height=16)
+    (warning,) = result.report.warnings
+    assert "text_encoder reads 512 tokens" in warning
+    assert "apple on white" in warning
+    assert not apply("generate", model=model, prompt="a pear", steps=1, width=16, height=16).report.warnings
+
+
 def test_a_call_ends_with_the_caller_s_mode_of_gradients(model: Any) -> None:
     noise = torch.randn(1, *model.latent_shape(*SIZE), generator=torch.Generator().manual_seed(0)).requires_grad_()
     model.denoise(noise, model.schedule.point(500), model.embed(["a pear"])).sum().backward()

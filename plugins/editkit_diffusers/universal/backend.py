@@ -18,6 +18,7 @@ from editkit import (
     LoadingOptions,
     Point,
     PointBatch,
+    PromptReading,
     TimestepGrid,
     WeightsUnavailable,
     timestep_of,
@@ -94,6 +95,9 @@ class UniversalBackend:
         if "distilled-guidance" in self.provides:
             rows = [{**row, "guidance_scale": 1.0} for row in rows]
         return self.arguments.condition(rows)
+
+    def read_prompt(self, prompt: str) -> tuple[PromptReading, ...]:
+        return self.call.read_prompt(prompt)
 
     def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
         return self.arguments.condition([{**row, "guidance_scale": scale} for row in self.arguments.rows(condition)])

@@ -20,12 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
-from editkit import Prediction, WeightsUnavailable
+from editkit import InvalidParameter, Prediction, PromptReading, WeightsUnavailable, reason_of
 
 from .facts import UNCHANGED_INPUTS, facts_of
 from .layout import LatentLayout
 from .memory import remember
+from .prompt_reading import ObservedTokenizer, cut_of_prompt
 from .silence import silence
 from .stand_in import StandIn
 
@@ -33,6 +35,10 @@ Size = tuple[int, int]
 """Width and height of an image in pixels."""
 _READERS = ("encode_prompt", "generate_prior_tokens")
 """Methods that read a prompt."""
+_SMALL: Size = (512, 512)
+"""Size of the image of calls that end before latents are needed."""
+_READINGS = 1024
+"""Prompts whose readings are kept."""
 _GUIDERS = ("guider", "ocr_guider")
 """Parts that guide if they are there."""
 
@@ -69,6 +75,8 @@ class PipelineCall:
         self._layouts: dict[Size, LatentLayout] = {}
         self._paths: dict[tuple[int, Size], OwnPath] = {}
         self._lock = threading.RLock()
+        self._readings: list[PromptReading] = []
+        self._cuts: dict[str, tuple[PromptReading, ...]] = {}
         self._replace_parts(pipeline)
 
     def _find_autoencoder(self) -> tuple[str, Any]:
@@ -85,6 +93,12 @@ class PipelineCall:
         self._put(self._decoder, StandIn(self.autoencoder, encode=remember(self._encode_mean)))
         for part in set(_GUIDERS) & set(pipeline.components):
             self._put(part, None)
+        for name, part in pipeline.components.items():
+            if isinstance(part, PreTrainedTokenizerBase):
+                self._put(
+                    name,
+                    ObservedTokenizer(name.replace("tokenizer", "text_encoder"), part, self._readings.append),
+                )
         for name in set(_READERS) & set(dir(self.kind)):
             self._put(name, remember(types.MethodType(getattr(self.kind, name), self.pipeline)))
         self._prepares = hasattr(self.kind, "prepare_latents")
@@ -238,6 +252,24 @@ class PipelineCall:
                 "supported"
             )
         return layout
+
+    def read_prompt(self, prompt: str) -> tuple[PromptReading, ...]:
+        """Return the readings of a prompt by text encoders that do not read its end, from one call of them."""
+        with self._lock, torch.no_grad():
+            if prompt not in self._cuts:
+                self._latents, self._timesteps = None, torch.zeros(1)
+                self._readings.clear()
+                try:
+                    self._run([prompt], _SMALL)
+                except ValueError as error:  # pipelines raise it for a prompt that is too long
+                    raise InvalidParameter(
+                        f"the prompt {prompt[:60]!r} is not allowed with {self.kind.__name__}: {reason_of(error)}"
+                    ) from error
+                cuts = [reading._replace(cut=cut_of_prompt(prompt, reading.cut)) for reading in self._readings]
+                self._cuts[prompt] = tuple(dict.fromkeys(reading for reading in cuts if reading.cut))
+                if len(self._cuts) > _READINGS:
+                    del self._cuts[next(iter(self._cuts))]
+            return self._cuts[prompt]
 
     def estimate(
         self, x: Tensor, timestep: float, prompts: list[str], size: Size, arguments: Mapping[str, Any]
