@@ -61,10 +61,12 @@ from .model.backend import (
     SupportsControlNet,
     SupportsDistilledGuidance,
     SupportsExecutionOptions,
+    SupportsGuidanceRule,
     SupportsInpainting,
     SupportsInstructions,
     SupportsLoadingOptions,
     SupportsLongPrompts,
+    SupportsOwnGuidance,
     SupportsPromptLimits,
     SupportsUpscaling,
     full_name,
@@ -97,6 +99,7 @@ from .registry.tables import Table
 from .report import Report
 from .sampling.controls import Control, PinnedSource
 from .sampling.guidance import Guidance, classifier_free, interval, no_step_between
+from .sampling.guidance_rules import PromptedNorm, combine_predictions
 from .sampling.loop import Stepper, ddim_step, ddpm_noise_std, walk
 from .sampling.params import DEFAULT_STEPS, DrawingParams, IfGuided, SamplingParams, check_interval
 from .version import __version__
@@ -161,6 +164,7 @@ __all__ = [
     "PointBatch",
     "Prediction",
     "PromptReading",
+    "PromptedNorm",
     "RecordedEstimates",
     "RectifiedFlow",
     "RegisteredName",
@@ -178,10 +182,12 @@ __all__ = [
     "SupportsControlNet",
     "SupportsDistilledGuidance",
     "SupportsExecutionOptions",
+    "SupportsGuidanceRule",
     "SupportsInpainting",
     "SupportsInstructions",
     "SupportsLoadingOptions",
     "SupportsLongPrompts",
+    "SupportsOwnGuidance",
     "SupportsPromptLimits",
     "SupportsUpscaling",
     "Table",
@@ -203,6 +209,7 @@ __all__ = [
     "check_interval",
     "check_weights",
     "classifier_free",
+    "combine_predictions",
     "cosine",
     "ddim_step",
     "ddpm_noise_std",

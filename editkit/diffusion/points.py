@@ -110,6 +110,7 @@ def renoise(x: Tensor, eps: Tensor, p: Point, q: Point) -> Tensor:
     return scale * x + math.sqrt(q.sigma**2 - (scale * p.sigma) ** 2) * eps
 
 
-def eps_of(x: Tensor, x0: Tensor, point: Point) -> Tensor:
-    """Return the noise in ``x`` (B, C, h, w), given its clean part; ``point.sigma`` must not be 0."""
-    return (x - point.alpha * x0) / point.sigma
+def eps_of(x: Tensor, x0: Tensor, point: Point | PointBatch) -> Tensor:
+    """Return the noise in ``x`` (B, C, h, w) at a point, or at each row's own, given its clean part; sigma is not 0."""
+    alpha, sigma = point.coefficients(x)
+    return (x - alpha * x0) / sigma

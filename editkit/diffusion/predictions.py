@@ -43,16 +43,17 @@ def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point | PointBa
     raise InvalidParameter(f"prediction {kind!r} is unknown; {did_you_mean(str(kind), get_args(Prediction))}")
 
 
-def from_x0(kind: Prediction, x0: Tensor, x: Tensor, point: Point) -> Tensor:
+def from_x0(kind: Prediction, x0: Tensor, x: Tensor, point: Point | PointBatch) -> Tensor:
     """Return the prediction of a network of this kind whose estimate is ``x0``: the inverse of :func:`to_x0`.
 
-    ``point.sigma`` must not be 0, except for ``sample``. Raises InvalidParameter for an unknown kind.
+    No sigma may be 0, except for ``sample``. Raises InvalidParameter for an unknown kind.
     """
     match kind:
         case "epsilon":
             return eps_of(x, x0, point)
         case "v_prediction":
-            return point.alpha * eps_of(x, x0, point) - point.sigma * x0
+            alpha, sigma = point.coefficients(x)
+            return alpha * eps_of(x, x0, point) - sigma * x0
         case "sample":
             return x0
         case "flow_prediction":

@@ -8,6 +8,9 @@ from ..sampling.params import DrawingParams
 from .params import PROMPTS
 from .request import Request, has_custom_negative_prompt
 
+SINGLE_ESTIMATE = frozenset({"distilled-guidance", "own-guidance"})
+"""Capabilities of models whose guidance takes one estimate per step."""
+
 
 def check_capabilities(request: Request, model: Backend) -> None:
     """Raise MissingCapability, naming both sides, if the model cannot execute the request."""
@@ -26,8 +29,7 @@ def check_capabilities(request: Request, model: Backend) -> None:
             f"long_prompts= needs a model whose text encoders are all CLIP; the model {model.name!r} provides "
             f"{provided}: leave it out, and shorten the prompt"
         )
-    if "distilled-guidance" in model.provides:
-        check_distilled_guidance(request, model)
+    check_single_estimate(request, model)
     if request.inverter is not None:
         _check_inverter(request, model, provided)
 
@@ -41,7 +43,7 @@ def _check_inverter(request: Request, model: Backend, provided: str) -> None:
             f"the inverter {spec.name} needs {' or '.join(sorted(spec.predictions))}; "
             f"the model {model.name!r} gives {model.prediction}: take another inverter"
         )
-    two_estimates = "text" in model.provides and "distilled-guidance" not in model.provides
+    two_estimates = "text" in model.provides and not SINGLE_ESTIMATE & model.provides
     if spec.sets_negative_prompt and not two_estimates:
         raise MissingCapability(
             f"the inverter {spec.name} needs text and guidance by two estimates; the model {model.name!r} provides "
@@ -49,18 +51,19 @@ def _check_inverter(request: Request, model: Backend, provided: str) -> None:
         )
 
 
-def check_distilled_guidance(request: Request, model: Backend) -> None:
-    """Raise MissingCapability if a parameter needs two estimates per step: a distilled model makes one."""
-    params = request.params
-    if not isinstance(params, DrawingParams):
+def check_single_estimate(request: Request, model: Backend) -> None:
+    """Raise MissingCapability if a parameter needs two estimates per step, and guidance of the model takes one."""
+    params, provided = request.params, sorted(SINGLE_ESTIMATE & model.provides)
+    if not isinstance(params, DrawingParams) or not provided:
         return
     needs = {
-        "negative_prompt": has_custom_negative_prompt(params),
+        # The condition of a model with own guidance holds the negative prompt.
+        "negative_prompt": "own-guidance" not in provided and has_custom_negative_prompt(params),
         "guidance_rescale": params.guidance_rescale > 0,
     }
     for name, needed in needs.items():
         if needed:
             raise MissingCapability(
-                f"{name}= needs guidance by two estimates; the model {model.name!r} provides distilled-guidance, "
+                f"{name}= needs guidance by two estimates; the model {model.name!r} provides {', '.join(provided)}, "
                 "which makes one: leave it out"
             )

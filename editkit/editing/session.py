@@ -15,7 +15,7 @@ from ..diffusion.denoiser import Condition, Denoiser, repeat_condition
 from ..diffusion.paths import SamplingPath, TimestepGrid, make_path
 from ..diffusion.points import Point, PointBatch, eps_of
 from ..diffusion.schedules import Schedule
-from ..errors import EditkitError, PluginFailure
+from ..errors import PluginFailure
 from ..images.blending.pull_push_fill import erase
 from ..images.canvas import Canvas
 from ..images.masks.tensors import mask_to_latents
@@ -23,9 +23,9 @@ from ..images.tensors import to_image
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
 from ..model.autoencoder_cache import RoundTrip, round_trip
-from ..model.backend import Backend, SupportsDistilledGuidance, full_name, require
+from ..model.backend import Backend, full_name, guidance_rule_of
 from ..model.batching import exclusive
-from ..model.finite import is_finite, part_failed
+from ..model.finite import is_finite, part_failed, walk_failed
 from ..model.prompt_text import embed_prompts
 from ..registry.params import Params
 from ..registry.registry import Registry
@@ -33,7 +33,7 @@ from ..registry.specs import SamplerSpec
 from ..report import Usage
 from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap
 from ..sampling.controls import Control, check_compatible
-from ..sampling.guidance import Guidance, interval, no_step_between
+from ..sampling.guidance import Guidance, condition_at_scale, interval, no_step_between
 from ..sampling.kept_detail import KeptDetail, kept_detail
 from ..sampling.loop import Stepper, final_state, walk
 from ..sampling.params import DEFAULT_STEPS, DrawingParams
@@ -227,15 +227,21 @@ class Session:
         scale = self.drawing.guidance if "text" in self.model.provides else 1.0
         if scale != self.drawing.guidance and not self.drawing.is_default("guidance"):
             self.usage.warn(f"guidance={self.drawing.guidance:g} has no effect: the model takes no text")
-        if "distilled-guidance" in self.model.provides:
-            at_scale = require(self.model, SupportsDistilledGuidance).with_guidance_scale(condition, scale)
+        at_scale = self.at_guidance_scale(condition, rows, scale)
+        if at_scale is not None:
             return self.weighted((at_scale, condition), (1.0, 0.0), path)
-        negative = condition
         if scale == 0.0 and any(getattr(self.params, name, "") for name in PROMPTS if name != "negative_prompt"):
             self.usage.warn("the prompt has no effect: guidance is 0, which evaluates the negative prompt alone")
-        if scale != 1.0:
-            negative = {**condition, **repeat_condition(self.embed(self.drawing.negative_prompt), rows)}
+        negative = condition if scale == 1.0 else self._negative(condition, rows)
         return self.weighted((negative, condition), (1 - scale, scale), path)
+
+    def at_guidance_scale(self, condition: Condition, rows: int, scale: float) -> Condition | None:
+        """Return the condition of ``rows`` rows under which one evaluation is guided; None if it takes several."""
+        return condition_at_scale(self.model, condition, lambda: self._negative(condition, rows), scale)
+
+    def _negative(self, condition: Condition, rows: int) -> Condition:
+        """Return a condition of ``rows`` rows with the negative prompt in place of its prompts."""
+        return {**condition, **repeat_condition(self.embed(self.drawing.negative_prompt), rows)}
 
     def weighted(self, conditions: Sequence[Condition], weights: Sequence[float], path: SamplingPath) -> Guidance:
         """Return guidance by several conditions with the interval and the rescaling of the parameters."""
@@ -243,7 +249,8 @@ class Session:
         low, high = interval(path, params.guidance_start, params.guidance_end)
         if low > high and any(weights[:-1]):
             self.usage.warn(no_step_between("guidance", path, params.guidance_start, params.guidance_end))
-        return Guidance(self.network, conditions, weights, params.guidance_rescale, sigma_low=low, sigma_high=high)
+        rule = guidance_rule_of(self.model)
+        return Guidance(self.network, conditions, weights, params.guidance_rescale, low, high, rule)
 
     def draw(
         self,
@@ -304,20 +311,13 @@ class Session:
         return path[0].angle >= self.drawing_path(steps)[0].angle
 
     def check_walk(self, states: Tensor, start: Tensor, denoise: Denoiser, point: Point, walker: str) -> Tensor:
-        """Return the states of a walk from ``start`` at ``point``; raises EditkitError if one is not finite.
-
-        The error names the network only if its first estimate is not finite.
-        """
+        """Return the states of a walk from ``start`` at ``point``; raises EditkitError if one is not finite."""
         if is_finite(states):
             return states
         if not is_finite(start):
             raise PluginFailure(f"{self.operation} started from latents with NaN or infinity")
-        if not is_finite(denoise(start, point)):
-            raise part_failed("network", full_name(self.model))
-        raise EditkitError(
-            f"{walker} reached NaN or infinity after a finite estimate of the network: try another sampler or "
-            "inverter, less guidance, or --dtype float32"
-        )
+        # The error names the network only if its first estimate is not finite.
+        raise walk_failed(walker) if is_finite(denoise(start, point)) else part_failed("network", full_name(self.model))
 
     def attached(self, path: SamplingPath) -> list[Control]:
         """Return the controls of the parameter ``attach``."""

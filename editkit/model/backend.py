@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
@@ -109,6 +109,43 @@ class SupportsDistilledGuidance(Backend, Protocol):
         """Return the condition with a guidance scale; :meth:`embed` sets 1, which does not guide."""
 
 
+class SupportsOwnGuidance(Backend, Protocol):
+    """Model that provides ``own-guidance``: one evaluation computes guidance by scale and negative prompt itself.
+
+    It serves families whose guidance is no combination of estimates under two prompts: a second network (Ideogram 4),
+    prompts that are read differently in the negative one (Sana), guiders. :meth:`denoise` under the
+    condition of :meth:`with_guidance` returns the guided x0.
+    """
+
+    def with_guidance(self, condition: Condition, negative: Condition, scale: float) -> Condition:
+        """Return the condition (B rows) of an evaluation that is guided from ``negative`` (B rows) to ``condition``.
+
+        Both are conditions of :meth:`embed`, which a session has merged with those of images. ``scale`` follows the
+        convention of editkit, ``negative + scale * (positive - negative)``: a family whose own scale is off at 0 adds
+        the difference here. At 1 the result does not guide, ``negative`` has no effect, and the result equals
+        ``condition``: names, shapes of rows and dtypes are those of every scale, so that rows of several scales can be
+        stacked, and :meth:`embed` returns them for 1. A condition that is guided already gets the new scale and
+        negative. Outside an interval of guidance :meth:`denoise` gets the condition without guidance. Raises
+        InvalidParameter for a scale that the family does not compute, such as one below 1.
+        """
+
+
+class SupportsGuidanceRule(Backend, Protocol):
+    """Model whose family combines the estimates of guidance by a rule of its own, not by their weighted sum."""
+
+    def combine(
+        self, estimates: Sequence[Tensor], weights: Sequence[float], x: Tensor, point: Point | PointBatch
+    ) -> Tensor:
+        """Return the guided x0 (B, C, h, w) of x0 estimates for ``x`` at ``point``, or at each row's own.
+
+        ``estimates`` are two or more results of :meth:`denoise`, one for each of ``weights``, which are not 0 and add
+        to 1; the last estimate is the prompted one. With two, they are the negative and the prompted estimate with the
+        weights ``1 - scale`` and ``scale``. Rows of the batch must not influence each other.
+        :func:`editkit.combine_predictions` applies a rule to predictions of the network, such as velocities. Neither a
+        scale of 1 nor a step outside the interval of guidance calls it. A rescaling of guidance follows it.
+        """
+
+
 class SupportsInpainting(Backend, Protocol):
     """Model that provides ``inpainting``: its network is conditioned on the mask and the unmasked pixels."""
 
@@ -206,11 +243,19 @@ class SupportsControlNet(Backend, Protocol):
 _CAPABILITIES: dict[type, str] = {
     SupportsInstructions: "instructions",
     SupportsDistilledGuidance: "distilled-guidance",
+    SupportsOwnGuidance: "own-guidance",
     SupportsInpainting: "inpainting",
     SupportsUpscaling: "upscaling",
     SupportsAdapters: "adapters",
     SupportsControlNet: "controlnet",
 }
+
+
+def guidance_rule_of(
+    model: Backend,
+) -> Callable[[Sequence[Tensor], Sequence[float], Tensor, Point | PointBatch], Tensor] | None:
+    """Return the method of a model by which its family combines estimates; None for the weighted sum."""
+    return cast("SupportsGuidanceRule", model).combine if hasattr(model, "combine") else None
 
 
 def long_prompts_of(model: Backend) -> SupportsLongPrompts | None:

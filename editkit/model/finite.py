@@ -19,3 +19,11 @@ def is_finite(*tensors: Tensor) -> bool:
 def part_failed(part: str, model: str) -> EditkitError:
     """Return the error of a part of a model that returned NaN or infinity."""
     return EditkitError(f"the {part} of the model {model!r} returned NaN or infinity: {ADVICE}")
+
+
+def walk_failed(walker: str) -> EditkitError:
+    """Return the error of a walk that reached NaN or infinity though the network's estimates are finite."""
+    return EditkitError(
+        f"{walker} reached NaN or infinity after a finite estimate of the network: try another sampler or inverter, "
+        "less guidance, or --dtype float32"
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses as dc
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch import Tensor
 from ..diffusion.denoiser import Condition, Network, stack_conditions
 from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point, PointBatch
+from ..model.backend import Backend, SupportsDistilledGuidance, SupportsOwnGuidance, require
+from .guidance_rules import CombineEstimates, weighted_sum
 
 
 @dc.dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Guidance:
     One network call evaluates all conditions whose weight is not 0. Below ``sigma_low`` and above ``sigma_high`` only
     the last condition is evaluated (Kynkaanniemi et al., arXiv 2404.07724). ``rescale`` (0 to 1) scales the standard
     deviation of the sum towards that of the last estimate (Lin et al., arXiv 2305.08891, section 3.4; here of x0).
+    A ``rule`` replaces the sum; see :class:`editkit.SupportsGuidanceRule`.
     """
 
     network: Network
@@ -30,6 +34,7 @@ class Guidance:
     rescale: float = 0.0
     sigma_low: float = 0.0
     sigma_high: float = math.inf
+    rule: CombineEstimates | None = None
 
     def __call__(self, x: Tensor, point: Point | PointBatch) -> Tensor:
         inside = [self.active_at(row) for row in point.rows(len(x))]
@@ -40,7 +45,7 @@ class Guidance:
         if count == 1:
             return self.network(x, point, conditions[0])
         estimates = self.network(torch.cat([x] * count), point.repeat(count), self.stacked_conditions).chunk(count)
-        return self.combine([weight for weight in self.weights if weight], estimates)
+        return self.combine(estimates, [weight for weight in self.weights if weight], x, point)
 
     @property
     def active_conditions(self) -> Sequence[Condition]:
@@ -56,9 +61,11 @@ class Guidance:
         """Return whether guidance applies at ``point``."""
         return self.sigma_low <= point.sigma <= self.sigma_high
 
-    def combine(self, weights: Sequence[float], estimates: Sequence[Tensor]) -> Tensor:
-        """Return the weighted and rescaled sum of estimates (B, C, h, w), one for each weight."""
-        guided = torch.stack([weight * x0 for weight, x0 in zip(weights, estimates, strict=True)]).sum(0)
+    def combine(
+        self, estimates: Sequence[Tensor], weights: Sequence[float], x: Tensor, point: Point | PointBatch
+    ) -> Tensor:
+        """Return the guided x0 (B, C, h, w) of estimates for ``x`` at ``point``, one for each weight."""
+        guided = weighted_sum(estimates, weights) if self.rule is None else self.rule(estimates, weights, x, point)
         return rescale_std(guided, estimates[-1], self.rescale) if self.rescale else guided
 
     def call_by_rows(self, x: Tensor, point: Point | PointBatch, inside: Sequence[bool]) -> Tensor:
@@ -73,13 +80,28 @@ class Guidance:
 
 
 def classifier_free(
-    network: Network, condition: Condition, negative: Condition, scale: float, **options: float
+    network: Network, condition: Condition, negative: Condition, scale: float, **options: Any
 ) -> Guidance:
     """Return classifier-free guidance: extrapolation from the negative to the prompted estimate (arXiv 2207.12598).
 
     At scale 1 only the prompt is evaluated. ``options`` are those of :class:`Guidance`.
     """
     return Guidance(network, (negative, condition), (1 - scale, scale), **options)
+
+
+def condition_at_scale(
+    model: Backend, condition: Condition, negative: Callable[[], Condition], scale: float
+) -> Condition | None:
+    """Return the condition under which one evaluation of a model is guided; None if its guidance takes several.
+
+    ``negative`` returns the negative condition, of as many rows; it is not called for a scale of 1.
+    """
+    if "own-guidance" in model.provides:
+        against = condition if scale == 1.0 else negative()
+        return require(model, SupportsOwnGuidance).with_guidance(condition, against, scale)
+    if "distilled-guidance" in model.provides:
+        return require(model, SupportsDistilledGuidance).with_guidance_scale(condition, scale)
+    return None
 
 
 def interval(path: SamplingPath, start: float, end: float) -> tuple[float, float]:

@@ -22,11 +22,9 @@ from editkit import (
     PinnedSource,
     SamplingPath,
     Session,
-    SupportsDistilledGuidance,
     VirtualInversion,
     invert_latents,
     repeat_condition,
-    require,
     sample_from_inversion,
     start_at,
 )
@@ -73,11 +71,10 @@ def _edit_guidance(
     source_scale, target_scale, both = params.source_guidance, params.guidance, _concatenate(source, target)
     if source_scale is None:
         return session.guided(both, 2 * params.averages, path)
-    if "distilled-guidance" in session.model.provides:
-        at_scale = require(session.model, SupportsDistilledGuidance).with_guidance_scale
-        return session.weighted(
-            (_concatenate(at_scale(source, source_scale), at_scale(target, target_scale)), both), (1.0, 0.0), path
-        )
+    at_source = session.at_guidance_scale(source, params.averages, source_scale)
+    at_target = session.at_guidance_scale(target, params.averages, target_scale)
+    if at_source is not None and at_target is not None:
+        return session.weighted((_concatenate(at_source, at_target), both), (1.0, 0.0), path)
     negative = {**source, **repeat_condition(session.embed(params.negative_prompt), params.averages)}
     # All rows share the weights, so that where the two scales differ the source rows repeat the negative prompt.
     conditions = _concatenate(negative, negative), _concatenate(negative, target), both

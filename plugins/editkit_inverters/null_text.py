@@ -41,7 +41,7 @@ class _GuidedStep:
 
     def __call__(self, text: Tensor) -> Tensor:
         negative_x0 = self.context.network(self.x, self.p, {**self.empty, "text": text.to(self.x.dtype)})
-        x0 = self.guidance.combine(self.guidance.weights, (negative_x0, self.prompt_x0))
+        x0 = self.guidance.combine((negative_x0, self.prompt_x0), self.guidance.weights, self.x, self.p)
         return ddim_step(self.x, x0, self.p, self.q)
 
 

@@ -109,7 +109,7 @@ RETIRED = {
     "recalling": "sample_from_inversion",
     "refuse_contradictions": "check_compatible",
     "refuse_running": "check_execution",
-    "refuse_second_estimate": "check_distilled_guidance",
+    "refuse_second_estimate": "check_single_estimate",
     "refuse_too_large": "check_result_size",
     "refuse_what_inverter_sets": "check_inverter_conflicts",
     "seeded": "pair_with_seeds",
