@@ -23,14 +23,40 @@ from editkit import (
     read_json,
 )
 
-Mode = Literal["pose", "depth", "scribble", "edge", "normal", "segment", "tile", "repaint"]
+Mode = Literal[
+    "pose", "depth", "scribble", "edge", "normal", "segment", "tile", "repaint", "blur", "grey", "low-quality"
+]
 """Kinds of condition maps that a ControlNet of several kinds may take."""
 
 
-def is_union(folder: Path) -> bool:
-    """Return whether a folder holds a ControlNet of several kinds."""
-    config = folder / "config.json"
-    return config.is_file() and read_json(config).get("_class_name") == "ControlNetUnionModel"
+def takes_mode(location: Path) -> bool:
+    """Return whether it matters to the ControlNet in a folder or file what its map shows.
+
+    It does to those of several kinds (Union), and to the large ones of Stable Diffusion 3.5, which are trained on edges
+    in other levels.
+    """
+    folder = location.parent if location.is_file() else location
+    if not (folder / "config.json").is_file():
+        return location.is_file() and _has_modes(location)
+    config = read_json(folder / "config.json")
+    kind = config.get("_class_name")
+    without_text = "joint_attention_dim" in config and config["joint_attention_dim"] is None
+    return (
+        kind == "ControlNetUnionModel"
+        or (kind == "FluxControlNetModel" and config.get("num_mode") is not None)
+        or (kind == "SD3ControlNetModel" and without_text)
+    )
+
+
+def _has_modes(file: Path) -> bool:
+    """Return whether a file holds a ControlNet of FLUX of several kinds."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as tensors:
+            return "controlnet_mode_embedder.weight" in tensors.keys()  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError):  # loading names what is wrong with it
+        return False
 
 
 class ControlNetParams(Params):
@@ -41,7 +67,8 @@ class ControlNetParams(Params):
     start: Fraction = Field(0.0, description="Fraction of the path before which the map is off.")
     end: Fraction = Field(1.0, description="Fraction of the path after which the map is off.")
     mode: Mode | None = Field(
-        None, description="What the map shows, for ControlNets of several kinds (Union); by the annotator if not given."
+        None,
+        description="What the map shows, for ControlNets that need it (Union, 3.5 large); by default by the annotator.",
     )
     weights: str | None = PathParam(
         None, "Folder or file of the ControlNet; the one registered for the model and the kind when not given."
@@ -63,7 +90,7 @@ _IfAnnotated = EffectIf(
     lambda params, model: (
         params.control_image is None
         or (params.controlnet is None and ":" not in params.kind)
-        or (params.controlnet is not None and params.control_mode is None and is_union(Path(params.controlnet)))
+        or (params.controlnet is not None and params.control_mode is None and takes_mode(Path(params.controlnet)))
     ),
     "the ready-made map replaces the annotator's; leave it out",
 )
@@ -91,7 +118,8 @@ class ControlParams(EditParams):
         False, description="Invert the ready-made map, if black stands for near and edges."
     )
     control_mode: Annotated[Mode | None, _IfActive] = Field(
-        None, description="What the map shows, for ControlNets of several kinds (Union); by the annotator if not given."
+        None,
+        description="What the map shows, for ControlNets that need it (Union, 3.5 large); by default by the annotator.",
     )
     controlnet: str | None = PathParam(
         None, "Folder or file of the ControlNet; the one registered for the model and the kind when not given."

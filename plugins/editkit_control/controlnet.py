@@ -31,7 +31,7 @@ from editkit import (
     require,
 )
 
-from . import ControlNetParams, is_union
+from . import ControlNetParams, takes_mode
 
 
 class ControlNetControl(Control):
@@ -145,7 +145,7 @@ def mode_of_kind(kind: str) -> str:
 
 def check_mode(folder: Path, mode: str | None) -> None:
     """Raise InvalidParameter for a mode that is given to a ControlNet of one kind."""
-    if mode is not None and not is_union(folder):
+    if mode is not None and not takes_mode(folder):
         raise InvalidParameter(f"the ControlNet {folder} is one of one kind, and control_mode={mode!r} has no effect")
 
 

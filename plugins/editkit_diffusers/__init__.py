@@ -141,7 +141,7 @@ def register_backends() -> list[BackendSpec]:
                     "StableDiffusion3ControlNetPipeline",
                 }
             ),
-            provides=frozenset({"text", "adapters"}),
+            provides=frozenset({"text", "controlnet", "adapters"}),
             detect=detect_stable_diffusion_3,
             loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
@@ -155,7 +155,7 @@ def register_backends() -> list[BackendSpec]:
             pipelines=frozenset(
                 {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"}
             ),
-            provides=frozenset({"text", "adapters"}),
+            provides=frozenset({"text", "controlnet", "adapters"}),
             detect=detect_flux,
             loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses as dc
+import functools
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -111,14 +112,17 @@ class Autoencoder:
         factor, deviation = self.net.config.scaling_factor, self.net.config.get("latents_std")
         return factor if deviation is None else factor / _per_channel(deviation, latents)  # type: ignore[no-any-return]
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Encode pixels (B, 3, H, W) in [0, 1] to latents (B, C, h, w), the mean of a distribution."""
-        return self._finite(self._encode, pixels)
+    def encode(self, pixels: Tensor, *, shifted: bool = True) -> Tensor:
+        """Encode pixels (B, 3, H, W) in [0, 1] to latents (B, C, h, w), the mean of a distribution.
 
-    def _encode(self, pixels: Tensor) -> Tensor:
+        Without ``shifted`` they are scaled alone.
+        """
+        return self._finite(functools.partial(self._encode, shifted=shifted), pixels)
+
+    def _encode(self, pixels: Tensor, shifted: bool) -> Tensor:
         encoded = self.net.encode(pixels.to(self.net.dtype) * 2 - 1)
         mean: Tensor = encoded.latents if isinstance(self.net, AutoencoderTiny) else encoded.latent_dist.mode()
-        return ((mean - self.shift(mean)) * self.scale(mean)).contiguous()
+        return ((mean - self.shift(mean) if shifted else mean) * self.scale(mean)).contiguous()
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, h, w) to pixels (B, 3, H, W), clamped to [0, 1]; NaN where one is infinite."""

@@ -18,8 +18,11 @@ from editkit import Condition, Point, PointBatch, WeightsUnavailable, timestep_o
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .components import longest_side
+from .controlnets.attached import SteeredModel, sum_residuals
+from .controlnets.files import load_controlnet
+from .controlnets.flux import FluxControlNet, flux_family
+from .flux_tokens import PATCH, pack, token_positions, unpack
 from .inference import run_network
-from .latent_backend import LatentModel
 from .scheduler_config import RAMPS, flow_of
 from .text_encoder import TextEncoder
 
@@ -28,17 +31,15 @@ TOKENS = 512
 """Length of a prompt in tokens of the T5 encoder."""
 LATENTS = 128
 """Latents along a side of the training images."""
-PATCH = 2
-"""Latents along a side of one token."""
 
 
-class Flux(LatentModel):
+class Flux(SteeredModel):
     """Backend of transformers over tokens of latents and of text.
 
     If guidance is distilled, the guidance scale is an input of the network; otherwise guidance uses two estimates.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "controlnet"})
 
     def __init__(
         self,
@@ -114,22 +115,27 @@ class Flux(LatentModel):
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         height, width = x.shape[-2:]
         tokens, positions = self.inputs(x, condition)
-        predicted = run_network(
-            self.transformer,
-            tokens,
+        conditions = {
             # Its timesteps run from 0 to 1.
-            timestep=timestep_of(self.schedule, point, x).expand(len(x)) / self.schedule.train_steps,
-            guidance=condition.get("guidance"),
-            encoder_hidden_states=condition["text"],
-            pooled_projections=condition["pooled"],
-            img_ids=positions,
-            txt_ids=positions.new_zeros(condition["text"].shape[1], 3),
-        )
+            "timestep": timestep_of(self.schedule, point, x).expand(len(x)) / self.schedule.train_steps,
+            "guidance": condition.get("guidance"),
+            "encoder_hidden_states": condition["text"],
+            "pooled_projections": condition["pooled"],
+            "img_ids": positions,
+            "txt_ids": positions.new_zeros(condition["text"].shape[1], 3),
+        }
+        residuals = sum_residuals(self.controlnets, tokens, point, conditions)
+        predicted = run_network(self.transformer, tokens, **conditions, **residuals)
         return to_x0(self.prediction, unpack(predicted, height, width), x, point)
+
+    def load_controlnet(self, location: Path) -> FluxControlNet:
+        family = flux_family(self.transformer)
+        net = load_controlnet(location, family, device=self.device, dtype=self.dtype)
+        return FluxControlNet(net, self.transformer, self.autoencoder)
 
     def inputs(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """Return the tokens (B, T, D) of latents and their positions (T, 3)."""
-        return pack(x), _token_positions(x)
+        return pack(x), token_positions(x)
 
 
 class FluxFill(Flux):
@@ -162,7 +168,7 @@ class FluxFill(Flux):
         image = condition.get("image_latents")
         if image is None:
             image = self.blank_latents(*x.shape[-2:]).expand(len(x), -1, -1, -1)
-        return pack(torch.cat([x, image], 1)), _token_positions(x)
+        return pack(torch.cat([x, image], 1)), token_positions(x)
 
     def blank_latents(self, height: int, width: int) -> Tensor:
         """Return the condition (1, C, h, w) of a completely masked image, encoded once per size."""
@@ -188,25 +194,5 @@ class FluxKontext(Flux):
         image = condition.get("image_latents")
         if image is None:
             return super().inputs(x, condition)
-        positions = torch.cat([_token_positions(x), _token_positions(image, number=1)])
+        positions = torch.cat([token_positions(x), token_positions(image, number=1)])
         return torch.cat([pack(x), pack(image)], 1), positions
-
-
-def pack(latents: Tensor) -> Tensor:
-    """Pack latents (B, C, h, w) into tokens (B, h w / 4, 4 C), row by row; a token holds a square of latents."""
-    return F.pixel_unshuffle(latents, PATCH).flatten(2).mT
-
-
-def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
-    """Invert :func:`pack` for latents of h x w; further tokens are ignored."""
-    rows, columns = height // PATCH, width // PATCH
-    squares = tokens[:, : rows * columns].mT
-    return F.pixel_shuffle(squares.reshape(*squares.shape[:2], rows, columns), PATCH)
-
-
-def _token_positions(latents: Tensor, number: int = 0) -> Tensor:
-    """Positions (h w / 4, 3) of the tokens of latents: number of the image, row and column."""
-    height, width = latents.shape[-2:]
-    axes = [torch.arange(side // PATCH, dtype=torch.float32, device=latents.device) for side in (height, width)]
-    rows, columns = torch.meshgrid(*axes, indexing="ij")
-    return torch.stack([torch.full_like(rows, number), rows, columns], -1).flatten(0, 1)

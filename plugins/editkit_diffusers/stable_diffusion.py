@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,10 @@ from editkit import Condition, Point, PointBatch, WeightsUnavailable, to_x0
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .components import longest_side
-from .controlnet import ControlNet, ControlNetCache, residuals
+from .controlnets.attached import SteeredModel, sum_residuals
+from .controlnets.files import load_controlnet
+from .controlnets.unet import MIDDLE, UNetControlNet, unet_family
 from .inference import run_network
-from .latent_backend import LatentModel
 from .text_encoder import TextEncoder, join_chunks
 
 EXTRA_CHANNELS = {0: ("instructions",), 1: ("inpainting",)}
@@ -32,18 +31,11 @@ DEFAULT_SIDE = 64
 FIXED_OFFSET = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
 """Pipelines that set the scheduler's ``steps_offset`` to 1, whatever its configuration holds."""
 
-
-# A model may be used by several threads at once: a ControlNet steers only the walk that attached it.
-_ATTACHED: contextvars.ContextVar[tuple[tuple[StableDiffusion, ControlNet], ...]] = contextvars.ContextVar(
-    "attached", default=()
-)
-
-
 TEXTS = {"text_encoder": CLIPTextModel}
 """Classes of the text encoders, by part of a folder."""
 
 
-class StableDiffusion(LatentModel):
+class StableDiffusion(SteeredModel):
     """Backend of text-conditioned UNets on an autoencoder's latents (arXiv 2112.10752).
 
     Inpainting models have five more input channels, for the mask and the latents of the masked image; instruction
@@ -62,7 +54,6 @@ class StableDiffusion(LatentModel):
     ) -> None:
         super().__init__(unet, autoencoder, scheduler, texts=texts, **labels)
         self.unet = unet
-        self.controlnet_cache = ControlNetCache()
         self._blank_latents: dict[tuple[int, int], Tensor] = {}
         self.channels, self.reduction = autoencoder.channels, autoencoder.reduction
         self.extra_channels = unet.config.in_channels - self.channels
@@ -121,49 +112,34 @@ class StableDiffusion(LatentModel):
         visible = torch.where(mask >= 0.5, torch.full_like(pixels, 0.5), pixels)
         return {"image_latents": torch.cat([(latent_mask >= 0.5).to(self.dtype), self.encode(visible)], 1)}
 
-    @contextlib.contextmanager
-    def with_controlnet(
-        self,
-        folder: Path,
-        hint: Tensor,
-        *,
-        scale: float,
-        low: float,
-        high: float,
-        mode: str | None = None,
-        mask: Tensor | None = None,
-    ) -> Iterator[None]:
-        loaded = self.controlnet_cache.load(folder, self.unet, self.channels, device=self.device, dtype=self.dtype)
-        mask = None if mask is None else mask.to(self.device, self.dtype)
-        net = ControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high, mode, mask)
-        token = _ATTACHED.set((*_ATTACHED.get(), (self, net)))
-        try:
-            yield
-        finally:
-            _ATTACHED.reset(token)
-
-    @property
-    def controlnets(self) -> list[ControlNet]:
-        """ControlNets that are attached to the model in this thread."""
-        return [net for model, net in _ATTACHED.get() if model is self]
+    def load_controlnet(self, location: Path) -> UNetControlNet:
+        family = unet_family(self.unet, self.channels)
+        net = load_controlnet(location, family, device=self.device, dtype=self.dtype)
+        return UNetControlNet(net)
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        timestep = self.network_timestep(point, x)
         inputs = torch.cat([x, *self.extra_inputs(x, condition)], 1)
         conditions = {
+            "timestep": self.network_timestep(point, x),
             "encoder_hidden_states": condition["text"],
             "added_cond_kwargs": self.added_conditions(x, condition),
         }
         predicted = run_network(
             self.unet,
             inputs,
-            timestep,
             timestep_cond=self.guidance_embedding(x, condition),
             class_labels=condition.get("noise_level"),
             **conditions,
-            **residuals(self.controlnets, x, timestep, point, conditions),
+            **self.residuals(x, point, conditions),
         )
         return to_x0(self.prediction, predicted, x, point)
+
+    def residuals(self, x: Tensor, point: Point | PointBatch, conditions: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of the UNet with the residuals of the attached ControlNets, if any is active."""
+        sums: dict[str, Any] = sum_residuals(self.controlnets, x, point, conditions)
+        if sums:
+            (sums[MIDDLE],) = sums[MIDDLE]
+        return sums
 
     def guidance_embedding(self, x: Tensor, condition: Condition) -> Tensor | None:
         """Embed the guidance scale of each row, (B, W), for distilled networks (Meng et al., arXiv 2210.03142)."""

@@ -25,8 +25,10 @@ from editkit import (
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .components import longest_side
+from .controlnets.attached import SteeredModel, sum_residuals
+from .controlnets.files import load_controlnet
+from .controlnets.stable_diffusion_3 import Sd3ControlNet, sd3_family
 from .inference import run_network
-from .latent_backend import LatentModel
 from .scheduler_config import flow_of
 from .text_encoder import TextEncoder
 
@@ -39,13 +41,13 @@ DEFAULT_SIDE = 128
 """Side of the training images in latents, for networks whose configuration does not hold it."""
 
 
-class StableDiffusion3(LatentModel):
+class StableDiffusion3(SteeredModel):
     """Backend of transformers with joint attention to patches of latents and to text (arXiv 2403.03206).
 
     The text comes from two CLIP encoders and from T5; without T5, zeros take its place, as in training.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "controlnet"})
 
     def __init__(
         self,
@@ -114,14 +116,19 @@ class StableDiffusion3(LatentModel):
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         self.check_size(x)
-        predicted = run_network(
-            self.transformer,
-            x,
-            timestep=timestep_of(self.schedule, point, x).expand(len(x)),
-            encoder_hidden_states=condition["text"],
-            pooled_projections=condition["pooled"],
-        )
+        conditions = {
+            "timestep": timestep_of(self.schedule, point, x).expand(len(x)),
+            "encoder_hidden_states": condition["text"],
+            "pooled_projections": condition["pooled"],
+        }
+        residuals = sum_residuals(self.controlnets, x, point, conditions)
+        predicted = run_network(self.transformer, x, **conditions, **residuals)
         return to_x0(self.prediction, predicted, x, point)
+
+    def load_controlnet(self, location: Path) -> Sd3ControlNet:
+        family = sd3_family(self.transformer)
+        net = load_controlnet(location, family, device=self.device, dtype=self.dtype)
+        return Sd3ControlNet(net, self.transformer, self.autoencoder)
 
     def check_size(self, x: Tensor) -> None:
         """Raise InvalidParameter for latents that reach beyond the network's position embeddings."""

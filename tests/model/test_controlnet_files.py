@@ -18,7 +18,8 @@ from diffusers import (
     StableDiffusionXLControlNetUnionPipeline,
     T2IAdapter,
 )
-from editkit_diffusers.controlnet_files import load_controlnet
+from editkit_diffusers.controlnets.files import load_controlnet
+from editkit_diffusers.controlnets.unet import unet_family
 from editkit_diffusers.ldm_key_names import original_name
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -243,7 +244,7 @@ def test_a_file_of_the_first_implementation_has_the_weights_of_its_conversion(ti
         net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 6, 8, 10))
     file = tmp_path / "control_sd15_canny.safetensors"
     save_file(original_controlnet(net), file)
-    loaded = load_controlnet(file, unet, 4, device=torch.device("cpu"), dtype=torch.float32)
+    loaded = load_controlnet(file, unet_family(unet, 4), device=torch.device("cpu"), dtype=torch.float32)
     expected = net.state_dict()
     assert set(loaded.state_dict()) == set(expected)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())

@@ -19,7 +19,7 @@ from diffusers import (
     FluxInpaintPipeline,
     FluxPipeline,
 )
-from editkit_diffusers.flux import pack, unpack
+from editkit_diffusers.flux_tokens import pack, unpack
 from PIL import Image
 from torch import Tensor
 
@@ -381,6 +381,8 @@ def test_a_network_of_another_family_is_refused(tmp_path: Path) -> None:
 
 
 def test_unsupported_operations_are_refused_by_name() -> None:
-    for operation, params in (("control", {"kind": "edge"}), ("instruct", {"instruction": "a pear", "method": "ip2p"})):
-        with pytest.raises(MissingCapability, match=r"needs (controlnet|instructions); .* provides .*text"):
-            editkit.apply(operation, IMAGE, model=model_of("dev"), steps=2, **params)
+    with pytest.raises(MissingCapability, match=r"needs instructions; .* provides .*text"):
+        editkit.apply("instruct", IMAGE, model=model_of("dev"), steps=2, instruction="a pear", method="ip2p")
+    for kind in ("fill", "kontext"):
+        with pytest.raises(MissingCapability, match=r"needs controlnet; .* provides .*text"):
+            editkit.apply("control", IMAGE, model=model_of(kind), steps=2, kind="edge")

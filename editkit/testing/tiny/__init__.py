@@ -2,7 +2,7 @@
 
 from .chroma import chroma_folder
 from .dit import dit_folder
-from .flux import flux_fill_folder, flux_folder, flux_kontext_folder
+from .flux import flux_controlnet_folder, flux_fill_folder, flux_folder, flux_kontext_folder
 from .latent_consistency import latent_consistency_folder
 from .pixart import pixart_folder
 from .pixel_ddpm import pixel_ddpm_folder
@@ -13,7 +13,7 @@ from .stable_diffusion import (
     stable_diffusion_folder,
     upscaler_folder,
 )
-from .stable_diffusion_3 import stable_diffusion_3_folder
+from .stable_diffusion_3 import stable_diffusion_3_controlnet_folder, stable_diffusion_3_folder
 from .stable_diffusion_xl import controlnet_xl_folder, stable_diffusion_xl_folder
 
 FOLDERS = {
@@ -38,6 +38,7 @@ __all__ = [
     "controlnet_folder",
     "controlnet_xl_folder",
     "dit_folder",
+    "flux_controlnet_folder",
     "flux_fill_folder",
     "flux_folder",
     "flux_kontext_folder",
@@ -46,6 +47,7 @@ __all__ = [
     "latent_consistency_folder",
     "pixart_folder",
     "pixel_ddpm_folder",
+    "stable_diffusion_3_controlnet_folder",
     "stable_diffusion_3_folder",
     "stable_diffusion_folder",
     "stable_diffusion_xl_folder",

@@ -1,4 +1,4 @@
-"""Models shaped like FLUX.1, its inpainting variant (Fill) and its instruction variant (Kontext)."""
+"""Models shaped like FLUX.1, its inpainting variant (Fill), its instruction variant (Kontext), and a ControlNet."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any
 import torch
 
 from .parts import autoencoder, clip_text, save_folder, t5_text, t5_tokenizer, tokenizer
+
+WIDTHS: dict[str, Any] = {
+    "attention_head_dim": 8,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 16,
+    "pooled_projection_dim": 16,
+    "axes_dims_rope": (2, 2, 4),
+}
+"""Configuration that a network shares with its ControlNets."""
 
 
 def flux_folder(path: Path, *, scheduler: dict[str, Any] | None = None, distilled: bool = True, seed: int = 0) -> Path:
@@ -30,6 +39,35 @@ def flux_kontext_folder(path: Path, *, seed: int = 0) -> Path:
     return _write_flux(path, "FluxKontextPipeline", None, True, seed)
 
 
+def flux_controlnet_folder(
+    path: Path, *, kinds: int | None = None, pixels: bool = False, layers: tuple[int, int] = (1, 1), seed: int = 0
+) -> Path:
+    """Write a ControlNet of random weights for the models above, and return its folder.
+
+    ``kinds`` is the number of those that a Union model has; with ``pixels`` it embeds its map itself, as those of XLabs
+    do. ``layers`` are the numbers of its double and single blocks.
+    """
+    from diffusers import FluxControlNetModel
+
+    embedding = {"conditioning_embedding_channels": 16, "patch_size": 2} if pixels else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = FluxControlNetModel(
+            in_channels=4 * 16,
+            num_layers=layers[0],
+            num_single_layers=layers[1],
+            guidance_embeds=not pixels,
+            num_mode=kinds,
+            **WIDTHS,
+            **embedding,
+        )
+        silent = [net.controlnet_x_embedder, *net.controlnet_blocks, *net.controlnet_single_blocks]
+        for layer in [*silent, net.input_hint_block.conv_out] if pixels else silent:
+            layer.reset_parameters()
+    net.save_pretrained(path)
+    return path
+
+
 def _write_flux(
     path: Path, kind: str, scheduler: dict[str, Any] | None, distilled: bool, seed: int, seen: int = 0
 ) -> Path:
@@ -43,12 +81,8 @@ def _write_flux(
             out_channels=4 * 16,
             num_layers=1,
             num_single_layers=1,
-            attention_head_dim=8,
-            num_attention_heads=2,
-            joint_attention_dim=16,
-            pooled_projection_dim=16,
             guidance_embeds=distilled,
-            axes_dims_rope=(2, 2, 4),
+            **WIDTHS,
         )
         vae = autoencoder(False, scaling_factor=0.3611, shift_factor=0.1159, latent_channels=16)
         clip, longer = clip_text(), t5_text()

@@ -1,0 +1,1 @@
+"""ControlNets by the network that they steer (Zhang et al., arXiv 2302.05543)."""

@@ -1,0 +1,203 @@
+"""ControlNets attached to a model during a walk: their maps, their intervals, and the sum of their residuals."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import contextvars
+import functools
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editkit import Backend, Point, PointBatch, full_name, is_finite, part_failed
+
+from ..latent_backend import LatentModel
+
+Residuals = Mapping[str, list[Tensor]]
+"""Residuals by the argument of the network that takes them."""
+
+_CACHE_SIZE = 2
+"""Maximum number of ControlNets in the cache of a model."""
+
+
+class LoadedControlNet(abc.ABC):
+    """A ControlNet on its device, with what its family does with condition maps and residuals."""
+
+    @abc.abstractmethod
+    def embed(self, hint: Tensor, mode: str | None) -> Tensor:
+        """Return a condition map (1, 3, H, W) in [0, 1] as the network takes it, (1, ...), once for a walk."""
+
+    def mode_number(self, mode: str | None) -> int | None:
+        """Return the number of what a map shows, None for a network of one kind.
+
+        Raises InvalidParameter if a network of several kinds does not have this one.
+        """
+        return None
+
+    @abc.abstractmethod
+    def evaluate(
+        self, x: Tensor, hint: Tensor, mode: int | None, scale: float, conditions: Mapping[str, Any]
+    ) -> Residuals:
+        """Return the residuals for noisy inputs ``x`` (B, ...) under the conditions of the steered network."""
+
+    @abc.abstractmethod
+    def mask_for(self, part: Tensor, mask: Tensor) -> Tensor:
+        """Return a mask (1, 1, H, W) in [0, 1] as factors of one residual."""
+
+    def spread(self, parts: Residuals) -> Residuals:
+        """Return one residual for each block of the steered network."""
+        return parts
+
+
+class AttachedControlNet:
+    """A ControlNet with its condition map ``hint`` (1, 3, H, W) in [0, 1], embedded once.
+
+    It is evaluated at sigmas from ``low`` to ``high`` only. ``mode`` is what the map shows, for networks of several
+    kinds. ``mask`` (1, 1, H, W) in [0, 1] weights its residuals at each place.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedControlNet,
+        hint: Tensor,
+        scale: float,
+        low: float,
+        high: float,
+        mode: str | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        self.loaded, self.scale, self.low, self.high, self.mask = loaded, scale, low, high, mask
+        self.mode = loaded.mode_number(mode)
+        self.embedded = loaded.embed(hint, mode)
+
+    def active_rows(self, point: Point | PointBatch, count: int) -> list[bool]:
+        """Return for each of ``count`` rows whether the ControlNet is active at its point."""
+        return [self.scale != 0 and self.low <= row.sigma <= self.high for row in point.rows(count)]
+
+    def residuals(self, x: Tensor, active: Sequence[bool], conditions: Mapping[str, Any]) -> Residuals:
+        """Return the residuals for noisy inputs ``x``: 0 in rows that are not active, and where the mask is 0."""
+        hint = self.embedded.expand(len(x), *self.embedded.shape[1:])
+        parts = self.loaded.evaluate(x, hint, self.mode, self.scale, conditions)
+        if self.mask is not None:
+            weigh = functools.partial(self.loaded.mask_for, mask=self.mask)
+            parts = {name: [part * weigh(part) for part in named] for name, named in parts.items()}
+        if not all(active):
+            rows = torch.tensor(active, dtype=x.dtype, device=x.device)
+            parts = {name: [part * _per_row(rows, part) for part in named] for name, named in parts.items()}
+        return self.loaded.spread(parts)
+
+
+def _per_row(factors: Tensor, part: Tensor) -> Tensor:
+    return factors.view(-1, *[1] * (part.ndim - 1))
+
+
+def token_mask(mask: Tensor, part: Tensor) -> Tensor:
+    """Return a mask (1, 1, H, W) as factors (1, T, 1) of the tokens of a residual (B, T, D)."""
+    height, width = mask.shape[-2:]
+    pixels = math.isqrt(height * width // part.shape[1])
+    return F.interpolate(mask, (height // pixels, width // pixels), mode="area").flatten(2).mT
+
+
+def sum_residuals(
+    nets: Sequence[AttachedControlNet], x: Tensor, point: Point | PointBatch, conditions: Mapping[str, Any]
+) -> dict[str, list[Tensor]]:
+    """Return the arguments of a network with the summed residuals of the active ControlNets; empty if none is."""
+    added = []
+    for net in nets:
+        active = net.active_rows(point, len(x))
+        if any(active):
+            added.append(net.residuals(x, active, conditions))
+    names = dict.fromkeys(name for parts in added for name in parts)
+    return {name: _sums([parts[name] for parts in added if name in parts]) for name in names}
+
+
+def _sums(lists: Sequence[list[Tensor]]) -> list[Tensor]:
+    """Add lists of residuals; residuals that several blocks share are added once, which saves memory."""
+    sums: dict[tuple[int, ...], Tensor] = {}
+    for parts in zip(*lists, strict=True):
+        key = tuple(map(id, parts))
+        if key not in sums:
+            sums[key] = functools.reduce(torch.add, parts)
+    return [sums[tuple(map(id, parts))] for parts in zip(*lists, strict=True)]
+
+
+class ControlNetCache:
+    """Cache of the ControlNets loaded last, so that the next edit does not read them again."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[tuple[Any, ...], LoadedControlNet] = {}
+        self.lock = threading.Lock()
+
+    def get(
+        self, location: Path, device: torch.device, dtype: torch.dtype, load: Callable[[Path], LoadedControlNet]
+    ) -> LoadedControlNet:
+        """Return the ControlNet in a folder or file, read by ``load`` if it is new or its files changed."""
+        key = (location.resolve(), _file_stamps(location), device, dtype)
+        with self.lock:
+            loaded = self.loaded.pop(key, None)
+            if loaded is None:
+                loaded = load(location)
+            self.loaded[key] = loaded
+            for oldest in list(self.loaded)[:-_CACHE_SIZE]:
+                del self.loaded[oldest]
+            return loaded
+
+
+def _file_stamps(location: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return names, times and sizes of a file or the files in a folder, which change when the files do."""
+    found = [location] if location.is_file() else sorted(location.glob("*"))
+    files = [(file.name, file.stat()) for file in found]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)
+
+
+# A model may be used by several threads at once: a ControlNet steers only the walk that attached it.
+_ATTACHED: contextvars.ContextVar[tuple[tuple[LatentModel, AttachedControlNet], ...]] = contextvars.ContextVar(
+    "attached", default=()
+)
+
+
+class SteeredModel(LatentModel, abc.ABC):
+    """Base of the backends whose networks take the residuals of ControlNets."""
+
+    def __init__(self, *parts: Any, **labels: Any) -> None:
+        super().__init__(*parts, **labels)
+        self._controlnet_cache = ControlNetCache()
+
+    @abc.abstractmethod
+    def load_controlnet(self, location: Path) -> LoadedControlNet:
+        """Load the ControlNet in a folder or file; raises WeightsUnavailable or InvalidParameter if it does not fit."""
+
+    @contextlib.contextmanager
+    def with_controlnet(
+        self,
+        folder: Path,
+        hint: Tensor,
+        *,
+        scale: float,
+        low: float,
+        high: float,
+        mode: str | None = None,
+        mask: Tensor | None = None,
+    ) -> Iterator[None]:
+        loaded = self._controlnet_cache.get(folder, self.device, self.dtype, self.load_controlnet)
+        mask = None if mask is None else mask.to(self.device, self.dtype)
+        net = AttachedControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high, mode, mask)
+        if not is_finite(net.embedded):
+            raise part_failed("embedding of the condition map", full_name(cast(Backend, self)))
+        token = _ATTACHED.set((*_ATTACHED.get(), (self, net)))
+        try:
+            yield
+        finally:
+            _ATTACHED.reset(token)
+
+    @property
+    def controlnets(self) -> list[AttachedControlNet]:
+        """ControlNets that are attached to the model in this thread."""
+        return [net for model, net in _ATTACHED.get() if model is self]
