@@ -26,7 +26,8 @@ from editkit import (
 )
 
 from .call_arguments import CallArguments
-from .pipeline_call import PipelineCall, Size
+from .network_call import Size
+from .pipeline_call import PipelineCall
 from .schedule import PipelineSchedule, curve_of
 
 _PROBED: Size = (512, 512)

@@ -10,7 +10,7 @@ import numpy as np
 
 from editkit import Point, RectifiedFlow, Schedule, VariancePreserving
 
-from .pipeline_call import PipelineCall, Size
+from .network_call import NetworkCall, Size
 
 
 @dc.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class PipelineSchedule:
     """Schedule with ``curve`` as its points, and with the steps of a pipeline's own loop for images of ``size``."""
 
     curve: Schedule
-    call: PipelineCall
+    call: NetworkCall
     reduction: int
     """Pixels along a side of one latent."""
     size: Size
