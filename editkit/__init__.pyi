@@ -2,6 +2,16 @@
 
 from . import testing as testing
 from .api import annotators, invert, inverters, models, operations, reconstruct, samplers
+from .diffusion.attention import (
+    AttentionEdit,
+    AttentionInputs,
+    AttentionSite,
+    CallRow,
+    Word,
+    current_rows,
+    describe_rows,
+    select_rows,
+)
 from .diffusion.denoiser import Condition, Conditioned, Denoiser, Noise, blend_conditions, repeat_condition
 from .diffusion.paths import SamplingPath, TimestepGrid, make_path, start_at, with_resampling
 from .diffusion.points import CLEAN, Point, PointBatch, add_noise, eps_of
@@ -58,6 +68,7 @@ from .model.adapters import Adapter
 from .model.backend import (
     Backend,
     SupportsAdapters,
+    SupportsAttention,
     SupportsControlNet,
     SupportsDistilledGuidance,
     SupportsExecutionOptions,
@@ -97,6 +108,7 @@ from .registry.specs import (
 )
 from .registry.tables import Table
 from .report import Report
+from .sampling.attention_control import AttentionControl
 from .sampling.controls import Control, PinnedSource
 from .sampling.guidance import Guidance, classifier_free, interval, no_step_between
 from .sampling.guidance_rules import PromptedNorm, combine_predictions
@@ -110,11 +122,16 @@ __all__ = [
     "Adapter",
     "Annotator",
     "AnnotatorSpec",
+    "AttentionControl",
+    "AttentionEdit",
+    "AttentionInputs",
+    "AttentionSite",
     "Backend",
     "BackendSpec",
     "BadFile",
     "BadImage",
     "Box",
+    "CallRow",
     "Cancelled",
     "Canvas",
     "CanvasParams",
@@ -179,6 +196,7 @@ __all__ = [
     "Session",
     "Stepper",
     "SupportsAdapters",
+    "SupportsAttention",
     "SupportsControlNet",
     "SupportsDistilledGuidance",
     "SupportsExecutionOptions",
@@ -196,6 +214,7 @@ __all__ = [
     "VariancePreserving",
     "VirtualInversion",
     "WeightsUnavailable",
+    "Word",
     "__version__",
     "add_noise",
     "annotators",
@@ -211,8 +230,10 @@ __all__ = [
     "classifier_free",
     "combine_predictions",
     "cosine",
+    "current_rows",
     "ddim_step",
     "ddpm_noise_std",
+    "describe_rows",
     "draw_sheet",
     "eps_of",
     "erase",
@@ -259,6 +280,7 @@ __all__ = [
     "samplers",
     "save_picture",
     "scaled_linear",
+    "select_rows",
     "start_at",
     "testing",
     "timestep_of",

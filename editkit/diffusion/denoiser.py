@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from .attention import CallRow, describe_rows
 from .points import Point, PointBatch
 
 Condition = Mapping[str, Tensor]
@@ -41,7 +42,8 @@ class Conditioned:
     condition: Condition
 
     def __call__(self, x: Tensor, point: Point | PointBatch) -> Tensor:
-        return self.network(x, point, self.condition)
+        with describe_rows([CallRow(0, row, place) for row, place in enumerate(point.rows(len(x)))]):
+            return self.network(x, point, self.condition)
 
 
 Denoiser = Callable[[Tensor, Point], Tensor]

@@ -30,6 +30,12 @@ def check_capabilities(request: Request, model: Backend) -> None:
             f"{provided}: leave it out, and shorten the prompt"
         )
     check_single_estimate(request, model)
+    for control in request.controls:
+        if control.needs - model.provides:
+            raise MissingCapability(
+                f"attach={control.name!r} needs {', '.join(sorted(control.needs))}; the model {model.name!r} provides "
+                f"{provided}: leave it out"
+            )
     if request.inverter is not None:
         _check_inverter(request, model, provided)
 

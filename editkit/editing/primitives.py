@@ -107,7 +107,8 @@ def sample_from_inversion(
     # A control that changes the model also changes its estimates, and may need the source rows in the batch.
     if not session.drawing.attach and not any(control.changes_model for control in controls):
         guidance = _with_recorded_estimates(session, inverter, record, guidance, len(x))
-    return session.draw(x, record.path, guidance, controls, step=step, inverted=True)
+    sources = shares.argmax(1).tolist()
+    return session.draw(x, record.path, guidance, controls, step=step, inverted=True, sources=sources)
 
 
 def _with_recorded_estimates(

@@ -17,7 +17,7 @@ from ..images.sources import MAX_PIXELS, working_size
 from ..images.stored.image import StoredImage, unify
 from ..registry.params import Params, field_metadata, shorten
 from ..registry.registry import Registry
-from ..registry.specs import InverterSpec, OperationSpec
+from ..registry.specs import ControlSpec, InverterSpec, OperationSpec
 from ..sampling.params import DrawingParams
 from .params import CanvasParams, ImageInputParams
 
@@ -42,6 +42,8 @@ class Request(NamedTuple):
     """The inverter of the edit, by its parameters or by the inversion it starts from."""
     warnings: tuple[str, ...] = ()
     """Warnings of the check; the report begins with them."""
+    controls: tuple[ControlSpec, ...] = ()
+    """The controls that the parameters attach."""
 
     @property
     def result_size(self) -> tuple[int, int] | None:
@@ -68,7 +70,20 @@ def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str
     params = spec.params.parse(spec.name, dict(values))
     registry.check_names(params)
     check_inverter_conflicts(params, _inverter_spec(registry, inverter_name(params)))
+    for control in control_specs(registry, params):
+        missing = control.reads - type(params).model_fields.keys()
+        if missing:
+            raise InvalidParameter(
+                f"attach={control.name!r} is not allowed: it reads {' and '.join(sorted(control.reads))}, and "
+                f"{spec.name} has no {sorted(missing)[0]}; leave it out, or use prompt-edit"
+            )
     return params
+
+
+def control_specs(registry: Registry, params: Params) -> list[ControlSpec]:
+    """Return the controls that parameters attach."""
+    calls = params.attach if isinstance(params, DrawingParams) else ()
+    return [registry.configure("controls", call)[0] for call in calls]
 
 
 def open_request(registry: Registry, spec: OperationSpec, params: Params, image: Any) -> Request:
@@ -83,7 +98,9 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
         working_size(sources[0].size, params.resolution)
     params, notes = open_image_params(_with_seed(params), sources[0] if sources else None)
     inverter = _inverter_spec(registry, inverter_name(params))
-    return Request(spec, params, sources, inverter=inverter, warnings=(*_source_warnings(sources), *notes))
+    warnings = (*_source_warnings(sources), *notes)
+    controls = tuple(control_specs(registry, params))
+    return Request(spec, params, sources, inverter=inverter, warnings=warnings, controls=controls)
 
 
 def _prepare_replay(registry: Registry, spec: OperationSpec, inversion: Inversion, given: Mapping[str, Any]) -> Request:
@@ -92,7 +109,8 @@ def _prepare_replay(registry: Registry, spec: OperationSpec, inversion: Inversio
     check_inverter_conflicts(params, inverter)
     check_recipe_size(spec.name, [params])
     params, notes = open_image_params(_with_seed(params), inversion.source)
-    return Request(spec, params, (inversion.source,), inversion, inverter, notes)
+    controls = tuple(control_specs(registry, params))
+    return Request(spec, params, (inversion.source,), inversion, inverter, notes, controls)
 
 
 def inverter_name(params: Params) -> str | None:

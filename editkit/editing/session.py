@@ -181,9 +181,7 @@ class Session:
     @property
     def drawing(self) -> DrawingParams:
         """Sampling parameters of the session."""
-        assert isinstance(self.params, DrawingParams), (
-            f"{type(self.params).__name__} must extend DrawingParams to sample"
-        )
+        assert isinstance(self.params, DrawingParams), f"{type(self.params).__name__} must extend DrawingParams"
         return self.params
 
     @property
@@ -261,11 +259,13 @@ class Session:
         noise: Tensor | None = None,
         step: Stepper | None = None,
         inverted: bool = False,
+        sources: Sequence[int | None] | None = None,
     ) -> Tensor:
         """Sample from ``x`` (B, C, h, w) along a path with ``step``, or the sampler, and return the clean latents.
 
         With a mask, protected latents follow the sources noised with ``noise``, by default the noise in ``x``.
-        ``inverted`` declares that ``x`` is the noise of an inversion, which keeps the sources whatever its noise level.
+        ``inverted`` declares that ``x`` is the noise of an inversion, which keeps the sources whatever its noise level;
+        ``sources`` names for each row of ``x`` the row that is its source, or None, for controls.
         Raises InvalidParameter if two controls contradict each other, EditkitError if a latent is not finite.
         """
         if self.latent_mask is not None and not any(isinstance(control, ChangeMap) for control in controls):
@@ -275,6 +275,8 @@ class Session:
             self.usage.warn(small)
         controls = [*self.attached(path), *controls]
         check_compatible(controls)
+        for control in controls:
+            control.begin(path, sources or [None] * len(x))
         self.detail.started(1.0 if inverted or len(path) == 1 else self._kept_from(path, controls))
         self.undivided = any(control.changes_model for control in controls)
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)

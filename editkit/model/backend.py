@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 import torch
 from torch import Tensor
 
+from ..diffusion.attention import AttentionEdit, Word
 from ..diffusion.denoiser import Condition
 from ..diffusion.paths import TimestepGrid
 from ..diffusion.points import Point, PointBatch
@@ -240,6 +241,23 @@ class SupportsControlNet(Backend, Protocol):
         """
 
 
+class SupportsAttention(Backend, Protocol):
+    """Model that provides ``attention``: the attention of its network can be computed by a function in its place."""
+
+    def attending(self, edit: AttentionEdit) -> AbstractContextManager[None]:
+        """Return a context in which ``edit`` computes every attention of image tokens in this thread.
+
+        Rows are those of :func:`editkit.current_rows`. In the context a network call raises MissingCapability if one of
+        its attentions cannot be edited, naming it. Nothing of it is left in the network afterwards.
+        """
+
+    def words(self, prompt: str) -> Sequence[Word]:
+        """Return the tokens of a prompt and their places among the words of a site.
+
+        Raises MissingCapability for a model whose places are not known.
+        """
+
+
 _CAPABILITIES: dict[type, str] = {
     SupportsInstructions: "instructions",
     SupportsDistilledGuidance: "distilled-guidance",
@@ -248,6 +266,7 @@ _CAPABILITIES: dict[type, str] = {
     SupportsUpscaling: "upscaling",
     SupportsAdapters: "adapters",
     SupportsControlNet: "controlnet",
+    SupportsAttention: "attention",
 }
 
 

@@ -149,6 +149,10 @@ class ControlSpec(Spec):
     """A control that steers any sampling besides its prompt, for ``attach``."""
 
     load: Callable[[], Callable[[Any], Callable[[Session, SamplingPath], Control]]]
+    needs: frozenset[str] = frozenset()
+    """Capabilities that the model must provide, such as ``attention``."""
+    reads: frozenset[str] = frozenset()
+    """Parameters of the operation that it reads, such as ``source``; operations without them are refused."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)

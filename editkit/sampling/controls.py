@@ -39,6 +39,12 @@ class Control:
         super().__init_subclass__()
         cls.changes_model = cls.attach is not Control.attach
 
+    def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
+        """Prepare a walk along ``path``; ``sources`` names the row of each row's source, or None.
+
+        Raises InvalidParameter if the control cannot be used in it.
+        """
+
     @contextlib.contextmanager
     def attach(self, backend: Backend) -> Iterator[None]:
         """Change the backend during a walk and restore it afterwards, also after an exception."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..diffusion.attention import CallRow, describe_rows
 from ..diffusion.denoiser import Condition, Network, stack_conditions
 from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point, PointBatch
@@ -35,22 +36,35 @@ class Guidance:
     sigma_low: float = 0.0
     sigma_high: float = math.inf
     rule: CombineEstimates | None = None
+    rows: Sequence[int] | None = None
+    """Numbers of the rows among those that are sampled; None for all."""
 
     def __call__(self, x: Tensor, point: Point | PointBatch) -> Tensor:
         inside = [self.active_at(row) for row in point.rows(len(x))]
         if len(set(inside)) == 2:
             return self.call_by_rows(x, point, inside)
-        conditions = self.active_conditions if inside[0] else self.conditions[-1:]
-        count = len(conditions)
-        if count == 1:
-            return self.network(x, point, conditions[0])
-        estimates = self.network(torch.cat([x] * count), point.repeat(count), self.stacked_conditions).chunk(count)
-        return self.combine(estimates, [weight for weight in self.weights if weight], x, point)
+        active = self.active_numbers if inside[0] else [len(self.conditions) - 1]
+        count = len(active)
+        with describe_rows(self.call_rows(active, point, len(x))):
+            if count == 1:
+                return self.network(x, point, self.conditions[active[0]])
+            every = self.network(torch.cat([x] * count), point.repeat(count), self.stacked_conditions)
+        return self.combine(every.chunk(count), [weight for weight in self.weights if weight], x, point)
+
+    def call_rows(self, active: Sequence[int], point: Point | PointBatch, count: int) -> list[CallRow]:
+        """Return the rows of one network call for ``count`` rows under the conditions of some numbers."""
+        rows = range(count) if self.rows is None else self.rows
+        return [CallRow(number, *row) for number in active for row in zip(rows, point.rows(count), strict=True)]
+
+    @property
+    def active_numbers(self) -> list[int]:
+        """Numbers of the conditions whose weight is not 0."""
+        return [number for number, weight in enumerate(self.weights) if weight]
 
     @property
     def active_conditions(self) -> Sequence[Condition]:
         """Conditions whose weight is not 0."""
-        return [condition for weight, condition in zip(self.weights, self.conditions, strict=True) if weight]
+        return [self.conditions[number] for number in self.active_numbers]
 
     @functools.cached_property
     def stacked_conditions(self) -> Condition:
@@ -74,7 +88,8 @@ class Guidance:
         for side in (True, False):
             selected = [row for row, within in enumerate(inside) if within == side]
             conditions = [{name: tensor[selected] for name, tensor in c.items()} for c in self.conditions]
-            part = dc.replace(self, conditions=conditions)
+            numbers = selected if self.rows is None else [self.rows[row] for row in selected]
+            part = dc.replace(self, conditions=conditions, rows=numbers)
             x0[selected] = part(x[selected], PointBatch(tuple(rows[row] for row in selected)))
         return x0
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from editkit import Condition, Point, PointBatch, to_x0
 
+from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .class_labels import BlendedEmbedding, Classes
@@ -30,7 +31,7 @@ class Dit(LatentModel):
     A prompt is a class, by name or number; the empty prompt is the unconditional class.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention"})
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Dit(LatentModel):
         """Return ``classes`` (B, rows), the share of each class; raises InvalidParameter for other prompts."""
         return {"classes": self.classes.shares(prompts).to(self.device, self.dtype)}
 
+    @find_attention_sites
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         timestep = self.network_timestep(point, x).expand(len(x))
         predicted = self.predict(x, timestep, condition["classes"])

@@ -15,6 +15,7 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from editkit import Condition, Point, PointBatch, WeightsUnavailable, timestep_of, to_x0
 
+from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .components import longest_side
@@ -39,7 +40,7 @@ class Flux(SteeredModel):
     If guidance is distilled, the guidance scale is an input of the network; otherwise guidance uses two estimates.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters", "controlnet"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "controlnet"})
 
     def __init__(
         self,
@@ -112,6 +113,10 @@ class Flux(SteeredModel):
         rows = len(condition["text"])
         return {**condition, "guidance": torch.full((rows,), scale, dtype=torch.float32, device=self.device)}
 
+    def word_encoders(self) -> Mapping[str, int]:
+        return {T5: 0}
+
+    @find_attention_sites
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         height, width = x.shape[-2:]
         tokens, positions = self.inputs(x, condition)
@@ -144,7 +149,7 @@ class FluxFill(Flux):
     Without an inpainting condition, everything is masked, and the model generates like any other.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters", "inpainting"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "inpainting"})
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
@@ -185,7 +190,7 @@ class FluxKontext(Flux):
     Without an image, the model generates like any other.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters", "instructions"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "instructions"})
 
     def image_condition(self, latents: Tensor) -> Condition:
         return {"image_latents": latents}

@@ -28,13 +28,14 @@ from editkit import (
 
 from .adapters.adding import add
 from .adapters.words import half_learned
+from .attention.support import AttentionSupport
 from .autoencoder import Autoencoder
 from .offload import offload_sequentially
 from .scheduler_config import grid_of, prediction_of, schedule_of, whole_timesteps_of
 from .text_encoder import TextEncoder
 
 
-class LatentModel:
+class LatentModel(AttentionSupport):
     """Base of backends: a network ``net`` on latents (B, C, h, w), with the scheduler configuration of its folder.
 
     ``texts`` are its text encoders by part of the folder. ``schedule`` replaces the schedule that the scheduler

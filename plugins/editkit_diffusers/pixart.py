@@ -12,6 +12,7 @@ from transformers import T5EncoderModel
 
 from editkit import Condition, Point, PointBatch, PromptReading, to_x0
 
+from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .components import longest_side
@@ -31,7 +32,7 @@ DEFAULT_SIDE = 128
 class PixArt(LatentModel):
     """Backend of transformers over patches of latents with cross-attention to a T5 encoder (arXiv 2310.00426)."""
 
-    provides: frozenset[str] = frozenset({"text", "adapters"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention"})
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class PixArt(LatentModel):
     def read_prompt(self, prompt: str) -> list[PromptReading]:
         return super().read_prompt(_as_captions(prompt))
 
+    @find_attention_sites
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         predicted = run_network(
             self.transformer,

@@ -15,6 +15,7 @@ from transformers import CLIPTextModel
 
 from editkit import Condition, Point, PointBatch, WeightsUnavailable, to_x0
 
+from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .components import longest_side
@@ -58,7 +59,13 @@ class StableDiffusion(SteeredModel):
         self.channels, self.reduction = autoencoder.channels, autoencoder.reduction
         self.extra_channels = unet.config.in_channels - self.channels
         self.provides = frozenset(
-            {"text", "controlnet", "adapters", *EXTRA_CHANNELS.get(self.extra_channels - self.channels, ())}
+            {
+                "text",
+                "controlnet",
+                "adapters",
+                "attention",
+                *EXTRA_CHANNELS.get(self.extra_channels - self.channels, ()),
+            }
         )
         if unet.config.time_cond_proj_dim is not None:
             self.provides |= {"distilled-guidance"}
@@ -117,6 +124,7 @@ class StableDiffusion(SteeredModel):
         net = load_controlnet(location, family, device=self.device, dtype=self.dtype)
         return UNetControlNet(net)
 
+    @find_attention_sites
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         inputs = torch.cat([x, *self.extra_inputs(x, condition)], 1)
         conditions = {

@@ -22,6 +22,7 @@ from editkit import (
     to_x0,
 )
 
+from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .components import longest_side
@@ -47,7 +48,7 @@ class StableDiffusion3(SteeredModel):
     The text comes from two CLIP encoders and from T5; without T5, zeros take its place, as in training.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters", "controlnet"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "controlnet"})
 
     def __init__(
         self,
@@ -114,6 +115,12 @@ class StableDiffusion3(SteeredModel):
         states: Tensor = self.texts[T5](prompts).last_hidden_state
         return states.to(self.dtype)
 
+    def word_encoders(self) -> Mapping[str, int]:
+        # The tokens of the second CLIP encoder have the places of the first one's, those of T5 follow them.
+        places = {"text_encoder": 0, "text_encoder_3": self.texts["text_encoder"].length}
+        return {part: place for part, place in places.items() if part in self.texts}
+
+    @find_attention_sites
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         self.check_size(x)
         conditions = {

@@ -59,6 +59,17 @@ class TextEncoder:
         )
         return self._check_tokens(tokens)
 
+    def content(self, prompt: str) -> list[tuple[str, int, int]]:
+        """Return text, token and place of each token of a prompt that the encoder reads, without those it adds."""
+        row = self.tokens([prompt]).input_ids[0].tolist()
+        special = {*self.tokenizer.all_special_ids}
+        unknown = self.tokenizer.unk_token_id
+        return [
+            (self.tokenizer.decode([token]).strip(), token, place)
+            for place, token in enumerate(row)
+            if token not in special or token == unknown != self.tokenizer.pad_token_id
+        ]
+
     def read(self, prompt: str) -> tuple[str, int]:
         """Return the text of a prompt behind the limit, and the number of chunks in which all of it is read."""
         text = self._expand(prompt)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses as dc
 from collections import defaultdict
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from editkit import (
     PromptReading,
     TimestepGrid,
     WeightsUnavailable,
+    select_rows,
     timestep_of,
     to_x0,
 )
 
+from ..attention.support import AttentionSupport, find_attention_sites
 from .call_arguments import CallArguments
 from .network_call import Size
 from .pipeline_call import PipelineCall
@@ -39,18 +42,19 @@ _NATIVE_LATENTS = 128
 """Latents along a side of the training images, for pipelines that do not say."""
 
 
-class UniversalBackend:
+class UniversalBackend(AttentionSupport):
     """Backend of a pipeline ``pipe``, whatever its family. Conditions are those of :class:`CallArguments`."""
 
     execution = ExecutionOptions()
     loading_options = LoadingOptions()
+    texts = MappingProxyType({})
 
     def __init__(self, pipe: Any, *, name: str, identity: str, warnings: Sequence[str] = ()) -> None:
         self.pipe, self.name, self.identity, self.warnings = pipe, name, identity, tuple(warnings)
         self.call, self.arguments = PipelineCall(pipe), CallArguments()
         self.net = self.call.network
         self.device, self.dtype, self.prediction = self.net.device, self.net.dtype, self.call.prediction
-        self.provides = frozenset({"text"} | ({"distilled-guidance"} if self.call.takes_scale else set()))
+        self.provides = frozenset({"text", "attention"} | ({"distilled-guidance"} if self.call.takes_scale else set()))
         layout = self.call.layout(_PROBED)
         self.reduction = _PROBED[0] // layout.shape[-1]
         patch = self.net.config.get("patch_size") or 1
@@ -112,12 +116,23 @@ class UniversalBackend:
         groups: dict[tuple[float, int], list[int]] = defaultdict(list)
         for row, key in enumerate(zip(timesteps, condition["call"].tolist(), strict=True)):
             groups[key].append(row)
-        output, size, arguments = torch.empty_like(x), self._size_of(x), self.arguments.rows(condition)
-        for (timestep, _), rows in groups.items():
-            more = dict(arguments[rows[0]])
-            prompts = [more.pop("prompt")] * len(rows)
-            output[rows] = self.call.estimate(x[rows], timestep, prompts, size, more).to(x.dtype)
-        return to_x0(self.prediction, output, x, point)
+        if len(groups) == 1:
+            return self._denoise_equal_rows(x, point.rows(len(x))[0], condition)
+        x0, points = torch.empty_like(x), point.rows(len(x))
+        for rows in groups.values():
+            part = {name: tensor[rows] for name, tensor in condition.items()}
+            with select_rows(rows):
+                x0[rows] = self._denoise_equal_rows(x[rows], points[rows[0]], part)
+        return x0
+
+    @find_attention_sites
+    def _denoise_equal_rows(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
+        """Return the x0 estimate of rows of one point and equal arguments, by one call of the pipeline."""
+        arguments = dict(self.arguments.rows(condition)[0])
+        prompts = [arguments.pop("prompt")] * len(x)
+        timestep = float(timestep_of(self.schedule, point, x))
+        output = self.call.estimate(x, timestep, prompts, self._size_of(x), arguments)
+        return to_x0(self.prediction, output.to(x.dtype), x, point)
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
         if execution.tiling:

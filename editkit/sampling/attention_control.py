@@ -1,0 +1,103 @@
+"""Controls of attention: they compute the attention of a network in its place, row by row with their source row."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..diffusion.attention import AttentionInputs, CallRow, current_rows
+from ..diffusion.paths import SamplingPath
+from ..errors import InvalidParameter, PluginFailure
+from ..model.backend import SupportsAttention, require
+from .controls import Control
+
+if TYPE_CHECKING:
+    from ..model.backend import Backend
+
+
+class AttentionControl(Control):
+    """Base of controls of attention; a subclass implements :meth:`edit`.
+
+    ``sources`` names for each row of the latents the row of its source, or None. An edit of a source row itself has
+    no effect on it as long as the edit takes from :meth:`from_source` only.
+    """
+
+    needs_sources = True
+    """Whether a walk without source rows is refused."""
+
+    def __init__(self) -> None:
+        self.sources: tuple[int | None, ...] = ()
+        self.path: SamplingPath = ()
+        self._kept: dict[tuple[str, str, int, int, float], Tensor] = {}
+
+    def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
+        self.path, self.sources = path, tuple(sources)
+        if self.needs_sources and not any(source is not None for source in self.sources):
+            raise InvalidParameter(
+                f"{type(self).__name__} takes attention from the source of an inversion, and this operation samples "
+                "none beside the edit: use prompt-edit, flow-edit or instruct by inversion, or leave it out"
+            )
+
+    @contextlib.contextmanager
+    def attach(self, backend: Backend) -> Iterator[None]:
+        with require(backend, SupportsAttention).attending(self.edit):
+            try:
+                yield
+            finally:
+                self._kept.clear()
+
+    def edit(self, inputs: AttentionInputs) -> Tensor:
+        """Return the attention (B, heads, queries, d) in place of the network's."""
+        raise NotImplementedError
+
+    def share(self, row: CallRow) -> float:
+        """Return how much of the path lies behind the point of a row, by sigma: 0 at its noisiest point, 1 clean."""
+        first = self.path[0].sigma if self.path else 1.0
+        return min(1.0, max(0.0, 1.0 - row.point.sigma / first))
+
+    def rows(self, inputs: AttentionInputs) -> tuple[CallRow, ...]:
+        """Return the rows of the call; raises PluginFailure if the network has other rows than the sampling."""
+        rows = current_rows()
+        if len(rows) != len(inputs.query):
+            raise PluginFailure(
+                f"the network computes {len(inputs.query)} rows of attention for {len(rows)} of the sampling: "
+                "attention controls need guidance by estimates of separate rows; set guidance to 1"
+            )
+        return rows
+
+    def from_source(self, inputs: AttentionInputs, name: str) -> Tensor:
+        """Return ``query``, ``key`` or ``value`` with each row replaced by that of its source, under equal conditions.
+
+        Source rows are in the call, or were in an earlier call of the same step.
+        """
+        tensor: Tensor = getattr(inputs, name)
+        rows = self.rows(inputs)
+        places = {(row.condition, row.row): place for place, row in enumerate(rows)}
+        replaced = []
+        for place, row in enumerate(rows):
+            source = self.sources[row.row]
+            key = (inputs.site.name, name, row.condition, row.row, row.point.sigma)
+            if source is None or source == row.row:
+                if len(rows) < len(self.sources):
+                    self._keep(key, tensor[place])
+                replaced.append(tensor[place])
+            elif (row.condition, source) in places:
+                replaced.append(tensor[places[row.condition, source]])
+            else:
+                replaced.append(self._recall((*key[:3], source, row.point.sigma)))
+        return torch.stack(replaced)
+
+    def _keep(self, key: tuple[str, str, int, int, float], tensor: Tensor) -> None:
+        """Keep a source's tensor for calls of other rows in the same step; those of earlier steps are dropped."""
+        if any(kept[4] != key[4] for kept in self._kept):
+            self._kept.clear()
+        self._kept[key] = tensor
+
+    def _recall(self, key: tuple[str, str, int, int, float]) -> Tensor:
+        if key not in self._kept:
+            raise PluginFailure(f"the source row was not evaluated before the row that takes its {key[1]} at {key[0]}")
+        return self._kept[key]
