@@ -157,3 +157,13 @@ def test_a_control_of_a_source_is_refused_where_there_is_none(tmp_path: Path, so
     folder = FOLDERS["StableDiffusionUpscalePipeline"](tmp_path / "model")
     with pytest.raises(MissingCapability, match=r"take-source.*needs attention"):
         apply("prompt-edit", image, model=folder, source="a", target="a pear", attach=[source_control])
+
+
+@torch.no_grad()
+def test_words_have_the_places_of_their_tokens(model: Any) -> None:
+    if "DiT" in type(model.net).__name__:
+        pytest.skip("classes are no words")
+    words = [word for word in model.words("a red apple") if word.text in ("red", "apple")]
+    assert [word.text for word in words][:2] == ["red", "apple"]
+    others = {word.place: word.token for word in model.words("a green apple")}
+    assert [others[word.place] == word.token for word in words][:2] == [False, True]

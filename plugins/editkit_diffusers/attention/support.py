@@ -85,7 +85,7 @@ def find_attention_sites(denoise: Denoise) -> Denoise:
         if current is not None:
             token = _EDITED.set(None)
             try:
-                current[""] = _sites(self, denoise, x, point, condition)
+                current[""] = attention_sites(self, denoise, x, point, condition)
             finally:
                 _EDITED.reset(token)
         return denoise(self, x, point, condition)
@@ -94,7 +94,7 @@ def find_attention_sites(denoise: Denoise) -> Denoise:
 
 
 @torch.no_grad()
-def _sites(model: Any, denoise: Denoise, x: Tensor, point: Point | PointBatch, condition: Condition) -> Sites:
+def attention_sites(model: Any, denoise: Denoise, x: Tensor, point: Point | PointBatch, condition: Condition) -> Sites:
     """Return the sites of a network for latents of the size of ``x`` under a condition, found once for each."""
     tables: dict[Any, Sites] = model.__dict__.setdefault("_attention_sites", {})
     row = {name: tensor[:1] for name, tensor in condition.items()}

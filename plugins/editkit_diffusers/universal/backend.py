@@ -17,20 +17,23 @@ from editkit import (
     Condition,
     ExecutionOptions,
     LoadingOptions,
+    MissingCapability,
     Point,
     PointBatch,
     PromptReading,
     TimestepGrid,
     WeightsUnavailable,
+    Word,
     select_rows,
     timestep_of,
     to_x0,
 )
 
-from ..attention.support import AttentionSupport, find_attention_sites
+from ..attention.support import AttentionSupport, attention_sites, find_attention_sites
 from .call_arguments import CallArguments
 from .network_call import Size
 from .pipeline_call import PipelineCall
+from .prompt_reading import cut_of_prompt
 from .schedule import PipelineSchedule, curve_of
 
 _PROBED: Size = (512, 512)
@@ -101,8 +104,29 @@ class UniversalBackend(AttentionSupport):
             rows = [{**row, "guidance_scale": 1.0} for row in rows]
         return self.arguments.condition(rows)
 
-    def read_prompt(self, prompt: str) -> tuple[PromptReading, ...]:
-        return self.call.read_prompt(prompt)
+    def read_prompt(self, prompt: str) -> list[PromptReading]:
+        cuts = [(text, cut_of_prompt(prompt, text.cut)) for text in self.call.read_prompt(prompt)]
+        return [PromptReading(text.encoder, text.limit, cut) for text, cut in cuts if cut]
+
+    def words(self, prompt: str) -> list[Word]:
+        """Return the tokens of a prompt; those of a pipeline's template are among them.
+
+        A pipeline may leave out the beginning of its template, so that the number of words that its network attends to
+        shows the place of each. Raises MissingCapability if no text encoder fits that number.
+        """
+        side = 2 * self.multiple
+        x = torch.zeros(1, *self.latent_shape(side, side), device=self.device, dtype=self.dtype)
+        middle = self.schedule.point((self.schedule.first + self.schedule.last) / 2)
+        sites = attention_sites(self, type(self)._denoise_equal_rows, x, middle, self.embed([prompt]))
+        count = max((site.words.stop - site.words.start for site in sites.values()), default=0)
+        texts = {text.encoder: text.places(count) for text in self.call.read_prompt(prompt)}
+        fitting = [words for words in texts.values() if words]
+        if len(fitting) != 1:
+            raise MissingCapability(
+                f"the words of a prompt are not known in the attention of {self.call.kind.__name__}: leave out the "
+                "control, or its words"
+            )
+        return fitting[0]
 
     def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
         return self.arguments.condition([{**row, "guidance_scale": scale} for row in self.arguments.rows(condition)])

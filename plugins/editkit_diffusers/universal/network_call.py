@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from editkit import InvalidParameter, Prediction, PromptReading, WeightsUnavailable, reason_of
+from editkit import InvalidParameter, Prediction, WeightsUnavailable, reason_of
 
 from .facts import facts_of
 from .layout import LatentLayout
-from .prompt_reading import ObservedTokenizer, cut_of_prompt
+from .prompt_reading import ObservedTokenizer, ReadText
 
 Size = tuple[int, int]
 """Width and height of an image in pixels."""
-_READINGS = 1024
-"""Prompts whose readings are kept."""
+_READ = 1024
+"""Prompts whose texts are kept."""
 
 
 class OwnPath(NamedTuple):
@@ -48,8 +48,8 @@ class NetworkCall(abc.ABC):
         self._layouts: dict[Size, LatentLayout] = {}
         self._paths: dict[tuple[int, Size], OwnPath] = {}
         self._lock = threading.RLock()
-        self._readings: list[PromptReading] = []
-        self._cuts: dict[str, tuple[PromptReading, ...]] = {}
+        self._prompt = ""
+        self._texts: dict[str, list[ReadText]] = {}
 
     def _find_autoencoder(self) -> tuple[str, Any]:
         """Return the name of the part that decodes latents, and the part."""
@@ -63,11 +63,11 @@ class NetworkCall(abc.ABC):
         self.pipeline.__dict__[name] = value
 
     def _observe_tokenizers(self) -> None:
-        """Put tokenizers that record the ends of prompts which they leave out into the copy."""
+        """Put tokenizers that record the texts they read into the copy."""
         for name, part in self.pipeline.components.items():
             if isinstance(part, PreTrainedTokenizerBase):
                 encoder = name.replace("tokenizer", "text_encoder")
-                self._put(name, ObservedTokenizer(encoder, part, self._readings.append))
+                self._put(name, ObservedTokenizer(encoder, part, self._note_text))
 
     @property
     def prediction(self) -> Prediction:
@@ -135,22 +135,29 @@ class NetworkCall(abc.ABC):
             return timestep if timesteps.is_floating_point() else int(timestep)
         return timestep if timesteps.is_floating_point() else round(timestep)
 
-    def read_prompt(self, prompt: str) -> tuple[PromptReading, ...]:
-        """Return the readings of a prompt by text encoders that do not read its end, from one call of them."""
+    def read_prompt(self, prompt: str) -> tuple[ReadText, ...]:
+        """Return the texts that the tokenizers read of a prompt, the first one of each.
+
+        Raises InvalidParameter for a prompt that the pipeline refuses.
+        """
         with self._lock, torch.no_grad():
-            if prompt not in self._cuts:
-                self._readings.clear()
+            if prompt not in self._texts:
+                self._prompt = prompt
                 try:
                     self._encode_prompt(prompt)
                 except ValueError as error:  # pipelines raise it for a prompt that is too long
                     raise InvalidParameter(
                         f"the prompt {prompt[:60]!r} is not allowed with {self.kind.__name__}: {reason_of(error)}"
                     ) from error
-                cuts = [reading._replace(cut=cut_of_prompt(prompt, reading.cut)) for reading in self._readings]
-                self._cuts[prompt] = tuple(dict.fromkeys(reading for reading in cuts if reading.cut))
-                if len(self._cuts) > _READINGS:
-                    del self._cuts[next(iter(self._cuts))]
-            return self._cuts[prompt]
+            return tuple(self._texts.get(prompt, ()))
+
+    def _note_text(self, text: ReadText) -> None:
+        """Keep a text of the prompt that is encoded."""
+        texts = self._texts.setdefault(self._prompt, [])
+        if all(text.encoder != other.encoder for other in texts):
+            texts.append(text)
+        if len(self._texts) > _READ:
+            del self._texts[next(iter(self._texts))]
 
     @abc.abstractmethod
     def _encode_prompt(self, prompt: str) -> None:

@@ -114,6 +114,7 @@ class PipelineCall(NetworkCall):
 
     def _run(self, prompts: list[str], size: Size, **more: Any) -> Any:
         """Call the pipeline up to its end or an :class:`_End`; gradients are computed if they are enabled."""
+        self._prompt = prompts[0]
         width, height = size
         general: dict[str, Any] = {
             "guidance_scale": self.facts.unguided,

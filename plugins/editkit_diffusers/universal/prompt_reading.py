@@ -1,46 +1,62 @@
-"""Limits of the prompts that a pipeline reads, as its own calls of its tokenizers show them."""
+"""Prompts as the tokenizers of a pipeline read them, which the pipeline's own calls of them show."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from editkit import PromptReading
+from editkit import Word
 
 from .stand_in import StandIn
 
-Report = Callable[[PromptReading], None]
+
+class ReadText(NamedTuple):
+    """A text that a pipeline calls a tokenizer with: the prompt and what the pipeline adds to it."""
+
+    encoder: str
+    """Part of the model's folder."""
+    limit: int
+    """Most tokens that are read."""
+    cut: str
+    """Text behind the limit."""
+    tokens: tuple[tuple[str, int], ...]
+    """Text and number of each token that is read, without padding."""
+
+    def places(self, count: int) -> list[Word]:
+        """Return the words among ``count`` that a network attends to; none if the text is not that of so many.
+
+        They are all tokens of the text, all that a padded text may have, or those behind the beginning of a template.
+        """
+        if count not in (self.limit, len(self.tokens)) and not 0 < count < len(self.tokens):
+            return []
+        left_out = 0 if count == self.limit else len(self.tokens) - count
+        return [Word(*token, place) for place, token in enumerate(self.tokens[left_out:])]
 
 
 class ObservedTokenizer(StandIn):
-    """A tokenizer of a pipeline that reports each text of which it is called to leave out the end.
+    """A tokenizer of a pipeline that reports each text it is called with."""
 
-    The reported text is the tokenizer's, with what the pipeline adds to a prompt.
-    """
-
-    def __init__(self, part: str, tokenizer: PreTrainedTokenizerBase, report: Report) -> None:
+    def __init__(self, part: str, tokenizer: PreTrainedTokenizerBase, report: Callable[[ReadText], None]) -> None:
         super().__init__(tokenizer, name=part, report=report)
 
     def __call__(self, text: Any = None, *args: Any, **options: Any) -> Any:
-        if options.get("truncation"):
-            for one in [text] if isinstance(text, str) else text or ():
-                self._report_cut(one, options)
+        for one in [text] if isinstance(text, str) else text or ():
+            self._report(one, options)
         return self.part(text, *args, **options)
 
     def apply_chat_template(self, conversation: Any, *args: Any, **options: Any) -> Any:
-        if options.get("truncation") and options.get("tokenize", True):
+        if options.get("tokenize", True):
             kept = {name: options[name] for name in ("add_generation_prompt", "chat_template") if name in options}
             texts = self.part.apply_chat_template(conversation, tokenize=False, **kept)
             for one in [texts] if isinstance(texts, str) else texts:
-                self._report_cut(one, {**options, "add_special_tokens": False})
+                self._report(one, {**options, "add_special_tokens": False})
         return self.part.apply_chat_template(conversation, *args, **options)
 
-    def _report_cut(self, text: Any, options: dict[str, Any]) -> None:
+    def _report(self, text: Any, options: dict[str, Any]) -> None:
         if not isinstance(text, str):
             return
-        limit = options.get("max_length") or self.part.model_max_length
         encoding = self.part(
             text,
             add_special_tokens=options.get("add_special_tokens", True),
@@ -49,15 +65,18 @@ class ObservedTokenizer(StandIn):
             verbose=False,
         )
         tokens, special = encoding["input_ids"], encoding["special_tokens_mask"]
-        if len(tokens) <= limit:
-            return
-        at_end = next((count for count, one in enumerate(reversed(special)) if not one), 0)
-        first = limit - at_end  # special tokens at the end are kept
-        if self.part.is_fast:
-            cut = text[encoding["offset_mapping"][first][0] :]
-        else:
-            cut = self.part.decode(tokens[first:], skip_special_tokens=True)
-        self.report(PromptReading(self.name, limit, cut))
+        limit = options.get("max_length") or self.part.model_max_length
+        cut = ""
+        if options.get("truncation") and len(tokens) > limit:
+            at_end = next((count for count, one in enumerate(reversed(special)) if not one), 0)
+            first = limit - at_end  # special tokens at the end are kept
+            if self.part.is_fast:
+                cut = text[encoding["offset_mapping"][first][0] :]
+            else:
+                cut = self.part.decode(tokens[first:], skip_special_tokens=True)
+            tokens = [*tokens[:first], *tokens[len(tokens) - at_end :]]
+        read = tuple((self.part.decode([token]).strip(), token) for token in tokens)
+        self.report(ReadText(self.name, limit, cut, read))
 
 
 def cut_of_prompt(prompt: str, cut: str) -> str:
