@@ -66,6 +66,7 @@ from .libraries import hide_broken_torchvision, load_once, loading, quiet, reaso
 from .literals import Prediction
 from .model.adapters import Adapter
 from .model.backend import (
+    STYLE,
     Backend,
     SupportsAdapters,
     SupportsAttention,
@@ -79,6 +80,7 @@ from .model.backend import (
     SupportsLongPrompts,
     SupportsOwnGuidance,
     SupportsPromptLimits,
+    SupportsStyle,
     SupportsUpscaling,
     full_name,
     require,
@@ -119,6 +121,7 @@ from .version import __version__
 __all__ = [
     "CLEAN",
     "DEFAULT_STEPS",
+    "STYLE",
     "Adapter",
     "Annotator",
     "AnnotatorSpec",
@@ -207,6 +210,7 @@ __all__ = [
     "SupportsLongPrompts",
     "SupportsOwnGuidance",
     "SupportsPromptLimits",
+    "SupportsStyle",
     "SupportsUpscaling",
     "Table",
     "TimestepGrid",

@@ -22,6 +22,8 @@ from .execution import ExecutionOptions
 from .options import LoadingOptions
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from .prompt_text import PromptReading
 
 T = TypeVar("T")
@@ -258,6 +260,37 @@ class SupportsAttention(Backend, Protocol):
         """
 
 
+STYLE = "style"
+"""Tensor of a condition, (B,) of integers on the CPU: 1 for a row to be styled, -1 for its negative, 0 for no style.
+
+Backends without an attached style ignore it; without the tensor no row is styled.
+"""
+
+
+class SupportsStyle(Backend, Protocol):
+    """Model that provides ``style``: an adapter conditions its network on an image beside the prompt."""
+
+    def with_style(
+        self,
+        weights: Path,
+        image: Image.Image,
+        *,
+        encoder: Path | None,
+        scale: float,
+        low: float,
+        high: float,
+        mask: Tensor | None = None,
+    ) -> AbstractContextManager[None]:
+        """Return a context in which rows with a :data:`STYLE` take the style of an image, in this thread alone.
+
+        ``weights`` is the file or folder of an image adapter and ``encoder`` the folder of its image encoder, by
+        default the one beside it. The adapter acts with the strength ``scale`` between the sigmas ``low`` and ``high``,
+        and only where ``mask`` (1, 1, H, W) in [0, 1] is not 0. Rows of the negative prompt get the embedding of no
+        image. Raises WeightsUnavailable or BadFile for weights that cannot be read, InvalidParameter for those of
+        another model and for options that the adapter does not have.
+        """
+
+
 _CAPABILITIES: dict[type, str] = {
     SupportsInstructions: "instructions",
     SupportsDistilledGuidance: "distilled-guidance",
@@ -267,6 +300,7 @@ _CAPABILITIES: dict[type, str] = {
     SupportsAdapters: "adapters",
     SupportsControlNet: "controlnet",
     SupportsAttention: "attention",
+    SupportsStyle: "style",
 }
 
 

@@ -1,11 +1,12 @@
-"""``control``: sample under condition maps, such as the edges or the depth of an image."""
+"""``control``: sample under condition maps; the controls ``controlnet`` and ``style`` of any operation."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from editkit import (
     ControlSpec,
@@ -84,6 +85,40 @@ class ControlNetParams(Params):
         return check_interval(self, "start", "end")
 
 
+_IfStyled = EffectIf(lambda params, model: params.scale > 0, "scale is 0")
+
+
+class StyleParams(Params):
+    """An image whose style the result takes, and the adapter that conditions the model on it."""
+
+    image: str = PathParam(..., "File of the image whose style is taken, of any size.")
+    model: str = PathParam(
+        ..., "File or folder of the style adapter: an IP-Adapter for the model's family, or FLUX.1 Redux."
+    )
+    scale: float = Field(1.0, ge=0.0, le=2.0, description="Strength of the style.")
+    encoder: Annotated[str | None, _IfStyled] = PathParam(
+        None, "Folder of the adapter's image encoder; the folder image_encoder beside the adapter when not given."
+    )
+    start: Annotated[Fraction, _IfStyled] = Field(
+        0.0, description="Fraction of the path before which the style is off."
+    )
+    end: Annotated[Fraction, _IfStyled] = Field(1.0, description="Fraction of the path after which the style is off.")
+    mask: Annotated[str | None, _IfStyled] = PathParam(
+        None, "File of a mask of the edited image's size: the style acts where it is white."
+    )
+
+    @field_validator("image", "model", "encoder", "mask")
+    @classmethod
+    def check_exists(cls, path: str | None) -> str | None:
+        if path is not None and not os.path.exists(os.path.expanduser(path)):  # noqa: PTH110, PTH111 (Path's may raise)
+            raise ValueError("there is no such file here; check the path")
+        return path
+
+    @model_validator(mode="after")
+    def check_fractions(self) -> Self:
+        return check_interval(self, "start", "end")
+
+
 _IfActive = EffectIf(lambda params, model: params.control_scale > 0, "control_scale is 0")
 _IfGiven = EffectIf(lambda params, model: params.control_image is not None, "there is no control_image to invert")
 _IfAnnotated = EffectIf(
@@ -154,5 +189,13 @@ def register_controls() -> list[ControlSpec]:
             load=by_name("editkit_control.controlnet:controlnet"),
             params=ControlNetParams,
             source="https://arxiv.org/abs/2302.05543",
-        )
+        ),
+        ControlSpec(
+            name="style",
+            summary="Take the style of an image, by an IP-Adapter or FLUX.1 Redux.",
+            load=by_name("editkit_control.style:style"),
+            params=StyleParams,
+            needs=frozenset({"style"}),
+            source="https://arxiv.org/abs/2308.06721",
+        ),
     ]

@@ -80,26 +80,29 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
             hint = annotate_source(session, params.kind)
         else:
             levels = read_map(params.image, argument="controlnet:image=", colour=True)
-            _check_size(session, params.image, "image", levels)
+            check_size(session, f"controlnet:image={params.image!r}", levels)
             hint = to_hint(session, 1 - levels if params.invert else levels)
-        mask = None
-        if params.mask is not None:
-            levels, notes = read_mask(params.mask, argument="controlnet:mask=")
-            _check_size(session, params.mask, "mask", levels)
-            for note in notes:
-                session.usage.warn(note)
-            mask = to_hint(session, levels)[:, :1]
+        mask = None if params.mask is None else place_mask(session, params.mask, "controlnet:mask=")
         return make_control(session, path, folder, hint, params.scale, params.start, params.end, mode, mask)
 
     return control
 
 
-def _check_size(session: Session, path: str, option: str, levels: NDArray[Any]) -> None:
-    """Raise InvalidParameter unless the map or the mask of a file has the size of the image."""
+def place_mask(session: Session, path: str, argument: str) -> Tensor:
+    """Return the mask of a file on the padded canvas, (1, 1, H, W) in [0, 1]; raises InvalidParameter for its size."""
+    levels, notes = read_mask(path, argument=argument)
+    check_size(session, f"{argument}{path!r}", levels)
+    for note in notes:
+        session.usage.warn(note)
+    return to_hint(session, levels)[:, :1]
+
+
+def check_size(session: Session, label: str, levels: NDArray[Any]) -> None:
+    """Raise InvalidParameter unless the map or the mask of a file, in messages ``label``, has the size of the image."""
     width, height = session.canvas.size
     if levels.shape[:2] != (height, width):
         raise InvalidParameter(
-            f"controlnet:{option}={path!r} has {levels.shape[1]} x {levels.shape[0]} pixels, and the edit works on "
+            f"{label} has {levels.shape[1]} x {levels.shape[0]} pixels, and the edit works on "
             f"{width} x {height}: resize it; edits of a part, as of tiles or of a mask's surroundings, take no files"
         )
 

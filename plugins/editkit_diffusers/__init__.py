@@ -42,7 +42,7 @@ def register_backends() -> list[BackendSpec]:
                     "StableDiffusionPAGPipeline",
                 }
             ),
-            provides=frozenset({"text", "controlnet", "adapters", "attention"}),
+            provides=frozenset({"text", "controlnet", "adapters", "attention", "style"}),
             detect=detect_stable_diffusion,
             loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
@@ -67,7 +67,7 @@ def register_backends() -> list[BackendSpec]:
                     "StableDiffusionXLPAGPipeline",
                 }
             ),
-            provides=frozenset({"text", "controlnet", "adapters", "attention"}),
+            provides=frozenset({"text", "controlnet", "adapters", "attention", "style"}),
             detect=detect_stable_diffusion_xl,
             loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
@@ -101,7 +101,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
             parts=_UNET_PARTS,
             pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
-            provides=frozenset({"text", "controlnet", "adapters", "attention", "distilled-guidance"}),
+            provides=frozenset({"text", "controlnet", "adapters", "attention", "style", "distilled-guidance"}),
             loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2310.04378",
@@ -155,7 +155,7 @@ def register_backends() -> list[BackendSpec]:
             pipelines=frozenset(
                 {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"}
             ),
-            provides=frozenset({"text", "controlnet", "adapters", "attention"}),
+            provides=frozenset({"text", "controlnet", "adapters", "attention", "style"}),
             detect=detect_flux,
             loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
@@ -167,7 +167,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.flux:FluxFill.from_folder"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxFillPipeline"}),
-            provides=frozenset({"text", "adapters", "attention", "inpainting"}),
+            provides=frozenset({"text", "adapters", "attention", "style", "inpainting"}),
             detect=detect_flux_fill,
             loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
@@ -179,7 +179,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.flux:FluxKontext.from_folder"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxKontextPipeline"}),
-            provides=frozenset({"text", "adapters", "attention", "instructions"}),
+            provides=frozenset({"text", "adapters", "attention", "style", "instructions"}),
             detect=detect_flux_kontext,
             loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -26,6 +27,11 @@ class PromptProjection(nn.Linear):
         projection = cls(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
         projection.weight, projection.bias = linear.weight, linear.bias
         return projection.train(linear.training)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PromptProjection:
+        duplicate = PromptProjection.from_linear(self)  # with a cache of its own
+        duplicate.weight, duplicate.bias = copy.deepcopy(self.weight, memo), copy.deepcopy(self.bias, memo)
+        return duplicate
 
     def forward(self, prompt: Tensor) -> Tensor:
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or prompt.is_inference():

@@ -10,21 +10,25 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel
+from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
-from editkit import Condition, Point, PointBatch, WeightsUnavailable, timestep_of, to_x0
+from editkit import Condition, InvalidParameter, Point, PointBatch, WeightsUnavailable, timestep_of, to_x0
 
-from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .components import longest_side
-from .controlnets.attached import SteeredModel, sum_residuals
+from .controlnets.attached import sum_residuals
 from .controlnets.files import load_controlnet
 from .controlnets.flux import FluxControlNet, flux_family
 from .flux_tokens import PATCH, pack, token_positions, unpack
 from .inference import run_network
 from .scheduler_config import RAMPS, flow_of
+from .style.attached import Style, Styles
+from .style.ip_adapter import FLUX, IPAdapters, IPAdapterStyle, styled_network
+from .style.model import StyledModel
+from .style.redux import Redux, ReduxStyle, is_redux
 from .text_encoder import TextEncoder
 
 CLIP, T5 = "text_encoder", "text_encoder_2"
@@ -34,13 +38,13 @@ LATENTS = 128
 """Latents along a side of the training images."""
 
 
-class Flux(SteeredModel):
+class Flux(StyledModel):
     """Backend of transformers over tokens of latents and of text.
 
     If guidance is distilled, the guidance scale is an input of the network; otherwise guidance uses two estimates.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "controlnet"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "style", "controlnet"})
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class Flux(SteeredModel):
         schedule = flow_of(scheduler, PATCH)
         super().__init__(transformer, autoencoder, scheduler, texts=texts, schedule=schedule, **labels)
         self.transformer = transformer
+        self.ip_adapters, self.redux = IPAdapters(FLUX, black=True), Redux()
         # Its pipelines set evenly spaced sigmas, whatever the scheduler's own spacing is.
         ramped = self.grid.spacing in RAMPS
         self.grid = dc.replace(self.grid, spacing=self.grid.spacing if ramped else "trailing", ramp_within="trailing")
@@ -116,21 +121,33 @@ class Flux(SteeredModel):
     def word_encoders(self) -> Mapping[str, int]:
         return {T5: 0}
 
-    @find_attention_sites
-    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
+    def load_style(self, weights: Path, image: Image.Image, *, mask: Tensor | None = None, **options: Any) -> Style:
+        if mask is not None:
+            raise InvalidParameter("style:mask= is not allowed: styles of FLUX.1 act on the whole image; leave it out")
+        source = self.redux if is_redux(weights) else self.ip_adapters
+        return source.style(self, weights, image, **options)
+
+    def estimate(
+        self, x: Tensor, point: Point | PointBatch, condition: Condition, styles: Styles, roles: Sequence[int]
+    ) -> Tensor:
         height, width = x.shape[-2:]
         tokens, positions = self.inputs(x, condition)
+        further = [style.tokens.expand(len(x), -1, -1) for style in styles if isinstance(style, ReduxStyle)]
+        text = torch.cat([condition["text"], *further], 1)
         conditions = {
             # Its timesteps run from 0 to 1.
             "timestep": timestep_of(self.schedule, point, x).expand(len(x)) / self.schedule.train_steps,
             "guidance": condition.get("guidance"),
-            "encoder_hidden_states": condition["text"],
+            "encoder_hidden_states": text,
             "pooled_projections": condition["pooled"],
             "img_ids": positions,
-            "txt_ids": positions.new_zeros(condition["text"].shape[1], 3),
+            "txt_ids": positions.new_zeros(text.shape[1], 3),
         }
         residuals = sum_residuals(self.controlnets, tokens, point, conditions)
-        predicted = run_network(self.transformer, tokens, **conditions, **residuals)
+        adapters = [style for style in styles if isinstance(style, IPAdapterStyle)]
+        net = styled_network(adapters) if adapters else self.transformer
+        styled = {"ip_adapter_image_embeds": [style.rows(roles) for style in adapters]} if adapters else None
+        predicted = run_network(net, tokens, **conditions, **residuals, joint_attention_kwargs=styled)
         return to_x0(self.prediction, unpack(predicted, height, width), x, point)
 
     def load_controlnet(self, location: Path) -> FluxControlNet:
@@ -149,7 +166,7 @@ class FluxFill(Flux):
     Without an inpainting condition, everything is masked, and the model generates like any other.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "inpainting"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "style", "inpainting"})
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
@@ -190,7 +207,7 @@ class FluxKontext(Flux):
     Without an image, the model generates like any other.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "instructions"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "style", "instructions"})
 
     def image_condition(self, latents: Tensor) -> Condition:
         return {"image_latents": latents}

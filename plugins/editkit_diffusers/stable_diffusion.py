@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import get_timestep_embedding
+from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel
 
 from editkit import Condition, Point, PointBatch, WeightsUnavailable, to_x0
 
-from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .components import longest_side
-from .controlnets.attached import SteeredModel, sum_residuals
+from .controlnets.attached import sum_residuals
 from .controlnets.files import load_controlnet
 from .controlnets.unet import MIDDLE, UNetControlNet, unet_family
 from .inference import run_network
+from .style.attached import Style, Styles
+from .style.ip_adapter import UNET, IPAdapters, IPAdapterStyle, styled_network
+from .style.model import StyledModel
 from .text_encoder import TextEncoder, join_chunks
 
 EXTRA_CHANNELS = {0: ("instructions",), 1: ("inpainting",)}
@@ -36,7 +39,7 @@ TEXTS = {"text_encoder": CLIPTextModel}
 """Classes of the text encoders, by part of a folder."""
 
 
-class StableDiffusion(SteeredModel):
+class StableDiffusion(StyledModel):
     """Backend of text-conditioned UNets on an autoencoder's latents (arXiv 2112.10752).
 
     Inpainting models have five more input channels, for the mask and the latents of the masked image; instruction
@@ -55,6 +58,7 @@ class StableDiffusion(SteeredModel):
     ) -> None:
         super().__init__(unet, autoencoder, scheduler, texts=texts, **labels)
         self.unet = unet
+        self.ip_adapters = IPAdapters(UNET)
         self._blank_latents: dict[tuple[int, int], Tensor] = {}
         self.channels, self.reduction = autoencoder.channels, autoencoder.reduction
         self.extra_channels = unet.config.in_channels - self.channels
@@ -64,6 +68,7 @@ class StableDiffusion(SteeredModel):
                 "controlnet",
                 "adapters",
                 "attention",
+                "style",
                 *EXTRA_CHANNELS.get(self.extra_channels - self.channels, ()),
             }
         )
@@ -124,20 +129,29 @@ class StableDiffusion(SteeredModel):
         net = load_controlnet(location, family, device=self.device, dtype=self.dtype)
         return UNetControlNet(net)
 
-    @find_attention_sites
-    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
+    def load_style(self, weights: Path, image: Image.Image, **options: Any) -> Style:
+        return self.ip_adapters.style(self, weights, image, **options)
+
+    def estimate(
+        self, x: Tensor, point: Point | PointBatch, condition: Condition, styles: Styles, roles: Sequence[int]
+    ) -> Tensor:
         inputs = torch.cat([x, *self.extra_inputs(x, condition)], 1)
+        added = self.added_conditions(x, condition)
         conditions = {
             "timestep": self.network_timestep(point, x),
             "encoder_hidden_states": condition["text"],
-            "added_cond_kwargs": self.added_conditions(x, condition),
+            "added_cond_kwargs": added,
         }
+        unet, styled = self.unet, {}
+        if styles:
+            adapters = cast(tuple[IPAdapterStyle, ...], styles)
+            unet, styled = styled_network(adapters), _style_inputs(adapters, roles, added)
         predicted = run_network(
-            self.unet,
+            unet,
             inputs,
             timestep_cond=self.guidance_embedding(x, condition),
             class_labels=condition.get("noise_level"),
-            **conditions,
+            **conditions | styled,
             **self.residuals(x, point, conditions),
         )
         return to_x0(self.prediction, predicted, x, point)
@@ -181,6 +195,19 @@ class StableDiffusion(SteeredModel):
                 torch.full(size, 0.5, device=self.device, dtype=self.dtype)
             )
         return self._blank_latents[height, width]
+
+
+def _style_inputs(
+    styles: Sequence[IPAdapterStyle], roles: Sequence[int], added: dict[str, Tensor] | None
+) -> dict[str, Any]:
+    """Return the arguments of a UNet with the embeddings of styles, beside other ``added`` conditions."""
+    inputs: dict[str, Any] = {
+        "added_cond_kwargs": {**(added or {}), "image_embeds": [style.rows(roles) for style in styles]}
+    }
+    masks = [style.mask for style in styles]
+    if any(mask is not None for mask in masks):
+        inputs["cross_attention_kwargs"] = {"ip_adapter_masks": masks}
+    return inputs
 
 
 def load_parts(checkpoint: Checkpoint, texts: Mapping[str, Any], left_out: int = 0) -> dict[str, Any]:

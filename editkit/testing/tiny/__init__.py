@@ -3,6 +3,7 @@
 from .chroma import chroma_folder
 from .dit import dit_folder
 from .flux import flux_controlnet_folder, flux_fill_folder, flux_folder, flux_kontext_folder
+from .image_adapters import flux_ip_adapter_file, ip_adapter_file, redux_folder
 from .latent_consistency import latent_consistency_folder
 from .pixart import pixart_folder
 from .pixel_ddpm import pixel_ddpm_folder
@@ -41,12 +42,15 @@ __all__ = [
     "flux_controlnet_folder",
     "flux_fill_folder",
     "flux_folder",
+    "flux_ip_adapter_file",
     "flux_kontext_folder",
     "inpainting_folder",
     "instruct_folder",
+    "ip_adapter_file",
     "latent_consistency_folder",
     "pixart_folder",
     "pixel_ddpm_folder",
+    "redux_folder",
     "stable_diffusion_3_controlnet_folder",
     "stable_diffusion_3_folder",
     "stable_diffusion_folder",

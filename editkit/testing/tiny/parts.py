@@ -125,7 +125,7 @@ def _word_tokenizer(template: str) -> Any:
     )
 
 
-def _save_quietly(model: Any, path: Path) -> None:
+def save_part(model: Any, path: Path) -> None:
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -147,7 +147,7 @@ def save_folder(path: Path, kind: str, parts: dict[str, Any], **entries: Any) ->
         if part is None:
             index[name] = (None, None)
             continue
-        _save_quietly(part, path / name)
+        save_part(part, path / name)
         index[name] = (type(part).__module__.partition(".")[0], type(part).__name__)
     (path / "model_index.json").write_text(json.dumps(index, indent=2))
     return path

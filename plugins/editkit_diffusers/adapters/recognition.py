@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 _USE_CONTROLNET = "which is not supported: give a ControlNet to the operation control"
 FOREIGN = {
-    r"image_proj|.*ip_adapter": "an IP-Adapter, which takes images as prompts and is not supported",
+    r"image_proj|.*ip_adapter": "an IP-Adapter: give it to an operation with --attach style:image=FILE,model=",
     r".*_custom_diffusion\.": "a Custom Diffusion file, which is not supported: convert it to a LoRA",
     r"(unet|text_encoder\w*):\d+:(up|down)": "a LoRA of cloneofsimo's lora_diffusion, which numbers layers instead of "
     "naming them and is not supported: convert it to the spelling of diffusers",

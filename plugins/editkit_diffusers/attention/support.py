@@ -22,6 +22,7 @@ from editkit import (
     Word,
 )
 
+from ..style.attached import styles_of
 from ..text_encoder import TextEncoder
 from .sites import find_sites
 from .tap import AttentionCall, tap
@@ -103,7 +104,8 @@ def attention_sites(model: Any, denoise: Denoise, x: Tensor, point: Point | Poin
         name: tuple(tensor.tolist()) if tensor.dtype == torch.int64 else tuple(tensor.shape)
         for name, tensor in row.items()
     }
-    key = (tuple(x.shape[1:]), tuple(sorted(content.items())))
+    added = sum(style.added_tokens for style in styles_of(model))
+    key = (tuple(x.shape[1:]), tuple(sorted(content.items())), added)
     if key not in tables:
         noise = torch.randn(1, *x.shape[1:], generator=torch.Generator().manual_seed(0), device="cpu").to(x)
         place = point.rows(len(x))[0]

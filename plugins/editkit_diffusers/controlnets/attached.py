@@ -18,6 +18,7 @@ from torch import Tensor
 
 from editkit import Backend, Point, PointBatch, full_name, is_finite, part_failed
 
+from ..file_stamps import file_stamps
 from ..latent_backend import LatentModel
 
 Residuals = Mapping[str, list[Tensor]]
@@ -139,7 +140,7 @@ class ControlNetCache:
         self, location: Path, device: torch.device, dtype: torch.dtype, load: Callable[[Path], LoadedControlNet]
     ) -> LoadedControlNet:
         """Return the ControlNet in a folder or file, read by ``load`` if it is new or its files changed."""
-        key = (location.resolve(), _file_stamps(location), device, dtype)
+        key = (location.resolve(), file_stamps(location), device, dtype)
         with self.lock:
             loaded = self.loaded.pop(key, None)
             if loaded is None:
@@ -148,13 +149,6 @@ class ControlNetCache:
             for oldest in list(self.loaded)[:-_CACHE_SIZE]:
                 del self.loaded[oldest]
             return loaded
-
-
-def _file_stamps(location: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return names, times and sizes of a file or the files in a folder, which change when the files do."""
-    found = [location] if location.is_file() else sorted(location.glob("*"))
-    files = [(file.name, file.stat()) for file in found]
-    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)
 
 
 # A model may be used by several threads at once: a ControlNet steers only the walk that attached it.

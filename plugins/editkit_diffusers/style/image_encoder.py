@@ -1,0 +1,113 @@
+"""Embeddings of images by the image encoders of style adapters, each encoder loaded only while it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
+
+from editkit import InvalidParameter, WeightsUnavailable, quiet
+
+from ..components import load_part
+from ..file_stamps import file_stamps
+
+_CACHE_SIZE = 8
+"""Number of images whose embeddings a model keeps."""
+_FOLDERS = ("image_encoder", "../models/image_encoder")
+"""Places of the encoder in published collections of adapters, beside a file; the last one for ``vit-h`` of SDXL."""
+
+
+class Embeddings(NamedTuple):
+    """Embeddings of an image and of no image, (1, D) or hidden states (1, T, D)."""
+
+    image: Tensor
+    nothing: Tensor
+
+
+class EmbeddingCache:
+    """Cache of the embeddings computed last, so that an encoder of gigabytes need not stay in memory."""
+
+    def __init__(self) -> None:
+        self.cached: dict[tuple[object, ...], Embeddings] = {}
+        self.lock = threading.Lock()
+
+    def get(
+        self, encoder: Path, image: Image.Image, options: tuple[object, ...], compute: Callable[[], Embeddings]
+    ) -> Embeddings:
+        """Return the embeddings of an image by the encoder in a folder, computed if they are not cached."""
+        digest = hashlib.sha256(image.tobytes()).digest()
+        key = (encoder.resolve(), file_stamps(encoder), image.size, image.mode, digest, *options)
+        with self.lock:
+            found = self.cached.pop(key, None) or compute()
+            self.cached[key] = found
+            for oldest in list(self.cached)[:-_CACHE_SIZE]:
+                del self.cached[oldest]
+            return found
+
+
+def find_encoder(weights: Path, encoder: Path | None) -> Path:
+    """Return the folder of the image encoder of an adapter file; raises WeightsUnavailable if there is none."""
+    if encoder is not None:
+        return encoder
+    candidates = [weights.parent / folder for folder in _FOLDERS]
+    if "vit-h" in weights.name:
+        candidates.reverse()
+    for folder in candidates:
+        if (folder / "config.json").is_file():
+            return folder
+    raise WeightsUnavailable(
+        f"style:model={str(weights)!r} needs an image encoder, and there is no folder image_encoder beside it: give "
+        "its folder with encoder="
+    )
+
+
+@torch.no_grad()
+def clip_embeddings(
+    folder: Path,
+    image: Image.Image,
+    width: int,
+    *,
+    hidden: bool,
+    blank: Image.Image | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Embeddings:
+    """Return the embeddings of an image by a CLIP image encoder, of ``width`` values, as diffusers computes them.
+
+    They are the projected embedding, or the hidden states of the layer before the last one with ``hidden``. Nothing is
+    embedded as zeros, as the hidden states of zeros, or as the image ``blank`` if there is one.
+    """
+    net = load_part(CLIPVisionModelWithProjection, folder, device=device, dtype=dtype)
+    config = net.config
+    given = config.hidden_size if hidden else config.projection_dim
+    if given != width:
+        raise InvalidParameter(
+            f"the style adapter takes {width} values of its image encoder, and {folder} gives {given}: it was trained "
+            "with another encoder; give its folder with encoder="
+        )
+    with quiet():  # transformers notes the absence of torchvision at import
+        from transformers import CLIPImageProcessor
+
+        processor = CLIPImageProcessor(size=config.image_size, crop_size=config.image_size)
+
+    def read(one: Image.Image) -> Tensor:
+        pixels: Tensor = processor(one, return_tensors="pt").pixel_values
+        return pixels.to(device, dtype)
+
+    def embed(pixels: Tensor) -> Tensor:
+        output = net(pixels, output_hidden_states=hidden)
+        states: Tensor = output.hidden_states[-2] if hidden else output.image_embeds
+        return states
+
+    pixels = read(image)
+    embedded = embed(pixels)
+    if blank is not None:
+        return Embeddings(embedded, embed(read(blank)))
+    return Embeddings(embedded, embed(torch.zeros_like(pixels)) if hidden else torch.zeros_like(embedded))

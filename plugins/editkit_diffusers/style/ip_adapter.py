@@ -1,0 +1,250 @@
+"""IP-Adapter: further attention of a network to the embedding of an image (Ye et al., arXiv 2308.06721)."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
+from PIL import Image
+from torch import Tensor, nn
+
+from editkit import InvalidParameter, loading, quiet
+
+from ..file_stamps import file_stamps
+from ..shared_network import share
+from .attached import Style, Styles
+from .files import adapter_file, read_tensors, sections
+from .image_encoder import EmbeddingCache, Embeddings, clip_embeddings, find_encoder
+
+_CACHE_SIZE = 2
+"""Maximum number of adapters in the cache of a model."""
+_FACE_ID = ("perceiver_resampler.proj_in.weight", "norm.weight")
+"""Weights of the image projection of FaceID adapters, if it has no plain ``proj``."""
+
+
+@dc.dataclass(frozen=True)
+class Layout:
+    """Names of the weights of an adapter for one family of networks."""
+
+    prefixes: Mapping[str, str]
+    """Section of the adapter by the prefix of its tensors in a file."""
+    shapes: Callable[[Any], dict[str, tuple[int, ...]]]
+    """Function from a network to the name and shape of each weight of the section ``ip_adapter``."""
+    rename: Callable[[str], str] = str
+
+
+def _unet_shapes(unet: Any) -> dict[str, tuple[int, ...]]:
+    names = [name for name in unet.attn_processors if not name.endswith("attn1.processor")]
+    layers = [unet.get_submodule(name.removesuffix(".processor")) for name in names]
+    return {
+        f"{2 * number + 1}.to_{kind}_ip.weight": tuple(layer.to_k.weight.shape)
+        for number, layer in enumerate(layers)
+        for kind in "kv"
+    }
+
+
+def _flux_shapes(transformer: Any) -> dict[str, tuple[int, ...]]:
+    width, text = transformer.inner_dim, transformer.config.joint_attention_dim
+    return {
+        f"{number}.to_{kind}_ip.{part}": shape
+        for number in range(len(transformer.transformer_blocks))
+        for kind in "kv"
+        for part, shape in {"weight": (width, text), "bias": (width,)}.items()
+    }
+
+
+def _xlabs_name(name: str) -> str:
+    """Return diffusers' name of a weight of the adapters by XLabs."""
+    return re.sub(r"processor\.ip_adapter_double_stream_([kv])_proj", r"to_\1_ip", name)
+
+
+UNET = Layout({"image_proj": "image_proj", "ip_adapter": "ip_adapter"}, _unet_shapes)
+FLUX = Layout(
+    {
+        "image_proj": "image_proj",
+        "ip_adapter_proj_model": "image_proj",
+        "ip_adapter": "ip_adapter",
+        "double_blocks": "ip_adapter",
+    },
+    _flux_shapes,
+    _xlabs_name,
+)
+
+
+@dc.dataclass(frozen=True, eq=False)
+class LoadedIPAdapter:
+    """An adapter as a network on the weights of a model's, with its own attention processors and image projection."""
+
+    net: Any
+    width: int
+    """Values of the image encoder that it takes."""
+    hidden: bool
+    """Whether it takes the hidden states of the image encoder, as the variants ``plus`` do."""
+
+
+@dc.dataclass(frozen=True, eq=False)
+class IPAdapterStyle(Style):
+    """A loaded adapter with the embeddings of an image.
+
+    ``mask`` (1, 1, H, W) in [0, 1] weights its effect at each place.
+    """
+
+    loaded: LoadedIPAdapter
+    embeddings: Embeddings
+    mask: Tensor | None = None
+    networks: dict[Styles, Any] = dc.field(default_factory=dict)
+    """Networks of this style and those that act with it."""
+
+    def release(self) -> None:
+        self.networks.clear()
+
+    def rows(self, roles: Sequence[int]) -> Tensor:
+        """Return the embeddings of rows by their values of ``STYLE``, (B, 1, ...): one image each."""
+        image, nothing = self.embeddings
+        return torch.cat([image if role == 1 else nothing for role in roles]).unsqueeze(1)
+
+
+class IPAdapters:
+    """Adapters and embeddings of a model, of which those used last are kept for the next edit."""
+
+    def __init__(self, layout: Layout, black: bool = False) -> None:
+        """``layout`` is that of the adapters' weights; no image is embedded as a ``black`` one, or as zeros."""
+        self.layout, self.black = layout, black
+        self.loaded: dict[tuple[Any, ...], LoadedIPAdapter] = {}
+        self.lock = threading.Lock()
+        self.embeddings = EmbeddingCache()
+
+    def style(
+        self,
+        model: Any,
+        weights: Path,
+        image: Image.Image,
+        *,
+        encoder: Path | None,
+        scale: float,
+        low: float,
+        high: float,
+        mask: Tensor | None = None,
+    ) -> IPAdapterStyle:
+        """Return the style of an image for a model with a network ``net``; see :meth:`SupportsStyle.with_style`."""
+        file = adapter_file(weights)
+        loaded, folder = self.load(file, model.net, model.identity), find_encoder(file, encoder)
+        place = {"device": model.device, "dtype": model.dtype}
+        options = (loaded.hidden, loaded.width, *place.values())
+        blank = Image.new("RGB", (16, 16)) if self.black else None
+        embedded = self.embeddings.get(
+            folder,
+            image,
+            options,
+            lambda: clip_embeddings(folder, image, loaded.width, hidden=loaded.hidden, blank=blank, **place),
+        )
+        mask = None if mask is None else mask.to(model.device, model.dtype)
+        return IPAdapterStyle(scale, low, high, loaded, embedded, mask)
+
+    def load(self, file: Path, net: Any, identity: str) -> LoadedIPAdapter:
+        """Return the adapter in a file for ``net``, the network of a model of ``identity``.
+
+        Raises BadFile for a damaged file, InvalidParameter for one that is no adapter or does not fit the network.
+        """
+        key = (file.resolve(), file_stamps(file), identity)
+        with self.lock:
+            loaded = self.loaded.pop(key, None)
+            if loaded is None:
+                try:
+                    loaded = _load(file, net, self.layout)
+                except InvalidParameter as error:
+                    raise InvalidParameter(f"style:model={str(file)!r} {error}") from error
+            self.loaded[key] = loaded
+            for oldest in list(self.loaded)[:-_CACHE_SIZE]:
+                del self.loaded[oldest]
+            return loaded
+
+
+def _load(file: Path, net: Any, layout: Layout) -> LoadedIPAdapter:
+    parts = sections(read_tensors(file), layout.prefixes)
+    parts["ip_adapter"] = {layout.rename(name): tensor for name, tensor in parts["ip_adapter"].items()}
+    projection = parts["image_proj"]
+    if "proj.weight" not in projection and "proj.3.weight" not in projection:
+        face = [name for name in _FACE_ID if name in projection]
+        if face:
+            raise InvalidParameter(
+                f"holds {f'image_proj.{face[0]}'!r} and so is a FaceID adapter, which takes the embedding of a face by "
+                "another library: use IP-Adapter, IP-Adapter Plus or Plus Face"
+            )
+    _check_attention(parts["ip_adapter"], layout.shapes(net))
+    own = share(net)
+    try:
+        with loading(), quiet():
+            processors = own._convert_ip_adapter_attn_to_diffusers([parts], low_cpu_mem_usage=False)
+            image_projection = own._convert_ip_adapter_image_proj_to_diffusers(projection, low_cpu_mem_usage=False)
+    except (KeyError, RuntimeError, IndexError, AttributeError) as error:
+        raise InvalidParameter(f"has an image projection of no known kind ({error!r:.200})") from error
+    _attach(own, processors, MultiIPAdapterImageProjection([image_projection]))
+    return LoadedIPAdapter(own, _image_input(projection), hidden=not isinstance(image_projection, ImageProjection))
+
+
+def _check_attention(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise InvalidParameter unless an adapter has one weight of each name and shape that a network needs."""
+    for name in [*shapes, *weights]:
+        found, needed = weights.get(name), shapes.get(name)
+        if found is None:
+            raise InvalidParameter(f"lacks {f'ip_adapter.{name}'!r}: it belongs to a smaller model")
+        if needed is None:
+            raise InvalidParameter(
+                f"holds {f'ip_adapter.{name[:80]}'!r}, which the model has no layer for: it belongs to another model"
+            )
+        if tuple(found.shape) != needed:
+            raise InvalidParameter(
+                f"has {f'ip_adapter.{name}'!r} of the shape {tuple(found.shape)}, and the model's is {needed}: it "
+                "belongs to another model"
+            )
+
+
+def _image_input(projection: Mapping[str, Tensor]) -> int:
+    """Return the number of values of the image encoder that a projection takes."""
+    first = next(name for name in ("proj.weight", "proj.0.weight", "proj_in.weight") if name in projection)
+    return int(projection[first].shape[-1])
+
+
+def _attach(net: Any, processors: Mapping[str, Any], projection: nn.Module) -> None:
+    """Give a network of its own the processors and the projection, as diffusers' ``_load_ip_adapter_weights`` does.
+
+    That one also moves all weights of the network, which are shared here.
+    """
+    for part in (projection, *processors.values()):
+        if isinstance(part, nn.Module):
+            part.to(net.device, net.dtype).requires_grad_(False).eval()
+    if net.config.get("encoder_hid_dim_type") == "text_proj":
+        net.text_encoder_hid_proj = net.encoder_hid_proj
+    net.set_attn_processor(dict(processors))
+    net.encoder_hid_proj = projection
+    net.config.encoder_hid_dim_type = "ip_image_proj"
+
+
+def styled_network(styles: Sequence[IPAdapterStyle]) -> Any:
+    """Return the network in which several adapters act with their scales."""
+    networks, key = styles[0].networks, tuple(styles)
+    if key not in networks:
+        networks[key] = _combined([style.loaded for style in styles], [style.scale for style in styles])
+    return networks[key]
+
+
+def _combined(adapters: Sequence[LoadedIPAdapter], scales: list[float]) -> Any:
+    first, *others = (share(adapter.net) for adapter in adapters)
+    for name, processor in first.attn_processors.items():
+        if not hasattr(processor, "to_k_ip"):
+            continue
+        for other in others:
+            added = other.attn_processors[name]
+            processor.to_k_ip.extend(added.to_k_ip)
+            processor.to_v_ip.extend(added.to_v_ip)
+        processor.scale = scales
+    for other in others:
+        first.encoder_hid_proj.image_projection_layers.extend(other.encoder_hid_proj.image_projection_layers)
+    return first
