@@ -47,7 +47,7 @@ class Autoencoder:
         kind = KINDS.get(name)
         if kind is None:
             raise WeightsUnavailable(f"{folder} is a {name[:60]}; supported: {', '.join(KINDS)}")
-        _check_scaling(config, folder)
+        check_scaling(config, str(folder / "config.json"))
         return cls(load_part(kind, folder, device=device, dtype=safe_dtype(config, dtype), variant=variant))
 
     @classmethod
@@ -59,7 +59,7 @@ class Autoencoder:
         ``name`` is that of the file. Raises WeightsUnavailable if the two do not fit or a tensor is missing.
         """
         config = read_json(folder / "config.json")
-        _check_scaling(config, folder)
+        check_scaling(config, str(folder / "config.json"))
         try:
             with loading(), quiet():
                 net = AutoencoderKL.from_single_file(
@@ -162,8 +162,11 @@ def _other_scale(folder: Path, own: Path) -> tuple[str, ...]:
     )
 
 
-def _check_scaling(config: Mapping[str, Any], folder: Path) -> None:
-    """Raise WeightsUnavailable for scales and shifts of latents that are no numbers, or scales of 0."""
+def check_scaling(config: Mapping[str, Any], called: str) -> None:
+    """Raise WeightsUnavailable for scales and shifts of latents that are no numbers, or scales of 0.
+
+    The message begins with ``called``.
+    """
     named = {name: config.get(name) for name in ("scaling_factor", "shift_factor", "latents_mean", "latents_std")}
     for name, value in named.items():
         numbers = value if isinstance(value, list) else [] if value is None else [value]
@@ -171,7 +174,7 @@ def _check_scaling(config: Mapping[str, Any], folder: Path) -> None:
         null = name == "scaling_factor" and name in config and value is None
         short = isinstance(value, list) and len(value) != config.get("latent_channels", len(value))
         if zero or null or short or any(type(one) not in (int, float) or not math.isfinite(one) for one in numbers):
-            raise WeightsUnavailable(f"{folder / 'config.json'}: {name}={str(value)[:60]!r} is no usable number")
+            raise WeightsUnavailable(f"{called}: {name}={str(value)[:60]!r} is no usable number")
 
 
 def _per_channel(numbers: list[float], latents: Tensor) -> Tensor:

@@ -83,10 +83,17 @@ def read_config(folder: Path, part: str = "scheduler", *, fixed: Config = Mappin
     Raises WeightsUnavailable if the file cannot be read, its class is unknown, or a value is not supported.
     """
     file = folder / part / "scheduler_config.json"
-    config = read_json(file)
-    defaults = _class_defaults(config.get("_class_name", "DDIMScheduler"), str(file))
-    config = defaults | config | {key: value for key, value in fixed.items() if key in defaults}
-    _check_numbers(config, str(file))
+    return complete_config(read_json(file), str(file), fixed)
+
+
+def complete_config(given: Config, called: str, fixed: Config = MappingProxyType({})) -> dict[str, Any]:
+    """Return a scheduler configuration with the defaults of its class and the values in ``fixed``.
+
+    Raises WeightsUnavailable if its class is unknown or a value is not supported; messages begin with ``called``.
+    """
+    defaults = _class_defaults(given.get("_class_name", "DDIMScheduler"), called)
+    config = defaults | dict(given) | {key: value for key, value in fixed.items() if key in defaults}
+    _check_numbers(config, called)
     return config
 
 

@@ -1,0 +1,1 @@
+"""Pipelines of diffusers that are in memory: their parts, shared, and their identity."""
