@@ -88,7 +88,7 @@ from .model.backend import (
 from .model.execution import ExecutionOptions
 from .model.finite import is_finite, part_failed
 from .model.folders import identity_of
-from .model.loading import load_model
+from .model.loading import from_pipe, load_model
 from .model.options import LoadingOptions
 from .model.prompt_text import PromptReading
 from .model.weights import check_complete, check_weights, model_folder, read_json
@@ -242,6 +242,7 @@ __all__ = [
     "eps_of",
     "erase",
     "fill",
+    "from_pipe",
     "from_x0",
     "full_name",
     "hide_broken_torchvision",

@@ -58,17 +58,23 @@ def default_model(registry: Registry, operation: str | None = None) -> str:
 def family_of(registry: Registry, folder: Path, options: LoadingOptions) -> BackendSpec:
     """Return the backend that serves a diffusers folder; raises WeightsUnavailable if it is incomplete or unsafe."""
     index = read_index(folder)
-    family = index.get("_class_name")
+    spec = family_of_class(registry, index["_class_name"], f"model {folder}")
     unneeded = set() if options.vae is None else {"vae"}
+    check_parts(folder, index, spec.parts - unneeded, variant=options.variant)
+    return spec
+
+
+def family_of_class(registry: Registry, kind: str, called: str) -> BackendSpec:
+    """Return the backend that serves a class of pipelines; raises WeightsUnavailable if none does.
+
+    The message begins with ``called``.
+    """
     specs: list[BackendSpec] = sorted(registry.specs["backends"].values(), key=lambda spec: spec.last_resort)
     for spec in specs:
-        if family in spec.pipelines or spec.last_resort:
-            check_parts(folder, index, spec.parts - unneeded, variant=options.variant)
+        if kind in spec.pipelines or spec.last_resort:
             return spec
     served = sorted({kind for spec in specs for kind in spec.pipelines})
-    raise WeightsUnavailable(
-        f"model {folder} is a {family}, which no installed backend serves; served: {', '.join(served)}"
-    )
+    raise WeightsUnavailable(f"{called} is a {kind}, which no installed backend serves; served: {', '.join(served)}")
 
 
 def family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[str, Path]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,12 +16,12 @@ from ..literals import ModelPrediction
 from ..registry.arguments import PATH, check_arguments
 from ..registry.failures import is_out_of_memory
 from ..registry.params import shorten
-from ..registry.registry import Registry, installed
+from ..registry.registry import installed
 from ..registry.specs import BackendSpec
 from .adapters import Adapter, adapter_calls
 from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
 from .execution import ExecutionOptions, check_compiler
-from .finding import default_model, family_of, family_of_file, locate
+from .finding import default_model, family_of, family_of_class, family_of_file, locate
 from .folders import has_other_variant, read_index
 from .options import LoadingOptions, find_autoencoder
 from .weights import stored_dtype
@@ -134,7 +134,7 @@ def load_model(
     )
     target = {"name": label, "device": first_device, "dtype": torch_dtype}
     with loading():
-        model = _call_loader(registry, family, {**files, **target, **more})
+        model = _call_loader(registry.load("backends", family.name), family, {**files, **target, **more})
         if family.loading_options:
             model.identity = identified.combined_identity(model.identity, autoencoder)
             cast(SupportsLoadingOptions, model).loading_options = identified
@@ -145,9 +145,31 @@ def load_model(
     return model
 
 
-def _call_loader(registry: Registry, family: BackendSpec, arguments: dict[str, Any]) -> Backend:
+def from_pipe(pipe: Any) -> Backend:
+    """Return a model on the weights of a diffusers pipeline in memory, to pass as ``model``.
+
+    Nothing is copied or converted: device, dtype, scheduler, offloading and adapters are those of the pipeline at this
+    moment. The pipeline can be used as before; its weights should not be changed or moved while the model is in use.
+    Results equal those of the saved pipeline in :func:`load_model`.
+
+    Raises WeightsUnavailable for a class that no backend serves and for a part that is missing, InvalidParameter for
+    anything but a pipeline and for state that the model would not reproduce, such as an IP-Adapter.
+    """
+    registry, kind = installed(), type(pipe).__name__
+    if not all(hasattr(pipe, name) for name in ("components", "config", "scheduler")):
+        raise InvalidParameter(f"pipe={shorten(pipe)} is no pipeline of diffusers with a scheduler: pass one, loaded")
+    family = family_of_class(registry, kind, "the pipeline")
+    if family.from_pipe is None:
+        raise WeightsUnavailable(
+            f"the backend {family.name} builds no model on a {kind} in memory: save the pipeline and load its folder"
+        )
+    name = str(getattr(pipe, "name_or_path", None) or kind)
+    with loading():
+        return _call_loader(registry.load("backends", family.name, "from_pipe"), family, {"pipe": pipe, "name": name})
+
+
+def _call_loader(loader: Callable[..., Backend], family: BackendSpec, arguments: dict[str, Any]) -> Backend:
     """Load a model by its backend; raises WeightsUnavailable for exceptions other than EditkitError."""
-    loader = registry.load("backends", family.name)
     try:
         model: Backend = loader(**arguments)
     except EditkitError:

@@ -240,13 +240,16 @@ class Registry:
         for name, field in type(params).model_fields.items():
             self.resolve_names(name, field, getattr(params, name))
 
-    def load(self, kind: str, name: str) -> Any:
-        """Load an implementation; other exceptions than EditkitError become a PluginFailure that names the plugin."""
+    def load(self, kind: str, name: str, function: str = "load") -> Any:
+        """Load an implementation; other exceptions than EditkitError become a PluginFailure that names the plugin.
+
+        ``function`` is the field of the spec that loads it.
+        """
         spec = self.spec(kind, name)
         try:
             if kind in ("backends", "captioners"):
                 hide_broken_torchvision()
-            return spec.load()
+            return getattr(spec, function)()
         except EditkitError:
             raise
         except (Exception, SystemExit) as error:

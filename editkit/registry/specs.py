@@ -103,6 +103,9 @@ class BackendSpec(Spec):
     load: Callable[[], Callable[..., Backend]]
     """The loader takes ``(folder, *, name, device, dtype)``, ``weights`` if the family has ``detect``, and ``options``
     if it has ``loading_options``."""
+    from_pipe: Callable[[], Callable[..., Backend]] | None = None
+    """Loads a function ``(pipe, *, name)`` that returns a model on the weights of a pipeline in memory, for
+    :func:`editkit.from_pipe`."""
     pipelines: frozenset[str] = frozenset()
     """``_class_name`` values of a ``model_index.json`` that this family loads."""
     last_resort: bool = False

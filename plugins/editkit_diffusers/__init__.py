@@ -28,6 +28,7 @@ def register_backends() -> list[BackendSpec]:
             name="stable-diffusion",
             summary="Models shaped like Stable Diffusion 1 and 2: UNet, autoencoder, CLIP text encoder.",
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
+            from_pipe=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_pipe"),
             parts=_UNET_PARTS,
             pipelines=frozenset(
                 {
@@ -52,6 +53,7 @@ def register_backends() -> list[BackendSpec]:
             name="stable-diffusion-xl",
             summary="Models shaped like SDXL and its refiner: a UNet conditioned on sizes, two text encoders.",
             load=by_name("editkit_diffusers.stable_diffusion_xl:StableDiffusionXL.from_folder"),
+            from_pipe=by_name("editkit_diffusers.stable_diffusion_xl:StableDiffusionXL.from_pipe"),
             parts=_UNET_PARTS | _SECOND_TEXT,
             pipelines=frozenset(
                 {
@@ -77,6 +79,7 @@ def register_backends() -> list[BackendSpec]:
             name="stable-diffusion-upscaler",
             summary="Models shaped like the Stable Diffusion x4 upscaler, conditioned on a smaller image.",
             load=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.from_folder"),
+            from_pipe=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.from_pipe"),
             parts=_UNET_PARTS | {"low_res_scheduler"},
             pipelines=frozenset({"StableDiffusionUpscalePipeline"}),
             provides=frozenset({"text", "upscaling"}),
@@ -89,6 +92,7 @@ def register_backends() -> list[BackendSpec]:
             name="pixel-ddpm",
             summary="Models on pixels, unconditional or class-conditional.",
             load=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_folder"),
+            from_pipe=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_pipe"),
             parts=frozenset({"unet", "scheduler"}),
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
             loading_options=frozenset({"prediction", "variant"}),
@@ -99,6 +103,7 @@ def register_backends() -> list[BackendSpec]:
             name="latent-consistency",
             summary="Latent consistency models: Stable Diffusion with the guidance scale as an input, in few steps.",
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
+            from_pipe=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_pipe"),
             parts=_UNET_PARTS,
             pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
             provides=frozenset({"text", "controlnet", "adapters", "attention", "style", "distilled-guidance"}),
@@ -110,6 +115,7 @@ def register_backends() -> list[BackendSpec]:
             name="pixart",
             summary="Models shaped like PixArt-alpha and PixArt-Sigma: transformer, autoencoder, T5 text encoder.",
             load=by_name("editkit_diffusers.pixart:PixArt.from_folder"),
+            from_pipe=by_name("editkit_diffusers.pixart:PixArt.from_pipe"),
             parts=_TRANSFORMER_PARTS,
             pipelines=frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"}),
             provides=frozenset({"text", "adapters", "attention"}),
@@ -121,6 +127,7 @@ def register_backends() -> list[BackendSpec]:
             name="dit",
             summary="Class-conditional models shaped like DiT; a prompt is the name or number of a class.",
             load=by_name("editkit_diffusers.dit:Dit.from_folder"),
+            from_pipe=by_name("editkit_diffusers.dit:Dit.from_pipe"),
             parts=frozenset({"transformer", "vae", "scheduler"}),
             pipelines=frozenset({"DiTPipeline"}),
             provides=frozenset({"text", "adapters", "attention"}),
@@ -132,6 +139,7 @@ def register_backends() -> list[BackendSpec]:
             name="stable-diffusion-3",
             summary="Models shaped like Stable Diffusion 3 and 3.5: transformer, autoencoder, two CLIPs, optional T5.",
             load=by_name("editkit_diffusers.stable_diffusion_3:StableDiffusion3.from_folder"),
+            from_pipe=by_name("editkit_diffusers.stable_diffusion_3:StableDiffusion3.from_pipe"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT | {"text_encoder_3", "tokenizer_3"},
             pipelines=frozenset(
                 {
@@ -151,6 +159,7 @@ def register_backends() -> list[BackendSpec]:
             name="flux",
             summary="Models shaped like FLUX.1: transformer, autoencoder, CLIP and T5 text encoders.",
             load=by_name("editkit_diffusers.flux:Flux.from_folder"),
+            from_pipe=by_name("editkit_diffusers.flux:Flux.from_pipe"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset(
                 {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"}
@@ -165,6 +174,7 @@ def register_backends() -> list[BackendSpec]:
             name="flux-fill",
             summary="Models shaped like FLUX.1 Fill, conditioned on a mask and the masked image.",
             load=by_name("editkit_diffusers.flux:FluxFill.from_folder"),
+            from_pipe=by_name("editkit_diffusers.flux:FluxFill.from_pipe"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxFillPipeline"}),
             provides=frozenset({"text", "adapters", "attention", "style", "inpainting"}),
@@ -177,6 +187,7 @@ def register_backends() -> list[BackendSpec]:
             name="flux-kontext",
             summary="Models shaped like FLUX.1 Kontext, conditioned on an image.",
             load=by_name("editkit_diffusers.flux:FluxKontext.from_folder"),
+            from_pipe=by_name("editkit_diffusers.flux:FluxKontext.from_pipe"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxKontextPipeline"}),
             provides=frozenset({"text", "adapters", "attention", "style", "instructions"}),
@@ -189,6 +200,7 @@ def register_backends() -> list[BackendSpec]:
             name="universal",
             summary="Any other image pipeline of diffusers, by one call of the pipeline for each estimate.",
             load=by_name("editkit_diffusers.universal.loading:load_folder"),
+            from_pipe=by_name("editkit_diffusers.universal.loading:share_pipeline"),
             last_resort=True,
             provides=frozenset({"text", "attention"}),
             loading_options=frozenset({"variant"}),

@@ -39,8 +39,11 @@ class Checkpoint:
         self.file = None if weights is None else CheckpointFile(weights, folder)
         self.identity = identity_of(folder, weights)
 
-    def network(self, kind: Any, part: str) -> Any:
-        """Load a part as an instance of ``kind``, ready to run; raises WeightsUnavailable if it does not fit."""
+    def network(self, kind: Any, part: str, *, changed: bool = False) -> Any:
+        """Load a part as an instance of ``kind``, ready to run; raises WeightsUnavailable if it does not fit.
+
+        It is the backend's own, whether it is to be ``changed`` or not.
+        """
         if self.file is not None and self.file.has_part(kind, part):
             return prepare_network(self.file.network(kind, part, self.dtype), self.device)
         variant = self.options.variant
@@ -71,12 +74,14 @@ class Checkpoint:
             )
         return TextEncoder(net, tokenizer, length, skip)
 
-    def scheduler(self, *, fixed: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-        """Return the scheduler configuration, with what the checkpoint file and the user say of it.
+    def scheduler(self, part: str = "scheduler", *, fixed: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """Return a scheduler's configuration; that of the sampling with the settings of the file and of the user.
 
         ``fixed`` are values that the pipeline sets. Raises InvalidParameter for a prediction of another kind of model.
         """
-        config = read_config(self.folder, fixed=fixed)
+        config = read_config(self.folder, part, fixed=fixed)
+        if part != "scheduler":
+            return config
         if self.file is not None:
             config |= self.file.scheduler_settings()
         prediction = self.options.prediction

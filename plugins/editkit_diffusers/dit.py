@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
@@ -13,9 +12,9 @@ from torch import Tensor
 
 from editkit import Condition, Point, PointBatch, to_x0
 
+from .assembly import Parts
 from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
-from .checkpoint import Checkpoint
 from .class_labels import BlendedEmbedding, Classes
 from .components import longest_side
 from .inference import run_network
@@ -58,19 +57,14 @@ class Dit(LatentModel):
             embedder.embedding_table = BlendedEmbedding(embedder.embedding_table)
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> Dit:
-        """Load a diffusers folder; ``target`` is that of a Checkpoint.
-
-        Raises WeightsUnavailable for parts that are damaged or of another shape.
-        """
-        checkpoint = Checkpoint(folder, **target)
+    def from_parts(cls, parts: Parts, name: str) -> Self:
         return cls(
-            transformer=checkpoint.network(DiTTransformer2DModel, "transformer"),
-            autoencoder=checkpoint.autoencoder(),
-            names=checkpoint.index.get("id2label") or {},
-            scheduler=checkpoint.scheduler(),
+            transformer=parts.network(DiTTransformer2DModel, "transformer", changed=True),
+            autoencoder=parts.autoencoder(),
+            names=parts.index.get("id2label") or {},
+            scheduler=parts.scheduler(),
             name=name,
-            identity=checkpoint.identity,
+            identity=parts.identity,
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses as dc
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -16,8 +15,8 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from editkit import Condition, InvalidParameter, Point, PointBatch, WeightsUnavailable, timestep_of, to_x0
 
+from .assembly import Parts
 from .autoencoder import Autoencoder
-from .checkpoint import Checkpoint
 from .components import longest_side
 from .controlnets.attached import sum_residuals
 from .controlnets.files import load_controlnet
@@ -89,23 +88,18 @@ class Flux(StyledModel):
             )
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> Self:
-        """Load a diffusers folder, or a checkpoint file on its configuration; ``target`` is that of a Checkpoint.
-
-        Raises WeightsUnavailable for parts that are damaged or of another shape.
-        """
-        checkpoint = Checkpoint(folder, **target)
+    def from_parts(cls, parts: Parts, name: str) -> Self:
         return cls(
-            transformer=checkpoint.network(FluxTransformer2DModel, "transformer"),
-            autoencoder=checkpoint.autoencoder(),
+            transformer=parts.network(FluxTransformer2DModel, "transformer"),
+            autoencoder=parts.autoencoder(),
             texts={
-                CLIP: checkpoint.text_encoder(CLIP, CLIPTextModel),
-                T5: checkpoint.text_encoder(T5, T5EncoderModel, TOKENS),
+                CLIP: parts.text_encoder(CLIP, CLIPTextModel),
+                T5: parts.text_encoder(T5, T5EncoderModel, TOKENS),
             },
-            scheduler=checkpoint.scheduler(),
+            scheduler=parts.scheduler(),
             name=name,
-            identity=checkpoint.identity,
-            warnings=checkpoint.warnings,
+            identity=parts.identity,
+            warnings=parts.warnings,
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:

@@ -14,6 +14,7 @@ from editkit import (
     Adapter,
     Backend,
     ExecutionOptions,
+    InvalidParameter,
     LoadingOptions,
     Point,
     PointBatch,
@@ -28,6 +29,7 @@ from editkit import (
 
 from .adapters.adding import add
 from .adapters.words import half_learned
+from .assembly import Assembled
 from .attention.support import AttentionSupport
 from .autoencoder import Autoencoder
 from .offload import offload_sequentially
@@ -35,7 +37,7 @@ from .scheduler_config import grid_of, prediction_of, schedule_of, whole_timeste
 from .text_encoder import TextEncoder
 
 
-class LatentModel(AttentionSupport):
+class LatentModel(Assembled, AttentionSupport):
     """Base of backends: a network ``net`` on latents (B, C, h, w), with the scheduler configuration of its folder.
 
     ``texts`` are its text encoders by part of the folder. ``schedule`` replaces the schedule that the scheduler
@@ -75,6 +77,11 @@ class LatentModel(AttentionSupport):
         return (*self._warnings, *half_learned(self.texts), *self.autoencoder.warnings)
 
     def add_adapter(self, adapter: Adapter) -> None:
+        if self.shares_weights:
+            raise InvalidParameter(
+                f"the adapter {adapter} would change the weights of the pipeline that the model shares: load it into "
+                "the pipeline, before from_pipe"
+            )
         part = "unet" if isinstance(self.net, UNet2DConditionModel) else "transformer"
         self._warnings += add(adapter, self.net, part, self.texts)
         self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from diffusers import PixArtTransformer2DModel
 from torch import Tensor
@@ -12,9 +11,9 @@ from transformers import T5EncoderModel
 
 from editkit import Condition, Point, PointBatch, PromptReading, to_x0
 
+from .assembly import Parts
 from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
-from .checkpoint import Checkpoint
 from .components import longest_side
 from .inference import run_network
 from .latent_backend import LatentModel
@@ -56,21 +55,14 @@ class PixArt(LatentModel):
         self.multiple = transformer.config.patch_size * autoencoder.reduction
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> PixArt:
-        """Load a diffusers folder; ``target`` is that of a Checkpoint.
-
-        Raises WeightsUnavailable for parts that are damaged or of another shape.
-        """
-        checkpoint = Checkpoint(folder, **target)
+    def from_parts(cls, parts: Parts, name: str) -> Self:
         return cls(
-            transformer=checkpoint.network(PixArtTransformer2DModel, "transformer"),
-            autoencoder=checkpoint.autoencoder(),
-            text_encoder=checkpoint.text_encoder(
-                "text_encoder", T5EncoderModel, TOKENS[checkpoint.index["_class_name"]]
-            ),
-            scheduler=checkpoint.scheduler(),
+            transformer=parts.network(PixArtTransformer2DModel, "transformer"),
+            autoencoder=parts.autoencoder(),
+            text_encoder=parts.text_encoder("text_encoder", T5EncoderModel, TOKENS[parts.index["_class_name"]]),
+            scheduler=parts.scheduler(),
             name=name,
-            identity=checkpoint.identity,
+            identity=parts.identity,
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import UNet2DModel
@@ -21,7 +20,7 @@ from editkit import (
     to_x0,
 )
 
-from .checkpoint import Checkpoint
+from .assembly import Assembled, Parts
 from .class_labels import BlendedEmbedding, Classes
 from .components import longest_side
 from .inference import run_network
@@ -31,7 +30,7 @@ DEFAULT_SIDE = 256
 """Side of the training images in pixels, for networks whose configuration does not hold it."""
 
 
-class PixelDdpm:
+class PixelDdpm(Assembled):
     """Backend of UNets whose latents are the pixels themselves, in [-1, 1].
 
     For class-conditional models, a prompt is a class, by number or by its name in the folder's index.
@@ -58,24 +57,19 @@ class PixelDdpm:
         self.multiple = 2 ** (len(unet.config.block_out_channels) - 1)
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> PixelDdpm:
-        """Load a diffusers folder; ``target`` is that of a Checkpoint.
-
-        Raises WeightsUnavailable if it is damaged or has other conditions than classes.
-        """
-        checkpoint = Checkpoint(folder, **target)
-        unet = checkpoint.network(UNet2DModel, "unet")
+    def from_parts(cls, parts: Parts, name: str) -> Self:
+        unet = parts.network(UNet2DModel, "unet", changed=True)
         if unet.config.class_embed_type is not None:
             raise WeightsUnavailable(
-                f"{folder / 'unet'} has the class_embed_type {unet.config.class_embed_type!r}: "
+                f"model {name}: the unet has the class_embed_type {unet.config.class_embed_type!r}: "
                 "only models with num_class_embeds classes are supported"
             )
         return cls(
             unet=unet,
-            names=checkpoint.index.get("id2label") or {},
-            scheduler=checkpoint.scheduler(),
+            names=parts.index.get("id2label") or {},
+            scheduler=parts.scheduler(),
             name=name,
-            identity=checkpoint.identity,
+            identity=parts.identity,
         )
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +16,8 @@ from transformers import CLIPTextModel
 
 from editkit import Condition, Point, PointBatch, WeightsUnavailable, to_x0
 
+from .assembly import Parts
 from .autoencoder import Autoencoder
-from .checkpoint import Checkpoint
 from .components import longest_side
 from .controlnets.attached import sum_residuals
 from .controlnets.files import load_controlnet
@@ -90,12 +90,8 @@ class StableDiffusion(StyledModel):
         return (0, self.channels, self.channels + 1)
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> StableDiffusion:
-        """Load a diffusers folder, or a checkpoint file on its configuration; ``target`` is that of a Checkpoint.
-
-        Raises WeightsUnavailable for parts that are damaged or of another shape.
-        """
-        return cls(name=name, **load_parts(Checkpoint(folder, **target), TEXTS))
+    def from_parts(cls, parts: Parts, name: str) -> Self:
+        return cls(name=name, **backend_parts(parts, TEXTS))
 
     def embed(self, prompts: Sequence[str], chunks: int = 1) -> Condition:
         encoder = self.texts["text_encoder"]
@@ -210,17 +206,17 @@ def _style_inputs(
     return inputs
 
 
-def load_parts(checkpoint: Checkpoint, texts: Mapping[str, Any], left_out: int = 0) -> dict[str, Any]:
-    """Load the parts of a model, as arguments of its class; raises WeightsUnavailable for parts that do not fit.
+def backend_parts(parts: Parts, texts: Mapping[str, Any], left_out: int = 0) -> dict[str, Any]:
+    """Return the parts of a model as arguments of its class; raises WeightsUnavailable for parts that do not fit.
 
     ``texts`` are the classes of the text encoders by part, whose last ``left_out`` layers the family leaves out.
     """
-    fixed = {"steps_offset": 1} if checkpoint.index.get("_class_name") in FIXED_OFFSET else {}
+    fixed = {"steps_offset": 1} if parts.index.get("_class_name") in FIXED_OFFSET else {}
     return {
-        "unet": checkpoint.network(UNet2DConditionModel, "unet"),
-        "autoencoder": checkpoint.autoencoder(),
-        "texts": {part: checkpoint.text_encoder(part, kind, left_out=left_out) for part, kind in texts.items()},
-        "scheduler": checkpoint.scheduler(fixed=fixed),
-        "identity": checkpoint.identity,
-        "warnings": checkpoint.warnings,
+        "unet": parts.network(UNet2DConditionModel, "unet"),
+        "autoencoder": parts.autoencoder(),
+        "texts": {part: parts.text_encoder(part, kind, left_out=left_out) for part, kind in texts.items()},
+        "scheduler": parts.scheduler(fixed=fixed),
+        "identity": parts.identity,
+        "warnings": parts.warnings,
     }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +21,9 @@ from editkit import (
     to_x0,
 )
 
+from .assembly import Parts
 from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
-from .checkpoint import Checkpoint
 from .components import longest_side
 from .controlnets.attached import SteeredModel, sum_residuals
 from .controlnets.files import load_controlnet
@@ -79,23 +78,18 @@ class StableDiffusion3(SteeredModel):
             )
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> StableDiffusion3:
-        """Load a diffusers folder, or a checkpoint file on its configuration; ``target`` is that of a Checkpoint.
-
-        Raises WeightsUnavailable for parts that are damaged or of another shape.
-        """
-        checkpoint = Checkpoint(folder, **target)
-        texts = {part: checkpoint.text_encoder(part, CLIPTextModelWithProjection, left_out=1) for part in CLIPS}
-        if (checkpoint.index.get(T5) or [None])[0]:
-            texts[T5] = checkpoint.text_encoder(T5, T5EncoderModel, TOKENS)
+    def from_parts(cls, parts: Parts, name: str) -> Self:
+        texts = {part: parts.text_encoder(part, CLIPTextModelWithProjection, left_out=1) for part in CLIPS}
+        if (parts.index.get(T5) or [None])[0]:
+            texts[T5] = parts.text_encoder(T5, T5EncoderModel, TOKENS)
         return cls(
-            transformer=checkpoint.network(SD3Transformer2DModel, "transformer"),
-            autoencoder=checkpoint.autoencoder(),
+            transformer=parts.network(SD3Transformer2DModel, "transformer"),
+            autoencoder=parts.autoencoder(),
             texts=texts,
-            scheduler=checkpoint.scheduler(),
+            scheduler=parts.scheduler(),
             name=name,
-            identity=checkpoint.identity,
-            warnings=checkpoint.warnings,
+            identity=parts.identity,
+            warnings=parts.warnings,
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:

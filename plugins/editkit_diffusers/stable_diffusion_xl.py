@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,8 +11,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from editkit import Condition, WeightsUnavailable
 
-from .checkpoint import Checkpoint
-from .stable_diffusion import StableDiffusion, load_parts
+from .assembly import Parts
+from .stable_diffusion import StableDiffusion, backend_parts
 from .text_encoder import join_chunks
 
 TEXTS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
@@ -35,15 +34,14 @@ class StableDiffusionXL(StableDiffusion):
         self.check_conditioning()
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> StableDiffusionXL:
-        checkpoint = Checkpoint(folder, **target)
-        index = checkpoint.index
+    def from_parts(cls, parts: Parts, name: str) -> Self:
+        index = parts.index
         texts = {part: kind for part, kind in TEXTS.items() if (index.get(part) or [None])[0]}
         return cls(
             name=name,
             zeros=bool(index.get("force_zeros_for_empty_prompt", True)),
             scored=bool(index.get("requires_aesthetics_score", False)),
-            **load_parts(checkpoint, texts, left_out=1),
+            **backend_parts(parts, texts, left_out=1),
         )
 
     def check_conditioning(self) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from editkit import Condition, InvalidParameter, Point, PointBatch, WeightsUnavailable, add_noise
 
-from .checkpoint import Checkpoint
-from .scheduler_config import read_config, schedule_of
-from .stable_diffusion import TEXTS, StableDiffusion, load_parts
+from .assembly import Parts
+from .scheduler_config import schedule_of
+from .stable_diffusion import TEXTS, StableDiffusion, backend_parts
 
 IMAGE_CHANNELS = 3
 """Input channels of the smaller image."""
@@ -37,16 +36,15 @@ class StableDiffusionUpscaler(StableDiffusion):
         return (IMAGE_CHANNELS,)
 
     @classmethod
-    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> StableDiffusionUpscaler:
-        checkpoint = Checkpoint(folder, **target)
-        most = checkpoint.index.get("max_noise_level", MAX_NOISE_LEVEL)
+    def from_parts(cls, parts: Parts, name: str) -> Self:
+        most = parts.index.get("max_noise_level", MAX_NOISE_LEVEL)
         if type(most) is not int or most < 0:
             raise WeightsUnavailable(f"model {name}: max_noise_level={str(most)[:60]!r} is no whole number from 0 on")
         return cls(
             name=name,
-            low_res_scheduler=read_config(folder, "low_res_scheduler"),
+            low_res_scheduler=parts.scheduler("low_res_scheduler"),
             max_noise_level=most,
-            **load_parts(checkpoint, TEXTS),
+            **backend_parts(parts, TEXTS),
         )
 
     def upscaling_condition(self, pixels: Tensor, noise_level: int, noise: Tensor) -> Condition:

@@ -12,21 +12,33 @@ from torch import Tensor, nn
 
 _COLUMNS = 1024
 """Columns of the table that the words of a tensor are summed in."""
-_PRIVATE = ("_name_or_path", "_diffusers_version", "_commit_hash", "transformers_version", "dtype", "torch_dtype")
-"""Settings of a configuration that do not change results, or that tensors have themselves."""
+_PRIVATE = (
+    "_class_name",
+    "_name_or_path",
+    "_diffusers_version",
+    "_commit_hash",
+    "_use_default_values",
+    "transformers_version",
+    "dtype",
+    "torch_dtype",
+)
+"""Settings of a configuration that do not change results, or that the part has itself."""
 _PLAIN = (bool, int, float, str, type(None))
-_MODULE = frozenset((*vars(nn.Module()), "forward", "config", "_old_forward", "_is_hf_initialized"))
+_MODULE = frozenset((*vars(nn.Module()), "_internal_dict", "_is_hf_initialized", "name_or_path"))
 """Attributes of modules that hold no setting of theirs."""
 
 
 @torch.no_grad()
-def identity_of_parts(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """Return a hash of networks, tokenizers and schedulers by name, and of ``settings``.
+def identity_of_pipeline(pipe: Any) -> str:
+    """Return a hash of a pipeline's class, settings, networks, tokenizers and schedulers.
 
     Every bit of every tensor counts. Sums of them are computed where the tensors are.
     """
-    digest = hashlib.sha256(_text(settings).encode())
-    for name, part in sorted(parts.items()):
+    settings = {name: value for name, value in pipe.config.items() if name not in _PRIVATE}
+    digest = hashlib.sha256(f"{type(pipe).__qualname__} {_text(settings)}".encode())
+    for name, part in sorted(pipe.components.items()):
+        if name == "safety_checker":  # looks at results and changes none
+            continue
         digest.update(f"\n{name}: {type(part).__qualname__} {_text(_config_of(part))}\n".encode())
         lines = _network_lines(part) if isinstance(part, nn.Module) else _vocabulary_lines(part)
         for line in lines:
@@ -36,8 +48,8 @@ def identity_of_parts(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> 
 
 def _config_of(part: Any) -> Mapping[str, Any]:
     """Return the configuration of a part, without settings that do not change results."""
-    config = getattr(part, "config", None)
-    entries = config.to_dict() if hasattr(config, "to_dict") else dict(config or {})
+    config: Any = getattr(part, "config", None) or {}
+    entries: Mapping[str, Any] = config.to_dict() if hasattr(config, "to_dict") else config
     return {name: value for name, value in entries.items() if name not in _PRIVATE}
 
 

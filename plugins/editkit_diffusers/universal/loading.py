@@ -14,6 +14,8 @@ import torch
 from editkit import LoadingOptions, WeightsUnavailable, identity_of, loading, quiet, read_json, reason_of
 
 from ..components import read_part
+from ..pipeline.identity import identity_of_pipeline
+from ..pipeline.sharing import check_hooks
 from .backend import UniversalBackend
 from .facts import REFUSED
 
@@ -34,7 +36,7 @@ def load_folder(
     Raises WeightsUnavailable for a class that cannot be served, with the reason, and for damaged parts.
     """
     index = read_json(folder / "model_index.json")
-    kind = pipeline_class(str(index["_class_name"]), folder)
+    kind = pipeline_class(str(index["_class_name"]), f"model {folder}")
     parameters = inspect.signature(kind.__init__).parameters
     parts: dict[str, Any] = {}
     for part, entry in index.items():
@@ -47,17 +49,39 @@ def load_folder(
     return UniversalBackend(pipe, name=name, identity=identity_of(folder))
 
 
-def pipeline_class(name: str, folder: Path) -> Any:
+def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
+    """Build the backend on a pipeline in memory, which is left as it is.
+
+    Raises WeightsUnavailable for a class that cannot be served, with the reason, and InvalidParameter for state that
+    changes its outputs from one step to the next.
+    """
+    for part, net in pipe.components.items():
+        if isinstance(net, torch.nn.Module):
+            check_hooks(net, part)
+    kind = pipeline_class(type(pipe).__name__, "the pipeline")
+    shared = pipe if type(pipe) is kind else kind(**_parts_of(pipe, kind))
+    model = UniversalBackend(shared, name=name, identity=identity_of_pipeline(pipe))
+    model.device = pipe._execution_device
+    return model
+
+
+def _parts_of(pipe: Any, kind: Any) -> dict[str, Any]:
+    """Return the parts and settings of a pipeline that another class of the same family takes."""
+    available = {**pipe.config, **pipe.components}
+    return {name: available[name] for name in inspect.signature(kind.__init__).parameters if name in available}
+
+
+def pipeline_class(name: str, called: str) -> Any:
     """Return the class of a folder's pipeline; that of its text-to-image pipeline for other tasks with its parts.
 
-    Raises WeightsUnavailable for a class that is not served.
+    Raises WeightsUnavailable, whose message begins with ``called``, for a class that is not served.
     """
     sibling = _TASKS.sub("Pipeline", name)
     name = sibling if hasattr(diffusers, sibling) else name
     kind = getattr(diffusers, name, None)
     reason = _reason_against(name, kind)
     if reason:
-        raise WeightsUnavailable(f"model {folder} is a {name}, which is not supported: {reason}")
+        raise WeightsUnavailable(f"{called} is a {name}, which is not supported: {reason}")
     return kind
 
 

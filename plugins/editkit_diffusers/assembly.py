@@ -1,0 +1,74 @@
+"""Backends that are built from the parts of a folder, of a checkpoint file, or of a pipeline in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import torch
+
+from .autoencoder import Autoencoder
+from .checkpoint import Checkpoint
+from .pipeline.parts import PipelineParts
+from .text_encoder import TextEncoder
+
+
+class Parts(Protocol):
+    """The parts of a model: of a :class:`Checkpoint` or of a pipeline."""
+
+    index: dict[str, Any]
+    """Content of ``model_index.json``."""
+
+    @property
+    def identity(self) -> str:
+        """Hash of configuration and weights."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Notes for the report, one sentence each."""
+
+    def network(self, kind: Any, part: str, *, changed: bool = False) -> Any:
+        """Return a part of class ``kind``, ready to run; ``changed`` if the backend changes its modules."""
+
+    def autoencoder(self) -> Autoencoder:
+        """Return the autoencoder."""
+
+    def text_encoder(self, part: str, kind: Any, length: int | None = None, left_out: int = 0) -> TextEncoder:
+        """Return a text encoder with its tokenizer."""
+
+    def scheduler(self, part: str = "scheduler", *, fixed: Mapping[str, Any] = ...) -> dict[str, Any]:
+        """Return the configuration of a scheduler."""
+
+
+class Assembled:
+    """Base of backends that :meth:`from_parts` builds."""
+
+    device: torch.device
+    shares_weights = False
+    """Whether the weights are those of a pipeline in memory."""
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, name: str, **target: Any) -> Self:
+        """Load a diffusers folder, or a checkpoint file on its configuration; ``target`` is that of a Checkpoint.
+
+        Raises WeightsUnavailable for parts that are damaged or of another shape.
+        """
+        return cls.from_parts(Checkpoint(folder, **target), name)
+
+    @classmethod
+    def from_pipe(cls, pipe: Any, *, name: str) -> Self:
+        """Build the backend on the weights of a pipeline in memory, which is left as it is.
+
+        Raises WeightsUnavailable for parts that are missing or of another class, InvalidParameter for state of the
+        pipeline that the backend would not reproduce.
+        """
+        parts = PipelineParts(pipe)
+        model = cls.from_parts(parts, name)
+        model.device, model.shares_weights = parts.device, True
+        return model
+
+    @classmethod
+    def from_parts(cls, parts: Parts, name: str) -> Self:
+        """Build the backend from its parts."""
+        raise NotImplementedError
