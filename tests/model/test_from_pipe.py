@@ -59,7 +59,7 @@ def pointers(net: nn.Module) -> set[int]:
 
 
 def state_of(pipe: Any) -> dict[str, Any]:
-    """What a user could notice of the networks: modules, flags, and places and layouts of weights."""
+    """State of the networks that a user could notice: modules, flags, places and layouts of weights."""
     return {
         f"{part}.{name}": (type(module), module.training, list(vars(module)))
         for part, net in networks_of(pipe).items()
@@ -136,11 +136,12 @@ def test_an_inverter_with_gradients_leaves_no_gradients_in_the_pipeline(pipe: An
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_the_dtype_is_that_of_the_pipeline(dtype: torch.dtype, tiny_folder: Path) -> None:
-    """In float16 the autoencoder is in float32, as in a loaded model, where it would overflow."""
-    model = editkit.from_pipe(load(tiny_folder, torch_dtype=dtype))
+def test_the_dtype_is_that_of_the_pipeline(dtype: torch.dtype, pipe: Any, tmp_path: Path) -> None:
+    """Of a pipeline in float16 the autoencoder is in float32, as that of a loaded model."""
+    pipe.to(dtype).save_pretrained(tmp_path)
+    model = editkit.from_pipe(pipe)
     assert model.dtype is dtype
-    assert torch.equal(edited(model).latents, edited(editkit.load_model(tiny_folder, dtype=dtype)).latents)
+    assert torch.equal(edited(model).latents, edited(editkit.load_model(tmp_path, dtype=dtype)).latents)
 
 
 # State of the pipeline: scheduler, adapters, words, offloading

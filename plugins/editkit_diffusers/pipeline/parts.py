@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate.hooks import remove_hook_from_module
 
-from editkit import InvalidParameter, WeightsUnavailable
+from editkit import InvalidParameter, WeightsUnavailable, quiet
 
 from ..autoencoder import KINDS, Autoencoder, check_scaling, safe_dtype
 from ..scheduler_config import complete_config
@@ -74,7 +74,8 @@ class PipelineParts:
         check_scaling(net.config, f"the vae of this {type(self.pipe).__name__}")
         dtype = safe_dtype({"_class_name": type(net).__name__, **net.config}, net.dtype)
         if dtype is not net.dtype:
-            net = remove_hook_from_module(copy.deepcopy(net), recurse=True).to(self.device, dtype)
+            with quiet():
+                net = remove_hook_from_module(copy.deepcopy(net), recurse=True).to(self.device, dtype)
         return Autoencoder(shared_network(net, "vae"))
 
     def text_encoder(self, part: str, kind: Any, length: int | None = None, left_out: int = 0) -> TextEncoder:
