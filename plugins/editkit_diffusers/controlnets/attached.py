@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,8 @@ from editkit import Backend, Point, PointBatch, full_name, is_finite, part_faile
 
 from ..file_stamps import file_stamps
 from ..latent_backend import LatentModel
+
+T = TypeVar("T")
 
 Residuals = Mapping[str, list[Tensor]]
 """Residuals by the argument of the network that takes them."""
@@ -129,16 +131,14 @@ def _sums(lists: Sequence[list[Tensor]]) -> list[Tensor]:
     return [sums[tuple(map(id, parts))] for parts in zip(*lists, strict=True)]
 
 
-class ControlNetCache:
+class ControlNetCache(Generic[T]):
     """Cache of the ControlNets loaded last, so that the next edit does not read them again."""
 
     def __init__(self) -> None:
-        self.loaded: dict[tuple[Any, ...], LoadedControlNet] = {}
+        self.loaded: dict[tuple[Any, ...], T] = {}
         self.lock = threading.Lock()
 
-    def get(
-        self, location: Path, device: torch.device, dtype: torch.dtype, load: Callable[[Path], LoadedControlNet]
-    ) -> LoadedControlNet:
+    def get(self, location: Path, device: torch.device, dtype: torch.dtype, load: Callable[[Path], T]) -> T:
         """Return the ControlNet in a folder or file, read by ``load`` if it is new or its files changed."""
         key = (location.resolve(), file_stamps(location), device, dtype)
         with self.lock:
@@ -152,9 +152,22 @@ class ControlNetCache:
 
 
 # A model may be used by several threads at once: a ControlNet steers only the walk that attached it.
-_ATTACHED: contextvars.ContextVar[tuple[tuple[LatentModel, AttachedControlNet], ...]] = contextvars.ContextVar(
-    "attached", default=()
-)
+_ATTACHED: contextvars.ContextVar[tuple[tuple[object, Any], ...]] = contextvars.ContextVar("_ATTACHED", default=())
+
+
+@contextlib.contextmanager
+def attach(model: object, net: Any) -> Iterator[None]:
+    """Attach a ControlNet to a model in this thread."""
+    token = _ATTACHED.set((*_ATTACHED.get(), (model, net)))
+    try:
+        yield
+    finally:
+        _ATTACHED.reset(token)
+
+
+def attached_to(model: object) -> list[Any]:
+    """Return what is attached to a model in this thread."""
+    return [net for one, net in _ATTACHED.get() if one is model]
 
 
 class SteeredModel(LatentModel, abc.ABC):
@@ -162,7 +175,7 @@ class SteeredModel(LatentModel, abc.ABC):
 
     def __init__(self, *parts: Any, **labels: Any) -> None:
         super().__init__(*parts, **labels)
-        self._controlnet_cache = ControlNetCache()
+        self._controlnet_cache = ControlNetCache[LoadedControlNet]()
 
     @abc.abstractmethod
     def load_controlnet(self, location: Path) -> LoadedControlNet:
@@ -185,13 +198,10 @@ class SteeredModel(LatentModel, abc.ABC):
         net = AttachedControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high, mode, mask)
         if not is_finite(net.embedded):
             raise part_failed("embedding of the condition map", full_name(cast(Backend, self)))
-        token = _ATTACHED.set((*_ATTACHED.get(), (self, net)))
-        try:
+        with attach(self, net):
             yield
-        finally:
-            _ATTACHED.reset(token)
 
     @property
     def controlnets(self) -> list[AttachedControlNet]:
         """ControlNets that are attached to the model in this thread."""
-        return [net for model, net in _ATTACHED.get() if model is self]
+        return attached_to(self)

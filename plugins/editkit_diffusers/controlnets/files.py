@@ -18,7 +18,8 @@ from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, read_j
 
 from ..components import load_part, prepare_network
 
-TRANSFORMER_FILE = "a ControlNet of a transformer (FLUX, Stable Diffusion 3)"
+TRANSFORMER_FILE = "a ControlNet of a transformer (FLUX, Stable Diffusion 3, Qwen-Image)"
+Z_IMAGE_FILE = "a ControlNet of Z-Image"
 UNET_FILE = "a ControlNet of Stable Diffusion or SDXL"
 _CLASSES = {
     r"ControlNet(Union)?Model": UNET_FILE,
@@ -28,7 +29,7 @@ _CLASSES = {
     r"Flux.*ControlNet.*": "a ControlNet of FLUX",
     r"SD3.*ControlNet.*": "a ControlNet of Stable Diffusion 3",
     r"QwenImage.*ControlNet.*": "a ControlNet of Qwen-Image",
-    r"ZImage.*ControlNet.*": "a ControlNet of Z-Image",
+    r"ZImage.*ControlNet.*": Z_IMAGE_FILE,
     r"Sana.*ControlNet.*": "a ControlNet of Sana",
     r"HunyuanDiT.*ControlNet.*": "a ControlNet of HunyuanDiT",
     r"SparseControlNetModel|Cosmos.*ControlNet.*": "a ControlNet for videos",
@@ -43,6 +44,7 @@ _FILES = {
     r"task_embedding|control_add_embedding\.": "a ControlNet of several kinds (Union), which needs its config.json: "
     "give its folder",
     r"controlnet_blocks\.|controlnet_x_embedder\.|transformer_blocks\.|double_blocks\.": TRANSFORMER_FILE,
+    r"control_all_x_embedder\.": Z_IMAGE_FILE,
     r"model\.diffusion_model\.|first_stage_model\.": "a whole model",
     r".*[._]lora[._]|.*\.(hada_|lokr_)": "a LoRA: give it with --adapter",
     r"controlnet_cond_embedding\.|(control_model\.)?input_hint_block\.": UNET_FILE,
@@ -170,6 +172,20 @@ def check_layers(config: Mapping[str, Any], most: Mapping[str, int]) -> None:
             )
     if not any(config[name] for name in most):
         raise InvalidParameter("the ControlNet has no layers, which have no effect: give another one")
+
+
+def check_no_mask(config: Mapping[str, Any], name: str) -> None:
+    """Raise InvalidParameter for a ControlNet with channels for a mask, whose number is the value ``name``."""
+    if config[name]:
+        raise InvalidParameter(
+            f"the ControlNet has {name} {config[name]}, as one for inpainting, which takes a mask beside its map: give "
+            "one that takes a map alone"
+        )
+
+
+def count_blocks(tensors: Collection[str], name: str) -> int:
+    """Return the number of blocks in a list of modules by the names of its tensors."""
+    return len({match[1] for one in tensors if (match := re.match(rf"{name}\.(\d+)\.", one))})
 
 
 def _as_tuple(value: Any) -> Any:

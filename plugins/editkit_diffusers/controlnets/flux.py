@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..autoencoder import Autoencoder
 from ..flux_tokens import PATCH, pack
 from ..inference import inference_context
 from .attached import LoadedControlNet, Residuals, token_mask
-from .files import TRANSFORMER_FILE, ControlNetFamily, check_equal, check_layers
+from .files import TRANSFORMER_FILE, ControlNetFamily, check_equal, check_layers, count_blocks
 from .kinds import FLUX_MODES, number_of
 
 _DOUBLE, _SINGLE = "controlnet_block_samples", "controlnet_single_block_samples"
@@ -102,21 +101,16 @@ def _check_fits(config: Mapping[str, Any], transformer: Any) -> None:
 
 def _config_of(tensors: Mapping[str, Tensor], transformer: Any) -> dict[str, Any] | None:
     """Return the configuration of a ControlNet with these weights in diffusers' names, None for other names."""
-    if "controlnet_x_embedder.weight" not in tensors:
+    if not {"controlnet_x_embedder.weight", "x_embedder.weight"} <= set(tensors):
         return None
     modes, features = tensors.get("controlnet_mode_embedder.weight"), tensors.get("input_hint_block.conv_out.weight")
     return {
         **{name: transformer.config[name] for name in (*_SHARED_CONFIG, "axes_dims_rope")},
         "in_channels": tensors["controlnet_x_embedder.weight"].shape[1],
-        "num_layers": _count_blocks(tensors, "transformer_blocks"),
-        "num_single_layers": _count_blocks(tensors, "single_transformer_blocks"),
+        "num_layers": count_blocks(tensors, "transformer_blocks"),
+        "num_single_layers": count_blocks(tensors, "single_transformer_blocks"),
         "guidance_embeds": any(name.startswith("time_text_embed.guidance_embedder.") for name in tensors),
         "num_mode": None if modes is None else len(modes),
         "conditioning_embedding_channels": None if features is None else len(features),
         "patch_size": 1 if features is None else PATCH,
     }
-
-
-def _count_blocks(tensors: Mapping[str, Tensor], name: str) -> int:
-    """Return the number of blocks in a list of modules."""
-    return len({match[1] for one in tensors if (match := re.match(rf"{name}\.(\d+)\.", one))})

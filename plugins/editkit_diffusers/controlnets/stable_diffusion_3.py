@@ -15,7 +15,7 @@ from editkit import InvalidParameter
 from ..autoencoder import Autoencoder
 from ..inference import inference_context
 from .attached import LoadedControlNet, Residuals, token_mask
-from .files import TRANSFORMER_FILE, ControlNetFamily, check_equal, check_layers
+from .files import TRANSFORMER_FILE, ControlNetFamily, check_equal, check_layers, check_no_mask
 
 _BLOCKS = "block_controlnet_hidden_states"
 
@@ -110,9 +110,5 @@ def _check_fits(config: Mapping[str, Any], transformer: Any) -> None:
     check_equal(config, {name: network[name] for name in shared})
     if config["joint_attention_dim"] is not None:
         check_equal(config, {name: network[name] for name in ("joint_attention_dim", "caption_projection_dim")})
-    if config["extra_conditioning_channels"]:
-        raise InvalidParameter(
-            f"the ControlNet has extra_conditioning_channels {config['extra_conditioning_channels']}, as one for "
-            "inpainting, which takes a mask beside its map: give one that takes a map alone"
-        )
+    check_no_mask(config, "extra_conditioning_channels")
     check_layers(config, {"num_layers": network.num_layers})

@@ -35,6 +35,7 @@ from .network_call import Size
 from .pipeline_call import PipelineCall
 from .prompt_reading import cut_of_prompt
 from .schedule import PipelineSchedule, curve_of
+from .steering import SteeredPipeline
 
 _PROBED: Size = (512, 512)
 """Size at which the latents of a pipeline are looked at first."""
@@ -45,7 +46,7 @@ _NATIVE_LATENTS = 128
 """Latents along a side of the training images, for pipelines that do not say."""
 
 
-class UniversalBackend(AttentionSupport):
+class UniversalBackend(SteeredPipeline, AttentionSupport):
     """Backend of a pipeline ``pipe``, whatever its family. Conditions are those of :class:`CallArguments`."""
 
     execution = ExecutionOptions()
@@ -57,7 +58,9 @@ class UniversalBackend(AttentionSupport):
         self.call, self.arguments = PipelineCall(pipe), CallArguments()
         self.net = self.call.network
         self.device, self.dtype, self.prediction = self.net.device, self.net.dtype, self.call.prediction
-        self.provides = frozenset({"text", "attention"} | ({"distilled-guidance"} if self.call.takes_scale else set()))
+        super().__init__()
+        provides = {"distilled-guidance": self.call.takes_scale, "controlnet": self.takes is not None}
+        self.provides = frozenset({"text", "attention", *(name for name, provided in provides.items() if provided)})
         layout = self.call.layout(_PROBED)
         self.reduction = _PROBED[0] // layout.shape[-1]
         patch = self.net.config.get("patch_size") or 1
@@ -136,13 +139,13 @@ class UniversalBackend(AttentionSupport):
 
         Rows of other prompts are evaluated apart: in some pipelines they would depend on each other by their padding.
         """
-        timesteps = timestep_of(self.schedule, point, x).expand(len(x)).tolist()
+        timesteps, points = timestep_of(self.schedule, point, x).expand(len(x)).tolist(), point.rows(len(x))
         groups: dict[tuple[float, int], list[int]] = defaultdict(list)
         for row, key in enumerate(zip(timesteps, condition["call"].tolist(), strict=True)):
             groups[key].append(row)
         if len(groups) == 1:
-            return self._denoise_equal_rows(x, point.rows(len(x))[0], condition)
-        x0, points = torch.empty_like(x), point.rows(len(x))
+            return self._denoise_equal_rows(x, points[0], condition)
+        x0 = torch.empty_like(x)
         for rows in groups.values():
             part = {name: tensor[rows] for name, tensor in condition.items()}
             with select_rows(rows):
@@ -155,7 +158,8 @@ class UniversalBackend(AttentionSupport):
         arguments = dict(self.arguments.rows(condition)[0])
         prompts = [arguments.pop("prompt")] * len(x)
         timestep = float(timestep_of(self.schedule, point, x))
-        output = self.call.estimate(x, timestep, prompts, self._size_of(x), arguments)
+        size = self._size_of(x)
+        output = self.call_at(point.rows(len(x))[0], size).estimate(x, timestep, prompts, size, arguments)
         return to_x0(self.prediction, output.to(x.dtype), x, point)
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
