@@ -19,7 +19,7 @@ from ..inversion.record import InversionRecord, contiguous_copy
 from ..inversion.recorded_network import RecordedNetwork
 from ..model.backend import SupportsInpainting, full_name, require
 from ..sampling.change_map import SourceBranchChangeMap
-from ..sampling.controls import Control
+from ..sampling.controls import Control, attach_all
 from ..sampling.guidance import Guidance
 from ..sampling.params import DrawingParams
 from .outcome import Edit
@@ -38,8 +38,11 @@ def invert_latents(
     def compute() -> InversionRecord:
         return _invert_uncached(session, inverter, latents, path, condition)
 
-    if session.cache is None:
-        record = compute()
+    acting = [control for control in session.attached(path) if control.acts_on_inversion]
+    if session.cache is None or acting:
+        session.undivided = bool(acting)
+        with attach_all(session.model, acting, path[::-1], range(len(latents))):
+            record = compute()
     else:
         inputs = inversion_inputs(session, inverter, latents, path, condition)
         record = session.cache.load_or_compute(inputs, session.random, session.usage, compute)

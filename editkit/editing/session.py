@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses as dc
 import functools
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,15 +23,14 @@ from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
 from ..model.autoencoder_cache import RoundTrip, round_trip
 from ..model.backend import Backend, full_name, guidance_rule_of
-from ..model.batching import exclusive
 from ..model.finite import is_finite, part_failed, walk_failed
 from ..model.prompt_text import embed_prompts
 from ..registry.params import Params
 from ..registry.registry import Registry
 from ..registry.specs import SamplerSpec
 from ..report import Usage
-from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap
-from ..sampling.controls import Control, check_compatible
+from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap, own_change
+from ..sampling.controls import Control, attach_all, check_compatible
 from ..sampling.guidance import Guidance, condition_at_scale, interval, no_step_between
 from ..sampling.kept_detail import KeptDetail, kept_detail
 from ..sampling.loop import Stepper, final_state, walk
@@ -75,6 +73,7 @@ class Session:
     undivided: bool = dc.field(default=False, init=False)
     """Whether the network takes the whole canvas, as what a control attaches to the model belongs to the whole."""
     encoded: Tensor | None = dc.field(default=None, init=False)
+    controls: dict[SamplingPath, list[Control]] = dc.field(default_factory=dict, init=False)
     round_trip: RoundTrip | None = dc.field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -275,17 +274,11 @@ class Session:
             self.usage.warn(small)
         controls = [*self.attached(path), *controls]
         check_compatible(controls)
-        for control in controls:
-            control.begin(path, sources or [None] * len(x))
         self.detail.started(1.0 if inverted or len(path) == 1 else self._kept_from(path, controls))
-        self.undivided = any(control.changes_model for control in controls)
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
         stepper = step or self.registry.build("samplers", self.drawing.sampler)
-        with contextlib.ExitStack() as attached:
-            if self.undivided:
-                attached.enter_context(exclusive(self.model))
-            for control in controls:
-                attached.enter_context(control.attach(self.model))
+        self.undivided = any(control.changes_model for control in controls)
+        with attach_all(self.model, controls, path, sources or [None] * len(x)):
             steps = walk(stepper, denoise, x, path, noise=self.noise, controls=controls)
             final = final_state(self.track(steps, len(path) - 1, "sampling"), x)
             walker = f"sampling with {self.drawing.sampler}" if step is None else "sampling"
@@ -301,11 +294,9 @@ class Session:
 
     def _kept_from(self, path: SamplingPath, controls: Sequence[Control]) -> Tensor:
         """Return the share (1, 1, H, W), or of one value without a mask, that a start at ``path[0]`` keeps."""
-        change = torch.ones(1, 1, 1, 1, dtype=torch.float32, device="cpu") if self.mask is None else self.mask
-        for control in controls:
-            if isinstance(control, ChangeMap) and not isinstance(control, NoisedSourceChangeMap):
-                change = self.canvas.latents_to_image(control.change)
-        return kept_detail(change, path, from_noise=self.starts_from_noise(path))
+        change = own_change(controls)
+        pixels = self.mask if change is None else self.canvas.latents_to_image(change)
+        return kept_detail(pixels, path, from_noise=self.starts_from_noise(path))
 
     def starts_from_noise(self, path: SamplingPath) -> bool:
         """Return whether a path starts where the whole path of the parameters does, as at strength 1."""
@@ -322,8 +313,10 @@ class Session:
         raise walk_failed(walker) if is_finite(denoise(start, point)) else part_failed("network", full_name(self.model))
 
     def attached(self, path: SamplingPath) -> list[Control]:
-        """Return the controls of the parameter ``attach``."""
-        return [self.registry.build("controls", call)(self, path) for call in self.drawing.attach]
+        """Return the controls of the parameter ``attach``, the same ones for an inversion and its replay."""
+        if path not in self.controls:
+            self.controls[path] = [self.registry.build("controls", call)(self, path) for call in self.drawing.attach]
+        return self.controls[path]
 
     def track(self, steps: Iterator[Tensor], total: int, label: str) -> Iterable[Tensor]:
         """Return ``steps``, shown to the caller's progress under a label; see :func:`show_progress` for its errors."""

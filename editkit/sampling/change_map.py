@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -66,3 +68,10 @@ class SourceBranchChangeMap(ChangeMap):
     def source(self, index: int, x: Tensor) -> Tensor:
         sources = self.shares.shape[1]
         return (self.shares @ x[:sources].flatten(1)).view_as(x)
+
+
+def own_change(controls: Sequence[Control]) -> Tensor | None:
+    """Return the change map (1, 1, h, w) of the last control that has another one than the mask; None if none has."""
+    maps = [control for control in controls if isinstance(control, ChangeMap)]
+    changes = [one.change for one in maps if not isinstance(one, NoisedSourceChangeMap)]
+    return changes[-1] if changes else None

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..diffusion.points import Point
 from ..errors import InvalidParameter
 from ..images.blending.similarity import latent_similarity
+from ..model.batching import exclusive
 
 if TYPE_CHECKING:
     from ..diffusion.denoiser import Denoiser
@@ -35,6 +36,9 @@ class Control:
     Estimates recorded with the unchanged model are then not reused.
     """
 
+    acts_on_inversion: ClassVar[bool] = False
+    """Whether the control is attached while the source is inverted too; such an inversion is not cached."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.changes_model = cls.attach is not Control.attach
@@ -42,6 +46,7 @@ class Control:
     def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
         """Prepare a walk along ``path``; ``sources`` names the row of each row's source, or None.
 
+        The path of an inversion rises, and each of its rows is its own source.
         Raises InvalidParameter if the control cannot be used in it.
         """
 
@@ -109,3 +114,18 @@ def check_compatible(controls: Sequence[Control]) -> None:
         for effect in sorted(one.exclusive_over & other.exclusive_over):
             names = f"{type(one).__name__} and {type(other).__name__}"
             raise InvalidParameter(f"{names} contradict each other: both control {effect}; leave one of them out")
+
+
+@contextlib.contextmanager
+def attach_all(
+    model: Backend, controls: Sequence[Control], path: SamplingPath, sources: Sequence[int | None]
+) -> Iterator[None]:
+    """Attach controls to a model for a walk along ``path``, whose rows have the rows ``sources`` as their sources."""
+    for control in controls:
+        control.begin(path, sources)
+    with contextlib.ExitStack() as attached:
+        if any(control.changes_model for control in controls):
+            attached.enter_context(exclusive(model))
+        for control in controls:
+            attached.enter_context(control.attach(model))
+        yield

@@ -13,19 +13,19 @@ from ..diffusion.points import CLEAN, Point, PointBatch, detail_share
 from .change_map import remaining_shares
 
 
-def kept_detail(change: Tensor, path: SamplingPath, *, from_noise: bool) -> Tensor:
+def kept_detail(change: Tensor | None, path: SamplingPath, *, from_noise: bool) -> Tensor:
     """Return the share of the source's detail that is kept under a change map, a tensor like ``change`` in [0, 1].
 
-    A value c starts from the noise that is left when the share c of the path remains, and keeps
-    :func:`detail_share` of that point, linear in between. ``from_noise`` declares that the whole path starts from noise
-    alone: 1 then keeps nothing.
+    Without a map, which is 1 everywhere then, it has the shape (1, 1, 1, 1). A value c starts from the noise that is
+    left when the share c of the path remains, and keeps :func:`detail_share` of that point, linear in between.
+    ``from_noise`` declares that the whole path starts from noise alone: 1 then keeps nothing.
     """
     remaining = remaining_shares(path)
     rising = sorted(remaining, key=lambda point: remaining[point])
     shares = [detail_share(point) for point in rising]
     if from_noise:
         shares[-1] = 0.0
-    values = change.float().cpu().numpy()
+    values = np.ones((1, 1, 1, 1)) if change is None else change.float().cpu().numpy()
     kept = np.where(values > 0, np.interp(values, [remaining[point] for point in rising], shares), 1.0)
     return torch.from_numpy(kept.astype(np.float32))
 

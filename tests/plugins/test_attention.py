@@ -167,3 +167,37 @@ def test_words_have_the_places_of_their_tokens(model: Any) -> None:
     assert [word.text for word in words][:2] == ["red", "apple"]
     others = {word.place: word.token for word in model.words("a green apple")}
     assert [others[word.place] == word.token for word in words][:2] == [False, True]
+
+
+class Recorder(AttentionControl):
+    """Counts the attentions of an inversion and of the sampling after it."""
+
+    acts_on_inversion = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directions: list[str] = []
+
+    def edit(self, inputs: AttentionInputs) -> torch.Tensor:
+        rises = self.path[0].sigma < self.path[-1].sigma
+        self.directions.append(f"{'up' if rises else 'down'} {len(self.rows(inputs))} {self.sources}")
+        return inputs.unchanged()
+
+
+def test_a_control_may_act_on_the_inversion_and_on_the_sampling(tmp_path: Path) -> None:
+    recorder = Recorder()
+    spec = ControlSpec(
+        name="recorder", summary="It counts.", load=lambda: lambda params: lambda session, path: recorder
+    )
+    registry = installed()
+    registry.insert(PluginSource("test", "test", "test", "0"), "controls", spec)
+    folder = FOLDERS["FluxPipeline"](tmp_path / "model")
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    call = {"model": folder, "source": "a red apple", "target": "a pear", "steps": 2, "seed": 0}
+    try:
+        recorded = apply("prompt-edit", image, attach=["recorder"], **call)
+    finally:
+        del registry.specs["controls"]["recorder"]
+    assert list(dict.fromkeys(recorder.directions)) == ["up 1 (0,)", "down 2 (0, 0)"]
+    plain = apply("prompt-edit", image, **call, cache=False)
+    assert np.array_equal(np.asarray(recorded.image), np.asarray(plain.image))
