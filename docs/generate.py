@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 import editkit.errors
 from editkit import cli
 from editkit.cli.operations import operation_command
-from editkit.cli.options import details_of
+from editkit.cli.options import details_of, left_to_model
 from editkit.cli.tables import measuring_command
 from editkit.registry.params import Params
 from editkit.registry.registry import KINDS, Registry, discover
@@ -100,8 +100,8 @@ def type_name(annotation: Any) -> str:
     return str(text).replace("typing.", "")
 
 
-def parameter_row(name: str, field: FieldInfo, registry: Registry) -> list[str]:
-    allowed = details_of(field, registry).strip().removeprefix("[").removesuffix("]")
+def parameter_row(name: str, field: FieldInfo, registry: Registry, from_model: frozenset[str]) -> list[str]:
+    allowed = details_of(field, registry, from_model=name in from_model).strip().removeprefix("[").removesuffix("]")
     return [code(name), code(type_name(field.annotation)), prose(allowed), prose(field.description or "")]
 
 
@@ -110,7 +110,9 @@ def parameter_table(params: type[Params], registry: Registry, *, inherited: bool
     own = inspect.get_annotations(params)
     fields = {name: field for name, field in params.model_fields.items() if inherited or name in own}
     header = ("parameter", "type", "allowed, default", "meaning")
-    return table(header, [parameter_row(name, field, registry) for name, field in fields.items()])
+    return table(
+        header, [parameter_row(name, field, registry, left_to_model(params)) for name, field in fields.items()]
+    )
 
 
 def shared_declarations(registry: Registry) -> list[type[Params]]:

@@ -73,7 +73,6 @@ from .model.backend import (
     SupportsControlNet,
     SupportsDistilledGuidance,
     SupportsExecutionOptions,
-    SupportsGuidanceRule,
     SupportsInpainting,
     SupportsInstructions,
     SupportsLoadingOptions,
@@ -113,14 +112,16 @@ from .report import Report
 from .sampling.attention_control import AttentionControl
 from .sampling.controls import Control, PinnedSource
 from .sampling.guidance import Guidance, classifier_free, interval, no_step_between
-from .sampling.guidance_rules import PromptedNorm, combine_predictions
+from .sampling.guidance_rules import PromptedNorm, SupportsGuidanceRule, combine_predictions
 from .sampling.loop import Stepper, ddim_step, ddpm_noise_std, walk
-from .sampling.params import DEFAULT_STEPS, DrawingParams, IfGuided, SamplingParams, check_interval
+from .sampling.params import DEFAULT_STEPS, FROM_MODEL, DrawingParams, IfGuided, SamplingParams, check_interval
+from .sampling.usual import SupportsUsualSettings
 from .version import __version__
 
 __all__ = [
     "CLEAN",
     "DEFAULT_STEPS",
+    "FROM_MODEL",
     "STYLE",
     "Adapter",
     "Annotator",
@@ -212,6 +213,7 @@ __all__ = [
     "SupportsPromptLimits",
     "SupportsStyle",
     "SupportsUpscaling",
+    "SupportsUsualSettings",
     "Table",
     "TimestepGrid",
     "UnknownName",

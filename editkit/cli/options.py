@@ -103,7 +103,8 @@ def parameters_of(params: type[Params], registry: Registry, *, several: bool = F
     # Base classes follow in the order of inheritance, so that options common to most commands stand last.
     declared = [name for cls in params.__mro__ for name in inspect.get_annotations(cls)]
     fields = sorted(params.model_fields.items(), key=lambda item: (not item[1].is_required(), declared.index(item[0])))
-    options = [_parameter_of(name, field, registry, several) for name, field in fields]
+    from_model = left_to_model(params)
+    options = [_parameter_of(name, field, registry, several, name in from_model) for name, field in fields]
     if several and issubclass(params, DrawingParams):
         seed = next(option for option in options if option.name == "seed")
         seed.type = SeedsParam()
@@ -112,13 +113,18 @@ def parameters_of(params: type[Params], registry: Registry, *, several: bool = F
     return options
 
 
-def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool) -> click.Parameter:
+def left_to_model(params: type[Params]) -> frozenset[str]:
+    """Return the parameters whose default is the usual value of the model, if it has one."""
+    return params.from_model if issubclass(params, DrawingParams) else frozenset()
+
+
+def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool, from_model: bool) -> click.Parameter:
     extra = field_metadata(field)
     inner = _inner_type(field.annotation)
     if extra.get("argument"):
         return click.Argument([name], type=_type_of(field), required=field.is_required(), metavar=name.upper())
     flag = name.replace("_", "-")
-    text = f"{field.description or ''}{details_of(field, registry)}"
+    text = f"{field.description or ''}{details_of(field, registry, from_model=from_model)}"
     if "image" in extra:
         text += " May be repeated, once for each IMAGE." if several else ""
         return click.Option([f"--{flag}", name], metavar="FILE", multiple=several, help=text)
@@ -152,8 +158,8 @@ def _is_container(annotation: Any) -> bool:
     return inner in _CONTAINERS or get_origin(inner) in _CONTAINERS
 
 
-def details_of(field: FieldInfo, registry: Registry) -> str:
-    """Return bounds, allowed names and default of a field, in brackets."""
+def details_of(field: FieldInfo, registry: Registry, *, from_model: bool = False) -> str:
+    """Return bounds, allowed names and default of a field, in brackets; ``from_model`` if the model may set it."""
     parts = list(_bounds_text(field))
     kind = field_metadata(field).get("registry")
     if kind:
@@ -164,7 +170,7 @@ def details_of(field: FieldInfo, registry: Registry) -> str:
     elif isinstance(default, bool):
         parts.extend(["default: on"] if default else [])
     elif default not in (None, "", (), [], {}):
-        parts.append(f"default: {default}")
+        parts.append(f"default: the model's own, else {default}" if from_model else f"default: {default}")
     return f"  [{'; '.join(parts)}]" if parts else ""
 
 

@@ -33,8 +33,9 @@ from ..registry.registry import Registry, installed
 from ..report import Report, Usage
 from ..sampling.params import DrawingParams
 from ..sampling.progress import Progress
+from ..sampling.usual import usual_of, with_usual
 from ..version import __version__
-from .capabilities import check_capabilities
+from .capabilities import check_capabilities, unnoticed_distillation
 from .composing import compose
 from .framing.frame import frame_session
 from .outcome import Contract, Edit, PixelEdit
@@ -92,6 +93,7 @@ def execute(
     Cancelled on an interrupt.
     """
     check_capabilities(request, model)
+    request = _with_usual_settings(registry, request, model)
     start = time.perf_counter()
     with torch.no_grad(), cancellable(), _explained_memory(request), measured_memory(model.device) as memory:
         session = open_session(registry, request, model, progress, cache)
@@ -106,6 +108,13 @@ def execute(
             quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
     report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
     return build_result(request, model, outcome, frames, report, untouched)
+
+
+def _with_usual_settings(registry: Registry, request: Request, model: Backend) -> Request:
+    """Return a request with the usual settings of the model in place of defaults, and what may be wrong with them."""
+    params = with_usual(request.params, usual_of(model, registry.specs["models"], request.spec.name))
+    warning = unnoticed_distillation(params, request.params, model)
+    return request._replace(params=params, warnings=(*request.warnings, *([warning] if warning else [])))
 
 
 @contextlib.contextmanager

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from ..errors import MissingCapability
-from ..model.backend import Backend, long_prompts_of
+from ..model.backend import Backend, adapters_of, long_prompts_of
+from ..registry.params import Params
+from ..registry.public_names import without_folder
 from ..sampling.params import DrawingParams
 from .params import PROMPTS
 from .request import Request, has_custom_negative_prompt
+
+FEW_STEPS = 8
+"""Most steps of a model that was distilled for few."""
+FEW_STEP_WORDS = frozenset({"dmd", "hyper", "lcm", "lightning", "schnell", "tcd", "turbo"})
+"""Words in the names of such models."""
 
 SINGLE_ESTIMATE = frozenset({"distilled-guidance", "own-guidance"})
 """Capabilities of models whose guidance takes one estimate per step."""
@@ -73,3 +82,22 @@ def check_single_estimate(request: Request, model: Backend) -> None:
                 f"{name}= needs guidance by two estimates; the model {model.name!r} provides {', '.join(provided)}, "
                 "which makes one: leave it out"
             )
+
+
+def unnoticed_distillation(params: Params, given: Params, model: Backend) -> str | None:
+    """Return a warning if names of model and adapters promise few steps, and nothing else set fewer than usual.
+
+    ``given`` are the parameters before the model's usual settings. Files of distilled weights in one file, and of LoRA
+    such as those of Lightning, do not say that they are distilled.
+    """
+    steps = getattr(params, "steps", None)
+    if not isinstance(given, DrawingParams) or "steps" in given.model_fields_set or "steps" not in given.from_model:
+        return None
+    names = (model.name, *(adapter.rpartition(":")[0] for adapter in adapters_of(model)))
+    promising = [name for name in names if FEW_STEP_WORDS & set(re.split("[^a-z]+", without_folder(name).lower()))]
+    if not promising or steps is None or steps <= FEW_STEPS:
+        return None
+    return (
+        f"{without_folder(promising[0])} is named like a model of few steps, but its files do not say so, and the edit "
+        f"takes {steps} steps: if it is one, pass --steps {FEW_STEPS} or fewer, and --guidance 1"
+    )

@@ -22,7 +22,7 @@ from ..images.tensors import to_image
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
 from ..model.autoencoder_cache import RoundTrip, round_trip
-from ..model.backend import Backend, full_name, guidance_rule_of
+from ..model.backend import Backend, full_name
 from ..model.finite import is_finite, part_failed, walk_failed
 from ..model.prompt_text import embed_prompts
 from ..registry.params import Params
@@ -32,10 +32,12 @@ from ..report import Usage
 from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap, own_change
 from ..sampling.controls import Control, attach_all, check_compatible
 from ..sampling.guidance import Guidance, condition_at_scale, interval, no_step_between
+from ..sampling.guidance_rules import guidance_rule_of
 from ..sampling.kept_detail import KeptDetail, kept_detail
 from ..sampling.loop import Stepper, final_state, walk
 from ..sampling.params import DEFAULT_STEPS, DrawingParams
 from ..sampling.progress import Progress, show_progress
+from ..sampling.usual import usual_of
 from ..sampling.windows import evaluate_in_windows
 from .params import PROMPTS
 
@@ -162,12 +164,11 @@ class Session:
         return pixels
 
     def model_default(self, name: str, fallback: float) -> float:
-        """Return the model's default for a parameter if its spec declares one, else ``fallback``."""
-        spec = self.registry.specs["models"].get(self.model.name)
-        return fallback if spec is None else spec.defaults.get(name, fallback)
+        """Return the model's usual value of a parameter if its spec or its family has one, else ``fallback``."""
+        return float(usual_of(self.model, self.registry.specs["models"]).get(name, fallback))
 
     def default_steps(self, given: int | None) -> int:
-        """Return the given number of steps, else the model's default, else :data:`DEFAULT_STEPS`."""
+        """Return the given number of steps, else the model's usual one, else :data:`DEFAULT_STEPS`."""
         return given or int(self.model_default("steps", DEFAULT_STEPS))
 
     def noise(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
@@ -130,22 +130,6 @@ class SupportsOwnGuidance(Backend, Protocol):
         stacked, and :meth:`embed` returns them for 1. A condition that is guided already gets the new scale and
         negative. Outside an interval of guidance :meth:`denoise` gets the condition without guidance. Raises
         InvalidParameter for a scale that the family does not compute, such as one below 1.
-        """
-
-
-class SupportsGuidanceRule(Backend, Protocol):
-    """Model whose family combines the estimates of guidance by a rule of its own, not by their weighted sum."""
-
-    def combine(
-        self, estimates: Sequence[Tensor], weights: Sequence[float], x: Tensor, point: Point | PointBatch
-    ) -> Tensor:
-        """Return the guided x0 (B, C, h, w) of x0 estimates for ``x`` at ``point``, or at each row's own.
-
-        ``estimates`` are two or more results of :meth:`denoise`, one for each of ``weights``, which are not 0 and add
-        to 1; the last estimate is the prompted one. With two, they are the negative and the prompted estimate with the
-        weights ``1 - scale`` and ``scale``. Rows of the batch must not influence each other.
-        :func:`editkit.combine_predictions` applies a rule to predictions of the network, such as velocities. Neither a
-        scale of 1 nor a step outside the interval of guidance calls it. A rescaling of guidance follows it.
         """
 
 
@@ -302,13 +286,6 @@ _CAPABILITIES: dict[type, str] = {
     SupportsAttention: "attention",
     SupportsStyle: "style",
 }
-
-
-def guidance_rule_of(
-    model: Backend,
-) -> Callable[[Sequence[Tensor], Sequence[float], Tensor, Point | PointBatch], Tensor] | None:
-    """Return the method of a model by which its family combines estimates; None for the weighted sum."""
-    return cast("SupportsGuidanceRule", model).combine if hasattr(model, "combine") else None
 
 
 def long_prompts_of(model: Backend) -> SupportsLongPrompts | None:

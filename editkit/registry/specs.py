@@ -142,7 +142,8 @@ class ModelSpec(Spec):
     default_for: frozenset[str] = frozenset()
     """Operations that use it instead of the default model."""
     defaults: Mapping[str, float] = dc.field(default_factory=dict)
-    """Model-specific defaults for parameters that the user does not set."""
+    """Defaults of parameters that the user does not set, for the operations of ``default_for``, or for all if it names
+    none; see :attr:`editkit.DrawingParams.from_model`."""
     frame: Frame | None = None
     """Frame of a model of single subjects, into which edits bring them; None for a model of any image."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,32 @@ from torch import Tensor
 from ..diffusion.points import Point, PointBatch
 from ..diffusion.predictions import from_x0, to_x0
 from ..literals import Prediction
+from ..model.backend import Backend
 
 CombineEstimates = Callable[[Sequence[Tensor], Sequence[float], Tensor, Point | PointBatch], Tensor]
 """``combine(estimates, weights, x, point) -> x0`` of :class:`editkit.SupportsGuidanceRule`."""
+
+
+class SupportsGuidanceRule(Backend, Protocol):
+    """Model whose family combines the estimates of guidance by a rule of its own, not by their weighted sum."""
+
+    def combine(
+        self, estimates: Sequence[Tensor], weights: Sequence[float], x: Tensor, point: Point | PointBatch
+    ) -> Tensor:
+        """Return the guided x0 (B, C, h, w) of x0 estimates for ``x`` at ``point``, or at each row's own.
+
+        ``estimates`` are two or more results of :meth:`denoise`, one for each of ``weights``, which are not 0 and add
+        to 1; the last estimate is the prompted one. With two, they are the negative and the prompted estimate with the
+        weights ``1 - scale`` and ``scale``. Rows of the batch must not influence each other.
+        :func:`editkit.combine_predictions` applies a rule to predictions of the network, such as velocities. Neither a
+        scale of 1 nor a step outside the interval of guidance calls it. A rescaling of guidance follows it.
+        """
+
+
+def guidance_rule_of(model: Backend) -> CombineEstimates | None:
+    """Return the method of a model by which its family combines estimates; None for the weighted sum."""
+    return cast("SupportsGuidanceRule", model).combine if hasattr(model, "combine") else None
+
 
 PredictionRule = Callable[[Tensor, Tensor], Tensor]
 """``rule(guided, prompted) -> guided``: the weighted sum of predictions (B, C, h, w), and the prompted one."""

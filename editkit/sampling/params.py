@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, ClassVar, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -15,8 +15,16 @@ IfGuided = EffectIf(
 """Condition of the parameters of guidance by a negative prompt."""
 
 
+FROM_MODEL = frozenset({"guidance", "sampler", "steps"})
+"""Parameters that operations which only sample leave to the model. Edits by inversion leave ``steps`` alone: their
+guidance has other reasons, and they step by the sampler that inverts."""
+
+
 class DrawingParams(Params):
     """Parameters of every operation that samples."""
+
+    from_model: ClassVar[frozenset[str]] = frozenset()
+    """Parameters whose default is the usual value of the model, where its family or its spec has one."""
 
     guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
     guidance_rescale: Annotated[Fraction, IfGuided] = Field(
@@ -75,6 +83,8 @@ DEFAULT_STEPS = 25
 
 class SamplingParams(DrawingParams):
     """Parameters of every operation that chooses its own path."""
+
+    from_model: ClassVar[frozenset[str]] = frozenset({"steps"})
 
     steps: int = Field(
         DEFAULT_STEPS, ge=1, le=1000, description="Number of steps of a whole path, from noise to image."

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from editkit import (
+    FROM_MODEL,
     ControlSpec,
     EditParams,
     EffectIf,
@@ -132,6 +133,7 @@ _IfAnnotated = EffectIf(
 
 
 class ControlParams(EditParams):
+    from_model: ClassVar[frozenset[str]] = FROM_MODEL
     kind: Annotated[str, _IfAnnotated] = RegisteredName(
         "annotators", "edge", "Annotator that computes the condition map, with options after a colon."
     )

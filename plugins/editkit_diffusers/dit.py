@@ -44,6 +44,7 @@ class Dit(LatentModel):
     ) -> None:
         super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity)
         self.transformer = transformer
+        self.usual = {"steps": 50, "guidance": 4.0}
         self.patch: int = transformer.config.patch_size
         self.check_inputs("transformer", transformer.config.in_channels, autoencoder.channels, "autoencoder")
         self.native_size = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses as dc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,8 @@ class Flux(StyledModel):
     """
 
     provides: frozenset[str] = frozenset({"text", "adapters", "attention", "style", "controlnet"})
+    published: ClassVar[Mapping[str, float]] = MappingProxyType({"steps": 28, "guidance": 3.5})
+    """Usual settings of the model that is not distilled for few steps."""
 
     def __init__(
         self,
@@ -59,11 +62,14 @@ class Flux(StyledModel):
         super().__init__(transformer, autoencoder, scheduler, texts=texts, schedule=schedule, **labels)
         self.transformer = transformer
         self.ip_adapters, self.redux = IPAdapters(FLUX, black=True), Redux()
+        self.usual = self.published
         # Its pipelines set evenly spaced sigmas, whatever the scheduler's own spacing is.
         ramped = self.grid.spacing in RAMPS
         self.grid = dc.replace(self.grid, spacing=self.grid.spacing if ramped else "trailing", ramp_within="trailing")
         if transformer.config.guidance_embeds:
             self.provides = self.provides | {"distilled-guidance"}
+        elif not scheduler.get("use_dynamic_shifting"):  # schnell, which was distilled for four steps
+            self.usual = {"steps": 4, "guidance": 1.0}
         # The configuration of the network has no training size, nor has that of a tiny autoencoder.
         side = autoencoder.net.config.get("sample_size")
         self.native_size = longest_side(side, LATENTS * autoencoder.reduction, "vae")
@@ -162,6 +168,7 @@ class FluxFill(Flux):
     """
 
     provides: frozenset[str] = frozenset({"text", "adapters", "attention", "style", "inpainting"})
+    published: ClassVar[Mapping[str, float]] = MappingProxyType({"steps": 50, "guidance": 30.0})
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
@@ -203,6 +210,7 @@ class FluxKontext(Flux):
     """
 
     provides: frozenset[str] = frozenset({"text", "adapters", "attention", "style", "instructions"})
+    published: ClassVar[Mapping[str, float]] = MappingProxyType({"steps": 28, "guidance": 2.5})
 
     def image_condition(self, latents: Tensor) -> Condition:
         return {"image_latents": latents}

@@ -33,7 +33,7 @@ from .assembly import Assembled
 from .attention.support import AttentionSupport
 from .autoencoder import Autoencoder
 from .offload import offload_sequentially
-from .scheduler_config import grid_of, prediction_of, schedule_of, whole_timesteps_of
+from .scheduler_config import grid_of, prediction_of, schedule_of, usual_of, whole_timesteps_of
 from .text_encoder import TextEncoder
 
 
@@ -66,6 +66,7 @@ class LatentModel(Assembled, AttentionSupport):
         self.schedule: Schedule = schedule_of(scheduler) if schedule is None else schedule
         self.grid = grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
+        self.usual: Mapping[str, Any] = usual_of(scheduler)
         self._whole_timesteps = whole_timesteps_of(scheduler)
         self.adapters: tuple[str, ...] = ()
         self._warnings: tuple[str, ...] = tuple(warnings)

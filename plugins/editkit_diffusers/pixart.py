@@ -46,6 +46,8 @@ class PixArt(LatentModel):
         texts = {"text_encoder": text_encoder}
         super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity, texts=texts)
         self.transformer, self.text_encoder = transformer, text_encoder
+        solver = {"sampler": "dpmpp-2m"} if scheduler.get("_class_name") == "DPMSolverMultistepScheduler" else {}
+        self.usual = {"steps": 20, "guidance": 4.5, **solver, **self.usual}
         config = transformer.config
         self.check_inputs("transformer", config.caption_channels, text_encoder.net.config.d_model, "text")
         self.check_inputs("transformer", config.in_channels, autoencoder.channels, "autoencoder")

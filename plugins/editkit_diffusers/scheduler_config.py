@@ -241,6 +241,13 @@ def whole_timesteps_of(config: Config) -> Callable[[Tensor], Tensor] | None:
     return lambda timesteps: torch.floor(timesteps + 1e-3).clamp(max=noisiest)
 
 
+def usual_of(config: Config) -> dict[str, Any]:
+    """Return the usual settings of models with a scheduler for distillations (arXiv 2310.04378, 2402.19159)."""
+    if config.get("_class_name") not in _DISTILLED:
+        return {}
+    return {"steps": 4, "guidance": 1.0} | ({"sampler": "lcm"} if config["_class_name"] == "LCMScheduler" else {})
+
+
 def prediction_of(config: Config) -> Prediction:
     if _is_flow(config):
         return "flow_prediction"

@@ -74,6 +74,7 @@ class StableDiffusion(StyledModel):
         )
         if unet.config.time_cond_proj_dim is not None:
             self.provides |= {"distilled-guidance"}
+            self.usual = {**self.usual, "steps": 4, "guidance": 8.5}
         if self.extra_channels not in self.allowed_extra_channels():
             raise WeightsUnavailable(
                 f"model {self.name}: the unet has {unet.config.in_channels} input channels and the autoencoder "

@@ -63,6 +63,7 @@ class StableDiffusion3(SteeredModel):
         schedule = flow_of(scheduler, self.patch)
         super().__init__(transformer, autoencoder, scheduler, texts=texts, schedule=schedule, **labels)
         self.transformer = transformer
+        self.usual = _usual_settings(transformer.config)
         self.native_size = (
             longest_side(transformer.config.sample_size, DEFAULT_SIDE, "transformer") * autoencoder.reduction
         )
@@ -141,3 +142,13 @@ class StableDiffusion3(SteeredModel):
                 f"a side of {side * reduction} pixels is not allowed: the model {self.name!r} supports up to "
                 f"{limit * reduction}; give a smaller resolution"
             )
+
+
+def _usual_settings(config: Any) -> dict[str, Any]:
+    """Return the published settings of 3.5 Medium, which has dual attention, of 3.5 Large, and of 3.
+
+    The files of 3.5 Large Turbo are those of 3.5 Large.
+    """
+    if config.dual_attention_layers:
+        return {"steps": 40, "guidance": 4.5}
+    return {"steps": 28, "guidance": 3.5 if config.qk_norm else 7.0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -17,6 +17,8 @@ from .text_encoder import join_chunks
 
 TEXTS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 """The refiner has only the second text encoder."""
+_TURBO_SIDE = 64
+"""Side in latents of the images of SDXL Turbo (Sauer et al., arXiv 2311.17042), half of SDXL's."""
 _AESTHETIC_SCORE = 6.0
 """Aesthetic score out of 10, for networks conditioned on one; the default of diffusers."""
 
@@ -31,6 +33,8 @@ class StableDiffusionXL(StableDiffusion):
     def __init__(self, *, zeros: bool, scored: bool, **parts: Any) -> None:
         super().__init__(**parts)
         self.zeros, self.scored = zeros, scored
+        if self.unet.config.sample_size == _TURBO_SIDE and (sampler := _turbo_sampler(parts["scheduler"])):
+            self.usual = {"steps": 4, "guidance": 1.0, "sampler": sampler}
         self.check_conditioning()
 
     @classmethod
@@ -88,3 +92,10 @@ class StableDiffusionXL(StableDiffusion):
     def size_conditions(self, height: int, width: int) -> list[float]:
         """Return the source size, the crop's corner, and the target size or the aesthetic score."""
         return [height, width, 0.0, 0.0, *([_AESTHETIC_SCORE] if self.scored else [height, width])]
+
+
+def _turbo_sampler(scheduler: Mapping[str, Any]) -> str | None:
+    """Return the sampler of a scheduler of SDXL Turbo, on trailing timesteps short of pure noise; None for others."""
+    ancestral = scheduler.get("_class_name") == "EulerAncestralDiscreteScheduler"
+    zero_snr = bool(scheduler.get("rescale_betas_zero_snr"))
+    return "euler-a" if ancestral and scheduler.get("timestep_spacing") == "trailing" and not zero_snr else None

@@ -6,6 +6,8 @@ the noised image itself, which takes no network; the network's error on it is ad
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from editkit import Fraction, OperationSpec, RegisteredName, RepromptParams, by_name, hookimpl
@@ -14,6 +16,7 @@ _PAPER = "https://arxiv.org/abs/2312.04965"
 
 
 class FewStepEditParams(RepromptParams):
+    from_model: ClassVar[frozenset[str]] = frozenset()  # the settings of the paper
     strength: Fraction = Field(1.0, description="Share of the path that is used; 0 keeps the image.")
     steps: int = Field(4, ge=1, le=1000, description="Steps of a whole path, from noise to image.")
     sampler: str = RegisteredName("samplers", "lcm", "Sampler by name, with options after a colon.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
-from editkit import CanvasParams, OperationSpec, by_name, hookimpl
+from editkit import FROM_MODEL, CanvasParams, OperationSpec, by_name, hookimpl
 
 
 class GenerateParams(CanvasParams):
+    from_model: ClassVar[frozenset[str]] = FROM_MODEL
     prompt: str = Field("", description="Description of the image.")
     guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
-from editkit import EditParams, OperationSpec, by_name, hookimpl
+from editkit import FROM_MODEL, EditParams, OperationSpec, by_name, hookimpl
 
 
 class Img2ImgParams(EditParams):
+    from_model: ClassVar[frozenset[str]] = FROM_MODEL
     prompt: str = Field("", description="Description of the result.")
     strength: float = Field(
         0.6, ge=0.0, le=1.0, description="Noise level to start from: 0 keeps the image, 1 replaces it."

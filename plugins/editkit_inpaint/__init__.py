@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from editkit import EditParams, Fraction, ImageParam, OperationSpec, by_name, hookimpl
+from editkit import FROM_MODEL, EditParams, Fraction, ImageParam, OperationSpec, by_name, hookimpl
 
 
 class InpaintParams(EditParams):
+    from_model: ClassVar[frozenset[str]] = FROM_MODEL
     mask: Any = ImageParam("mask", "Mask of the image's size: white is replaced, black is kept.", required=True)
     prompt: str = Field("", description="Description of the whole result.")
     strength: Fraction = Field(

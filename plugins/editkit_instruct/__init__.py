@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,7 @@ _INVERSION_OPTIONS = ("auto_mask", "captioner", "inverter", "source", "target")
 
 
 class InstructParams(EditParams):
+    from_model: ClassVar[frozenset[str]] = frozenset()  # it chooses by its method
     instruction: str = Field(
         description="Change to make, for example: make it green.", json_schema_extra={"argument": True}
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from editkit import DrawingParams, ImageInputParams, OperationSpec, RegisteredName, by_name, hookimpl
@@ -10,6 +12,7 @@ from editkit import DrawingParams, ImageInputParams, OperationSpec, RegisteredNa
 class InvertParams(ImageInputParams):
     """Parameters of ``invert``; those of guidance and sampler are not used, but stored for the replay."""
 
+    from_model: ClassVar[frozenset[str]] = frozenset()  # its steps decide the accuracy of the inversion
     prompt: str = Field("", description="Description of the image.")
     method: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
     steps: int = Field(50, ge=1, le=1000, description="Steps from image to noise.")

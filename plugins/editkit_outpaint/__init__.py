@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from editkit import ImageInputParams, OperationSpec, by_name, hookimpl
+from editkit import FROM_MODEL, ImageInputParams, OperationSpec, by_name, hookimpl
 
 Pixels = Annotated[int, Field(ge=0, le=16384)]
 
 
 class OutpaintParams(ImageInputParams):
+    from_model: ClassVar[frozenset[str]] = FROM_MODEL
     left: Pixels = Field(0, description="Pixels to add on the left.")
     right: Pixels = Field(0, description="Pixels to add on the right.")
     top: Pixels = Field(0, description="Pixels to add at the top.")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from editkit import EffectIf, ImageInputParams, ModelDefaultSteps, OperationSpec, by_name, hookimpl
+from editkit import FROM_MODEL, EffectIf, ImageInputParams, ModelDefaultSteps, OperationSpec, by_name, hookimpl
 
 
 class UpscaleParams(ImageInputParams):
+    from_model: ClassVar[frozenset[str]] = FROM_MODEL
     scale: Literal[2, 4] = Field(2, description="Factor by which width and height grow.")
     prompt: str = Field("", description="Description of the image.")
     steps: int | None = ModelDefaultSteps()  # type: ignore[assignment]

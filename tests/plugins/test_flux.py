@@ -167,7 +167,7 @@ def test_decoded_pixels_agree_with_diffusers() -> None:
     result = run_editkit("generate", model=model, width=16, height=16)
     pipeline.set_progress_bar_config(disable=True)
     random = torch.Generator().manual_seed(7)
-    arguments = {"width": 16, "height": 16, "guidance_scale": 3.0, "num_inference_steps": STEPS, "output_type": "pt"}
+    arguments = {"width": 16, "height": 16, "num_inference_steps": STEPS, "output_type": "pt"}
     assert largest(model.decode(result.latents) - pipeline(PROMPT, generator=random, **arguments).images) < 1e-4
 
 
@@ -266,7 +266,7 @@ def test_instruct_agrees_with_diffusers(guidance: float | None) -> None:
 
 def test_an_instruction_without_an_image_samples_from_noise() -> None:
     model, pipeline = load_both("kontext")
-    expected = run_diffusers(pipeline, max_area=16 * 16, guidance_scale=3.0)
+    expected = run_diffusers(pipeline, max_area=16 * 16, guidance_scale=2.5)
     assert_agree(run_editkit("generate", model=model, width=16, height=16).latents, expected)
 
 
