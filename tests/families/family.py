@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,19 @@ class Family:
     """Arguments of the call that switch guidance on; None for a model that is never guided."""
     call: Mapping[str, Any] = dc.field(default_factory=dict)
     """Further arguments of each call."""
+    prompt: str = "a red apple"
+    reference: str = ""
+    """Argument of the call that takes an image beside the prompt."""
+    several: bool = False
+    """Whether that argument takes a list of images."""
+    sized: bool = True
+    """Whether the call takes a width and a height; else the size is that of the reference, or follows from it."""
     sizing: Mapping[str, Any] = dc.field(default_factory=dict)
     """Attributes of the pipeline that make it draw at :attr:`size`, where it draws at sizes of its own choice."""
+    base: str = ""
+    """Family whose parts it has, beside a ControlNet."""
+    areas: Mapping[str, Any] = dc.field(default_factory=dict)
+    """Values for names in modules of diffusers that make it read a reference at few pixels instead of a megapixel."""
     needs: str = ""
     """Package without which diffusers does not import or build the pipeline."""
 
@@ -49,9 +61,9 @@ class Family:
         return folder
 
     def arguments(self, *, guided: bool = False) -> dict[str, Any]:
-        """Arguments of the pipeline's own call but for prompt, steps and noise."""
-        width, height = self.size
-        return {"width": width, "height": height, **self.call, **((self.guided if guided else self.unguided) or {})}
+        """Return the arguments of the pipeline's own call, but for steps, noise and reference."""
+        size = dict(zip(("width", "height"), self.size, strict=True)) if self.sized else {}
+        return {"prompt": self.prompt, **size, **self.call, **((self.guided if guided else self.unguided) or {})}
 
 
 class Table(dict[str, Family]):
@@ -64,3 +76,10 @@ class Table(dict[str, Family]):
             return build
 
         return enter
+
+
+def small_area(module: str) -> dict[str, Any]:
+    """Return :attr:`Family.areas` of a module whose function computes sizes of an area and a ratio."""
+    name = f"diffusers.pipelines.{module}"
+    own = importlib.import_module(name).calculate_dimensions
+    return {f"{name}.calculate_dimensions": lambda area, ratio: own(area // 256, ratio)}

@@ -84,15 +84,18 @@ def t5_tokenizer(length: int = 128) -> Any:
     return tokenizer(length, "$A </s>")
 
 
-def qwen_processor(kind: Any = t.Qwen2VLProcessor) -> Any:
-    """Return a processor of this class for images of 4 x 4 patches.
+def qwen_processor(kind: Any = t.Qwen2VLProcessor, *, fixed: bool = True) -> Any:
+    """Return a processor of this class for images of 4 x 4 patches, or without ``fixed`` of the size that they have.
 
     The class requires a video processor, and that requires torchvision. Where torchvision is missing, the result is
     the same class without its part for videos; only the construction differs.
     """
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    images, words = Qwen2VLImageProcessorPil(min_pixels=56**2, max_pixels=56**2), tokenizer(4096)
+    patch = 14 if kind is t.Qwen2VLProcessor else 16
+    area = (4 * patch) ** 2
+    images = Qwen2VLImageProcessorPil(patch_size=patch, min_pixels=area, max_pixels=area if fixed else 2**24)
+    words = tokenizer(4096)
     if importlib.util.find_spec("torchvision"):
         videos = t.Qwen2VLVideoProcessor if kind is t.Qwen2VLProcessor else t.Qwen3VLVideoProcessor
         return kind(images, words, videos(), chat_template=CHAT_TEMPLATE)
@@ -198,10 +201,19 @@ STATISTICS = {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.5, 0.7, 2
 """Of four latent channels."""
 
 
-def qwen_autoencoder() -> Any:
-    sizes = {"base_dim": 12, "z_dim": 4, "dim_mult": [1, 2, 4], "num_res_blocks": 1}
-    vae = d.AutoencoderKLQwenImage(**sizes, temperal_downsample=[False, True], **STATISTICS)
+def qwen_autoencoder(levels: int = 3) -> Any:
+    """Return an autoencoder of still videos whose latents have 1 / 2 ** (levels - 1) of the width and height."""
+    sizes = {"base_dim": 6, "z_dim": 4, "dim_mult": [1, 2, 4, 4, 4][:levels], "num_res_blocks": 1}
+    vae = d.AutoencoderKLQwenImage(**sizes, temperal_downsample=[False, *[True] * (levels - 2)], **STATISTICS)
     return shake(vae, by=0.02)
+
+
+def wan_autoencoder(channels: int = 4) -> Any:
+    """Return an autoencoder of videos whose latents have a sixteenth of the width and height."""
+    sizes = {"base_dim": 4, "z_dim": channels, "dim_mult": [1, 1, 1, 1, 1], "num_res_blocks": 1}
+    statistics = {name: (values * channels)[:channels] for name, values in STATISTICS.items()}
+    levels = {"temperal_downsample": [False, True, True, False], "scale_factor_spatial": 16}
+    return shake(d.AutoencoderKLWan(**sizes, **levels, **statistics), by=0.05)
 
 
 def qwen21_autoencoder() -> Any:
