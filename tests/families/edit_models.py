@@ -9,7 +9,7 @@ import transformers as t
 
 from .diffusion_models import stable_diffusion
 from .family import Table, small_area
-from .grid_flows import cogview4, kandinsky5
+from .grid_flows import cogview4, kandinsky5, omnigen
 from .parts import (
     flow,
     qwen3_vl,
@@ -91,6 +91,17 @@ def joyimage_edit(kind: Any = d.JoyImageEditPipeline, network: Any = d.JoyImageE
 @EDIT_MODELS.entry(reference="images", several=True, areas=BUCKETS)
 def joyimage_edit_plus() -> Any:
     return joyimage_edit(d.JoyImageEditPlusPipeline, d.JoyImageEditPlusTransformer3DModel)
+
+
+@EDIT_MODELS.entry(
+    needs="torchvision",
+    reference="input_images",
+    several=True,
+    prompt="<img><|image_1|></img> a red apple",
+    unguided={"guidance_scale": 1.0, "img_guidance_scale": 1.0},
+)
+def omnigen_edit() -> Any:
+    return omnigen()
 
 
 # Hints and images in further channels

@@ -298,12 +298,7 @@ def ernie_image() -> Any:
     )
 
 
-@GRID_FLOWS.entry(
-    needs="torchvision",
-    reference="input_images",
-    several=True,
-    unguided={"guidance_scale": 1.0, "img_guidance_scale": 1.0},
-)
+@GRID_FLOWS.entry(needs="torchvision", unguided={"guidance_scale": 1.0, "img_guidance_scale": 1.0})
 def omnigen() -> Any:
     factors = [1.0, 2.0, 3.0, 4.0]
     transformer = d.OmniGenTransformer2DModel(
