@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def check_parts(
     parts = _needed_parts(folder, index, needed)
     for part in parts:
         library = index[part.name][0]
-        if library not in LIBRARIES:
+        if not is_own_module(library):
             raise WeightsUnavailable(
                 f"model {folder}: {part.name} needs code from {str(library)[:60]!r}, which editkit does not run"
             )
@@ -78,6 +79,20 @@ def check_parts(
         raise WeightsUnavailable(
             f"model {folder} has no weights of the variant {variant!r}; its variants: {', '.join(there) or 'none'}"
         )
+
+
+def is_own_module(name: object) -> bool:
+    """Return whether an index names a module without foreign code: a library, or a package of pipelines in diffusers.
+
+    Nothing is imported. A module of the folder, a dotted name and a path are foreign.
+    """
+    if name in LIBRARIES:
+        return True
+    spec = importlib.util.find_spec("diffusers")
+    places = [Path(place) / "pipelines" for place in (spec and spec.submodule_search_locations) or ()]
+    # Names are compared rather than joined to a path, which "..", "/tmp" and letters of another case would lead astray.
+    packages = {file.parent.name for place in places for file in place.glob("*/__init__.py")}
+    return isinstance(name, str) and name in packages
 
 
 def has_other_variant(folder: Path, index: dict[str, Any], needed: Collection[str], variant: str) -> bool:

@@ -57,6 +57,27 @@ def test_parts_that_are_not_needed_are_ignored(folder: Path, tiny_folder: Path) 
     assert torch.equal(draw(folder), draw(tiny_folder))
 
 
+FOREIGN = ["module", "os", "kolors.text_encoder", "Kolors", "../kolors", "/kolors", "kolors/", " kolors", "pipelines", "..",
+           "pipeline_utils", "__pycache__", ["kolors"], 3]  # fmt: skip
+
+
+@pytest.mark.parametrize("library", FOREIGN)
+def test_modules_that_are_not_in_diffusers_are_refused_and_never_run(folder: Path, library: Any) -> None:
+    for name in ("module", "kolors"):
+        for place in (folder, folder / "unet"):
+            (place / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    edit_json(folder / "model_index.json", unet=[library, "UNet2DConditionModel"])
+    assert "unet needs code from" in refused(folder)
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("library", ["kolors", "ideogram4", "stable_diffusion"])
+def test_packages_of_pipelines_in_diffusers_are_its_own_code(folder: Path, tiny_folder: Path, library: str) -> None:
+    (folder / "unet" / f"{library}.py").write_text("raise RuntimeError")
+    edit_json(folder / "model_index.json", unet=[library, "UNet2DConditionModel"])
+    assert torch.equal(draw(folder), draw(tiny_folder))
+
+
 @pytest.mark.parametrize("name", [["module", "Pipeline"], None, 3, {}])
 def test_an_index_without_a_known_pipeline_is_refused(folder: Path, name: object) -> None:
     edit_json(folder / "model_index.json", _class_name=name)
