@@ -224,7 +224,7 @@ def _check_one_or_each(name: str, files: Sequence[str], images: Sequence[str]) -
 def _model_files(options: Mapping[str, Any]) -> list[str]:
     """Return the names in the options that may be files of models and adapters."""
     return [
-        *filter(None, [options["model"], options["vae"]]),
+        *filter(None, [options["model"], options["vae"], options["transformer"]]),
         *(str(Adapter.parse(text).file) for text in options["adapter"]),
     ]
 

@@ -62,6 +62,7 @@ def apply(
     variant: str | None = None,
     revision: str | None = None,
     vae: str | os.PathLike[str] | None = None,
+    transformer: str | os.PathLike[str] | None = None,
     clip_skip: int | None = None,
     progress: Progress | None = None,
     cache: bool = True,
@@ -79,7 +80,14 @@ def apply(
     registry = installed()
     request = prepare(registry, operation, image, params)
     execution = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
-    options = LoadingOptions.of(prediction=prediction, variant=variant, revision=revision, vae=vae, clip_skip=clip_skip)
+    options = LoadingOptions.of(
+        prediction=prediction,
+        variant=variant,
+        revision=revision,
+        vae=vae,
+        transformer=transformer,
+        clip_skip=clip_skip,
+    )
     backend = resolve_model(model, device, dtype, adapters, execution, options, operation=operation)
     return execute(registry, request, backend, progress=progress, cache=cache)
 

@@ -39,6 +39,7 @@ def replay(
     variant: str | None = None,
     revision: str | None = None,
     vae: str | os.PathLike[str] | None = None,
+    transformer: str | os.PathLike[str] | None = None,
     clip_skip: int | None = None,
     progress: Progress | None = None,
     cache: bool = True,
@@ -80,7 +81,14 @@ def replay(
     for step, values in zip(steps[1:], params_of_steps[1:], strict=True):
         validate_params(installed(), installed().spec("operations", step.operation), values)
     models = model_per_step(model, [step.operation for step in steps])
-    options = LoadingOptions.of(prediction=prediction, variant=variant, revision=revision, vae=vae, clip_skip=clip_skip)
+    options = LoadingOptions.of(
+        prediction=prediction,
+        variant=variant,
+        revision=revision,
+        vae=vae,
+        transformer=transformer,
+        clip_skip=clip_skip,
+    )
     backends = [_model_for_step(step.drawn_by, one, adapters, options) for step, one in zip(steps, models, strict=True)]
     results = _execute_steps(steps, params_of_steps, backends, first, progress=progress, cache=cache)
     final = join_results(results)
@@ -267,11 +275,12 @@ def _model_for_step(
         raise InvalidParameter(
             f"the recipe was made with the adapters {names}; no path is taken from a file: pass them as adapters"
         )
-    if "vae" in recorded.options and given.vae is None:
-        raise InvalidParameter(
-            f"the recipe was made with the autoencoder {shorten(recorded.options['vae'])}; no path is taken from a "
-            "file: pass it as vae"
-        )
+    for name, called in (("vae", "autoencoder"), ("transformer", "network")):
+        if name in recorded.options and name not in given.requested:
+            raise InvalidParameter(
+                f"the recipe was made with the {called} {shorten(recorded.options[name])}; no path is taken from a "
+                f"file: pass it as {name}"
+            )
     read = {name: recorded.options.get(name) for name in ("prediction", "variant", "clip_skip")}
     options = LoadingOptions.of(**{**read, **given.requested})
     return resolve_model(model or recorded.model, None, recorded.dtype, adapters, options=options)

@@ -16,12 +16,15 @@ from .weights import BELOW, HUB_ID, find_folder
 
 
 def locate(
-    registry: Registry, name: str | os.PathLike[str] | None, revision: str | None = None, variant: str | None = None
+    registry: Registry,
+    name: str | os.PathLike[str] | None,
+    options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
 ) -> tuple[str, Path]:
     """Return the name of a model and its folder or file; raises WeightsUnavailable if there is none.
 
-    The name of a hub model includes its ``revision``. Raises InvalidParameter for a revision of another model.
+    The name of a hub model includes the revision. Raises InvalidParameter for a revision of another model.
     """
+    revision = options.revision
     text = default_model(registry) if name is None else os.fspath(name)
     if revision is not None and (text in registry.specs["models"] or Path(text).exists() or not HUB_ID.fullmatch(text)):
         raise InvalidParameter(f"revision={revision!r} has no use for {text!r}, which is no hub id: leave it out")
@@ -36,7 +39,7 @@ def locate(
     if is_file(text):
         return text, Path(text)
     if exists(text) or HUB_ID.fullmatch(text):
-        folder = find_folder(text, "model", BELOW, revision, variant)
+        folder = find_folder(text, "model", BELOW, revision, options.variant, options.replaced)
         return text if revision is None or "@" in text else f"{text}@{revision}", folder
     known = did_you_mean(text, registry.specs["models"])
     raise WeightsUnavailable(
@@ -60,7 +63,7 @@ def family_of(registry: Registry, folder: Path, options: LoadingOptions) -> Back
     index = read_index(folder)
     spec = family_of_class(registry, index["_class_name"], f"model {folder}")
     unneeded = set() if options.vae is None else {"vae"}
-    check_parts(folder, index, spec.parts - unneeded, variant=options.variant)
+    check_parts(folder, index, spec.parts - unneeded, variant=options.variant, replaced=options.replaced)
     return spec
 
 

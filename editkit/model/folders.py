@@ -21,6 +21,10 @@ _SIDES = {"sample_size": _MOST_PIXELS, "pos_embed_max_size": _MOST_LATENTS}
 """Largest values of the sides in a configuration: networks compute tables for that many positions."""
 
 
+_BOUNDS = ("max_window_layers",)
+"""Numbers of layers that a network need not have."""
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     """Return the content of ``model_index.json``; raises WeightsUnavailable if there is none or it names no pipeline.
 
@@ -55,11 +59,12 @@ def check_parts(
     *,
     weights: bool = True,
     variant: str | None = None,
+    replaced: Collection[str] = (),
 ) -> None:
     """Raise WeightsUnavailable for missing parts, foreign code, and files that cannot be loaded safely.
 
-    Without ``weights`` the weights are not checked, because they come from another file. A ``variant`` of the weights
-    must be there for one part at least.
+    Without ``weights`` the weights are not checked, because they come from another file; nor are those of the parts
+    ``replaced``. A ``variant`` of the weights must be there for one part at least.
     """
     parts = _needed_parts(folder, index, needed)
     for part in parts:
@@ -71,9 +76,9 @@ def check_parts(
         if not part.is_dir():
             raise WeightsUnavailable(f"model {folder} is not whole: the folder {part.name} is missing")
         _check_files(part)
-        if weights and (part / "config.json").exists():
+        if weights and part.name not in replaced and (part / "config.json").exists():
             check_part(part, check_weights(part, variant=variant))
-    with_weights = [part for part in parts if (part / "config.json").exists()]
+    with_weights = [part for part in parts if part.name not in replaced and (part / "config.json").exists()]
     if weights and variant and not any(variant in variants_in(part) for part in with_weights):
         there = sorted({one for part in with_weights for one in variants_in(part)} - {""})
         raise WeightsUnavailable(
@@ -116,7 +121,8 @@ def check_part(folder: Path, variant: str | None) -> None:
     config = read_json(file)
     tensors = _count_tensors(folder, variant)
     for name, value in _integers(config):
-        if ("layers" in name or name in ("depth", "num_blocks")) and not 0 <= value <= tensors:
+        counts = ("layers" in name or name in ("depth", "num_blocks")) and name not in _BOUNDS
+        if counts and not 0 <= value <= tensors:
             raise WeightsUnavailable(f"{file}: {name}={value}, and the weights hold {tensors} tensors: they differ")
         if name in _SIDES and not 1 <= value <= _SIDES[name]:
             raise WeightsUnavailable(f"{file}: {name}={value} is not from 1 to {_SIDES[name]}")

@@ -23,7 +23,7 @@ from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, Suppor
 from .execution import ExecutionOptions, check_compiler
 from .finding import default_model, family_of, family_of_class, family_of_file, locate
 from .folders import has_other_variant, read_index
-from .options import LoadingOptions, find_autoencoder
+from .options import LoadingOptions
 from .weights import stored_dtype
 
 
@@ -70,7 +70,7 @@ AUTO = "auto"
 """Name of the dtype that the weights are stored in."""
 
 
-@check_arguments(name=PATH.or_none(), vae=PATH.or_none())
+@check_arguments(name=PATH.or_none(), vae=PATH.or_none(), transformer=PATH.or_none())
 def load_model(
     name: str | os.PathLike[str] | None = None,
     *,
@@ -84,6 +84,7 @@ def load_model(
     variant: str | None = None,
     revision: str | None = None,
     vae: str | os.PathLike[str] | None = None,
+    transformer: str | os.PathLike[str] | None = None,
     clip_skip: int | None = None,
 ) -> Backend:
     """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.
@@ -93,12 +94,13 @@ def load_model(
     their relatives or learned words, each ``FILE`` or ``FILE:SCALE``, where FILE may be a folder or a hub id.
     ``compile`` compiles the network, ``offload`` keeps only the active part of the model on the GPU, ``tiling`` lets
     the autoencoder work in tiles: they change time and memory, and results by rounding, tiling a little more. Only
-    safetensors are read, and no code of a model runs.
+    safetensors and GGUF are read, and no code of a model runs.
 
     ``prediction`` (epsilon, v_prediction, sample, flow) replaces what the files say the network predicts, ``variant``
     names weights such as fp16, ``revision`` a version of a hub model, as ``org/name@revision`` does. ``vae`` is a
-    folder or file of another autoencoder. ``clip_skip`` last layers of the CLIP encoders are left out, beyond those
-    that the family leaves out; 1 is the "Clip skip 2" of other programs.
+    folder or file of another autoencoder, ``transformer`` a file (``.safetensors`` or ``.gguf``) or folder of another
+    network, transformer or U-Net, on the other parts of a folder. ``clip_skip`` last layers of the CLIP encoders are
+    left out, beyond those that the family leaves out; 1 is the "Clip skip 2" of other programs.
 
     Raises WeightsUnavailable if the model does not exist or is incomplete, InvalidParameter for a device, dtype,
     adapter or execution option that does not fit this machine, MissingCapability if the model does not support it.
@@ -108,35 +110,39 @@ def load_model(
     parsed = [Adapter.parse(call) for call in adapter_calls(adapters)]
     execution = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
     execution.check(torch_device)
-    given = {"prediction": prediction, "variant": variant, "revision": revision, "vae": vae, "clip_skip": clip_skip}
-    options = LoadingOptions.of(**given)
-    label, location = locate(registry, name, options.revision, options.variant)
+    options = LoadingOptions.of(
+        prediction=prediction,
+        variant=variant,
+        revision=revision,
+        vae=vae,
+        transformer=transformer,
+        clip_skip=clip_skip,
+    )
+    label, location = locate(registry, name, options)
+    _check_file_options(options, location)
     if location.is_file():
         family, files = family_of_file(registry, location)
     else:
         family, files = family_of(registry, location, options), {"folder": location}
     _check_adapters(family, label, parsed)
     check_execution(family, label, execution)
-    _check_options(family, label, options, location)
-    autoencoder = None if options.vae is None else find_autoencoder(options.vae)
+    _check_options(family, label, options)
+    replacements = options.find_files()
     if execution.compile:
         check_compiler(torch_device.type)
     first_device = torch.device("cpu") if execution.offload else torch_device
     if torch_dtype is None:
-        torch_dtype = stored_dtype(files.get("weights") or location)
+        torch_dtype = stored_dtype(replacements.get("transformer") or files.get("weights") or location)
     identified = options
     if options.variant and not has_other_variant(location, read_index(location), family.parts, options.variant):
         identified = dc.replace(options, variant=None)
-    more = (
-        {"options": dc.replace(options, vae=str(autoencoder) if autoencoder else None)}
-        if family.loading_options
-        else {}
-    )
+    places = {name: str(place) for name, place in replacements.items()}
+    more = {"options": dc.replace(options, **places)} if family.loading_options else {}  # type: ignore[arg-type]
     target = {"name": label, "device": first_device, "dtype": torch_dtype}
     with loading():
         model = _call_loader(registry.load("backends", family.name), family, {**files, **target, **more})
         if family.loading_options:
-            model.identity = identified.combined_identity(model.identity, autoencoder)
+            model.identity = identified.combined_identity(model.identity, replacements)
             cast(SupportsLoadingOptions, model).loading_options = identified
         for adapter in parsed:
             cast(SupportsAdapters, model).add_adapter(adapter)
@@ -221,18 +227,24 @@ def check_execution(family: BackendSpec, label: str, execution: ExecutionOptions
         )
 
 
-def _check_options(family: BackendSpec, label: str, options: LoadingOptions, location: Path) -> None:
-    """Raise MissingCapability if models of the family do not support an option, InvalidParameter if one has no use."""
+def _check_file_options(options: LoadingOptions, location: Path) -> None:
+    """Raise InvalidParameter for an option that has no use for a checkpoint file."""
+    for option in ("variant", "transformer"):
+        if option in options.requested and location.is_file():
+            raise InvalidParameter(
+                f"{option}={options.requested[option]!r} has no use for a checkpoint file, which holds one: leave it "
+                "out, or give a folder as the model"
+            )
+
+
+def _check_options(family: BackendSpec, label: str, options: LoadingOptions) -> None:
+    """Raise MissingCapability if models of the family do not support an option."""
     missing = [name for name in options.requested if name != "revision" and name not in family.loading_options]
     if missing:
         supported = ", ".join(sorted(family.loading_options)) or "none of them"
         raise MissingCapability(
             f"{missing[0]} needs a model that supports it; the model {label!r} of the family {family.name} offers "
             f"{supported}: leave it out"
-        )
-    if options.variant and location.is_file():
-        raise InvalidParameter(
-            f"variant={options.variant!r} has no use for a checkpoint file, which holds one: leave it out"
         )
 
 

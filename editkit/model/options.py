@@ -6,6 +6,7 @@ import dataclasses as dc
 import hashlib
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,8 +15,10 @@ from ..files import is_file
 from ..literals import ModelPrediction
 from ..registry.params import shorten
 from .folders import check_part, identity_of
-from .weights import ON_TOP, check_weights, find_folder
+from .weights import ON_TOP, check_download, check_weights, find_folder
 
+_REPLACED = {"vae": ("vae",), "transformer": ("transformer", "unet")}
+"""Parts of a folder that an option of this name replaces."""
 _NAME = re.compile(r"[\w-][\w.-]*")
 _REVISION = re.compile(r"[\w-][\w./-]*")
 PREDICTIONS: tuple[str, ...] = get_args(ModelPrediction)
@@ -36,6 +39,10 @@ class LoadingOptions:
     variant: str | None = _option("Variant of the weights, such as fp16.  [default: the plain ones, else the only one]")
     revision: str | None = _option("Branch, tag or commit of a hub model, as org/name@REVISION.", metavar="REVISION")
     vae: str | None = _option("Autoencoder in place of the model's own.", metavar="FOLDER|FILE")
+    transformer: str | None = _option(
+        "Network (transformer or U-Net) in place of the model's own: one file (.safetensors or .gguf), or its folder.",
+        metavar="FILE|FOLDER",
+    )
     clip_skip: int | None = _option(
         "Number of last layers of the CLIP text encoders to leave out beyond those the model leaves out.", int, "NUMBER"
     )
@@ -43,7 +50,7 @@ class LoadingOptions:
     @classmethod
     def of(cls, **given: Any) -> LoadingOptions:
         """Check options and return them; raises InvalidParameter for a value that is not allowed."""
-        prediction, clip_skip, vae = given.get("prediction"), given.get("clip_skip"), given.get("vae")
+        prediction, clip_skip = given.get("prediction"), given.get("clip_skip")
         if prediction == "flow_prediction":
             given["prediction"] = prediction = "flow"
         if prediction is not None and prediction not in PREDICTIONS:
@@ -54,10 +61,9 @@ class LoadingOptions:
             value = given.get(name)
             if value is not None and not (isinstance(value, str) and pattern.fullmatch(value) and ".." not in value):
                 raise InvalidParameter(f"{name}={shorten(value)} is not allowed: give a name such as fp16 or main")
-        if vae is not None:
-            if not isinstance(vae, (str, os.PathLike)) or not os.fspath(vae):
-                raise InvalidParameter(f"vae={shorten(vae)} is not allowed: give a folder or a .safetensors file")
-            given["vae"] = os.fspath(vae)
+        for name in _REPLACED:
+            if given.get(name) is not None:
+                given[name] = _path(name, given[name])
         return cls(**given)
 
     @property
@@ -67,18 +73,39 @@ class LoadingOptions:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """Options for a recipe: the autoencoder by its name alone; the revision is part of the model's name."""
-        named = {name: Path(value).name if name == "vae" else value for name, value in self.requested.items()}
+        """Options for a recipe: files by their names alone; the revision is part of the model's name."""
+        named = {name: Path(value).name if name in _REPLACED else value for name, value in self.requested.items()}
         return {name: value for name, value in named.items() if name != "revision"}
 
-    def combined_identity(self, identity: str, vae: Path | None) -> str:
-        """Return the identity of a model of ``identity`` loaded with these options and the autoencoder ``vae``."""
-        parts = {name: value for name, value in self.requested.items() if name not in ("vae", "revision")}
-        if vae is not None:
-            parts["vae"] = identity_of(vae)
+    @property
+    def replaced(self) -> frozenset[str]:
+        """Parts of a folder whose weights come from elsewhere."""
+        return frozenset(part for name, parts in _REPLACED.items() if name in self.requested for part in parts)
+
+    def replacement(self, part: str) -> Path | None:
+        """Return the file or folder that replaces a part of the model's folder, None for one that is its own."""
+        name = next((name for name, parts in _REPLACED.items() if part in parts), "")
+        return Path(self.requested[name]) if name in self.requested else None
+
+    def find_files(self) -> dict[str, Path]:
+        """Return the files and folders of the options that name some; raises WeightsUnavailable if one is of no use."""
+        finders = {"vae": find_autoencoder, "transformer": find_network}
+        return {name: find(self.requested[name]) for name, find in finders.items() if name in self.requested}
+
+    def combined_identity(self, identity: str, files: Mapping[str, Path]) -> str:
+        """Return the identity of a model of ``identity`` with these options and ``files``, those of `find_files`."""
+        parts = {name: value for name, value in self.requested.items() if name not in (*_REPLACED, "revision")}
+        parts |= {name: identity_of(place) for name, place in files.items()}
         if not parts:
             return identity
         return hashlib.sha256(f"{identity}:{sorted(parts.items())}".encode()).hexdigest()[:16]
+
+
+def _path(name: str, value: Any) -> str:
+    """Return the path in an option; raises InvalidParameter for another value."""
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise InvalidParameter(f"{name}={shorten(value)} is not allowed: give a folder or a file")
+    return os.fspath(value)
 
 
 def find_autoencoder(name: str) -> Path:
@@ -86,16 +113,28 @@ def find_autoencoder(name: str) -> Path:
 
     Raises WeightsUnavailable if there is none, or it is incomplete or not safe to load.
     """
+    return _find_part(name, "vae", (".safetensors",))
+
+
+def find_network(name: str) -> Path:
+    """Return the folder or file of a transformer or U-Net, as :func:`find_autoencoder` does; a file may be GGUF."""
+    return _find_part(name, "transformer", (".safetensors", ".gguf"))
+
+
+def _find_part(name: str, option: str, suffixes: Sequence[str]) -> Path:
     place = Path(os.path.expanduser(name))  # noqa: PTH111 (Path.expanduser raises for unknown users)
     if is_file(place):
-        if place.suffix != ".safetensors":
+        if place.suffix not in suffixes:
             raise WeightsUnavailable(
-                f"vae {name!r} is a file other than .safetensors, which can run code when loaded: convert it"
+                f"{option} {name!r} is a file other than {' and '.join(suffixes)}, which can run code when loaded: "
+                "convert it"
             )
+        check_download(place)
         return place
-    folder = find_folder(str(place), "vae", ON_TOP)
-    folder = folder / "vae" if (folder / "vae" / "config.json").exists() else folder
+    folder = find_folder(str(place), option, ON_TOP)
+    within = [folder / part for part in _REPLACED[option] if (folder / part / "config.json").exists()]
+    folder = next(iter(within), folder)
     if not (folder / "config.json").exists():
-        raise WeightsUnavailable(f"vae {name!r} has no config.json: give the folder of an autoencoder, or a file")
-    check_part(folder, check_weights(folder, f"vae {name!r}"))
+        raise WeightsUnavailable(f"{option} {name!r} has no config.json: give the folder of this part, or a file")
+    check_part(folder, check_weights(folder, f"{option} {name!r}"))
     return folder

@@ -19,10 +19,12 @@ def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
     the file, it is that of the pipeline in the configuration beside it, else the first. Raises WeightsUnavailable if no
     backend detects the file or no configuration is found.
     """
+    _check_kind(registry, file)
     shapes = _shapes_of(file)
     specs = [spec for spec in registry.specs["backends"].values() if spec.detect]
     bases: list[tuple[BackendSpec, str]] = [(spec, base) for spec in specs if (base := spec.detect(shapes))]
     if not bases:
+        _refuse_network(registry, file)
         families = " or ".join(spec.name for spec in specs)
         raise WeightsUnavailable(
             f"model {str(file)!r} is a file that holds no whole model of {families} (it begins with "
@@ -37,20 +39,33 @@ def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
     return next((spec for spec, _ in bases if pipeline in spec.pipelines), bases[0][0]), folder
 
 
-def _shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors in a safetensors file by name; raises WeightsUnavailable for another file."""
-    from safetensors import SafetensorError, safe_open
-
+def _check_kind(registry: Registry, file: Path) -> None:
+    """Raise WeightsUnavailable for a file other than safetensors; a GGUF file holds no whole model."""
     if file.suffix == ".gguf":
-        raise WeightsUnavailable(
-            f"model {str(file)!r} is a file of quantised weights (GGUF), which is not supported: get the model as "
-            ".safetensors, in float16, bfloat16 or scaled fp8"
-        )
+        _refuse_network(registry, file)
     if file.suffix != ".safetensors":
         raise WeightsUnavailable(
             f"model {str(file)!r} is a file other than .safetensors, which can run code when loaded: convert it, or "
             "give the diffusers folder it belongs to"
         )
+
+
+def _refuse_network(registry: Registry, file: Path) -> None:
+    """Raise WeightsUnavailable for a file that a backend describes: it holds one part of a model."""
+    describers = [spec.describe for spec in registry.specs["backends"].values() if spec.describe]
+    what = next(filter(None, (describe(file) for describe in describers)), None)
+    if what is not None:
+        raise WeightsUnavailable(f"model {str(file)!r} holds {what} and no whole model: {ADVICE}")
+
+
+ADVICE = "give the diffusers folder of such a model as the model (-m), and a network in a file as transformer"
+"""Advice for a file that holds one part of a model."""
+
+
+def _shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors in a safetensors file by name; raises WeightsUnavailable for another file."""
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(file, framework="pt") as tensors:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
@@ -71,5 +86,5 @@ def download_config(file: Path, base: str) -> Path:
         raise WeightsUnavailable(
             f"model {str(file)!r} has weights alone, and the configuration they need could not be fetched from the hub "
             f"({base}): put {INDEX} of such a model and the folders beside it, with weights of the parts that the file "
-            f"lacks, into {str(file.with_suffix(''))!r}"
+            f"lacks, into {str(file.with_suffix(''))!r}, or {ADVICE}"
         ) from error

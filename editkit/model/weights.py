@@ -52,10 +52,18 @@ def model_folder(name: str, *, called: str, advice: str) -> Path:
     return folder
 
 
-def find_folder(name: str, called: str, weights: str, revision: str | None = None, variant: str | None = None) -> Path:
+def find_folder(
+    name: str,
+    called: str,
+    weights: str,
+    revision: str | None = None,
+    variant: str | None = None,
+    left_out: Iterable[str] = (),
+) -> Path:
     """Return a folder by its path, else the folder of a hub id; ``weights`` is the pattern of files to download.
 
-    A hub id may end with ``@`` and a revision. Of several variants of weights only one is downloaded.
+    A hub id may end with ``@`` and a revision. Of several variants of weights only one is downloaded, and none of the
+    parts ``left_out``.
     """
     folder = Path(name)
     if folder.is_dir():
@@ -67,10 +75,17 @@ def find_folder(name: str, called: str, weights: str, revision: str | None = Non
     identifier, _, at = name.partition("@")
     if at and revision not in (None, at):
         raise InvalidParameter(f"revision={revision!r} is not allowed beside {name!r}, which names one: leave one out")
-    return from_hub(identifier, called, weights, at or revision, variant)
+    return from_hub(identifier, called, weights, at or revision, variant, left_out)
 
 
-def from_hub(name: str, called: str, weights: str, revision: str | None = None, variant: str | None = None) -> Path:
+def from_hub(
+    name: str,
+    called: str,
+    weights: str,
+    revision: str | None = None,
+    variant: str | None = None,
+    left_out: Iterable[str] = (),
+) -> Path:
     """Return the folder of a hub model from the local cache, else download it (safetensors only)."""
     from huggingface_hub import HfApi, snapshot_download
 
@@ -79,6 +94,7 @@ def from_hub(name: str, called: str, weights: str, revision: str | None = None, 
         needless = other_variants(HfApi().list_repo_files(name, revision=revision), variant)
     except Exception:  # without network the local copy serves
         needless = []
+    needless += [f"{part}/*.safetensors" for part in left_out]
     allowed = ["*.json", "*.txt", "*.model", weights]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=allowed, ignore_patterns=needless))
@@ -155,11 +171,11 @@ def tensor_files(folder: Path, variant: str | None = None) -> list[Path]:
         weights = [(_WEIGHTS.fullmatch(file.name), file) for file in folder.iterdir()]
         files = [file for match, file in weights if match and (match["variant"] or "") == (variant or "")]
     for file in files:
-        _check_download(file)
+        check_download(file)
     return files
 
 
-def _check_download(file: Path) -> None:
+def check_download(file: Path) -> None:
     """Raise WeightsUnavailable for a pointer of git-lfs in place of weights."""
     with file.open("rb") as stream:
         if stream.read(20).startswith(b"version https://git-"):
@@ -213,10 +229,13 @@ def check_complete(info: Mapping[str, Any], called: str, kinds: Sequence[str] = 
 
 
 def stored_dtype(place: Path) -> torch.dtype:
-    """Return the dtype in which a checkpoint file or most of a model folder is stored; bfloat16 for 8-bit floats."""
+    """Return the dtype in which a file or most of a folder is stored; bfloat16 for 8-bit floats and GGUF files."""
     import torch
 
-    files = [place] if place.is_file() else sorted(place.glob("*/*.safetensors"))
+    if place.suffix == ".gguf":
+        return torch.bfloat16
+    within = (sorted(place.glob(pattern)) for pattern in (BELOW, ON_TOP))
+    files = [place] if place.is_file() else next(filter(None, within), [])
     largest = max(files, key=lambda file: file.stat().st_size, default=None)
     counts: dict[str, int] = {}
     if largest is not None:

@@ -121,6 +121,9 @@ class BackendSpec(Spec):
     detect: Callable[[Mapping[str, tuple[int, ...]]], str | None] | None = None
     """Function from the tensor names and shapes of a one-file checkpoint to the hub id of its base model, or None for
     another family. The loader then gets that file as ``weights``, and the folder holds no weights."""
+    describe: Callable[[Path], str | None] | None = None
+    """Function from a file of weights to what it holds, such as "the network of Z-Image", or None if it is unknown; for
+    the error of a file that is no whole model."""
 
 
 @dc.dataclass(frozen=True)

@@ -29,6 +29,9 @@ class CompareParams(Params):
     variant: str | None = Field(None, description="Variant of the weights, such as fp16.")
     revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
     vae: str | None = Field(None, description="Folder or file of an autoencoder in place of the model's own.")
+    transformer: str | None = Field(
+        None, description="File or folder of a network (transformer or U-Net) in place of the model's own."
+    )
     clip_skip: int | None = Field(
         None, ge=0, le=100, description="Number of last layers of the CLIP text encoders to leave out."
     )

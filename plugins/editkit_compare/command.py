@@ -44,6 +44,7 @@ def compare(params: CompareParams) -> Table:
         variant=params.variant,
         revision=params.revision,
         vae=params.vae,
+        transformer=params.transformer,
         clip_skip=params.clip_skip,
     )
     results = {name: _edit_by(params, image, model, name) for name in params.inverter or compatible_inverters(model)}

@@ -13,9 +13,10 @@ from .checkpoint_detection import (
     detect_stable_diffusion_xl,
     detect_upscaler,
 )
+from .network_files.families import describe_file
 
 EXECUTION_OPTIONS = frozenset({"compile", "offload", "tiling"})
-_LOADING_OPTIONS = frozenset({"prediction", "variant", "vae"})
+_LOADING_OPTIONS = frozenset({"prediction", "variant", "vae", "transformer"})
 _UNET_PARTS = frozenset({"unet", "vae", "text_encoder", "tokenizer", "scheduler"})
 _TRANSFORMER_PARTS = frozenset({"transformer", "vae", "text_encoder", "tokenizer", "scheduler"})
 _SECOND_TEXT = frozenset({"text_encoder_2", "tokenizer_2"})
@@ -95,7 +96,7 @@ def register_backends() -> list[BackendSpec]:
             from_pipe=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_pipe"),
             parts=frozenset({"unet", "scheduler"}),
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
-            loading_options=frozenset({"prediction", "variant"}),
+            loading_options=frozenset({"prediction", "variant", "transformer"}),
             execution_options=frozenset({"compile"}),
             source="https://arxiv.org/abs/2006.11239",
         ),
@@ -203,7 +204,8 @@ def register_backends() -> list[BackendSpec]:
             from_pipe=by_name("editkit_diffusers.universal.loading:share_pipeline"),
             last_resort=True,
             provides=frozenset({"text", "attention"}),
-            loading_options=frozenset({"variant"}),
+            loading_options=frozenset({"variant", "transformer"}),
+            describe=describe_file,
             execution_options=EXECUTION_OPTIONS,
             source="https://huggingface.co/docs/diffusers/api/pipelines/overview",
         ),

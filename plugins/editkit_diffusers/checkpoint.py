@@ -14,6 +14,7 @@ from editkit import InvalidParameter, LoadingOptions, identity_of, read_json
 
 from .autoencoder import Autoencoder
 from .components import load_part, prepare_network
+from .network_files.reading import network_settings, read_network
 from .scheduler_config import read_config
 from .single_file import CheckpointFile
 from .text_encoder import TextEncoder, load_tokenizer
@@ -44,6 +45,9 @@ class Checkpoint:
 
         It is the backend's own, whether it is to be ``changed`` or not.
         """
+        replacement = self.options.replacement(part)
+        if replacement is not None:
+            return prepare_network(read_network(kind, self.folder / part, replacement, self.dtype), self.device)
         if self.file is not None and self.file.has_part(kind, part):
             return prepare_network(self.file.network(kind, part, self.dtype), self.device)
         variant = self.options.variant
@@ -84,6 +88,9 @@ class Checkpoint:
             return config
         if self.file is not None:
             config |= self.file.scheduler_settings()
+        network = self.options.replacement("transformer")
+        if network is not None and network.is_file():
+            config |= network_settings(network)
         prediction = self.options.prediction
         is_flow = "FlowMatch" in config.get("_class_name", "")
         if prediction is not None and (prediction == "flow") != is_flow:

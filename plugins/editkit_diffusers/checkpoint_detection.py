@@ -9,6 +9,8 @@ from typing import Any
 
 from editkit import WeightsUnavailable
 
+from .network_files.families import EDM_TENSORS, family_of
+
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of a file's tensors by name."""
 
@@ -36,11 +38,9 @@ _XL_BASES = {
 _SD3_BLOCK, _SD3_INPUT = "joint_blocks.0.x_block.attn.qkv.weight", "joint_blocks.37.x_block.mlp.fc1.weight"
 _SD35_MEDIUM = "joint_blocks.0.x_block.attn2.qkv.weight"
 _FLUX_BLOCK, _FLUX_INPUT = "double_blocks.0.img_attn.norm.key_norm.scale", "img_in.weight"
-_FLUX_GUIDANCE, _CHROMA = "guidance_in.in_layer.weight", "distilled_guidance_layer.in_proj.bias"
+_FLUX_GUIDANCE = "guidance_in.in_layer.weight"
 _NETWORK = "model.diffusion_model."
 """Beginning of the names of a network's tensors in a file with other parts; a network alone has none."""
-_EDM_TENSORS = {"edm_mean", "edm_vpred.sigma_max"}
-"""Tensors of models shaped like SDXL with EDM noise levels, which are not supported."""
 _V_PREDICTION, _ZERO_SNR = "v_pred", "ztsnr"
 """Empty tensors with which trainers mark velocity prediction and a path that starts at pure noise."""
 OPEN_CLIP_ENCODER = _OPEN_CLIP
@@ -75,7 +75,7 @@ def detect_upscaler(shapes: Shapes) -> str | None:
 
 
 def detect_stable_diffusion_xl(shapes: Shapes) -> str | None:
-    return _find_base(shapes, _XL_BASES) if _EDM_TENSORS.isdisjoint(shapes) else None
+    return _find_base(shapes, _XL_BASES) if EDM_TENSORS.isdisjoint(shapes) else None
 
 
 def detect_stable_diffusion_3(shapes: Shapes) -> str | None:
@@ -111,7 +111,7 @@ _FILL_INPUTS = 384
 def _flux_names(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a FLUX network by name, or nothing for another network."""
     names = {name.removeprefix(_NETWORK): shape for name, shape in shapes.items()}
-    return names if _FLUX_BLOCK in names and _CHROMA not in names else {}
+    return names if _FLUX_BLOCK in names and family_of(names) == "FLUX.1" else {}
 
 
 def _inputs(shapes: Shapes, name: str) -> int:

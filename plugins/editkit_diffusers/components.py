@@ -41,7 +41,7 @@ def read_part(kind: Any, folder: Path, *, dtype: torch.dtype, variant: str | Non
     try:
         config = read_json(folder / "config.json")
         _check_quantisation(config, folder)
-        _check_class(kind, config, folder)
+        check_class(kind, config, folder)
         with loading(), quiet():
             part, info = kind.from_pretrained(
                 folder,
@@ -65,7 +65,7 @@ def read_part(kind: Any, folder: Path, *, dtype: torch.dtype, variant: str | Non
     return part
 
 
-def _check_class(kind: Any, config: Mapping[str, Any], folder: Path) -> None:
+def check_class(kind: Any, config: Mapping[str, Any], folder: Path) -> None:
     """Raise WeightsUnavailable for a part whose configuration names another class of diffusers."""
     name = config.get("_class_name", kind.__name__)
     if name == kind.__name__ or kind.__name__ in _OLD_NAMES.get(str(name), ()):

@@ -67,7 +67,7 @@ def _converted(name: str, tensor: Tensor, width: int) -> Iterator[tuple[str, Ten
     kind = "weight" if kind == "scale" else kind
     if module in TOP:
         # The last modulation is the shift before the scale in the original code.
-        swapped = torch.cat(tensor.chunk(2)[::-1]) if module.startswith("final_layer.adaLN") else tensor
+        swapped = torch.cat(list(tensor.chunk(2)[::-1])) if module.startswith("final_layer.adaLN") else tensor
         yield f"{TOP[module]}.{kind}", swapped
     match = _BLOCK.fullmatch(module)
     if match is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor
 
 from editkit import WeightsUnavailable
@@ -32,20 +33,27 @@ def has_scales(names: Iterable[str]) -> bool:
     return any(name.endswith((*_SCALES, *_UNKNOWN, "scaled_fp8")) for name in names)
 
 
-def unscale(tensors: Mapping[str, Tensor], header: Mapping[str, str], called: str) -> dict[str, Tensor]:
-    """Return tensors with their scales applied, in float32 where there is one.
+def holds_weights(name: str) -> bool:
+    """Return whether a tensor of this name is neither a scale nor a marker."""
+    return not name.endswith((*_SCALES, *_OTHER))
+
+
+def unscale(
+    tensors: Mapping[str, Tensor], header: Mapping[str, str], called: str, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    """Return tensors with their scales applied, in ``dtype`` where there is one.
 
     A scale has one value, or one for each row of the weight. Raises WeightsUnavailable, whose message begins with
     ``called``, for weights quantised in another way.
     """
     _check_formats(tensors, header, called)
-    plain = {name: tensor for name, tensor in tensors.items() if not name.endswith((*_SCALES, *_OTHER))}
+    plain = {name: tensor for name, tensor in tensors.items() if holds_weights(name)}
     for name in [name for name in tensors if name.endswith(_SCALES)]:
         ending = next(one for one in _SCALES if name.endswith(one))
         weight = f"{name.removesuffix(ending)}.weight"
         if weight not in plain:
             raise WeightsUnavailable(f"{called} has the scale {name} and no {weight}: download it again")
-        plain[weight] = _scaled(plain[weight], tensors[name], name, called)
+        plain[weight] = _scaled(plain[weight], tensors[name], name, called).to(dtype)
     return plain
 
 

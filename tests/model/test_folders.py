@@ -57,8 +57,10 @@ def test_parts_that_are_not_needed_are_ignored(folder: Path, tiny_folder: Path) 
     assert torch.equal(draw(folder), draw(tiny_folder))
 
 
-FOREIGN = ["module", "os", "kolors.text_encoder", "Kolors", "../kolors", "/kolors", "kolors/", " kolors", "pipelines", "..",
-           "pipeline_utils", "__pycache__", ["kolors"], 3]  # fmt: skip
+FOREIGN = [
+    *("module", "os", "kolors.text_encoder", "Kolors", "../kolors", "/kolors", "kolors/", " kolors", "pipelines", ".."),
+    *("pipeline_utils", "__pycache__", ["kolors"], 3),
+]
 
 
 @pytest.mark.parametrize("library", FOREIGN)

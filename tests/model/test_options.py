@@ -190,7 +190,7 @@ def test_the_command_line_has_the_same_options(tiny_folder: Path, tmp_path: Path
 
 
 def test_options_without_values_are_no_options() -> None:
-    assert LoadingOptions.of().requested == {} and LoadingOptions.of().combined_identity("x", None) == "x"
+    assert LoadingOptions.of().requested == {} and LoadingOptions.of().combined_identity("x", {}) == "x"
 
 
 def test_an_autoencoder_that_overflows_continues_in_float32_with_a_warning(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from editkit_diffusers.flux_key_names import DOUBLE, JOINED, SINGLE, TOP
 from editkit_diffusers.ldm_key_names import original_name
+from families.original_names import flux_network, sd3_network, unet_network, weights_of
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -59,17 +59,6 @@ def replaced(name: str, names: dict[str, str]) -> str:
     return name
 
 
-def weights_of(folder: Path, part: str) -> dict[str, Tensor]:
-    (file,) = (folder / part).glob("*.safetensors")
-    return load_file(file)
-
-
-def unet(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in weights_of(folder, "unet").items():
-        module, _, kind = name.rpartition(".")
-        yield f"model.diffusion_model.{original_name(module, layers=1)}.{kind}", tensor
-
-
 def autoencoder(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """Upward blocks were counted from the outside, and attention was made of convolutions."""
     blocks = len(json.loads((folder / "vae" / "config.json").read_text())["block_out_channels"])
@@ -110,7 +99,8 @@ def checkpoint(folder: Path, file: Path, *, second: bool = False, **more: Tensor
 
     The ``second`` Stable Diffusion had a text encoder of other names than the first.
     """
-    tensors = more | {**dict(unet(folder)), **dict(autoencoder(folder))}
+    unet = {f"model.diffusion_model.{name}": tensor for name, tensor in unet_network(weights_of(folder, "unet"))}
+    tensors = more | unet | dict(autoencoder(folder))
     if (folder / "text_encoder_2").is_dir():
         tensors |= dict(clip(folder, "conditioner.embedders.0"))
         tensors |= dict(open_clip(folder, "text_encoder_2", "conditioner.embedders.1"))
@@ -303,83 +293,6 @@ TOLERANCE = 1e-4
 """Of latents up to 14: weights of a file lie elsewhere in memory, which changes the last bits of sums."""
 Tensors = dict[str, Tensor]
 
-SD3_TOP = {
-    "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
-    "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
-    "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
-    "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
-    "context_embedder": "context_embedder",
-    "pos_embed.proj": "x_embedder.proj",
-    "proj_out": "final_layer.linear",
-    "norm_out.linear": "final_layer.adaLN_modulation.1",
-}
-SD3_BLOCK = {
-    "norm1.linear": "x_block.adaLN_modulation.1",
-    "norm1_context.linear": "context_block.adaLN_modulation.1",
-    "attn.to_out.0": "x_block.attn.proj",
-    "attn2.to_out.0": "x_block.attn2.proj",
-    "attn.to_add_out": "context_block.attn.proj",
-    "ff.net.0.proj": "x_block.mlp.fc1",
-    "ff.net.2": "x_block.mlp.fc2",
-    "ff_context.net.0.proj": "context_block.mlp.fc1",
-    "ff_context.net.2": "context_block.mlp.fc2",
-    "attn.norm_q": "x_block.attn.ln_q",
-    "attn.norm_k": "x_block.attn.ln_k",
-    "attn2.norm_q": "x_block.attn2.ln_q",
-    "attn2.norm_k": "x_block.attn2.ln_k",
-    "attn.norm_added_q": "context_block.attn.ln_q",
-    "attn.norm_added_k": "context_block.attn.ln_k",
-}
-SD3_JOINED = {
-    "x_block.attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
-    "context_block.attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-}
-
-
-def swap(tensor: Tensor) -> Tensor:
-    """Exchange shift and scale, which the original code has in the other order."""
-    return torch.cat(tensor.chunk(2)[::-1])
-
-
-def sd3_network(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    found = weights_of(folder, "transformer")
-    last = max(int(name.split(".")[1]) for name in found if name.startswith("transformer_blocks."))
-    yield "pos_embed", found.pop("pos_embed.pos_embed")
-    for name, tensor in found.items():
-        module, _, kind = name.rpartition(".")
-        if module in SD3_TOP:
-            yield f"{SD3_TOP[module]}.{kind}", swap(tensor) if module == "norm_out.linear" else tensor
-            continue
-        _, number, layer = module.split(".", 2)
-        block = f"joint_blocks.{number}"
-        if layer in SD3_BLOCK:
-            final = layer == "norm1_context.linear" and int(number) == last
-            yield f"{block}.{SD3_BLOCK[layer]}.{kind}", swap(tensor) if final else tensor
-        for merged, parts in SD3_JOINED.items():
-            if layer == parts[0]:
-                names = [f"transformer_blocks.{number}.{part}.{kind}" for part in parts]
-                yield f"{block}.{merged}.{kind}", torch.cat([found[one] for one in names])
-
-
-def flux_network(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    found = weights_of(folder, "transformer")
-    top = {new: old for old, new in TOP.items()}
-    for name, tensor in found.items():
-        module, _, kind = name.rpartition(".")
-        if module in top:
-            yield f"{top[module]}.{kind}", swap(tensor) if module == "norm_out.linear" else tensor
-            continue
-        side, number, layer = module.split(".", 2)
-        single = side.startswith("single")
-        block = f"{'single' if single else 'double'}_blocks.{number}"
-        layers = {new: old for old, new in (SINGLE if single else DOUBLE).items()}
-        if layer in layers:
-            yield f"{block}.{layers[layer]}.{'scale' if 'norm_' in layer else kind}", tensor
-        for merged, parts in JOINED.items():
-            if layer == parts[0] and (merged == "linear1") == single:
-                yield f"{block}.{merged}.{kind}", torch.cat([found[f"{side}.{number}.{part}.{kind}"] for part in parts])
-
 
 def encoders(folder: Path, names: dict[str, str]) -> Iterator[tuple[str, Tensor]]:
     for part, name in names.items():
@@ -398,7 +311,7 @@ def sd3(path: Path) -> Path:
     return folder
 
 
-Family = tuple[Callable[[Path], Path], Callable[[Path], Iterator[tuple[str, Tensor]]], dict[str, str]]
+Family = tuple[Callable[[Path], Path], Callable[[Tensors], Iterator[tuple[str, Tensor]]], dict[str, str]]
 CLIPS = {"text_encoder": "clip_l", "text_encoder_2": "clip_g", "text_encoder_3": "t5xxl"}
 FLUX = {"text_encoder": "clip_l", "text_encoder_2": "t5xxl"}
 FAMILIES: dict[str, Family] = {
@@ -423,7 +336,7 @@ def write(tensors: Tensors, file: Path) -> Path:
 def test_a_whole_file_samples_what_its_folder_samples(tmp_path: Path, name: str) -> None:
     make, network, texts = FAMILIES[name]
     folder = make(tmp_path / "folder")
-    tensors = {f"model.diffusion_model.{key}": tensor for key, tensor in network(folder)}
+    tensors = {f"model.diffusion_model.{key}": tensor for key, tensor in network(weights_of(folder, "transformer"))}
     tensors |= dict(autoencoder(folder)) | dict(encoders(folder, texts))
     configuration(folder, tmp_path / "model")
     drawn = draw(write(tensors, tmp_path / "model.safetensors"))
@@ -434,7 +347,7 @@ def test_a_whole_file_samples_what_its_folder_samples(tmp_path: Path, name: str)
 def test_a_network_alone_takes_the_other_parts_from_the_folder(tmp_path: Path, name: str) -> None:
     make, network, _ = FAMILIES[name]
     folder = make(tmp_path / "folder")
-    file = write(dict(network(folder)), tmp_path / "model.safetensors")
+    file = write(dict(network(weights_of(folder, "transformer"))), tmp_path / "model.safetensors")
     shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("diffusion_pytorch_model.safetensors"))
     with pytest.raises(WeightsUnavailable, match=r"holds no autoencoder \(VAE\): put the folder 'vae'"):
         editkit.load_model(file)
@@ -446,7 +359,7 @@ def test_a_network_alone_takes_the_other_parts_from_the_folder(tmp_path: Path, n
 def test_a_file_without_a_tensor_of_its_network_is_refused(tmp_path: Path, name: str) -> None:
     make, network, _ = FAMILIES[name]
     folder = make(tmp_path / "model")
-    tensors = dict(network(folder))
+    tensors = dict(network(weights_of(folder, "transformer")))
     del tensors[next(key for key in tensors if key.endswith(("txt_in.weight", "context_embedder.weight")))]
     with pytest.raises(WeightsUnavailable, match=r"context_embedder.weight"):
         editkit.load_model(write(tensors, tmp_path / "model.safetensors"))
@@ -550,8 +463,3 @@ def test_a_file_without_an_autoencoder_takes_another_one(tiny: Path, tmp_path: P
     drawn = editkit.apply("generate", model=str(file), prompt="a pear", steps=2, seed=0, vae=vae)
     plain = editkit.apply("generate", model=str(tiny / "model.safetensors"), prompt="a pear", steps=2, seed=0)
     assert drawn.image.tobytes() == plain.image.tobytes()
-
-
-def test_a_gguf_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "flux.gguf").write_bytes(b"GGUF")
-    assert "GGUF" in refused(tmp_path / "flux.gguf")

@@ -14,6 +14,7 @@ import torch
 from editkit import LoadingOptions, WeightsUnavailable, identity_of, loading, quiet, read_json, reason_of
 
 from ..components import read_part
+from ..network_files.reading import read_network
 from ..pipeline.identity import identity_of_pipeline
 from ..pipeline.sharing import check_hooks
 from .backend import UniversalBackend
@@ -42,7 +43,7 @@ def load_folder(
     for part, entry in index.items():
         if part in parameters and isinstance(entry, list) and len(entry) == 2:
             known = entry[0] is not None and (folder / part).is_dir()
-            parts[part] = _load_part(entry, folder / part, dtype, options.variant) if known else None
+            parts[part] = _load_part(entry, folder / part, dtype, options) if known else None
     with loading(), quiet():
         pipe = kind.from_pretrained(folder, local_files_only=True, **parts)
     pipe.to(device)
@@ -100,14 +101,17 @@ def _reason_against(name: str, kind: Any) -> str:
     return next((reason for reason, applies in reasons.items() if applies), "")
 
 
-def _load_part(entry: list[str], folder: Path, dtype: torch.dtype, variant: str | None) -> Any:
+def _load_part(entry: list[str], folder: Path, dtype: torch.dtype, options: LoadingOptions) -> Any:
     """Load one part by its entry in the index: a network as it is stored, or a tokenizer, processor or scheduler."""
     library, name = entry
     modules = {"diffusers", "transformers"}
     module = importlib.import_module(library if library in modules else f"diffusers.pipelines.{library}")
     kind = getattr(module, name)
     if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
-        return read_part(kind, folder, dtype=dtype, variant=variant).requires_grad_(False).eval()
+        place = options.replacement(folder.name)
+        if place is not None:
+            return read_network(kind, folder, place, dtype).requires_grad_(False).eval()
+        return read_part(kind, folder, dtype=dtype, variant=options.variant).requires_grad_(False).eval()
     code: dict[str, Any] = {"trust_remote_code": False} if name.startswith("Auto") else {}
     try:
         with loading(), quiet():

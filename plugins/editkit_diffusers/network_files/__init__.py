@@ -1,0 +1,1 @@
+"""Networks in one file, as they circulate: safetensors and GGUF, by the names of diffusers or the original code."""
