@@ -203,7 +203,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.universal.loading:load_folder"),
             from_pipe=by_name("editkit_diffusers.universal.loading:share_pipeline"),
             last_resort=True,
-            provides=frozenset({"text", "attention"}),
+            provides=frozenset({"text", "adapters", "attention"}),
             loading_options=frozenset({"variant", "transformer"}),
             describe=describe_file,
             execution_options=EXECUTION_OPTIONS,

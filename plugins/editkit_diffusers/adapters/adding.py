@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,28 +26,40 @@ def add(adapter: Adapter, net: nn.Module, denoiser: str, texts: Mapping[str, Tex
     model; the model is then unchanged.
     """
     file, label = read_adapter(adapter), f"adapter {str(adapter.file)!r}"
-    try:
+    with explained(label):
         if not file.tensors:
             raise InvalidParameter("holds no tensors: download it again")
         words, weights = split_words(file.tensors, adapter.file.stem)
         additions, warnings = additions_of(words, 1.0 if weights else adapter.scale, texts)
-        changes, more = _changes(weights, file, LayerIndex({denoiser: net} | _nets(texts), denoiser), adapter.scale)
+        changes, more = changes_of(weights, file, LayerIndex({denoiser: net} | _nets(texts), denoiser), adapter.scale)
+    apply_changes(changes)
+    for addition in additions:
+        addition.encoder.add_embedding(addition.word, addition.vectors)
+    return tuple(f"{label}: {warning}" for warning in (*warnings, *more))
+
+
+@contextlib.contextmanager
+def explained(label: str) -> Iterator[None]:
+    """Begin the messages of errors about a file with its ``label``; raises BadFile for metadata of a wrong type."""
+    try:
+        yield
     except InvalidParameter as error:
         raise InvalidParameter(f"{label} {error}") from error
     except (TypeError, ValueError, AttributeError) as error:  # metadata may hold values of any type
         raise BadFile(f"{label} is damaged ({error}): download it again") from error
+
+
+def apply_changes(changes: Sequence[LayerChange]) -> None:
+    """Write changed weights into a model."""
     for change in changes:
         change.apply()
-    for addition in additions:
-        addition.encoder.add_embedding(addition.word, addition.vectors)
-    return tuple(f"{label}: {warning}" for warning in (*warnings, *more))
 
 
 def _nets(texts: Mapping[str, TextEncoder]) -> dict[str, nn.Module]:
     return {part: encoder.net for part, encoder in texts.items()}
 
 
-def _changes(
+def changes_of(
     weights: Mapping[str, Tensor], file: AdapterFile, index: LayerIndex, scale: float
 ) -> tuple[list[LayerChange], list[str]]:
     """Return the changes of an adapter, none at scale 0; raises InvalidParameter if they overflow the model's dtype."""

@@ -106,6 +106,10 @@ def _is_zero(roles: Roles) -> bool:
 def _layer_change(
     layer: Layer, roles: Roles, spellings: Sequence[str], strengths: Strengths, scale: float
 ) -> LayerChange:
+    if not layer.dtype.is_floating_point:
+        raise InvalidParameter(
+            f"changes {layer}, whose weights are quantised to {layer.dtype}: load the model in float16 or bfloat16"
+        )
     for role, tensor in roles.items():
         if not tensor.is_floating_point() and role != "alpha":
             raise InvalidParameter(f"has {role} of {layer} as {tensor.dtype}, which is no floating-point type")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from editkit import (
+    Adapter,
     Condition,
     ExecutionOptions,
     LoadingOptions,
@@ -29,6 +30,7 @@ from editkit import (
     to_x0,
 )
 
+from ..adapters.pipelines import add_to_pipeline
 from ..attention.support import AttentionSupport, attention_sites, find_attention_sites
 from .call_arguments import CallArguments
 from .network_call import Size
@@ -55,12 +57,15 @@ class UniversalBackend(SteeredPipeline, AttentionSupport):
 
     def __init__(self, pipe: Any, *, name: str, identity: str, warnings: Sequence[str] = ()) -> None:
         self.pipe, self.name, self.identity, self.warnings = pipe, name, identity, tuple(warnings)
+        self.adapters: tuple[str, ...] = ()
         self.call, self.arguments = PipelineCall(pipe), CallArguments()
         self.net = self.call.network
         self.device, self.dtype, self.prediction = self.net.device, self.net.dtype, self.call.prediction
         super().__init__()
         provides = {"distilled-guidance": self.call.takes_scale, "controlnet": self.takes is not None}
-        self.provides = frozenset({"text", "attention", *(name for name, provided in provides.items() if provided)})
+        self.provides = frozenset(
+            {"text", "attention", "adapters", *(name for name, provided in provides.items() if provided)}
+        )
         layout = self.call.layout(_PROBED)
         self.reduction = _PROBED[0] // layout.shape[-1]
         patch = self.net.config.get("patch_size") or 1
@@ -161,6 +166,11 @@ class UniversalBackend(SteeredPipeline, AttentionSupport):
         size = self._size_of(x)
         output = self.call_at(point.rows(len(x))[0], size).estimate(x, timestep, prompts, size, arguments)
         return to_x0(self.prediction, output.to(x.dtype), x, point)
+
+    def add_adapter(self, adapter: Adapter) -> None:
+        self.warnings += add_to_pipeline(adapter, self.pipe)
+        self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)
+        self.call.forget_prompts()
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
         if execution.tiling:

@@ -91,6 +91,10 @@ class NetworkCall(abc.ABC):
         """The network that predicts."""
         return self.pipeline.transformer if hasattr(self.pipeline, "transformer") else self.pipeline.unet
 
+    @abc.abstractmethod
+    def forget_prompts(self) -> None:
+        """Forget the embeddings of prompts, because the weights of the text encoders have changed."""
+
     def layout(self, size: Size) -> LatentLayout:
         """Return the layout of the latents of an image; raises WeightsUnavailable if they have none."""
         with self._lock, torch.no_grad():

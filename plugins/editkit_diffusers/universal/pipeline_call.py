@@ -57,13 +57,17 @@ class PipelineCall(NetworkCall):
         for part in set(_GUIDERS) & set(pipeline.components):
             self._put(part, None)
         self._observe_tokenizers()
-        for name in set(_READERS) & set(dir(self.kind)):
-            self._put(name, remember(types.MethodType(getattr(self.kind, name), self.pipeline)))
+        self.forget_prompts()
         self._prepares = hasattr(self.kind, "prepare_latents")
         if self._prepares:
             method = types.MethodType(self.kind.prepare_latents, self.pipeline)  # type: ignore[attr-defined]
             self._own_latents = remember(method, leave_out=("generator", "latents"))
             self._put("prepare_latents", self._prepare_latents)
+
+    def forget_prompts(self) -> None:
+        with self._lock:
+            for name in set(_READERS) & set(dir(self.kind)):
+                self._put(name, remember(types.MethodType(getattr(self.kind, name), self.pipeline)))
 
     def _scheduler(self, kind: Any) -> Any:
         """Return a scheduler of a class that has the timesteps of this object, and ends the call instead of a step."""
