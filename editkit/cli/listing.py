@@ -75,10 +75,22 @@ def models_command() -> Command:
     """Return the ``models`` command."""
     return Command(
         "models",
-        params=[json_option()],
-        callback=_list_models,
-        help="List the registered models.",
+        params=[click.Argument(["name"], required=False), json_option()],
+        callback=_models,
+        help="List the registered models, or describe one: a registered name, a diffusers folder, a checkpoint file or "
+        "a hub id. Its weights are not read.",
     )
+
+
+def _models(name: str | None, as_json: bool) -> None:
+    """List the registered models, or describe the one that is named."""
+    if name is None:
+        _list_models(as_json)
+        return
+    from .model_description import describe_model
+
+    description = describe_model(name)
+    click.echo(json_text(description.as_dict()) if as_json else description.text())
 
 
 def _list_models(as_json: bool) -> None:

@@ -46,7 +46,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _needed_parts(folder: Path, index: dict[str, Any], needed: Collection[str]) -> list[Path]:
+def needed_parts(folder: Path, index: dict[str, Any], needed: Collection[str]) -> list[Path]:
     """Return the folders of the parts in an index that a family needs; all but a few if it declares none."""
     names = [name for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and entry[0]]
     return [folder / name for name in names if (name in needed if needed else name not in _UNUSED)]
@@ -66,7 +66,7 @@ def check_parts(
     Without ``weights`` the weights are not checked, because they come from another file; nor are those of the parts
     ``replaced``. A ``variant`` of the weights must be there for one part at least.
     """
-    parts = _needed_parts(folder, index, needed)
+    parts = needed_parts(folder, index, needed)
     for part in parts:
         library = index[part.name][0]
         if not is_own_module(library):
@@ -102,7 +102,7 @@ def is_own_module(name: object) -> bool:
 
 def has_other_variant(folder: Path, index: dict[str, Any], needed: Collection[str], variant: str) -> bool:
     """Return whether ``variant`` names other weights of a part than those that are read without it."""
-    parts = _needed_parts(folder, index, needed)
+    parts = needed_parts(folder, index, needed)
     found = [variants_in(part) for part in parts if (part / "config.json").exists()]
     return any(variant in variants and "" in variants for variants in found)
 

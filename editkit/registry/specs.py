@@ -97,6 +97,18 @@ class SamplerSpec(Spec):
 
 
 @dc.dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """Facts about a model, as they would be once it is loaded; None where only loading it can tell."""
+
+    provides: frozenset[str]
+    native_size: int | None = None
+    multiple: int | None = None
+    usual: Mapping[str, Any] = dc.field(default_factory=dict)
+    """Usual settings by parameter."""
+    warnings: tuple[str, ...] = ()
+
+
+@dc.dataclass(frozen=True, kw_only=True)
 class BackendSpec(Spec):
     """A family of models that load from a diffusers folder."""
 
@@ -106,6 +118,8 @@ class BackendSpec(Spec):
     from_pipe: Callable[[], Callable[..., Backend]] | None = None
     """Loads a function ``(pipe, *, name)`` that returns a model on the weights of a pipeline in memory, for
     :func:`editkit.from_pipe`."""
+    facts: Callable[[], Callable[[Path], ModelFacts]] | None = None
+    """Loads a function that returns facts about the model in a folder, whose weights it does not read."""
     pipelines: frozenset[str] = frozenset()
     """``_class_name`` values of a ``model_index.json`` that this family loads."""
     last_resort: bool = False

@@ -30,6 +30,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models shaped like Stable Diffusion 1 and 2: UNet, autoencoder, CLIP text encoder.",
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
             from_pipe=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_pipe"),
+            facts=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.facts_of_folder"),
             parts=_UNET_PARTS,
             pipelines=frozenset(
                 {
@@ -55,6 +56,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models shaped like SDXL and its refiner: a UNet conditioned on sizes, two text encoders.",
             load=by_name("editkit_diffusers.stable_diffusion_xl:StableDiffusionXL.from_folder"),
             from_pipe=by_name("editkit_diffusers.stable_diffusion_xl:StableDiffusionXL.from_pipe"),
+            facts=by_name("editkit_diffusers.stable_diffusion_xl:StableDiffusionXL.facts_of_folder"),
             parts=_UNET_PARTS | _SECOND_TEXT,
             pipelines=frozenset(
                 {
@@ -81,6 +83,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models shaped like the Stable Diffusion x4 upscaler, conditioned on a smaller image.",
             load=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.from_folder"),
             from_pipe=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.from_pipe"),
+            facts=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.facts_of_folder"),
             parts=_UNET_PARTS | {"low_res_scheduler"},
             pipelines=frozenset({"StableDiffusionUpscalePipeline"}),
             provides=frozenset({"text", "upscaling"}),
@@ -94,6 +97,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models on pixels, unconditional or class-conditional.",
             load=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_folder"),
             from_pipe=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_pipe"),
+            facts=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.facts_of_folder"),
             parts=frozenset({"unet", "scheduler"}),
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
             loading_options=frozenset({"prediction", "variant", "transformer"}),
@@ -105,6 +109,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Latent consistency models: Stable Diffusion with the guidance scale as an input, in few steps.",
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
             from_pipe=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_pipe"),
+            facts=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.facts_of_folder"),
             parts=_UNET_PARTS,
             pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
             provides=frozenset({"text", "controlnet", "adapters", "attention", "style", "distilled-guidance"}),
@@ -117,6 +122,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models shaped like PixArt-alpha and PixArt-Sigma: transformer, autoencoder, T5 text encoder.",
             load=by_name("editkit_diffusers.pixart:PixArt.from_folder"),
             from_pipe=by_name("editkit_diffusers.pixart:PixArt.from_pipe"),
+            facts=by_name("editkit_diffusers.pixart:PixArt.facts_of_folder"),
             parts=_TRANSFORMER_PARTS,
             pipelines=frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"}),
             provides=frozenset({"text", "adapters", "attention"}),
@@ -129,6 +135,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Class-conditional models shaped like DiT; a prompt is the name or number of a class.",
             load=by_name("editkit_diffusers.dit:Dit.from_folder"),
             from_pipe=by_name("editkit_diffusers.dit:Dit.from_pipe"),
+            facts=by_name("editkit_diffusers.dit:Dit.facts_of_folder"),
             parts=frozenset({"transformer", "vae", "scheduler"}),
             pipelines=frozenset({"DiTPipeline"}),
             provides=frozenset({"text", "adapters", "attention"}),
@@ -141,6 +148,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models shaped like Stable Diffusion 3 and 3.5: transformer, autoencoder, two CLIPs, optional T5.",
             load=by_name("editkit_diffusers.stable_diffusion_3:StableDiffusion3.from_folder"),
             from_pipe=by_name("editkit_diffusers.stable_diffusion_3:StableDiffusion3.from_pipe"),
+            facts=by_name("editkit_diffusers.stable_diffusion_3:StableDiffusion3.facts_of_folder"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT | {"text_encoder_3", "tokenizer_3"},
             pipelines=frozenset(
                 {
@@ -161,6 +169,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models shaped like FLUX.1: transformer, autoencoder, CLIP and T5 text encoders.",
             load=by_name("editkit_diffusers.flux:Flux.from_folder"),
             from_pipe=by_name("editkit_diffusers.flux:Flux.from_pipe"),
+            facts=by_name("editkit_diffusers.flux:Flux.facts_of_folder"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset(
                 {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"}
@@ -176,6 +185,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models shaped like FLUX.1 Fill, conditioned on a mask and the masked image.",
             load=by_name("editkit_diffusers.flux:FluxFill.from_folder"),
             from_pipe=by_name("editkit_diffusers.flux:FluxFill.from_pipe"),
+            facts=by_name("editkit_diffusers.flux:FluxFill.facts_of_folder"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxFillPipeline"}),
             provides=frozenset({"text", "adapters", "attention", "style", "inpainting"}),
@@ -189,6 +199,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Models shaped like FLUX.1 Kontext, conditioned on an image.",
             load=by_name("editkit_diffusers.flux:FluxKontext.from_folder"),
             from_pipe=by_name("editkit_diffusers.flux:FluxKontext.from_pipe"),
+            facts=by_name("editkit_diffusers.flux:FluxKontext.facts_of_folder"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxKontextPipeline"}),
             provides=frozenset({"text", "adapters", "attention", "style", "instructions"}),
@@ -202,6 +213,7 @@ def register_backends() -> list[BackendSpec]:
             summary="Any other image pipeline of diffusers, by one call of the pipeline for each estimate.",
             load=by_name("editkit_diffusers.universal.loading:load_folder"),
             from_pipe=by_name("editkit_diffusers.universal.loading:share_pipeline"),
+            facts=by_name("editkit_diffusers.universal.description:facts_of_folder"),
             last_resort=True,
             provides=frozenset({"text", "adapters", "attention"}),
             loading_options=frozenset({"variant", "transformer"}),

@@ -8,8 +8,11 @@ from typing import Any, Protocol, Self
 
 import torch
 
+from editkit import ModelFacts
+
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
+from .outline import Outline
 from .pipeline.parts import PipelineParts
 from .text_encoder import TextEncoder
 
@@ -67,6 +70,21 @@ class Assembled:
         model = cls.from_parts(parts, name)
         model.device, model.shares_weights = parts.device, True
         return model
+
+    @classmethod
+    def facts_of_folder(cls, folder: Path) -> ModelFacts:
+        """Return facts about the model in a diffusers folder, by networks of its shapes without weights.
+
+        Raises WeightsUnavailable for parts that do not fit.
+        """
+        model: Any = cls.from_parts(Outline(folder), str(folder))
+        return ModelFacts(
+            provides=model.provides,
+            native_size=model.native_size,
+            multiple=model.multiple,
+            usual=getattr(model, "usual", {}),
+            warnings=tuple(getattr(model, "warnings", ())),
+        )
 
     @classmethod
     def from_parts(cls, parts: Parts, name: str) -> Self:

@@ -14,7 +14,6 @@ from editkit import (
     Adapter,
     Backend,
     ExecutionOptions,
-    InvalidParameter,
     LoadingOptions,
     Point,
     PointBatch,
@@ -33,6 +32,7 @@ from .assembly import Assembled
 from .attention.support import AttentionSupport
 from .autoencoder import Autoencoder
 from .offload import offload_sequentially
+from .pipeline.sharing import shared_weights
 from .scheduler_config import grid_of, prediction_of, schedule_of, usual_of, whole_timesteps_of
 from .text_encoder import TextEncoder
 
@@ -79,10 +79,7 @@ class LatentModel(Assembled, AttentionSupport):
 
     def add_adapter(self, adapter: Adapter) -> None:
         if self.shares_weights:
-            raise InvalidParameter(
-                f"the adapter {adapter} would change the weights of the pipeline that the model shares: load it into "
-                "the pipeline, before from_pipe"
-            )
+            raise shared_weights(adapter)
         part = "unet" if isinstance(self.net, UNet2DConditionModel) else "transformer"
         self._warnings += add(adapter, self.net, part, self.texts)
         self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editkit import InvalidParameter
+from editkit import Adapter, InvalidParameter
 
 from ..cross_attention_cache import cache_projections
 
@@ -37,6 +37,14 @@ def shared_network(net: nn.Module, part: str, *, changed: bool = False) -> Any:
             "pipeline before it is, or its folder to load_model"
         )
     return net
+
+
+def shared_weights(adapter: Adapter) -> InvalidParameter:
+    """Return the error of adding an adapter to a model that shares its weights."""
+    return InvalidParameter(
+        f"the adapter {adapter} would change the weights of the pipeline that the model shares: load it into the "
+        "pipeline, before from_pipe"
+    )
 
 
 def _is_plain(net: nn.Module) -> bool:

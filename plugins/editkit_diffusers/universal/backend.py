@@ -32,8 +32,10 @@ from editkit import (
 
 from ..adapters.pipelines import add_to_pipeline
 from ..attention.support import AttentionSupport, attention_sites, find_attention_sites
+from ..controlnets.pipelines import PIPELINES
+from ..pipeline.sharing import shared_weights
 from .call_arguments import CallArguments
-from .network_call import Size
+from .network_call import Size, network_of
 from .pipeline_call import PipelineCall
 from .prompt_reading import cut_of_prompt
 from .schedule import PipelineSchedule, curve_of
@@ -48,9 +50,26 @@ _NATIVE_LATENTS = 128
 """Latents along a side of the training images, for pipelines that do not say."""
 
 
+def provided_by(pipe: Any) -> frozenset[str]:
+    """Return the capabilities of a pipeline, by its class and the configuration of its network."""
+    provides = {
+        "distilled-guidance": network_of(pipe).config.get("guidance_embeds"),
+        "controlnet": type(pipe).__name__ in PIPELINES,
+    }
+    return frozenset({"text", "attention", "adapters", *(name for name, provided in provides.items() if provided)})
+
+
+def native_side(pipe: Any) -> int:
+    """Return the latents along a side of the training images."""
+    side = network_of(pipe).config.get("sample_size") or getattr(pipe, "default_sample_size", None) or _NATIVE_LATENTS
+    return int(np.max(side))
+
+
 class UniversalBackend(SteeredPipeline, AttentionSupport):
     """Backend of a pipeline ``pipe``, whatever its family. Conditions are those of :class:`CallArguments`."""
 
+    shares_weights = False
+    """Whether the weights are those of a pipeline in memory."""
     execution = ExecutionOptions()
     loading_options = LoadingOptions()
     texts = MappingProxyType({})
@@ -62,16 +81,12 @@ class UniversalBackend(SteeredPipeline, AttentionSupport):
         self.net = self.call.network
         self.device, self.dtype, self.prediction = self.net.device, self.net.dtype, self.call.prediction
         super().__init__()
-        provides = {"distilled-guidance": self.call.takes_scale, "controlnet": self.takes is not None}
-        self.provides = frozenset(
-            {"text", "attention", "adapters", *(name for name, provided in provides.items() if provided)}
-        )
+        self.provides = provided_by(pipe)
         layout = self.call.layout(_PROBED)
         self.reduction = _PROBED[0] // layout.shape[-1]
         patch = self.net.config.get("patch_size") or 1
         self.multiple = self._find_multiple(_PACKED_SIDE if len(layout.sampled) == 2 else int(np.max(patch)))
-        side = self.net.config.get("sample_size") or getattr(pipe, "default_sample_size", None) or _NATIVE_LATENTS
-        self.native_size = int(np.max(side)) * self.reduction
+        self.native_size = native_side(pipe) * self.reduction
         is_flow = self.call.is_flow
         curve = curve_of(pipe.scheduler, is_flow=is_flow)
         self.schedule = PipelineSchedule(curve, self.call, self.reduction, _PROBED)
@@ -168,6 +183,8 @@ class UniversalBackend(SteeredPipeline, AttentionSupport):
         return to_x0(self.prediction, output.to(x.dtype), x, point)
 
     def add_adapter(self, adapter: Adapter) -> None:
+        if self.shares_weights:
+            raise shared_weights(adapter)
         self.warnings += add_to_pipeline(adapter, self.pipe)
         self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)
         self.call.forget_prompts()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,31 @@ def load_folder(
     """
     index = read_json(folder / "model_index.json")
     kind = pipeline_class(str(index["_class_name"]), f"model {folder}")
+
+    def read(network: Any, part: Path) -> Any:
+        place = options.replacement(part.name)
+        if place is not None:
+            return read_network(network, part, place, dtype).requires_grad_(False).eval()
+        return read_part(network, part, dtype=dtype, variant=options.variant).requires_grad_(False).eval()
+
+    pipe = build_pipeline(kind, folder, index, read)
+    pipe.to(device)
+    return UniversalBackend(pipe, name=name, identity=identity_of(folder))
+
+
+def build_pipeline(kind: Any, folder: Path, index: Mapping[str, Any], read: Callable[[Any, Path], Any]) -> Any:
+    """Build a pipeline of a folder, whose networks ``read`` returns by class and folder.
+
+    Raises WeightsUnavailable for a part that cannot be loaded.
+    """
     parameters = inspect.signature(kind.__init__).parameters
     parts: dict[str, Any] = {}
     for part, entry in index.items():
         if part in parameters and isinstance(entry, list) and len(entry) == 2:
             known = entry[0] is not None and (folder / part).is_dir()
-            parts[part] = _load_part(entry, folder / part, dtype, options) if known else None
+            parts[part] = _load_part(entry, folder / part, read) if known else None
     with loading(), quiet():
-        pipe = kind.from_pretrained(folder, local_files_only=True, **parts)
-    pipe.to(device)
-    return UniversalBackend(pipe, name=name, identity=identity_of(folder))
+        return kind.from_pretrained(folder, local_files_only=True, **parts)
 
 
 def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
@@ -62,7 +78,7 @@ def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
     kind = pipeline_class(type(pipe).__name__, "the pipeline")
     shared = pipe if type(pipe) is kind else kind(**_parts_of(pipe, kind))
     model = UniversalBackend(shared, name=name, identity=identity_of_pipeline(pipe))
-    model.device = pipe._execution_device
+    model.device, model.shares_weights = pipe._execution_device, True
     return model
 
 
@@ -101,17 +117,14 @@ def _reason_against(name: str, kind: Any) -> str:
     return next((reason for reason, applies in reasons.items() if applies), "")
 
 
-def _load_part(entry: list[str], folder: Path, dtype: torch.dtype, options: LoadingOptions) -> Any:
-    """Load one part by its entry in the index: a network as it is stored, or a tokenizer, processor or scheduler."""
+def _load_part(entry: list[str], folder: Path, read: Callable[[Any, Path], Any]) -> Any:
+    """Return one part by its entry in the index: a network by ``read``, or a tokenizer, processor or scheduler."""
     library, name = entry
     modules = {"diffusers", "transformers"}
     module = importlib.import_module(library if library in modules else f"diffusers.pipelines.{library}")
     kind = getattr(module, name)
     if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
-        place = options.replacement(folder.name)
-        if place is not None:
-            return read_network(kind, folder, place, dtype).requires_grad_(False).eval()
-        return read_part(kind, folder, dtype=dtype, variant=options.variant).requires_grad_(False).eval()
+        return read(kind, folder)
     code: dict[str, Any] = {"trust_remote_code": False} if name.startswith("Auto") else {}
     try:
         with loading(), quiet():

@@ -25,6 +25,11 @@ _READ = 1024
 """Prompts whose texts are kept."""
 
 
+def network_of(pipeline: Any) -> Any:
+    """Return the network of a pipeline that predicts."""
+    return pipeline.transformer if hasattr(pipeline, "transformer") else pipeline.unet
+
+
 class OwnPath(NamedTuple):
     """Timesteps that a pipeline chooses for a number of steps, and their sigmas with the one at the end of a flow."""
 
@@ -89,7 +94,7 @@ class NetworkCall(abc.ABC):
     @property
     def network(self) -> Any:
         """The network that predicts."""
-        return self.pipeline.transformer if hasattr(self.pipeline, "transformer") else self.pipeline.unet
+        return network_of(self.pipeline)
 
     @abc.abstractmethod
     def forget_prompts(self) -> None:

@@ -1,0 +1,231 @@
+"""Description of a model by its files, without its weights: abilities, sizes, memory, licence, and what is missing."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import EditkitError, WeightsUnavailable
+from ..model.finding import family_of, family_of_file, locate
+from ..model.folders import needed_parts, read_index
+from ..model.options import LoadingOptions
+from ..model.weights import check_weights, tensor_files
+from ..registry.registry import Registry, installed
+from ..registry.specs import BackendSpec, ModelFacts
+
+_BITS = {
+    "F64": 64,
+    "F32": 32,
+    "F16": 16,
+    "BF16": 16,
+    "F8_E4M3": 8,
+    "F8_E5M2": 8,
+    "I8": 8,
+    "U8": 8,
+    "I32": 32,
+    "I64": 64,
+}
+"""Bits of a value by the name of its type in safetensors."""
+_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8"}
+_PRECISIONS = {"float32": 4, "bfloat16": 2}
+"""Bytes of a value by the dtype in which a model is loaded."""
+_LICENCES = ("LICENSE*", "LICENCE*", "COPYING*")
+_CARD_LICENCE = re.compile(r"^licen[sc]e(?:_name)?:\s*(\S+)", re.MULTILINE)
+
+
+@dc.dataclass(frozen=True)
+class PartWeights:
+    """Weights of one part: the dtype of most values, bytes on disk, and the number of values."""
+
+    dtype: str
+    bytes: int
+    values: int
+
+
+@dc.dataclass(frozen=True)
+class ModelDescription:
+    """Description of a model that is not loaded."""
+
+    model: str
+    place: str
+    pipeline: str
+    backend: str | None
+    facts: ModelFacts | None
+    """None if no backend serves it, or its files do not fit."""
+    operations: Mapping[str, str]
+    """Operations by name, with the reason why one does not work with the model."""
+    weights: Mapping[str, PartWeights]
+    licence: str
+    warnings: tuple[str, ...]
+
+    def memory(self) -> dict[str, dict[str, int]]:
+        """Return the bytes of all weights and of the largest part by dtype; activations are not in them."""
+        counts = [part.values for part in self.weights.values()]
+        return {
+            dtype: {"all": size * sum(counts), "offload": size * max(counts, default=0)}
+            for dtype, size in _PRECISIONS.items()
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of ``--json``."""
+        facts = self.facts
+        return {
+            "model": self.model,
+            "place": self.place,
+            "pipeline": self.pipeline,
+            "backend": self.backend,
+            "provides": sorted(facts.provides) if facts else [],
+            "operations": [name for name, reason in self.operations.items() if not reason],
+            "refused_operations": {name: reason for name, reason in self.operations.items() if reason},
+            "native_size": facts and facts.native_size,
+            "multiple": facts and facts.multiple,
+            "usual": dict(facts.usual) if facts else {},
+            "weights": {name: dc.asdict(part) for name, part in self.weights.items()},
+            "memory": self.memory(),
+            "licence": self.licence or None,
+            "warnings": list(self.warnings),
+        }
+
+    def text(self) -> str:
+        """Return the description in lines."""
+        served = f"served by the backend {self.backend}" if self.backend else "which no backend serves"
+        lines = [f"{self.model}: a {self.pipeline}, {served}", *self._ability_lines(), *self._weight_lines()]
+        lines += [f"licence: {self.licence or 'no file names one'}"]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n    ".join(lines)
+
+    def _ability_lines(self) -> Iterable[str]:
+        if self.facts is None:
+            return
+        yield f"provides: {', '.join(sorted(self.facts.provides)) or 'nothing beyond images'}"
+        yield f"operations: {', '.join(name for name, reason in self.operations.items() if not reason)}"
+        yield from (f"no {name}: {reason}" for name, reason in self.operations.items() if reason)
+        native, multiple = (
+            f"{size or 'unknown until it is loaded'}" for size in (self.facts.native_size, self.facts.multiple)
+        )
+        yield f"longest side of its training images: {native}; sides are multiples of: {multiple}"
+        usual = ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.facts.usual.items()
+        )
+        if usual:
+            yield f"usual settings: {usual}"
+
+    def _weight_lines(self) -> Iterable[str]:
+        for name, part in self.weights.items():
+            yield f"{name}: {_size(part.bytes)} in {part.dtype}"
+        for dtype, memory in self.memory().items() if self.weights else ():
+            yield f"weights in {dtype}: {_size(memory['all'])}, with --offload {_size(memory['offload'])} at once"
+
+
+def describe_model(name: str) -> ModelDescription:
+    """Describe a model by registered name, diffusers folder, checkpoint file or hub id.
+
+    Raises WeightsUnavailable if there is none, or its folder has no index.
+    """
+    registry = installed()
+    label, place = locate(registry, name)
+    warnings: list[str] = []
+    family: BackendSpec | None
+    if place.is_file():
+        family, files = family_of_file(registry, place)
+        folder, weights = files["folder"], {place.name: _count([place])}
+    else:
+        family, folder = _family(registry, place, warnings), place
+        weights = _weights_of(place, family, warnings)
+    facts = _facts(registry, family, folder, warnings)
+    return ModelDescription(
+        model=label,
+        place=str(place),
+        pipeline=str(read_index(folder).get("_class_name")),
+        backend=family.name if family and facts else None,
+        facts=facts,
+        operations=_operations(registry, facts) if facts else {},
+        weights=weights,
+        licence=_licence(registry, label, place if place.is_dir() else place.parent),
+        warnings=(*warnings, *(facts.warnings if facts else ())),
+    )
+
+
+def _family(registry: Registry, folder: Path, warnings: list[str]) -> BackendSpec | None:
+    """Return the backend of a folder; None, with a warning, if there is none or the folder is not whole."""
+    try:
+        return family_of(registry, folder, LoadingOptions())
+    except WeightsUnavailable as error:
+        read_index(folder)
+        warnings.append(str(error))
+        return None
+
+
+def _facts(registry: Registry, family: BackendSpec | None, folder: Path, warnings: list[str]) -> ModelFacts | None:
+    """Return the facts of a backend about a folder; None, with a warning, if the model would not load."""
+    if family is None:
+        return None
+    if family.facts is None:
+        return ModelFacts(provides=family.provides)
+    try:
+        facts: ModelFacts = registry.load("backends", family.name, "facts")(folder)
+    except EditkitError as error:
+        warnings.append(str(error))
+        return None
+    return facts
+
+
+def _operations(registry: Registry, facts: ModelFacts) -> dict[str, str]:
+    """Return the operations by name, with the reason why one does not work."""
+    return {
+        name: f"needs {', '.join(sorted(spec.needs - facts.provides))}" if spec.needs - facts.provides else ""
+        for name, spec in sorted(registry.specs["operations"].items())
+    }
+
+
+def _weights_of(folder: Path, family: BackendSpec | None, warnings: list[str]) -> dict[str, PartWeights]:
+    """Return the weights of each part that a family needs, of all parts without one."""
+    weights = {}
+    for part in needed_parts(folder, read_index(folder), family.parts if family else ()):
+        if not (part / "config.json").is_file():
+            continue
+        try:
+            weights[part.name] = _count(tensor_files(part, check_weights(part)))
+        except WeightsUnavailable as error:
+            if str(error) not in warnings:
+                warnings.append(str(error))
+    return weights
+
+
+def _count(files: Iterable[Path]) -> PartWeights:
+    """Return the weights in safetensors by their headers."""
+    from safetensors import safe_open
+
+    counts: Counter[str] = Counter()
+    for file in files:
+        with safe_open(file, framework="np") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                part = tensors.get_slice(name)
+                counts[part.get_dtype()] += math.prod(part.get_shape())
+    most = max(counts, key=lambda kind: counts[kind], default="F32")
+    size = sum(count * _BITS.get(kind, 8) // 8 for kind, count in counts.items())
+    return PartWeights(_NAMES.get(most, most.lower()), size, sum(counts.values()))
+
+
+def _licence(registry: Registry, label: str, folder: Path) -> str:
+    """Return the licence of a registered model, else that of the model card of a folder and the name of its file."""
+    spec = registry.specs["models"].get(label)
+    if spec is not None and spec.licence:
+        return str(spec.licence)
+    files = sorted({file.name for pattern in _LICENCES for file in folder.glob(pattern)})
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace")[:10_000] if card.is_file() else ""
+    found = [match.strip("'\"") for match in _CARD_LICENCE.findall(text)]
+    return ", ".join([*dict.fromkeys(found), *files])
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes in GB, MB or kB."""
+    unit, divisor = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if count >= size), ("kB", 1e3))
+    return f"{count / divisor:.3g} {unit}"

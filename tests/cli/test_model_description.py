@@ -1,0 +1,92 @@
+"""``editkit models NAME`` tells what a loaded model would be, from the files of its folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import editkit
+from editkit.cli import main
+from editkit.model.finding import family_of
+from editkit.model.options import LoadingOptions
+from editkit.registry.registry import installed
+from editkit.testing.tiny import FOLDERS, inpainting_folder
+
+
+def described(folder: Path) -> dict[str, Any]:
+    result = CliRunner().invoke(main, ["models", str(folder), "--json"])
+    assert result.exit_code == 0, result.output
+    description: dict[str, Any] = json.loads(result.stdout)
+    return description
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(FOLDERS))
+def test_facts_about_a_folder_are_those_of_the_loaded_model(kind: str, tmp_path: Path) -> None:
+    folder = FOLDERS[kind](tmp_path)
+    family = family_of(installed(), folder, LoadingOptions())
+    facts, model = installed().load("backends", family.name, "facts")(folder), editkit.load_model(folder)
+    assert facts.provides == model.provides
+    assert facts.native_size == model.native_size and facts.multiple in (model.multiple, None)
+    assert dict(facts.usual) == dict(getattr(model, "usual", {}))
+    assert facts.warnings == tuple(getattr(model, "warnings", ()))
+
+
+def test_a_description_names_abilities_sizes_and_memory(tmp_path: Path) -> None:
+    folder = inpainting_folder(tmp_path)
+    (folder / "README.md").write_text("---\nlicense: openrail++\n---\n# A model\n")
+    description, model = described(folder), editkit.load_model(folder)
+    counts = {
+        name: sum(weight.numel() for weight in net.parameters())
+        for name, net in {
+            "unet": model.unet,  # type: ignore[attr-defined]
+            "vae": model.autoencoder.net,  # type: ignore[attr-defined]
+            "text_encoder": model.texts["text_encoder"].net,  # type: ignore[attr-defined]
+        }.items()
+    }
+    assert {name: part["values"] for name, part in description["weights"].items()} == counts
+    assert all(part["dtype"] == "float32" for part in description["weights"].values())
+    assert description["memory"]["bfloat16"] == {
+        "all": 2 * sum(counts.values()),
+        "offload": 2 * max(counts.values()),
+    }
+    assert description["backend"] == "stable-diffusion" and "inpainting" in description["provides"]
+    assert (description["native_size"], description["multiple"]) == (model.native_size, model.multiple)
+    assert "inpaint" in description["operations"] and description["licence"] == "openrail++"
+    assert description["warnings"] == []
+    text = CliRunner().invoke(main, ["models", str(folder)]).stdout
+    assert "served by the backend stable-diffusion" in text and "licence: openrail++" in text
+
+
+def test_operations_that_need_more_are_named_with_the_reason(tmp_path: Path) -> None:
+    description = described(FOLDERS["DDPMPipeline"](tmp_path))
+    assert description["refused_operations"]["prompt-edit"] == "needs text"
+    assert "img2img" in description["operations"] and "prompt-edit" not in description["operations"]
+
+
+def test_a_missing_part_is_a_warning(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    shutil.rmtree(folder / "vae")
+    description = described(folder)
+    assert description["backend"] is None and description["operations"] == []
+    assert any("is not whole: the folder vae is missing" in warning for warning in description["warnings"])
+    assert "unet" in description["weights"], "what is there is described"
+
+
+def test_a_class_that_is_not_served_is_named_with_the_reason(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "UnCLIPPipeline"}))
+    description = described(folder)
+    assert description["pipeline"] == "UnCLIPPipeline" and description["backend"] is None
+    assert any("it samples in several stages" in warning for warning in description["warnings"])
+
+
+def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["models", str(tmp_path / "nothing")])
+    assert result.exit_code == 2 and "is neither a registered name" in result.stderr
