@@ -30,7 +30,15 @@ from .editing.apply import apply
 from .editing.batch import apply_all
 from .editing.composing import paint
 from .editing.outcome import Edit, PixelEdit
-from .editing.params import CanvasParams, EditParams, FrameParams, ImageInputParams, ModelDefaultSteps, RepromptParams
+from .editing.params import (
+    CanvasParams,
+    EditParams,
+    FrameParams,
+    ImageInputParams,
+    ModelDefaultSteps,
+    ReferenceParams,
+    RepromptParams,
+)
 from .editing.pipeline import Pipeline
 from .editing.primitives import fill, invert_latents, redraw, reprompt, sample_from_inversion, to_inversion
 from .editing.replay import replay
@@ -89,10 +97,11 @@ from .model.finite import is_finite, part_failed
 from .model.folders import identity_of
 from .model.loading import from_pipe, load_model
 from .model.options import LoadingOptions
-from .model.prompt_text import PromptReading
+from .model.prompt_text import PromptReading, embed_cached
+from .model.references import ReferenceGuidance, References, SupportsReferences
 from .model.weights import check_complete, check_weights, model_folder, read_json
 from .registry.hookspecs import hookimpl
-from .registry.params import EffectIf, Fraction, ImageParam, NameList, Params, PathParam, RegisteredName
+from .registry.params import EffectIf, Fraction, ImageParam, ImagesParam, NameList, Params, PathParam, RegisteredName
 from .registry.specs import (
     AnnotatorSpec,
     BackendSpec,
@@ -162,6 +171,7 @@ __all__ = [
     "IfGuided",
     "ImageInputParams",
     "ImageParam",
+    "ImagesParam",
     "InvalidParameter",
     "Inversion",
     "InversionContext",
@@ -190,6 +200,9 @@ __all__ = [
     "PromptedNorm",
     "RecordedEstimates",
     "RectifiedFlow",
+    "ReferenceGuidance",
+    "ReferenceParams",
+    "References",
     "RegisteredName",
     "Report",
     "RepromptParams",
@@ -213,6 +226,7 @@ __all__ = [
     "SupportsLongPrompts",
     "SupportsOwnGuidance",
     "SupportsPromptLimits",
+    "SupportsReferences",
     "SupportsStyle",
     "SupportsUpscaling",
     "SupportsUsualSettings",
@@ -243,6 +257,7 @@ __all__ = [
     "ddpm_noise_std",
     "describe_rows",
     "draw_sheet",
+    "embed_cached",
     "eps_of",
     "erase",
     "fill",

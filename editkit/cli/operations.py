@@ -15,7 +15,7 @@ from ..literals import ModelPrediction
 from ..model.adapters import Adapter
 from ..model.execution import ExecutionOptions
 from ..model.options import LoadingOptions
-from ..registry.params import field_metadata, image_fields
+from ..registry.params import SEVERAL, field_metadata, image_fields
 from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
 from ..sampling.params import DrawingParams
@@ -172,8 +172,10 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     params = None if spec.takes == "inversion" else validate_params(registry, spec, values)
     given, other = _input_names(spec, options)
     names = expand_folders(given) if spec.takes == "image" else given
+    several = {name for name, kind in image_fields(spec.params).items() if kind == SEVERAL}
     for name, files in image_files.items():
-        _check_one_or_each(name, files, names)
+        if name not in several:
+            _check_one_or_each(name, files, names)
     other_files = [*([other] if other else []), *itertools.chain(*image_files.values()), *_model_files(options)]
     into_folder = names != given
     invocation = Invocation.plan(
@@ -187,7 +189,9 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
         seed = {} if job.seed is None else {"seed": job.seed}
         if params is None:
             return invocation.check_fits(job, prepare(registry, spec.name, source, values | seed))
-        images = {name: files[job.number % len(files)] for name, files in image_params.items()}
+        images = {
+            name: files if name in several else files[job.number % len(files)] for name, files in image_params.items()
+        }
         request = open_request(registry, spec, params.model_copy(update=images | seed), source)
         return invocation.check_fits(job, request)
 

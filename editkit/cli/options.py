@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..registry.params import Params, field_metadata, shorten
+from ..registry.params import SEVERAL, Params, field_metadata, shorten
 from ..registry.registry import Registry
 from ..sampling.params import DrawingParams
 
@@ -125,6 +125,8 @@ def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool
         return click.Argument([name], type=_type_of(field), required=field.is_required(), metavar=name.upper())
     flag = name.replace("_", "-")
     text = f"{field.description or ''}{details_of(field, registry, from_model=from_model)}"
+    if extra.get("image") == SEVERAL:
+        return click.Option([f"--{flag}", name], metavar="FILE", multiple=True, help=f"{text} May be repeated.")
     if "image" in extra:
         text += " May be repeated, once for each IMAGE." if several else ""
         return click.Option([f"--{flag}", name], metavar="FILE", multiple=several, help=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InvalidParameter
-from ..registry.params import image_fields, is_default
+from ..registry.params import SEVERAL, image_fields, is_default
 from ..registry.registry import installed
 from .errors import Command
 from .jobs import INVERSION_SUFFIXES, Invocation, Job, read_if_stdin
@@ -40,7 +41,7 @@ def replay_command() -> Command:
     source = "Original image; twice for an operation on two images. Needed unless FILE embeds it, and verified."
     change = (
         "Change a parameter: seed=5, or 2.seed=5 in the second step alone; mask=FILE gives a mask, needed unless FILE "
-        "embeds it. May be repeated."
+        "embeds it, and reference=FILE a reference, once for each. May be repeated."
     )
     return Command(
         "replay",
@@ -67,10 +68,10 @@ def _replay(options: Mapping[str, Any]) -> None:
     from ..editing.recipe import read_recipe
     from ..images.writing import IMAGE_SUFFIXES
 
-    settings = dict(_split_setting(text) for text in options["settings"])
-    if len(settings) < len(options["settings"]):
-        raise click.UsageError("--set names one parameter twice: give it once")
-    others = [*options["source"], *settings.values()]
+    settings: dict[str, list[str]] = {}
+    for name, value in map(_split_setting, options["settings"]):
+        settings.setdefault(name, []).append(value)
+    others = [*options["source"], *itertools.chain(*settings.values())]
     invocation = Invocation.plan(options, "replay", [options["file"]], IMAGE_SUFFIXES, others)
     sources = [read_if_stdin(name, "source") for name in options["source"]]
 
@@ -95,13 +96,20 @@ def _split_setting(text: str) -> tuple[str, str]:
     return name.strip().replace("-", "_"), value
 
 
-def _parse_settings(recipe: Recipe, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of ``--set`` as the options of the operations read them; unknown names are left as text."""
+def _parse_settings(recipe: Recipe, settings: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return the values of ``--set`` as the options of the operations read them; unknown names are left as text.
+
+    Raises UsageError for several values of one parameter, unless it is one of several images.
+    """
     values: dict[str, Any] = {}
-    for key, text in settings.items():
+    for key, (text, *more) in settings.items():
         name = key.rpartition(".")[2]
         spec = next((spec for spec in _operations_of(recipe) if name in spec.params.model_fields), None)
-        if spec is None:
+        if spec is not None and image_fields(spec.params).get(name) == SEVERAL:
+            values[key] = [read_if_stdin(file, name) for file in (text, *more)]
+        elif more:
+            raise click.UsageError(f"--set names {name} twice: give it once")
+        elif spec is None:
             values[key] = text
         elif name in image_fields(spec.params):
             values[key] = read_if_stdin(text, name)

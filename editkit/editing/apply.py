@@ -26,6 +26,7 @@ from ..model.batching import unwrap
 from ..model.execution import ExecutionOptions
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
+from ..model.references import references_of
 from ..registry.arguments import check_arguments
 from ..registry.failures import is_out_of_memory, raised_by_caller
 from ..registry.params import Params, without_effect
@@ -39,7 +40,7 @@ from .capabilities import check_capabilities, unnoticed_distillation
 from .composing import compose
 from .framing.frame import frame_session
 from .outcome import Contract, Edit, PixelEdit
-from .params import CanvasParams, EditParams, ImageInputParams
+from .params import CanvasParams, EditParams, ImageInputParams, ReferenceParams
 from .quality import measure_quality, untouched_part
 from .request import Request, inverter_name, prepare
 from .result import build_result
@@ -273,6 +274,9 @@ def _canvas(request: Request, model: Backend) -> Canvas:
     size, inversion = request.sources[0].size, request.inversion
     if inversion is None:
         longest = params.resolution if isinstance(params, ImageInputParams) else None
+        reads = references_of(model)
+        if longest is None and reads and (reads.required or isinstance(params, ReferenceParams)):
+            return Canvas.plan_area(size, model.native_size, model.multiple)
         return Canvas.plan_native(size, model.native_size, model.multiple, longest)
     longest = inversion.params.get("resolution")
     canvas = Canvas.plan_native(size, model.native_size, model.multiple, longest)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-from ..errors import MissingCapability
+from ..errors import InvalidParameter, MissingCapability
 from ..model.backend import Backend, adapters_of, long_prompts_of
+from ..model.references import references_of
 from ..registry.params import Params
 from ..registry.public_names import without_folder
 from ..sampling.params import DrawingParams
-from .params import PROMPTS
+from .params import PROMPTS, ReferenceParams
 from .request import Request, has_custom_negative_prompt
 
 FEW_STEPS = 8
@@ -38,6 +39,7 @@ def check_capabilities(request: Request, model: Backend) -> None:
             f"long_prompts= needs a model whose text encoders are all CLIP; the model {model.name!r} provides "
             f"{provided}: leave it out, and shorten the prompt"
         )
+    _check_references(request, model, provided)
     check_single_estimate(request, model)
     for control in request.controls:
         if control.needs - model.provides:
@@ -47,6 +49,29 @@ def check_capabilities(request: Request, model: Backend) -> None:
             )
     if request.inverter is not None:
         _check_inverter(request, model, provided)
+
+
+def _check_references(request: Request, model: Backend, provided: str) -> None:
+    """Raise an error if the model reads no references, fewer than are given, or one where the request has none."""
+    reads, params = references_of(model), request.params
+    further = params.reference if isinstance(params, ReferenceParams) else ()
+    if reads is None:
+        if further:
+            raise MissingCapability(
+                f"reference= needs references; the model {model.name!r} provides {provided}: leave it out, or use an "
+                "edit model, such as FLUX.2 or Qwen-Image-Edit"
+            )
+        return
+    if reads.required and len(request.sources) != 1:
+        raise MissingCapability(
+            f"the model {model.name!r} edits one image and draws nothing without: {request.spec.name} needs another "
+            "model"
+        )
+    if 1 + len(further) > reads.most:
+        limit = f"at most {reads.most - 1}" if reads.most > 1 else "none"
+        raise InvalidParameter(
+            f"reference: {len(further)} given, but beside the edited image the model {model.name!r} reads {limit}"
+        )
 
 
 def _check_inverter(request: Request, model: Backend, provided: str) -> None:

@@ -7,11 +7,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..literals import MaskFrom
-from ..registry.params import EffectIf, ImageParam
+from ..registry.params import EffectIf, ImageParam, ImagesParam
 from ..sampling.params import DEFAULT_STEPS, IfGuided, SamplingParams
 
 PROMPTS = ("prompt", "negative_prompt", "source", "target", "instruction")
 """Parameters that a text encoder reads."""
+
+
+def prompts_of(params: Any) -> list[str]:
+    """Return the prompts among parameters; one that they do not have is empty."""
+    return [getattr(params, name, None) or "" for name in PROMPTS]
 
 
 class ImageInputParams(SamplingParams):
@@ -41,6 +46,14 @@ class EditParams(ImageInputParams):
     invert_mask: Annotated[bool, IfMasked] = Field(False, description="Exchange marked and kept pixels of the mask.")
     feather: Annotated[float, IfMasked] = Field(
         0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward."
+    )
+
+
+class ReferenceParams(EditParams):
+    """Parameters of every operation whose model may read further images beside the edited one."""
+
+    reference: Any = ImagesParam(
+        "Further image for the instruction to refer to, at its own size; for models that read several images."
     )
 
 

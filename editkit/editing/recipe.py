@@ -82,7 +82,7 @@ class Step(BaseModel):
     explicit: tuple[_Name, ...] | None = None
     """Parameters that were set by the user or the operation; None in older recipes."""
     images: dict[_Name, ImageReference] = Field(default={})
-    """Image parameters by name, as the operation got them."""
+    """Images of the parameters by name, as the operation got them; those of several are ``reference-1`` and so on."""
 
     def set_params(self, declaration: type[Params]) -> dict[str, Any]:
         """Return the parameters without those that were left to their defaults, and whose defaults are the same."""
@@ -124,9 +124,9 @@ class Recipe(RecipeHeader):
         return named
 
 
-def image_name(parameter: str, step: int) -> str:
-    """Return the name under which the image parameter of a step is embedded."""
-    return f"{parameter}-{step}"
+def image_name(name: str, step: int) -> str:
+    """Return the name under which an image of a step's parameters is embedded."""
+    return f"{name}-{step}"
 
 
 def source_name(index: int) -> str:

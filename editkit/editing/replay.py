@@ -10,14 +10,14 @@ from typing import Any
 from PIL import Image
 
 from ..errors import BadFile, InvalidParameter, UnknownName, did_you_mean
-from ..images.image_params import StoredImageParam
+from ..images.image_params import StoredImageParam, parameter_of
 from ..inversion.inversion import Inversion
 from ..literals import ModelPrediction
 from ..model.backend import Backend
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
 from ..registry.arguments import MODEL, check_arguments
-from ..registry.params import image_fields, shorten
+from ..registry.params import SEVERAL, image_fields, shorten
 from ..registry.registry import installed
 from ..sampling.progress import Progress
 from .apply import execute
@@ -69,7 +69,12 @@ def replay(
         step.model_copy(update={"params": override_params(step, change)})
         for step, change in zip(recipe.steps, changes, strict=True)
     ]
-    given = {image_name(name, index) for index, change in enumerate(changes) for name in change}
+    given = {
+        image_name(name, index)
+        for index, change in enumerate(changes)
+        for name in recipe.steps[index].images
+        if parameter_of(name) in change
+    }
     if source is not None:
         given |= {source_name(index) for index in range(len(recipe.sources))}
     check_complete(recipe, {*images, *given})
@@ -115,7 +120,7 @@ def _changes_per_step(recipe: Recipe, settings: Mapping[str, Any]) -> list[dict[
             indices = range(int(number) - 1, int(number))
         having = [index for index in indices if name in fields[index]]
         # An image goes where the recipe has one, so that a mask of one step masks no other.
-        having = [index for index in having if name in recipe.steps[index].images] or having
+        having = [index for index in having if name in map(parameter_of, recipe.steps[index].images)] or having
         if not having:
             operations = ", ".join(recipe.steps[index].operation for index in indices)
             all_names = {field for index in indices for field in fields[index]}
@@ -153,14 +158,16 @@ def _images_of_step(
     """Return the image parameters of a step: the given ones, else those that the file embeds."""
     declared = image_fields(installed().spec("operations", step.operation).params)
     values: dict[str, Any] = {name: value for name, value in changes.items() if name in declared}
-    for name in [name for name in step.images if name not in values]:
+    inverted = step.params.get("invert_mask") is True
+    for recorded in [recorded for recorded in step.images if parameter_of(recorded) not in changes]:
+        name = parameter_of(recorded)
         if declared.get(name) == "mask" and "mask_from" in changes:
             raise InvalidParameter(
                 f"mask_from={shorten(changes['mask_from'])} changes nothing: the file embeds the mask as it was read; "
                 f"pass {name}= too"
             )
-        inverted = step.params.get("invert_mask") is True
-        values[name] = StoredImageParam(embedded[image_name(name, index)], inverted=inverted)
+        image = StoredImageParam(embedded[image_name(recorded, index)], inverted=inverted)
+        values[name] = [*values.get(name, ()), image] if declared.get(name) == SEVERAL else image
     return values
 
 
@@ -177,7 +184,7 @@ def check_complete(recipe: Recipe, available: Container[str]) -> None:
         for name, reference in step.images.items():
             if image_name(name, index) not in available:
                 wanted.append(f"{name} of {step.operation} ({reference})")
-                ways.append(f"{name} (--set {number}{name}=FILE)")
+                ways.append(f"{name} (--set {number}{parameter_of(name)}=FILE)")
     if wanted:
         raise InvalidParameter(
             f"the file holds no image but the one it shows, and the recipe needs {'; '.join(wanted)}: pass "
@@ -249,11 +256,12 @@ def _replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeate
                 "the pixels may differ"
             )
     for old, new in zip(steps, repeated.steps, strict=True):
-        for name, image in new.images.items():
-            if image != old.images.get(name):
+        for name in {**old.images, **new.images}:
+            image, before = new.images.get(name, "none"), old.images.get(name, "none")
+            if image != before:
                 yield (
-                    f"{name} of {old.operation} is another image ({image}) than the recipe's "
-                    f"({old.images.get(name, 'none')}): the pixels differ"
+                    f"{name} of {old.operation} is another image ({image}) than the recipe's ({before}): the pixels "
+                    "differ"
                 )
         if old.params.get("seed") is None and new.params.get("seed") is not None:
             yield f"the recipe of {old.operation} has no seed: one was chosen, and the pixels differ"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..files import write_atomically
 from ..images.contact_sheet import draw_sheet
+from ..images.image_params import recorded_images
 from ..images.reading import open_stored
 from ..images.stored.encoding import Encoding, RecipeContent, losses
 from ..images.stored.image import StoredImage
@@ -44,7 +45,7 @@ def build_result(
     """Return the Result of an outcome with its recipe; an Inversion gets the report only."""
     if isinstance(outcome, Inversion):
         return dc.replace(outcome, report=report)
-    images = {name: value for name in image_fields(request.spec.params) if (value := getattr(request.params, name))}
+    images = recorded_images(request.params)
     recipe = _describe_steps(request, model, images, report)
     attachments = {source_name(i): source for i, source in enumerate(request.sources)}
     attachments |= {image_name(name, len(recipe.steps) - 1): image for name, image in images.items()}
@@ -72,7 +73,7 @@ def _describe_steps(request: Request, model: Backend, images: Mapping[str, Image
     )
     params = registry.without_folders(request.spec.params, report.params)
     references = {name: ImageReference.of(image) for name, image in images.items()}
-    explicit = tuple(sorted(request.params.model_fields_set - set(images)))
+    explicit = tuple(sorted(request.params.model_fields_set - set(image_fields(request.spec.params))))
     steps = [Step(operation=request.spec.name, drawn_by=drawn_by, params=params, explicit=explicit, images=references)]
     if request.inversion is not None:  # stored as the step that makes it again
         inverted = registry.without_folders(registry.spec("operations", "invert").params, request.inversion.params)

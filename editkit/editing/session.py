@@ -14,17 +14,17 @@ from ..diffusion.denoiser import Condition, Denoiser, repeat_condition
 from ..diffusion.paths import SamplingPath, TimestepGrid, make_path
 from ..diffusion.points import Point, PointBatch, eps_of
 from ..diffusion.schedules import Schedule
-from ..errors import PluginFailure
 from ..images.blending.pull_push_fill import erase
 from ..images.canvas import Canvas
 from ..images.masks.tensors import mask_to_latents
-from ..images.tensors import to_image
+from ..images.tensors import to_image, to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
 from ..model.autoencoder_cache import RoundTrip, round_trip
 from ..model.backend import Backend, full_name
-from ..model.finite import is_finite, part_failed, walk_failed
-from ..model.prompt_text import embed_prompts
+from ..model.finite import decoding_failed, is_finite, walk_failed
+from ..model.prompt_text import embed_instructions, embed_prompts
+from ..model.references import fit_references, requires_references
 from ..registry.params import Params
 from ..registry.registry import Registry
 from ..registry.specs import SamplerSpec
@@ -39,7 +39,7 @@ from ..sampling.params import DEFAULT_STEPS, DrawingParams
 from ..sampling.progress import Progress, show_progress
 from ..sampling.usual import usual_of
 from ..sampling.windows import evaluate_in_windows
-from .params import PROMPTS
+from .params import PROMPTS, prompts_of
 
 
 @dc.dataclass
@@ -74,12 +74,14 @@ class Session:
     """Whether the fully masked pixels of :attr:`visible` hold nothing of the sources."""
     undivided: bool = dc.field(default=False, init=False)
     """Whether the network takes the whole canvas, as what a control attaches to the model belongs to the whole."""
+    reads_references: bool = dc.field(init=False)
+    """Whether prompts are read together with :attr:`references`, which an operation may set for a model of both."""
     encoded: Tensor | None = dc.field(default=None, init=False)
     controls: dict[SamplingPath, list[Control]] = dc.field(default_factory=dict, init=False)
     round_trip: RoundTrip | None = dc.field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.visible = self.pixels
+        self.visible, self.reads_references = self.pixels, requires_references(self.model)
 
     def for_region(self, pixels: Tensor, mask: Tensor | None = None, *, longest: int | None = None) -> Session:
         """Return a session on pixels (B, 3, H, W) of a region, which shares noise, usage and warnings with this one.
@@ -115,6 +117,12 @@ class Session:
         return self.canvas.to_model(self.visible).to(self.model.device, self.model.dtype)
 
     @functools.cached_property
+    def references(self) -> list[Image.Image]:
+        """Images that an edit model reads, RGB: the sources, then those of the parameter ``reference``."""
+        further = [to_tensor(image)[0] for image in getattr(self.params, "reference", ())]
+        return fit_references(self.model, [to_image(one) for one in (*self.visible, *further)])
+
+    @functools.cached_property
     def latent_mask(self) -> Tensor | None:
         """Mask at latent size, (1, 1, h, w) in [0, 1]; None without a mask."""
         if self.mask is None:
@@ -143,6 +151,7 @@ class Session:
         self.visible, self.erased = erase(self.pixels, self.mask), True
         self.encoded = self.round_trip = None
         self.__dict__.pop("sources", None)
+        self.__dict__.pop("references", None)
 
     def decode_cached(self, latents: Tensor) -> Tensor:
         """Return the pixels (B, 3, h, w) in [0, 1] of latents on the padded canvas; equal latents are decoded once.
@@ -155,9 +164,7 @@ class Session:
                 return pixels
         pixels = self.model.decode(latents)
         if not is_finite(latents, pixels):
-            if not is_finite(latents):
-                raise PluginFailure(f"{self.operation} returned latents with NaN or infinity")
-            raise part_failed("autoencoder", full_name(self.model))
+            raise decoding_failed(self.operation, full_name(self.model), latents)
         self.decodings.append((latents.clone(), pixels))  # a copy: the caller may write into the latents
         if self.round_trip is not None and torch.equal(self.round_trip.latents, latents):
             self.round_trip.decoded = pixels
@@ -213,10 +220,11 @@ class Session:
 
     def embed(self, *prompts: str) -> Condition:
         """Return the condition of prompts, one row each; words that are cut become warnings."""
+        if self.reads_references:
+            return embed_instructions(self.model, prompts, self.references, self.usage.warn)
         if not (isinstance(self.params, DrawingParams) and self.params.long_prompts):
             return embed_prompts(self.model, prompts, self.usage.warn)
-        edit = [getattr(self.params, name, None) or "" for name in PROMPTS]
-        edit += [self.inversion.prompt] if self.inversion else []
+        edit = [*prompts_of(self.params), *([self.inversion.prompt] if self.inversion else [])]
         return embed_prompts(self.model, prompts, self.usage.warn, chunked_with=edit)
 
     def guided(self, condition: Condition, rows: int, path: SamplingPath) -> Guidance:
@@ -306,12 +314,9 @@ class Session:
 
     def check_walk(self, states: Tensor, start: Tensor, denoise: Denoiser, point: Point, walker: str) -> Tensor:
         """Return the states of a walk from ``start`` at ``point``; raises EditkitError if one is not finite."""
-        if is_finite(states):
-            return states
-        if not is_finite(start):
-            raise PluginFailure(f"{self.operation} started from latents with NaN or infinity")
-        # The error names the network only if its first estimate is not finite.
-        raise walk_failed(walker) if is_finite(denoise(start, point)) else part_failed("network", full_name(self.model))
+        if not is_finite(states):
+            raise walk_failed(self.operation, walker, full_name(self.model), start, lambda: denoise(start, point))
+        return states
 
     def attached(self, path: SamplingPath) -> list[Control]:
         """Return the controls of the parameter ``attach``, the same ones for an inversion and its replay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,8 @@ LONGEST_RATIO, SMALL_RATIO = 4, 8
 that size as a whole."""
 TINY_MASK = 1 / 16
 """Longest side of a mask at the model's scale, as a share of the native size, below which an edit has no detail."""
+LONGEST_WHOLE = 8
+"""Longest side relative to the shortest up to which an image that is taken as a whole has the area of a model's."""
 LONG_WINDOWS = 8
 """Limit on how far a small long image is enlarged, in native sizes."""
 
@@ -83,6 +86,15 @@ class Canvas:
         width, height = (max(side, floor) for side in plan.padded)
         window = (min(width, native), height) if width > height else (width, min(height, native))
         return dc.replace(plan, padded=(width, height), window=window)
+
+    @classmethod
+    def plan_area(cls, size: Size, native: int, multiple: int) -> Canvas:
+        """Plan for a model of a native size that takes whole images alone: at the area of a square of that size.
+
+        Images longer than :data:`LONGEST_WHOLE` have a smaller area.
+        """
+        ratio = min(max(size) / min(size), LONGEST_WHOLE)
+        return cls.plan(size, round(native * math.sqrt(ratio)), multiple)
 
     @classmethod
     def plan(cls, size: Size, longest: int, multiple: int) -> Canvas:

@@ -7,13 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import BadFile
+from ..errors import BadFile, InvalidParameter
 from ..literals import MaskFrom
-from ..registry.params import Params, image_fields
+from ..registry.params import SEVERAL, Params, image_fields, shorten
 from .condition_maps import map_to_image, read_map
 from .conversion import luminance
 from .masks.feather import feather_note
 from .masks.reading import Mask, open_mask
+from .reading import open_image
+
+MOST_IMAGES = 16
+"""Most images of one parameter."""
 
 
 class StoredImageParam(NamedTuple):
@@ -27,14 +31,18 @@ class StoredImageParam(NamedTuple):
 def open_image_params(params: Params, image: Image.Image | None) -> tuple[Params, tuple[str, ...]]:
     """Return parameters with their images opened in the size of ``image``, and warnings about masks.
 
-    Masks have mode L, and maps L, or RGB if they have colours. Raises BadImage and InvalidParameter, naming the
-    parameter, as open_mask and read_map do, and BadFile for a stored image of another size.
+    Masks have mode L, and maps L, or RGB if they have colours; a parameter of several images has a tuple of them, at
+    their own sizes. Raises BadImage and InvalidParameter, naming the parameter, as open_mask, read_map and open_image
+    do, and BadFile for a stored image of another size.
     """
     opened: dict[str, Any] = {}
     notes: list[str] = []
     for name, kind in image_fields(type(params)).items():
         value = getattr(params, name)
         if value is None:
+            continue
+        if kind == SEVERAL:
+            opened[name] = _open_several(name, value)
             continue
         assert image is not None
         if kind == "mask":
@@ -48,6 +56,36 @@ def open_image_params(params: Params, image: Image.Image | None) -> tuple[Params
         else:
             opened[name] = map_to_image(read_map(value, image.size, argument=name, colour=True))
     return params.model_copy(update=opened), tuple(notes)
+
+
+def _open_several(name: str, value: Any) -> tuple[Image.Image, ...]:
+    """Open an image, or each of a list; a stored one is as it was."""
+    sources = value if isinstance(value, (list, tuple)) and not isinstance(value, StoredImageParam) else [value]
+    if len(sources) > MOST_IMAGES:
+        raise InvalidParameter(f"{name}={shorten(value)} is not allowed: at most {MOST_IMAGES} images are allowed")
+    return tuple(
+        source.image
+        if isinstance(source, StoredImageParam)
+        else open_image(source, argument=f"{name} {number}" if len(sources) > 1 else name)
+        for number, source in enumerate(sources, 1)
+    )
+
+
+def recorded_images(params: Params) -> dict[str, Image.Image]:
+    """Return the opened images of parameters by their names in a recipe: ``mask``, ``reference-1``, ``reference-2``."""
+    images: dict[str, Image.Image] = {}
+    for name, kind in image_fields(type(params)).items():
+        value = getattr(params, name)
+        if kind == SEVERAL:
+            images |= {f"{name}-{number}": image for number, image in enumerate(value, 1)}
+        elif value:
+            images[name] = value
+    return images
+
+
+def parameter_of(recorded: str) -> str:
+    """Return the parameter of an image by its name in a recipe."""
+    return recorded.partition("-")[0]
 
 
 def _open_mask_param(params: Params, name: str, value: Any, image: Image.Image) -> Mask:

@@ -34,7 +34,7 @@ def require(model: Backend, capability: type[T]) -> T:
 
     Raises MissingCapability, naming both sides, if the model does not provide it.
     """
-    needed = _CAPABILITIES[capability]
+    needed = CAPABILITIES[capability]
     if needed not in model.provides:
         provided = ", ".join(sorted(model.provides)) or "nothing beyond images"
         raise MissingCapability(f"this needs {needed}; the model {model.name!r} provides {provided}")
@@ -96,7 +96,7 @@ class Backend(Protocol):
 
 
 class SupportsInstructions(Backend, Protocol):
-    """Model that provides ``instructions``: its network is conditioned on the image beside the prompt."""
+    """Model that provides ``instructions``: its network takes the latents of the image beside the noisy ones."""
 
     def image_condition(self, latents: Tensor) -> Condition:
         """Return the condition of images by their latents (B, C, h, w), to be merged with the prompts' condition."""
@@ -275,7 +275,7 @@ class SupportsStyle(Backend, Protocol):
         """
 
 
-_CAPABILITIES: dict[type, str] = {
+CAPABILITIES: dict[type, str] = {
     SupportsInstructions: "instructions",
     SupportsDistilledGuidance: "distilled-guidance",
     SupportsOwnGuidance: "own-guidance",

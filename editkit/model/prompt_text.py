@@ -1,17 +1,28 @@
-"""Embed prompts, in chunks or with warnings of what a model does not read as it is written."""
+"""Embed prompts: cached, in chunks, with images, and with warnings of what a model does not read as it is written."""
 
 from __future__ import annotations
 
 import itertools
 import re
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, cast
 
+import torch
+from PIL import Image
+
 from ..diffusion.denoiser import Condition
 from ..registry.params import shorten
-from .backend import Backend, SupportsPromptLimits, long_prompts_of
-from .prompt_cache import embed_cached
+from .backend import Backend, SupportsLongPrompts, SupportsPromptLimits, full_name, long_prompts_of, require
+from .batching import unwrap
+from .finite import is_finite, part_failed
+from .references import SupportsReferences
 
+MOST = 16
+"""Number of lists of prompts that are kept for a model."""
+Conditions = dict[tuple[str, tuple[str, ...], int], Condition]
+"""Conditions by the identity of the model, which adapters change, the prompts and their chunks; the latest last."""
+KNOWN: weakref.WeakKeyDictionary[Backend, Conditions] = weakref.WeakKeyDictionary()
 _CUT_LENGTH = 200
 """Longest text of cut words in a warning, in characters."""
 _FOREIGN_SYNTAX = {
@@ -48,6 +59,46 @@ def embed_prompts(
             warn(warning)
     chunks = 1 if chunking is None else max(map(chunking.count_chunks, [*prompts, *(chunked_with or ())]))
     return embed_cached(model, prompts, chunks)
+
+
+def embed_cached(model: Backend, prompts: Sequence[str], chunks: int = 1) -> Condition:
+    """Return the condition of prompts, one row each; its tensors are shared, so do not write into them.
+
+    More than one of ``chunks`` needs a model of long prompts.
+    """
+
+    def embed() -> Condition:
+        return model.embed(prompts) if chunks == 1 else cast(SupportsLongPrompts, model).embed(prompts, chunks)
+
+    if torch.is_grad_enabled():
+        return embed()
+    try:
+        cached = KNOWN.setdefault(unwrap(model), {})
+    except TypeError:  # the model has no weak references
+        return embed()
+    key = (model.identity, tuple(prompts), chunks)
+    condition = cached.pop(key, None)  # edits of other threads share the cache
+    if condition is None:
+        condition = embed()
+        if condition and not is_finite(*condition.values()):
+            raise part_failed("text encoder", full_name(model))
+    cached[key] = condition
+    if len(cached) > MOST:
+        cached.pop(next(iter(cached)), None)
+    return dict(condition)
+
+
+def embed_instructions(
+    model: Backend, prompts: Sequence[str], images: Sequence[Image.Image], warn: Callable[[str], None]
+) -> Condition:
+    """Return the condition of prompts that refer to images, one row each, and pass warnings of them to ``warn``."""
+    for prompt in prompts:
+        for warning in prompt_warnings(model, prompt):
+            warn(warning)
+    condition = require(model, SupportsReferences).instructed(prompts, images)
+    if not is_finite(*condition.values()):
+        raise part_failed("text encoder", full_name(model))
+    return condition
 
 
 def prompt_warnings(model: Backend, prompt: str, *, in_chunks: bool = False) -> Iterator[str]:

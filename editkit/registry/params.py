@@ -153,6 +153,18 @@ def ImageParam(kind: Literal["mask", "map"], description: str, *, required: bool
     return Field(default, exclude=True, description=description, json_schema_extra={"image": kind})
 
 
+def ImagesParam(description: str) -> Any:  # noqa: N802
+    """Field that holds several images of any size: a source of open_image, or a list of them.
+
+    An option of the command line is repeated for several. An operation gets a tuple of images of mode RGB or RGBA. A
+    recipe holds size and digest of each.
+    """
+    return Field((), exclude=True, description=description, json_schema_extra={"image": SEVERAL})
+
+
+SEVERAL = "several"
+"""Kind of the fields that hold several images."""
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -176,6 +188,6 @@ def is_default(field: FieldInfo, value: Any) -> bool:
 
 
 def image_fields(params: type[Params]) -> dict[str, str]:
-    """Names of the fields that hold images, each with its kind: ``mask`` or ``map``."""
+    """Names of the fields that hold images, each with its kind: ``mask``, ``map`` or :data:`SEVERAL`."""
     metadata = {name: field_metadata(field) for name, field in params.model_fields.items()}
     return {name: extra["image"] for name, extra in metadata.items() if "image" in extra}

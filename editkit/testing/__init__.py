@@ -13,7 +13,7 @@ from .sampler_suites import SamplerTests
 from .suite import Suite, replaced
 from .suites import plugin_suite, suite_of, suites_of
 from .tiny import controlnet_folder, inpainting_folder, instruct_folder, pixel_ddpm_folder, stable_diffusion_folder
-from .toy import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path, vp_path
+from .toy import GaussianDenoiser, MixtureDenoiser, ToyBackend, ToyEditBackend, flow_path, vp_path
 
 __all__ = [
     "AnnotatorTests",
@@ -28,6 +28,7 @@ __all__ = [
     "SamplerTests",
     "Suite",
     "ToyBackend",
+    "ToyEditBackend",
     "check",
     "controlnet_folder",
     "flow_path",

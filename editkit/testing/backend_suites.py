@@ -5,20 +5,24 @@ from __future__ import annotations
 import functools
 import itertools
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 from unittest import SkipTest
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from ..diffusion.denoiser import Condition
 from ..diffusion.paths import make_path
 from ..diffusion.points import Point, PointBatch
 from ..diffusion.predictions import from_x0, to_x0
 from ..model.backend import Backend
+from ..model.references import SupportsReferences, references_of
 from ..registry.registry import installed
 from ..registry.specs import BackendSpec
-from .suite import Suite, largest, random_latents
+from .suite import Suite, largest, random_latents, sample_image
 from .tiny import FOLDERS
 
 
@@ -78,6 +82,19 @@ class BackendTests(Suite):
             return [""] * rows
         return ["a red apple", "a green apple on white", ""][:rows]
 
+    def images(self, count: int) -> list[Image.Image]:
+        """Return images that a model of ``references`` reads, of different proportions."""
+        return [sample_image((96 + 16 * number, 80), seed=number) for number in range(count)]
+
+    def condition(self, *prompts: str, images: Sequence[Image.Image] = ()) -> Condition:
+        """Return the condition of prompts, together with images; by default with one if the model needs it."""
+        backend, reads = self.backend(), references_of(self.backend())
+        if reads is None or not (images or reads.required):
+            return backend.embed(prompts)
+        # Kept, because a condition may hold them weakly.
+        self.read = [*images] or self.images(1)
+        return cast(SupportsReferences, backend).instructed(prompts, self.read)
+
     def assert_close(self, one: Tensor, other: Tensor, label: str) -> None:
         """Assert that two tensors are equal up to :attr:`tolerance`."""
         error = largest(one - other) / max(1.0, largest(other))
@@ -119,7 +136,7 @@ class BackendTests(Suite):
     @torch.no_grad()
     def test_estimates_x0_in_the_shape_of_x(self) -> None:
         backend, x = self.backend(), self.noisy()
-        condition = backend.embed(self.prompts(2))
+        condition = self.condition(*self.prompts(2))
         for point in self.points():
             x0 = backend.denoise(x, point, condition)
             assert x0.shape == x.shape, f"x0 is {tuple(x0.shape)} of x {tuple(x.shape)}"
@@ -129,7 +146,7 @@ class BackendTests(Suite):
     @torch.no_grad()
     def test_denoises_deterministically_and_changes_no_input(self) -> None:
         backend, x = self.backend(), self.noisy()
-        condition = backend.embed(self.prompts(2))
+        condition = self.condition(*self.prompts(2))
         before = x.clone(), {name: tensor.clone() for name, tensor in condition.items()}
         first, again = (backend.denoise(x, self.points()[1], condition) for _ in range(2))
         assert torch.equal(first, again), "the second estimate differs from the first"
@@ -141,8 +158,8 @@ class BackendTests(Suite):
     def test_a_batch_equals_its_rows(self) -> None:
         backend, pixels, x = self.backend(), self.pixels(3), self.noisy(3)
         prompts, point = self.prompts(3), self.points()[1]
-        condition = backend.embed(prompts)
-        rows = [backend.embed([prompt]) for prompt in prompts]
+        condition = self.condition(*prompts)
+        rows = [self.condition(prompt) for prompt in prompts]
         for name, tensor in condition.items():
             self.assert_close(torch.cat([row[name] for row in rows]), tensor, f"the condition {name!r} in a batch")
         alone = torch.cat([backend.denoise(x[i : i + 1], point, row) for i, row in enumerate(rows)])
@@ -155,8 +172,8 @@ class BackendTests(Suite):
     @torch.no_grad()
     def test_rows_may_have_different_points(self) -> None:
         backend, x, points = self.backend(), self.noisy(3), self.points()[1:]
-        condition = backend.embed(self.prompts(3))
-        rows = [backend.embed([prompt]) for prompt in self.prompts(3)]
+        condition = self.condition(*self.prompts(3))
+        rows = [self.condition(prompt) for prompt in self.prompts(3)]
         alone = [backend.denoise(x[i : i + 1], point, rows[i]) for i, point in enumerate(points)]
         batch = backend.denoise(x, PointBatch(tuple(points)), condition)
         self.assert_close(torch.cat(alone), batch, "an estimate in a batch of several timesteps")
@@ -167,8 +184,29 @@ class BackendTests(Suite):
         if "text" not in backend.provides:
             assert not backend.embed([""]), "without text the condition must be empty"
             return
-        one, other = (backend.denoise(x, self.points()[1], backend.embed([prompt])) for prompt in self.prompts(2))
+        one, other = (backend.denoise(x, self.points()[1], self.condition(prompt)) for prompt in self.prompts(2))
         assert not torch.equal(one, other), "two prompts give the same estimate"
+
+    @torch.no_grad()
+    def test_references_change_the_estimate(self) -> None:
+        x, reads = self.noisy(2), references_of(self.backend())
+        if reads is None:
+            raise SkipTest("reads no references")
+        prompts, point, images = self.prompts(2), self.points()[1], self.images(2)
+
+        def estimate(*images: Image.Image, rows: slice = slice(2)) -> Tensor:
+            return self.backend().denoise(x[rows], point, self.condition(*prompts[rows], images=images))
+
+        first = estimate(images[0])
+        assert first.shape == x.shape, f"x0 is {tuple(first.shape)} of x {tuple(x.shape)}"
+        assert torch.equal(first, estimate(images[0].copy())), "equal images give different estimates"
+        self.assert_close(estimate(images[0], rows=slice(1)), first[:1], "an estimate in a batch of instructions")
+        assert not torch.equal(first, estimate(images[1])), "two images give the same estimate"
+        if reads.most > 1:
+            both = estimate(*images)
+            assert not torch.equal(first, both), "a second image changes nothing"
+        if not reads.required:
+            assert not torch.equal(first, estimate()), "an image gives the same estimate as none"
 
     def test_timesteps_and_points_convert_both_ways(self) -> None:
         schedule = self.backend().schedule

@@ -6,9 +6,12 @@ import dataclasses as dc
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from ..diffusion.denoiser import Condition
@@ -16,6 +19,7 @@ from ..diffusion.paths import SamplingPath, TimestepGrid
 from ..diffusion.points import CLEAN, Point, PointBatch
 from ..diffusion.schedules import RectifiedFlow, Schedule, VariancePreserving, scaled_linear
 from ..literals import Prediction
+from ..model.references import ReferenceGuidance, References
 
 
 @dc.dataclass(frozen=True)
@@ -134,6 +138,40 @@ class ToyBackend:
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         mean = condition["text"].repeat_interleave(self.reduction**2, 1)[..., None, None]  # (B, C, 1, 1)
         return GaussianDenoiser(mean, self.variance)(x, point)
+
+
+class ToyEditBackend(ToyBackend):
+    """The same with data around the mean of the colours of the prompt and of the images that it refers to.
+
+    Without images it generates like the other, unless they are ``required``.
+    """
+
+    provides = frozenset({"text", "references"})
+
+    def __init__(
+        self,
+        *,
+        guidance: ReferenceGuidance = "two estimates",
+        most: int = 3,
+        required: bool = False,
+        longest_ratio: float = 8,
+        **toy: Any,
+    ) -> None:
+        super().__init__(**toy)
+        self.references = References(guidance, most=most, required=required, longest_ratio=longest_ratio)
+        self.read: list[Image.Image] = []
+        """Images that were read, in order."""
+
+    def instructed(self, prompts: Sequence[str], images: Sequence[Image.Image]) -> Condition:
+        self.read += images
+        means = [torch.from_numpy(np.asarray(image, dtype=np.float64)).mean((0, 1)) / 127.5 - 1 for image in images]
+        colours = [torch.stack([colour, *means]).mean(0) for colour in super().embed(prompts)["text"]]
+        return {"text": torch.stack(colours)}
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        if self.references.required:
+            raise AssertionError("a prompt is embedded without the image that it refers to")
+        return super().embed(prompts)
 
 
 def _colour_of(prompt: str) -> list[float]:

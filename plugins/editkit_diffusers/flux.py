@@ -8,14 +8,26 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel
+from diffusers.pipelines.flux.pipeline_flux_kontext import PREFERRED_KONTEXT_RESOLUTIONS
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
-from editkit import Condition, InvalidParameter, Point, PointBatch, WeightsUnavailable, timestep_of, to_x0
+from editkit import (
+    Condition,
+    InvalidParameter,
+    Point,
+    PointBatch,
+    References,
+    WeightsUnavailable,
+    embed_cached,
+    timestep_of,
+    to_x0,
+)
 
 from .assembly import Parts
 from .autoencoder import Autoencoder
@@ -37,6 +49,8 @@ TOKENS = 512
 """Length of a prompt in tokens of the T5 encoder."""
 LATENTS = 128
 """Latents along a side of the training images."""
+KONTEXT_SIDE = 1024
+"""Side of the square among the sizes of the training images of Kontext."""
 
 
 class Flux(StyledModel):
@@ -204,20 +218,37 @@ class FluxFill(Flux):
 
 
 class FluxKontext(Flux):
-    """Backend of FLUX.1 Kontext, whose token sequence ends with the tokens of a condition image.
+    """Backend of FLUX.1 Kontext, whose token sequence ends with the tokens of a reference.
 
-    Without an image, the model generates like any other.
+    Without one, the model generates like any other.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "style", "instructions"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "style", "references"})
     published: ClassVar[Mapping[str, float]] = MappingProxyType({"steps": 28, "guidance": 2.5})
+    references = References("scale input")
 
-    def image_condition(self, latents: Tensor) -> Condition:
-        return {"image_latents": latents}
+    def instructed(self, prompts: Sequence[str], images: Sequence[Image.Image]) -> Condition:
+        condition = dict(embed_cached(self, prompts))
+        if not images:
+            return condition
+        (image,) = images
+        resized = image.resize(self.reference_size(image.size), Image.Resampling.LANCZOS)
+        pixels = torch.from_numpy(np.asarray(resized, dtype=np.float32) / 255).permute(2, 0, 1)[None]
+        latents = self.encode(pixels.to(self.device, self.dtype))
+        return {**condition, "reference_latents": latents.expand(len(prompts), -1, -1, -1)}
+
+    def reference_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the model's training images whose proportions are next to those of ``size``."""
+        width, height = (max(side // self.multiple, 1) for side in size)  # the pipeline rounds first
+        ratio = width / height
+        _, *sides = min((abs(ratio - w / h), w, h) for w, h in PREFERRED_KONTEXT_RESOLUTIONS)
+        scale = self.native_size / KONTEXT_SIDE
+        width, height = (max(1, int(side * scale) // self.multiple) * self.multiple for side in sides)
+        return width, height
 
     def inputs(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        image = condition.get("image_latents")
-        if image is None:
+        reference = condition.get("reference_latents")
+        if reference is None:
             return super().inputs(x, condition)
-        positions = torch.cat([token_positions(x), token_positions(image, number=1)])
-        return torch.cat([pack(x), pack(image)], 1), positions
+        positions = torch.cat([token_positions(x), token_positions(reference, number=1)])
+        return torch.cat([pack(x), pack(reference)], 1), positions

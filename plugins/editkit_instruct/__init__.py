@@ -6,21 +6,21 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from editkit import EditParams, ModelDefaultSteps, OperationSpec, RegisteredName, by_name, hookimpl
+from editkit import ModelDefaultSteps, OperationSpec, ReferenceParams, RegisteredName, by_name, hookimpl
 
 _INVERSION_OPTIONS = ("auto_mask", "captioner", "inverter", "source", "target")
 """Parameters that only the method inversion has."""
 
 
-class InstructParams(EditParams):
+class InstructParams(ReferenceParams):
     from_model: ClassVar[frozenset[str]] = frozenset()  # it chooses by its method
     instruction: str = Field(
         description="Change to make, for example: make it green.", json_schema_extra={"argument": True}
     )
     method: Literal["ip2p", "inversion"] | None = Field(
         None,
-        description="ip2p uses an instruction model, inversion edits from a source prompt to a target prompt. If not "
-        "given, ip2p for an instruction model without prompts, else inversion.",
+        description="ip2p uses a model that takes instructions, inversion edits from a source prompt to a target "
+        "prompt. If not given, ip2p for such a model without prompts, else inversion.",
     )
     steps: int | None = ModelDefaultSteps()  # type: ignore[assignment]
     guidance: float | None = Field(  # type: ignore[assignment]
@@ -69,6 +69,8 @@ class InstructParams(EditParams):
             raise ValueError(f"ip2p has no {self.inversion_options[0]}: leave it out, or use method inversion")
         if self.method == "inversion" and self.image_guidance is not None:
             raise ValueError("inversion has no image_guidance: leave it out, or use method ip2p")
+        if self.method == "inversion" and not (isinstance(self.reference, (list, tuple)) and not self.reference):
+            raise ValueError("inversion has no reference: leave it out, or use method ip2p")
         if self.source and self.captioner:
             raise ValueError("source and captioner both describe the image: give one of them")
         return self

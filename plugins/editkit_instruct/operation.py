@@ -10,8 +10,10 @@ from editkit import (
     Edit,
     InvalidParameter,
     MissingCapability,
+    ReferenceGuidance,
     Session,
     SupportsInstructions,
+    SupportsReferences,
     add_noise,
     reprompt,
     require,
@@ -22,25 +24,32 @@ from .grammar import Prompts, parse
 
 _SAMPLES = 8
 """Noise samples with which the two prompts are compared."""
+_TEXT_GUIDANCE: dict[ReferenceGuidance, float] = {
+    "scale input": 2.5,
+    "two estimates": 4.0,
+    "three estimates": 7.5,
+    "none": 1.0,
+}
+"""Guidance scales of the text by the form of guidance, if neither the user nor the model has one."""
+_IMAGE_GUIDANCE = 1.5
+"""Guidance scale of the image, likewise."""
 _LEVEL = 0.5
 """Fraction of the path at which they are compared."""
-_DISTILLED_GUIDANCE = 2.5
-"""Default guidance scale of a model with distilled guidance."""
 _FULL_DISAGREEMENT = 3.0
 """Multiple of its mean from which on a difference counts fully (Couairon et al., arXiv 2210.11427, appendix A)."""
 
 
 def instruct(session: Session, params: InstructParams) -> Edit:
-    """Use the instruction directly with an instruction model; use inversion with others, or if prompts are given.
+    """Use the instruction directly with a model that takes it; use inversion with others, or if prompts are given.
 
     Raises MissingCapability if ``method`` is ip2p and the model takes no instructions.
     """
-    takes_instructions = "instructions" in session.model.provides
+    takes_instructions = bool({"instructions", "references"} & session.model.provides)
     if params.method == "ip2p" and not takes_instructions:
         provided = ", ".join(sorted(session.model.provides))
         raise MissingCapability(
-            f"method ip2p needs instructions; the model {session.model.name!r} provides {provided}: "
-            "use method inversion, or an InstructPix2Pix model"
+            f"method ip2p needs instructions or references; the model {session.model.name!r} provides {provided}: "
+            "use method inversion, or an edit model"
         )
     method = params.method or ("ip2p" if takes_instructions and not params.inversion_options else "inversion")
     if method == "inversion" and params.image_guidance is not None:
@@ -48,9 +57,17 @@ def instruct(session: Session, params: InstructParams) -> Edit:
             f"image_guidance={params.image_guidance:g} is not allowed: the model {session.model.name!r} edits by "
             "inversion, which has no image guidance; leave it out, or use an InstructPix2Pix model"
         )
+    if method == "inversion" and params.reference:
+        raise InvalidParameter(
+            f"reference: {len(params.reference)} given, but the edit is by inversion, which has none: leave it out, or "
+            "leave out source and target"
+        )
     steps = session.default_steps(params.steps) if method == "ip2p" else params.steps or DEFAULT_STEPS
     params = params.model_copy(update={"method": method, "steps": steps})
-    return (_edit_by_instruction if method == "ip2p" else _edit_by_inversion)(session, params, steps)
+    if method == "inversion":
+        return _edit_by_inversion(session, params, steps)
+    by_references = "references" in session.model.provides
+    return (_edit_with_references if by_references else _edit_by_instruction)(session, params, steps)
 
 
 def _edit_by_instruction(session: Session, params: InstructParams, steps: int) -> Edit:
@@ -58,10 +75,16 @@ def _edit_by_instruction(session: Session, params: InstructParams, steps: int) -
 
     An estimate whose weight is 0, as with an image guidance of 1, is not computed.
     """
-    if "distilled-guidance" in session.model.provides:
-        return _edit_by_distilled_model(session, params, steps)
-    text = session.model_default("guidance", 7.5) if params.guidance is None else params.guidance
-    image = session.model_default("image_guidance", 1.5) if params.image_guidance is None else params.image_guidance
+    text = (
+        session.model_default("guidance", _TEXT_GUIDANCE["three estimates"])
+        if params.guidance is None
+        else params.guidance
+    )
+    image = (
+        session.model_default("image_guidance", _IMAGE_GUIDANCE)
+        if params.image_guidance is None
+        else params.image_guidance
+    )
     session.params = params.model_copy(update={"guidance": text, "image_guidance": image})
     image_condition = require(session.model, SupportsInstructions).image_condition(session.latents)
     no_image = {name: torch.zeros_like(tensor) for name, tensor in image_condition.items()}
@@ -73,19 +96,42 @@ def _edit_by_instruction(session: Session, params: InstructParams, steps: int) -
     return Edit(session.draw(session.noise(), path, guidance), reconstructed=session.latents, kept=1.0)
 
 
-def _edit_by_distilled_model(session: Session, params: InstructParams, steps: int) -> Edit:
-    """Edit with distilled guidance: one estimate for instruction and image together (arXiv 2506.15742)."""
-    if params.image_guidance is not None:
+def _edit_with_references(session: Session, params: InstructParams, steps: int) -> Edit:
+    """Edit with a model that reads the image and the references together with the instruction (arXiv 2506.15742)."""
+    model = require(session.model, SupportsReferences)
+    reads = model.references
+    text = (
+        session.model_default("guidance", _TEXT_GUIDANCE[reads.guidance])
+        if params.guidance is None
+        else params.guidance
+    )
+    _check_guidance(params, reads.guidance, model.name)
+    session.params, session.reads_references = params.model_copy(update={"guidance": text}), True
+    path, condition = session.drawing_path(steps), session.embed(params.instruction)
+    if reads.guidance == "three estimates":
+        image = session.model_default("image_guidance", _IMAGE_GUIDANCE)
+        image = image if params.image_guidance is None else params.image_guidance
+        session.params = session.params.model_copy(update={"image_guidance": image})
+        without = model.instructed([params.negative_prompt], [])
+        conditions = (without, session.embed(params.negative_prompt), condition)
+        guidance = session.weighted(conditions, (1 - image, image - text, text), path)
+        return Edit(session.draw(session.noise(), path, guidance), reconstructed=session.latents, kept=1.0)
+    return Edit(session.draw(session.noise(), path, condition), reconstructed=session.latents, kept=1.0)
+
+
+def _check_guidance(params: InstructParams, guidance: ReferenceGuidance, model: str) -> None:
+    """Raise MissingCapability for a guidance scale that a model's guidance does not have."""
+    if params.image_guidance is not None and guidance != "three estimates":
+        computed = {"scale input": "one", "none": "one"}.get(guidance, "two, with the image in both")
         raise MissingCapability(
-            f"image_guidance= needs guidance by three estimates; the model {session.model.name!r} provides "
-            "distilled-guidance, which computes one: leave it out"
+            f"image_guidance={params.image_guidance:g} needs guidance by three estimates; the model {model!r} computes "
+            f"{computed}: leave it out"
         )
-    text = _DISTILLED_GUIDANCE if params.guidance is None else params.guidance
-    session.params = params.model_copy(update={"guidance": text})
-    image_condition = require(session.model, SupportsInstructions).image_condition(session.latents)
-    condition = {**session.embed(params.instruction), **image_condition}
-    latents = session.draw(session.noise(), session.drawing_path(steps), condition)
-    return Edit(latents, reconstructed=session.latents, kept=1.0)
+    if guidance == "none" and params.guidance not in (None, 1):
+        raise MissingCapability(
+            f"guidance={params.guidance:g} needs guidance by two estimates; the model {model!r} is distilled to one: "
+            "leave it out"
+        )
 
 
 def _edit_by_inversion(session: Session, params: InstructParams, steps: int) -> Edit:

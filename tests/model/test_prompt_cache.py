@@ -12,8 +12,8 @@ from PIL import Image
 
 import editkit
 from editkit import Condition
-from editkit.model import prompt_cache
-from editkit.model.prompt_cache import MOST, embed_cached
+from editkit.model import prompt_text
+from editkit.model.prompt_text import MOST, embed_cached
 from editkit.testing import ToyBackend
 
 
@@ -91,7 +91,7 @@ def test_the_entries_of_a_deleted_model_are_dropped() -> None:
     gc.collect()  # models of other tests
     with torch.no_grad():
         embed_cached(model, ["red"])
-    before = len(prompt_cache.KNOWN)
+    before = len(prompt_text.KNOWN)
     del model
     gc.collect()
-    assert len(prompt_cache.KNOWN) == before - 1
+    assert len(prompt_text.KNOWN) == before - 1

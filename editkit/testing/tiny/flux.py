@@ -34,9 +34,12 @@ def flux_fill_folder(path: Path, *, seed: int = 0) -> Path:
     return _write_flux(path, "FluxFillPipeline", None, True, seed, seen=16 + 2 * 2)
 
 
-def flux_kontext_folder(path: Path, *, seed: int = 0) -> Path:
-    """Write the same with a network conditioned on an image as further tokens, and return its folder."""
-    return _write_flux(path, "FluxKontextPipeline", None, True, seed)
+def flux_kontext_folder(path: Path, *, side: int = 16, halvings: int = 1, seed: int = 0) -> Path:
+    """Write the same with a network conditioned on an image as further tokens, and return its folder.
+
+    ``side`` is that of the training images; the autoencoder halves it ``halvings`` times.
+    """
+    return _write_flux(path, "FluxKontextPipeline", None, True, seed, side=side, halvings=halvings)
 
 
 def flux_controlnet_folder(
@@ -69,7 +72,15 @@ def flux_controlnet_folder(
 
 
 def _write_flux(
-    path: Path, kind: str, scheduler: dict[str, Any] | None, distilled: bool, seed: int, seen: int = 0
+    path: Path,
+    kind: str,
+    scheduler: dict[str, Any] | None,
+    distilled: bool,
+    seed: int,
+    *,
+    seen: int = 0,
+    side: int = 16,
+    halvings: int = 1,
 ) -> Path:
     """``seen`` is the number of input channels beside those of the latents."""
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
@@ -84,7 +95,10 @@ def _write_flux(
             guidance_embeds=distilled,
             **WIDTHS,
         )
-        vae = autoencoder(False, scaling_factor=0.3611, shift_factor=0.1159, latent_channels=16)
+        channels = (8,) * halvings + (16,)
+        vae = autoencoder(
+            False, channels, scaling_factor=0.3611, shift_factor=0.1159, latent_channels=16, sample_size=side
+        )
         clip, longer = clip_text(), t5_text()
     return save_folder(
         path,

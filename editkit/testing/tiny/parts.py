@@ -31,6 +31,7 @@ def autoencoder(
     scaling_factor: float = 0.18215,
     shift_factor: float | None = None,
     latent_channels: int = 4,
+    sample_size: int = 16,
 ) -> Any:
     from diffusers import AutoencoderKL, AutoencoderTiny
 
@@ -45,7 +46,7 @@ def autoencoder(
         latent_channels=latent_channels,
         block_out_channels=channels,
         norm_num_groups=4,
-        sample_size=16,
+        sample_size=sample_size,
         scaling_factor=scaling_factor,
         shift_factor=shift_factor,
         down_block_types=("DownEncoderBlock2D",) * len(channels),
