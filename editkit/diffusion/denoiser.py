@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ..errors import InvalidParameter
 from .attention import CallRow, describe_rows
 from .points import Point, PointBatch
 
@@ -30,8 +31,24 @@ def repeat_condition(condition: Condition, rows: int) -> Condition:
 
 
 def blend_conditions(condition: Condition, shares: Tensor) -> Condition:
-    """Return B rows, each a mix of the S rows of a condition by ``shares`` (B, S)."""
-    return {name: torch.einsum("bs,s...->b...", shares.to(tensor), tensor) for name, tensor in condition.items()}
+    """Return B rows, each a mix of the S rows of a condition by ``shares`` (B, S).
+
+    Raises InvalidParameter for a condition that is no embedding: numbers of prompts that a pipeline reads itself.
+    """
+    is_mixed = bool(((shares > 0) & (shares < 1)).any())
+    if is_mixed and any(
+        not tensor.is_floating_point() and bool((tensor != tensor[:1]).any()) for tensor in condition.values()
+    ):
+        raise InvalidParameter(
+            "a blend of two prompts is not possible with this model, whose pipeline reads words: give equal prompts"
+        )
+    nearest = shares.argmax(1).tolist()
+    return {
+        name: torch.einsum("bs,s...->b...", shares.to(tensor), tensor)
+        if tensor.is_floating_point()
+        else tensor[nearest]
+        for name, tensor in condition.items()
+    }
 
 
 @dc.dataclass(frozen=True)

@@ -15,14 +15,15 @@ def interpolate(session: Session, params: InterpolateParams) -> Edit:
     inverter = session.registry.build("inverters", params.inverter)
     path = session.inversion_path(params.steps)
     prompts = session.embed(params.source, params.target)
-    record = invert_latents(session, inverter, session.latents, path, prompts)
     # The two sources lead the batch, as a replay needs them; the frames follow.
     frames = torch.linspace(0, 1, params.frames, dtype=torch.float32, device="cpu")
     second = torch.cat([frames.new_tensor([0.0, 1.0]), frames])
     shares = torch.stack([1 - second, second], 1)
+    conditions = blend_conditions(prompts, shares)
+    record = invert_latents(session, inverter, session.latents, path, prompts)
     first_noise, second_noise = record.trajectory[0]
     noise = torch.stack([_slerp(first_noise, second_noise, float(share)) for share in second])
-    latents = sample_from_inversion(session, inverter, record, noise, blend_conditions(prompts, shares), shares)
+    latents = sample_from_inversion(session, inverter, record, noise, conditions, shares)
     return Edit(latents[2:], reconstructed=latents[:2], inverted=True, shares=shares[2:])
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import ChromaPipeline
@@ -84,6 +85,14 @@ def test_a_blend_of_prompts_is_refused_by_name(model: Any) -> None:
     condition = {name: rows.float().mean(0, keepdim=True) for name, rows in model.embed(["a pear", "a face"]).items()}
     with pytest.raises(InvalidParameter, match="blend of prompts"):
         model.denoise(noise, model.schedule.point(500), condition)
+
+
+def test_frames_between_images_need_one_prompt(model: Any) -> None:
+    image = np.zeros((16, 16, 3), np.uint8)
+    call = {"model": model, "steps": 2, "frames": 3, "seed": 0}
+    with pytest.raises(InvalidParameter, match="give equal prompts"):
+        apply("interpolate", [image, image + 9], source="a pear", target="a face", **call)
+    assert len(apply("interpolate", [image, image + 9], source="a pear", target="a pear", **call).frames) == 3
 
 
 @pytest.mark.parametrize(
