@@ -158,7 +158,7 @@ def register_backends() -> list[BackendSpec]:
                     "StableDiffusion3ControlNetPipeline",
                 }
             ),
-            provides=frozenset({"text", "controlnet", "adapters", "attention"}),
+            provides=frozenset({"text", "controlnet", "adapters", "attention", "style"}),
             detect=detect_stable_diffusion_3,
             loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,

@@ -75,7 +75,7 @@ class Flux(StyledModel):
         schedule = flow_of(scheduler, PATCH)
         super().__init__(transformer, autoencoder, scheduler, texts=texts, schedule=schedule, **labels)
         self.transformer = transformer
-        self.ip_adapters, self.redux = IPAdapters(FLUX, black=True), Redux()
+        self.ip_adapters, self.redux = IPAdapters(FLUX), Redux()
         self.usual = self.published
         # Its pipelines set evenly spaced sigmas, whatever the scheduler's own spacing is.
         ramped = self.grid.spacing in RAMPS

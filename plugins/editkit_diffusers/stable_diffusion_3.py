@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
 from diffusers import SD3Transformer2DModel
+from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
@@ -23,14 +24,16 @@ from editkit import (
 )
 
 from .assembly import Parts
-from .attention.support import find_attention_sites
 from .autoencoder import Autoencoder
 from .components import longest_side
-from .controlnets.attached import SteeredModel, sum_residuals
+from .controlnets.attached import sum_residuals
 from .controlnets.files import load_controlnet
 from .controlnets.stable_diffusion_3 import Sd3ControlNet, sd3_family
 from .inference import run_network
 from .scheduler_config import flow_of
+from .style.attached import Style, Styles, styles_of
+from .style.ip_adapter import SD3, IPAdapters, IPAdapterStyle, styled_network
+from .style.model import StyledModel
 from .text_encoder import TextEncoder
 
 CLIPS = ("text_encoder", "text_encoder_2")
@@ -42,13 +45,13 @@ DEFAULT_SIDE = 128
 """Side of the training images in latents, for networks whose configuration does not hold it."""
 
 
-class StableDiffusion3(SteeredModel):
+class StableDiffusion3(StyledModel):
     """Backend of transformers with joint attention to patches of latents and to text (arXiv 2403.03206).
 
     The text comes from two CLIP encoders and from T5; without T5, zeros take its place, as in training.
     """
 
-    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "controlnet"})
+    provides: frozenset[str] = frozenset({"text", "adapters", "attention", "controlnet", "style"})
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class StableDiffusion3(SteeredModel):
         schedule = flow_of(scheduler, self.patch)
         super().__init__(transformer, autoencoder, scheduler, texts=texts, schedule=schedule, **labels)
         self.transformer = transformer
+        self.ip_adapters = IPAdapters(SD3)
         self.usual = _usual_settings(transformer.config)
         self.native_size = (
             longest_side(transformer.config.sample_size, DEFAULT_SIDE, "transformer") * autoencoder.reduction
@@ -116,8 +120,16 @@ class StableDiffusion3(SteeredModel):
         places = {"text_encoder": 0, "text_encoder_3": self.texts["text_encoder"].length}
         return {part: place for part, place in places.items() if part in self.texts}
 
-    @find_attention_sites
-    def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
+    def load_style(self, weights: Path, image: Image.Image, *, mask: Tensor | None = None, **options: Any) -> Style:
+        if mask is not None:
+            raise InvalidParameter("style:mask= is not allowed: a style of this family acts on the whole image")
+        if styles_of(self):
+            raise InvalidParameter("a second style is not allowed: models of this family take one; leave one out")
+        return self.ip_adapters.style(self, weights, image, **options)
+
+    def estimate(
+        self, x: Tensor, point: Point | PointBatch, condition: Condition, styles: Styles, roles: Sequence[int]
+    ) -> Tensor:
         self.check_size(x)
         conditions = {
             "timestep": timestep_of(self.schedule, point, x).expand(len(x)),
@@ -125,7 +137,10 @@ class StableDiffusion3(SteeredModel):
             "pooled_projections": condition["pooled"],
         }
         residuals = sum_residuals(self.controlnets, x, point, conditions)
-        predicted = run_network(self.transformer, x, **conditions, **residuals)
+        adapters = cast(tuple[IPAdapterStyle, ...], styles)
+        net = styled_network(adapters) if adapters else self.transformer
+        styled = {"ip_adapter_image_embeds": adapters[0].rows(roles).squeeze(1)} if adapters else None
+        predicted = run_network(net, x, **conditions, **residuals, joint_attention_kwargs=styled)
         return to_x0(self.prediction, predicted, x, point)
 
     def load_controlnet(self, location: Path) -> Sd3ControlNet:

@@ -255,5 +255,5 @@ def test_an_image_beyond_the_model_s_positions_is_refused() -> None:
 
 
 def test_unsupported_operations_are_refused_by_name() -> None:
-    with pytest.raises(MissingCapability, match=r"needs instructions; .* provides adapters, controlnet, text"):
+    with pytest.raises(MissingCapability, match=r"needs instructions .*; .* provides .*text"):
         editkit.apply("instruct", IMAGE, model=load_both()[0], steps=2, instruction="a pear", method="ip2p")

@@ -16,6 +16,7 @@ from diffusers import (
     ControlNetModel,
     FluxPipeline,
     FluxPriorReduxPipeline,
+    StableDiffusion3Pipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
@@ -25,6 +26,7 @@ from editkit_diffusers.flux import pack
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import SiglipImageProcessor, SiglipVisionModel
 
 import editkit
 from editkit.testing.suite import assert_agree, sample_image
@@ -34,6 +36,8 @@ from editkit.testing.tiny import (
     instruct_folder,
     ip_adapter_file,
     redux_folder,
+    sd3_ip_adapter_file,
+    stable_diffusion_3_folder,
     stable_diffusion_folder,
     stable_diffusion_xl_folder,
 )
@@ -353,3 +357,30 @@ def test_styles_of_flux_refuse_what_they_cannot_do(tmp_path: Path, styled: Style
         flux_generate(model, styled.attach(), guidance=1.0)
     with pytest.raises(editkit.InvalidParameter, match="makes tokens of 12 values, and the model reads 16"):
         flux_generate(model, styled.attach(model=redux_folder(tmp_path / "other", 12)), guidance=1.0)
+
+
+def test_a_style_of_stable_diffusion_3_is_that_of_diffusers(tmp_path: Path) -> None:
+    folder = stable_diffusion_3_folder(tmp_path / "model")
+    model, pipeline = editkit.load_model(folder), StableDiffusion3Pipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    image = sample_image((40, 30), seed=3).convert("RGB")
+    image.save(tmp_path / "style.png")
+    file = sd3_ip_adapter_file(tmp_path / "adapter", pipeline.transformer)
+    # diffusers looks for the folder of a local encoder in the working directory.
+    pipeline.feature_extractor = SiglipImageProcessor(size={"height": 16, "width": 16})
+    pipeline.image_encoder = SiglipVisionModel.from_pretrained(file.with_name("image_encoder"))
+    pipeline.load_ip_adapter(str(file.parent), weight_name=file.name)
+    pipeline.set_ip_adapter_scale(0.6)
+    attach = f"style:image={tmp_path / 'style.png'},model={file},scale=0.6"
+    for guidance in (1.0, 3.0):
+        expected = pipeline(
+            PROMPT, ip_adapter_image=image, guidance_scale=guidance, num_inference_steps=3, height=16, width=16,
+            generator=torch.Generator().manual_seed(7), output_type="latent",
+        ).images  # fmt: skip
+        ours = generate(model, attach, guidance=guidance, sampler="euler", width=16, height=16)
+        assert_agree(ours, expected)
+    with pytest.raises(editkit.InvalidParameter, match="a second style is not allowed"):
+        generate(model, attach, attach)
+    wrong = changed(file, file.with_name("wrong.safetensors"), lambda tensors: dict([*tensors.items()][:-1]))
+    with pytest.raises(editkit.InvalidParameter, match=r"lacks 'ip_adapter\.|no known kind"):
+        generate(model, f"style:image={tmp_path / 'style.png'},model={wrong}")

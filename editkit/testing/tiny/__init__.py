@@ -3,7 +3,7 @@
 from .chroma import chroma_folder
 from .dit import dit_folder
 from .flux import flux_controlnet_folder, flux_fill_folder, flux_folder, flux_kontext_folder
-from .image_adapters import flux_ip_adapter_file, ip_adapter_file, redux_folder
+from .image_adapters import flux_ip_adapter_file, ip_adapter_file, redux_folder, sd3_ip_adapter_file
 from .latent_consistency import latent_consistency_folder
 from .pixart import pixart_folder
 from .pixel_ddpm import pixel_ddpm_folder
@@ -51,6 +51,7 @@ __all__ = [
     "pixart_folder",
     "pixel_ddpm_folder",
     "redux_folder",
+    "sd3_ip_adapter_file",
     "stable_diffusion_3_controlnet_folder",
     "stable_diffusion_3_folder",
     "stable_diffusion_folder",

@@ -52,15 +52,34 @@ def flux_ip_adapter_file(folder: Path, transformer: Any, *, seed: int = 0) -> Pa
     return _write(folder, weights, encoder)
 
 
+def sd3_ip_adapter_file(folder: Path, transformer: Any, *, seed: int = 0) -> Path:
+    """Write an IP-Adapter for a transformer of Stable Diffusion 3, and return its file; its encoder is a SigLIP."""
+    from diffusers.models.attention_processor import SD3IPAdapterJointAttnProcessor2_0
+    from diffusers.models.embeddings import IPAdapterTimeImageProjection
+
+    head, heads = transformer.config.attention_head_dim, transformer.config.num_attention_heads
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        weights: dict[str, torch.Tensor] = {}
+        for number in range(len(transformer.attn_processors)):
+            layer = SD3IPAdapterJointAttnProcessor2_0(head * heads, head * heads, head, timesteps_emb_dim=32)
+            weights |= {f"ip_adapter.{number}.{name}": tensor for name, tensor in layer.state_dict().items()}
+        projection = IPAdapterTimeImageProjection(
+            embed_dim=WIDTH, output_dim=head * heads, hidden_dim=32, heads=1, num_queries=TOKENS, timestep_in_dim=8
+        )
+        weights |= {f"image_proj.{name}": tensor for name, tensor in projection.state_dict().items()}
+        encoder = siglip_vision(layers=2)
+    return _write(folder, weights, encoder)
+
+
 def redux_folder(path: Path, text: int = 16, *, seed: int = 0) -> Path:
     """Write a FLUX.1 Redux for a model that reads ``text`` values a token, and return its folder."""
     from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
-    from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
+    from transformers import SiglipImageProcessor
 
-    sizes = {"image_size": 16, "patch_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vision = SiglipVisionModel(SiglipVisionConfig(hidden_size=WIDTH, intermediate_size=32, **sizes))
+        vision = siglip_vision(layers=1)
         embedder = ReduxImageEncoder(WIDTH, text)
     parts = {
         "image_encoder": vision,
@@ -96,6 +115,14 @@ def clip_vision() -> Any:
             initializer_factor=5.0,
         )
     )
+
+
+def siglip_vision(layers: int) -> Any:
+    """Return an image encoder like SigLIP's, for images of 16 x 16 pixels."""
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    sizes = {"image_size": 16, "patch_size": 8, "num_hidden_layers": layers, "num_attention_heads": 2}
+    return SiglipVisionModel(SiglipVisionConfig(hidden_size=WIDTH, intermediate_size=32, **sizes))
 
 
 def _plain(text: int) -> dict[str, torch.Tensor]:

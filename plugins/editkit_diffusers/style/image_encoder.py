@@ -6,14 +6,14 @@ import hashlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
 
-from editkit import InvalidParameter, WeightsUnavailable, quiet
+from editkit import InvalidParameter, WeightsUnavailable, is_finite, quiet
 
 from ..components import load_part
 from ..file_stamps import file_stamps
@@ -68,34 +68,63 @@ def find_encoder(weights: Path, encoder: Path | None) -> Path:
     )
 
 
+class EncoderKind(NamedTuple):
+    """A family of image encoders: the class of its networks, and the function that makes pixels of an image."""
+
+    network: Any
+    processor: Callable[[Path, Any], Any]
+    """Function from a folder and the configuration of its network to a processor of images."""
+
+
+def _clip_processor(folder: Path, config: Any) -> Any:
+    with quiet():  # transformers notes the absence of torchvision at import
+        from transformers import CLIPImageProcessor
+
+        return CLIPImageProcessor(size=config.image_size, crop_size=config.image_size)
+
+
+def siglip_processor(folder: Path, config: Any) -> Any:
+    """Return the processor of a SigLIP encoder, with the settings in ``folder`` if there are any."""
+    with quiet():
+        from transformers import SiglipImageProcessor
+
+        if (folder / "preprocessor_config.json").is_file():
+            return SiglipImageProcessor.from_pretrained(folder, local_files_only=True)
+        return SiglipImageProcessor(size={"height": config.image_size, "width": config.image_size})
+
+
+CLIP = EncoderKind(CLIPVisionModelWithProjection, _clip_processor)
+SIGLIP = EncoderKind(SiglipVisionModel, siglip_processor)
+
+Nothing = Literal["zeros", "zero pixels", "black"]
+"""Embedding of no image: zeros, that of pixels of zeros, or that of a black image."""
+
+
 @torch.no_grad()
-def clip_embeddings(
+def embed_image(
     folder: Path,
     image: Image.Image,
     width: int,
     *,
+    encoder: EncoderKind,
     hidden: bool,
-    blank: Image.Image | None,
+    nothing: Nothing,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Embeddings:
-    """Return the embeddings of an image by a CLIP image encoder, of ``width`` values, as diffusers computes them.
+    """Return the embeddings of an image by the encoder in a folder, of ``width`` values, as diffusers computes them.
 
-    They are the projected embedding, or the hidden states of the layer before the last one with ``hidden``. Nothing is
-    embedded as zeros, as the hidden states of zeros, or as the image ``blank`` if there is one.
+    They are the projected embedding, or the hidden states of the layer before the last one with ``hidden``. Raises
+    InvalidParameter for an encoder of another width.
     """
-    net = load_part(CLIPVisionModelWithProjection, folder, device=device, dtype=dtype)
-    config = net.config
-    given = config.hidden_size if hidden else config.projection_dim
+    net = load_part(encoder.network, folder, device=device, dtype=dtype)
+    given = net.config.hidden_size if hidden else net.config.projection_dim
     if given != width:
         raise InvalidParameter(
             f"the style adapter takes {width} values of its image encoder, and {folder} gives {given}: it was trained "
             "with another encoder; give its folder with encoder="
         )
-    with quiet():  # transformers notes the absence of torchvision at import
-        from transformers import CLIPImageProcessor
-
-        processor = CLIPImageProcessor(size=config.image_size, crop_size=config.image_size)
+    processor = encoder.processor(folder, net.config)
 
     def read(one: Image.Image) -> Tensor:
         pixels: Tensor = processor(one, return_tensors="pt").pixel_values
@@ -104,10 +133,13 @@ def clip_embeddings(
     def embed(pixels: Tensor) -> Tensor:
         output = net(pixels, output_hidden_states=hidden)
         states: Tensor = output.hidden_states[-2] if hidden else output.image_embeds
+        if not is_finite(states):
+            raise InvalidParameter(f"the image encoder {folder} overflows in {dtype}: use --dtype float32")
         return states
 
     pixels = read(image)
     embedded = embed(pixels)
-    if blank is not None:
-        return Embeddings(embedded, embed(read(blank)))
-    return Embeddings(embedded, embed(torch.zeros_like(pixels)) if hidden else torch.zeros_like(embedded))
+    if nothing == "zeros":
+        return Embeddings(embedded, torch.zeros_like(embedded))
+    empty = torch.zeros_like(pixels) if nothing == "zero pixels" else read(Image.new("RGB", (16, 16)))
+    return Embeddings(embedded, embed(empty))

@@ -7,9 +7,10 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from diffusers.models.attention_processor import SD3IPAdapterJointAttnProcessor2_0
 from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
 from PIL import Image
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from ..file_stamps import file_stamps
 from ..shared_network import share
 from .attached import Style, Styles
 from .files import adapter_file, read_tensors, sections
-from .image_encoder import EmbeddingCache, Embeddings, clip_embeddings, find_encoder
+from .image_encoder import CLIP, SIGLIP, EmbeddingCache, Embeddings, EncoderKind, Nothing, embed_image, find_encoder
 
 _CACHE_SIZE = 2
 """Maximum number of adapters in the cache of a model."""
@@ -28,18 +29,41 @@ _FACE_ID = ("perceiver_resampler.proj_in.weight", "norm.weight")
 """Weights of the image projection of FaceID adapters, if it has no plain ``proj``."""
 
 
+Weights = Mapping[str, Tensor]
+Parts = Mapping[str, Weights]
+"""Weights of an adapter by section: ``image_proj`` and ``ip_adapter``."""
+
+
+class Converted(NamedTuple):
+    """An adapter as modules of diffusers."""
+
+    processors: Mapping[str, Any]
+    """Attention processors by name."""
+    projection: nn.Module
+    """Projection of the image encoder's output."""
+    hidden: bool
+    """Whether it takes hidden states, as the variants ``plus`` do."""
+
+
 @dc.dataclass(frozen=True)
 class Layout:
-    """Names of the weights of an adapter for one family of networks."""
+    """Weights of the adapters for one family of networks, and the image encoder that they take."""
 
     prefixes: Mapping[str, str]
     """Section of the adapter by the prefix of its tensors in a file."""
-    shapes: Callable[[Any], dict[str, tuple[int, ...]]]
-    """Function from a network to the name and shape of each weight of the section ``ip_adapter``."""
+    shapes: Callable[[Any, Weights], dict[str, tuple[int, ...]]]
+    """Function from a network and an adapter to the name and shape of each weight of the section ``ip_adapter``."""
+    convert: Callable[[Any, Parts], Converted]
+    """diffusers' conversion for a network."""
+    projection: str = "encoder_hid_proj"
+    """Attribute of the network that holds the image projection."""
     rename: Callable[[str], str] = str
+    encoder: EncoderKind = CLIP
+    nothing: Nothing | None = None
+    """Embedding of no image; None for that of UNets, which depends on the adapter."""
 
 
-def _unet_shapes(unet: Any) -> dict[str, tuple[int, ...]]:
+def _unet_shapes(unet: Any, weights: Weights) -> dict[str, tuple[int, ...]]:
     names = [name for name in unet.attn_processors if not name.endswith("attn1.processor")]
     layers = [unet.get_submodule(name.removesuffix(".processor")) for name in names]
     return {
@@ -49,7 +73,7 @@ def _unet_shapes(unet: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _flux_shapes(transformer: Any) -> dict[str, tuple[int, ...]]:
+def _flux_shapes(transformer: Any, weights: Weights) -> dict[str, tuple[int, ...]]:
     width, text = transformer.inner_dim, transformer.config.joint_attention_dim
     return {
         f"{number}.to_{kind}_ip.{part}": shape
@@ -59,22 +83,46 @@ def _flux_shapes(transformer: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
+def _sd3_shapes(transformer: Any, weights: Weights) -> dict[str, tuple[int, ...]]:
+    head, heads = transformer.config.attention_head_dim, transformer.config.num_attention_heads
+    times = weights.get("0.norm_ip.linear.weight", torch.empty(0, 0)).shape[-1]
+    with torch.device("meta"):
+        layer = SD3IPAdapterJointAttnProcessor2_0(head * heads, head * heads, head, times).state_dict()
+    return {
+        f"{number}.{name}": tuple(tensor.shape)
+        for number in range(len(transformer.attn_processors))
+        for name, tensor in layer.items()
+    }
+
+
+def _convert_cross_attention(net: Any, parts: Parts) -> Converted:
+    processors = net._convert_ip_adapter_attn_to_diffusers([parts], low_cpu_mem_usage=False)
+    projection = net._convert_ip_adapter_image_proj_to_diffusers(parts["image_proj"], low_cpu_mem_usage=False)
+    hidden = not isinstance(projection, ImageProjection)
+    return Converted(processors, MultiIPAdapterImageProjection([projection]), hidden)
+
+
+def _convert_joint_attention(net: Any, parts: Parts) -> Converted:
+    processors = net._convert_ip_adapter_attn_to_diffusers(parts["ip_adapter"], low_cpu_mem_usage=False)
+    projection = net._convert_ip_adapter_image_proj_to_diffusers(parts["image_proj"], low_cpu_mem_usage=False)
+    return Converted(processors, projection, hidden=True)
+
+
 def _xlabs_name(name: str) -> str:
     """Return diffusers' name of a weight of the adapters by XLabs."""
     return re.sub(r"processor\.ip_adapter_double_stream_([kv])_proj", r"to_\1_ip", name)
 
 
-UNET = Layout({"image_proj": "image_proj", "ip_adapter": "ip_adapter"}, _unet_shapes)
+_SECTIONS = {"image_proj": "image_proj", "ip_adapter": "ip_adapter"}
+UNET = Layout(_SECTIONS, _unet_shapes, _convert_cross_attention)
 FLUX = Layout(
-    {
-        "image_proj": "image_proj",
-        "ip_adapter_proj_model": "image_proj",
-        "ip_adapter": "ip_adapter",
-        "double_blocks": "ip_adapter",
-    },
+    _SECTIONS | {"ip_adapter_proj_model": "image_proj", "double_blocks": "ip_adapter"},
     _flux_shapes,
-    _xlabs_name,
+    _convert_cross_attention,
+    rename=_xlabs_name,
+    nothing="black",
 )
+SD3 = Layout(_SECTIONS, _sd3_shapes, _convert_joint_attention, projection="image_proj", encoder=SIGLIP, nothing="zeros")
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -113,9 +161,8 @@ class IPAdapterStyle(Style):
 class IPAdapters:
     """Adapters and embeddings of a model, of which those used last are kept for the next edit."""
 
-    def __init__(self, layout: Layout, black: bool = False) -> None:
-        """``layout`` is that of the adapters' weights; no image is embedded as a ``black`` one, or as zeros."""
-        self.layout, self.black = layout, black
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
         self.loaded: dict[tuple[Any, ...], LoadedIPAdapter] = {}
         self.lock = threading.Lock()
         self.embeddings = EmbeddingCache()
@@ -135,14 +182,14 @@ class IPAdapters:
         """Return the style of an image for a model with a network ``net``; see :meth:`SupportsStyle.with_style`."""
         file = adapter_file(weights)
         loaded, folder = self.load(file, model.net, model.identity), find_encoder(file, encoder)
+        nothing: Nothing = self.layout.nothing or ("zero pixels" if loaded.hidden else "zeros")
         place = {"device": model.device, "dtype": model.dtype}
-        options = (loaded.hidden, loaded.width, *place.values())
-        blank = Image.new("RGB", (16, 16)) if self.black else None
+        options: dict[str, Any] = {"hidden": loaded.hidden, "nothing": nothing, **place}
         embedded = self.embeddings.get(
             folder,
             image,
-            options,
-            lambda: clip_embeddings(folder, image, loaded.width, hidden=loaded.hidden, blank=blank, **place),
+            (loaded.width, *options.values()),
+            lambda: embed_image(folder, image, loaded.width, encoder=self.layout.encoder, **options),
         )
         mask = None if mask is None else mask.to(model.device, model.dtype)
         return IPAdapterStyle(scale, low, high, loaded, embedded, mask)
@@ -177,16 +224,15 @@ def _load(file: Path, net: Any, layout: Layout) -> LoadedIPAdapter:
                 f"holds {f'image_proj.{face[0]}'!r} and so is a FaceID adapter, which takes the embedding of a face by "
                 "another library: use IP-Adapter, IP-Adapter Plus or Plus Face"
             )
-    _check_attention(parts["ip_adapter"], layout.shapes(net))
+    _check_attention(parts["ip_adapter"], layout.shapes(net, parts["ip_adapter"]))
     own = share(net)
     try:
         with loading(), quiet():
-            processors = own._convert_ip_adapter_attn_to_diffusers([parts], low_cpu_mem_usage=False)
-            image_projection = own._convert_ip_adapter_image_proj_to_diffusers(projection, low_cpu_mem_usage=False)
+            converted = layout.convert(own, parts)
     except (KeyError, RuntimeError, IndexError, AttributeError) as error:
         raise InvalidParameter(f"has an image projection of no known kind ({error!r:.200})") from error
-    _attach(own, processors, MultiIPAdapterImageProjection([image_projection]))
-    return LoadedIPAdapter(own, _image_input(projection), hidden=not isinstance(image_projection, ImageProjection))
+    _attach(own, converted, layout.projection)
+    return LoadedIPAdapter(own, _image_input(projection), converted.hidden)
 
 
 def _check_attention(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -212,18 +258,18 @@ def _image_input(projection: Mapping[str, Tensor]) -> int:
     return int(projection[first].shape[-1])
 
 
-def _attach(net: Any, processors: Mapping[str, Any], projection: nn.Module) -> None:
-    """Give a network of its own the processors and the projection, as diffusers' ``_load_ip_adapter_weights`` does.
+def _attach(net: Any, converted: Converted, projection: str) -> None:
+    """Give a network of its own the modules of an adapter, as diffusers' ``_load_ip_adapter_weights`` does.
 
     That one also moves all weights of the network, which are shared here.
     """
-    for part in (projection, *processors.values()):
+    for part in (converted.projection, *converted.processors.values()):
         if isinstance(part, nn.Module):
             part.to(net.device, net.dtype).requires_grad_(False).eval()
     if net.config.get("encoder_hid_dim_type") == "text_proj":
         net.text_encoder_hid_proj = net.encoder_hid_proj
-    net.set_attn_processor(dict(processors))
-    net.encoder_hid_proj = projection
+    net.set_attn_processor(dict(converted.processors))
+    setattr(net, projection, converted.projection)
     net.config.encoder_hid_dim_type = "ip_image_proj"
 
 
@@ -244,7 +290,7 @@ def _combined(adapters: Sequence[LoadedIPAdapter], scales: list[float]) -> Any:
             added = other.attn_processors[name]
             processor.to_k_ip.extend(added.to_k_ip)
             processor.to_v_ip.extend(added.to_v_ip)
-        processor.scale = scales
+        processor.scale = scales if isinstance(processor.scale, list) else scales[0]
     for other in others:
         first.encoder_hid_proj.image_projection_layers.extend(other.encoder_hid_proj.image_projection_layers)
     return first

@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 from transformers import SiglipVisionModel
 
-from editkit import InvalidParameter, quiet
+from editkit import InvalidParameter
 
 from ..components import load_part
 from ..file_stamps import file_stamps
 from .attached import Style
-from .image_encoder import EmbeddingCache, Embeddings
+from .image_encoder import EmbeddingCache, Embeddings, siglip_processor
 
 _EMBEDDER = "image_embedder"
 """Part of a Redux folder that makes tokens of an image's hidden states."""
@@ -82,16 +82,7 @@ def _tokens(
             f"{folder} makes tokens of {embedder.config.txt_in_features} values, and the model reads {width}: it "
             "belongs to another model"
         )
-    with quiet():  # transformers notes the absence of torchvision at import
-        from transformers import SiglipImageProcessor
-
-        settings = folder / "feature_extractor"
-        side = {"height": vision.config.image_size, "width": vision.config.image_size}
-        processor = (
-            SiglipImageProcessor.from_pretrained(settings, local_files_only=True)
-            if settings.is_dir()
-            else SiglipImageProcessor(size=side)
-        )
+    processor = siglip_processor(folder / "feature_extractor", vision.config)
     pixels = processor.preprocess(images=image, do_resize=True, return_tensors="pt", do_convert_rgb=True).pixel_values
     states = vision(pixel_values=pixels.to(device, dtype)).last_hidden_state
     tokens: Tensor = embedder(states).image_embeds
