@@ -57,8 +57,8 @@ def sizes(model: ToyEditBackend) -> list[tuple[int, int]]:
 
 def test_the_edited_image_is_the_first_reference_and_all_have_their_own_size() -> None:
     model = ToyEditBackend()
-    instruct(model=model, reference=[FIRST, SECOND])
-    instruct(sample_image((90, 17)), model=model, reference=FIRST)
+    instruct(model=model, reference=[FIRST, SECOND], guidance=1.0)
+    instruct(sample_image((90, 17)), model=model, reference=FIRST, guidance=1.0)
     assert sizes(model) == [SOURCE.size, FIRST.size, SECOND.size, (90, 17), FIRST.size]
 
 
@@ -76,7 +76,7 @@ def test_a_reference_is_read_like_any_image(tmp_path: Path) -> None:
     deep = np.full((12, 30), 40_000, np.uint16)
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     model = ToyEditBackend(most=4)
-    instruct(model=model, reference=[turned, deep, clear])
+    instruct(model=model, reference=[turned, deep, clear], guidance=1.0)
     assert [image.mode for image in model.read] == ["RGB"] * 4
     assert sizes(model)[1:] == [(12, 30), (30, 12), (8, 8)]
     assert model.read[2].getpixel((0, 0)) == (156, 156, 156)
@@ -243,6 +243,7 @@ def test_the_option_is_repeated_for_several_references(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     references = ["--reference", "first.png", "--reference", "second.png"]
     arguments = ["instruct", "a.png", "b.png", "make it red", *references, "-o", "out/", "--steps", "2", "--seed", "1"]
+    arguments += ["--guidance", "1"]
     outcome = CliRunner().invoke(main, arguments)
     assert outcome.exit_code == 0, outcome.output
     assert sizes(model) == [SOURCE.size, FIRST.size, SECOND.size, (8, 8), FIRST.size, SECOND.size]
