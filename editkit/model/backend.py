@@ -209,7 +209,7 @@ class SupportsControlNet(Backend, Protocol):
 
     def with_controlnet(
         self,
-        folder: Path,
+        folder: Path | None,
         hint: Tensor,
         *,
         scale: float,
@@ -220,10 +220,11 @@ class SupportsControlNet(Backend, Protocol):
     ) -> AbstractContextManager[None]:
         """Return a context in which a ControlNet steers the network.
 
-        ``folder`` holds its weights, or is their file; ``mode`` is what the map shows (``edge``, ``depth``, ``pose``),
-        for networks of several kinds; ``hint`` (1, 3, H, W) in [0, 1] is its condition map on the padded canvas. It is
-        evaluated between the sigmas ``low`` and ``high`` only. ``mask`` (1, 1, H, W) in [0, 1] weights its effect at
-        each place; it is passed only if there is one.
+        ``folder`` holds its weights, or is their file; it is None for a model that also provides ``map-channels``,
+        whose network takes the map itself and estimates nothing without one. ``mode`` is what the map shows (``edge``,
+        ``depth``, ``pose``), for networks of several kinds; ``hint`` (1, 3, H, W) in [0, 1] is its condition map on the
+        padded canvas. It is evaluated between the sigmas ``low`` and ``high`` only. ``mask`` (1, 1, H, W) in [0, 1]
+        weights its effect at each place; it is passed only if there is one.
         """
 
 

@@ -44,7 +44,7 @@ class ControlNetControl(Control):
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         hint: Tensor,
         scale: float,
         low: float,
@@ -75,6 +75,8 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
             )
         folder = find_weights(session, params.kind, params.weights)
         check_mode(folder, params.mode)
+        if folder is None:
+            check_channels(session.model, params.scale, params.start, params.end, params.mask)
         mode = params.mode or mode_of_kind(params.kind)
         if params.image is None:
             hint = annotate_source(session, params.kind)
@@ -110,7 +112,7 @@ def check_size(session: Session, label: str, levels: NDArray[Any]) -> None:
 def make_control(
     session: Session,
     path: SamplingPath,
-    folder: Path,
+    folder: Path | None,
     hint: Tensor,
     scale: float,
     start: float,
@@ -146,14 +148,34 @@ def mode_of_kind(kind: str) -> str:
     return detectors[0] if detectors else _MODES.get(name, name)
 
 
-def check_mode(folder: Path, mode: str | None) -> None:
-    """Raise InvalidParameter for a mode that is given to a ControlNet of one kind."""
-    if mode is not None and not takes_mode(folder):
-        raise InvalidParameter(f"the ControlNet {folder} is one of one kind, and control_mode={mode!r} has no effect")
+def check_mode(folder: Path | None, mode: str | None) -> None:
+    """Raise InvalidParameter for a mode that is given to a ControlNet, or to a model, of one kind."""
+    if mode is not None and (folder is None or not takes_mode(folder)):
+        named = "model" if folder is None else f"ControlNet {folder}"
+        raise InvalidParameter(f"the {named} is one of one kind, and control_mode={mode!r} has no effect")
 
 
-def find_weights(session: Session, kind: str, weights: str | None) -> Path:
-    """Return the folder or file of the ControlNet for a kind of map; raises WeightsUnavailable if there is none."""
+def check_channels(model: Backend, scale: float, start: float, end: float, mask: object = None) -> None:
+    """Raise InvalidParameter for a strength of the map with a model whose network takes the map itself."""
+    if (scale, start, end, mask) != (1.0, 0.0, 1.0, None):
+        raise InvalidParameter(
+            f"a scale, an interval and a mask of the map are not possible with the model {model.name!r}, whose network "
+            "takes the map itself: leave them out"
+        )
+
+
+def find_weights(session: Session, kind: str, weights: str | None) -> Path | None:
+    """Return the folder or file of the ControlNet for a kind of map, None for a model that takes the map itself.
+
+    Raises WeightsUnavailable if there is none, InvalidParameter for weights that the model does not need.
+    """
+    if "map-channels" in session.model.provides:
+        if weights is not None:
+            raise InvalidParameter(
+                f"controlnet={weights!r} is not allowed: the network of the model {session.model.name!r} takes the map "
+                "itself; leave it out"
+            )
+        return None
     if weights is not None:
         location = Path(os.path.expanduser(weights))  # noqa: PTH111 (Path's raises for unknown users)
         if not os.path.exists(location):  # noqa: PTH110 (Path's raises for names that are too long)

@@ -8,7 +8,7 @@ from torch import Tensor
 from editkit import Edit, Session, redraw, start_at
 
 from . import ControlParams
-from .controlnet import annotate_source, check_mode, find_weights, make_control, mode_of_kind, to_hint
+from .controlnet import annotate_source, check_channels, check_mode, find_weights, make_control, mode_of_kind, to_hint
 
 
 def control(session: Session, params: ControlParams) -> Edit:
@@ -22,6 +22,8 @@ def control(session: Session, params: ControlParams) -> Edit:
         return Edit(session.latents, reconstructed=session.latents)  # needs no weights
     folder = find_weights(session, params.kind, params.controlnet)
     check_mode(folder, params.control_mode)
+    if folder is None:
+        check_channels(session.model, params.control_scale, params.control_start, params.control_end)
     control = make_control(
         session,
         path,

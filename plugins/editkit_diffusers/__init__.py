@@ -6,6 +6,7 @@ from editkit import BackendSpec, by_name, hookimpl
 
 from .checkpoint_detection import (
     detect_flux,
+    detect_flux_control,
     detect_flux_fill,
     detect_flux_kontext,
     detect_stable_diffusion,
@@ -156,6 +157,7 @@ def register_backends() -> list[BackendSpec]:
                     "StableDiffusion3Img2ImgPipeline",
                     "StableDiffusion3InpaintPipeline",
                     "StableDiffusion3ControlNetPipeline",
+                    "StableDiffusion3ControlNetInpaintingPipeline",
                 }
             ),
             provides=frozenset({"text", "controlnet", "adapters", "attention", "style"}),
@@ -172,7 +174,14 @@ def register_backends() -> list[BackendSpec]:
             facts=by_name("editkit_diffusers.flux:Flux.facts_of_folder"),
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset(
-                {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"}
+                {
+                    "FluxPipeline",
+                    "FluxImg2ImgPipeline",
+                    "FluxInpaintPipeline",
+                    "FluxControlNetPipeline",
+                    "FluxControlNetImg2ImgPipeline",
+                    "FluxControlNetInpaintPipeline",
+                }
             ),
             provides=frozenset({"text", "controlnet", "adapters", "attention", "style"}),
             detect=detect_flux,
@@ -190,6 +199,19 @@ def register_backends() -> list[BackendSpec]:
             pipelines=frozenset({"FluxFillPipeline"}),
             provides=frozenset({"text", "adapters", "attention", "style", "inpainting"}),
             detect=detect_flux_fill,
+            loading_options=_LOADING_OPTIONS,
+            execution_options=EXECUTION_OPTIONS,
+            source="https://arxiv.org/abs/2506.15742",
+        ),
+        BackendSpec(
+            name="flux-control",
+            summary="Models shaped like FLUX.1 Depth and Canny, whose network takes a condition map as channels.",
+            load=by_name("editkit_diffusers.flux_control:FluxControl.from_folder"),
+            from_pipe=by_name("editkit_diffusers.flux_control:FluxControl.from_pipe"),
+            parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
+            pipelines=frozenset({"FluxControlPipeline", "FluxControlImg2ImgPipeline", "FluxControlInpaintPipeline"}),
+            provides=frozenset({"text", "adapters", "attention", "style", "controlnet", "map-channels"}),
+            detect=detect_flux_control,
             loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2506.15742",

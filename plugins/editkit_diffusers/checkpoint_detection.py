@@ -89,7 +89,7 @@ def detect_stable_diffusion_3(shapes: Shapes) -> str | None:
 
 def detect_flux(shapes: Shapes) -> str | None:
     names = _flux_names(shapes)
-    if _inputs(names, _FLUX_INPUT) in (0, _FILL_INPUTS):
+    if _inputs(names, _FLUX_INPUT) in (0, _FILL_INPUTS, _CONTROL_INPUTS):
         return None
     return f"black-forest-labs/FLUX.1-{'dev' if _FLUX_GUIDANCE in names else 'schnell'}"
 
@@ -99,6 +99,12 @@ def detect_flux_fill(shapes: Shapes) -> str | None:
     return "black-forest-labs/FLUX.1-Fill-dev" if filling else None
 
 
+def detect_flux_control(shapes: Shapes) -> str | None:
+    """Depth and Canny have the same tensors, and the same configuration."""
+    controlled = _inputs(_flux_names(shapes), _FLUX_INPUT) == _CONTROL_INPUTS
+    return "black-forest-labs/FLUX.1-Depth-dev" if controlled else None
+
+
 def detect_flux_kontext(shapes: Shapes) -> str | None:
     """Kontext has the tensors of FLUX.1 dev: the configuration beside the file distinguishes the two."""
     return "black-forest-labs/FLUX.1-Kontext-dev" if detect_flux(shapes) else None
@@ -106,6 +112,8 @@ def detect_flux_kontext(shapes: Shapes) -> str | None:
 
 _FILL_INPUTS = 384
 """Input values of a token in FLUX.1 Fill: latents, masked latents and mask."""
+_CONTROL_INPUTS = 128
+"""Input values of a token in FLUX.1 Depth and Canny: latents, and those of the map."""
 
 
 def _flux_names(shapes: Shapes) -> dict[str, tuple[int, ...]]:

@@ -15,6 +15,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from editkit_diffusers.checkpoint_detection import detect_flux, detect_flux_control
 from editkit_diffusers.flux_tokens import pack, unpack
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -25,6 +26,7 @@ from editkit.images.tensors import to_tensor
 from editkit.testing.suite import assert_agree, random_latents, sample_image
 from editkit.testing.tiny import (
     controlnet_folder,
+    flux_control_folder,
     flux_controlnet_folder,
     flux_folder,
     stable_diffusion_3_controlnet_folder,
@@ -48,6 +50,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "flux": flux_folder,
     "schnell": functools.partial(flux_folder, distilled=False),
     "sd3": stable_diffusion_3_folder,
+    "flux control": flux_control_folder,
 }
 
 
@@ -359,3 +362,60 @@ def test_a_file_that_does_not_hold_its_configuration_is_refused(tmp_path: Path) 
     save_file({"double_blocks.0.img_attn.qkv.weight": torch.ones(2)}, tmp_path / "xlabs.safetensors")
     with pytest.raises(WeightsUnavailable, match="give its folder"):
         attach("flux", tmp_path / "xlabs.safetensors")
+
+
+# Networks that take the map as channels
+
+
+def drawn(**params: Any) -> Any:
+    model = editkit.load_model(model_folder("flux control"), device="cpu")
+    drawing = {"prompt": PROMPT, "steps": STEPS, "seed": 7, "guidance": 3.0}
+    return editkit.apply("control", sample_image((16, 16)), model=model, **drawing, **params)
+
+
+@pytest.mark.slow
+def test_a_map_in_channels_agrees_with_the_pipeline_of_diffusers() -> None:
+    pipeline: Any = diffusers.FluxControlPipeline.from_pretrained(model_folder("flux control"))
+    pipeline.set_progress_bar_config(disable=True)
+    noise = pack(torch.randn((1, *SHAPE), generator=torch.Generator().manual_seed(7)))
+    expected = pipeline(PROMPT, control_image=HINT * 2 - 1, latents=noise, guidance_scale=3.0, **CALL).images
+    result = drawn(control_image=sample_image((16, 16)))
+    assert_agree(result.latents, unpack(expected, *SHAPE[1:]))
+    assert result.report.warnings == ()
+    assert not torch.equal(drawn(kind="edge").latents, result.latents)
+
+
+def test_a_map_in_channels_attaches_to_any_operation_that_samples() -> None:
+    model = editkit.load_model(model_folder("flux control"), device="cpu")
+    image, params = sample_image((16, 16)), {"prompt": PROMPT, "steps": STEPS, "seed": 7, "model": model}
+    result = editkit.apply("img2img", image, **params, strength=0.8, attach=("controlnet:kind=edge",))
+    assert result.latents is not None
+    with pytest.raises(InvalidParameter, match="needs a condition map for every image"):
+        editkit.apply("img2img", image, **params, strength=0.8)
+    with pytest.raises(InvalidParameter, match="a second condition map"):
+        editkit.apply("img2img", image, **params, strength=0.8, attach=("controlnet:kind=edge",) * 2)
+
+
+@pytest.mark.parametrize(
+    ("params", "complaint"),
+    [
+        ({"control_scale": 0.5}, "a scale, an interval and a mask of the map are not possible"),
+        ({"control_end": 0.5}, "a scale, an interval and a mask of the map are not possible"),
+        ({"control_mode": "depth"}, "control_mode='depth' has no effect"),
+        ({"controlnet": "nowhere"}, "controlnet='nowhere' is not allowed"),
+    ],
+)
+def test_options_of_a_controlnet_are_refused_by_a_network_with_the_map_in_channels(
+    params: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(InvalidParameter, match=complaint):
+        drawn(**params)
+
+
+def test_a_file_with_a_map_in_channels_differs_from_others_of_flux() -> None:
+    attention = "double_blocks.0.img_attn"
+    block = {f"{attention}.norm.key_norm.scale": (128,), f"{attention}.qkv.weight": (9216, 3072)}
+    for inputs, base in ((64, None), (128, "black-forest-labs/FLUX.1-Depth-dev"), (384, None)):
+        shapes = {**block, "img_in.weight": (3072, inputs)}
+        assert detect_flux_control(shapes) == base
+        assert (detect_flux(shapes) is None) == (inputs != 64)

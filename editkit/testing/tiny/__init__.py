@@ -2,7 +2,7 @@
 
 from .chroma import chroma_folder
 from .dit import dit_folder
-from .flux import flux_controlnet_folder, flux_fill_folder, flux_folder, flux_kontext_folder
+from .flux import flux_control_folder, flux_controlnet_folder, flux_fill_folder, flux_folder, flux_kontext_folder
 from .image_adapters import flux_ip_adapter_file, ip_adapter_file, redux_folder, sd3_ip_adapter_file
 from .latent_consistency import latent_consistency_folder
 from .pixart import pixart_folder
@@ -39,6 +39,7 @@ __all__ = [
     "controlnet_folder",
     "controlnet_xl_folder",
     "dit_folder",
+    "flux_control_folder",
     "flux_controlnet_folder",
     "flux_fill_folder",
     "flux_folder",

@@ -42,6 +42,11 @@ def flux_kontext_folder(path: Path, *, side: int = 16, halvings: int = 1, seed: 
     return _write_flux(path, "FluxKontextPipeline", None, True, seed, side=side, halvings=halvings)
 
 
+def flux_control_folder(path: Path, *, seed: int = 0) -> Path:
+    """Write the same with a network that takes the latents of a condition map as channels, and return its folder."""
+    return _write_flux(path, "FluxControlPipeline", None, True, seed, seen=16)
+
+
 def flux_controlnet_folder(
     path: Path, *, kinds: int | None = None, pixels: bool = False, layers: tuple[int, int] = (1, 1), seed: int = 0
 ) -> Path:
@@ -113,6 +118,10 @@ def _write_flux(
             "scheduler": FlowMatchEulerDiscreteScheduler(
                 **({"shift": 3.0, "use_dynamic_shifting": True} if scheduler is None else scheduler)
             ),
-            **({} if kind == "FluxFillPipeline" else {"image_encoder": None, "feature_extractor": None}),
+            **(
+                {}
+                if kind in ("FluxFillPipeline", "FluxControlPipeline")
+                else {"image_encoder": None, "feature_extractor": None}
+            ),
         },
     )
