@@ -19,7 +19,7 @@ from editkit import InvalidParameter, loading, quiet
 
 from ..file_stamps import file_stamps
 from ..shared_network import share
-from .attached import Style, Styles
+from .attached import Style
 from .files import adapter_file, read_tensors, sections
 from .image_encoder import CLIP, SIGLIP, EmbeddingCache, Embeddings, EncoderKind, Nothing, embed_image, find_encoder
 
@@ -146,11 +146,11 @@ class IPAdapterStyle(Style):
     loaded: LoadedIPAdapter
     embeddings: Embeddings
     mask: Tensor | None = None
-    networks: dict[Styles, Any] = dc.field(default_factory=dict)
-    """Networks of this style and those that act with it."""
+    kept: dict[Any, Any] = dc.field(default_factory=dict)
+    """Networks and calls for this style and those that act with it, kept during its walk."""
 
     def release(self) -> None:
-        self.networks.clear()
+        self.kept.clear()
 
     def rows(self, roles: Sequence[int]) -> Tensor:
         """Return the embeddings of rows by their values of ``STYLE``, (B, 1, ...): one image each."""
@@ -275,7 +275,7 @@ def _attach(net: Any, converted: Converted, projection: str) -> None:
 
 def styled_network(styles: Sequence[IPAdapterStyle]) -> Any:
     """Return the network in which several adapters act with their scales."""
-    networks, key = styles[0].networks, tuple(styles)
+    networks, key = styles[0].kept, ("network", *styles)
     if key not in networks:
         networks[key] = _combined([style.loaded for style in styles], [style.scale for style in styles])
     return networks[key]

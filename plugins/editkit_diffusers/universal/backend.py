@@ -40,6 +40,7 @@ from .pipeline_call import PipelineCall
 from .prompt_reading import cut_of_prompt
 from .schedule import PipelineSchedule, curve_of
 from .steering import SteeredPipeline
+from .styling import LAYOUTS, StyledPipeline
 
 _PROBED: Size = (512, 512)
 """Size at which the latents of a pipeline are looked at first."""
@@ -55,6 +56,7 @@ def provided_by(pipe: Any) -> frozenset[str]:
     provides = {
         "distilled-guidance": network_of(pipe).config.get("guidance_embeds"),
         "controlnet": type(pipe).__name__ in PIPELINES,
+        "style": type(pipe).__name__ in LAYOUTS,
     }
     return frozenset({"text", "attention", "adapters", *(name for name, provided in provides.items() if provided)})
 
@@ -65,7 +67,7 @@ def native_side(pipe: Any) -> int:
     return int(np.max(side))
 
 
-class UniversalBackend(SteeredPipeline, AttentionSupport):
+class UniversalBackend(StyledPipeline, SteeredPipeline, AttentionSupport):
     """Backend of a pipeline ``pipe``, whatever its family. Conditions are those of :class:`CallArguments`."""
 
     shares_weights = False
@@ -160,8 +162,8 @@ class UniversalBackend(SteeredPipeline, AttentionSupport):
         Rows of other prompts are evaluated apart: in some pipelines they would depend on each other by their padding.
         """
         timesteps, points = timestep_of(self.schedule, point, x).expand(len(x)).tolist(), point.rows(len(x))
-        groups: dict[tuple[float, int], list[int]] = defaultdict(list)
-        for row, key in enumerate(zip(timesteps, condition["call"].tolist(), strict=True)):
+        groups: dict[tuple[float, int, int], list[int]] = defaultdict(list)
+        for row, key in enumerate(zip(timesteps, condition["call"].tolist(), self.roles(condition), strict=True)):
             groups[key].append(row)
         if len(groups) == 1:
             return self._denoise_equal_rows(x, points[0], condition)
@@ -178,8 +180,10 @@ class UniversalBackend(SteeredPipeline, AttentionSupport):
         arguments = dict(self.arguments.rows(condition)[0])
         prompts = [arguments.pop("prompt")] * len(x)
         timestep = float(timestep_of(self.schedule, point, x))
-        size = self._size_of(x)
-        output = self.call_at(point.rows(len(x))[0], size).estimate(x, timestep, prompts, size, arguments)
+        size, place = self._size_of(x), point.rows(len(x))[0]
+        styled = self.styled_call(place, self.roles(condition)[0])
+        call, more = styled or (self.call_at(place, size), {})
+        output = call.estimate(x, timestep, prompts, size, arguments | more)
         return to_x0(self.prediction, output.to(x.dtype), x, point)
 
     def add_adapter(self, adapter: Adapter) -> None:
