@@ -137,7 +137,8 @@ def check_command() -> Command:
         "check",
         params=[click.Argument(["name"])],
         callback=_check,
-        help="Run the conformance suite of a registered operation, inverter, sampler, backend or plugin.",
+        help="Run the conformance suite of a registered operation, inverter, sampler, backend or plugin. Of a model's "
+        "folder or hub id, compare two images of four steps, unguided and guided, with those of its own pipeline.",
     )
 
 

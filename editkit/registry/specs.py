@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import functools
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -120,6 +120,9 @@ class BackendSpec(Spec):
     :func:`editkit.from_pipe`."""
     facts: Callable[[], Callable[[Path], ModelFacts]] | None = None
     """Loads a function that returns facts about the model in a folder, whose weights it does not read."""
+    compare: Callable[[], Callable[[Path], Iterator[tuple[str, float]]]] | None = None
+    """Loads a function that samples images with the model in a folder, by the loop of its authors' library and by
+    editkit's, from the same noise; it yields the name of each image and the largest difference, in [0, 1]."""
     pipelines: frozenset[str] = frozenset()
     """``_class_name`` values of a ``model_index.json`` that this family loads."""
     last_resort: bool = False

@@ -8,10 +8,17 @@ from collections.abc import Iterator
 from typing import Literal
 from unittest import SkipTest
 
-from ..errors import UnknownName, did_you_mean
+from ..errors import InvalidParameter, MissingCapability, UnknownName, did_you_mean
+from ..files import exists
+from ..model.finding import family_of, locate
+from ..model.options import LoadingOptions
+from ..model.weights import HUB_ID
 from ..registry.registry import KINDS, Registry, installed
 from .suite import Suite
 from .suites import suites_of
+
+AGREEMENT = 1e-4
+"""Largest difference of two images in [0, 1], sampled in float32 by the same steps."""
 
 
 @dc.dataclass(frozen=True)
@@ -26,17 +33,49 @@ class Check:
 
 
 def check(name: str) -> Iterator[Check]:
-    """Check everything called ``name``: a plugin by entry point or module, and registered things.
+    """Check everything called ``name``: a plugin by entry point or module, and registered things, else a model.
 
-    Raises UnknownName before the first check if there is none.
+    A model is a folder or a hub id; see :func:`check_model`. Raises UnknownName before the first check if there is
+    nothing of the name.
     """
     registry = installed()
     broken = [failure for failure in registry.failures if name in (failure.source.name, failure.source.module)]
     suites = suites_of(name, registry)
+    if not suites and not broken and (exists(name) or HUB_ID.fullmatch(name)):
+        return check_model(name)
     if not suites and not broken:
         raise UnknownName(f"nothing is registered as {name!r}; {did_you_mean(name, _known_names(registry))}")
     failed = (Check(f"plugin {failure.source.name}: loads", "failed", failure.reason) for failure in broken)
     return itertools.chain(failed, itertools.chain.from_iterable(map(run_suite, suites)))
+
+
+def check_model(name: str) -> Iterator[Check]:
+    """Check that a model samples the same images in editkit as in the library of its authors, to :data:`AGREEMENT`.
+
+    Raises WeightsUnavailable if there is no such folder, or no backend serves it.
+    """
+    registry = installed()
+    label, folder = locate(registry, name)
+    if folder.is_file():
+        raise InvalidParameter(f"{name!r} is a file: give the diffusers folder of a model")
+    family = family_of(registry, folder, LoadingOptions())
+    if family.compare is None:
+        raise MissingCapability(f"the backend {family.name} of the model {label!r} has no comparison")
+    return _comparisons(registry.load("backends", family.name, "compare")(folder), f"model {label}")
+
+
+def _comparisons(differences: Iterator[tuple[str, float]], label: str) -> Iterator[Check]:
+    """Yield the outcome of each comparison."""
+    try:
+        for image, difference in differences:
+            passed = difference <= AGREEMENT  # not a number is a failure
+            yield Check(
+                f"{label}: {image} equals that of its own pipeline",
+                "passed" if passed else "failed",
+                f"largest difference {difference:.1e}, allowed {AGREEMENT:g}",
+            )
+    except MissingCapability as error:
+        yield Check(f"{label}: images equal those of its own pipeline", "skipped", one_line(error))
 
 
 def _known_names(registry: Registry) -> set[str]:

@@ -18,6 +18,7 @@ from .network_files.families import describe_file
 
 EXECUTION_OPTIONS = frozenset({"compile", "offload", "tiling"})
 _LOADING_OPTIONS = frozenset({"prediction", "variant", "vae", "transformer"})
+_COMPARE = by_name("editkit_diffusers.comparison:compare_folder")
 _UNET_PARTS = frozenset({"unet", "vae", "text_encoder", "tokenizer", "scheduler"})
 _TRANSFORMER_PARTS = frozenset({"transformer", "vae", "text_encoder", "tokenizer", "scheduler"})
 _SECOND_TEXT = frozenset({"text_encoder_2", "tokenizer_2"})
@@ -32,6 +33,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
             from_pipe=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_pipe"),
             facts=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.facts_of_folder"),
+            compare=_COMPARE,
             parts=_UNET_PARTS,
             pipelines=frozenset(
                 {
@@ -58,6 +60,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.stable_diffusion_xl:StableDiffusionXL.from_folder"),
             from_pipe=by_name("editkit_diffusers.stable_diffusion_xl:StableDiffusionXL.from_pipe"),
             facts=by_name("editkit_diffusers.stable_diffusion_xl:StableDiffusionXL.facts_of_folder"),
+            compare=_COMPARE,
             parts=_UNET_PARTS | _SECOND_TEXT,
             pipelines=frozenset(
                 {
@@ -85,6 +88,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.from_folder"),
             from_pipe=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.from_pipe"),
             facts=by_name("editkit_diffusers.upscaler:StableDiffusionUpscaler.facts_of_folder"),
+            compare=_COMPARE,
             parts=_UNET_PARTS | {"low_res_scheduler"},
             pipelines=frozenset({"StableDiffusionUpscalePipeline"}),
             provides=frozenset({"text", "upscaling"}),
@@ -99,6 +103,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_folder"),
             from_pipe=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.from_pipe"),
             facts=by_name("editkit_diffusers.pixel_ddpm:PixelDdpm.facts_of_folder"),
+            compare=_COMPARE,
             parts=frozenset({"unet", "scheduler"}),
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
             loading_options=frozenset({"prediction", "variant", "transformer"}),
@@ -111,6 +116,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_folder"),
             from_pipe=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.from_pipe"),
             facts=by_name("editkit_diffusers.stable_diffusion:StableDiffusion.facts_of_folder"),
+            compare=_COMPARE,
             parts=_UNET_PARTS,
             pipelines=frozenset({"LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"}),
             provides=frozenset({"text", "controlnet", "adapters", "attention", "style", "distilled-guidance"}),
@@ -124,6 +130,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.pixart:PixArt.from_folder"),
             from_pipe=by_name("editkit_diffusers.pixart:PixArt.from_pipe"),
             facts=by_name("editkit_diffusers.pixart:PixArt.facts_of_folder"),
+            compare=_COMPARE,
             parts=_TRANSFORMER_PARTS,
             pipelines=frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"}),
             provides=frozenset({"text", "adapters", "attention"}),
@@ -137,6 +144,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.dit:Dit.from_folder"),
             from_pipe=by_name("editkit_diffusers.dit:Dit.from_pipe"),
             facts=by_name("editkit_diffusers.dit:Dit.facts_of_folder"),
+            compare=_COMPARE,
             parts=frozenset({"transformer", "vae", "scheduler"}),
             pipelines=frozenset({"DiTPipeline"}),
             provides=frozenset({"text", "adapters", "attention"}),
@@ -150,6 +158,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.stable_diffusion_3:StableDiffusion3.from_folder"),
             from_pipe=by_name("editkit_diffusers.stable_diffusion_3:StableDiffusion3.from_pipe"),
             facts=by_name("editkit_diffusers.stable_diffusion_3:StableDiffusion3.facts_of_folder"),
+            compare=_COMPARE,
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT | {"text_encoder_3", "tokenizer_3"},
             pipelines=frozenset(
                 {
@@ -172,6 +181,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.flux:Flux.from_folder"),
             from_pipe=by_name("editkit_diffusers.flux:Flux.from_pipe"),
             facts=by_name("editkit_diffusers.flux:Flux.facts_of_folder"),
+            compare=_COMPARE,
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset(
                 {
@@ -195,6 +205,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.flux:FluxFill.from_folder"),
             from_pipe=by_name("editkit_diffusers.flux:FluxFill.from_pipe"),
             facts=by_name("editkit_diffusers.flux:FluxFill.facts_of_folder"),
+            compare=_COMPARE,
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxFillPipeline"}),
             provides=frozenset({"text", "adapters", "attention", "style", "inpainting"}),
@@ -222,6 +233,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.flux:FluxKontext.from_folder"),
             from_pipe=by_name("editkit_diffusers.flux:FluxKontext.from_pipe"),
             facts=by_name("editkit_diffusers.flux:FluxKontext.facts_of_folder"),
+            compare=_COMPARE,
             parts=_TRANSFORMER_PARTS | _SECOND_TEXT,
             pipelines=frozenset({"FluxKontextPipeline"}),
             provides=frozenset({"text", "adapters", "attention", "style", "references"}),
@@ -236,6 +248,7 @@ def register_backends() -> list[BackendSpec]:
             load=by_name("editkit_diffusers.universal.loading:load_folder"),
             from_pipe=by_name("editkit_diffusers.universal.loading:share_pipeline"),
             facts=by_name("editkit_diffusers.universal.description:facts_of_folder"),
+            compare=_COMPARE,
             last_resort=True,
             provides=frozenset({"text", "adapters", "attention"}),
             loading_options=frozenset({"variant", "transformer"}),

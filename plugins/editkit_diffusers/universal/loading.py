@@ -76,13 +76,13 @@ def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
         if isinstance(net, torch.nn.Module):
             check_hooks(net, part)
     kind = pipeline_class(type(pipe).__name__, "the pipeline")
-    shared = pipe if type(pipe) is kind else kind(**_parts_of(pipe, kind))
+    shared = pipe if type(pipe) is kind else kind(**parts_of(pipe, kind))
     model = UniversalBackend(shared, name=name, identity=identity_of_pipeline(pipe))
     model.device, model.shares_weights = pipe._execution_device, True
     return model
 
 
-def _parts_of(pipe: Any, kind: Any) -> dict[str, Any]:
+def parts_of(pipe: Any, kind: Any) -> dict[str, Any]:
     """Return the parts and settings of a pipeline that another class of the same family takes."""
     available = {**pipe.config, **pipe.components}
     return {name: available[name] for name in inspect.signature(kind.__init__).parameters if name in available}

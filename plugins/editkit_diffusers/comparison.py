@@ -1,0 +1,163 @@
+"""Comparison of a pipeline's own images with those that editkit samples on the same weights and the same noise."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from torch import Tensor
+
+import editkit
+from editkit import Backend, MissingCapability, quiet, read_json
+
+from .components import read_part
+from .flux import Flux
+from .flux_tokens import pack
+from .universal.backend import UniversalBackend
+from .universal.facts import UNCHANGED_INPUTS, facts_of
+from .universal.loading import build_pipeline, parts_of
+
+_SEED, _STEPS, _SIDE, _GUIDANCE = 0, 4, 256, 3.0
+_PROMPT, _CLASS = "a red apple", 1
+_TASKS = re.compile(r"(Adapter|ControlNet(Union)?|PAG)?(Img2Img|Inpaint)?Pipeline$")
+"""Ends of the names of pipelines that sample as another pipeline of the same parts does."""
+_IMAGE = frozenset({"inpainting", "upscaling"})
+"""Capabilities of models whose pipelines sample from an image, which they encode or noise with chance."""
+
+
+def compare_folder(folder: Path) -> Iterator[tuple[str, float]]:
+    """Yield the comparisons of :func:`compare_pipeline` for the pipeline in a folder, loaded in float32.
+
+    Raises WeightsUnavailable for parts that are damaged.
+    """
+    index = read_json(folder / "model_index.json")
+
+    def read(kind: Any, part: Path) -> Any:
+        return read_part(kind, part, dtype=torch.float32).requires_grad_(False).eval()
+
+    yield from compare_pipeline(build_pipeline(_own_class(str(index["_class_name"])), folder, index, read))
+
+
+def compare_pipeline(pipe: Any, size: tuple[int, int] | None = None) -> Iterator[tuple[str, float]]:
+    """Yield the largest difference in [0, 1] of two images of a pipeline and of editkit: unguided and guided.
+
+    Both take four steps of DDIM, or of Euler along a flow, without clipping; ``size`` is (width, height). The scheduler
+    of the pipeline may be replaced. Raises MissingCapability for a model whose pipeline samples from an image.
+    """
+    kind = _own_class(type(pipe).__name__)
+    pipe = pipe if type(pipe) is kind else kind(**parts_of(pipe, kind))
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = _first_order(pipe.scheduler)
+    model = editkit.from_pipe(pipe)
+    if _IMAGE & model.provides or "Pix2Pix" in type(pipe).__name__:
+        raise MissingCapability(
+            f"a {type(pipe).__name__} samples from an image that it encodes with chance: there is no comparison"
+        )
+    size = size or _size_of(model)
+    prompt = "" if "text" not in model.provides else str(_CLASS) if hasattr(pipe, "labels") else _PROMPT
+    unguided = _own_image(pipe, model, size, 1.0)
+    yield f"an unguided image of {_STEPS} steps", _largest(_sampled(model, size, prompt, 1.0) - unguided)
+    if not prompt:
+        return
+    guided = _own_image(pipe, model, size, _GUIDANCE)
+    if not torch.equal(guided, unguided):  # pipelines of distilled models do not guide
+        yield f"a guided image of {_STEPS} steps", _largest(_sampled(model, size, prompt, _GUIDANCE) - guided)
+
+
+def _largest(difference: Tensor) -> float:
+    return float(difference.abs().max())
+
+
+def _own_class(name: str) -> Any:
+    """Return the class of a pipeline, or that of its text-to-image pipeline."""
+    sibling = _TASKS.sub("Pipeline", name).replace("LatentConsistencyModel", "StableDiffusion")
+    return getattr(diffusers, sibling, None) or getattr(diffusers, name)
+
+
+def _first_order(scheduler: Any) -> Any:
+    """Return a scheduler whose steps depend on one estimate and no noise, with the schedule of another."""
+    config = scheduler.config
+    if "solver_order" in config and config.get("prediction_type") == "flow_prediction":
+        return type(scheduler).from_config(config, solver_order=1)
+    if "FlowMatch" in type(scheduler).__name__ or "CogVideoX" in type(scheduler).__name__:
+        return scheduler
+    # DDIM of diffusers does not step along the timesteps of another spacing than these.
+    spacing = config.get("timestep_spacing", "leading")
+    with quiet():
+        return diffusers.DDIMScheduler.from_config(
+            config, clip_sample=False, timestep_spacing="leading" if spacing == "leading" else "trailing"
+        )
+
+
+def _size_of(model: Backend) -> tuple[int, int]:
+    """Return a small size that the model samples at: its own if it is smaller."""
+    side = max(model.multiple, min(model.native_size, _SIDE) // model.multiple * model.multiple)
+    return (side, side)
+
+
+@torch.no_grad()
+def _sampled(model: Backend, size: tuple[int, int], prompt: str, guidance: float) -> Tensor:
+    """Return the pixels (1, 3, H, W) in [0, 1] that editkit samples from noise."""
+    settings: dict[str, Any] = {"steps": _STEPS, "guidance": guidance, "sampler": "ddim", "seed": _SEED}
+    settings |= {"width": size[0], "height": size[1], **({"prompt": prompt} if prompt else {})}
+    result: Any = editkit.apply("generate", model=model, **settings)
+    return model.decode(result.latents.to(model.device)).float().cpu()
+
+
+@torch.no_grad()
+def _own_image(pipe: Any, model: Backend, size: tuple[int, int], guidance: float) -> Tensor:
+    """Return the pixels (1, 3, H, W) in [0, 1] of the pipeline's own loop from the same noise."""
+    random = torch.Generator().manual_seed(_SEED)
+    noise = torch.randn((1, *model.latent_shape(*size)), generator=random, dtype=torch.float32)
+    packed = _packed(model, noise, size).to(model.device, model.dtype)
+    arguments = {
+        **UNCHANGED_INPUTS,
+        "prompt": _PROMPT,
+        "class_labels": [_CLASS],
+        "width": size[0],
+        "height": size[1],
+        "max_area": size[0] * size[1],
+        "num_inference_steps": _STEPS,
+        "generator": torch.Generator().manual_seed(_SEED),
+        "output_type": "pt",
+        "pag_scale": 0.0,
+        **facts_of(type(pipe)).arguments,
+        **_own_guidance(pipe, model, guidance),
+    }
+    known = inspect.signature(type(pipe).__call__).parameters
+    own = getattr(pipe, "prepare_latents", None)
+    if own is not None:
+        pipe.prepare_latents = lambda *args, **kwargs: _with_latents(own(*args, **kwargs), packed)
+    try:
+        (image, *_) = pipe(return_dict=False, **{name: value for name, value in arguments.items() if name in known})
+    finally:
+        vars(pipe).pop("prepare_latents", None)
+    if isinstance(image, np.ndarray):
+        image = torch.as_tensor(image).permute(0, 3, 1, 2)
+    return image[:, :3].float().cpu().clamp(0, 1)  # type: ignore[no-any-return]
+
+
+def _with_latents(prepared: Any, latents: Tensor) -> Any:
+    """Return the results of ``prepare_latents`` with other latents."""
+    return (latents, *prepared[1:]) if isinstance(prepared, tuple) else latents
+
+
+def _packed(model: Backend, noise: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return latents (1, C, h, w) in the layout of the pipeline."""
+    if isinstance(model, UniversalBackend):
+        return model.call.layout(size).pack(noise)
+    return pack(noise) if isinstance(model, Flux) else noise
+
+
+def _own_guidance(pipe: Any, model: Backend, guidance: float) -> Mapping[str, Any]:
+    """Return the arguments by which a pipeline guides as editkit does at a scale."""
+    distilled = "distilled-guidance" in model.provides
+    if "true_cfg_scale" in inspect.signature(type(pipe).__call__).parameters and not distilled:
+        return {"true_cfg_scale": guidance, "negative_prompt": "" if guidance != 1 else None}
+    return {"guidance_scale": facts_of(type(pipe)).unguided + guidance - 1}
