@@ -94,7 +94,7 @@ from .model.backend import (
 )
 from .model.execution import ExecutionOptions
 from .model.finite import is_finite, part_failed
-from .model.folders import identity_of
+from .model.folders import Part, identity_of, parts_of, read_index
 from .model.loading import from_pipe, load_model
 from .model.options import LoadingOptions
 from .model.prompt_text import PromptReading, embed_cached
@@ -188,6 +188,7 @@ __all__ = [
     "Noise",
     "OperationSpec",
     "Params",
+    "Part",
     "PathParam",
     "PinnedSource",
     "Pipeline",
@@ -288,8 +289,10 @@ __all__ = [
     "operations",
     "paint",
     "part_failed",
+    "parts_of",
     "pull_push_fill",
     "quiet",
+    "read_index",
     "read_json",
     "read_map",
     "read_mask",

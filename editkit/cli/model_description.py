@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import EditkitError, WeightsUnavailable
 from ..model.finding import family_of, family_of_file, locate
-from ..model.folders import needed_parts, read_index
+from ..model.folders import parts_of, read_index
 from ..model.options import LoadingOptions
 from ..model.weights import check_weights, tensor_files
 from ..registry.registry import Registry, installed
@@ -187,11 +187,11 @@ def _operations(registry: Registry, facts: ModelFacts) -> dict[str, str]:
 def _weights_of(folder: Path, family: BackendSpec | None, warnings: list[str]) -> dict[str, PartWeights]:
     """Return the weights of each part that a family needs, of all parts without one."""
     weights = {}
-    for part in needed_parts(folder, read_index(folder), family.parts if family else ()):
-        if not (part / "config.json").is_file():
+    for part in parts_of(folder, read_index(folder), family.parts if family else ()):
+        if not (part.folder / "config.json").is_file():
             continue
         try:
-            weights[part.name] = _count(tensor_files(part, check_weights(part)))
+            weights[part.name] = _count(tensor_files(part.folder, check_weights(part.folder)))
         except WeightsUnavailable as error:
             if str(error) not in warnings:
                 warnings.append(str(error))

@@ -6,31 +6,56 @@ import hashlib
 import importlib.util
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import WeightsUnavailable
 from .weights import check_weights, read_json, tensor_files, variants_in
 
 INDEX = "model_index.json"
-"""File that every diffusers folder has."""
+"""File that every folder of a diffusers pipeline has."""
+MODULAR_INDEX = "modular_model_index.json"
+"""File that a folder of a modular pipeline has in its place."""
+_BLOCKS = "modular_config.json"
+"""File of a modular folder that has blocks of its own."""
 LIBRARIES = ("diffusers", "transformers")
-_UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermarker")
+_UNUSED = (
+    *("safety_checker", "feature_extractor", "image_encoder", "watermarker"),
+    *("prompt_upsampler", "prompt_upsampler_processor"),
+)
 """Parts that no family needs, for families that do not declare the parts they need."""
 _MOST_LATENTS, _MOST_PIXELS = 1024, 16384
 _SIDES = {"sample_size": _MOST_PIXELS, "pos_embed_max_size": _MOST_LATENTS}
 """Largest values of the sides in a configuration: networks compute tables for that many positions."""
-
-
 _BOUNDS = ("max_window_layers",)
 """Numbers of layers that a network need not have."""
 
 
-def read_index(folder: Path) -> dict[str, Any]:
-    """Return the content of ``model_index.json``; raises WeightsUnavailable if there is none or it names no pipeline.
+class Part(NamedTuple):
+    """A part of a model, as the index of its folder names it."""
 
-    A community pipeline, whose class is a list of a module and a name, is code of its own.
+    name: str
+    library: Any
+    kind: Any
+    """Name of the class in the library."""
+    folder: Path
+    source: str = ""
+    """Place of its files by a modular index: a hub id or a path, which is not read."""
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return the content of a folder's index; raises WeightsUnavailable if there is none or it names no pipeline.
+
+    A community pipeline, whose class is a list of a module and a name, is code of its own, and so are blocks of a
+    modular folder.
     """
     file = folder / INDEX
+    if not file.is_file() and (folder / MODULAR_INDEX).is_file():
+        file = folder / MODULAR_INDEX
+        if (folder / _BLOCKS).exists():
+            raise WeightsUnavailable(
+                f"model {folder} has blocks with code of its own ({_BLOCKS}), which editkit does not run: if its parts "
+                "are those of a known pipeline, remove that file"
+            )
     if not file.is_file():
         found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
         raise WeightsUnavailable(f"model {folder} has no {INDEX} (found: {found}): give a diffusers folder")
@@ -39,17 +64,41 @@ def read_index(folder: Path) -> dict[str, Any]:
     if isinstance(name, list):
         raise WeightsUnavailable(
             f"model {folder} is a community pipeline ({str(name)[:80]}) with code of its own, which editkit does not "
-            f"run: if its parts are those of a known pipeline, name that as _class_name in {INDEX}"
+            f"run: if its parts are those of a known pipeline, name that as _class_name in {file.name}"
         )
     if not isinstance(name, str):
         raise WeightsUnavailable(f"{file} names no pipeline: its _class_name is {str(name)[:60]!r}; download it again")
     return index
 
 
-def needed_parts(folder: Path, index: dict[str, Any], needed: Collection[str]) -> list[Path]:
-    """Return the folders of the parts in an index that a family needs; all but a few if it declares none."""
-    names = [name for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and entry[0]]
-    return [folder / name for name in names if (name in needed if needed else name not in _UNUSED)]
+def parts_of(folder: Path, index: dict[str, Any], needed: Collection[str] = ()) -> list[Part]:
+    """Return the parts in an index that a family needs; all but a few if it declares none.
+
+    A modular index also names parts that no folder and no source is known for: they are left out. Raises
+    WeightsUnavailable for a part outside the folder.
+    """
+    parts = []
+    for name, entry in index.items():
+        if not isinstance(entry, list) or (name not in needed if needed else name in _UNUSED):
+            continue
+        if len(entry) == 2 and entry[0]:
+            parts.append(Part(name, entry[0], entry[1], folder / name))
+        elif len(entry) == 3 and isinstance(entry[2], dict):
+            part = _modular_part(folder, name, entry[2])
+            if part.source or part.folder.is_dir():
+                parts.append(part)
+    return parts
+
+
+def _modular_part(folder: Path, name: str, entry: dict[str, Any]) -> Part:
+    """Return the part that an entry of a modular index describes."""
+    hint = entry.get("type_hint")
+    library, kind = hint if isinstance(hint, list) and len(hint) == 2 else (None, None)
+    place = str(entry.get("subfolder") or name)
+    if Path(place).is_absolute() or ".." in Path(place).parts:
+        raise WeightsUnavailable(f"model {folder}: {name} is in {place[:60]!r}, which is outside the model's folder")
+    source = entry.get("pretrained_model_name_or_path") or entry.get("repo")
+    return Part(name, library, kind, folder / place, str(source or ""))
 
 
 def check_parts(
@@ -66,21 +115,22 @@ def check_parts(
     Without ``weights`` the weights are not checked, because they come from another file; nor are those of the parts
     ``replaced``. A ``variant`` of the weights must be there for one part at least.
     """
-    parts = needed_parts(folder, index, needed)
+    parts = parts_of(folder, index, needed)
     for part in parts:
-        library = index[part.name][0]
-        if not is_own_module(library):
+        if not is_own_module(part.library):
             raise WeightsUnavailable(
-                f"model {folder}: {part.name} needs code from {str(library)[:60]!r}, which editkit does not run"
+                f"model {folder}: {part.name} needs code from {str(part.library)[:60]!r}, which editkit does not run"
             )
-        if not part.is_dir():
-            raise WeightsUnavailable(f"model {folder} is not whole: the folder {part.name} is missing")
-        _check_files(part)
-        if weights and part.name not in replaced and (part / "config.json").exists():
-            check_part(part, check_weights(part, variant=variant))
-    with_weights = [part for part in parts if part.name not in replaced and (part / "config.json").exists()]
-    if weights and variant and not any(variant in variants_in(part) for part in with_weights):
-        there = sorted({one for part in with_weights for one in variants_in(part)} - {""})
+        if not part.folder.is_dir():
+            raise WeightsUnavailable(f"model {folder} is not whole: the folder {part.name} is missing{_advice(part)}")
+        _check_files(part.folder)
+    with_weights = [
+        part.folder for part in parts if part.name not in replaced and (part.folder / "config.json").exists()
+    ]
+    for one in with_weights if weights else ():
+        check_part(one, check_weights(one, variant=variant))
+    if weights and variant and not any(variant in variants_in(one) for one in with_weights):
+        there = sorted({variant for one in with_weights for variant in variants_in(one)} - {""})
         raise WeightsUnavailable(
             f"model {folder} has no weights of the variant {variant!r}; its variants: {', '.join(there) or 'none'}"
         )
@@ -100,9 +150,16 @@ def is_own_module(name: object) -> bool:
     return isinstance(name, str) and name in packages
 
 
+def _advice(part: Part) -> str:
+    """Return where the files of a missing part are, by a modular index."""
+    if not part.source:
+        return ""
+    return f"; its files are those of {part.source[:80]!r}, which editkit does not fetch: put them into {part.folder}"
+
+
 def has_other_variant(folder: Path, index: dict[str, Any], needed: Collection[str], variant: str) -> bool:
     """Return whether ``variant`` names other weights of a part than those that are read without it."""
-    parts = needed_parts(folder, index, needed)
+    parts = [part.folder for part in parts_of(folder, index, needed)]
     found = [variants_in(part) for part in parts if (part / "config.json").exists()]
     return any(variant in variants and "" in variants for variants in found)
 

@@ -243,6 +243,26 @@ def register_backends() -> list[BackendSpec]:
             source="https://arxiv.org/abs/2506.15742",
         ),
         BackendSpec(
+            name="modular",
+            summary="Modular pipelines of diffusers, FLUX.3 and Anima among them, by the blocks of their loop.",
+            load=by_name("editkit_diffusers.universal.modular_loading:load_folder"),
+            pipelines=frozenset(
+                {
+                    "AnimaModularPipeline",
+                    "ErnieImageModularPipeline",
+                    "Flux2KleinBaseModularPipeline",
+                    "Flux3DistilledModularPipeline",
+                    "Flux3ModularPipeline",
+                    "StableDiffusion3ModularPipeline",
+                    "ZImageModularPipeline",
+                }
+            ),
+            provides=frozenset({"text", "attention", "adapters"}),
+            loading_options=frozenset({"variant", "transformer"}),
+            execution_options=EXECUTION_OPTIONS,
+            source="https://huggingface.co/docs/diffusers/modular_diffusers/overview",
+        ),
+        BackendSpec(
             name="universal",
             summary="Any other image pipeline of diffusers, by one call of the pipeline for each estimate.",
             load=by_name("editkit_diffusers.universal.loading:load_folder"),

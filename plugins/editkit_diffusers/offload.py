@@ -17,7 +17,7 @@ class SequentialOffload(ModelHook):  # type: ignore[misc]  # accelerate has no t
     """Hook that moves a part and its inputs to ``device`` when it is called, and moves the previous part back."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
+        self.execution_device = device  # the name by which diffusers finds it
         self.on_device: nn.Module | None = None
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -25,9 +25,9 @@ class SequentialOffload(ModelHook):  # type: ignore[misc]  # accelerate has no t
         if self.on_device is not module:
             if self.on_device is not None:
                 self.on_device.to(_MAIN_MEMORY)
-            module.to(self.device)
+            module.to(self.execution_device)
             self.on_device = module
-        return send_to_device(args, self.device), send_to_device(kwargs, self.device)
+        return send_to_device(args, self.execution_device), send_to_device(kwargs, self.execution_device)
 
 
 def offload_sequentially(parts: Iterable[nn.Module], device: torch.device) -> SequentialOffload:

@@ -1,5 +1,6 @@
 """Real diffusers classes at tiny random configurations, as ordinary diffusers folders, one module per family."""
 
+from .anima import anima_folder
 from .chroma import chroma_folder
 from .dit import dit_folder
 from .flux import flux_control_folder, flux_controlnet_folder, flux_fill_folder, flux_folder, flux_kontext_folder
@@ -30,11 +31,13 @@ FOLDERS = {
     "FluxFillPipeline": flux_fill_folder,
     "FluxKontextPipeline": flux_kontext_folder,
     "ChromaPipeline": chroma_folder,
+    "AnimaModularPipeline": anima_folder,
 }
 """Function that writes a tiny model of a family, by the ``_class_name`` of its index."""
 
 __all__ = [
     "FOLDERS",
+    "anima_folder",
     "chroma_folder",
     "controlnet_folder",
     "controlnet_xl_folder",

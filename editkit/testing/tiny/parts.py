@@ -104,6 +104,11 @@ def t5_tokenizer() -> Any:
     return _word_tokenizer("$A </s>")
 
 
+def plain_tokenizer() -> Any:
+    """Return a tokenizer like Qwen's: a prompt is its words alone."""
+    return _word_tokenizer("$A")
+
+
 def _word_tokenizer(template: str) -> Any:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
@@ -151,4 +156,17 @@ def save_folder(path: Path, kind: str, parts: dict[str, Any], **entries: Any) ->
         save_part(part, path / name)
         index[name] = (type(part).__module__.partition(".")[0], type(part).__name__)
     (path / "model_index.json").write_text(json.dumps(index, indent=2))
+    return path
+
+
+def save_modular_folder(path: Path, kind: str, parts: dict[str, Any]) -> Path:
+    """Write the parts of a modular pipeline of class ``kind`` and the index that names them."""
+    import diffusers
+
+    index: dict[str, Any] = {"_class_name": kind, "_diffusers_version": diffusers.__version__}
+    for name, part in parts.items():
+        save_part(part, path / name)
+        hint = (type(part).__module__.partition(".")[0], type(part).__name__)
+        index[name] = (None, None, {"subfolder": name, "type_hint": hint})
+    (path / "modular_model_index.json").write_text(json.dumps(index, indent=2))
     return path

@@ -1,4 +1,4 @@
-"""Backend of any image pipeline of diffusers that :class:`PipelineCall` can call."""
+"""Backend of any image pipeline of diffusers whose network :class:`NetworkCall` can call."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,9 +34,11 @@ from editkit import (
 from ..adapters.pipelines import add_to_pipeline
 from ..attention.support import AttentionSupport, attention_sites, find_attention_sites
 from ..controlnets.pipelines import PIPELINES
+from ..offload import offload_sequentially
 from ..pipeline.sharing import shared_weights
+from .block_call import BlockCall
 from .call_arguments import CallArguments
-from .network_call import Size, network_of
+from .network_call import NetworkCall, Size, network_of
 from .pipeline_call import PipelineCall
 from .prompt_reading import cut_of_prompt
 from .schedule import PipelineSchedule, curve_of
@@ -79,7 +82,8 @@ class UniversalBackend(StyledPipeline, SteeredPipeline, AttentionSupport):
     def __init__(self, pipe: Any, *, name: str, identity: str, warnings: Sequence[str] = ()) -> None:
         self.pipe, self.name, self.identity, self.warnings = pipe, name, identity, tuple(warnings)
         self.adapters: tuple[str, ...] = ()
-        self.call, self.arguments = PipelineCall(pipe), CallArguments()
+        self.arguments = CallArguments()
+        self.call: NetworkCall = (BlockCall if isinstance(pipe, diffusers.ModularPipeline) else PipelineCall)(pipe)
         self.net = self.call.network
         self.device, self.dtype, self.prediction = self.net.device, self.net.dtype, self.call.prediction
         super().__init__()
@@ -197,7 +201,11 @@ class UniversalBackend(StyledPipeline, SteeredPipeline, AttentionSupport):
         if execution.tiling:
             self.call.autoencoder.enable_tiling()
         if execution.offload:
-            self.pipe.enable_model_cpu_offload(device=device)
+            if isinstance(self.call, BlockCall):
+                parts = self.pipe.components.values()
+                offload_sequentially([part for part in parts if isinstance(part, torch.nn.Module)], device)
+            else:
+                self.pipe.enable_model_cpu_offload(device=device)
             self.device = device
         if execution.compile:
             self.net.compile()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editkit import ModelFacts, read_json
+from editkit import ModelFacts, read_index
 
 from ..outline import Outline
 from .backend import native_side, provided_by
@@ -16,7 +16,7 @@ def facts_of_folder(folder: Path) -> ModelFacts:
 
     Raises WeightsUnavailable for a class that cannot be served, with the reason, and for parts that do not fit.
     """
-    index = read_json(folder / "model_index.json")
+    index = read_index(folder)
     kind = pipeline_class(str(index["_class_name"]), f"model {folder}")
     outline = Outline(folder)
     pipe = build_pipeline(kind, folder, index, lambda network, part: outline.network(network, part.name))

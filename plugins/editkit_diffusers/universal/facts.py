@@ -49,10 +49,12 @@ def facts_of(kind: type) -> FamilyFacts:
     return FACTS.get(kind.__name__, FamilyFacts())
 
 
+FLOW_MAP = "its network predicts the mean velocity up to a next timestep (a flow map), not an estimate at one point"
 _STAGES = "it samples in several stages"
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
         "Cosmos2TextToImagePipeline": "its steps are those of another space than its scheduler's",
+        "Flux3DistilledModularPipeline": FLOW_MAP,
         "IFPipeline": _STAGES,
         "KandinskyPipeline": _STAGES,
         "KandinskyV22Pipeline": _STAGES,

@@ -12,7 +12,7 @@ from typing import Any
 import diffusers
 import torch
 
-from editkit import LoadingOptions, WeightsUnavailable, identity_of, loading, quiet, read_json, reason_of
+from editkit import LoadingOptions, WeightsUnavailable, identity_of, loading, quiet, read_index, reason_of
 
 from ..components import read_part
 from ..network_files.reading import read_network
@@ -23,6 +23,9 @@ from .facts import REFUSED
 
 _TASKS = re.compile(r"(ControlNet)?(Img2Img|Inpaint|Inpainting)?Pipeline$")
 """End of the names of pipelines that sample as another pipeline of the same parts does."""
+
+ReadNetwork = Callable[[Any, Path], Any]
+"""Function that returns a network by its class and folder."""
 
 
 def load_folder(
@@ -37,8 +40,15 @@ def load_folder(
 
     Raises WeightsUnavailable for a class that cannot be served, with the reason, and for damaged parts.
     """
-    index = read_json(folder / "model_index.json")
+    index = read_index(folder)
     kind = pipeline_class(str(index["_class_name"]), f"model {folder}")
+    pipe = build_pipeline(kind, folder, index, network_reader(dtype, options))
+    pipe.to(device)
+    return UniversalBackend(pipe, name=name, identity=identity_of(folder))
+
+
+def network_reader(dtype: torch.dtype, options: LoadingOptions) -> ReadNetwork:
+    """Return a function that reads a network with its weights, or with those of the file that replaces them."""
 
     def read(network: Any, part: Path) -> Any:
         place = options.replacement(part.name)
@@ -46,12 +56,10 @@ def load_folder(
             return read_network(network, part, place, dtype).requires_grad_(False).eval()
         return read_part(network, part, dtype=dtype, variant=options.variant).requires_grad_(False).eval()
 
-    pipe = build_pipeline(kind, folder, index, read)
-    pipe.to(device)
-    return UniversalBackend(pipe, name=name, identity=identity_of(folder))
+    return read
 
 
-def build_pipeline(kind: Any, folder: Path, index: Mapping[str, Any], read: Callable[[Any, Path], Any]) -> Any:
+def build_pipeline(kind: Any, folder: Path, index: Mapping[str, Any], read: ReadNetwork) -> Any:
     """Build a pipeline of a folder, whose networks ``read`` returns by class and folder.
 
     Raises WeightsUnavailable for a part that cannot be loaded.
@@ -61,7 +69,7 @@ def build_pipeline(kind: Any, folder: Path, index: Mapping[str, Any], read: Call
     for part, entry in index.items():
         if part in parameters and isinstance(entry, list) and len(entry) == 2:
             known = entry[0] is not None and (folder / part).is_dir()
-            parts[part] = _load_part(entry, folder / part, read) if known else None
+            parts[part] = load_entry(entry, folder / part, read) if known else None
     with loading(), quiet():
         return kind.from_pretrained(folder, local_files_only=True, **parts)
 
@@ -104,6 +112,8 @@ def pipeline_class(name: str, called: str) -> Any:
 
 def _reason_against(name: str, kind: Any) -> str:
     """Return why a class of pipelines cannot be served; empty if nothing is known against it."""
+    if isinstance(kind, type) and issubclass(kind, diffusers.ModularPipeline):
+        return "of this modular pipeline it is not known that its blocks can be called one by one"
     if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
         return f"diffusers {diffusers.__version__} has no pipeline of this name"
     parameters = inspect.signature(kind.__call__).parameters
@@ -118,12 +128,14 @@ def _reason_against(name: str, kind: Any) -> str:
     return next((reason for reason, applies in reasons.items() if applies), "")
 
 
-def _load_part(entry: list[str], folder: Path, read: Callable[[Any, Path], Any]) -> Any:
+def load_entry(entry: list[str], folder: Path, read: ReadNetwork) -> Any:
     """Return one part by its entry in the index: a network by ``read``, or a tokenizer, processor or scheduler."""
     library, name = entry
     modules = {"diffusers", "transformers"}
     module = importlib.import_module(library if library in modules else f"diffusers.pipelines.{library}")
-    kind = getattr(module, name)
+    kind: Any = getattr(module, str(name), None)
+    if not hasattr(kind, "from_pretrained"):
+        raise WeightsUnavailable(f"{folder} is a {str(name)[:60]}, and the installed {library} has no such class")
     if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
         return read(kind, folder)
     code: dict[str, Any] = {"trust_remote_code": False} if name.startswith("Auto") else {}

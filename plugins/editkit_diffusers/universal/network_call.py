@@ -17,7 +17,7 @@ from editkit import InvalidParameter, Prediction, WeightsUnavailable, reason_of
 
 from .facts import facts_of
 from .layout import LatentLayout
-from .prompt_reading import ObservedTokenizer, ReadText
+from .prompt_reading import ObservedProcessor, ObservedTokenizer, ReadText
 
 Size = tuple[int, int]
 """Width and height of an image in pixels."""
@@ -70,9 +70,11 @@ class NetworkCall(abc.ABC):
     def _observe_tokenizers(self) -> None:
         """Put tokenizers that record the texts they read into the copy."""
         for name, part in self.pipeline.components.items():
+            encoder = name.replace("tokenizer", "text_encoder")
             if isinstance(part, PreTrainedTokenizerBase):
-                encoder = name.replace("tokenizer", "text_encoder")
                 self._put(name, ObservedTokenizer(encoder, part, self._note_text))
+            elif isinstance(getattr(part, "tokenizer", None), PreTrainedTokenizerBase):
+                self._put(name, ObservedProcessor(encoder, part, self._note_text))
 
     @property
     def prediction(self) -> Prediction:

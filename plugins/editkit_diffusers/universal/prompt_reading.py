@@ -79,6 +79,16 @@ class ObservedTokenizer(StandIn):
         self.report(ReadText(self.name, limit, cut, read))
 
 
+class ObservedProcessor(StandIn):
+    """A processor of texts and images whose tokenizer is observed where a pipeline calls it by itself."""
+
+    def __init__(self, part: str, processor: Any, report: Callable[[ReadText], None]) -> None:
+        super().__init__(processor, tokenizer=ObservedTokenizer(part, processor.tokenizer, report))
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.part(*args, **options)
+
+
 def cut_of_prompt(prompt: str, cut: str) -> str:
     """Return which end of a prompt is in the cut end of a text that holds the prompt and a template around it."""
     for start in range(len(prompt)):

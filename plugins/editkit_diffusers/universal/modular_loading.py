@@ -1,0 +1,102 @@
+"""Loading of the folder of a modular pipeline, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from editkit import LoadingOptions, Part, WeightsUnavailable, identity_of, loading, parts_of, quiet, read_index
+
+from .backend import UniversalBackend
+from .block_call import sampling_blocks
+from .facts import FLOW_MAP, REFUSED
+from .loading import ReadNetwork, load_entry, network_reader
+from .without_torchvision import TextProcessor, is_unreadable, pad_by_torch
+
+_OF_BASE = "SequentialPipelineBlocks"
+"""Class of blocks in an index that stands for the pipeline's own ones."""
+
+
+def load_folder(
+    folder: Path,
+    *,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
+) -> UniversalBackend:
+    """Load a folder with a ``modular_model_index.json``.
+
+    Raises WeightsUnavailable for a class or blocks that are not served, and for missing or damaged parts.
+    """
+    index = read_index(folder)
+    kind = _pipeline_class(index, folder)
+    settings = {name: value for name, value in index.items() if not (isinstance(value, list) and len(value) == 3)}
+    with quiet():
+        pipe = kind(modular_config_dict={**settings, "_blocks_class_name": kind.default_blocks_name})
+    read = network_reader(dtype, options)
+    known = [part for part in parts_of(folder, index) if part.name in pipe.components]
+    parts = {part.name: _load_part(part, read) for part in known}
+    with loading(), quiet():
+        pipe.update_components(**parts)
+    _check_whole(pipe, folder)
+    warnings = _warnings_of(pipe)
+    pipe.to(device)
+    return UniversalBackend(pipe, name=name, identity=identity_of(folder), warnings=warnings)
+
+
+def _load_part(part: Part, read: ReadNetwork) -> Any:
+    """Load one part; of a processor that cannot be read without torchvision its tokenizer."""
+    if part.library == "transformers" and is_unreadable(part.kind):
+        return TextProcessor(load_entry(["transformers", "AutoTokenizer"], part.folder, read))
+    loaded = load_entry([part.library, part.kind], part.folder, read)
+    pad_by_torch(loaded)
+    return loaded
+
+
+def _pipeline_class(index: Mapping[str, Any], folder: Path) -> Any:
+    """Return the class of a folder's pipeline; raises WeightsUnavailable if it or its blocks are not served."""
+    name = str(index["_class_name"])
+    kind: Any = getattr(diffusers, name, None)
+    if diffusers.ModularPipeline not in getattr(kind, "__mro__", ()):
+        raise WeightsUnavailable(
+            f"model {folder} is a {name}, which is not supported: diffusers {diffusers.__version__} has no modular "
+            "pipeline of this name"
+        )
+    if name in REFUSED:
+        raise WeightsUnavailable(f"model {folder} is a {name}, which is not supported: {REFUSED[name]}")
+    blocks = index.get("_blocks_class_name")
+    if blocks not in (None, _OF_BASE, kind.default_blocks_name):
+        raise WeightsUnavailable(
+            f"model {folder} samples by the blocks {str(blocks)[:60]!r}, which is not supported: those of a {name} are "
+            f"{kind.default_blocks_name}"
+        )
+    return kind
+
+
+def _check_whole(pipe: Any, folder: Path) -> None:
+    """Raise WeightsUnavailable for a pipeline without a part that it samples with, or with a flow map for a network."""
+    needed = {spec.name for block in sampling_blocks(pipe) for spec in block.expected_components}
+    missing = sorted(name for name in needed if getattr(pipe, name, None) is None)
+    if missing:
+        raise WeightsUnavailable(
+            f"model {folder} is not whole: the {'folder' if len(missing) == 1 else 'folders'} {', '.join(missing)} "
+            "missing from it and its index: download it again"
+        )
+    if pipe.transformer.config.get("flow_map"):
+        raise WeightsUnavailable(f"model {folder} is not supported: {FLOW_MAP}")
+
+
+def _warnings_of(pipe: Any) -> list[str]:
+    """Return warnings of a guider whose rule is another than that of classifier-free guidance."""
+    guider = getattr(pipe, "guider", None)
+    if guider is None:
+        return []
+    plain = diffusers.ClassifierFreeGuidance(guidance_scale=guider.config.get("guidance_scale", 1.0)).config
+    if type(guider) is diffusers.ClassifierFreeGuidance and dict(guider.config) == dict(plain):
+        return []
+    return [f"the model's guider ({type(guider).__name__}) is not used: guidance is plain classifier-free guidance"]

@@ -1,0 +1,50 @@
+"""Parts that use torchvision for little, without it: a working torchvision is not beside every build of torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from diffusers import CosmosTransformer3DModel
+from diffusers.utils import is_torchvision_available
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+def pad_by_torch(network: Any) -> None:
+    """Let a Cosmos transformer do without torchvision if that is not there."""
+    if isinstance(network, CosmosTransformer3DModel) and not is_torchvision_available():
+        append_padding(network)
+
+
+def append_padding(network: CosmosTransformer3DModel) -> None:
+    """Resize the padding mask of a Cosmos transformer by torch: its nearest neighbours are those of torchvision."""
+    if network.config.concat_padding_mask:
+        network.register_to_config(concat_padding_mask=False)
+        network.register_forward_pre_hook(_append_mask, with_kwargs=True)
+
+
+def _append_mask(network: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Append the padding mask (1, 1, H, W) to the latents (B, C, T, h, w) as a channel."""
+    x: Tensor = kwargs["hidden_states"]
+    mask = interpolate(kwargs["padding_mask"], size=x.shape[-2:], mode="nearest").unsqueeze(2)
+    padded = torch.cat([x, mask.to(x).expand(len(x), 1, x.shape[2], -1, -1)], 1)
+    return args, {**kwargs, "hidden_states": padded, "padding_mask": None}
+
+
+class TextProcessor:
+    """The tokenizer of a processor of texts and images, for pipelines that read texts alone."""
+
+    def __init__(self, tokenizer: transformers.PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+
+    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
+        return self.tokenizer.apply_chat_template(conversation, **options)
+
+
+def is_unreadable(name: str) -> bool:
+    """Return whether a class of transformers is a processor of images, which cannot be read without torchvision."""
+    kind = getattr(transformers, name, None)
+    of_images = isinstance(kind, type) and issubclass(kind, transformers.ProcessorMixin)
+    return (of_images or kind is transformers.AutoProcessor) and not is_torchvision_available()
