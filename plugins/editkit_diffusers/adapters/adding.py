@@ -62,9 +62,17 @@ def _nets(texts: Mapping[str, TextEncoder]) -> dict[str, nn.Module]:
 def changes_of(
     weights: Mapping[str, Tensor], file: AdapterFile, index: LayerIndex, scale: float
 ) -> tuple[list[LayerChange], list[str]]:
-    """Return the changes of an adapter, none at scale 0; raises InvalidParameter if they overflow the model's dtype."""
+    """Return the changes of an adapter, none at scale 0.
+
+    Raises InvalidParameter if the model's weights are quantised, or the changes overflow their dtype.
+    """
     if not weights:
         return [], []
+    for part, net in index.parts.items():
+        if getattr(net, "is_quantized", False):
+            raise InvalidParameter(
+                f"changes weights, and those of the {part} are quantised: use the model in float16 or bfloat16"
+            )
     changes, warnings = layer_changes(weights, file, index, scale)
     if scale == 0:
         return [], warnings
