@@ -150,14 +150,14 @@ def test_four_steps_agree_with_the_pipeline_of_diffusers(kind: str, pair_of: Cal
     pipeline: Any = getattr(diffusers, name).from_pretrained(pair.folder, controlnet=net.from_pretrained(pair.net))
     pipeline = FAMILIES[family].fit(pipeline)
     without_variance(pipeline.vae)
+    arguments = FAMILIES[family].arguments() | {"prompt": PROMPT}
     pixels = pipeline(
-        PROMPT,
         control_image=HINT * 2 - 1,
         controlnet_conditioning_scale=SCALE,
         latents=pair.model.call.layout(SIZE).pack(noise),
         num_inference_steps=STEPS,
         output_type="pt",
-        **FAMILIES[family].arguments(),
+        **arguments,
     ).images
     torch.testing.assert_close(pair.model.decode(result.latents), pixels, atol=1e-4, rtol=0)
     assert pixels.std() > 0.01

@@ -21,12 +21,13 @@ from diffusers import (
 from editkit_diffusers.controlnets.files import load_controlnet
 from editkit_diffusers.controlnets.unet import unet_family
 from editkit_diffusers.ldm_key_names import original_name
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import editkit
 from editkit import EditkitError, InvalidParameter, WeightsUnavailable
+from editkit.images.tensors import to_tensor
 from editkit.testing.tiny import controlnet_xl_folder, stable_diffusion_xl_folder
 
 GREY = Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16), dtype=np.uint8)).convert("RGB")
@@ -92,6 +93,26 @@ def test_a_union_samples_as_in_diffusers_by_what_the_map_shows(
     noise = torch.Generator().manual_seed(0)
     expected = theirs(PROMPT, control_image=[GREY], control_mode=[number], generator=noise, **call).images
     assert float((controlled(xl, union, **params) - expected).abs().max()) < 1e-4
+
+
+@pytest.mark.slow
+def test_several_maps_of_a_union_are_evaluated_together_as_in_diffusers(xl: Path, union: Path) -> None:
+    parts = {name: part for name, part in DiffusionPipeline.from_pretrained(xl).components.items() if part is not None}
+    net = ControlNetUnionModel.from_pretrained(union)
+    theirs: Any = StableDiffusionXLControlNetUnionPipeline(**parts, controlnet=net)
+    theirs.set_progress_bar_config(disable=True)
+    call = {"num_inference_steps": 3, "guidance_scale": 3.0, "width": 16, "height": 16, "output_type": "latent"}
+    noise, scale = torch.Generator().manual_seed(0), {"controlnet_conditioning_scale": 0.7}
+    other = ImageOps.mirror(GREY)
+    expected = theirs(PROMPT, control_image=[GREY, other], control_mode=[0, 1], generator=noise, **scale, **call).images
+    model: Any = editkit.load_model(xl, device="cpu")
+    with (
+        model.with_controlnet(union, to_tensor(GREY), scale=0.7, low=0.0, high=1.0, mode="pose"),
+        model.with_controlnet(union, to_tensor(other), scale=0.7, low=0.0, high=1.0, mode="depth"),
+    ):
+        drawing = {"steps": 3, "guidance": 3.0, "seed": 0, "width": 16, "height": 16}
+        result = editkit.apply("generate", model=model, prompt=PROMPT, **drawing)
+    assert float((result.latents - expected).abs().max()) < 1e-4
 
 
 def test_a_map_that_nothing_describes_is_refused_by_a_union(xl: Path, union: Path) -> None:

@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,14 @@ _CACHE_SIZE = 2
 """Maximum number of ControlNets in the cache of a model."""
 
 
+class ConditionMap(NamedTuple):
+    """An embedded condition map (B, ...), the number of what it shows, and its scale."""
+
+    hint: Tensor
+    mode: int | None
+    scale: float
+
+
 class LoadedControlNet(abc.ABC):
     """A ControlNet on its device, with what its family does with condition maps and residuals."""
 
@@ -44,11 +52,17 @@ class LoadedControlNet(abc.ABC):
         """
         return None
 
+    @property
+    def joins(self) -> bool:
+        """Whether one evaluation takes several maps."""
+        return False
+
     @abc.abstractmethod
-    def evaluate(
-        self, x: Tensor, hint: Tensor, mode: int | None, scale: float, conditions: Mapping[str, Any]
-    ) -> Residuals:
-        """Return the residuals for noisy inputs ``x`` (B, ...) under the conditions of the steered network."""
+    def evaluate(self, x: Tensor, maps: Sequence[ConditionMap], conditions: Mapping[str, Any]) -> Residuals:
+        """Return the residuals for noisy inputs ``x`` (B, ...) under the conditions of the steered network.
+
+        There is one map, or several if the network :attr:`joins` them.
+        """
 
     @abc.abstractmethod
     def mask_for(self, part: Tensor, mask: Tensor) -> Tensor:
@@ -84,17 +98,23 @@ class AttachedControlNet:
         """Return for each of ``count`` rows whether the ControlNet is active at its point."""
         return [self.scale != 0 and self.low <= row.sigma <= self.high for row in point.rows(count)]
 
-    def residuals(self, x: Tensor, active: Sequence[bool], conditions: Mapping[str, Any]) -> Residuals:
-        """Return the residuals for noisy inputs ``x``: 0 in rows that are not active, and where the mask is 0."""
-        hint = self.embedded.expand(len(x), *self.embedded.shape[1:])
-        parts = self.loaded.evaluate(x, hint, self.mode, self.scale, conditions)
-        if self.mask is not None:
-            weigh = functools.partial(self.loaded.mask_for, mask=self.mask)
-            parts = {name: [part * weigh(part) for part in named] for name, named in parts.items()}
-        if not all(active):
-            rows = torch.tensor(active, dtype=x.dtype, device=x.device)
-            parts = {name: [part * _per_row(rows, part) for part in named] for name, named in parts.items()}
-        return self.loaded.spread(parts)
+    def map_for(self, x: Tensor) -> ConditionMap:
+        """Return the map for the rows of noisy inputs ``x``."""
+        return ConditionMap(self.embedded.expand(len(x), *self.embedded.shape[1:]), self.mode, self.scale)
+
+
+def _residuals(
+    nets: Sequence[AttachedControlNet], x: Tensor, active: Sequence[bool], conditions: Mapping[str, Any]
+) -> Residuals:
+    """Return the residuals of one evaluation: 0 in rows that are not active, and where the mask is 0."""
+    loaded, mask = nets[0].loaded, nets[0].mask
+    parts = loaded.evaluate(x, [net.map_for(x) for net in nets], conditions)
+    if mask is not None:
+        parts = {name: [part * loaded.mask_for(part, mask) for part in named] for name, named in parts.items()}
+    if not all(active):
+        rows = torch.tensor(active, dtype=x.dtype, device=x.device)
+        parts = {name: [part * _per_row(rows, part) for part in named] for name, named in parts.items()}
+    return loaded.spread(parts)
 
 
 def _per_row(factors: Tensor, part: Tensor) -> Tensor:
@@ -111,12 +131,17 @@ def token_mask(mask: Tensor, part: Tensor) -> Tensor:
 def sum_residuals(
     nets: Sequence[AttachedControlNet], x: Tensor, point: Point | PointBatch, conditions: Mapping[str, Any]
 ) -> dict[str, list[Tensor]]:
-    """Return the arguments of a network with the summed residuals of the active ControlNets; empty if none is."""
-    added = []
+    """Return the arguments of a network with the summed residuals of the active ControlNets; empty if none is.
+
+    Several maps of one network that joins them are evaluated together.
+    """
+    groups: dict[tuple[tuple[bool, ...], int], list[AttachedControlNet]] = {}
     for net in nets:
-        active = net.active_rows(point, len(x))
+        active = tuple(net.active_rows(point, len(x)))
         if any(active):
-            added.append(net.residuals(x, active, conditions))
+            together = net.loaded.joins and net.mask is None
+            groups.setdefault((active, id(net.loaded if together else net)), []).append(net)
+    added = [_residuals(group, x, active, conditions) for (active, _), group in groups.items()]
     names = dict.fromkeys(name for parts in added for name in parts)
     return {name: _sums([parts[name] for parts in added if name in parts]) for name in names}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..autoencoder import Autoencoder
 from ..flux_tokens import PATCH, pack
 from ..inference import inference_context
-from .attached import LoadedControlNet, Residuals, token_mask
+from .attached import ConditionMap, LoadedControlNet, Residuals, token_mask
 from .files import TRANSFORMER_FILE, ControlNetFamily, check_equal, check_layers, count_blocks
 from .kinds import FLUX_MODES, number_of
 
@@ -57,10 +57,9 @@ class FluxControlNet(LoadedControlNet):
     def mode_number(self, mode: str | None) -> int | None:
         return number_of(mode, FLUX_MODES, self.net.config.num_mode) if self.net.union else None
 
-    def evaluate(
-        self, x: Tensor, hint: Tensor, mode: int | None, scale: float, conditions: Mapping[str, Any]
-    ) -> Residuals:
+    def evaluate(self, x: Tensor, maps: Sequence[ConditionMap], conditions: Mapping[str, Any]) -> Residuals:
         """Return the residuals of tokens ``x`` (B, T, D) for blocks of both kinds."""
+        ((hint, mode, scale),) = maps
         modes = None if mode is None else torch.full((len(x), 1), mode, device=x.device)
         with inference_context():
             double, single = self.net(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from editkit import InvalidParameter
 
 from ..autoencoder import Autoencoder
 from ..inference import inference_context
-from .attached import LoadedControlNet, Residuals, token_mask
+from .attached import ConditionMap, LoadedControlNet, Residuals, token_mask
 from .files import TRANSFORMER_FILE, ControlNetFamily, check_equal, check_layers, check_no_mask
 
 _BLOCKS = "block_controlnet_hidden_states"
@@ -75,9 +75,8 @@ class Sd3ControlNet(LoadedControlNet):
                 f"{limit * reduction}; give a smaller resolution"
             )
 
-    def evaluate(
-        self, x: Tensor, hint: Tensor, mode: int | None, scale: float, conditions: Mapping[str, Any]
-    ) -> Residuals:
+    def evaluate(self, x: Tensor, maps: Sequence[ConditionMap], conditions: Mapping[str, Any]) -> Residuals:
+        ((hint, _, scale),) = maps
         pooled = conditions["pooled_projections"]
         with inference_context():
             (parts,) = self.net(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from diffusers import ControlNetModel, ControlNetUnionModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from editkit import InvalidParameter
 
 from ..inference import inference_context
-from .attached import LoadedControlNet, Residuals
+from .attached import ConditionMap, LoadedControlNet, Residuals
 from .files import UNET_FILE, ControlNetFamily, check_equal
 from .kinds import UNET_MODES, number_of
 
@@ -60,27 +59,37 @@ class UNetControlNet(LoadedControlNet):
             return None
         return number_of(mode, UNET_MODES, self.net.config.num_control_type)
 
-    def evaluate(
-        self, x: Tensor, hint: Tensor, mode: int | None, scale: float, conditions: Mapping[str, Any]
-    ) -> Residuals:
+    @property
+    def joins(self) -> bool:
+        return isinstance(self.net, ControlNetUnionModel)
+
+    def evaluate(self, x: Tensor, maps: Sequence[ConditionMap], conditions: Mapping[str, Any]) -> Residuals:
         """Return the residuals of the UNet's skips and of its middle block."""
-        if hint.shape[-2:] != x.shape[-2:]:
-            raise InvalidParameter(
-                f"the ControlNet embeds its map to {tuple(hint.shape[-2:])} and the model's latents are "
-                f"{tuple(x.shape[-2:])}: it belongs to a model of another shape"
-            )
+        for one in maps:
+            if one.hint.shape[-2:] != x.shape[-2:]:
+                raise InvalidParameter(
+                    f"the ControlNet embeds its map to {tuple(one.hint.shape[-2:])} and the model's latents are "
+                    f"{tuple(x.shape[-2:])}: it belongs to a model of another shape"
+                )
+        inputs = self._inputs_of_kinds(maps) if self.joins else self._inputs_of_map(*maps)
         with inference_context():
-            skips, middle = self.net(
-                x, **self._map_inputs(hint, mode), conditioning_scale=scale, return_dict=False, **conditions
-            )
+            skips, middle = self.net(x, **inputs, return_dict=False, **conditions)
         return {"down_block_additional_residuals": list(skips), MIDDLE: [middle]}
 
-    def _map_inputs(self, hint: Tensor, mode: int | None) -> dict[str, Any]:
-        if mode is None:
-            return {"controlnet_cond": hint}
-        kinds = torch.zeros(len(hint), self.net.config.num_control_type, dtype=hint.dtype, device=hint.device)
-        kinds[:, mode] = 1
-        return {"controlnet_cond": [hint], "control_type": kinds, "control_type_idx": [mode]}
+    def _inputs_of_map(self, one: ConditionMap) -> dict[str, Any]:
+        return {"controlnet_cond": one.hint, "conditioning_scale": one.scale}
+
+    def _inputs_of_kinds(self, maps: Sequence[ConditionMap]) -> dict[str, Any]:
+        hints, modes = [one.hint for one in maps], [one.mode for one in maps]
+        kinds = hints[0].new_zeros(len(hints[0]), self.net.config.num_control_type)
+        kinds[:, modes] = 1
+        scales = [one.scale for one in maps]
+        return {
+            "controlnet_cond": hints,
+            "control_type": kinds,
+            "control_type_idx": modes,
+            "conditioning_scale": scales,
+        }
 
     def mask_for(self, part: Tensor, mask: Tensor) -> Tensor:
         return F.interpolate(mask, part.shape[-2:], mode="area")
