@@ -246,6 +246,9 @@ def register_backends() -> list[BackendSpec]:
             name="modular",
             summary="Modular pipelines of diffusers, FLUX.3 and Anima among them, by the blocks of their loop.",
             load=by_name("editkit_diffusers.universal.modular_loading:load_folder"),
+            from_pipe=by_name("editkit_diffusers.universal.modular_loading:share_pipeline"),
+            facts=by_name("editkit_diffusers.universal.description:facts_of_modular_folder"),
+            compare=_COMPARE,
             pipelines=frozenset(
                 {
                     "AnimaModularPipeline",

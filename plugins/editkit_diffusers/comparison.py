@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Iterator, Mapping
@@ -14,14 +15,14 @@ import torch
 from torch import Tensor
 
 import editkit
-from editkit import Backend, MissingCapability, quiet, read_json
+from editkit import Backend, LoadingOptions, MissingCapability, quiet, read_index
 
-from .components import read_part
 from .flux import Flux
 from .flux_tokens import pack
+from .universal import modular_loading
 from .universal.backend import UniversalBackend
 from .universal.facts import UNCHANGED_INPUTS, facts_of
-from .universal.loading import build_pipeline, parts_of
+from .universal.loading import build_pipeline, network_reader, parts_of
 
 _SEED, _STEPS, _SIDE, _GUIDANCE = 0, 4, 256, 3.0
 _PROMPT, _CLASS = "a red apple", 1
@@ -36,12 +37,14 @@ def compare_folder(folder: Path) -> Iterator[tuple[str, float]]:
 
     Raises WeightsUnavailable for parts that are damaged.
     """
-    index = read_json(folder / "model_index.json")
-
-    def read(kind: Any, part: Path) -> Any:
-        return read_part(kind, part, dtype=torch.float32).requires_grad_(False).eval()
-
-    yield from compare_pipeline(build_pipeline(_own_class(str(index["_class_name"])), folder, index, read))
+    read = network_reader(torch.float32, LoadingOptions())
+    index = read_index(folder)
+    kind = _own_class(str(index["_class_name"]))
+    if issubclass(kind, diffusers.ModularPipeline):
+        pipe = modular_loading.build_pipeline(folder, read)
+    else:
+        pipe = build_pipeline(kind, folder, index, read)
+    yield from compare_pipeline(pipe)
 
 
 def compare_pipeline(pipe: Any, size: tuple[int, int] | None = None) -> Iterator[tuple[str, float]]:
@@ -50,10 +53,12 @@ def compare_pipeline(pipe: Any, size: tuple[int, int] | None = None) -> Iterator
     Both take four steps of DDIM, or of Euler along a flow, without clipping; ``size`` is (width, height). The scheduler
     of the pipeline may be replaced. Raises MissingCapability for a model whose pipeline samples from an image.
     """
-    kind = _own_class(type(pipe).__name__)
-    pipe = pipe if type(pipe) is kind else kind(**parts_of(pipe, kind))
+    modular = isinstance(pipe, diffusers.ModularPipeline)
+    if not modular:
+        kind = _own_class(type(pipe).__name__)
+        pipe = pipe if type(pipe) is kind else kind(**parts_of(pipe, kind))
+        pipe.scheduler = _first_order(pipe.scheduler)
     pipe.set_progress_bar_config(disable=True)
-    pipe.scheduler = _first_order(pipe.scheduler)
     model = editkit.from_pipe(pipe)
     if _IMAGE & model.provides or "Pix2Pix" in type(pipe).__name__:
         raise MissingCapability(
@@ -61,11 +66,12 @@ def compare_pipeline(pipe: Any, size: tuple[int, int] | None = None) -> Iterator
         )
     size = size or _size_of(model)
     prompt = "" if "text" not in model.provides else str(_CLASS) if hasattr(pipe, "labels") else _PROMPT
-    unguided = _own_image(pipe, model, size, 1.0)
+    own_image = _own_modular_image if modular else _own_image
+    unguided = own_image(pipe, model, size, 1.0)
     yield f"an unguided image of {_STEPS} steps", _largest(_sampled(model, size, prompt, 1.0) - unguided)
     if not prompt:
         return
-    guided = _own_image(pipe, model, size, _GUIDANCE)
+    guided = own_image(pipe, model, size, _GUIDANCE)
     if not torch.equal(guided, unguided):  # pipelines of distilled models do not guide
         yield f"a guided image of {_STEPS} steps", _largest(_sampled(model, size, prompt, _GUIDANCE) - guided)
 
@@ -113,9 +119,7 @@ def _sampled(model: Backend, size: tuple[int, int], prompt: str, guidance: float
 @torch.no_grad()
 def _own_image(pipe: Any, model: Backend, size: tuple[int, int], guidance: float) -> Tensor:
     """Return the pixels (1, 3, H, W) in [0, 1] of the pipeline's own loop from the same noise."""
-    random = torch.Generator().manual_seed(_SEED)
-    noise = torch.randn((1, *model.latent_shape(*size)), generator=random, dtype=torch.float32)
-    packed = _packed(model, noise, size).to(model.device, model.dtype)
+    packed = _packed_noise(model, size)
     arguments = {
         **UNCHANGED_INPUTS,
         "prompt": _PROMPT,
@@ -148,11 +152,34 @@ def _with_latents(prepared: Any, latents: Tensor) -> Any:
     return (latents, *prepared[1:]) if isinstance(prepared, tuple) else latents
 
 
-def _packed(model: Backend, noise: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return latents (1, C, h, w) in the layout of the pipeline."""
+@torch.no_grad()
+def _own_modular_image(pipe: Any, model: Backend, size: tuple[int, int], guidance: float) -> Tensor:
+    """Return the pixels (1, 3, H, W) in [0, 1] of all blocks of a modular pipeline from the same noise."""
+    own = copy.copy(pipe)
+    own._blocks = pipe.blocks  # a copy
+    own._blocks.sub_blocks.pop("prompt_upsampler", None)
+    own.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    own.guider = diffusers.ClassifierFreeGuidance(guidance_scale=guidance, enabled=guidance != 1)
+    packed = _packed_noise(model, size)
+    if packed.dim() == 3:  # tokens, which the blocks take with two axes
+        rows, columns = (side // model.multiple for side in (size[1], size[0]))
+        packed = packed.mT.reshape(1, -1, rows, columns)
+    arguments = {"prompt": _PROMPT, "width": size[0], "height": size[1], "latents": packed}
+    if guidance != 1 and "negative_prompt" in own.blocks.input_names:
+        arguments["negative_prompt"] = ""
+    image: Tensor = own(num_inference_steps=_STEPS, output_type="pt", output="images", **arguments)
+    return image.float().cpu().clamp(0, 1)
+
+
+def _packed_noise(model: Backend, size: tuple[int, int]) -> Tensor:
+    """Return the noise of editkit's seed in the layout of the pipeline."""
+    random = torch.Generator().manual_seed(_SEED)
+    noise = torch.randn((1, *model.latent_shape(*size)), generator=random, dtype=torch.float32)
     if isinstance(model, UniversalBackend):
-        return model.call.layout(size).pack(noise)
-    return pack(noise) if isinstance(model, Flux) else noise
+        noise = model.call.layout(size).pack(noise)
+    elif isinstance(model, Flux):
+        noise = pack(noise)
+    return noise.to(model.device, model.dtype)
 
 
 def _own_guidance(pipe: Any, model: Backend, guidance: float) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from editkit import WeightsUnavailable, loading, quiet, read_json, reason_of
+from editkit import WeightsUnavailable, loading, quiet, read_index, read_json, reason_of
 
 from .autoencoder import KINDS, Autoencoder, check_scaling
 from .components import check_class
@@ -25,7 +25,7 @@ class Outline:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.index = read_json(folder / "model_index.json")
+        self.index = read_index(folder)
 
     def network(self, kind: Any, part: str, *, changed: bool = False) -> Any:
         """Return a part as an instance of ``kind``; raises WeightsUnavailable if its configuration does not fit."""

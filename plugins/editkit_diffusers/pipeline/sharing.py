@@ -26,7 +26,7 @@ def shared_network(net: nn.Module, part: str, *, changed: bool = False) -> Any:
     (``changed``), and for hooks that change its outputs from one step to the next.
     """
     net = getattr(net, "_orig_mod", net)  # of torch.compile
-    check_hooks(net, part)
+    _check_hooks(net, part)
     if _is_plain(net):
         copy = _copy_of(net).eval()
         cache_projections(copy)
@@ -53,7 +53,14 @@ def _is_plain(net: nn.Module) -> bool:
     return not hooked and all(type(weight) is nn.Parameter for weight in net.parameters())
 
 
-def check_hooks(net: nn.Module, part: str) -> None:
+def check_networks(pipe: Any) -> None:
+    """Raise InvalidParameter for networks of a pipeline whose own modules cannot be called one step at a time."""
+    for part, net in pipe.components.items():
+        if isinstance(net, nn.Module):
+            _check_hooks(net, part)
+
+
+def _check_hooks(net: nn.Module, part: str) -> None:
     """Raise InvalidParameter for weights that are not in memory and for hooks that reuse outputs of other steps."""
     if any(weight.is_meta for weight in net.parameters()):
         raise InvalidParameter(

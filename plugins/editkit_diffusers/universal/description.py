@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from editkit import ModelFacts, read_index
 
 from ..outline import Outline
+from . import modular_loading
 from .backend import native_side, provided_by
 from .loading import build_pipeline, pipeline_class
+
+
+def facts_of_modular_folder(folder: Path) -> ModelFacts:
+    """Return facts about the modular pipeline in a folder; raises as :func:`facts_of_folder`."""
+    outline = Outline(folder)
+    return _facts_of(modular_loading.build_pipeline(folder, lambda network, part: outline.network(network, part.name)))
 
 
 def facts_of_folder(folder: Path) -> ModelFacts:
@@ -20,6 +28,11 @@ def facts_of_folder(folder: Path) -> ModelFacts:
     kind = pipeline_class(str(index["_class_name"]), f"model {folder}")
     outline = Outline(folder)
     pipe = build_pipeline(kind, folder, index, lambda network, part: outline.network(network, part.name))
+    return _facts_of(pipe)
+
+
+def _facts_of(pipe: Any) -> ModelFacts:
+    """Return facts about a pipeline whose networks hold no weights."""
     reduction: int | None = getattr(pipe, "vae_scale_factor", None)
     processor = getattr(pipe, "image_processor", None)
     multiple: int | None = processor and processor.config.vae_scale_factor

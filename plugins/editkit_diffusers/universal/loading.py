@@ -17,7 +17,7 @@ from editkit import LoadingOptions, WeightsUnavailable, identity_of, loading, qu
 from ..components import read_part
 from ..network_files.reading import read_network
 from ..pipeline.identity import identity_of_pipeline
-from ..pipeline.sharing import check_hooks
+from ..pipeline.sharing import check_networks
 from .backend import UniversalBackend
 from .facts import REFUSED
 
@@ -80,9 +80,7 @@ def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
     Raises WeightsUnavailable for a class that cannot be served, with the reason, and InvalidParameter for state that
     changes its outputs from one step to the next.
     """
-    for part, net in pipe.components.items():
-        if isinstance(net, torch.nn.Module):
-            check_hooks(net, part)
+    check_networks(pipe)
     kind = pipeline_class(type(pipe).__name__, "the pipeline")
     shared = pipe if type(pipe) is kind else kind(**parts_of(pipe, kind))
     model = UniversalBackend(shared, name=name, identity=identity_of_pipeline(pipe))
