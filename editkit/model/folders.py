@@ -176,7 +176,7 @@ def check_part(folder: Path, variant: str | None) -> None:
     """Raise WeightsUnavailable if the configuration of a part describes a network much larger than its weights."""
     file = folder / "config.json"
     config = read_json(file)
-    tensors = _count_tensors(folder, variant)
+    tensors = _count_tensors(folder, variant, quantised=bool(config.get("quantization_config")))
     for name, value in _integers(config):
         counts = ("layers" in name or name in ("depth", "num_blocks")) and name not in _BOUNDS
         if counts and not 0 <= value <= tensors:
@@ -198,13 +198,16 @@ def _integers(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 _WHOLE = ("BOOL", "I16", "I32", "I64")
-"""Types in which no weights are stored, quantised ones neither."""
+"""Types in which weights are not stored as they are."""
 _COUNTERS = ("ids", "num_batches_tracked", "index")
 """Endings of the names of tensors of whole numbers."""
 
 
-def _count_tensors(folder: Path, variant: str | None) -> int:
-    """Return the number of tensors in the weights of a part; raises WeightsUnavailable if they are damaged."""
+def _count_tensors(folder: Path, variant: str | None, *, quantised: bool) -> int:
+    """Return the number of tensors in the weights of a part; raises WeightsUnavailable if they are damaged.
+
+    Those that are ``quantised`` may be packed into numbers of any type.
+    """
     from safetensors import SafetensorError, safe_open
 
     count = 0
@@ -217,7 +220,7 @@ def _count_tensors(folder: Path, variant: str | None) -> int:
         except (SafetensorError, OSError, ValueError, RecursionError) as error:
             raise WeightsUnavailable(f"{file} is damaged ({error}): download the model again") from error
         wrong = [name for name, kind in kinds.items() if kind in _WHOLE and not name.endswith(_COUNTERS)]
-        if wrong:
+        if wrong and not quantised:
             raise WeightsUnavailable(
                 f"{file} is damaged ({wrong[0][:80]} holds {kinds[wrong[0]]}, not floating-point numbers): download "
                 "the model again"

@@ -229,7 +229,7 @@ def check_complete(info: Mapping[str, Any], called: str, kinds: Sequence[str] = 
 
 
 def stored_dtype(place: Path) -> torch.dtype:
-    """Return the dtype in which a file or most of a folder is stored; bfloat16 for 8-bit floats and GGUF files."""
+    """Return the dtype in which a file or most of a folder is stored; bfloat16 for quantised weights."""
     import torch
 
     if place.suffix == ".gguf":
@@ -250,4 +250,4 @@ def stored_dtype(place: Path) -> torch.dtype:
             raise WeightsUnavailable(f"{largest} is damaged ({error}): download the model again") from error
     most = max(counts, key=lambda name: counts[name], default="F32")
     names = {"F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
-    return torch.bfloat16 if most.startswith("F8") else names.get(most, torch.float32)
+    return torch.bfloat16 if most.startswith(("F8", "I8", "U8")) else names.get(most, torch.float32)

@@ -12,6 +12,7 @@ import torch
 from editkit import WeightsUnavailable, check_complete, check_weights, loading, quiet, read_json, reason_of
 
 from .cross_attention_cache import cache_projections
+from .quantisation import check_quantisation, is_quantised
 from .scaled_weights import has_scales
 
 _OLD_NAMES = {"Transformer2DModel": ("PixArtTransformer2DModel", "DiTTransformer2DModel")}
@@ -40,7 +41,7 @@ def read_part(kind: Any, folder: Path, *, dtype: torch.dtype, variant: str | Non
     """
     try:
         config = read_json(folder / "config.json")
-        _check_quantisation(config, folder)
+        quantised = check_quantisation(config, folder)
         check_class(kind, config, folder)
         with loading(), quiet():
             part, info = kind.from_pretrained(
@@ -53,7 +54,7 @@ def read_part(kind: Any, folder: Path, *, dtype: torch.dtype, variant: str | Non
             )
         check_complete(info, str(folder), ("missing", "mismatched", *(["unexpected"] if strict else [])))
         scales = [key for key in info["unexpected_keys"] if has_scales([key])]
-        if scales:
+        if scales and not quantised:
             raise WeightsUnavailable(
                 f"{folder} holds weights with scales ({scales[0]}), which only a checkpoint file may have: get "
                 "it in float16 or bfloat16"
@@ -76,19 +77,10 @@ def check_class(kind: Any, config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def _check_quantisation(config: Mapping[str, Any], folder: Path) -> None:
-    """Raise WeightsUnavailable for quantised weights, which need a package and a device of their own."""
-    entry = config.get("quantization_config")
-    if entry:
-        method = str(entry.get("quant_method") if isinstance(entry, dict) else entry)[:60]
-        raise WeightsUnavailable(
-            f"{folder} holds weights quantised by {method}, which is not supported: get the model in float16 or "
-            "bfloat16, or in one file of scaled fp8"
-        )
-
-
 def prepare_network(part: Any, device: torch.device) -> Any:
-    """Prepare a network for inference on a device: frozen weights in the channels-last layout."""
+    """Prepare a network for inference on a device: frozen weights, in the channels-last layout if not quantised."""
+    if is_quantised(part):
+        return part.to(device).requires_grad_(False).eval()
     cache_projections(part)
     # Convolutions are faster so, with equal results up to rounding:
     # https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html

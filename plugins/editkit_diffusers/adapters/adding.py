@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from editkit import Adapter, BadFile, InvalidParameter
 
+from ..quantisation import is_quantised
 from ..text_encoder import TextEncoder
 from .changes import layer_changes
 from .layers import LayerIndex
@@ -69,7 +70,7 @@ def changes_of(
     if not weights:
         return [], []
     for part, net in index.parts.items():
-        if getattr(net, "is_quantized", False):
+        if is_quantised(net):
             raise InvalidParameter(
                 f"changes weights, and those of the {part} are quantised: use the model in float16 or bfloat16"
             )

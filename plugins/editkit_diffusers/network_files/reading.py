@@ -44,6 +44,7 @@ def read_network(kind: Any, folder: Path, place: Path, dtype: torch.dtype) -> An
     if not EDM_TENSORS.isdisjoint(file.stored):
         raise WeightsUnavailable(f"{file.label} is a network with noise levels of EDM, which is not supported")
     config = read_json(folder / "config.json")
+    config.pop("quantization_config", None)  # that of the weights in the folder
     check_class(kind, config, folder)
     with loading(), quiet():
         with init_empty_weights():
