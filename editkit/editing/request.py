@@ -82,8 +82,21 @@ def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str
 
 def control_specs(registry: Registry, params: Params) -> list[ControlSpec]:
     """Return the controls that parameters attach."""
+    return [spec for spec, _ in _attached(registry, params)]
+
+
+def _attached(registry: Registry, params: Params) -> list[tuple[ControlSpec, Params]]:
     calls = params.attach if isinstance(params, DrawingParams) else ()
-    return [registry.configure("controls", call)[0] for call in calls]
+    return [registry.configure("controls", call) for call in calls]
+
+
+def _usable_controls(registry: Registry, params: Params) -> tuple[ControlSpec, ...]:
+    """Return the controls that parameters attach; raises an EditkitError for one whose files are not here."""
+    attached = _attached(registry, params)
+    for spec, options in attached:
+        if spec.check is not None:
+            spec.check(options)
+    return tuple(spec for spec, _ in attached)
 
 
 def open_request(registry: Registry, spec: OperationSpec, params: Params, image: Any) -> Request:
@@ -99,7 +112,7 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
     params, notes = open_image_params(_with_seed(params), sources[0] if sources else None)
     inverter = _inverter_spec(registry, inverter_name(params))
     warnings = (*_source_warnings(sources), *notes)
-    controls = tuple(control_specs(registry, params))
+    controls = _usable_controls(registry, params)
     return Request(spec, params, sources, inverter=inverter, warnings=warnings, controls=controls)
 
 
@@ -109,7 +122,7 @@ def _prepare_replay(registry: Registry, spec: OperationSpec, inversion: Inversio
     check_inverter_conflicts(params, inverter)
     check_recipe_size(spec.name, [params])
     params, notes = open_image_params(_with_seed(params), inversion.source)
-    controls = tuple(control_specs(registry, params))
+    controls = _usable_controls(registry, params)
     return Request(spec, params, (inversion.source,), inversion, inverter, notes, controls)
 
 

@@ -286,7 +286,7 @@ class Session:
         self.detail.started(1.0 if inverted or len(path) == 1 else self._kept_from(path, controls))
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
         stepper = step or self.registry.build("samplers", self.drawing.sampler)
-        self.undivided = any(control.changes_model for control in controls)
+        self.undivided = any(control.changes_model and not control.divisible for control in controls)
         with attach_all(self.model, controls, path, sources or [None] * len(x)):
             steps = walk(stepper, denoise, x, path, noise=self.noise, controls=controls)
             final = final_state(self.track(steps, len(path) - 1, "sampling"), x)

@@ -39,6 +39,9 @@ class Control:
     acts_on_inversion: ClassVar[bool] = False
     """Whether the control is attached while the source is inverted too; such an inversion is not cached."""
 
+    divisible: bool = False
+    """Whether windows of a long canvas may be evaluated apart while the control changes the model."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.changes_model = cls.attach is not Control.attach

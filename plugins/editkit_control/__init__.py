@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from editkit import (
     FROM_MODEL,
@@ -15,6 +15,7 @@ from editkit import (
     EffectIf,
     Fraction,
     ImageParam,
+    InvalidParameter,
     OperationSpec,
     Params,
     PathParam,
@@ -108,16 +109,17 @@ class StyleParams(Params):
         None, "File of a mask of the edited image's size: the style acts where it is white."
     )
 
-    @field_validator("image", "model", "encoder", "mask")
-    @classmethod
-    def check_exists(cls, path: str | None) -> str | None:
-        if path is not None and not os.path.exists(os.path.expanduser(path)):  # noqa: PTH110, PTH111 (Path's may raise)
-            raise ValueError("there is no such file here; check the path")
-        return path
-
     @model_validator(mode="after")
     def check_fractions(self) -> Self:
         return check_interval(self, "start", "end")
+
+
+def check_style_files(params: StyleParams) -> None:
+    """Raise InvalidParameter, naming the option, if a file of a style is not here."""
+    for name in ("image", "model", "encoder", "mask"):
+        path = getattr(params, name)
+        if path is not None and not os.path.exists(os.path.expanduser(path)):  # noqa: PTH110, PTH111 (Path's may raise)
+            raise InvalidParameter(f"style:{name}={path!r} is not allowed: there is no such file here; check the path")
 
 
 _IfActive = EffectIf(lambda params, model: params.control_scale > 0, "control_scale is 0")
@@ -198,6 +200,7 @@ def register_controls() -> list[ControlSpec]:
             load=by_name("editkit_control.style:style"),
             params=StyleParams,
             needs=frozenset({"style"}),
+            check=check_style_files,
             source="https://arxiv.org/abs/2308.06721",
         ),
     ]

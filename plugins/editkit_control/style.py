@@ -46,6 +46,7 @@ class StyleControl(Control):
     ) -> None:
         self.weights, self.image, self.options = weights, image, options
         self.one_estimate = one_estimate
+        self.divisible = options.get("mask") is None  # a mask has the size of the canvas
         self.sources: frozenset[int] = frozenset()
         self._styled: tuple[Denoiser, Denoiser] | None = None
 

@@ -246,6 +246,25 @@ def test_a_style_acts_at_its_scale_its_steps_and_its_place(styled: Styled, model
     assert not torch.equal(half, plain) and not torch.equal(half, whole)
 
 
+def test_a_replay_takes_no_style_from_a_file(styled: Styled, model: Any, tmp_path: Path) -> None:
+    styled_once = editkit.apply("generate", model=model, prompt=PROMPT, steps=2, seed=1, attach=(styled.attach(),))
+    styled_once.save(tmp_path / "styled.png")
+    with pytest.raises(editkit.InvalidParameter, match="no path is taken from a file"):
+        editkit.replay(tmp_path / "styled.png", model=model)
+    again = editkit.replay(tmp_path / "styled.png", model=model, set={"attach": (styled.attach(),)})
+    assert again.image.tobytes() == styled_once.image.tobytes()
+
+
+def test_a_long_canvas_is_styled_in_windows(styled: Styled, model: Any) -> None:
+    panorama = sample_image((160, 16))
+    plain, with_style = (
+        editkit.apply("img2img", panorama, model=model, prompt=PROMPT, steps=2, seed=1, attach=attach).report
+        for attach in ((), (styled.attach(),))
+    )
+    assert with_style.network_calls == plain.network_calls > 4
+    assert with_style.warnings == plain.warnings
+
+
 def changed(file: Path, to: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Path:
     """Write an adapter with changed tensors, in a folder with the same encoder."""
     save_file(change(load_file(file)), to)
@@ -294,10 +313,8 @@ def test_adapters_that_cannot_be_read_are_refused_by_name(styled: Styled, model:
     alone = changed(styled.adapters["plain"], tmp_path / "alone.safetensors", dict)
     with pytest.raises(editkit.WeightsUnavailable, match="needs an image encoder"):
         generate(model, styled.attach(model=alone))
-    with pytest.raises(
-        editkit.InvalidParameter, match=r"'style': image='nowhere\.png' is not allowed: there is no such"
-    ):
-        generate(model, styled.attach(image="nowhere.png"))
+    with pytest.raises(editkit.InvalidParameter, match=r"style:image='nowhere\.png' is not allowed: there is no such"):
+        generate("no model is loaded for it", styled.attach(image="nowhere.png"))
     with pytest.raises(editkit.MissingCapability, match="attach='style' needs style; the model 'toy'"):
         generate(editkit.testing.ToyBackend(), styled.attach())
 
