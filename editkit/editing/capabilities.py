@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..errors import InvalidParameter, MissingCapability
-from ..model.backend import Backend, adapters_of, long_prompts_of
+from ..model.backend import Backend, SupportsOwnGuidance, adapters_of, long_prompts_of, require
 from ..model.references import references_of
 from ..registry.params import Params
 from ..registry.public_names import without_folder
@@ -96,9 +96,9 @@ def check_single_estimate(request: Request, model: Backend) -> None:
     params, provided = request.params, sorted(SINGLE_ESTIMATE & model.provides)
     if not isinstance(params, DrawingParams) or not provided:
         return
+    takes_negative = "own-guidance" in provided and require(model, SupportsOwnGuidance).takes_negative_prompt
     needs = {
-        # The condition of a model with own guidance holds the negative prompt.
-        "negative_prompt": "own-guidance" not in provided and has_custom_negative_prompt(params),
+        "negative_prompt": has_custom_negative_prompt(params) and not takes_negative,
         "guidance_rescale": params.guidance_rescale > 0,
     }
     for name, needed in needs.items():

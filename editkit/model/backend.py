@@ -120,6 +120,9 @@ class SupportsOwnGuidance(Backend, Protocol):
     condition of :meth:`with_guidance` returns the guided x0.
     """
 
+    takes_negative_prompt: bool
+    """Whether :meth:`with_guidance` uses ``negative``; else a given negative prompt is refused."""
+
     def with_guidance(self, condition: Condition, negative: Condition, scale: float) -> Condition:
         """Return the condition (B rows) of an evaluation that is guided from ``negative`` (B rows) to ``condition``.
 

@@ -46,6 +46,7 @@ class Own(ToyBackend):
     """A model that guides inside one evaluation, from a negative prompt in its condition."""
 
     provides = frozenset({"text", "own-guidance"})
+    takes_negative_prompt = True
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         condition = super().embed(prompts)

@@ -38,6 +38,8 @@ from ..offload import offload_sequentially
 from ..pipeline.sharing import shared_weights
 from .block_call import BlockCall
 from .call_arguments import CallArguments
+from .facts import facts_of
+from .guided import GuidedPipeline
 from .network_call import NetworkCall, Size, network_of
 from .pipeline_call import PipelineCall
 from .prompt_reading import cut_of_prompt
@@ -56,8 +58,10 @@ _NATIVE_LATENTS = 128
 
 def provided_by(pipe: Any) -> frozenset[str]:
     """Return the capabilities of a pipeline, by its class and the configuration of its network."""
+    is_input = network_of(pipe).config.get("guidance_embeds")
     provides = {
-        "distilled-guidance": network_of(pipe).config.get("guidance_embeds"),
+        "distilled-guidance": is_input,
+        "own-guidance": facts_of(type(pipe)).own_guidance and not is_input,
         "controlnet": type(pipe).__name__ in PIPELINES,
         "style": type(pipe).__name__ in LAYOUTS,
     }
@@ -70,7 +74,7 @@ def native_side(pipe: Any) -> int:
     return int(np.max(side))
 
 
-class UniversalBackend(StyledPipeline, SteeredPipeline, AttentionSupport):
+class UniversalBackend(StyledPipeline, SteeredPipeline, GuidedPipeline, AttentionSupport):
     """Backend of a pipeline ``pipe``, whatever its family. Conditions are those of :class:`CallArguments`."""
 
     shares_weights = False
@@ -130,7 +134,7 @@ class UniversalBackend(StyledPipeline, SteeredPipeline, AttentionSupport):
         """Return the condition ``call`` (B,) of prompts, which the pipeline reads when it is called."""
         rows: list[dict[str, Any]] = [{"prompt": prompt} for prompt in prompts]
         if "distilled-guidance" in self.provides:
-            rows = [{**row, "guidance_scale": 1.0} for row in rows]
+            rows = [{**row, self.call.scale_argument: 1.0} for row in rows]
         return self.arguments.condition(rows)
 
     def read_prompt(self, prompt: str) -> list[PromptReading]:
@@ -156,9 +160,6 @@ class UniversalBackend(StyledPipeline, SteeredPipeline, AttentionSupport):
                 "control, or its words"
             )
         return fitting[0]
-
-    def with_guidance_scale(self, condition: Condition, scale: float) -> Condition:
-        return self.arguments.condition([{**row, "guidance_scale": scale} for row in self.arguments.rows(condition)])
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         """Return the x0 estimate; one call of the pipeline evaluates the rows of equal timestep and arguments.

@@ -46,6 +46,10 @@ class BlockCall(NetworkCall):
                 self._put("guider", ClassifierFreeGuidance(enabled=False))
         self._observe_tokenizers()
 
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        return {parameter.name: parameter.default for parameter in self._inputs if parameter.name is not None}
+
     def _run(self, blocks: Iterable[Any], state: PipelineState) -> PipelineState:
         """Run blocks on a state."""
         with silence():

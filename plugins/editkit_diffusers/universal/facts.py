@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from editkit import PromptedNorm
+
 
 @dc.dataclass(frozen=True)
 class FamilyFacts:
@@ -20,15 +22,45 @@ class FamilyFacts:
     """Attribute of the pipeline that fixes the area of its images, as the side of a square in latents."""
     fixed_sizes: str = ""
     """Attribute of the pipeline that lists the sizes (width, height) of its images."""
+    norm: PromptedNorm | None = None
+    """Rule of guidance by two estimates; None for their weighted sum."""
+    own_guidance: bool = False
+    """Whether guidance is more than two estimates under two prompts, so that the pipeline has to compute it."""
+    usual: Mapping[str, Any] = dc.field(default_factory=dict)
+    """Usual settings that are not the defaults of its call, with editkit's guidance."""
+    few_steps: int = 0
+    """Usual steps of the distilled model, if the family has one whose files say that it is; it is not guided."""
+    distilled_shift: float | None = None
+    """Shift of the scheduler by which the files of the distilled model differ."""
 
+
+_TOKENS = PromptedNorm("token", patch=2)
+_QWEN_IMAGE = FamilyFacts(norm=_TOKENS)
+_LONGCAT = FamilyFacts(norm=PromptedNorm("token", patch=2, limit=1.0))
 
 FACTS: Mapping[str, FamilyFacts] = MappingProxyType(
     {
+        "BriaPipeline": FamilyFacts(own_guidance=True),  # an empty negative prompt is zeros
+        "CogView3PlusPipeline": FamilyFacts(own_guidance=True),  # likewise
+        "Flux2KleinPipeline": FamilyFacts(few_steps=4),
         "HiDreamImagePipeline": FamilyFacts(fixed_area="default_sample_size"),
-        "Ideogram4Pipeline": FamilyFacts(arguments={"guidance_schedule": None}),
+        # One scale for all steps, where the pipeline's default falls from 7 to 3 in the last three.
+        "Ideogram4Pipeline": FamilyFacts(
+            arguments={"guidance_schedule": None}, own_guidance=True, usual={"guidance": 7.0}
+        ),
+        "Kandinsky3Pipeline": FamilyFacts(unguided=0.0, own_guidance=True),  # likewise
         "Kandinsky5T2IPipeline": FamilyFacts(fixed_sizes="resolutions"),
-        "Krea2Pipeline": FamilyFacts(unguided=0.0),
-        "ZImagePipeline": FamilyFacts(unguided=0.0),
+        "Krea2Pipeline": FamilyFacts(unguided=0.0, few_steps=8),
+        "LongCatImageEditPipeline": _LONGCAT,
+        "LongCatImagePipeline": _LONGCAT,
+        "Lumina2Pipeline": FamilyFacts(own_guidance=True),  # only the prompt is read after an instruction
+        "LuminaPipeline": FamilyFacts(own_guidance=True),  # of three channels
+        "NucleusMoEImagePipeline": FamilyFacts(norm=_TOKENS),
+        "QwenImageEditPipeline": _QWEN_IMAGE,
+        "QwenImageEditPlusPipeline": _QWEN_IMAGE,
+        "QwenImagePipeline": _QWEN_IMAGE,
+        "SanaPipeline": FamilyFacts(own_guidance=True),  # likewise
+        "ZImagePipeline": FamilyFacts(unguided=0.0, few_steps=8, distilled_shift=3.0),
     }
 )
 """Facts by the class of the pipeline."""

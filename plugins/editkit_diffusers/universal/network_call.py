@@ -94,6 +94,21 @@ class NetworkCall(abc.ABC):
         return bool(self.network.config.get("guidance_embeds"))
 
     @property
+    @abc.abstractmethod
+    def defaults(self) -> Mapping[str, Any]:
+        """Defaults of the arguments of the pipeline's own call."""
+
+    @property
+    def scale_argument(self) -> str:
+        """Argument of an estimate that is the guidance scale."""
+        return "guidance_scale"
+
+    @property
+    def takes_negative_prompt(self) -> bool:
+        """Whether an estimate takes a negative prompt, for guidance of its own."""
+        return False
+
+    @property
     def network(self) -> Any:
         """The network that predicts."""
         return network_of(self.pipeline)

@@ -24,6 +24,7 @@ from .memory import remember
 from .network_call import NetworkCall, Size
 from .silence import silence
 from .stand_in import StandIn
+from .usual import scale_argument
 
 _READERS = ("encode_prompt", "generate_prior_tokens")
 """Methods that read a prompt."""
@@ -48,6 +49,18 @@ class PipelineCall(NetworkCall):
         self._output: Tensor | None = None
         self._row = torch.Size()
         self._replace_parts(pipeline)
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        return {name: one.default for name, one in self.parameters.items()}
+
+    @property
+    def scale_argument(self) -> str:
+        return scale_argument(self.parameters, is_input=self.takes_scale)
+
+    @property
+    def takes_negative_prompt(self) -> bool:
+        return "negative_prompt" in self.parameters
 
     def _replace_parts(self, pipeline: Any) -> None:
         """Put stand-ins for the scheduler and the autoencoder, and methods that keep their results, into the copy."""

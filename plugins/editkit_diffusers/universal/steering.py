@@ -38,6 +38,7 @@ class SteeredPipeline:
     def __init__(self) -> None:
         self.takes = PIPELINES.get(type(self.pipe).__name__)
         self._controlnet_cache = ControlNetCache[Any]()
+        super().__init__()
 
     @contextlib.contextmanager
     def with_controlnet(
