@@ -15,3 +15,6 @@ MaskFrom = Literal["auto", "luma", "alpha", "inverse-alpha"]
 
 ModelPrediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 """Values of the loading option ``prediction``."""
+
+Quantisation = Literal["int8", "fp8", "nf4"]
+"""Values of the loading option ``quantise``."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from ..errors import BadFile, BadImage, PluginFailure
-from ..literals import ModelPrediction
+from ..literals import ModelPrediction, Quantisation
 from ..model.adapters import Adapter
 from ..model.execution import ExecutionOptions
 from ..model.options import LoadingOptions
@@ -118,6 +118,7 @@ def loading_options() -> list[click.Parameter]:
     fields = dc.fields(LoadingOptions)
     kinds: dict[str, Any] = {field.name: field.metadata["type"] for field in fields}
     kinds["prediction"] = click.Choice(get_args(ModelPrediction))
+    kinds["quantise"] = click.Choice(get_args(Quantisation))
     return [
         click.Option(
             [f"--{field.name.replace('_', '-')}"],

@@ -20,7 +20,7 @@ from ..images.stored.image import StoredImage
 from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
-from ..literals import ModelPrediction
+from ..literals import ModelPrediction, Quantisation
 from ..model.backend import Backend, adapters_of, warnings_of
 from ..model.batching import unwrap
 from ..model.execution import ExecutionOptions
@@ -64,6 +64,7 @@ def apply(
     revision: str | None = None,
     vae: str | os.PathLike[str] | None = None,
     transformer: str | os.PathLike[str] | None = None,
+    quantise: Quantisation | None = None,
     clip_skip: int | None = None,
     progress: Progress | None = None,
     cache: bool = True,
@@ -87,6 +88,7 @@ def apply(
         revision=revision,
         vae=vae,
         transformer=transformer,
+        quantise=quantise,
         clip_skip=clip_skip,
     )
     backend = resolve_model(model, device, dtype, adapters, execution, options, operation=operation)

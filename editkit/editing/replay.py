@@ -12,7 +12,7 @@ from PIL import Image
 from ..errors import BadFile, InvalidParameter, UnknownName, did_you_mean
 from ..images.image_params import StoredImageParam, parameter_of
 from ..inversion.inversion import Inversion
-from ..literals import ModelPrediction
+from ..literals import ModelPrediction, Quantisation
 from ..model.backend import Backend
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
@@ -40,6 +40,7 @@ def replay(
     revision: str | None = None,
     vae: str | os.PathLike[str] | None = None,
     transformer: str | os.PathLike[str] | None = None,
+    quantise: Quantisation | None = None,
     clip_skip: int | None = None,
     progress: Progress | None = None,
     cache: bool = True,
@@ -92,6 +93,7 @@ def replay(
         revision=revision,
         vae=vae,
         transformer=transformer,
+        quantise=quantise,
         clip_skip=clip_skip,
     )
     backends = [_model_for_step(step.drawn_by, one, adapters, options) for step, one in zip(steps, models, strict=True)]
@@ -289,6 +291,6 @@ def _model_for_step(
                 f"the recipe was made with the {called} {shorten(recorded.options[name])}; no path is taken from a "
                 f"file: pass it as {name}"
             )
-    read = {name: recorded.options.get(name) for name in ("prediction", "variant", "clip_skip")}
+    read = {name: recorded.options.get(name) for name in ("prediction", "variant", "quantise", "clip_skip")}
     options = LoadingOptions.of(**{**read, **given.requested})
     return resolve_model(model or recorded.model, None, recorded.dtype, adapters, options=options)

@@ -12,7 +12,7 @@ import torch
 
 from ..errors import EditkitError, InvalidParameter, MissingCapability, WeightsUnavailable
 from ..libraries import load_once, loading, reason_of
-from ..literals import ModelPrediction
+from ..literals import ModelPrediction, Quantisation
 from ..registry.arguments import PATH, check_arguments
 from ..registry.failures import is_out_of_memory
 from ..registry.params import shorten
@@ -85,6 +85,7 @@ def load_model(
     revision: str | None = None,
     vae: str | os.PathLike[str] | None = None,
     transformer: str | os.PathLike[str] | None = None,
+    quantise: Quantisation | None = None,
     clip_skip: int | None = None,
 ) -> Backend:
     """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.
@@ -99,8 +100,9 @@ def load_model(
     ``prediction`` (epsilon, v_prediction, sample, flow) replaces what the files say the network predicts, ``variant``
     names weights such as fp16, ``revision`` a version of a hub model, as ``org/name@revision`` does. ``vae`` is a
     folder or file of another autoencoder, ``transformer`` a file (``.safetensors`` or ``.gguf``) or folder of another
-    network, transformer or U-Net, on the other parts of a folder. ``clip_skip`` last layers of the CLIP encoders are
-    left out, beyond those that the family leaves out; 1 is the "Clip skip 2" of other programs.
+    network, transformer or U-Net, on the other parts of a folder. ``quantise`` (int8, fp8, nf4) stores the weights of
+    a folder's network in fewer bits. ``clip_skip`` last layers of the CLIP encoders are left out, beyond those that the
+    family leaves out; 1 is the "Clip skip 2" of other programs.
 
     Raises WeightsUnavailable if the model does not exist or is incomplete, InvalidParameter for a device, dtype,
     adapter or execution option that does not fit this machine, MissingCapability if the model does not support it.
@@ -116,6 +118,7 @@ def load_model(
         revision=revision,
         vae=vae,
         transformer=transformer,
+        quantise=quantise,
         clip_skip=clip_skip,
     )
     label, location = locate(registry, name, options)
@@ -229,11 +232,11 @@ def check_execution(family: BackendSpec, label: str, execution: ExecutionOptions
 
 def _check_file_options(options: LoadingOptions, location: Path) -> None:
     """Raise InvalidParameter for an option that has no use for a checkpoint file."""
-    for option in ("variant", "transformer"):
+    for option in ("variant", "transformer", "quantise"):
         if option in options.requested and location.is_file():
             raise InvalidParameter(
-                f"{option}={options.requested[option]!r} has no use for a checkpoint file, which holds one: leave it "
-                "out, or give a folder as the model"
+                f"{option}={options.requested[option]!r} has no use for a checkpoint file: leave it out, or give a "
+                "folder as the model"
             )
 
 

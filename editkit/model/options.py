@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from ..errors import InvalidParameter, WeightsUnavailable
 from ..files import is_file
-from ..literals import ModelPrediction
+from ..literals import ModelPrediction, Quantisation
 from ..registry.params import shorten
 from .folders import check_part, identity_of
 from .weights import ON_TOP, check_download, check_weights, find_folder
@@ -22,6 +22,7 @@ _REPLACED = {"vae": ("vae",), "transformer": ("transformer", "unet")}
 _NAME = re.compile(r"[\w-][\w.-]*")
 _REVISION = re.compile(r"[\w-][\w./-]*")
 PREDICTIONS: tuple[str, ...] = get_args(ModelPrediction)
+QUANTISATIONS: tuple[str, ...] = get_args(Quantisation)
 
 
 def _option(text: str, kind: type = str, metavar: str = "NAME") -> Any:
@@ -43,6 +44,10 @@ class LoadingOptions:
         "Network (transformer or U-Net) in place of the model's own: one file (.safetensors or .gguf), or its folder.",
         metavar="FILE|FOLDER",
     )
+    quantise: str | None = _option(
+        "Quantise the weights of the network while it is loaded: int8 or fp8 (torchao), nf4 (bitsandbytes, a GPU).",
+        metavar="KIND",
+    )
     clip_skip: int | None = _option(
         "Number of last layers of the CLIP text encoders to leave out beyond those the model leaves out.", int, "NUMBER"
     )
@@ -50,11 +55,11 @@ class LoadingOptions:
     @classmethod
     def of(cls, **given: Any) -> LoadingOptions:
         """Check options and return them; raises InvalidParameter for a value that is not allowed."""
-        prediction, clip_skip = given.get("prediction"), given.get("clip_skip")
-        if prediction == "flow_prediction":
-            given["prediction"] = prediction = "flow"
-        if prediction is not None and prediction not in PREDICTIONS:
-            raise InvalidParameter(f"prediction={shorten(prediction)} is not allowed: one of {', '.join(PREDICTIONS)}")
+        clip_skip = given.get("clip_skip")
+        if given.get("prediction") == "flow_prediction":
+            given["prediction"] = "flow"
+        for name, allowed in (("prediction", PREDICTIONS), ("quantise", QUANTISATIONS)):
+            _check_choice(name, given.get(name), allowed)
         if clip_skip is not None and (type(clip_skip) is not int or not 0 <= clip_skip <= 100):
             raise InvalidParameter(f"clip_skip={shorten(clip_skip)} is not allowed: a whole number from 0 to 100")
         for name, pattern in (("variant", _NAME), ("revision", _REVISION)):
@@ -87,6 +92,10 @@ class LoadingOptions:
         name = next((name for name, parts in _REPLACED.items() if part in parts), "")
         return Path(self.requested[name]) if name in self.requested else None
 
+    def quantisation(self, part: str) -> str | None:
+        """Return the quantisation of a part's weights, None for a part other than the network."""
+        return self.quantise if part in _REPLACED["transformer"] else None
+
     def find_files(self) -> dict[str, Path]:
         """Return the files and folders of the options that name some; raises WeightsUnavailable if one is of no use."""
         finders = {"vae": find_autoencoder, "transformer": find_network}
@@ -99,6 +108,11 @@ class LoadingOptions:
         if not parts:
             return identity
         return hashlib.sha256(f"{identity}:{sorted(parts.items())}".encode()).hexdigest()[:16]
+
+
+def _check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
+    if value is not None and value not in allowed:
+        raise InvalidParameter(f"{name}={shorten(value)} is not allowed: one of {', '.join(allowed)}")
 
 
 def _path(name: str, value: Any) -> str:

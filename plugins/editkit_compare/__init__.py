@@ -32,6 +32,9 @@ class CompareParams(Params):
     transformer: str | None = Field(
         None, description="File or folder of a network (transformer or U-Net) in place of the model's own."
     )
+    quantise: Literal["int8", "fp8", "nf4"] | None = Field(
+        None, description="Quantise the weights of the network while it is loaded."
+    )
     clip_skip: int | None = Field(
         None, ge=0, le=100, description="Number of last layers of the CLIP text encoders to leave out."
     )

@@ -45,6 +45,7 @@ def compare(params: CompareParams) -> Table:
         revision=params.revision,
         vae=params.vae,
         transformer=params.transformer,
+        quantise=params.quantise,
         clip_skip=params.clip_skip,
     )
     results = {name: _edit_by(params, image, model, name) for name in params.inverter or compatible_inverters(model)}

@@ -17,7 +17,7 @@ from .checkpoint_detection import (
 from .network_files.families import describe_file
 
 EXECUTION_OPTIONS = frozenset({"compile", "offload", "tiling"})
-_LOADING_OPTIONS = frozenset({"prediction", "variant", "vae", "transformer"})
+_LOADING_OPTIONS = frozenset({"prediction", "variant", "vae", "transformer", "quantise"})
 _COMPARE = by_name("editkit_diffusers.comparison:compare_folder")
 _UNET_PARTS = frozenset({"unet", "vae", "text_encoder", "tokenizer", "scheduler"})
 _TRANSFORMER_PARTS = frozenset({"transformer", "vae", "text_encoder", "tokenizer", "scheduler"})
@@ -106,7 +106,7 @@ def register_backends() -> list[BackendSpec]:
             compare=_COMPARE,
             parts=frozenset({"unet", "scheduler"}),
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
-            loading_options=frozenset({"prediction", "variant", "transformer"}),
+            loading_options=frozenset({"prediction", "variant", "transformer", "quantise"}),
             execution_options=frozenset({"compile"}),
             source="https://arxiv.org/abs/2006.11239",
         ),
@@ -261,7 +261,7 @@ def register_backends() -> list[BackendSpec]:
                 }
             ),
             provides=frozenset({"text", "attention", "adapters"}),
-            loading_options=frozenset({"variant", "transformer"}),
+            loading_options=frozenset({"variant", "transformer", "quantise"}),
             execution_options=EXECUTION_OPTIONS,
             source="https://huggingface.co/docs/diffusers/modular_diffusers/overview",
         ),

@@ -15,6 +15,7 @@ from editkit import InvalidParameter, LoadingOptions, identity_of, read_json
 from .autoencoder import Autoencoder
 from .components import load_part, prepare_network
 from .network_files.reading import network_settings, read_network
+from .quantisation import quantisation_config
 from .scheduler_config import read_config
 from .single_file import CheckpointFile
 from .text_encoder import TextEncoder, load_tokenizer
@@ -36,6 +37,7 @@ class Checkpoint:
         options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
     ) -> None:
         self.folder, self.device, self.dtype, self.options = folder, device, dtype, options
+        self._quantisation = quantisation_config(options.quantise, dtype)
         self.index = read_json(folder / "model_index.json")
         self.file = None if weights is None else CheckpointFile(weights, folder)
         self.identity = identity_of(folder, weights)
@@ -46,12 +48,14 @@ class Checkpoint:
         It is the backend's own, whether it is to be ``changed`` or not.
         """
         replacement = self.options.replacement(part)
+        quantisation = self._quantisation if self.options.quantisation(part) else None
         if replacement is not None:
-            return prepare_network(read_network(kind, self.folder / part, replacement, self.dtype), self.device)
+            net = read_network(kind, self.folder / part, replacement, self.dtype, quantisation)
+            return prepare_network(net, self.device)
         if self.file is not None and self.file.has_part(kind, part):
             return prepare_network(self.file.network(kind, part, self.dtype), self.device)
-        variant = self.options.variant
-        return load_part(kind, self.folder / part, device=self.device, dtype=self.dtype, variant=variant)
+        reading = {"dtype": self.dtype, "variant": self.options.variant, "quantisation": quantisation}
+        return load_part(kind, self.folder / part, device=self.device, **reading)
 
     def autoencoder(self) -> Autoencoder:
         """Load the autoencoder, or the one that the user gives in its place."""

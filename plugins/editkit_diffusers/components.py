@@ -9,7 +9,17 @@ from typing import Any
 import diffusers
 import torch
 
-from editkit import WeightsUnavailable, check_complete, check_weights, loading, quiet, read_json, reason_of
+from editkit import (
+    EditkitError,
+    InvalidParameter,
+    WeightsUnavailable,
+    check_complete,
+    check_weights,
+    loading,
+    quiet,
+    read_json,
+    reason_of,
+)
 
 from .cross_attention_cache import cache_projections
 from .quantisation import check_quantisation, is_quantised
@@ -19,29 +29,33 @@ _OLD_NAMES = {"Transformer2DModel": ("PixArtTransformer2DModel", "DiTTransformer
 """Classes that have the names of their families now."""
 
 
-def load_part(
+def load_part(kind: Any, folder: Path, *, device: torch.device, **reading: Any) -> Any:
+    """Load ``folder`` as :func:`read_part` does, ready to run on a device."""
+    return prepare_network(read_part(kind, folder, **reading), device)
+
+
+def read_part(
     kind: Any,
     folder: Path,
     *,
-    device: torch.device,
     dtype: torch.dtype,
     variant: str | None = None,
     strict: bool = False,
+    quantisation: Any = None,
 ) -> Any:
-    """Load ``folder`` as :func:`read_part` does, ready to run on a device."""
-    return prepare_network(read_part(kind, folder, dtype=dtype, variant=variant, strict=strict), device)
-
-
-def read_part(kind: Any, folder: Path, *, dtype: torch.dtype, variant: str | None = None, strict: bool = False) -> Any:
     """Read ``folder`` as an instance of ``kind``; ``variant`` is that of its weights, such as ``fp16``.
 
-    With ``strict`` weights that the class does not have are refused too.
+    With ``strict`` weights that the class does not have are refused too. ``quantisation`` is a configuration of
+    diffusers by which plain weights are quantised.
 
-    Raises WeightsUnavailable if it is damaged or incomplete.
+    Raises WeightsUnavailable if it is damaged or incomplete, InvalidParameter if it cannot be quantised.
     """
     try:
         config = read_json(folder / "config.json")
         quantised = check_quantisation(config, folder)
+        if quantised and quantisation is not None:
+            raise InvalidParameter(f"quantise is not allowed: {folder} holds quantised weights: leave it out")
+        more = {} if quantisation is None else {"quantization_config": quantisation}
         check_class(kind, config, folder)
         with loading(), quiet():
             part, info = kind.from_pretrained(
@@ -51,6 +65,7 @@ def read_part(kind: Any, folder: Path, *, dtype: torch.dtype, variant: str | Non
                 torch_dtype=dtype,
                 output_loading_info=True,
                 variant=check_weights(folder, variant=variant),
+                **more,
             )
         check_complete(info, str(folder), ("missing", "mismatched", *(["unexpected"] if strict else [])))
         scales = [key for key in info["unexpected_keys"] if has_scales([key])]
@@ -59,7 +74,7 @@ def read_part(kind: Any, folder: Path, *, dtype: torch.dtype, variant: str | Non
                 f"{folder} holds weights with scales ({scales[0]}), which only a checkpoint file may have: get "
                 "it in float16 or bfloat16"
             )
-    except WeightsUnavailable:
+    except EditkitError:
         raise
     except Exception as error:  # diffusers and transformers raise many types for a damaged folder
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error

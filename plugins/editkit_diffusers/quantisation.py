@@ -33,6 +33,27 @@ def is_quantised(net: Any) -> bool:
     return bool(getattr(net, "is_quantized", False))
 
 
+def quantisation_config(kind: str | None, dtype: torch.dtype) -> Any:
+    """Return the configuration with which diffusers quantises weights while it reads them, None for no ``kind``.
+
+    They are computed in ``dtype``. Raises WeightsUnavailable if a package or the GPU is not here.
+    """
+    if kind is None:
+        return None
+    method = _METHODS["bitsandbytes" if kind == "nf4" else "torchao"]
+    if not _is_installed(method.package):
+        raise WeightsUnavailable(f"quantise={kind!r} needs a package: pip install {method.package}")
+    if method.needs_gpu and not _has_gpu():
+        raise WeightsUnavailable(f"quantise={kind!r} needs a GPU, and there is none: int8 and fp8 work without")
+    from diffusers import BitsAndBytesConfig, TorchAoConfig
+
+    if kind == "nf4":
+        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig
+
+    return TorchAoConfig(Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig())
+
+
 def check_quantisation(config: Mapping[str, Any], folder: Path) -> bool:
     """Return whether a part's configuration names a quantisation.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor
 
 import editkit
-from editkit import WeightsUnavailable
+from editkit import InvalidParameter, WeightsUnavailable
 from editkit.testing.tiny import flux_folder
 
 CALL: dict[str, Any] = {"prompt": "a red apple", "steps": 2, "seed": 0, "width": 16, "height": 16}
@@ -96,6 +96,28 @@ def torchao_config(request: pytest.FixtureRequest) -> Iterator[Any]:
     yield getattr(pytest.importorskip("torchao.quantization"), request.param)()
 
 
+FLUX_INPUTS = {
+    "hidden_states": torch.linspace(-1, 1, 4 * 64).reshape(1, 4, 64),
+    "timestep": torch.tensor([0.5]),
+    "guidance": torch.tensor([3.5]),
+    "img_ids": torch.zeros(4, 3),
+}
+
+
+def outputs_of(nets: Sequence[Any], model: Any) -> list[Tensor]:
+    """The outputs of several networks for equal inputs in the dtype of a model."""
+    condition = model.embed(["a red apple"])
+    inputs = {
+        **FLUX_INPUTS,
+        "hidden_states": FLUX_INPUTS["hidden_states"].to(model.dtype),
+        "encoder_hidden_states": condition["text"],
+        "pooled_projections": condition["pooled"],
+        "txt_ids": torch.zeros(condition["text"].shape[1], 3),
+    }
+    with torch.inference_mode():
+        return [net(**inputs, return_dict=False)[0] for net in nets]
+
+
 def requantise(kind: Any, part: Path, config: Any, dtype: torch.dtype) -> None:
     """Replace the weights of a part by the same, quantised while they are loaded."""
     net = kind.from_pretrained(part, torch_dtype=dtype, quantization_config=config)
@@ -113,22 +135,10 @@ def test_a_network_quantised_by_torchao_is_read_as_in_diffusers(
     requantise(kind, part, diffusers.TorchAoConfig(torchao_config), dtype)
     model: Any = editkit.load_model(folder, dtype=dtype)
     assert model.net.is_quantized and model.dtype == dtype
-    inputs: dict[str, Tensor] = {
-        "hidden_states": torch.linspace(-1, 1, 4 * 64).reshape(1, 4, 64).to(dtype),
-        "encoder_hidden_states": model.embed(["a red apple"])["text"],
-        "pooled_projections": model.embed(["a red apple"])["pooled"],
-        "timestep": torch.tensor([0.5]),
-        "guidance": torch.tensor([3.5]),
-        "img_ids": torch.zeros(4, 3),
-        "txt_ids": torch.zeros(model.embed(["a red apple"])["text"].shape[1], 3),
-    }
-    expected = kind.from_pretrained(part, torch_dtype=dtype)
-    with torch.inference_mode():
-        outputs = [net(**inputs, return_dict=False)[0] for net in (model.net, expected)]
+    outputs = outputs_of([model.net, kind.from_pretrained(part, torch_dtype=dtype)], model)
     assert torch.equal(*outputs) and outputs[0].isfinite().all()
     drawn = [editkit.apply("generate", model=place, **CALL).latents for place in (model, str(plain))]
     assert drawn[0].isfinite().all() and not torch.equal(drawn[0], drawn[1])
-    assert editkit.load_model(folder, dtype="auto").dtype == torch.bfloat16
 
 
 @pytest.mark.slow
@@ -142,3 +152,53 @@ def test_a_text_encoder_quantised_by_torchao_is_read_as_in_transformers(folder: 
         outputs = [net(tokens).last_hidden_state for net in (model.texts["text_encoder_2"].net, expected)]
     assert torch.equal(*outputs)
     assert editkit.apply("generate", model=model, **CALL).latents.isfinite().all()
+
+
+# Quantisation while a network is loaded
+
+
+@pytest.mark.slow
+def test_a_network_is_quantised_as_diffusers_does(plain: Path, torchao_config: Any) -> None:
+    kind = "int8" if "Int8" in type(torchao_config).__name__ else "fp8"
+    model: Any = editkit.load_model(plain, quantise=kind, dtype="bfloat16")
+    assert model.net.is_quantized and not getattr(model.texts["text_encoder_2"].net, "is_quantized", False)
+    config = diffusers.TorchAoConfig(torchao_config)
+    expected = diffusers.FluxTransformer2DModel.from_pretrained(
+        plain / "transformer", torch_dtype=torch.bfloat16, quantization_config=config
+    )
+    assert torch.equal(*outputs_of([model.net, expected], model))
+    assert model.identity != editkit.load_model(plain, dtype="bfloat16").identity
+    replaced: Any = editkit.load_model(plain, quantise=kind, dtype="bfloat16", transformer=plain)
+    assert torch.equal(*outputs_of([model.net, replaced.net], model))
+
+
+@pytest.mark.slow
+def test_a_replay_quantises_as_the_recipe_does(plain: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torchao")
+    created = editkit.apply("generate", model=str(plain), quantise="int8", dtype="bfloat16", **CALL)
+    created.save(tmp_path / "a.png")
+    again = editkit.replay(tmp_path / "a.png", model=str(plain))
+    assert again.report.warnings == () and again.image.tobytes() == created.image.tobytes()
+
+
+@pytest.mark.slow
+def test_weights_that_cannot_be_quantised_are_named(folder: Path, plain: Path) -> None:
+    pytest.importorskip("torchao")
+    file = next((plain / "transformer").glob("*.safetensors"))
+    with pytest.raises(InvalidParameter, match="quantise has no use for transformer"):
+        editkit.load_model(folder, quantise="int8", transformer=file)
+    declare(folder / "transformer", {"quant_method": "torchao"})
+    with pytest.raises(InvalidParameter, match="holds quantised weights: leave it out"):
+        editkit.load_model(folder, quantise="int8")
+
+
+def test_a_package_or_a_device_that_quantising_needs_is_named(folder: Path, installed: Callable[[str], None]) -> None:
+    installed("none")
+    with pytest.raises(WeightsUnavailable, match="quantise='fp8' needs a package: pip install torchao"):
+        editkit.load_model(folder, quantise="fp8")
+    with pytest.raises(InvalidParameter, match="quantise='int4' is not allowed: one of int8, fp8, nf4"):
+        editkit.load_model(folder, quantise="int4")  # type: ignore[arg-type]
+    if not torch.cuda.is_available():
+        installed("bitsandbytes")
+        with pytest.raises(WeightsUnavailable, match="quantise='nf4' needs a GPU, and there is none"):
+            editkit.load_model(folder, quantise="nf4")

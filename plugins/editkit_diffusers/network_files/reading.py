@@ -14,7 +14,7 @@ from diffusers import FluxTransformer2DModel, GGUFQuantizationConfig, UNet2DCond
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from torch import Tensor
 
-from editkit import WeightsUnavailable, loading, quiet, read_json, reason_of
+from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, read_json, reason_of
 
 from ..checkpoint_detection import stated_settings
 from ..components import check_class, read_part
@@ -31,16 +31,22 @@ _MARKER = re.compile(r"__\w+__|v_pred|ztsnr")
 _NAMED_KEYS = 3
 
 
-def read_network(kind: Any, folder: Path, place: Path, dtype: torch.dtype) -> Any:
+def read_network(kind: Any, folder: Path, place: Path, dtype: torch.dtype, quantisation: Any = None) -> Any:
     """Read a network from ``place``, a file or a folder of its own; ``folder`` has the configuration for a file.
+
+    The weights of a folder alone can be quantised, as by :func:`read_part`.
 
     A file is safetensors, whose 8-bit weights may have scales, or GGUF; its tensors have the names of diffusers or of
     the original code. Raises WeightsUnavailable for a file of another family, and for tensors that are missing, left
     over, or of another shape than the configuration says, before any weights are read.
     """
     if place.is_dir():
-        return read_part(kind, place, dtype=dtype)
+        return read_part(kind, place, dtype=dtype, quantisation=quantisation)
     file = open_tensor_file(place, "transformer")
+    if quantisation is not None:
+        raise InvalidParameter(f"quantise has no use for {file.label}: leave it out, or get it as 8-bit floats or GGUF")
+    if isinstance(file, GgufFile) and kind.__name__ not in SINGLE_FILE_LOADABLE_CLASSES:
+        raise WeightsUnavailable(f"{file.label} is a GGUF file, and diffusers reads none of a {kind.__name__}")
     if not EDM_TENSORS.isdisjoint(file.stored):
         raise WeightsUnavailable(f"{file.label} is a network with noise levels of EDM, which is not supported")
     config = read_json(folder / "config.json")
@@ -52,7 +58,7 @@ def read_network(kind: Any, folder: Path, place: Path, dtype: torch.dtype) -> An
         naming = _find_naming(kind, config, file, net.state_dict(), folder)
         tensors = naming(file.values(dtype))
         if isinstance(file, GgufFile):
-            return _quantised(kind, folder, net, tensors, dtype, file.label)
+            return _quantised(kind, folder, net, tensors, dtype)
         net.load_state_dict(_converted(kind, tensors, dtype), strict=False, assign=True)
     return net.eval()
 
@@ -75,10 +81,8 @@ def _converted(kind: Any, tensors: Tensors, dtype: torch.dtype) -> Tensors:
     }
 
 
-def _quantised(kind: Any, folder: Path, net: Any, tensors: Tensors, dtype: torch.dtype, label: str) -> Any:
+def _quantised(kind: Any, folder: Path, net: Any, tensors: Tensors, dtype: torch.dtype) -> Any:
     """Return a network with quantised weights in its linear layers, and all others in ``dtype``."""
-    if kind.__name__ not in SINGLE_FILE_LOADABLE_CLASSES:
-        raise WeightsUnavailable(f"{label} is a GGUF file, and diffusers reads none of a {kind.__name__}")
     linear = {f"{name}.weight" for name, module in net.named_modules() if isinstance(module, torch.nn.Linear)}
     fitting = {name: one if name in linear else dequantised(one, dtype) for name, one in tensors.items()}
     return kind.from_single_file(

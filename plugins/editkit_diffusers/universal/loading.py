@@ -18,6 +18,7 @@ from ..components import read_part
 from ..network_files.reading import read_network
 from ..pipeline.identity import identity_of_pipeline
 from ..pipeline.sharing import check_networks
+from ..quantisation import quantisation_config
 from .backend import UniversalBackend
 from .facts import REFUSED
 
@@ -49,12 +50,16 @@ def load_folder(
 
 def network_reader(dtype: torch.dtype, options: LoadingOptions) -> ReadNetwork:
     """Return a function that reads a network with its weights, or with those of the file that replaces them."""
+    config = quantisation_config(options.quantise, dtype)
 
     def read(network: Any, part: Path) -> Any:
         place = options.replacement(part.name)
+        quantisation = config if options.quantisation(part.name) else None
         if place is not None:
-            return read_network(network, part, place, dtype).requires_grad_(False).eval()
-        return read_part(network, part, dtype=dtype, variant=options.variant).requires_grad_(False).eval()
+            net = read_network(network, part, place, dtype, quantisation)
+        else:
+            net = read_part(network, part, dtype=dtype, variant=options.variant, quantisation=quantisation)
+        return net.requires_grad_(False).eval()
 
     return read
 
