@@ -15,6 +15,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+import transformers
 from diffusers.utils import is_torchvision_available
 from editkit_diffusers.universal.without_torchvision import append_padding
 from PIL import Image
@@ -27,6 +28,7 @@ from editkit.sampling.loop import ddim_step
 from editkit.testing import BackendTests
 from editkit.testing.suite import sample_image
 from families.modular import MODULAR, edit_index, flux3_folder
+from families.parts import qwen_processor
 
 SIZE = (96, 64)
 FAMILY = pytest.mark.parametrize("family", ["anima", "flux3"])
@@ -155,6 +157,47 @@ def test_a_padding_mask_resized_by_torch_is_that_of_torchvision(load: Callable[[
     expected = network(x, return_dict=False, **inputs)[0]
     append_padding(network)
     assert torch.equal(network(hidden_states=x, return_dict=False, **inputs)[0], expected)
+
+
+def pipeline_of(folder: Path) -> Any:
+    pipe = diffusers.ModularPipeline.from_pretrained(folder)
+    pipe.load_components()
+    if "tokenizer" in pipe.null_component_names:  # without torchvision
+        pipe.update_components(tokenizer=qwen_processor(transformers.Qwen3VLProcessor))
+    return pipe
+
+
+@FAMILY
+def test_a_pipeline_in_memory_is_shared_and_left_as_it_was(family: str, folder: Callable[[str], Path]) -> None:
+    pipe, loaded = pipeline_of(folder(family)), editkit.load_model(folder(family))
+    parts, network = dict(pipe.components), dict(vars(pipe.transformer))
+    model: Any = editkit.from_pipe(pipe)
+    assert model.provides == loaded.provides and model.native_size == loaded.native_size
+    x, point = noise_of(loaded), loaded.schedule.point(500.0)
+    words = ["a red apple"]
+    shared = model.denoise(x, point, model.embed(words))
+    assert torch.equal(shared, loaded.denoise(x, point, loaded.embed(words)))
+    assert {name: pipe.components[name] is part for name, part in parts.items()} == dict.fromkeys(parts, True)
+    assert vars(pipe.transformer) == network
+    ours = {weight.data_ptr() for weight in model.net.parameters()}
+    assert ours == {weight.data_ptr() for weight in pipe.transformer.parameters()}
+
+
+@FAMILY
+def test_a_lora_of_the_transformer_changes_the_estimate(
+    family: str, folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model: Any = editkit.load_model(folder(family))
+    name, layer = next((name, layer) for name, layer in model.net.named_modules() if name.endswith(".to_q"))
+    down, up = torch.rand(2, layer.in_features), torch.rand(layer.out_features, 2)
+    lora, file = f"transformer.{name}.lora", tmp_path / "lora.safetensors"
+    save_file({f"{lora}_A.weight": down, f"{lora}_B.weight": up}, file)
+    changed: Any = editkit.load_model(folder(family), adapters=[file])
+    (weight,) = [one for place, one in changed.net.named_parameters() if place == f"{name}.weight"]
+    torch.testing.assert_close(weight, layer.weight + up @ down, atol=1e-6, rtol=0)
+    x, point = noise_of(model), model.schedule.point(500.0)
+    one, other = (each.denoise(x, point, each.embed(["a red apple"])) for each in (model, changed))
+    assert not torch.equal(one, other)
 
 
 # Folders that are refused

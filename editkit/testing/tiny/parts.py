@@ -163,7 +163,8 @@ def save_modular_folder(path: Path, kind: str, parts: dict[str, Any]) -> Path:
     """Write the parts of a modular pipeline of class ``kind`` and the index that names them."""
     import diffusers
 
-    index: dict[str, Any] = {"_class_name": kind, "_diffusers_version": diffusers.__version__}
+    blocks = getattr(diffusers, kind).default_blocks_name
+    index = {"_class_name": kind, "_blocks_class_name": blocks, "_diffusers_version": diffusers.__version__}
     for name, part in parts.items():
         save_part(part, path / name)
         hint = (type(part).__module__.partition(".")[0], type(part).__name__)

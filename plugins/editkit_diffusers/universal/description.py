@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from .loading import build_pipeline, pipeline_class
 def facts_of_modular_folder(folder: Path) -> ModelFacts:
     """Return facts about the modular pipeline in a folder; raises as :func:`facts_of_folder`."""
     outline = Outline(folder)
-    return _facts_of(modular_loading.build_pipeline(folder, lambda network, part: outline.network(network, part.name)))
+    pipe = modular_loading.build_pipeline(folder, lambda network, part: outline.network(network, part.name))
+    return dc.replace(_facts_of(pipe), warnings=modular_loading.guider_warnings(pipe))
 
 
 def facts_of_folder(folder: Path) -> ModelFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import torch
 from editkit import LoadingOptions, Part, WeightsUnavailable, identity_of, loading, parts_of, quiet, read_index
 
 from ..pipeline.identity import identity_of_pipeline
-from ..pipeline.sharing import check_networks
+from ..pipeline.sharing import check_networks, shared_network
 from .backend import UniversalBackend
 from .block_call import sampling_blocks
 from .facts import FLOW_MAP, REFUSED
 from .loading import ReadNetwork, load_entry, network_reader
-from .without_torchvision import TextProcessor, is_unreadable, pad_by_torch
+from .without_torchvision import TextProcessor, is_unreadable, needs_padding, pad_by_torch
 
 _OF_BASE = "SequentialPipelineBlocks"
 """Class of blocks in an index that stands for the pipeline's own ones."""
@@ -36,9 +37,8 @@ def load_folder(
     Raises WeightsUnavailable for a class or blocks that are not served, and for missing or damaged parts.
     """
     pipe = build_pipeline(folder, network_reader(dtype, options))
-    warnings = _warnings_of(pipe)
     pipe.to(device)
-    return UniversalBackend(pipe, name=name, identity=identity_of(folder), warnings=warnings)
+    return UniversalBackend(pipe, name=name, identity=identity_of(folder), warnings=guider_warnings(pipe))
 
 
 def build_pipeline(folder: Path, read: ReadNetwork) -> Any:
@@ -66,7 +66,12 @@ def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
     blocks = type(pipe.blocks).__name__
     _pipeline_class({"_class_name": type(pipe).__name__, "_blocks_class_name": blocks}, "the pipeline")
     _check_whole(pipe, "the pipeline")
-    model = UniversalBackend(pipe, name=name, identity=identity_of_pipeline(pipe), warnings=_warnings_of(pipe))
+    shared = pipe
+    if needs_padding(pipe.transformer):
+        shared = copy.copy(pipe)
+        shared.transformer = shared_network(pipe.transformer, "transformer", changed=True)
+        pad_by_torch(shared.transformer)
+    model = UniversalBackend(shared, name=name, identity=identity_of_pipeline(pipe), warnings=guider_warnings(pipe))
     model.device, model.shares_weights = pipe._execution_device, True
     return model
 
@@ -113,12 +118,15 @@ def _check_whole(pipe: Any, called: str) -> None:
         raise WeightsUnavailable(f"{called} is not supported: {FLOW_MAP}")
 
 
-def _warnings_of(pipe: Any) -> list[str]:
+def guider_warnings(pipe: Any) -> tuple[str, ...]:
     """Return warnings of a guider whose rule is another than that of classifier-free guidance."""
     guider = getattr(pipe, "guider", None)
-    if guider is None:
-        return []
-    plain = diffusers.ClassifierFreeGuidance(guidance_scale=guider.config.get("guidance_scale", 1.0)).config
-    if type(guider) is diffusers.ClassifierFreeGuidance and dict(guider.config) == dict(plain):
-        return []
-    return [f"the model's guider ({type(guider).__name__}) is not used: guidance is plain classifier-free guidance"]
+    if guider is None or _is_plain(guider):
+        return ()
+    return (f"the model's guider ({type(guider).__name__}) is not used: guidance is plain classifier-free guidance",)
+
+
+def _is_plain(guider: Any) -> bool:
+    """Return whether a guider extrapolates from the negative to the prompted estimate at every step, if it guides."""
+    plain = {"guidance_rescale": 0.0, "start": 0.0, "stop": 1.0}
+    return type(guider) is diffusers.ClassifierFreeGuidance and plain.items() <= dict(guider.config).items()

@@ -12,17 +12,22 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 
+def needs_padding(network: Any) -> bool:
+    """Return whether a network is a Cosmos transformer that resizes its mask by a missing torchvision."""
+    is_cosmos = isinstance(network, CosmosTransformer3DModel)
+    return is_cosmos and network.config.concat_padding_mask and not is_torchvision_available()
+
+
 def pad_by_torch(network: Any) -> None:
     """Let a Cosmos transformer do without torchvision if that is not there."""
-    if isinstance(network, CosmosTransformer3DModel) and not is_torchvision_available():
+    if needs_padding(network):
         append_padding(network)
 
 
 def append_padding(network: CosmosTransformer3DModel) -> None:
     """Resize the padding mask of a Cosmos transformer by torch: its nearest neighbours are those of torchvision."""
-    if network.config.concat_padding_mask:
-        network.register_to_config(concat_padding_mask=False)
-        network.register_forward_pre_hook(_append_mask, with_kwargs=True)
+    network.register_to_config(concat_padding_mask=False)
+    network.register_forward_pre_hook(_append_mask, with_kwargs=True)
 
 
 def _append_mask(network: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
