@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from ..pipeline.sharing import check_networks
 from ..quantisation import quantisation_config
 from .backend import UniversalBackend
 from .facts import REFUSED
+from .part_classes import missing_package, part_class
 
 _TASKS = re.compile(r"(ControlNet)?(Img2Img|Inpaint|Inpainting)?Pipeline$")
 """End of the names of pipelines that sample as another pipeline of the same parts does."""
@@ -69,14 +69,21 @@ def build_pipeline(kind: Any, folder: Path, index: Mapping[str, Any], read: Read
 
     Raises WeightsUnavailable for a part that cannot be loaded.
     """
-    parameters = inspect.signature(kind.__init__).parameters
-    parts: dict[str, Any] = {}
-    for part, entry in index.items():
-        if part in parameters and isinstance(entry, list) and len(entry) == 2:
-            known = entry[0] is not None and (folder / part).is_dir()
-            parts[part] = load_entry(entry, folder / part, read) if known else None
+    arguments: dict[str, Any] = {}
+    for name in set(inspect.signature(kind.__init__).parameters) & set(index):
+        entry = index[name]
+        if not _names_class(entry):
+            arguments[name] = entry  # a setting
+        else:
+            exists = entry[0] is not None and (folder / name).is_dir()
+            arguments[name] = load_entry(entry, folder / name, read) if exists else None
     with loading(), quiet():
-        return kind.from_pretrained(folder, local_files_only=True, **parts)
+        return kind(**arguments)
+
+
+def _names_class(entry: Any) -> bool:
+    """Return whether an entry of the index is a library and a class, or two nulls for a part that is left out."""
+    return isinstance(entry, list) and len(entry) == 2 and all(one is None or isinstance(one, str) for one in entry)
 
 
 def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
@@ -115,6 +122,9 @@ def pipeline_class(name: str, called: str) -> Any:
 
 def _reason_against(name: str, kind: Any) -> str:
     """Return why a class of pipelines cannot be served; empty if nothing is known against it."""
+    package = missing_package(name, kind) if isinstance(kind, type) else ""
+    if package:
+        return f"diffusers needs the package {package} for it: pip install {package}"
     if isinstance(kind, type) and issubclass(kind, diffusers.ModularPipeline):
         return "of this modular pipeline it is not known that its blocks can be called one by one"
     if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
@@ -134,9 +144,7 @@ def _reason_against(name: str, kind: Any) -> str:
 def load_entry(entry: list[str], folder: Path, read: ReadNetwork) -> Any:
     """Return one part by its entry in the index: a network by ``read``, or a tokenizer, processor or scheduler."""
     library, name = entry
-    modules = {"diffusers", "transformers"}
-    module = importlib.import_module(library if library in modules else f"diffusers.pipelines.{library}")
-    kind: Any = getattr(module, str(name), None)
+    kind = part_class(library, str(name))
     if not hasattr(kind, "from_pretrained"):
         raise WeightsUnavailable(f"{folder} is a {str(name)[:60]}, and the installed {library} has no such class")
     if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
