@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
@@ -81,7 +82,7 @@ def load_once(maxsize: int) -> Callable[[Callable[..., T]], LoadOnce[T]]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress log output and progress bars of diffusers and transformers within the context."""
+    """Suppress log output, progress bars and deprecations of diffusers and transformers within the context."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -91,7 +92,10 @@ def quiet() -> Iterator[None]:
         library.set_verbosity(logging.CRITICAL)  # they log the errors that they raise
         library.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # Some of their classes import others by names that are deprecated.
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"(diffusers|transformers)\.")
+            yield
     finally:
         for library, (verbosity, progress_bar) in zip(libraries, settings, strict=True):
             library.set_verbosity(verbosity)

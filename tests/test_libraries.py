@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,19 @@ def test_quiet_silences_a_library_and_restores_its_settings(logging: Any, progre
     finally:
         logging.set_verbosity(before[0])
         (logging.enable_progress_bar if before[1] else logging.disable_progress_bar)()
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_quiet_silences_deprecations_of_the_libraries_alone() -> None:
+    def warn(module: str) -> None:
+        warnings.warn_explicit("old name", FutureWarning, "file.py", 1, module=module)
+
+    with quiet():
+        warn("diffusers.models.embeddings")
+        with pytest.raises(FutureWarning):
+            warn("numpy.core")
+    with pytest.raises(FutureWarning):
+        warn("diffusers.models.embeddings")
 
 
 def test_a_reason_is_one_short_line() -> None:

@@ -64,6 +64,12 @@ class ControlNetControl(Control):
             yield
 
 
+class MapInChannels(ControlNetControl):
+    """Control that gives its condition map to a network that takes one in every call, as channels."""
+
+    acts_on_inversion = True
+
+
 def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Control]:
     """Return the factory of the ``controlnet`` control; without a file its map is computed from the session's image."""
 
@@ -124,7 +130,8 @@ def make_control(
     low, high = interval(path, start, end)
     if scale and low > high:
         session.usage.warn(no_step_between("the ControlNet", path, start, end))
-    return ControlNetControl(folder, hint, scale, low, high, mode, mask) if scale else Control()
+    kind = MapInChannels if folder is None else ControlNetControl
+    return kind(folder, hint, scale, low, high, mode, mask) if scale else Control()
 
 
 _MODES = {

@@ -311,6 +311,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "more layers": ("flux", {"num_single_layers": 5}, "num_single_layers 5 and the model 4"),
     "no layers": ("flux", {"num_layers": 0, "num_single_layers": 0}, "no layers"),
     "other heads": ("sd3", {"num_attention_heads": 4}, "num_attention_heads 4 and the model 2"),
+    "a mask in tokens": ("flux", {"extra_condition_channels": 4}, "extra_condition_channels 4, as one for"),
     "a mask beside the map": ("sd3", {"extra_conditioning_channels": 1}, "extra_conditioning_channels 1, as one for"),
     "a million layers": ("sd3", {"num_layers": 10**6}, "beyond all networks"),
 }
@@ -389,7 +390,11 @@ def test_a_map_in_channels_attaches_to_any_operation_that_samples() -> None:
     model = editkit.load_model(model_folder("flux control"), device="cpu")
     image, params = sample_image((16, 16)), {"prompt": PROMPT, "steps": STEPS, "seed": 7, "model": model}
     result = editkit.apply("img2img", image, **params, strength=0.8, attach=("controlnet:kind=edge",))
-    assert result.latents is not None
+    assert result.report.warnings == ()
+    changed = {**params, "source": "an apple", "target": PROMPT}
+    del changed["prompt"]
+    edited = editkit.apply("prompt-edit", image, **changed, attach=("controlnet:kind=edge",))
+    assert edited.report.network_calls  # the inversion takes the map too
     with pytest.raises(InvalidParameter, match="needs a condition map for every image"):
         editkit.apply("img2img", image, **params, strength=0.8)
     with pytest.raises(InvalidParameter, match="a second condition map"):

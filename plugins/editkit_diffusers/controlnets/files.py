@@ -60,7 +60,7 @@ _PER_BLOCK = (
 """Configuration that may hold a list with one value for each block."""
 _OPTIONAL = (
     *("norm_num_groups", "mid_block_type", "controlnet_conditioning_channel_order"),
-    *("joint_attention_dim", "pos_embed_type", "out_channels"),
+    *("joint_attention_dim", "pos_embed_type", "pos_embed_max_size", "out_channels"),
 )
 """Configuration that may be null, although its default is not."""
 
@@ -176,9 +176,10 @@ def check_layers(config: Mapping[str, Any], most: Mapping[str, int]) -> None:
 
 def check_no_mask(config: Mapping[str, Any], name: str) -> None:
     """Raise InvalidParameter for a ControlNet with channels for a mask, whose number is the value ``name``."""
-    if config[name]:
+    channels = config.get(name)
+    if channels:
         raise InvalidParameter(
-            f"the ControlNet has {name} {config[name]}, as one for inpainting, which takes a mask beside its map: give "
+            f"the ControlNet has {name} {channels}, as one for inpainting, which takes a mask beside its map: give "
             "one that takes a map alone"
         )
 

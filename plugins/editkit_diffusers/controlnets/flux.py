@@ -14,7 +14,7 @@ from ..autoencoder import Autoencoder
 from ..flux_tokens import PATCH, pack
 from ..inference import inference_context
 from .attached import ConditionMap, LoadedControlNet, Residuals, token_mask
-from .files import TRANSFORMER_FILE, ControlNetFamily, check_equal, check_layers, count_blocks
+from .files import TRANSFORMER_FILE, ControlNetFamily, check_equal, check_layers, check_no_mask, count_blocks
 from .kinds import FLUX_MODES, number_of
 
 _DOUBLE, _SINGLE = "controlnet_block_samples", "controlnet_single_block_samples"
@@ -90,6 +90,7 @@ class FluxControlNet(LoadedControlNet):
 def _check_fits(config: Mapping[str, Any], transformer: Any) -> None:
     """Raise InvalidParameter if the residuals of a ControlNet cannot be added to ``transformer``."""
     network = transformer.config
+    check_no_mask(config, "extra_condition_channels")  # of a class that is no part of diffusers
     shared = {name: network[name] for name in (*_SHARED_CONFIG, "axes_dims_rope")}
     check_equal(config, {"in_channels": network.in_channels, **shared})
     check_layers(config, {name: network[name] for name in ("num_layers", "num_single_layers")})

@@ -66,8 +66,8 @@ class Sd3ControlNet(LoadedControlNet):
 
     def _check_size(self, latents: Tensor) -> None:
         """Raise InvalidParameter for latents beyond the position embeddings of the ControlNet."""
-        most = self.net.config.pos_embed_max_size if self.net.config.use_pos_embed else self.model_patches
-        limit = most * self.net.config.patch_size
+        own = self.net.config.pos_embed_max_size if self.net.config.use_pos_embed else None
+        limit = (own or self.model_patches) * self.net.config.patch_size
         if max(latents.shape[-2:]) > limit:
             reduction = self.autoencoder.reduction
             raise InvalidParameter(
