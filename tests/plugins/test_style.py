@@ -246,6 +246,12 @@ def test_a_style_acts_at_its_scale_its_steps_and_its_place(styled: Styled, model
     assert not torch.equal(half, plain) and not torch.equal(half, whole)
 
 
+def test_a_style_of_an_offloaded_model_is_that_of_the_model(styled: Styled, model: Any) -> None:
+    offloaded: Any = editkit.load_model(styled.folder)
+    offloaded.set_execution(editkit.ExecutionOptions(offload=True), torch.device("cpu"))
+    assert torch.equal(generate(offloaded, styled.attach("plus")), generate(model, styled.attach("plus")))
+
+
 def test_a_replay_takes_no_style_from_a_file(styled: Styled, model: Any, tmp_path: Path) -> None:
     styled_once = editkit.apply("generate", model=model, prompt=PROMPT, steps=2, seed=1, attach=(styled.attach(),))
     styled_once.save(tmp_path / "styled.png")
