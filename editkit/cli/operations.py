@@ -107,7 +107,7 @@ def _model_options() -> list[click.Parameter]:
     dtype = "Precision: float32, float16, bfloat16 or float64 (or fp32, fp16, bf16, fp64), or auto.  [default: float32]"
     placement = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
     execution = [
-        click.Option([f"--{field.name}"], is_flag=True, help=field.metadata["help"])
+        click.Option([f"--{field.name.replace('_', '-')}"], is_flag=True, help=field.metadata["help"])
         for field in dc.fields(ExecutionOptions)
     ]
     return [model_option(), adapter_option(), *loading_options(), *placement, *execution]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,7 +22,7 @@ from ..inversion.inversion import Inversion
 from ..literals import ModelPrediction, Quantisation
 from ..model.backend import Backend, adapters_of, warnings_of
 from ..model.batching import unwrap
-from ..model.execution import ExecutionOptions
+from ..model.execution import ExecutionOptions, in_use, measured_memory
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
 from ..model.references import references_of
@@ -58,6 +57,7 @@ def apply(
     adapters: Sequence[str | os.PathLike[str]] = (),
     compile: bool = False,  # noqa: A002 (the name of the option)
     offload: bool = False,
+    group_offload: bool = False,
     tiling: bool = False,
     prediction: ModelPrediction | None = None,
     variant: str | None = None,
@@ -81,7 +81,7 @@ def apply(
     """
     registry = installed()
     request = prepare(registry, operation, image, params)
-    execution = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
+    execution = ExecutionOptions(compile=compile, offload=offload, group_offload=group_offload, tiling=tiling)
     options = LoadingOptions.of(
         prediction=prediction,
         variant=variant,
@@ -106,7 +106,13 @@ def execute(
     check_capabilities(request, model)
     request = _with_usual_settings(registry, request, model)
     start = time.perf_counter()
-    with torch.no_grad(), cancellable(), _explained_memory(request), measured_memory(model.device) as memory:
+    with (
+        in_use(unwrap(model)),
+        torch.no_grad(),
+        cancellable(),
+        _explained_memory(request),
+        measured_memory(model.device) as memory,
+    ):
         session = open_session(registry, request, model, progress, cache)
         framing = frame_session(session)
         region = framing.region if framing else session
@@ -301,29 +307,3 @@ def cancellable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Cancelled("cancelled") from None
-
-
-@contextlib.contextmanager
-def measured_memory(device: torch.device) -> Iterator[list[float]]:
-    """Yield a list that holds the peak memory in MB once the block has ended.
-
-    It is that of the edit on a GPU and that of the process on a CPU.
-    """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    peak = [0.0]
-    yield peak
-    peak[0] = round(_peak_bytes(device) / 2**20, 1)
-
-
-def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -193,6 +193,9 @@ class SupportsExecutionOptions(Backend, Protocol):
     execution: ExecutionOptions
     """Options in effect."""
 
+    def free_device(self) -> None:
+        """Move weights that are on the device only while they are active back to main memory: an edit has ended."""
+
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
         """Apply options; called once, after adapters are added.
 

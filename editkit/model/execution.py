@@ -1,10 +1,15 @@
-"""Execution options of a model, which change its time and memory but not its results."""
+"""Execution options of a model, which change its time and memory but not its results, and its use of memory."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses as dc
 import functools
-from typing import TYPE_CHECKING
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidParameter
 from ..libraries import reason_of
@@ -25,6 +30,10 @@ class ExecutionOptions:
 
     compile: bool = _option("Compile the network on first use: takes minutes and pays off over many edits.")
     offload: bool = _option("Keep only the active part of the model on the GPU, the others in main memory.")
+    group_offload: bool = _option(
+        "Keep only the active layer of the model on the GPU, the others in main memory: slower than --offload, for "
+        "parts that do not fit."
+    )
     tiling: bool = _option(
         "Let the autoencoder work in tiles if an image is larger than the model's own size and 512 pixels."
     )
@@ -40,11 +49,62 @@ class ExecutionOptions:
 
     def check(self, device: torch.device) -> None:
         """Raise InvalidParameter for an option that has no use on a device."""
-        if self.offload and device.type == "cpu":
-            raise InvalidParameter(
-                "offload=True is not allowed on the device cpu, which keeps all parts of a model in main memory "
-                "anyway: leave it out"
-            )
+        for name in ("offload", "group_offload"):
+            if getattr(self, name) and device.type == "cpu":
+                raise InvalidParameter(
+                    f"{name}=True is not allowed on the device cpu, which keeps all parts of a model in main memory "
+                    "anyway: leave it out"
+                )
+        if self.offload and self.group_offload:
+            raise InvalidParameter("group_offload=True is not allowed beside offload=True: leave one out")
+
+
+_USES: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+_COUNTING = threading.Lock()
+
+
+@contextlib.contextmanager
+def in_use(model: Any) -> Iterator[None]:
+    """Let a model free its device after the block, if no other block uses it then; see ``free_device`` of a backend."""
+    with _COUNTING:
+        _USES[model] = _USES.get(model, 0) + 1
+    try:
+        yield
+    finally:
+        with _COUNTING:
+            _USES[model] -= 1
+            if not _USES[model] and hasattr(model, "free_device"):
+                model.free_device()
+
+
+@contextlib.contextmanager
+def measured_memory(device: torch.device) -> Iterator[list[float]]:
+    """Yield a list that holds the peak memory in MB once the block has ended.
+
+    It is that of the edit on a GPU and that of the process on a CPU.
+    """
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    peak = [0.0]
+    yield peak
+    peak[0] = round(_peak_bytes(device) / 2**20, 1)
+
+
+def _peak_bytes(device: torch.device) -> int:
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @functools.cache

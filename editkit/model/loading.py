@@ -79,6 +79,7 @@ def load_model(
     adapters: Sequence[str | os.PathLike[str]] = (),
     compile: bool = False,  # noqa: A002 (the name of the option)
     offload: bool = False,
+    group_offload: bool = False,
     tiling: bool = False,
     prediction: ModelPrediction | None = None,
     variant: str | None = None,
@@ -93,9 +94,10 @@ def load_model(
     ``device`` is a torch device (default: cuda if available, else cpu), ``dtype`` one of float32 (default), float16,
     bfloat16, float64 by name or value, or ``auto`` for that of the weights. ``adapters`` are LoRAs,
     their relatives or learned words, each ``FILE`` or ``FILE:SCALE``, where FILE may be a folder or a hub id.
-    ``compile`` compiles the network, ``offload`` keeps only the active part of the model on the GPU, ``tiling`` lets
-    the autoencoder work in tiles: they change time and memory, and results by rounding, tiling a little more. Only
-    safetensors and GGUF are read, and no code of a model runs.
+    ``compile`` compiles the network, ``offload`` keeps only the active part of the model on the GPU,
+    ``group_offload`` only the active layer, ``tiling`` lets the autoencoder work in tiles: they change time and
+    memory, and results by rounding, tiling a little more. Only safetensors and GGUF are read, and no code of a
+    model runs.
 
     ``prediction`` (epsilon, v_prediction, sample, flow) replaces what the files say the network predicts, ``variant``
     names weights such as fp16, ``revision`` a version of a hub model, as ``org/name@revision`` does. ``vae`` is a
@@ -110,7 +112,7 @@ def load_model(
     registry = installed()
     torch_device, torch_dtype = _checked_device(device), _checked_dtype(dtype)
     parsed = [Adapter.parse(call) for call in adapter_calls(adapters)]
-    execution = ExecutionOptions(compile=compile, offload=offload, tiling=tiling)
+    execution = ExecutionOptions(compile=compile, offload=offload, group_offload=group_offload, tiling=tiling)
     execution.check(torch_device)
     options = LoadingOptions.of(
         prediction=prediction,
@@ -133,7 +135,7 @@ def load_model(
     replacements = options.find_files()
     if execution.compile:
         check_compiler(torch_device.type)
-    first_device = torch.device("cpu") if execution.offload else torch_device
+    first_device = torch.device("cpu") if execution.offload or execution.group_offload else torch_device
     if torch_dtype is None:
         torch_dtype = stored_dtype(replacements.get("transformer") or files.get("weights") or location)
     identified = options
@@ -223,7 +225,7 @@ def check_execution(family: BackendSpec, label: str, execution: ExecutionOptions
     """Raise MissingCapability if models of the family do not support an execution option."""
     missing = [name for name in execution.requested if name not in family.execution_options]
     if missing:
-        supported = ", ".join(sorted(family.execution_options)) or "none of compile, offload and tiling"
+        supported = ", ".join(sorted(family.execution_options)) or "none of compile, offload, group_offload and tiling"
         raise MissingCapability(
             f"{missing[0]}=True needs a model that supports it; the model {label!r} of the family {family.name} offers "
             f"{supported}: leave it out"

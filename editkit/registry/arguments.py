@@ -92,6 +92,7 @@ _KINDS = {
     ).or_none(),
     "compile": FLAG,
     "offload": FLAG,
+    "group_offload": FLAG,
     "tiling": FLAG,
     "cache": FLAG,
     "keep_gps": FLAG,

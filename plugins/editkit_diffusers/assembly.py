@@ -12,6 +12,7 @@ from editkit import ModelFacts
 
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
+from .offload import SequentialOffload
 from .outline import Outline
 from .pipeline.parts import PipelineParts
 from .text_encoder import TextEncoder
@@ -48,8 +49,9 @@ class Assembled:
     """Base of backends that :meth:`from_parts` builds."""
 
     device: torch.device
-    shares_weights = False
-    """Whether the weights are those of a pipeline in memory."""
+    lender: Any = None
+    """Pipeline in memory whose weights are shared; None for a model with weights of its own."""
+    offload: SequentialOffload | None = None
 
     @classmethod
     def from_folder(cls, folder: Path, *, name: str, **target: Any) -> Self:
@@ -68,7 +70,7 @@ class Assembled:
         """
         parts = PipelineParts(pipe)
         model = cls.from_parts(parts, name)
-        model.device, model.shares_weights = parts.device, True
+        model.device, model.lender = parts.device, pipe
         return model
 
     @classmethod
@@ -85,6 +87,13 @@ class Assembled:
             usual=getattr(model, "usual", {}),
             warnings=tuple(getattr(model, "warnings", ())),
         )
+
+    def free_device(self) -> None:
+        """Move the weights that are on the device only while they are active back to main memory."""
+        if self.offload is not None:
+            self.offload.release()
+        if self.lender is not None:
+            self.lender.maybe_free_model_hooks()
 
     @classmethod
     def from_parts(cls, parts: Parts, name: str) -> Self:

@@ -31,7 +31,7 @@ from .adapters.words import half_learned
 from .assembly import Assembled
 from .attention.support import AttentionSupport
 from .autoencoder import Autoencoder
-from .offload import offload_sequentially
+from .offload import offload_layers, offload_sequentially
 from .pipeline.sharing import shared_weights
 from .scheduler_config import grid_of, prediction_of, schedule_of, usual_of, whole_timesteps_of
 from .text_encoder import TextEncoder
@@ -78,7 +78,7 @@ class LatentModel(Assembled, AttentionSupport):
         return (*self._warnings, *half_learned(self.texts), *self.autoencoder.warnings)
 
     def add_adapter(self, adapter: Adapter) -> None:
-        if self.shares_weights:
+        if self.lender is not None:
             raise shared_weights(adapter)
         part = "unet" if isinstance(self.net, UNet2DConditionModel) else "transformer"
         self._warnings += add(adapter, self.net, part, self.texts)
@@ -95,11 +95,15 @@ class LatentModel(Assembled, AttentionSupport):
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
         if execution.tiling:
             self.autoencoder.tile(self.native_size)
+        parts = [self.net, self.autoencoder.net, *(encoder.net for encoder in self.texts.values())]
         if execution.offload:
-            offload_sequentially(
-                [self.net, self.autoencoder.net, *(encoder.net for encoder in self.texts.values())], device
-            )
+            self.offload = offload_sequentially(parts, device)
+        elif execution.group_offload:
+            offload_layers(parts, device)
+        if execution.offload or execution.group_offload:
             self.device = device
+            for encoder in self.texts.values():
+                encoder.device = device
         if execution.compile:
             self.net.compile()
         self.execution = execution

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import AddedToken
 from torch import Tensor
 from transformers import AutoTokenizer
@@ -32,6 +33,8 @@ class TextEncoder:
         self.length = length or _prompt_length(net, tokenizer)
         if type(tokenizer.model_max_length) is not int:
             tokenizer.model_max_length = self.length  # it is compared with the length of every prompt
+        self.device: torch.device | None = None
+        """Device of its inputs, if it is another than that of its weights at rest."""
         self.words: dict[str, str] = {}
         """Token sequences of added words."""
 
@@ -106,7 +109,7 @@ class TextEncoder:
                 f"the tokenizer gives the token {highest}, and the text encoder has {rows}: they belong to different "
                 "models"
             )
-        return tokens.to(self.net.device)
+        return tokens.to(self.device or self.net.device)
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:
         """Return the tokens that the tokenizer adds before and behind a text."""

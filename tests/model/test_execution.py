@@ -21,10 +21,18 @@ import editkit
 from editkit import BackendSpec, ExecutionOptions, InvalidParameter, MissingCapability, make_path
 from editkit.cli import main
 from editkit.model.backend import execution_of
+from editkit.model.execution import in_use
 from editkit.model.loading import cached_model, check_execution
 from editkit.testing import ToyBackend, stable_diffusion_folder
 from editkit.testing.suite import assert_agree, random_latents, sample_image
-from editkit.testing.tiny import dit_folder, flux_folder, pixart_folder, pixel_ddpm_folder, stable_diffusion_3_folder
+from editkit.testing.tiny import (
+    chroma_folder,
+    dit_folder,
+    flux_folder,
+    pixart_folder,
+    pixel_ddpm_folder,
+    stable_diffusion_3_folder,
+)
 
 SOURCE = sample_image((20, 14))
 WORDS = {"source": "a red apple", "target": "a green apple", "steps": 2, "seed": 3, "guidance": 2.0}
@@ -40,7 +48,7 @@ def test_every_way_is_an_option_and_an_argument_by_one_name() -> None:
         assert all(parameters[name].default is False for name in FIELDS)
     for command in ("img2img", "generate", "run"):
         text = CliRunner().invoke(main, [command, "--help"]).stdout
-        assert all(f"--{name}" in text for name in FIELDS)
+        assert all(f"--{name.replace('_', '-')}" in text for name in FIELDS)
 
 
 def test_execution_options_are_part_of_the_shared_model_key(tiny_folder: Path) -> None:
@@ -75,9 +83,15 @@ def test_an_inversion_is_kept_for_the_way_it_was_made(tiny_folder: Path) -> None
 
 
 @pytest.mark.parametrize("call", [editkit.load_model, lambda name, **how: editkit.apply("generate", model=name, **how)])
-def test_offloading_on_the_cpu_is_refused(call: Callable[..., Any]) -> None:
-    with pytest.raises(InvalidParameter, match="offload=True is not allowed on the device cpu"):
-        call("no/such model", device="cpu", offload=True)
+@pytest.mark.parametrize("name", ["offload", "group_offload"])
+def test_offloading_on_the_cpu_is_refused(name: str, call: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidParameter, match=f"{name}=True is not allowed on the device cpu"):
+        call("no/such model", device="cpu", **{name: True})
+
+
+def test_one_way_of_offloading_excludes_the_other() -> None:
+    with pytest.raises(InvalidParameter, match="group_offload=True is not allowed beside offload=True"):
+        ExecutionOptions(offload=True, group_offload=True).check(torch.device("meta"))
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -124,18 +138,20 @@ def test_a_compiled_network_agrees_with_the_eager_network(tmp_path: Path) -> Non
     assert_agree(actual, expected, 1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["offload", "group_offload"])
 @pytest.mark.parametrize(
     "make",
-    [stable_diffusion_folder, stable_diffusion_3_folder, pixart_folder, flux_folder],
+    [stable_diffusion_folder, stable_diffusion_3_folder, pixart_folder, flux_folder, dit_folder, chroma_folder],
     ids=lambda make: make.__name__,
 )
-def test_offloaded_parts_give_the_same_results(make: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_offloaded_weights_give_the_same_results(make: Callable[[Path], Path], option: str, tmp_path: Path) -> None:
     """On the CPU, where to be sent to the device changes nothing but who is there."""
     eager, offloaded = (editkit.load_model(make(tmp_path)) for _ in range(2))
-    offloaded.set_execution(ExecutionOptions(offload=True), torch.device("cpu"))  # type: ignore[attr-defined]
+    offloaded.set_execution(ExecutionOptions(**{option: True}), torch.device("cpu"))  # type: ignore[attr-defined]
+    prompt = "1" if make is dit_folder else "a red apple"
     expected, actual = (
-        editkit.apply("img2img", SOURCE, model=model, prompt="a red apple", steps=2, seed=1)
-        for model in (eager, offloaded)
+        editkit.apply("img2img", SOURCE, model=model, prompt=prompt, steps=2, seed=1) for model in (eager, offloaded)
     )
     assert torch.equal(expected.latents, actual.latents) and expected.image.tobytes() == actual.image.tobytes()
 
@@ -167,6 +183,58 @@ def test_one_part_at_a_time_is_on_the_device() -> None:
         parts[number](x, more={"x": x})
     changes = sum(one != other for one, other in itertools.pairwise(order))
     assert sum(part.moves for part in parts) == 1 + 2 * changes, "a part was moved that had no need to"
+
+
+def test_weights_return_to_main_memory_without_a_copy() -> None:
+    """The device holds no values: those of the weights are what main memory has kept."""
+    one, other = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3, affine=False, track_running_stats=False)), nn.Tanh()
+    weight, values = one[0].weight, one[0].weight.detach().clone()
+    place = weight.data_ptr()
+    offload = offload_sequentially([one, other], torch.device("meta"))
+    assert one(torch.ones(2, 2)).is_meta and one[0].weight.is_meta
+    other(torch.ones(2))
+    assert one[0].weight is weight and weight.data_ptr() == place and torch.equal(weight, values)
+    one(torch.ones(2, 2))
+    offload.release()
+    assert offload.on_device is None and torch.equal(one[0].weight, values)
+
+
+class Counted(ToyBackend):
+    """A model that counts how often it frees its device."""
+
+    freed = 0
+
+    def free_device(self) -> None:
+        self.freed += 1
+
+
+def test_a_device_is_freed_when_the_last_edit_ends() -> None:
+    model = Counted()
+    editkit.apply("img2img", SOURCE, model=model, steps=1, seed=1)
+    assert model.freed == 1
+    with in_use(model):
+        editkit.apply("img2img", SOURCE, model=model, steps=1, seed=1)
+        assert model.freed == 1, "another edit uses it"
+    assert model.freed == 2
+    with pytest.raises(InvalidParameter):
+        editkit.apply("img2img", SOURCE, model=model, strength=2.0)
+    assert model.freed == 2, "the model was not used"
+
+
+def test_an_edit_leaves_no_part_on_the_device(tiny_folder: Path) -> None:
+    model: Any = editkit.load_model(tiny_folder)
+    model.set_execution(ExecutionOptions(offload=True), torch.device("cpu"))
+    with in_use(model):
+        editkit.apply("img2img", SOURCE, model=model, steps=1, seed=1)
+        assert model.offload.on_device is model.autoencoder.net
+    assert model.offload.on_device is None
+
+
+def test_tiling_needs_an_autoencoder_that_works_in_tiles(tmp_path: Path) -> None:
+    model: Any = editkit.load_model(chroma_folder(tmp_path))
+    del model.call.autoencoder.use_tiling
+    with pytest.raises(MissingCapability, match=r"tiling=True needs an autoencoder .* has an AutoencoderKL"):
+        model.set_execution(ExecutionOptions(tiling=True), torch.device("cpu"))
 
 
 def test_only_large_images_are_tiled(tiny_folder: Path) -> None:

@@ -19,8 +19,16 @@ from torch import Tensor, nn
 
 import editkit
 from editkit import Adapter, Backend, InvalidParameter, WeightsUnavailable
+from editkit.model.execution import in_use
 from editkit.testing.suite import assert_agree, random_latents, sample_image
-from editkit.testing.tiny import FOLDERS, dit_folder, flux_folder, pixel_ddpm_folder, stable_diffusion_folder
+from editkit.testing.tiny import (
+    FOLDERS,
+    chroma_folder,
+    dit_folder,
+    flux_folder,
+    pixel_ddpm_folder,
+    stable_diffusion_folder,
+)
 
 SOURCE = sample_image((20, 14))
 FAMILIES = sorted(FOLDERS.keys() - {"AnimaModularPipeline"})
@@ -238,6 +246,20 @@ def test_an_offloaded_pipeline_moves_its_own_weights(offload: Callable[[Any], No
     model: Any = editkit.from_pipe(pipe)
     assert model.net is pipe.unet and model.identity == editkit.from_pipe(load(tiny_folder)).identity
     assert_agree(edited(model).latents, edited(editkit.load_model(tiny_folder)).latents, 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [stable_diffusion_folder, chroma_folder])
+def test_an_offloaded_pipeline_frees_the_device_when_an_edit_ends(
+    make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, freed = load(make(tmp_path)), []
+    monkeypatch.setattr(pipe, "maybe_free_model_hooks", lambda: freed.append(True))
+    model = editkit.from_pipe(pipe)
+    with in_use(model):
+        editkit.apply("generate", model=model, prompt="a red apple", steps=1, width=64, height=64, seed=1)
+        before = len(freed)  # of calls of the pipeline itself
+    assert len(freed) == before + 1
 
 
 # Refused pipelines

@@ -85,6 +85,7 @@ class PipelineParts:
         if getattr(self.pipe, name, None) is None:
             raise WeightsUnavailable(f"this {type(self.pipe).__name__} has no {name}: load it with one")
         encoder = TextEncoder(net, copy.deepcopy(getattr(self.pipe, name)), length)
+        encoder.device = self.device
         encoder.words = _words_of_several_tokens(encoder.tokenizer)
         return encoder
 

@@ -34,7 +34,7 @@ from editkit import (
 from ..adapters.pipelines import add_to_pipeline
 from ..attention.support import AttentionSupport, attention_sites, find_attention_sites
 from ..controlnets.pipelines import PIPELINES
-from ..offload import offload_sequentially
+from ..offload import SequentialOffload, offload_layers, offload_sequentially
 from ..pipeline.sharing import shared_weights
 from .block_call import BlockCall
 from .call_arguments import CallArguments
@@ -77,8 +77,9 @@ def native_side(pipe: Any) -> int:
 class UniversalBackend(StyledPipeline, SteeredPipeline, GuidedPipeline, AttentionSupport):
     """Backend of a pipeline ``pipe``, whatever its family. Conditions are those of :class:`CallArguments`."""
 
-    shares_weights = False
-    """Whether the weights are those of a pipeline in memory."""
+    offload: SequentialOffload | None = None
+    lender: Any = None
+    """Pipeline in memory whose weights are shared; None for a model with weights of its own."""
     execution = ExecutionOptions()
     loading_options = LoadingOptions()
     texts = MappingProxyType({})
@@ -192,21 +193,39 @@ class UniversalBackend(StyledPipeline, SteeredPipeline, GuidedPipeline, Attentio
         return to_x0(self.prediction, output.to(x.dtype), x, point)
 
     def add_adapter(self, adapter: Adapter) -> None:
-        if self.shares_weights:
+        if self.lender is not None:
             raise shared_weights(adapter)
         self.warnings += add_to_pipeline(adapter, self.pipe)
         self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)
         self.call.forget_prompts()
 
+    def _tile(self) -> None:
+        """Let the autoencoder work in tiles; raises MissingCapability if it cannot."""
+        net = self.call.autoencoder
+        if not hasattr(net, "use_tiling"):
+            raise MissingCapability(
+                f"tiling=True needs an autoencoder that works in tiles; the model {self.name!r} has an "
+                f"{type(net).__name__}, which does not: leave it out"
+            )
+        net.enable_tiling()
+        if hasattr(net, "use_slicing"):
+            net.enable_slicing()
+
+    def free_device(self) -> None:
+        if self.offload is not None:
+            self.offload.release()
+        if hasattr(type(self.lender), "maybe_free_model_hooks"):  # modular pipelines have no such method
+            self.lender.maybe_free_model_hooks()
+
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
         if execution.tiling:
-            self.call.autoencoder.enable_tiling()
+            self._tile()
+        parts = [part for part in self.pipe.components.values() if isinstance(part, torch.nn.Module)]
         if execution.offload:
-            if isinstance(self.call, BlockCall):
-                parts = self.pipe.components.values()
-                offload_sequentially([part for part in parts if isinstance(part, torch.nn.Module)], device)
-            else:
-                self.pipe.enable_model_cpu_offload(device=device)
+            self.offload = offload_sequentially(parts, device)
+        elif execution.group_offload:
+            offload_layers(parts, device)
+        if execution.offload or execution.group_offload:
             self.device = device
         if execution.compile:
             self.net.compile()

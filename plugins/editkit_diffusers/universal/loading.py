@@ -96,7 +96,7 @@ def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
     kind = pipeline_class(type(pipe).__name__, "the pipeline")
     shared = pipe if type(pipe) is kind else kind(**parts_of(pipe, kind))
     model = UniversalBackend(shared, name=name, identity=identity_of_pipeline(pipe))
-    model.device, model.shares_weights = pipe._execution_device, True
+    model.device, model.lender = pipe._execution_device, pipe
     return model
 
 

@@ -72,7 +72,7 @@ def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
         shared.transformer = shared_network(pipe.transformer, "transformer", changed=True)
         pad_by_torch(shared.transformer)
     model = UniversalBackend(shared, name=name, identity=identity_of_pipeline(pipe), warnings=guider_warnings(pipe))
-    model.device, model.shares_weights = pipe._execution_device, True
+    model.device, model.lender = pipe._execution_device, pipe
     return model
 
 
