@@ -279,15 +279,14 @@ def _canvas(request: Request, model: Backend) -> Canvas:
         assert isinstance(params, CanvasParams)
         size = (params.width or model.native_size, params.height or model.native_size)
         return Canvas.plan(size, max(size), model.multiple)
-    size, inversion = request.sources[0].size, request.inversion
+    size, inversion, reads = request.sources[0].size, request.inversion, references_of(model)
+    whole = reads is not None and (reads.required or isinstance(params, ReferenceParams))
+    plan = Canvas.plan_area if whole else Canvas.plan_native
     if inversion is None:
         longest = params.resolution if isinstance(params, ImageInputParams) else None
-        reads = references_of(model)
-        if longest is None and reads and (reads.required or isinstance(params, ReferenceParams)):
-            return Canvas.plan_area(size, model.native_size, model.multiple)
-        return Canvas.plan_native(size, model.native_size, model.multiple, longest)
+        return plan(size, model.native_size, model.multiple, longest)
     longest = inversion.params.get("resolution")
-    canvas = Canvas.plan_native(size, model.native_size, model.multiple, longest)
+    canvas = plan(size, model.native_size, model.multiple, longest)
     # Earlier versions scaled long images like any other.
     canvases = (canvas, Canvas.plan(size, longest or model.native_size, model.multiple))
     shape = tuple(inversion.noise.shape[1:])

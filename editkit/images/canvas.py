@@ -88,13 +88,15 @@ class Canvas:
         return dc.replace(plan, padded=(width, height), window=window)
 
     @classmethod
-    def plan_area(cls, size: Size, native: int, multiple: int) -> Canvas:
-        """Plan for a model of a native size that takes whole images alone: at the area of a square of that size.
+    def plan_area(cls, size: Size, native: int, multiple: int, longest: int | None = None) -> Canvas:
+        """Plan for a model that reads whole images: at the area of a square of its native size, without padding.
 
-        Images longer than :data:`LONGEST_WHOLE` have a smaller area.
+        A given ``longest`` side is obeyed. The image is stretched to multiples, as the model sees it too. Images longer
+        than :data:`LONGEST_WHOLE` have a smaller area.
         """
         ratio = min(max(size) / min(size), LONGEST_WHOLE)
-        return cls.plan(size, round(native * math.sqrt(ratio)), multiple)
+        plan = cls.plan(size, longest or round(native * math.sqrt(ratio)), multiple)
+        return dc.replace(plan, work=plan.padded)
 
     @classmethod
     def plan(cls, size: Size, longest: int, multiple: int) -> Canvas:

@@ -43,6 +43,7 @@ from .guided import GuidedPipeline
 from .network_call import NetworkCall, Size, network_of
 from .pipeline_call import PipelineCall
 from .prompt_reading import cut_of_prompt
+from .references import REFERENCES, ReferringPipeline
 from .schedule import PipelineSchedule, curve_of
 from .steering import SteeredPipeline
 from .styling import LAYOUTS, StyledPipeline
@@ -64,6 +65,7 @@ def provided_by(pipe: Any) -> frozenset[str]:
         "own-guidance": facts_of(type(pipe)).own_guidance and not is_input,
         "controlnet": type(pipe).__name__ in PIPELINES,
         "style": type(pipe).__name__ in LAYOUTS,
+        "references": type(pipe).__name__ in REFERENCES,
     }
     return frozenset({"text", "attention", "adapters", *(name for name, provided in provides.items() if provided)})
 
@@ -74,7 +76,7 @@ def native_side(pipe: Any) -> int:
     return int(np.max(side))
 
 
-class UniversalBackend(StyledPipeline, SteeredPipeline, GuidedPipeline, AttentionSupport):
+class UniversalBackend(ReferringPipeline, StyledPipeline, SteeredPipeline, GuidedPipeline, AttentionSupport):
     """Backend of a pipeline ``pipe``, whatever its family. Conditions are those of :class:`CallArguments`."""
 
     offload: SequentialOffload | None = None
@@ -91,8 +93,8 @@ class UniversalBackend(StyledPipeline, SteeredPipeline, GuidedPipeline, Attentio
         self.call: NetworkCall = (BlockCall if isinstance(pipe, diffusers.ModularPipeline) else PipelineCall)(pipe)
         self.net = self.call.network
         self.device, self.dtype, self.prediction = self.net.device, self.net.dtype, self.call.prediction
-        super().__init__()
         self.provides = provided_by(pipe)
+        super().__init__()
         layout = self.call.layout(_PROBED)
         self.reduction = _PROBED[0] // layout.shape[-1]
         patch = self.net.config.get("patch_size") or 1
@@ -168,8 +170,11 @@ class UniversalBackend(StyledPipeline, SteeredPipeline, GuidedPipeline, Attentio
         Rows of other prompts are evaluated apart: in some pipelines they would depend on each other by their padding.
         """
         timesteps, points = timestep_of(self.schedule, point, x).expand(len(x)).tolist(), point.rows(len(x))
-        groups: dict[tuple[float, int, int], list[int]] = defaultdict(list)
-        for row, key in enumerate(zip(timesteps, condition["call"].tolist(), self.roles(condition), strict=True)):
+        groups: dict[tuple[float, int, int, int], list[int]] = defaultdict(list)
+        alone = range(len(x)) if self.reads_one_prompt else [0] * len(x)
+        for row, key in enumerate(
+            zip(timesteps, condition["call"].tolist(), self.roles(condition), alone, strict=True)
+        ):
             groups[key].append(row)
         if len(groups) == 1:
             return self._denoise_equal_rows(x, points[0], condition)
@@ -183,7 +188,7 @@ class UniversalBackend(StyledPipeline, SteeredPipeline, GuidedPipeline, Attentio
     @find_attention_sites
     def _denoise_equal_rows(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         """Return the x0 estimate of rows of one point and equal arguments, by one call of the pipeline."""
-        arguments = dict(self.arguments.rows(condition)[0])
+        arguments = self.with_images(self.arguments.rows(condition)[0])
         prompts = [arguments.pop("prompt")] * len(x)
         timestep = float(timestep_of(self.schedule, point, x))
         size, place = self._size_of(x), point.rows(len(x))[0]

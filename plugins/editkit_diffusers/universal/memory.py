@@ -19,16 +19,16 @@ class _Object(NamedTuple):
     """A large argument, equal to itself only; holding it keeps its identity from being used again."""
 
     value: Any
-    version: int
+    identity: tuple[Any, ...]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Object) and other.value is self.value and other.version == self.version
+        return isinstance(other, _Object) and other.identity == self.identity
 
     def __hash__(self) -> int:
-        return hash((id(self.value), self.version))
+        return hash(self.identity)
 
 
-def remember(method: Callable[..., Any], leave_out: Collection[str] = ()) -> Callable[..., Any]:
+def remember(method: Callable[..., Any], leave_out: Collection[str] = (), kept: int = KEPT) -> Callable[..., Any]:
     """Return a method that keeps its last results by its arguments, except those named in ``leave_out``.
 
     Results are shared between calls: a pipeline does not write into them.
@@ -41,7 +41,7 @@ def remember(method: Callable[..., Any], leave_out: Collection[str] = ()) -> Cal
         bound.arguments.update(dict.fromkeys(set(leave_out) & set(bound.arguments)))
         key = _key(bound.arguments)
         results[key] = results.pop(key) if key in results else method(*bound.args, **bound.kwargs)
-        if len(results) > KEPT:
+        if len(results) > kept:
             del results[next(iter(results))]
         return results[key]
 
@@ -58,6 +58,9 @@ def _key(value: Any) -> Any:
         return type(value), tuple((name, _key(one)) for name, one in value.items())
     if isinstance(value, Tensor) and value.device.type == "cpu" and value.numel() <= _SMALL:
         return Tensor, value.dtype, value.shape, tuple(value.flatten().tolist())
-    # Tensors of inference mode count no versions.
-    counted = isinstance(value, Tensor) and not value.is_inference()
-    return _Object(value, value._version if counted else 0)
+    if not isinstance(value, Tensor):
+        return _Object(value, (id(value),))
+    # Views of one memory, such as one with a further axis, are equal. Tensors of inference mode count no versions.
+    version = 0 if value.is_inference() else value._version
+    geometry = value.storage_offset(), value.shape, value.stride(), value.dtype
+    return _Object(value, (value.untyped_storage().data_ptr(), *geometry, version))

@@ -22,12 +22,15 @@ from .facts import UNCHANGED_INPUTS
 from .layout import LatentLayout
 from .memory import remember
 from .network_call import NetworkCall, Size
+from .references import REFERENCES, call_function, neutral_arguments, remember_resizing
 from .silence import silence
 from .stand_in import StandIn
 from .usual import scale_argument
 
 _READERS = ("encode_prompt", "generate_prior_tokens")
 """Methods that read a prompt."""
+_IMAGE_READER = "prepare_image_latents"
+"""Method that encodes images beside the prompt."""
 _SMALL: Size = (512, 512)
 """Size of the image of a call that ends when the prompt is encoded."""
 _GUIDERS = ("guider", "ocr_guider")
@@ -71,6 +74,13 @@ class PipelineCall(NetworkCall):
             self._put(part, None)
         self._observe_tokenizers()
         self.forget_prompts()
+        self._reference_facts = REFERENCES.get(self.kind.__name__)
+        if self._reference_facts is not None:
+            processor = self.pipeline.image_processor
+            self._put("image_processor", StandIn(processor, **remember_resizing(processor)))
+            if hasattr(self.kind, _IMAGE_READER):
+                reader = types.MethodType(getattr(self.kind, _IMAGE_READER), self.pipeline)
+                self._put(_IMAGE_READER, remember(reader, leave_out=("generator",)))
         self._prepares = hasattr(self.kind, "prepare_latents")
         if self._prepares:
             method = types.MethodType(self.kind.prepare_latents, self.pipeline)  # type: ignore[attr-defined]
@@ -145,7 +155,8 @@ class PipelineCall(NetworkCall):
         }
         if not self.takes_scale and "true_cfg_scale" in self.parameters:
             del general["guidance_scale"]  # it is an input of the network, which this one does not have
-        arguments = {**UNCHANGED_INPUTS, **general, **self.facts.arguments, **more}
+        neutral = neutral_arguments(self._reference_facts)
+        arguments = {**UNCHANGED_INPUTS, **general, **self.facts.arguments, **neutral, **more}
         if not self._prepares and self._latents is not None:
             arguments["latents"] = self._latents
         self._allow_size(size)
@@ -157,7 +168,7 @@ class PipelineCall(NetworkCall):
         }
         with silence():
             try:
-                return inspect.unwrap(self.kind.__call__)(self.pipeline, **passed)
+                return call_function(self.kind, self._reference_facts, size)(self.pipeline, **passed)
             except _End:
                 return None
 
