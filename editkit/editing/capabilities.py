@@ -97,15 +97,17 @@ def check_single_estimate(request: Request, model: Backend) -> None:
     if not isinstance(params, DrawingParams) or not provided:
         return
     takes_negative = "own-guidance" in provided and require(model, SupportsOwnGuidance).takes_negative_prompt
+    single = params.negative_guidance == 1 or "distilled-guidance" not in provided
     needs = {
-        "negative_prompt": has_custom_negative_prompt(params) and not takes_negative,
-        "guidance_rescale": params.guidance_rescale > 0,
+        "negative_prompt": single and has_custom_negative_prompt(params) and not takes_negative,
+        "guidance_rescale": single and params.guidance_rescale > 0,
     }
+    advice = "set negative_guidance, or leave it out" if "distilled-guidance" in provided else "leave it out"
     for name, needed in needs.items():
         if needed:
             raise MissingCapability(
                 f"{name}= needs guidance by two estimates; the model {model.name!r} provides {', '.join(provided)}, "
-                "which makes one: leave it out"
+                f"which makes one: {advice}"
             )
 
 

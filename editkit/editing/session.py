@@ -31,7 +31,7 @@ from ..registry.specs import SamplerSpec
 from ..report import Usage
 from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap, own_change
 from ..sampling.controls import Control, attach_all, check_compatible
-from ..sampling.guidance import Guidance, condition_at_scale, interval, no_step_between
+from ..sampling.guidance import Guidance, condition_at_scale, guidance_parts, interval, no_step_between
 from ..sampling.guidance_rules import guidance_rule_of
 from ..sampling.kept_detail import KeptDetail, kept_detail
 from ..sampling.loop import Stepper, final_state, walk
@@ -233,13 +233,12 @@ class Session:
         scale = self.drawing.guidance if "text" in self.model.provides else 1.0
         if scale != self.drawing.guidance and not self.drawing.is_default("guidance"):
             self.usage.warn(f"guidance={self.drawing.guidance:g} has no effect: the model takes no text")
-        at_scale = self.at_guidance_scale(condition, rows, scale)
-        if at_scale is not None:
-            return self.weighted((at_scale, condition), (1.0, 0.0), path)
-        if scale == 0.0 and any(getattr(self.params, name, "") for name in PROMPTS if name != "negative_prompt"):
+        unread = scale == 0.0 and "distilled-guidance" not in self.model.provides
+        if unread and any(getattr(self.params, name, "") for name in PROMPTS if name != "negative_prompt"):
             self.usage.warn("the prompt has no effect: guidance is 0, which evaluates the negative prompt alone")
-        negative = condition if scale == 1.0 else self._negative(condition, rows)
-        return self.weighted((negative, condition), (1 - scale, scale), path)
+        beside = self.drawing.negative_guidance
+        parts = guidance_parts(self.model, condition, lambda: self._negative(condition, rows), scale, beside)
+        return self.weighted(*parts, path)
 
     def at_guidance_scale(self, condition: Condition, rows: int, scale: float) -> Condition | None:
         """Return the condition of ``rows`` rows under which one evaluation is guided; None if it takes several."""

@@ -119,6 +119,22 @@ def condition_at_scale(
     return None
 
 
+def guidance_parts(
+    model: Backend, condition: Condition, negative: Callable[[], Condition], scale: float, beside: float
+) -> tuple[Sequence[Condition], Sequence[float]]:
+    """Return the conditions of a model's guidance and their weights.
+
+    ``beside`` is the scale of guidance by the negative prompt, beside a ``scale`` that is an input of the network.
+    """
+    at_scale = condition_at_scale(model, condition, negative, scale)
+    if at_scale is None:
+        return (condition if scale == 1.0 else negative(), condition), (1 - scale, scale)
+    if beside == 1.0 or "distilled-guidance" not in model.provides:
+        return (at_scale, condition), (1.0, 0.0)
+    against = require(model, SupportsDistilledGuidance).with_guidance_scale(negative(), scale)
+    return (against, at_scale, condition), (1 - beside, beside, 0.0)
+
+
 def interval(path: SamplingPath, start: float, end: float) -> tuple[float, float]:
     """Return the lowest and highest sigma of the steps between two fractions (0 to 1) of a path."""
     steps = len(path) - 1

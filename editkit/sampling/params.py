@@ -14,6 +14,12 @@ IfGuided = EffectIf(
 )
 """Condition of the parameters of guidance by a negative prompt."""
 
+IfDistilled = EffectIf(
+    lambda params, model: "distilled-guidance" in model.provides,
+    "guidance of this model is away from the negative prompt; set guidance",
+)
+"""Condition of guidance beside a scale that is an input of the network."""
+
 
 FROM_MODEL = frozenset({"guidance", "sampler", "steps"})
 """Parameters that operations which only sample leave to the model. Edits by inversion leave ``steps`` alone: their
@@ -41,6 +47,13 @@ class DrawingParams(Params):
         None, ge=0, lt=2**63, description="Seed of the noise; chosen at random and reported when not given."
     )
     negative_prompt: Annotated[str, IfGuided] = Field("", description="Content to steer away from.")
+    negative_guidance: Annotated[float, IfDistilled] = Field(
+        1.0,
+        ge=0.0,
+        le=100.0,
+        description="Guidance scale away from the negative prompt, for models whose guidance is an input of the "
+        "network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.",
+    )
     long_prompts: bool = Field(
         False,
         description="Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders "
@@ -52,8 +65,8 @@ class DrawingParams(Params):
 
     @property
     def is_guided(self) -> bool:
-        """Whether the negative prompt is evaluated; operations with further guidance scales override it."""
-        return self.guidance != 1
+        """Whether an estimate is guided; operations with further guidance scales override it."""
+        return self.guidance != 1 or self.negative_guidance != 1
 
     def is_default(self, name: str) -> bool:
         """Return whether a parameter has its default; the negative prompt of an edit may be its source prompt."""

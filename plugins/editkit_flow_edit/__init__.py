@@ -30,7 +30,7 @@ class FlowEditParams(RepromptParams):
 
     @property
     def is_guided(self) -> bool:
-        return self.guidance != 1 or self.source_guidance not in (None, 1)
+        return super().is_guided or self.source_guidance not in (None, 1)
 
     @model_validator(mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from editkit import (
     Control,
     Edit,
     Guidance,
+    InvalidParameter,
     InversionRecord,
     PinnedSource,
     SamplingPath,
@@ -74,6 +75,10 @@ def _edit_guidance(
     at_source = session.at_guidance_scale(source, params.averages, source_scale)
     at_target = session.at_guidance_scale(target, params.averages, target_scale)
     if at_source is not None and at_target is not None:
+        if params.negative_guidance != 1:
+            raise InvalidParameter(
+                f"negative_guidance={params.negative_guidance:g} is not allowed beside source_guidance: leave one out"
+            )
         return session.weighted((_concatenate(at_source, at_target), both), (1.0, 0.0), path)
     negative = {**source, **repeat_condition(session.embed(params.negative_prompt), params.averages)}
     # All rows share the weights, so that where the two scales differ the source rows repeat the negative prompt.

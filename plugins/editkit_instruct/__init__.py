@@ -54,7 +54,7 @@ class InstructParams(ReferenceParams):
 
     @property
     def is_guided(self) -> bool:
-        return self.guidance != 1 or self.image_guidance not in (None, 1)
+        return super().is_guided or self.image_guidance not in (None, 1)
 
     @field_validator("instruction")
     @classmethod

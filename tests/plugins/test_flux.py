@@ -305,6 +305,22 @@ def test_distilled_guidance_needs_one_call_and_others_two() -> None:
         assert report.network_samples == samples
 
 
+@pytest.mark.parametrize("kind", ["dev", "kontext"])
+def test_a_negative_prompt_beside_a_distilled_scale_agrees_with_diffusers(kind: str) -> None:
+    model, pipeline = load_both(kind)
+    size = {"width": 16, "height": 16} | ({"max_area": 16 * 16} if kind == "kontext" else {})
+    expected = run_diffusers(pipeline, guidance_scale=3.5, true_cfg_scale=3.0, negative_prompt="a pear", **size)
+    given = {"guidance": 3.5, "negative_guidance": 3.0, "width": 16, "height": 16}
+    result = run_editkit("generate", model=model, negative_prompt="a pear", **given)
+    assert_agree(result.latents, expected)
+    assert (result.report.network_samples, result.report.warnings) == (2 * STEPS, ())
+
+
+def test_negative_guidance_of_a_model_of_two_estimates_is_a_warning() -> None:
+    report = run_editkit("generate", model=model_of("schnell"), width=16, height=16, negative_guidance=3.0).report
+    assert "negative_guidance=3.0 has no effect" in report.warnings[0]
+
+
 def test_guidance_is_1_outside_its_interval() -> None:
     def generate(**params: float) -> Tensor:
         latents: Tensor = run_editkit("generate", model=model_of("dev"), width=16, height=16, **params).latents

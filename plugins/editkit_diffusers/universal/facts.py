@@ -36,30 +36,31 @@ class FamilyFacts:
 
 _TOKENS = PromptedNorm("token", patch=2)
 _QWEN_IMAGE = FamilyFacts(norm=_TOKENS)
-_LONGCAT = FamilyFacts(norm=PromptedNorm("token", patch=2, limit=1.0))
+_JOYIMAGE = FamilyFacts(norm=PromptedNorm("token"))
 
 FACTS: Mapping[str, FamilyFacts] = MappingProxyType(
     {
         "BriaPipeline": FamilyFacts(own_guidance=True),  # an empty negative prompt is zeros
-        "CogView3PlusPipeline": FamilyFacts(own_guidance=True),  # likewise
+        "CogView3PlusPipeline": FamilyFacts(own_guidance=True),  # an empty negative prompt is zeros
         "Flux2KleinPipeline": FamilyFacts(few_steps=4),
         "HiDreamImagePipeline": FamilyFacts(fixed_area="default_sample_size"),
         # One scale for all steps, where the pipeline's default falls from 7 to 3 in the last three.
         "Ideogram4Pipeline": FamilyFacts(
             arguments={"guidance_schedule": None}, own_guidance=True, usual={"guidance": 7.0}
         ),
-        "Kandinsky3Pipeline": FamilyFacts(unguided=0.0, own_guidance=True),  # likewise
+        "JoyImageEditPipeline": _JOYIMAGE,
+        "JoyImageEditPlusPipeline": _JOYIMAGE,
+        "Kandinsky3Pipeline": FamilyFacts(unguided=0.0, own_guidance=True),  # as CogView3
         "Kandinsky5T2IPipeline": FamilyFacts(fixed_sizes="resolutions"),
         "Krea2Pipeline": FamilyFacts(unguided=0.0, few_steps=8),
-        "LongCatImageEditPipeline": _LONGCAT,
-        "LongCatImagePipeline": _LONGCAT,
+        "LongCatImagePipeline": FamilyFacts(norm=PromptedNorm("token", patch=2, limit=1.0)),  # its edit model has none
         "Lumina2Pipeline": FamilyFacts(own_guidance=True),  # only the prompt is read after an instruction
         "LuminaPipeline": FamilyFacts(own_guidance=True),  # of three channels
         "NucleusMoEImagePipeline": FamilyFacts(norm=_TOKENS),
         "QwenImageEditPipeline": _QWEN_IMAGE,
         "QwenImageEditPlusPipeline": _QWEN_IMAGE,
         "QwenImagePipeline": _QWEN_IMAGE,
-        "SanaPipeline": FamilyFacts(own_guidance=True),  # likewise
+        "SanaPipeline": FamilyFacts(own_guidance=True),  # as Lumina 2
         "ZImagePipeline": FamilyFacts(unguided=0.0, few_steps=8, distilled_shift=3.0),
     }
 )
