@@ -143,4 +143,4 @@ def test_a_guider_of_another_kind_is_a_warning() -> None:
     pipe.register_modules(guider=AdaptiveProjectedMixGuidance())
     model = share_pipeline(pipe, name="hunyuan-image")
     assert model.usual["guidance"] == AdaptiveProjectedMixGuidance().guidance_scale
-    assert "AdaptiveProjectedMixGuidance of this pipeline" in model.warnings[0]
+    assert "guider (AdaptiveProjectedMixGuidance) is not used" in model.warnings[0]

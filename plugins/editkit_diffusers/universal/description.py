@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses as dc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from editkit import ModelFacts, read_index
 from ..outline import Outline
 from . import modular_loading
 from .backend import native_side, provided_by
+from .guided import guider_warnings
 from .loading import build_pipeline, pipeline_class
 
 
@@ -18,7 +18,7 @@ def facts_of_modular_folder(folder: Path) -> ModelFacts:
     """Return facts about the modular pipeline in a folder; raises as :func:`facts_of_folder`."""
     outline = Outline(folder)
     pipe = modular_loading.build_pipeline(folder, lambda network, part: outline.network(network, part.name))
-    return dc.replace(_facts_of(pipe), warnings=modular_loading.guider_warnings(pipe))
+    return _facts_of(pipe)
 
 
 def facts_of_folder(folder: Path) -> ModelFacts:
@@ -41,5 +41,6 @@ def _facts_of(pipe: Any) -> ModelFacts:
     return ModelFacts(
         provides=provided_by(pipe),
         native_size=reduction and native_side(pipe) * reduction,
+        warnings=guider_warnings(pipe),
         multiple=None if multiple == reduction else multiple,  # pipelines without packing check sizes in their call
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import diffusers
+
 from editkit import Condition, InvalidParameter, Prediction, combine_predictions
 
 from .call_arguments import CallArguments
@@ -26,14 +28,11 @@ class GuidedPipeline:
 
     def __init__(self) -> None:
         super().__init__()
-        facts, guider = self.call.facts, type(getattr(self.pipe, "guider", None)).__name__
+        facts = self.call.facts
         self.usual = usual_settings(self.pipe, facts, self.call.defaults, self.call.scale_argument)
         if facts.norm is not None:
             self.combine = functools.partial(combine_predictions, self.prediction, facts.norm)
-        if guider.endswith("Guidance") and guider != "ClassifierFreeGuidance":
-            self.warnings += (
-                f"guidance other than 1 is a weighted sum of two estimates, and not the {guider} of this pipeline",
-            )
+        self.warnings += guider_warnings(self.pipe)
 
     @property
     def takes_negative_prompt(self) -> bool:
@@ -61,3 +60,17 @@ class GuidedPipeline:
             texts = [{_NEGATIVE: prompt} if prompt else {} for prompt in against]
             rows = [{**row, **guided, **text} for row, text in zip(rows, texts, strict=True)]
         return self.arguments.condition(rows)
+
+
+def guider_warnings(pipe: Any) -> tuple[str, ...]:
+    """Return the warning of a guider whose rule is another than that of classifier-free guidance."""
+    guider = getattr(pipe, "guider", None)
+    if guider is None or _is_plain(guider):
+        return ()
+    return (f"the model's guider ({type(guider).__name__}) is not used: guidance is plain classifier-free guidance",)
+
+
+def _is_plain(guider: Any) -> bool:
+    """Return whether a guider extrapolates from the negative to the prompted estimate at every step, if it guides."""
+    plain = {"guidance_rescale": 0.0, "start": 0.0, "stop": 1.0}
+    return type(guider) is diffusers.ClassifierFreeGuidance and plain.items() <= dict(guider.config).items()

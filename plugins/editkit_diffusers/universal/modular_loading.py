@@ -38,7 +38,7 @@ def load_folder(
     """
     pipe = build_pipeline(folder, network_reader(dtype, options))
     pipe.to(device)
-    return UniversalBackend(pipe, name=name, identity=identity_of(folder), warnings=guider_warnings(pipe))
+    return UniversalBackend(pipe, name=name, identity=identity_of(folder))
 
 
 def build_pipeline(folder: Path, read: ReadNetwork) -> Any:
@@ -71,7 +71,7 @@ def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
         shared = copy.copy(pipe)
         shared.transformer = shared_network(pipe.transformer, "transformer", changed=True)
         pad_by_torch(shared.transformer)
-    model = UniversalBackend(shared, name=name, identity=identity_of_pipeline(pipe), warnings=guider_warnings(pipe))
+    model = UniversalBackend(shared, name=name, identity=identity_of_pipeline(pipe))
     model.device, model.lender = pipe._execution_device, pipe
     return model
 
@@ -116,17 +116,3 @@ def _check_whole(pipe: Any, called: str) -> None:
         )
     if pipe.transformer.config.get("flow_map"):
         raise WeightsUnavailable(f"{called} is not supported: {FLOW_MAP}")
-
-
-def guider_warnings(pipe: Any) -> tuple[str, ...]:
-    """Return warnings of a guider whose rule is another than that of classifier-free guidance."""
-    guider = getattr(pipe, "guider", None)
-    if guider is None or _is_plain(guider):
-        return ()
-    return (f"the model's guider ({type(guider).__name__}) is not used: guidance is plain classifier-free guidance",)
-
-
-def _is_plain(guider: Any) -> bool:
-    """Return whether a guider extrapolates from the negative to the prompted estimate at every step, if it guides."""
-    plain = {"guidance_rescale": 0.0, "start": 0.0, "stop": 1.0}
-    return type(guider) is diffusers.ClassifierFreeGuidance and plain.items() <= dict(guider.config).items()
