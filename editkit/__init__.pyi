@@ -94,7 +94,7 @@ from .model.backend import (
 )
 from .model.execution import ExecutionOptions
 from .model.finite import is_finite, part_failed
-from .model.folders import Part, identity_of, parts_of, read_index
+from .model.folders import Part, check_config, identity_of, parts_of, read_index
 from .model.loading import from_pipe, load_model
 from .model.options import LoadingOptions
 from .model.prompt_text import PromptReading, embed_cached
@@ -247,6 +247,7 @@ __all__ = [
     "by_name",
     "cache_folder",
     "check_complete",
+    "check_config",
     "check_file",
     "check_interval",
     "check_weights",

@@ -176,7 +176,14 @@ def check_part(folder: Path, variant: str | None) -> None:
     """Raise WeightsUnavailable if the configuration of a part describes a network much larger than its weights."""
     file = folder / "config.json"
     config = read_json(file)
-    tensors = _count_tensors(folder, variant, quantised=bool(config.get("quantization_config")))
+    check_config(file, config, _count_tensors(folder, variant, quantised=bool(config.get("quantization_config"))))
+
+
+def check_config(file: Path, config: dict[str, Any], tensors: int) -> None:
+    """Raise WeightsUnavailable if the configuration in a file describes a network much larger than its weights.
+
+    ``tensors`` is the number of tensors of the weights.
+    """
     for name, value in _integers(config):
         counts = ("layers" in name or name in ("depth", "num_blocks")) and name not in _BOUNDS
         if counts and not 0 <= value <= tensors:

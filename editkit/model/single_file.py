@@ -55,10 +55,10 @@ def _refuse_network(registry: Registry, file: Path) -> None:
     describers = [spec.describe for spec in registry.specs["backends"].values() if spec.describe]
     what = next(filter(None, (describe(file) for describe in describers)), None)
     if what is not None:
-        raise WeightsUnavailable(f"model {str(file)!r} holds {what} and no whole model: {ADVICE}")
+        raise WeightsUnavailable(f"model {str(file)!r} holds {what}, and is no whole model: {ADVICE}")
 
 
-ADVICE = "give the diffusers folder of such a model as the model (-m), and a network in a file as transformer"
+ADVICE = "give the model's diffusers folder with -m (model=), and a network's file with --transformer (transformer=)"
 """Advice for a file that holds one part of a model."""
 
 

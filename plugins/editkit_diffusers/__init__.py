@@ -19,6 +19,7 @@ from .network_files.families import describe_file
 EXECUTION_OPTIONS = frozenset({"compile", "offload", "group_offload", "tiling"})
 _LOADING_OPTIONS = frozenset({"prediction", "variant", "vae", "transformer", "quantise"})
 _COMPARE = by_name("editkit_diffusers.comparison:compare_folder")
+_OF_ANY_PIPELINE = frozenset({"variant", "transformer", "quantise"})
 _UNET_PARTS = frozenset({"unet", "vae", "text_encoder", "tokenizer", "scheduler"})
 _TRANSFORMER_PARTS = frozenset({"transformer", "vae", "text_encoder", "tokenizer", "scheduler"})
 _SECOND_TEXT = frozenset({"text_encoder_2", "tokenizer_2"})
@@ -261,7 +262,7 @@ def register_backends() -> list[BackendSpec]:
                 }
             ),
             provides=frozenset({"text", "attention", "adapters"}),
-            loading_options=frozenset({"variant", "transformer", "quantise"}),
+            loading_options=_OF_ANY_PIPELINE,
             execution_options=EXECUTION_OPTIONS,
             source="https://huggingface.co/docs/diffusers/modular_diffusers/overview",
         ),
@@ -274,7 +275,7 @@ def register_backends() -> list[BackendSpec]:
             compare=_COMPARE,
             last_resort=True,
             provides=frozenset({"text", "adapters", "attention"}),
-            loading_options=frozenset({"variant", "transformer"}),
+            loading_options=_OF_ANY_PIPELINE,
             describe=describe_file,
             execution_options=EXECUTION_OPTIONS,
             source="https://huggingface.co/docs/diffusers/api/pipelines/overview",

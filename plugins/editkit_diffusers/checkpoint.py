@@ -14,6 +14,7 @@ from editkit import InvalidParameter, LoadingOptions, identity_of, read_json
 
 from .autoencoder import Autoencoder
 from .components import load_part, prepare_network
+from .network_files.fitting import check_network
 from .network_files.reading import network_settings, read_network
 from .quantisation import quantisation_config
 from .scheduler_config import read_config
@@ -38,6 +39,7 @@ class Checkpoint:
     ) -> None:
         self.folder, self.device, self.dtype, self.options = folder, device, dtype, options
         self._quantisation = quantisation_config(options.quantise, dtype)
+        check_network(folder, options)
         self.index = read_json(folder / "model_index.json")
         self.file = None if weights is None else CheckpointFile(weights, folder)
         self.identity = identity_of(folder, weights)

@@ -37,7 +37,7 @@ def compare_folder(folder: Path) -> Iterator[tuple[str, float]]:
 
     Raises WeightsUnavailable for parts that are damaged.
     """
-    read = network_reader(torch.float32, LoadingOptions())
+    read = network_reader(torch.float32, LoadingOptions(), folder)
     index = read_index(folder)
     kind = _own_class(str(index["_class_name"]))
     if issubclass(kind, diffusers.ModularPipeline):

@@ -190,6 +190,13 @@ def test_a_file_of_another_kind_is_named(flux: Path, tiny_folder: Path, tmp_path
     assert "noise levels of EDM" in refused(tiny_folder, write(edm, file))
 
 
+def test_a_configuration_of_a_larger_network_is_refused_at_once(flux: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(flux, tmp_path / "parts"))
+    file = folder / "transformer" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "num_layers": 10**9}))
+    assert "num_layers=1000000000, and the weights hold" in refused(folder, flux.parent / "flux.safetensors")
+
+
 def test_a_network_that_states_its_prediction_is_read_so(tiny_folder: Path, tmp_path: Path) -> None:
     tensors = {f"model.diffusion_model.{name}": one for name, one in weights_of(tiny_folder, "unet").items()}
     file = write({**tensors, "v_pred": torch.zeros(0)}, tmp_path / "a.safetensors")
@@ -200,7 +207,7 @@ def test_a_network_that_states_its_prediction_is_read_so(tiny_folder: Path, tmp_
 def test_a_network_alone_is_no_model_and_the_error_names_its_family(tmp_path: Path, flux: Path) -> None:
     net = FAMILIES["krea2"].pipeline().transformer
     file = write(net.state_dict(), tmp_path / "krea.safetensors")
-    with pytest.raises(WeightsUnavailable, match=r"holds the network of Krea 2 and no whole model: .*-m.*transformer"):
+    with pytest.raises(WeightsUnavailable, match=r"the network of Krea 2, and is no whole model: .*-m.*transformer"):
         editkit.load_model(file)
     with pytest.raises(InvalidParameter, match=r"transformer=.*has no use for a checkpoint file"):
         editkit.load_model(flux.parent / "flux.safetensors", transformer=file)

@@ -173,6 +173,14 @@ def test_a_network_is_quantised_as_diffusers_does(plain: Path, torchao_config: A
 
 
 @pytest.mark.slow
+def test_a_family_without_a_backend_of_its_own_is_quantised(family_folder: Callable[[str], Path]) -> None:
+    pytest.importorskip("torchao")
+    model: Any = editkit.load_model(family_folder("z-image"), quantise="int8", dtype="bfloat16")
+    drawn = editkit.apply("generate", model=model, **CALL | {"width": 64, "height": 64})
+    assert model.net.is_quantized and drawn.latents.isfinite().all()
+
+
+@pytest.mark.slow
 def test_a_replay_quantises_as_the_recipe_does(plain: Path, tmp_path: Path) -> None:
     pytest.importorskip("torchao")
     created = editkit.apply("generate", model=str(plain), quantise="int8", dtype="bfloat16", **CALL)
@@ -185,7 +193,7 @@ def test_a_replay_quantises_as_the_recipe_does(plain: Path, tmp_path: Path) -> N
 def test_weights_that_cannot_be_quantised_are_named(folder: Path, plain: Path) -> None:
     pytest.importorskip("torchao")
     file = next((plain / "transformer").glob("*.safetensors"))
-    with pytest.raises(InvalidParameter, match="quantise has no use for transformer"):
+    with pytest.raises(InvalidParameter, match="quantise has no use for the file"):
         editkit.load_model(folder, quantise="int8", transformer=file)
     declare(folder / "transformer", {"quant_method": "torchao"})
     with pytest.raises(InvalidParameter, match="holds quantised weights: leave it out"):

@@ -14,6 +14,7 @@ import torch
 from editkit import LoadingOptions, WeightsUnavailable, identity_of, loading, quiet, read_index, reason_of
 
 from ..components import read_part
+from ..network_files.fitting import check_network
 from ..network_files.reading import read_network
 from ..pipeline.identity import identity_of_pipeline
 from ..pipeline.sharing import check_networks
@@ -43,13 +44,17 @@ def load_folder(
     """
     index = read_index(folder)
     kind = pipeline_class(str(index["_class_name"]), f"model {folder}")
-    pipe = build_pipeline(kind, folder, index, network_reader(dtype, options))
+    pipe = build_pipeline(kind, folder, index, network_reader(dtype, options, folder))
     pipe.to(device)
     return UniversalBackend(pipe, name=name, identity=identity_of(folder))
 
 
-def network_reader(dtype: torch.dtype, options: LoadingOptions) -> ReadNetwork:
-    """Return a function that reads a network with its weights, or with those of the file that replaces them."""
+def network_reader(dtype: torch.dtype, options: LoadingOptions, folder: Path) -> ReadNetwork:
+    """Return a function that reads a network of a folder with its weights, or with those that replace them.
+
+    Raises WeightsUnavailable for a file that does not fit the folder's network, and for a missing package.
+    """
+    check_network(folder, options)
     config = quantisation_config(options.quantise, dtype)
 
     def read(network: Any, part: Path) -> Any:

@@ -36,7 +36,7 @@ def load_folder(
 
     Raises WeightsUnavailable for a class or blocks that are not served, and for missing or damaged parts.
     """
-    pipe = build_pipeline(folder, network_reader(dtype, options))
+    pipe = build_pipeline(folder, network_reader(dtype, options, folder))
     pipe.to(device)
     return UniversalBackend(pipe, name=name, identity=identity_of(folder))
 
