@@ -67,7 +67,7 @@ def write(root: Path, family: str = "sd") -> Styled:
     folder, pipeline = PIPELINES[family]
     model = pipeline.from_pretrained(folder(root / "model"))
     sample_image((40, 30), seed=3).convert("RGB").save(root / "style.png")
-    adapters = {kind: ip_adapter_file(root / kind, model.unet, kind) for kind in ("plain", "plus")}
+    adapters = {kind: ip_adapter_file(root / kind, model.unet, kind) for kind in ("plain", "plus", "full")}
     return Styled(root / "model", root / "style.png", adapters)
 
 
@@ -102,7 +102,7 @@ def generate(model: Any, *attach: str, **options: Any) -> Tensor:
     return latents
 
 
-@pytest.mark.parametrize("kind", ["plain", "plus"])
+@pytest.mark.parametrize("kind", ["plain", "plus", "full"])
 @pytest.mark.parametrize("family", ["sd", pytest.param("xl", marks=pytest.mark.slow)])
 def test_a_style_is_that_of_diffusers(tmp_path: Path, family: str, kind: str) -> None:
     styled = write(tmp_path, family)

@@ -15,13 +15,13 @@ WIDTH = 16
 TOKENS = 4
 """Tokens that an adapter makes of an image."""
 
-AdapterKind = Literal["plain", "plus"]
+AdapterKind = Literal["plain", "plus", "full"]
 
 
 def ip_adapter_file(folder: Path, unet: Any, kind: AdapterKind = "plain", *, seed: int = 0) -> Path:
     """Write an IP-Adapter for a UNet and its image encoder, and return the adapter's file.
 
-    The encoder is in ``image_encoder`` beside it. ``plus`` adapters take hidden states.
+    The encoder is in ``image_encoder`` beside it. ``plus`` and ``full`` adapters take hidden states.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -134,6 +134,17 @@ def _plain(text: int) -> dict[str, torch.Tensor]:
     }
 
 
+def _full(text: int) -> dict[str, torch.Tensor]:
+    return {
+        "proj.0.weight": torch.randn(WIDTH, WIDTH),
+        "proj.0.bias": torch.randn(WIDTH),
+        "proj.2.weight": torch.randn(text, WIDTH),
+        "proj.2.bias": torch.randn(text),
+        "proj.3.weight": torch.ones(text),
+        "proj.3.bias": torch.randn(text),
+    }
+
+
 def _plus(text: int) -> dict[str, torch.Tensor]:
     """A resampler of four layers, as diffusers builds it, with one head of 64 values."""
     hidden = 32
@@ -167,4 +178,8 @@ def _resampler_layer(hidden: int, head: int) -> dict[str, torch.Tensor]:
     }
 
 
-_PROJECTIONS: dict[AdapterKind, Callable[[int], dict[str, torch.Tensor]]] = {"plain": _plain, "plus": _plus}
+_PROJECTIONS: dict[AdapterKind, Callable[[int], dict[str, torch.Tensor]]] = {
+    "plain": _plain,
+    "plus": _plus,
+    "full": _full,
+}
