@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import editkit
-from editkit import WeightsUnavailable, classifier_free, make_path, walk
+from editkit import Condition, WeightsUnavailable, classifier_free, make_path, walk
 from editkit.sampling.loop import ddim_step
 from editkit.testing import BackendTests
 from editkit.testing.suite import sample_image
@@ -54,17 +54,23 @@ def load(folder: Callable[[str], Path]) -> Callable[[str], Any]:
 
 
 @torch.no_grad()
-def sample(model: Any, noise: Tensor, guidance: float = 1.0) -> Tensor:
+def sample(
+    model: Any,
+    noise: Tensor,
+    guidance: float = 1.0,
+    condition: Condition | None = None,
+    negative: Condition | None = None,
+) -> Tensor:
     """Return the pixels of four Euler steps from ``noise``."""
-    prompt, negative = model.embed(["a red apple"]), model.embed([""])
-    guided = classifier_free(model.denoise, prompt, negative, guidance)
+    condition, negative = condition or model.embed(["a red apple"]), negative or model.embed([""])
+    guided = classifier_free(model.denoise, condition, negative, guidance)
     path = make_path(model.schedule.for_shape(noise.shape[1:]), 4, model.grid)
     *_, latents = walk(lambda denoise, x, p, q, _: ddim_step(x, denoise(x, p), p, q), guided, noise, path)
     return model.decode(latents)
 
 
-def own_result(model: Any, noise: Tensor, guidance: float = 1.0) -> Tensor:
-    """Return the pixels of the modular pipeline's own call from ``noise``."""
+def own_result(model: Any, noise: Tensor, guidance: float = 1.0, **inputs: Any) -> Tensor:
+    """Return the pixels of the modular pipeline's own call from ``noise``; ``inputs`` are further ones."""
     pipe = copy.copy(model.pipe)
     pipe._blocks = pipe.blocks  # a copy
     pipe._blocks.sub_blocks.pop("prompt_upsampler", None)
@@ -85,6 +91,7 @@ def own_result(model: Any, noise: Tensor, guidance: float = 1.0) -> Tensor:
         output_type="pt",
         output="images",
         **negative,
+        **inputs,
     )
     return images
 
@@ -125,6 +132,29 @@ def test_inpainting_changes_nothing_outside_the_mask(family: str, load: Callable
     assert changed.any()
     assert not changed[np.asarray(mask) == 0].any()
     assert result.report.untouched_max_diff == 0
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("sizes", [[SIZE], [(70, 100)], [SIZE, (50, 64)]])
+def test_flux_3_reads_references_as_its_blocks_do(
+    sizes: list[tuple[int, int]], guidance: float, load: Callable[[str], Any]
+) -> None:
+    model = load("flux3")
+    images = [sample_image(size, seed=seed) for seed, size in enumerate(sizes)]
+    noise = noise_of(model)
+    condition, negative = (model.instructed([prompt], images) for prompt in ("a red apple", ""))
+    sampled = sample(model, noise, guidance, condition, negative)
+    torch.testing.assert_close(sampled, own_result(model, noise, guidance, image=images), atol=1e-5 * guidance, rtol=0)
+    assert not torch.equal(sampled, sample(model, noise, guidance))
+
+
+def test_an_instruction_is_followed_with_flux_3(load: Callable[[str], Any]) -> None:
+    values: dict[str, Any] = {"instruction": "make it green", "model": load("flux3"), "steps": 2, "seed": 0}
+    result = editkit.apply("instruct", sample_image(SIZE), **values)
+    assert result.report.warnings == ()
+    assert result.report.network_samples == 4, "two estimates a step"
+    other = editkit.apply("instruct", sample_image(SIZE), reference=[sample_image((40, 60))], **values)
+    assert not torch.equal(result.latents, other.latents)
 
 
 class TestFlux3(BackendTests):
@@ -198,6 +228,16 @@ def test_a_lora_of_the_transformer_changes_the_estimate(
     x, point = noise_of(model), model.schedule.point(500.0)
     one, other = (each.denoise(x, point, each.embed(["a red apple"])) for each in (model, changed))
     assert not torch.equal(one, other)
+
+
+def test_a_processor_whose_class_the_index_leaves_open_is_read(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(folder("flux3"), tmp_path / "flux3"))
+    hint = ["transformers", "AutoProcessor"]
+    edit_index(copied, tokenizer=[None, None, {"subfolder": "tokenizer", "type_hint": hint}])
+    model, other = (editkit.load_model(one) for one in (copied, folder("flux3")))
+    x, point = noise_of(model), model.schedule.point(500.0)
+    one, same = (each.denoise(x, point, each.embed(["a red apple"])) for each in (model, other))
+    assert torch.equal(one, same)
 
 
 # Folders that are refused

@@ -7,12 +7,13 @@ returns the network's output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import ClassifierFreeGuidance
 from diffusers.modular_pipelines.modular_pipeline import LoopSequentialPipelineBlocks, PipelineState
+from PIL.Image import Image
 from torch import Tensor
 
 from editkit import WeightsUnavailable
@@ -24,6 +25,10 @@ from .stand_in import StandIn
 
 WORKFLOW = "text2image"
 """Name of the blocks that sample from a prompt, among those of a family."""
+_WITH_IMAGES = "image_conditioned"
+"""Name of the blocks that also read images, if the family has some."""
+_IMAGES = "image"
+"""Their input for images."""
 _NOT_OF_PROMPTS = frozenset({"height", "width", "latents", "num_images_per_prompt", "num_inference_steps"})
 """Inputs of the blocks before the loop that do not belong to reading a prompt."""
 _KEPT = 64
@@ -35,11 +40,13 @@ class BlockCall(NetworkCall):
 
     def __init__(self, pipeline: Any) -> None:
         super().__init__(pipeline)
-        self._inputs = pipeline.blocks.get_workflow(WORKFLOW).inputs
-        self._readers, self._preparers, self._loop, self._decoders = _split(sampling_blocks(pipeline))
-        self._prompts: dict[str, PipelineState] = {}
-        self._states: dict[tuple[str, Size, str], PipelineState] = {}
-        self._loop.set_progress_bar_config(disable=True)
+        self._stages = {
+            name: _Stages.of(pipeline, name)
+            for name in pipeline.blocks.available_workflows
+            if name in (WORKFLOW, _WITH_IMAGES)
+        }
+        self._prompts: dict[tuple[Any, ...], PipelineState] = {}
+        self._states: dict[tuple[Any, ...], PipelineState] = {}
         self._put("scheduler", _output_scheduler(type(pipeline.scheduler), self.config))
         if "guider" in pipeline.components:
             with silence():
@@ -48,7 +55,7 @@ class BlockCall(NetworkCall):
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        return {parameter.name: parameter.default for parameter in self._inputs if parameter.name is not None}
+        return {one.name: one.default for one in self._stages[WORKFLOW].inputs if one.name is not None}
 
     def _run(self, blocks: Iterable[Any], state: PipelineState) -> PipelineState:
         """Run blocks on a state."""
@@ -57,27 +64,33 @@ class BlockCall(NetworkCall):
                 _, state = block(self.pipeline, state)
         return state
 
-    def _read(self, prompt: str) -> PipelineState:
-        """Return the state after the blocks that read a prompt."""
-        if prompt not in self._prompts:
+    def _stages_for(self, images: Sequence[Image]) -> _Stages:
+        return self._stages[_WITH_IMAGES if images else WORKFLOW]
+
+    def _read(self, prompt: str, images: Sequence[Image] = ()) -> PipelineState:
+        """Return the state after the blocks that read a prompt, and images beside it."""
+        key = prompt, *map(id, images)  # the state holds the images
+        if key not in self._prompts:
             self._prompt = prompt
-            state = PipelineState()
-            for parameter in self._inputs:
+            stages, state = self._stages_for(images), PipelineState()
+            for parameter in stages.inputs:
                 if parameter.name is not None:
                     state.set(parameter.name, parameter.default, parameter.kwargs_type)
             state.set("prompt", prompt)
-            self._keep(self._prompts, prompt, self._run(self._readers, state))
-        return _copy(self._prompts[prompt])
+            if images:
+                state.set(_IMAGES, list(images))
+            self._keep(self._prompts, key, self._run(stages.readers, state))
+        return _copy(self._prompts[key])
 
-    def _prepare(self, prompt: str, size: Size, **values: Any) -> PipelineState:
+    def _prepare(self, prompt: str, size: Size, images: Sequence[Image] = (), **values: Any) -> PipelineState:
         """Return the state before the loop; ``values`` are further inputs of the blocks."""
-        state = self._read(prompt)
+        state = self._read(prompt, images)
         width, height = size
         generator = torch.Generator()  # for noise that is not used, so that torch's own generator is not advanced
         general = {"height": height, "width": width, "generator": generator, "num_inference_steps": 1}
         for name, value in {**general, "output_type": "pt", **values}.items():
             state.set(name, value)
-        return self._run(self._preparers, state)
+        return self._run(self._stages_for(images).preparers, state)
 
     @staticmethod
     def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
@@ -90,22 +103,23 @@ class BlockCall(NetworkCall):
     ) -> Tensor:
         (prompt,) = set(prompts)
         values = {"num_images_per_prompt": len(x), **arguments}
-        key = prompt, size, repr(sorted(values.items()))
+        images = values.pop(_IMAGES, ())
+        key = prompt, size, repr(sorted(values.items())), *map(id, images)
         with self._lock:
             layout, shown = self.layout(size), self._network_timestep(timestep, size)
             if key not in self._states:
-                self._keep(self._states, key, self._prepare(prompt, size, **values))
+                self._keep(self._states, key, self._prepare(prompt, size, images, **values))
             state = _copy(self._states[key])
             state.set("latents", layout.pack(x))
             state.set("timesteps", torch.tensor([shown], device=x.device))
-            output: Tensor = self._run([self._loop], state).get("latents")
+            output: Tensor = self._run([self._stages_for(images).loop], state).get("latents")
             return layout.unpack(output)
 
     def decode(self, x: Tensor, size: Size) -> Tensor:
         with self._lock:
             state = self._prepare("", size, num_images_per_prompt=len(x))
             state.set("latents", self.layout(size).pack(x))
-            pixels: Tensor = self._run(self._decoders, state).get("images")
+            pixels: Tensor = self._run(self._stages[WORKFLOW].decoders, state).get("images")
             return pixels[:, :3]
 
     def _probe_layout(self, size: Size) -> LatentLayout | None:
@@ -123,7 +137,7 @@ class BlockCall(NetworkCall):
                 probe = _copy(state)
                 probe.set("latents", values.view(1, *sampled).double())
                 try:
-                    self._run(self._decoders, probe)
+                    self._run(self._stages[WORKFLOW].decoders, probe)
                 except _Decoded:
                     continue
         finally:
@@ -134,7 +148,7 @@ class BlockCall(NetworkCall):
         self._prepare("", size, num_inference_steps=steps)
 
     def _encode_prompt(self, prompt: str) -> None:
-        self._prompts.pop(prompt, None)
+        self._prompts.pop((prompt,), None)
         self._read(prompt)
 
     def forget_prompts(self) -> None:
@@ -152,24 +166,36 @@ def _copy(state: PipelineState) -> PipelineState:
     return PipelineState(dict(state.values), {name: list(keys) for name, keys in state.kwargs_mapping.items()})
 
 
-def sampling_blocks(pipeline: Any) -> list[Any]:
+class _Stages(NamedTuple):
+    """Blocks of a workflow by their part in sampling."""
+
+    inputs: list[Any]
+    readers: list[Any]
+    """Blocks that read a prompt, and images beside it."""
+    preparers: list[Any]
+    """Blocks that prepare the loop for a size and a number of images."""
+    loop: Any
+    decoders: list[Any]
+
+    @classmethod
+    def of(cls, pipeline: Any, workflow: str) -> _Stages:
+        """Return the blocks of a workflow; raises WeightsUnavailable for blocks without one loop."""
+        blocks = sampling_blocks(pipeline, workflow)
+        loops = [place for place, block in enumerate(blocks) if isinstance(block, LoopSequentialPipelineBlocks)]
+        if len(loops) != 1:
+            raise WeightsUnavailable(f"a modular pipeline with {len(loops)} loops is not supported: it should have one")
+        before, loop, after = blocks[: loops[0]], blocks[loops[0]], blocks[loops[0] + 1 :]
+        loop.set_progress_bar_config(disable=True)
+        prepares = [bool(_NOT_OF_PROMPTS & {one.name for one in block.inputs}) for block in before]
+        first = prepares.index(True) if True in prepares else len(before)
+        inputs = pipeline.blocks.get_workflow(workflow).inputs
+        return cls(inputs, before[:first], before[first:], loop, after)
+
+
+def sampling_blocks(pipeline: Any, workflow: str = WORKFLOW) -> list[Any]:
     """Return the blocks that sample an image from a prompt as it is: those that rewrite the prompt are left out."""
-    blocks = pipeline.blocks.get_workflow(WORKFLOW).sub_blocks.values()
+    blocks = pipeline.blocks.get_workflow(workflow).sub_blocks.values()
     return [block for block in blocks if "prompt" not in {output.name for output in block.intermediate_outputs}]
-
-
-def _split(blocks: list[Any]) -> tuple[list[Any], list[Any], Any, list[Any]]:
-    """Return the blocks that read a prompt, those that prepare the loop, the loop, and those that decode.
-
-    Raises WeightsUnavailable for blocks without one loop.
-    """
-    loops = [place for place, block in enumerate(blocks) if isinstance(block, LoopSequentialPipelineBlocks)]
-    if len(loops) != 1:
-        raise WeightsUnavailable(f"a modular pipeline with {len(loops)} loops is not supported: it should have one")
-    before, loop, after = blocks[: loops[0]], blocks[loops[0]], blocks[loops[0] + 1 :]
-    prepares = [bool(_NOT_OF_PROMPTS & {one.name for one in block.inputs}) for block in before]
-    first = prepares.index(True) if True in prepares else len(before)
-    return before[:first], before[first:], loop, after
 
 
 def _output_scheduler(kind: Any, config: Mapping[str, Any]) -> Any:

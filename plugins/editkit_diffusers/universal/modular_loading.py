@@ -10,7 +10,17 @@ from typing import Any
 import diffusers
 import torch
 
-from editkit import LoadingOptions, Part, WeightsUnavailable, identity_of, loading, parts_of, quiet, read_index
+from editkit import (
+    LoadingOptions,
+    Part,
+    WeightsUnavailable,
+    identity_of,
+    loading,
+    parts_of,
+    quiet,
+    read_index,
+    read_json,
+)
 
 from ..pipeline.identity import identity_of_pipeline
 from ..pipeline.sharing import check_networks, shared_network
@@ -18,10 +28,13 @@ from .backend import UniversalBackend
 from .block_call import sampling_blocks
 from .facts import FLOW_MAP, REFUSED
 from .loading import ReadNetwork, load_entry, network_reader
-from .without_torchvision import TextProcessor, is_unreadable, needs_padding, pad_by_torch
+from .without_torchvision import needs_padding, pad_by_torch
 
 _OF_BASE = "SequentialPipelineBlocks"
 """Class of blocks in an index that stands for the pipeline's own ones."""
+
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+"""Files of a processor, one of which names its class."""
 
 
 def load_folder(
@@ -77,10 +90,12 @@ def share_pipeline(pipe: Any, *, name: str) -> UniversalBackend:
 
 
 def _load_part(part: Part, read: ReadNetwork) -> Any:
-    """Load one part; of a processor that cannot be read without torchvision its tokenizer."""
-    if part.library == "transformers" and is_unreadable(part.kind):
-        return TextProcessor(load_entry(["transformers", "AutoTokenizer"], part.folder, read))
-    loaded = load_entry([part.library, part.kind], part.folder, read)
+    """Load one part by its class in the index, or by that in its own files where the index leaves it open."""
+    kind = part.kind
+    if kind == "AutoProcessor":
+        files = [file for name in _PROCESSOR_FILES if (file := part.folder / name).is_file()]
+        kind = next((name for file in files if (name := read_json(file).get("processor_class"))), kind)
+    loaded = load_entry([part.library, kind], part.folder, read)
     pad_by_torch(loaded)
     return loaded
 

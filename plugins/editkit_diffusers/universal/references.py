@@ -58,6 +58,7 @@ REFERENCES: Mapping[str, ReferenceFacts] = MappingProxyType(
         "Flux2KleinKVPipeline": _FLUX_2,
         "Flux2KleinPipeline": _FLUX_2,
         "Flux2Pipeline": _FLUX_2,
+        "Flux3ModularPipeline": ReferenceFacts(several=True, shortest_side=16),  # a token
         "LongCatImageEditPipeline": ReferenceFacts(required=True, size_function="calculate_dimensions"),
         "QwenImage21Pipeline": ReferenceFacts(several=True, mode="RGBA"),
         "QwenImageEditPipeline": ReferenceFacts(required=True),
@@ -101,9 +102,8 @@ class ReferringPipeline:
         parameters = inspect.signature(type(self.pipe).__call__).parameters
         if "distilled-guidance" in self.provides:
             return "scale input"
-        if self.pipe.config.get("is_distilled") or not {"guidance_scale", "true_cfg_scale"} & set(parameters):
-            return "none"
-        return "two estimates"
+        guides = {"guidance_scale", "true_cfg_scale"} & set(parameters) or hasattr(self.pipe, "guider")
+        return "two estimates" if guides and not self.pipe.config.get("is_distilled") else "none"
 
     def instructed(self, prompts: Sequence[str], images: Sequence[Image.Image]) -> Condition:
         """Return the condition ``call`` (B,) of prompts and images, which the pipeline reads when it is called."""

@@ -1,11 +1,10 @@
-"""Parts that use torchvision for little, without it: a working torchvision is not beside every build of torch."""
+"""Networks that use torchvision for little, without it: not every build of torch has a working one beside it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-import transformers
 from diffusers import CosmosTransformer3DModel
 from diffusers.utils import is_torchvision_available
 from torch import Tensor
@@ -36,20 +35,3 @@ def _append_mask(network: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     mask = interpolate(kwargs["padding_mask"], size=x.shape[-2:], mode="nearest").unsqueeze(2)
     padded = torch.cat([x, mask.to(x).expand(len(x), 1, x.shape[2], -1, -1)], 1)
     return args, {**kwargs, "hidden_states": padded, "padding_mask": None}
-
-
-class TextProcessor:
-    """The tokenizer of a processor of texts and images, for pipelines that read texts alone."""
-
-    def __init__(self, tokenizer: transformers.PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
-
-    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
-        return self.tokenizer.apply_chat_template(conversation, **options)
-
-
-def is_unreadable(name: str) -> bool:
-    """Return whether a class of transformers is a processor of images, which cannot be read without torchvision."""
-    kind = getattr(transformers, name, None)
-    of_images = isinstance(kind, type) and issubclass(kind, transformers.ProcessorMixin)
-    return (of_images or kind is transformers.AutoProcessor) and not is_torchvision_available()
