@@ -266,12 +266,45 @@ def test_an_operation_takes_the_controlnet_of_a_pipeline(pair_of: Callable[[str]
 
 def test_a_second_controlnet_and_a_mask_are_refused(pair_of: Callable[[str], Pair]) -> None:
     pair = pair_of("qwen-image")
-    with pytest.raises(InvalidParameter, match="a second ControlNet is not allowed"), pair.attached(), pair.attached():
+    with (
+        pytest.raises(InvalidParameter, match="a second condition map is not allowed"),
+        pair.attached(),
+        pair.attached(),
+    ):
         pass
     mask = torch.ones(1, 1, *SIZE)
-    with pytest.raises(InvalidParameter, match="a mask of a ControlNet is not allowed"), pair.attached(mask=mask):
+    with pytest.raises(InvalidParameter, match="a mask of a condition map is not allowed"), pair.attached(mask=mask):
         pass
     assert pair.model.controlnets == []
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_network_with_the_map_in_channels_agrees_with_its_pipeline(
+    guided: bool, family_folder: Callable[[str], Path]
+) -> None:
+    family, folder = FAMILIES["cogview4-control"], family_folder("cogview4-control")
+    model: Any = editkit.load_model(folder, device="cpu")
+    assert {"controlnet", "map-channels"} <= model.provides
+    guidance = family.arguments(guided=guided)["guidance_scale"]
+    drawing: dict[str, Any] = {"prompt": PROMPT, "steps": STEPS, "seed": 7, "guidance": guidance}
+    image = sample_image(SIZE)
+    result = editkit.apply("control", image, model=model, control_image=image, resolution=SIZE[0], **drawing)
+    assert result.report.warnings == ()
+    pipeline: Any = family.fit(diffusers.DiffusionPipeline.from_pretrained(folder))
+    without_variance(pipeline.vae)
+    layout = model.call.layout(SIZE)
+    noise = torch.randn((1, *model.latent_shape(*SIZE)), generator=torch.Generator().manual_seed(7))
+    arguments = {"prompt": PROMPT, "guidance_scale": guidance, "width": SIZE[0], "height": SIZE[1]}
+    own = pipeline(
+        control_image=HINT * 2 - 1,
+        latents=layout.pack(noise),
+        num_inference_steps=STEPS,
+        output_type="latent",
+        **arguments,
+    ).images
+    assert_agree(result.latents, layout.unpack(own))
+    with pytest.raises(InvalidParameter, match="needs a condition map for every image"):
+        editkit.apply("generate", model=model, width=SIZE[0], height=SIZE[1], **drawing)
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -38,6 +38,7 @@ from ..offload import SequentialOffload, offload_layers, offload_sequentially
 from ..pipeline.sharing import shared_weights
 from .block_call import BlockCall
 from .call_arguments import CallArguments
+from .controlled_call import ChannelCall, takes_map
 from .facts import facts_of
 from .guided import GuidedPipeline
 from .network_call import NetworkCall, Size, network_of
@@ -63,7 +64,8 @@ def provided_by(pipe: Any) -> frozenset[str]:
     provides = {
         "distilled-guidance": is_input,
         "own-guidance": facts_of(type(pipe)).own_guidance and not is_input,
-        "controlnet": type(pipe).__name__ in PIPELINES,
+        "controlnet": type(pipe).__name__ in PIPELINES or takes_map(type(pipe)),
+        "map-channels": takes_map(type(pipe)),
         "style": type(pipe).__name__ in LAYOUTS,
         "references": type(pipe).__name__ in REFERENCES,
     }
@@ -74,6 +76,13 @@ def native_side(pipe: Any) -> int:
     """Return the latents along a side of the training images."""
     side = network_of(pipe).config.get("sample_size") or getattr(pipe, "default_sample_size", None) or _NATIVE_LATENTS
     return int(np.max(side))
+
+
+def _call_of(pipe: Any) -> NetworkCall:
+    """Return the calls of a pipeline, by what it is."""
+    if isinstance(pipe, diffusers.ModularPipeline):
+        return BlockCall(pipe)
+    return ChannelCall(pipe) if takes_map(type(pipe)) else PipelineCall(pipe)
 
 
 class UniversalBackend(ReferringPipeline, StyledPipeline, SteeredPipeline, GuidedPipeline, AttentionSupport):
@@ -90,7 +99,7 @@ class UniversalBackend(ReferringPipeline, StyledPipeline, SteeredPipeline, Guide
         self.pipe, self.name, self.identity, self.warnings = pipe, name, identity, tuple(warnings)
         self.adapters: tuple[str, ...] = ()
         self.arguments = CallArguments()
-        self.call: NetworkCall = (BlockCall if isinstance(pipe, diffusers.ModularPipeline) else PipelineCall)(pipe)
+        self.call = _call_of(pipe)
         self.net = self.call.network
         self.device, self.dtype, self.prediction = self.net.device, self.net.dtype, self.call.prediction
         self.provides = provided_by(pipe)

@@ -1,11 +1,14 @@
-"""Estimates of a pipeline under a ControlNet: calls of its sibling that takes one, on the same parts."""
+"""Estimates of a pipeline under a condition map: by a ControlNet, or by a network that takes the map as channels."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import diffusers
+import torch
 from torch import Tensor
 
 from ..controlnets.pipelines import PipelineControlNets
@@ -15,35 +18,62 @@ from .pipeline_call import PipelineCall
 from .silence import silence
 from .stand_in import StandIn
 
+_MAP = "control_image"
 
-class ControlledCall(PipelineCall):
-    """Calls with the ControlNet ``net`` under a condition map ``hint`` (1, 3, H, W) in [0, 1] at a ``scale``.
 
-    They have the turns, the layout, the timesteps and the prompts read so far in common with ``plain``, the calls of
-    the ``pipeline`` without a ControlNet. Their autoencoder encodes nothing but the map, once for a number of rows.
+def takes_map(kind: Any) -> bool:
+    """Return whether the network of a class of pipelines takes a condition map itself, without a ControlNet."""
+    called, built = (inspect.signature(function).parameters for function in (kind.__call__, kind.__init__))
+    return _MAP in called and "controlnet" not in built
+
+
+def controlled_pipeline(pipeline: Any, kind: PipelineControlNets, net: Any) -> Any:
+    """Return the pipeline with a ControlNet on the parts of one without."""
+    controlled = getattr(diffusers, kind.pipeline)
+    taken = inspect.signature(controlled.__init__).parameters
+    parts = {name: part for name, part in pipeline.components.items() if name in taken}
+    with silence():
+        return controlled(**parts, controlnet=net)
+
+
+class MapCall(PipelineCall):
+    """Calls whose autoencoder encodes nothing but a condition map, once for a number of rows and a size."""
+
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
+        self._encoded: dict[torch.Size, Any] = {}
+        self._put(self._decoder, StandIn(self.autoencoder, encode=self._encode_map))
+
+    def _encode_map(self, pixels: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if pixels.shape not in self._encoded:
+            self._encoded[pixels.shape] = self._encode_mean(pixels, *args, **kwargs)
+        return self._encoded[pixels.shape]
+
+
+class ChannelCall(MapCall):
+    """Calls of a pipeline whose network takes a map; those that estimate nothing have a grey one."""
+
+    def _run(self, prompts: list[str], size: Size, **more: Any) -> Any:
+        self._encoded = {shape: one for shape, one in self._encoded.items() if shape[-2:] == size[::-1]}
+        return super()._run(prompts, size, **{_MAP: torch.zeros(1, 3, size[1], size[0]), **more})
+
+
+class ControlledCall(MapCall):
+    """Calls of a ``pipeline`` under a condition map ``hint`` (1, 3, H, W) in [0, 1], with further ``arguments``.
+
+    They have the turns, the layout, the timesteps and the prompts read so far in common with the ``plain`` calls.
     """
 
     def __init__(
-        self, plain: NetworkCall, pipeline: Any, kind: PipelineControlNets, net: Any, hint: Tensor, scale: float
+        self, plain: NetworkCall, pipeline: Any, hint: Tensor, arguments: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
-        controlled = getattr(diffusers, kind.pipeline)
-        taken = inspect.signature(controlled.__init__).parameters
-        parts = {name: part for name, part in pipeline.components.items() if name in taken}
-        with silence():
-            super().__init__(controlled(**parts, controlnet=net))
+        super().__init__(pipeline)
         self.facts, self._plain, self._lock = plain.facts, plain, plain._lock
         self.size: Size = (hint.shape[-1], hint.shape[-2])
-        self._map = {"control_image": hint * 2 - 1, "controlnet_conditioning_scale": scale}
-        self._encoded: dict[int, Any] = {}
-        self._put(self._decoder, StandIn(self.autoencoder, encode=self._encode_map))
+        self._map = {_MAP: hint * 2 - 1, **arguments}
         reader = plain.pipeline.__dict__.get("encode_prompt")
-        if reader is not None and _parameters(type(pipeline).encode_prompt) == _parameters(controlled.encode_prompt):
+        if reader is not None and _parameters(plain.kind) == _parameters(self.kind):
             self._put("encode_prompt", reader)
-
-    def _encode_map(self, pixels: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if len(pixels) not in self._encoded:
-            self._encoded[len(pixels)] = self._encode_mean(pixels, *args, **kwargs)
-        return self._encoded[len(pixels)]
 
     def _run(self, prompts: list[str], size: Size, **more: Any) -> Any:
         return super()._run(prompts, size, **self._map, **more)
@@ -55,5 +85,5 @@ class ControlledCall(PipelineCall):
         return self._plain.own_path(steps, size)
 
 
-def _parameters(function: Any) -> list[str]:
-    return list(inspect.signature(function).parameters)
+def _parameters(kind: Any) -> list[str]:
+    return list(inspect.signature(kind.encode_prompt).parameters)

@@ -140,7 +140,6 @@ def _reason_against(name: str, kind: Any) -> str:
         "it samples sound": any("audio" in parameter for parameter in parameters),
         REFUSED.get(name, ""): name in REFUSED,
         "it takes no prompt": "prompt" not in parameters,
-        "its network takes a condition map as channels": "control_image" in parameters,
         "it samples its noise inside its call": "latents" not in parameters,
     }
     return next((reason for reason, applies in reasons.items() if applies), "")

@@ -15,7 +15,7 @@ from editkit import ExecutionOptions, InvalidParameter, MissingCapability, Point
 from ..controlnets.attached import ControlNetCache, attach, attached_to
 from ..controlnets.files import load_controlnet
 from ..controlnets.pipelines import PIPELINES
-from .controlled_call import ControlledCall
+from .controlled_call import ChannelCall, ControlledCall, controlled_pipeline
 from .network_call import NetworkCall, Size
 
 
@@ -43,7 +43,7 @@ class SteeredPipeline:
     @contextlib.contextmanager
     def with_controlnet(
         self,
-        folder: Path,
+        folder: Path | None,
         hint: Tensor,
         *,
         scale: float,
@@ -56,22 +56,33 @@ class SteeredPipeline:
 
         Raises InvalidParameter for a second ControlNet and for a mask.
         """
-        assert self.takes is not None
         if attached_to(self):
             raise InvalidParameter(
-                f"a second ControlNet is not allowed: {self.takes.pipeline} takes one; attach one ControlNet alone"
+                f"a second condition map is not allowed: {self.call.kind.__name__} and its ControlNets take one; leave "
+                "one out"
             )
         if mask is not None:
-            raise InvalidParameter(f"a mask of a ControlNet is not allowed: {self.takes.pipeline} takes none")
+            raise InvalidParameter(
+                f"a mask of a condition map is not allowed: {self.call.kind.__name__} and its ControlNets take none"
+            )
+        hint = hint.to(self.device, self.dtype)
+        if folder is None:
+            call = ControlledCall(self.call, self.pipe, hint)
+        else:
+            call = ControlledCall(self.call, self._controlled(folder), hint, {"controlnet_conditioning_scale": scale})
+        with attach(self, _Attached(call, low, high)) if scale else contextlib.nullcontext():
+            yield
+
+    def _controlled(self, folder: Path) -> Any:
+        """Return the pipeline with the ControlNet in a folder or file."""
+        assert self.takes is not None
         if self.execution.offload and self.takes.shares_parts:
             raise MissingCapability(
                 f"offload=True is not possible with a ControlNet of {self.takes.name}, which evaluates parts of the "
                 "model beside the model itself: leave one out"
             )
         net = self._controlnet_cache.get(folder, self.device, self.dtype, self._load_controlnet)
-        call = ControlledCall(self.call, self.pipe, self.takes, net, hint.to(self.device, self.dtype), scale)
-        with attach(self, _Attached(call, low, high)) if scale else contextlib.nullcontext():
-            yield
+        return controlled_pipeline(self.pipe, self.takes, net)
 
     def _load_controlnet(self, location: Path) -> Any:
         assert self.takes is not None
@@ -84,7 +95,10 @@ class SteeredPipeline:
         return attached_to(self)
 
     def call_at(self, point: Point, size: Size) -> NetworkCall:
-        """Return the call of the pipeline for an estimate at a point of an image of a size."""
+        """Return the call of the pipeline for an estimate at a point of an image of a size.
+
+        Raises InvalidParameter if its network takes a condition map and none is attached, or one of another size.
+        """
         for call, low, high in attached_to(self):
             if low <= point.sigma <= high:
                 if call.size != size:
@@ -93,4 +107,9 @@ class SteeredPipeline:
                         f"{size[0]} x {size[1]}: both must have one size"
                     )
                 return call  # type: ignore[no-any-return]
+        if isinstance(self.call, ChannelCall):
+            raise InvalidParameter(
+                f"the model {self.name!r} needs a condition map for every image: use control, or add "
+                "--attach controlnet:kind=..."
+            )
         return self.call
