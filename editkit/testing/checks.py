@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Literal
 from unittest import SkipTest
 
-from ..errors import InvalidParameter, MissingCapability, UnknownName, did_you_mean
+from ..errors import EditkitError, InvalidParameter, MissingCapability, UnknownName, did_you_mean
 from ..files import exists
 from ..model.finding import family_of, locate
 from ..model.options import LoadingOptions
@@ -76,6 +76,11 @@ def _comparisons(differences: Iterator[tuple[str, float]], label: str) -> Iterat
             )
     except MissingCapability as error:
         yield Check(f"{label}: images equal those of its own pipeline", "skipped", one_line(error))
+    except EditkitError:
+        raise
+    except Exception as error:  # of the pipeline, which may raise any exception
+        detail = f"{type(error).__name__}: {one_line(error)}"
+        yield Check(f"{label}: images equal those of its own pipeline", "failed", detail)
 
 
 def _known_names(registry: Registry) -> set[str]:

@@ -23,6 +23,7 @@ from .universal import modular_loading
 from .universal.backend import UniversalBackend
 from .universal.facts import UNCHANGED_INPUTS, facts_of
 from .universal.loading import build_pipeline, network_reader, parts_of
+from .universal.usual import scale_argument
 
 _SEED, _STEPS, _SIDE, _GUIDANCE = 0, 4, 256, 3.0
 _PROMPT, _CLASS = "a red apple", 1
@@ -64,7 +65,7 @@ def compare_pipeline(pipe: Any, size: tuple[int, int] | None = None) -> Iterator
         raise MissingCapability(
             f"a {type(pipe).__name__} samples from an image that it encodes with chance: there is no comparison"
         )
-    size = size or _size_of(model)
+    size = size or _size_of(pipe, model)
     prompt = "" if "text" not in model.provides else str(_CLASS) if hasattr(pipe, "labels") else _PROMPT
     own_image = _own_modular_image if modular else _own_image
     unguided = own_image(pipe, model, size, 1.0)
@@ -91,18 +92,25 @@ def _first_order(scheduler: Any) -> Any:
     config = scheduler.config
     if "solver_order" in config and config.get("prediction_type") == "flow_prediction":
         return type(scheduler).from_config(config, solver_order=1)
-    if "FlowMatch" in type(scheduler).__name__ or "CogVideoX" in type(scheduler).__name__:
+    if "FlowMatch" in type(scheduler).__name__:
         return scheduler
+    kind = type(scheduler) if "CogVideoX" in type(scheduler).__name__ else diffusers.DDIMScheduler
     # DDIM of diffusers does not step along the timesteps of another spacing than these.
     spacing = config.get("timestep_spacing", "leading")
     with quiet():
-        return diffusers.DDIMScheduler.from_config(
+        return kind.from_config(
             config, clip_sample=False, timestep_spacing="leading" if spacing == "leading" else "trailing"
         )
 
 
-def _size_of(model: Backend) -> tuple[int, int]:
-    """Return a small size that the model samples at: its own if it is smaller."""
+def _size_of(pipe: Any, model: Backend) -> tuple[int, int]:
+    """Return a small size that the model samples at: its own if it is smaller, or samples at no other."""
+    facts = facts_of(type(pipe))
+    if facts.fixed_sizes:
+        width, height = getattr(pipe, facts.fixed_sizes)[0]
+        return width, height
+    if facts.fixed_area:
+        return model.native_size, model.native_size
     side = max(model.multiple, min(model.native_size, _SIDE) // model.multiple * model.multiple)
     return (side, side)
 
@@ -136,7 +144,9 @@ def _own_image(pipe: Any, model: Backend, size: tuple[int, int], guidance: float
     }
     known = inspect.signature(type(pipe).__call__).parameters
     own = getattr(pipe, "prepare_latents", None)
-    if own is not None:
+    if own is None:
+        arguments["latents"] = packed
+    else:
         pipe.prepare_latents = lambda *args, **kwargs: _with_latents(own(*args, **kwargs), packed)
     try:
         (image, *_) = pipe(return_dict=False, **{name: value for name, value in arguments.items() if name in known})
@@ -184,7 +194,7 @@ def _packed_noise(model: Backend, size: tuple[int, int]) -> Tensor:
 
 def _own_guidance(pipe: Any, model: Backend, guidance: float) -> Mapping[str, Any]:
     """Return the arguments by which a pipeline guides as editkit does at a scale."""
-    distilled = "distilled-guidance" in model.provides
-    if "true_cfg_scale" in inspect.signature(type(pipe).__call__).parameters and not distilled:
-        return {"true_cfg_scale": guidance, "negative_prompt": "" if guidance != 1 else None}
-    return {"guidance_scale": facts_of(type(pipe)).unguided + guidance - 1}
+    names = inspect.signature(type(pipe).__call__).parameters
+    argument = scale_argument(names, is_input="distilled-guidance" in model.provides)
+    negative = {"negative_prompt": ""} if argument == "true_cfg_scale" and guidance != 1 else {}
+    return {argument: guidance - 1 + facts_of(type(pipe)).unguided, **negative}

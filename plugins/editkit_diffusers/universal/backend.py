@@ -136,7 +136,8 @@ class UniversalBackend(ReferringPipeline, StyledPipeline, SteeredPipeline, Guide
         return self.call.encode(pixels).to(self.dtype)
 
     def decode(self, latents: Tensor) -> Tensor:
-        return self.call.decode(latents, self._size_of(latents))
+        # Some pipelines do not clamp tensors, which their images need.
+        return self.call.decode(latents, self._size_of(latents)).clamp(0, 1)
 
     def _size_of(self, latents: Tensor) -> Size:
         """Return the size of the image of latents (B, C, h, w)."""
