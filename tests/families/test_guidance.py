@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import AdaptiveProjectedMixGuidance
+from editkit_diffusers.universal.description import facts_of_folder
 from editkit_diffusers.universal.loading import share_pipeline
 from torch import Tensor
 
@@ -111,13 +113,13 @@ def test_guidance_is_that_of_the_pipeline(model: Any, session_noise: list[Tensor
         image, noise = draw(model.pipe, arguments, layout.sampled)
         session_noise[:] = [layout.unpack(noise)]
         ours = generate(model, arguments, guidance=scale, negative_prompt=negative)
-        torch.testing.assert_close(model.decode(ours.latents), image[:, :3], atol=1e-4, rtol=0)
+        torch.testing.assert_close(model.decode(ours.latents), image[:, :3].clamp(0, 1), atol=1e-4, rtol=0)
         assert ours.report.network_samples == (1 if "own-guidance" in model.provides else 2) * STEPS
         assert ours.report.warnings == ()
     image, noise = draw(model.pipe, family.arguments(), layout.sampled)
     session_noise[:] = [layout.unpack(noise)]
     ours = generate(model, arguments, guidance=1.0)
-    torch.testing.assert_close(model.decode(ours.latents), image[:, :3], atol=1e-4, rtol=0)
+    torch.testing.assert_close(model.decode(ours.latents), image[:, :3].clamp(0, 1), atol=1e-4, rtol=0)
     assert ours.report.network_samples == STEPS
 
 
@@ -144,3 +146,8 @@ def test_a_guider_of_another_kind_is_a_warning() -> None:
     model = share_pipeline(pipe, name="hunyuan-image")
     assert model.usual["guidance"] == AdaptiveProjectedMixGuidance().guidance_scale
     assert "guider (AdaptiveProjectedMixGuidance) is not used" in model.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["krea2-turbo", "flux2", "sana"])
+def test_the_description_of_a_folder_has_its_usual_settings(name: str, family_folder: Callable[[str], Path]) -> None:
+    assert {key: facts_of_folder(family_folder(name)).usual[key] for key in ("steps", "guidance")} == USUAL[name]

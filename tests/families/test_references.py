@@ -23,6 +23,8 @@ pytestmark = [
 
 SINGLE = ("longcat-image-edit", "qwen-image-edit")
 SEVERAL = ("flux2", "flux2-klein-base", "flux2-klein-kv", "qwen-image-21", "qwen-image-edit-plus")
+GUIDED = (*SINGLE, "flux2-klein-base", "qwen-image-21", "qwen-image-edit-plus")
+"""Families that are guided by two estimates."""
 SIZE = (96, 64)
 STEPS = 3
 INSTRUCTION = "make it green"
@@ -100,6 +102,20 @@ def test_one_reference(both: tuple[Any, Any], request: pytest.FixtureRequest) ->
     assert result.report.warnings == ()
     assert result.report.network_samples == STEPS
     assert not torch.equal(instruct(model, image(2), **scale).latents, result.latents)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("both", GUIDED, indirect=True, ids=str)
+def test_guidance_is_that_of_the_pipeline(both: tuple[Any, Any], request: pytest.FixtureRequest) -> None:
+    """Both estimates read the image, and some families keep the norm of the prompted one."""
+    pipeline, model = both
+    name = request.node.callspec.params["both"]
+    argument = model.call.scale_argument
+    negative = {"negative_prompt": "a pear"} if model.call.takes_negative_prompt else {}
+    expected = own(pipeline, model, [image(1)], **call_of(name, **{argument: 3.0}, **negative))
+    result = instruct(model, image(1), guidance=3.0, **negative)
+    torch.testing.assert_close(model.decode(result.latents), expected, atol=1e-4, rtol=0)
+    assert result.report.network_samples == 2 * STEPS
 
 
 @torch.no_grad()

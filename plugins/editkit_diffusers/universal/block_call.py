@@ -22,9 +22,8 @@ from .layout import LatentLayout
 from .network_call import NetworkCall, Size
 from .silence import silence
 from .stand_in import StandIn
+from .usual import WORKFLOW
 
-WORKFLOW = "text2image"
-"""Name of the blocks that sample from a prompt, among those of a family."""
 _WITH_IMAGES = "image_conditioned"
 """Name of the blocks that also read images, if the family has some."""
 _IMAGES = "image"
@@ -52,10 +51,6 @@ class BlockCall(NetworkCall):
             with silence():
                 self._put("guider", ClassifierFreeGuidance(enabled=False))
         self._observe_tokenizers()
-
-    @property
-    def defaults(self) -> Mapping[str, Any]:
-        return {one.name: one.default for one in self._stages[WORKFLOW].inputs if one.name is not None}
 
     def _run(self, blocks: Iterable[Any], state: PipelineState) -> PipelineState:
         """Run blocks on a state."""

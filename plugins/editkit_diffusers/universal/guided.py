@@ -29,7 +29,7 @@ class GuidedPipeline:
     def __init__(self) -> None:
         super().__init__()
         facts = self.call.facts
-        self.usual = usual_settings(self.pipe, facts, self.call.defaults, self.call.scale_argument)
+        self.usual = usual_settings(self.pipe, is_input=self.call.takes_scale)
         if facts.norm is not None:
             self.combine = functools.partial(combine_predictions, self.prediction, facts.norm)
         self.warnings += guider_warnings(self.pipe)

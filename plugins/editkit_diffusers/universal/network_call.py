@@ -94,11 +94,6 @@ class NetworkCall(abc.ABC):
         return bool(self.network.config.get("guidance_embeds"))
 
     @property
-    @abc.abstractmethod
-    def defaults(self) -> Mapping[str, Any]:
-        """Defaults of the arguments of the pipeline's own call."""
-
-    @property
     def scale_argument(self) -> str:
         """Argument of an estimate that is the guidance scale."""
         return "guidance_scale"

@@ -54,10 +54,6 @@ class PipelineCall(NetworkCall):
         self._replace_parts(pipeline)
 
     @property
-    def defaults(self) -> Mapping[str, Any]:
-        return {name: one.default for name, one in self.parameters.items()}
-
-    @property
     def scale_argument(self) -> str:
         return scale_argument(self.parameters, is_input=self.takes_scale)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Container, Mapping
 from typing import Any
 
+import diffusers
+
 from ..scheduler_config import usual_of
-from .facts import FamilyFacts
+from .facts import FamilyFacts, facts_of
+
+WORKFLOW = "text2image"
+"""Name of the blocks of a modular pipeline that sample from a prompt, among those of a family."""
 
 
 def scale_argument(names: Container[str], *, is_input: bool) -> str:
@@ -18,11 +24,13 @@ def scale_argument(names: Container[str], *, is_input: bool) -> str:
     return next((name for name in candidates if name in names), "")
 
 
-def usual_settings(pipe: Any, facts: FamilyFacts, defaults: Mapping[str, Any], argument: str) -> dict[str, Any]:
+def usual_settings(pipe: Any, *, is_input: bool) -> dict[str, Any]:
     """Return ``steps``, ``guidance`` and ``sampler`` of a pipeline, as far as they are known.
 
-    ``defaults`` are those of the arguments of its call, of which ``argument`` is the guidance scale.
+    ``is_input`` is whether the guidance scale is an input of its network.
     """
+    facts, defaults = facts_of(type(pipe)), _defaults_of(pipe)
+    argument = scale_argument(defaults, is_input=is_input)
     config, kind = pipe.scheduler.config, type(pipe.scheduler).__name__
     if facts.few_steps and (pipe.config.get("is_distilled") or _has_distilled_scheduler(config, facts)):
         return {"steps": facts.few_steps, "guidance": 1.0}
@@ -33,6 +41,13 @@ def usual_settings(pipe: Any, facts: FamilyFacts, defaults: Mapping[str, Any], a
     elif isinstance(scale, (int, float)):
         usual["guidance"] = float(scale + 1 - facts.unguided)
     return {**usual, **facts.usual, **_of_scheduler(kind), **usual_of({**config, "_class_name": kind})}
+
+
+def _defaults_of(pipe: Any) -> Mapping[str, Any]:
+    """Return the defaults of the arguments of a pipeline's call, or of the inputs of its blocks."""
+    if isinstance(pipe, diffusers.ModularPipeline):
+        return {entry.name: entry.default for entry in pipe.blocks.get_workflow(WORKFLOW).inputs}
+    return {name: one.default for name, one in inspect.signature(type(pipe).__call__).parameters.items()}
 
 
 def _scale_of(guider: Any) -> float:
