@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import editkit
-from editkit import EditkitError, InvalidParameter, WeightsUnavailable
+from editkit import EditkitError, InvalidParameter, MissingCapability, WeightsUnavailable
 from editkit.images.tensors import to_tensor
 from editkit.testing.suite import assert_agree, random_latents, sample_image
 from families.parts import shake
@@ -262,6 +262,16 @@ def test_an_operation_takes_the_controlnet_of_a_pipeline(pair_of: Callable[[str]
     with pair.attached():
         expected = editkit.apply("generate", model=pair.model, width=SIZE[0], height=SIZE[1], **params)
     assert torch.equal(result.latents, expected.latents)
+
+
+@pytest.mark.parametrize("option", ["offload", "group_offload"])
+def test_a_controlnet_that_shares_parts_is_refused_beside_offloading(
+    option: str, pair_of: Callable[[str], Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = pair_of("z-image")
+    monkeypatch.setattr(pair.model, "execution", editkit.ExecutionOptions(**{option: True}))
+    with pytest.raises(MissingCapability, match=f"{option}=True is not possible with a ControlNet"), pair.attached():
+        pass
 
 
 def test_a_second_controlnet_and_a_mask_are_refused(pair_of: Callable[[str], Pair]) -> None:

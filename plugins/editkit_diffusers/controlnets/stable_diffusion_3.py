@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from diffusers import SD3ControlNetModel
+from diffusers.models.embeddings import PatchEmbed
 from torch import Tensor
 
 from editkit import InvalidParameter
@@ -42,7 +42,7 @@ class Sd3ControlNet(LoadedControlNet):
         self.model_patches = transformer.config.pos_embed_max_size
         self.takes_text = net.config.joint_attention_dim is not None
         if net.pos_embed is None:  # the large ones share the patches of the network that they steer
-            net.pos_embed = copy.deepcopy(transformer.pos_embed).to(net.device, net.dtype)
+            net.pos_embed = _patches_of(transformer).to(net.device, net.dtype)
 
     def embed(self, hint: Tensor, mode: str | None) -> Tensor:
         """Return the mean of the encoded map (1, C, h, w).
@@ -100,6 +100,21 @@ class Sd3ControlNet(LoadedControlNet):
         named = parts[_BLOCKS]
         run = self.blocks / len(named)
         return {_BLOCKS: [named[int(block / run)] for block in range(self.blocks)]}
+
+
+def _patches_of(transformer: Any) -> PatchEmbed:
+    """Return a copy of the embedding of patches, without hooks of offloading."""
+    config = transformer.config
+    patches = PatchEmbed(
+        height=config.sample_size,
+        width=config.sample_size,
+        patch_size=config.patch_size,
+        in_channels=config.in_channels,
+        embed_dim=config.num_attention_heads * config.attention_head_dim,
+        pos_embed_max_size=config.pos_embed_max_size,
+    )
+    patches.load_state_dict(transformer.pos_embed.state_dict())
+    return patches.requires_grad_(False)
 
 
 def _check_fits(config: Mapping[str, Any], transformer: Any) -> None:

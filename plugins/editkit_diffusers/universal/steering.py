@@ -76,10 +76,11 @@ class SteeredPipeline:
     def _controlled(self, folder: Path) -> Any:
         """Return the pipeline with the ControlNet in a folder or file."""
         assert self.takes is not None
-        if self.execution.offload and self.takes.shares_parts:
+        offloads = [name for name in self.execution.requested if name.endswith("offload")]
+        if offloads and self.takes.shares_parts:
             raise MissingCapability(
-                f"offload=True is not possible with a ControlNet of {self.takes.name}, which evaluates parts of the "
-                "model beside the model itself: leave one out"
+                f"{offloads[0]}=True is not possible with a ControlNet of {self.takes.name}, which evaluates parts of "
+                "the model beside the model itself: leave one out"
             )
         net = self._controlnet_cache.get(folder, self.device, self.dtype, self._load_controlnet)
         return controlled_pipeline(self.pipe, self.takes, net)
