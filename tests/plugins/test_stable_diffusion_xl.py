@@ -188,7 +188,9 @@ class TestVelocity(BackendTests):
 def test_each_kind_provides_its_capabilities() -> None:
     extra: dict[str, set[str]] = {"inpainting": {"inpainting"}, "instructions": {"instructions"}}
     for kind in KINDS:
-        assert load_both(kind)[0].provides == {"text", "controlnet", "adapters"} | extra.get(kind, set())
+        assert load_both(kind)[0].provides == {"text", "controlnet", "adapters", "attention", "style"} | extra.get(
+            kind, set()
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
