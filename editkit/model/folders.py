@@ -240,7 +240,7 @@ def identity_of(place: Path, weights: Path | None = None) -> str:
 
     ``weights`` is a checkpoint file that is loaded instead of the weights in the folder. The pieces are evenly spaced.
     """
-    suffixes = (".json", ".txt") if weights else (".json", ".safetensors", ".txt")
+    suffixes = (".json", ".txt", ".jinja", *(() if weights else (".safetensors",)))
     files = [file for file in place.rglob("*") if file.suffix in suffixes and file.is_file()]
     by_name = sorted((file.relative_to(place).as_posix(), file) for file in files)
     digest = hashlib.sha256()

@@ -32,6 +32,9 @@ _INDEX = re.compile(r"(?:diffusion_pytorch_model|model)\.safetensors\.index(?:\.
 """Names of weights and of the index of their shards, with an optional variant."""
 
 
+CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja")
+"""Patterns of a hub model's files beside its weights; the last one is that of chat templates."""
+
 ON_TOP, BELOW = "*.safetensors", "*/*.safetensors"
 """Patterns of a hub model's weights: beside the configuration for transformers, in the parts' folders for diffusers,
 whose complete checkpoints beside the folders are not read."""
@@ -95,7 +98,7 @@ def from_hub(
     except Exception:  # without network the local copy serves
         needless = []
     needless += [f"{part}/*.safetensors" for part in left_out]
-    allowed = ["*.json", "*.txt", "*.model", weights]
+    allowed = [*CONFIGURATION, weights]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=allowed, ignore_patterns=needless))
     except Exception as error:  # the hub client raises exceptions of several libraries

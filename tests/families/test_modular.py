@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import Tensor
 
 import editkit
 from editkit import Condition, WeightsUnavailable, classifier_free, make_path, walk
+from editkit.model.weights import BELOW, CONFIGURATION
 from editkit.sampling.loop import ddim_step
 from editkit.testing import BackendTests
 from editkit.testing.suite import sample_image
@@ -238,6 +240,16 @@ def test_a_processor_whose_class_the_index_leaves_open_is_read(folder: Callable[
     x, point = noise_of(model), model.schedule.point(500.0)
     one, same = (each.denoise(x, point, each.embed(["a red apple"])) for each in (model, other))
     assert torch.equal(one, same)
+
+
+def test_a_chat_template_is_fetched_and_part_of_the_identity(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(folder("flux3"), tmp_path / "flux3"))
+    names = [file.relative_to(copied).as_posix() for file in copied.rglob("*") if file.is_file()]
+    assert all(any(fnmatch(name, pattern) for pattern in (*CONFIGURATION, BELOW)) for name in names)
+    (template,) = copied.rglob("*.jinja")
+    before = editkit.load_model(copied).identity
+    template.write_text(template.read_text().replace("assistant", "painter"))
+    assert editkit.load_model(copied).identity != before
 
 
 # Folders that are refused
