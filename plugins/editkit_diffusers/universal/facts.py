@@ -40,6 +40,7 @@ _JOYIMAGE = FamilyFacts(norm=PromptedNorm("token"))
 
 FACTS: Mapping[str, FamilyFacts] = MappingProxyType(
     {
+        "BriaFiboEditPipeline": FamilyFacts(own_guidance=True),  # a negative prompt is no JSON of an edit
         "BriaPipeline": FamilyFacts(own_guidance=True),  # an empty negative prompt is zeros
         "CogView3PlusPipeline": FamilyFacts(own_guidance=True),  # an empty negative prompt is zeros
         "Flux2KleinPipeline": FamilyFacts(few_steps=4),

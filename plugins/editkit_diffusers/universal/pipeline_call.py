@@ -22,15 +22,14 @@ from .facts import UNCHANGED_INPUTS
 from .layout import LatentLayout
 from .memory import remember
 from .network_call import NetworkCall, Size
-from .references import REFERENCES, call_function, neutral_arguments, remember_resizing
+from .references import READERS as IMAGE_READERS
+from .references import REFERENCES, call_function, neutral_arguments, processors_of
 from .silence import silence
 from .stand_in import StandIn
 from .usual import scale_argument
 
 _READERS = ("encode_prompt", "generate_prior_tokens")
 """Methods that read a prompt."""
-_IMAGE_READER = "prepare_image_latents"
-"""Method that encodes images beside the prompt."""
 _SMALL: Size = (512, 512)
 """Size of the image of a call that ends when the prompt is encoded."""
 _GUIDERS = ("guider", "ocr_guider")
@@ -51,6 +50,7 @@ class PipelineCall(NetworkCall):
         self._timesteps: Tensor | None = None
         self._output: Tensor | None = None
         self._row = torch.Size()
+        self._size: Size = _SMALL
         self._replace_parts(pipeline)
 
     @property
@@ -72,11 +72,8 @@ class PipelineCall(NetworkCall):
         self.forget_prompts()
         self._reference_facts = REFERENCES.get(self.kind.__name__)
         if self._reference_facts is not None:
-            processor = self.pipeline.image_processor
-            self._put("image_processor", StandIn(processor, **remember_resizing(processor)))
-            if hasattr(self.kind, _IMAGE_READER):
-                reader = types.MethodType(getattr(self.kind, _IMAGE_READER), self.pipeline)
-                self._put(_IMAGE_READER, remember(reader, leave_out=("generator",)))
+            for name, processor in processors_of(self.pipeline, self._reference_facts, lambda: self._size):
+                self._put(name, processor)
         self._prepares = hasattr(self.kind, "prepare_latents")
         if self._prepares:
             method = types.MethodType(self.kind.prepare_latents, self.pipeline)  # type: ignore[attr-defined]
@@ -85,7 +82,7 @@ class PipelineCall(NetworkCall):
 
     def forget_prompts(self) -> None:
         with self._lock:
-            for name in set(_READERS) & set(dir(self.kind)):
+            for name in {*_READERS, *IMAGE_READERS} & set(dir(self.kind)):
                 self._put(name, remember(types.MethodType(getattr(self.kind, name), self.pipeline)))
 
     def _scheduler(self, kind: Any) -> Any:
@@ -137,8 +134,9 @@ class PipelineCall(NetworkCall):
 
     def _run(self, prompts: list[str], size: Size, **more: Any) -> Any:
         """Call the pipeline up to its end or an :class:`_End`; gradients are computed if they are enabled."""
-        self._prompt = prompts[0]
+        self._prompt, self._size = prompts[0], size
         width, height = size
+        wraps = self._reference_facts.wraps if self._reference_facts else str
         general: dict[str, Any] = {
             "guidance_scale": self.facts.unguided,
             "true_cfg_scale": 1.0,
@@ -147,7 +145,7 @@ class PipelineCall(NetworkCall):
             "width": width,
             "height": height,
             "max_area": width * height,
-            "prompt": prompts,
+            "prompt": list(map(wraps, prompts)),
         }
         if not self.takes_scale and "true_cfg_scale" in self.parameters:
             del general["guidance_scale"]  # it is an input of the network, which this one does not have
@@ -210,10 +208,14 @@ class PipelineCall(NetworkCall):
             try:
                 self._run(prompts, size, **arguments)
                 assert self._output is not None
-                # Tokens of references follow those of the image.
-                return layout.unpack(self._output.reshape(len(x), -1)[:, : x[0].numel()])
+                return layout.unpack(self._own_part(self._output.reshape(len(x), -1), x[0].numel()))
             finally:
                 self._latents = self._output = None
+
+    def _own_part(self, output: Tensor, count: int) -> Tensor:
+        """Return the ``count`` values of each row of an output that belong to the result, not to the references."""
+        last = self._reference_facts is not None and self._reference_facts.output_last
+        return output[:, -count:] if last else output[:, :count]
 
     def decode(self, x: Tensor, size: Size) -> Tensor:
         """Return the pixels (B, 3, H, W) in [0, 1] of latents, by the rest of the call after no step."""

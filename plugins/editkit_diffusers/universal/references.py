@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses as dc
 import hashlib
 import inspect
+import json
 import math
 import types
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,12 +19,15 @@ from editkit import Condition, InvalidParameter, References
 
 from .call_arguments import CallArguments
 from .memory import remember
+from .stand_in import StandIn
 
 NAME = "references"
 """Argument of an estimate that names images by the numbers of their content."""
 _SEVERAL = 10
 """Most images of a pipeline that takes a list of any length."""
-_RESIZERS = ("resize", "preprocess", "_resize_to_target_area")
+_PROCESSORS = ("image_processor", "vae_image_processor")
+"""Parts that resize images."""
+_RESIZERS = ("resize", "preprocess", "resize_center_crop", "_resize_to_target_area")
 """Methods of image processors whose results are kept."""
 _KEPT = 16
 """Images that each of them keeps."""
@@ -37,13 +41,21 @@ class ReferenceFacts:
     several: bool = False
     """Whether the argument is a list of images."""
     required: bool = False
-    """Whether the pipeline samples nothing without an image; it then reads one prompt a call."""
+    """Whether the pipeline samples nothing without an image."""
+    one_prompt: bool = False
+    """Whether a call with images reads one prompt."""
     shortest_side: int = 1
     longest_ratio: float = math.inf
     mode: str = "RGB"
     """Mode of image that the pipeline converts to."""
     size_function: str = ""
     """Function of the pipeline's module that computes the size of the result from that of the image."""
+    size_method: str = ""
+    """Part of the pipeline whose method ``get_default_height_width`` chooses that size."""
+    output_last: bool = False
+    """Whether the output of the network for the images stands before that for the result."""
+    wraps: Callable[[str], str] = str
+    """Function from a prompt to the form that the pipeline reads."""
 
     def arguments(self, images: Sequence[Image.Image]) -> dict[str, Any]:
         """Return the arguments of a call for images; none for none."""
@@ -52,21 +64,36 @@ class ReferenceFacts:
         return {self.argument: list(images) if self.several else images[0]}
 
 
+def _as_edit(prompt: str) -> str:
+    """Return the JSON of an edit by an instruction, unless the prompt is JSON itself."""
+    try:
+        is_edit = "edit_instruction" in json.loads(prompt)
+    except (ValueError, TypeError):
+        is_edit = False
+    return prompt if is_edit else json.dumps({"edit_instruction": prompt})
+
+
 _FLUX_2 = ReferenceFacts(several=True, shortest_side=64, longest_ratio=8)
 REFERENCES: Mapping[str, ReferenceFacts] = MappingProxyType(
     {
+        "BriaFiboEditPipeline": ReferenceFacts(several=True, one_prompt=True, wraps=_as_edit),
         "Flux2KleinKVPipeline": _FLUX_2,
         "Flux2KleinPipeline": _FLUX_2,
         "Flux2Pipeline": _FLUX_2,
         "Flux3ModularPipeline": ReferenceFacts(several=True, shortest_side=16),  # a token
-        "LongCatImageEditPipeline": ReferenceFacts(required=True, size_function="calculate_dimensions"),
+        "JoyImageEditPipeline": ReferenceFacts(one_prompt=True, size_method="vae_image_processor", output_last=True),
+        "LongCatImageEditPipeline": ReferenceFacts(
+            required=True, one_prompt=True, size_function="calculate_dimensions"
+        ),
         "QwenImage21Pipeline": ReferenceFacts(several=True, mode="RGBA"),
-        "QwenImageEditPipeline": ReferenceFacts(required=True),
-        "QwenImageEditPlusPipeline": ReferenceFacts(several=True, required=True),
+        "QwenImageEditPipeline": ReferenceFacts(required=True, one_prompt=True),
+        "QwenImageEditPlusPipeline": ReferenceFacts(several=True, required=True, one_prompt=True),
     }
 )
 """Pipelines that read images beside a prompt, by class."""
 
+READERS = ("encode_prompt_multiple_images", "prepare_image_latents", "prepare_reference_latents")
+"""Methods that read images."""
 _NEUTRAL = Image.new("RGB", (64, 64), "grey")
 """Image of the calls that a pipeline which needs one is probed with."""
 
@@ -94,7 +121,7 @@ class ReferringPipeline:
             shortest_side=facts.shortest_side,
             longest_ratio=facts.longest_ratio,
         )
-        self.reads_one_prompt = facts.required
+        self.reads_one_prompt = facts.one_prompt
         self._convert = remember(lambda image: image.convert(facts.mode), kept=_KEPT)
         self._reference_facts = facts
 
@@ -152,6 +179,16 @@ def neutral_arguments(facts: ReferenceFacts | None) -> dict[str, Any]:
     return facts.arguments([_NEUTRAL]) if facts is not None and facts.required else {}
 
 
-def remember_resizing(processor: Any) -> dict[str, Callable[..., Any]]:
-    """Return the methods of an image processor that resize images, which keep their results."""
-    return {name: remember(getattr(processor, name), kept=_KEPT) for name in _RESIZERS if hasattr(processor, name)}
+def processors_of(pipeline: Any, facts: ReferenceFacts, size: Callable[[], tuple[int, int]]) -> Iterator[Any]:
+    """Yield name and stand-in of each image processor of a pipeline, which keeps its results.
+
+    ``size`` returns the size of the result where a processor would choose it.
+    """
+    for name in _PROCESSORS:
+        processor = getattr(pipeline, name, None)
+        if processor is not None:
+            methods = [method for method in _RESIZERS if hasattr(processor, method)]
+            kept = {method: remember(getattr(processor, method), kept=_KEPT) for method in methods}
+            if name == facts.size_method:
+                kept["get_default_height_width"] = lambda *args: size()[::-1]
+            yield name, StandIn(processor, **kept)
