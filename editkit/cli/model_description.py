@@ -16,7 +16,7 @@ from ..model.folders import parts_of, read_index
 from ..model.options import LoadingOptions
 from ..model.weights import check_weights, tensor_files
 from ..registry.registry import Registry, installed
-from ..registry.specs import BackendSpec, ModelFacts
+from ..registry.specs import BackendSpec, ModelFacts, OperationSpec
 
 _BITS = {
     "F64": 64,
@@ -178,10 +178,16 @@ def _facts(registry: Registry, family: BackendSpec | None, folder: Path, warning
 
 def _operations(registry: Registry, facts: ModelFacts) -> dict[str, str]:
     """Return the operations by name, with the reason why one does not work."""
-    return {
-        name: f"needs {', '.join(sorted(spec.needs - facts.provides))}" if spec.needs - facts.provides else ""
-        for name, spec in sorted(registry.specs["operations"].items())
-    }
+    return {name: _reason_against(spec, facts) for name, spec in sorted(registry.specs["operations"].items())}
+
+
+def _reason_against(spec: OperationSpec, facts: ModelFacts) -> str:
+    """Return why an operation does not work with a model; empty if it does."""
+    if spec.needs - facts.provides:
+        return f"needs {', '.join(sorted(spec.needs - facts.provides))}"
+    if facts.needs_image and spec.takes in ("nothing", "two images"):
+        return "the model edits one image and draws nothing without"
+    return ""
 
 
 def _weights_of(folder: Path, family: BackendSpec | None, warnings: list[str]) -> dict[str, PartWeights]:

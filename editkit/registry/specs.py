@@ -103,6 +103,8 @@ class ModelFacts:
     provides: frozenset[str]
     native_size: int | None = None
     multiple: int | None = None
+    needs_image: bool = False
+    """Whether the model samples nothing without an image that it edits."""
     usual: Mapping[str, Any] = dc.field(default_factory=dict)
     """Usual settings by parameter."""
     warnings: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ from .universal import modular_loading
 from .universal.backend import UniversalBackend
 from .universal.facts import UNCHANGED_INPUTS, facts_of
 from .universal.loading import build_pipeline, network_reader, parts_of
+from .universal.references import needs_image
 from .universal.usual import scale_argument
 
 _SEED, _STEPS, _SIDE, _GUIDANCE = 0, 4, 256, 3.0
@@ -61,9 +62,9 @@ def compare_pipeline(pipe: Any, size: tuple[int, int] | None = None) -> Iterator
         pipe.scheduler = _first_order(pipe.scheduler)
     pipe.set_progress_bar_config(disable=True)
     model = editkit.from_pipe(pipe)
-    if _IMAGE & model.provides or "Pix2Pix" in type(pipe).__name__:
+    if _IMAGE & model.provides or "Pix2Pix" in type(pipe).__name__ or needs_image(pipe):
         raise MissingCapability(
-            f"a {type(pipe).__name__} samples from an image that it encodes with chance: there is no comparison"
+            f"a {type(pipe).__name__} samples from an image, and the comparison from a prompt alone"
         )
     size = size or _size_of(pipe, model)
     prompt = "" if "text" not in model.provides else str(_CLASS) if hasattr(pipe, "labels") else _PROMPT

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from families.tables import FAMILIES
 
 import editkit
 from editkit.cli import main
@@ -67,6 +68,14 @@ def test_operations_that_need_more_are_named_with_the_reason(tmp_path: Path) -> 
     description = described(FOLDERS["DDPMPipeline"](tmp_path))
     assert description["refused_operations"]["prompt-edit"] == "needs text"
     assert "img2img" in description["operations"] and "prompt-edit" not in description["operations"]
+
+
+@pytest.mark.slow
+def test_a_model_that_edits_an_image_generates_none(tmp_path: Path) -> None:
+    description = described(FAMILIES["qwen-image-edit"].write(tmp_path))
+    assert "instruct" in description["operations"] and "references" in description["provides"]
+    for name in ("generate", "interpolate"):
+        assert description["refused_operations"][name] == "the model edits one image and draws nothing without"
 
 
 def test_a_missing_part_is_a_warning(tiny_folder: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from .backend import native_side, provided_by
 from .guided import guider_warnings
 from .loading import build_pipeline, pipeline_class
 from .network_call import network_of
+from .references import needs_image
 from .usual import usual_settings
 
 
@@ -46,4 +47,5 @@ def _facts_of(pipe: Any) -> ModelFacts:
         usual=usual_settings(pipe, is_input=bool(network_of(pipe).config.get("guidance_embeds"))),
         warnings=guider_warnings(pipe),
         multiple=None if multiple == reduction else multiple,  # pipelines without packing check sizes in their call
+        needs_image=needs_image(pipe),
     )

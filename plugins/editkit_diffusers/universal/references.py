@@ -98,6 +98,12 @@ _NEUTRAL = Image.new("RGB", (64, 64), "grey")
 """Image of the calls that a pipeline which needs one is probed with."""
 
 
+def needs_image(pipe: Any) -> bool:
+    """Return whether a pipeline samples nothing without an image."""
+    facts = REFERENCES.get(type(pipe).__name__)
+    return facts is not None and facts.required
+
+
 class ReferringPipeline:
     """Base of the backend of a pipeline ``pipe``, which may read images beside a prompt."""
 
