@@ -138,7 +138,7 @@ def _own_image(pipe: Any, model: Backend, size: tuple[int, int], guidance: float
         "max_area": size[0] * size[1],
         "num_inference_steps": _STEPS,
         "generator": torch.Generator().manual_seed(_SEED),
-        "output_type": "pt",
+        "output_type": "np" if facts_of(type(pipe)).raw_pixels else "pt",
         "pag_scale": 0.0,
         **facts_of(type(pipe)).arguments,
         **_own_guidance(pipe, model, guidance),

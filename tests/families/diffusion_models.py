@@ -157,12 +157,13 @@ def sentencepiece_tokenizer() -> Any:
 
 @DIFFUSION_MODELS.entry()
 def cogview3_plus() -> Any:
+    """With trailing timesteps: of linspace ones, its scheduler steps past the timestep that its loop takes next."""
     transformer = d.CogView3PlusTransformer2DModel(
         **{"patch_size": 2, "in_channels": 4, "out_channels": 4, "num_layers": 1, "attention_head_dim": 4},
         **{"num_attention_heads": 2, "text_embed_dim": 32, "time_embed_dim": 8, "condition_dim": 2},
         **{"pos_embed_max_size": 16, "sample_size": 8},
     )
-    config = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "linspace"}
+    config = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
     return d.CogView3PlusPipeline(
         transformer=shake(transformer),
         vae=autoencoder(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ class Family:
     """Values for names in modules of diffusers that make it read a reference at few pixels instead of a megapixel."""
     needs: str = ""
     """Package without which diffusers does not import or build the pipeline."""
+
+    @property
+    def importable(self) -> bool:
+        """Whether the package that it needs is installed."""
+        return not self.needs or importlib.util.find_spec(self.needs) is not None
 
     def pipeline(self) -> Any:
         """Return a new pipeline; its weights are the same each time."""

@@ -291,7 +291,7 @@ def ernie_image() -> Any:
     )
     return d.ErnieImagePipeline(
         transformer=shake(transformer),
-        vae=flux2_autoencoder(),
+        vae=flux2_autoencoder(levels=4),
         scheduler=flow(shift=3.0),
         text_encoder=mistral3(t.Mistral3Model),
         tokenizer=tokenizer(),

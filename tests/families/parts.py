@@ -152,9 +152,10 @@ def qwen2_5_vl(size: int = 16) -> Any:
     return shake(t.Qwen2_5_VLForConditionalGeneration(config))
 
 
-def qwen3_vl(model: Any = t.Qwen3VLModel, layers: int = 2) -> Any:
+def qwen3_vl(model: Any = t.Qwen3VLModel, layers: int = 2, heads: int = 2) -> Any:
     rope = {"mrope_section": [1, 1, 2], "rope_type": "default"}
-    text = DECODER | {"num_hidden_layers": layers, "rope_scaling": rope}
+    sizes = {"num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": heads}
+    text = DECODER | sizes | {"rope_scaling": rope}
     seeing = SEEING | {"out_hidden_size": 16, "deepstack_visual_indexes": [0]}
     return shake(model(t.Qwen3VLConfig(text_config=text, vision_config=seeing, **VISION)))
 
@@ -187,10 +188,10 @@ def autoencoder(channels: int = 4, scale: float = 0.18215, shift: float | None =
     )
 
 
-def flux2_autoencoder() -> Any:
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+def flux2_autoencoder(levels: int = 2) -> Any:
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels}
     vae = d.AutoencoderKLFlux2(
-        **{"sample_size": 32, "block_out_channels": (8, 8), "latent_channels": 4, "norm_num_groups": 4, **blocks}
+        **{"sample_size": 32, "block_out_channels": (8,) * levels, "latent_channels": 4, "norm_num_groups": 4, **blocks}
     )
     vae.bn.running_mean.normal_()
     vae.bn.running_var.uniform_(0.5, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ pytestmark = [
 @pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     family = FAMILIES[request.param]
-    if family.needs and not importlib.util.find_spec(family.needs):
+    if not family.importable:
         pytest.skip(f"diffusers needs {family.needs} for it")
     for name, value in family.areas.items():
         monkeypatch.setattr(name, value)

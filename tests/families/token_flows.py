@@ -194,7 +194,7 @@ def ideogram4() -> Any:
         unconditional_transformer=transformer(1),
         vae=flux2_autoencoder(),
         scheduler=flow(),
-        text_encoder=qwen3_vl(layers=36),
+        text_encoder=qwen3_vl(layers=36, heads=1),
         tokenizer=tokenizer(4096),
     )
 

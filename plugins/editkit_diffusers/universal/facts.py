@@ -22,6 +22,8 @@ class FamilyFacts:
     """Attribute of the pipeline that fixes the area of its images, as the side of a square in latents."""
     fixed_sizes: str = ""
     """Attribute of the pipeline that lists the sizes (width, height) of its images."""
+    raw_pixels: bool = False
+    """Whether the tensors that its call returns are pixels in [-1, 1], where its arrays are in [0, 1]."""
     norm: PromptedNorm | None = None
     """Rule of guidance by two estimates; None for their weighted sum."""
     own_guidance: bool = False
@@ -40,6 +42,7 @@ _JOYIMAGE = FamilyFacts(norm=PromptedNorm("token"))
 
 FACTS: Mapping[str, FamilyFacts] = MappingProxyType(
     {
+        "BriaFibo2Pipeline": FamilyFacts(own_guidance=True),  # it has a negative prompt if there is none
         "BriaFiboEditPipeline": FamilyFacts(own_guidance=True),  # a negative prompt is no JSON of an edit
         "BriaPipeline": FamilyFacts(own_guidance=True),  # an empty negative prompt is zeros
         "CogView3PlusPipeline": FamilyFacts(own_guidance=True),  # an empty negative prompt is zeros
@@ -51,7 +54,7 @@ FACTS: Mapping[str, FamilyFacts] = MappingProxyType(
         ),
         "JoyImageEditPipeline": _JOYIMAGE,
         "JoyImageEditPlusPipeline": _JOYIMAGE,
-        "Kandinsky3Pipeline": FamilyFacts(unguided=0.0, own_guidance=True),  # as CogView3
+        "Kandinsky3Pipeline": FamilyFacts(unguided=0.0, own_guidance=True, raw_pixels=True),  # as CogView3
         "Kandinsky5T2IPipeline": FamilyFacts(fixed_sizes="resolutions"),
         "Krea2Pipeline": FamilyFacts(unguided=0.0, few_steps=8),
         "LongCatImagePipeline": FamilyFacts(norm=PromptedNorm("token", patch=2, limit=1.0)),  # its edit model has none
@@ -92,6 +95,7 @@ REFUSED: Mapping[str, str] = MappingProxyType(
         "IFPipeline": _STAGES,
         "KandinskyPipeline": _STAGES,
         "KandinskyV22Pipeline": _STAGES,
+        "OmniGenPipeline": "its scheduler counts one timestep, and its time runs from the image to noise",
         "SanaSprintPipeline": "its network predicts no estimate at one point",
         "StableCascadeCombinedPipeline": _STAGES,
         "StableCascadePriorPipeline": _STAGES,

@@ -222,7 +222,8 @@ class PipelineCall(NetworkCall):
         with self._lock:
             self._latents, self._timesteps = self.layout(size).pack(x), torch.zeros(0)
             pixels: Tensor = self._run([""] * len(x), size)[0]
-            return pixels[:, :3]
+            pixels = pixels[:, :3]
+            return (pixels / 2 + 0.5).clamp(0, 1) if self.facts.raw_pixels else pixels
 
     def _set_timesteps(self, steps: int, size: Size) -> None:
         self._latents, self._timesteps = torch.zeros(1, *self.layout(size).sampled), None
