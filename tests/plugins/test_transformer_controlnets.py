@@ -175,6 +175,7 @@ def test_edges_have_the_levels_of_large_controlnets_of_version_3_5() -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODES)
 def test_an_operation_names_what_its_ready_made_map_shows(kind: str) -> None:
     params = {"prompt": PROMPT, "steps": 2, "seed": 7, "control_scale": 0.7, "controlnet": str(net_folder(kind))}
@@ -386,6 +387,7 @@ def test_a_map_in_channels_agrees_with_the_pipeline_of_diffusers() -> None:
     assert not torch.equal(drawn(kind="edge").latents, result.latents)
 
 
+@pytest.mark.slow
 def test_a_map_in_channels_attaches_to_any_operation_that_samples() -> None:
     model = editkit.load_model(model_folder("flux control"), device="cpu")
     image, params = sample_image((16, 16)), {"prompt": PROMPT, "steps": STEPS, "seed": 7, "model": model}
