@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from editkit_diffusers.offload import SequentialOffload
@@ -15,6 +16,7 @@ from torch import Tensor
 
 import editkit
 from editkit import Backend
+from editkit.model.execution import in_use
 from editkit.testing.suite import sample_image
 from editkit.testing.tiny import (
     FOLDERS,
@@ -168,10 +170,11 @@ def test_a_compiled_network_agrees_with_the_eager_network(family: str, offload: 
         assert apart(drawn(compiled, family, **params).latents, drawn(eager, family, **params).latents) < 5e-3
 
 
+@pytest.mark.parametrize("option", ["offload", "group_offload"])
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "DDPMPipeline"])
-def test_an_offloaded_model_draws_the_same(family: str, root: Path) -> None:
+def test_an_offloaded_model_draws_the_same(family: str, option: str, root: Path) -> None:
     folder = folder_of(family, root)
-    whole, offloaded = (editkit.load_model(folder, device=DEVICE, offload=offload) for offload in (False, True))
+    whole, offloaded = (editkit.load_model(folder, device=DEVICE, **{option: on}) for on in (False, True))
     assert str(offloaded.device).startswith(DEVICE)
     for make in (drawn, reprompted):
         expected, actual = (make(model, family, cache=False) for model in (whole, offloaded))
@@ -186,7 +189,7 @@ def test_one_part_at_a_time_is_on_the_device(root: Path) -> None:
         return [part for part in parts if next(part.parameters()).device.type == DEVICE]
 
     assert not there(), "a model that was not asked yet takes no memory of the device"
-    with torch.no_grad():
+    with torch.no_grad(), in_use(model):
         for ask, part in (
             (lambda: model.encode(torch.rand(1, 3, 16, 16, device=DEVICE)), parts[1]),
             (lambda: model.embed(["a red apple"]), None),
@@ -195,6 +198,24 @@ def test_one_part_at_a_time_is_on_the_device(root: Path) -> None:
             ask()
             assert len(there()) == 1 and (part is None or there() == [part])
     assert isinstance(model.net._hf_hook, SequentialOffload)
+    assert not there(), "the device is free after an edit"
+
+
+@pytest.mark.parametrize("family", ["StableDiffusionPipeline", "FluxPipeline", "ChromaPipeline"])
+@pytest.mark.parametrize("way", ["none", "parts", "layers"])
+def test_a_pipeline_in_memory_draws_as_its_folder(family: str, way: str, root: Path) -> None:
+    """The modules of an offloaded pipeline are called as they are, whose convolutions have another layout."""
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder_of(family, root))
+    if way == "parts":
+        pipe.enable_model_cpu_offload(device=DEVICE)
+    elif way == "layers":
+        pipe.enable_group_offload(torch.device(DEVICE), offload_type="leaf_level")
+    else:
+        pipe.to(DEVICE)
+    model = editkit.from_pipe(pipe)
+    assert str(model.device).startswith(DEVICE)
+    expected = drawn(editkit.load_model(folder_of(family, root), device=DEVICE), family)
+    assert apart(drawn(model, family).latents, expected.latents) < 5e-3
 
 
 def test_offloading_and_tiling_take_less_memory() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 import editkit
 from editkit import WeightsUnavailable
+from editkit.cli.model_description import describe_model
 from editkit.testing.tiny import (
     flux_folder,
     flux_kontext_folder,
@@ -196,6 +197,14 @@ def test_the_configuration_may_lie_beside_the_checkpoint(tiny: Path, tmp_path: P
     model = editkit.load_model(file)
     (tmp_path / "other.safetensors").write_bytes(b"none of its business")
     assert editkit.load_model(file).identity == model.identity
+
+
+def test_a_checkpoint_is_described_by_its_header(tiny: Path, tmp_path: Path) -> None:
+    file = checkpoint(tiny / "model", tmp_path / "x.safetensors")
+    configuration(tiny / "model", tmp_path / "x")
+    description = describe_model(str(file))
+    assert description.backend == "stable-diffusion" and "img2img" in description.operations
+    assert description.weights["x.safetensors"].values == sum(one.numel() for one in load_file(file).values())
 
 
 def test_the_configuration_may_be_in_the_cache_of_the_hub(
