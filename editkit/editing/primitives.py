@@ -108,7 +108,7 @@ def sample_from_inversion(
         controls.append(SourceBranchChangeMap(change, record.path, shares))
     guidance = condition if isinstance(condition, Guidance) else session.guided(condition, len(x), record.path)
     # A control that changes the model also changes its estimates, and may need the source rows in the batch.
-    if not session.drawing.attach and not any(control.changes_model for control in controls):
+    if not session.drawing.controls and not any(control.changes_model for control in controls):
         guidance = _with_recorded_estimates(session, inverter, record, guidance, len(x))
     sources = shares.argmax(1).tolist()
     return session.draw(x, record.path, guidance, controls, step=step, inverted=True, sources=sources)

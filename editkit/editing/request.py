@@ -86,7 +86,7 @@ def control_specs(registry: Registry, params: Params) -> list[ControlSpec]:
 
 
 def _attached(registry: Registry, params: Params) -> list[tuple[ControlSpec, Params]]:
-    calls = params.attach if isinstance(params, DrawingParams) else ()
+    calls = params.controls if isinstance(params, DrawingParams) else ()
     return [registry.configure("controls", call) for call in calls]
 
 

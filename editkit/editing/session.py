@@ -320,7 +320,7 @@ class Session:
     def attached(self, path: SamplingPath) -> list[Control]:
         """Return the controls of the parameter ``attach``, the same ones for an inversion and its replay."""
         if path not in self.controls:
-            self.controls[path] = [self.registry.build("controls", call)(self, path) for call in self.drawing.attach]
+            self.controls[path] = [self.registry.build("controls", call)(self, path) for call in self.drawing.controls]
         return self.controls[path]
 
     def track(self, steps: Iterator[Tensor], total: int, label: str) -> Iterable[Tensor]:

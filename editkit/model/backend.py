@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
@@ -242,6 +242,12 @@ class SupportsAttention(Backend, Protocol):
 
         Rows are those of :func:`editkit.current_rows`. In the context a network call raises MissingCapability if one of
         its attentions cannot be edited, naming it. Nothing of it is left in the network afterwards.
+        """
+
+    def replacing(self, module: str, edit: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
+        """Return a context in which ``edit`` replaces the output of a module of the network in this thread.
+
+        ``module`` is its path, as that of a residual block. Raises MissingCapability for a network without it.
         """
 
     def words(self, prompt: str) -> Sequence[Word]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ from .controls import Control
 
 if TYPE_CHECKING:
     from ..model.backend import Backend
+
+
+_Key = tuple[str, int, int, float]
+"""Name of a tensor, condition, row and sigma."""
 
 
 class AttentionControl(Control):
@@ -32,7 +36,7 @@ class AttentionControl(Control):
     def __init__(self) -> None:
         self.sources: tuple[int | None, ...] = ()
         self.path: SamplingPath = ()
-        self._kept: dict[tuple[str, str, int, int, float], Tensor] = {}
+        self._kept: dict[_Key, Tensor] = {}
 
     def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
         self.path, self.sources = path, tuple(sources)
@@ -69,18 +73,30 @@ class AttentionControl(Control):
             )
         return rows
 
-    def from_source(self, inputs: AttentionInputs, name: str) -> Tensor:
-        """Return ``query``, ``key`` or ``value`` with each row replaced by that of its source, under equal conditions.
+    def from_source(
+        self,
+        inputs: AttentionInputs,
+        name: Literal["query", "key", "value"],
+        part: Literal["all", "image", "words"] = "all",
+    ) -> Tensor:
+        """Return queries, keys or values of each row's source (B, heads, T, d), under equal conditions.
 
-        Source rows are in the call, or were in an earlier call of the same step.
+        ``part`` limits them to the tokens of the image or of the words. Of all tokens there may be another number than
+        in the call, if the prompts have. Source rows are in the call, or were in an earlier call of the same step.
         """
-        tensor: Tensor = getattr(inputs, name)
-        rows = self.rows(inputs)
+        site, tensor = inputs.site, getattr(inputs, name)
+        spans = {"image": site.image if name == "query" else site.image_keys, "words": site.words}
+        if part != "all":
+            tensor = tensor[:, :, spans[part]]
+        return self.rows_of_sources(tensor, self.rows(inputs), f"{part} {name} of {site.name}")
+
+    def rows_of_sources(self, tensor: Tensor, rows: Sequence[CallRow], name: str) -> Tensor:
+        """Return a tensor (B, ...) of a call with each row replaced by that of its source; ``name`` is its own."""
         places = {(row.condition, row.row): place for place, row in enumerate(rows)}
         replaced = []
         for place, row in enumerate(rows):
             source = self.sources[row.row]
-            key = (inputs.site.name, name, row.condition, row.row, row.point.sigma)
+            key = (name, row.condition, row.row, row.point.sigma)
             if source is None or source == row.row:
                 if len(rows) < len(self.sources):
                     self._keep(key, tensor[place])
@@ -88,16 +104,16 @@ class AttentionControl(Control):
             elif (row.condition, source) in places:
                 replaced.append(tensor[places[row.condition, source]])
             else:
-                replaced.append(self._recall((*key[:3], source, row.point.sigma)))
+                replaced.append(self._recall((name, row.condition, source, row.point.sigma)))
         return torch.stack(replaced)
 
-    def _keep(self, key: tuple[str, str, int, int, float], tensor: Tensor) -> None:
+    def _keep(self, key: _Key, tensor: Tensor) -> None:
         """Keep a source's tensor for calls of other rows in the same step; those of earlier steps are dropped."""
-        if any(kept[4] != key[4] for kept in self._kept):
+        if any(kept[3] != key[3] for kept in self._kept):
             self._kept.clear()
         self._kept[key] = tensor
 
-    def _recall(self, key: tuple[str, str, int, int, float]) -> Tensor:
+    def _recall(self, key: _Key) -> Tensor:
         if key not in self._kept:
-            raise PluginFailure(f"the source row was not evaluated before the row that takes its {key[1]} at {key[0]}")
+            raise PluginFailure(f"the source row was not evaluated before the row that takes its {key[0]}")
         return self._kept[key]

@@ -64,6 +64,11 @@ class DrawingParams(Params):
     )
 
     @property
+    def controls(self) -> tuple[str, ...]:
+        """Controls to attach; an operation may add to those of ``attach``."""
+        return tuple(self.attach)
+
+    @property
     def is_guided(self) -> bool:
         """Whether an estimate is guided; operations with further guidance scales override it."""
         return self.guidance != 1 or self.negative_guidance != 1

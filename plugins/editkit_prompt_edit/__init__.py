@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field
+
 from editkit import OperationSpec, RegisteredName, RepromptParams, by_name, hookimpl
+
+_KEEP = {
+    "structure": ("consist-edit:content=false",),
+    "appearance": ("mutual-attention:start=0.5,beside=true",),
+    "both": ("consist-edit:content=false,structure=0.5", "mutual-attention:start=0.5,beside=true"),
+}
+"""Controls that keep more of the source."""
 
 
 class PromptEditParams(RepromptParams):
     inverter: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
+    keep: Literal["structure", "appearance", "both"] | None = Field(
+        None,
+        description="Part of the source to keep more of, at less effect of the edit: the structure (where things are), "
+        "or the appearance (colours and surfaces).",
+    )
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        return (*super().controls, *(_KEEP[self.keep] if self.keep else ()))
 
 
 @hookimpl

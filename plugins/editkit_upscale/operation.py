@@ -99,7 +99,7 @@ class _TiledSampling:
     @property
     def batch_size(self) -> int:
         # Attached controls read the image of a session, so every tile needs a session of its own.
-        return 1 if self.params.attach else TILES_PER_BATCH
+        return 1 if self.params.controls else TILES_PER_BATCH
 
     @property
     def batches(self) -> int:

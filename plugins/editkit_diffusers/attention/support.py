@@ -25,7 +25,7 @@ from editkit import (
 from ..style.attached import styles_of
 from ..text_encoder import TextEncoder
 from .sites import find_sites
-from .tap import AttentionCall, tap
+from .tap import AttentionCall, replace_output, tap
 
 Denoise = Callable[[Any, Tensor, Point | PointBatch, Condition], Tensor]
 Sites = Mapping[str, AttentionSite]
@@ -60,6 +60,11 @@ class AttentionSupport:
                 yield
         finally:
             _EDITED.reset(token)
+
+    def replacing(self, module: str, edit: Callable[[Tensor], Tensor]) -> contextlib.AbstractContextManager[None]:
+        if module not in {name for name, _ in self.net.named_modules()}:
+            raise MissingCapability(f"the network {type(self.net).__name__} has no {module}: leave out its features")
+        return replace_output(self.net.get_submodule(module), edit)
 
     def word_encoders(self) -> Mapping[str, int]:
         """Return the text encoders whose tokens the network attends to, and the place of the first token of each."""

@@ -7,6 +7,7 @@ replaces its call of ``scaled_dot_product_attention``. Both act in one thread on
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -111,3 +112,18 @@ def _leave(mode: _Tap) -> Callable[..., None]:
             mode.leave()
 
     return hook
+
+
+@contextlib.contextmanager
+def replace_output(module: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace the output of a module in this thread by ``edit`` of it."""
+    thread = threading.get_ident()
+
+    def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return edit(output) if threading.get_ident() == thread else output
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

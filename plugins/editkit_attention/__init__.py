@@ -1,0 +1,79 @@
+"""Controls of attention: keep the structure or the appearance of the source in an edit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from editkit import ControlSpec, Fraction, Params, by_name, hookimpl
+
+_READS = frozenset({"source", "target"})
+_NEEDS = frozenset({"attention"})
+
+
+class PromptToPromptParams(Params):
+    mode: Literal["refine", "replace"] = Field(
+        "refine", description="Whether a word in place of another has maps of its own, or those of the word before."
+    )
+    words: Fraction = Field(0.8, description="Share of the path on which kept words have the source's maps.")
+    places: Fraction = Field(0.4, description="Share of the path on which places attend as in the source.")
+    weights: str = Field("", description="Words of the target with a factor of their maps each: hat:1.3+coat:0.5.")
+
+
+class PlugAndPlayParams(Params):
+    features: Fraction = Field(0.8, description="Share of the path with the source's features; UNets only.")
+    queries: Fraction = Field(0.5, description="Share of the path with the source's queries and keys.")
+    block: str | None = Field(
+        None, description="Residual block of a UNet whose features are taken, such as up_blocks.1.resnets.1."
+    )
+
+
+class MutualAttentionParams(Params):
+    start: Fraction = Field(0.1, description="Share of the path after which the image attends to the source.")
+    end: Fraction = Field(1.0, description="Share of the path after which it does not.")
+    beside: bool = Field(False, description="Attend to the source beside the edit, not in place of it.")
+
+
+class ConsistEditParams(Params):
+    structure: Fraction = Field(1.0, description="Share of the path with the source's queries and keys.")
+    content: bool = Field(True, description="Keep the source's values where a mask protects the image.")
+
+
+@hookimpl
+def register_controls() -> list[ControlSpec]:
+    return [
+        ControlSpec(
+            name="prompt-to-prompt",
+            summary="Keep where the words that both prompts share are attended to.",
+            load=by_name("editkit_attention.prompt_to_prompt:prompt_to_prompt"),
+            params=PromptToPromptParams,
+            needs=_NEEDS,
+            reads=_READS,
+            source="https://arxiv.org/abs/2208.01626",
+        ),
+        ControlSpec(
+            name="plug-and-play",
+            summary="Keep the features, queries and keys of the source.",
+            load=by_name("editkit_attention.injection:plug_and_play"),
+            params=PlugAndPlayParams,
+            needs=_NEEDS,
+            source="https://arxiv.org/abs/2211.12572",
+        ),
+        ControlSpec(
+            name="mutual-attention",
+            summary="Attend to the source: take its appearance.",
+            load=by_name("editkit_attention.injection:mutual_attention"),
+            params=MutualAttentionParams,
+            needs=_NEEDS,
+            source="https://arxiv.org/abs/2304.08465",
+        ),
+        ControlSpec(
+            name="consist-edit",
+            summary="Keep the queries and keys of the source's image tokens, and its values outside a mask.",
+            load=by_name("editkit_attention.injection:consist_edit"),
+            params=ConsistEditParams,
+            needs=_NEEDS,
+            source="https://arxiv.org/abs/2510.17803",
+        ),
+    ]

@@ -1,0 +1,104 @@
+"""Laws of the controls of attention, on UNets, on joint attention, and on rows that are evaluated apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from editkit_attention.alignment import align, word_factors
+
+from editkit import InvalidParameter, MissingCapability, Word, apply, load_model
+from editkit.testing.tiny import FOLDERS
+
+FAMILIES = (
+    "StableDiffusionPipeline",
+    "PixArtAlphaPipeline",
+    "StableDiffusion3Pipeline",
+    "FluxPipeline",
+    "ChromaPipeline",
+)
+CONTROLS = (
+    "prompt-to-prompt",
+    "prompt-to-prompt:mode=replace,weights=pear:1.5",
+    "plug-and-play",
+    "mutual-attention",
+    "mutual-attention:beside=true",
+    "consist-edit",
+)
+IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load_model(FOLDERS[request.param](tmp_path_factory.mktemp("controls") / "model"))
+
+
+def edit(model: Any, target: str, **params: Any) -> Any:
+    return apply("prompt-edit", IMAGE, model=model, source="a red apple", target=target, steps=3, seed=0, **params)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_changes_the_edit_and_keeps_the_source(model: Any, control: str) -> None:
+    plain, held = edit(model, "a red pear"), edit(model, "a red pear", attach=[control])
+    assert not np.array_equal(np.asarray(plain.image), np.asarray(held.image))
+    assert held.report.recon_psnr == pytest.approx(held.report.vae_psnr, abs=1e-6)
+    assert not held.report.warnings
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_an_edit_to_the_source_prompt_is_the_source(model: Any, control: str) -> None:
+    if "weights" in control:
+        control = control.replace("pear:1.5", "apple:1")
+    held = edit(model, "a red apple", attach=[control])
+    assert np.array_equal(np.asarray(held.image), IMAGE)
+
+
+def test_pixels_outside_a_mask_stay_under_every_control(model: Any) -> None:
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:24, 8:24] = 255
+    held = edit(model, "a red pear", attach=list(CONTROLS[2:]), mask=mask)
+    assert np.array_equal(np.asarray(held.image)[mask == 0], IMAGE[mask == 0])
+
+
+def test_keep_attaches_controls_that_a_replay_attaches_again(model: Any) -> None:
+    from editkit import replay
+
+    plain, kept = edit(model, "a red pear"), edit(model, "a red pear", keep="structure")
+    distance = [np.abs(np.asarray(one.image, int) - IMAGE).mean() for one in (plain, kept)]
+    assert distance[1] != distance[0]
+    assert kept.recipe.steps[0].params["keep"] == "structure"
+    assert np.array_equal(np.asarray(replay(kept, model=model).image), np.asarray(kept.image))
+
+
+def test_kept_words_take_the_maps_of_their_own_source_word() -> None:
+    source = [Word(text, token, place) for place, (text, token) in enumerate((("a", 1), ("red", 2), ("apple", 3)), 1)]
+    target = [Word(text, token, place) for place, (text, token) in enumerate((("a", 1), ("big", 9), ("red", 2)), 1)]
+    found = align(source, target, (6, 6), swap=False)
+    assert found.kept.tolist() == [1, 1, 0, 1, 1, 1]  # big is new; the places around the words are kept
+    assert found.mapper[2].tolist() == [0, 0, 0, 1, 0, 0]  # red moved by one place
+    swapped = align(source, target, (4, 4), swap=True)
+    assert torch.equal(swapped.mapper.sum(0), swapped.kept)
+
+
+def test_factors_are_those_of_words_of_the_target() -> None:
+    words = [Word("straw", 5, 1), Word("hat", 6, 2)]
+    assert word_factors("hat:1.5", words, 4).tolist() == [1, 1, 1.5, 1]  # type: ignore[union-attr]
+    assert word_factors("strawhat:0.5", words, 4).tolist() == [1, 0.5, 0.5, 1]  # type: ignore[union-attr]
+    for wrong in ("coat:1.5", "hat", "hat:x", "hat:-1"):
+        with pytest.raises(InvalidParameter, match="prompt-to-prompt:weights"):
+            word_factors(wrong, words, 4)
+
+
+def test_a_control_is_refused_where_it_cannot_act(tmp_path: Path) -> None:
+    folder = FOLDERS["StableDiffusionPipeline"](tmp_path / "model")
+    with pytest.raises(InvalidParameter, match="img2img has no source"):
+        apply("img2img", IMAGE, model="no-such-model", prompt="a pear", attach=["prompt-to-prompt"])
+    with pytest.raises(InvalidParameter, match="samples none beside the edit"):
+        apply("img2img", IMAGE, model=folder, prompt="a pear", attach=["mutual-attention"])
+    with pytest.raises(MissingCapability, match=r"has no up_blocks\.9"):
+        apply(
+            "prompt-edit", IMAGE, model=folder, source="a", target="a pear", attach=["plug-and-play:block=up_blocks.9"]
+        )
