@@ -22,6 +22,8 @@ from ..model.backend import Backend
 from ..model.references import SupportsReferences, references_of
 from ..registry.registry import installed
 from ..registry.specs import BackendSpec
+from ..sampling.guidance import condition_at_scale
+from ..sampling.params import SamplingParams
 from .suite import Suite, largest, random_latents, sample_image
 from .tiny import FOLDERS
 
@@ -186,6 +188,23 @@ class BackendTests(Suite):
             return
         one, other = (backend.denoise(x, self.points()[1], self.condition(prompt)) for prompt in self.prompts(2))
         assert not torch.equal(one, other), "two prompts give the same estimate"
+
+    @torch.no_grad()
+    def test_a_guidance_of_one_does_not_guide(self) -> None:
+        backend, x, point = self.backend(), self.noisy(1), self.points()[1]
+        plain, negative = self.condition(*self.prompts(1)), self.condition("")
+        unguided = condition_at_scale(backend, plain, lambda: negative, 1.0)
+        guided = condition_at_scale(backend, plain, lambda: negative, 3.0)
+        if unguided is None or guided is None:
+            raise SkipTest("guidance takes several estimates")
+        first, again, other = (backend.denoise(x, point, condition) for condition in (plain, unguided, guided))
+        assert torch.equal(first, again), "a guidance of 1 gives another estimate than the prompt"
+        assert not torch.equal(first, other), "guidance gives the same estimate as none"
+        assert unguided.keys() == guided.keys(), "conditions of two scales have other names"
+
+    def test_usual_settings_are_allowed_values(self) -> None:
+        usual = dict(getattr(self.backend(), "usual", {}))
+        installed().check_names(SamplingParams.parse(f"usual of {self.name}", usual))
 
     @torch.no_grad()
     def test_references_change_the_estimate(self) -> None:
