@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EditkitError, WeightsUnavailable
-from ..model.finding import family_of, family_of_file, locate
-from ..model.folders import parts_of, read_index
-from ..model.options import LoadingOptions
-from ..model.weights import check_weights, tensor_files
+from ..files import exists
+from ..libraries import reason_of
+from ..model.finding import family_of_class, family_of_file, locate
+from ..model.folders import check_parts, parts_of, read_index
+from ..model.weights import HUB_ID, check_weights, from_hub, tensor_files
 from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelFacts, OperationSpec
 
@@ -126,10 +127,11 @@ class ModelDescription:
 def describe_model(name: str) -> ModelDescription:
     """Describe a model by registered name, diffusers folder, checkpoint file or hub id.
 
-    Raises WeightsUnavailable if there is none, or its folder has no index.
+    Of a hub model only the configuration is downloaded. Raises WeightsUnavailable if there is none, or its folder has
+    no index.
     """
     registry = installed()
-    label, place = locate(registry, name)
+    label, place = _locate(registry, name)
     warnings: list[str] = []
     family: BackendSpec | None
     if place.is_file():
@@ -152,14 +154,24 @@ def describe_model(name: str) -> ModelDescription:
     )
 
 
+def _locate(registry: Registry, name: str) -> tuple[str, Path]:
+    """Return the name of a model and its folder or file, with the configuration alone of a hub model."""
+    if name in registry.specs["models"] or exists(name) or not HUB_ID.fullmatch(name):
+        return locate(registry, name)
+    identifier, _, revision = name.partition("@")
+    return name, from_hub(identifier, "model", "*.json", revision or None)
+
+
 def _family(registry: Registry, folder: Path, warnings: list[str]) -> BackendSpec | None:
-    """Return the backend of a folder; None, with a warning, if there is none or the folder is not whole."""
+    """Return the backend of a folder, None if there is none; a warning says so, or that the folder is not whole."""
+    index = read_index(folder)
+    family = None
     try:
-        return family_of(registry, folder, LoadingOptions())
+        family = family_of_class(registry, index["_class_name"], f"model {folder}")
+        check_parts(folder, index, family.parts)
     except WeightsUnavailable as error:
-        read_index(folder)
         warnings.append(str(error))
-        return None
+    return family
 
 
 def _facts(registry: Registry, family: BackendSpec | None, folder: Path, warnings: list[str]) -> ModelFacts | None:
@@ -172,6 +184,9 @@ def _facts(registry: Registry, family: BackendSpec | None, folder: Path, warning
         facts: ModelFacts = registry.load("backends", family.name, "facts")(folder)
     except EditkitError as error:
         warnings.append(str(error))
+        return None
+    except Exception as error:  # libraries raise many types for a configuration that does not fit
+        warnings.append(f"model {folder} would not load ({reason_of(error)})")
         return None
     return facts
 

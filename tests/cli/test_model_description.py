@@ -78,6 +78,21 @@ def test_a_model_that_edits_an_image_generates_none(tmp_path: Path) -> None:
         assert description["refused_operations"][name] == "the model edits one image and draws nothing without"
 
 
+def test_a_hub_model_without_weights_is_described_by_its_configuration(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "models--some--model"
+    weights = shutil.ignore_patterns("*.safetensors")
+    shutil.copytree(tiny_folder, cached / "snapshots" / ("0" * 40), ignore=weights)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    description = described(Path("some/model"))
+    assert description["backend"] == "stable-diffusion" and "img2img" in description["operations"]
+    assert description["weights"] == {} and "no *.safetensors weights" in description["warnings"][0]
+
+
 def test_a_missing_part_is_a_warning(tiny_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     shutil.rmtree(folder / "vae")
@@ -85,6 +100,15 @@ def test_a_missing_part_is_a_warning(tiny_folder: Path, tmp_path: Path) -> None:
     assert description["backend"] is None and description["operations"] == []
     assert any("is not whole: the folder vae is missing" in warning for warning in description["warnings"])
     assert "unet" in description["weights"], "what is there is described"
+
+
+def test_a_part_with_code_of_its_own_is_a_warning(tmp_path: Path) -> None:
+    folder = FOLDERS["ChromaPipeline"](tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "vae": ["own_code", "AutoencoderKL"]}))
+    description = described(folder)
+    assert description["backend"] is None
+    assert "vae needs code from 'own_code', which editkit does not run" in description["warnings"][0]
 
 
 def test_a_class_that_is_not_served_is_named_with_the_reason(tiny_folder: Path, tmp_path: Path) -> None:
