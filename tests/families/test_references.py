@@ -199,3 +199,9 @@ def test_an_instruction_stays_within_its_mask(both: tuple[Any, Any], size: tuple
     result = instruct(both[1], source, mask=mask, steps=1)
     assert result.image.size == size and result.image.mode == "RGBA"
     assert result.report.untouched_max_diff == 0
+
+
+@pytest.mark.parametrize("both", ["fibo-edit", "joyimage-edit", "qwen-image-21"], indirect=True, ids=str)
+def test_latents_of_16_pixels_leave_the_size_of_training_at_a_megapixel(both: tuple[Any, Any]) -> None:
+    assert both[1].reduction == 16
+    assert both[1].native_size == 1024

@@ -54,8 +54,8 @@ _PROBED: Size = (512, 512)
 _PACKED_SIDE = 2
 """Side in latents of the squares that pipelines pack into tokens."""
 _MULTIPLES = (1, 2, 4, 8, 16)
-_NATIVE_LATENTS = 128
-"""Latents along a side of the training images, for pipelines that do not say."""
+_NATIVE_LATENTS, _NATIVE_SIDE = 128, 1024
+"""Latents and at most pixels along a side of the training images, for pipelines that do not say."""
 
 
 def provided_by(pipe: Any) -> frozenset[str]:
@@ -72,10 +72,12 @@ def provided_by(pipe: Any) -> frozenset[str]:
     return frozenset({"text", "attention", "adapters", *(name for name, provided in provides.items() if provided)})
 
 
-def native_side(pipe: Any) -> int:
-    """Return the latents along a side of the training images."""
-    side = network_of(pipe).config.get("sample_size") or getattr(pipe, "default_sample_size", None) or _NATIVE_LATENTS
-    return int(np.max(side))
+def native_size(pipe: Any, reduction: int) -> int:
+    """Return the side of the training images in pixels; a latent has ``reduction`` of them along a side."""
+    if facts_of(type(pipe)).native_size:
+        return facts_of(type(pipe)).native_size
+    side = network_of(pipe).config.get("sample_size") or getattr(pipe, "default_sample_size", None)
+    return int(np.max(side)) * reduction if side else min(_NATIVE_LATENTS * reduction, _NATIVE_SIDE)
 
 
 def _call_of(pipe: Any) -> NetworkCall:
@@ -108,7 +110,7 @@ class UniversalBackend(ReferringPipeline, StyledPipeline, SteeredPipeline, Guide
         self.reduction = _PROBED[0] // layout.shape[-1]
         patch = self.net.config.get("patch_size") or 1
         self.multiple = self._find_multiple(_PACKED_SIDE if len(layout.sampled) == 2 else int(np.max(patch)))
-        self.native_size = native_side(pipe) * self.reduction
+        self.native_size = native_size(pipe, self.reduction)
         is_flow = self.call.is_flow
         curve = curve_of(pipe.scheduler, is_flow=is_flow)
         self.schedule = PipelineSchedule(curve, self.call, self.reduction, _PROBED)

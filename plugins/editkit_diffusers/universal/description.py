@@ -9,7 +9,7 @@ from editkit import ModelFacts, read_index
 
 from ..outline import Outline
 from . import modular_loading
-from .backend import native_side, provided_by
+from .backend import native_size, provided_by
 from .guided import guider_warnings
 from .loading import build_pipeline, pipeline_class
 from .network_call import network_of
@@ -43,7 +43,7 @@ def _facts_of(pipe: Any) -> ModelFacts:
     multiple: int | None = processor and processor.config.vae_scale_factor
     return ModelFacts(
         provides=provided_by(pipe),
-        native_size=reduction and native_side(pipe) * reduction,
+        native_size=reduction and native_size(pipe, reduction),
         usual=usual_settings(pipe, is_input=bool(network_of(pipe).config.get("guidance_embeds"))),
         warnings=guider_warnings(pipe),
         multiple=None if multiple == reduction else multiple,  # pipelines without packing check sizes in their call

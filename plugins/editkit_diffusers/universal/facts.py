@@ -24,6 +24,8 @@ class FamilyFacts:
     """Attribute of the pipeline that lists the sizes (width, height) of its images."""
     raw_pixels: bool = False
     """Whether the tensors that its call returns are pixels in [-1, 1], where its arrays are in [0, 1]."""
+    native_size: int = 0
+    """Side of the training images in pixels, where the pipeline has another number."""
     norm: PromptedNorm | None = None
     """Rule of guidance by two estimates; None for their weighted sum."""
     own_guidance: bool = False
@@ -43,7 +45,8 @@ _JOYIMAGE = FamilyFacts(norm=PromptedNorm("token"))
 FACTS: Mapping[str, FamilyFacts] = MappingProxyType(
     {
         "BriaFibo2Pipeline": FamilyFacts(own_guidance=True),  # it has a negative prompt if there is none
-        "BriaFiboEditPipeline": FamilyFacts(own_guidance=True),  # a negative prompt is no JSON of an edit
+        # A negative prompt is no JSON of an edit.
+        "BriaFiboEditPipeline": FamilyFacts(own_guidance=True, native_size=1024),
         "BriaPipeline": FamilyFacts(own_guidance=True),  # an empty negative prompt is zeros
         "CogView3PlusPipeline": FamilyFacts(own_guidance=True),  # an empty negative prompt is zeros
         "Flux2KleinPipeline": FamilyFacts(few_steps=4),
