@@ -10,6 +10,7 @@ import ast
 import dataclasses as dc
 import importlib.metadata
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from editkit.registry.specs import Spec
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "editkit"
 REFERENCE = DOCS / "reference"
+RESULTS = DOCS.parent / "tests" / "families" / "results.json"
 NOTICE = "<!-- Written by docs/generate.py. Do not edit. -->"
 WIDTH = 100
 """Columns of the help texts."""
@@ -277,6 +279,54 @@ def models_page(registry: Registry) -> str:
     )
 
 
+def families_page() -> str:
+    """Return the page of every pipeline of images, from what ``tests/families/measure.py`` measured."""
+    rows = json.loads(RESULTS.read_text(encoding="utf-8"))
+    served = [row for row in rows if "backend" in row and "as" not in row and "family" in row]
+    others = [row for row in rows if "backend" in row and row not in served]
+    refused = [row for row in rows if "backend" not in row]
+    classes = {row["pipeline"] for row in served}
+    compared = {row["pipeline"] for row in served if "unguided" in row}
+    return page(
+        "Model families",
+        f"diffusers has {len({row['pipeline'] for row in rows})} classes of pipelines of images, and editkit serves "
+        f"{len(classes | {row['pipeline'] for row in others})} of them. A tiny folder of {len(classes)}, with real "
+        "classes and random weights, is loaded; "
+        f"{len(compared)} are text-to-image pipelines, which are compared with editkit: "
+        "four steps from the same noise in float32, unguided and guided. A difference is the largest of all pixels in "
+        "[0, 1], rounded up to a power of ten. `python tests/families/measure.py` measures them. Modular pipelines "
+        "(FLUX.3, Anima) have tests of their own.",
+        "## Measured",
+        table(
+            ("model", "pipeline", "backend", "unguided", "guided"),
+            [
+                [
+                    row["family"],
+                    code(row["pipeline"]),
+                    code(row["backend"]),
+                    *(f"{row[kind]:g}" if kind in row else "" for kind in ("unguided", "guided")),
+                ]
+                for row in served
+            ],
+        ),
+        "Rows without a difference are edit models and ControlNets, which tests of their own compare.",
+        "## Served as another pipeline",
+        "The folder of such a pipeline has the parts of another one, or its backend serves it itself.",
+        table(
+            ("pipeline", "backend", "as"),
+            [[code(row["pipeline"]), code(row["backend"]), code(row["as"]) if "as" in row else ""] for row in others],
+        ),
+        "## Not served",
+        table(
+            ("pipeline", "reason"),
+            [
+                [code(row["pipeline"]), row.get("reason", "there is no tiny folder of it: not measured")]
+                for row in refused
+            ],
+        ),
+    )
+
+
 def cli_page(registry: Registry) -> str:
     commands: dict[str, click.Command] = dict(cli.main.commands)
     commands |= {name: measuring_command(registry, spec) for name, spec in registry.specs["commands"].items()}
@@ -442,6 +492,7 @@ inverters
 annotators
 controls
 models
+families
 report
 exceptions
 python
@@ -463,6 +514,7 @@ def pages() -> dict[str, str]:
     }
     parsed = {
         "exceptions.md": exceptions_page(),
+        "families.md": families_page(),
         "hooks.md": hooks_page(),
         "index.md": page("Reference", INDEX),
         "python.md": python_page(),

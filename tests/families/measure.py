@@ -1,4 +1,6 @@
-"""Measure every family and write what editkit does with each pipeline of images: ``python tests/families/measure.py``.
+"""Measure families and write what editkit does with each pipeline of images.
+
+``python tests/families/measure.py`` measures all of them, with names behind it these.
 
 The result is ``results.json``, from which the reference page of families is generated.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +40,15 @@ def measure(family: Family) -> dict[str, Any]:
             editkit.load_model(family.write(Path(folder) / "model"))
         differences = list(compare_pipeline(pipeline, family.size)) if family.name in SERVED else []
     except EditkitError as error:
-        return {"pipeline": name, "reason": str(error).rpartition("not supported: ")[2].replace(folder, "")}
+        return {"pipeline": name, "reason": reason_in(error)}
     pairs = zip((UNGUIDED, GUIDED), (difference for _, difference in differences), strict=False)
     return {"pipeline": name, "backend": backend_of(name), **{kind: round_up(value) for kind, value in pairs}}
+
+
+def reason_in(error: EditkitError) -> str:
+    """Return the reason of a refusal, without the model's name before it."""
+    before, _, reason = str(error).partition("not supported: ")
+    return reason or before.removesuffix(": it is not supported")
 
 
 def round_up(difference: float) -> float:
@@ -51,26 +60,34 @@ def backend_of(pipeline: str) -> str:
     return family_of_class(installed(), pipeline, "the model").name
 
 
-def untried(pipeline: str) -> dict[str, Any]:
-    """Return what editkit does with a class of which there is no tiny folder: by the class alone."""
+def untried(pipeline: str, universal: Collection[str]) -> dict[str, Any]:
+    """Return what editkit does with a class of which there is no tiny folder: by the class alone.
+
+    ``universal`` are the classes that the backend of last resort was seen to serve.
+    """
     backend = backend_of(pipeline)
     if backend != "universal":
         return {"pipeline": pipeline, "backend": backend}
     try:
         kind = pipeline_class(pipeline, "it").__name__
     except EditkitError as error:
-        return {"pipeline": pipeline, "reason": str(error).rpartition("not supported: ")[2]}
-    return {"pipeline": pipeline, "backend": backend, "as": kind} if kind != pipeline else {"pipeline": pipeline}
+        return {"pipeline": pipeline, "reason": reason_in(error)}
+    return {"pipeline": pipeline, **({"backend": backend, "as": kind} if kind in universal else {})}
 
 
-def main() -> None:
-    rows = []
+def main(names: list[str]) -> None:
+    """Measure these families anew and keep the rows of the others, or measure all."""
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if names else []
+    rows = {row["family"]: row for row in kept if "family" in row}
     for family in FAMILIES.values():
-        if family.importable:
-            rows.append({"family": family.name, **measure(family)})
-    rows += map(untried, sorted(set(image_pipelines()) - {row["pipeline"] for row in rows}))
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        if family.importable and (not names or family.name in names):
+            rows[family.name] = {"family": family.name, **measure(family)}
+    ordered = [rows[name] for name in FAMILIES if name in rows]
+    others = sorted(set(image_pipelines()) - {row["pipeline"] for row in ordered})
+    universal = {row["pipeline"] for row in ordered if row.get("backend") == "universal"}
+    ordered += [untried(pipeline, universal) for pipeline in others]
+    RESULTS.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -140,9 +140,14 @@ def _reason_against(name: str, kind: Any) -> str:
         "it samples sound": any("audio" in parameter for parameter in parameters),
         REFUSED.get(name, ""): name in REFUSED,
         "it takes no prompt": "prompt" not in parameters,
+        "it samples from an image in a way of its own": "image" in parameters and not _is_optional(parameters["image"]),
         "it samples its noise inside its call": "latents" not in parameters,
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def _is_optional(parameter: inspect.Parameter) -> bool:
+    return parameter.default is not inspect.Parameter.empty
 
 
 def load_entry(entry: list[str], folder: Path, read: ReadNetwork) -> Any:
