@@ -24,9 +24,10 @@ pytestmark = [
 ]
 
 SINGLE = ("joyimage-edit", "longcat-image-edit", "qwen-image-edit")
-SEVERAL = ("fibo-edit", "flux2", "flux2-klein-base", "flux2-klein-kv", "qwen-image-21", "qwen-image-edit-plus")
+_FLUX2 = ("flux2", "flux2-klein-base", "flux2-klein-kv")
+SEVERAL = ("fibo-2", "fibo-edit", *_FLUX2, "qwen-image-21", "qwen-image-edit-plus")
 REQUIRED = ("longcat-image-edit", "qwen-image-edit", "qwen-image-edit-plus")
-GUIDED = (*SINGLE, "fibo-edit", "flux2-klein-base", "qwen-image-21", "qwen-image-edit-plus")
+GUIDED = (*SINGLE, "fibo-2", "fibo-edit", "flux2-klein-base", "qwen-image-21", "qwen-image-edit-plus")
 """Families that are guided by two estimates."""
 SIZE = (96, 64)
 STEPS = 3

@@ -76,6 +76,7 @@ def _as_edit(prompt: str) -> str:
 _FLUX_2 = ReferenceFacts(several=True, shortest_side=64, longest_ratio=8)
 REFERENCES: Mapping[str, ReferenceFacts] = MappingProxyType(
     {
+        "BriaFibo2Pipeline": ReferenceFacts(several=True, one_prompt=True),
         "BriaFiboEditPipeline": ReferenceFacts(several=True, one_prompt=True, wraps=_as_edit),
         "Flux2KleinKVPipeline": _FLUX_2,
         "Flux2KleinPipeline": _FLUX_2,
