@@ -23,6 +23,12 @@ class FlowEditParams(RepromptParams):
         le=100.0,
         description="Guidance scale of the source prompt; that of the target prompt when not given.",
     )
+    terminal: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="Weight of the pull of the estimated result towards the source in each step (FlowAlign: 0.01).",
+    )
     negative_prompt: Annotated[str, IfGuided] = Field(
         "",
         description="Content to steer away from; the source prompt if neither this nor source_guidance is given.",

@@ -243,7 +243,9 @@ MUTATIONS = [
         "test_flow_inverters.py",
     ),
     Mutation("controlled pulls to the end", INVERTERS, "if index in self.steps", "if True", "test_flow_inverters.py"),
-    Mutation("flow-edit takes the first noise alone", FLOW_EDIT, "]).mean(0)", "])[0]", "test_flow_edit.py"),
+    Mutation(
+        "flow-edit takes the first noise alone", FLOW_EDIT, "sources).mean(0)", "sources)[0]", "test_flow_edit.py"
+    ),
     Mutation("sources share a noise", INVERSION, "for _ in x0]", "for _ in x0[:1]] * len(x0)", "test_flow_edit.py"),
     Mutation(
         "flow-edit guides both prompts alike",

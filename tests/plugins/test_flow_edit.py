@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from editkit_flow_edit.guidance import DistinctRows
 from PIL import Image
 from torch import Tensor
 
 import editkit
 from editkit import (
     Condition,
+    Guidance,
     Point,
     PointBatch,
     RectifiedFlow,
@@ -25,7 +27,7 @@ from editkit import (
     start_at,
 )
 from editkit.testing import GaussianDenoiser, ToyBackend
-from editkit.testing.suite import largest, sample_image
+from editkit.testing.suite import largest, random_latents, sample_image
 
 TO_NOISE = VariancePreserving.from_betas(scaled_linear(), zero_terminal_snr=True)
 SCHEDULES: dict[str, Schedule] = {
@@ -154,6 +156,64 @@ class TestClosedForm:
             assert flow_edit(DistilledModel(), **params).report.network_samples == 12
 
 
+class TestTerminalTerm:
+    """The terminal term of FlowAlign, and its number of evaluations."""
+
+    def test_flow_edit_equals_flowalign_on_rectified_flow(self) -> None:
+        """The authors' update: the source unguided, the edit guided against the source prompt, and the pull."""
+        model, steps, scale, terminal = Curved(schedule=RectifiedFlow()), 6, 4.0, 0.05
+        clean, path = encode(model), make_path(model.schedule, steps, model.grid)
+        random = torch.Generator().manual_seed(0)
+        noises = {p: torch.randn(clean.shape, generator=random).double() for p in path[-2::-1]}
+
+        def velocity(x: Tensor, p: Point, prompt: str) -> Tensor:
+            return from_x0("flow_prediction", model.denoise(x, p, model.embed([PROMPTS[prompt]])), x, p)
+
+        z = clean
+        for p, q in itertools.pairwise(path):
+            noised = (1 - p.sigma) * clean + p.sigma * noises[p]
+            edited = z + noised - clean
+            against, at_source = velocity(edited, p, "source"), velocity(noised, p, "source")
+            towards = against + scale * (velocity(edited, p, "target") - against)
+            pull = noised - p.sigma * at_source - (edited - p.sigma * towards)
+            z = z + (q.sigma - p.sigma) * (towards - at_source) + terminal * pull
+        result = flow_edit(model, steps=steps, guidance=scale, terminal=terminal)
+        assert result.latents is not None
+        assert largest(result.latents - z) < 1e-9
+        assert result.report.network_samples == 3 * steps
+
+    def test_a_terminal_weight_brings_the_edit_nearer_to_the_source(self) -> None:
+        for kind, schedule in SCHEDULES.items():
+            model = Curved(schedule=schedule)
+            sizes = [float(latent_edit(model, steps=8, terminal=weight).norm()) for weight in (0.0, 0.03, 0.1)]
+            assert sizes == sorted(sizes, reverse=True), (kind, sizes)
+            assert sizes[-1] < 0.95 * sizes[0], (kind, sizes)
+
+    def test_rows_are_evaluated_once_where_conditions_are_equal(self) -> None:
+        """Guidance without repeated rows gives the estimates of guidance with them, bit for bit."""
+        model, point, x = Curved(), Point(0.6, 0.8), random_latents(4, shape=(3, 8, 8))
+        counts: list[int] = []
+
+        def network(x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
+            counts.append(len(x))
+            return model.denoise(x, point, condition)
+
+        def condition(*prompts: str) -> Condition:
+            return model.embed(list(prompts))
+
+        against_source = [condition("a", "a", "a", "a"), condition("a", "a", "b", "b")]
+        two_scales = [condition("", "", "", ""), condition("", "", "b", "b"), condition("a", "a", "b", "b")]
+        for conditions, weights, rows in ((against_source, (-2.0, 3.0), 6), (two_scales, (-3.0, 2.5, 1.5), 8)):
+            guidance = Guidance(network, conditions, weights, rescale=0.5, sigma_high=0.9)
+            assert torch.equal(DistinctRows.of(guidance)(x, point), guidance(x, point))
+            assert counts == [rows, 4 * len(conditions)]
+            counts.clear()
+            outside = Point(0.1, 0.99)
+            assert torch.equal(DistinctRows.of(guidance)(x, outside), guidance(x, outside))
+            assert counts == [4, 4]
+            counts.clear()
+
+
 class TestParameters:
     """The effect of strength, averages and guidance."""
 
@@ -170,7 +230,7 @@ class TestParameters:
         assert sizes == sorted(sizes)
 
     def test_a_step_is_one_network_call_for_any_number_of_noises(self) -> None:
-        for averages, guidance, rows in ((1, 1.0, 2), (3, 1.0, 6), (3, 4.0, 12)):
+        for averages, guidance, rows in ((1, 1.0, 2), (3, 1.0, 6), (1, 4.0, 3), (3, 4.0, 9)):
             report = flow_edit(ToyBackend(), steps=5, averages=averages, guidance=guidance).report
             assert report.network_calls == 5
             assert report.network_samples == 5 * rows
@@ -194,8 +254,9 @@ class TestLaws:
 
     def test_equal_prompts_give_the_source_bit_for_bit(self) -> None:
         plain, guided = {}, {"guidance": 7.5, "averages": 3}
+        pulled = {"guidance": 13.5, "terminal": 0.01}
         random = {"sampler": "ddpm", "strength": 0.3, "guidance": 2.0, "negative_prompt": "b"}
-        for schedule, params in itertools.product(SCHEDULES.values(), (plain, guided, random)):
+        for schedule, params in itertools.product(SCHEDULES.values(), (plain, guided, pulled, random)):
             model = Curved(schedule=schedule)
             result = flow_edit(model, target=PROMPTS["source"], steps=4, **params)
             assert result.latents is not None
