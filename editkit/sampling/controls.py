@@ -36,6 +36,9 @@ class Control:
     Estimates recorded with the unchanged model are then not reused.
     """
 
+    attached_first: ClassVar[bool] = False
+    """Whether the control is attached before others: what it computes itself cannot be changed by those before it."""
+
     acts_on_inversion: ClassVar[bool] = False
     """Whether the control is attached while the source is inverted too; such an inversion is not cached."""
 
@@ -129,6 +132,6 @@ def attach_all(
     with contextlib.ExitStack() as attached:
         if any(control.changes_model for control in controls):
             attached.enter_context(exclusive(model))
-        for control in controls:
+        for control in sorted(controls, key=lambda control: not control.attached_first):
             attached.enter_context(control.attach(model))
         yield

@@ -38,6 +38,9 @@ class PromptToPrompt(AttentionControl):
     word keys, before the softmax over all keys (arXiv 2508.07519 has its analysis).
     """
 
+    attached_first = True
+    exclusive_over = frozenset({"the attention to words"})
+
     def __init__(self, params: PromptToPromptParams, source: Sequence[Word], target: Sequence[Word]) -> None:
         super().__init__()
         self.params, self.source, self.target = params, source, target

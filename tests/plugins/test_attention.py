@@ -26,7 +26,11 @@ from editkit.testing.tiny import FOLDERS
 
 FAMILIES = [kind for kind in FOLDERS if kind not in ("DDPMPipeline", "StableDiffusionUpscalePipeline")]
 KINDS = {"UNet2DConditionModel": {"self", "cross"}, "PixArtTransformer2DModel": {"self", "cross"}}
-KINDS |= {"DiTTransformer2DModel": {"self"}, "SD3Transformer2DModel": {"self", "joint"}}
+KINDS |= {
+    "CosmosTransformer3DModel": {"self", "cross"},
+    "DiTTransformer2DModel": {"self"},
+    "SD3Transformer2DModel": {"self", "joint"},
+}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

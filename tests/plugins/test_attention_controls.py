@@ -63,6 +63,22 @@ def test_pixels_outside_a_mask_stay_under_every_control(model: Any) -> None:
     assert np.array_equal(np.asarray(held.image)[mask == 0], IMAGE[mask == 0])
 
 
+@pytest.mark.parametrize("others", [["mutual-attention"], ["consist-edit"]])
+def test_controls_act_together_in_any_order(model: Any, others: list[str]) -> None:
+    first, second = ["prompt-to-prompt"], others
+    together = [
+        np.asarray(edit(model, "a red pear", attach=attach).image) for attach in (first + second, second + first)
+    ]
+    alone = [np.asarray(edit(model, "a red pear", attach=attach).image) for attach in (first, second)]
+    assert np.array_equal(*together)
+    assert not any(np.array_equal(together[0], one) for one in alone)
+
+
+def test_two_controls_of_the_same_words_are_refused(model: Any) -> None:
+    with pytest.raises(InvalidParameter, match="contradict each other: both control the attention to words"):
+        edit(model, "a red pear", attach=["prompt-to-prompt", "prompt-to-prompt:mode=replace"])
+
+
 def test_keep_attaches_controls_that_a_replay_attaches_again(model: Any) -> None:
     from editkit import replay
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses as dc
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -25,14 +27,26 @@ from editkit import (
 from ..style.attached import styles_of
 from ..text_encoder import TextEncoder
 from .sites import find_sites
-from .tap import AttentionCall, replace_output, tap
+from .tap import AttentionCall, Handler, replace_output, tap
 
 Denoise = Callable[[Any, Tensor, Point | PointBatch, Condition], Tensor]
 Sites = Mapping[str, AttentionSite]
 _KEPT = 16
 """Conditions of which the sites of a network are kept."""
-_EDITED: ContextVar[dict[str, Sites] | None] = ContextVar("_EDITED", default=None)
-"""Sites of the network call in progress, by the empty name, while attention is edited in this thread."""
+
+
+@dc.dataclass(frozen=True)
+class _Editing:
+    """Edits of a model's attention in progress in a thread."""
+
+    model: Any
+    compute: Handler
+    """Function that computes an attention by the edits."""
+    sites: dict[str, Sites]
+    """Sites of the network call in progress, by the empty name."""
+
+
+_EDITING: ContextVar[_Editing | None] = ContextVar("_EDITING", default=None)
 
 
 class AttentionSupport:
@@ -44,24 +58,20 @@ class AttentionSupport:
 
     @contextlib.contextmanager
     def attending(self, edit: AttentionEdit) -> Iterator[None]:
-        current: dict[str, Sites] = {}
-
-        def compute(call: AttentionCall) -> Tensor:
-            query, key, value, bias = (call.inputs.get(name) for name in ("query", "key", "value", "attn_mask"))
-            assert query is not None and key is not None and value is not None
-            site = current[""].get(call.name)
-            if site is None:
-                return call.attend(query, key, value, bias)
-            return edit(AttentionInputs(site, query, key, value, bias, call.attend))
-
-        token = _EDITED.set(current)
+        before = _EDITING.get()
+        if before is None or before.model is not self:
+            before = _Editing(self, _attend, {})
+            tapped: AbstractContextManager[None] = tap(self.net, lambda call: _editing().compute(call))
+        else:
+            tapped = contextlib.nullcontext()  # the edits before are those of the function that this one attends by
+        token = _EDITING.set(dc.replace(before, compute=_chain(edit, before)))
         try:
-            with tap(self.net, compute):
+            with tapped:
                 yield
         finally:
-            _EDITED.reset(token)
+            _EDITING.reset(token)
 
-    def replacing(self, module: str, edit: Callable[[Tensor], Tensor]) -> contextlib.AbstractContextManager[None]:
+    def replacing(self, module: str, edit: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
         if module not in {name for name, _ in self.net.named_modules()}:
             raise MissingCapability(f"the network {type(self.net).__name__} has no {module}: leave out its features")
         return replace_output(self.net.get_submodule(module), edit)
@@ -79,6 +89,38 @@ class AttentionSupport:
         return words
 
 
+def _editing() -> _Editing:
+    """Return the edits in progress, which there are while a network is tapped."""
+    editing = _EDITING.get()
+    assert editing is not None
+    return editing
+
+
+def _attend(call: AttentionCall) -> Tensor:
+    """Attend as the network does."""
+    inputs = call.inputs
+    return call.attend(inputs["query"], inputs["key"], inputs["value"], inputs.get("attn_mask"))
+
+
+def _chain(edit: AttentionEdit, before: _Editing) -> Handler:
+    """Return a function that computes an attention by an edit, which attends by the edits before it."""
+
+    def compute(call: AttentionCall) -> Tensor:
+        site = before.sites[""].get(call.name)
+        if site is None:
+            return before.compute(call)
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+            tensors = {"query": query, "key": key, "value": value, "attn_mask": bias}
+            return before.compute(call._replace(inputs={**call.inputs, **tensors}))
+
+        inputs = call.inputs
+        bias = inputs.get("attn_mask")
+        return edit(AttentionInputs(site, inputs["query"], inputs["key"], inputs["value"], bias, attend))
+
+    return compute
+
+
 def find_attention_sites(denoise: Denoise) -> Denoise:
     """Let a method ``denoise`` of a backend find the sites of its network before a call whose attention is edited.
 
@@ -87,13 +129,13 @@ def find_attention_sites(denoise: Denoise) -> Denoise:
 
     @functools.wraps(denoise)
     def with_sites(self: Any, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        current = _EDITED.get()
-        if current is not None:
-            token = _EDITED.set(None)
+        editing = _EDITING.get()
+        if editing is not None and editing.model is self:
+            token = _EDITING.set(None)
             try:
-                current[""] = attention_sites(self, denoise, x, point, condition)
+                editing.sites[""] = attention_sites(self, denoise, x, point, condition)
             finally:
-                _EDITED.reset(token)
+                _EDITING.reset(token)
         return denoise(self, x, point, condition)
 
     return with_sites
