@@ -137,7 +137,8 @@ def operations_page(registry: Registry) -> str:
     ]
     for name, spec in sorted(registry.specs["operations"].items()):
         base = next((base for base in spec.params.__mro__[1:] if base in shared), None)
-        facts = [f"Takes {INPUTS[spec.takes]}, returns an {spec.gives}."]
+        instead = " or an inversion of one" if spec.edits_inversion else ""
+        facts = [f"Takes {INPUTS[spec.takes]}{instead}, returns an {spec.gives}."]
         facts += [f"Needs a model that provides {codes(spec.needs)}."] if spec.needs else []
         facts += [f"Extends [`{base.__name__}`](#{base.__name__.lower()})."] if base else []
         facts += [f"Source: {reference(spec.source)}."] if spec.source else []

@@ -40,7 +40,15 @@ from .editing.params import (
     RepromptParams,
 )
 from .editing.pipeline import Pipeline
-from .editing.primitives import fill, invert_latents, redraw, reprompt, sample_from_inversion, to_inversion
+from .editing.primitives import (
+    fill,
+    invert_latents,
+    recorded_inversion,
+    redraw,
+    reprompt,
+    sample_from_inversion,
+    to_inversion,
+)
 from .editing.replay import replay
 from .editing.result import Result
 from .editing.session import Session
@@ -299,6 +307,7 @@ __all__ = [
     "read_mask",
     "reason_of",
     "reconstruct",
+    "recorded_inversion",
     "redraw",
     "repeat_condition",
     "replay",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..inversion.settings import INVERSION_SUFFIXES
 from .errors import ErrorCollector
 from .outputs import save_sheet, write_result, write_stdout
 from .targets import STREAM, OutputPlan, encoding_of, plan_sheet, stem_of
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from ..editing.request import Request
     from ..editing.result import Result
     from ..images.stored.encoding import Encoding
-
-
-INVERSION_SUFFIXES = (".safetensors",)
 
 
 @dc.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from ..errors import BadFile, BadImage, PluginFailure
+from ..inversion.settings import INVERSION_SUFFIXES, is_inversion
 from ..literals import ModelPrediction, Quantisation
 from ..model.adapters import Adapter
 from ..model.execution import ExecutionOptions
@@ -20,7 +21,7 @@ from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
 from ..sampling.params import DrawingParams
 from .errors import Command
-from .jobs import INVERSION_SUFFIXES, Invocation, Job, read_if_stdin
+from .jobs import Invocation, Job, read_if_stdin
 from .options import SeedsParam, parameters_of
 from .outputs import progress
 from .targets import existing_option, expand_folders, output_options
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from ..model.backend import Backend
 
 
+_INVERSION_HELP = (
+    "IMAGE may be an inversion, a .safetensors file of editkit invert: it is not inverted again, and its prompt is the "
+    "source prompt. It sets the inverter, the steps and the other settings that it was made with, too."
+)
 _IMAGE_HELP = (
     "IMAGE is a file, or - for standard input. The model is loaded once for all images; with -o FOLDER the results "
     "have the names of the images."
@@ -40,6 +45,7 @@ _IMAGE_HELP = (
 def operation_command(registry: Registry, spec: OperationSpec) -> Command:
     """Return the command of a registered operation; raises PluginFailure if a parameter has the name of an option."""
     notes = [_IMAGE_HELP] if spec.takes == "image" else []
+    notes += [_INVERSION_HELP] if spec.edits_inversion else []
     notes += [f"Source: {spec.source}"] if spec.source else []
     command = Command(
         spec.name,
@@ -169,9 +175,10 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     from ..editing.request import open_request, prepare, validate_params
 
     values, image_files, seeds = _split_values(spec, options)
-    # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
-    params = None if spec.takes == "inversion" else validate_params(registry, spec, values)
     given, other = _input_names(spec, options)
+    # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
+    recorded = spec.takes == "inversion" or (spec.edits_inversion and all(map(is_inversion, given)))
+    params = None if recorded else validate_params(registry, spec, values)
     names = expand_folders(given) if spec.takes == "image" else given
     several = {name for name, kind in image_fields(spec.params).items() if kind == SEVERAL}
     for name, files in image_files.items():
@@ -188,11 +195,11 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     def prepare_job(job: Job) -> Request:
         source = job.source if second is None else (job.source, second)
         seed = {} if job.seed is None else {"seed": job.seed}
-        if params is None:
-            return invocation.check_fits(job, prepare(registry, spec.name, source, values | seed))
         images = {
             name: files if name in several else files[job.number % len(files)] for name, files in image_params.items()
         }
+        if params is None or (spec.edits_inversion and is_inversion(source)):
+            return invocation.check_fits(job, prepare(registry, spec.name, source, values | images | seed))
         request = open_request(registry, spec, params.model_copy(update=images | seed), source)
         return invocation.check_fits(job, request)
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InvalidParameter
+from ..inversion.settings import INVERSION_SUFFIXES
 from ..registry.params import SEVERAL, image_fields, is_default
 from ..registry.registry import installed
 from .errors import Command
-from .jobs import INVERSION_SUFFIXES, Invocation, Job, read_if_stdin
+from .jobs import Invocation, Job, read_if_stdin
 from .operations import (
     adapter_option,
     cache_option,

@@ -287,8 +287,9 @@ def _canvas(request: Request, model: Backend) -> Canvas:
         return plan(size, model.native_size, model.multiple, longest)
     longest = inversion.params.get("resolution")
     canvas = plan(size, model.native_size, model.multiple, longest)
-    # Earlier versions scaled long images like any other.
-    canvases = (canvas, Canvas.plan(size, longest or model.native_size, model.multiple))
+    # Earlier versions scaled long images like any other; an edit would not, so that its recipe would be another's.
+    scaled = Canvas.plan(size, longest or model.native_size, model.multiple)
+    canvases = (canvas, scaled) if request.spec.takes == "inversion" else (canvas,)
     shape = tuple(inversion.noise.shape[1:])
     fitting = [one for one in canvases if model.latent_shape(*one.padded) == shape]
     if not fitting and inversion.identity == model.identity:

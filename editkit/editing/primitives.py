@@ -12,12 +12,17 @@ from torch import Tensor
 from ..diffusion.denoiser import Condition, Conditioned, stack_conditions
 from ..diffusion.paths import SamplingPath
 from ..diffusion.points import add_noise
+from ..errors import BadFile, InvalidParameter
 from ..inversion.cache_key import InversionInputs
 from ..inversion.inversion import Inversion
 from ..inversion.inverter import Inverter
 from ..inversion.record import InversionRecord, contiguous_copy
 from ..inversion.recorded_network import RecordedNetwork
+from ..inversion.settings import calls_without_folders
 from ..model.backend import SupportsInpainting, full_name, require
+from ..model.prompt_text import embed_prompts
+from ..registry.params import shorten
+from ..registry.specs import InverterSpec
 from ..sampling.change_map import SourceBranchChangeMap
 from ..sampling.controls import Control, attach_all
 from ..sampling.guidance import Guidance
@@ -31,9 +36,12 @@ def invert_latents(
 ) -> InversionRecord:
     """Invert latents (S, C, h, w) up a path, which is given falling, as for sampling.
 
-    The inversion is not guided, unless the inverter requires it. The session's cache may hold the record already.
-    Raises EditkitError if a state is NaN or infinite.
+    The inversion is not guided, unless the inverter requires it. The session's cache may hold the record already, and
+    an inversion that the operation takes in place of its image is one.
+    Raises EditkitError if a state is NaN or infinite, and the errors of :func:`recorded_inversion`.
     """
+    if session.inversion is not None:
+        return _record_of_edit(session, session.inversion, path, condition)
 
     def compute() -> InversionRecord:
         return _invert_uncached(session, inverter, latents, path, condition)
@@ -47,6 +55,67 @@ def invert_latents(
         inputs = inversion_inputs(session, inverter, latents, path, condition)
         record = session.cache.load_or_compute(inputs, session.random, session.usage, compute)
     return dc.replace(record, condition=condition)
+
+
+def recorded_inversion(session: Session, inversion: Inversion) -> InversionRecord:
+    """Return the record of an inversion on the session's model; raises InvalidParameter if another one made it."""
+    model = session.model
+    if inversion.identity != model.identity:
+        raise InvalidParameter(
+            f"the inversion was made with the model {inversion.model!r} ({inversion.identity}), "
+            f"not with {full_name(model)!r} ({model.identity}): pass that one"
+        )
+    return inversion.record.to(model.device, model.dtype)
+
+
+def _record_of_edit(
+    session: Session, inversion: Inversion, path: SamplingPath, condition: Condition
+) -> InversionRecord:
+    """Return the record of an inversion as :func:`invert_latents` of the session would compute it.
+
+    Raises InvalidParameter if that would give another one.
+    """
+    record, made_in = recorded_inversion(session, inversion), inversion.trajectory.dtype
+    if made_in != session.model.dtype:
+        names = [str(dtype).removeprefix("torch.") for dtype in (session.model.dtype, made_in)]
+        raise InvalidParameter(
+            f"dtype={names[0]} is not allowed: the inversion was made in {names[1]}; load the model in that, or edit "
+            "the image"
+        )
+    if record.path != path:
+        raise BadFile(
+            f"the inversion of {inversion.params.get('steps')} steps has other timesteps than an edit: make it again "
+            "with editkit invert, or edit the image"
+        )
+    inverter: InverterSpec = session.registry.configure("inverters", inversion.method)[0]
+    if inverter.stochastic and inversion.random is None and not inverter.replaces_sampler:
+        raise BadFile(
+            "the inversion is of an earlier version, without the state of its noise: make it again with editkit invert"
+        )
+    recorded = calls_without_folders(session.registry, inversion.params.get("attach", ()))
+    attached = calls_without_folders(session.registry, session.drawing.controls)
+    for call, control in zip(attached, session.attached(path), strict=True):
+        if control.acts_on_inversion and call not in recorded:
+            raise InvalidParameter(
+                f"attach={shorten(call)} is not allowed: it acts on the inversion too, which was made without it; "
+                "leave it out, or edit the image"
+            )
+    if session.drawing.long_prompts:
+        _check_chunks(session, inversion, condition)
+    if inversion.random is not None:
+        session.random.set_state(inversion.random)
+    return dc.replace(record, condition=condition)
+
+
+def _check_chunks(session: Session, inversion: Inversion, condition: Condition) -> None:
+    """Raise InvalidParameter if the prompts of an edit are read in more chunks than that of the inversion was."""
+    others = [str(inversion.params.get("negative_prompt", ""))]
+    before = embed_prompts(session.model, [inversion.prompt], session.usage.warn, chunked_with=others)
+    if any(before[name].shape != tensor.shape for name, tensor in condition.items()):
+        raise InvalidParameter(
+            "long_prompts=True is not allowed: the prompts of the edit are longer than that of the inversion, which "
+            "depends on their length; shorten them, or edit the image"
+        )
 
 
 def inversion_inputs(
@@ -130,7 +199,8 @@ def _with_recorded_estimates(
 
 
 def to_inversion(session: Session, record: InversionRecord, method: str, prompt: str) -> Inversion:
-    """Return the record of the session's one source as an :class:`Inversion`, to be replayed later."""
+    """Return the record of the session's one source as an :class:`Inversion`, to be replayed or edited later."""
+    spec: InverterSpec = session.registry.configure("inverters", method)[0]
     return Inversion(
         record,
         source=session.images[0],
@@ -139,6 +209,7 @@ def to_inversion(session: Session, record: InversionRecord, method: str, prompt:
         model=full_name(session.model),
         identity=session.model.identity,
         params=session.params.model_dump(mode="json"),
+        random=session.random.get_state() if spec.stochastic else None,
     )
 
 

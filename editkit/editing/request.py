@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from ..errors import BadFile, InvalidParameter
+from ..errors import InvalidParameter
 from ..images.image_params import open_image_params
 from ..images.png_metadata import MAX_RECIPE_BYTES
 from ..images.reading import open_image
 from ..images.sources import MAX_PIXELS, working_size
 from ..images.stored.image import StoredImage, unify
-from ..registry.params import Params, field_metadata, shorten
+from ..inversion.settings import (
+    check_edit,
+    inverter_field,
+    is_inversion,
+    load_inversion,
+    settings_of_edit,
+    settings_of_replay,
+)
+from ..registry.params import Params
 from ..registry.registry import Registry
 from ..registry.specs import ControlSpec, InverterSpec, OperationSpec
 from ..sampling.params import DrawingParams
@@ -60,8 +67,8 @@ def prepare(registry: Registry, operation: str, image: Any, params: Mapping[str,
     Raises an EditkitError if anything in the call is wrong.
     """
     spec: OperationSpec = registry.spec("operations", operation)
-    if spec.takes == "inversion":
-        return _prepare_replay(registry, spec, _load_inversion_argument(image), params)
+    if spec.takes == "inversion" or (spec.edits_inversion and is_inversion(image)):
+        return _prepare_recorded(registry, spec, load_inversion(image), params)
     return open_request(registry, spec, validate_params(registry, spec, params), image)
 
 
@@ -116,8 +123,15 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
     return Request(spec, params, sources, inverter=inverter, warnings=warnings, controls=controls)
 
 
-def _prepare_replay(registry: Registry, spec: OperationSpec, inversion: Inversion, given: Mapping[str, Any]) -> Request:
-    params = validate_params(registry, spec, _recorded_params(registry, spec, inversion, given) | dict(given))
+def _prepare_recorded(
+    registry: Registry, spec: OperationSpec, inversion: Inversion, given: Mapping[str, Any]
+) -> Request:
+    """Check a replay of an inversion, or an edit that takes it in place of its image."""
+    edits = spec.takes != "inversion"
+    recorded = (settings_of_edit if edits else settings_of_replay)(registry, spec, inversion, given)
+    params = validate_params(registry, spec, recorded | dict(given))
+    if edits:
+        check_edit(registry, spec, params, inversion)
     inverter = _inverter_spec(registry, inversion.method)
     check_inverter_conflicts(params, inverter)
     check_recipe_size(spec.name, [params])
@@ -128,11 +142,9 @@ def _prepare_replay(registry: Registry, spec: OperationSpec, inversion: Inversio
 
 def inverter_name(params: Params) -> str | None:
     """Return the inverter that parameters name, found by the registry kind of its field; None if they have none."""
-    for name, field in type(params).model_fields.items():
-        if field_metadata(field).get("registry") == "inverters":
-            call: str | None = getattr(params, name)
-            return call
-    return None
+    name = inverter_field(type(params))
+    call: str | None = getattr(params, name) if name else None
+    return call
 
 
 def _inverter_spec(registry: Registry, call: str | None) -> InverterSpec | None:
@@ -193,53 +205,6 @@ def _with_seed(params: Params) -> Params:
     if isinstance(params, DrawingParams) and params.seed is None:
         return params.model_copy(update={"seed": secrets.randbelow(2**32)})
     return params
-
-
-def _recorded_params(
-    registry: Registry, spec: OperationSpec, inversion: Inversion, given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the settings an inversion was made with that its replay has too: the defaults of ``given``.
-
-    Raises InvalidParameter if one of them is a path and the inversion was read from a file.
-    """
-    fields = spec.params.model_fields
-    if inversion.from_file:
-        _check_recorded(registry, inversion)
-    settings = {name: value for name, value in inversion.params.items() if name in fields and name not in given}
-    paths = [name for name, value in settings.items() if registry.names_path(name, fields[name], value)]
-    if inversion.from_file and paths:
-        raise InvalidParameter(
-            f"the inversion names {paths[0]}={shorten(settings[paths[0]])}; no path is taken from a file: "
-            f"pass {paths[0]}= to {spec.name}"
-        )
-    return settings
-
-
-def _check_recorded(registry: Registry, inversion: Inversion) -> None:
-    """Raise BadFile if settings in an inversion file are not allowed by the operation that writes them."""
-    spec: OperationSpec = registry.spec("operations", "invert")
-    fields = spec.params.model_fields
-    recorded = {**inversion.params, "method": inversion.method, "prompt": inversion.prompt}
-    try:
-        spec.params.parse(spec.name, {name: value for name, value in recorded.items() if name in fields})
-        takes_path = registry.names_path("method", fields["method"], inversion.method)
-    except InvalidParameter as error:
-        raise BadFile(f"the inversion file has a wrong setting ({error}): make it again with editkit invert") from error
-    if takes_path:
-        raise InvalidParameter(
-            f"the inversion names method={shorten(inversion.method)}; no path is taken from a file: invert the image "
-            "again"
-        )
-
-
-def _load_inversion_argument(given: Any) -> Inversion:
-    from ..inversion.inversion import Inversion  # imports torch
-
-    if isinstance(given, Inversion):
-        return given
-    if isinstance(given, (str, os.PathLike)):
-        return Inversion.load(given)
-    raise InvalidParameter(f"an inversion is needed, not {type(given).__name__}: pass the result of editkit.invert")
 
 
 def load_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:

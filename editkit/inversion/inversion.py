@@ -37,6 +37,8 @@ class Inversion:
     identity: str
     """Identity of the model: only the same model can replay the inversion."""
     params: dict[str, Any]
+    random: Tensor | None = None
+    """State of the generator of noise after a stochastic inversion, from which an edit goes on; None for others."""
     report: Report | None = None
     from_file: bool = False
     """Whether :meth:`load` read it from a file: a path among its settings is then not used."""
@@ -71,13 +73,13 @@ class Inversion:
             "report": self.report and _report_to_store(self.report, params).as_dict(),
         }
         target = Path(path)
-        write_atomically(target, encode_inversion(header, self.record, self.source))
+        write_atomically(target, encode_inversion(header, self.record, self.source, self.random))
         return target
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Inversion:
         """Read a file of :meth:`save`; raises BadFile if it is missing, damaged, changed or of another schema."""
-        header, record, source = read_inversion(path)
+        header, record, source, random = read_inversion(path)
         return cls(
             record,
             source,
@@ -86,6 +88,7 @@ class Inversion:
             model=header.model,
             identity=header.identity,
             params=header.params,
+            random=random,
             report=header.report,
             from_file=True,
         )

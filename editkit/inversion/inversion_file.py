@@ -32,6 +32,9 @@ OLD_SCHEMA = 2
 LEVELS, PROFILE = "source.levels", "source.profile"
 """Names of the tensors of a source of more than 8 bits, or with a colour profile."""
 
+RANDOM = "random"
+"""Name of the state of the generator after a stochastic inversion."""
+
 KEPT = "kept."
 """Prefix of the names of an inverter's extra tensors in a file."""
 
@@ -54,8 +57,12 @@ class Header(BaseModel):
     report: Report | None
 
 
-def encode_inversion(header: Mapping[str, Any], record: InversionRecord, source: Image.Image) -> bytes:
-    """Return the bytes of a file: the fields of :class:`Header`, the record of one image, and that image."""
+def encode_inversion(
+    header: Mapping[str, Any], record: InversionRecord, source: Image.Image, random: Tensor | None = None
+) -> bytes:
+    """Return the bytes of a file: the fields of :class:`Header`, the record of one image, that image, and the state of
+    the generator after a stochastic inversion.
+    """
     from safetensors.torch import save
 
     tensors = {
@@ -64,13 +71,17 @@ def encode_inversion(header: Mapping[str, Any], record: InversionRecord, source:
         "source": torch.from_numpy(np.array(source)),
         **_stored_tensors(source),
         **{f"{KEPT}{name}": tensor for name, tensor in record.extras.items()},
+        **({} if random is None else {RANDOM: random}),
     }
     values = json.loads(json.dumps({"schema": SCHEMA, **header}))
     return save(to_cpu(tensors), {"editkit": json.dumps({**values, "sha256": digest(values, tensors)})})
 
 
-def read_inversion(path: str | os.PathLike[str]) -> tuple[Header, InversionRecord, Image.Image]:
-    """Return header, record and source of a file; raises BadFile, in one line, if it is missing, damaged or changed."""
+def read_inversion(path: str | os.PathLike[str]) -> tuple[Header, InversionRecord, Image.Image, Tensor | None]:
+    """Return header, record, source and state of the generator in a file, None if it has none.
+
+    Raises BadFile, in one line, if it is missing, damaged or changed.
+    """
     if not isinstance(path, (str, os.PathLike)):
         raise InvalidParameter(f"an inversion cannot be read from {type(path).__name__}: give the path of a file")
     name = f"inversion {shorten(os.fspath(path))}"
@@ -85,7 +96,7 @@ def read_inversion(path: str | os.PathLike[str]) -> tuple[Header, InversionRecor
         raise _damaged(name, "its content does not match its checksum")
     try:
         header = Header.model_validate(values)
-        return header, _record(tensors, header), _source(tensors, header.mode)
+        return header, _record(tensors, header), _source(tensors, header.mode), _random_state(tensors)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
@@ -152,6 +163,17 @@ def _check_latents(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} in {tensor.dtype}, not in floating-point numbers")
     if not bool((tensor.abs() <= LARGEST_LATENT).all()):  # false for NaN
         raise ValueError(f"{name} with NaN, infinity or values above {LARGEST_LATENT:g}")
+
+
+def _random_state(tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the state of the generator in a file; raises ValueError if it is none."""
+    state = tensors.get(RANDOM)
+    try:
+        if state is not None:
+            torch.Generator().set_state(state)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"{RANDOM} is no state of a generator") from None
+    return state
 
 
 def _stored_tensors(source: Image.Image) -> dict[str, Tensor]:

@@ -39,8 +39,9 @@ class InversionRecord:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> InversionRecord:
         """Return the record with its tensors on a device and in a dtype, without the condition."""
-        extras = {name: tensor.to(device, dtype) for name, tensor in self.extras.items()}
-        return InversionRecord(self.trajectory.to(device, dtype), self.path, extras)
+        # Copied into memory that torch aligned, like a computed record: rounding may depend on the alignment.
+        extras = {name: tensor.to(device, dtype, copy=True) for name, tensor in self.extras.items()}
+        return InversionRecord(self.trajectory.to(device, dtype, copy=True), self.path, extras)
 
 
 class RecordedEstimates(NamedTuple):

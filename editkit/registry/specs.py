@@ -51,6 +51,9 @@ class OperationSpec(Spec):
     needs: frozenset[str] = frozenset()
     """Capabilities that the model must provide, such as ``text``."""
     takes: Literal["nothing", "image", "two images", "inversion"] = "image"
+    edits_inversion: bool = False
+    """True if an inversion may stand in place of the image; its prompt is then the parameter ``source``, and
+    :func:`editkit.invert_latents` returns its record."""
     gives: Literal["image", "inversion"] = "image"
     size: Callable[[Any, tuple[int, int]], tuple[int, int]] | None = None
     """Function from parameters and source size (width, height) to the result size; None keeps the source size."""

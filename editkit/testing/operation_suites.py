@@ -172,6 +172,16 @@ class OperationTests(Suite):
             "nothing changed under the mask: declare an example that edits"
         )
 
+    def test_edits_an_inversion_as_its_image(self) -> None:
+        if not self.declared.edits_inversion:
+            raise SkipTest("takes no inversion in place of its image")
+        image, values = self.subject(), self.arguments()
+        settings = {name: values.pop(name) for name in ("source", "steps", "seed")}
+        model, prompt = ToyBackend(), settings["source"]
+        inversion = apply("invert", image, model=model, prompt=prompt, steps=settings["steps"], seed=settings["seed"])
+        result, expected = apply(self.name, inversion, model=model, **values), self.edit(image, **settings)
+        assert result.image.tobytes() == expected.image.tobytes(), "the edit of an inversion has other pixels"
+
     def test_reconstructs_at_the_bound_with_exact_inverters(self) -> None:
         if not {"inverter", "guidance"} <= set(self.fields):
             raise SkipTest("has no inverter to choose")

@@ -7,11 +7,10 @@ import torch
 from editkit import (
     DrawingParams,
     Edit,
-    InvalidParameter,
     Inversion,
     Session,
-    full_name,
     invert_latents,
+    recorded_inversion,
     sample_from_inversion,
     to_inversion,
 )
@@ -34,13 +33,8 @@ def reconstruct(session: Session, params: DrawingParams) -> Edit:
     """
     inversion = session.inversion
     assert inversion is not None
-    if inversion.identity != session.model.identity:
-        raise InvalidParameter(
-            f"the inversion was made with the model {inversion.model!r} ({inversion.identity}), "
-            f"not with {full_name(session.model)!r} ({session.model.identity}): pass that one"
-        )
     inverter = session.registry.build("inverters", inversion.method)
-    record = inversion.record.to(session.model.device, session.model.dtype)
+    record = recorded_inversion(session, inversion)
     latents = sample_from_inversion(
         session,
         inverter,

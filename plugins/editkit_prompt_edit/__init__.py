@@ -38,6 +38,7 @@ def register_operations() -> list[OperationSpec]:
             load=by_name("editkit_prompt_edit.operation:prompt_edit"),
             params=PromptEditParams,
             needs=frozenset({"text"}),
+            edits_inversion=True,
             source="https://arxiv.org/abs/2310.01506",
         )
     ]
