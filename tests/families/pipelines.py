@@ -65,7 +65,11 @@ def image_pipelines() -> list[str]:
     kinds = pipelines()
     listed = {*OTHERS, *MIXED}
     images = {name for name, kind in kinds.items() if package_of(kind) not in listed}
-    missing = {"KolorsPipeline", "KolorsImg2ImgPipeline"}  # without sentencepiece diffusers has stand-ins for them
+    missing = {
+        "KolorsPipeline",
+        "KolorsImg2ImgPipeline",
+        "KolorsPAGPipeline",
+    }  # without sentencepiece diffusers has stand-ins for them
     return sorted(images | (IMAGES_AMONG_VIDEOS & set(kinds)) | missing)
 
 

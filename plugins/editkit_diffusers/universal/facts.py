@@ -93,17 +93,22 @@ FLOW_MAP = "its network predicts the mean velocity up to a next timestep (a flow
 _STAGES = "it samples in several stages"
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
+        **dict.fromkeys(
+            ("IFPipeline", "UnCLIPPipeline", "StableUnCLIPPipeline", "StableUnCLIPImg2ImgPipeline"), _STAGES
+        ),
+        **dict.fromkeys(("KandinskyPipeline", "KandinskyCombinedPipeline", "KandinskyPriorPipeline"), _STAGES),
+        **dict.fromkeys(("KandinskyV22Pipeline", "KandinskyV22CombinedPipeline", "KandinskyV22PriorPipeline"), _STAGES),
+        **dict.fromkeys(("StableCascadeCombinedPipeline", "StableCascadePriorPipeline"), _STAGES),
+        "StableCascadeDecoderPipeline": _STAGES,
+        "BlipDiffusionPipeline": "it reads the image of a subject by a model of its own",
         "Cosmos2TextToImagePipeline": "its steps are those of another space than its scheduler's",
         "Flux3DistilledModularPipeline": FLOW_MAP,
-        "IFPipeline": _STAGES,
-        "KandinskyPipeline": _STAGES,
-        "KandinskyV22Pipeline": _STAGES,
+        "GlmImagePipeline": "a language model samples tokens of the image before the network is called",
+        "HunyuanImageRefinerPipeline": "it refines images of another model",
         "OmniGenPipeline": "its scheduler counts one timestep, and its time runs from the image to noise",
+        "QwenImageLayeredPipeline": "it samples several layers of one image",
         "SanaSprintPipeline": "its network predicts no estimate at one point",
-        "StableCascadeCombinedPipeline": _STAGES,
-        "StableCascadePriorPipeline": _STAGES,
-        "StableCascadeDecoderPipeline": _STAGES,
-        "UnCLIPPipeline": _STAGES,
+        "StableDiffusionLatentUpscalePipeline": "it enlarges latents of another model",
     }
 )
 """Classes of pipelines that cannot be served, and why."""

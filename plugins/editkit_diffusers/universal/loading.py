@@ -23,7 +23,7 @@ from .backend import UniversalBackend
 from .facts import REFUSED
 from .part_classes import missing_package, part_class
 
-_TASKS = re.compile(r"(ControlNet)?(Img2Img|Inpaint|Inpainting)?Pipeline$")
+_TASKS = re.compile(r"(ControlNet)?(PAG)?(Img2Img|Inpaint|Inpainting)?Pipeline$")
 """End of the names of pipelines that sample as another pipeline of the same parts does."""
 
 ReadNetwork = Callable[[Any, Path], Any]
