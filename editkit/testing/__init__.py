@@ -6,6 +6,7 @@ It needs no weights, no network connection, no GPU and no pytest.
 from .annotator_suites import AnnotatorTests
 from .backend_suites import BackendTests, ModelTests
 from .checks import Check, check, run_suite
+from .control_suites import AttentionControlTests
 from .inverter_suites import InverterTests
 from .operation_suites import OperationTests
 from .plugin_suites import PluginTests
@@ -17,6 +18,7 @@ from .toy import GaussianDenoiser, MixtureDenoiser, ToyBackend, ToyEditBackend, 
 
 __all__ = [
     "AnnotatorTests",
+    "AttentionControlTests",
     "BackendTests",
     "Check",
     "GaussianDenoiser",

@@ -40,6 +40,11 @@ class Suite:
     kind: ClassVar[str]
 
     @classmethod
+    def serves(cls, spec: Any) -> bool:
+        """Return whether the suite has checks of a registered thing, by its spec."""
+        return True
+
+    @classmethod
     def checks(cls) -> list[str]:
         """Return the names of the checks in the order of the source."""
         names: dict[str, None] = {}

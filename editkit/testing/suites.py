@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from ..registry.registry import KINDS, Plugin, Registry
 from .annotator_suites import AnnotatorTests
 from .backend_suites import BackendTests, ModelTests
+from .control_suites import AttentionControlTests
 from .inverter_suites import InverterTests
 from .operation_suites import OperationTests
 from .plugin_suites import PluginTests
@@ -30,6 +31,7 @@ SUITES: Mapping[str, type[Suite]] = {
     "backends": BackendTests,
     "models": ModelTests,
     "annotators": AnnotatorTests,
+    "controls": AttentionControlTests,
 }
 
 
@@ -57,5 +59,7 @@ def suites_of(name: str, registry: Registry) -> list[type[Suite]]:
     named = {(kind, name): None for kind in KINDS if name in registry.specs[kind]}
     for plugin in plugins:
         named |= {(kind, one): None for kind, names in plugin.names.items() for one in names}
-    things = [suite_of(kind, one) for kind, one in named if kind in SUITES]
+    things = [
+        suite_of(kind, one) for kind, one in named if kind in SUITES and SUITES[kind].serves(registry.spec(kind, one))
+    ]
     return [*map(plugin_suite, plugins), *things]

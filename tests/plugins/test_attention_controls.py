@@ -18,7 +18,7 @@ FAMILIES = (
     "PixArtAlphaPipeline",
     "StableDiffusion3Pipeline",
     "FluxPipeline",
-    "ChromaPipeline",
+    pytest.param("ChromaPipeline", marks=pytest.mark.slow),  # its prompts have 512 tokens
 )
 CONTROLS = (
     "prompt-to-prompt",

@@ -239,9 +239,9 @@ TESTS = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session")
 def third_party_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two third-party distributions installed, one of them broken."""
+    """A folder with three third-party distributions installed, one of them broken."""
     root = tmp_path_factory.mktemp("third-party")
-    for name in ("good", "broken"):
+    for name in ("good", "broken", "control"):
         copy = shutil.copytree(TESTS / "third_party" / name, root / name)
         command = [
             "install",
@@ -323,3 +323,13 @@ print(json.dumps({
         assert len(values["checks"]) > 20
         assert "failed" not in values["checks"]
         assert values["broken"] == ["failed"]
+
+    @pytest.mark.slow
+    def test_a_control_of_attention_conforms_in_forty_lines(self, run_with_packages: Callable[[str], str]) -> None:
+        sources = (TESTS / "third_party" / "control").glob("*.py")
+        assert sum(len(file.read_text().splitlines()) for file in sources) <= 40
+        lines = run_with_packages(command("check", "values")).splitlines()
+        checks = [line for line in lines if "control source-values" in line]
+        assert len(checks) >= 10
+        assert all(line.startswith("passed") for line in checks)
+        assert lines[-1].endswith(" 0 failed, 0 skipped")
