@@ -136,12 +136,12 @@ class InverterTests(Suite):
         x0 = 0.3 + 0.5 * random_latents(2, seed=1)
         for kind, path in self.paths.items():
             errors = []
-            for steps in (32, 128):
+            for steps in (64, 256):  # at fewer steps errors of both signs may still cancel
                 points = path(steps)
                 exact = GaussianDenoiser().transport(x0, points[-1], points[0])
                 errors.append(largest(self.trajectory(x0, points)[0] - exact))
             assert errors[1] < 0.4 * errors[0] + 1e-12, (
-                f"{kind}: off by {errors[0]:.1e} at 32 steps, {errors[1]:.1e} at 128"
+                f"{kind}: off by {errors[0]:.1e} at 64 steps, {errors[1]:.1e} at 256"
             )
 
     def test_round_trip_error_halves_when_steps_double(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -48,6 +48,15 @@ class EditFriendlyParams(Params):
 class EdictParams(Params):
     mixing: float = Field(
         0.93, ge=0.5, lt=1.0, description="Weight of each latent when the pair is mixed, for a path of 50 steps."
+    )
+
+
+class RexParams(Params):
+    scheme: Literal["euler", "heun"] = Field(
+        "euler", description="Runge-Kutta scheme that is made reversible, of first or second order."
+    )
+    coupling: float = Field(
+        0.999, ge=0.9, le=1.0, description="Weight of the latents when a step mixes the pair, for a path of 50 steps."
     )
 
 
@@ -127,6 +136,16 @@ def register_inverters() -> list[InverterSpec]:
             calls_per_step="1, and one more",
             replaces_sampler=True,
             source="https://arxiv.org/abs/2410.07273",
+        ),
+        InverterSpec(
+            name="rex",
+            summary="Reversible Runge-Kutta steps of a coupled pair, of the order of their scheme.",
+            load=by_name("editkit_inverters.rex:Rex"),
+            params=RexParams,
+            exact=True,
+            calls_per_step="2, and 4 with heun",
+            replaces_sampler=True,
+            source="https://arxiv.org/abs/2502.08834",
         ),
         InverterSpec(
             name="dpmpp",

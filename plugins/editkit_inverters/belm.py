@@ -11,10 +11,7 @@ from torch import Tensor
 from editkit import Denoiser, InversionRecord, Noise, Point, SamplingPath, Stepper, ddim_step, eps_of
 
 from .ddim import ddim_transition
-from .reversible import Reversible
-
-_ALPHA_FLOOR = 0.1
-"""Share of sigma added to alpha, so that sigma / alpha stays finite at pure noise."""
+from .reversible import Reversible, finite_scale
 
 
 class Belm(Reversible):
@@ -66,7 +63,7 @@ def two_step(denoise: Denoiser, x: Tensor, p: Point, q: Point, previous: tuple[T
     which keeps them finite at pure noise.
     """
     (earlier, o), x0 = previous, denoise(x, p)
-    scales = [point.alpha + _ALPHA_FLOOR * point.sigma for point in (o, p, q)]
+    scales = [finite_scale(point) for point in (o, p, q)]
     before, here, after = (point.sigma / scale for point, scale in zip((o, p, q), scales, strict=True))
     factor = ((after - here) / (here - before)) ** 2 * scales[2] / scales[0]
     return ddim_step(x, x0, p, q) + factor * (earlier - ddim_step(x, x0, p, o))

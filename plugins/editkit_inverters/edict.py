@@ -11,10 +11,7 @@ from torch import Tensor
 
 from editkit import Denoiser, InversionRecord, Noise, Point, SamplingPath, Stepper, eps_of
 
-from .reversible import Reversible
-
-_PAPER_STEPS = 50
-"""Number of steps that the paper states the mixing weight for."""
+from .reversible import PAPER_STEPS, Reversible
 
 
 class Edict(Reversible):
@@ -29,7 +26,7 @@ class Edict(Reversible):
 
     def weight(self, path: SamplingPath) -> float:
         """Return the mixing weight of one step of ``path``."""
-        return math.pow(self.mixing, _PAPER_STEPS / (len(path) - 1))
+        return math.pow(self.mixing, PAPER_STEPS / (len(path) - 1))
 
     def invert(
         self, denoise: Denoiser, x0: Tensor, path: SamplingPath, noise: Noise | None = None

@@ -234,6 +234,13 @@ MUTATIONS = [
         "* self.velocity, p)",
         "test_flow_inverters.py",
     ),
+    Mutation(
+        "rex forgets its partner",
+        INVERTERS,
+        "(mixed - (1 - coupling) * partner)",
+        "mixed",
+        "test_recorded_inverters.py",
+    ),
     Mutation("midpoint asks twice", INVERTERS, "if self.velocity is None:", "if True:", "test_flow_inverters.py"),
     Mutation(
         "controlled climbs away from its noise",
