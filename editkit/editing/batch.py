@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses as dc
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import InvalidParameter
@@ -30,6 +30,7 @@ def apply_all(
     images: Iterable[Any],
     *,
     seeds: Sequence[int] | None = None,
+    each: Sequence[Mapping[str, Any]] | None = None,
     batch: int = MOST,
     model: Backend | str | None = None,
     progress: Progress | None = None,
@@ -38,7 +39,9 @@ def apply_all(
 ) -> list[Any]:
     """Apply a registered operation to each of several images and return their Results in order.
 
-    The other arguments are those of :func:`apply`. All images get the same ``seed``, or each its own of ``seeds``.
+    The other arguments are those of :func:`apply`. All images get the same parameters, or each its own ``seed`` of
+    ``seeds`` and further ones of ``each``: several targets of one saved inversion are
+    ``apply_all("prompt-edit", [inversion] * 2, each=[{"target": "a pear"}, {"target": "a lemon"}])``.
     ``batch`` edits at a time run in lock step: requests to the network whose latents have one size become one call.
     Memory grows accordingly. Each report counts the calls of its own edit; its seconds are those of its batch.
     ``progress`` shows the loops of the first edit of a batch.
@@ -49,7 +52,8 @@ def apply_all(
     """
     registry = installed()
     options, params = _split_options(given)
-    requests = [prepare(registry, operation, image, one) for image, one in pair_with_seeds(images, params, seeds)]
+    pairs = _with_own_params(list(pair_with_seeds(images, params, seeds)), each)
+    requests = [prepare(registry, operation, image, one) for image, one in pairs]
     backend = resolve_model(model, **options, operation=operation)
     results: list[Any] = []
     with cancellable():
@@ -83,6 +87,26 @@ def pair_with_seeds(
             "variants of it"
         )
     return iter([(image, {**params, "seed": seed}) for image, seed in zip(sources, seeds, strict=True)])
+
+
+def _with_own_params(
+    pairs: Sequence[tuple[Any, dict[str, Any]]], each: Sequence[Mapping[str, Any]] | None
+) -> Sequence[tuple[Any, dict[str, Any]]]:
+    """Return images with parameters to which those of ``each`` are added; raises InvalidParameter for another number of
+    them, and for a parameter that all images have already.
+    """
+    if each is None:
+        return pairs
+    if len(each) != len(pairs):
+        raise InvalidParameter(
+            f"each: {len(each)} are given for {len(pairs)} images: give one for each, and repeat an image for variants "
+            "of it"
+        )
+    for (_, shared), own in zip(pairs, each, strict=True):
+        twice = sorted(name for name in own if shared.get(name) is not None)
+        if twice:
+            raise InvalidParameter(f"{twice[0]} is given in each and for all images: leave one of them out")
+    return [(image, {**shared, **own}) for (image, shared), own in zip(pairs, each, strict=True)]
 
 
 def batches(requests: Sequence[Request], size: int) -> Iterator[tuple[Request, ...]]:

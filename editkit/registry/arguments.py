@@ -106,6 +106,13 @@ _KINDS = {
         ),
         "a list of whole numbers",
     ).or_none(),
+    "each": ArgumentKind(
+        lambda value: (
+            isinstance(value, (list, tuple))
+            and all(isinstance(one, Mapping) and all(isinstance(name, str) for name in one) for one in value)
+        ),
+        "a list of mappings of parameters to values",
+    ).or_none(),
     "images": ArgumentKind(
         lambda value: (
             isinstance(value, Iterable)

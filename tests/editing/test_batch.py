@@ -111,6 +111,27 @@ def test_each_edit_of_a_batch_takes_its_own_seed() -> None:
     assert editkit.apply_all("img2img", [], model=ToyBackend()) == []
 
 
+def test_several_targets_of_one_inversion_share_their_network_calls() -> None:
+    model, names = Counting(), ("green", "blue", "white")
+    inversion = editkit.invert(IMAGES[0], model=model, prompt="red", steps=STEPS)
+    arguments: dict[str, Any] = {"model": model, "guidance": 2.0, "seed": 1}
+    alone = [editkit.apply("prompt-edit", inversion, target=name, **arguments) for name in names]
+    model.rows["denoise"].clear()
+    together = editkit.apply_all("prompt-edit", [inversion] * 3, each=[{"target": name} for name in names], **arguments)
+    assert len(model.rows["denoise"]) == STEPS
+    assert sum(model.rows["denoise"]) == sum(one.report.network_samples for one in alone)
+    assert [values(one) for one in together] == [values(one) for one in alone]
+    assert [one.recipe for one in together] == [one.recipe for one in alone]
+
+
+def test_a_parameter_of_each_image_stands_in_one_place() -> None:
+    for given, named in (({"prompt": "red"}, "prompt is given in each"), ({"seeds": [1]}, "seed is given in each")):
+        with pytest.raises(InvalidParameter, match=f"^{named} and for all images"):
+            editkit.apply_all("img2img", IMAGES[:1], model=Counting(), each=[{"prompt": "blue", "seed": 2}], **given)
+    with pytest.raises(InvalidParameter, match="each: 1 are given for 2 images"):
+        editkit.apply_all("img2img", IMAGES[:2], model=Counting(), each=[{"seed": 2}])
+
+
 def test_an_error_in_one_edit_is_raised_and_stops_the_batch() -> None:
     before = threading.active_count()
     arguments = {"prompt": "red", "steps": STEPS, "seed": 0, "resolution": 16}

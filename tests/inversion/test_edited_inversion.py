@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -168,3 +169,15 @@ def test_an_inversion_is_the_first_input_of_a_pipeline(tiny_model: Backend, file
     result = pipeline(file, model=tiny_model, seed=4)
     assert [step.operation for step in result.recipe.steps] == ["prompt-edit", "img2img"]
     assert editkit.replay(result, model=tiny_model).image.tobytes() == result.image.tobytes()
+
+
+def test_targets_of_one_inversion_in_a_batch_equal_their_single_edits(tiny_model: Backend, file: Path) -> None:
+    inversion = editkit.Inversion.load(file)
+    shared = {"model": tiny_model, "guidance": 3.0, "seed": 1, "attach": ["prompt-to-prompt"]}
+    targets = [{"target": "a green apple"}, {"target": "a lemon"}]
+    for one, target in zip(
+        editkit.apply_all("prompt-edit", [inversion] * 2, each=targets, **shared), targets, strict=True
+    ):
+        single = editkit.apply("prompt-edit", inversion, **target, **shared)
+        assert torch.allclose(one.latents, single.latents, rtol=0, atol=1e-4)
+        assert one.recipe == single.recipe

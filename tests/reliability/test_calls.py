@@ -226,6 +226,7 @@ def test_arguments_besides_parameters_are_right_or_refused(probe: Any, long: boo
         "inversion file": editkit.Inversion.load,
         "progress": lambda value: editkit.apply("img2img", SOURCE, model=model, steps=2, progress=value),
         "seeds": lambda value: editkit.apply_all("img2img", [SOURCE], model=model, steps=2, seeds=value),
+        "each": lambda value: editkit.apply_all("img2img", [SOURCE], model=model, steps=2, each=value),
         "batch": lambda value: editkit.apply_all("img2img", [SOURCE], model=model, steps=2, batch=value),
         "images": lambda value: editkit.apply_all("img2img", value, model=model, steps=2),
         "pair": lambda value: editkit.apply("interpolate", value, model=model, steps=2),
