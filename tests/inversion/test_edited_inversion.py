@@ -131,6 +131,20 @@ def test_a_control_that_acts_on_the_inversion_belongs_to_it(tmp_path: Path) -> N
     assert editkit.replay(result, model=model).image.tobytes() == result.image.tobytes()
 
 
+def test_prompts_in_more_chunks_than_those_of_the_inversion_are_refused(tiny_model: Backend) -> None:
+    long, settings = "a green apple on a white plate beside a yellow pear", {"model": tiny_model, "guidance": 3.0}
+    short, other = (
+        editkit.invert(IMAGE, model=tiny_model, prompt=prompt, steps=2, seed=1, long_prompts=True)
+        for prompt in ("a red apple", f"{long} and a blue cup")
+    )
+    with pytest.raises(InvalidParameter, match=r"^long_prompts=True is .* the prompts of the edit are longer"):
+        editkit.apply("prompt-edit", short, target=long, **settings)
+    for inversion, target in ((short, "a pear"), (other, long)):
+        result = editkit.apply("prompt-edit", inversion, target=target, **settings)
+        again = editkit.replay(result, model=tiny_model, cache=False)
+        assert again.image.tobytes() == result.image.tobytes() != IMAGE.tobytes()
+
+
 def test_another_model_or_dtype_than_that_of_the_inversion_is_refused(
     tiny_model: Backend, tiny_folder: Path, file: Path
 ) -> None:
