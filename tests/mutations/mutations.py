@@ -253,6 +253,9 @@ MUTATIONS = [
     Mutation(
         "flow-edit takes the first noise alone", FLOW_EDIT, "sources).mean(0)", "sources)[0]", "test_flow_edit.py"
     ),
+    Mutation(
+        "flow-edit pushes off its source", FLOW_EDIT, "edit = edit - self", "edit = edit + self", "test_flow_edit.py"
+    ),
     Mutation("sources share a noise", INVERSION, "for _ in x0]", "for _ in x0[:1]] * len(x0)", "test_flow_edit.py"),
     Mutation(
         "flow-edit guides both prompts alike",

@@ -88,6 +88,28 @@ def between_prompts(model: ToyBackend) -> Tensor:
     return (target - source)[..., None, None]
 
 
+def flowalign(model: ToyBackend, steps: int, guidance: float, terminal: float) -> Tensor:
+    """The edited latents (1, 3, h, w) of rectified flow by the authors' loop, on the noises of seed 0."""
+    clean, path = encode(model), make_path(model.schedule, steps, model.grid)
+    random = torch.Generator().manual_seed(0)
+    noises = {p: torch.randn(clean.shape, generator=random).double() for p in path[-2::-1]}
+
+    def velocity(x: Tensor, p: Point, prompt: str) -> Tensor:
+        scale, condition = p.alpha + p.sigma, model.embed([PROMPTS[prompt]])
+        return (x - model.denoise(scale * x, p, condition)) / (p.sigma / scale)
+
+    z = clean
+    for p, q in itertools.pairwise(path):
+        sigma, after = (point.sigma / (point.alpha + point.sigma) for point in (p, q))
+        noised = (1 - sigma) * clean + sigma * noises[p]
+        edited = z + noised - clean
+        against, at_source = velocity(edited, p, "source"), velocity(noised, p, "source")
+        towards = against + guidance * (velocity(edited, p, "target") - against)
+        pull = noised - sigma * at_source - (edited - sigma * towards)
+        z = z + (after - sigma) * (towards - at_source) + terminal * pull
+    return z
+
+
 class TestClosedForm:
     """The method on models whose estimates have a closed form."""
 
@@ -159,28 +181,21 @@ class TestClosedForm:
 class TestTerminalTerm:
     """The terminal term of FlowAlign, and its number of evaluations."""
 
-    def test_flow_edit_equals_flowalign_on_rectified_flow(self) -> None:
-        """The authors' update: the source unguided, the edit guided against the source prompt, and the pull."""
-        model, steps, scale, terminal = Curved(schedule=RectifiedFlow()), 6, 4.0, 0.05
-        clean, path = encode(model), make_path(model.schedule, steps, model.grid)
-        random = torch.Generator().manual_seed(0)
-        noises = {p: torch.randn(clean.shape, generator=random).double() for p in path[-2::-1]}
+    def test_flow_edit_equals_flowalign_in_the_latents_of_rectified_flow(self) -> None:
+        """The authors' update: the source unguided, the edit guided against the source prompt, and the pull.
 
-        def velocity(x: Tensor, p: Point, prompt: str) -> Tensor:
-            return from_x0("flow_prediction", model.denoise(x, p, model.embed([PROMPTS[prompt]])), x, p)
-
-        z = clean
-        for p, q in itertools.pairwise(path):
-            noised = (1 - p.sigma) * clean + p.sigma * noises[p]
-            edited = z + noised - clean
-            against, at_source = velocity(edited, p, "source"), velocity(noised, p, "source")
-            towards = against + scale * (velocity(edited, p, "target") - against)
-            pull = noised - p.sigma * at_source - (edited - p.sigma * towards)
-            z = z + (q.sigma - p.sigma) * (towards - at_source) + terminal * pull
-        result = flow_edit(model, steps=steps, guidance=scale, terminal=terminal)
-        assert result.latents is not None
-        assert largest(result.latents - z) < 1e-9
-        assert result.report.network_samples == 3 * steps
+        Latents of another schedule are those of rectified flow times ``alpha + sigma``.
+        """
+        steps, guidance, terminal = 6, 4.0, 0.05
+        for kind, schedule in SCHEDULES.items():
+            model = Curved(schedule=schedule)
+            z = flowalign(model, steps, guidance, terminal)
+            result = flow_edit(model, steps=steps, guidance=guidance, terminal=terminal)
+            assert result.latents is not None
+            end = make_path(schedule, steps, model.grid)[-1]
+            error = largest(result.latents - encode(model) - (end.alpha + end.sigma) * (z - encode(model)))
+            assert error < 1e-9, f"{kind}: off by {error:.1e}"
+            assert result.report.network_samples == 3 * steps
 
     def test_a_terminal_weight_brings_the_edit_nearer_to_the_source(self) -> None:
         for kind, schedule in SCHEDULES.items():
