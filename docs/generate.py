@@ -33,6 +33,7 @@ DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "editkit"
 REFERENCE = DOCS / "reference"
 RESULTS = DOCS.parent / "tests" / "families" / "results.json"
+ATTENTION = RESULTS.with_name("attention.json")
 NOTICE = "<!-- Written by docs/generate.py. Do not edit. -->"
 WIDTH = 100
 """Columns of the help texts."""
@@ -243,7 +244,25 @@ def controls_page(registry: Registry) -> str:
         "## ControlNets",
         "Weights that controls use for a registered model without a further argument.",
         table(("ControlNet", "models", "annotators", "summary", "licence"), rows),
+        "## Controls of attention by model",
+        "A tiny model of each family, with real classes and random weights, is edited with each control: the edit "
+        "changes, and equal prompts return the source bit for bit. `python tests/families/attention.py` writes "
+        "the table, and a test compares it. [Each control in words](../explanation/controls-of-attention.md).",
+        attention_table(),
     )
+
+
+def attention_table() -> str:
+    """Return what controls of attention do on each family, by ``tests/families/attention.py``."""
+    families = json.loads(ATTENTION.read_text(encoding="utf-8"))
+    names = [name for name in families[0] if name not in ("family", "pipeline")]
+    cells = []
+    for row in families:
+        reasons = dict.fromkeys(row[name] for name in names if row[name] != "works")
+        marks = [row[name] if row[name] == "works" else "refused" for name in names]
+        label = row["family"] if row["family"] != row["pipeline"] else ""
+        cells.append([code(row["pipeline"]), label, *marks, "; ".join(reasons)])
+    return table(("pipeline", "model", *map(code, names), "reason"), cells)
 
 
 def summary_table(registry: Registry, kind: str, title: str) -> str:
