@@ -40,7 +40,10 @@ class InversionRecord:
     def to(self, device: torch.device, dtype: torch.dtype) -> InversionRecord:
         """Return the record with its tensors on a device and in a dtype, without the condition."""
         # Copied into memory that torch aligned, like a computed record: rounding may depend on the alignment.
-        extras = {name: tensor.to(device, dtype, copy=True) for name, tensor in self.extras.items()}
+        extras = {
+            name: tensor.to(device, dtype if tensor.is_floating_point() else None, copy=True)
+            for name, tensor in self.extras.items()
+        }
         return InversionRecord(self.trajectory.to(device, dtype, copy=True), self.path, extras)
 
 
