@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,9 +60,12 @@ class AttentionControl(Control):
         raise NotImplementedError
 
     def share(self, row: CallRow) -> float:
-        """Return how much of the path lies behind the point of a row, by sigma: 0 at its noisiest point, 1 clean."""
-        first = self.path[0].sigma if self.path else 1.0
-        return min(1.0, max(0.0, 1.0 - row.point.sigma / first))
+        """Return the share of the path's steps before the point of a row: 0 at the noisiest point, 1 at the clean end.
+
+        It is linear between two points, where a solver evaluates too.
+        """
+        angles = sorted({point.angle for point in self.path})
+        return float(np.interp(-row.point.angle, [-angle for angle in angles[::-1]], np.linspace(0, 1, len(angles))))
 
     def rows(self, inputs: AttentionInputs) -> tuple[CallRow, ...]:
         """Return the rows of the call; raises PluginFailure if the network has other rows than the sampling."""
