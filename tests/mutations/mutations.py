@@ -314,19 +314,23 @@ MUTATIONS = [
     Mutation(
         "v and flow share a mistake",
         DIFFUSION,
-        "point.alpha * eps_of(x, x0, point) - point.sigma",
-        "eps_of(x, x0, point) - point.sigma",
+        "alpha * eps_of(x, x0, point) - sigma",
+        "eps_of(x, x0, point) - sigma",
         "test_predictions.py",
     ),
     Mutation(
         "guidance swaps its prompts",
         SAMPLING,
-        "(1 - scale, scale)",
-        "(scale, 1 - scale)",
+        "(negative, condition), (1 - scale, scale)",
+        "(negative, condition), (scale, 1 - scale)",
         "test_guidance.py",
     ),
     Mutation(
-        "guidance costs calls at scale 1", SAMPLING, "strict=True) if weight]", "strict=True)]", "test_guidance.py"
+        "guidance costs calls at scale 1",
+        SAMPLING,
+        "enumerate(self.weights) if weight]",
+        "enumerate(self.weights)]",
+        "test_guidance.py",
     ),
     Mutation(
         "rescale mixes rows", SAMPLING, "tuple(range(1, guided.ndim))", "tuple(range(guided.ndim))", "test_guidance.py"
