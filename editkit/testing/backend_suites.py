@@ -192,7 +192,7 @@ class BackendTests(Suite):
     @torch.no_grad()
     def test_a_guidance_of_one_does_not_guide(self) -> None:
         backend, x, point = self.backend(), self.noisy(1), self.points()[1]
-        plain, negative = self.condition(*self.prompts(1)), self.condition("")
+        plain, negative = (self.condition(prompt) for prompt in self.prompts(2))
         unguided = condition_at_scale(backend, plain, lambda: negative, 1.0)
         guided = condition_at_scale(backend, plain, lambda: negative, 3.0)
         if unguided is None or guided is None:
