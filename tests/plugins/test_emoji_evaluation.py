@@ -25,6 +25,9 @@ from editkit_emoji.training.pairs import Pair, all_pairs
 from editkit_emoji.training.run import Run
 from editkit_emoji.training.tokenizer import new_tokenizer
 from numpy.typing import NDArray
+from PIL import Image
+
+import editkit
 
 SIZE = 16
 
@@ -195,7 +198,43 @@ def test_a_method_is_credited_with_its_gain_over_the_floor() -> None:
     assert "0.25 (" in floor
     assert "0.75 (" in row
     assert "0.50 (" in row
-    assert "0.50 (" in evaluate.comparison_table(results, "prompt-edit")
+
+
+def test_methods_are_compared_on_the_same_cases_in_each_scenery_and_over_the_moved_ones() -> None:
+    results = {
+        (scenery, name): scores_of(hits)
+        for scenery, base in (("in place", [True, True]), ("shifted", [True, False]), ("small", [False, False]))
+        for name, hits in (("prompt-edit", base), ("prompt-edit plug-and-play", [False, True]))
+    }
+    rows = evaluate.comparison_table(results, "prompt-edit").splitlines()[2:]
+    assert [[cell.split(" (")[0] for cell in row.split(" | ")] for row in rows] == [
+        [f"| {label}", "`prompt-edit plug-and-play`", pairs, more, "0.00", "0.00"]
+        for label, pairs, more in (("in place", "2", "-0.50"), ("shifted", "2", "0.00"), ("small", "2", "0.50"))
+    ] + [["| moved", "`prompt-edit plug-and-play`", "4", "0.25", "0.00", "0.00"]]
+
+
+@pytest.mark.model
+def test_a_method_attaches_the_controls_that_follow_it() -> None:
+    """The pixels are those of the operation with ``attach``, and controls need an operation of editkit."""
+    pixels, _ = square((200, 0, 0))
+    case = cases.Case(Pair(0, 1, "colour"), *artwork().emojis[:2], pixels, pixels)
+    controls = ["mutual-attention:start=0,beside=true", "plug-and-play:queries=1,features=0"]
+    text = " ".join(["prompt-edit:steps=2,frame=off", *controls])
+    made, plain = (methods.method_of(each, evaluate.BUNDLED, None)(case) for each in (text, text.split()[0]))
+    expected = editkit.apply(
+        "prompt-edit",
+        Image.fromarray(pixels),
+        source=case.source.caption,
+        target=case.target.caption,
+        **{"steps": 2, "frame": "off", "seed": 0, "attach": controls},
+    )
+    assert np.array_equal(made.pixels, np.asarray(expected.image))
+    assert not np.array_equal(made.pixels, plain.pixels)
+
+
+def test_pairs_after_the_skipped_ones_are_the_next_cases() -> None:
+    pairs = [Pair(0, 1, "colour"), Pair(2, 3, "colour"), Pair(4, 5, "colour")]
+    assert [case.pair for case in cases.cases_of(artwork(), pairs, "in place", 1, skipped=1)] == pairs[1:2]
 
 
 def options_of(folder: Path) -> argparse.Namespace:

@@ -69,8 +69,8 @@ def select_pairs(artwork: Artwork, which: str, attributes: Sequence[str]) -> lis
     return ordered(selected, emojis)
 
 
-def cases_of(artwork: Artwork, pairs: Sequence[Pair], scenery: str, count: int) -> list[Case]:
-    """Return the first ``count`` pairs as cases in a scene of :data:`SCENERY`.
+def cases_of(artwork: Artwork, pairs: Sequence[Pair], scenery: str, count: int, *, skipped: int = 0) -> list[Case]:
+    """Return the first ``count`` pairs after ``skipped`` ones as cases in a scene of :data:`SCENERY`.
 
     Pairs that the scene would make false are left out, and those whose images are equal in it.
     """
@@ -80,7 +80,11 @@ def cases_of(artwork: Artwork, pairs: Sequence[Pair], scenery: str, count: int) 
             pair for pair in pairs if all(may_be_mirrored(emojis[place].title) for place in (pair.source, pair.target))
         ]
     cases = (case_of(artwork, pair, scenery) for pair in pairs)
-    return list(itertools.islice((case for case in cases if not np.array_equal(case.image, case.truth)), count))
+    return list(
+        itertools.islice(
+            (case for case in cases if not np.array_equal(case.image, case.truth)), skipped, skipped + count
+        )
+    )
 
 
 def case_of(artwork: Artwork, pair: Pair, scenery: str) -> Case:

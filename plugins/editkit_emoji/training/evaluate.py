@@ -2,6 +2,7 @@
 
     python -m editkit_emoji.training.evaluate --model plugins/editkit_emoji/model --sheets runs/sheets
     python -m editkit_emoji.training.evaluate --scenery mirrored shifted small --methods prompt-edit:steps=4
+    python -m editkit_emoji.training.evaluate --methods prompt-edit "prompt-edit mutual-attention:start=0.5,beside=true"
     python -m editkit_emoji.training.evaluate --data D/unseen --pairs-of unseen
 
 Edits use the public interface of editkit; other pipelines and samples from captions use diffusers. ``editkit.judge``
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses as dc
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -79,18 +81,18 @@ Results = dict[tuple[str, str], list[Score]]
 
 
 def measure_edits(artwork: data.Artwork, vae: AutoencoderKL, options: argparse.Namespace) -> Results:
-    """Edit the first ``--pairs`` pairs in each scenery by the floor and by each method."""
+    """Edit ``--pairs`` pairs after ``--skip`` ones in each scenery by the floor and by each method."""
     pairs = select_pairs(artwork, options.pairs_of, options.attributes)
     methods = {name: method_of(name, options.model, options.steps) for name in (FLOOR, *options.methods)}
     results: Results = {}
     for scenery in options.scenery:
-        cases = cases_of(artwork, pairs, scenery, options.pairs)
+        cases = cases_of(artwork, pairs, scenery, options.pairs, skipped=options.skip)
         trips = to_pixels(round_trip(vae, np.stack([case.truth for case in cases])))
         for name, make in methods.items():
             progress = tqdm(cases, desc=f"{scenery}, {name}", mininterval=10)
             results[scenery, name] = [score(case, make(case), trip) for case, trip in zip(progress, trips, strict=True)]
             if options.sheets:
-                write_sheets(results[scenery, name], options.sheets, f"{scenery}-{name.partition(':')[0]}")
+                write_sheets(results[scenery, name], options.sheets, f"{scenery} {name}")
         print(scenery_table({key: scores for key, scores in results.items() if key[0] == scenery}), flush=True)
     return results
 
@@ -136,17 +138,25 @@ def attribute_table(scores: Sequence[Score], floor: Sequence[Score]) -> str:
 
 
 def comparison_table(results: Results, first: str) -> str:
-    """Table of the gain in success of the first method over each other one, in place and over all moved images."""
+    """Table of what each method has more than the first one on the same cases, by scenery and over all moved images."""
+    present = list(dict.fromkeys(scenery for scenery, _ in results))
+    moved = [scenery for scenery in present if scenery in MOVED]
+    groups = [*((scenery, [scenery]) for scenery in present), *([("moved", moved)] if len(moved) > 1 else [])]
     rows = []
-    for label, kinds in (("in place", ("in place",)), ("moved", MOVED)):
-        present = [kind for kind in kinds if (kind, first) in results]
-        methods = [name for kind, name in results if present and kind == present[0] and name != first]
-        for name in methods:
-            ahead, other = (
-                np.concatenate([successes(results[kind, each]) for kind in present]) for each in (first, name)
-            )
-            rows.append([label, f"`{name}`", str(len(ahead)), bootstrap(average, ahead - other)])
-    return table(["images", f"`{first}` against", "pairs", "more successes"], rows)
+    for label, sceneries in groups:
+        scores = {name: [one for scenery in sceneries for one in results[scenery, name]] for _, name in results}
+        more = {name: paired_differences(each, scores[first]) for name, each in scores.items() if name != first}
+        rows += [[label, f"`{name}`", str(len(scores[first])), *figures] for name, figures in more.items()]
+    return table(["images", f"more than `{first}`", "pairs", *COMPARED], rows)
+
+
+COMPARED = ("success", "progress", "collateral")
+
+
+def paired_differences(scores: Sequence[Score], base: Sequence[Score]) -> list[str]:
+    """Mean differences of each of :data:`COMPARED` between scores of the same cases."""
+    values = (np.array([[getattr(one, name) for one in each] for each in (scores, base)], float) for name in COMPARED)
+    return [bootstrap(average, these - those) for these, those in values]
 
 
 def write_sheets(scores: Sequence[Score], folder: Path, name: str) -> None:
@@ -155,7 +165,7 @@ def write_sheets(scores: Sequence[Score], folder: Path, name: str) -> None:
     for one in evenly_spaced(scores, SHEET_ROWS):
         text = f"{'ok ' if one.success else '-- '}{one.case.source.caption} -> {one.case.target.caption}"
         rows.append((text, [one.case.image, one.result.pixels, one.case.truth]))
-    edit_sheet(rows, folder / f"{name.replace(' ', '-')}.png")
+    edit_sheet(rows, folder / f"{re.sub('[^a-z0-9.]+', '-', name)}.png")
 
 
 def edit_sheet(entries: Sequence[tuple[str, Sequence[Image3]]], file: Path) -> None:
@@ -256,9 +266,10 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--scenery", nargs="+", default=list(SCENERY), choices=list(SCENERY))
     parser.add_argument("--attributes", nargs="+", default=ATTRIBUTES, help="attributes of the pairs")
-    parser.add_argument("--methods", nargs="+", default=["prompt-edit"], help="see methods.py")
+    parser.add_argument("--methods", nargs="+", default=["prompt-edit"], help="edited by each; see methods.py")
     parser.add_argument("--steps", type=int, help="steps of an edit, by default those of model and method")
     parser.add_argument("--pairs", type=int, default=400, help="edits in each scenery, 0 for none")
+    parser.add_argument("--skip", type=int, default=0, help="pairs before the first one that is edited")
     parser.add_argument("--trips", type=int, default=400, help="round trips in each scenery, 0 for none")
     parser.add_argument("--tones", type=int, default=40, help="edits of the skin tone in each style, 0 for none")
     parser.add_argument(

@@ -1,6 +1,7 @@
 """Editing methods by name: operations of editkit, and pipelines of diffusers for comparison.
 
-A method is a name with options after a colon: ``prompt-edit:guidance=1.25,inverter=ddim``.
+A method is a name with options after a colon: ``prompt-edit:guidance=1.25,inverter=ddim``. Controls follow an
+operation after spaces, as its ``attach`` takes them: ``prompt-edit:steps=8 plug-and-play:queries=0.4,features=0``.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ FLOOR = "flow-edit:steps=1,frame=off"
 
 def method_of(text: str, model: Path, steps: int | None) -> Method:
     """Parse a method that edits with the model in a folder; ``steps`` applies if the text sets none."""
-    name, _, options = text.partition(":")
+    specification, *controls = text.split()
+    name, _, options = specification.partition(":")
     parts = (option.partition("=") for option in options.split(",") if option)
     arguments = {} if steps is None else {"steps": steps}
     values = {**arguments, **{key: yaml.safe_load(value) for key, _, value in parts}}
+    if controls:
+        values["attach"] = controls
     pipelines: dict[str, Callable[..., Method]] = {"diffusers-img2img": img2img, "diffusers-ddim": ddim_inversion}
     return pipelines[name](model, **values) if name in pipelines else operation(name, model, **values)
 
