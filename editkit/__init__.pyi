@@ -1,7 +1,7 @@
 """Public names and the modules that define them."""
 
 from . import testing as testing
-from .api import annotators, invert, inverters, models, operations, reconstruct, samplers
+from .api import invert, reconstruct
 from .diffusion.attention import (
     AttentionEdit,
     AttentionInputs,
@@ -50,6 +50,7 @@ from .editing.primitives import (
     to_inversion,
 )
 from .editing.replay import replay
+from .editing.request import check_params
 from .editing.result import Result
 from .editing.session import Session
 from .errors import (
@@ -101,6 +102,7 @@ from .model.backend import (
     require,
 )
 from .model.execution import ExecutionOptions
+from .model.finding import find_identity
 from .model.finite import is_finite, part_failed
 from .model.folders import Part, check_config, identity_of, parts_of, read_index
 from .model.loading import from_pipe, load_model
@@ -108,7 +110,9 @@ from .model.options import LoadingOptions
 from .model.prompt_text import PromptReading, embed_cached
 from .model.references import ReferenceGuidance, References, SupportsReferences
 from .model.weights import check_complete, check_weights, model_folder, read_json
+from .registry.engines import Engine, EngineOptions, WorkerEnded
 from .registry.hookspecs import hookimpl
+from .registry.listing import annotators, build_engine, engines, inverters, models, operations, samplers
 from .registry.params import EffectIf, Fraction, ImageParam, ImagesParam, NameList, Params, PathParam, RegisteredName
 from .registry.specs import (
     AnnotatorSpec,
@@ -117,6 +121,7 @@ from .registry.specs import (
     CommandSpec,
     ControlNetSpec,
     ControlSpec,
+    EngineSpec,
     Frame,
     InverterSpec,
     ModelFacts,
@@ -171,6 +176,9 @@ __all__ = [
     "EditParams",
     "EditkitError",
     "EffectIf",
+    "Engine",
+    "EngineOptions",
+    "EngineSpec",
     "ExecutionOptions",
     "Fraction",
     "Frame",
@@ -246,18 +254,21 @@ __all__ = [
     "VirtualInversion",
     "WeightsUnavailable",
     "Word",
+    "WorkerEnded",
     "__version__",
     "add_noise",
     "annotators",
     "apply",
     "apply_all",
     "blend_conditions",
+    "build_engine",
     "by_name",
     "cache_folder",
     "check_complete",
     "check_config",
     "check_file",
     "check_interval",
+    "check_params",
     "check_weights",
     "classifier_free",
     "combine_predictions",
@@ -268,9 +279,11 @@ __all__ = [
     "describe_rows",
     "draw_sheet",
     "embed_cached",
+    "engines",
     "eps_of",
     "erase",
     "fill",
+    "find_identity",
     "from_pipe",
     "from_x0",
     "full_name",

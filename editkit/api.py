@@ -1,4 +1,4 @@
-"""Python functions for inversion, reconstruction and lists of registered names."""
+"""Python functions for inversion and reconstruction."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from .editing.result import Result
 from .inversion.inversion import Inversion
 from .model.backend import Backend
 from .registry.arguments import check_arguments
-from .registry.registry import installed
-from .registry.specs import AnnotatorSpec, InverterSpec, ModelSpec, OperationSpec, SamplerSpec
 from .sampling.progress import Progress
 
 
@@ -43,28 +41,3 @@ def reconstruct(
     """Sample an inverted image again; the report gives its PSNR to the source and the bound set by the autoencoder."""
     result: Result = apply("reconstruct", inversion, model=model, progress=progress, **params)
     return result
-
-
-def operations() -> dict[str, OperationSpec]:
-    """Registered operations by name."""
-    return dict(installed().specs["operations"])
-
-
-def inverters() -> dict[str, InverterSpec]:
-    """Registered inverters by name."""
-    return dict(installed().specs["inverters"])
-
-
-def samplers() -> dict[str, SamplerSpec]:
-    """Registered samplers by name."""
-    return dict(installed().specs["samplers"])
-
-
-def models() -> dict[str, ModelSpec]:
-    """Registered models by name."""
-    return dict(installed().specs["models"])
-
-
-def annotators() -> dict[str, AnnotatorSpec]:
-    """Registered annotators by name."""
-    return dict(installed().specs["annotators"])

@@ -97,7 +97,8 @@ class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer
 def parameters_of(params: type[Params], registry: Registry, *, several: bool = False) -> list[click.Parameter]:
     """Return one option per field: required ones first, then the class's own, then those of its base classes.
 
-    A field with ``json_schema_extra={"argument": True}`` becomes an argument. With ``several``, for a command of
+    A field with ``json_schema_extra={"argument": True}`` becomes an argument, and ``{"letter": "o"}`` gives an option a
+    short form. With ``several``, for a command of
     several results, an option for an image may be repeated, and the seed may be a range or a list.
     """
     # Base classes follow in the order of inheritance, so that options common to most commands stand last.
@@ -124,6 +125,7 @@ def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool
     if extra.get("argument"):
         return click.Argument([name], type=_type_of(field), required=field.is_required(), metavar=name.upper())
     flag = name.replace("_", "-")
+    names = [*([f"-{extra['letter']}"] if "letter" in extra else []), f"--{flag}", name]
     text = f"{field.description or ''}{details_of(field, registry, from_model=from_model)}"
     if extra.get("image") == SEVERAL:
         return click.Option([f"--{flag}", name], metavar="FILE", multiple=True, help=f"{text} May be repeated.")
@@ -134,7 +136,7 @@ def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool
         return click.Option([f"--{flag}", name], metavar="NAME", multiple=True, help=f"{text} May be repeated.")
     if inner is bool:
         return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=text)
-    return click.Option([f"--{flag}", name], type=_type_of(field), default=None, help=text)
+    return click.Option(names, type=_type_of(field), default=None, help=text)
 
 
 def _type_of(field: FieldInfo) -> TypedParam | LiteralChoice:

@@ -31,3 +31,5 @@ def _measure(registry: Registry, spec: CommandSpec, options: Mapping[str, Any], 
     registry.check_names(params)
     table = registry.load("commands", spec.name)(params)
     click.echo(json_text(table.as_dict()) if as_json else table.markdown())
+    if table.exit_status:
+        raise click.exceptions.Exit(table.exit_status)

@@ -23,7 +23,7 @@ from ..inversion.settings import (
     settings_of_replay,
 )
 from ..registry.params import Params
-from ..registry.registry import Registry
+from ..registry.registry import Registry, installed
 from ..registry.specs import ControlSpec, InverterSpec, OperationSpec
 from ..sampling.params import DrawingParams
 from .params import CanvasParams, ImageInputParams
@@ -85,6 +85,15 @@ def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str
                 f"{spec.name} has no {sorted(missing)[0]}; leave it out, or use prompt-edit"
             )
     return params
+
+
+def check_params(operation: str, values: Mapping[str, Any]) -> Params:
+    """Return the parameters of an operation, typed; no image is opened and neither torch nor a model is loaded.
+
+    Raises UnknownName for the operation and for a registered name in a parameter, InvalidParameter for a wrong value.
+    """
+    registry = installed()
+    return validate_params(registry, registry.spec("operations", operation), values)
 
 
 def control_specs(registry: Registry, params: Params) -> list[ControlSpec]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..errors import InvalidParameter, WeightsUnavailable, did_you_mean
 from ..files import exists, is_file
-from ..registry.registry import Registry
+from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelSpec
-from .folders import check_parts, read_index
+from .folders import check_parts, identity_of, read_index
 from .options import LoadingOptions
 from .single_file import find_backend
 from .weights import BELOW, HUB_ID, find_folder
@@ -56,6 +56,16 @@ def default_model(registry: Registry, operation: str | None = None) -> str:
         if spec.default or operation in spec.default_for:
             return str(spec.name)
     raise WeightsUnavailable("no model is given and no installed plugin brings a default one: pass model=FOLDER")
+
+
+def find_identity(name: str | os.PathLike[str] | None = None, *, operation: str | None = None) -> tuple[str, str]:
+    """Return the name of a model and a hash of its files, without loading it; None is the default of the operation.
+
+    A hub model without a local copy is downloaded. Raises WeightsUnavailable if there is no such model.
+    """
+    registry = installed()
+    label, location = locate(registry, default_model(registry, operation) if name is None else name)
+    return label, identity_of(location)
 
 
 def family_of(registry: Registry, folder: Path, options: LoadingOptions) -> BackendSpec:

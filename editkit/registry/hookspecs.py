@@ -11,6 +11,7 @@ from .specs import (
     CommandSpec,
     ControlNetSpec,
     ControlSpec,
+    EngineSpec,
     InverterSpec,
     ModelSpec,
     OperationSpec,
@@ -71,3 +72,8 @@ def register_captioners() -> list[CaptionerSpec]:  # type: ignore[empty-body]
 @hookspec
 def register_commands() -> list[CommandSpec]:  # type: ignore[empty-body]
     """Commands of the command line that print a table."""
+
+
+@hookspec
+def register_engines() -> list[EngineSpec]:  # type: ignore[empty-body]
+    """Processes or machines on which the parts of a batch run."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..model.backend import Backend
     from ..sampling.controls import Control
     from ..sampling.loop import Stepper
+    from .engines import Engine
     from .tables import Table
 
 
@@ -217,6 +218,13 @@ class CommandSpec(Spec):
     """A command that measures and prints a table; its parameters are its options."""
 
     load: Callable[[], Callable[[Any], Table]]
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class EngineSpec(Spec):
+    """Processes or machines on which the parts of a batch run; ``load`` returns a function that builds the engine."""
+
+    load: Callable[[], Callable[[Any], Engine]]
 
 
 def by_name(name: str) -> Callable[[], Any]:

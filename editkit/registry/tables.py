@@ -15,6 +15,8 @@ class Table:
     about: Mapping[str, Any] = dc.field(default_factory=dict)
     more: Mapping[str, Sequence[Mapping[str, Any]]] = dc.field(default_factory=dict)
     """Further rows with other columns, by title."""
+    exit_status: int = 0
+    """Exit status of the command: 2 if some of its inputs failed."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""

@@ -19,11 +19,12 @@ from PIL import Image
 from pydantic import Field
 
 import editkit
-from editkit import DrawingParams, EditkitError, OperationSpec, Params, RegisteredName
+from editkit import CommandSpec, DrawingParams, EditkitError, OperationSpec, Params, RegisteredName, Table
 from editkit.cli import main
 from editkit.cli.operations import operation_command
 from editkit.cli.options import parameters_of
 from editkit.cli.outputs import json_text
+from editkit.cli.tables import measuring_command
 from editkit.cli.targets import OutputPlan
 from editkit.model import loading
 from editkit.registry.registry import PluginSource, Registry, installed
@@ -424,6 +425,21 @@ def test_json_has_no_nan() -> None:
 
 
 # Listings
+
+
+class LevelParams(Params):
+    level: int = Field(0, ge=0, description="Level.", json_schema_extra={"letter": "l"})
+
+
+def test_a_command_ends_with_the_exit_status_of_its_table() -> None:
+    registry = Registry()
+    load = lambda: lambda params: Table([{"level": params.level}], exit_status=params.level)  # noqa: E731
+    spec = CommandSpec(name="measure", summary="Measures.", load=load, params=LevelParams)
+    registry.insert(PluginSource("own", "own", "own", "1"), "commands", spec)
+    command = measuring_command(registry, spec)
+    for words, status in (([], 0), (["-l", "2"], 2), (["--level", "2", "--json"], 2)):
+        done = CliRunner().invoke(command, words)
+        assert (done.exit_code, "level" in done.stdout) == (status, True), done.output
 
 
 def test_plugins_as_json_and_text() -> None:

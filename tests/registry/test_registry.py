@@ -18,6 +18,7 @@ import pytest
 from editkit import (
     AnnotatorSpec,
     BackendSpec,
+    EngineSpec,
     InverterSpec,
     ModelSpec,
     OperationSpec,
@@ -93,6 +94,21 @@ class TestIsolation:
                 return [InverterSpec(name="blur", summary="Inverts.", load=lambda: lambda params: None)]  # type: ignore[arg-type, return-value]
 
         assert with_plugins(both=Both(operation())).failures == []
+
+    def test_an_engine_is_built_with_its_options(self) -> None:
+        class WithEngine:
+            @hookimpl
+            def register_engines(self) -> list[EngineSpec]:
+                return [EngineSpec(name="row", summary="Runs.", load=lambda: lambda params: params, params=RowParams)]  # type: ignore[arg-type, return-value]
+
+        class RowParams(Params):
+            cpus: float = 1.0
+
+        registry = with_plugins(engine=WithEngine())
+        assert registry.failures == []
+        assert registry.build("engines", "row:cpus=0.5").cpus == 0.5
+        with pytest.raises(InvalidParameter, match="no parameter 'gpu'"):
+            registry.build("engines", "row:gpu=1")
 
     @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(3), KeyboardInterrupt(), BaseException("x")])
     def test_a_hook_that_raises_harms_only_itself(self, error: BaseException) -> None:
