@@ -55,7 +55,9 @@ class RecordedEstimates(NamedTuple):
     estimates: Tensor
     """Estimates (S, M, C, h, w) of M latents of the trajectory."""
     start: int
-    """Index in the trajectory of the first of these latents."""
+    """Index in the path of the first of the points they were evaluated at."""
+    ahead: int = 0
+    """Number of points that the latents are further down the path than the point they were evaluated at."""
 
 
 def contiguous_copy(tensor: Tensor) -> Tensor:

@@ -53,8 +53,10 @@ class RecordedNetwork:
         candidates = []
         for recorded in self.estimates:
             place = index - recorded.start
-            recorded_inputs = {"x": self.record.trajectory[index], **recorded.condition}
-            if 0 <= place < recorded.estimates.shape[1] and _row_signature(recorded_inputs) == _row_signature(inputs):
+            if not 0 <= place < recorded.estimates.shape[1]:
+                continue
+            recorded_inputs = {"x": self.record.trajectory[index + recorded.ahead], **recorded.condition}
+            if _row_signature(recorded_inputs) == _row_signature(inputs):
                 equal = _equal_rows(inputs, recorded_inputs, source_of)
                 candidates.append((recorded.estimates[:, place], equal))
         if not candidates:

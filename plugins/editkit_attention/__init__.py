@@ -40,6 +40,14 @@ class ConsistEditParams(Params):
     content: bool = Field(True, description="Keep the source's values where a mask protects the image.")
 
 
+class ValueInjectionParams(Params):
+    share: Fraction = Field(0.3, description="Share of the path with the source's values.")
+    blocks: Literal["all", "single"] = Field(
+        "all", description="Blocks that take them: all, or only those in which words and image are one stream."
+    )
+    words: bool = Field(True, description="Take the values of the prompt's tokens too.")
+
+
 @hookimpl
 def register_controls() -> list[ControlSpec]:
     return [
@@ -75,5 +83,13 @@ def register_controls() -> list[ControlSpec]:
             params=ConsistEditParams,
             needs=_NEEDS,
             source="https://arxiv.org/abs/2510.17803",
+        ),
+        ControlSpec(
+            name="value-injection",
+            summary="Keep the values of the source in the first steps.",
+            load=by_name("editkit_attention.value_injection:value_injection"),
+            params=ValueInjectionParams,
+            needs=_NEEDS,
+            source="https://arxiv.org/abs/2605.02417",
         ),
     ]

@@ -92,6 +92,14 @@ def register_inverters() -> list[InverterSpec]:
             source="https://arxiv.org/abs/2310.01506",
         ),
         InverterSpec(
+            name="aligned",
+            summary="Euler's steps, each exact: the replay evaluates the network at the inputs of the inversion.",
+            load=by_name("editkit_inverters.aligned:AlignedInverter"),
+            exact=True,
+            replaces_sampler=True,
+            source="https://arxiv.org/abs/2605.02417",
+        ),
+        InverterSpec(
             name="negative-prompt",
             summary="DDIM inversion; the source prompt is the negative prompt, so guidance cancels on the source.",
             load=by_name("editkit_inverters.negative_prompt:NegativePrompt"),

@@ -31,7 +31,7 @@ from families.tables import SERVED
 RESULTS = Path(__file__).with_name("attention.json")
 WORKS = "works"
 CONTROLS = [name for name, spec in installed().specs["controls"].items() if "attention" in spec.needs]
-OPTIONS = {"mutual-attention": ":start=0", "plug-and-play": ":queries=1"}
+OPTIONS = {"mutual-attention": ":start=0", "plug-and-play": ":queries=1", "value-injection": ":share=1"}
 """Options of controls that would act on too little of an edit of two steps."""
 NAMES = [*FOLDERS, *(name for name, family in SERVED.items() if family.importable)]
 """Tiny models of editkit by the class of their pipeline, and families of pipelines."""

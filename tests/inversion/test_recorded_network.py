@@ -167,7 +167,7 @@ def test_an_inversion_records_the_estimate_of_each_of_its_latents() -> None:
     one = session()
     prompt_condition = one.embed("a red apple")
     climb = invert_latents(one, PinnedInverter(), one.latents, one.inversion_path(STEPS), prompt_condition)
-    ((condition, estimates, begin),) = PinnedInverter().recorded_estimates(climb, [])
+    ((condition, estimates, begin, _),) = PinnedInverter().recorded_estimates(climb, [])
     assert condition is climb.condition and begin == 1
     assert estimates.shape == (1, STEPS, *one.latents.shape[1:])
     for x, point, recorded in zip(climb.trajectory[1:], climb.path[1:], estimates[0], strict=True):

@@ -8,9 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from editkit_attention import ValueInjectionParams
 from editkit_attention.alignment import align, word_factors
+from editkit_attention.value_injection import ValueInjection
 
-from editkit import InvalidParameter, MissingCapability, Word, apply, load_model
+from editkit import (
+    AttentionInputs,
+    AttentionSite,
+    CallRow,
+    InvalidParameter,
+    MissingCapability,
+    Word,
+    apply,
+    describe_rows,
+    load_model,
+)
+from editkit.testing import flow_path
 from editkit.testing.tiny import FOLDERS
 
 FAMILIES = (
@@ -27,6 +40,7 @@ CONTROLS = (
     "mutual-attention",
     "mutual-attention:beside=true",
     "consist-edit",
+    "value-injection:share=0.4,words=false",
 )
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
@@ -86,6 +100,33 @@ def test_keep_attaches_controls_that_a_replay_attaches_again(model: Any) -> None
     assert distance[1] != distance[0]
     assert kept.recipe.steps[0].params["keep"] == "structure"
     assert np.array_equal(np.asarray(replay(kept, model=model).image), np.asarray(kept.image))
+
+
+def test_values_are_those_of_the_source_in_the_first_steps_of_the_paper() -> None:
+    """DirectEdit: values of all tokens for int(share * steps) steps, in all blocks or in those of one stream."""
+    random = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 7, 4, generator=random, dtype=torch.float64) for _ in range(3))
+    image, words = slice(2, 6), slice(0, 2)
+    path, tokens = flow_path(5), {"image": image, "image_keys": image, "words": words, "grid": (2, 2)}
+    for blocks, name, steps in (("all", "blocks.0.attn", 2), ("single", "blocks.0.attn", 0), ("single", "single.0", 2)):
+        control = ValueInjection(ValueInjectionParams(share=0.5, blocks=blocks))
+        control.begin(path, [0, 0])
+        site = AttentionSite(name=name, number=0, kind="joint", depth="flat", **tokens)  # type: ignore[arg-type]
+        for index, point in enumerate(path[:-1]):
+            with describe_rows([CallRow(0, 0, point), CallRow(0, 1, point)]):
+                result = control.edit(
+                    AttentionInputs(site, query, key, value, None, lambda q, k, v, bias: (q @ k.mT / 2).softmax(-1) @ v)
+                )
+            own = value if index >= steps else value[[0, 0]]
+            maps = (torch.einsum("bhqd,bhkd->bhqk", query, key) / 2).softmax(-1)
+            expected = torch.einsum("bhqk,bhkd->bhqd", maps, own)
+            assert torch.allclose(result, expected, rtol=0, atol=1e-12), (blocks, name, index)
+
+
+def test_value_injection_is_refused_where_no_block_is_of_one_stream(tmp_path: Path) -> None:
+    folder = FOLDERS["StableDiffusion3Pipeline"](tmp_path / "model")
+    with pytest.raises(InvalidParameter, match=r"value-injection:blocks=single is not allowed"):
+        edit(folder, "a red pear", attach=["value-injection:blocks=single"])
 
 
 def test_kept_words_take_the_maps_of_their_own_source_word() -> None:

@@ -11,11 +11,25 @@ import torch
 from torch import Tensor
 
 import editkit
-from editkit import Denoiser, InversionRecord, Inverter, PinnedSource, Point, RectifiedFlow, eps_of, from_x0, walk
+from editkit import (
+    Condition,
+    Denoiser,
+    InversionRecord,
+    Inverter,
+    PinnedSource,
+    Point,
+    RectifiedFlow,
+    SamplingParams,
+    eps_of,
+    from_x0,
+    invert_latents,
+    sample_from_inversion,
+    walk,
+)
 from editkit.registry.registry import installed
 from editkit.sampling.loop import final_state
-from editkit.testing import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path
-from editkit.testing.suite import largest, noise_source, random_latents, sample_image
+from editkit.testing import GaussianDenoiser, MixtureDenoiser, ToyBackend, flow_path, vp_path
+from editkit.testing.suite import largest, noise_source, random_latents, sample_image, toy_session
 
 FLOW = ("rf-euler", "rf-midpoint", "rf-controlled")
 X0 = 0.3 + 0.5 * random_latents(2, seed=1)
@@ -179,12 +193,12 @@ class TestControlled:
         assert changes == sorted(changes, reverse=True), changes
 
 
-def test_a_source_pinned_everywhere_is_evaluated_as_in_directedit() -> None:
+def test_a_source_pinned_everywhere_equals_states_with_an_offset() -> None:
     """Each row has its own state, and the network is evaluated at the state plus the recorded offset.
 
-    The offset of a step is the source trajectory minus the source branch's state (arXiv 2605.02417); steps change the
-    states. On flow paths this equals changing the corrected latents themselves, as :class:`PinnedSource` does without
-    a path, which would limit the correction to regions that still equal the source.
+    The offset of a step is the source trajectory minus the source branch's state; steps change the states. On flow
+    paths this equals changing the corrected latents themselves, as :class:`PinnedSource` does without a path, which
+    would limit the correction to regions that still equal the source.
     """
     path, up, down = flow_path(10), GaussianDenoiser(0.3), GaussianDenoiser(torch.tensor([0.6, -0.5]).view(2, 1, 1, 1))
     record = record_of("pinned", up, X0[:1], path)
@@ -202,6 +216,53 @@ def test_a_source_pinned_everywhere_is_evaluated_as_in_directedit() -> None:
         assert largest(pinned[index] - (state + record.trajectory[index + 1] - state[:1])) < 1e-12
     assert torch.equal(pinned[-1][:1], X0[:1])
     assert largest(pinned[-1][1:] - X0[:1]) > 0.1
+
+
+class TestAligned:
+    """The inverter ``aligned`` is DirectEdit (arXiv 2605.02417)."""
+
+    def test_aligned_edits_by_the_loop_of_the_authors(self) -> None:
+        """Velocities at the cleaner latents and the noisier level; edited latents add the source's recorded step."""
+        model = ToyBackend(native_size=8, schedule=RectifiedFlow())
+        session = toy_session(model, SamplingParams.parse("toy", {}))
+        source, target = model.embed(["a"]), model.embed(["b"])
+        path = session.inversion_path(6)
+
+        def velocity(x: Tensor, point: Point, condition: Condition) -> Tensor:
+            return (x - model.denoise(x, point, condition)) / point.sigma
+
+        latents, steps = [session.latents], []
+        for p, q in itertools.pairwise(path[::-1]):
+            latents.append(latents[-1] + (q.sigma - p.sigma) * velocity(latents[-1], q, source))
+            steps.append(latents[-2] - latents[-1])
+        edited = latents[-1]
+        for p, q in itertools.pairwise(path):
+            edited = edited + (q.sigma - p.sigma) * velocity(edited + steps.pop(), p, target)
+
+        inverter = build_inverter("aligned")
+        record = invert_latents(session, inverter, session.latents, path, source)
+        assert largest(record.trajectory[:, 0] - torch.cat(latents[::-1])) < 1e-12
+        both = torch.cat([record.trajectory[0], record.trajectory[0]])
+        sampled = sample_from_inversion(
+            session, inverter, record, both, model.embed(["a", "b"]), torch.ones(2, 1, dtype=torch.float64)
+        )
+        assert torch.equal(sampled[:1], session.latents)
+        assert largest(sampled[1:] - edited) < 1e-12
+
+    def test_no_step_of_aligned_has_an_error_of_its_own(self) -> None:
+        for kind, path in (("vp", vp_path(7)), ("flow", flow_path(7))):
+            record = record_of("aligned", GaussianDenoiser(), X0, path)
+            step = build_inverter("aligned").replay_stepper(record, torch.eye(2, dtype=torch.float64))
+            assert step is not None
+            replayed = torch.stack(list(walk(step, GaussianDenoiser(), record.trajectory[0], path)))
+            assert largest(replayed - record.trajectory[1:]) < 1e-12, kind
+
+    def test_the_source_of_an_aligned_edit_is_evaluated_once(self) -> None:
+        for guidance, samples in ((1.0, 12), (2.0, 18)):
+            model = ToyBackend(schedule=RectifiedFlow())
+            params = {"source": "a", "target": "b", "inverter": "aligned", "steps": 6, "guidance": guidance}
+            report = editkit.apply("prompt-edit", sample_image((16, 16)), model=model, cache=False, **params).report
+            assert report.network_samples == samples, guidance
 
 
 def test_pinned_reconstructs_flow_at_the_bound_at_any_guidance() -> None:
