@@ -80,7 +80,7 @@ from .inversion.inverter import InversionContext, Inverter
 from .inversion.record import InversionRecord, RecordedEstimates
 from .inversion.virtual import VirtualInversion
 from .libraries import hide_broken_torchvision, load_once, loading, quiet, reason_of
-from .literals import Prediction
+from .literals import Prediction, Spacing
 from .model.adapters import Adapter
 from .model.backend import (
     STYLE,
@@ -133,6 +133,7 @@ from .registry.specs import (
 from .registry.tables import Table
 from .report import Report
 from .sampling.attention_control import AttentionControl
+from .sampling.change_map import ChangeMap
 from .sampling.controls import Control, PinnedSource
 from .sampling.guidance import Guidance, classifier_free, interval, no_step_between
 from .sampling.guidance_rules import PromptedNorm, SupportsGuidanceRule, combine_predictions
@@ -163,6 +164,7 @@ __all__ = [
     "Canvas",
     "CanvasParams",
     "CaptionerSpec",
+    "ChangeMap",
     "CommandSpec",
     "Condition",
     "Conditioned",
@@ -230,6 +232,7 @@ __all__ = [
     "SamplingPath",
     "Schedule",
     "Session",
+    "Spacing",
     "Stepper",
     "SupportsAdapters",
     "SupportsAttention",

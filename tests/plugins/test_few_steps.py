@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -17,6 +18,8 @@ from diffusers import (
     LCMScheduler,
     StableDiffusionPipeline,
 )
+from PIL import Image
+from torch import Tensor
 
 import editkit
 from editkit import Backend, InvalidParameter, MissingCapability, TimestepGrid, make_path
@@ -266,3 +269,66 @@ class TestFewStepEdit:
 
         with pytest.raises(MissingCapability, match="few-step-edit needs text; the model 'toy' provides nothing"):
             self.edit(self.image, model=Wordless(), target="a green apple")
+
+
+class TestChordEdit:
+    """The algorithm of ChordEdit; the laws of every operation are tested elsewhere."""
+
+    image = sample_image((16, 16))
+    edit = staticmethod(functools.partial(editkit.apply, "chord-edit", source="a red apple", seed=7))
+
+    @pytest.mark.parametrize("params", [{}, {"steps": 3, "averages": 2, "scale": 0.7}, {"delta": 0.0, "refine": 0.0}])
+    def test_chord_edit_equals_the_loop_of_the_authors(self, params: dict[str, Any]) -> None:
+        """Lu et al. (arXiv 2602.19083), in noise predictions at whole timesteps, with their default settings."""
+        model, settings = turbo("trailing")[0], {"level": 0.9, "delta": 0.15, "scale": 1.0, "refine": 0.3, **params}
+        steps, averages = params.get("steps", 1), params.get("averages", 1)
+        random = torch.Generator().manual_seed(7)
+        noises = [torch.randn((1, *model.latent_shape(16, 16)), generator=random) for _ in range(averages)]
+        source, target = model.embed(["a red apple"]), model.embed(["a green apple"])
+        last = model.schedule.train_steps - 1
+
+        def estimate(clean: Tensor, share: float, noise: Tensor, condition: editkit.Condition) -> Tensor:
+            point = model.schedule.point(round(last * share))
+            noisy = point.alpha * clean + point.sigma * noise
+            eps = editkit.from_x0("epsilon", model.denoise(noisy, point, condition), noisy, point)
+            return (noisy - point.sigma * eps) / point.alpha
+
+        def difference(clean: Tensor, share: float) -> Tensor:
+            pairs = [estimate(clean, share, one, target) - estimate(clean, share, one, source) for one in noises]
+            return sum(pairs) / averages  # type: ignore[return-value]
+
+        with torch.no_grad():
+            clean = edited = model.encode(to_tensor(self.image))
+            for share in np.linspace(settings["level"], settings["refine"], steps) if steps > 1 else [0.9]:
+                chord = settings["delta"] * difference(edited, share)
+                chord = chord + share * difference(edited, share - settings["delta"])
+                edited = edited + settings["scale"] * chord / (share + settings["delta"])
+            if settings["refine"]:
+                edited = estimate(edited, settings["refine"], noises[0], target)
+        ours = self.edit(self.image, model=model, target="a green apple", **params)
+        assert largest(ours.latents - edited) < 1e-4
+        assert largest(edited - clean) > 1e-2
+        samples = 2 * averages * (steps * (1 + (settings["delta"] > 0)) + (settings["refine"] > 0))
+        assert ours.report.network_samples == samples
+
+    def test_equal_prompts_return_the_source(self) -> None:
+        for params in ({}, {"refine": 0.0}, {"averages": 2}):
+            same = self.edit(self.image, model=turbo("trailing")[0], target="a red apple", **params)
+            assert same.image.tobytes() == self.image.tobytes()
+
+    def test_a_mask_scales_the_edit_and_protects_the_rest(self) -> None:
+        mask = Image.linear_gradient("L").resize((16, 16))
+        model, half = turbo("trailing")[0], Image.new("L", (16, 16), 128)
+        for refine in (0.0, 0.3):
+            whole, part, soft = (
+                self.edit(self.image, model=model, target="a green apple", refine=refine, mask=one)
+                for one in (None, mask, half)
+            )
+            assert part.report.untouched_max_diff == 0
+            clean = self.edit(self.image, model=model, target="a red apple", refine=refine).latents
+            if not refine:
+                assert largest(soft.latents - (clean + 128 / 255 * (whole.latents - clean))) < 1e-5
+
+    def test_a_sampler_has_no_effect_and_a_warning(self) -> None:
+        edited = self.edit(self.image, model=turbo("trailing")[0], target="a green apple", sampler="euler")
+        assert "sampler='euler' has no effect: chord-edit samples no path" in edited.report.warnings[0]

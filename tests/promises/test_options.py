@@ -28,6 +28,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "prompt-edit": PROMPTS,
     "flow-edit": PROMPTS,
     "few-step-edit": PROMPTS,
+    "chord-edit": PROMPTS,
     "instruct": {"instruction": "make it blue", "source": "a red apple"},
 }
 IDLE: dict[str, tuple[str, dict[str, Any]]] = {
