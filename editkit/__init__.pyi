@@ -29,8 +29,10 @@ from .diffusion.schedules import (
 from .editing.apply import apply
 from .editing.batch import apply_all
 from .editing.composing import paint
+from .editing.masks.automatic import mask_automatically
 from .editing.outcome import Edit, PixelEdit
 from .editing.params import (
+    AutoMaskParams,
     CanvasParams,
     EditParams,
     FrameParams,
@@ -154,6 +156,7 @@ __all__ = [
     "AttentionEdit",
     "AttentionInputs",
     "AttentionSite",
+    "AutoMaskParams",
     "Backend",
     "BackendSpec",
     "BadFile",
@@ -305,6 +308,7 @@ __all__ = [
     "loading",
     "make_path",
     "marked_box",
+    "mask_automatically",
     "mean_of_neighbours",
     "model_folder",
     "models",

@@ -13,6 +13,9 @@ Prediction = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
 MaskFrom = Literal["auto", "luma", "alpha", "inverse-alpha"]
 """Property of a mask's pixels that marks the image."""
 
+AutoMask = Literal["difference", "attention", "both"]
+"""Ways to find a mask; see :mod:`editkit.editing.masks.automatic`."""
+
 ModelPrediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 """Values of the loading option ``prediction``."""
 

@@ -84,6 +84,8 @@ class Report:
 
     Measured in the file after :meth:`Result.save`, before that in the pixels; in levels of the bit depth of either.
     """
+    mask_share: float | None = None
+    """Share of the source's pixels that the mask marks, whole or in part; None without a mask."""
     params: dict[str, Any] = dc.field(default_factory=dict)
     """All parameters of the operation as used."""
     warnings: tuple[str, ...] = ()

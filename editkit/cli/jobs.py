@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..files import is_folder
 from ..inversion.settings import INVERSION_SUFFIXES
 from .errors import ErrorCollector
-from .outputs import save_sheet, write_result, write_stdout
+from .outputs import make_folder, save_sheet, write_result, write_stdout
 from .targets import STREAM, OutputPlan, encoding_of, plan_sheet, stem_of
 
 if TYPE_CHECKING:
     from ..editing.request import Request
     from ..editing.result import Result
     from ..images.stored.encoding import Encoding
+
+
+MASK_SUFFIXES = (".png",)
+"""Suffixes of files for masks."""
 
 
 @dc.dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Job:
     """Place of the input among the inputs."""
     seed: int | None = None
     """Seed of a variant; None if there is one result for each input."""
+    mask: Path | None = None
+    """File for the mask of the edit; None to write none."""
 
     @property
     def label(self) -> str:
@@ -86,10 +93,11 @@ class Invocation:
         for suffix in {plan.suffixes[0] if target is None else target.suffix for target in targets}:
             encoding.check(suffix)
         sheet = plan_sheet(options.get("sheet"), targets, [*names, *other_files])
+        masks = _plan_masks(options, names, variants, [*other_files, *(str(target) for target in targets if target)])
         sources = [read_if_stdin(name) for name in names]
         jobs = [
-            Job(names[number], sources[number], target, number, seed)
-            for (number, seed), target in zip(variants, targets, strict=True)
+            Job(names[number], sources[number], target, number, seed, mask)
+            for (number, seed), target, mask in zip(variants, targets, masks, strict=True)
         ]
         return cls(jobs, options["json"], sheet, encoding, plan.suffixes[0], skip=plan.existing == "skip")
 
@@ -130,6 +138,8 @@ class Invocation:
         errors: ErrorCollector,
     ) -> None:
         """Compute and write one result after another, and the contact sheet of all results at the end."""
+        from ..images.writing import save_picture
+
         results: list[tuple[str, Result]] = []
         before: tuple[int, bytes] | None = None
         for number, job in enumerate(jobs):
@@ -141,6 +151,9 @@ class Invocation:
                     write_stdout(outcome, self.suffix, self.encoding)
                 else:
                     write_result(outcome, job.target, self.encoding, as_json=self.as_json)
+                if job.mask is not None:
+                    make_folder(job.mask.parent)
+                    save_picture(outcome.mask, job.mask, argument="mask_out")
                 if self.sheet:
                     results.append((job.label, outcome))
         if self.sheet and results:
@@ -158,6 +171,24 @@ def _compare_variant(job: Job, outcome: Any, before: tuple[int, bytes] | None) -
         warning = f"seed={job.seed} gives the same image as the seed before it: this edit draws no noise"
         outcome.report = dc.replace(outcome.report, warnings=(*outcome.report.warnings, warning))
     return variant
+
+
+def _plan_masks(
+    options: Mapping[str, Any],
+    names: Sequence[str],
+    variants: Sequence[tuple[int, int | None]],
+    protected: Sequence[str],
+) -> Sequence[Path | None]:
+    """Return the file for the mask of each variant, None if none is written; raises like ``OutputPlan.targets``."""
+    given = options.get("mask_out")
+    if given is None:
+        return [None] * len(variants)
+    if given == STREAM:
+        raise click.UsageError("--mask-out cannot be standard output: give a file")
+    plan = OutputPlan(given, MASK_SUFFIXES, options.get("existing"), argument="mask_out")
+    labels = ["-mask" + _seed_label(seed) for _, seed in variants]
+    single = len(variants) == 1 and not is_folder(given)
+    return plan.targets([names[number] for number, _ in variants], "mask", protected, [""] if single else labels)
 
 
 def _seed_label(seed: int | None) -> str:

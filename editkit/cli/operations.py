@@ -81,6 +81,8 @@ def _common_options(spec: OperationSpec) -> list[click.Parameter]:
     options += [*_model_options(), report_option()]
     if spec.takes != "nothing" and spec.gives == "image":
         options.append(sheet_option())
+    if "mask" in spec.params.model_fields:
+        options.append(mask_option())
     if any(field_metadata(field).get("registry") == "inverters" for field in spec.params.model_fields.values()):
         options.append(cache_option())
     return options
@@ -165,6 +167,14 @@ def sheet_option() -> click.Option:
     return click.Option(["--sheet"], metavar="FILE", help="Also write a labelled image of before and after.")
 
 
+def mask_option() -> click.Option:
+    text = (
+        "Also write the mask of the edit, painted or found: white where it changes the image. Of several results, a "
+        "folder for the masks."
+    )
+    return click.Option(["--mask-out"], metavar="PATH", help=text)
+
+
 def cache_option() -> click.Option:
     text = "Reuse cached inversions of the same image, and cache new ones.  [default: on]"
     return click.Option(["--cache/--no-cache"], default=True, help=text)
@@ -180,6 +190,9 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     recorded = spec.takes == "inversion" or (spec.edits_inversion and all(map(is_inversion, given)))
     params = None if recorded else validate_params(registry, spec, values)
     names = expand_folders(given) if spec.takes == "image" else given
+    if options.get("mask_out") is not None and not (image_files.get("mask") or values.get("auto_mask")):
+        also = " or --auto-mask" if "auto_mask" in spec.params.model_fields else ""
+        raise click.UsageError(f"--mask-out needs a mask: give --mask{also}")
     several = {name for name, kind in image_fields(spec.params).items() if kind == SEVERAL}
     for name, files in image_files.items():
         if name not in several:

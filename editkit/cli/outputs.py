@@ -38,10 +38,7 @@ def write_result(outcome: Result | Inversion, target: Path, encoding: Encoding, 
     """Write one result, and its path or its report to standard output."""
     from ..editing.result import Result
 
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidParameter(f"output folder {str(target.parent)!r} cannot be made: {error.strerror}") from error
+    make_folder(target.parent)
     if isinstance(outcome, Result):
         outcome.save(target, **dc.asdict(encoding))
     else:
@@ -54,6 +51,14 @@ def write_result(outcome: Result | Inversion, target: Path, encoding: Encoding, 
     # Bytes, since a file name need not be valid text.
     print_bytes(os.fsencode(target) + b"\n")
     _print_warnings(report.warnings)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs; raises InvalidParameter if that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidParameter(f"output folder {str(folder)!r} cannot be made: {error.strerror}") from error
 
 
 def write_stdout(result: Result, suffix: str, encoding: Encoding) -> None:

@@ -124,6 +124,8 @@ class OutputPlan:
     """Value of ``--existing``."""
     into_folder: bool = False
     """Whether ``output`` is a folder although there is one input."""
+    argument: str = "output"
+    """Name of the output in messages."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any], suffixes: Sequence[str], *, into_folder: bool = False) -> OutputPlan:
@@ -168,7 +170,8 @@ class OutputPlan:
             names = [stem_of(name, operation) + label + self.suffixes[0] for name, label in pairs]
             targets = _paths_inside(Path(output), names, self.suffixes)
         else:
-            file, mode = check_file(output, self.suffixes), self.existing or "replace"
+            file = check_file(output, self.suffixes, argument=self.argument)
+            mode = self.existing or "replace"
             targets = [file.with_stem(file.stem + label) for label in labels]
         if self.existing == "number":
             targets = _numbered(targets)

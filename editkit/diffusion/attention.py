@@ -103,6 +103,19 @@ class AttentionInputs:
             return logits.masked_fill(~self.bias, -torch.inf)
         return logits + self.bias
 
+    def image_to_words(self) -> Tensor:
+        """Return the logits (B, heads, image queries, word keys) with the bias."""
+        query, key = self.query[:, :, self.site.image], self.key[:, :, self.site.words]
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)  # heads may share keys
+        bias = None if self.bias is None else _part(self.bias, self.site.image, self.site.words)
+        return dc.replace(self, query=query, key=key, bias=bias).logits(query, key)
+
+
+def _part(bias: Tensor, queries: Span, keys: Span) -> Tensor:
+    """Return the part of a bias for some queries and keys; it may have one entry for all of either."""
+    bias = bias if bias.shape[-1] == 1 else bias[..., keys]
+    return bias if bias.ndim < 3 or bias.shape[-2] == 1 else bias[..., queries, :]
+
 
 AttentionEdit = Callable[[AttentionInputs], Tensor]
 """Function that computes an attention in place of the network: inputs to (B, heads, queries, d)."""

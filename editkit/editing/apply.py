@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import BadFile, Cancelled, EditkitError, PluginFailure
 from ..images.canvas import Canvas
-from ..images.masks.tensors import mask_tensor
+from ..images.masks.tensors import marked_share, mask_image, mask_tensor
 from ..images.sources import format_size, memory_text
 from ..images.stored.image import StoredImage
 from ..images.tensors import to_tensor
@@ -38,6 +38,7 @@ from ..version import __version__
 from .capabilities import check_capabilities, unnoticed_distillation
 from .composing import compose
 from .framing.frame import frame_session
+from .masks.automatic import mask_by_prompts
 from .outcome import Contract, Edit, PixelEdit
 from .params import CanvasParams, EditParams, ImageInputParams, ReferenceParams
 from .quality import measure_quality, untouched_part
@@ -117,14 +118,18 @@ def execute(
         framing = frame_session(session)
         region = framing.region if framing else session
         outcome = _call_operation(region, request)
+        if framing:
+            session.mask = framing.mask()
         whole = outcome if framing is None or isinstance(outcome, Inversion) else framing.lay_back(outcome)
         frames = [] if isinstance(whole, Inversion) else compose(session, whole)
         quality = measure_quality(region, outcome) | {"frame": framing.as_dict() if framing else None}
-        untouched = untouched_part(whole, request)
+        mask = None if session.mask is None else mask_image(session.mask)
+        quality["mask_share"] = None if mask is None else marked_share(mask)
+        untouched = untouched_part(whole, request, mask)
         if untouched is not None:
             quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
     report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
-    return build_result(request, model, outcome, frames, report, untouched)
+    return build_result(request, model, outcome, frames, report, untouched, mask)
 
 
 def _with_usual_settings(registry: Registry, request: Request, model: Backend) -> Request:
@@ -156,6 +161,7 @@ def _call_operation(session: Session, request: Request) -> Edit | PixelEdit | In
     registry = session.registry
     operation = registry.load("operations", request.spec.name)
     try:
+        mask_by_prompts(session)
         outcome = operation(session, request.params)
     except EditkitError:
         raise

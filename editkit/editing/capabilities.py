@@ -10,7 +10,7 @@ from ..model.references import references_of
 from ..registry.params import Params
 from ..registry.public_names import without_folder
 from ..sampling.params import DrawingParams
-from .params import PROMPTS, ReferenceParams
+from .params import PROMPTS, AutoMaskParams, ReferenceParams
 from .request import Request, has_custom_negative_prompt
 
 FEW_STEPS = 8
@@ -39,6 +39,7 @@ def check_capabilities(request: Request, model: Backend) -> None:
             f"long_prompts= needs a model whose text encoders are all CLIP; the model {model.name!r} provides "
             f"{provided}: leave it out, and shorten the prompt"
         )
+    _check_automatic_mask(params, model, provided)
     _check_references(request, model, provided)
     check_single_estimate(request, model)
     for control in request.controls:
@@ -49,6 +50,19 @@ def check_capabilities(request: Request, model: Backend) -> None:
             )
     if request.inverter is not None:
         _check_inverter(request, model, provided)
+
+
+def _check_automatic_mask(params: Params, model: Backend, provided: str) -> None:
+    """Raise MissingCapability if the model has not what an automatic mask is found by."""
+    if not isinstance(params, AutoMaskParams) or params.auto_mask is None:
+        return
+    needed = {"text"} if params.auto_mask == "difference" else {"text", "attention"}
+    if needed - model.provides:
+        raise MissingCapability(
+            f"auto_mask={params.auto_mask!r} needs {', '.join(sorted(needed - model.provides))}; the model "
+            f"{model.name!r} provides {provided}: "
+            + ("use auto_mask='difference', or give a mask" if "text" in model.provides else "give a mask")
+        )
 
 
 def _check_references(request: Request, model: Backend, provided: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..literals import MaskFrom
+from ..literals import AutoMask, MaskFrom
 from ..registry.params import EffectIf, ImageParam, ImagesParam
 from ..sampling.params import DEFAULT_STEPS, IfGuided, SamplingParams
 
@@ -32,7 +32,13 @@ class ImageInputParams(SamplingParams):
 
 
 IfMasked = EffectIf(lambda params, model: params.mask is not None, "there is no mask")
-"""Condition of a parameter that concerns the mask."""
+"""Condition of a parameter that concerns how the mask is read."""
+IfLimited = EffectIf(
+    lambda params, model: params.mask is not None or getattr(params, "auto_mask", None) is not None, "there is no mask"
+)
+"""Condition of a parameter that concerns a mask of any origin."""
+IfAutoMasked = EffectIf(lambda params, model: params.auto_mask is not None, "auto_mask is not given")
+"""Condition of a parameter of automatic masks."""
 
 
 class EditParams(ImageInputParams):
@@ -44,9 +50,32 @@ class EditParams(ImageInputParams):
         description="Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.",
     )
     invert_mask: Annotated[bool, IfMasked] = Field(False, description="Exchange marked and kept pixels of the mask.")
-    feather: Annotated[float, IfMasked] = Field(
+    feather: Annotated[float, IfLimited] = Field(
         0.0, ge=0.0, le=4096.0, description="Width in pixels over which the mask's edge fades inward."
     )
+
+
+class AutoMaskParams(EditParams):
+    """Parameters of every operation that can find its mask by the change that its prompts ask for."""
+
+    auto_mask: AutoMask | None = Field(
+        None,
+        description="Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention "
+        "to the words that change (prompt-to-prompt), or by both (LEDITS++). Beside a mask, only their common part "
+        "changes.",
+    )
+    mask_threshold: Annotated[float | None, IfAutoMasked] = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="Value from which a place counts as changed; the published one when not given: 0.5 of the clipped "
+        "difference, 0.3 of the largest attention, and the quantile 0.9 for both.",
+    )
+
+    @property
+    def prompts_of_change(self) -> tuple[str, str] | None:
+        """Prompts before and after the edit; None for an operation that finds the mask itself."""
+        return None
 
 
 class ReferenceParams(EditParams):
@@ -84,7 +113,7 @@ class FrameParams(EditParams):
         raise NotImplementedError(f"{type(self).__name__} must define source_prompt")
 
 
-class RepromptParams(FrameParams):
+class RepromptParams(FrameParams, AutoMaskParams):
     """Parameters of every operation that edits from a source prompt to a target prompt."""
 
     source: str = Field(description="Prompt that describes the image.")
@@ -97,6 +126,10 @@ class RepromptParams(FrameParams):
     def source_prompt(self) -> str:
         """Prompt that describes the image."""
         return self.source
+
+    @property
+    def prompts_of_change(self) -> tuple[str, str] | None:
+        return self.source, self.target
 
     @model_validator(mode="before")
     @classmethod

@@ -191,6 +191,7 @@ def join_results(results: Sequence[Result]) -> Result:
         recipe=recipe,
         attachments=attachments,
         sources=first.sources,
+        mask=None,
         untouched=None,  # every step has a mask of its own
     )
 
@@ -208,6 +209,7 @@ def sum_reports(reports: Sequence[Report]) -> Report:
         peak_memory_mb=max(report.peak_memory_mb for report in reports),
         input_size=reports[0].input_size,
         untouched_max_diff=None,
+        mask_share=None,
         params={"steps": [{report.operation: report.params} for report in reports]},
         warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
     )

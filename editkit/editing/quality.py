@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,7 +15,6 @@ from ..images.sources import format_size
 from ..images.stored.image import StoredImage
 from ..inversion.inversion import Inversion
 from .outcome import Edit, PixelEdit
-from .params import EditParams
 from .request import Request
 from .session import Session
 
@@ -38,12 +38,13 @@ class Untouched:
         return stored_difference(source, result.crop(self.place, source.size), self.mask)
 
 
-def untouched_part(outcome: Edit | PixelEdit | Inversion, request: Request) -> Untouched | None:
-    """Return the part of the source that an outcome repeats; None where nothing is kept."""
+def untouched_part(
+    outcome: Edit | PixelEdit | Inversion, request: Request, mask: Image.Image | None
+) -> Untouched | None:
+    """Return the part of the source that an outcome repeats under a mask in mode L; None where nothing is kept."""
     if isinstance(outcome, PixelEdit) and outcome.place is not None:
         return Untouched(request.sources[0], None, outcome.place)
-    mask = request.params.mask if isinstance(request.params, EditParams) else None
-    if mask is None or isinstance(outcome, Inversion) or mask.getextrema()[0] > 0:
+    if mask is None or isinstance(outcome, Inversion) or bool(np.asarray(mask).all()):
         return None
     return Untouched(request.sources[0], mask)
 

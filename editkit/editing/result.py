@@ -41,6 +41,7 @@ def build_result(
     frames: list[Image.Image],
     report: Report,
     untouched: Untouched | None = None,
+    mask: Image.Image | None = None,
 ) -> Any:
     """Return the Result of an outcome with its recipe; an Inversion gets the report only."""
     if isinstance(outcome, Inversion):
@@ -58,6 +59,7 @@ def build_result(
         frames=tuple(frames),
         latents=outcome.latents if isinstance(outcome, Edit) else None,
         untouched=untouched,
+        mask=mask,
     )
 
 
@@ -119,6 +121,8 @@ class Result:
     """Latents (B, C, h, w) of the frames; None for an operation that returns pixels."""
     untouched: Untouched | None = None
     """Part of the source that the result has to repeat, by which a file is measured."""
+    mask: Image.Image | None = None
+    """The mask of the edit in mode L and the size of the source, painted or found: 0 where every pixel is kept."""
     losses: tuple[str, ...] = ()
     """Warnings of the report that belong to the file last saved."""
 

@@ -160,10 +160,14 @@ class Canvas:
         """Crop a padded canvas (B, 3, h, w) to the image and resample it to the image's size (B, 3, H, W)."""
         return resize(self.crop(pixels), self.size)
 
-    def latents_to_image(self, change: Tensor) -> Tensor:
-        """Return a map (1, 1, h, w) of latents at the image's size (1, 1, H, W); each pixel has its latent's value."""
-        padded = F.interpolate(change.float(), self.padded[::-1], mode="nearest-exact")
-        return F.interpolate(self.crop(padded), self.size[::-1], mode="nearest-exact")
+    def latents_to_image(self, change: Tensor, *, smooth: bool = False) -> Tensor:
+        """Return a map (1, 1, h, w) of latents at the image's size (1, 1, H, W).
+
+        Each pixel has its latent's value, or a ``smooth`` transition to that of the next one.
+        """
+        mode = "bilinear" if smooth else "nearest-exact"
+        padded = F.interpolate(change.float(), self.padded[::-1], mode=mode)
+        return F.interpolate(self.crop(padded), self.size[::-1], mode=mode)
 
 
 def resize(pixels: Tensor, size: Size) -> Tensor:

@@ -174,7 +174,7 @@ def editkit_instruct_by_inversion(fixture: ComparisonFixture) -> Any:
         method="inversion",
         source=PROMPT,
         target=TARGET,
-        auto_mask=True,
+        auto_mask="difference",
         guidance=7.5,
         steps=min(FEW_STEPS, fixture.steps),
     )

@@ -6,16 +6,20 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from editkit import FROM_MODEL, EditParams, OperationSpec, by_name, hookimpl
+from editkit import FROM_MODEL, AutoMaskParams, OperationSpec, by_name, hookimpl
 
 
-class Img2ImgParams(EditParams):
+class Img2ImgParams(AutoMaskParams):
     from_model: ClassVar[frozenset[str]] = FROM_MODEL
     prompt: str = Field("", description="Description of the result.")
     strength: float = Field(
         0.6, ge=0.0, le=1.0, description="Noise level to start from: 0 keeps the image, 1 replaces it."
     )
     guidance: float = Field(3.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
+
+    @property
+    def prompts_of_change(self) -> tuple[str, str] | None:
+        return "", self.prompt
 
 
 @hookimpl

@@ -6,13 +6,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from editkit import ModelDefaultSteps, OperationSpec, ReferenceParams, RegisteredName, by_name, hookimpl
+from editkit import AutoMaskParams, ModelDefaultSteps, OperationSpec, ReferenceParams, RegisteredName, by_name, hookimpl
 
-_INVERSION_OPTIONS = ("auto_mask", "captioner", "inverter", "source", "target")
+_INVERSION_OPTIONS = ("captioner", "inverter", "source", "target")
 """Parameters that only the method inversion has."""
 
 
-class InstructParams(ReferenceParams):
+class InstructParams(ReferenceParams, AutoMaskParams):
     from_model: ClassVar[frozenset[str]] = frozenset()  # it chooses by its method
     instruction: str = Field(
         description="Change to make, for example: make it green.", json_schema_extra={"argument": True}
@@ -43,9 +43,6 @@ class InstructParams(ReferenceParams):
         "captioners", None, "Captioner that describes the image, instead of source; with options after a colon."
     )
     inverter: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
-    auto_mask: bool = Field(
-        False, description="Change only the regions in which the two prompts differ, for inversion only."
-    )
 
     @property
     def inversion_options(self) -> list[str]:
@@ -55,6 +52,12 @@ class InstructParams(ReferenceParams):
     @property
     def is_guided(self) -> bool:
         return super().is_guided or self.image_guidance not in (None, 1)
+
+    @field_validator("auto_mask", mode="before")
+    @classmethod
+    def read_switch(cls, value: object) -> object:
+        """Read the switch of earlier recipes, which found the mask by the difference."""
+        return ("difference" if value else None) if isinstance(value, bool) else value
 
     @field_validator("instruction")
     @classmethod

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from editkit import (
     DEFAULT_STEPS,
+    Condition,
     Edit,
     InvalidParameter,
     MissingCapability,
@@ -14,7 +14,7 @@ from editkit import (
     Session,
     SupportsInstructions,
     SupportsReferences,
-    add_noise,
+    mask_automatically,
     reprompt,
     require,
 )
@@ -22,8 +22,6 @@ from editkit import (
 from . import InstructParams
 from .grammar import Prompts, parse
 
-_SAMPLES = 8
-"""Noise samples with which the two prompts are compared."""
 _TEXT_GUIDANCE: dict[ReferenceGuidance, float] = {
     "scale input": 2.5,
     "two estimates": 4.0,
@@ -33,10 +31,6 @@ _TEXT_GUIDANCE: dict[ReferenceGuidance, float] = {
 """Guidance scales of the text by the form of guidance, if neither the user nor the model has one."""
 _IMAGE_GUIDANCE = 1.5
 """Guidance scale of the image, likewise."""
-_LEVEL = 0.5
-"""Fraction of the path at which they are compared."""
-_FULL_DISAGREEMENT = 3.0
-"""Multiple of its mean from which on a difference counts fully (Couairon et al., arXiv 2210.11427, appendix A)."""
 
 
 def instruct(session: Session, params: InstructParams) -> Edit:
@@ -66,6 +60,11 @@ def instruct(session: Session, params: InstructParams) -> Edit:
     params = params.model_copy(update={"method": method, "steps": steps})
     if method == "inversion":
         return _edit_by_inversion(session, params, steps)
+    if params.auto_mask not in (None, "difference"):
+        raise InvalidParameter(
+            f"auto_mask={params.auto_mask!r} is not allowed: the model {session.model.name!r} edits by an instruction, "
+            "whose words stand for no place of the image; use auto_mask='difference', or source and target"
+        )
     by_references = "references" in session.model.provides
     return (_edit_with_references if by_references else _edit_by_instruction)(session, params, steps)
 
@@ -90,6 +89,7 @@ def _edit_by_instruction(session: Session, params: InstructParams, steps: int) -
     no_image = {name: torch.zeros_like(tensor) for name, tensor in image_condition.items()}
     negative, positive = session.embed(params.negative_prompt), session.embed(params.instruction)
     conditions = ({**negative, **no_image}, {**negative, **image_condition}, {**positive, **image_condition})
+    _find_mask(session, params, conditions[1], conditions[2])
     path = session.drawing_path(steps)
     guidance = session.weighted(conditions, (1 - image, image - text, text), path)
     # The network's condition holds the whole source, so that sampling from noise keeps it all the same.
@@ -108,6 +108,8 @@ def _edit_with_references(session: Session, params: InstructParams, steps: int) 
     _check_guidance(params, reads.guidance, model.name)
     session.params, session.reads_references = params.model_copy(update={"guidance": text}), True
     path, condition = session.drawing_path(steps), session.embed(params.instruction)
+    if params.auto_mask:
+        _find_mask(session, params, session.embed(""), condition)
     if reads.guidance == "three estimates":
         image = session.model_default("image_guidance", _IMAGE_GUIDANCE)
         image = image if params.image_guidance is None else params.image_guidance
@@ -117,6 +119,12 @@ def _edit_with_references(session: Session, params: InstructParams, steps: int) 
         guidance = session.weighted(conditions, (1 - image, image - text, text), path)
         return Edit(session.draw(session.noise(), path, guidance), reconstructed=session.latents, kept=1.0)
     return Edit(session.draw(session.noise(), path, condition), reconstructed=session.latents, kept=1.0)
+
+
+def _find_mask(session: Session, params: InstructParams, before: Condition, after: Condition) -> None:
+    """Limit the edit to where the estimates without and with the instruction differ (cf. arXiv 2308.08947)."""
+    if params.auto_mask:
+        mask_automatically(session, ("", params.instruction), (before, after))
 
 
 def _check_guidance(params: InstructParams, guidance: ReferenceGuidance, model: str) -> None:
@@ -143,8 +151,9 @@ def _edit_by_inversion(session: Session, params: InstructParams, steps: int) -> 
     if "negative_prompt" not in params.model_fields_set:  # guidance then amplifies the edit only
         resolved["negative_prompt"] = prompts.source
     session.params = params.model_copy(update=resolved)
-    change = _change_map(session, prompts, steps) if params.auto_mask else None
-    return reprompt(session, params.inverter, steps, prompts.source, prompts.target, change)
+    if params.auto_mask:
+        mask_automatically(session, (prompts.source, prompts.target))
+    return reprompt(session, params.inverter, steps, prompts.source, prompts.target)
 
 
 def _source_prompt(session: Session, params: InstructParams) -> str:
@@ -158,21 +167,3 @@ def _source_prompt(session: Session, params: InstructParams) -> str:
             "instructions itself: give source='a red apple', or a captioner"
         )
     return params.source
-
-
-def _change_map(session: Session, prompts: Prompts, steps: int) -> Tensor:
-    """Change map (1, 1, h, w) in [0, 1]: normalised difference of the estimates under two prompts (arXiv 2210.11427).
-
-    Unlike the paper's mask it is not binary. It is dilated by one latent and limited to the session's mask.
-    """
-    path = session.inversion_path(steps)
-    point = path[round((1 - _LEVEL) * (len(path) - 1))]
-    difference = torch.zeros_like(session.latents[:, :1])
-    condition = session.embed(prompts.source, prompts.target)
-    for _ in range(_SAMPLES):
-        noisy = add_noise(session.latents, session.noise(), point)
-        source, target = session.network(torch.cat([noisy, noisy]), point, condition).chunk(2)
-        difference += (source - target).abs().mean(1, keepdim=True)
-    soft = (difference / (_FULL_DISAGREEMENT * difference.mean()).clamp(min=1e-9)).clamp(0, 1)
-    change = torch.nn.functional.max_pool2d(soft, 3, stride=1, padding=1)
-    return change if session.latent_mask is None else torch.minimum(change, session.latent_mask)

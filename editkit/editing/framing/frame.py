@@ -69,6 +69,16 @@ class Framing:
         pixels[..., rows[0], columns[0]] += change[..., rows[1], columns[1]]
         return PixelEdit(pixels)
 
+    def mask(self) -> Tensor | None:
+        """Return the mask (1, 1, H, W) of the whole image from that of the region, outside which nothing changes."""
+        if self.region.mask is None:
+            return None
+        mask = torch.zeros_like(self.session.pixels[:, :1])
+        rows, columns = _overlaps(self.placement, mask)
+        square = self.region.mask.flip(-1) if self.placement.mirrored else self.region.mask
+        mask[..., rows[0], columns[0]] = square[..., rows[1], columns[1]]
+        return mask
+
     def _image_ground(self, subject: Tensor) -> Tensor:
         """The image in the region (1, 3, side, side), continued into its subject (1, 1, side, side)."""
         pixels = self.session.pixels

@@ -73,7 +73,7 @@ def read_marks(pixels: MaskPixels, mask_from: MaskFrom, image: Levels | None) ->
         reading = _read_colours(pixels, image)
     else:
         reading = _read_grey(pixels)
-    levels = _cut(reading.levels, lossy=pixels.lossy)
+    levels = cut_levels(reading.levels, lossy=pixels.lossy)
     return Reading(levels, reading.note or pixels.note or _dim_note(levels))
 
 
@@ -145,8 +145,8 @@ def _peak(levels: Levels, begin: int, end: int) -> int:
     return begin + int(np.bincount(levels.ravel(), minlength=256)[begin:end].argmax())
 
 
-def _cut(levels: NDArray[Any], *, lossy: bool) -> Levels:
-    """Round levels, and set those near black to 0 and those near white to 255."""
+def cut_levels(levels: NDArray[Any], *, lossy: bool = False) -> Levels:
+    """Round levels (H, W) of 255, and set those near black to 0 and those near white to 255."""
     rounded: Levels = np.rint(levels).astype(np.uint8)
     floor, ceiling = (_NOISY_FLOOR, _NOISY_CEILING) if _is_noisy(rounded, 2 if lossy else 4) else (_FLOOR, _CEILING)
     rounded[rounded <= floor] = 0
