@@ -153,6 +153,8 @@ class PipelineCall(NetworkCall):
         arguments = {**UNCHANGED_INPUTS, **general, **self.facts.arguments, **neutral, **more}
         if not self._prepares and self._latents is not None:
             arguments["latents"] = self._latents
+        if isinstance(arguments.get("negative_prompt"), str):  # Kandinsky 3 refuses a text beside a list
+            arguments["negative_prompt"] = [arguments["negative_prompt"]] * len(prompts)
         self._allow_size(size)
         # Some pipelines write into lists that they are called with.
         passed = {
