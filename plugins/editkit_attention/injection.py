@@ -24,8 +24,9 @@ from editkit import (
 
 from . import ConsistEditParams, MutualAttentionParams, PlugAndPlayParams
 
-_BLOCKS = ("up_blocks.1.resnets.1", "up_blocks.0.resnets.1")
-"""Residual blocks whose features are taken: that of the paper, and that of smaller networks."""
+_BLOCKS = (("up_blocks.1.resnets.1", "up_blocks.2"), ("up_blocks.0.resnets.1", "up_blocks.1"))
+"""Residual blocks whose features are taken, that of the paper and that of networks of two levels, and the block behind
+each: features of the last level are nearly the result, and would leave no edit."""
 _DECODER = ("up", "flat")
 """Parts of a network that decode: a transformer has one part only."""
 
@@ -63,13 +64,14 @@ class PlugAndPlay(AttentionControl):
     def _taking_features(self, backend: Backend) -> contextlib.AbstractContextManager[None]:
         """Return a context in which the features of a block are replaced; raises MissingCapability if it is not there.
 
-        Without a name the block is the first of those of known networks that is there.
+        Without a name the block is the first of those of known networks that has a further one behind it.
         """
         supporting = require(backend, SupportsAttention)
         if self.params.block is not None:
             return supporting.replacing(self.params.block, self.take_features)
-        for block in _BLOCKS if self.params.features else ():
+        for block, behind in _BLOCKS if self.params.features else ():
             with contextlib.suppress(MissingCapability):
+                supporting.replacing(behind, self.take_features)  # has no effect before it is entered
                 return supporting.replacing(block, self.take_features)
         return contextlib.nullcontext()
 

@@ -87,6 +87,18 @@ def test_controls_act_together_in_any_order(model: Any) -> None:
     assert not any(np.array_equal(together[0], one) for one in alone)
 
 
+def test_plug_and_play_takes_features_before_the_last_level(tmp_path: Path) -> None:
+    """Those of the last level of this network, which has two, would leave no edit."""
+    model = load_model(FOLDERS["StableDiffusionPipeline"](tmp_path / "model"))
+    plain, chosen, before, last = (
+        np.asarray(edit(model, "a red pear", attach=[f"plug-and-play:queries=0,features={features}"]).image)
+        for features in ("0", "1", "1,block=up_blocks.0.resnets.1", "1,block=up_blocks.1.resnets.1")
+    )
+    assert np.array_equal(chosen, before)
+    assert not np.array_equal(chosen, last)
+    assert not np.array_equal(chosen, plain)
+
+
 def test_two_controls_of_the_same_words_are_refused(model: Any) -> None:
     with pytest.raises(InvalidParameter, match="contradict each other: both control the attention to words"):
         edit(model, "a red pear", attach=["prompt-to-prompt", "prompt-to-prompt:mode=replace"])
