@@ -1,12 +1,16 @@
-"""``flow-edit``: edit an image by the difference of two predictions, under two prompts, on shared noise."""
+"""``flow-edit`` and ``uni-edit``: edit an image by the difference of two predictions, under two prompts.
+
+``flow-edit`` takes them on shared noise and inverts nothing. ``uni-edit`` inverts a part of the path and weights the
+difference at each place by how large it is there.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from editkit import IfGuided, OperationSpec, RepromptParams, by_name, hookimpl
+from editkit import EffectIf, Fraction, IfGuided, OperationSpec, RegisteredName, RepromptParams, by_name, hookimpl
 
 _PAPER = "https://arxiv.org/abs/2412.08629"
 
@@ -46,6 +50,33 @@ class FlowEditParams(RepromptParams):
         return {"negative_prompt": values["source"], **values} if one_scale else values
 
 
+_NotAgainst = EffectIf(lambda params, model: False, "uni-edit guides against the source prompt")
+
+
+class UniEditParams(RepromptParams):
+    from_model: ClassVar[frozenset[str]] = frozenset()  # the settings of the paper
+    steps: int = Field(15, ge=1, le=1000, description="Steps of a whole path, from noise to image.")
+    strength: Fraction = Field(
+        0.6, description="Share of the path that is inverted and sampled, from its clean end; 0 keeps the image."
+    )
+    guidance: float = Field(
+        5.0,
+        gt=0.0,
+        le=100.0,
+        description="Guidance scale against the source prompt where the prompts differ least; where they differ most "
+        "it is one more than twice as large.",
+    )
+    inverter: str = RegisteredName("inverters", "ddim-corrected", "Inverter by name, with options after a colon.")
+    negative_prompt: Annotated[str, _NotAgainst] = Field("", description="Without effect: it is the source prompt.")
+    negative_guidance: Annotated[float, _NotAgainst] = Field(
+        1.0, ge=0.0, le=100.0, description="Without effect: the source prompt is the negative one."
+    )
+
+    @property
+    def is_guided(self) -> bool:
+        return True
+
+
 @hookimpl
 def register_operations() -> list[OperationSpec]:
     return [
@@ -56,5 +87,13 @@ def register_operations() -> list[OperationSpec]:
             params=FlowEditParams,
             needs=frozenset({"text"}),
             source=_PAPER,
-        )
+        ),
+        OperationSpec(
+            name="uni-edit",
+            summary="Invert a part of the path and edit most where the two prompts differ most.",
+            load=by_name("editkit_flow_edit.uni_edit:uni_edit"),
+            params=UniEditParams,
+            needs=frozenset({"text"}),
+            source="https://arxiv.org/abs/2504.13109",
+        ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -108,6 +109,56 @@ def flowalign(model: ToyBackend, steps: int, guidance: float, terminal: float) -
         pull = noised - sigma * at_source - (edited - sigma * towards)
         z = z + (after - sigma) * (towards - at_source) + terminal * pull
     return z
+
+
+def uniedit(model: ToyBackend, steps: int, strength: float, omega: float) -> Tensor:
+    """The edited latents (1, 3, h, w) of rectified flow by Uni-Inv and Uni-Edit, in velocities as in the paper."""
+    path = make_path(model.schedule, steps, dc.replace(model.grid, ends_clean=False))
+    path = start_at(model.schedule, path, strength)
+    source, target = (model.embed([PROMPTS[name]]) for name in ("source", "target"))
+
+    def velocity(x: Tensor, p: Point, condition: Condition) -> Tensor:
+        return (x - model.denoise(x, p, condition)) / p.sigma
+
+    z = encode(model)
+    v = velocity(z, path[-1], source)
+    for p, q in itertools.pairwise(path[::-1]):
+        v = velocity(z + (q.sigma - p.sigma) * v, q, source)
+        z = z + (q.sigma - p.sigma) * v
+    for p, q in itertools.pairwise(path):
+        at_source, at_target = velocity(z, p, source), velocity(z, p, target)
+        mask = (at_target - at_source).abs().mean(1, keepdim=True)
+        mask = (mask - mask.min()) / (mask.max() - mask.min())
+        fused = mask * at_target + (1 - mask) * at_source
+        z = z + (q.sigma - p.sigma) * (fused + omega * (1 + mask) * (at_target - at_source))
+    return z
+
+
+class TestUniEdit:
+    """UniEdit-Flow (arXiv 2504.13109) as an operation."""
+
+    def test_uni_edit_equals_the_steps_of_the_paper(self) -> None:
+        for settings in ((15, 0.6, 5.0), (6, 0.5, 1.0), (5, 0.8, 2.0)):
+            steps, strength, omega = settings
+            params = {} if settings == (15, 0.6, 5.0) else {"steps": steps, "strength": strength, "guidance": omega}
+            model = Curved(schedule=RectifiedFlow())
+            result = editkit.apply("uni-edit", IMAGE, model=model, seed=0, cache=False, **PROMPTS, **params)
+            assert largest(result.latents - uniedit(model, *settings)) < 1e-9, settings
+            kept = round(steps * strength)
+            assert result.report.network_samples == kept + 1 + 3 * kept, settings
+
+    def test_equal_prompts_and_strength_0_return_the_image(self) -> None:
+        for schedule, inverter in itertools.product(SCHEDULES.values(), ("ddim-corrected", "pinned", "aligned")):
+            model = Curved(schedule=schedule)
+            params = {**PROMPTS, "seed": 0, "inverter": inverter, "steps": 5}
+            for same in ({"target": PROMPTS["source"]}, {"strength": 0.0}):
+                edited = editkit.apply("uni-edit", IMAGE, model=model, **{**params, **same})
+                assert edited.image.tobytes() == IMAGE.tobytes()
+
+    def test_a_negative_prompt_has_no_effect_and_a_warning(self) -> None:
+        model = Curved(schedule=RectifiedFlow())
+        report = editkit.apply("uni-edit", IMAGE, model=model, steps=2, negative_prompt="a plum", **PROMPTS).report
+        assert "has no effect: uni-edit guides against the source prompt" in report.warnings[0]
 
 
 class TestClosedForm:

@@ -27,6 +27,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "flow-edit": {"source": "red", "target": "blue"},
     "few-step-edit": {"source": "red", "target": "blue"},
     "chord-edit": {"source": "red", "target": "blue"},
+    "uni-edit": {"source": "red", "target": "blue"},
     "inpaint": {"prompt": "blue"},
     "instruct": {"instruction": "make it blue", "source": "red apple"},
     "control": {"prompt": "blue", "strength": 0.7},

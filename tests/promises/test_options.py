@@ -29,6 +29,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "flow-edit": PROMPTS,
     "few-step-edit": PROMPTS,
     "chord-edit": PROMPTS,
+    "uni-edit": PROMPTS,
     "instruct": {"instruction": "make it blue", "source": "a red apple"},
 }
 IDLE: dict[str, tuple[str, dict[str, Any]]] = {

@@ -234,6 +234,7 @@ def test_the_default_device_of_torch_changes_no_pixel() -> None:
         ("flow-edit", source, words),
         ("few-step-edit", source, words),
         ("chord-edit", source, words),
+        ("uni-edit", source, words),
         ("interpolate", (source, noise((24, 16))), {"frames": 3}),
         ("outpaint", source, {"right": 8}),
         ("upscale", source, {}),

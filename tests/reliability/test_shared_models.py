@@ -34,6 +34,7 @@ EDITS: dict[str, tuple[Any, dict[str, Any]]] = {
     "flow-edit": (SOURCE, {"source": "a red apple", "target": "a green apple"}),
     "few-step-edit": (SOURCE, {"source": "a red apple", "target": "a green apple"}),
     "chord-edit": (SOURCE, {"source": "a red apple", "target": "a green apple"}),
+    "uni-edit": (SOURCE, {"source": "a red apple", "target": "a green apple"}),
     "instruct": (SOURCE, {"instruction": "make it green", "source": "a red apple"}),
     "interpolate": ((SOURCE, sample_image(SIZE, seed=1)), {"frames": 2}),
     "upscale": (SOURCE, {"strength": 0.5}),
