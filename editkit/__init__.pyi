@@ -1,5 +1,6 @@
 """Public names and the modules that define them."""
 
+from . import evaluation as evaluation
 from . import testing as testing
 from .api import invert, reconstruct
 from .diffusion.attention import (
@@ -38,6 +39,7 @@ from .editing.params import (
     FrameParams,
     ImageInputParams,
     ModelDefaultSteps,
+    ModelParams,
     ReferenceParams,
     RepromptParams,
 )
@@ -123,6 +125,7 @@ from .registry.specs import (
     CommandSpec,
     ControlNetSpec,
     ControlSpec,
+    DatasetSpec,
     EngineSpec,
     Frame,
     InverterSpec,
@@ -132,7 +135,7 @@ from .registry.specs import (
     SamplerSpec,
     by_name,
 )
-from .registry.tables import Table
+from .registry.tables import Estimate, Table
 from .report import Report
 from .sampling.attention_control import AttentionControl
 from .sampling.change_map import ChangeMap
@@ -174,6 +177,7 @@ __all__ = [
     "Control",
     "ControlNetSpec",
     "ControlSpec",
+    "DatasetSpec",
     "Denoiser",
     "DrawingParams",
     "DuplicateName",
@@ -184,6 +188,7 @@ __all__ = [
     "Engine",
     "EngineOptions",
     "EngineSpec",
+    "Estimate",
     "ExecutionOptions",
     "Fraction",
     "Frame",
@@ -204,6 +209,7 @@ __all__ = [
     "MissingCapability",
     "ModelDefaultSteps",
     "ModelFacts",
+    "ModelParams",
     "ModelSpec",
     "NameList",
     "Noise",
@@ -288,6 +294,7 @@ __all__ = [
     "engines",
     "eps_of",
     "erase",
+    "evaluation",
     "fill",
     "find_identity",
     "from_pipe",

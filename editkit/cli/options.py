@@ -97,8 +97,8 @@ class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer
 def parameters_of(params: type[Params], registry: Registry, *, several: bool = False) -> list[click.Parameter]:
     """Return one option per field: required ones first, then the class's own, then those of its base classes.
 
-    A field with ``json_schema_extra={"argument": True}`` becomes an argument, and ``{"letter": "o"}`` gives an option a
-    short form. With ``several``, for a command of
+    A field with ``json_schema_extra={"argument": True}`` becomes an argument, ``{"letter": "o"}`` gives an option a
+    short form, and ``{"repeated": True}`` lets the option of a list be repeated. With ``several``, for a command of
     several results, an option for an image may be repeated, and the seed may be a range or a list.
     """
     # Base classes follow in the order of inheritance, so that options common to most commands stand last.
@@ -132,8 +132,9 @@ def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool
     if "image" in extra:
         text += " May be repeated, once for each IMAGE." if several else ""
         return click.Option([f"--{flag}", name], metavar="FILE", multiple=several, help=text)
-    if "registry" in extra and _is_container(field.annotation):
-        return click.Option([f"--{flag}", name], metavar="NAME", multiple=True, help=f"{text} May be repeated.")
+    if _is_container(field.annotation) and ("registry" in extra or extra.get("repeated")):
+        metavar = "NAME" if "registry" in extra else "TEXT"
+        return click.Option([f"--{flag}", name], metavar=metavar, multiple=True, help=f"{text} May be repeated.")
     if inner is bool:
         return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=text)
     return click.Option(names, type=_type_of(field), default=None, help=text)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..literals import AutoMask, MaskFrom
-from ..registry.params import EffectIf, ImageParam, ImagesParam
+from ..literals import AutoMask, MaskFrom, ModelPrediction, Quantisation
+from ..registry.params import EffectIf, ImageParam, ImagesParam, Params
 from ..sampling.params import DEFAULT_STEPS, IfGuided, SamplingParams
 
 PROMPTS = ("prompt", "negative_prompt", "source", "target", "instruction")
@@ -153,3 +153,29 @@ class CanvasParams(SamplingParams):
 
     width: int | None = Field(None, ge=1, le=16384, description="Pixels; the model's own size when not given.")
     height: int | None = Field(None, ge=1, le=16384, description="Pixels; the model's own size when not given.")
+
+
+class ModelParams(Params):
+    """Parameters of every command that loads a model."""
+
+    model: str | None = Field(None, description="A registered name, a diffusers folder, or a hub id org/name.")
+    device: str | None = Field(None, description="Such as cpu or cuda:1; cuda if available when not given.")
+    dtype: str | None = Field(None, description="float32, float16, bfloat16, float64 or auto; float32 when not given.")
+    prediction: ModelPrediction | None = Field(
+        None, description="Prediction of the network, if the files lack it or have another."
+    )
+    variant: str | None = Field(None, description="Variant of the weights, such as fp16.")
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
+    vae: str | None = Field(None, description="Folder or file of an autoencoder in place of the model's own.")
+    transformer: str | None = Field(
+        None, description="File or folder of a network (transformer or U-Net) in place of the model's own."
+    )
+    quantise: Quantisation | None = Field(None, description="Quantise the weights of the network while it is loaded.")
+    clip_skip: int | None = Field(
+        None, ge=0, le=100, description="Number of last layers of the CLIP text encoders to leave out."
+    )
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """Arguments of :func:`editkit.load_model` besides the model's name."""
+        return {name: getattr(self, name) for name in ModelParams.model_fields if name != "model"}

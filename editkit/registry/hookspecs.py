@@ -11,6 +11,7 @@ from .specs import (
     CommandSpec,
     ControlNetSpec,
     ControlSpec,
+    DatasetSpec,
     EngineSpec,
     InverterSpec,
     ModelSpec,
@@ -77,3 +78,8 @@ def register_commands() -> list[CommandSpec]:  # type: ignore[empty-body]
 @hookspec
 def register_engines() -> list[EngineSpec]:  # type: ignore[empty-body]
     """Processes or machines on which the parts of a batch run."""
+
+
+@hookspec
+def register_datasets() -> list[DatasetSpec]:  # type: ignore[empty-body]
+    """Layouts of folders with edits whose outcome can be measured."""

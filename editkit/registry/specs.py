@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..diffusion.paths import SamplingPath
     from ..editing.outcome import Edit, PixelEdit
     from ..editing.session import Session
+    from ..evaluation.cases import Dataset
     from ..images.condition_maps import Annotator
     from ..inversion.inversion import Inversion
     from ..inversion.inverter import Inverter
@@ -253,3 +254,11 @@ def _builder(kind: type) -> Callable[[Params], Any]:
         return kind(**{field: getattr(params, field) for field in type(params).model_fields})
 
     return build
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class DatasetSpec(Spec):
+    """A layout of folders with images and edits whose outcome can be measured."""
+
+    load: Callable[[], Callable[[Path, Any], Dataset]]
+    """The function takes a folder and the parameters, and raises an EditkitError for a folder that is none."""

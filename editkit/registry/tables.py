@@ -8,6 +8,25 @@ from typing import Any
 
 
 @dc.dataclass(frozen=True)
+class Estimate:
+    """A mean, median or rate of a sample, with its 95 % interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    """Ends of the interval; None if it is not defined."""
+    count: int
+    """Number of values in the estimate."""
+    total: int | None = None
+    """Size of the sample, if some of it have no value."""
+
+    def __str__(self) -> str:
+        interval = "" if self.low is None else f" ({self.low:.3g} to {self.high:.3g})"
+        part = "" if self.total in (None, self.count) else f", n {self.count}"
+        return f"{self.value:.4g}{interval}{part}"
+
+
+@dc.dataclass(frozen=True)
 class Table:
     """Rows with equal columns, and values that hold for all of them."""
 
@@ -20,14 +39,21 @@ class Table:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
-        more = {name: [dict(row) for row in rows] for name, rows in self.more.items()}
-        return {**self.about, "rows": [dict(row) for row in self.rows], **more}
+        more = {name: _plain_rows(rows) for name, rows in self.more.items()}
+        return {**self.about, "rows": _plain_rows(self.rows), **more}
 
     def markdown(self) -> str:
         """Markdown tables without columns that are empty in every row."""
         about = ", ".join(f"{name} {_format_cell(value)}" for name, value in self.about.items())
         more = [f"{name}\n\n{_format_rows(rows)}" for name, rows in self.more.items() if rows]
         return "\n\n".join([*([_format_rows(self.rows)] if self.rows else []), *more, *([about] if about else [])])
+
+
+def _plain_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {name: dc.asdict(value) if isinstance(value, Estimate) else value for name, value in row.items()}
+        for row in rows
+    ]
 
 
 def _format_rows(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -36,18 +36,7 @@ def compare(params: CompareParams) -> Table:
     truth = _open_truth(params, image)
     if params.sheet is not None:
         check_file(params.sheet, argument="sheet")
-    model = load_model(
-        params.model,
-        device=params.device,
-        dtype=params.dtype,
-        prediction=params.prediction,
-        variant=params.variant,
-        revision=params.revision,
-        vae=params.vae,
-        transformer=params.transformer,
-        quantise=params.quantise,
-        clip_skip=params.clip_skip,
-    )
+    model = load_model(params.model, **params.loading)
     results = {name: _edit_by(params, image, model, name) for name in params.inverter or compatible_inverters(model)}
     if params.sheet is not None:
         labelled = [("source", image), *((name, result.image) for name, result in results.items())]
