@@ -27,6 +27,8 @@ from .diffusion.schedules import (
     scaled_linear,
     timestep_of,
 )
+from .editing.animation.apply import apply_to_animation
+from .editing.animation.result import AnimationResult
 from .editing.apply import apply
 from .editing.batch import apply_all
 from .editing.composing import paint
@@ -70,6 +72,8 @@ from .errors import (
     WeightsUnavailable,
 )
 from .files import cache_folder, untrusted_reason
+from .images.animation.frames import Animation
+from .images.animation.reading import open_animation
 from .images.blending.pull_push_fill import erase, mean_of_neighbours, pull_push_fill
 from .images.canvas import Box, Canvas, marked_box
 from .images.condition_maps import Annotator, read_map
@@ -136,7 +140,7 @@ from .registry.specs import (
     by_name,
 )
 from .registry.tables import Estimate, Table
-from .report import Report
+from .report import AnimationReport, Report
 from .sampling.attention_control import AttentionControl
 from .sampling.change_map import ChangeMap
 from .sampling.controls import Control, PinnedSource
@@ -153,6 +157,9 @@ __all__ = [
     "FROM_MODEL",
     "STYLE",
     "Adapter",
+    "Animation",
+    "AnimationReport",
+    "AnimationResult",
     "Annotator",
     "AnnotatorSpec",
     "AttentionControl",
@@ -272,6 +279,7 @@ __all__ = [
     "annotators",
     "apply",
     "apply_all",
+    "apply_to_animation",
     "blend_conditions",
     "build_engine",
     "by_name",
@@ -321,6 +329,7 @@ __all__ = [
     "models",
     "no_step_between",
     "on_white",
+    "open_animation",
     "open_image",
     "operations",
     "paint",

@@ -98,3 +98,22 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values for JSON."""
         return dc.asdict(self)
+
+
+@dc.dataclass(frozen=True)
+class AnimationReport(Report):
+    """Report of an edited animation: sums and extremes of its frames.
+
+    PSNR figures are those of the worst frame, :attr:`untouched_max_diff` of the frame that differs most.
+    """
+
+    frames: int = 1
+    """Number of frames."""
+    anchored: bool = False
+    """Whether the frames attended to the first one."""
+    flicker: float = 0.0
+    """Change from frame to frame that the motion of the source does not explain, in 8-bit levels; see
+    :func:`editkit.images.animation.flicker.measure_flicker`. Measured in the file after saving, before that in the
+    pixels."""
+    source_flicker: float = 0.0
+    """The same of the source, which also has what the estimated motion misses."""

@@ -14,10 +14,12 @@ import click
 from ..files import is_folder
 from ..inversion.settings import INVERSION_SUFFIXES
 from .errors import ErrorCollector
-from .outputs import make_folder, save_sheet, write_result, write_stdout
+from .outputs import save_mask, save_sheet, write_result, write_stdout
 from .targets import STREAM, OutputPlan, encoding_of, plan_sheet, stem_of
 
 if TYPE_CHECKING:
+    from ..editing.animation.request import AnimationRequest
+    from ..editing.animation.result import AnimationResult
     from ..editing.request import Request
     from ..editing.result import Result
     from ..images.stored.encoding import Encoding
@@ -74,11 +76,13 @@ class Invocation:
         *,
         into_folder: bool = False,
         seeds: Sequence[int] = (),
+        animated: Mapping[str, str] | None = None,
     ) -> Invocation:
         """Choose and check all output files; ``other_files`` are further files that the command must not replace.
 
         ``into_folder`` is for an input that is a folder, whose results need one. Several ``seeds`` give as many results
-        of each input. Raises UsageError or InvalidParameter for outputs that cannot be written.
+        of each input. ``animated`` are inputs that are animations, with the suffixes of their formats. Raises
+        UsageError or InvalidParameter for outputs that cannot be written.
         """
         if options["json"] and options["output"] == STREAM:
             raise click.UsageError("--json and -o - both write to standard output: write the image to a file")
@@ -86,11 +90,13 @@ class Invocation:
             raise click.UsageError("standard input '-' can be given once")
         if options["output"] == STREAM and suffixes == INVERSION_SUFFIXES:
             raise click.UsageError("an inversion cannot be written to standard output: give a file with -o")
-        plan, encoding = OutputPlan.of(options, suffixes, into_folder=into_folder), encoding_of(options)
+        plan = OutputPlan.of(options, suffixes, into_folder=into_folder, animated=animated)
+        encoding = encoding_of(options)
         variants = [(number, seed) for number in range(len(names)) for seed in (seeds if len(seeds) > 1 else [None])]
         labels = [_seed_label(seed) for _, seed in variants]
         targets = plan.targets([names[number] for number, _ in variants], operation, other_files, labels)
-        for suffix in {plan.suffixes[0] if target is None else target.suffix for target in targets}:
+        default = plan.suffixes_of(names[0])[0]
+        for suffix in {default if target is None else target.suffix for target in targets}:
             encoding.check(suffix)
         sheet = plan_sheet(options.get("sheet"), targets, [*names, *other_files])
         masks = _plan_masks(options, names, variants, [*other_files, *(str(target) for target in targets if target)])
@@ -99,12 +105,22 @@ class Invocation:
             Job(names[number], sources[number], target, number, seed, mask)
             for (number, seed), target, mask in zip(variants, targets, masks, strict=True)
         ]
-        return cls(jobs, options["json"], sheet, encoding, plan.suffixes[0], skip=plan.existing == "skip")
+        return cls(jobs, options["json"], sheet, encoding, default, skip=plan.existing == "skip")
 
     def check_fits(self, job: Job, request: Request) -> Request:
         """Return a request; raises InvalidParameter if its result does not fit in the format of the output."""
-        self.encoding.check(self.suffix if job.target is None else job.target.suffix, request.result_size)
+        self.encoding.check(self._suffix_of(job), request.result_size)
         return request
+
+    def check_fits_animation(self, job: Job, request: AnimationRequest) -> AnimationRequest:
+        """Return the request of an animation; raises InvalidParameter like :meth:`check_fits`."""
+        from ..images.animation.encoding import check_encoding
+
+        check_encoding(self._suffix_of(job), request.result_size, self.encoding)
+        return request
+
+    def _suffix_of(self, job: Job) -> str:
+        return self.suffix if job.target is None else job.target.suffix
 
     def run(self, prepare: Callable[[Job], Any], start: Callable[[], Callable[[Any], Any]]) -> None:
         """Prepare every input, load the models with ``start`` if an input is valid, then process the valid ones.
@@ -138,9 +154,7 @@ class Invocation:
         errors: ErrorCollector,
     ) -> None:
         """Compute and write one result after another, and the contact sheet of all results at the end."""
-        from ..images.writing import save_picture
-
-        results: list[tuple[str, Result]] = []
+        results: list[tuple[str, Result | AnimationResult]] = []
         before: tuple[int, bytes] | None = None
         for number, job in enumerate(jobs):
             with errors.attempt(job.name):
@@ -152,8 +166,7 @@ class Invocation:
                 else:
                     write_result(outcome, job.target, self.encoding, as_json=self.as_json)
                 if job.mask is not None:
-                    make_folder(job.mask.parent)
-                    save_picture(outcome.mask, job.mask, argument="mask_out")
+                    save_mask(outcome, job.mask)
                 if self.sheet:
                     results.append((job.label, outcome))
         if self.sheet and results:

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses as dc
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import BadFile, BadImage, PluginFailure
 from ..inversion.settings import INVERSION_SUFFIXES, is_inversion
-from ..literals import ModelPrediction, Quantisation
-from ..model.adapters import Adapter
-from ..model.execution import ExecutionOptions
-from ..model.options import LoadingOptions
 from ..registry.params import SEVERAL, field_metadata, image_fields
 from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
 from ..sampling.params import DrawingParams
+from .animations import AnimatedInputs, animation_options
 from .errors import Command
 from .jobs import Invocation, Job, read_if_stdin
+from .model_options import load_named_model, model_files, model_options
 from .options import SeedsParam, parameters_of
 from .outputs import progress
 from .targets import existing_option, expand_folders, output_options
 
 if TYPE_CHECKING:
+    from ..editing.animation.request import AnimationRequest
     from ..editing.pipeline import Pipeline
     from ..editing.request import Request
-    from ..model.backend import Backend
 
 
 _INVERSION_HELP = (
@@ -77,8 +74,11 @@ def _image_argument() -> click.Argument:
 def _common_options(spec: OperationSpec) -> list[click.Parameter]:
     """Return the options that all operations share, as far as they apply to this one."""
     options: list[click.Parameter] = [output_option(spec.name, spec.takes, spec.gives)]
-    options += [existing_option()] if spec.gives == "inversion" else output_options(animated=spec.takes == "two images")
-    options += [*_model_options(), report_option()]
+    animated = spec.gives == "image" and spec.takes in ("image", "two images")
+    options += [existing_option()] if spec.gives == "inversion" else output_options(animated=animated)
+    options += [*model_options(), report_option()]
+    if spec.takes == "image" and spec.gives == "image":
+        options += animation_options()
     if spec.takes != "nothing" and spec.gives == "image":
         options.append(sheet_option())
     if "mask" in spec.params.model_fields:
@@ -94,68 +94,6 @@ def output_option(operation: str, takes: str = "image", gives: str = "image") ->
     kinds = "a file or a folder" if gives == "inversion" else "a file, a folder, or - for standard output"
     text = f"Output: {kinds}.  [default: {default}, numbered if that exists]"
     return click.Option(["-o", "--output"], metavar="PATH", help=text)
-
-
-def model_option() -> click.Option:
-    kinds = "Registered name, diffusers folder, checkpoint file, or hub id org/name."
-    text = f"{kinds}  [default: see 'editkit models']"
-    return click.Option(["-m", "--model"], metavar="MODEL", help=text)
-
-
-def adapter_option() -> click.Option:
-    text = (
-        "LoRA or a relative (DoRA, LoHa, LoKr), at scale 1 if none is given, or learned words, to add to the model: a "
-        "file, or a folder or hub id that holds one. May be repeated."
-    )
-    return click.Option(["--adapter"], metavar="FILE[:SCALE]", multiple=True, help=text)
-
-
-def _model_options() -> list[click.Parameter]:
-    device = "Device, such as cpu or cuda:1.  [default: cuda if available, else cpu]"
-    dtype = "Precision: float32, float16, bfloat16 or float64 (or fp32, fp16, bf16, fp64), or auto.  [default: float32]"
-    placement = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
-    execution = [
-        click.Option([f"--{field.name.replace('_', '-')}"], is_flag=True, help=field.metadata["help"])
-        for field in dc.fields(ExecutionOptions)
-    ]
-    return [model_option(), adapter_option(), *loading_options(), *placement, *execution]
-
-
-def loading_options() -> list[click.Parameter]:
-    """Return the options of LoadingOptions."""
-    fields = dc.fields(LoadingOptions)
-    kinds: dict[str, Any] = {field.name: field.metadata["type"] for field in fields}
-    kinds["prediction"] = click.Choice(get_args(ModelPrediction))
-    kinds["quantise"] = click.Choice(get_args(Quantisation))
-    return [
-        click.Option(
-            [f"--{field.name.replace('_', '-')}"],
-            type=kinds[field.name],
-            metavar=field.metadata["metavar"],
-            help=field.metadata["help"],
-        )
-        for field in fields
-    ]
-
-
-def given_loading_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {field.name: options[field.name] for field in dc.fields(LoadingOptions)}
-
-
-def _load_named_model(options: Mapping[str, Any], operation: str) -> Backend:
-    """Load the model that the options name, or the default model of an operation."""
-    from ..model.loading import resolve_model
-
-    execution = ExecutionOptions(**{field.name: options[field.name] for field in dc.fields(ExecutionOptions)})
-    return resolve_model(
-        options["model"],
-        options["device"],
-        options["dtype"],
-        options["adapter"],
-        execution,
-        LoadingOptions.of(**given_loading_options(options)),
-        operation=operation,
-    )
 
 
 def report_option() -> click.Option:
@@ -182,6 +120,7 @@ def cache_option() -> click.Option:
 
 def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -> None:
     """Check everything that needs no model, load the model, and apply the operation to every input."""
+    from ..editing.animation.request import open_animation_request
     from ..editing.request import open_request, prepare, validate_params
 
     values, image_files, seeds = _split_values(spec, options)
@@ -197,30 +136,39 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     for name, files in image_files.items():
         if name not in several:
             _check_one_or_each(name, files, names)
-    other_files = [*([other] if other else []), *itertools.chain(*image_files.values()), *_model_files(options)]
+    animated = AnimatedInputs.of(spec, names, options)
+    other_files = [*([other] if other else []), *itertools.chain(*image_files.values()), *model_files(options)]
     into_folder = names != given
     invocation = Invocation.plan(
-        options, spec.name, names, _output_suffixes(spec), other_files, into_folder=into_folder, seeds=seeds
+        options,
+        spec.name,
+        names,
+        _output_suffixes(spec),
+        other_files,
+        into_folder=into_folder,
+        seeds=seeds,
+        animated=animated.suffixes,
     )
     second = read_if_stdin(other)
     image_params = {name: [read_if_stdin(path, name) for path in files] for name, files in image_files.items()}
 
-    def prepare_job(job: Job) -> Request:
+    def prepare_job(job: Job) -> Request | AnimationRequest:
         source = job.source if second is None else (job.source, second)
         seed = {} if job.seed is None else {"seed": job.seed}
         images = {
             name: files if name in several else files[job.number % len(files)] for name, files in image_params.items()
         }
+        if params is not None and job.name in animated.suffixes:
+            own = params.model_copy(update=images | seed)
+            return invocation.check_fits_animation(job, open_animation_request(registry, spec, own, source))
         if params is None or (spec.edits_inversion and is_inversion(source)):
             return invocation.check_fits(job, prepare(registry, spec.name, source, values | images | seed))
         request = open_request(registry, spec, params.model_copy(update=images | seed), source)
         return invocation.check_fits(job, request)
 
-    def start() -> Callable[[Request], Any]:
-        from ..editing.apply import execute
-
-        model, cache = _load_named_model(options, spec.name), options.get("cache", True)
-        return lambda request: execute(registry, request, model, progress=progress(), cache=cache)
+    def start() -> Callable[[Request | AnimationRequest], Any]:
+        model, cache = load_named_model(options, spec.name), options.get("cache", True)
+        return lambda request: animated.execute(request, registry, model, progress=progress(), cache=cache)
 
     invocation.run(prepare_job, start)
 
@@ -246,14 +194,6 @@ def _check_one_or_each(name: str, files: Sequence[str], images: Sequence[str]) -
         raise click.UsageError(f"the option --{name.replace('_', '-')} is given {len(files)} times: give it {count}")
 
 
-def _model_files(options: Mapping[str, Any]) -> list[str]:
-    """Return the names in the options that may be files of models and adapters."""
-    return [
-        *filter(None, [options["model"], options["vae"], options["transformer"]]),
-        *(str(Adapter.parse(text).file) for text in options["adapter"]),
-    ]
-
-
 def _input_names(spec: OperationSpec, options: Mapping[str, Any]) -> tuple[list[str], str | None]:
     """Return the inputs as named on the command line, and the second image of an operation that takes two."""
     if spec.takes == "image":
@@ -265,13 +205,11 @@ def _input_names(spec: OperationSpec, options: Mapping[str, Any]) -> tuple[list[
 
 def _output_suffixes(spec: OperationSpec) -> tuple[str, ...]:
     """Return the file suffixes that a result of an operation may have, the default first."""
-    from ..images.writing import ANIMATION_SUFFIXES, IMAGE_SUFFIXES
+    from ..images.writing import FRAMES_SUFFIXES, IMAGE_SUFFIXES
 
     if spec.gives == "inversion":
         return INVERSION_SUFFIXES
-    return (
-        tuple(dict.fromkeys([*IMAGE_SUFFIXES, *ANIMATION_SUFFIXES])) if spec.takes == "two images" else IMAGE_SUFFIXES
-    )
+    return tuple(dict.fromkeys([*IMAGE_SUFFIXES, *FRAMES_SUFFIXES])) if spec.takes == "two images" else IMAGE_SUFFIXES
 
 
 def run_command() -> Command:
@@ -280,7 +218,7 @@ def run_command() -> Command:
     text = "Seed of every step that has none of its own.  0-3 or 0,5,9 gives a result for each."
     seed = click.Option(["--seed"], type=SeedsParam(), default=(), help=text)
     outputs = [output_option("run"), *output_options()]
-    params = [seed, *outputs, *_model_options(), report_option(), sheet_option(), cache_option()]
+    params = [seed, *outputs, *model_options(), report_option(), sheet_option(), cache_option()]
     return Command(
         "run",
         params=[pipeline, _image_argument(), *params],
@@ -306,7 +244,7 @@ def _run(options: Mapping[str, Any]) -> None:
         return pipeline.prepare(job.source, seed=seed), seed
 
     def start() -> Callable[[tuple[Request, int | None]], Any]:
-        models = [_load_named_model(options, operation) for operation, _ in pipeline.steps]
+        models = [load_named_model(options, operation) for operation, _ in pipeline.steps]
         more = {"model": models, "progress": progress(), "cache": options["cache"]}
         return lambda prepared: pipeline.execute(prepared[0], seed=prepared[1], **more)
 

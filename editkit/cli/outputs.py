@@ -19,6 +19,7 @@ from ..errors import EditkitError, InvalidParameter
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ..editing.animation.result import AnimationResult
     from ..editing.result import Result
     from ..images.stored.encoding import Encoding
     from ..inversion.inversion import Inversion
@@ -34,15 +35,17 @@ def progress() -> Progress | None:
     return functools.partial(tqdm, file=sys.stderr, leave=False)
 
 
-def write_result(outcome: Result | Inversion, target: Path, encoding: Encoding, *, as_json: bool) -> None:
+def write_result(
+    outcome: Result | AnimationResult | Inversion, target: Path, encoding: Encoding, *, as_json: bool
+) -> None:
     """Write one result, and its path or its report to standard output."""
-    from ..editing.result import Result
+    from ..inversion.inversion import Inversion
 
     make_folder(target.parent)
-    if isinstance(outcome, Result):
-        outcome.save(target, **dc.asdict(encoding))
-    else:
+    if isinstance(outcome, Inversion):
         outcome.save(target)
+    else:
+        outcome.save(target, **dc.asdict(encoding))
     report = outcome.report
     assert report is not None, "every operation reports"
     if as_json:
@@ -53,6 +56,19 @@ def write_result(outcome: Result | Inversion, target: Path, encoding: Encoding, 
     _print_warnings(report.warnings)
 
 
+def save_mask(outcome: Result | AnimationResult, path: Path) -> None:
+    """Write the mask of an edit, or those of all frames as an animation."""
+    from ..editing.animation.result import AnimationResult
+    from ..images.writing import save_picture
+
+    make_folder(path.parent)
+    if isinstance(outcome, AnimationResult):
+        outcome.save_mask(path)
+    else:
+        assert outcome.mask is not None, "a mask file is planned for edits with a mask only"
+        save_picture(outcome.mask, path, argument="mask_out")
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder for outputs; raises InvalidParameter if that is not possible."""
     try:
@@ -61,7 +77,7 @@ def make_folder(folder: Path) -> None:
         raise InvalidParameter(f"output folder {str(folder)!r} cannot be made: {error.strerror}") from error
 
 
-def write_stdout(result: Result, suffix: str, encoding: Encoding) -> None:
+def write_stdout(result: Result | AnimationResult, suffix: str, encoding: Encoding) -> None:
     """Write the image to standard output in the format of a suffix."""
     print_bytes(result.encoded(suffix, **dc.asdict(encoding)))
     _print_warnings(result.report.warnings)
@@ -87,7 +103,7 @@ def _print_warnings(warnings: Sequence[str]) -> None:
         click.echo(f"Warning: {warning}", err=True)
 
 
-def save_sheet(path: Path, results: Sequence[tuple[str, Result]]) -> None:
+def save_sheet(path: Path, results: Sequence[tuple[str, Result | AnimationResult]]) -> None:
     """Write one labelled image of all sources and results."""
     from ..images.contact_sheet import draw_sheet
     from ..images.writing import save_picture
@@ -99,7 +115,12 @@ def save_sheet(path: Path, results: Sequence[tuple[str, Result]]) -> None:
     save_picture(sheet, path, argument="sheet")
 
 
-def _labelled_images(name: str, result: Result) -> Iterator[tuple[str, Image.Image]]:
+def _labelled_images(name: str, result: Result | AnimationResult) -> Iterator[tuple[str, Image.Image]]:
+    from ..editing.animation.result import AnimationResult
+
+    if isinstance(result, AnimationResult):
+        yield from ((f"{name} {label}", image) for label, image in result.labelled_images())
+        return
     for source in result.sources:
         yield f"{name} before", source
     for frame in result.frames:

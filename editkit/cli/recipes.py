@@ -17,12 +17,9 @@ from ..registry.params import SEVERAL, image_fields, is_default
 from ..registry.registry import installed
 from .errors import Command
 from .jobs import Invocation, Job, read_if_stdin
+from .model_options import adapter_option, given_loading_options, loading_options, model_option
 from .operations import (
-    adapter_option,
     cache_option,
-    given_loading_options,
-    loading_options,
-    model_option,
     output_option,
     report_option,
     sheet_option,

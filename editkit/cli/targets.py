@@ -126,21 +126,47 @@ class OutputPlan:
     """Whether ``output`` is a folder although there is one input."""
     argument: str = "output"
     """Name of the output in messages."""
+    form: str | None = None
+    """Value of ``--format``."""
+    animated: Mapping[str, str] = dc.field(default_factory=dict)
+    """Inputs that are animations, with the suffix of their format, which is the default of their results."""
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], suffixes: Sequence[str], *, into_folder: bool = False) -> OutputPlan:
-        """Return the plan of a command line; raises InvalidParameter for a format that contradicts the file."""
-        output, chosen = options["output"], options.get("format")
-        if chosen is not None:
-            default = FORMAT_SUFFIXES[chosen]
-            same = [suffix for suffix in suffixes if suffix == default or (chosen, suffix) in _ALIASES]
-            given = Path(output or "").suffix.lower()
-            if output not in (None, STREAM) and given in suffixes and given not in same and not is_folder(output):
-                raise InvalidParameter(
-                    f"--format {chosen} contradicts output {output!r}: leave it out, or end it in {default}"
-                )
-            suffixes = (default, *(suffix for suffix in suffixes if suffix != default))
-        return cls(output, suffixes, options.get("existing"), into_folder)
+    def of(
+        cls,
+        options: Mapping[str, Any],
+        suffixes: Sequence[str],
+        *,
+        into_folder: bool = False,
+        animated: Mapping[str, str] | None = None,
+    ) -> OutputPlan:
+        """Return the plan of a command line."""
+        given = options["output"], options.get("existing"), options.get("format")
+        return cls(given[0], suffixes, given[1], into_folder, form=given[2], animated=animated or {})
+
+    def suffixes_of(self, name: str) -> Sequence[str]:
+        """Return the suffixes that the result of an input may have, the default first.
+
+        Raises InvalidParameter for a format that it cannot have, or that contradicts the output file.
+        """
+        from ..images.animation.suffixes import ANIMATION_SUFFIXES
+
+        suffixes = self.suffixes
+        if name in self.animated:
+            suffixes = (self.animated[name], *(one for one in ANIMATION_SUFFIXES if one != self.animated[name]))
+        if self.form is None:
+            return suffixes
+        default, output = FORMAT_SUFFIXES[self.form], self.output
+        if default not in suffixes:
+            kind = "an animation" if name in self.animated else "a still image"
+            raise InvalidParameter(f"--format {self.form} is not for {kind}: choose another, or leave it out")
+        same = [suffix for suffix in suffixes if suffix == default or (self.form, suffix) in _ALIASES]
+        given = Path(output or "").suffix.lower()
+        if output not in (None, STREAM) and given in suffixes and given not in same and not is_folder(str(output)):
+            raise InvalidParameter(
+                f"--format {self.form} contradicts output {output!r}: leave it out, or end it in {default}"
+            )
+        return (default, *(suffix for suffix in suffixes if suffix != default))
 
     def targets(
         self, inputs: Sequence[str], operation: str, protected: Sequence[str] = (), labels: Sequence[str] = ()
@@ -153,7 +179,7 @@ class OutputPlan:
         """
         from ..images.writing import check_file
 
-        output = self.output
+        output, suffixes = self.output, [self.suffixes_of(name) for name in inputs]
         if output == STREAM:
             if len(inputs) > 1 or self.into_folder:
                 raise InvalidParameter("output '-' takes one result: give a folder with -o for several images")
@@ -163,14 +189,14 @@ class OutputPlan:
         mode, labels = self.existing or "number", labels or [""] * len(inputs)
         are_variants = len(set(inputs)) == 1 and len(set(labels)) == len(labels)
         if output is None:
-            pairs = zip(inputs, labels, strict=True)
-            targets = [_path_beside(name, operation + label, self.suffixes[0]) for name, label in pairs]
+            parts = zip(inputs, labels, suffixes, strict=True)
+            targets = [_path_beside(name, operation + label, endings[0]) for name, label, endings in parts]
         elif not are_variants or self.into_folder or is_folder(output) or output.endswith(("/", os.sep)):
-            pairs = zip(inputs, labels, strict=True)
-            names = [stem_of(name, operation) + label + self.suffixes[0] for name, label in pairs]
-            targets = _paths_inside(Path(output), names, self.suffixes)
+            parts = zip(inputs, labels, suffixes, strict=True)
+            names = [stem_of(name, operation) + label + endings[0] for name, label, endings in parts]
+            targets = _paths_inside(Path(output), names, [*itertools.chain(*suffixes)])
         else:
-            file = check_file(output, self.suffixes, argument=self.argument)
+            file = check_file(output, suffixes[0], argument=self.argument)
             mode = self.existing or "replace"
             targets = [file.with_stem(file.stem + label) for label in labels]
         if self.existing == "number":
@@ -182,7 +208,7 @@ class OutputPlan:
         return list(_numbered(targets) if mode == "number" else targets)
 
 
-_ALIASES = {("jpeg", ".jpeg"), ("tiff", ".tiff")}
+_ALIASES = {("jpeg", ".jpeg"), ("tiff", ".tiff"), ("png", ".apng")}
 
 
 def stem_of(name: str, operation: str) -> str:

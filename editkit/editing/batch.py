@@ -51,7 +51,7 @@ def apply_all(
     others are cancelled. Raises an EditkitError before the model is loaded if an argument is wrong.
     """
     registry = installed()
-    options, params = _split_options(given)
+    options, params = split_options(given)
     pairs = _with_own_params(list(pair_with_seeds(images, params, seeds)), each)
     requests = [prepare(registry, operation, image, one) for image, one in pairs]
     backend = resolve_model(model, **options, operation=operation)
@@ -62,7 +62,7 @@ def apply_all(
     return results
 
 
-def _split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split arguments into those of :func:`resolve_model` and the operation's parameters."""
     params = dict(given)
     flags = {field.name: params.pop(field.name) for field in dc.fields(ExecutionOptions) if field.name in params}
@@ -123,7 +123,7 @@ def _run_group(
     if len(requests) == 1:
         return [execute(registry, requests[0], model, progress=progress, cache=cache)]
     results: dict[int, Any] = {}
-    edits = [_bind_request(registry, one, None if number else progress, cache) for number, one in enumerate(requests)]
+    edits = [bind_request(registry, one, None if number else progress, cache) for number, one in enumerate(requests)]
     with contextlib.closing(run_in_lock_step(model, edits)) as outcomes:
         for number, outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -132,7 +132,7 @@ def _run_group(
     return [results[number] for number in range(len(requests))]
 
 
-def _bind_request(
+def bind_request(
     registry: Registry, request: Request, progress: Progress | None, cache: bool
 ) -> Callable[[Backend], Any]:
     """Return a function of the model that executes a request."""

@@ -19,6 +19,8 @@ from ..registry.params import Params, is_default
 
 SCHEMA = 4
 
+_ANIMATED = 5
+"""Schema of the recipe of an animation."""
 _EMBEDDED = 3
 """Schema in which the images were always embedded, and not described."""
 
@@ -124,6 +126,13 @@ class Recipe(RecipeHeader):
         return named
 
 
+class AnimationRecipe(Recipe):
+    """Operation that made an animation, with the images of its first frame."""
+
+    schema_version: int = _ANIMATED
+    frames: int = Field(ge=1)
+
+
 def image_name(name: str, step: int) -> str:
     """Return the name under which an image of a step's parameters is embedded."""
     return f"{name}-{step}"
@@ -142,6 +151,8 @@ def read_recipe(source: str | os.PathLike[str] | bytes) -> tuple[Recipe, dict[st
     text, images = reading.read_recipe(source)
     try:
         header = RecipeHeader.model_validate_json(text)
+        if header.schema_version == _ANIMATED:
+            return AnimationRecipe.model_validate_json(text), images
         if header.schema_version not in (SCHEMA, _EMBEDDED):
             raise BadFile(
                 f"the recipe was written by editkit {header.version} in schema {header.schema_version}; "

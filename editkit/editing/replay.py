@@ -22,7 +22,7 @@ from ..registry.registry import installed
 from ..sampling.progress import Progress
 from .apply import execute
 from .pipeline import Model, join_results, model_per_step
-from .recipe import ImageReference, ModelReference, Recipe, Step, image_name, read_recipe, source_name
+from .recipe import AnimationRecipe, ImageReference, ModelReference, Recipe, Step, image_name, read_recipe, source_name
 from .request import Request, load_sources, prepare, validate_params
 from .result import Result
 
@@ -61,6 +61,11 @@ def replay(
     that no step has.
     """
     recipe, images = (file.recipe, file.attachments) if isinstance(file, Result) else read_recipe(file)
+    if isinstance(recipe, AnimationRecipe):
+        raise BadFile(
+            f"the recipe is that of an animation of {recipe.frames} frames, which is not replayed: apply "
+            f"{recipe.steps[0].operation} to the animation again, with the parameters that editkit show prints"
+        )
     if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
         raise BadFile("the recipe is damaged: it makes no image")
     if not (set is None or (isinstance(set, Mapping) and all(isinstance(name, str) for name in set))):

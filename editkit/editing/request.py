@@ -125,7 +125,7 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
         check_result_size(spec.name, (params.width or 1, params.height or 1))
     if sources and isinstance(params, ImageInputParams) and params.resolution:
         working_size(sources[0].size, params.resolution)
-    params, notes = open_image_params(_with_seed(params), sources[0] if sources else None)
+    params, notes = open_image_params(with_seed(params), sources[0] if sources else None)
     inverter = _inverter_spec(registry, inverter_name(params))
     warnings = (*_source_warnings(sources), *notes)
     controls = _usable_controls(registry, params)
@@ -144,7 +144,7 @@ def _prepare_recorded(
     inverter = _inverter_spec(registry, inversion.method)
     check_inverter_conflicts(params, inverter)
     check_recipe_size(spec.name, [params])
-    params, notes = open_image_params(_with_seed(params), inversion.source)
+    params, notes = open_image_params(with_seed(params), inversion.source)
     controls = _usable_controls(registry, params)
     return Request(spec, params, (inversion.source,), inversion, inverter, notes, controls)
 
@@ -209,7 +209,7 @@ def check_recipe_size(owner: str, steps: Sequence[Params]) -> None:
     )
 
 
-def _with_seed(params: Params) -> Params:
+def with_seed(params: Params) -> Params:
     """Draw a seed if the parameters have one and none is given."""
     if isinstance(params, DrawingParams) and params.seed is None:
         return params.model_copy(update={"seed": secrets.randbelow(2**32)})

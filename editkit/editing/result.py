@@ -14,12 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 from ..files import write_atomically
+from ..images.animation.encoding import encode_animation
+from ..images.animation.frames import Animation
 from ..images.contact_sheet import draw_sheet
 from ..images.image_params import recorded_images
 from ..images.reading import open_stored
 from ..images.stored.encoding import Encoding, RecipeContent, losses
 from ..images.stored.image import StoredImage
-from ..images.writing import ANIMATION_SUFFIXES, encode_frames, encode_image
+from ..images.writing import FRAMES_SUFFIXES, encode_image
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend, loading_options_of
 from ..registry.arguments import check_arguments
@@ -32,6 +34,9 @@ from .outcome import Edit, PixelEdit
 from .quality import Untouched
 from .recipe import ImageReference, ModelReference, Recipe, Step, image_name, source_name
 from .request import Request
+
+_MILLISECONDS = 100.0
+"""Time of each of several frames in an animation."""
 
 
 def build_result(
@@ -164,8 +169,9 @@ class Result:
         """Return the bytes of a file with this suffix, and measure them for the report; no suffix means PNG."""
         encoding = Encoding(quality, keep_gps, recipe)
         text = None if recipe == "none" else self.recipe.model_dump_json()
-        if len(self.frames) > 1 and suffix.lower() in ANIMATION_SUFFIXES:
-            return encode_frames(self.frames, suffix, recipe=text, encoding=encoding)
+        if len(self.frames) > 1 and suffix.lower() in FRAMES_SUFFIXES:
+            animation = Animation(self.frames, (_MILLISECONDS,) * len(self.frames))
+            return encode_animation(animation, suffix, recipe=text, encoding=encoding, transparent=False)
         images = self.attachments if recipe == "full" else {}
         data = encode_image(self.image, suffix, recipe=text, attachments=images, encoding=encoding)
         self._measure(data, suffix, encoding, text)

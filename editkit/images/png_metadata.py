@@ -64,9 +64,7 @@ def encode_png(
         raise InvalidParameter("attachments are only stored with a recipe: pass recipe too")
     if _exceeds_limit(attachments):
         raise InvalidParameter(f"attachments are {len(attachments)} images, too many: {_ATTACHMENT_LIMIT}")
-    chunks = PngInfo()
-    if recipe is not None:
-        chunks.add_itxt(_KEYWORD, _recipe_text(recipe))
+    chunks = recipe_chunks(recipe)
     for name, attached in attachments.items():
         chunks.add(_ATTACHMENT, _attachment_content(name, attached), after_idat=True)
     data = _png(image, "image", chunks, encoding)
@@ -76,6 +74,14 @@ def encode_png(
             "so that the file can be opened again: save without the recipe"
         )
     return data
+
+
+def recipe_chunks(recipe: str | None) -> PngInfo:
+    """Return the chunks of a PNG that hold a recipe; none without one."""
+    chunks = PngInfo()
+    if recipe is not None:
+        chunks.add_itxt(_KEYWORD, _recipe_text(recipe))
+    return chunks
 
 
 def is_png(data: bytes) -> bool:

@@ -131,7 +131,10 @@ def _check_still(image: Image.Image, data: bytes, name: str) -> None:
     # Frames of these formats have to be searched, and a file of a few megabytes may hold enough for a minute.
     is_counted = image.format not in ("GIF", "TIFF") or (len(data) or _file_size(image)) <= _MAX_COUNTED_BYTES
     count = getattr(image, "n_frames", 1) if is_counted else "several"
-    raise BadImage(f"{name} has {count} frames or pages: only still images are allowed; save one frame as PNG")
+    raise BadImage(
+        f"{name} has {count} frames or pages: only still images are allowed here; save one frame as PNG, or edit all "
+        "frames with editkit.apply_to_animation"
+    )
 
 
 def _file_size(image: Image.Image) -> float:

@@ -62,7 +62,7 @@ def _read(source: Source, name: str) -> bytes:
     if isinstance(source, (str, os.PathLike)):
         if source == "-":
             return sys.stdin.buffer.read(MAX_BYTES + 1)
-        _check_regular(source, name)
+        check_regular(source, name)
         with Path(source).open("rb") as file:
             return file.read(MAX_BYTES + 1)
     if hasattr(source, "read"):
@@ -70,7 +70,7 @@ def _read(source: Source, name: str) -> bytes:
     raise BadImage(f"{name} cannot be used: pass a path, '-', bytes, a binary file, a PIL image or a numpy array")
 
 
-def _check_regular(path: str | os.PathLike[str], name: str) -> None:
+def check_regular(path: str | os.PathLike[str], name: str) -> None:
     # Checked before opening, because opening a named pipe blocks until it has a writer.
     try:
         status = Path(path).stat()

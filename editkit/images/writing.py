@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from ..errors import InvalidParameter
@@ -19,11 +16,10 @@ from .conversion import strip_metadata
 from .png_metadata import NO_ATTACHMENTS, encode_png
 from .stored.encoding import DEFAULT, FORMATS, Encoding, encode_stored
 from .stored.image import StoredImage
-from .stored.recipe_xmp import add_recipe, insert_gif_xmp
 
 IMAGE_SUFFIXES = tuple(FORMATS)
-
-ANIMATION_SUFFIXES = (".gif", ".webp")
+FRAMES_SUFFIXES = (".gif", ".webp")
+"""File suffixes in which several frames of one result become an animation; in others they are side by side."""
 
 # Each of Pillow's encoders raises another of these for a size that its format cannot hold.
 _ENCODER_ERRORS = (OSError, ValueError, RuntimeError, OverflowError, struct.error)
@@ -79,48 +75,6 @@ def save_picture(image: Image.Image, path: str | os.PathLike[str], *, argument: 
     Raises InvalidParameter, naming ``argument``, if the suffix or the folder is not allowed.
     """
     write_atomically(path, encode_image(image, Path(path).suffix, argument=argument), argument=argument)
-
-
-def encode_frames(
-    frames: Sequence[Image.Image],
-    suffix: str,
-    *,
-    recipe: str | None = None,
-    milliseconds: int = 100,
-    encoding: Encoding = DEFAULT,
-    argument: str = "output",
-) -> bytes:
-    """Encode images of one size as an endless animation in sRGB: GIF on white, or WebP, lossless without a quality.
-
-    ``frames`` have mode RGB or RGBA; each is shown for ``milliseconds``, 1 or more. Raises InvalidParameter for no
-    frames, frames of several sizes, suffixes other than ANIMATION_SUFFIXES, and sizes that the format cannot hold.
-    """
-    kind = suffix.lower()
-    if kind not in ANIMATION_SUFFIXES:
-        raise InvalidParameter(
-            f"{argument} ends in {suffix!r}, but an animation must end in {' or '.join(ANIMATION_SUFFIXES)}"
-        )
-    if encoding.recipe == "full":
-        raise InvalidParameter("recipe='full' embeds source and masks, which an animation does not hold: leave it out")
-    if encoding.quality is not None and kind == ".gif":
-        raise InvalidParameter(f"quality={encoding.quality} has no effect in GIF: leave it out, or save as .webp")
-    if len({frame.size for frame in frames}) != 1 or milliseconds < 1:
-        raise InvalidParameter("frames must be one or more images of one size, shown for 1 or more milliseconds")
-    first, *rest = [_on_white(frame) if kind == ".gif" else strip_metadata(frame, "frame") for frame in frames]
-    options: dict[str, Any] = {"lossless": True} if encoding.quality is None else {"quality": encoding.quality}
-    xmp = b"" if recipe is None else add_recipe(b"", recipe)
-    if kind == ".webp":
-        options["xmp"] = xmp
-    buffer = io.BytesIO()
-    try:
-        first.save(buffer, kind[1:], save_all=True, append_images=rest, duration=milliseconds, loop=0, **options)
-    except _ENCODER_ERRORS as error:
-        raise _format_error(first, kind, argument) from error
-    return insert_gif_xmp(buffer.getvalue(), xmp) if kind == ".gif" and xmp else buffer.getvalue()
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    return Image.fromarray(np.rint(StoredImage.of(image).on_white().clip(0, 1) * 255).astype(np.uint8))
 
 
 def _format_error(image: Image.Image, kind: str, argument: str) -> InvalidParameter:

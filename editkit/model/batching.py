@@ -140,25 +140,36 @@ class EditThread(Generic[Outcome]):
         return self.requests.get()
 
 
-def run_in_lock_step(model: Backend, edits: Sequence[Callable[[Backend], Outcome]]) -> Generator[tuple[int, Any]]:
+Results = dict[int, Tensor | BaseException | None]
+"""Results of requests, or the errors that the model raised, by the numbers of their edits."""
+
+
+def run_in_lock_step(
+    model: Backend,
+    edits: Sequence[Callable[[Backend], Outcome]],
+    evaluate: Callable[[Backend, dict[int, NetworkRequest]], Results] | None = None,
+) -> Generator[tuple[int, Any]]:
     """Yield the number and the outcome, or the error, of each edit as it ends.
 
     One edit runs at a time, until it submits a request; the requests of all edits are then evaluated, in one call if
-    their signatures are equal. If the caller stops iterating, the other edits are cancelled.
+    their signatures are equal, or by ``evaluate``, which returns results of one or more requests; edits without one
+    wait. If the caller stops iterating, the other edits are cancelled.
     """
     running = {number: EditThread(_with_batching(edit, model)) for number, edit in enumerate(edits)}
-    results: dict[int, Tensor | BaseException | None] = dict.fromkeys(running)
+    results: Results = dict.fromkeys(running)
+    requests: dict[int, NetworkRequest] = {}
     try:
         while running:
-            requests = {}
-            for number, edit in list(running.items()):
-                request = edit.advance(results.get(number))
+            for number, result in results.items():
+                edit = running[number]
+                request = edit.advance(result)
                 if request is not None:
                     requests[number] = request
                 else:
                     del running[number]
+                    requests.pop(number, None)
                     yield number, edit.outcome
-            results = evaluate_all(model, requests)
+            results = (evaluate or evaluate_all)(model, requests)
     finally:
         for edit in running.values():
             _cancel(edit)
@@ -175,9 +186,9 @@ def _cancel(edit: EditThread[Any]) -> None:
 
 
 @torch.no_grad()
-def evaluate_all(model: Backend, requests: dict[int, NetworkRequest]) -> dict[int, Tensor | BaseException | None]:
+def evaluate_all(model: Backend, requests: dict[int, NetworkRequest]) -> Results:
     """Return the result of each request, or the error that the model raised."""
-    results: dict[int, Tensor | BaseException | None] = {}
+    results: Results = {}
     for numbers in _group_compatible(requests):
         try:
             rows = concatenate([requests[number] for number in numbers]).evaluate(model)

@@ -236,7 +236,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "directory": (["img2img", "empty"], "'empty'"),
     "text": (["img2img", "text.png"], "'text.png'"),
     "truncated": (["img2img", "cut.png"], "'cut.png'"),
-    "animated": (["img2img", "moving.gif"], "2 frames"),
+    "animated": (["invert", "moving.gif"], "2 frames"),
     "nan": (["img2img", "a.png", "--strength", "nan"], "strength=nan"),
     "out of range": (["img2img", "a.png", "--strength", "1.5"], "strength=1.5"),
     "not a number": (["img2img", "a.png", "--steps", "many"], "--steps"),

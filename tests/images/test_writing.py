@@ -1,4 +1,4 @@
-"""Laws of image encoding: the formats by suffix, transparency, sizes and animations."""
+"""Laws of image encoding: the formats by suffix, transparency and sizes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from editkit.errors import InvalidParameter
-from editkit.images.conversion import pixels
 from editkit.images.metrics import largest_difference
 from editkit.images.png_metadata import read_recipe
 from editkit.images.reading import open_image
-from editkit.images.writing import encode_frames, encode_image
+from editkit.images.writing import encode_image
 
 RECIPE = '{"operation": "img2img", "prompt": "a gr\u00fcn \u82f9\u679c"}'
 
@@ -61,30 +60,3 @@ def test_sizes_that_a_format_cannot_hold() -> None:
     for ending, width in ((".webp", 16384), (".jpg", 65536)):
         with pytest.raises(InvalidParameter, match=r"do not fit that format; use \.png"):
             encode_image(Image.new("RGB", (width, 1)), ending)
-
-
-@pytest.mark.parametrize("ending", [".gif", ".webp", ".WEBP"])
-def test_frames_become_an_animation(ending: str) -> None:
-    frames = [noise("RGBA", seed=seed) for seed in range(3)]
-    with Image.open(io.BytesIO(encode_frames(frames, ending, milliseconds=70))) as moving:
-        assert moving.n_frames == 3  # type: ignore[attr-defined]
-        assert moving.info["loop"] == 0
-        for index, frame in enumerate(frames):
-            moving.seek(index)
-            # WebP drops the colour under full transparency; GIF has a palette.
-            if ending != ".gif":
-                assert np.allclose(pixels(moving.convert("RGBA")), pixels(frame), atol=0)
-        assert moving.info["duration"] == 70
-
-
-def test_frames_that_are_no_animation() -> None:
-    frame = noise()
-    for frames, ending, words in (
-        ([], ".gif", "one or more"),
-        ([frame, noise(size=(3, 3))], ".gif", "one size"),
-        ([frame], ".png", r"must end in \.gif or \.webp"),
-        ([Image.new("RGB", (16384, 1))] * 2, ".webp", "do not fit"),
-        ([Image.new("RGB", (65536, 1))] * 2, ".gif", "do not fit"),
-    ):
-        with pytest.raises(InvalidParameter, match=words):
-            encode_frames(frames, ending)

@@ -1,0 +1,62 @@
+"""Animations among the inputs of a command, and their options."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..registry.registry import Registry
+from ..registry.specs import OperationSpec
+
+if TYPE_CHECKING:
+    from ..editing.animation.request import AnimationRequest
+    from ..editing.request import Request
+    from ..model.backend import Backend
+
+
+def animation_options() -> list[click.Parameter]:
+    """Return the options of edits of animations."""
+    anchor = (
+        "Let every frame of an animation attend to its first one too, so that they agree.  [default: on where the "
+        "model's attention can be edited]"
+    )
+    batch = "Frames of an animation that are edited together; more take more memory.  [default: 4]"
+    return [
+        click.Option(["--anchor/--no-anchor"], default=None, help=anchor),
+        click.Option(["--batch"], type=click.IntRange(min=1), metavar="INTEGER", help=batch),
+    ]
+
+
+@dc.dataclass(frozen=True)
+class AnimatedInputs:
+    """Inputs of a command that are animations, and what their options set."""
+
+    suffixes: Mapping[str, str]
+    """File suffix of the format of each."""
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, spec: OperationSpec, names: Sequence[str], options: Mapping[str, Any]) -> AnimatedInputs:
+        """Find the animations among the inputs of an operation; raises UsageError for options without any."""
+        from ..editing.animation.request import takes_animations
+        from ..images.animation.reading import animation_suffix
+
+        found = {name: animation_suffix(name) for name in names} if takes_animations(spec) else {}
+        suffixes = {name: suffix for name, suffix in found.items() if suffix}
+        given = {name: options[name] for name in ("anchor", "batch") if options.get(name) is not None}
+        if given and not suffixes:
+            raise click.UsageError(f"--{next(iter(given))} is for animations, and no input is one: leave it out")
+        return cls(suffixes, given)
+
+    def execute(self, request: Request | AnimationRequest, registry: Registry, model: Backend, **more: Any) -> Any:
+        """Carry out the edit of an image or of an animation."""
+        from ..editing.animation.apply import execute_animation
+        from ..editing.animation.request import AnimationRequest
+        from ..editing.apply import execute
+
+        if isinstance(request, AnimationRequest):
+            return execute_animation(request, model, **self.options, **more)
+        return execute(registry, request, model, **more)

@@ -1,0 +1,88 @@
+"""Options of a command that choose and load its model."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from ..literals import ModelPrediction, Quantisation
+from ..model.adapters import Adapter
+from ..model.execution import ExecutionOptions
+from ..model.options import LoadingOptions
+
+if TYPE_CHECKING:
+    from ..model.backend import Backend
+
+
+def model_option() -> click.Option:
+    kinds = "Registered name, diffusers folder, checkpoint file, or hub id org/name."
+    text = f"{kinds}  [default: see 'editkit models']"
+    return click.Option(["-m", "--model"], metavar="MODEL", help=text)
+
+
+def adapter_option() -> click.Option:
+    text = (
+        "LoRA or a relative (DoRA, LoHa, LoKr), at scale 1 if none is given, or learned words, to add to the model: a "
+        "file, or a folder or hub id that holds one. May be repeated."
+    )
+    return click.Option(["--adapter"], metavar="FILE[:SCALE]", multiple=True, help=text)
+
+
+def model_options() -> list[click.Parameter]:
+    """Return the options of the model, its placement and its execution."""
+    device = "Device, such as cpu or cuda:1.  [default: cuda if available, else cpu]"
+    dtype = "Precision: float32, float16, bfloat16 or float64 (or fp32, fp16, bf16, fp64), or auto.  [default: float32]"
+    placement = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
+    execution = [
+        click.Option([f"--{field.name.replace('_', '-')}"], is_flag=True, help=field.metadata["help"])
+        for field in dc.fields(ExecutionOptions)
+    ]
+    return [model_option(), adapter_option(), *loading_options(), *placement, *execution]
+
+
+def loading_options() -> list[click.Parameter]:
+    """Return the options of LoadingOptions."""
+    fields = dc.fields(LoadingOptions)
+    kinds: dict[str, Any] = {field.name: field.metadata["type"] for field in fields}
+    kinds["prediction"] = click.Choice(get_args(ModelPrediction))
+    kinds["quantise"] = click.Choice(get_args(Quantisation))
+    return [
+        click.Option(
+            [f"--{field.name.replace('_', '-')}"],
+            type=kinds[field.name],
+            metavar=field.metadata["metavar"],
+            help=field.metadata["help"],
+        )
+        for field in fields
+    ]
+
+
+def given_loading_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: options[field.name] for field in dc.fields(LoadingOptions)}
+
+
+def load_named_model(options: Mapping[str, Any], operation: str) -> Backend:
+    """Load the model that the options name, or the default model of an operation."""
+    from ..model.loading import resolve_model
+
+    execution = ExecutionOptions(**{field.name: options[field.name] for field in dc.fields(ExecutionOptions)})
+    return resolve_model(
+        options["model"],
+        options["device"],
+        options["dtype"],
+        options["adapter"],
+        execution,
+        LoadingOptions.of(**given_loading_options(options)),
+        operation=operation,
+    )
+
+
+def model_files(options: Mapping[str, Any]) -> list[str]:
+    """Return the names in the options that may be files of models and adapters."""
+    return [
+        *filter(None, [options["model"], options["vae"], options["transformer"]]),
+        *(str(Adapter.parse(text).file) for text in options["adapter"]),
+    ]

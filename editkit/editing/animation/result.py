@@ -1,0 +1,151 @@
+"""Result of an edited animation: frames, report and recipe."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ...errors import InvalidParameter
+from ...files import write_atomically
+from ...images.animation.encoding import encode_animation, losses
+from ...images.animation.flicker import measure_flicker
+from ...images.animation.frames import Animation
+from ...images.animation.reading import reopen
+from ...images.contact_sheet import draw_sheet
+from ...images.stored.encoding import Encoding, RecipeContent
+from ...images.stored.image import StoredImage
+from ...registry.arguments import check_arguments
+from ...report import AnimationReport
+from ..quality import Untouched
+from ..recipe import AnimationRecipe
+from ..result import Result
+
+_SHOWN = 4
+"""Frames of an animation in a sheet."""
+
+
+def _difference_as_shown(part: Untouched, frame: Image.Image) -> int:
+    """Largest difference of a frame in a file to a part of its source, without colours of clear pixels.
+
+    Encoders of animations change those.
+    """
+    as_shown = dc.replace(part, source=_as_shown(StoredImage.of(part.source)).view())
+    return as_shown.largest_difference(_as_shown(StoredImage.of(frame)))
+
+
+def _as_shown(image: StoredImage) -> StoredImage:
+    """Return an image whose clear pixels are black."""
+    if image.alpha is None:
+        return image
+    return dc.replace(image, levels=np.where(image.levels[..., 3:] == 0, 0, image.levels).astype(image.levels.dtype))
+
+
+@dc.dataclass
+class AnimationResult:
+    """Result of an operation on every frame of an animation."""
+
+    animation: Animation
+    """The edited frames with the times of the source."""
+    source: Animation
+    report: AnimationReport
+    recipe: AnimationRecipe
+    untouched: tuple[Untouched | None, ...]
+    """Part of each source frame that its result has to repeat."""
+    mask: Animation | None = None
+    """Masks of the edits, painted or found, with the times of the frames; None without a mask."""
+    losses: tuple[str, ...] = ()
+    """Warnings of the report that belong to the file last saved."""
+
+    @classmethod
+    def of(
+        cls, source: Animation, edited: Animation, results: Sequence[Result], report: AnimationReport
+    ) -> AnimationResult:
+        """Return the result of the edits of all frames, with its flicker measured."""
+        recipe = AnimationRecipe(**dict(results[0].recipe) | {"schema_version": 5, "frames": len(results)})
+        masks = tuple(one.mask.convert("RGB") for one in results if one.mask is not None)
+        mask = dc.replace(source, frames=masks) if len(masks) == len(results) else None
+        result = cls(edited, source, report, recipe, tuple(one.untouched for one in results), mask)
+        result.report = dc.replace(report, **result._flicker(edited.frames))
+        return result
+
+    @property
+    def frames(self) -> tuple[Image.Image, ...]:
+        """The edited frames, 8-bit sRGB."""
+        return self.animation.frames
+
+    @check_arguments()
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        quality: int | None = None,
+        keep_gps: bool = False,
+        recipe: RecipeContent = "text",
+    ) -> Path:
+        """Write the frames with their times and the recipe as .gif, .webp or .png (APNG), whole or not at all.
+
+        PNG, and WebP without a ``quality`` (1 to 100), hold every pixel, GIF 256 colours. The report then has the
+        figures of the file, and warnings of what it does not hold. The file has no metadata of the source, so that
+        ``keep_gps`` has no effect. Raises InvalidParameter for a path, a suffix or a quality that is not allowed.
+        """
+        target = Path(path)
+        write_atomically(target, self.encoded(target.suffix, quality=quality, keep_gps=keep_gps, recipe=recipe))
+        self.report = dc.replace(self.report, output=str(target))
+        return target
+
+    @check_arguments()
+    def encoded(
+        self, suffix: str, *, quality: int | None = None, keep_gps: bool = False, recipe: RecipeContent = "text"
+    ) -> bytes:
+        """Return the bytes of a file with this suffix, and measure them for the report."""
+        encoding = Encoding(quality, keep_gps, recipe)
+        text = None if recipe == "none" else self.recipe.model_dump_json()
+        data = encode_animation(self.animation, suffix, recipe=text, encoding=encoding)
+        self._measure(data, suffix, encoding)
+        return data
+
+    def save_mask(self, path: str | os.PathLike[str]) -> Path:
+        """Write the masks of all frames as an animation; raises InvalidParameter without one, and as :meth:`save`."""
+        if self.mask is None:
+            raise InvalidParameter("the animation was edited without a mask: there is none to save")
+        target = Path(path)
+        write_atomically(target, encode_animation(self.mask, target.suffix, argument="mask_out"), argument="mask_out")
+        return target
+
+    def _measure(self, data: bytes, suffix: str, encoding: Encoding) -> None:
+        """Set the figures of the report to those of an encoded file."""
+        written = reopen(data).matched_to(self.animation)
+        difference = self.report.untouched_max_diff
+        if any(self.untouched):
+            pairs = zip(self.untouched, written, strict=True)
+            difference = max(_difference_as_shown(part, frame) for part, frame in pairs if part)
+        lost = losses(self.animation, suffix, encoding, difference)
+        previous, self.losses = self.losses, tuple(lost)
+        kept = [warning for warning in self.report.warnings if warning not in previous]
+        figures = self._flicker(written)
+        self.report = dc.replace(self.report, warnings=(*kept, *self.losses), untouched_max_diff=difference, **figures)
+
+    def _flicker(self, frames: Sequence[Image.Image]) -> dict[str, Any]:
+        """Return the flicker of frames and of the source; frames of another size are not compared with its motion."""
+        if frames[0].size != self.source.size:
+            return {}
+        source, result = measure_flicker(self.source.frames, self.source.frames, frames)
+        return {"source_flicker": source, "flicker": result}
+
+    def labelled_images(self, label: str | None = None) -> list[tuple[str, Image.Image]]:
+        """Return up to four frames before and after, with their numbers."""
+        last = len(self.frames) - 1
+        numbers = sorted({round(last * part / (_SHOWN - 1)) for part in range(_SHOWN)})
+        before = [(f"before {number + 1}", self.source.frames[number]) for number in numbers]
+        return before + [(f"{label or self.report.operation} {number + 1}", self.frames[number]) for number in numbers]
+
+    def sheet(self, label: str | None = None) -> Image.Image:
+        """Return a labelled image of some frames of the source, and below them of the result."""
+        images = self.labelled_images(label)
+        return draw_sheet(images, columns=len(images) // 2)

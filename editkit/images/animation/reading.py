@@ -1,0 +1,134 @@
+"""Open animated files: GIF, WebP and APNG."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, ImageSequence
+
+from ...errors import BadImage, EditkitError
+from ..reading import decode
+from ..sources import Source, check_regular, check_size, describe, read_source, reason_text
+from .frames import MAX_FRAMES, Animation, check_length, same_mode
+from .gif import count_gif_frames
+
+SUFFIXES = {"GIF": ".gif", "WEBP": ".webp", "PNG": ".png"}
+"""File suffix by the format of an animated image."""
+
+
+def animation_suffix(source: Source | Animation) -> str | None:
+    """Return the file suffix of the format if a path or bytes hold an animation, by its header; None if not.
+
+    A source that cannot be read is none: opening it says why.
+    """
+    if isinstance(source, Animation):
+        return source.suffix
+    try:
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            return _suffix(io.BytesIO(source))
+        if isinstance(source, (str, os.PathLike)) and source != "-":
+            check_regular(source, "image")
+            with Path(source).open("rb") as file:
+                return _suffix(file)
+    except Exception:  # decoders raise anything on damaged data
+        return None
+    return None
+
+
+def _suffix(file: BinaryIO) -> str | None:
+    image = _parse(file, "")
+    return SUFFIXES[str(image.format)] if image is not None and getattr(image, "is_animated", False) else None
+
+
+def open_animation(source: Source | Animation, *, argument: str = "animation") -> Animation:
+    """Open an animated GIF, WebP or PNG as its frames with their times.
+
+    ``source`` is a path, ``"-"`` (standard input), bytes or a binary file. Frames are composed as a viewer shows them;
+    an image that an APNG shows in place of the animation is left out. Raises BadImage,
+    naming ``argument``, for a file that is no animation, and for one of more than MAX_FRAMES frames or
+    MAX_ANIMATION_PIXELS pixels before any of them is decoded.
+    """
+    if isinstance(source, Animation):
+        return source
+    name = describe(source, argument)
+    data = read_source(source, argument=argument)
+    image = _parse(io.BytesIO(data), name)
+    if image is None or not getattr(image, "is_animated", False):
+        raise BadImage(f"{name} is no animation that can be read: an animated GIF, WebP or PNG is allowed")
+    return _read(image, data, name)
+
+
+def reopen(data: bytes) -> Animation:
+    """Return the frames in the bytes of a file as it was encoded; equal frames may have become a still image."""
+    name = "the file as encoded"
+    image = _parse(io.BytesIO(data), name)
+    assert image is not None
+    return _read(image, data, name)
+
+
+def _read(image: Image.Image, data: bytes, name: str) -> Animation:
+    """Decode all frames after their number and size are checked."""
+    try:
+        check_size(image.size, name)
+        check_length(_count(image, data, name), image.size, name)
+        return _decode(image, name)
+    except EditkitError:
+        raise
+    except Exception as error:  # decoders raise anything on damaged data
+        raise BadImage(
+            f"{name} cannot be read: its {image.format} data are damaged or cut short ({reason_text(error)}); get a "
+            "whole copy"
+        ) from error
+
+
+def _parse(file: BinaryIO, name: str) -> Image.Image | None:
+    """Read the header of a GIF, WebP or PNG; None for other files."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(file, formats=tuple(SUFFIXES))
+    except Image.DecompressionBombError:
+        raise BadImage(f"{name} has too many pixels in a frame") from None
+    except Exception:  # of damaged headers, which open_image explains
+        return None
+
+
+def _count(image: Image.Image, data: bytes, name: str) -> int:
+    """Return the number of frames without decoding one."""
+    if image.format == "GIF":
+        return count_gif_frames(data, MAX_FRAMES + 1)
+    return int(getattr(image, "n_frames", 1)) - int(bool(getattr(image, "default_image", False)))
+
+
+def _decode(image: Image.Image, name: str) -> Animation:
+    frames, durations = [], []
+    for frame in _shown_frames(image):
+        # The first frame alone may be deeper than 8 bits, and its size is that of all.
+        stored = decode(frame.copy(), b"", name, use_profile=True)
+        frames.append(stored.view())
+        durations.append(float(frame.info.get("duration", 0)))
+    return Animation(same_mode(frames), tuple(durations), _plays(image), SUFFIXES[str(image.format)])
+
+
+def _shown_frames(image: Image.Image) -> Iterator[Image.Image]:
+    has_default = bool(getattr(image, "default_image", False))
+    for number, frame in enumerate(ImageSequence.Iterator(image)):
+        frame.load()
+        if number or not has_default:
+            yield frame
+
+
+def _plays(image: Image.Image) -> int:
+    """Return how often an animation is played; 0 for endlessly.
+
+    A GIF without the extension of Netscape is played once, and its count is that of repetitions.
+    """
+    loop = image.info.get("loop")
+    if image.format != "GIF":
+        return int(loop or 0)
+    return 1 if loop is None else int(loop) + 1 if loop else 0

@@ -1,0 +1,3 @@
+"""File suffixes of animations."""
+
+ANIMATION_SUFFIXES = (".gif", ".webp", ".png", ".apng")

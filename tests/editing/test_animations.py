@@ -1,0 +1,168 @@
+"""Edits of animations: every frame keeps the promises of an image, and attends to the first one."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import editkit
+from editkit import Animation, Backend, BadFile, Cancelled, InvalidParameter, MissingCapability, repeat_condition
+from editkit.editing.animation.first_frame import FIRST, AnchoredCalls
+from editkit.images.animation.encoding import encode_animation
+from editkit.model.batching import NetworkRequest
+from editkit.testing import ToyBackend
+
+EDIT: dict[str, Any] = {"source": "red", "target": "blue", "steps": 2, "seed": 0}
+
+
+def frame(number: int, mode: str = "RGB") -> Image.Image:
+    random = np.random.default_rng(number)
+    return Image.fromarray(random.integers(0, 256, (16, 24, len(mode)), dtype=np.uint8))
+
+
+def moving(*numbers: int) -> Animation:
+    return Animation.of([frame(number) for number in numbers], milliseconds=70)
+
+
+def levels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, np.int16)
+
+
+def test_each_frame_is_the_edit_of_one_image(tiny_model: Backend) -> None:
+    result = editkit.apply_to_animation("flow-edit", moving(0, 1), model=tiny_model, anchor=False, batch=1, **EDIT)
+    for before, after in zip(result.source.frames, result.frames, strict=True):
+        single = editkit.apply("flow-edit", before, model=tiny_model, **EDIT)
+        assert np.array_equal(levels(single.image), levels(after))
+        assert not np.array_equal(levels(before), levels(after))
+    assert (result.report.frames, result.report.anchored) == (2, False)
+    assert result.animation.durations == (70.0, 70.0)
+
+
+def test_an_anchored_edit_leaves_the_first_frame(tiny_model: Backend) -> None:
+    edit = functools.partial(editkit.apply_to_animation, "flow-edit", model=tiny_model, **EDIT)
+    plain, anchored = edit(moving(0, 1, 2), anchor=False), edit(moving(0, 1, 2), batch=2)
+    assert anchored.report.anchored
+    assert anchored.report.warnings == ()
+    # Rows of one call are summed in another order by its size: one level of 255.
+    assert np.abs(levels(plain.frames[0]) - levels(anchored.frames[0])).max() <= 1
+
+
+def test_frames_attend_to_the_first_one_alone(tiny_model: Backend) -> None:
+    noise = torch.randn(3, 2, 4, 2, 4, generator=torch.Generator().manual_seed(0))
+    condition, point = repeat_condition(tiny_model.embed(["red"]), 2), tiny_model.schedule.point(500.0)
+    requests = [NetworkRequest("denoise", x, point, condition) for x in (*noise, noise[0])]
+    alone = [request.evaluate(tiny_model) for request in requests]
+    calls = AnchoredCalls()
+    together, pair = (
+        calls(tiny_model, dict(enumerate(requests))),
+        calls(tiny_model, {FIRST: requests[0], 1: requests[1]}),
+    )
+    scale = alone[1].abs().max()
+    for number in (FIRST, 3):  # the keys of an equal frame add nothing
+        assert (together[number] - alone[number]).abs().max() < 1e-5 * scale
+    assert (together[1] - alone[1]).abs().max() > 1e-4 * scale
+    assert (together[1] - pair[1]).abs().max() < 1e-5 * scale
+    assert calls.alone == 0
+
+
+def test_equal_frames_have_one_edit(tiny_model: Backend) -> None:
+    result = editkit.apply_to_animation("flow-edit", moving(0, 1, 0, 1), model=tiny_model, **EDIT)
+    assert np.array_equal(levels(result.frames[1]), levels(result.frames[3]))
+    twice = editkit.apply_to_animation("flow-edit", moving(0, 1), model=tiny_model, **EDIT)
+    assert result.report.network_calls == twice.report.network_calls
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+@pytest.mark.parametrize("operation", ["prompt-edit", "img2img"])
+def test_no_frame_changes_outside_its_mask(tiny_model: Backend, suffix: str, operation: str) -> None:
+    params = EDIT if operation == "prompt-edit" else {"prompt": "blue", "steps": 2, "seed": 0}
+    masks = [Image.new("L", (24, 16)) for _ in range(3)]
+    for number, mask in enumerate(masks):
+        mask.paste(255, (4 * number, 0, 4 * number + 12, 16))
+    for given in (masks[1], encode_animation(Animation.of(masks), ".gif")):
+        source = Animation.of([frame(number, "RGBA") for number in range(3)])
+        result = editkit.apply_to_animation(operation, source, model=tiny_model, mask=given, **params)
+        written = editkit.open_animation(result.encoded(suffix))
+        for number, (before, after) in enumerate(zip(source.frames, written.frames, strict=True)):
+            kept = np.asarray(masks[1] if given is masks[1] else masks[number]) == 0
+            visible = kept & (np.asarray(before.getchannel("A")) > 0)
+            assert np.array_equal(levels(before)[visible], levels(after)[visible])
+            assert not np.array_equal(levels(before)[~kept], levels(after)[~kept])
+        assert result.report.untouched_max_diff == 0
+        expected = [masks[1]] * 3 if given is masks[1] else masks
+        assert result.mask is not None
+        for mask, one in zip(expected, result.mask.frames, strict=True):
+            assert np.array_equal(levels(mask), levels(one.convert("L")))
+
+
+def test_a_gif_of_too_many_colours_is_measured(tiny_model: Backend) -> None:
+    mask = Image.new("L", (24, 16))
+    mask.paste(255, (0, 0, 12, 16))
+    result = editkit.apply_to_animation("flow-edit", moving(0, 1), model=tiny_model, mask=mask, **EDIT)
+    assert result.report.untouched_max_diff == 0
+    written = editkit.open_animation(result.encoded(".gif"))
+    difference = max(
+        np.abs(levels(a) - levels(b))[:, 12:].max() for a, b in zip(result.frames, written.frames, strict=True)
+    )
+    assert result.report.untouched_max_diff == difference > 0
+    assert any("GIF has a palette" in warning for warning in result.report.warnings)
+    result.encoded(".png")
+    assert result.report.warnings == ()
+
+
+def test_wrong_calls_are_refused_before_the_model_is_loaded() -> None:
+    edit = functools.partial(editkit.apply_to_animation, model="nowhere")
+    for operation, given, words in (
+        ("invert", {}, "invert edits no animation"),
+        ("flow-edit", {**EDIT, "mask": encode_animation(moving(0, 1, 2), ".gif")}, "mask has 3 frames"),
+        ("flow-edit", {**EDIT, "mask": Image.new("L", (3, 3))}, "must be 24 x 16"),
+        ("flow-edit", {**EDIT, "batch": 0}, "batch=0"),
+        ("flow-edit", {**EDIT, "steps": 0}, "steps=0"),
+    ):
+        with pytest.raises(InvalidParameter, match=words):
+            edit(operation, moving(0, 1), **given)
+
+
+def test_an_anchor_that_is_not_possible_is_refused(tiny_model: Backend) -> None:
+    with pytest.raises(MissingCapability, match="anchor needs attention"):
+        editkit.apply_to_animation("flow-edit", moving(0, 1), model=ToyBackend(), anchor=True, **EDIT)
+    attached = {"attach": ["mutual-attention"], "model": tiny_model, **EDIT}
+    with pytest.raises(InvalidParameter, match="anchor is not allowed beside attach='mutual-attention'"):
+        editkit.apply_to_animation("prompt-edit", moving(0, 1), anchor=True, **attached)
+    assert not editkit.apply_to_animation("prompt-edit", moving(0, 1), **attached).report.anchored
+
+
+def test_a_cancelled_edit_gives_nothing(tiny_model: Backend) -> None:
+    labels = []
+
+    def stop(steps: Iterable[Any], total: int, desc: str) -> Iterable[Any]:
+        labels.append(desc)
+        return list(steps) if len(labels) < 2 else []
+
+    with pytest.raises(Cancelled):
+        editkit.apply_to_animation("flow-edit", moving(0, 1, 2), model=tiny_model, batch=2, progress=stop, **EDIT)
+    assert labels[0].startswith("frame 2 of 3: ")
+
+
+def test_a_recipe_of_an_animation_is_read_and_not_replayed(tiny_model: Backend, tmp_path: Path) -> None:
+    result = editkit.apply_to_animation("flow-edit", moving(0, 1), model=tiny_model, **EDIT)
+    for suffix in (".gif", ".webp", ".png"):
+        file = result.save(tmp_path / f"out{suffix}")
+        with pytest.raises(BadFile, match="animation of 2 frames"):
+            editkit.replay(file, source=frame(0))
+        assert Image.open(io.BytesIO(file.read_bytes())).n_frames == 2  # type: ignore[attr-defined]
+    assert result.report.output == str(file)
+
+
+def test_the_network_waits_for_edits_that_decode(tiny_model: Backend) -> None:
+    encode = NetworkRequest("encode", torch.zeros(1, 3, 16, 16))
+    network = NetworkRequest("denoise", torch.zeros(1, 4, 2, 2), editkit.CLEAN, {})
+    assert set(AnchoredCalls()(tiny_model, {FIRST: network, 1: encode})) == {1}

@@ -1,0 +1,153 @@
+"""Laws of animated files: frames and times survive, limits come before decoding, flicker is measured."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from editkit.errors import BadImage, InvalidParameter
+from editkit.images.animation.encoding import encode_animation, rounded
+from editkit.images.animation.flicker import measure_flicker
+from editkit.images.animation.frames import MAX_FRAMES, Animation
+from editkit.images.animation.gif import count_gif_frames
+from editkit.images.animation.reading import animation_suffix, open_animation, reopen
+from editkit.images.stored.encoding import Encoding
+
+
+def frames(mode: str = "RGB", count: int = 3, size: tuple[int, int] = (9, 6), colours: int = 256) -> list[Image.Image]:
+    random = np.random.default_rng(0)
+    table = random.integers(0, 256, (colours, 3), dtype=np.uint8)
+    made = [table[random.integers(0, colours, size[::-1])] for _ in range(count)]
+    if mode == "RGBA":
+        made = [np.dstack([one, 255 * random.integers(0, 2, size[::-1]).astype(np.uint8)]) for one in made]
+    return [Image.fromarray(one) for one in made]
+
+
+def shown(image: Image.Image) -> np.ndarray:
+    """Pixels (H, W, 4) with clear ones black, as no viewer shows their colour."""
+    levels = np.asarray(image.convert("RGBA"))
+    return np.where(levels[..., 3:] == 0, 0, levels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".APNG"])
+def test_frames_times_and_plays_survive(suffix: str, mode: str) -> None:
+    # GIF holds 255 colours beside a clear one.
+    source = dc.replace(Animation.of(frames(mode, colours=200)), durations=(70.0, 130.0, 40.0), plays=3)
+    opened = open_animation(encode_animation(source, suffix))
+    assert opened.durations == source.durations
+    assert (opened.plays, opened.suffix) == (3, ".png" if suffix == ".APNG" else suffix)
+    for before, after in zip(source.frames, opened.frames, strict=True):
+        assert np.array_equal(shown(before), shown(after))
+
+
+@pytest.mark.parametrize("plays", [0, 1, 2])
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_the_number_of_plays_survives(suffix: str, plays: int) -> None:
+    source = dc.replace(Animation.of(frames()), plays=plays)
+    assert open_animation(encode_animation(source, suffix)).plays == plays
+
+
+def test_a_gif_of_many_colours_is_near_and_still_where_the_source_is() -> None:
+    moving = frames(count=4, size=(40, 30), colours=2000)
+    still = np.asarray(moving[0])[:15]
+    together = [Image.fromarray(np.concatenate([still, np.asarray(one)[15:]])) for one in moving]
+    opened = open_animation(encode_animation(Animation.of(together), ".gif"))
+    pixels = [np.asarray(frame.convert("RGB"), np.int16) for frame in opened.frames]
+    for before, after in zip(together, pixels, strict=True):
+        assert np.abs(np.asarray(before, np.int16) - after).mean() <= 16
+        assert np.array_equal(after[:15], pixels[0][:15])
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_equal_neighbours_are_matched_by_their_time(suffix: str) -> None:
+    first, second, third = frames(colours=200)
+    source = Animation.of([first, first, second, third, third, third], milliseconds=50)
+    opened = reopen(encode_animation(source, suffix))
+    assert sum(opened.durations) == 300
+    for before, after in zip(source.frames, opened.matched_to(source), strict=True):
+        assert np.array_equal(shown(before), shown(after))
+    still = Animation.of([first] * 3)
+    assert len(reopen(encode_animation(still, suffix)).matched_to(still)) == 3
+
+
+def test_rounded_times_keep_their_sum() -> None:
+    assert sum(rounded([1000 / 24] * 24, 10.0)) == 1000
+    assert set(rounded([1000 / 24] * 24, 10.0)) == {40, 50}
+
+
+def test_the_default_image_of_an_apng_is_no_frame() -> None:
+    buffer, (hidden, first, second) = io.BytesIO(), frames()
+    hidden.save(buffer, "PNG", save_all=True, default_image=True, append_images=[first, second], duration=90)
+    opened = open_animation(buffer.getvalue())
+    assert len(opened) == 2
+    assert np.array_equal(np.asarray(opened.frames[0].convert("RGB")), np.asarray(first))
+
+
+def test_frames_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    many = [Image.new("L", (1, 1), number % 251) for number in range(MAX_FRAMES + 1)]
+    many[0].save(buffer, "GIF", save_all=True, append_images=many[1:])
+    data = buffer.getvalue()
+    assert count_gif_frames(data, 10**6) == MAX_FRAMES + 1
+    assert count_gif_frames(data[: len(data) // 2], 10**6) < MAX_FRAMES
+    monkeypatch.setattr("editkit.images.animation.reading.decode", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(BadImage, match=f"more than {MAX_FRAMES} frames"):
+        open_animation(data)
+    monkeypatch.setattr("editkit.images.animation.frames.MAX_ANIMATION_PIXELS", 100)
+    for suffix in (".gif", ".webp", ".png"):
+        data = encode_animation(Animation(tuple(frames()), (100.0,) * 3), suffix)
+        with pytest.raises(BadImage, match="3 frames of 9 x 6 pixels, too many"):
+            open_animation(data)
+
+
+def test_what_is_no_animation_is_refused() -> None:
+    still, buffer = frames()[0], io.BytesIO()
+    still.save(buffer, "PNG")
+    for data in (buffer.getvalue(), b"text", b"GIF89a"):
+        assert animation_suffix(data) is None
+        with pytest.raises(BadImage, match="is no animation"):
+            open_animation(data)
+    data = encode_animation(Animation.of(frames(size=(64, 64))), ".png")
+    with pytest.raises(BadImage, match="damaged or cut short"):
+        open_animation(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "size", "encoding", "words"),
+    [
+        (".jpg", (9, 6), Encoding(), "must end in one of .gif"),
+        (".gif", (9, 6), Encoding(quality=9), "quality=9 has no effect"),
+        (".png", (9, 6), Encoding(recipe="full"), "recipe='full' embeds"),
+        (".webp", (16384, 1), Encoding(), "do not fit"),
+        (".gif", (65536, 1), Encoding(), "do not fit"),
+    ],
+)
+def test_what_no_animation_holds_is_refused(suffix: str, size: tuple[int, int], encoding: Encoding, words: str) -> None:
+    with pytest.raises(InvalidParameter, match=words):
+        encode_animation(Animation((Image.new("RGB", size),) * 2, (100.0,) * 2), suffix, encoding=encoding)
+
+
+def test_frames_that_are_no_animation_are_refused() -> None:
+    for images in ([], [Image.new("RGB", (3, 3)), Image.new("RGB", (4, 3))]):
+        with pytest.raises(InvalidParameter, match="one or more images of one size"):
+            Animation.of(images)
+
+
+def test_flicker_is_what_motion_does_not_explain() -> None:
+    rows, columns = np.mgrid[:64, :80]
+    texture = (128 + 60 * np.sin(rows / 3) * np.sin(columns / 4)).astype(np.uint8)
+    moved = [np.dstack([texture[:, start : start + 64]] * 3) for start in (0, 1, 2, 3)]
+    source = [Image.fromarray(one) for one in moved]
+    brighter = [Image.fromarray(one + np.uint8(10 * (number % 2))) for number, one in enumerate(moved)]
+    still, blinking, frozen = measure_flicker(source, source, brighter, [source[0]] * 4)
+    assert still < 1
+    assert blinking == pytest.approx(10, abs=1)
+    assert frozen > 3
+    assert measure_flicker(source[:1], source[:1]) == (0.0,)
+    tiny = [Image.new("RGB", (1, 1), (level,) * 3) for level in (0, 30)]
+    assert measure_flicker(tiny, tiny) == (30.0,)
