@@ -5,6 +5,7 @@ Unlike :mod:`.measures`, they
 * set the outermost rows and columns of a mask to 1;
 * multiply both images by the part to be compared and average over all pixels, so that the PSNR gains
   ``10 log10(all / compared)``, and the mean squared error and ``1 - SSIM`` shrink by about as much;
+* average SSIM over the windows that lie in the image, as torchmetrics up to 1.3 (later ones reflect borders);
 * leave the PSNR of equal parts infinite, and a part without any pixel without a value;
 * blacken the rest of an image for LPIPS and for the CLIP similarity of the edited part;
 * normalise images of 0 to 255 as if they were in [0, 1] for the distance of structures, and resize them without

@@ -56,6 +56,7 @@ def results_table(run: Run) -> Table:
     rows = _align(_rows(run, None))
     more = {
         "Inside the mask": [_select(row, inside=True) for row in rows],
+        f"Paired differences to {run.params.method[0]}": _difference_rows(run),
         "By kind of edit": [_select(row, inside=False) for row in _align(by_kind)],
         "Failed, and tried again by the next run": run.failures,
     }
@@ -66,6 +67,31 @@ def results_table(run: Run) -> Table:
 def _select(row: Mapping[str, Any], *, inside: bool) -> dict[str, Any]:
     """Return the columns of a row that belong to the edited part, or all others; both begin with the method."""
     return {name: value for name, value in row.items() if name.endswith(INSIDE) == inside or name == "method"}
+
+
+def _difference_rows(run: Run) -> list[dict[str, Any]]:
+    """Return the mean differences of the measures of each further method to the first one, on the same cases."""
+    first, *others = run.params.method
+    return _align([_difference_row(name, run.outcomes[name], run.outcomes[first]) for name in others])
+
+
+def _difference_row(name: str, outcomes: Sequence[Outcome], first: Sequence[Outcome]) -> dict[str, Any]:
+    before = {outcome.case: outcome.measures for outcome in first}
+    pairs = [(before[one.case], one.measures) for one in outcomes if one.case in before]
+    row: dict[str, Any] = {"method": name, "n": len(pairs)}
+    for measure in dict.fromkeys(each for _, measures in pairs for each in measures):
+        if measure != "unchanged" and not measure.endswith(INSIDE):
+            row[measure] = evaluation.mean_of(
+                [_difference(one.get(measure), other.get(measure)) for one, other in pairs]
+            )
+    return row
+
+
+def _difference(first: float | None, other: float | None) -> float | None:
+    """Return the difference of two values; None if one is not defined, or both are infinite."""
+    if first is None or other is None or (math.isinf(first) and math.isinf(other)):
+        return None
+    return float(other) - float(first)
 
 
 def _rows(run: Run, group: str | None) -> list[dict[str, Any]]:

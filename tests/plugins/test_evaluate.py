@@ -195,6 +195,10 @@ def test_masked_method_leaks_nothing_and_undefined_values_are_counted(whole: tup
     assert masked["psnr_outside"] == {"value": 100.0, "low": 100.0, "high": 100.0, "count": 11, "total": 12}
     assert masked["leakage"]["value"] == 0.0 < free["leakage"]["value"]
     assert free["network_samples"] > 0
+    (difference,) = results[f"Paired differences to {METHODS[0]}"]
+    means = masked["psnr_outside"]["value"] - free["psnr_outside"]["value"]
+    assert difference["psnr_outside"]["value"] == pytest.approx(means, abs=1e-9)
+    assert difference["psnr_outside"]["count"] == 11
     assert [row["kind"] for row in results["By kind of edit"]][::3] == sorted(GROUPS)
     assert ", n 11" in printed
     assert (output / "table.md").read_text() == printed
