@@ -219,8 +219,9 @@ def option_sections(registry: Registry, kind: str) -> list[str]:
 def annotators_page(registry: Registry) -> str:
     text = "Functions from an image to a condition map, used by `control` and by the control `controlnet`."
     captioners = summary_table(registry, "captioners", "captioner")
+    segmenters = summary_table(registry, "segmenters", "segmenter")
     return page(
-        "Annotators and captioners",
+        "Annotators, captioners and segmenters",
         text,
         summary_table(registry, "annotators", "annotator"),
         *option_sections(registry, "annotators"),
@@ -228,6 +229,11 @@ def annotators_page(registry: Registry) -> str:
         "Functions from an image to a prompt that describes it, for `instruct --captioner`.",
         captioners,
         *option_sections(registry, "captioners"),
+        "## Segmenters",
+        "Functions that find the part of an image that words name or points lie in, for `--segmenter` beside "
+        '`--mask words:"the hat"` ([masks](../how-to/masks.md)).',
+        segmenters,
+        *option_sections(registry, "segmenters"),
     )
 
 

@@ -80,6 +80,7 @@ from .images.condition_maps import Annotator, read_map
 from .images.contact_sheet import draw_sheet
 from .images.conversion import on_white
 from .images.masks.reading import read_mask
+from .images.masks.specification import MaskSpecification, Segmenter
 from .images.metrics import Judgement, judge
 from .images.reading import open_image
 from .images.writing import check_file, save_picture
@@ -137,6 +138,7 @@ from .registry.specs import (
     ModelSpec,
     OperationSpec,
     SamplerSpec,
+    SegmenterSpec,
     by_name,
 )
 from .registry.tables import Estimate, Table
@@ -213,6 +215,7 @@ __all__ = [
     "InverterSpec",
     "Judgement",
     "LoadingOptions",
+    "MaskSpecification",
     "MissingCapability",
     "ModelDefaultSteps",
     "ModelFacts",
@@ -247,6 +250,8 @@ __all__ = [
     "SamplingParams",
     "SamplingPath",
     "Schedule",
+    "Segmenter",
+    "SegmenterSpec",
     "Session",
     "Spacing",
     "Stepper",

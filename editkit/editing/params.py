@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..literals import AutoMask, MaskFrom, ModelPrediction, Quantisation
-from ..registry.params import EffectIf, ImageParam, ImagesParam, Params
+from ..registry.params import EffectIf, ImageParam, ImagesParam, Params, RegisteredName
 from ..sampling.params import DEFAULT_STEPS, IfGuided, SamplingParams
 
 PROMPTS = ("prompt", "negative_prompt", "source", "target", "instruction")
@@ -33,6 +33,8 @@ class ImageInputParams(SamplingParams):
 
 IfMasked = EffectIf(lambda params, model: params.mask is not None, "there is no mask")
 """Condition of a parameter that concerns how the mask is read."""
+IfFound = EffectIf(lambda params, model: False, "the mask is an image, or there is none")
+"""Condition of the segmenter, which is not kept once it has found the mask."""
 IfLimited = EffectIf(
     lambda params, model: params.mask is not None or getattr(params, "auto_mask", None) is not None, "there is no mask"
 )
@@ -44,7 +46,14 @@ IfAutoMasked = EffectIf(lambda params, model: params.auto_mask is not None, "aut
 class EditParams(ImageInputParams):
     """Parameters of every operation that edits an image."""
 
-    mask: Any = ImageParam("mask", "Mask of the image's size: white is changed, black is kept bit for bit.")
+    mask: Any = ImageParam(
+        "mask",
+        "Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y "
+        "let a segmenter find it.",
+    )
+    segmenter: Annotated[str | None, IfFound] = RegisteredName(
+        "segmenters", None, "Segmenter that finds a mask of words or points by name, with options after a colon."
+    )
     mask_from: Annotated[MaskFrom, IfMasked] = Field(
         "auto",
         description="Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.",

@@ -86,6 +86,10 @@ class Step(BaseModel):
     images: dict[_Name, ImageReference] = Field(default={})
     """Images of the parameters by name, as the operation got them; those of several are ``reference-1`` and so on."""
 
+    specifications: dict[_Name, _Path] = Field(default={})
+    """Words or points by which an image of the parameters was found, by name; a replay finds it again if a segmenter is
+    given, and else needs the image."""
+
     def set_params(self, declaration: type[Params]) -> dict[str, Any]:
         """Return the parameters without those that were left to their defaults, and whose defaults are the same."""
         fields = declaration.model_fields

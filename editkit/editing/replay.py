@@ -79,7 +79,7 @@ def replay(
         image_name(name, index)
         for index, change in enumerate(changes)
         for name in recipe.steps[index].images
-        if parameter_of(name) in change
+        if parameter_of(name) in change or is_found_again(recipe.steps[index], name, change)
     }
     if source is not None:
         given |= {source_name(index) for index in range(len(recipe.sources))}
@@ -166,7 +166,8 @@ def _images_of_step(
     declared = image_fields(installed().spec("operations", step.operation).params)
     values: dict[str, Any] = {name: value for name, value in changes.items() if name in declared}
     inverted = step.params.get("invert_mask") is True
-    for recorded in [recorded for recorded in step.images if parameter_of(recorded) not in changes]:
+    values |= {name: text for name, text in step.specifications.items() if is_found_again(step, name, changes)}
+    for recorded in [recorded for recorded in step.images if parameter_of(recorded) not in values]:
         name = parameter_of(recorded)
         if declared.get(name) == "mask" and "mask_from" in changes:
             raise InvalidParameter(
@@ -176,6 +177,11 @@ def _images_of_step(
         image = StoredImageParam(embedded[image_name(recorded, index)], inverted=inverted)
         values[name] = [*values.get(name, ()), image] if declared.get(name) == SEVERAL else image
     return values
+
+
+def is_found_again(step: Step, name: str, changes: Mapping[str, Any]) -> bool:
+    """Return whether a replay finds an image of a step by its words or points: if it is given a segmenter for it."""
+    return name in step.specifications and "segmenter" in changes and name not in changes
 
 
 def check_complete(recipe: Recipe, available: Container[str]) -> None:
@@ -190,8 +196,11 @@ def check_complete(recipe: Recipe, available: Container[str]) -> None:
         number = f"{index + 1}." if len(recipe.steps) > 1 else ""
         for name, reference in step.images.items():
             if image_name(name, index) not in available:
-                wanted.append(f"{name} of {step.operation} ({reference})")
+                words = step.specifications.get(name)
+                origin = f", found by {words!r}" if words else ""
+                wanted.append(f"{name} of {step.operation} ({reference}{origin})")
                 ways.append(f"{name} (--set {number}{parameter_of(name)}=FILE)")
+                ways[-1] += f", or its segmenter (--set {number}segmenter=NAME)" if words else ""
     if wanted:
         raise InvalidParameter(
             f"the file holds no image but the one it shows, and the recipe needs {'; '.join(wanted)}: pass "

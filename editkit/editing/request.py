@@ -6,10 +6,13 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InvalidParameter
-from ..images.image_params import open_image_params
+from ..images.image_params import Find, OpenedImages, open_image_params
+from ..images.masks.specification import MaskSpecification, segment
 from ..images.png_metadata import MAX_RECIPE_BYTES
 from ..images.reading import open_image
 from ..images.sources import MAX_PIXELS, working_size
@@ -22,9 +25,9 @@ from ..inversion.settings import (
     settings_of_edit,
     settings_of_replay,
 )
-from ..registry.params import Params
+from ..registry.params import Params, shorten
 from ..registry.registry import Registry, installed
-from ..registry.specs import ControlSpec, InverterSpec, OperationSpec
+from ..registry.specs import ControlSpec, InverterSpec, OperationSpec, SegmenterSpec
 from ..sampling.params import DrawingParams
 from .params import CanvasParams, ImageInputParams
 
@@ -51,6 +54,8 @@ class Request(NamedTuple):
     """Warnings of the check; the report begins with them."""
     controls: tuple[ControlSpec, ...] = ()
     """The controls that the parameters attach."""
+    specifications: Mapping[str, str] = {}
+    """Words or points by which a mask was found, by parameter."""
 
     @property
     def result_size(self) -> tuple[int, int] | None:
@@ -62,7 +67,7 @@ class Request(NamedTuple):
 
 
 def prepare(registry: Registry, operation: str, image: Any, params: Mapping[str, Any]) -> Request:
-    """Check a call and open its images; neither torch nor a model is loaded, except to read an inversion.
+    """Check a call and open its images; torch and models are loaded for an inversion and a mask of words only.
 
     Raises an EditkitError if anything in the call is wrong.
     """
@@ -125,11 +130,19 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
         check_result_size(spec.name, (params.width or 1, params.height or 1))
     if sources and isinstance(params, ImageInputParams) and params.resolution:
         working_size(sources[0].size, params.resolution)
-    params, notes = open_image_params(with_seed(params), sources[0] if sources else None)
+    opened = open_image_params(with_seed(params), sources[0] if sources else None, _find_mask_by(registry))
     inverter = _inverter_spec(registry, inverter_name(params))
-    warnings = (*_source_warnings(sources), *notes)
+    warnings = (*_source_warnings(sources), *opened.notes)
     controls = _usable_controls(registry, params)
-    return Request(spec, params, sources, inverter=inverter, warnings=warnings, controls=controls)
+    return Request(
+        spec,
+        without_segmenter(opened),
+        sources,
+        inverter=inverter,
+        warnings=warnings,
+        controls=controls,
+        specifications=opened.specifications,
+    )
 
 
 def _prepare_recorded(
@@ -144,9 +157,34 @@ def _prepare_recorded(
     inverter = _inverter_spec(registry, inversion.method)
     check_inverter_conflicts(params, inverter)
     check_recipe_size(spec.name, [params])
-    params, notes = open_image_params(with_seed(params), inversion.source)
-    controls = _usable_controls(registry, params)
-    return Request(spec, params, (inversion.source,), inversion, inverter, notes, controls)
+    opened = open_image_params(with_seed(params), inversion.source, _find_mask_by(registry))
+    controls, sources = _usable_controls(registry, params), (inversion.source,)
+    params = without_segmenter(opened)
+    return Request(spec, params, sources, inversion, inverter, opened.notes, controls, opened.specifications)
+
+
+def without_segmenter(opened: OpenedImages) -> Params:
+    """Return opened parameters; a mask that a segmenter found needs it no more, as no captioned image its captioner."""
+    return opened.params.model_copy(update={"segmenter": None}) if opened.specifications else opened.params
+
+
+def _find_mask_by(registry: Registry) -> Find:
+    """Return a function that finds a mask by the segmenter of the parameters, which may import torch."""
+
+    def find(params: Params, specification: MaskSpecification, image: Image.Image) -> NDArray[np.float32]:
+        call = getattr(params, "segmenter", None)
+        able = sorted(name for name, spec in registry.specs["segmenters"].items() if specification.kind in spec.reads)
+        advice = f"give one with its options, such as {able[0]}:model=FOLDER" if able else "none is installed"
+        if call is None:
+            raise InvalidParameter(f"mask={str(specification)!r} needs a segmenter: {advice}")
+        spec: SegmenterSpec = registry.configure("segmenters", call)[0]
+        if specification.kind not in spec.reads:
+            raise InvalidParameter(
+                f"segmenter={shorten(call)} is not allowed: {spec.name} reads no {specification.kind}; {advice}"
+            )
+        return segment(registry.build("segmenters", call), image, specification)
+
+    return find
 
 
 def inverter_name(params: Params) -> str | None:

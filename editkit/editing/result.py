@@ -81,7 +81,15 @@ def _describe_steps(request: Request, model: Backend, images: Mapping[str, Image
     params = registry.without_folders(request.spec.params, report.params)
     references = {name: ImageReference.of(image) for name, image in images.items()}
     explicit = tuple(sorted(request.params.model_fields_set - set(image_fields(request.spec.params))))
-    steps = [Step(operation=request.spec.name, drawn_by=drawn_by, params=params, explicit=explicit, images=references)]
+    step = Step(
+        operation=request.spec.name,
+        drawn_by=drawn_by,
+        params=params,
+        explicit=explicit,
+        images=references,
+        specifications=dict(request.specifications),
+    )
+    steps = [step]
     if request.inversion is not None and request.spec.takes == "inversion":  # stored as the step that makes it again
         inverted = registry.without_folders(registry.spec("operations", "invert").params, request.inversion.params)
         steps.insert(0, Step(operation="invert", drawn_by=drawn_by, params=inverted))

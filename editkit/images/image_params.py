@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ..errors import BadFile, InvalidParameter
@@ -13,7 +15,8 @@ from ..registry.params import SEVERAL, Params, image_fields, shorten
 from .condition_maps import map_to_image, read_map
 from .conversion import luminance
 from .masks.feather import feather_note
-from .masks.reading import Mask, open_mask
+from .masks.reading import Mask, mask_of_shares, open_mask
+from .masks.specification import MaskSpecification
 from .reading import open_image
 
 MOST_IMAGES = 16
@@ -28,8 +31,22 @@ class StoredImageParam(NamedTuple):
     """Whether a mask was inverted before it was stored."""
 
 
-def open_image_params(params: Params, image: Image.Image | None) -> tuple[Params, tuple[str, ...]]:
-    """Return parameters with their images opened in the size of ``image``, and warnings about masks.
+class OpenedImages(NamedTuple):
+    """Parameters with opened images."""
+
+    params: Params
+    notes: tuple[str, ...]
+    """Warnings about masks."""
+    specifications: dict[str, str]
+    """Words or points by which a mask was found, by parameter."""
+
+
+Find = Callable[[Params, MaskSpecification, Image.Image], NDArray[np.float32]]
+"""Function that finds the mask of an image, by the segmenter of the parameters."""
+
+
+def open_image_params(params: Params, image: Image.Image | None, find: Find | None = None) -> OpenedImages:
+    """Return parameters with their images opened in the size of ``image``; ``find`` finds masks of words or points.
 
     Masks have mode L, and maps L, or RGB if they have colours; a parameter of several images has a tuple of them, at
     their own sizes. Raises BadImage and InvalidParameter, naming the parameter, as open_mask, read_map and open_image
@@ -37,6 +54,7 @@ def open_image_params(params: Params, image: Image.Image | None) -> tuple[Params
     """
     opened: dict[str, Any] = {}
     notes: list[str] = []
+    specifications: dict[str, str] = {}
     for name, kind in image_fields(type(params)).items():
         value = getattr(params, name)
         if value is None:
@@ -46,7 +64,18 @@ def open_image_params(params: Params, image: Image.Image | None) -> tuple[Params
             continue
         assert image is not None
         if kind == "mask":
-            mask = _open_mask_param(params, name, value, image)
+            specification = MaskSpecification.parse(value)
+            if specification is None:
+                mask = _open_mask_param(params, name, value, image)
+            else:
+                assert find is not None
+                specification.check_inside(image.size)
+                mask = mask_of_shares(
+                    find(params, specification, image),
+                    f"{name}={str(specification)!r}",
+                    invert=getattr(params, "invert_mask", False),
+                )
+                specifications[name] = str(specification)
             feather = feather_note(np.asarray(mask.levels), getattr(params, "feather", 0.0))
             opened[name] = mask.levels
             notes += [*mask.notes, *([feather] if feather else [])]
@@ -55,7 +84,7 @@ def open_image_params(params: Params, image: Image.Image | None) -> tuple[Params
             opened[name] = value.image
         else:
             opened[name] = map_to_image(read_map(value, image.size, argument=name, colour=True))
-    return params.model_copy(update=opened), tuple(notes)
+    return OpenedImages(params.model_copy(update=opened), tuple(notes), specifications)
 
 
 def _open_several(name: str, value: Any) -> tuple[Image.Image, ...]:

@@ -17,6 +17,7 @@ from .specs import (
     ModelSpec,
     OperationSpec,
     SamplerSpec,
+    SegmenterSpec,
 )
 
 hookspec = pluggy.HookspecMarker("editkit")
@@ -68,6 +69,11 @@ def register_controlnets() -> list[ControlNetSpec]:  # type: ignore[empty-body]
 @hookspec
 def register_captioners() -> list[CaptionerSpec]:  # type: ignore[empty-body]
     """Functions from an image to a prompt that describes it."""
+
+
+@hookspec
+def register_segmenters() -> list[SegmenterSpec]:  # type: ignore[empty-body]
+    """Functions that find the part of an image that words name or points lie in."""
 
 
 @hookspec

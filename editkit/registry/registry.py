@@ -247,7 +247,7 @@ class Registry:
         """
         spec = self.spec(kind, name)
         try:
-            if kind in ("backends", "captioners"):
+            if kind in ("backends", "captioners", "segmenters"):
                 hide_broken_torchvision()
             return getattr(spec, function)()
         except EditkitError:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..editing.session import Session
     from ..evaluation.cases import Dataset
     from ..images.condition_maps import Annotator
+    from ..images.masks.specification import Segmenter
     from ..inversion.inversion import Inversion
     from ..inversion.inverter import Inverter
     from ..model.backend import Backend
@@ -205,6 +206,15 @@ class CaptionerSpec(Spec):
     """A function from an image to a prompt that describes it."""
 
     load: Callable[[], Callable[[Any], Callable[[Image.Image], str]]]
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class SegmenterSpec(Spec):
+    """A function that finds the part of an image that words name or points lie in."""
+
+    load: Callable[[], Callable[[Any], Segmenter]]
+    reads: frozenset[str]
+    """Kinds of specifications that it reads: ``words``, ``points``."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)

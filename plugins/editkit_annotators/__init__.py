@@ -1,4 +1,4 @@
-"""Annotators: condition maps of images, which are edges, reliefs and depth."""
+"""Annotators, which make condition maps of images: edges, reliefs and depth; and segmenters, which find masks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from editkit import AnnotatorSpec, Params, PathParam, by_name, hookimpl
+from editkit import AnnotatorSpec, Params, PathParam, SegmenterSpec, by_name, hookimpl
 
 
 class DetectorParams(Params):
@@ -59,6 +59,15 @@ class DepthParams(DetectorParams):
         return self
 
 
+class ClipsegParams(Params):
+    model: str = PathParam(..., "Folder or hub id of a CLIPSeg model, such as CIDAS/clipseg-rd64-refined.")
+    threshold: float = Field(0.3, gt=0.0, lt=1.0, description="Probability from which a pixel is marked.")
+
+
+class SamParams(Params):
+    model: str = PathParam(..., "Folder or hub id of a SAM model, such as facebook/sam-vit-base.")
+
+
 @hookimpl
 def register_annotators() -> list[AnnotatorSpec]:
     return [
@@ -80,5 +89,27 @@ def register_annotators() -> list[AnnotatorSpec]:
             summary="Nearness by a model or a detector, the nearest 1.",
             load=by_name("editkit_annotators.depth:depth_annotator"),
             params=DepthParams,
+        ),
+    ]
+
+
+@hookimpl
+def register_segmenters() -> list[SegmenterSpec]:
+    return [
+        SegmenterSpec(
+            name="clipseg",
+            summary="The part of an image that words name, by CLIPSeg.",
+            load=by_name("editkit_annotators.clipseg:clipseg_segmenter"),
+            params=ClipsegParams,
+            reads=frozenset({"words"}),
+            source="https://arxiv.org/abs/2112.10003",
+        ),
+        SegmenterSpec(
+            name="sam",
+            summary="The part of an image that points lie in, by Segment Anything.",
+            load=by_name("editkit_annotators.sam:sam_segmenter"),
+            params=SamParams,
+            reads=frozenset({"points"}),
+            source="https://arxiv.org/abs/2304.02643",
         ),
     ]

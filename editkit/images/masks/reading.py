@@ -14,7 +14,7 @@ from ..reading import array_to_stored, decode, is_deep, open_checked, stored_val
 from ..sources import Source, check_size, describe, format_size
 from ..stored.image import StoredImage, to_8_bits
 from .colours import has_colour
-from .meaning import MaskPixels, read_marks
+from .meaning import MaskPixels, cut_levels, read_marks
 from .numbers import read_channels, read_numbers
 
 _LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF")
@@ -59,6 +59,15 @@ def open_mask(
     levels, note = read_marks(pixels, mask_from, around)
     levels = 255 - levels if invert else levels
     return Mask(Image.fromarray(levels), tuple(_notes(levels, note, name)))
+
+
+def mask_of_shares(shares: NDArray[np.float32], name: str, *, invert: bool = False) -> Mask:
+    """Return the mask of marked shares (H, W) in [0, 1], with a warning if it marks nothing or everything."""
+    levels = cut_levels(shares * 255)
+    levels = 255 - levels if invert else levels
+    kept = "nothing, so the image stays as it is" if not levels.any() else "the whole image, so no pixel is kept"
+    notes = () if levels.any() and not levels.all() else (f"{name} marks {kept}: use other words or points",)
+    return Mask(Image.fromarray(levels), notes)
 
 
 def read_mask(
