@@ -119,7 +119,7 @@ from .model.options import LoadingOptions
 from .model.prompt_text import PromptReading, embed_cached
 from .model.references import ReferenceGuidance, References, SupportsReferences
 from .model.weights import check_complete, check_weights, model_folder, read_json
-from .registry.engines import Engine, EngineOptions, WorkerEnded
+from .registry.engines import Engine, EngineOptions, WorkerEnded, Workers
 from .registry.hookspecs import hookimpl
 from .registry.listing import annotators, build_engine, engines, inverters, models, operations, samplers
 from .registry.params import EffectIf, Fraction, ImageParam, ImagesParam, NameList, Params, PathParam, RegisteredName
@@ -279,6 +279,7 @@ __all__ = [
     "WeightsUnavailable",
     "Word",
     "WorkerEnded",
+    "Workers",
     "__version__",
     "add_noise",
     "annotators",

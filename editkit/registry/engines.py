@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ..errors import EditkitError
@@ -25,16 +26,25 @@ class WorkerEnded(EditkitError):
     """The process that worked on a part of a batch ended before the part was finished."""
 
 
+class Workers(Protocol):
+    """Running processes of an engine."""
+
+    def run(self, work: Callable[[str], Any], parts: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """Call ``work`` with each part, and yield the part with the value, or with the exception that it raised.
+
+        ``work`` can be pickled, and its module can be imported where the workers run. Parts finish in any order. A part
+        whose process ended is yielded with :class:`WorkerEnded`, and the others go on in a new process; the caller
+        decides whether the part is run again.
+        """
+        ...
+
+
 class Engine(Protocol):
-    """Runs a function on the parts of a batch, in any order and on any machine."""
+    """Starts workers, or connects to those of a cluster."""
 
-    def run(
-        self, work: Callable[[str], Any], parts: Sequence[str], options: EngineOptions
-    ) -> Iterator[tuple[str, Any]]:
-        """Call ``work`` with each part once, and yield the part with the value, or with the exception that it raised.
+    def start(self, options: EngineOptions) -> AbstractContextManager[Workers]:
+        """Return a context in which workers run; it ends the processes that it has started.
 
-        ``work`` can be pickled, and its module can be imported on the machines of the engine. A part whose process
-        ended is yielded with :class:`WorkerEnded`, and the other parts go on in a new process; the caller decides
-        whether the part is given to the engine again. Closing the iterator ends the processes.
+        Raises InvalidParameter for an option without effect and EditkitError for a missing package.
         """
         ...

@@ -1,0 +1,110 @@
+"""Digests of the content of images, which identify the rows of a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from editkit import BadImage, EditkitError, open_image
+
+from .extras import require_extra
+
+_MOST_BYTES = 256 * 2**20
+_MOST_KEPT = 100_000
+_TAGS = ("ETag", "etag", "md5Hash", "content_md5", "md5")
+"""Entries of the information of a remote file that change with its content."""
+_READERS = 16
+"""Number of remote files that are looked up at a time."""
+
+
+def is_remote(address: str) -> bool:
+    """Return whether an address names another file system than this machine's."""
+    return "://" in address or "::" in address
+
+
+class Digests:
+    """Digests of images by their address, of which the latest are kept."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str | EditkitError] = {}
+
+    def of(self, addresses: Iterable[str]) -> dict[str, str | EditkitError]:
+        """Return the digest of each image, or the reason for which it cannot be read."""
+        wanted = set(addresses)
+        missing = wanted - self.kept.keys()
+        remote = [address for address in missing if is_remote(address)]
+        found = {address: digest_of(address) for address in missing.difference(remote)}
+        if remote:
+            with ThreadPoolExecutor(_READERS) as pool:
+                found |= dict(zip(remote, pool.map(digest_of, remote), strict=True))
+        if len(self.kept) > _MOST_KEPT:
+            self.kept = {address: self.kept[address] for address in wanted - missing}
+        self.kept |= found
+        return {address: self.kept[address] for address in wanted}
+
+
+def digest_of(address: str) -> str | EditkitError:
+    """Return the ETag of a remote image, else the SHA-256 of an image, or the reason for which it cannot be read."""
+    try:
+        return _remote_digest(address) if is_remote(address) else _local_digest(address)
+    except EditkitError as error:
+        return error
+
+
+def _local_digest(path: str) -> str:
+    try:
+        status = os.stat(path)  # noqa: PTH116 (called for every row)
+        if stat.S_ISREG(status.st_mode) and 0 < status.st_size <= _MOST_BYTES:
+            with open(path, "rb") as file:  # noqa: PTH123
+                return f"sha256:{hashlib.sha256(file.read()).hexdigest()}"
+    except (OSError, ValueError):
+        pass
+    open_image(path)  # raises the error that says why it cannot be read
+    raise BadImage(f"image {path!r} cannot be read")
+
+
+def _remote_digest(address: str) -> str:
+    fsspec = require_extra("fsspec", "batch")
+    try:
+        fs, path = fsspec.url_to_fs(address)
+        about = fs.info(path)
+        tag = next((about[name] for name in _TAGS if about.get(name)), None)
+        if tag is not None:
+            return f"tag:{tag}"
+    except Exception as error:  # each file system raises its own
+        raise _unreadable(address, error) from error
+    return f"sha256:{hashlib.sha256(read_remote(address)).hexdigest()}"
+
+
+def read_remote(address: str) -> bytes:
+    """Return the bytes of a remote image; raises BadImage if it cannot be read or is too large."""
+    fsspec = require_extra("fsspec", "batch")
+    try:
+        with fsspec.open(address, "rb") as file:
+            data: bytes = file.read(_MOST_BYTES + 1)
+    except Exception as error:
+        raise _unreadable(address, error) from error
+    if len(data) > _MOST_BYTES:
+        raise BadImage(f"image {address!r} is too large: at most {_MOST_BYTES // 2**20} MiB are allowed")
+    return data
+
+
+def _unreadable(address: str, error: BaseException) -> BadImage:
+    reason: Any = (
+        "there is no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
+    )
+    return BadImage(f"image {address!r} cannot be read: {reason}; check the address")
+
+
+def local_path(address: str, folder: str) -> str:
+    """Return an address of a manifest in ``folder`` as an absolute path or as an address with its file system."""
+    if is_remote(address):
+        return address
+    if os.path.isabs(address):  # noqa: PTH117 (called for every row)
+        return address
+    base = folder.removeprefix("file://")
+    return f"{base}/{address}" if "://" in base else os.path.normpath(f"{base}/{address}")

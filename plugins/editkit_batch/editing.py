@@ -1,0 +1,84 @@
+"""Edits of rows that a worker does together, with models that it keeps."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import editkit
+from editkit import BadImage, EditkitError
+
+from .digests import is_remote, read_remote
+from .row_check import PlannedRow
+
+if TYPE_CHECKING:
+    from editkit import Backend, Result
+
+_MOST_MODELS = 2
+
+
+def kind_of(row: PlannedRow) -> tuple[str, str]:
+    """Return model and settings of a row; edits with equal settings call the network at the same points."""
+    call = json.loads(row.call)
+    settings = {name: value for name, value in call["params"].items() if not isinstance(value, str) and name != "seed"}
+    return call["model"], json.dumps([call["operation"], settings], sort_keys=True)
+
+
+def edit_rows(rows: Sequence[PlannedRow], settings: Mapping[str, Any]) -> Iterator[tuple[int, Result | EditkitError]]:
+    """Edit rows and yield the place of each with its result or its error, in any order; never raises for a row."""
+    places, calls = [], []
+    for place, row in enumerate(rows):
+        try:
+            calls.append(_arguments(row, settings))
+            places.append(place)
+        except EditkitError as error:
+            yield place, error
+    for number, call in enumerate(calls):
+        try:
+            yield places[number], editkit.apply(**call, cache=False)
+        except EditkitError as error:
+            yield places[number], error
+        except Exception as error:
+            yield places[number], editkit.PluginFailure(f"{type(error).__name__}: {error}")
+
+
+def _arguments(row: PlannedRow, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as the arguments of an edit; raises an EditkitError if its images or its model cannot be used."""
+    call = json.loads(row.call)
+    digests = call["digests"]
+    sources = [open_address(address, digests[address]) for address in call["image"]]
+    images = {name: [open_address(one, digests[one]) for one in listed] for name, listed in call["images"].items()}
+    given = {name: listed[0] if len(listed) == 1 else listed for name, listed in images.items()}
+    image = None if not sources else sources[0] if len(sources) == 1 else sources
+    model = load(call["model"], settings["device"], settings["dtype"], tuple(settings["adapter"]))
+    return {"operation": call["operation"], "image": image, "model": model, **call["params"], **given}
+
+
+def open_address(address: str, digest: str) -> str | bytes:
+    """Return the path of a local image or the bytes of a remote one; raises BadImage if it is not the planned one."""
+    remote = is_remote(address)
+    data = read_remote(address) if remote else b""
+    if digest.startswith("sha256:"):
+        content = data if remote else _content(address)
+        if hashlib.sha256(content).hexdigest() != digest.removeprefix("sha256:"):
+            raise BadImage(f"image {address!r} is not the one that was planned: use --retry-errors to plan again")
+    return data if remote else address
+
+
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BadImage(
+            f"image {path!r} cannot be read: {error.strerror}; it was there when the job was planned"
+        ) from error
+
+
+@functools.lru_cache(maxsize=_MOST_MODELS)
+def load(name: str, device: str | None, dtype: str | None, adapters: tuple[str, ...]) -> Backend:
+    """Return a model; each process keeps the latest."""
+    return editkit.load_model(name, device=device, dtype=dtype, adapters=adapters)

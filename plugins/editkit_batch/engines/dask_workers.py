@@ -1,0 +1,67 @@
+"""The engine ``dask``: workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from editkit import EngineOptions, InvalidParameter, WorkerEnded
+
+from ..extras import require_extra
+
+
+class DaskEngine:
+    """Runs parts as tasks, of which each worker process has one at a time."""
+
+    @contextlib.contextmanager
+    def start(self, options: EngineOptions) -> Iterator[DaskWorkers]:
+        """Connect to the scheduler at the address, else start workers on this machine."""
+        distributed, dask = require_extra("distributed", "dask"), require_extra("dask", "dask")
+        if options.address and options.workers:
+            raise InvalidParameter(f"workers={options.workers} has no use for a running Dask cluster: leave it out")
+        # A part that ended its worker is reported, and its rows are then edited one by one.
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
+            cluster = options.address or stack.enter_context(_local_cluster(distributed, options.workers or 1))
+            client = stack.enter_context(distributed.Client(cluster))
+            yield DaskWorkers(distributed, client, {"GPU": options.gpus} if options.gpus else None)
+
+
+def _local_cluster(distributed: Any, count: int) -> Any:
+    return distributed.LocalCluster(
+        n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs="CRITICAL"
+    )
+
+
+class DaskWorkers:
+    """Tasks on the workers of a cluster."""
+
+    def __init__(self, distributed: Any, client: Any, resources: dict[str, float] | None) -> None:
+        self.distributed = distributed
+        self.client = client
+        self.resources = resources
+
+    def run(self, work: Callable[[str], Any], parts: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """Yield each part with its value, its exception, or WorkerEnded."""
+        remaining = iter(parts)
+        part_of: dict[str, str] = {}
+
+        def hand_out(count: int) -> list[Any]:
+            chosen = list(itertools.islice(remaining, count))
+            tasks = [self.client.submit(work, part, pure=False, resources=self.resources) for part in chosen]
+            part_of.update((task.key, part) for task, part in zip(tasks, chosen, strict=True))
+            return tasks
+
+        # One task waits for each worker, so that none is idle and the death of a worker touches few parts.
+        completed = self.distributed.as_completed(hand_out(2 * max(1, len(self.client.scheduler_info()["workers"]))))
+        for task in completed:
+            completed.update(hand_out(1))
+            yield part_of.pop(task.key), self._outcome(task)
+
+    def _outcome(self, task: Any) -> Any:
+        error = task.exception() if task.status == "error" else None
+        if isinstance(error, self.distributed.KilledWorker):
+            return WorkerEnded(f"a worker of Dask ended: {' '.join(str(error).split())[:200]}")
+        return task.result() if error is None else error

@@ -1,0 +1,106 @@
+"""Images of a job: single files, or packed by part in tar or Parquet files."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from editkit import EditkitError
+
+from .extras import require_extra
+from .results import RowResult
+from .storage import Storage
+
+Outputs = Literal["files", "tar", "parquet"]
+_ROWS_AT_ONCE = 64
+
+
+class ImageStore:
+    """Images of a part, by the id of their row; none is named by the manifest.
+
+    Each image is written as a file of its own when its row is finished. At the end of a part, tar and Parquet files
+    take the files' place.
+    """
+
+    def __init__(self, storage: Storage, part: str, outputs: Outputs) -> None:
+        self.storage, self.part, self.outputs = storage, part, outputs
+        self.packed = "" if outputs == "files" else f"images/{part}.{outputs}"
+
+    def _file(self, identity: str) -> str:
+        # 256 folders: a million images are 3,900 to a folder.
+        return f"staged/{self.part}/{identity}.png" if self.packed else f"images/{identity[:2]}/{identity}.png"
+
+    def output(self, identity: str) -> str:
+        """Return the path of an image in the results."""
+        return f"{self.packed}#{identity}.png" if self.packed else self._file(identity)
+
+    def write(self, identity: str, data: bytes) -> None:
+        """Write an image."""
+        self.storage.write(self._file(identity), data)
+
+    def has(self, result: RowResult) -> bool:
+        """Return whether the image of a result is there and whole."""
+        data = self.storage.read(self._file(result.id))
+        return data is not None and hashlib.sha256(data).hexdigest() == result.sha256
+
+    def pack(self, results: Sequence[RowResult]) -> None:
+        """Write the tar or Parquet file of a part, from the files of its images."""
+        done = [result for result in results if result.status == "ok"]
+        if self.outputs == "tar":
+            self._pack_tar(done)
+        elif self.outputs == "parquet":
+            self._pack_parquet(done)
+
+    def _images(self, results: Sequence[RowResult]) -> Iterator[tuple[str, bytes]]:
+        for result in results:
+            data = self.storage.read(self._file(result.id))
+            if data is None:
+                raise EditkitError(f"{self.storage.path(self._file(result.id))} is missing: another process removed it")
+            yield result.id, data
+
+    def _pack_tar(self, results: Sequence[RowResult]) -> None:
+        with self.storage.open_new(self.packed) as file, tarfile.open(fileobj=file, mode="w|") as tar:
+            for identity, data in self._images(results):
+                entry = tarfile.TarInfo(f"{identity}.png")  # without a time and a user: the same bytes everywhere
+                entry.size, entry.mode = len(data), 0o644
+                tar.addfile(entry, io.BytesIO(data))
+
+    def _pack_parquet(self, results: Sequence[RowResult]) -> None:
+        pa, parquet = require_extra("pyarrow", "batch"), require_extra("pyarrow.parquet", "batch")
+        schema = pa.schema([("id", pa.string()), ("image", pa.binary())])
+        with (
+            self.storage.open_new(self.packed) as file,
+            parquet.ParquetWriter(file, schema, compression="none") as writer,
+        ):
+            for begin in range(0, len(results), _ROWS_AT_ONCE):
+                images = list(self._images(results[begin : begin + _ROWS_AT_ONCE]))
+                columns: list[Any] = [list(column) for column in zip(*images, strict=True)]
+                writer.write_table(pa.table(columns, schema=schema))
+
+    def unpack(self, results: Sequence[RowResult]) -> list[RowResult]:
+        """Write the files of a packed part again, and return the results whose images are there and whole."""
+        if self.packed:
+            ids = {result.id for result in results}
+            for identity, data in self._packed_images():
+                if identity in ids:  # the name of an entry builds no path unless it is one of these
+                    self.write(identity, data)
+        return [dc.replace(result) for result in results if result.status == "ok" and self.has(result)]
+
+    def _packed_images(self) -> Iterator[tuple[str, bytes]]:
+        data = self.storage.read(self.packed)
+        if data is None:
+            return
+        if self.outputs == "tar":
+            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+                for entry in tar:
+                    file = tar.extractfile(entry)
+                    if file is not None:
+                        yield entry.name.removesuffix(".png"), file.read()
+            return
+        pa, parquet = require_extra("pyarrow", "batch"), require_extra("pyarrow.parquet", "batch")
+        for row in parquet.read_table(pa.BufferReader(data)).to_pylist():
+            yield row["id"], row["image"]

@@ -1,0 +1,161 @@
+"""Rows of a manifest: JSON lines, CSV or Parquet, read in a stream."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from editkit import BadFile, InvalidParameter
+
+from .extras import require_extra
+
+SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_LONGEST_LINE = 2**20
+_ROWS_AT_ONCE = 1000
+
+
+class ManifestRow(NamedTuple):
+    """A row as the manifest has it."""
+
+    number: int
+    """Number of the row in the whole manifest, from 1; empty lines are not counted."""
+    values: dict[str, Any] | None
+    """Values by column; None if the row cannot be read."""
+    problem: str = ""
+    """Reason for which the row cannot be read."""
+    text: bool = False
+    """Whether every value is text, as in CSV."""
+
+
+class Manifest:
+    """The files of a manifest."""
+
+    def __init__(self, url: str) -> None:
+        fsspec = require_extra("fsspec", "batch")
+        try:
+            self.fs, path = fsspec.url_to_fs(url)
+            is_folder = self.fs.isdir(path)
+            self.files = sorted(one for one in self.fs.find(path) if _kind_of(one)) if is_folder else [path]
+            missing = not is_folder and not self.fs.isfile(path)
+        except (ImportError, ValueError, OSError) as error:
+            raise InvalidParameter(f"manifest {url!r} cannot be opened: {error}") from error
+        if missing:
+            raise InvalidParameter(f"manifest {url!r} cannot be read: there is no such file; check the path")
+        if not self.files or not all(map(_kind_of, self.files)):
+            raise InvalidParameter(
+                f"manifest {url!r} must be a file that ends in {', '.join(SUFFIXES)}, or a folder of them"
+            )
+        self.folder = self.fs.unstrip_protocol(path if is_folder else path.rpartition("/")[0])
+
+    @property
+    def addresses(self) -> list[str]:
+        """Addresses of the files, local ones as paths."""
+        addresses = [self.fs.unstrip_protocol(file) for file in self.files]
+        return [address.removeprefix("file://") for address in addresses]
+
+    def rows(self) -> Iterator[ManifestRow]:
+        """Yield all rows in the order of the files' names and of the rows in them; raises BadFile for a broken file."""
+        numbers = itertools.count(1)
+        for file in self.files:
+            yield from self._rows_of(file, numbers)
+
+    def _rows_of(self, file: str, numbers: Iterator[int]) -> Iterator[ManifestRow]:
+        kind = _kind_of(file)
+        try:
+            with self.fs.open(file, "rb", compression=None if kind == ".parquet" else "infer") as stream:
+                if kind == ".parquet":
+                    yield from _parquet_rows(stream, numbers)
+                elif kind == ".csv":
+                    yield from _csv_rows(stream, numbers)
+                else:
+                    yield from _json_rows(stream, numbers)
+        except (OSError, EOFError, ValueError) as error:
+            raise BadFile(f"manifest {file!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
+
+
+def _kind_of(path: str) -> str | None:
+    name = path.lower()
+    for suffix in _COMPRESSED:
+        name = name.removesuffix(suffix) if not name.removesuffix(suffix).endswith(".parquet") else name
+    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
+
+
+def _json_rows(stream: BinaryIO, numbers: Iterator[int]) -> Iterator[ManifestRow]:
+    for line in _lines(stream):
+        if not line.strip():
+            continue
+        number = next(numbers)
+        if len(line) > _LONGEST_LINE:
+            yield ManifestRow(number, None, f"the line is longer than {_LONGEST_LINE} bytes")
+            continue
+        try:
+            values = _DECODER.decode(line.decode("utf-8-sig" if number == 1 else "utf-8").strip())
+        except (ValueError, RecursionError) as error:
+            yield ManifestRow(number, None, f"the line is no JSON: {error}")
+            continue
+        yield _row_of(number, values)
+
+
+def _row_of(number: int, values: Any) -> ManifestRow:
+    if isinstance(values, dict):
+        return ManifestRow(number, values)
+    return ManifestRow(number, None, "the line is no JSON object")
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield lines; of a longer one than is allowed, only the beginning, and the rest is skipped."""
+    while line := stream.readline(_LONGEST_LINE + 2):
+        yield line
+        while len(line) > _LONGEST_LINE + 1 and not line.endswith(b"\n"):
+            line = stream.readline(_LONGEST_LINE + 2)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return values
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def _csv_rows(stream: BinaryIO, numbers: Iterator[int]) -> Iterator[ManifestRow]:
+    lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.reader(lines)
+    header = next(reader, [])
+    if len(set(header)) < len(header) or not all(header):
+        raise ValueError("the first line must hold the names of the columns, each once")
+    for row in _csv_records(reader):
+        if row == []:
+            continue
+        number = next(numbers)
+        if isinstance(row, csv.Error):
+            yield ManifestRow(number, None, f"the line is no CSV: {row}")
+        elif len(row) != len(header):
+            yield ManifestRow(number, None, f"the line has {len(row)} values for {len(header)} columns")
+        else:
+            yield ManifestRow(number, {name: text for name, text in zip(header, row, strict=True) if text}, text=True)
+
+
+def _csv_records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield error
+
+
+def _parquet_rows(stream: BinaryIO, numbers: Iterator[int]) -> Iterator[ManifestRow]:
+    parquet = require_extra("pyarrow.parquet", "batch")
+    for block in parquet.ParquetFile(stream).iter_batches(batch_size=_ROWS_AT_ONCE):
+        rows: Iterable[dict[str, Any]] = block.to_pylist()
+        yield from (ManifestRow(next(numbers), row) for row in rows)

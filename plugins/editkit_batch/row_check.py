@@ -1,0 +1,302 @@
+"""Rows of a manifest as planned rows: checked without a model, with an id from their content."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+
+from editkit import (
+    EditkitError,
+    EffectIf,
+    InvalidParameter,
+    OperationSpec,
+    Params,
+    UnknownName,
+    check_params,
+    find_identity,
+    operations,
+)
+
+from .digests import Digests, local_path
+from .manifest import ManifestRow
+
+_COLUMNS = ("operation", "image", "model", "name")
+"""Columns that are no parameters."""
+_LONGEST_NAME = 1000
+_MOST_KEPT = 10_000
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr)
+
+
+@dc.dataclass(frozen=True)
+class PlannedRow:
+    """A row of the plan, which a worker edits without the manifest."""
+
+    id: str
+    """Hash of everything that the result depends on, in hexadecimal digits."""
+    row: int
+    """Number of the row in the manifest."""
+    name: str
+    """Name in the manifest, which is carried to the results and builds no path."""
+    call: str
+    """JSON of operation, image, digests, params and model; empty for a row that cannot be edited."""
+    error_type: str = ""
+    error: str = ""
+
+
+class BadRow(EditkitError):
+    """A row of a manifest that cannot be read."""
+
+    exit_status = 2
+
+
+class RowChecker:
+    """Checks rows: operation, parameters, names, images and model."""
+
+    def __init__(self, folder: str, model: str | None) -> None:
+        self.folder = folder
+        self.model = model
+        self.digests = Digests()
+        self.operations = operations()
+        self._checked: dict[str, dict[str, Any]] = {}
+        self._models: dict[tuple[str | None, str], tuple[str, str] | EditkitError] = {}
+
+    def check(self, rows: Iterable[ManifestRow]) -> Iterator[PlannedRow]:
+        """Yield a planned row for each row, with its error where it cannot be edited."""
+        drafts = [self._draft(row) for row in rows]
+        addresses = {address for draft in drafts if isinstance(draft, _Draft) for address in draft.addresses}
+        digests = self.digests.of(addresses)
+        for draft in drafts:
+            yield draft.plan(digests) if isinstance(draft, _Draft) else draft
+
+    def _draft(self, row: ManifestRow) -> _Draft | PlannedRow:
+        values = row.values
+        if values is None:
+            return _failed(row, BadRow(row.problem))
+        try:
+            return self._read(row, {name: value for name, value in values.items() if value is not None})
+        except EditkitError as error:
+            return _failed(row, error)
+
+    def _read(self, row: ManifestRow, values: dict[str, Any]) -> _Draft:
+        name = str(values.pop("name", ""))
+        if len(name) > _LONGEST_NAME:
+            raise BadRow(f"name has {len(name)} characters: at most {_LONGEST_NAME} are allowed")
+        operation, image, model = (values.pop(column, None) for column in _COLUMNS[:3])
+        spec = self._operation(operation)
+        convert = from_text if row.text else _whole_number
+        values = {name: convert(spec.params, name, value) for name, value in values.items()}
+        sources = self._sources(spec, image)
+        images = {name: self._addresses(name, values[name]) for name in _image_fields(spec.params) & values.keys()}
+        params = self._canonical(spec, values)
+        label, identity = self._identity(self._model(model), spec.name)
+        return _Draft(
+            row, name, spec.name, sources, params, images, label, identity, "seed" in spec.params.model_fields
+        )
+
+    def _operation(self, name: Any) -> OperationSpec:
+        if name is None:
+            raise BadRow("the row has no operation: name one, such as img2img")
+        if not isinstance(name, str) or name not in self.operations:
+            check_params(str(name), {})  # raises UnknownName with the closest name
+            raise UnknownName(f"no operation {name!r}")
+        spec = self.operations[name]
+        if spec.gives != "image":
+            raise BadRow(f"the operation {name} gives no image: use one that does, or the command {name}")
+        return spec
+
+    def _model(self, model: Any) -> str | None:
+        if model is None:
+            return self.model
+        if not isinstance(model, str):
+            raise BadRow(f"model={model!r} is not allowed: give a name, a folder, a file or a hub id")
+        return model
+
+    def _sources(self, spec: OperationSpec, image: Any) -> list[str]:
+        """Return the addresses of the images that the operation takes."""
+        count = {"nothing": 0, "image": 1, "two images": 2, "inversion": 1}[spec.takes]
+        if isinstance(image, str) and image.startswith("["):
+            with_brackets = _json_list(image)
+            image = image if with_brackets is None else with_brackets
+        addresses = [] if image is None else self._addresses("image", image)
+        if len(addresses) != count:
+            needs = ("no image", "one image", "a list of two images")[count]
+            raise BadRow(f"{spec.name} takes {needs}, and the row has {len(addresses)}")
+        return addresses
+
+    def _addresses(self, name: str, value: Any) -> list[str]:
+        listed = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str) and one for one in listed):
+            raise BadRow(f"{name} must be the address of a file, or a list of them")
+        return [local_path(one, self.folder) for one in listed]
+
+    def _canonical(self, spec: OperationSpec, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of a row, checked, in the form in which equal ones are equal.
+
+        A check takes longer than all else here. Rows that differ in the words of their prompts and in their seed alone
+        are checked once; the edit checks each again.
+        """
+        names = _plain_texts(spec.params)
+        plain = {name: value for name, value in values.items() if name in names and _is_text(value)}
+        others = {name: value for name, value in values.items() if name not in plain}
+        if type(others.get("seed")) is int and 0 <= others["seed"] < 2**63:
+            plain["seed"] = others.pop("seed")
+        texts = list(plain.values())
+        pattern = [(name, not str(value).strip(), texts.index(value)) for name, value in plain.items()]
+        key = repr((spec.name, sorted(others.items()), sorted(pattern)))
+        if key not in self._checked:
+            checked = check_params(spec.name, values)
+            images = _image_fields(spec.params)
+            dumped = checked.model_dump(mode="json", include=set(others) - images)
+            if len(self._checked) > _MOST_KEPT:
+                self._checked.clear()
+            self._checked[key] = dumped
+        return {**self._checked[key], **plain}
+
+    def _identity(self, model: str | None, operation: str) -> tuple[str, str]:
+        """Return the name of a model, of a local one its absolute path, and the hash of its files."""
+        if (model, operation) not in self._models:
+            try:
+                label, identity = find_identity(model, operation=operation)
+                label = str(Path(label).absolute()) if model is not None and Path(label).exists() else label
+                self._models[model, operation] = label, identity
+            except EditkitError as error:
+                self._models[model, operation] = error
+        known = self._models[model, operation]
+        if isinstance(known, EditkitError):
+            raise known
+        return known
+
+
+@dc.dataclass(frozen=True)
+class _Draft:
+    """A checked row without the digests of its images."""
+
+    row: ManifestRow
+    name: str
+    operation: str
+    sources: list[str]
+    params: dict[str, Any]
+    images: dict[str, list[str]]
+    """Addresses of the images of parameters."""
+    model: str
+    identity: str
+    has_seed: bool
+
+    @property
+    def addresses(self) -> Iterator[str]:
+        yield from self.sources
+        for listed in self.images.values():
+            yield from listed
+
+    def plan(self, digests: Mapping[str, str | EditkitError]) -> PlannedRow:
+        """Return the row with its id; a row without a seed gets one from its id."""
+        digest_of: dict[str, str] = {}
+        for address in self.addresses:
+            digest = digests[address]
+            if isinstance(digest, EditkitError):
+                return _failed(self.row, digest)
+            digest_of[address] = digest
+        images = {name: [digest_of[one] for one in listed] for name, listed in sorted(self.images.items())}
+        content = [self.operation, self.identity, [digest_of[one] for one in self.sources], images, self.params]
+        identity = hash_of(content)
+        seed = {"seed": int(identity[:8], 16)} if self.has_seed and "seed" not in self.params else {}
+        call = {
+            "operation": self.operation,
+            "image": self.sources,
+            "images": self.images,
+            "params": self.params | seed,
+            "model": self.model,
+            "digests": digest_of,
+        }
+        return PlannedRow(identity, self.row.number, self.name, _CANONICAL.encode(call))
+
+
+def hash_of(content: Any) -> str:
+    """Return 32 hexadecimal digits for a value of JSON."""
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()[:32]
+
+
+def _failed(row: ManifestRow, error: EditkitError) -> PlannedRow:
+    """Return the plan of a row that cannot be edited; rows that cannot be read differ by their number."""
+    identity = hash_of(["failed", row.number if row.values is None else row.values])
+    name = "" if row.values is None else str(row.values.get("name") or "")[:_LONGEST_NAME]
+    printable = name.encode(errors="replace").decode()
+    text = str(error).encode(errors="replace").decode()
+    return PlannedRow(identity, row.number, printable, "", type(error).__name__, text)
+
+
+def _is_text(value: Any) -> bool:
+    """Return whether a value is valid text."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@functools.cache
+def _plain_texts(params: type[Params]) -> frozenset[str]:
+    """Return the parameters that hold any text."""
+    return frozenset(
+        name
+        for name, field in params.model_fields.items()
+        if field.annotation is str
+        and field.json_schema_extra in (None, {"argument": True})
+        and all(isinstance(one, EffectIf) for one in field.metadata)
+    )
+
+
+@functools.cache
+def _image_fields(params: type[Params]) -> frozenset[str]:
+    extras = {name: field.json_schema_extra for name, field in params.model_fields.items()}
+    return frozenset(name for name, extra in extras.items() if isinstance(extra, dict) and "image" in extra)
+
+
+def _whole_number(params: type[Params], name: str, value: Any) -> Any:
+    """Return a real number without fraction as an integer, if the parameter is one: JSON and Parquet mix them."""
+    if type(value) is not float or not value.is_integer() or name not in params.model_fields:
+        return value
+    annotation = params.model_fields[name].annotation
+    return int(value) if int in (annotation, *get_args(annotation)) else value
+
+
+@functools.lru_cache(maxsize=_MOST_KEPT)
+def from_text(params: type[Params], name: str, text: str) -> Any:
+    """Return a value of CSV as the type of its parameter; lists and mappings are JSON, a list of one may be text."""
+    field = params.model_fields.get(name)
+    if field is None or field.annotation is str:
+        return text
+    if field.annotation is Any or get_origin(field.annotation) is tuple:
+        listed = _json_list(text)
+        return listed if listed is not None else text if field.annotation is Any else [text]
+    adapter = _adapter(params, name)
+    try:
+        return adapter.validate_json(text) if text[:1] == "{" else adapter.validate_strings(text)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise InvalidParameter(f"{name}={text[:60]!r} is not allowed: {reason[0].lower()}{reason[1:]}") from None
+
+
+@functools.cache
+def _adapter(params: type[Params], name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(params.model_fields[name].annotation or Any)
+
+
+def _json_list(text: str) -> list[Any] | None:
+    """Return the list that a text is in JSON, else None."""
+    if not text.startswith("["):
+        return None
+    try:
+        listed = json.loads(text)
+    except ValueError:
+        return None
+    return listed if isinstance(listed, list) else None

@@ -1,0 +1,131 @@
+"""Folder of a job on any file system of fsspec, whose files appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from editkit import EditkitError, InvalidParameter
+
+from .extras import require_extra
+
+
+class Storage:
+    """Files below a folder, by names with slashes.
+
+    An object store replaces an object in one step; on other file systems a file gets its name when it is complete.
+    """
+
+    def __init__(self, url: str) -> None:
+        fsspec = require_extra("fsspec", "batch")
+        try:
+            self.fs, self.root = fsspec.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise InvalidParameter(f"output {url!r} cannot be opened: {error}") from error
+        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        self.url = url
+        self._folders: set[str] = set()
+
+    def path(self, name: str) -> str:
+        """Return the path of a file within the file system."""
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file."""
+        if self.local:
+            return Path(self.path(name)).exists()
+        self.fs.invalidate_cache()
+        return bool(self.fs.exists(self.path(name)))
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a file; None if there is none."""
+        try:
+            return Path(self.path(name)).read_bytes() if self.local else cast(bytes, self.fs.cat_file(self.path(name)))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, in place of one that exists."""
+        with self.open_new(name) as file:
+            file.write(data)
+
+    @contextlib.contextmanager
+    def open_new(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file for writing, which appears at the end of the block unless the block raises an exception."""
+        path = self.path(name)
+        self._make_folder(path)
+        if not self.local:
+            file = self.fs.open(path, "wb")
+            try:
+                yield file
+            except BaseException:
+                _discard(file)
+                raise
+            file.close()
+            return
+        # Readers of data sets skip names that begin with a dot.
+        temporary = Path(path).with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            with temporary.open("wb") as local:
+                yield local
+            temporary.replace(path)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            if isinstance(error, OSError):
+                raise EditkitError(f"output {path!r} cannot be written: {error.strerror or error}") from error
+            raise
+
+    def _make_folder(self, path: str) -> None:
+        folder = path.rpartition("/")[0]
+        if folder in self._folders:
+            return
+        try:
+            self.fs.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise InvalidParameter(f"output folder {folder!r} cannot be made: {error.strerror or error}") from error
+        self._folders.add(folder)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the sorted names of the files in a folder, without those that are not complete."""
+        try:
+            if self.local:
+                names = [entry.name for entry in Path(self.path(folder)).iterdir()]
+            else:
+                self.fs.invalidate_cache()
+                names = [path.rstrip("/").rpartition("/")[2] for path in self.fs.ls(self.path(folder), detail=False)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in names if name and not name.startswith("."))
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it exists."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.local:
+                Path(self.path(name)).unlink()
+            else:
+                self.fs.rm_file(self.path(name))
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder with all files in it, if it exists."""
+        self._folders.clear()
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm(self.path(folder), recursive=True)
+
+    def sync(self) -> None:
+        """Wait until the files written so far would survive a power cut, where the system offers that."""
+        if self.local and hasattr(os, "sync"):
+            os.sync()
+
+
+def _discard(file: BinaryIO) -> None:
+    """Give up a file of an object store whose upload is not complete."""
+    discard = getattr(file, "discard", None)
+    if discard is not None:
+        with contextlib.suppress(Exception):
+            discard()
+    file.closed = True  # type: ignore[misc]  # or its destructor completes the upload

@@ -1,0 +1,1 @@
+"""Jobs of ``editkit batch`` with bad rows and killed processes."""

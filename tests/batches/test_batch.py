@@ -1,0 +1,453 @@
+"""``editkit batch``: rows, ids, plans, images and results, and going on after an interruption."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import random
+import re
+import shlex
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from editkit_batch import BatchParams
+from editkit_batch.command import Progress
+from editkit_batch.manifest import Manifest
+from editkit_batch.notes import Notes
+from editkit_batch.part_worker import PartSummary, Work
+from editkit_batch.plan import SeenIds
+from editkit_batch.row_check import RowChecker
+from editkit_batch.storage import Storage
+
+import editkit
+from batches.mixed_rows import JobProcess, run_with_kills, write_manifest
+from batches.part_work import double_or_end
+from editkit import EditkitError, EngineOptions, WorkerEnded
+from editkit.cli import main
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+EDIT = {"operation": "img2img", "image": "a.png", "prompt": "a red apple", "strength": 0.5, "steps": 2}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_image: Any) -> Path:
+    """A folder to work in, with two images."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate("ab"):
+        random_image((16, 16), seed=number).save(f"{name}.png")
+    return tmp_path
+
+
+def write(rows: Sequence[Any], name: str = "rows.jsonl") -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path = Path(name)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def planned(manifest: Path, model: str | None = None) -> list[Any]:
+    source = Manifest(str(manifest))
+    return list(RowChecker(source.folder, model).check(source.rows()))
+
+
+def errors(manifest: Path) -> list[str]:
+    return [row.error for row in planned(manifest)]
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, ["batch", *map(str, words)])
+
+
+def results(output: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(output / "results").to_pylist()
+    return rows
+
+
+# Rows and ids
+
+
+def test_jsonl_csv_and_parquet_give_the_same_ids(here: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        EDIT,
+        {**EDIT, "mask": "b.png", "invert_mask": True, "seed": 3},
+        {"operation": "interpolate", "image": ["a.png", "b.png"], "frames": 3, "seed": 1},
+        {"operation": "generate", "prompt": "[a] pear, red", "attach": ["style:image=a.png,model=x"]},
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with Path("rows.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, names)
+        table.writeheader()
+        for row in rows:
+            listed = {name: json.dumps(value) for name, value in row.items() if isinstance(value, list | bool)}
+            table.writerow({**row, **listed})
+    columns = {name: [row.get(name) for row in rows] for name in names if name != "image"}
+    images = [row.get("image") for row in rows]
+    columns["image"] = [json.dumps(image) if isinstance(image, list) else image for image in images]
+    pq.write_table(pa.table(columns), "rows.parquet")
+    expected = [(row.id, row.call) for row in planned(write(rows))]
+    assert all(call for _, call in expected), errors(Path("rows.jsonl"))
+    for name in ("rows.csv", "rows.parquet"):
+        assert [(row.id, row.call) for row in planned(Path(name))] == expected, errors(Path(name))
+
+
+def test_the_id_depends_on_content_alone(here: Path) -> None:
+    Path("copy.png").write_bytes(Path("a.png").read_bytes())
+    same = [EDIT, {**EDIT, "name": "x", "image": "copy.png"}, {**EDIT, "steps": 2.0}, dict(reversed(EDIT.items()))]
+    assert len({row.id for row in planned(write(same))}) == 1
+    others = [EDIT, {**EDIT, "image": "b.png"}, {**EDIT, "seed": 1}, {**EDIT, "prompt": "a"}, {**EDIT, "steps": 3}]
+    others += [{**EDIT, "mask": "a.png"}, {**EDIT, "mask": "b.png"}, {**EDIT, "operation": "inpaint", "mask": "b.png"}]
+    assert len({row.id for row in planned(write(others))}) == len(others)
+
+
+def test_a_row_without_a_seed_draws_it_from_its_id(here: Path) -> None:
+    first, second = (json.loads(row.call)["params"]["seed"] for row in planned(write([EDIT, {**EDIT, "steps": 3}])))
+    assert first != second
+    again, given = planned(write([EDIT, {**EDIT, "seed": first}]))
+    assert json.loads(again.call)["params"]["seed"] == first
+    assert json.loads(given.call)["params"] == json.loads(again.call)["params"]
+
+
+BAD_ROWS: dict[str, tuple[Any, str]] = {
+    "no JSON": ("{", "the line is no JSON"),
+    "no object": ("[1]", "the line is no JSON object"),
+    "a name twice": ('{"seed": 1, "seed": 2}', "the name 'seed' stands twice"),
+    "no operation": ({"image": "a.png"}, "the row has no operation"),
+    "unknown operation": ({**EDIT, "operation": "img3img"}, "did you mean 'img2img'"),
+    "operation that is no text": ({**EDIT, "operation": 3}, "no operation"),
+    "no image as result": ({"operation": "invert", "image": "a.png"}, "the operation invert gives no image"),
+    "misspelt parameter": ({**EDIT, "strenght": 0.5}, "did you mean 'strength'"),
+    "wrong value": ({**EDIT, "strength": 7}, "strength=7 is not allowed"),
+    "wrong type": ({**EDIT, "prompt": 7}, "prompt=7 is not allowed"),
+    "unknown sampler": ({**EDIT, "sampler": "dim"}, "did you mean 'ddim'"),
+    "half of a character": ('{"operation": "generate", "prompt": "\\ud800"}', "not valid Unicode"),
+    "missing image": ({**EDIT, "image": "c.png"}, "there is no such file"),
+    "folder as image": ({**EDIT, "image": "."}, "it is a folder"),
+    "missing mask": ({**EDIT, "mask": "c.png"}, "there is no such file"),
+    "number as image": ({**EDIT, "image": 3}, "image must be the address of a file"),
+    "two images": ({**EDIT, "image": ["a.png", "b.png"]}, "img2img takes one image, and the row has 2"),
+    "superfluous image": ({"operation": "generate", "prompt": "a", "image": "a.png"}, "generate takes no image"),
+    "unknown model": ({**EDIT, "model": "emojy"}, "model 'emojy' is neither"),
+    "model that is no text": ({**EDIT, "model": 3}, "model=3 is not allowed"),
+    "long name": ({**EDIT, "name": "n" * 2000}, "name has 2000 characters"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_a_bad_row_is_planned_with_its_reason(here: Path, case: str) -> None:
+    row, reason = BAD_ROWS[case]
+    good, bad = planned(write([EDIT, row]))
+    assert good.call and not good.error
+    assert not bad.call
+    assert reason in bad.error, bad
+    assert bad.error_type
+
+
+def test_a_memory_of_checked_parameters_hides_no_wrong_value(here: Path) -> None:
+    rows = [EDIT, {**EDIT, "prompt": "b", "seed": 4}, {**EDIT, "prompt": "c", "seed": -1}, {**EDIT, "seed": True}]
+    instructions = [{"operation": "instruct", "image": "a.png", "instruction": text} for text in ("a", " ", "b")]
+    assert [bool(error) for error in errors(write([*rows, *instructions]))] == [False] * 2 + [True] * 2 + [
+        False,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("rows.txt", "", "must be a file that ends in"),
+        ("rows.csv", "operation,operation\n", "each once"),
+        ("rows.parquet", "no Parquet", "cannot be read"),
+        ("rows.jsonl.gz", "no gzip", "cannot be read"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_fails_the_job(here: Path, name: str, text: str, reason: str) -> None:
+    Path(name).write_text(text)
+    ended = run(name, "-o", "out")
+    assert (ended.exit_code, ended.stdout) == (1, ""), ended.output
+    assert reason in ended.stderr
+    assert not Path("out/job.json").exists()
+
+
+def test_a_line_of_csv_with_other_columns_fails_alone(here: Path) -> None:
+    Path("rows.csv").write_text("operation,image,prompt\nimg2img,a.png,a\nimg2img,a.png\n\nimg2img,a.png,b\n")
+    assert [bool(error) for error in errors(Path("rows.csv"))] == [False, True, False]
+
+
+def test_ids_are_seen_once_in_any_grouping() -> None:
+    ids = [hashlib.sha256(str(number % 700).encode()).hexdigest()[:32] for number in range(2000)]
+    ids += ["00" * 16, "00" * 15 + "01", "01" + "00" * 15, "00" * 16]
+    expected = [one not in ids[:place] for place, one in enumerate(ids)]
+    for size in (1, 7, 1000, 5000):
+        seen = SeenIds()
+        found = [is_new for begin in range(0, len(ids), size) for is_new in seen.add(ids[begin : begin + size])]
+        assert found == expected
+
+
+# Jobs
+
+
+@pytest.fixture
+def edited(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace the edits by copies of one result, and return the ids of the edited rows."""
+    finished = editkit.apply(
+        "generate", model=editkit.testing.ToyBackend(), prompt="", steps=1, seed=0, width=8, height=8
+    )
+    ids: list[str] = []
+
+    def edit(rows: Sequence[Any], settings: Any) -> Any:
+        for place, row in enumerate(rows):
+            ids.append(row.id)
+            params = json.loads(row.call)["params"]
+            yield place, EditkitError("too green") if params["prompt"] == "green" else finished
+
+    monkeypatch.setattr("editkit_batch.part_worker.edit_rows", edit)
+    return ids
+
+
+ROWS = [{**EDIT, "prompt": f"number {number}", "name": f"../{number}"} for number in range(9)]
+
+
+def test_images_are_named_by_ids_and_names_are_carried(here: Path, edited: list[str]) -> None:
+    ended = run(write([*ROWS, ROWS[3]]), "-o", "out", "--workers", 0, "--rows-per-file", 4, "--json")
+    assert ended.exit_code == 0, ended.output
+    summary = json.loads(ended.stdout)
+    assert (summary["states"], summary["duplicates"], len(edited)) == ({"ok": 9}, 1, 9)
+    assert [row["name"] for row in results(Path("out"))] == [row["name"] for row in ROWS]
+    for row in results(Path("out")):
+        assert row["output"] == f"images/{row['id'][:2]}/{row['id']}.png"
+        assert hashlib.sha256(Path("out", row["output"]).read_bytes()).hexdigest() == row["sha256"]
+        assert json.loads(row["report"])["output"] == row["output"]
+    assert pq.read_table("out/duplicates.parquet").to_pylist()[0]["name"] == ROWS[3]["name"]
+    assert sorted(path.name for path in Path().iterdir()) == ["a.png", "b.png", "out", "rows.jsonl"]
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted(
+        ["duplicates.parquet", "images", "job.json", "plan", "results"]
+    )
+
+
+def test_rows_that_fail_give_the_exit_status_two(here: Path, edited: list[str]) -> None:
+    rows = [*ROWS[:2], {**EDIT, "prompt": "green"}, {**EDIT, "image": "c.png"}]
+    ended = run(write(rows), "-o", "out", "--workers", 0)
+    assert ended.exit_code == 2
+    states = [(row["status"], row["error_type"]) for row in results(Path("out"))]
+    assert states == [("ok", ""), ("ok", ""), ("error", "EditkitError"), ("error", "BadImage")]
+    assert "| error | 1 | BadImage | 4 |" in ended.stdout
+
+
+def test_a_dry_run_plans_without_edits(here: Path, edited: list[str]) -> None:
+    ended = run(write([*ROWS, {**EDIT, "strenght": 1}]), "-o", "out", "--dry-run", "--json")
+    assert (ended.exit_code, edited) == (2, [])
+    assert json.loads(ended.stdout)["states"] == {"valid": 9, "error": 1}
+    assert sorted(path.name for path in Path("out").iterdir()) == ["job.json", "plan"]
+
+
+def test_shares_of_a_job_are_all_of_it(here: Path, edited: list[str]) -> None:
+    manifest = write(ROWS)
+    for number in (3, 1, 2):
+        assert run(manifest, "-o", "out", "--workers", 0, "--rows-per-file", 2, "--part", f"{number}/3").exit_code == 0
+    assert len(edited) == len(set(edited)) == 9
+    assert [row["name"] for row in results(Path("out"))] == [row["name"] for row in ROWS]
+    for part in ("0/3", "4/3", "1", "x/y"):
+        assert run(manifest, "-o", "out", "--part", part).exit_code == 2
+
+
+@pytest.mark.parametrize("outputs", ["files", "tar", "parquet"])
+def test_an_interrupted_job_edits_no_row_twice(
+    here: Path, edited: list[str], outputs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import editkit_batch.part_worker as worker
+
+    edit, budget = worker.edit_rows, [5]
+
+    def interrupt(rows: Any, settings: Any) -> Any:
+        for outcome in edit(rows, settings):
+            if budget[0] == 0:
+                raise KeyboardInterrupt
+            budget[0] -= 1
+            yield outcome
+
+    words = (write(ROWS), "-o", "out", "--workers", 0, "--rows-per-file", 6, "--outputs", outputs)
+    monkeypatch.setattr(worker, "edit_rows", interrupt)
+    assert run(*words).exit_code == 130
+    first = edited[:5]
+    monkeypatch.setattr(worker, "edit_rows", edit)
+    assert run(*words).exit_code == 0
+    assert len(set(edited)) == 9
+    assert not set(first) & set(edited[6:])
+    assert {row["status"] for row in results(Path("out"))} == {"ok"}
+    assert run(*words).exit_code == 0
+    assert len(edited) == 10
+
+
+def test_a_damaged_image_is_edited_again(here: Path, edited: list[str]) -> None:
+    words = (write(ROWS), "-o", "out", "--workers", 0)
+    assert run(*words).exit_code == 0
+    row = results(Path("out"))[0]
+    staged = Path("out/staged/000000")
+    staged.mkdir(parents=True)
+    (staged / "kept.json").write_text(json.dumps(results(Path("out"))))
+    Path("out/results/000000.parquet").unlink()
+    whole = Path("out", row["output"]).read_bytes()
+    Path("out", row["output"]).write_bytes(whole[:-1])
+    assert run(*words).exit_code == 0
+    assert edited[9:] == [row["id"]]
+    assert Path("out", row["output"]).read_bytes() == whole
+
+
+def test_tar_and_parquet_hold_the_images_of_the_files(here: Path, edited: list[str]) -> None:
+    manifest = write(ROWS)
+    for outputs in ("files", "tar", "parquet"):
+        assert run(manifest, "-o", outputs, "--workers", 0, "--outputs", outputs, "--rows-per-file", 5).exit_code == 0
+    expected = {path.stem: path.read_bytes() for path in Path("files/images").rglob("*.png")}
+    packed: dict[str, bytes] = {}
+    for path in Path("tar/images").iterdir():
+        with tarfile.open(path) as tar:
+            packed |= {entry.name.removesuffix(".png"): tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]
+    assert packed == expected
+    rows = [row for path in Path("parquet/images").iterdir() for row in pq.read_table(path).to_pylist()]
+    assert {row["id"]: row["image"] for row in rows} == expected
+    assert results(Path("tar"))[0]["output"].startswith("images/000000.tar#")
+
+
+@pytest.mark.parametrize("outputs", ["files", "tar"])
+def test_errors_are_repeated_and_edits_kept(here: Path, edited: list[str], outputs: str) -> None:
+    words = (write([*ROWS, {**EDIT, "image": "c.png"}]), "-o", "out", "--workers", 0, "--outputs", outputs)
+    assert run(*words).exit_code == 2
+    Path("c.png").write_bytes(Path("b.png").read_bytes())
+    assert run(*words).exit_code == 2
+    assert run(*words, "--retry-errors").exit_code == 0
+    assert len(edited) == len(set(edited)) == 10
+    assert len(results(Path("out"))) == 10
+
+
+def test_a_folder_keeps_to_one_job(here: Path, edited: list[str]) -> None:
+    words = (write(ROWS), "-o", "out", "--workers", 0)
+    assert run(*words).exit_code == 0
+    assert run(*words, "--batch", 3).exit_code == 0
+    ended = run(*words, "--outputs", "tar")
+    assert (ended.exit_code, "was planned with 'files'" in ended.stderr) == (1, True)
+    ended = run(write(ROWS[:2]), "-o", "out", "--workers", 0)
+    assert (ended.exit_code, "the job of another manifest" in ended.stderr) == (1, True)
+
+
+def test_jobs_run_on_other_file_systems(here: Path, edited: list[str]) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/data/images/a.png", Path("a.png").read_bytes())
+    memory.pipe("/data/rows.jsonl", "\n".join(json.dumps({**row, "image": "images/a.png"}) for row in ROWS).encode())
+    for outputs in ("files", "tar", "parquet"):
+        words = ("memory://data/rows.jsonl", "-o", f"memory://out/{outputs}", "--workers", 0, "--outputs", outputs)
+        ended = run(*words, "--rows-per-file", 5)
+        assert ended.exit_code == 0, ended.output
+        assert run(*words).exit_code == 0
+        storage = Storage(f"memory://out/{outputs}")
+        assert storage.names("results") == ["000000.parquet", "000001.parquet"]
+        assert storage.names("staged") == []
+    assert len(edited) == 27
+
+
+# Workers that end
+
+
+def test_notes_blame_no_row_that_was_never_alone(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+
+    def leave(run: str, *ids: str) -> Notes:
+        """Leave a note behind, as a worker does that is killed, and return the notes of the next one."""
+        Notes(storage, "000000", run).at_work(ids).__enter__()
+        return Notes(storage, "000000", run)
+
+    notes = leave("first", "a", "b")
+    assert (notes.suspects, notes.crashed) == ({"a", "b"}, set())
+    assert leave("first", "b", "c").crashed == set()
+    assert leave("first", "a").crashed == set()
+    assert leave("second", "a").crashed == set()
+    assert leave("second", "a").crashed == {"a"}
+    with Notes(storage, "000001", "first").at_work(["d"]):
+        assert Notes(storage, "000001", "first").suspects == {"d"}
+    assert Notes(storage, "000001", "first").suspects == set()
+
+
+class Flaky:
+    """Workers whose parts end as a list says, and are done afterwards."""
+
+    def __init__(self, *outcomes: Exception) -> None:
+        self.outcomes = list(outcomes)
+        self.calls = 0
+
+    def run(self, work: Callable[[str], Any], parts: Sequence[str]) -> Any:
+        for part in parts:
+            self.calls += 1
+            yield part, self.outcomes.pop() if self.outcomes else PartSummary({"ok": 1})
+
+
+def test_a_part_is_repeated_as_long_as_that_helps(tmp_path: Path) -> None:
+    work = Work(str(tmp_path), "run", {"batch": 4})
+
+    def run_with(*outcomes: Exception) -> tuple[int, int]:
+        workers = Flaky(*outcomes)
+        progress = Progress(Storage(str(tmp_path)), ["000000"], work)
+        progress.run(workers)
+        return workers.calls, len(progress.failed)
+
+    assert run_with() == (1, 0)
+    assert run_with(*[EditkitError("full disk")] * 2) == (3, 0)
+    assert run_with(*[EditkitError("full disk")] * 5) == (3, 1)
+    assert run_with(*[WorkerEnded("ended")] * 9) == (10, 0)
+    assert run_with(*[WorkerEnded("ended")] * 20) == (10, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "package"), [("local", "editkit"), ("ray", "ray"), ("dask", "distributed")])
+def test_an_engine_goes_on_after_the_end_of_a_worker(name: str, package: str) -> None:
+    pytest.importorskip(package)
+    with editkit.build_engine(name).start(EngineOptions(workers=2)) as workers:
+        outcomes = dict(workers.run(double_or_end, ["a", "end", "b", "raise", "c"]))
+        again = dict(workers.run(double_or_end, ["d"]))
+    assert isinstance(outcomes.pop("end"), WorkerEnded)
+    assert "no number" in str(outcomes.pop("raise"))
+    assert outcomes == {"a": "aa", "b": "bb", "c": "cc"}
+    assert again == {"d": "dd"}
+
+
+@pytest.mark.slow
+def test_a_killed_job_goes_on_and_changes_no_byte(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "data", 16, fatal=False, tiny=True)
+    undisturbed = JobProcess(manifest, tmp_path / "here", [], tmp_path)
+    words = ("-o", undisturbed.output, "--rows-per-file", 50, "--workers", 0)
+    assert run(manifest, *words, "--threads", 1).exit_code == 2
+    killed = JobProcess(manifest, tmp_path / "killed", ["--workers", "1"], tmp_path)
+    assert run_with_kills(killed, 16, 1, random.Random(0)) < 10
+    assert killed.results() == undisturbed.results()
+    assert len(undisturbed.images()) == 10
+
+
+# Examples
+
+
+EXAMPLES = ("slurm.sh", "kubernetes-job.yaml", "ray-job.yaml")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_of_clusters_have_valid_options(name: str) -> None:
+    text = (DOCS / "how-to" / "batches" / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    (command,) = re.findall(r"editkit (batch .*)", "\n".join(line for line in text.splitlines() if "#" not in line))
+    words = shlex.split(re.sub(r"\$\(\(.*?\)\)|\$\w+", "1", command))
+    with main.make_context("editkit", [words[0], "--help"], resilient_parsing=True) as context:
+        batch = main.get_command(context, "batch")
+        assert batch is not None
+        options = batch.make_context("batch", words[1:]).params
+    options.pop("as_json")
+    assert BatchParams.parse("batch", {name: value for name, value in options.items() if value not in (None, ())})
+    if name.endswith(".yaml"):
+        assert yaml.safe_load((DOCS / "how-to" / "batches" / name).read_text())["kind"] in ("Job", "RayJob")
