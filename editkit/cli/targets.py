@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 STREAM = "-"
 """File name that stands for standard input or output."""
 
-FORMAT_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "avif": ".avif", "tiff": ".tif", "gif": ".gif"}
+FORMAT_SUFFIXES = {
+    "png": ".png",
+    "jpeg": ".jpg",
+    "webp": ".webp",
+    "avif": ".avif",
+    "tiff": ".tif",
+    "gif": ".gif",
+    "mp4": ".mp4",
+}
 """File suffix by the value of ``--format``."""
 
 EXISTING = ("number", "replace", "skip", "refuse")
@@ -44,7 +52,7 @@ _READABLE = (
 
 def output_options(*, animated: bool = False) -> list[click.Parameter]:
     """Return the options that say how images are written; ``animated`` is for results of several frames."""
-    formats = [name for name in FORMAT_SUFFIXES if animated or name != "gif"]
+    formats = [name for name in FORMAT_SUFFIXES if animated or name not in ("gif", "mp4")]
     quality = "Quality of JPEG, AVIF and lossy WebP.  [1 to 100; default: 95, 90, a lossless WebP]"
     form = "Format of results in a folder or a pipe.  [default: png]"
     return [

@@ -118,6 +118,24 @@ def test_a_gif_of_too_many_colours_is_measured(tiny_model: Backend) -> None:
     assert result.report.warnings == ()
 
 
+def test_a_video_is_measured(tiny_model: Backend, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    mask = Image.new("L", (24, 16))
+    mask.paste(255, (0, 0, 12, 16))
+    source = editkit.open_animation(encode_animation(moving(0, 1), ".mp4"))
+    result = editkit.apply_to_animation("flow-edit", source, model=tiny_model, mask=mask, **EDIT)
+    assert result.report.untouched_max_diff == 0
+    file = result.save(tmp_path / "out.mp4")
+    written = editkit.open_animation(file)
+    difference = max(
+        np.abs(levels(a) - levels(b))[:, 12:].max() for a, b in zip(source.frames, written.frames, strict=True)
+    )
+    assert result.report.untouched_max_diff == difference > 0
+    assert any("MP4 is lossy" in warning for warning in result.report.warnings)
+    with pytest.raises(BadFile, match="animation of 2 frames"):
+        editkit.replay(file)
+
+
 def test_wrong_calls_are_refused_before_the_model_is_loaded() -> None:
     edit = functools.partial(editkit.apply_to_animation, model="nowhere")
     for operation, given, words in (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from ...errors import InvalidParameter
 from ...images.animation.frames import Animation
 from ...images.animation.reading import animation_suffix, open_animation
@@ -13,6 +15,9 @@ from ...registry.params import SEVERAL, Params, image_fields, shorten
 from ...registry.registry import Registry
 from ...registry.specs import OperationSpec
 from ..request import Request, open_request, validate_params, with_seed
+
+_FORMATS = {".webp": "WEBP", ".mp4": "MP4"}
+"""Formats that may be lossy, by their suffixes."""
 
 
 class AnimationRequest(NamedTuple):
@@ -34,7 +39,7 @@ class AnimationRequest(NamedTuple):
 
     def frame(self, number: int) -> Request:
         """Return the edit of one frame, counted from 0."""
-        own = {name: one.frames[number] for name, one in self.moving.items()}
+        own = {name: _as_opened(one, number) for name, one in self.moving.items()}
         return open_request(self.registry, self.spec, self.params.model_copy(update=own), self.animation.frames[number])
 
     def distinct_frames(self) -> list[int]:
@@ -43,6 +48,13 @@ class AnimationRequest(NamedTuple):
         parts = [self.animation, *self.moving.values()]
         keys = zip(*([image_digest(frame) for frame in part.frames] for part in parts), strict=True)
         return [first.setdefault(key, number) for number, key in enumerate(keys)]
+
+
+def _as_opened(animation: Animation, number: int) -> Image.Image:
+    """Return a frame with the name of its format, by which masks of lossy formats are read."""
+    frame = animation.frames[number].copy()
+    frame.format = _FORMATS.get(animation.suffix)
+    return frame
 
 
 def takes_animations(spec: OperationSpec) -> bool:

@@ -1,4 +1,4 @@
-"""Encode frames with their times as GIF, WebP or APNG."""
+"""Encode frames with their times as GIF, WebP, APNG or MP4."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from ..conversion import strip_metadata
 from ..png_metadata import recipe_chunks
 from ..sources import format_size
 from ..stored.encoding import DEFAULT, Encoding
+from ..stored.image import StoredImage
 from ..stored.recipe_xmp import add_recipe, insert_gif_xmp
 from .frames import Animation
 from .palette import to_palette
 from .suffixes import ANIMATION_SUFFIXES
+from .video import check_video, encode_video
 
 _UNITS = {".gif": 10.0, ".webp": 1.0, ".png": 1.0, ".apng": 1.0}
 """Milliseconds in which a format counts."""
@@ -38,12 +40,14 @@ def check_encoding(
         )
     if encoding.recipe == "full":
         raise InvalidParameter("recipe='full' embeds source and masks, which an animation does not hold: leave it out")
-    if encoding.quality is not None and kind != ".webp":
+    if encoding.quality is not None and kind not in (".webp", ".mp4"):
         raise InvalidParameter(
-            f"quality={encoding.quality} has no effect in an animated {kind}: leave it out, or save as .webp"
+            f"quality={encoding.quality} has no effect in an animated {kind}: leave it out, or save as .webp or .mp4"
         )
     if max(size) > _LONGEST_SIDES.get(kind, max(size)):
         raise _size_error(size, kind, argument)
+    if kind == ".mp4":
+        check_video(size)
 
 
 def encode_animation(
@@ -55,13 +59,15 @@ def encode_animation(
     transparent: bool = True,
     argument: str = "output",
 ) -> bytes:
-    """Encode an animation in 8-bit sRGB: GIF of one palette, WebP (lossless without a quality) or APNG.
+    """Encode an animation in 8-bit sRGB: GIF of one palette, WebP (lossless without a quality), APNG or MP4.
 
-    ``transparent`` frames of a GIF get a transparent colour, others are laid on white. Equal neighbours may
-    become one frame of the time of both. Raises InvalidParameter as check_encoding does.
+    ``transparent`` frames of a GIF get a transparent colour, others are laid on white; those of MP4 always are. Equal
+    neighbours may become one frame of the time of both. Raises InvalidParameter as check_encoding does.
     """
     kind = suffix.lower()
     check_encoding(kind, animation.size, encoding, argument=argument)
+    if kind == ".mp4":
+        return encode_video(animation, encoding, recipe)
     times = rounded(animation.durations, _UNITS[kind])
     try:
         if kind == ".gif":
@@ -120,13 +126,22 @@ def _encode_png(
 def losses(animation: Animation, suffix: str, encoding: Encoding, untouched: int | None) -> list[str]:
     """Return sentences about what a file does not hold; ``untouched`` is measured in it, outside the masks."""
     kind, texts = suffix.lower(), []
+    if kind == ".mp4" and not all(map(_is_opaque, animation.frames)):
+        texts.append("MP4 has no transparency: frames are laid on white; save as .webp or .png to keep it")
+    if kind != ".mp4" and animation.video is not None and animation.video.has_audio:
+        texts.append(f"an animated {kind} has no audio: that of the source is left out; save as .mp4 to keep it")
     if untouched:
-        reasons = {".gif": "GIF has a palette of 256 colours", ".webp": "the WebP is lossy"}
+        reasons = {".gif": "GIF has a palette of 256 colours", ".mp4": "MP4 is lossy", ".webp": "the WebP is lossy"}
         texts.append(
             f"{reasons.get(kind, 'the file has 8 bits')}: pixels that the edit left alone differ by up to {untouched} "
             "levels in the file; save as .png or as a lossless .webp to keep them"
         )
     return texts
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    alpha = StoredImage.of(image).alpha
+    return alpha is None or bool((alpha == 1).all())
 
 
 def _size_error(size: tuple[int, int], kind: str, argument: str) -> InvalidParameter:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses as dc
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -17,6 +18,20 @@ from ..stored.image import StoredImage, unify
 MAX_FRAMES = 1000
 MAX_ANIMATION_PIXELS = 4 * MAX_PIXELS
 """Most pixels of all frames together: they are in memory at once."""
+
+
+class VideoFile(NamedTuple):
+    """Video file from which a result takes what frames do not hold."""
+
+    data: bytes
+    """Bytes of the file."""
+    has_audio: bool
+    start: float
+    """Milliseconds from the start of the file at which its first frame is shown."""
+    matrix: int
+    """Code of the colour matrix (ITU-T H.273)."""
+    pixel_shape: Fraction | None
+    """Width of a pixel by its height."""
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -31,6 +46,8 @@ class Animation:
     """Number of times that the frames are played; 0 for endlessly."""
     suffix: str = ".gif"
     """File suffix of its format."""
+    video: VideoFile | None = None
+    """The file of a video; None for other formats."""
 
     @classmethod
     def of(cls, frames: Iterable[Any], *, milliseconds: float = 100, plays: int = 0) -> Animation:

@@ -1,4 +1,4 @@
-"""Open animated files: GIF, WebP and APNG."""
+"""Open animated files: GIF, WebP, APNG and MP4."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from PIL import Image, ImageSequence
 from ...errors import BadImage, EditkitError
 from ..reading import decode
 from ..sources import Source, check_regular, check_size, describe, read_source, reason_text
+from ..stored.kinds import is_video
 from .frames import MAX_FRAMES, Animation, check_length, same_mode
 from .gif import count_gif_frames
+from .video import open_video
 
 SUFFIXES = {"GIF": ".gif", "WEBP": ".webp", "PNG": ".png"}
 """File suffix by the format of an animated image."""
+_HEADER = 1024
+"""Bytes at the beginning of a file by which a video is recognised."""
 
 
 def animation_suffix(source: Source | Animation) -> str | None:
@@ -41,31 +45,41 @@ def animation_suffix(source: Source | Animation) -> str | None:
 
 
 def _suffix(file: BinaryIO) -> str | None:
+    header = file.read(_HEADER)
+    if is_video(header):
+        return ".mp4"
+    file.seek(0)
     image = _parse(file, "")
     return SUFFIXES[str(image.format)] if image is not None and getattr(image, "is_animated", False) else None
 
 
 def open_animation(source: Source | Animation, *, argument: str = "animation") -> Animation:
-    """Open an animated GIF, WebP or PNG as its frames with their times.
+    """Open an animated GIF, WebP or PNG, or an MP4 or QuickTime video, as its frames with their times.
 
     ``source`` is a path, ``"-"`` (standard input), bytes or a binary file. Frames are composed as a viewer shows them;
-    an image that an APNG shows in place of the animation is left out. Raises BadImage,
-    naming ``argument``, for a file that is no animation, and for one of more than MAX_FRAMES frames or
+    an image that an APNG shows in place of the animation is left out, and videos need the extra ``editkit[video]``.
+    Raises BadImage, naming ``argument``, for a file that is no animation, and for one of more than MAX_FRAMES frames or
     MAX_ANIMATION_PIXELS pixels before any of them is decoded.
     """
     if isinstance(source, Animation):
         return source
     name = describe(source, argument)
     data = read_source(source, argument=argument)
+    if is_video(data):
+        return open_video(data, name)
     image = _parse(io.BytesIO(data), name)
     if image is None or not getattr(image, "is_animated", False):
-        raise BadImage(f"{name} is no animation that can be read: an animated GIF, WebP or PNG is allowed")
+        raise BadImage(
+            f"{name} is no animation that can be read: an animated GIF, WebP or PNG, or an MP4 video is allowed"
+        )
     return _read(image, data, name)
 
 
 def reopen(data: bytes) -> Animation:
     """Return the frames in the bytes of a file as it was encoded; equal frames may have become a still image."""
     name = "the file as encoded"
+    if is_video(data):
+        return open_video(data, name)
     image = _parse(io.BytesIO(data), name)
     assert image is not None
     return _read(image, data, name)

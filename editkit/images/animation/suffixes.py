@@ -1,3 +1,3 @@
 """File suffixes of animations."""
 
-ANIMATION_SUFFIXES = (".gif", ".webp", ".png", ".apng")
+ANIMATION_SUFFIXES = (".gif", ".webp", ".png", ".apng", ".mp4")

@@ -17,7 +17,7 @@ from .colours import has_colour
 from .meaning import MaskPixels, cut_levels, read_marks
 from .numbers import read_channels, read_numbers
 
-_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF")
+_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF", "MP4")
 _MOST_LABELS = 64
 
 

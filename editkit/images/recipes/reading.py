@@ -12,7 +12,8 @@ from ...errors import BadFile, BadImage
 from .. import png_metadata
 from ..reading import FORMATS
 from ..sources import Source, read_source
-from ..stored.recipe_xmp import NAMESPACE, find_recipes, gif_packet
+from ..stored.kinds import is_video
+from ..stored.recipe_xmp import NAMESPACE, find_recipes, gif_packet, mp4_packet
 
 
 def read_recipe(source: Source, *, argument: str = "recipe") -> tuple[str, dict[str, Image.Image]]:
@@ -60,13 +61,15 @@ def read_packet(data: bytes, name: str) -> bytes:
     if data.startswith(b"GIF8"):
         block = gif_packet(data)
         return b"" if block is None else block[2]
+    if is_video(data):
+        return mp4_packet(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # no pixel is decoded
             packet = Image.open(io.BytesIO(data), formats=FORMATS).info.get("xmp", b"")
     except Exception as error:  # decoders raise anything on damaged data
         raise BadFile(
-            f"{name} is not an image that can hold a recipe: pass a .png, .jpg, .webp, .avif, .tif or .gif that "
+            f"{name} is not an image that can hold a recipe: pass a .png, .jpg, .webp, .avif, .tif, .gif or .mp4 that "
             "editkit saved"
         ) from error
     return packet if isinstance(packet, bytes) else b""

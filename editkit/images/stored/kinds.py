@@ -67,6 +67,11 @@ def unread_colour_space(data: bytes) -> str | None:
     return f"primaries {primaries}" if codes[1] in (1, 2, 6, 13) else f"primaries {primaries}, transfer {transfer}"
 
 
+def is_video(data: bytes) -> bool:
+    """Return whether bytes begin like an MP4 or QuickTime file, and not like an image in such a file."""
+    return data[4:8] == b"ftyp" and unread_kind(data[:_HEADER]) in (None, "MP4 video", "QuickTime video")
+
+
 def unread_kind(data: bytes) -> str | None:
     """Return the kind of a file that is no image editkit reads; None if it is not recognised."""
     if data[4:8] == b"ftyp":

@@ -1,4 +1,4 @@
-"""The recipe as a property of an XMP packet (ISO 16684-1): in JPEG, WebP, AVIF, TIFF and GIF.
+"""The recipe as a property of an XMP packet (ISO 16684-1): in JPEG, WebP, AVIF, TIFF, GIF and MP4.
 
 The property has a description of its own behind those of the source, so that it is added and removed in one piece.
 """
@@ -27,6 +27,9 @@ _JPEG_BYTES = 65_502
 _NO_XML = str.maketrans({"\ufffe": "\\ufffe", "\uffff": "\\uffff"})
 
 _MAX_PACKET_BYTES = 16 * 2**20
+
+_MP4_XMP = b"uuid\xbe\x7a\xcf\xcb\x97\xa9\x42\xe8\x9c\x71\x99\x94\x91\xe3\xaf\xac"
+"""Type of the box that holds an XMP packet in an MP4 (XMP, part 3, 2.1.4)."""
 
 _GIF_XMP = b"\x21\xff\x0bXMP DataXMP"
 # Ends the packet for readers that skip it in blocks of up to 255 bytes, wherever a block ends (XMP, part 3, 1.1.2).
@@ -90,3 +93,23 @@ def gif_packet(data: bytes) -> tuple[int, int, bytes] | None:
     if start < 0 or end < 0:
         return None
     return start, end + len(_GIF_TRAILER), data[start + len(_GIF_XMP) : end]
+
+
+def append_mp4_xmp(data: bytes, packet: bytes) -> bytes:
+    """Append a box with an XMP packet to an MP4, where it moves no other one."""
+    return data + (4 + len(_MP4_XMP) + len(packet)).to_bytes(4) + _MP4_XMP + packet
+
+
+def mp4_packet(data: bytes) -> bytes:
+    """Return the XMP packet in an MP4; empty without one."""
+    position = 0
+    while position + 8 <= len(data):
+        size, header = int.from_bytes(data[position : position + 4]), 8
+        if size == 1:  # a size of 64 bits behind the type
+            size, header = int.from_bytes(data[position + 8 : position + 16]), 16
+        if data.startswith(_MP4_XMP, position + 4):
+            return data[position + 4 + len(_MP4_XMP) : position + size]
+        if size < header:  # up to the end of the file, or damaged
+            break
+        position += size
+    return b""

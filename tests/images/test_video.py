@@ -1,0 +1,151 @@
+"""Laws of MP4 files: frames and times survive as far as H.264 holds them, and audio is copied."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from editkit.errors import BadImage, InvalidParameter
+from editkit.images.animation import video
+from editkit.images.animation.encoding import check_encoding, encode_animation, losses
+from editkit.images.animation.frames import Animation
+from editkit.images.animation.reading import animation_suffix, open_animation
+from editkit.images.recipes.reading import read_recipe
+from editkit.images.recipes.stripping import strip_recipe
+from editkit.images.stored.encoding import DEFAULT, Encoding
+
+try:
+    import av
+except ImportError:
+    av = None
+
+needs_av = pytest.mark.skipif(av is None, reason="PyAV is not installed")
+TIMES = (1000 / 24, 55.0, 1000 / 30, 70.0)
+
+
+def clip() -> Animation:
+    """Smooth frames, of which H.264 loses little."""
+    rows, columns = np.mgrid[:48, :64]
+    waves = [128 + 90 * np.sin(rows / 9 + number) * np.cos(columns / 11) for number in range(len(TIMES))]
+    frames = [Image.fromarray(np.dstack([wave, 255 - wave, wave / 2]).astype(np.uint8)) for wave in waves]
+    return dc.replace(Animation.of(frames), durations=TIMES, plays=1)
+
+
+def with_audio(data: bytes, rotation: int = 0) -> bytes:
+    """Return a video with a track of audio, and a display rotation."""
+    buffer = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(buffer, "w", format="mp4") as target:
+        images, sound = target.add_stream_from_template(source.streams.video[0]), target.add_stream("aac", rate=44100)
+        if rotation:
+            images.set_display_rotation(rotation)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = images
+                target.mux(packet)
+        wave = np.sin(np.arange(8192) / 9).astype(np.float32)[None]
+        for start in range(0, 8192, 1024):
+            frame = av.AudioFrame.from_ndarray(wave[:, start : start + 1024], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, start
+            target.mux(sound.encode(frame))
+        target.mux(sound.encode(None))
+    return buffer.getvalue()
+
+
+def audio_of(data: bytes) -> list[tuple[Any, ...]]:
+    with av.open(io.BytesIO(data)) as container:
+        return [(packet.pts, packet.time_base, bytes(packet)) for packet in container.demux(audio=0) if packet.size]
+
+
+def mean_difference(a: Image.Image, b: Image.Image) -> float:
+    return float(np.abs(np.asarray(a, np.int16) - np.asarray(b, np.int16)).mean())
+
+
+@needs_av
+def test_frames_and_times_survive() -> None:
+    source = clip()
+    opened = open_animation(encode_animation(source, ".mp4"))
+    assert (opened.suffix, opened.plays) == (".mp4", 1)
+    # A tick is 1/90000 s, and the last frame has its time from the length of the stream.
+    assert opened.durations == pytest.approx(TIMES, abs=0.1)
+    for before, after in zip(source.frames, opened.frames, strict=True):
+        assert mean_difference(before, after) <= 3
+    small = encode_animation(source, ".mp4", encoding=Encoding(quality=10))
+    assert len(small) < len(encode_animation(source, ".mp4"))
+
+
+@needs_av
+def test_audio_is_copied_and_start_and_colours_are_kept() -> None:
+    data = with_audio(encode_animation(clip(), ".mp4"))
+    source = open_animation(data)
+    assert source.video is not None and source.video.has_audio
+    again = encode_animation(source, ".mp4")
+    assert audio_of(again) == audio_of(data)
+    opened = open_animation(again)
+    assert opened.durations == pytest.approx(source.durations, abs=0.1)
+    assert opened.video is not None and opened.video.matrix == source.video.matrix
+    for before, after in zip(source.frames, opened.frames, strict=True):
+        assert mean_difference(before, after) <= 3
+    assert any("has no audio" in text for text in losses(source, ".gif", DEFAULT, None))
+    assert losses(source, ".mp4", DEFAULT, None) == []
+
+
+@needs_av
+def test_rotated_frames_are_upright() -> None:
+    data = encode_animation(clip(), ".mp4")
+    turned = open_animation(with_audio(data, rotation=90))
+    assert turned.size == (48, 64)
+    upright = open_animation(data).frames[0].transpose(Image.Transpose.ROTATE_90)
+    assert mean_difference(turned.frames[0], upright) == 0
+
+
+@needs_av
+def test_a_recipe_is_read_and_removed_and_players_skip_it() -> None:
+    recipe = '{"operation": "flow-edit"}'
+    data, plain = encode_animation(clip(), ".mp4", recipe=recipe), encode_animation(clip(), ".mp4")
+    assert read_recipe(data)[0] == recipe
+    stripped = strip_recipe(data)
+    assert b"flow-edit" not in stripped
+    for other in (data, stripped):
+        frames = zip(open_animation(plain).frames, open_animation(other).frames, strict=True)
+        assert all(mean_difference(*pair) == 0 for pair in frames)
+
+
+@needs_av
+def test_videos_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode_animation(clip(), ".mp4")
+    monkeypatch.setattr(video, "_decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("editkit.images.animation.frames.MAX_FRAMES", 3)
+    with pytest.raises(BadImage, match="more than 3 frames"):
+        open_animation(data)
+
+
+@needs_av
+def test_damaged_videos_are_refused() -> None:
+    data = encode_animation(clip(), ".mp4")
+    for broken in (data[: len(data) // 2], data[:32] + bytes(len(data) - 32)):
+        with pytest.raises(BadImage, match="damaged or cut short"):
+            open_animation(broken)
+
+
+@needs_av
+def test_odd_sides_are_refused_before_an_edit() -> None:
+    with pytest.raises(InvalidParameter, match="sides are even"):
+        check_encoding(".mp4", (9, 6))
+
+
+def test_without_pyav_videos_are_refused_with_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(video, "_load_av", lambda: None)
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(b"\0\0\0\x18ftypisom" + bytes(64))
+    assert animation_suffix(file) == ".mp4"
+    with pytest.raises(BadImage, match=r"needs PyAV: pip install 'editkit\[video\]'"):
+        open_animation(file)
+    with pytest.raises(InvalidParameter, match=r"needs PyAV: pip install 'editkit\[video\]'"):
+        check_encoding(".mp4", (8, 6))
+    assert animation_suffix(b"\0\0\0\x18ftypavif" + bytes(64)) is None
