@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -71,26 +71,31 @@ def _remote_digest(address: str) -> str:
     fsspec = require_extra("fsspec", "batch")
     try:
         fs, path = fsspec.url_to_fs(address)
-        about = fs.info(path)
-        tag = next((about[name] for name in _TAGS if about.get(name)), None)
-        if tag is not None:
-            return f"tag:{tag}"
+        tag = _tag(fs.info(path))
     except Exception as error:  # each file system raises its own
         raise _unreadable(address, error) from error
-    return f"sha256:{hashlib.sha256(read_remote(address)).hexdigest()}"
+    return tag or f"sha256:{hashlib.sha256(read_remote(address)[0]).hexdigest()}"
 
 
-def read_remote(address: str) -> bytes:
-    """Return the bytes of a remote image; raises BadImage if it cannot be read or is too large."""
+def _tag(about: Mapping[str, Any] | None) -> str | None:
+    return next((f"tag:{about[name]}" for name in _TAGS if about and about.get(name)), None)
+
+
+def read_remote(address: str) -> tuple[bytes, str | None]:
+    """Return the bytes of a remote image, and its tag if the file system has one.
+
+    Raises BadImage if it cannot be read or is too large.
+    """
     fsspec = require_extra("fsspec", "batch")
     try:
         with fsspec.open(address, "rb") as file:
             data: bytes = file.read(_MOST_BYTES + 1)
+            tag = _tag(getattr(file, "details", None))
     except Exception as error:
         raise _unreadable(address, error) from error
     if len(data) > _MOST_BYTES:
         raise BadImage(f"image {address!r} is too large: at most {_MOST_BYTES // 2**20} MiB are allowed")
-    return data
+    return data, tag
 
 
 def _unreadable(address: str, error: BaseException) -> BadImage:

@@ -60,13 +60,12 @@ def _arguments(row: PlannedRow, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def open_address(address: str, digest: str) -> str | bytes:
     """Return the path of a local image or the bytes of a remote one; raises BadImage if it is not the planned one."""
-    remote = is_remote(address)
-    data = read_remote(address) if remote else b""
+    data, tag = read_remote(address) if is_remote(address) else (_content(address), None)
     if digest.startswith("sha256:"):
-        content = data if remote else _content(address)
-        if hashlib.sha256(content).hexdigest() != digest.removeprefix("sha256:"):
-            raise BadImage(f"image {address!r} is not the one that was planned: use --retry-errors to plan again")
-    return data if remote else address
+        tag = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if tag not in (None, digest):
+        raise BadImage(f"image {address!r} is not the one that was planned: use --retry-errors to plan again")
+    return data if is_remote(address) else address
 
 
 def _content(path: str) -> bytes:

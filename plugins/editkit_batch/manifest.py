@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from editkit import BadFile, InvalidParameter
 
@@ -109,10 +109,11 @@ def _row_of(number: int, values: Any) -> ManifestRow:
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
     """Yield lines; of a longer one than is allowed, only the beginning, and the rest is skipped."""
-    while line := stream.readline(_LONGEST_LINE + 2):
+    lines = io.BufferedReader(cast(io.RawIOBase, stream))  # files of fsspec take no size for a line
+    while line := lines.readline(_LONGEST_LINE + 2):
         yield line
         while len(line) > _LONGEST_LINE + 1 and not line.endswith(b"\n"):
-            line = stream.readline(_LONGEST_LINE + 2)
+            line = lines.readline(_LONGEST_LINE + 2)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import random
 import re
@@ -18,6 +19,8 @@ import yaml
 from click.testing import CliRunner, Result
 from editkit_batch import BatchParams
 from editkit_batch.command import Progress
+from editkit_batch.digests import digest_of
+from editkit_batch.editing import open_address
 from editkit_batch.manifest import Manifest
 from editkit_batch.notes import Notes
 from editkit_batch.part_worker import PartSummary, Work
@@ -28,7 +31,7 @@ from editkit_batch.storage import Storage
 import editkit
 from batches.mixed_rows import JobProcess, run_with_kills, write_manifest
 from batches.part_work import double_or_end
-from editkit import EditkitError, EngineOptions, WorkerEnded
+from editkit import BadImage, EditkitError, EngineOptions, WorkerEnded
 from editkit.cli import main
 
 pa = pytest.importorskip("pyarrow")
@@ -117,6 +120,20 @@ def test_a_row_without_a_seed_draws_it_from_its_id(here: Path) -> None:
     assert json.loads(given.call)["params"] == json.loads(again.call)["params"]
 
 
+def test_an_image_that_changed_after_the_plan_is_refused(here: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe("/a.png", Path("a.png").read_bytes())
+    for address in ("a.png", "memory://a.png"):
+        digest = digest_of(address)
+        assert isinstance(digest, str)
+        assert open_address(address, digest) in (address, Path("a.png").read_bytes())
+        with pytest.raises(BadImage, match="not the one that was planned"):
+            open_address(address, digest[:-1] + "x")
+    Path("a.png").unlink()
+    with pytest.raises(BadImage, match="it was there when the job was planned"):
+        open_address("a.png", "sha256:")
+
+
 BAD_ROWS: dict[str, tuple[Any, str]] = {
     "no JSON": ("{", "the line is no JSON"),
     "no object": ("[1]", "the line is no JSON object"),
@@ -182,6 +199,24 @@ def test_a_manifest_that_cannot_be_read_fails_the_job(here: Path, name: str, tex
 def test_a_line_of_csv_with_other_columns_fails_alone(here: Path) -> None:
     Path("rows.csv").write_text("operation,image,prompt\nimg2img,a.png,a\nimg2img,a.png\n\nimg2img,a.png,b\n")
     assert [bool(error) for error in errors(Path("rows.csv"))] == [False, True, False]
+
+
+class RemoteFile(io.BytesIO):
+    """A file of which lines are read without a size, as the buffered files of fsspec."""
+
+    def readline(self) -> bytes:  # type: ignore[override]
+        return super().readline()
+
+
+def test_lines_are_read_from_remote_files_and_long_ones_are_cut(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [EDIT, {**EDIT, "prompt": "a" * 3_000_000}, {**EDIT, "seed": 2}]
+    manifest = Manifest(str(write(rows)))
+    monkeypatch.setattr(manifest.fs, "open", lambda path, *args, **kwargs: RemoteFile(Path(path).read_bytes()))
+    assert [(row.number, row.problem) for row in manifest.rows()] == [
+        (1, ""),
+        (2, "the line is longer than 1048576 bytes"),
+        (3, ""),
+    ]
 
 
 def test_ids_are_seen_once_in_any_grouping() -> None:
