@@ -30,8 +30,10 @@ from .diffusion.schedules import (
 from .editing.animation.apply import apply_to_animation
 from .editing.animation.result import AnimationResult
 from .editing.apply import apply
-from .editing.batch import apply_all
 from .editing.composing import paint
+from .editing.many.apply_all import apply_all
+from .editing.many.row import EditRow
+from .editing.many.rows import edit_rows
 from .editing.masks.automatic import mask_automatically
 from .editing.outcome import Edit, PixelEdit
 from .editing.params import (
@@ -192,6 +194,7 @@ __all__ = [
     "DuplicateName",
     "Edit",
     "EditParams",
+    "EditRow",
     "EditkitError",
     "EffectIf",
     "Engine",
@@ -304,6 +307,7 @@ __all__ = [
     "ddpm_noise_std",
     "describe_rows",
     "draw_sheet",
+    "edit_rows",
     "embed_cached",
     "engines",
     "eps_of",

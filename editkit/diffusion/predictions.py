@@ -14,8 +14,10 @@ flow_prediction  eps - x0                    Liu et al. 2022, arXiv 2209.03003
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 from ..errors import InvalidParameter, did_you_mean
@@ -35,12 +37,20 @@ def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point | PointBa
                 raise InvalidParameter("epsilon prediction cannot start from pure noise (alpha = 0): use v_prediction")
             return (x - sigma * predicted) / alpha
         case "v_prediction":
-            return (alpha * x - sigma * predicted) / (alpha**2 + sigma**2)
+            return (alpha * x - sigma * predicted) / divisor(point, x, lambda row: row.alpha**2 + row.sigma**2)
         case "sample":
             return predicted
         case "flow_prediction":
-            return (x - sigma * predicted) / (alpha + sigma)
+            return (x - sigma * predicted) / divisor(point, x, lambda row: row.alpha + row.sigma)
     raise InvalidParameter(f"prediction {kind!r} is unknown; {did_you_mean(str(kind), get_args(Prediction))}")
+
+
+def divisor(point: Point | PointBatch, like: Tensor, function: Callable[[Point], float]) -> float | Tensor:
+    """Return a function of the point, or of each row's (B, 1, 1, 1): in double precision first, so that both agree."""
+    values = point.map(function)
+    if not isinstance(values, list):
+        return values
+    return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, *(1,) * (like.ndim - 1))
 
 
 def from_x0(kind: Prediction, x0: Tensor, x: Tensor, point: Point | PointBatch) -> Tensor:

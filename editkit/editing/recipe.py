@@ -85,6 +85,8 @@ class Step(BaseModel):
     """Parameters that were set by the user or the operation; None in older recipes."""
     images: dict[_Name, ImageReference] = Field(default={})
     """Images of the parameters by name, as the operation got them; those of several are ``reference-1`` and so on."""
+    filled: bool = False
+    """Whether network calls had a fixed number of rows, as among other edits, which decides the last bits."""
 
     specifications: dict[_Name, _Path] = Field(default={})
     """Words or points by which an image of the parameters was found, by name; a replay finds it again if a segmenter is

@@ -21,6 +21,7 @@ from ..registry.params import SEVERAL, image_fields, shorten
 from ..registry.registry import installed
 from ..sampling.progress import Progress
 from .apply import execute
+from .many.lock_step import execute_exactly
 from .pipeline import Model, join_results, model_per_step
 from .recipe import AnimationRecipe, ImageReference, ModelReference, Recipe, Step, image_name, read_recipe, source_name
 from .request import Request, load_sources, prepare, validate_params
@@ -254,11 +255,12 @@ def _execute_steps(
 ) -> list[Result]:
     """Execute the steps, each after the first with the outcome of the one before."""
     registry = installed()
-    outcomes = [execute(registry, first, backends[0], progress=progress, cache=cache)]
-    for step, params, backend in zip(steps[1:], params_of_steps[1:], backends[1:], strict=True):
+    ways = [execute_exactly if step.filled else execute for step in steps]
+    outcomes = [ways[0](registry, first, backends[0], progress=progress, cache=cache)]
+    for step, params, backend, way in zip(steps[1:], params_of_steps[1:], backends[1:], ways[1:], strict=True):
         last = outcomes[-1]
         request = prepare(registry, step.operation, last if isinstance(last, Inversion) else last.image, params)
-        outcomes.append(execute(registry, request, backend, progress=progress, cache=cache))
+        outcomes.append(way(registry, request, backend, progress=progress, cache=cache))
     return [outcome for outcome in outcomes if isinstance(outcome, Result)]
 
 

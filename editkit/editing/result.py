@@ -24,6 +24,7 @@ from ..images.stored.image import StoredImage
 from ..images.writing import FRAMES_SUFFIXES, encode_image
 from ..inversion.inversion import Inversion
 from ..model.backend import Backend, loading_options_of
+from ..model.batching import grouping_of
 from ..registry.arguments import check_arguments
 from ..registry.params import image_fields
 from ..registry.public_names import without_folder
@@ -88,6 +89,7 @@ def _describe_steps(request: Request, model: Backend, images: Mapping[str, Image
         explicit=explicit,
         images=references,
         specifications=dict(request.specifications),
+        filled=grouping_of(model) == "filled",
     )
     steps = [step]
     if request.inversion is not None and request.spec.takes == "inversion":  # stored as the step that makes it again

@@ -24,7 +24,7 @@ from ..diffusion.denoiser import Condition
 from ..diffusion.paths import SamplingPath
 from ..images.canvas import Canvas
 from ..model.backend import Backend, execution_of
-from ..model.batching import unwrap
+from ..model.batching import grouping_of, unwrap
 from .inverter import Inverter
 from .record import contiguous_copy
 
@@ -75,8 +75,8 @@ class InversionInputs:
             "arithmetic": numerics_fingerprint(model.device),
             "model": [str(type(model)), model.identity, model.prediction, str(model.device), str(model.dtype)],
             "running": dc.asdict(execution_of(model)),
-            # The batch size changes the last bits of the network's result.
-            "batched": model is not self.model,
+            # The rows of a call change the last bits of the network's result.
+            "grouping": grouping_of(self.model),
             "inverter": [str(type(self.inverter)), self.inverter.__getstate__()],
             "path": [[type(point).__name__, *map(float, point)] for point in self.path],
             "timesteps": self.timesteps,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .backend import Backend, full_name
-from .batching import unwrap
+from .batching import Grouping, grouping_of, unwrap
 from .finite import is_finite, part_failed
 
 MOST = 3 * 2**22
@@ -23,15 +23,15 @@ class RoundTrip:
 
     model: Callable[[], Backend | None]
     identity: str
-    batched: bool
-    """Whether other edits were in the same batch, which changes the last bits."""
+    grouping: Grouping
+    """How the autoencoder's calls are evaluated, which changes the last bits."""
     sources: Tensor
     latents: Tensor
     decoded: Tensor | None = None
 
     def matches(self, model: Backend, sources: Tensor) -> bool:
         """Return whether this is the round trip of equal pixels by the same model."""
-        if self.model() is not unwrap(model) or (self.identity, self.batched) != (model.identity, _is_batched(model)):
+        if self.model() is not unwrap(model) or (self.identity, self.grouping) != (model.identity, grouping_of(model)):
             return False
         kinds = [(tensor.shape, tensor.dtype, tensor.device) for tensor in (self.sources, sources)]
         return kinds[0] == kinds[1] and torch.equal(self.sources, sources)
@@ -52,16 +52,11 @@ def round_trip(model: Backend, sources: Tensor) -> RoundTrip:
     latents = model.encode(sources)
     if not is_finite(latents):
         raise part_failed("autoencoder", full_name(model))
-    computed = RoundTrip(_weak_reference(unwrap(model)), model.identity, _is_batched(model), sources, latents)
+    computed = RoundTrip(_weak_reference(unwrap(model)), model.identity, grouping_of(model), sources, latents)
     KNOWN.append(computed)
     while sum(trip.sources.numel() for trip in KNOWN) > MOST:
         del KNOWN[0]
     return computed
-
-
-def _is_batched(model: Backend) -> bool:
-    """Return whether the model is shared by several edits in lock step."""
-    return unwrap(model) is not model
 
 
 def _weak_reference(model: Backend) -> Callable[[], Backend | None]:

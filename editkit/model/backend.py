@@ -58,7 +58,11 @@ def full_name(model: Backend) -> str:
 
 
 class Backend(Protocol):
-    """A loaded model. Latents are (B, C, h, w); pixels (B, 3, H, W) in [0, 1]."""
+    """A loaded model. Latents are (B, C, h, w); pixels (B, 3, H, W) in [0, 1].
+
+    A model whose :meth:`denoise` evaluates rows in groups that depend on the other rows declares ``divides_calls``
+    with the value True: rows of several edits are then not evaluated in one call where bits must not differ.
+    """
 
     name: str
     """Name given by the user."""

@@ -7,50 +7,23 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import Condition, stack_conditions
+from ..diffusion.denoiser import Condition
 from ..diffusion.points import Point, PointBatch
 from ..errors import Cancelled
 from .backend import Backend
+from .calls.combined import evaluate_all
+from .calls.filled import FilledCalls
+from .calls.request import Evaluate, NetworkRequest, Results
 
-ROWS = 64
-"""Most rows of one combined call; a request with more rows is evaluated separately."""
-
+Grouping = Literal["alone", "combined", "filled"]
+"""How the calls of an edit are evaluated: its own rows, with rows of other edits, or filled to a fixed number."""
 
 Outcome = TypeVar("Outcome")
-
-
-class NetworkRequest(NamedTuple):
-    """One call of a model; ``denoise`` has a point and a condition, ``encode`` and ``decode`` have none."""
-
-    kind: str
-    x: Tensor
-    point: Point | PointBatch | None = None
-    condition: Condition | None = None
-
-    @property
-    def signature(self) -> tuple[Any, ...]:
-        """Kind, shapes and dtypes: requests of equal signature can be combined."""
-        condition = [(name, one.shape[1:], one.dtype) for name, one in sorted((self.condition or {}).items())]
-        return (self.kind, self.x.shape[1:], self.x.dtype, *condition)
-
-    @property
-    def points(self) -> tuple[Point, ...]:
-        """Point of each row."""
-        assert self.point is not None
-        return self.point.rows(len(self.x))
-
-    def evaluate(self, model: Backend) -> Tensor:
-        """Call the model."""
-        if self.kind == "denoise":
-            assert self.point is not None and self.condition is not None
-            return model.denoise(self.x, self.point, self.condition)
-        return model.encode(self.x) if self.kind == "encode" else model.decode(self.x)
-
 
 Submit = Callable[[NetworkRequest], Tensor]
 """Function that hands a request to the scheduler and waits for its result."""
@@ -62,8 +35,8 @@ class BatchedBackend:
     A call with gradients, or while a control has changed the model, is evaluated at once; no other edit runs meanwhile.
     """
 
-    def __init__(self, model: Backend, submit: Submit) -> None:
-        self.model, self.submit = model, submit
+    def __init__(self, model: Backend, submit: Submit, grouping: Grouping = "combined") -> None:
+        self.model, self.submit, self.grouping = model, submit, grouping
         self.exclusive_depth = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -103,6 +76,13 @@ def unwrap(model: Backend) -> Backend:
     return model.model if isinstance(model, BatchedBackend) else model
 
 
+def grouping_of(model: Backend) -> Grouping:
+    """Return how the calls of an edit with this model are evaluated, on which the last bits of their results depend."""
+    if not isinstance(model, BatchedBackend) or model.exclusive_depth:
+        return "alone"
+    return model.grouping
+
+
 class EditThread(Generic[Outcome]):
     """Edit on its own thread, which runs only while :meth:`advance` waits for it."""
 
@@ -140,86 +120,44 @@ class EditThread(Generic[Outcome]):
         return self.requests.get()
 
 
-Results = dict[int, Tensor | BaseException | None]
-"""Results of requests, or the errors that the model raised, by the numbers of their edits."""
-
-
 def run_in_lock_step(
-    model: Backend,
-    edits: Sequence[Callable[[Backend], Outcome]],
-    evaluate: Callable[[Backend, dict[int, NetworkRequest]], Results] | None = None,
+    model: Backend, edits: Sequence[Callable[[Backend], Outcome]], evaluate: Evaluate = evaluate_all
 ) -> Generator[tuple[int, Any]]:
     """Yield the number and the outcome, or the error, of each edit as it ends.
 
     One edit runs at a time, until it submits a request; the requests of all edits are then evaluated, in one call if
     their signatures are equal, or by ``evaluate``, which returns results of one or more requests; edits without one
-    wait. If the caller stops iterating, the other edits are cancelled.
+    wait, and requests come in the order in which they wait. If the caller stops iterating, the other edits are
+    cancelled. With :class:`FilledCalls`, the bits of an outcome do not depend on the other edits.
     """
-    running = {number: EditThread(_with_batching(edit, model)) for number, edit in enumerate(edits)}
+    grouping: Grouping = "filled" if isinstance(evaluate, FilledCalls) else "combined"
+    running = {number: EditThread(_with_batching(edit, model, grouping)) for number, edit in enumerate(edits)}
     results: Results = dict.fromkeys(running)
     requests: dict[int, NetworkRequest] = {}
     try:
         while running:
             for number, result in results.items():
                 edit = running[number]
+                requests.pop(number, None)
                 request = edit.advance(result)
                 if request is not None:
                     requests[number] = request
                 else:
                     del running[number]
-                    requests.pop(number, None)
                     yield number, edit.outcome
-            results = (evaluate or evaluate_all)(model, requests)
+            results = evaluate(model, requests)
     finally:
         for edit in running.values():
             _cancel(edit)
 
 
-def _with_batching(edit: Callable[[Backend], Outcome], model: Backend) -> Callable[[Submit], Outcome]:
-    return lambda submit: edit(cast(Backend, BatchedBackend(model, submit)))
+def _with_batching(
+    edit: Callable[[Backend], Outcome], model: Backend, grouping: Grouping
+) -> Callable[[Submit], Outcome]:
+    return lambda submit: edit(cast(Backend, BatchedBackend(model, submit, grouping)))
 
 
 def _cancel(edit: EditThread[Any]) -> None:
     """End an edit by an error at every request, and wait until its thread has released everything."""
     while edit.advance(Cancelled("cancelled")) is not None:
         pass
-
-
-@torch.no_grad()
-def evaluate_all(model: Backend, requests: dict[int, NetworkRequest]) -> Results:
-    """Return the result of each request, or the error that the model raised."""
-    results: Results = {}
-    for numbers in _group_compatible(requests):
-        try:
-            rows = concatenate([requests[number] for number in numbers]).evaluate(model)
-            parts = torch.split(rows, [len(requests[number].x) for number in numbers])
-            results.update(zip(numbers, parts, strict=True))
-        except Exception as error:
-            results.update(dict.fromkeys(numbers, error))
-    return results
-
-
-def _group_compatible(requests: dict[int, NetworkRequest]) -> list[list[int]]:
-    """Return groups of requests that can be combined, each of at most :data:`ROWS` rows if it has several."""
-    groups: list[list[int]] = []
-    latest: dict[tuple[Any, ...], list[int]] = {}
-    for number, request in requests.items():
-        group = latest.get(request.signature, [])
-        if not group or sum(len(requests[other].x) for other in group) + len(request.x) > ROWS:
-            latest[request.signature] = group = []
-            groups.append(group)
-        group.append(number)
-    return groups
-
-
-def concatenate(requests: Sequence[NetworkRequest]) -> NetworkRequest:
-    """Combine requests of one signature; if all rows have one point, so does the result."""
-    first = requests[0]
-    if len(requests) == 1:
-        return first
-    x = torch.cat([request.x for request in requests])
-    if first.condition is None:
-        return NetworkRequest(first.kind, x)
-    points = tuple(point for request in requests for point in request.points)
-    point = points[0] if len(set(points)) == 1 else PointBatch(points)
-    return NetworkRequest(first.kind, x, point, stack_conditions([request.condition or {} for request in requests]))

@@ -95,6 +95,7 @@ _KINDS = {
     "group_offload": FLAG,
     "tiling": FLAG,
     "cache": FLAG,
+    "exact": FLAG,
     "keep_gps": FLAG,
     "progress": ArgumentKind(callable, "a function such as tqdm.tqdm").or_none(),
     "batch": ArgumentKind(lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
@@ -120,6 +121,10 @@ _KINDS = {
             and getattr(value, "ndim", 1) > 0
         ),
         "a list of images",
+    ),
+    "rows": ArgumentKind(
+        lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, Mapping)),
+        "an iterable of rows",
     ),
     "path": ArgumentKind(lambda value: isinstance(value, (str, os.PathLike)), "a path"),
     "argument": TEXT,

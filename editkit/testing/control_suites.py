@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..editing.apply import apply
-from ..editing.batch import apply_all
+from ..editing.many.apply_all import apply_all
 from ..editing.primitives import invert_latents, sample_from_inversion
 from ..editing.session import Session
 from ..errors import InvalidParameter

@@ -17,7 +17,7 @@ import editkit
 from editkit import Animation, Backend, BadFile, Cancelled, InvalidParameter, MissingCapability, repeat_condition
 from editkit.editing.animation.first_frame import FIRST, AnchoredCalls
 from editkit.images.animation.encoding import encode_animation
-from editkit.model.batching import NetworkRequest
+from editkit.model.calls.request import NetworkRequest
 from editkit.testing import ToyBackend
 
 EDIT: dict[str, Any] = {"source": "red", "target": "blue", "steps": 2, "seed": 0}

@@ -80,7 +80,8 @@ def test_each_image_of_a_batch_equals_its_single_edit(operation: str, batch: int
 
 def test_the_model_is_called_once_for_the_whole_batch() -> None:
     model = Counting()
-    results = editkit.apply_all("img2img", IMAGES, model=model, prompt="red", strength=1.0, steps=STEPS, seed=0)
+    arguments = {"model": model, "prompt": "red", "strength": 1.0, "steps": STEPS, "seed": 0, "exact": False}
+    results = editkit.apply_all("img2img", IMAGES, **arguments)
     assert model.rows["encode"] == [5]
     assert model.rows["decode"] == [5, 5]  # the results and the sources
     assert len(model.rows["denoise"]) == results[0].report.network_calls
@@ -92,7 +93,7 @@ def test_a_batch_accepts_several_sizes_and_path_lengths() -> None:
     images = [IMAGES[0], image(7, (16, 8)), IMAGES[1], image(8, (16, 8))]
     del arguments["prompt"]
     model = Counting()
-    together = editkit.apply_all("prompt-edit", images, model=model, **arguments)
+    together = editkit.apply_all("prompt-edit", images, model=model, exact=False, **arguments)
     assert [one.image.size for one in together] == [one.size for one in images]
     assert model.rows["encode"] == [2, 2]
     for one, result in zip(images, together, strict=True):
@@ -117,7 +118,8 @@ def test_several_targets_of_one_inversion_share_their_network_calls() -> None:
     arguments: dict[str, Any] = {"model": model, "guidance": 2.0, "seed": 1}
     alone = [editkit.apply("prompt-edit", inversion, target=name, **arguments) for name in names]
     model.rows["denoise"].clear()
-    together = editkit.apply_all("prompt-edit", [inversion] * 3, each=[{"target": name} for name in names], **arguments)
+    targets = [{"target": name} for name in names]
+    together = editkit.apply_all("prompt-edit", [inversion] * 3, each=targets, exact=False, **arguments)
     assert len(model.rows["denoise"]) == STEPS
     assert sum(model.rows["denoise"]) == sum(one.report.network_samples for one in alone)
     assert [values(one) for one in together] == [values(one) for one in alone]
@@ -216,7 +218,8 @@ def test_an_image_is_encoded_and_decoded_once() -> None:
 
 def test_a_second_batch_reuses_the_round_trips_of_the_first() -> None:
     model = Counting()
-    edit = functools.partial(editkit.apply_all, "img2img", IMAGES, model=model, prompt="red", steps=STEPS, seed=0)
+    arguments: dict[str, Any] = {"model": model, "prompt": "red", "steps": STEPS, "seed": 0, "exact": False}
+    edit = functools.partial(editkit.apply_all, "img2img", IMAGES, **arguments)
     first, again = edit(), edit()
     assert [values(one) for one in again] == [values(one) for one in first]
     assert model.rows["encode"] == [5]

@@ -12,6 +12,7 @@ from ...errors import InvalidParameter, MissingCapability
 from ...images.animation.frames import same_mode
 from ...model.backend import Backend
 from ...model.batching import run_in_lock_step
+from ...model.calls.combined import evaluate_all
 from ...model.loading import resolve_model
 from ...registry.arguments import check_arguments
 from ...registry.registry import installed
@@ -19,7 +20,8 @@ from ...report import AnimationReport, Report
 from ...sampling.params import DrawingParams
 from ...sampling.progress import Progress
 from ..apply import cancellable
-from ..batch import bind_request, split_options
+from ..many.apply_all import split_options
+from ..many.lock_step import bind_request
 from ..result import Result
 from .first_frame import AnchoredCalls
 from .request import AnimationRequest, check_batch, prepare_animation
@@ -138,7 +140,7 @@ class _FrameEdits:
             )
             for place, number in enumerate(numbers)
         ]
-        evaluate = self.calls if self.anchored else None
+        evaluate = self.calls if self.anchored else evaluate_all
         with contextlib.closing(run_in_lock_step(self.model, edits, evaluate)) as outcomes:
             for place, outcome in outcomes:
                 if isinstance(outcome, BaseException):

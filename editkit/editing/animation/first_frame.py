@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...diffusion.attention import AttentionInputs, CallRow, describe_rows
 from ...model.backend import Backend
-from ...model.batching import ROWS, NetworkRequest, Results, concatenate, evaluate_all
+from ...model.calls.combined import ROWS, concatenate, evaluate_all
+from ...model.calls.request import NetworkRequest, Results
 from ...sampling.attention_control import AttentionControl
 
 FIRST = 0

@@ -96,6 +96,7 @@ class UniversalBackend(ReferringPipeline, StyledPipeline, SteeredPipeline, Guide
     execution = ExecutionOptions()
     loading_options = LoadingOptions()
     texts = MappingProxyType({})
+    divides_calls = True
 
     def __init__(self, pipe: Any, *, name: str, identity: str, warnings: Sequence[str] = ()) -> None:
         self.pipe, self.name, self.identity, self.warnings = pipe, name, identity, tuple(warnings)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses as dc
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import InvalidParameter
-from ..model.backend import Backend
-from ..model.batching import run_in_lock_step
-from ..model.execution import ExecutionOptions
-from ..model.loading import resolve_model
-from ..model.options import LoadingOptions
-from ..registry.arguments import check_arguments
-from ..registry.registry import Registry, installed
-from ..sampling.progress import Progress
-from .apply import cancellable, execute
-from .request import Request, prepare
-
-MOST = 16
-"""Default number of edits that run together."""
+from ...errors import InvalidParameter
+from ...model.backend import Backend
+from ...model.execution import ExecutionOptions
+from ...model.loading import resolve_model
+from ...model.options import LoadingOptions
+from ...registry.arguments import check_arguments
+from ...registry.registry import Registry, installed
+from ...sampling.progress import Progress
+from .row import CheckedRow, EditRow
+from .rows import MOST, run_rows
 
 
 @check_arguments()
@@ -32,6 +27,7 @@ def apply_all(
     seeds: Sequence[int] | None = None,
     each: Sequence[Mapping[str, Any]] | None = None,
     batch: int = MOST,
+    exact: bool = True,
     model: Backend | str | None = None,
     progress: Progress | None = None,
     cache: bool = True,
@@ -46,20 +42,32 @@ def apply_all(
     Memory grows accordingly. Each report counts the calls of its own edit; its seconds are those of its batch.
     ``progress`` shows the loops of the first edit of a batch.
 
-    The batch size changes the order of floating-point sums in torch, so a pixel may differ by one 8-bit level. With
-    ``batch=1`` each result equals that of :func:`apply` bit for bit. If one edit fails, its error is raised and the
-    others are cancelled. Raises an EditkitError before the model is loaded if an argument is wrong.
+    With ``exact`` a result has the same bits whatever the other images and the batch, as of :func:`edit_rows`, which
+    edits rows of several operations and goes on after an error. Without, the batch size changes the order of
+    floating-point sums in torch, so a pixel may differ by one 8-bit level, and with ``batch=1`` each result equals that
+    of :func:`apply` bit for bit. If one edit fails, its error is raised and the others are cancelled. Raises an
+    EditkitError before the model is loaded if an argument is wrong.
     """
     registry = installed()
     options, params = split_options(given)
     pairs = _with_own_params(list(pair_with_seeds(images, params, seeds)), each)
-    requests = [prepare(registry, operation, image, one) for image, one in pairs]
+    rows = [_check(registry, number, EditRow(operation, *pair)) for number, pair in enumerate(pairs)]
     backend = resolve_model(model, **options, operation=operation)
-    results: list[Any] = []
-    with cancellable():
-        for group in batches(requests, min(batch, len(requests))):
-            results += _run_group(registry, group, backend, progress, cache)
-    return results
+    outcomes = run_rows(registry, rows, lambda *_: backend, batch=batch, exact=exact, progress=progress, cache=cache)
+    results: dict[int, Any] = {}
+    with contextlib.closing(outcomes):
+        for number, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+            results[number] = outcome
+    return [results[number] for number in range(len(rows))]
+
+
+def _check(registry: Registry, number: int, row: EditRow) -> CheckedRow:
+    """Check a row and its images, which are opened again in their turn if the row has their paths."""
+    checked = CheckedRow.check(registry, number, row)
+    request = checked.open(registry)
+    return checked._replace(request=request) if checked.holds_images else checked
 
 
 def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -107,33 +115,3 @@ def _with_own_params(
         if twice:
             raise InvalidParameter(f"{twice[0]} is given in each and for all images: leave one of them out")
     return [(image, {**shared, **own}) for (image, shared), own in zip(pairs, each, strict=True)]
-
-
-def batches(requests: Sequence[Request], size: int) -> Iterator[tuple[Request, ...]]:
-    """Yield groups of at most ``size`` requests in order."""
-    remaining = iter(requests)
-    while group := tuple(itertools.islice(remaining, size)):
-        yield group
-
-
-def _run_group(
-    registry: Registry, requests: Sequence[Request], model: Backend, progress: Progress | None, cache: bool
-) -> list[Any]:
-    """Return the results of a batch in order; raises the first error."""
-    if len(requests) == 1:
-        return [execute(registry, requests[0], model, progress=progress, cache=cache)]
-    results: dict[int, Any] = {}
-    edits = [bind_request(registry, one, None if number else progress, cache) for number, one in enumerate(requests)]
-    with contextlib.closing(run_in_lock_step(model, edits)) as outcomes:
-        for number, outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-            results[number] = outcome
-    return [results[number] for number in range(len(requests))]
-
-
-def bind_request(
-    registry: Registry, request: Request, progress: Progress | None, cache: bool
-) -> Callable[[Backend], Any]:
-    """Return a function of the model that executes a request."""
-    return lambda model: execute(registry, request, model, progress=progress, cache=cache)
