@@ -23,12 +23,13 @@ from editkit_emoji.training.data import (
     plain,
     split_tone,
 )
-from editkit_emoji.training.evaluate import Score, decibels, nearest, score
+from editkit_emoji.training.evaluate import Score, nearest, score
 from editkit_emoji.training.methods import EditResult
 from editkit_emoji.training.pairs import Pair, evaluation_pairs, ordered, slots
-from editkit_emoji.training.tables import wilson
 from editkit_emoji.training.tokenizer import MAX_LENGTH, new_tokenizer, tokens_of
 from transformers import PreTrainedTokenizerFast
+
+from editkit import evaluation
 
 SUBJECTS = ("red apple", "green apple", "waving hand", "man cook", "woman cook", "grinning face", "crying face", "star")
 
@@ -208,9 +209,9 @@ def test_a_change_outside_the_edit_is_collateral() -> None:
 
 
 def test_statistics_equal_known_values() -> None:
-    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert wilson(0, 10)[0] == pytest.approx(0, abs=1e-12)
-    assert decibels(np.zeros(4), np.full(4, 0.1)) == pytest.approx(20)
-    assert math.isclose(decibels(np.ones(3), np.ones(3)), 99)
+    assert evaluation.wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert evaluation.wilson(0, 10)[0] == pytest.approx(0, abs=1e-12)
+    assert evaluation.decibels(np.zeros(4), np.full(4, 0.1)) == pytest.approx(20)
+    assert math.isclose(evaluation.decibels(np.ones(3), np.ones(3)), 99)
     rows = torch.randn(5, 2, 3, 3)
     assert nearest(rows[[3, 1]] + 0.01, rows) == [3, 1]

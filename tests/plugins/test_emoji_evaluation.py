@@ -191,7 +191,7 @@ def scores_of(hits: list[bool]) -> list[evaluate.Score]:
 
 def test_a_method_is_credited_with_its_gain_over_the_floor() -> None:
     results = {
-        ("shifted", methods.FLOOR): scores_of([True, False, False, False]),
+        ("shifted", cases.FLOOR): scores_of([True, False, False, False]),
         ("shifted", "prompt-edit"): scores_of([True, True, False, True]),
     }
     floor, row = evaluate.scenery_table(results).splitlines()[2:]

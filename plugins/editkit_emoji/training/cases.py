@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from editkit import evaluation
 from editkit_emoji.training.autoencoder import to_network, to_pixels
 from editkit_emoji.training.data import FIRST_STYLES, UNSEEN, Artwork, Emoji, places
 from editkit_emoji.training.moving import Frame, Scene, apply_frame, may_be_mirrored, side_frame
@@ -24,6 +25,10 @@ Image3 = NDArray[np.uint8]
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 """Photographs of scikit-image, none of which is used in training."""
+
+
+FLOOR = "flow-edit:steps=1,frame=off"
+"""The blind floor: the network is called once per caption, with pure noise instead of the image."""
 
 
 @dc.dataclass(frozen=True)
@@ -41,6 +46,18 @@ class Case:
         """Attribute of the pair; toned style pairs form their own group, as a change of skin can pass for a style."""
         toned = self.pair.attribute == "style" and self.target.tone is not None
         return "style, toned" if toned else self.pair.attribute
+
+    def for_evaluation(self, instruction: str, name: str = "", group: str = "") -> evaluation.Case:
+        """Return the case as the parts that all evaluations share take it."""
+        return evaluation.Case(
+            name=name,
+            source=self.source.caption,
+            target=self.target.caption,
+            instruction=instruction,
+            image=Image.fromarray(self.image),
+            truth=Image.fromarray(self.truth),
+            group=group,
+        )
 
     @property
     def lot(self) -> int:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses as dc
-import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,15 +27,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-import editkit
+from editkit import evaluation
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import image_grid, psnr, round_trip, sheet, to_network, to_pixels
-from editkit_emoji.training.cases import MOVED, SCENERY, Case, Image3, cases_of, select_pairs
+from editkit_emoji.training.cases import FLOOR, MOVED, SCENERY, Case, Image3, cases_of, select_pairs
 from editkit_emoji.training.inverted_noise import InvertedImages, deviations, invert_images, neighbour_correlations
-from editkit_emoji.training.methods import FLOOR, EditResult, method_of
+from editkit_emoji.training.methods import EditResult, method_of
 from editkit_emoji.training.noising import encode
 from editkit_emoji.training.pairs import ATTRIBUTES
-from editkit_emoji.training.tables import average, bootstrap, evenly_spaced, mean, median, rate, table
+from editkit_emoji.training.tables import bootstrap, evenly_spaced, mean, rate, table
 from editkit_emoji.training.tones import measure_tones, tone_table
 
 BUNDLED = Path(__file__).parents[1] / "model"
@@ -60,20 +59,7 @@ class Score:
 
 def score(case: Case, result: EditResult, trip: Image3) -> Score:
     """Compare an edited image with the truth; ``trip`` is the autoencoder round trip of the truth."""
-    return Score(
-        case,
-        result,
-        *editkit.judge(case.image, case.truth, result.pixels),
-        success_round_trip=editkit.judge(case.image, trip, result.pixels).success,
-        psnr=decibels(result.pixels / 255, case.truth / 255),
-        psnr_round_trip=decibels(trip / 255, case.truth / 255),
-    )
-
-
-def decibels(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """PSNR of images in [0, 1]; 99 for equal ones."""
-    error = float(np.square(one - other).mean())
-    return 99.0 if error == 0 else -10 * math.log10(error)
+    return Score(case, result, *evaluation.score_against_truth(case.image, case.truth, result.pixels, trip))
 
 
 Results = dict[tuple[str, str], list[Score]]
@@ -102,7 +88,7 @@ def scenery_table(results: Results) -> str:
     rows = []
     for (scenery, method), scores in results.items():
         floor = successes(results[scenery, FLOOR])
-        gain = "" if method == FLOOR else bootstrap(average, successes(scores) - floor)
+        gain = "" if method == FLOOR else bootstrap(evaluation.average, successes(scores) - floor)
         samples, seconds = (np.median([getattr(one.result, cost) for one in scores]) for cost in ("samples", "seconds"))
         name = f"blind floor (`{FLOOR}`)" if method == FLOOR else f"`{method}`"
         rows.append([scenery, name, *main_figures(scores, gain), f"{samples:.0f}", f"{seconds:.2f}"])
@@ -117,7 +103,7 @@ def main_figures(scores: Sequence[Score], gain: str) -> list[str]:
     progress, collateral = (np.array([getattr(one, name) for one in scores]) for name in ("progress", "collateral"))
     bound = np.median([one.psnr_round_trip for one in scores])
     success = rate([one.success for one in scores])
-    middles = [bootstrap(median, values) for values in (progress, collateral)]
+    middles = [bootstrap(evaluation.median, values) for values in (progress, collateral)]
     return [str(len(scores)), success, gain, *middles, f"{bound:.1f}"]
 
 
@@ -131,7 +117,7 @@ def attribute_table(scores: Sequence[Score], floor: Sequence[Score]) -> str:
     for name in [*sorted({one.case.attribute for one in scores}), "all"]:
         belongs = np.array([name in (one.case.attribute, "all") for one in scores])
         kept, under = ([one for one, is_in in zip(each, belongs, strict=True) if is_in] for each in (scores, floor))
-        gain = bootstrap(average, successes(kept) - successes(under))
+        gain = bootstrap(evaluation.average, successes(kept) - successes(under))
         against = rate([one.success_round_trip for one in kept])
         rows.append([name, *main_figures(kept, gain), against])
     return table(["attribute", *MAIN, "success against the round trip"], rows)
@@ -156,7 +142,7 @@ COMPARED = ("success", "progress", "collateral")
 def paired_differences(scores: Sequence[Score], base: Sequence[Score]) -> list[str]:
     """Mean differences of each of :data:`COMPARED` between scores of the same cases."""
     values = (np.array([[getattr(one, name) for one in each] for each in (scores, base)], float) for name in COMPARED)
-    return [bootstrap(average, these - those) for these, those in values]
+    return [bootstrap(evaluation.average, these - those) for these, those in values]
 
 
 def write_sheets(scores: Sequence[Score], folder: Path, name: str) -> None:
@@ -199,7 +185,7 @@ def noise_table(inverted: InvertedImages) -> str:
         str(len(inverted.noise)),
         f"{deviation.min():.3f} to {deviation.max():.3f}",
         f"{correlation.mean():.3f} ({correlation.min():.3f} to {correlation.max():.3f})",
-        bootstrap(median, inverted.psnr_loss),
+        bootstrap(evaluation.median, inverted.psnr_loss),
     ]
     head = ["held-out images", "deviation of the channels", "correlation of neighbours, mean (by channel)"]
     return table([*head, "median dB lost against the round trip"], [cells])

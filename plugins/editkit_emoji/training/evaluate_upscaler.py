@@ -19,10 +19,11 @@ from PIL import Image
 from tqdm import tqdm
 
 import editkit
+from editkit import evaluation
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import image_grid
 from editkit_emoji.training.crops import halve
-from editkit_emoji.training.evaluate import add_evaluation_options, decibels, prepare
+from editkit_emoji.training.evaluate import add_evaluation_options, prepare
 from editkit_emoji.training.tables import evenly_spaced, mean, table
 
 LARGE, SMALL = 256, 64
@@ -76,7 +77,9 @@ def measure(
     for name, enlarge in methods.items():
         inputs = zip(tqdm(sources, desc=name, mininterval=10), captions, strict=True)
         enlarged = [np.asarray(enlarge(Image.fromarray(source), scale, caption)) for source, caption in inputs]
-        quality = np.array([decibels(one / 255, other / 255) for one, other in zip(enlarged, targets, strict=True)])
+        quality = np.array(
+            [evaluation.decibels(one / 255, other / 255) for one, other in zip(enlarged, targets, strict=True)]
+        )
         plain = quality if plain is None else plain
         rows.append([f"{scale}", name, str(len(quality)), mean(quality), mean(quality - plain)])
         columns.append(enlarged)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import editkit
-from editkit import DEFAULT_STEPS
+from editkit import DEFAULT_STEPS, evaluation
 from editkit_emoji.training.cases import Case
 from editkit_emoji.training.instructions import TRAINED, UNSEEN, instruction_for, wordings
 
@@ -38,36 +38,32 @@ class EditResult(NamedTuple):
 Method = Callable[[Case], EditResult]
 """Function that edits the image of a case."""
 
-FLOOR = "flow-edit:steps=1,frame=off"
-"""The blind floor: the network is called once per caption, with pure noise instead of the image."""
-
 
 def method_of(text: str, model: Path, steps: int | None) -> Method:
     """Parse a method that edits with the model in a folder; ``steps`` applies if the text sets none."""
     specification, *controls = text.split()
     name, _, options = specification.partition(":")
-    parts = (option.partition("=") for option in options.split(",") if option)
-    arguments = {} if steps is None else {"steps": steps}
-    values = {**arguments, **{key: yaml.safe_load(value) for key, _, value in parts}}
-    if controls:
-        values["attach"] = controls
+    given = [option for option in options.split(",") if option]
+    if steps is not None and not any(option.startswith("steps=") for option in given):
+        given.append(f"steps={steps}")
     pipelines: dict[str, Callable[..., Method]] = {"diffusers-img2img": img2img, "diffusers-ddim": ddim_inversion}
-    return pipelines[name](model, **values) if name in pipelines else operation(name, model, **values)
+    if name in pipelines:
+        parts = (option.partition("=") for option in given)
+        return pipelines[name](model, **{key: yaml.safe_load(value) for key, _, value in parts})
+    wordings_of = [option.removeprefix("wording=") for option in given if option.startswith("wording=")]
+    given = [option for option in given if not option.startswith("wording=")]
+    given += [f"attach=[{control}]" for control in controls]
+    method = evaluation.EditMethod.parse(f"{name}:{','.join(given)}")
+    return operation(method, model, *wordings_of)
 
 
-def operation(name: str, folder: Path, *, wording: str = "plain", **values: Any) -> Method:
+def operation(method: evaluation.EditMethod, folder: Path, wording: str = "plain") -> Method:
     """Return an operation of editkit as a method; ``wording`` selects the instructions of ``instruct``."""
     model = editkit.load_model(model_reference(folder))
-    takes_image = "instructions" in model.provides and values.get("method") != "inversion"
 
     def make(case: Case) -> EditResult:
-        was = {"source": case.source.caption}
-        arguments = {
-            "img2img": lambda: {"prompt": case.target.caption},
-            "instruct": lambda: {"instruction": instruction(case, wording)} | ({} if takes_image else was),
-        }.get(name, lambda: {**was, "target": case.target.caption})()
-        image = Image.fromarray(case.image)
-        result = editkit.apply(name, image, model=model, cache=False, **{"seed": 0, **arguments, **values})
+        text = instruction(case, wording) if method.operation == "instruct" else ""
+        result = method.edit(case.for_evaluation(text), model, seed=0)
         pixels, report = np.asarray(result.image.convert("RGB")), result.report
         return EditResult(pixels, report.network_calls, report.network_samples, report.seconds)
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from editkit import Estimate, evaluation
+
 Z = 1.959964
 """Standard deviations that hold 95 % of a normal distribution."""
 
@@ -17,38 +19,17 @@ Figures = NDArray[np.float64]
 Items = TypeVar("Items", bound=Sequence[Any] | NDArray[Any])
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a rate (Wilson 1927, "Probable inference")."""
-    middle = (hits + Z**2 / 2) / (count + Z**2)
-    half = Z / (count + Z**2) * math.sqrt(hits * (count - hits) / count + Z**2 / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def rate(hits: Sequence[bool]) -> str:
-    low, high = wilson(sum(hits), len(hits))
-    return f"{sum(hits) / len(hits):.2f} ({low:.2f} to {high:.2f})"
+    return _to_text(evaluation.rate(hits))
 
 
 def bootstrap(of: Callable[..., Figures], *figures: Figures) -> str:
-    """Return the statistic ``of`` of figures (N,) of the same images, with a 95 % interval (2,000 bootstrap samples).
-
-    ``of`` reduces figures (..., N) to one figure per row.
-    """
-    places = np.random.default_rng(0).integers(len(figures[0]), size=(2000, len(figures[0])))
-    low, high = np.quantile(of(*(figure[places] for figure in figures)), [0.025, 0.975])
-    return f"{of(*figures):.2f} ({low:.2f} to {high:.2f})"
+    """Return the statistic ``of`` of figures (N,) of the same images; see :func:`editkit.evaluation.bootstrap`."""
+    return _to_text(evaluation.bootstrap(of, *figures))
 
 
-def median(values: Figures) -> Figures:
-    """The median of each row, for :func:`bootstrap`."""
-    middle: Figures = np.median(values, axis=-1)
-    return middle
-
-
-def average(values: Figures) -> Figures:
-    """The mean of each row, for :func:`bootstrap`."""
-    middle: Figures = values.mean(-1)
-    return middle
+def _to_text(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
 def mean(values: NDArray[np.floating]) -> str:
