@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from editkit import ControlNetSpec, Frame, ModelSpec, hookimpl
+from pydantic import Field
+
+from editkit import ControlNetSpec, DatasetSpec, Frame, ModelSpec, Params, by_name, hookimpl
 
 HERE = Path(__file__).parent
 LICENCE = "Apache-2.0 (trained on MIT and Apache-2.0 artwork)"
@@ -82,4 +85,28 @@ def register_controlnets() -> list[ControlNetSpec]:
             source=CARD,
             licence=LICENCE,
         ),
+    ]
+
+
+class EmojiPairsParams(Params):
+    pairs_of: Literal["first", "added", "unseen"] = Field(
+        "first", description="Sets of images: those of the model with held-out targets, or sets that no training saw."
+    )
+    scenery: Literal[
+        "in place", "mirrored", "shifted", "small", "coloured", "photographic", "two objects", "moved", "all"
+    ] = Field("in place", description="Scene of both images of a pair; moved is all scenes but the first.")
+    pairs: int = Field(100, ge=1, description="Number of pairs in each scene.")
+    size: int = Field(64, ge=8, le=512, description="Side of an image in pixels.")
+
+
+@hookimpl
+def register_datasets() -> list[DatasetSpec]:
+    return [
+        DatasetSpec(
+            name="emoji-pairs",
+            summary="Emoji with a true outcome, in place or moved, in a folder of editkit_emoji.training.data.",
+            load=by_name("editkit_emoji.training.dataset:open_emoji_pairs"),
+            params=EmojiPairsParams,
+            source=CARD,
+        )
     ]

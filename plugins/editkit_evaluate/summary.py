@@ -132,17 +132,24 @@ def _summary_row(
 
 def _estimate(measure: str, values: Sequence[Any]) -> Estimate | None:
     if measure in RATES:
-        return evaluation.rate([bool(value) for value in values])
+        return evaluation.rate([bool(value) for value in values if value is not None])
     if measure in MEDIANS:
-        return evaluation.bootstrap(evaluation.median, np.array(values, dtype=np.float64))
+        return _median([value for value in values if value is not None])
     return evaluation.mean_of(values)
+
+
+def _median(values: Sequence[float]) -> Estimate | None:
+    """Return the median of values; a single one has no interval."""
+    if len(values) < 2:
+        return evaluation.mean_of(values)
+    return evaluation.bootstrap(evaluation.median, np.array(values, dtype=np.float64))
 
 
 def _gain(outcomes: Sequence[Outcome], floor: Sequence[Outcome]) -> Estimate | None:
     """Return the gain in success over the floor on the cases that both have; None for the floor itself."""
     under = {outcome.case: bool(outcome.measures["success"]) for outcome in floor}
     pairs = [(bool(one.measures["success"]), under[one.case]) for one in outcomes if one.case in under]
-    if outcomes is floor or not pairs:
+    if outcomes is floor or len(pairs) < 2:
         return None
     return evaluation.gain(*zip(*pairs, strict=True))
 

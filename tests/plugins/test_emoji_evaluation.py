@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from diffusers import StableDiffusionPipeline
 from editkit_emoji.training import autoencoder, cases, denoiser, evaluate, methods, moving
 from editkit_emoji.training.ahead import Prefetcher
@@ -21,13 +22,15 @@ from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.data import TONES, Artwork, Emoji, correct_tones
 from editkit_emoji.training.lessons import PAIRED, REPEATS, Lessons, weights_of
 from editkit_emoji.training.noising import SCHEDULE
-from editkit_emoji.training.pairs import Pair, all_pairs
+from editkit_emoji.training.pairs import ATTRIBUTES, Pair, all_pairs
 from editkit_emoji.training.run import Run
 from editkit_emoji.training.tokenizer import new_tokenizer
 from numpy.typing import NDArray
 from PIL import Image
 
 import editkit
+from editkit import evaluation
+from editkit.cli import main
 
 SIZE = 16
 
@@ -308,3 +311,27 @@ def test_batches_do_not_depend_on_the_number_of_workers() -> None:
         one, other = (ahead(torch.Generator().manual_seed(seed)) for ahead in (here, there))
         assert torch.equal(one, other)
     there.pool.terminate()
+
+
+@pytest.mark.model
+def test_evaluate_measures_the_pairs_as_the_training_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Emoji, "held_out", True)
+    works, text = artwork(), "prompt-edit:steps=1,frame=off"
+    (tmp_path / "pictures.json").write_text(json.dumps([dc.asdict(one) for one in works.emojis]))
+    np.save(tmp_path / f"pictures-{SIZE}.npy", works.pixels)
+    np.save(tmp_path / f"alpha-{SIZE}.npy", works.alpha)
+    data = f"emoji-pairs:scenery=shifted,pairs=3,size={SIZE}"
+    call = ["evaluate", str(tmp_path), "--dataset", data, "-o", str(tmp_path / "out"), "--method", text, "--json"]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 0, result.output
+    bound, floor, row = json.loads(result.stdout)["rows"]
+    assert (bound["n"], floor["method"]) == (3, f"blind floor ({cases.FLOOR})")
+    pairs = cases.select_pairs(works, "first", ATTRIBUTES)
+    make = methods.method_of(text, evaluate.BUNDLED, None)
+    scores = [evaluate.score(one, make(one), one.truth) for one in cases.cases_of(works, pairs, "shifted", 3)]
+    assert row["n"] == len(scores) == 3
+    for name, of in (("success", np.mean), ("progress", np.median), ("collateral", np.median)):
+        assert row[name]["value"] == pytest.approx(of([getattr(one, name) for one in scores]), abs=1e-9)
+    first = evaluation.open_dataset(data, tmp_path)[0]
+    assert first.name.startswith("shifted: ")
+    assert {first.source, first.target} <= {one.caption for one in works.emojis}
