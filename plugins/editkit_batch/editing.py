@@ -30,6 +30,8 @@ def kind_of(row: PlannedRow) -> tuple[str, str]:
 
 def edit_rows(rows: Sequence[PlannedRow], settings: Mapping[str, Any]) -> Iterator[tuple[int, Result | EditkitError]]:
     """Edit rows and yield the place of each with its result or its error, in any order; never raises for a row."""
+    from editkit import Inversion  # torch is loaded by workers only
+
     places, calls = [], []
     for place, row in enumerate(rows):
         try:
@@ -37,13 +39,9 @@ def edit_rows(rows: Sequence[PlannedRow], settings: Mapping[str, Any]) -> Iterat
             places.append(place)
         except EditkitError as error:
             yield place, error
-    for number, call in enumerate(calls):
-        try:
-            yield places[number], editkit.apply(**call, cache=False)
-        except EditkitError as error:
-            yield places[number], error
-        except Exception as error:
-            yield places[number], editkit.PluginFailure(f"{type(error).__name__}: {error}")
+    for number, outcome in editkit.edit_rows(calls, batch=max(1, len(calls)), cache=False):
+        assert not isinstance(outcome, Inversion), "the plan has no operation that gives one"
+        yield places[number], outcome
 
 
 def _arguments(row: PlannedRow, settings: Mapping[str, Any]) -> dict[str, Any]:
