@@ -138,6 +138,11 @@ class AnimationRecipe(Recipe):
     schema_version: int = _ANIMATED
     frames: int = Field(ge=1)
 
+    @classmethod
+    def of(cls, first: Recipe, frames: int) -> Self:
+        """Return the recipe of an animation by that of its first frame."""
+        return cls(version=first.version, steps=first.steps, sources=first.sources, frames=frames)
+
 
 def image_name(name: str, step: int) -> str:
     """Return the name under which an image of a step's parameters is embedded."""

@@ -98,9 +98,15 @@ def test_no_frame_changes_outside_its_mask(tiny_model: Backend, suffix: str, ope
             assert not np.array_equal(levels(before)[~kept], levels(after)[~kept])
         assert result.report.untouched_max_diff == 0
         expected = [masks[1]] * 3 if given is masks[1] else masks
-        assert result.mask is not None
-        for mask, one in zip(expected, result.mask.frames, strict=True):
-            assert np.array_equal(levels(mask), levels(one.convert("L")))
+        assert all(np.array_equal(levels(a), levels(b)) for a, b in zip(expected, result.masks, strict=True))
+
+
+def test_frames_of_another_size_have_no_flicker_and_keep_the_source(tiny_model: Backend) -> None:
+    given = {"prompt": "red", "right": 8, "steps": 1, "seed": 0}
+    result = editkit.apply_to_animation("outpaint", moving(0, 1), model=tiny_model, **given)
+    assert (result.animation.size, result.report.flicker, result.report.untouched_max_diff) == ((32, 16), None, 0)
+    for before, after in zip(result.source.frames, result.frames, strict=True):
+        assert np.array_equal(levels(before), levels(after)[:, :24])
 
 
 def test_a_gif_of_too_many_colours_is_measured(tiny_model: Backend) -> None:
@@ -150,12 +156,24 @@ def test_wrong_calls_are_refused_before_the_model_is_loaded() -> None:
 
 
 def test_an_anchor_that_is_not_possible_is_refused(tiny_model: Backend) -> None:
-    with pytest.raises(MissingCapability, match="anchor needs attention"):
+    with pytest.raises(MissingCapability, match="anchor=True is not allowed: the model 'toy' provides no"):
         editkit.apply_to_animation("flow-edit", moving(0, 1), model=ToyBackend(), anchor=True, **EDIT)
     attached = {"attach": ["mutual-attention"], "model": tiny_model, **EDIT}
-    with pytest.raises(InvalidParameter, match="anchor is not allowed beside attach='mutual-attention'"):
+    with pytest.raises(InvalidParameter, match="anchor=True is not allowed: frames with controls"):
         editkit.apply_to_animation("prompt-edit", moving(0, 1), anchor=True, **attached)
-    assert not editkit.apply_to_animation("prompt-edit", moving(0, 1), **attached).report.anchored
+    report = editkit.apply_to_animation("prompt-edit", moving(0, 1), **attached).report
+    assert not report.anchored
+    assert any("the frames do not attend to the first one" in warning for warning in report.warnings)
+
+
+def test_an_operation_that_changes_the_network_warns_that_no_frame_is_anchored(
+    tiny_model: Backend, tiny_controlnet: Path
+) -> None:
+    maps = encode_animation(Animation.of([frame(number).convert("L") for number in (5, 6)]), ".gif")
+    given = {"controlnet": str(tiny_controlnet), "control_image": maps, "steps": 1, "seed": 0}
+    report = editkit.apply_to_animation("control", moving(0, 1), model=tiny_model, **given).report
+    assert not report.anchored
+    assert any("control changes the network for one image at a time" in warning for warning in report.warnings)
 
 
 def test_a_cancelled_edit_gives_nothing(tiny_model: Backend) -> None:

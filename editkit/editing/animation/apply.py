@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ...errors import InvalidParameter, MissingCapability
-from ...images.animation.frames import same_mode
 from ...model.backend import Backend
 from ...model.batching import run_in_lock_step
 from ...model.calls.combined import evaluate_all
@@ -22,10 +21,10 @@ from ...sampling.progress import Progress
 from ..apply import cancellable
 from ..many.apply_all import split_options
 from ..many.lock_step import bind_request
-from ..result import Result
+from ..recipe import Recipe
 from .first_frame import AnchoredCalls
 from .request import AnimationRequest, check_batch, prepare_animation
-from .result import AnimationResult
+from .result import AnimationResult, EditedFrame
 
 BATCH = 4
 """Default number of frames that are edited together."""
@@ -76,33 +75,34 @@ def execute_animation(
     Raises MissingCapability if frames are to attend to the first one and cannot, and what :func:`execute` raises.
     """
     start, distinct = time.perf_counter(), request.distinct_frames()
-    edits = _FrameEdits(request, model, _is_anchored(request, model, anchor), progress, cache)
-    results: dict[int, Result] = {}
+    numbers = sorted(set(distinct))
+    edits = _FrameEdits(request, model, _is_anchored(request, model, anchor, len(numbers)), progress, cache)
+    edited: dict[int, EditedFrame] = {}
     with cancellable():
-        for numbers in _batches(sorted(set(distinct)), batch, anchored=edits.anchored):
-            results.update(edits.run(numbers))
-    frames = [results[number] for number in distinct]
-    edited = dc.replace(request.animation, frames=same_mode([frame.image for frame in frames]))
-    report = _report(edits, frames, seconds=time.perf_counter() - start)
-    return AnimationResult.of(request.animation, edited, frames, report)
+        for group in _batches(numbers, batch, anchored=edits.anchored):
+            edited = edits.run(group) | edited  # of the first frame the first edit, those after it differ by rounding
+    frames = [edited[number] for number in distinct]
+    reason = None if edits.anchored or anchor is False or len(numbers) == 1 else _reason_against(request, model)
+    report = _report(edits, frames, reason, seconds=time.perf_counter() - start)
+    assert edits.recipe is not None
+    return AnimationResult.of(request.animation, frames, report, edits.recipe)
 
 
-def _is_anchored(request: AnimationRequest, model: Backend, anchor: bool | None) -> bool:
-    """Return whether frames attend to the first one."""
-    if anchor is False or len(request.animation) == 1:
-        return False
-    params = request.params
-    attached = params.controls if isinstance(params, DrawingParams) else ()
-    if anchor and "attention" not in model.provides:
-        raise MissingCapability(
-            f"anchor needs attention, which the model {model.name!r} does not provide: leave it out"
-        )
-    if anchor and attached:
-        raise InvalidParameter(
-            f"anchor is not allowed beside attach={attached[0]!r}: frames with controls of their own are edited one "
-            "after another; leave one of them out"
-        )
-    return "attention" in model.provides and not attached
+def _is_anchored(request: AnimationRequest, model: Backend, anchor: bool | None, frames: int) -> bool:
+    """Return whether frames attend to the first one; raises an EditkitError if they are to and cannot."""
+    reason = _reason_against(request, model)
+    if anchor and reason:
+        kind = InvalidParameter if "attention" in model.provides else MissingCapability
+        raise kind(f"anchor=True is not allowed: {reason}; leave it out")
+    return anchor is not False and frames > 1 and reason is None
+
+
+def _reason_against(request: AnimationRequest, model: Backend) -> str | None:
+    """Return why frames cannot attend to the first one; None if they can."""
+    attached = request.params.controls if isinstance(request.params, DrawingParams) else ()
+    if "attention" not in model.provides:
+        return f"the model {model.name!r} provides no attention"
+    return f"frames with controls of their own (attach={attached[0]!r}) are edited one by one" if attached else None
 
 
 def _batches(numbers: Sequence[int], size: int, *, anchored: bool) -> Iterator[list[int]]:
@@ -127,10 +127,12 @@ class _FrameEdits:
     calls: AnchoredCalls = dc.field(default_factory=AnchoredCalls)
     reports: list[Report] = dc.field(default_factory=list)
     """Reports of all edits, also of those of the first frame in later batches."""
+    recipe: Recipe | None = None
+    """Recipe of the first frame."""
 
-    def run(self, numbers: Sequence[int]) -> dict[int, Result]:
-        """Return the results of frames by their numbers; raises the first error."""
-        results: dict[int, Result] = {}
+    def run(self, numbers: Sequence[int]) -> dict[int, EditedFrame]:
+        """Return the edits of frames by their numbers; raises the first error."""
+        edited: dict[int, EditedFrame] = {}
         edits = [
             bind_request(
                 self.request.registry,
@@ -145,9 +147,11 @@ class _FrameEdits:
             for place, outcome in outcomes:
                 if isinstance(outcome, BaseException):
                     raise outcome
-                results[numbers[place]] = outcome
+                number = numbers[place]
+                edited[number] = EditedFrame.of(outcome, self.request.animation.frames[number])
                 self.reports.append(outcome.report)
-        return results
+                self.recipe = self.recipe or outcome.recipe
+        return edited
 
     def _labelled(self, numbers: Sequence[int]) -> Progress | None:
         """Return the caller's progress with the last frame of a batch before each label."""
@@ -161,16 +165,22 @@ class _FrameEdits:
 
         return show
 
-    def warnings(self) -> Iterator[str]:
-        """Yield warnings of the animation as a whole."""
-        if self.anchored and self.calls.alone:
+    def warnings(self, reason: str | None) -> Iterator[str]:
+        """Yield warnings of the animation as a whole; ``reason`` is why the frames are edited without an anchor."""
+        if self.anchored and not self.calls.together:
+            reason = f"{self.request.spec.name} changes the network for one image at a time"
+        if reason:
+            yield f"the frames do not attend to the first one: {reason}"
+        elif self.calls.alone:
             yield (
                 f"{self.calls.alone} network calls of single frames did not attend to the first frame, whose edit has "
                 "others"
             )
 
 
-def _report(edits: _FrameEdits, frames: Sequence[Result], *, seconds: float) -> AnimationReport:
+def _report(
+    edits: _FrameEdits, frames: Sequence[EditedFrame], reason: str | None, *, seconds: float
+) -> AnimationReport:
     """Return the report of all frames."""
     reports = [frame.report for frame in frames]
     first = reports[0]
@@ -185,9 +195,9 @@ def _report(edits: _FrameEdits, frames: Sequence[Result], *, seconds: float) -> 
         "network_samples": sum(one.network_samples for one in edits.reports),
         "peak_memory_mb": max(one.peak_memory_mb for one in edits.reports),
         "seconds": round(seconds, 4),
-        "warnings": (*_joined_warnings(reports), *edits.warnings()),
+        "warnings": (*_joined_warnings(reports), *edits.warnings(reason)),
     }
-    return AnimationReport(**own, frames=len(frames), anchored=edits.anchored)
+    return AnimationReport(**own, frames=len(frames), anchored=edits.calls.together > 0)
 
 
 def _figure(reports: Sequence[Report], name: str, choose: Any) -> Any:

@@ -58,6 +58,8 @@ def _with_keys(bias: Tensor | None, rows: Tensor, count: int) -> Tensor | None:
 class AnchoredCalls:
     """Evaluation of the requests of frames in lock step, of which number FIRST is that of the first frame."""
 
+    together: int = 0
+    """Requests to the network that attended to the first frame."""
     alone: int = 0
     """Requests to the network that could not attend to the first frame, because it makes another one meanwhile."""
 
@@ -69,6 +71,7 @@ class AnchoredCalls:
             return evaluate_all(model, others)
         results: Results = {}
         anchored = [number for number, one in requests.items() if _corresponds(one, requests.get(FIRST))]
+        self.together += len(set(anchored) - {FIRST})
         self.alone += len(requests.keys() - set(anchored))
         for numbers in _groups(anchored, requests):
             try:

@@ -6,7 +6,7 @@ import dataclasses as dc
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,15 +15,15 @@ from ...errors import InvalidParameter
 from ...files import write_atomically
 from ...images.animation.encoding import encode_animation, losses
 from ...images.animation.flicker import measure_flicker
-from ...images.animation.frames import Animation
+from ...images.animation.frames import Animation, same_mode
 from ...images.animation.reading import reopen
 from ...images.contact_sheet import draw_sheet
 from ...images.stored.encoding import Encoding, RecipeContent
 from ...images.stored.image import StoredImage
 from ...registry.arguments import check_arguments
-from ...report import AnimationReport
+from ...report import AnimationReport, Report
 from ..quality import Untouched
-from ..recipe import AnimationRecipe
+from ..recipe import AnimationRecipe, Recipe
 from ..result import Result
 
 _SHOWN = 4
@@ -46,6 +46,21 @@ def _as_shown(image: StoredImage) -> StoredImage:
     return dc.replace(image, levels=np.where(image.levels[..., 3:] == 0, 0, image.levels).astype(image.levels.dtype))
 
 
+class EditedFrame(NamedTuple):
+    """Parts of the edit of a frame that its animation needs."""
+
+    image: Image.Image
+    report: Report
+    untouched: Untouched | None
+    mask: Image.Image | None
+
+    @classmethod
+    def of(cls, result: Result, source: Image.Image) -> EditedFrame:
+        """Return the parts of a result, without copies of the frame ``source``."""
+        untouched = result.untouched
+        return cls(result.image, result.report, untouched and dc.replace(untouched, source=source), result.mask)
+
+
 @dc.dataclass
 class AnimationResult:
     """Result of an operation on every frame of an animation."""
@@ -57,20 +72,20 @@ class AnimationResult:
     recipe: AnimationRecipe
     untouched: tuple[Untouched | None, ...]
     """Part of each source frame that its result has to repeat."""
-    mask: Animation | None = None
-    """Masks of the edits, painted or found, with the times of the frames; None without a mask."""
+    masks: tuple[Image.Image, ...] = ()
+    """The mask of each frame in mode L, painted or found; empty without masks."""
     losses: tuple[str, ...] = ()
     """Warnings of the report that belong to the file last saved."""
 
     @classmethod
     def of(
-        cls, source: Animation, edited: Animation, results: Sequence[Result], report: AnimationReport
+        cls, source: Animation, frames: Sequence[EditedFrame], report: AnimationReport, recipe: Recipe
     ) -> AnimationResult:
-        """Return the result of the edits of all frames, with its flicker measured."""
-        recipe = AnimationRecipe(**dict(results[0].recipe) | {"schema_version": 5, "frames": len(results)})
-        masks = tuple(one.mask.convert("RGB") for one in results if one.mask is not None)
-        mask = dc.replace(source, frames=masks) if len(masks) == len(results) else None
-        result = cls(edited, source, report, recipe, tuple(one.untouched for one in results), mask)
+        """Return the result of the edits of all frames, with its flicker measured; ``recipe`` is that of the first."""
+        edited = dc.replace(source, frames=same_mode([frame.image for frame in frames]))
+        masks = tuple(frame.mask for frame in frames if frame.mask is not None)
+        whole = AnimationRecipe.of(recipe, len(frames))
+        result = cls(edited, source, report, whole, tuple(frame.untouched for frame in frames), masks)
         result.report = dc.replace(report, **result._flicker(edited.frames))
         return result
 
@@ -112,10 +127,11 @@ class AnimationResult:
 
     def save_mask(self, path: str | os.PathLike[str]) -> Path:
         """Write the masks of all frames as an animation; raises InvalidParameter without one, and as :meth:`save`."""
-        if self.mask is None:
+        if not self.masks:
             raise InvalidParameter("the animation was edited without a mask: there is none to save")
         target = Path(path)
-        write_atomically(target, encode_animation(self.mask, target.suffix, argument="mask_out"), argument="mask_out")
+        masks = dc.replace(self.source, frames=tuple(mask.convert("RGB") for mask in self.masks))
+        write_atomically(target, encode_animation(masks, target.suffix, argument="mask_out"), argument="mask_out")
         return target
 
     def _measure(self, data: bytes, suffix: str, encoding: Encoding) -> None:

@@ -16,7 +16,7 @@ from ..sources import MAX_PIXELS, format_size
 from ..stored.image import StoredImage, unify
 
 MAX_FRAMES = 1000
-MAX_ANIMATION_PIXELS = 4 * MAX_PIXELS
+MAX_ANIMATION_PIXELS = 2 * MAX_PIXELS
 """Most pixels of all frames together: they are in memory at once."""
 
 

@@ -28,6 +28,8 @@ _DEMUXER = "mp4"
 _CODEC = "libx264"
 _TICKS = 90_000
 """Time base of written frames in parts of a second, a multiple of the usual frame rates."""
+_UNTIMED = 100.0
+"""Milliseconds for which viewers show a frame of an animated image without a time."""
 _DEFAULT_QUALITY = 67
 _WORST_CRF = 51
 _UNSPECIFIED, _BT709 = 2, 1
@@ -189,7 +191,7 @@ def _frames(av: Any, animation: Animation, stream: Any) -> Iterator[Any]:
     code, scaling = stream.codec_context.colorspace, _scaling(av)
     matrix = None if code == _UNSPECIFIED else code
     start = animation.video.start if animation.video else 0.0
-    starts = itertools.accumulate(animation.durations, initial=start)
+    starts = itertools.accumulate((length or _UNTIMED for length in animation.durations), initial=start)
     for image, (first, end) in zip(animation.frames, itertools.pairwise(starts), strict=True):
         rgb = av.VideoFrame.from_ndarray(StoredImage.of(image).on_white_8_bits(), format="rgb24")
         frame = rgb.reformat(format="yuv420p", dst_colorspace=matrix, interpolation=scaling)
