@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import re
 from collections.abc import Container, Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -14,6 +14,7 @@ from ..editing.apply import execute
 from ..editing.request import Request, prepare
 from ..editing.result import Result
 from ..errors import InvalidParameter, did_you_mean
+from ..images.sources import format_size
 from ..model.backend import Backend
 from ..registry.params import field_metadata, shorten
 from ..registry.registry import Registry, installed
@@ -60,8 +61,13 @@ class EditMethod:
         return cls(text, spec.name, values, masked=required or mask is not None)
 
     def check(self, case: Case, seed: int) -> None:
-        """Raise an EditkitError for parameters that are not allowed, without a model."""
-        self._request(installed(), case, frozenset(), seed)
+        """Raise an EditkitError for parameters that are not allowed, or that change the size, without a model."""
+        request = self._request(installed(), case, frozenset(), seed)
+        if request.result_size not in (None, case.image.size):
+            raise InvalidParameter(
+                f"method {self.text!r} is not allowed: its result has {format_size(request.result_size)} pixels and "
+                f"the image {format_size(case.image.size)}; only results of the image's size can be measured"
+            )
 
     def arguments(self, case: Case, provides: Container[str]) -> dict[str, Any]:
         """Return the parameters for a case and a model with these capabilities."""
@@ -124,6 +130,14 @@ def _read_options(spec: OperationSpec, text: str) -> dict[str, Any]:
     return values
 
 
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """Return the values of a Literal, also of one that may be None; nothing for another type."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    return _choices(members[0]) if len(members) == 1 else ()
+
+
 def _holds_several(field: FieldInfo) -> bool:
     return isinstance(field.default, tuple)
 
@@ -137,6 +151,13 @@ def _read_value(spec: OperationSpec, name: str, field: FieldInfo, text: str) -> 
             f"method of {spec.name}: {name}={shorten(text)} is not allowed: a method has no image of its own; "
             f"mask={_ANNOTATED} gives it the mask of each case"
         )
+    choices = {str(value): value for value in _choices(field.annotation)}
+    if choices:
+        if text not in choices:
+            raise InvalidParameter(
+                f"method of {spec.name}: {name}={shorten(text)} is not allowed: one of {', '.join(choices)}"
+            )
+        return choices[text]
     adapter: TypeAdapter[Any] = TypeAdapter(field.annotation or Any)
     try:
         return adapter.validate_strings(text)

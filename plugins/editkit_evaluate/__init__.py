@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, field_validator
 
 from editkit import (
@@ -60,6 +62,12 @@ class PieBenchParams(Params):
     group: str | None = Field(
         None, description="Only the cases of this kind of edit: a folder such as 1_change_object_80, or its number."
     )
+
+    @field_validator("group", mode="before")
+    @classmethod
+    def read_number(cls, group: Any) -> Any:
+        """Read a number, as options are read, as the text that annotations have."""
+        return str(group) if isinstance(group, int) and not isinstance(group, bool) else group
 
 
 @hookimpl

@@ -1,7 +1,8 @@
 """PIE-Bench (arXiv 2310.01506) and PIE-Bench++ (arXiv 2406.00985): annotations in JSON beside a folder of images.
 
 An annotation file maps the name of a case to its fields; the two benchmarks name them differently. A mask is a list, or
-a text, of starts and lengths of the marked runs of the image's pixels, row by row.
+a text, of starts and lengths of the marked runs of the image's pixels, row by row. The tables in which a hub
+distributes PIE-Bench++ hold the images too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from PIL import Image
 from editkit import BadFile, InvalidParameter, evaluation, open_image
 
 from . import PieBenchParams
+from .parquet import read_tables
 
 ANNOTATIONS = "mapping_file.json"
 IMAGES = "annotation_images"
@@ -38,7 +40,8 @@ class PieBench:
     def __init__(self, folder: Path, group: str | None = None) -> None:
         """Read the annotations; raises BadFile, naming the case and its field, for one that cannot be used."""
         file = folder / ANNOTATIONS if folder.is_dir() else folder
-        entries = _read_annotations(file)
+        tables = [] if file.is_file() else sorted(folder.glob("*/*.parquet"))
+        entries = read_tables(tables) if tables else _read_annotations(file)
         images = file.parent / IMAGES
         self.images = images if images.is_dir() else file.parent
         self.entries = [(name, entry) for name, entry in entries.items() if group in (None, *_groups_of(name, entry))]
@@ -51,7 +54,7 @@ class PieBench:
 
     def __getitem__(self, place: int) -> evaluation.Case:
         name, entry = self.entries[place]
-        image = open_image(self._image_file(name, entry))
+        image = open_image(entry["image"] if "image" in entry else self._image_file(name, entry))
         return evaluation.Case(
             name=name,
             source=_prompt(name, entry, SOURCE),

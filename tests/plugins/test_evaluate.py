@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from editkit_evaluate.measures import gradient_similarity, leakage, measure_imag
 from editkit_evaluate.pie_bench import PieBench, decode_mask
 from numpy.typing import NDArray
 from PIL import Image
+from pyarrow import parquet
 
 import editkit
 from editkit import evaluation
@@ -184,7 +186,30 @@ def test_both_layouts_have_the_same_cases(root: Path) -> None:
         assert one.target == "a green apple"
         assert one.mask.tobytes() == other.mask.tobytes() == (255 * mask_of(int(one.name)).astype(np.uint8)).tobytes()
         assert (one.instruction, other.instruction) == ("make it green", "")
-    assert [case.name for case in PieBench(root / "plus", "9")] == [f"{number:012}" for number in (2, 5, 8, 11)]  # type: ignore[attr-defined]
+
+
+def test_tables_of_a_hub_hold_the_same_cases(root: Path, tmp_path: Path) -> None:
+    annotations = json.loads((root / "plus" / "mapping_file.json").read_text())
+    for group in GROUPS:
+        rows = []
+        for name, entry in annotations.items():
+            if entry["image_path"].startswith(group):
+                image = (root / "plus" / "annotation_images" / entry["image_path"]).read_bytes()
+                texts = {key: str(value) for key, value in entry.items() if key != "image_path"}
+                rows.append({"image": {"bytes": image, "path": f"{name}.png"}, "id": name, **texts})
+        (tmp_path / group).mkdir()
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / group / "V1-00000-of-00001.parquet")
+    tables, folder = PieBench(tmp_path), PieBench(root / "plus")
+    expected = {f"{case.group} {case.name}": case for case in (folder[place] for place in range(12))}
+    assert len(tables) == 12
+    for case in (tables[place] for place in range(12)):
+        other = expected[case.name]
+        assert case.digest == other.digest
+        assert (case.group, case.source, case.target) == (other.group, other.source, other.target)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "V1.parquet").write_bytes(b"PAR1")
+    with pytest.raises(editkit.BadFile, match=r"bad/V1\.parquet"):
+        PieBench(tmp_path)
 
 
 def test_masked_method_leaks_nothing_and_undefined_values_are_counted(whole: tuple[Path, str]) -> None:
@@ -233,6 +258,8 @@ def test_single_failure_stops_nothing_and_is_tried_again(root: Path, tmp_path: P
         ("prompt-edit:mask=mine.png", "mask=annotated"),
         ("prompt-edit:inverter=[rex,steps=3", "square brackets"),
         ("generate:steps=3", "a method edits one image"),
+        ("outpaint:right=8", "only results of the image's size"),
+        ("upscale:scale=3", "one of 2, 4"),
         ("upscal", "did you mean 'upscale'"),
     ],
 )
@@ -275,6 +302,12 @@ def test_method_reads_brackets_repetitions_and_seeds() -> None:
         "seed": 7,
     }
     assert evaluation.EditMethod.parse("inpaint").masked
+    assert evaluation.EditMethod.parse("upscale:scale=2").values == {"scale": 2}
+
+
+def test_number_selects_a_kind_of_edit(root: Path) -> None:
+    dataset = evaluation.open_dataset("pie-bench:group=9", root / "plus")
+    assert [dataset[place].name for place in range(len(dataset))] == [f"{number:012}" for number in (2, 5, 8, 11)]
 
 
 def test_runs_past_the_last_pixel_end_there() -> None:
