@@ -8,12 +8,13 @@ from pydantic import Field
 
 from editkit import OperationSpec, RegisteredName, RepromptParams, by_name, hookimpl
 
+_STRUCTURE = "plug-and-play:features=0.5"
 _KEEP = {
-    "structure": ("consist-edit:content=false",),
-    "appearance": ("mutual-attention:start=0.5,beside=true",),
-    "both": ("consist-edit:content=false,structure=0.5", "mutual-attention:start=0.5,beside=true"),
+    "structure": (_STRUCTURE,),
+    "appearance": ("mutual-attention:start=0,beside=true",),
+    "both": (_STRUCTURE, "mutual-attention:start=0.5,beside=true"),
 }
-"""Controls that keep more of the source."""
+"""Controls that keep more of the source, measured in docs/explanation/controls-of-attention.md."""
 
 
 class PromptEditParams(RepromptParams):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from editkit import (
     apply,
     describe_rows,
     load_model,
+    replay,
 )
 from editkit.testing import flow_path
 from editkit.testing.tiny import FOLDERS
@@ -42,6 +44,7 @@ CONTROLS = (
     "consist-edit",
     "value-injection:share=0.4,words=false",
 )
+PAGE = Path(__file__).parents[2] / "docs/explanation/controls-of-attention.md"
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
@@ -105,13 +108,21 @@ def test_two_controls_of_the_same_words_are_refused(model: Any) -> None:
 
 
 def test_keep_attaches_controls_that_a_replay_attaches_again(model: Any) -> None:
-    from editkit import replay
-
     plain, kept = edit(model, "a red pear"), edit(model, "a red pear", keep="structure")
-    distance = [np.abs(np.asarray(one.image, int) - IMAGE).mean() for one in (plain, kept)]
-    assert distance[1] != distance[0]
+    assert not np.array_equal(np.asarray(kept.image), np.asarray(plain.image))
     assert kept.recipe.steps[0].params["keep"] == "structure"
     assert np.array_equal(np.asarray(replay(kept, model=model).image), np.asarray(kept.image))
+
+
+@pytest.mark.parametrize("word", ["structure", "appearance", "both"])
+@pytest.mark.parametrize("model", FAMILIES[:1], indirect=True)
+def test_keep_is_the_edit_with_its_documented_controls(model: Any, word: str) -> None:
+    row = re.search(rf"^\| `{word}` \| (.+?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert row is not None
+    kept, attached = (
+        edit(model, "a red pear", **how) for how in ({"keep": word}, {"attach": re.findall("`(.+?)`", row[1])})
+    )
+    assert np.array_equal(np.asarray(kept.image), np.asarray(attached.image))
 
 
 def test_values_are_those_of_the_source_in_the_first_steps_of_the_paper() -> None:
