@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from editkit import (
+    Adapter,
     Cancelled,
     EditkitError,
     EngineOptions,
@@ -99,6 +100,8 @@ def _plan(params: BatchParams, storage: Storage, manifest: Manifest) -> Job:
 def _settings(params: BatchParams) -> dict[str, Any]:
     """Return the options on which the bytes or the files of a job depend, as JSON has them."""
     settings = params.model_dump(mode="json", include=set(_SETTINGS))
+    adapters = [Adapter.parse(call) for call in params.adapter]
+    settings["adapter"] = [f"{adapter.file.absolute()}:{adapter.scale!r}" for adapter in adapters]
     environment = os.environ.get("OMP_NUM_THREADS", "")
     share = max(1, (os.cpu_count() or 1) // max(1, params.workers or 1))
     settings["threads"] = params.threads or (int(environment) if environment.isdecimal() else share)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from editkit import EditkitError, InvalidParameter, __version__
+from editkit import Adapter, EditkitError, InvalidParameter, __version__
 
 from .digests import digest_of
 from .extras import require_extra
@@ -100,7 +100,7 @@ def make_plan(storage: Storage, manifest: Manifest, settings: Mapping[str, Any])
 
     Two processes that plan the same job write the same files.
     """
-    checker = RowChecker(manifest.folder, settings["model"])
+    checker = RowChecker(manifest.folder, settings["model"], variant_of(settings))
     seen, counts = SeenIds(), Counter[str]()
     repeated: list[PlannedRow] = []
 
@@ -126,6 +126,12 @@ def make_plan(storage: Storage, manifest: Manifest, settings: Mapping[str, Any])
     job = Job(settings, manifest_digest(manifest), *kinds, files)
     storage.write(JOB, json.dumps(dc.asdict(job), indent=1).encode())
     return job
+
+
+def variant_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return the settings on which the images of a job depend beside its rows: dtype and content of adapters."""
+    dtype = [f"dtype {settings['dtype']}"] if settings["dtype"] else []
+    return dtype + [Adapter.parse(call).combined_identity("adapter") for call in settings["adapter"]]
 
 
 def in_groups(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -6,7 +6,7 @@ import dataclasses as dc
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -57,11 +57,15 @@ class BadRow(EditkitError):
 
 
 class RowChecker:
-    """Checks rows: operation, parameters, names, images and model."""
+    """Checks rows: operation, parameters, names, images and model.
 
-    def __init__(self, folder: str, model: str | None) -> None:
+    ``variant`` holds the settings of the job on which images depend, such as the dtype; it is empty for the defaults.
+    """
+
+    def __init__(self, folder: str, model: str | None, variant: Sequence[str] = ()) -> None:
         self.folder = folder
         self.model = model
+        self.variant = variant
         self.digests = Digests()
         self.operations = operations()
         self._checked: dict[str, dict[str, Any]] = {}
@@ -73,7 +77,7 @@ class RowChecker:
         addresses = {address for draft in drafts if isinstance(draft, _Draft) for address in draft.addresses}
         digests = self.digests.of(addresses)
         for draft in drafts:
-            yield draft.plan(digests) if isinstance(draft, _Draft) else draft
+            yield draft.plan(digests, self.variant) if isinstance(draft, _Draft) else draft
 
     def _draft(self, row: ManifestRow) -> _Draft | PlannedRow:
         values = row.values
@@ -195,8 +199,8 @@ class _Draft:
         for listed in self.images.values():
             yield from listed
 
-    def plan(self, digests: Mapping[str, str | EditkitError]) -> PlannedRow:
-        """Return the row with its id; a row without a seed gets one from its id."""
+    def plan(self, digests: Mapping[str, str | EditkitError], variant: Sequence[str]) -> PlannedRow:
+        """Return the row with its id; a row without a seed gets one from its content, whatever the variant."""
         digest_of: dict[str, str] = {}
         for address in self.addresses:
             digest = digests[address]
@@ -215,6 +219,7 @@ class _Draft:
             "model": self.model,
             "digests": digest_of,
         }
+        identity = hash_of([identity, *variant]) if variant else identity
         return PlannedRow(identity, self.row.number, self.name, _CANONICAL.encode(call))
 
 

@@ -9,7 +9,10 @@ import json
 import random
 import re
 import shlex
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from editkit_batch.editing import open_address
 from editkit_batch.manifest import Manifest
 from editkit_batch.notes import Notes
 from editkit_batch.part_worker import PartSummary, Work
-from editkit_batch.plan import SeenIds
+from editkit_batch.plan import SeenIds, variant_of
 from editkit_batch.row_check import RowChecker
 from editkit_batch.storage import Storage
 
@@ -132,6 +135,20 @@ def test_an_image_that_changed_after_the_plan_is_refused(here: Path) -> None:
     Path("a.png").unlink()
     with pytest.raises(BadImage, match="it was there when the job was planned"):
         open_address("a.png", "sha256:")
+
+
+def test_dtype_and_adapters_change_ids_but_not_seeds(here: Path) -> None:
+    manifest = Manifest(str(write([EDIT])))
+    Path("lora.safetensors").write_bytes(b"first")
+    settings: dict[str, Any] = {"dtype": None, "adapter": []}
+    others = [{"dtype": "float16"}, {"adapter": ["lora.safetensors"]}, {"adapter": ["lora.safetensors:0.5"]}, {}]
+    variants = [variant_of(settings | one) for one in others]
+    Path("lora.safetensors").write_bytes(b"second")
+    variants.append(variant_of(settings | others[1]))
+    rows = [next(RowChecker(manifest.folder, None, variant).check(manifest.rows())) for variant in variants]
+    assert len({row.id for row in rows}) == len(rows)
+    assert len({row.call for row in rows}) == 1
+    assert rows[3].id == planned(Path("rows.jsonl"))[0].id
 
 
 BAD_ROWS: dict[str, tuple[Any, str]] = {
@@ -453,6 +470,32 @@ def test_an_engine_goes_on_after_the_end_of_a_worker(name: str, package: str) ->
     assert "no number" in str(outcomes.pop("raise"))
     assert outcomes == {"a": "aa", "b": "bb", "c": "cc"}
     assert again == {"d": "dd"}
+
+
+def runs(pid: str) -> bool:
+    """Whether a process exists and is no zombie, which waits for the parent that it has no more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_workers_end_with_their_parent() -> None:
+    code = (
+        "import time; from editkit_batch.engines.local import LocalWorkers; workers = LocalWorkers(1); "
+        "print(workers.processes[0].process.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = parent.stdout.readline().strip()
+        assert runs(worker)
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while runs(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not runs(worker), "the worker outlived its parent for a minute"
 
 
 @pytest.mark.slow
