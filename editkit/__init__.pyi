@@ -34,6 +34,7 @@ from .editing.composing import paint
 from .editing.many.apply_all import apply_all
 from .editing.many.row import EditRow
 from .editing.many.rows import edit_rows
+from .editing.masks.attention import WordMaps, smooth_maps
 from .editing.masks.automatic import mask_automatically
 from .editing.outcome import Edit, PixelEdit
 from .editing.params import (
@@ -281,6 +282,7 @@ __all__ = [
     "VirtualInversion",
     "WeightsUnavailable",
     "Word",
+    "WordMaps",
     "WorkerEnded",
     "Workers",
     "__version__",
@@ -364,6 +366,7 @@ __all__ = [
     "save_picture",
     "scaled_linear",
     "select_rows",
+    "smooth_maps",
     "start_at",
     "testing",
     "timestep_of",

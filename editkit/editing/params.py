@@ -96,7 +96,8 @@ class ReferenceParams(EditParams):
 
 
 IfDifferent = EffectIf(
-    lambda params, model: params.target != params.source, "it equals the source prompt, so the edit asks for no change"
+    lambda params, model: params.target != params.source or bool(params.controls),
+    "it equals the source prompt, so the edit asks for no change",
 )
 """Condition of a target prompt."""
 

@@ -48,6 +48,18 @@ class ValueInjectionParams(Params):
     words: bool = Field(True, description="Take the values of the prompt's tokens too.")
 
 
+class LeditsParams(Params):
+    edit: str = Field(min_length=1, description="Content to add, or to remove with a negative scale.")
+    scale: float = Field(5.0, ge=-100.0, le=100.0, description="Guidance scale of the edit.")
+    mask: Literal["both", "attention", "difference", "none"] = Field(
+        "both",
+        description="Places that the edit changes: by the attention to its words, its difference, or both.",
+    )
+    threshold: Fraction = Field(0.9, description="Quantile of the attention and of the difference from which it acts.")
+    start: Fraction = Field(0.0, description="Share of the path after which the edit acts.")
+    end: Fraction = Field(1.0, description="Share of the path after which it does not.")
+
+
 @hookimpl
 def register_controls() -> list[ControlSpec]:
     return [
@@ -91,5 +103,13 @@ def register_controls() -> list[ControlSpec]:
             params=ValueInjectionParams,
             needs=_NEEDS,
             source="https://arxiv.org/abs/2605.02417",
+        ),
+        ControlSpec(
+            name="ledits",
+            summary="Add guidance towards a prompt, or away from it, inside a mask of its own; several at once.",
+            load=by_name("editkit_attention.ledits:ledits"),
+            params=LeditsParams,
+            needs=frozenset({"text"}),
+            source="https://arxiv.org/abs/2311.16711",
         ),
     ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...diffusion.attention import AttentionInputs, Word, current_rows
+from ...diffusion.attention import AttentionInputs, CallRow, Word, current_rows
 
 _SMALLEST = 8
 """Shortest side of a grid of tokens that is not coarse."""
@@ -34,12 +34,15 @@ def changed_places(before: Sequence[Word], after: Sequence[Word]) -> tuple[list[
 class WordMaps:
     """Attention from the places of an image to some words of each row, the mean over heads, sites of a grid and calls.
 
-    ``places`` names the words of each row. Attention is a share of that to all words of the prompt, in cross-attention
-    and in joint attention.
+    ``places`` names the words of each row, by default a row of the latents; ``row_of`` may number the rows of a call in
+    another way, with None for a row that is left out. Attention is a share of that to all words of the prompt, in
+    cross-attention and in joint attention.
     """
 
-    def __init__(self, places: Sequence[Sequence[int]]) -> None:
-        self.places = places
+    def __init__(
+        self, places: Sequence[Sequence[int]], row_of: Callable[[CallRow], int | None] = lambda row: row.row
+    ) -> None:
+        self.places, self.row_of = places, row_of
         self.sums: dict[GridSize, Tensor] = {}
         self.counts: dict[GridSize, float] = {}
 
@@ -48,8 +51,9 @@ class WordMaps:
         site = inputs.site
         if site.kind != "self":
             shares = inputs.image_to_words().float().softmax(-1).mean(1)
-            for place, row in enumerate(current_rows()):
-                self._add(site.grid, row.row, shares[place])
+            for place, row in enumerate(map(self.row_of, current_rows())):
+                if row is not None:
+                    self._add(site.grid, row, shares[place])
         return inputs.unchanged()
 
     def _add(self, grid: GridSize, row: int, shares: Tensor) -> None:
@@ -77,7 +81,7 @@ def widened(maps: Tensor) -> Tensor:
     return F.max_pool2d(maps, 3, stride=1, padding=1)
 
 
-def smoothed(maps: Tensor) -> Tensor:
+def smooth_maps(maps: Tensor) -> Tensor:
     """Return maps (R, 1, H, W) smoothed as LEDITS++ does."""
     if min(maps.shape[-2:]) < 2:
         return maps

@@ -28,7 +28,7 @@ from ...model.backend import SupportsAttention, require
 from ...model.batching import exclusive
 from ..params import AutoMaskParams, EditParams
 from ..session import Session
-from .attention import WordMaps, changed_places, smoothed, widened
+from .attention import WordMaps, changed_places, smooth_maps, widened
 
 NOISES = 10
 """Noises over which the estimates and the attention are averaged (Couairon et al., arXiv 2210.11427, section 3.2)."""
@@ -120,10 +120,8 @@ def _change(method: AutoMask, threshold: float, difference: Tensor, words: WordM
     if method == "attention":
         maps = _at_latents(widened(maps), size)
         return _fade(_largest(maps / maps.amax((-2, -1), keepdim=True).clamp(min=1e-9)), threshold)
-    attention = _largest(_at_latents(_fade_by_rank(smoothed(maps), threshold), size))
-    # The quantile counts places outside the mask by attention as 0, as the authors' code does.
-    ranked = _fade_by_rank(difference, threshold, difference * (attention >= 0.5))
-    return torch.minimum(attention, ranked)
+    attention = _largest(_at_latents(_fade_by_rank(smooth_maps(maps), threshold), size))
+    return torch.minimum(attention, _fade_by_rank(difference, threshold))
 
 
 def _fade(values: Tensor, threshold: float) -> Tensor:
@@ -131,12 +129,12 @@ def _fade(values: Tensor, threshold: float) -> Tensor:
     return ((values / threshold - 1) / (2 * SOFTNESS) + 0.5).clamp(0, 1)
 
 
-def _fade_by_rank(maps: Tensor, share: float, reference: Tensor | None = None) -> Tensor:
-    """Return masks of maps (R, 1, H, W) that are one half at a quantile of the maps, or of a reference.
+def _fade_by_rank(maps: Tensor, share: float) -> Tensor:
+    """Return masks of maps (R, 1, H, W) that are one half at a quantile of each.
 
     They fade on either side over as many places as lie above it; maps without a value above 0 mark nothing.
     """
-    flat = (maps if reference is None else reference).float().flatten(1)
+    flat = maps.float().flatten(1)
     shares = torch.tensor([max(0.0, 2 * share - 1), share, (1 + share) / 2], device=maps.device)
     low, middle, high = torch.quantile(flat, shares, dim=1)[..., None, None, None]
     widths = torch.where(maps < middle, middle - low, high - middle)

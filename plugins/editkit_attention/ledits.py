@@ -1,0 +1,158 @@
+"""Several edits at once, each with its own scale and mask (LEDITS++, Brack et al., arXiv 2311.16711).
+
+The guided estimate of a step gets one term for each edit: its scale times the difference of the estimates under its
+prompt and under no prompt, where both its attention and the difference are among the largest of the image::
+
+    x0 + sum_i scale_i mask_i (x0(prompt_i) - x0(no prompt))
+
+In estimates of the noise it is the same sum, which is the form of the paper (section 3.2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses as dc
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editkit import (
+    AttentionInputs,
+    Backend,
+    CallRow,
+    Condition,
+    Control,
+    Denoiser,
+    Point,
+    SamplingPath,
+    Session,
+    SupportsAttention,
+    WordMaps,
+    describe_rows,
+    repeat_condition,
+    require,
+    smooth_maps,
+)
+
+from . import LeditsParams
+
+_ATTENTION_ALONE = 0.8
+"""Share of the training timesteps above which the difference is left out of the mask, as in the authors' code."""
+
+
+def ledits(params: LeditsParams) -> Callable[[Session, SamplingPath], Control]:
+    """Return the factory of the control ``ledits``; a model without attention is refused for masks by attention."""
+
+    def control(session: Session, path: SamplingPath) -> Control:
+        places: Sequence[int] = ()
+        if params.mask in ("both", "attention"):
+            places = [word.place for word in require(session.model, SupportsAttention).words(params.edit)]
+        return Ledits(params, session, places, len(path) - 1)
+
+    return control
+
+
+class Ledits(Control):
+    """Guidance towards one edit, or away from it with a negative scale, inside the edit's own mask."""
+
+    def __init__(self, params: LeditsParams, session: Session, places: Sequence[int], steps: int) -> None:
+        self.params, self.session, self.places, self.steps = params, session, places, steps
+        self.condition, self.nothing = session.embed(params.edit), session.embed("")
+        self.sources: tuple[int | None, ...] = ()
+        self.maps: WordMaps | None = None
+        """Attention that is recorded in the network call in progress."""
+
+    def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
+        self.sources = tuple(sources)
+
+    @contextlib.contextmanager
+    def attach(self, backend: Backend) -> Iterator[None]:
+        if not self.places:
+            yield
+            return
+        with require(backend, SupportsAttention).attending(self.record):
+            yield
+
+    def record(self, inputs: AttentionInputs) -> Tensor:
+        """Record the attention of the network call in progress, if it is that of the edits."""
+        return inputs.unchanged() if self.maps is None else self.maps.record(inputs)
+
+    def guide(self, index: int, denoise: Denoiser) -> Denoiser:
+        if not self.params.start * self.steps <= index < self.params.end * self.steps:
+            return denoise
+        if isinstance(denoise, _WithEdits):
+            return dc.replace(denoise, edits=[*denoise.edits, self])
+        return _WithEdits(denoise, [self])
+
+    def mask(self, term: Tensor, attention: Tensor | None, point: Point) -> Tensor:
+        """Return the mask (B, 1, h, w), 0 or 1, of a difference (B, C, h, w) and of maps (B, 1, H, W) of attention."""
+        mask = torch.ones_like(term[:, :1])
+        if attention is not None:
+            mask = F.interpolate(_largest(smooth_maps(attention), self.params.threshold), term.shape[-2:]).to(mask)
+        if self.params.mask in ("both", "difference"):
+            ranked = _largest(term.abs().sum(1, keepdim=True), self.params.threshold).to(mask)
+            schedule = self.session.schedule
+            early = [
+                self.params.mask == "both" and schedule.timestep(one) > _ATTENTION_ALONE * schedule.train_steps
+                for one in point.rows(len(term))
+            ]
+            mask = torch.where(torch.tensor(early, device=mask.device).view(-1, 1, 1, 1), mask, mask * ranked)
+        return mask
+
+
+@dc.dataclass(frozen=True)
+class _WithEdits:
+    """Denoiser whose estimates of edited rows have the terms of some edits; one network call computes all terms."""
+
+    denoise: Denoiser
+    edits: Sequence[Ledits]
+
+    def __call__(self, x: Tensor, point: Point) -> Tensor:
+        x0 = self.denoise(x, point)
+        (nothing, *estimates), maps = self.estimates(x, point)
+        edited = torch.tensor([self.is_edited(row) for row in range(len(x))], device=x.device).view(-1, 1, 1, 1)
+        for number, (edit, estimate) in enumerate(zip(self.edits, estimates, strict=True)):
+            term = estimate - nothing
+            attention = None
+            if edit.places:
+                attention = maps.maps((x.shape[-2], x.shape[-1]))[number * len(x) : (number + 1) * len(x)]
+            change = edit.params.scale * edit.mask(term, attention, point) * term
+            x0 = torch.where(edited, x0 + change, x0)
+        return x0
+
+    def is_edited(self, row: int) -> bool:
+        """Return whether a row is no source of others."""
+        sources = self.edits[0].sources
+        return not any(source is not None for source in sources) or sources[row] not in (None, row)
+
+    def estimates(self, x: Tensor, point: Point) -> tuple[Sequence[Tensor], WordMaps]:
+        """Return the estimates under no prompt and under the prompt of each edit, and the attention to their words."""
+        rows, count = len(x), 1 + len(self.edits)
+        conditions = [self.edits[0].nothing, *(edit.condition for edit in self.edits)]
+        stacked = _stack([repeat_condition(one, rows) for one in conditions])
+        calls = [CallRow(number, row, one) for number in range(count) for row, one in enumerate(point.rows(rows))]
+        places = [edit.places for edit in self.edits for _ in range(rows)]
+        maps = WordMaps(places, lambda row: (row.condition - 1) * rows + row.row if row.condition else None)
+        recording = next((edit for edit in self.edits if edit.places), None)
+        with describe_rows(calls):
+            if recording is not None:
+                recording.maps = maps
+            try:
+                every = self.edits[0].session.network(torch.cat([x] * count), point.repeat(count), stacked)
+            finally:
+                if recording is not None:
+                    recording.maps = None
+        return every.chunk(count), maps
+
+
+def _stack(conditions: Sequence[Condition]) -> Condition:
+    """Return conditions along the batch."""
+    return {name: torch.cat([one[name] for one in conditions]) for name in conditions[0]}
+
+
+def _largest(maps: Tensor, share: float) -> Tensor:
+    """Return where maps (B, 1, h, w) are at least their quantile, as 0 and 1."""
+    limit = torch.quantile(maps.float().flatten(1), share, dim=1).view(-1, 1, 1, 1)
+    return (maps.float() >= limit).float()
