@@ -99,7 +99,9 @@ class Run:
         measures = self.store.measure(
             name, case.name, record, self.metrics.definitions, lambda: self.metrics.measure(case, record.image, bound)
         )
-        return Outcome(place, case.name, case.group, measures, record.figures.get("network_samples"))
+        figures = record.figures
+        warnings = tuple(figures.get("warnings", ()))
+        return Outcome(place, case.name, case.group, measures, figures.get("network_samples"), warnings)
 
 
 def _model_key(model: Backend) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,8 @@ LOWER_IS_BETTER = ("mse", "lpips", "leakage", "structure", "collateral")
 """Beginnings of the names of measures of which a lower value is better."""
 INSIDE = ("_inside", "_edit_part")
 """Ends of the names of measures of the edited part, which have a table of their own."""
+MOST_WARNINGS = 5
+"""Warnings of each method in the table."""
 BOUND = "autoencoder round trip"
 """Name of the row of the bound."""
 
@@ -38,6 +41,8 @@ class Outcome(NamedTuple):
     measures: Measures
     network_samples: int | None
     """Rows of all network calls; None for the round trip."""
+    warnings: tuple[str, ...] = ()
+    """Warnings of the edit's report."""
 
 
 def results_table(run: Run) -> Table:
@@ -58,6 +63,7 @@ def results_table(run: Run) -> Table:
         "Inside the mask": [_select(row, inside=True) for row in rows],
         f"Paired differences to {run.params.method[0]}": _difference_rows(run),
         "By kind of edit": [_select(row, inside=False) for row in _align(by_kind)],
+        "Warnings": _warning_rows(run),
         "Failed, and tried again by the next run": run.failures,
     }
     more = {title: part for title, part in more.items() if part and len(part[0]) > 1}
@@ -67,6 +73,19 @@ def results_table(run: Run) -> Table:
 def _select(row: Mapping[str, Any], *, inside: bool) -> dict[str, Any]:
     """Return the columns of a row that belong to the edited part, or all others; both begin with the method."""
     return {name: value for name, value in row.items() if name.endswith(INSIDE) == inside or name == "method"}
+
+
+def _warning_rows(run: Run) -> list[dict[str, Any]]:
+    """Return the most frequent warnings of each method with the number of its edits that have them."""
+    rows = []
+    for method, outcomes in run.outcomes.items():
+        counts = Counter(warning for outcome in outcomes for warning in outcome.warnings)
+        ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+        rows += [{"method": method, "edits": count, "warning": text} for text, count in ordered[:MOST_WARNINGS]]
+        if ordered[MOST_WARNINGS:]:
+            others = f"{len(ordered) - MOST_WARNINGS} other warnings: see the records of the edits"
+            rows.append({"method": method, "edits": None, "warning": others})
+    return rows
 
 
 def _difference_rows(run: Run) -> list[dict[str, Any]]:

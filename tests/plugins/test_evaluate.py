@@ -230,6 +230,15 @@ def test_masked_method_leaks_nothing_and_undefined_values_are_counted(whole: tup
     assert editkit.open_image(output / "sheet.png").width > 6 * 192
 
 
+def test_warnings_of_edits_are_counted(root: Path, tmp_path: Path) -> None:
+    result = run(root, tmp_path, "--limit", "2", methods=["prompt-edit:steps=1,guidance_rescale=0.5"])
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads((tmp_path / "results.json").read_text())["Warnings"]
+    assert row["edits"] == 2
+    assert row["warning"].startswith("guidance_rescale=0.5 has no effect")
+    assert row["warning"] in result.stdout
+
+
 def test_single_failure_stops_nothing_and_is_tried_again(root: Path, tmp_path: Path) -> None:
     annotations = json.loads((root / "pie" / "mapping_file.json").read_text())
     annotations["000000000001"]["mask"] = None
