@@ -115,7 +115,7 @@ def execute(
         measured_memory(model.device) as memory,
     ):
         session = open_session(registry, request, model, progress, cache)
-        framing = frame_session(session)
+        framing = frame_session(session, request.following)
         region = framing.region if framing else session
         outcome = _call_operation(region, request)
         if framing:

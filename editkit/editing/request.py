@@ -33,6 +33,7 @@ from .params import CanvasParams, ImageInputParams
 
 if TYPE_CHECKING:
     from ..inversion.inversion import Inversion
+    from .framing.following import FollowedSubject
 
 LONGEST = 16384
 """Longest side in pixels of any result."""
@@ -56,6 +57,8 @@ class Request(NamedTuple):
     """The controls that the parameters attach."""
     specifications: Mapping[str, str] = {}
     """Words or points by which a mask was found, by parameter."""
+    following: FollowedSubject | None = None
+    """Subject that the frames of an animation share; None for an image of its own."""
 
     @property
     def result_size(self) -> tuple[int, int] | None:

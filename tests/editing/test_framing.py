@@ -12,8 +12,9 @@ from torch import Tensor
 
 import editkit
 from editkit import Result
+from editkit.editing.framing.following import FollowedSubject
 from editkit.editing.framing.ground import ground_colour, is_plain, matte
-from editkit.editing.framing.registration import place_template, whole_image
+from editkit.editing.framing.registration import Placement, place_template, whole_image
 from editkit.images.metrics import psnr
 from editkit.images.tensors import to_tensor
 
@@ -27,6 +28,23 @@ def subject(side: int, *, seed: int = 0) -> Tensor:
     coarse = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed)) - 0.5
     coarse = torch.nn.functional.pad(coarse, (1, 1, 1, 1))
     return torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear", align_corners=True)[0]
+
+
+def test_the_region_of_a_subject_moves_with_it_by_whole_pixels() -> None:
+    def frame(left: int, top: int) -> Tensor:
+        image = torch.ones(1, 3, 70, 90)
+        image[:, :, 20 + top : 52 + top, 30 + left : 62 + left] += subject(32)
+        return image
+
+    following, first = FollowedSubject(), Placement(24, 14, 44, mirrored=False, cost=0.5)
+    assert following.place(frame(0, 0), first, plain=True) == first
+    for left, top in ((0, 0), (7, -5), (-20, 11), (28, 0)):
+        found = following.place(frame(left, top), whole_image(frame(0, 0)[0] - 1, subject(64)), plain=True)
+        assert found is not None and found[:4] == (24 + left, 14 + top, 44, False)
+    other = torch.ones(1, 3, 70, 90)
+    other[:, :, 30:50, 40:70] = 0
+    assert following.place(other, None, plain=True) is None
+    assert following.place(frame(7, -5), first, plain=False) == first
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -19,6 +19,7 @@ from ...report import AnimationReport, Report
 from ...sampling.params import DrawingParams
 from ...sampling.progress import Progress
 from ..apply import cancellable
+from ..framing.following import FollowedSubject
 from ..many.apply_all import split_options
 from ..many.lock_step import bind_request
 from ..recipe import Recipe
@@ -125,6 +126,7 @@ class _FrameEdits:
     progress: Progress | None
     cache: bool
     calls: AnchoredCalls = dc.field(default_factory=AnchoredCalls)
+    following: FollowedSubject = dc.field(default_factory=FollowedSubject)
     reports: list[Report] = dc.field(default_factory=list)
     """Reports of all edits, also of those of the first frame in later batches."""
     recipe: Recipe | None = None
@@ -136,7 +138,7 @@ class _FrameEdits:
         edits = [
             bind_request(
                 self.request.registry,
-                self.request.frame(number),
+                self.request.frame(number)._replace(following=self.following),
                 None if place else self._labelled(numbers),
                 self.cache and not self.anchored,  # an inversion beside another frame is another one
             )

@@ -20,6 +20,7 @@ from ..composing import paint
 from ..outcome import Edit, PixelEdit
 from ..params import FrameParams
 from ..session import Session
+from .following import FollowedSubject
 from .ground import MATTE_LOW, coverage, ground_colour, is_plain, matte, predicted_matte
 from .registration import Placement, place_template, whole_image
 
@@ -86,10 +87,11 @@ class Framing:
         return pull_push_fill(_cut(pixels, self.placement, self.model_ground), (subject == 0) & (inside == 1))
 
 
-def frame_session(session: Session) -> Framing | None:
+def frame_session(session: Session, following: FollowedSubject | None = None) -> Framing | None:
     """Return the framing of an edit whose subject stands elsewhere than the model expects it; None for all others.
 
     It needs a model that declares a frame, one source, and a prompt of the source. The network is called once.
+    ``following`` is for the frames of an animation, which are all framed if the first one shows the subject.
     """
     params, spec = session.params, session.registry.specs["models"].get(session.model.name)
     if spec is None or spec.frame is None or len(session.images) != 1:
@@ -98,7 +100,9 @@ def frame_session(session: Session) -> Framing | None:
         return None
     model_ground = torch.tensor(spec.frame.ground, dtype=torch.float32)[:, None, None]
     template = _predict(session, params.source_prompt) - model_ground
-    placement, plain = _place(session, template, model_ground)
+    placement, plain = _place(session, template, model_ground, keep_whole=following is not None)
+    if following is not None:
+        placement = following.place(session.pixels, placement, plain=plain)
     if placement is None:
         return None
     subject, ground = _separate(session.pixels, template, placement, plain)
@@ -120,9 +124,12 @@ def _predict(session: Session, prompt: str) -> Tensor:
     return model.decode(session.network(x, start, session.embed(prompt)))[0].float().cpu()
 
 
-def _place(session: Session, template: Tensor, model_ground: Tensor) -> tuple[Placement | None, bool]:
-    """Return the placement of the subject, None if the image is in the frame or does not show it, and whether the
-    ground is plain.
+def _place(
+    session: Session, template: Tensor, model_ground: Tensor, *, keep_whole: bool
+) -> tuple[Placement | None, bool]:
+    """Return the placement of the subject, None if the image does not show it, and whether the ground is plain.
+
+    An image in the frame of the model has none either, unless ``keep_whole``.
     """
     size = (session.pixels.shape[-1], session.pixels.shape[-2])
     pixels = resize(session.pixels, Canvas.plan(size, session.model.native_size, 1).work)[0]
@@ -137,7 +144,7 @@ def _place(session: Session, template: Tensor, model_ground: Tensor) -> tuple[Pl
         return None, plain
     if best.cost >= BETTER * whole.cost:
         best = whole
-        if plain and bool(((ground - model_ground).abs() < MATTE_LOW).all()):
+        if plain and not keep_whole and bool(((ground - model_ground).abs() < MATTE_LOW).all()):
             return None, plain
     factor = max(size) / max(pixels.shape[-2:])
     left, top, side = (round(factor * length) for length in (best.left, best.top, best.side))

@@ -47,6 +47,26 @@ def place_template(image: Tensor, template: Tensor) -> Placement:
     return best
 
 
+def place_region(image: Tensor, first: Tensor, region: Placement) -> Placement:
+    """Return the place in an image (3, H, W) of the region of another one, moved by whole pixels.
+
+    Both are differences to the ground, and of one size.
+    """
+    side = region.side
+    template = torch.zeros(3, side, side)
+    height, width = first.shape[-2:]
+    rows = slice(max(0, region.top), min(height, region.top + side))
+    columns = slice(max(0, region.left), min(width, region.left + side))
+    inside = (
+        slice(rows.start - region.top, rows.stop - region.top),
+        slice(columns.start - region.left, columns.stop - region.left),
+    )
+    template[:, inside[0], inside[1]] = first[:, rows, columns]
+    costs = _costs(image, template)
+    top, left = (index - side + 1 for index in divmod(int(costs.argmin()), costs.shape[1]))
+    return region._replace(left=left, top=top, cost=float(costs.min()))
+
+
 def whole_image(image: Tensor, template: Tensor) -> Placement:
     """Return the placement of a template over the whole image, centred along its shorter side."""
     height, width = image.shape[-2:]
