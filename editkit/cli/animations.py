@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
+from .jobs import Execute, Prepared
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
@@ -23,7 +24,7 @@ def animation_options() -> list[click.Parameter]:
         "Let every frame of an animation attend to its first one too, so that they agree.  [default: on where the "
         "model's attention can be edited]"
     )
-    batch = "Frames of an animation that are edited together; more take more memory.  [default: 4]"
+    batch = "Images, or frames of an animation, that are edited together.  [default: 16 images, 4 frames]"
     return [
         click.Option(["--anchor/--no-anchor"], default=None, help=anchor),
         click.Option(["--batch"], type=click.IntRange(min=1), metavar="INTEGER", help=batch),
@@ -47,9 +48,19 @@ class AnimatedInputs:
         found = {name: animation_suffix(name) for name in names} if takes_animations(spec) else {}
         suffixes = {name: suffix for name, suffix in found.items() if suffix}
         given = {name: options[name] for name in ("anchor", "batch") if options.get(name) is not None}
-        if given and not suffixes:
-            raise click.UsageError(f"--{next(iter(given))} is for animations, and no input is one: leave it out")
+        if "anchor" in given and not suffixes:
+            raise click.UsageError("--anchor is for animations, and no input is one: leave it out")
         return cls(suffixes, given)
+
+    def apart(self, rows: Execute, animations: Execute) -> Execute:
+        """Return a function that processes still images in batches, by ``rows``, and then the animations."""
+
+        def execute(jobs: Sequence[Prepared]) -> Generator[tuple[int, Any]]:
+            for is_animated, way in ((False, rows), (True, animations)):
+                numbers = [n for n, one in enumerate(jobs) if (one.job.name in self.suffixes) == is_animated]
+                yield from ((numbers[index], outcome) for index, outcome in way([jobs[n] for n in numbers]))
+
+        return execute
 
     def execute(self, request: Request | AnimationRequest, registry: Registry, model: Backend, **more: Any) -> Any:
         """Carry out the edit of an image or of an animation."""

@@ -78,13 +78,13 @@ def report_error(error: BaseException, about: str = "") -> int:
     verbose = context is not None and context.meta.get(_VERBOSE, False)
     if verbose:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    text, status = _format_error(error, verbose)
+    text, status = format_error(error, verbose=verbose)
     subject = f"{about}: " if about and about not in text else ""
     click.echo(f"Error: {subject}{' '.join(text.splitlines())}", err=True)
     return status
 
 
-def _format_error(error: BaseException, verbose: bool) -> tuple[str, int]:
+def format_error(error: BaseException, *, verbose: bool) -> tuple[str, int]:
     """Return the message of an error, with advice, and its exit status."""
     if isinstance(error, EditkitError):
         return str(error), error.exit_status

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses as dc
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Cancelled, MissingCapability
 from ..files import is_folder
 from ..inversion.settings import INVERSION_SUFFIXES
 from .errors import ErrorCollector
-from .outputs import save_mask, save_sheet, write_result, write_stdout
+from .many.lines import Count, OutputLines
+from .outputs import save_mask, save_result, save_sheet, write_stdout
 from .targets import STREAM, OutputPlan, encoding_of, plan_sheet, stem_of
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ class Job:
     """Seed of a variant; None if there is one result for each input."""
     mask: Path | None = None
     """File for the mask of the edit; None to write none."""
+    place: int = 0
+    """Place of the job among the jobs."""
 
     @property
     def label(self) -> str:
@@ -64,6 +69,8 @@ class Invocation:
     """Suffix of the format for standard output."""
     skip: bool = False
     """Whether jobs whose output file exists are left out."""
+    batch: int = 1
+    """Number of jobs that are processed together."""
 
     @classmethod
     def plan(
@@ -77,6 +84,7 @@ class Invocation:
         into_folder: bool = False,
         seeds: Sequence[int] = (),
         animated: Mapping[str, str] | None = None,
+        batch: int = 1,
     ) -> Invocation:
         """Choose and check all output files; ``other_files`` are further files that the command must not replace.
 
@@ -102,10 +110,10 @@ class Invocation:
         masks = _plan_masks(options, names, variants, [*other_files, *(str(target) for target in targets if target)])
         sources = [read_if_stdin(name) for name in names]
         jobs = [
-            Job(names[number], sources[number], target, number, seed, mask)
-            for (number, seed), target, mask in zip(variants, targets, masks, strict=True)
+            Job(names[number], sources[number], target, number, seed, mask, place)
+            for place, ((number, seed), target, mask) in enumerate(zip(variants, targets, masks, strict=True))
         ]
-        return cls(jobs, options["json"], sheet, encoding, default, skip=plan.existing == "skip")
+        return cls(jobs, options["json"], sheet, encoding, default, skip=plan.existing == "skip", batch=batch)
 
     def check_fits(self, job: Job, request: Request) -> Request:
         """Return a request; raises InvalidParameter if its result does not fit in the format of the output."""
@@ -122,68 +130,147 @@ class Invocation:
     def _suffix_of(self, job: Job) -> str:
         return self.suffix if job.target is None else job.target.suffix
 
-    def run(self, prepare: Callable[[Job], Any], start: Callable[[], Callable[[Any], Any]]) -> None:
+    def run(self, prepare: Callable[[Job], Any], start: Callable[[], Execute]) -> None:
         """Prepare every input, load the models with ``start`` if an input is valid, then process the valid ones.
 
         An error in one input does not stop the others. Only the first prepared input is kept; the others are prepared
         again in their turn, since memory must not grow with their number. Exits with the status of the worst error
         after all inputs.
         """
-        errors = ErrorCollector(len(self.jobs))
-        valid: list[Job] = []
-        first = None
+        delivery = Delivery(self)
+        try:
+            valid = self._prepare_all(prepare, delivery)
+            if valid:
+                execute = start()
+                done = len(self.jobs) - len(valid)
+                delivery.count = Count(len(self.jobs), done, min(self.batch, len(valid)))
+                with contextlib.closing(execute(valid)) as outcomes:
+                    for index, outcome in outcomes:
+                        delivery.report_outcome(valid[index].job, outcome)
+        except BrokenPipeError:
+            raise
+        except BaseException as error:
+            delivery.end(error)
+            raise
+        if self.sheet and delivery.results:
+            save_sheet(self.sheet, [delivery.results[place] for place in sorted(delivery.results)])
+        if delivery.errors.status:
+            raise click.exceptions.Exit(delivery.errors.status)
+
+    def _prepare_all(self, prepare: Callable[[Job], Any], delivery: Delivery) -> list[Prepared]:
+        """Return the jobs whose input is valid; the others are reported, as are those to skip."""
+        valid: list[Prepared] = []
         for job in self.jobs:
             if self.skip and job.target is not None and os.path.lexists(job.target):
                 click.echo(f"Skipped: {str(job.target)!r} exists", err=True)
+                delivery.lines.skipped(job.place, job.name, job.target)
                 continue
-            with errors.attempt(job.name):
-                prepared = prepare(job)
-                first = prepared if not valid else first
-                valid.append(job)
-        if valid:
-            self._execute_all(valid, first, prepare, start(), errors)
-        if errors.status:
-            raise click.exceptions.Exit(errors.status)
+            with delivery.attempt(job):
+                request = prepare(job)
+                valid.append(Prepared(job, prepare, None if valid else request))
+        return valid
 
-    def _execute_all(
-        self,
-        jobs: Sequence[Job],
-        first: Any,
-        prepare: Callable[[Job], Any],
-        execute: Callable[[Any], Any],
-        errors: ErrorCollector,
-    ) -> None:
-        """Compute and write one result after another, and the contact sheet of all results at the end."""
-        results: list[tuple[str, Result | AnimationResult]] = []
-        before: tuple[int, bytes] | None = None
+
+@dc.dataclass
+class Prepared:
+    """Job whose input is valid."""
+
+    job: Job
+    prepare: Callable[[Job], Any]
+    request: Any = None
+    """The prepared input, of the first job only."""
+
+    def open(self) -> Any:
+        """Return the prepared input, which is not kept."""
+        request, self.request = self.request, None
+        return self.prepare(self.job) if request is None else request
+
+
+Execute = Callable[[Sequence[Prepared]], Generator[tuple[int, Any]]]
+"""Function that yields the number and the outcome of each job, or its exception, as it ends."""
+
+
+def one_by_one(execute: Callable[[Any], Any]) -> Execute:
+    """Return a function that processes one input after another."""
+
+    def execute_all(jobs: Sequence[Prepared]) -> Generator[tuple[int, Any]]:
         for number, job in enumerate(jobs):
-            with errors.attempt(job.name):
-                outcome = execute(prepare(job) if number else first)
-                if job.seed is not None:
-                    before = _compare_variant(job, outcome, before)
-                if job.target is None:
-                    write_stdout(outcome, self.suffix, self.encoding)
-                else:
-                    write_result(outcome, job.target, self.encoding, as_json=self.as_json)
-                if job.mask is not None:
-                    save_mask(outcome, job.mask)
-                if self.sheet:
-                    results.append((job.label, outcome))
-        if self.sheet and results:
-            save_sheet(self.sheet, results)
+            try:
+                outcome = execute(job.open())
+            except Cancelled:
+                raise
+            except Exception as error:
+                outcome = error
+            yield number, outcome
+
+    return execute_all
 
 
-def _compare_variant(job: Job, outcome: Any, before: tuple[int, bytes] | None) -> tuple[int, bytes] | None:
-    """Return input and pixels of a variant, and warn if the variant before has the same."""
-    from ..editing.result import Result
+class Delivery:
+    """Results and errors of the jobs of an invocation so far."""
 
-    if not isinstance(outcome, Result):
-        return None
-    variant = job.number, hashlib.sha256(outcome.image.tobytes()).digest()
-    if variant == before:
-        warning = f"seed={job.seed} gives the same image as the seed before it: this edit draws no noise"
-        outcome.report = dc.replace(outcome.report, warnings=(*outcome.report.warnings, warning))
-    return variant
+    def __init__(self, invocation: Invocation) -> None:
+        self.invocation = invocation
+        self.errors = ErrorCollector(len(invocation.jobs))
+        self.lines = OutputLines(as_json=invocation.as_json)
+        self.count = Count(len(invocation.jobs))
+        self.results: dict[int, tuple[str, Result | AnimationResult]] = {}
+        """Results for the contact sheet by the place of their job, with labels."""
+        self.seen: set[tuple[int, bytes]] = set()
+        """Inputs and digests of the results of variants."""
+
+    @contextlib.contextmanager
+    def attempt(self, job: Job) -> Iterator[None]:
+        """Run the block for a job; an error is reported if there are other jobs, else raised."""
+        with self.errors.attempt(job.name):
+            try:
+                yield
+            except (Cancelled, MissingCapability, BrokenPipeError):
+                raise  # of all jobs
+            except Exception as error:
+                self.lines.failed(job.place, job.name, error)
+                raise
+
+    def report_outcome(self, job: Job, outcome: Any) -> None:
+        """Write the result of a job, or report its exception."""
+        with self.attempt(job):
+            if isinstance(outcome, Exception):
+                raise outcome
+            self._write(job, outcome)
+        self.count.add()
+
+    def _write(self, job: Job, outcome: Any) -> None:
+        if job.seed is not None:
+            self._compare_variant(job, outcome)
+        if job.target is None:
+            write_stdout(outcome, self.invocation.suffix, self.invocation.encoding)
+        else:
+            report = save_result(outcome, job.target, self.invocation.encoding)
+            self.lines.written(job.place, job.name, job.target, report)
+        if job.mask is not None:
+            save_mask(outcome, job.mask)
+        if self.invocation.sheet:
+            self.results[job.place] = job.label, outcome
+
+    def end(self, error: BaseException) -> None:
+        """Print the lines that wait, and that of ``error`` for each job without a line."""
+        if isinstance(error, (Cancelled, MissingCapability)):
+            for job in self.invocation.jobs:
+                if not self.lines.is_added(job.place):
+                    self.lines.failed(job.place, job.name, error)
+        self.lines.print_rest()
+
+    def _compare_variant(self, job: Job, outcome: Any) -> None:
+        """Warn if another variant of the input has the same pixels."""
+        from ..editing.result import Result
+
+        if not isinstance(outcome, Result):
+            return
+        variant = job.number, hashlib.sha256(outcome.image.tobytes()).digest()
+        if variant in self.seen:
+            warning = f"seed={job.seed} gives the same image as another seed: this edit draws no noise"
+            outcome.report = dc.replace(outcome.report, warnings=(*outcome.report.warnings, warning))
+        self.seen.add(variant)
 
 
 def _plan_masks(

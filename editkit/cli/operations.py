@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import BadFile, BadImage, PluginFailure
 from ..inversion.settings import INVERSION_SUFFIXES, is_inversion
-from ..registry.params import SEVERAL, field_metadata, image_fields
+from ..registry.params import SEVERAL, Params, field_metadata, image_fields
 from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
 from ..sampling.params import DrawingParams
 from .animations import AnimatedInputs, animation_options
 from .errors import Command
-from .jobs import Invocation, Job, read_if_stdin
+from .jobs import Execute, Invocation, Job, Prepared, one_by_one, read_if_stdin
 from .model_options import load_named_model, model_files, model_options
 from .options import SeedsParam, parameters_of
 from .outputs import progress
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from ..editing.pipeline import Pipeline
     from ..editing.request import Request
 
+
+BATCH = 16
+"""Images that are edited together by default."""
 
 _INVERSION_HELP = (
     "IMAGE may be an inversion, a .safetensors file of editkit invert: it is not inverted again, and its prompt is the "
@@ -120,8 +124,7 @@ def cache_option() -> click.Option:
 
 def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -> None:
     """Check everything that needs no model, load the model, and apply the operation to every input."""
-    from ..editing.animation.request import open_animation_request
-    from ..editing.request import open_request, prepare, validate_params
+    from ..editing.request import validate_params
 
     values, image_files, seeds = _split_values(spec, options)
     given, other = _input_names(spec, options)
@@ -132,7 +135,7 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     if options.get("mask_out") is not None and not (image_files.get("mask") or values.get("auto_mask")):
         also = " or --auto-mask" if "auto_mask" in spec.params.model_fields else ""
         raise click.UsageError(f"--mask-out needs a mask: give --mask{also}")
-    several = {name for name, kind in image_fields(spec.params).items() if kind == SEVERAL}
+    several = frozenset(name for name, kind in image_fields(spec.params).items() if kind == SEVERAL)
     for name, files in image_files.items():
         if name not in several:
             _check_one_or_each(name, files, names)
@@ -148,29 +151,81 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
         into_folder=into_folder,
         seeds=seeds,
         animated=animated.suffixes,
+        batch=options.get("batch") or BATCH,
     )
     second = read_if_stdin(other)
-    image_params = {name: [read_if_stdin(path, name) for path in files] for name, files in image_files.items()}
+    read = {name: [read_if_stdin(path, name) for path in files] for name, files in image_files.items()}
+    edit = _Edit(registry, spec, options, values, params, read, several, second, animated, invocation)
+    invocation.run(edit.prepare, edit.start)
 
-    def prepare_job(job: Job) -> Request | AnimationRequest:
-        source = job.source if second is None else (job.source, second)
+
+@dc.dataclass(frozen=True)
+class _Edit:
+    """The edit of a command line, for each of its inputs."""
+
+    registry: Registry
+    spec: OperationSpec
+    options: Mapping[str, Any]
+    values: Mapping[str, Any]
+    """Parameters of all results; those of an image or a seed are the first ones."""
+    params: Params | None
+    """The same, typed; None if a file decides the defaults."""
+    images: Mapping[str, Sequence[Any]]
+    """Images of the parameters, by name: one for all inputs, or one for each."""
+    several: frozenset[str]
+    """Parameters that take several images."""
+    second: Any
+    """Second input of an operation that takes two."""
+    animated: AnimatedInputs
+    invocation: Invocation
+
+    def prepare(self, job: Job) -> Request | AnimationRequest:
+        """Check the input of a job and open its images."""
+        from ..editing.animation.request import open_animation_request
+        from ..editing.request import open_request, prepare
+
+        own, source, check = self._params_of(job), self._source_of(job), self.invocation.check_fits
+        if own is None:
+            return check(job, prepare(self.registry, self.spec.name, source, {**self.values, **self._own_values(job)}))
+        if job.name in self.animated.suffixes:
+            request = open_animation_request(self.registry, self.spec, own, source)
+            return self.invocation.check_fits_animation(job, request)
+        return check(job, open_request(self.registry, self.spec, own, source))
+
+    def start(self) -> Execute:
+        """Load the model and return the function that edits: one image as in Python, several in batches."""
+        from ..editing.many.row import CheckedRow, EditRow
+        from ..editing.many.rows import run_rows
+
+        model = load_named_model(self.options, self.spec.name)
+        more = {"progress": progress(), "cache": self.options.get("cache", True)}
+
+        def edit_batches(jobs: Sequence[Prepared]) -> Generator[tuple[int, Any]]:
+            rows = []
+            for number, job in enumerate(one.job for one in jobs):
+                row = EditRow(self.spec.name, self._source_of(job), {**self.values, **self._own_values(job)})
+                rows.append(CheckedRow(number, row, self.spec, self._params_of(job), ""))
+            batch = self.invocation.batch
+            return run_rows(self.registry, rows, lambda *_: model, batch=batch, exact=True, **more)
+
+        single = one_by_one(lambda request: self.animated.execute(request, self.registry, model, **more))
+        return single if len(self.invocation.jobs) == 1 else self.animated.apart(edit_batches, single)
+
+    def _source_of(self, job: Job) -> Any:
+        return job.source if self.second is None else (job.source, self.second)
+
+    def _own_values(self, job: Job) -> dict[str, Any]:
+        """Return the parameters that a job does not share with all others."""
         seed = {} if job.seed is None else {"seed": job.seed}
-        images = {
-            name: files if name in several else files[job.number % len(files)] for name, files in image_params.items()
+        return seed | {
+            name: files if name in self.several else files[job.number % len(files)]
+            for name, files in self.images.items()
         }
-        if params is not None and job.name in animated.suffixes:
-            own = params.model_copy(update=images | seed)
-            return invocation.check_fits_animation(job, open_animation_request(registry, spec, own, source))
-        if params is None or (spec.edits_inversion and is_inversion(source)):
-            return invocation.check_fits(job, prepare(registry, spec.name, source, values | images | seed))
-        request = open_request(registry, spec, params.model_copy(update=images | seed), source)
-        return invocation.check_fits(job, request)
 
-    def start() -> Callable[[Request | AnimationRequest], Any]:
-        model, cache = load_named_model(options, spec.name), options.get("cache", True)
-        return lambda request: animated.execute(request, registry, model, progress=progress(), cache=cache)
-
-    invocation.run(prepare_job, start)
+    def _params_of(self, job: Job) -> Params | None:
+        if self.params is None or (self.spec.edits_inversion and is_inversion(job.source)):
+            return None
+        return self.params.model_copy(update=self._own_values(job))
 
 
 def _split_values(
@@ -243,10 +298,10 @@ def _run(options: Mapping[str, Any]) -> None:
         seed = seeds[0] if len(seeds) == 1 else job.seed
         return pipeline.prepare(job.source, seed=seed), seed
 
-    def start() -> Callable[[tuple[Request, int | None]], Any]:
+    def start() -> Execute:
         models = [load_named_model(options, operation) for operation, _ in pipeline.steps]
         more = {"model": models, "progress": progress(), "cache": options["cache"]}
-        return lambda prepared: pipeline.execute(prepared[0], seed=prepared[1], **more)
+        return one_by_one(lambda prepared: pipeline.execute(prepared[0], seed=prepared[1], **more))
 
     invocation.run(prepare_job, start)
 

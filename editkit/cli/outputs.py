@@ -6,7 +6,6 @@ import dataclasses as dc
 import functools
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,10 +34,8 @@ def progress() -> Progress | None:
     return functools.partial(tqdm, file=sys.stderr, leave=False)
 
 
-def write_result(
-    outcome: Result | AnimationResult | Inversion, target: Path, encoding: Encoding, *, as_json: bool
-) -> None:
-    """Write one result, and its path or its report to standard output."""
+def save_result(outcome: Result | AnimationResult | Inversion, target: Path, encoding: Encoding) -> dict[str, Any]:
+    """Write one result and return its report as a mapping."""
     from ..inversion.inversion import Inversion
 
     make_folder(target.parent)
@@ -48,12 +45,7 @@ def write_result(
         outcome.save(target, **dc.asdict(encoding))
     report = outcome.report
     assert report is not None, "every operation reports"
-    if as_json:
-        print_bytes(json_text(dc.replace(report, output=str(target)).as_dict()).encode() + b"\n")
-        return
-    # Bytes, since a file name need not be valid text.
-    print_bytes(os.fsencode(target) + b"\n")
-    _print_warnings(report.warnings)
+    return report.as_dict()
 
 
 def save_mask(outcome: Result | AnimationResult, path: Path) -> None:
@@ -80,7 +72,7 @@ def make_folder(folder: Path) -> None:
 def write_stdout(result: Result | AnimationResult, suffix: str, encoding: Encoding) -> None:
     """Write the image to standard output in the format of a suffix."""
     print_bytes(result.encoded(suffix, **dc.asdict(encoding)))
-    _print_warnings(result.report.warnings)
+    print_warnings(result.report.warnings)
 
 
 def print_bytes(data: bytes) -> None:
@@ -98,7 +90,7 @@ def print_bytes(data: bytes) -> None:
         raise EditkitError(f"standard output cannot be written: {reason}") from error
 
 
-def _print_warnings(warnings: Sequence[str]) -> None:
+def print_warnings(warnings: Sequence[str]) -> None:
     for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from ..inversion.settings import INVERSION_SUFFIXES
 from ..registry.params import SEVERAL, image_fields, is_default
 from ..registry.registry import installed
 from .errors import Command
-from .jobs import Invocation, Job, read_if_stdin
+from .jobs import Execute, Invocation, Job, one_by_one, read_if_stdin
 from .model_options import adapter_option, given_loading_options, loading_options, model_option
 from .operations import (
     cache_option,
@@ -73,12 +73,12 @@ def _replay(options: Mapping[str, Any]) -> None:
     invocation = Invocation.plan(options, "replay", [options["file"]], IMAGE_SUFFIXES, others)
     sources = [read_if_stdin(name, "source") for name in options["source"]]
 
-    def start() -> Callable[[tuple[str | bytes, dict[str, Any]]], Any]:
+    def start() -> Execute:
         from ..editing.replay import replay
 
         given = {"source": sources or None, "model": options["model"], "adapters": options["adapter"]}
         given |= given_loading_options(options)
-        return lambda job: replay(job[0], set=job[1], progress=progress(), cache=options["cache"], **given)
+        return one_by_one(lambda job: replay(job[0], set=job[1], progress=progress(), cache=options["cache"], **given))
 
     def check(job: Job) -> tuple[str | bytes, dict[str, Any]]:
         recipe, _ = read_recipe(job.source)

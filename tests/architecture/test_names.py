@@ -77,7 +77,7 @@ RETIRED = {
     "colour_shift": "colour_correction",
     "complain": "report_error",
     "cropped": "Canvas.crop",
-    "deliver": "write_result",
+    "deliver": "save_result",
     "distilled_on": "distilled_timesteps",
     "endings_of": "output_suffixes",
     "extra_of": "field_metadata",

@@ -604,10 +604,24 @@ def test_an_error_in_one_image_does_not_stop_the_others(
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: image 'nope.png'") and result.stderr.count("\n") == 1
     rows = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [row["output"] for row in rows] == ["out/new/a.png", "out/new/c.png"]
+    assert [row["output"] for row in rows] == ["out/new/a.png", None, "out/new/c.png"]
+    assert [row["input"] for row in rows] == words[1:4]
+    assert rows[1]["error"] == "BadImage" and rows[1]["message"] in result.stderr
     assert files(here / "out") == {"new", "new/a.png", "new/c.png"}
     assert Image.open("s.png").width > 1024
     assert len(loaded) == 1
+
+
+def test_several_images_have_the_bits_of_rows(here: Path, tiny_folder: Path) -> None:
+    words = ["--prompt", "red", "--steps", "2", "--seed", "3"]
+    run_with("img2img", "a.png", "c.png", "b.png", *words, "-o", "out", model=tiny_folder)
+    row = {"operation": "img2img", "prompt": "red", "steps": 2, "seed": 3, "model": str(tiny_folder)}
+    ((_, alone),) = editkit.edit_rows([{**row, "image": "c.png"}])
+    assert Image.open("out/c.png").tobytes() == alone.image.tobytes()
+    assert (
+        Image.open("out/c.png").tobytes()
+        == editkit.replay("out/c.png", source="c.png", model=row["model"]).image.tobytes()
+    )
 
 
 def test_images_are_read_from_and_written_to_pipes(here: Path, tiny_folder: Path) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses as dc
 import os
 from collections.abc import Hashable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ...errors import InvalidParameter
 from ...inversion.settings import is_inversion
-from ...model.backend import Backend
 from ...model.finding import default_model
 from ...registry.arguments import MODEL
 from ...registry.params import Params, field_metadata, image_fields, shorten
 from ...registry.registry import Registry
 from ...registry.specs import OperationSpec
 from ..request import Request, open_request, prepare, validate_params
+
+if TYPE_CHECKING:
+    from ...model.backend import Backend
 
 
 @dc.dataclass(frozen=True)
