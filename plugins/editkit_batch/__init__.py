@@ -43,7 +43,9 @@ class BatchParams(Params):
     )
     rows_per_file: int = Field(1000, ge=1, le=1_000_000, description="Rows in a file of the plan and of the results.")
     part: str | None = Field(None, description="Run one share of the job, such as 3/64: the third of 64.")
-    retry_errors: bool = Field(False, description="Plan again and repeat the rows that failed or crashed.")
+    retry_errors: bool = Field(
+        False, description="Plan again, also a changed manifest, and repeat the rows that failed or crashed."
+    )
     dry_run: bool = Field(False, description="Check the rows and write the plan; edit nothing.")
 
     @field_validator("part")

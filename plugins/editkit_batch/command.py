@@ -21,6 +21,7 @@ from editkit import (
     InvalidParameter,
     Table,
     WorkerEnded,
+    Workers,
     build_engine,
 )
 
@@ -28,8 +29,8 @@ from . import BatchParams, share_of
 from .extras import require_extra
 from .manifest import Manifest
 from .part_worker import PartSummary, Work, reopen
-from .plan import Job, check_same_job, make_plan, plan_file, read_job, read_rows
-from .results import RowResult, Staged, Totals, read_results
+from .plan import Job, check_same_settings, make_plan, manifest_digest, plan_file, read_job, read_rows
+from .results import RowResult, Staged, Totals, read_results, results_file
 from .storage import Storage
 
 _SETTINGS = ("model", "adapter", "device", "dtype", "batch", "threads", "outputs", "rows_per_file")
@@ -76,8 +77,9 @@ def _run(params: BatchParams) -> Table:
         return _planned_table(job, storage, planned)
     work = Work(output, secrets.token_hex(4), {**job.settings, "device": params.device, "batch": params.batch})
     progress = Progress(storage, parts, work)
-    with build_engine(params.engine).start(EngineOptions(params.workers, params.address, params.gpus)) as workers:
-        progress.run(workers)
+    if progress.waiting:
+        with build_engine(params.engine).start(EngineOptions(params.workers, params.address, params.gpus)) as workers:
+            progress.run(workers)
     _remove_empty_folders(job, storage)
     return _table(job, storage, progress, {"plan_seconds": planned, "seconds": time.perf_counter() - start})
 
@@ -89,12 +91,36 @@ def _plan(params: BatchParams, storage: Storage, manifest: Manifest) -> Job:
     if job is None:
         return make_plan(storage, manifest, settings)
     given = {name: settings[name] for name in _SETTINGS if name in params.model_fields_set and name not in _MAY_CHANGE}
-    check_same_job(job, manifest, given, storage.url)
-    if not params.retry_errors:
-        return job
+    check_same_settings(job, given, storage.url)
+    if params.retry_errors:
+        return _plan_again(storage, manifest, job)
+    if job.manifest != manifest_digest(manifest):
+        raise InvalidParameter(
+            f"{storage.url!r} has the job of another manifest: choose another output folder, or give --retry-errors to "
+            "plan again"
+        )
+    return job
+
+
+def _plan_again(storage: Storage, manifest: Manifest, job: Job) -> Job:
+    """Plan a job again, and keep the results of its edits alone.
+
+    Rows may have other places: the manifest was changed, or a row that could not be read is now equal to another.
+    """
     for part in job.parts:
-        reopen(storage, part, job.settings)
-    return make_plan(storage, manifest, job.settings)
+        rows = read_results(storage, part, ["status"])
+        if any(row["status"] != "ok" for row in rows):
+            reopen(storage, part, job.settings)
+    planned = make_plan(storage, manifest, job.settings)
+    for part in job.parts:
+        if part not in planned.parts:
+            storage.remove(plan_file(part))
+            storage.remove(results_file(part))
+        elif storage.exists(results_file(part)):
+            rows = read_results(storage, part, ["id"])
+            if [row["id"] for row in rows] != [row.id for row in read_rows(storage, plan_file(part))]:
+                reopen(storage, part, job.settings)
+    return planned
 
 
 def _settings(params: BatchParams) -> dict[str, Any]:
@@ -113,22 +139,22 @@ class Progress:
 
     def __init__(self, storage: Storage, parts: Sequence[str], work: Work) -> None:
         self.storage, self.parts, self.work = storage, parts, work
+        done = set(storage.names("results"))
+        self.waiting = [part for part in parts if f"{part}.parquet" not in done]
+        self.finished = len(parts) - len(self.waiting)
         self.states: Counter[str] = Counter()
-        self.finished = 0
+        """Rows of the parts that were finished in this run, by status."""
         self.failed: dict[str, Exception] = {}
         """Parts that were given up, with their last exception."""
         self._failures: Counter[str] = Counter()
         self._ends: Counter[tuple[str, int]] = Counter()
         """Ended workers by part and number of its rows that were finished."""
 
-    def run(self, workers: Any) -> None:
+    def run(self, workers: Workers) -> None:
         """Hand out all parts, and those that failed again."""
-        done = set(self.storage.names("results"))
-        waiting = [part for part in self.parts if f"{part}.parquet" not in done]
-        self.finished = len(self.parts) - len(waiting)
-        while waiting:
+        while self.waiting:
             again: list[str] = []
-            for part, outcome in workers.run(self.work, waiting):
+            for part, outcome in workers.run(self.work, self.waiting):
                 if isinstance(outcome, PartSummary):
                     self._report(outcome)
                 elif self._may_repeat(part, outcome):
@@ -136,7 +162,7 @@ class Progress:
                 else:
                     self.failed[part] = outcome
                     click.echo(f"Error: part {part} was given up: {outcome}", err=True)
-            waiting = again
+            self.waiting = again
 
     def _report(self, summary: PartSummary) -> None:
         self.finished += 1

@@ -146,10 +146,8 @@ def _set_threads(count: int) -> None:
 
 
 def reopen(storage: Storage, part: str, settings: Mapping[str, Any]) -> None:
-    """Take back the results of a part of which rows failed, and keep those of its edits."""
+    """Take back the results of a part, and keep those of its edits for the next worker."""
     results = [RowResult(**row) for row in read_results(storage, part)]
-    if all(result.status == "ok" for result in results):
-        return
     images, staged = ImageStore(storage, part, settings["outputs"]), Staged(storage, part)
     kept = images.unpack(results)
     if kept:

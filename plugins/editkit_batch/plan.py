@@ -72,16 +72,14 @@ def read_job(storage: Storage) -> Job | None:
         raise EditkitError(f"{storage.path(JOB)} is damaged ({error}): choose another output folder") from error
 
 
-def check_same_job(job: Job, manifest: Manifest, given: Mapping[str, Any], output: str) -> None:
-    """Raise InvalidParameter if a folder belongs to a job with another manifest, other settings or another version."""
+def check_same_settings(job: Job, given: Mapping[str, Any], output: str) -> None:
+    """Raise InvalidParameter if a folder belongs to a job with other settings or of another version of editkit."""
     for name, value in given.items():
         if job.settings[name] != value:
             raise InvalidParameter(
                 f"{name}={value!r} is not allowed: the job in {output!r} was planned with {job.settings[name]!r}; give "
                 "that, or another output folder"
             )
-    if job.manifest != manifest_digest(manifest):
-        raise InvalidParameter(f"{output!r} has the job of another manifest: choose another output folder")
     if job.version != __version__:
         raise InvalidParameter(
             f"{output!r} has a job of editkit {job.version}, and this is {__version__}: go on with that version, or "
@@ -120,6 +118,7 @@ def make_plan(storage: Storage, manifest: Manifest, settings: Mapping[str, Any])
     for rows in in_groups(unique_rows(), settings["rows_per_file"]):
         write_rows(storage, plan_file(part_name(files)), rows)
         files += 1
+    storage.remove(DUPLICATES)
     if repeated:
         write_rows(storage, DUPLICATES, [dc.replace(row, call="") for row in repeated])
     kinds = counts["rows"], counts["duplicates"], counts["invalid"]

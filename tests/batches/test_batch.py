@@ -382,14 +382,29 @@ def test_errors_are_repeated_and_edits_kept(here: Path, edited: list[str], outpu
     assert len(results(Path("out"))) == 10
 
 
+def test_a_row_that_becomes_a_duplicate_moves_the_others_and_loses_none(here: Path, edited: list[str]) -> None:
+    rows = [ROWS[0], {**ROWS[0], "image": "c.png"}, *ROWS[1:4]]
+    words = (write(rows), "-o", "out", "--workers", 0, "--rows-per-file", 2)
+    assert run(*words).exit_code == 2
+    Path("c.png").write_bytes(Path("a.png").read_bytes())
+    assert run(*words, "--retry-errors").exit_code == 0
+    assert [(row["name"], row["status"]) for row in results(Path("out"))] == [(row["name"], "ok") for row in ROWS[:4]]
+    assert len(list(Path("out/plan").iterdir())) == 2
+    assert len(list(Path("out/images").rglob("*.png"))) == 4
+
+
 def test_a_folder_keeps_to_one_job(here: Path, edited: list[str]) -> None:
     words = (write(ROWS), "-o", "out", "--workers", 0)
     assert run(*words).exit_code == 0
     assert run(*words, "--batch", 3).exit_code == 0
     ended = run(*words, "--outputs", "tar")
     assert (ended.exit_code, "was planned with 'files'" in ended.stderr) == (1, True)
-    ended = run(write(ROWS[:2]), "-o", "out", "--workers", 0)
+    words = (write([{**EDIT, "strenght": 1}, *ROWS, {**EDIT, "seed": 5}]), *words[1:])
+    ended = run(*words)
     assert (ended.exit_code, "the job of another manifest" in ended.stderr) == (1, True)
+    assert run(*words, "--retry-errors").exit_code == 2
+    assert len(edited) == len(set(edited)) == 10
+    assert len(results(Path("out"))) == 11
 
 
 def test_jobs_run_on_other_file_systems(here: Path, edited: list[str]) -> None:
