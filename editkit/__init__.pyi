@@ -11,6 +11,7 @@ from .diffusion.attention import (
     Word,
     current_rows,
     describe_rows,
+    marked_tokens,
     select_rows,
 )
 from .diffusion.denoiser import Condition, Conditioned, Denoiser, Noise, blend_conditions, repeat_condition
@@ -335,6 +336,7 @@ __all__ = [
     "loading",
     "make_path",
     "marked_box",
+    "marked_tokens",
     "mask_automatically",
     "mean_of_neighbours",
     "model_folder",

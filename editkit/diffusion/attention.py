@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .points import Point
@@ -39,6 +40,13 @@ class AttentionSite:
     """Tokens of the prompt among the keys; empty in ``self``."""
     grid: tuple[int, int]
     """Rows and columns of the image tokens, which are in the order of rows."""
+
+
+def marked_tokens(change: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return which tokens (T,) of a grid a change map (1, 1, h, w) marks anywhere: the first one if it marks none."""
+    marked = F.adaptive_max_pool2d(change.float(), grid).flatten() > 0
+    marked[0] |= ~marked.any()
+    return marked
 
 
 class CallRow(NamedTuple):
@@ -93,6 +101,18 @@ class AttentionInputs:
     def unchanged(self) -> Tensor:
         """Return the result of the network's own attention."""
         return self.attend(self.query, self.key, self.value, self.bias)
+
+    def attend_beside(self, key: Tensor, value: Tensor) -> Tensor:
+        """Return the result of attending to further image keys and values (B, heads, tokens, d) beside the call's own.
+
+        Their bias is that of the first image key.
+        """
+        bias = self.bias
+        if bias is not None and bias.shape[-1] > 1:
+            first = self.site.image_keys.start
+            more = bias[..., first : first + 1].expand(*bias.shape[:-1], key.shape[2])
+            bias = torch.cat([bias, more], -1)
+        return self.attend(self.query, torch.cat([self.key, key], 2), torch.cat([self.value, value], 2), bias)
 
     def logits(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the logits (B, heads, queries, keys) before the softmax, with the bias."""

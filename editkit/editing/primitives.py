@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.denoiser import Condition, Conditioned, stack_conditions
-from ..diffusion.paths import SamplingPath
+from ..diffusion.paths import SamplingPath, start_at
 from ..diffusion.points import add_noise
 from ..errors import BadFile, InvalidParameter
 from ..inversion.cache_key import InversionInputs
@@ -177,7 +177,8 @@ def sample_from_inversion(
         controls.append(SourceBranchChangeMap(change, record.path, shares))
     guidance = condition if isinstance(condition, Guidance) else session.guided(condition, len(x), record.path)
     # A control that changes the model also changes its estimates, and may need the source rows in the batch.
-    if not session.drawing.controls and not any(control.changes_model for control in controls):
+    changing = [*session.attached(record.path), *(control for control in controls if control.changes_model)]
+    if all(control.keeps_estimates for control in changing):
         guidance = _with_recorded_estimates(session, inverter, record, guidance, len(x))
     sources = shares.argmax(1).tolist()
     return session.draw(x, record.path, guidance, controls, step=step, inverted=True, sources=sources)
@@ -257,16 +258,30 @@ def _inpainting_condition(session: Session) -> Condition:
 
 
 def reprompt(
-    session: Session, inverter: str, steps: int, source: str, target: str, change: Tensor | None = None
+    session: Session,
+    inverter: str,
+    steps: int,
+    source: str,
+    target: str,
+    change: Tensor | None = None,
+    *,
+    strength: float = 1.0,
 ) -> Edit:
     """Invert the session's image under one prompt and sample it again under both, side by side.
 
     The source branch shows what the model makes of the image without an edit; the edit is the difference.
     ``inverter`` is a registered name with options after a colon. ``change`` (1, 1, h, w) in [0, 1] is a change map
-    that replaces the session's mask.
+    that replaces the session's mask. ``strength`` in [0, 1] is the share of the path that is inverted and sampled, from
+    its clean end; 0 leaves the source as it is. Raises InvalidParameter for a part of a recorded inversion.
     """
+    if session.inversion is not None and strength < 1:
+        raise InvalidParameter(
+            f"strength={strength:g} is not allowed: the inversion is of the whole path; leave it out, or edit the image"
+        )
     method: Inverter = session.registry.build("inverters", inverter)
-    path = session.inversion_path(steps)
+    path = start_at(session.schedule, session.inversion_path(steps), strength)
+    if len(path) == 1:
+        return Edit(session.latents, reconstructed=session.latents, inverted=True)
     source_condition, target_condition = session.embed(source), session.embed(target)
     record = invert_latents(session, method, session.latents, path, source_condition)
     noise = torch.cat([record.trajectory[0], record.trajectory[0]])

@@ -92,6 +92,10 @@ def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str
                 f"attach={control.name!r} is not allowed: it reads {' and '.join(sorted(control.reads))}, and "
                 f"{spec.name} has no {sorted(missing)[0]}; leave it out, or use prompt-edit"
             )
+        if control.needs_mask and not any(getattr(params, name, None) is not None for name in ("mask", "auto_mask")):
+            raise InvalidParameter(
+                f"attach={control.name!r} is not allowed without a mask: give mask or auto_mask, or leave it out"
+            )
     return params
 
 

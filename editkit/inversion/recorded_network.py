@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..diffusion.attention import select_rows
 from ..diffusion.denoiser import Condition, Network
 from ..diffusion.points import Point, PointBatch
 from .record import InversionRecord, RecordedEstimates
@@ -43,7 +44,8 @@ class RecordedNetwork:
         missing = [row for row in range(len(x)) if row not in recorded]
         if missing:
             selected = {name: tensor[missing] for name, tensor in condition.items()}
-            x0[missing] = self.network(x[missing], point, selected)
+            with select_rows(missing):
+                x0[missing] = self.network(x[missing], point, selected)
         return x0
 
     def _recorded_rows(self, x: Tensor, index: int, condition: Condition) -> dict[int, Tensor]:

@@ -241,11 +241,16 @@ class SupportsControlNet(Backend, Protocol):
 class SupportsAttention(Backend, Protocol):
     """Model that provides ``attention``: the attention of its network can be computed by a function in its place."""
 
-    def attending(self, edit: AttentionEdit) -> AbstractContextManager[None]:
+    def attending(self, edit: AttentionEdit, *, only: Tensor | None = None) -> AbstractContextManager[None]:
         """Return a context in which ``edit`` computes every attention of image tokens in this thread.
 
         Rows are those of :func:`editkit.current_rows`. In the context a network call raises MissingCapability if one of
         its attentions cannot be edited, naming it. Nothing of it is left in the network afterwards.
+
+        With a change map ``only`` (1, 1, h, w) the network computes no other image tokens than those that
+        :func:`editkit.marked_tokens` returns for it: queries, keys and values have only those, in order, and ``edit``
+        has to supply the other keys and values itself. The estimate of the other tokens has no meaning. Raises
+        MissingCapability for a network whose tokens cannot be left out.
         """
 
     def replacing(self, module: str, edit: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:

@@ -185,6 +185,8 @@ class ControlSpec(Spec):
     """Capabilities that the model must provide, such as ``attention``."""
     reads: frozenset[str] = frozenset()
     """Parameters of the operation that it reads, such as ``source``; operations without them are refused."""
+    needs_mask: bool = False
+    """True if edits without a mask, painted or automatic, are refused."""
     check: Callable[[Any], None] | None = None
     """Function that raises an EditkitError for options that cannot be used here, before a model is loaded."""
 

@@ -42,6 +42,12 @@ class Control:
     acts_on_inversion: ClassVar[bool] = False
     """Whether the control is attached while the source is inverted too; such an inversion is not cached."""
 
+    keeps_estimates: ClassVar[bool] = False
+    """Whether estimates of the source recorded during inversion hold although the control changes the model.
+
+    Source rows are then not evaluated again.
+    """
+
     divisible: bool = False
     """Whether windows of a long canvas may be evaluated apart while the control changes the model."""
 

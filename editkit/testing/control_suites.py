@@ -53,8 +53,8 @@ class AttentionControlTests(Suite):
 
     @classmethod
     def serves(cls, spec: Any) -> bool:
-        """Return whether the control is one of attention."""
-        return "attention" in spec.needs
+        """Return whether the control is one of attention that acts on whole images."""
+        return "attention" in spec.needs and not spec.needs_mask
 
     @property
     def call(self) -> str:

@@ -112,4 +112,13 @@ def register_controls() -> list[ControlSpec]:
             needs=frozenset({"text"}),
             source="https://arxiv.org/abs/2311.16711",
         ),
+        ControlSpec(
+            name="kv-edit",
+            summary="Compute only what a mask marks; the rest lends its keys and values from the inversion.",
+            load=by_name("editkit_attention.kv_edit:kv_edit"),
+            needs=_NEEDS,
+            reads=_READS | {"inverter"},
+            needs_mask=True,
+            source="https://arxiv.org/abs/2502.17363",
+        ),
     ]

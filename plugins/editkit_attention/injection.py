@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -110,8 +109,7 @@ class MutualAttention(AttentionControl):
             keys, values = inputs.key.clone(), inputs.value.clone()
             keys[:, :, site.image_keys], values[:, :, site.image_keys] = key, value
             return inputs.attend(inputs.query, keys, values, inputs.bias)
-        keys, values = torch.cat([inputs.key, key], 2), torch.cat([inputs.value, value], 2)
-        return inputs.attend(inputs.query, keys, values, _wider(inputs.bias, key.shape[2]))
+        return inputs.attend_beside(key, value)
 
 
 class ConsistEdit(AttentionControl):
@@ -151,12 +149,3 @@ def _structure_of_source(control: AttentionControl, inputs: AttentionInputs) -> 
     query[:, :, inputs.site.image] = control.from_source(inputs, "query", "image")
     key[:, :, inputs.site.image_keys] = control.from_source(inputs, "key", "image")
     return query, key
-
-
-def _wider(bias: Tensor | None, count: int) -> Tensor | None:
-    """Return a bias with ``count`` more keys, which every query may attend to."""
-    if bias is None:
-        return None
-    shape = (*bias.shape[:-1], count)
-    more = bias.new_ones(shape) if bias.dtype == torch.bool else bias.new_zeros(shape)
-    return torch.cat([bias, more], -1)

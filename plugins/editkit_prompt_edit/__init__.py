@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from editkit import OperationSpec, RegisteredName, RepromptParams, by_name, hookimpl
+from editkit import Fraction, OperationSpec, RegisteredName, RepromptParams, by_name, hookimpl
 
 _STRUCTURE = "plug-and-play:features=0.5"
 _KEEP = {
@@ -18,6 +18,10 @@ _KEEP = {
 
 
 class PromptEditParams(RepromptParams):
+    strength: Fraction = Field(
+        1.0,
+        description="Share of the path that is inverted and sampled, from its clean end; 0 keeps the image.",
+    )
     inverter: str = RegisteredName("inverters", "pinned", "Inverter by name, with options after a colon.")
     keep: Literal["structure", "appearance", "both"] | None = Field(
         None,

@@ -9,4 +9,5 @@ from . import PromptEditParams
 
 def prompt_edit(session: Session, params: PromptEditParams) -> Edit:
     """Invert the image under the source prompt and sample it again under the target prompt."""
-    return reprompt(session, params.inverter, params.steps, params.source, params.target)
+    prompts = params.source, params.target
+    return reprompt(session, params.inverter, params.steps, *prompts, strength=params.strength)

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
+from PIL import Image
 
 import editkit
 from editkit import EditkitError
@@ -47,24 +48,34 @@ def measure(name: str, folder: Path) -> dict[str, str]:
     image = sample_image(size)
 
     @functools.cache
-    def edit(target: str, *controls: str) -> Any:
+    def edit(target: str, *controls: str, masked: bool = False) -> Any:
         given: dict[str, Any] = {"steps": 2, "guidance": 1.0, "seed": 3, "resolution": max(size), "attach": controls}
+        given |= {"mask": middle(size)} if masked else {}
         return editkit.apply("prompt-edit", image, model=model, source=source, target=target, **given)
 
     def outcome(control: str) -> str:
         """Return ``works``, or the reason of the refusal without its remedy."""
-        call = control + OPTIONS.get(control, "")
+        call, masked = control + OPTIONS.get(control, ""), installed().specs["controls"][control].needs_mask
         try:
-            held = edit(target, call)
+            held = edit(target, call, masked=masked)
         except EditkitError as error:
             reason = re.sub("attach='[^']*'", "it", str(error)).partition(": leave")[0]
             return reason.replace(f"the model {model.name!r}", "the model")
-        assert not torch.equal(held.latents, edit(target).latents), f"{name}: {control} changes nothing"
-        same = np.asarray(edit(source, call).image.convert("RGB"))
+        plain = edit(target, masked=masked)
+        assert not torch.equal(held.latents, plain.latents), f"{name}: {control} changes nothing"
+        same = np.asarray(edit(source, call, masked=masked).image.convert("RGB"))
         assert np.array_equal(same, np.asarray(image)), f"{name}: {control} changes the image for equal prompts"
         return WORKS
 
     return {"family": name, "pipeline": index["_class_name"], **{control: outcome(control) for control in CONTROLS}}
+
+
+def middle(size: tuple[int, int]) -> Image.Image:
+    """Return a mask of the middle quarter of an image."""
+    width, height = size
+    mask = Image.new("L", size, 0)
+    mask.paste(255, (width // 4, height // 4, 3 * width // 4, 3 * height // 4))
+    return mask
 
 
 def rows() -> Iterator[dict[str, str]]:

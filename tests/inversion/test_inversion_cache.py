@@ -699,7 +699,7 @@ def test_the_command_line_has_a_switch_on_all_that_inverts(tmp_path: Path) -> No
 
 
 def test_commands_that_do_not_invert_have_no_cache_switch() -> None:
-    with_it = {"prompt-edit", "instruct", "interpolate", "invert", "run", "replay"}
+    with_it = {"prompt-edit", "uni-edit", "instruct", "interpolate", "invert", "run", "replay"}
     for name in (*editkit.operations(), "run", "replay"):
         message = CliRunner().invoke(main, [name, "--help"]).stdout
         assert ("--no-cache" in message) == (name in with_it), name

@@ -22,10 +22,12 @@ from editkit import (
     Point,
     PointBatch,
     Word,
+    marked_tokens,
 )
 
 from ..style.attached import styles_of
 from ..text_encoder import TextEncoder
+from .selection import TokenSelection, check_selection
 from .sites import find_sites
 from .tap import AttentionCall, Handler, replace_output, tap
 
@@ -44,6 +46,8 @@ class _Editing:
     """Function that computes an attention by the edits."""
     sites: dict[str, Sites]
     """Sites of the network call in progress, by the empty name."""
+    only: Tensor | None = None
+    """Change map (1, 1, h, w) of the image tokens that are computed; None for all."""
 
 
 _EDITING: ContextVar[_Editing | None] = ContextVar("_EDITING", default=None)
@@ -57,14 +61,15 @@ class AttentionSupport:
     name: str
 
     @contextlib.contextmanager
-    def attending(self, edit: AttentionEdit) -> Iterator[None]:
+    def attending(self, edit: AttentionEdit, *, only: Tensor | None = None) -> Iterator[None]:
         before = _EDITING.get()
         if before is None or before.model is not self:
             before = _Editing(self, _attend, {})
             tapped: AbstractContextManager[None] = tap(self.net, lambda call: _editing().compute(call))
         else:
             tapped = contextlib.nullcontext()  # the edits before are those of the function that this one attends by
-        token = _EDITING.set(dc.replace(before, compute=_chain(edit, before)))
+        only = before.only if only is None else only
+        token = _EDITING.set(dc.replace(before, compute=_chain(edit, before), only=only))
         try:
             with tapped:
                 yield
@@ -130,13 +135,19 @@ def find_attention_sites(denoise: Denoise) -> Denoise:
     @functools.wraps(denoise)
     def with_sites(self: Any, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         editing = _EDITING.get()
-        if editing is not None and editing.model is self:
-            token = _EDITING.set(None)
-            try:
-                editing.sites[""] = attention_sites(self, denoise, x, point, condition)
-            finally:
-                _EDITING.reset(token)
-        return denoise(self, x, point, condition)
+        if editing is None or editing.model is not self:
+            return denoise(self, x, point, condition)
+        selection = None
+        token = _EDITING.set(None)
+        try:
+            sites = attention_sites(self, denoise, x, point, condition)
+            if editing.only is not None:
+                selection = token_selection(self, denoise, x, point, condition, sites, editing.only)
+        finally:
+            _EDITING.reset(token)
+        editing.sites[""] = sites if selection is None else selection.reduced_sites
+        with contextlib.nullcontext() if selection is None else selection.applied(self.net):
+            return denoise(self, x, point, condition)
 
     return with_sites
 
@@ -145,18 +156,54 @@ def find_attention_sites(denoise: Denoise) -> Denoise:
 def attention_sites(model: Any, denoise: Denoise, x: Tensor, point: Point | PointBatch, condition: Condition) -> Sites:
     """Return the sites of a network for latents of the size of ``x`` under a condition, found once for each."""
     tables: dict[Any, Sites] = model.__dict__.setdefault("_attention_sites", {})
+    key = _call_key(model, x, condition)
+    if key not in tables:
+        _keep(tables, key, find_sites(model.net, *_first_row(model, denoise, x, point, condition)))
+    return tables[key]
+
+
+@torch.no_grad()
+def token_selection(
+    model: Any,
+    denoise: Denoise,
+    x: Tensor,
+    point: Point | PointBatch,
+    condition: Condition,
+    sites: Sites,
+    change: Tensor,
+) -> TokenSelection:
+    """Return the tokens of a change map (1, 1, h, w), once it is measured that the network can leave others out."""
+    tables: dict[Any, Mapping[str, int]] = model.__dict__.setdefault("_token_counts", {})
+    chosen = marked_tokens(change, next(iter(sites.values())).grid).cpu()
+    key = (*_call_key(model, x, condition), int(chosen.sum()))
+    if key not in tables:
+        call = _first_row(model, denoise, x, point, condition)
+        _keep(tables, key, check_selection(model.net, *call, sites, chosen))
+    return TokenSelection(chosen, sites, tables[key])
+
+
+def _first_row(
+    model: Any, denoise: Denoise, x: Tensor, point: Point | PointBatch, condition: Condition
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Return a function that evaluates the network under the condition of the first row of a call, and latents."""
     row = {name: tensor[:1] for name, tensor in condition.items()}
+    place = point.rows(len(x))[0]
+    noise = torch.randn(1, *x.shape[1:], generator=torch.Generator().manual_seed(0), device="cpu").to(x)
+    return lambda latents: denoise(model, latents, place, row), noise
+
+
+def _call_key(model: Any, x: Tensor, condition: Condition) -> tuple[Any, ...]:
+    """Return what the places of the tokens of a call depend on."""
     # Rows of numbers stand for arguments of a pipeline's call.
     content = {
-        name: tuple(tensor.tolist()) if tensor.dtype == torch.int64 else tuple(tensor.shape)
-        for name, tensor in row.items()
+        name: tuple(tensor[:1].tolist()) if tensor.dtype == torch.int64 else (1, *tensor.shape[1:])
+        for name, tensor in condition.items()
     }
     added = sum(style.added_tokens for style in styles_of(model))
-    key = (tuple(x.shape[1:]), tuple(sorted(content.items())), added)
-    if key not in tables:
-        noise = torch.randn(1, *x.shape[1:], generator=torch.Generator().manual_seed(0), device="cpu").to(x)
-        place = point.rows(len(x))[0]
-        tables[key] = find_sites(model.net, lambda latents: denoise(model, latents, place, row), noise)
-        if len(tables) > _KEPT:
-            tables.pop(next(iter(tables)), None)
-    return tables[key]
+    return (tuple(x.shape[1:]), tuple(sorted(content.items())), added)
+
+
+def _keep(tables: dict[Any, Any], key: Any, value: Any) -> None:
+    tables[key] = value
+    if len(tables) > _KEPT:
+        tables.pop(next(iter(tables)), None)
