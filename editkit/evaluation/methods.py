@@ -82,6 +82,11 @@ class EditMethod:
         result: Result = execute(registry, self._request(registry, case, model.provides, seed), model, cache=False)
         return result
 
+    def row(self, case: Case, provides: Container[str], seed: int) -> dict[str, Any]:
+        """Return the edit of a case as a row of :func:`editkit.edit_rows`; errors are those of the parameters."""
+        row = {"seed": seed} | self.arguments(case, provides)
+        return row | {"operation": self.operation, "image": case.image}
+
     def _request(self, registry: Registry, case: Case, provides: Container[str], seed: int) -> Request:
         """Return the checked call for a case; a seed among the options replaces the given one."""
         return prepare(registry, self.operation, case.image, {"seed": seed} | self.arguments(case, provides))

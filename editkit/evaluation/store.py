@@ -56,12 +56,19 @@ class EditStore:
         """Return the stored edit if its key is the same, else compute an image with its figures and store it."""
         file = self._file(method, case)
         record = _read(file, key)
-        if record is None:
-            image, figures = compute()
-            record = EditRecord(on_white(image), dict(figures), {}, key)
-            _make_folder(file.parent)
-            write_atomically(file.with_suffix(".png"), encode_image(record.image, ".png"))
-            self._write(file, record)
+        return self.put(method, case, key, *compute()) if record is None else record
+
+    def holds(self, method: str, case: str, key: str) -> bool:
+        """Return whether an edit with this key is stored."""
+        return _read(self._file(method, case), key) is not None
+
+    def put(self, method: str, case: str, key: str, image: Image.Image, figures: Mapping[str, Any]) -> EditRecord:
+        """Store an edit, the image before its record."""
+        file = self._file(method, case)
+        record = EditRecord(on_white(image), dict(figures), {}, key)
+        _make_folder(file.parent)
+        write_atomically(file.with_suffix(".png"), encode_image(record.image, ".png"))
+        self._write(file, record)
         return record
 
     def measure(

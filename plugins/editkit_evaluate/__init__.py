@@ -37,6 +37,13 @@ class EvaluateParams(ModelParams):
     dataset: str = RegisteredName("datasets", "pie-bench", "Layout of the folder, with options after a colon.")
     limit: int | None = Field(None, ge=1, description="Number of cases from the beginning; all when not given.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the noise of every edit.")
+    batch: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Edits that share network calls; their results do not depend on each other, but differ by rounding "
+        "from those of 1.",
+    )
     as_published: bool = Field(
         False, description="Measure by the definitions of PIE-Bench's own code, with their oddities."
     )

@@ -230,6 +230,26 @@ def test_masked_method_leaks_nothing_and_undefined_values_are_counted(whole: tup
     assert editkit.open_image(output / "sheet.png").width > 6 * 192
 
 
+def test_batches_of_any_size_give_the_same_bytes_and_note_failures(root: Path, tmp_path: Path) -> None:
+    annotations = json.loads((root / "pie" / "mapping_file.json").read_text())
+    some = {name: annotations[name] for name in list(annotations)[:5]}
+    some["000000000003"]["mask"] = None
+    (root / "pie" / "five.json").write_text(json.dumps(some))
+    tables = []
+    for batch in (2, 4):
+        output = tmp_path / str(batch)
+        options = ("--batch", str(batch), "--limit", "1") if batch == 4 else ("--batch", "2")
+        changes = {"data": "pie/five.json", "methods": ["prompt-edit:steps=1,mask=annotated"]}
+        assert run(root, output, *options, **changes).exit_code == 0
+        tables.append(run(root, output, "--batch", str(batch), **changes).stdout)
+        row = json.loads((output / "results.json").read_text())["rows"][1]
+        assert (row["n"], row["failed"], row["psnr_outside"]["value"]) == (4, 1, 100.0)
+    assert tables[0] == tables[1]
+    images = [sorted((tmp_path / batch / "edits").glob("prompt-edit*/*.png")) for batch in ("2", "4")]
+    assert [file.read_bytes() for file in images[0]] == [file.read_bytes() for file in images[1]]
+    assert "case '000000000003' has no mask" in tables[0]
+
+
 def test_warnings_of_edits_are_counted(root: Path, tmp_path: Path) -> None:
     result = run(root, tmp_path, "--limit", "2", methods=["prompt-edit:steps=1,guidance_rescale=0.5"])
     assert result.exit_code == 0, result.output
