@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
 import editkit
 from editkit import InvalidParameter, MissingCapability, Point
+from editkit.cli import main
 from editkit.editing.apply import open_session
 from editkit.editing.masks import automatic
 from editkit.editing.masks.attention import WordMaps, changed_places, smooth_maps
@@ -90,6 +94,45 @@ def test_an_empty_and_a_whole_mask_are_warnings(tiny_model: Any) -> None:
     whole = edit(tiny_model, "prompt-edit", "attention", mask_threshold=0.01)
     assert any("marks the whole image" in warning for warning in whole.report.warnings)
     assert whole.report.mask_share == 1 and whole.report.untouched_max_diff is None
+
+
+@pytest.mark.slow
+def test_masks_of_a_batch_are_those_of_single_edits(sharp_model: Any) -> None:
+    images = [IMAGE, np.ascontiguousarray(IMAGE[::-1])]
+    given = {**PROMPTS, "auto_mask": "both", "steps": 2, "seed": 4, "resolution": 64}
+    together = editkit.apply_all("prompt-edit", images, model=sharp_model, **given)
+    for image, result in zip(images, together, strict=True):
+        alone = editkit.apply("prompt-edit", image, model=sharp_model, **given)
+        assert np.abs(np.asarray(alone.mask, int) - np.asarray(result.mask, int)).max() <= 1
+        assert result.report.untouched_max_diff == 0
+
+
+@pytest.mark.slow
+def test_the_command_line_writes_the_mask_of_each_result(tiny_folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(IMAGE[:16, :16]).save(tmp_path / "a.png")
+    words = ["img2img", tmp_path / "a.png", "--prompt", "a pear", "--steps", "1", "-m", tiny_folder]
+
+    def run(*more: object) -> Any:
+        return CliRunner().invoke(main, [str(word) for word in (*words, "-o", tmp_path / "out.png", *more)])
+
+    found = ["--auto-mask", "difference", "--mask-threshold", "0.4", "--seed", "3"]
+    done = run(*found, "--mask-out", tmp_path / "mask.png", "--json")
+    assert done.exit_code == 0, done.output
+    mask = Image.open(tmp_path / "mask.png")
+    assert mask.mode == "L" and 0 < json.loads(done.stdout)["mask_share"] < 1
+    before = (tmp_path / "out.png").read_bytes()
+    assert run("--mask", tmp_path / "mask.png", "--seed", "3").exit_code == 0
+    assert np.array_equal(Image.open(tmp_path / "out.png"), Image.open(io.BytesIO(before)))
+    assert run(*found[:4], "--seed", "3-4", "--mask-out", f"{tmp_path}/masks/").exit_code == 0
+    assert {file.name for file in (tmp_path / "masks").iterdir()} == {"a-mask-seed3.png", "a-mask-seed4.png"}
+    refused = {
+        ("--mask-out", tmp_path / "other.png"): "--mask-out needs a mask: give --mask or --auto-mask",
+        (*found, "--mask-out", tmp_path / "a.png"): "would replace another file",
+        (*found, "--mask-out", tmp_path / "m.jpg"): "must end in one of .png",
+        (*found, "--mask-out", "-"): "--mask-out cannot be standard output",
+    }
+    for words_of, problem in refused.items():
+        assert problem in run(*words_of).stderr
 
 
 def test_a_mask_that_cannot_be_found_is_refused() -> None:
