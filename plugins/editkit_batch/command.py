@@ -29,7 +29,7 @@ from . import BatchParams, share_of
 from .extras import require_extra
 from .manifest import Manifest
 from .part_worker import PartSummary, Work, reopen
-from .plan import Job, check_same_settings, make_plan, manifest_digest, plan_file, read_job, read_rows
+from .plan import Job, check_same_settings, make_plan, plan_file, read_job, read_rows
 from .results import RowResult, Staged, Totals, read_results, results_file
 from .storage import Storage
 
@@ -94,7 +94,7 @@ def _plan(params: BatchParams, storage: Storage, manifest: Manifest) -> Job:
     check_same_settings(job, given, storage.url)
     if params.retry_errors:
         return _plan_again(storage, manifest, job)
-    if job.manifest != manifest_digest(manifest):
+    if job.manifest != manifest.digest():
         raise InvalidParameter(
             f"{storage.url!r} has the job of another manifest: choose another output folder, or give --retry-errors to "
             "plan again"

@@ -71,13 +71,14 @@ def _remote_digest(address: str) -> str:
     fsspec = require_extra("fsspec", "batch")
     try:
         fs, path = fsspec.url_to_fs(address)
-        tag = _tag(fs.info(path))
+        tag = tag_of(fs.info(path))
     except Exception as error:  # each file system raises its own
         raise _unreadable(address, error) from error
     return tag or f"sha256:{hashlib.sha256(read_remote(address)[0]).hexdigest()}"
 
 
-def _tag(about: Mapping[str, Any] | None) -> str | None:
+def tag_of(about: Mapping[str, Any] | None) -> str | None:
+    """Return the tag of a remote file in its information; None if the file system has none."""
     return next((f"tag:{about[name]}" for name in _TAGS if about and about.get(name)), None)
 
 
@@ -90,7 +91,7 @@ def read_remote(address: str) -> tuple[bytes, str | None]:
     try:
         with fsspec.open(address, "rb") as file:
             data: bytes = file.read(_MOST_BYTES + 1)
-            tag = _tag(getattr(file, "details", None))
+            tag = tag_of(getattr(file, "details", None))
     except Exception as error:
         raise _unreadable(address, error) from error
     if len(data) > _MOST_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
 import json
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from editkit import BadFile, InvalidParameter
 
+from .digests import tag_of
 from .extras import require_extra
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
@@ -52,11 +54,16 @@ class Manifest:
             )
         self.folder = self.fs.unstrip_protocol(path if is_folder else path.rpartition("/")[0])
 
-    @property
-    def addresses(self) -> list[str]:
-        """Addresses of the files, local ones as paths."""
-        addresses = [self.fs.unstrip_protocol(file) for file in self.files]
-        return [address.removeprefix("file://") for address in addresses]
+    def digest(self) -> str:
+        """Return a hash of the content of the files, of those of an object store by their tags."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update((tag_of(self.fs.info(file)) or self._content_digest(file)).encode())
+        return digest.hexdigest()
+
+    def _content_digest(self, file: str) -> str:
+        with self.fs.open(file, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def rows(self) -> Iterator[ManifestRow]:
         """Yield all rows in the order of the files' names and of the rows in them; raises BadFile for a broken file."""

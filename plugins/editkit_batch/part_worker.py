@@ -126,7 +126,7 @@ class PartWorker:
             sha256=hashlib.sha256(data).hexdigest(),
             seconds=report.seconds,
             network_samples=report.network_samples,
-            report=json.dumps(report.as_dict(), default=str),
+            report=json.dumps(vars(report), default=str),
         )
         # The result is written first: an image is never without one, and not made again for want of it.
         self._store(result)

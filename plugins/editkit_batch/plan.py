@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from editkit import Adapter, EditkitError, InvalidParameter, __version__
 
-from .digests import digest_of
 from .extras import require_extra
 from .manifest import Manifest
-from .row_check import PlannedRow, RowChecker, hash_of
+from .row_check import PlannedRow, RowChecker
 from .storage import Storage
 
 JOB = "job.json"
@@ -87,12 +86,6 @@ def check_same_settings(job: Job, given: Mapping[str, Any], output: str) -> None
         )
 
 
-def manifest_digest(manifest: Manifest) -> str:
-    """Return a hash of the content of a manifest's files."""
-    digests = [digest_of(address) for address in manifest.addresses]
-    return hash_of([str(digest) for digest in digests])
-
-
 def make_plan(storage: Storage, manifest: Manifest, settings: Mapping[str, Any]) -> Job:
     """Check all rows and write the plan; the job is complete when its file is there.
 
@@ -122,7 +115,7 @@ def make_plan(storage: Storage, manifest: Manifest, settings: Mapping[str, Any])
     if repeated:
         write_rows(storage, DUPLICATES, [dc.replace(row, call="") for row in repeated])
     kinds = counts["rows"], counts["duplicates"], counts["invalid"]
-    job = Job(settings, manifest_digest(manifest), *kinds, files)
+    job = Job(settings, manifest.digest(), *kinds, files)
     storage.write(JOB, json.dumps(dc.asdict(job), indent=1).encode())
     return job
 

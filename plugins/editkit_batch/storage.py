@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -114,7 +115,10 @@ class Storage:
         """Remove a folder with all files in it, if it exists."""
         self._folders.clear()
         with contextlib.suppress(FileNotFoundError):
-            self.fs.rm(self.path(folder), recursive=True)
+            if self.local:
+                shutil.rmtree(self.path(folder))
+            else:
+                self.fs.rm(self.path(folder), recursive=True)
 
     def sync(self) -> None:
         """Wait until the files written so far would survive a power cut, where the system offers that."""

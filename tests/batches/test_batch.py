@@ -218,6 +218,15 @@ def test_a_line_of_csv_with_other_columns_fails_alone(here: Path) -> None:
     assert [bool(error) for error in errors(Path("rows.csv"))] == [False, True, False]
 
 
+def test_the_digest_of_a_manifest_is_that_of_its_files(here: Path) -> None:
+    manifest = Manifest(str(write(ROWS)))
+    first = manifest.digest()
+    assert Manifest(str(write(ROWS, "copy.jsonl"))).digest() == first
+    with Path("rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write(" ")
+    assert manifest.digest() != first
+
+
 class RemoteFile(io.BytesIO):
     """A file of which lines are read without a size, as the buffered files of fsspec."""
 
