@@ -28,6 +28,8 @@ from .diffusion.schedules import (
     scaled_linear,
     timestep_of,
 )
+from .diffusion.source_rows import mark_source_rows
+from .diffusion.transfer import numbers_on, rows_on, to_device
 from .editing.animation.apply import apply_to_animation
 from .editing.animation.result import AnimationResult
 from .editing.apply import apply
@@ -335,6 +337,7 @@ __all__ = [
     "load_once",
     "loading",
     "make_path",
+    "mark_source_rows",
     "marked_box",
     "marked_tokens",
     "mask_automatically",
@@ -342,6 +345,7 @@ __all__ = [
     "model_folder",
     "models",
     "no_step_between",
+    "numbers_on",
     "on_white",
     "open_animation",
     "open_image",
@@ -363,6 +367,7 @@ __all__ = [
     "replay",
     "reprompt",
     "require",
+    "rows_on",
     "sample_from_inversion",
     "samplers",
     "save_picture",
@@ -372,6 +377,7 @@ __all__ = [
     "start_at",
     "testing",
     "timestep_of",
+    "to_device",
     "to_inversion",
     "to_x0",
     "untrusted_reason",

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import InvalidParameter
 from .attention import CallRow, describe_rows
 from .points import Point, PointBatch
+from .transfer import rows_on, to_device
 
 Condition = Mapping[str, Tensor]
 """Tensors that a network is conditioned on, by name; their first axis is the batch."""
@@ -44,9 +45,9 @@ def blend_conditions(condition: Condition, shares: Tensor) -> Condition:
         )
     nearest = shares.argmax(1).tolist()
     return {
-        name: torch.einsum("bs,s...->b...", shares.to(tensor), tensor)
+        name: torch.einsum("bs,s...->b...", to_device(shares, tensor.device, tensor.dtype), tensor)
         if tensor.is_floating_point()
-        else tensor[nearest]
+        else tensor[rows_on(nearest, tensor.device)]
         for name, tensor in condition.items()
     }
 

@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from .transfer import to_device
+
 T = TypeVar("T")
 
 
@@ -77,7 +79,7 @@ class PointBatch:
 
     def coefficients(self, like: Tensor) -> tuple[float | Tensor, float | Tensor]:
         """Return alphas and sigmas (B, 1, 1, 1), which broadcast over latents ``like`` (B, C, h, w)."""
-        table = torch.tensor(self.points, dtype=like.dtype, device=like.device)
+        table = to_device(torch.tensor(self.points, dtype=like.dtype, device="cpu"), like.device)
         alphas, sigmas = table.view(-1, 2, *(1,) * (like.ndim - 1)).unbind(1)
         return alphas, sigmas
 

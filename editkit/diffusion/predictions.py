@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import get_args
 
-import torch
 from torch import Tensor
 
 from ..errors import InvalidParameter, did_you_mean
 from ..literals import Prediction
 from .points import Point, PointBatch, eps_of
+from .transfer import numbers_on
 
 
 def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point | PointBatch) -> Tensor:
@@ -50,7 +50,7 @@ def divisor(point: Point | PointBatch, like: Tensor, function: Callable[[Point],
     values = point.map(function)
     if not isinstance(values, list):
         return values
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, *(1,) * (like.ndim - 1))
+    return numbers_on(values, like.device, like.dtype).view(-1, *(1,) * (like.ndim - 1))
 
 
 def from_x0(kind: Prediction, x0: Tensor, x: Tensor, point: Point | PointBatch) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import functools
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ..errors import InvalidParameter
 from .points import Point, PointBatch
+from .transfer import numbers_on
 
 
 class Schedule(Protocol):
@@ -45,7 +47,7 @@ class Schedule(Protocol):
 
 def timestep_of(schedule: Schedule, point: Point | PointBatch, like: Tensor) -> Tensor:
     """Return the timestep of a point as a tensor () on the device of ``like``, or (B,) for a :class:`PointBatch`."""
-    return torch.tensor(point.map(schedule.timestep), dtype=torch.float32, device=like.device)
+    return numbers_on(point.map(schedule.timestep), like.device, torch.float32)
 
 
 @dc.dataclass(frozen=True)
@@ -86,13 +88,15 @@ class VariancePreserving:
         if float(timestep).is_integer() and self.first <= timestep <= self.last:
             alpha2 = self.alphas_cumprod[int(timestep)]
             return Point(math.sqrt(alpha2), math.sqrt(1 - alpha2))
-        angle = float(np.interp(timestep, np.arange(self.train_steps), self.angles()))
+        angle = float(np.interp(timestep, np.arange(self.train_steps), self._angles))
         return Point(math.cos(angle), math.sin(angle))
 
     def timestep(self, point: Point) -> float:
-        return float(np.interp(point.angle, self.angles(), np.arange(self.train_steps)))
+        return float(np.interp(point.angle, self._angles, np.arange(self.train_steps)))
 
-    def angles(self) -> np.ndarray:
+    @functools.cached_property
+    def _angles(self) -> np.ndarray:
+        """Angle of each training timestep, rising."""
         alphas = np.asarray(self.alphas_cumprod)
         angles: np.ndarray = np.arctan2(np.sqrt(1 - alphas), np.sqrt(alphas))
         return angles

@@ -78,10 +78,10 @@ def _painted_share(session: Session, outcome: Edit | PixelEdit, pixels: Tensor) 
 
 def paint(session: Session, edit: Edit) -> Tensor:
     """Decode an edit and lay it on its sources' pixels, without the mask; (B, 3, H, W) at the image's size."""
-    decoded = session.decode_cached(edit.latents).float().cpu()
+    decoded = session.pixel_cache.on_host(session.decode_cached(edit.latents))
     if edit.reconstructed is None or not edit.carry:
         return session.canvas.to_image(decoded).clone()  # decoded pixels may be shared with the session's cache
-    reconstructed = session.decode_cached(edit.reconstructed).float().cpu()
+    reconstructed = session.pixel_cache.on_host(session.decode_cached(edit.reconstructed))
     shares = _source_shares(edit)
     source, round_trip = mix_sources(session.visible, shares), mix_sources(reconstructed, shares)
     kept = session.kept if edit.kept is None else edit.kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import functools
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class Edit:
     carry: bool = True
     """Whether the edit is laid on the sources' pixels; if not, the images are the decoded latents."""
 
-    @property
+    @functools.cached_property
     def changes(self) -> bool:
         """Whether the latents differ from those of no edit by more than rounding."""
         if self.reconstructed is None or self.latents.shape != self.reconstructed.shape:

@@ -12,12 +12,14 @@ from torch import Tensor
 from ..diffusion.denoiser import Condition, Conditioned, stack_conditions
 from ..diffusion.paths import SamplingPath, start_at
 from ..diffusion.points import add_noise
+from ..diffusion.source_rows import mark_source_rows
+from ..diffusion.transfer import to_device
 from ..errors import BadFile, InvalidParameter
 from ..inversion.cache_key import InversionInputs
 from ..inversion.inversion import Inversion
 from ..inversion.inverter import Inverter
 from ..inversion.record import InversionRecord, contiguous_copy
-from ..inversion.recorded_network import RecordedNetwork
+from ..inversion.recorded_network import GuidanceWithRecord, RecordedNetwork
 from ..inversion.settings import calls_without_folders
 from ..model.backend import SupportsInpainting, full_name, require
 from ..model.prompt_text import embed_prompts
@@ -169,7 +171,7 @@ def sample_from_inversion(
     ``shares`` (B, S) says how much of each source is in a row. ``change`` (1, 1, h, w) in [0, 1] is a change map that
     replaces the session's mask. Returns the clean latents (B, C, h, w).
     """
-    shares = shares.to(x)
+    sources, shares = shares.argmax(1).tolist(), to_device(shares, x.device, x.dtype)
     step = inverter.replay_stepper(record, shares)
     controls = list(inverter.controls(record, shares))
     change = session.latent_mask if change is None else change
@@ -179,24 +181,23 @@ def sample_from_inversion(
     # A control that changes the model also changes its estimates, and may need the source rows in the batch.
     changing = [*session.attached(record.path), *(control for control in controls if control.changes_model)]
     if all(control.keeps_estimates for control in changing):
-        guidance = _with_recorded_estimates(session, inverter, record, guidance, len(x))
-    sources = shares.argmax(1).tolist()
+        guidance = _with_recorded_estimates(session, inverter, record, guidance, x)
     return session.draw(x, record.path, guidance, controls, step=step, inverted=True, sources=sources)
 
 
 def _with_recorded_estimates(
-    session: Session, inverter: Inverter, record: InversionRecord, guidance: Guidance, rows: int
+    session: Session, inverter: Inverter, record: InversionRecord, guidance: Guidance, x: Tensor
 ) -> Guidance:
-    """Guidance that reuses the estimates recorded during inversion."""
-    if record.condition is None:
+    """Return guidance that reuses the estimates recorded during inversion in a walk that starts from ``x``."""
+    if record.condition is None or type(guidance) is not Guidance:
         return guidance
     conditions = session.guided(record.condition, record.trajectory.shape[1], record.path).active_conditions
     estimates = inverter.recorded_estimates(record, conditions)
-    return (
-        dc.replace(guidance, network=RecordedNetwork(guidance.network, record, estimates, rows))
-        if estimates
-        else guidance
-    )
+    if not estimates:
+        return guidance
+    if torch.equal(x[: record.trajectory.shape[1]], record.trajectory[0]):
+        mark_source_rows(x, record.trajectory, 0)
+    return GuidanceWithRecord.of(guidance, RecordedNetwork(guidance.network, record, estimates, len(x)))
 
 
 def to_inversion(session: Session, record: InversionRecord, method: str, prompt: str) -> Inversion:

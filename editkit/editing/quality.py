@@ -83,8 +83,12 @@ def warn_of_autoencoder(session: Session) -> None:
 
 def _round_trip_psnr(session: Session) -> float:
     """PSNR in dB of the autoencoder's round trip of the sources, at the model's scale."""
-    decoded = session.canvas.crop(session.decode_cached(session.latents))
-    return psnr(decoded, session.canvas.crop(session.sources))
+    return _working_psnr(session, session.pixel_cache.on_host(session.decode_cached(session.latents)))
+
+
+def _working_psnr(session: Session, decoded: Tensor) -> float:
+    """PSNR in dB of pixels in main memory against the sources, at the model's scale."""
+    return psnr(session.canvas.crop(decoded), session.canvas.crop(session.pixel_cache.on_host(session.sources)))
 
 
 def _white_psnr(session: Session) -> float:
@@ -97,9 +101,9 @@ def _white_psnr(session: Session) -> float:
 
 def _psnr_to_source(session: Session, latents: Tensor, name: str) -> dict[str, float]:
     """PSNR in dB of decoded latents (S, C, h, w) against the sources, at the image's and at the model's size."""
-    canvas, decoded = session.canvas, session.decode_cached(latents)
-    full = psnr(canvas.to_image(decoded.float().cpu()).clamp(0, 1), session.pixels.clamp(0, 1))
+    decoded = session.pixel_cache.on_host(session.decode_cached(latents))
+    full = psnr(session.canvas.to_image(decoded).clamp(0, 1), session.pixels.clamp(0, 1))
     return {
         name: round(full, 4),
-        f"{name}_working": round(psnr(canvas.crop(decoded), canvas.crop(session.sources)), 4),
+        f"{name}_working": round(_working_psnr(session, decoded), 4),
     }

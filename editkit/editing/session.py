@@ -14,13 +14,14 @@ from ..diffusion.denoiser import Condition, Denoiser, repeat_condition
 from ..diffusion.paths import SamplingPath, TimestepGrid, make_path
 from ..diffusion.points import Point, PointBatch, eps_of
 from ..diffusion.schedules import Schedule
+from ..diffusion.transfer import to_device
 from ..images.blending.pull_push_fill import erase
 from ..images.canvas import Canvas
 from ..images.masks.tensors import mask_to_latents
 from ..images.tensors import to_image, to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
-from ..model.autoencoder_cache import RoundTrip, round_trip
+from ..model.autoencoder_cache import DecodedLatents, RoundTrip, round_trip
 from ..model.backend import Backend, full_name
 from ..model.finite import decoding_failed, is_finite, walk_failed
 from ..model.prompt_text import embed_instructions, embed_prompts
@@ -65,8 +66,7 @@ class Session:
     usage: Usage = dc.field(default_factory=Usage)
     operation: str = "the operation"
     """Operation and its plugin, for messages."""
-    decodings: list[tuple[Tensor, Tensor]] = dc.field(default_factory=list, init=False)
-    """Decoded latents and their pixels."""
+    pixel_cache: DecodedLatents = dc.field(default_factory=DecodedLatents, init=False)
     detail: KeptDetail = dc.field(default_factory=KeptDetail, init=False)
     visible: Tensor = dc.field(init=False)
     """(S, 3, H, W): the pixels that the edit may use, which are :attr:`pixels` until :meth:`erase`."""
@@ -114,7 +114,7 @@ class Session:
     @functools.cached_property
     def sources(self) -> Tensor:
         """Pixels (S, 3, h, w) of :attr:`visible` in [0, 1] on the padded canvas."""
-        return self.canvas.to_model(self.visible).to(self.model.device, self.model.dtype)
+        return to_device(self.canvas.to_model(self.visible), self.model.device, self.model.dtype)
 
     @functools.cached_property
     def references(self) -> list[Image.Image]:
@@ -128,7 +128,8 @@ class Session:
         if self.mask is None:
             return None
         _, height, width = self.model.latent_shape(*self.canvas.padded)
-        return mask_to_latents(self.mask, self.canvas, (height, width)).to(self.model.device, self.model.dtype)
+        mask = mask_to_latents(self.mask, self.canvas, (height, width))
+        return to_device(mask, self.model.device, self.model.dtype)
 
     @property
     def latents(self) -> Tensor:
@@ -138,7 +139,7 @@ class Session:
             self.round_trip = round_trip(self.model, self.sources)
             self.encoded = self.round_trip.latents.clone()  # an operation may write into it
             if self.round_trip.decoded is not None:
-                self.decodings.append((self.round_trip.latents, self.round_trip.decoded))
+                self.pixel_cache.add(self.round_trip.latents, self.round_trip.decoded)
         return self.encoded
 
     def erase(self) -> None:
@@ -159,15 +160,15 @@ class Session:
         The tensor is shared: do not write into it. Raises PluginFailure if a latent is not finite, EditkitError if a
         pixel is not.
         """
-        for decoded, pixels in self.decodings:
-            if torch.equal(decoded, latents):
-                return pixels
-        pixels = self.model.decode(latents)
-        if not is_finite(latents, pixels):
-            raise decoding_failed(self.operation, full_name(self.model), latents)
-        self.decodings.append((latents.clone(), pixels))  # a copy: the caller may write into the latents
-        if self.round_trip is not None and torch.equal(self.round_trip.latents, latents):
-            self.round_trip.decoded = pixels
+        pixels = self.pixel_cache.find(latents)
+        if pixels is None:
+            pixels = self.model.decode(latents)
+            if not is_finite(latents, pixels):
+                raise decoding_failed(self.operation, full_name(self.model), latents)
+            self.pixel_cache.add(latents, pixels)
+        trip = self.round_trip
+        if trip is not None and trip.decoded is None and latents is self.encoded and torch.equal(trip.latents, latents):
+            trip.decoded = pixels
         return pixels
 
     def model_default(self, name: str, fallback: float) -> float:
@@ -183,7 +184,7 @@ class Session:
         shape = (1, *self.model.latent_shape(*self.canvas.padded))
         # Torch's default dtype and device are the caller's, and change while another thread loads a model.
         noise = torch.randn(shape, generator=self.random, dtype=torch.float32, device="cpu")
-        return noise.to(self.model.device, self.model.dtype)
+        return to_device(noise, self.model.device, self.model.dtype)
 
     @property
     def drawing(self) -> DrawingParams:

@@ -1,4 +1,4 @@
-"""Cache in memory of the autoencoder's round trips of the last images."""
+"""Caches in memory: the autoencoder's round trips of the last images, and the pixels of one edit's latents."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..diffusion.source_rows import version_of
 from .backend import Backend, full_name
 from .batching import Grouping, grouping_of, unwrap
 from .finite import is_finite, part_failed
@@ -65,3 +66,54 @@ def _weak_reference(model: Backend) -> Callable[[], Backend | None]:
         return weakref.ref(model)
     except TypeError:
         return lambda: None
+
+
+@dc.dataclass(frozen=True)
+class _Decoding:
+    """Decoded latents, a copy of them, and their pixels."""
+
+    latents: Tensor
+    version: int
+    copy: Tensor
+    pixels: Tensor
+
+    def is_of(self, latents: Tensor) -> bool:
+        """Return whether these are the decoded latents, which nothing has written into since."""
+        return self.latents is latents and self.version == version_of(latents)
+
+
+class DecodedLatents:
+    """Pixels by latents: equal latents are decoded once."""
+
+    def __init__(self) -> None:
+        self._decodings: list[_Decoding] = []
+        self._on_host: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def on_host(self, pixels: Tensor) -> Tensor:
+        """Return pixels in float32 in main memory, copied once; the tensor is shared: do not write into it."""
+        if id(pixels) not in self._on_host:
+            self._on_host[id(pixels)] = pixels, pixels.float().cpu()
+        return self._on_host[id(pixels)][1]
+
+    def add(self, latents: Tensor, pixels: Tensor) -> None:
+        """Add latents (B, C, h, w) and their pixels (B, 3, h, w)."""
+        # A copy: the caller may write into the latents.
+        self._decodings.append(_Decoding(latents, version_of(latents), latents.clone(), pixels))
+
+    def find(self, latents: Tensor) -> Tensor | None:
+        """Return the pixels of equal latents, None if there are none.
+
+        All comparisons are one transfer, because each makes the host wait for the device; the same tensor needs none.
+        """
+        for one in self._decodings:
+            if one.is_of(latents):
+                return one.pixels
+        similar = [one for one in self._decodings if _kind(one.copy) == _kind(latents)]
+        if not similar:
+            return None
+        is_equal = torch.stack([(one.copy == latents).all() for one in similar]).tolist()
+        return next((one.pixels for one, same in zip(similar, is_equal, strict=True) if same), None)
+
+
+def _kind(latents: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return latents.shape, latents.dtype

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point, add_noise
+from ..diffusion.source_rows import mark_source_rows, source_rows_of
 from .controls import Control
 
 HALF_LEVEL = 0.501 / 255
@@ -64,6 +65,11 @@ class SourceBranchChangeMap(ChangeMap):
     def __init__(self, change: Tensor, path: SamplingPath, shares: Tensor) -> None:
         super().__init__(change, path)
         self.shares = shares
+
+    def after_step(self, index: int, x: Tensor) -> Tensor:
+        # A source is all of its own mix, and stays where it is.
+        changed, rows = super().after_step(index, x), source_rows_of(x)
+        return changed if rows is None else mark_source_rows(changed, rows.trajectory, rows.place)
 
     def source(self, index: int, x: Tensor) -> Tensor:
         sources = self.shares.shape[1]

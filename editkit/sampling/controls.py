@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.points import Point
+from ..diffusion.source_rows import mark_source_rows
 from ..errors import InvalidParameter
 from ..images.blending.similarity import latent_similarity
 from ..model.batching import exclusive
@@ -112,7 +113,7 @@ class PinnedSource(Control):
             change = (others - self._by_shares(sources)) / self.path[index + 1].alpha
             error = torch.where(is_mixed, error, error * latent_similarity(change))
         # The recorded latents are taken as they are: source plus error would differ by rounding.
-        return torch.cat([recorded, others + error])
+        return mark_source_rows(torch.cat([recorded, others + error]), self.trajectory, index + 1)
 
     def _by_shares(self, sources: Tensor) -> Tensor:
         """Return tensors of the sources (S, C, h, w) mixed for the other rows by their shares."""

@@ -15,6 +15,7 @@ from ..diffusion.attention import CallRow, describe_rows
 from ..diffusion.denoiser import Condition, Network, stack_conditions
 from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point, PointBatch
+from ..diffusion.transfer import rows_on
 from ..model.backend import Backend, SupportsDistilledGuidance, SupportsOwnGuidance, require
 from .guidance_rules import CombineEstimates, weighted_sum
 
@@ -87,10 +88,13 @@ class Guidance:
         x0, rows = torch.empty_like(x), point.rows(len(x))
         for side in (True, False):
             selected = [row for row, within in enumerate(inside) if within == side]
-            conditions = [{name: tensor[selected] for name, tensor in c.items()} for c in self.conditions]
+            conditions = [
+                {name: tensor[rows_on(selected, tensor.device)] for name, tensor in c.items()} for c in self.conditions
+            ]
             numbers = selected if self.rows is None else [self.rows[row] for row in selected]
             part = dc.replace(self, conditions=conditions, rows=numbers)
-            x0[selected] = part(x[selected], PointBatch(tuple(rows[row] for row in selected)))
+            index = rows_on(selected, x.device)
+            x0.index_copy_(0, index, part(x[index], PointBatch(tuple(rows[row] for row in selected))))
         return x0
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..diffusion.points import Point, PointBatch
 from ..diffusion.predictions import from_x0, to_x0
+from ..diffusion.transfer import numbers_on
 from ..literals import Prediction
 from ..model.backend import Backend
 
@@ -72,7 +73,7 @@ def combine_predictions(
         return plain
     guided, prompted = (from_x0(kind, x0, x, point) for x0 in (plain, estimates[-1]))
     combined = to_x0(kind, rule(guided, prompted), x, point)
-    rows = torch.tensor(clean, device=x.device).view(-1, *(1,) * (x.ndim - 1))
+    rows = numbers_on(clean, x.device, torch.bool).view(-1, *(1,) * (x.ndim - 1))
     return torch.where(rows, plain, combined) if any(clean) else combined
 
 

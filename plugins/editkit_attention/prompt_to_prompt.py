@@ -7,7 +7,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from editkit import AttentionControl, AttentionInputs, Control, SamplingPath, Session, SupportsAttention, Word, require
+from editkit import (
+    AttentionControl,
+    AttentionInputs,
+    Control,
+    SamplingPath,
+    Session,
+    SupportsAttention,
+    Word,
+    numbers_on,
+    require,
+    to_device,
+)
 
 from . import PromptToPromptParams
 from .alignment import Alignment, align, word_factors
@@ -79,7 +90,7 @@ class PromptToPrompt(AttentionControl):
             block = self._with_kept_words(block, source, inputs)
         factors = word_factors(self.params.weights, self.target, block.shape[-1])
         if factors is not None:
-            block = self._with_factors(block, factors.to(block), inputs, is_cross=is_cross)
+            block = self._with_factors(block, to_device(factors, block.device, block.dtype), inputs, is_cross=is_cross)
         if is_cross:
             return block @ inputs.value[:, :, site.words]
         logits = logits.clone()
@@ -107,7 +118,8 @@ class PromptToPrompt(AttentionControl):
             swap = self.params.mode == "replace"
             self._alignments[counts] = align(self.source, self.target, counts, swap=swap)
         alignment = self._alignments[counts]
-        mapped, kept = source @ alignment.mapper.to(block), alignment.kept.to(block)
+        mapper, kept = (to_device(one, block.device, block.dtype) for one in (alignment.mapper, alignment.kept))
+        mapped = source @ mapper
         return torch.where(self._edited(inputs), kept * mapped + (1 - kept) * block, block)
 
     def _with_factors(self, block: Tensor, factors: Tensor, inputs: AttentionInputs, *, is_cross: bool) -> Tensor:
@@ -117,7 +129,7 @@ class PromptToPrompt(AttentionControl):
     def _edited(self, inputs: AttentionInputs) -> Tensor:
         """Return which rows (B, 1, 1, 1) are no sources."""
         flags = [self.sources[row.row] not in (None, row.row) for row in self.rows(inputs)]
-        return torch.tensor(flags, device=inputs.query.device).view(-1, 1, 1, 1)
+        return numbers_on(flags, inputs.query.device, torch.bool).view(-1, 1, 1, 1)
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
-from editkit import WeightsUnavailable, is_finite, loading, quiet, read_json
+from editkit import WeightsUnavailable, is_finite, loading, numbers_on, quiet, read_json
 
 from .components import load_part, prepare_network
 from .single_file import check_complete, misfit, read_tensors
@@ -179,7 +179,7 @@ def check_scaling(config: Mapping[str, Any], called: str) -> None:
 
 def _per_channel(numbers: list[float], latents: Tensor) -> Tensor:
     """Return numbers, one per channel, that broadcast over latents (B, C, h, w)."""
-    return latents.new_tensor(numbers)[:, None, None]
+    return numbers_on(numbers, latents.device, latents.dtype)[:, None, None]
 
 
 def safe_dtype(config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
 from torch import Tensor
 
-from editkit import Condition, Point, PointBatch, to_x0
+from editkit import Condition, Point, PointBatch, to_device, to_x0
 
 from .assembly import Parts
 from .attention.support import find_attention_sites
@@ -70,7 +70,7 @@ class Dit(LatentModel):
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         """Return ``classes`` (B, rows), the share of each class; raises InvalidParameter for other prompts."""
-        return {"classes": self.classes.shares(prompts).to(self.device, self.dtype)}
+        return {"classes": to_device(self.classes.shares(prompts), self.device, self.dtype)}
 
     @find_attention_sites
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:

@@ -9,7 +9,7 @@ from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 from transformers import T5EncoderModel
 
-from editkit import Condition, Point, PointBatch, PromptReading, to_x0
+from editkit import Condition, Point, PointBatch, PromptReading, numbers_on, to_x0
 
 from .assembly import Parts
 from .attention.support import find_attention_sites
@@ -102,8 +102,8 @@ class PixArt(LatentModel):
             return {"resolution": None, "aspect_ratio": None}
         height, width = (side * self.autoencoder.reduction for side in x.shape[-2:])
         return {
-            "resolution": x.new_tensor([[height, width]]).expand(len(x), 2),
-            "aspect_ratio": x.new_tensor([[height / width]]).expand(len(x), 1),
+            "resolution": numbers_on([height, width], x.device, x.dtype).expand(len(x), 2),
+            "aspect_ratio": numbers_on([height / width], x.device, x.dtype).expand(len(x), 1),
         }
 
 

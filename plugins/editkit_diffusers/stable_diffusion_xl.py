@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from editkit import Condition, WeightsUnavailable
+from editkit import Condition, WeightsUnavailable, numbers_on
 
 from .assembly import Parts
 from .stable_diffusion import StableDiffusion, backend_parts
@@ -78,15 +78,14 @@ class StableDiffusionXL(StableDiffusion):
             "whole": outputs[-1].text_embeds[::chunks].to(self.dtype),
         }
         if self.zeros:
-            empty = [row for row, prompt in enumerate(prompts) if not prompt]
-            for tensor in condition.values():
-                tensor[empty] = 0
+            for row in (row for row, prompt in enumerate(prompts) if not prompt):
+                for tensor in condition.values():
+                    tensor[row] = 0
         return condition
 
     def added_conditions(self, x: Tensor, condition: Condition) -> dict[str, Tensor]:
         height, width = (side * self.reduction for side in x.shape[-2:])
-        numbers = [self.size_conditions(height, width)]
-        sizes = torch.tensor(numbers, dtype=torch.float32, device=x.device).expand(len(x), -1)
+        sizes = numbers_on(self.size_conditions(height, width), x.device, torch.float32)[None].expand(len(x), -1)
         return {"text_embeds": condition["whole"], "time_ids": sizes}
 
     def size_conditions(self, height: int, width: int) -> list[float]:

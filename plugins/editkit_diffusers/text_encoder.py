@@ -12,7 +12,7 @@ from tokenizers import AddedToken
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, reason_of
+from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, reason_of, to_device
 
 _UNLIMITED = 10**6
 """Length in tokens from which on a tokenizer has no limit."""
@@ -109,7 +109,10 @@ class TextEncoder:
                 f"the tokenizer gives the token {highest}, and the text encoder has {rows}: they belong to different "
                 "models"
             )
-        return tokens.to(self.device or self.net.device)
+        place = self.device or self.net.device
+        for name in tokens:
+            tokens[name] = to_device(tokens[name], place)
+        return tokens
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:
         """Return the tokens that the tokenizer adds before and behind a text."""

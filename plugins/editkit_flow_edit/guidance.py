@@ -8,7 +8,7 @@ import functools
 import torch
 from torch import Tensor
 
-from editkit import CallRow, Condition, Guidance, Point, PointBatch, describe_rows
+from editkit import CallRow, Condition, Guidance, Point, PointBatch, describe_rows, rows_on
 
 
 class DistinctRows(Guidance):
@@ -29,9 +29,8 @@ class DistinctRows(Guidance):
         numbers = range(len(x)) if self.rows is None else self.rows
         calls = [CallRow(self.active_numbers[place], numbers[row], point) for place, row in self.evaluations]
         with describe_rows(calls):
-            every = self.network(x[[row for _, row in self.evaluations]], point, self.distinct_conditions)
-        order = {evaluation: number for number, evaluation in enumerate(self.evaluations)}
-        estimates = [every[[order[pair] for pair in zip(places, range(len(x)), strict=True)]] for places in self.places]
+            every = self.network(x[self.evaluated_rows], point, self.distinct_conditions)
+        estimates = [every[index] for index in self.evaluation_of]
         if len(estimates) == 1:
             return estimates[0]
         return self.combine(estimates, [weight for weight in self.weights if weight], x, point)
@@ -55,6 +54,22 @@ class DistinctRows(Guidance):
             for row, first in enumerate(firsts)
             if first == place
         ]
+
+    @functools.cached_property
+    def evaluated_rows(self) -> Tensor:
+        """Row of each evaluation, as an index."""
+        return rows_on([row for _, row in self.evaluations], self._device)
+
+    @functools.cached_property
+    def evaluation_of(self) -> list[Tensor]:
+        """For each active condition the evaluations of its rows, as an index."""
+        order = {evaluation: number for number, evaluation in enumerate(self.evaluations)}
+        pairs = [zip(places, range(len(places)), strict=True) for places in self.places]
+        return [rows_on([order[pair] for pair in of_condition], self._device) for of_condition in pairs]
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.conditions[0].values())).device
 
     @functools.cached_property
     def distinct_conditions(self) -> Condition:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -22,17 +24,22 @@ def interpolate(session: Session, params: InterpolateParams) -> Edit:
     conditions = blend_conditions(prompts, shares)
     record = invert_latents(session, inverter, session.latents, path, prompts)
     first_noise, second_noise = record.trajectory[0]
-    noise = torch.stack([_slerp(first_noise, second_noise, float(share)) for share in second])
+    noise = torch.stack(_slerp(first_noise, second_noise, second.tolist()))
     latents = sample_from_inversion(session, inverter, record, noise, conditions, shares)
     return Edit(latents[2:], reconstructed=latents[:2], inverted=True, shares=shares[2:])
 
 
-def _slerp(one: Tensor, other: Tensor, share: float) -> Tensor:
-    """Point at ``share`` (0 to 1) on the arc between two latents (C, h, w); exact at both ends."""
-    if share in (0.0, 1.0):
-        return other if share else one
+def _slerp(one: Tensor, other: Tensor, shares: Sequence[float]) -> list[Tensor]:
+    """Points at ``shares`` (0 to 1) on the arc between two latents (C, h, w); exact at both ends."""
     cosine = (one * other).sum() / (one.norm() * other.norm())
     angle = torch.acos(cosine.clamp(-1, 1))
-    if angle < 1e-4:
-        return torch.lerp(one, other, share)
-    return (torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other) / torch.sin(angle)
+    is_line = bool(angle < 1e-4)
+
+    def point(share: float) -> Tensor:
+        if share in (0.0, 1.0):
+            return other if share else one
+        if is_line:
+            return torch.lerp(one, other, share)
+        return (torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other) / torch.sin(angle)
+
+    return [point(share) for share in shares]

@@ -21,6 +21,7 @@ from editkit import (
     SamplingPath,
     Stepper,
     eps_of,
+    mark_source_rows,
 )
 
 
@@ -68,15 +69,17 @@ class _AlignedStep:
     """
 
     def __init__(self, trajectory: Tensor, shares: Tensor) -> None:
-        self.shares = shares
-        self.steps = itertools.pairwise(trajectory)
+        self.shares, self.trajectory = shares, trajectory
+        self.steps = itertools.count()
 
     def __call__(self, denoise: Denoiser, x: Tensor, p: Point, q: Point, noise: Noise) -> Tensor:
-        noisier, cleaner = next(self.steps)
+        index = next(self.steps)
+        noisier, cleaner = self.trajectory[index], self.trajectory[index + 1]
         count = len(cleaner)
         step = torch.einsum("bs,schw->bchw", self.shares[count:], cleaner - noisier)
         # The recorded latents are taken as they are: a sum would differ from them by rounding.
         evaluated = torch.cat([cleaner, x[count:] + step])
+        mark_source_rows(evaluated, self.trajectory, index + 1)
         return _move(x, evaluated, denoise(evaluated, p), p, p, q)
 
 

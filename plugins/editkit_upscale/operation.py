@@ -25,6 +25,7 @@ from editkit import (
     repeat_condition,
     require,
     start_at,
+    to_device,
 )
 
 from . import UpscaleParams
@@ -148,7 +149,9 @@ class _TiledSampling:
         # The field's name seeds the noise: another name would change the pixels.
         noise = torch.cat([self.noise.part("seen", 3, box) for box in small])
         return model.upscaling_condition(
-            pixels.to(model.device, model.dtype), self.params.noise_level, noise.to(model.device, model.dtype)
+            to_device(pixels, model.device, model.dtype),
+            self.params.noise_level,
+            to_device(noise, model.device, model.dtype),
         )
 
 
@@ -176,7 +179,7 @@ class _SharedNoise(Control):
     def sample(self, name: str) -> Tensor:
         """Noise (B, C, h, w) of the tiles, from the field of that name."""
         parts = [self.field.part(name, self.channels, box) for box in self.boxes]
-        return torch.cat(parts).to(self.device, self.dtype)
+        return to_device(torch.cat(parts), self.device, self.dtype)
 
     def noise(self, index: int) -> Tensor:
         return self.sample(f"step {index}")

@@ -15,19 +15,20 @@ from torch import Tensor
 from editkit import (
     Condition,
     Control,
+    Guidance,
     InversionRecord,
     Point,
-    PointBatch,
     RecordedEstimates,
     RectifiedFlow,
     SamplingParams,
     Session,
     blend_conditions,
     invert_latents,
+    mark_source_rows,
     sample_from_inversion,
 )
 from editkit.diffusion.denoiser import stack_conditions
-from editkit.inversion.recorded_network import RecordedNetwork
+from editkit.inversion.recorded_network import GuidanceWithRecord, RecordedNetwork
 from editkit.testing import ToyBackend
 from editkit.testing.suite import largest, toy_session
 
@@ -147,20 +148,45 @@ def test_estimates_of_other_inputs_are_not_reused() -> None:
     assert asked_by(Watching(), prompt_condition) == STEPS, "what is attached to the model may change its answers"
 
 
-def test_a_condition_may_be_a_number_a_row_and_the_points_one_each() -> None:
-    """Like the guidance scale of a distilled model and the timesteps of one call."""
+def test_only_latents_on_the_trajectory_have_recorded_estimates() -> None:
+    """A condition may be a number for each row, as the guidance scale of a distilled model is."""
     one = session()
     climb = invert_latents(one, PinnedInverter(), one.latents, one.inversion_path(STEPS), one.embed("a red apple"))
     prompt_condition = {**one.embed("a red apple"), "scale": torch.ones(1)}
     (recorded,) = PinnedInverter().recorded_estimates(dc.replace(climb, condition=prompt_condition), [])
-    network = RecordedNetwork(one.network, climb, [recorded], rows=1)
-    for scale, requests in ((1.0, 0), (2.0, 1)):
+    network, x = RecordedNetwork(one.network, climb, [recorded], rows=1), climb.trajectory[2]
+    mark_source_rows(x, climb.trajectory, 2)
+    for scale, latents, samples in ((1.0, x, 0), (2.0, x, 1), (1.0, x.clone(), 1)):
+        condition = {**prompt_condition, "scale": torch.full((1,), scale)}
+        guidance = GuidanceWithRecord.of(Guidance(one.network, [condition], [1.0]), network)
         before = one.usage.samples
-        output = network(climb.trajectory[2], climb.path[2], {**prompt_condition, "scale": torch.full((1,), scale)})
-        assert torch.equal(output, recorded.estimates[:, 1]) and one.usage.samples - before == requests
-    assert torch.equal(
-        network(climb.trajectory[2], PointBatch((climb.path[2],)), prompt_condition), recorded.estimates[:, 1]
-    )
+        assert torch.equal(guidance(latents, climb.path[2]), recorded.estimates[:, 1])
+        assert one.usage.samples - before == samples
+
+
+class Unpinned(PinnedInverter):
+    """An inverter that declares its estimates and lets the sources leave their trajectory."""
+
+    def controls(self, climb: InversionRecord, shares: Tensor) -> Any:
+        return ()
+
+
+def test_sources_that_left_their_trajectory_are_evaluated_again() -> None:
+    latents, samples = edited(session(guidance=3.0, negative_prompt="a pear"), Unpinned())
+    assert samples == 2 * 2 * STEPS
+    assert torch.isfinite(latents).all()
+
+
+def test_one_condition_of_a_replay_is_cut_once() -> None:
+    """Networks cache the keys and values of a prompt as long as it is the same tensor."""
+    one, seen = session(), []
+    source, target = one.embed("a red apple"), one.embed("a green apple")
+    climb = invert_latents(one, PinnedInverter(), one.latents, one.inversion_path(STEPS), source)
+    denoise = one.model.denoise
+    one.model.denoise = lambda x, point, condition: seen.append(condition["text"]) or denoise(x, point, condition)  # type: ignore[method-assign]
+    noise = torch.cat([climb.trajectory[0]] * 2)
+    sample_from_inversion(one, PinnedInverter(), climb, noise, stack_conditions([source, target]), torch.ones(2, 1))
+    assert len(seen) == STEPS and len(set(map(id, seen))) == 2, "the first step, of both rows, and the others"
 
 
 def test_an_inversion_records_the_estimate_of_each_of_its_latents() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...diffusion.attention import AttentionInputs, CallRow, describe_rows
+from ...diffusion.transfer import rows_on
 from ...model.backend import Backend
 from ...model.calls.combined import ROWS, concatenate, evaluate_all
 from ...model.calls.request import NetworkRequest, Results
@@ -34,13 +35,16 @@ class BesideFirst(AttentionControl):
         if inputs.site.kind == "cross":
             return inputs.unchanged()
         key, value = self.from_source(inputs, "key", "image"), self.from_source(inputs, "value", "image")
-        is_first = torch.tensor([self.sources[row.row] == row.row for row in self.rows(inputs)], device=key.device)
+        is_first = [self.sources[row.row] == row.row for row in self.rows(inputs)]
         result = torch.empty_like(inputs.query)
-        for rows, beside in ((is_first, 0), (~is_first, key.shape[2])):
-            if rows.any():
+        for of_first, beside in ((True, 0), (False, key.shape[2])):
+            numbers = [number for number, first in enumerate(is_first) if first == of_first]
+            if numbers:
+                rows = rows_on(numbers, key.device)
                 keys = torch.cat([inputs.key[rows], key[rows, :, :beside]], 2)
                 values = torch.cat([inputs.value[rows], value[rows, :, :beside]], 2)
-                result[rows] = inputs.attend(inputs.query[rows], keys, values, _with_keys(inputs.bias, rows, beside))
+                bias = _with_keys(inputs.bias, rows, beside)
+                result.index_copy_(0, rows, inputs.attend(inputs.query[rows], keys, values, bias))
         return result
 
 

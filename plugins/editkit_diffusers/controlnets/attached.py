@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editkit import Backend, Point, PointBatch, full_name, is_finite, part_failed
+from editkit import Backend, Point, PointBatch, full_name, is_finite, numbers_on, part_failed, to_device
 
 from ..file_stamps import file_stamps
 from ..latent_backend import LatentModel
@@ -112,7 +112,7 @@ def _residuals(
     if mask is not None:
         parts = {name: [part * loaded.mask_for(part, mask) for part in named] for name, named in parts.items()}
     if not all(active):
-        rows = torch.tensor(active, dtype=x.dtype, device=x.device)
+        rows = numbers_on(active, x.device, x.dtype)
         parts = {name: [part * _per_row(rows, part) for part in named] for name, named in parts.items()}
     return loaded.spread(parts)
 
@@ -220,7 +220,7 @@ class SteeredModel(LatentModel, abc.ABC):
     ) -> Iterator[None]:
         loaded = self._controlnet_cache.get(folder, self.device, self.dtype, self.load_controlnet)
         mask = None if mask is None else mask.to(self.device, self.dtype)
-        net = AttachedControlNet(loaded, hint.to(self.device, self.dtype), scale, low, high, mode, mask)
+        net = AttachedControlNet(loaded, to_device(hint, self.device, self.dtype), scale, low, high, mode, mask)
         if not is_finite(net.embedded):
             raise part_failed("embedding of the condition map", full_name(cast(Backend, self)))
         with attach(self, net):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit import STYLE, Condition, Point, PointBatch, select_rows
+from editkit import STYLE, Condition, Point, PointBatch, rows_on, select_rows
 
 
 @dc.dataclass(frozen=True, eq=False)
@@ -81,7 +81,8 @@ def estimate_by_style(
     for group in groups:
         rows = [row for row in range(count) if acting[row] == group]
         part = point if isinstance(point, Point) else PointBatch(tuple(points[row] for row in rows))
-        of_rows = {name: tensor[rows] for name, tensor in condition.items()}
+        of_rows = {name: tensor[rows_on(rows, tensor.device)] for name, tensor in condition.items()}
+        index = rows_on(rows, x.device)
         with select_rows(rows):
-            x0[rows] = estimate(x[rows], part, of_rows, group, [roles[row] for row in rows])
+            x0.index_copy_(0, index, estimate(x[index], part, of_rows, group, [roles[row] for row in rows]))
     return x0

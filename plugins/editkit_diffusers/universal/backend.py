@@ -26,8 +26,8 @@ from editkit import (
     TimestepGrid,
     WeightsUnavailable,
     Word,
+    rows_on,
     select_rows,
-    timestep_of,
     to_x0,
 )
 
@@ -182,7 +182,8 @@ class UniversalBackend(ReferringPipeline, StyledPipeline, SteeredPipeline, Guide
 
         Rows of other prompts are evaluated apart: in some pipelines they would depend on each other by their padding.
         """
-        timesteps, points = timestep_of(self.schedule, point, x).expand(len(x)).tolist(), point.rows(len(x))
+        points = point.rows(len(x))
+        timesteps = [self._timestep(one) for one in points]
         groups: dict[tuple[float, int, int, int], list[int]] = defaultdict(list)
         alone = range(len(x)) if self.reads_one_prompt else [0] * len(x)
         for row, key in enumerate(
@@ -193,18 +194,23 @@ class UniversalBackend(ReferringPipeline, StyledPipeline, SteeredPipeline, Guide
             return self._denoise_equal_rows(x, points[0], condition)
         x0 = torch.empty_like(x)
         for rows in groups.values():
-            part = {name: tensor[rows] for name, tensor in condition.items()}
+            part = {name: tensor[rows_on(rows, tensor.device)] for name, tensor in condition.items()}
+            index = rows_on(rows, x.device)
             with select_rows(rows):
-                x0[rows] = self._denoise_equal_rows(x[rows], points[rows[0]], part)
+                x0.index_copy_(0, index, self._denoise_equal_rows(x[index], points[rows[0]], part))
         return x0
+
+    def _timestep(self, point: Point) -> float:
+        """Return the timestep of a point in the precision in which a network gets it."""
+        return float(np.float32(self.schedule.timestep(point)))
 
     @find_attention_sites
     def _denoise_equal_rows(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         """Return the x0 estimate of rows of one point and equal arguments, by one call of the pipeline."""
         arguments = self.with_images(self.arguments.rows(condition)[0])
         prompts = [arguments.pop("prompt")] * len(x)
-        timestep = float(timestep_of(self.schedule, point, x))
         size, place = self._size_of(x), point.rows(len(x))[0]
+        timestep = self._timestep(place)
         styled = self.styled_call(place, self.roles(condition)[0])
         call, more = styled or (self.call_at(place, size), {})
         output = call.estimate(x, timestep, prompts, size, arguments | more)

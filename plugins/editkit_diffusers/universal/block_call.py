@@ -19,7 +19,7 @@ from torch import Tensor
 from editkit import WeightsUnavailable
 
 from .layout import LatentLayout
-from .network_call import NetworkCall, Size
+from .network_call import NetworkCall, Size, as_timesteps
 from .silence import silence
 from .stand_in import StandIn
 from .usual import WORKFLOW
@@ -106,7 +106,7 @@ class BlockCall(NetworkCall):
                 self._keep(self._states, key, self._prepare(prompt, size, images, **values))
             state = _copy(self._states[key])
             state.set("latents", layout.pack(x))
-            state.set("timesteps", torch.tensor([shown], device=x.device))
+            state.set("timesteps", as_timesteps(shown, x.device))
             output: Tensor = self._run([self._stages_for(images).loop], state).get("latents")
             return layout.unpack(output)
 

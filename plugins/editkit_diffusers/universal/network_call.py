@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from editkit import InvalidParameter, Prediction, WeightsUnavailable, reason_of
+from editkit import InvalidParameter, Prediction, WeightsUnavailable, numbers_on, reason_of
 
 from .facts import facts_of
 from .layout import LatentLayout
@@ -28,6 +28,11 @@ _READ = 1024
 def network_of(pipeline: Any) -> Any:
     """Return the network of a pipeline that predicts."""
     return pipeline.transformer if hasattr(pipeline, "transformer") else pipeline.unet
+
+
+def as_timesteps(timestep: float | int, device: torch.device) -> Tensor:
+    """Return a timestep as the timesteps (1,) of a path of one step, in the dtype that a scheduler gives them."""
+    return numbers_on([timestep], device, torch.float32 if isinstance(timestep, float) else torch.int64)
 
 
 class OwnPath(NamedTuple):

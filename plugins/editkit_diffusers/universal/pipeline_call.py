@@ -21,7 +21,7 @@ from torch import Tensor
 from .facts import UNCHANGED_INPUTS
 from .layout import LatentLayout
 from .memory import remember
-from .network_call import NetworkCall, Size
+from .network_call import NetworkCall, Size, as_timesteps
 from .references import READERS as IMAGE_READERS
 from .references import REFERENCES, call_function, neutral_arguments, processors_of
 from .silence import silence
@@ -206,7 +206,7 @@ class PipelineCall(NetworkCall):
     ) -> Tensor:
         with self._lock:
             layout, shown = self.layout(size), self._network_timestep(timestep, size)
-            self._latents, self._timesteps = layout.pack(x), torch.tensor([shown], device=x.device)
+            self._latents, self._timesteps = layout.pack(x), as_timesteps(shown, x.device)
             try:
                 self._run(prompts, size, **arguments)
                 assert self._output is not None
