@@ -32,6 +32,8 @@ class ManifestRow(NamedTuple):
     """Reason for which the row cannot be read."""
     text: bool = False
     """Whether every value is text, as in CSV."""
+    content: str = ""
+    """Content of a row that cannot be read, by which it is identified."""
 
 
 class Manifest:
@@ -98,20 +100,19 @@ def _json_rows(stream: BinaryIO, numbers: Iterator[int]) -> Iterator[ManifestRow
             continue
         number = next(numbers)
         if len(line) > _LONGEST_LINE:
-            yield ManifestRow(number, None, f"the line is longer than {_LONGEST_LINE} bytes")
+            yield _unreadable(number, f"the line is longer than {_LONGEST_LINE} bytes", line)
             continue
         try:
             values = _DECODER.decode(line.decode("utf-8-sig" if number == 1 else "utf-8").strip())
         except (ValueError, RecursionError) as error:
-            yield ManifestRow(number, None, f"the line is no JSON: {error}")
+            yield _unreadable(number, f"the line is no JSON: {error}", line)
             continue
-        yield _row_of(number, values)
+        is_row = isinstance(values, dict)
+        yield ManifestRow(number, values) if is_row else _unreadable(number, "the line is no JSON object", line)
 
 
-def _row_of(number: int, values: Any) -> ManifestRow:
-    if isinstance(values, dict):
-        return ManifestRow(number, values)
-    return ManifestRow(number, None, "the line is no JSON object")
+def _unreadable(number: int, problem: str, content: bytes) -> ManifestRow:
+    return ManifestRow(number, None, problem, content=hashlib.sha256(content.rstrip(b"\r\n")).hexdigest())
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -145,9 +146,10 @@ def _csv_rows(stream: BinaryIO, numbers: Iterator[int]) -> Iterator[ManifestRow]
             continue
         number = next(numbers)
         if isinstance(row, csv.Error):
-            yield ManifestRow(number, None, f"the line is no CSV: {row}")
+            yield _unreadable(number, f"the line is no CSV: {row}", str(number).encode())
         elif len(row) != len(header):
-            yield ManifestRow(number, None, f"the line has {len(row)} values for {len(header)} columns")
+            problem = f"the line has {len(row)} values for {len(header)} columns"
+            yield _unreadable(number, problem, repr(row).encode())
         else:
             yield ManifestRow(number, {name: text for name, text in zip(header, row, strict=True) if text}, text=True)
 

@@ -229,8 +229,8 @@ def hash_of(content: Any) -> str:
 
 
 def _failed(row: ManifestRow, error: EditkitError) -> PlannedRow:
-    """Return the plan of a row that cannot be edited; rows that cannot be read differ by their number."""
-    identity = hash_of(["failed", row.number if row.values is None else row.values])
+    """Return the plan of a row that cannot be edited."""
+    identity = hash_of(["failed", row.content if row.values is None else row.values])
     name = "" if row.values is None else str(row.values.get("name") or "")[:_LONGEST_NAME]
     printable = name.encode(errors="replace").decode()
     text = str(error).encode(errors="replace").decode()

@@ -1,10 +1,11 @@
 """Run a manifest of mixed rows on every engine, kill it at random, go on, and compare ids, states and bytes.
 
-python -m batches.mixed_rows [--rows 200] [--engines local,two,ray,dask] [--kills 3] [--seed 0]    (in the folder tests)
+python -m batches.mixed_rows [--rows 200] [--engines local,two,regrouped,ray,dask] [--kills 3] [--seed 0]
 
-The rows have ten operations, masks, two models, bad rows of six kinds and one row that ends its process. An engine runs
-the job once undisturbed and once with kills: all of its processes get SIGKILL at a random number of images, and the job
-is run again. No image may be written twice, none may be missing, and each id has one result.
+It is run in the folder tests. The rows have ten operations, masks, two models, bad rows of six kinds and one row that
+ends its process. An engine runs the job once undisturbed and once with kills: all of its processes get SIGKILL at a
+random number of images, and the job is run again. No image may be written twice, none may be missing, and each id has
+one result.
 """
 
 from __future__ import annotations
@@ -37,9 +38,12 @@ from editkit.testing.tiny import stable_diffusion_folder
 ENGINES: dict[str, list[str]] = {
     "local": [],
     "two": ["--workers", "2"],
+    "regrouped": ["--rows-per-file", "17", "--batch", "3"],
     "ray": ["--engine", "ray", "--workers", "2"],
     "dask": ["--engine", "dask", "--workers", "2"],
 }
+"""Options by engine; ``regrouped`` has the rows in another order, in other parts and other batches."""
+
 MARK = "EDITKIT_MIXED_ROWS"
 """Variable in the environment of all processes of a job, by which they are found."""
 
@@ -122,7 +126,8 @@ class JobProcess:
         path = os.pathsep.join([str(self.plugin), *sys.path])
         environment = {**os.environ, "PYTHONPATH": path, MARK: self.mark}
         command = [sys.executable, "-m", "editkit", "batch", str(self.manifest), "-o", str(self.output), "--json"]
-        words = [*command, "--rows-per-file", "50", "--batch", "8", "--threads", "1", *self.options]
+        usual = ["--rows-per-file", "50", "--batch", "8"] if "--batch" not in self.options else []
+        words = [*command, "--threads", "1", *usual, *self.options]
         return subprocess.Popen(
             words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -204,6 +209,15 @@ def run_with_kills(job: JobProcess, count: int, kills: int, chance: random.Rando
     return len(written)
 
 
+def shuffle(manifest: Path) -> Path:
+    """Write the rows of a manifest in another order beside it."""
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    random.Random(2).shuffle(lines)
+    other = manifest.with_name("shuffled.jsonl")
+    other.write_text("\n".join(lines), encoding="utf-8")
+    return other
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=200)
@@ -218,7 +232,8 @@ def main() -> None:
         for engine in given.engines.split(","):
             for kills in dict.fromkeys((0, given.kills)):
                 start = time.perf_counter()
-                job = JobProcess(manifest, root / f"{engine}-{kills}", ENGINES[engine], plugin)
+                rows = shuffle(manifest) if engine == "regrouped" else manifest
+                job = JobProcess(rows, root / f"{engine}-{kills}", ENGINES[engine], plugin)
                 kept = run_with_kills(job, given.rows, kills, random.Random(f"{given.seed}{engine}"))
                 results = job.results()
                 expected = expected or results
