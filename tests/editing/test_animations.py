@@ -17,6 +17,7 @@ import editkit
 from editkit import Animation, Backend, BadFile, Cancelled, InvalidParameter, MissingCapability, repeat_condition
 from editkit.editing.animation.first_frame import FIRST, AnchoredCalls
 from editkit.images.animation.encoding import encode_animation
+from editkit.images.animation.flicker import measure_flicker
 from editkit.model.calls.request import NetworkRequest
 from editkit.testing import ToyBackend
 
@@ -196,6 +197,21 @@ def test_a_recipe_of_an_animation_is_read_and_not_replayed(tiny_model: Backend, 
             editkit.replay(file, source=frame(0))
         assert Image.open(io.BytesIO(file.read_bytes())).n_frames == 2  # type: ignore[attr-defined]
     assert result.report.output == str(file)
+
+
+@pytest.mark.model
+def test_an_animation_flickers_less_than_half_of_its_frames_edited_one_by_one() -> None:
+    apple = Image.open(Path(__file__).parents[1] / "pictures" / "noto-red-apple.png").convert("RGBA").resize((48, 48))
+    clip = []
+    for left in (8, 9, 11):
+        clip.append(Image.new("RGB", (64, 64), "white"))
+        clip[-1].paste(apple, (left, 8), apple)
+    given = {"source": "noto red apple", "target": "noto green apple", "steps": 4, "cache": False}
+    one_by_one = editkit.apply_all("flow-edit", clip, seeds=[0, 1, 2], **given)
+    (flicker,) = measure_flicker(clip, [one.image for one in one_by_one])
+    report = editkit.apply_to_animation("flow-edit", Animation.of(clip), seed=0, **given).report
+    assert report.flicker is not None
+    assert report.flicker <= flicker / 2
 
 
 def test_the_network_waits_for_edits_that_decode(tiny_model: Backend) -> None:

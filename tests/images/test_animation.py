@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -103,6 +104,25 @@ def test_frames_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPa
         data = encode_animation(Animation(tuple(frames()), (100.0,) * 3), suffix)
         with pytest.raises(BadImage, match="3 frames of 9 x 6 pixels, too many"):
             open_animation(data)
+
+
+def test_a_frame_larger_than_the_header_is_refused_undecoded() -> None:
+    before, last, after = encode_animation(Animation.of(frames(colours=200)), ".gif").rpartition(
+        b"\x2c" + struct.pack("<4H", 0, 0, 9, 6)
+    )
+    with pytest.raises(BadImage, match="frames of 9 x 6 and 9000 x 6000 pixels"):
+        open_animation(before + last[:5] + struct.pack("<2H", 9000, 6000) + after)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_animations_that_are_cut_short_raise_nothing_else(suffix: str) -> None:
+    data, opened = encode_animation(Animation.of(frames(colours=200)), suffix), 0
+    for length in range(1, len(data), 17):
+        try:
+            opened += len(open_animation(data[:length])) == 3
+        except BadImage as error:
+            assert "\n" not in str(error)
+    assert opened <= 2  # cut behind the pixels
 
 
 def test_what_is_no_animation_is_refused() -> None:

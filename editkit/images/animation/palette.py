@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.spatial import KDTree
 
 from ..stored.image import StoredImage, to_8_bits
 
@@ -72,6 +71,8 @@ def _colours_of(codes: NDArray[np.uint32]) -> Levels:
 
 def _indexed(colours: Levels, clear: NDArray[np.bool_] | None, palette: Levels, *, has_clear: bool) -> Image.Image:
     """Return colours (H, W, 3) in mode P, each by the nearest of a palette."""
+    from scipy.spatial import KDTree  # a quarter of a second, which edits of still images do not need
+
     distinct, places = np.unique(_codes(colours), return_inverse=True)
     # Pillow would find the nearest by the upper 6 bits of a colour.
     nearest = KDTree(palette.astype(np.float32)).query(_colours_of(distinct).astype(np.float32))[1]

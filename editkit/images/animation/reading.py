@@ -13,7 +13,7 @@ from PIL import Image, ImageSequence
 
 from ...errors import BadImage, EditkitError
 from ..reading import decode
-from ..sources import Source, check_regular, check_size, describe, read_source, reason_text
+from ..sources import Source, check_regular, check_size, describe, format_size, read_source, reason_text
 from ..stored.kinds import is_video
 from .frames import MAX_FRAMES, Animation, check_length, same_mode
 from .gif import count_gif_frames
@@ -68,7 +68,7 @@ def open_animation(source: Source | Animation, *, argument: str = "animation") -
     if is_video(data):
         return open_video(data, name)
     image = _parse(io.BytesIO(data), name)
-    if image is None or not getattr(image, "is_animated", False):
+    if image is None or not _is_animated(image):
         raise BadImage(
             f"{name} is no animation that can be read: an animated GIF, WebP or PNG, or an MP4 video is allowed"
         )
@@ -89,8 +89,9 @@ def _read(image: Image.Image, data: bytes, name: str) -> Animation:
     """Decode all frames after their number and size are checked."""
     try:
         check_size(image.size, name)
-        check_length(_count(image, data, name), image.size, name)
-        return _decode(image, name)
+        count = _count(image, data)
+        check_length(count, image.size, name)
+        animation = _decode(image, name)
     except EditkitError:
         raise
     except Exception as error:  # decoders raise anything on damaged data
@@ -98,6 +99,9 @@ def _read(image: Image.Image, data: bytes, name: str) -> Animation:
             f"{name} cannot be read: its {image.format} data are damaged or cut short ({reason_text(error)}); get a "
             "whole copy"
         ) from error
+    if len(animation) != count:
+        raise BadImage(f"{name} holds {len(animation)} of its {count} frames: it is cut short; get a whole copy")
+    return animation
 
 
 def _parse(file: BinaryIO, name: str) -> Image.Image | None:
@@ -112,7 +116,14 @@ def _parse(file: BinaryIO, name: str) -> Image.Image | None:
         return None
 
 
-def _count(image: Image.Image, data: bytes, name: str) -> int:
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # the data behind the first frame are damaged, which reading them says
+        return True
+
+
+def _count(image: Image.Image, data: bytes) -> int:
     """Return the number of frames without decoding one."""
     if image.format == "GIF":
         return count_gif_frames(data, MAX_FRAMES + 1)
@@ -121,17 +132,20 @@ def _count(image: Image.Image, data: bytes, name: str) -> int:
 
 def _decode(image: Image.Image, name: str) -> Animation:
     frames, durations = [], []
-    for frame in _shown_frames(image):
-        # The first frame alone may be deeper than 8 bits, and its size is that of all.
+    for frame in _shown_frames(image, name):
         stored = decode(frame.copy(), b"", name, use_profile=True)
         frames.append(stored.view())
         durations.append(float(frame.info.get("duration", 0)))
     return Animation(same_mode(frames), tuple(durations), _plays(image), SUFFIXES[str(image.format)])
 
 
-def _shown_frames(image: Image.Image) -> Iterator[Image.Image]:
-    has_default = bool(getattr(image, "default_image", False))
+def _shown_frames(image: Image.Image, name: str) -> Iterator[Image.Image]:
+    has_default, size = bool(getattr(image, "default_image", False)), image.size
     for number, frame in enumerate(ImageSequence.Iterator(image)):
+        if frame.size != size:  # a frame may claim more pixels than the header, whose number was checked
+            raise BadImage(
+                f"{name} has frames of {format_size(size)} and {format_size(frame.size)} pixels: save it anew"
+            )
         frame.load()
         if number or not has_default:
             yield frame
