@@ -34,7 +34,10 @@ def adapter_option() -> click.Option:
 def model_options() -> list[click.Parameter]:
     """Return the options of the model, its placement and its execution."""
     device = "Device, such as cpu or cuda:1.  [default: cuda if available, else cpu]"
-    dtype = "Precision: float32, float16, bfloat16 or float64 (or fp32, fp16, bf16, fp64), or auto.  [default: float32]"
+    dtype = (
+        "Precision: float32, float16, bfloat16 or float64 (or fp32, fp16, bf16, fp64), or auto.  "
+        "[default: float32; on a GPU the half precision of the weights, else bfloat16]"
+    )
     placement = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
     execution = [
         click.Option([f"--{field.name.replace('_', '-')}"], is_flag=True, help=field.metadata["help"])

@@ -91,8 +91,9 @@ def load_model(
 ) -> Backend:
     """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.
 
-    ``device`` is a torch device (default: cuda if available, else cpu), ``dtype`` one of float32 (default), float16,
-    bfloat16, float64 by name or value, or ``auto`` for that of the weights. ``adapters`` are LoRAs,
+    ``device`` is a torch device (default: cuda if available, else cpu), ``dtype`` one of float32, float16,
+    bfloat16, float64 by name or value, or ``auto`` for that of the weights. The default is float32 on the CPU, and on a
+    GPU the half precision of the weights, or bfloat16 for others. ``adapters`` are LoRAs,
     their relatives or learned words, each ``FILE`` or ``FILE:SCALE``, where FILE may be a folder or a hub id.
     ``compile`` compiles the network, ``offload`` keeps only the active part of the model on the GPU,
     ``group_offload`` only the active layer, ``tiling`` lets the autoencoder work in tiles: they change time and
@@ -110,7 +111,7 @@ def load_model(
     adapter or execution option that does not fit this machine, MissingCapability if the model does not support it.
     """
     registry = installed()
-    torch_device, torch_dtype = _checked_device(device), _checked_dtype(dtype)
+    torch_device, given_dtype = _checked_device(device), _checked_dtype(dtype)
     parsed = [Adapter.parse(call) for call in adapter_calls(adapters)]
     execution = ExecutionOptions(compile=compile, offload=offload, group_offload=group_offload, tiling=tiling)
     execution.check(torch_device)
@@ -136,8 +137,8 @@ def load_model(
     if execution.compile:
         check_compiler(torch_device.type)
     first_device = torch.device("cpu") if execution.offload or execution.group_offload else torch_device
-    if torch_dtype is None:
-        torch_dtype = stored_dtype(replacements.get("transformer") or files.get("weights") or location)
+    weights = replacements.get("transformer") or files.get("weights") or location
+    torch_dtype = given_dtype or (stored_dtype(weights) if dtype else default_dtype(torch_device, weights))
     identified = options
     if options.variant and not has_other_variant(location, read_index(location), family.parts, options.variant):
         identified = dc.replace(options, variant=None)
@@ -268,10 +269,23 @@ def _checked_device(name: str | int | torch.device | None) -> torch.device:
     return device
 
 
-def _checked_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
-    """Return a dtype by name or value, float32 by default, None for ``auto``; raises InvalidParameter for others."""
-    if name is None:
+def default_dtype(device: torch.device, weights: Path) -> torch.dtype:
+    """Return the dtype in which a model with these weights is loaded if none is given.
+
+    GPUs compute several times faster in half precision: that of the weights, else bfloat16 where the GPU has it.
+    """
+    if device.type != "cuda":
         return torch.float32
+    stored = stored_dtype(weights)
+    if stored in (torch.float16, torch.bfloat16):
+        return stored
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _checked_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
+    """Return a dtype by name or value, None for one that depends on the weights; raises InvalidParameter for others."""
+    if name is None:
+        return None
     text = str(name).lower().removeprefix("torch.")
     if text == AUTO:
         return None

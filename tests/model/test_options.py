@@ -19,6 +19,7 @@ from torch import Tensor
 import editkit
 from editkit import InvalidParameter, LoadingOptions, MissingCapability, WeightsUnavailable
 from editkit.cli import main
+from editkit.model.loading import default_dtype
 from editkit.testing.tiny import (
     flux_folder,
     pixel_ddpm_folder,
@@ -236,3 +237,13 @@ def test_a_revision_of_a_hub_model_is_found(tiny_folder: Path, tmp_path: Path, m
 def test_the_options_of_a_step_are_recorded(tiny_folder: Path) -> None:
     created = editkit.apply("generate", model=str(tiny_folder), clip_skip=1, **CALL)
     assert json.loads(created.recipe.model_dump_json())["steps"][0]["drawn_by"]["options"] == {"clip_skip": 1}
+
+
+def test_a_model_on_a_gpu_has_the_half_precision_of_its_weights(tiny_folder: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    for stored in (torch.float16, torch.bfloat16):
+        save_file({"x": torch.zeros(2, dtype=stored)}, weights)
+        assert default_dtype(torch.device("cuda"), weights) is stored
+        assert default_dtype(torch.device("cpu"), weights) is torch.float32
+    assert default_dtype(torch.device("cpu"), tmp_path / "missing") is torch.float32, "nothing is read for the CPU"
+    assert editkit.load_model(str(tiny_folder), device="cpu").dtype is torch.float32
