@@ -134,6 +134,19 @@ def test_damaged_videos_are_refused() -> None:
 
 
 @needs_av
+def test_frames_that_ffmpeg_conceals_are_refused() -> None:
+    data = bytearray(encode_animation(clip(), ".mp4"))
+    start, refused = data.index(b"mdat") + 4, []
+    for place in range(start + 700, data.index(b"moov"), 40):
+        broken = data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :]
+        try:
+            open_animation(bytes(broken))
+        except BadImage as error:
+            refused.append(str(error))
+    assert any("is damaged at frame" in text for text in refused)
+
+
+@needs_av
 def test_odd_sides_are_refused_before_an_edit() -> None:
     with pytest.raises(InvalidParameter, match="sides are even"):
         check_encoding(".mp4", (9, 6))

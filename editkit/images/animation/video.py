@@ -65,7 +65,7 @@ def open_video(data: bytes, name: str) -> Animation:
             return _decode(av, container, data, count, name)
     except EditkitError:
         raise
-    except (av.FFmpegError, ValueError, IndexError, MemoryError) as error:
+    except Exception as error:  # FFmpeg and PyAV raise anything on damaged data
         raise BadImage(
             f"{name} cannot be read: its video data are damaged or cut short ({reason_text(error)}); get a whole copy"
         ) from error
@@ -94,6 +94,8 @@ def _decode(av: Any, container: Any, data: bytes, count: int, name: str) -> Anim
     for frame in container.decode(stream):
         if (frame.width, frame.height) != (stream.width, stream.height) or len(images) == count:
             raise BadImage(f"{name} changes its size or its number of frames within the stream: encode it again")
+        if frame.is_corrupt:
+            raise BadImage(f"{name} is damaged at frame {len(images) + 1}: get a whole copy")
         notes = _notes(frame, name) if notes is None else notes
         rgb = frame.reformat(format="rgb24", interpolation=_scaling(av))
         levels = np.ascontiguousarray(np.rot90(rgb.to_ndarray(), round(frame.rotation / 90)))
