@@ -281,7 +281,7 @@ def reprompt(
         )
     method: Inverter = session.registry.build("inverters", inverter)
     path = start_at(session.schedule, session.inversion_path(steps), strength)
-    if len(path) == 1:
+    if len(path) < 2:
         return Edit(session.latents, reconstructed=session.latents, inverted=True)
     source_condition, target_condition = session.embed(source), session.embed(target)
     record = invert_latents(session, method, session.latents, path, source_condition)

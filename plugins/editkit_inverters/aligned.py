@@ -55,7 +55,8 @@ class AlignedInverter(Inverter):
         return [RecordedEstimates(record.condition, record.extras["estimates"], 0, ahead=1)]
 
     def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
-        return (PinnedSource(record.trajectory, shares, record.path),)
+        pinned = PinnedSource(record.trajectory, shares, record.path)
+        return (pinned,)
 
     def replay_stepper(self, record: InversionRecord, shares: Tensor) -> Stepper:
         return _AlignedStep(record.trajectory, shares)

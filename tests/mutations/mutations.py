@@ -139,16 +139,23 @@ MUTATIONS = [
     Mutation(
         "corrected steps twice",
         INVERTERS,
-        "x = ddim_transition(x, eps, p, q)",
-        "x = ddim_transition(predicted, eps, p, q)",
+        "x = step(x, direction, p, q)",
+        "x = step(predicted, direction, p, q)",
         "inverters ddim-corrected",
     ),
     Mutation(
         "corrected does not correct",
         INVERTERS,
-        "eps = eps_of(predicted, denoise(predicted, q), q)",
-        "eps = eps_of(predicted, denoise(x, p), p)",
+        "direction = estimate(predicted, denoise(predicted, q), q)",
+        "direction = estimate(predicted, denoise(x, p), p)",
         "test_inverters.py",
+    ),
+    Mutation(
+        "aligned evaluates its own latents",
+        INVERTERS,
+        "torch.cat([cleaner, x[count:] + step])",
+        "torch.cat([cleaner, x[count:]])",
+        "test_flow_inverters.py",
     ),
     Mutation(
         "pinned hands over no control",
@@ -252,6 +259,13 @@ MUTATIONS = [
     Mutation("controlled pulls to the end", INVERTERS, "if index in self.steps", "if True", "test_flow_inverters.py"),
     Mutation(
         "flow-edit takes the first noise alone", FLOW_EDIT, "sources).mean(0)", "sources)[0]", "test_flow_edit.py"
+    ),
+    Mutation(
+        "uni-edit guides alike everywhere",
+        FLOW_EDIT,
+        "self.omega * (1 + share)",
+        "self.omega",
+        "test_flow_edit.py",
     ),
     Mutation(
         "flow-edit pushes off its source", FLOW_EDIT, "edit = edit - self", "edit = edit + self", "test_flow_edit.py"
