@@ -17,7 +17,8 @@ from ..version import __version__
 from .errors import report_error
 from .listing import check_command, models_command, plugins_command
 from .new_plugin import new_plugin_command
-from .operations import operation_command, run_command
+from .operations import operation_command
+from .pipelines import run_command
 from .recipes import replay_command, show_command, strip_command
 from .tables import measuring_command
 

@@ -8,7 +8,7 @@ import logging
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -19,10 +19,14 @@ _VERBOSE = "editkit.verbose"
 
 
 class Command(click.Command):
-    """A command that reports an error as one line, after the traceback if ``-v`` is given."""
+    """A command that reports an error as one line, after the traceback if ``-v`` is given.
 
-    def __init__(self, name: str, **kwargs: Any) -> None:
+    ``headings`` are those of the options in its help, by their names; others are under "Other options".
+    """
+
+    def __init__(self, name: str, headings: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
+        self.headings = headings
         self.params.append(
             click.Option(
                 ["-v", "--verbose"],
@@ -41,6 +45,20 @@ class Command(click.Command):
                 name = max(param.opts, key=len)
                 raise click.UsageError(f"the option {name} is given {count} times: give it once", ctx)
         return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.headings is None:
+            super().format_options(ctx, formatter)
+            return
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(self.headings.get(str(param.name), "Other options"), []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -16,9 +16,11 @@ from ..errors import Cancelled, MissingCapability
 from ..files import is_folder
 from ..inversion.settings import INVERSION_SUFFIXES
 from .errors import ErrorCollector
+from .many.file_names import fill_template
 from .many.lines import Count, OutputLines
+from .many.variants import Variant
 from .outputs import save_mask, save_result, save_sheet, write_stdout
-from .targets import STREAM, OutputPlan, encoding_of, plan_sheet, stem_of
+from .targets import STREAM, OutputPlan, encoding_of, existing_of, plan_sheet, stem_of
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from ..editing.result import Result
     from ..images.stored.encoding import Encoding
 
+
+ONE = Variant()
+"""The variant of an input with one result."""
 
 MASK_SUFFIXES = (".png",)
 """Suffixes of files for masks."""
@@ -44,8 +49,7 @@ class Job:
     """Output file; None for standard output."""
     number: int = 0
     """Place of the input among the inputs."""
-    seed: int | None = None
-    """Seed of a variant; None if there is one result for each input."""
+    variant: Variant = ONE
     mask: Path | None = None
     """File for the mask of the edit; None to write none."""
     place: int = 0
@@ -54,7 +58,7 @@ class Job:
     @property
     def label(self) -> str:
         """Name of the job in a sheet and in messages."""
-        return stem_of(self.name, "") + _seed_label(self.seed)
+        return stem_of(self.name, "") + self.variant.label
 
 
 @dc.dataclass(frozen=True)
@@ -82,15 +86,18 @@ class Invocation:
         other_files: Sequence[str] = (),
         *,
         into_folder: bool = False,
-        seeds: Sequence[int] = (),
+        variants: Sequence[Variant] = (ONE,),
+        folders: Sequence[str] | None = None,
+        values: Mapping[str, Any] | None = None,
         animated: Mapping[str, str] | None = None,
         batch: int = 1,
     ) -> Invocation:
         """Choose and check all output files; ``other_files`` are further files that the command must not replace.
 
-        ``into_folder`` is for an input that is a folder, whose results need one. Several ``seeds`` give as many results
-        of each input. ``animated`` are inputs that are animations, with the suffixes of their formats. Raises
-        UsageError or InvalidParameter for outputs that cannot be written.
+        ``into_folder`` is for an input that is a folder, whose results need one; ``folders`` are those of the inputs in
+        it. Each input has a result for each of ``variants``. ``values`` are the parameters for names of files.
+        ``animated`` are inputs that are animations, with the suffixes of their formats. Raises UsageError or
+        InvalidParameter for outputs that cannot be written.
         """
         if options["json"] and options["output"] == STREAM:
             raise click.UsageError("--json and -o - both write to standard output: write the image to a file")
@@ -100,18 +107,23 @@ class Invocation:
             raise click.UsageError("an inversion cannot be written to standard output: give a file with -o")
         plan = OutputPlan.of(options, suffixes, into_folder=into_folder, animated=animated)
         encoding = encoding_of(options)
-        variants = [(number, seed) for number in range(len(names)) for seed in (seeds if len(seeds) > 1 else [None])]
-        labels = [_seed_label(seed) for _, seed in variants]
-        targets = plan.targets([names[number] for number, _ in variants], operation, other_files, labels)
+        pairs = [(number, variant) for number in range(len(names)) for variant in variants]
+        inputs, labels = [names[number] for number, _ in pairs], [variant.label for _, variant in pairs]
+        endings = [plan.suffixes_of(name) for name in inputs]
+        shared = {**(values or {}), "operation": operation}
+        own = [{**shared, **variant.settings, "stem": stem_of(names[number], operation)} for number, variant in pairs]
+        file_names = fill_template(options.get("name"), own, endings)
+        inside = [(folders or [""] * len(names))[number] for number, _ in pairs]
+        targets = plan.targets(inputs, operation, other_files, labels, file_names, inside)
         default = plan.suffixes_of(names[0])[0]
         for suffix in {default if target is None else target.suffix for target in targets}:
             encoding.check(suffix)
         sheet = plan_sheet(options.get("sheet"), targets, [*names, *other_files])
-        masks = _plan_masks(options, names, variants, [*other_files, *(str(target) for target in targets if target)])
+        masks = _plan_masks(options, inputs, labels, [*other_files, *(str(target) for target in targets if target)])
         sources = [read_if_stdin(name) for name in names]
         jobs = [
-            Job(names[number], sources[number], target, number, seed, mask, place)
-            for place, ((number, seed), target, mask) in enumerate(zip(variants, targets, masks, strict=True))
+            Job(names[number], sources[number], target, number, variant, mask, place)
+            for place, ((number, variant), target, mask) in enumerate(zip(pairs, targets, masks, strict=True))
         ]
         return cls(jobs, options["json"], sheet, encoding, default, skip=plan.existing == "skip", batch=batch)
 
@@ -153,7 +165,7 @@ class Invocation:
             delivery.end(error)
             raise
         if self.sheet and delivery.results:
-            save_sheet(self.sheet, [delivery.results[place] for place in sorted(delivery.results)])
+            save_sheet(self.sheet, delivery.sheet_rows())
         if delivery.errors.status:
             raise click.exceptions.Exit(delivery.errors.status)
 
@@ -240,13 +252,16 @@ class Delivery:
         self.count.add()
 
     def _write(self, job: Job, outcome: Any) -> None:
-        if job.seed is not None:
+        if job.variant.settings:
             self._compare_variant(job, outcome)
         if job.target is None:
             write_stdout(outcome, self.invocation.suffix, self.invocation.encoding)
         else:
+            existed = os.path.lexists(job.target)
             report = save_result(outcome, job.target, self.invocation.encoding)
             self.lines.written(job.place, job.name, job.target, report)
+            if existed:
+                click.echo(f"Replaced: {str(job.target)!r}", err=True)
         if job.mask is not None:
             save_mask(outcome, job.mask)
         if self.invocation.sheet:
@@ -260,6 +275,15 @@ class Delivery:
                     self.lines.failed(job.place, job.name, error)
         self.lines.print_rest()
 
+    def sheet_rows(self) -> list[list[tuple[str, Result | AnimationResult]]]:
+        """Return the results in rows: those of one input that differ by the values of the last option alone."""
+        rows: dict[Any, list[tuple[str, Result | AnimationResult]]] = {}
+        for job in self.invocation.jobs:
+            if job.place in self.results:
+                key = job.number, tuple(map(str, list(job.variant.settings.values())[:-1]))
+                rows.setdefault(key, []).append(self.results[job.place])
+        return list(rows.values())
+
     def _compare_variant(self, job: Job, outcome: Any) -> None:
         """Warn if another variant of the input has the same pixels."""
         from ..editing.result import Result
@@ -268,15 +292,17 @@ class Delivery:
             return
         variant = job.number, hashlib.sha256(outcome.image.tobytes()).digest()
         if variant in self.seen:
-            warning = f"seed={job.seed} gives the same image as another seed: this edit draws no noise"
+            own = job.variant
+            reason = ": this edit draws no noise" if own.settings.keys() == {"seed"} else ""
+            warning = f"{own} gives the same image as another variant{reason}"
             outcome.report = dc.replace(outcome.report, warnings=(*outcome.report.warnings, warning))
         self.seen.add(variant)
 
 
 def _plan_masks(
     options: Mapping[str, Any],
-    names: Sequence[str],
-    variants: Sequence[tuple[int, int | None]],
+    inputs: Sequence[str],
+    variants: Sequence[str],
     protected: Sequence[str],
 ) -> Sequence[Path | None]:
     """Return the file for the mask of each variant, None if none is written; raises like ``OutputPlan.targets``."""
@@ -285,15 +311,10 @@ def _plan_masks(
         return [None] * len(variants)
     if given == STREAM:
         raise click.UsageError("--mask-out cannot be standard output: give a file")
-    plan = OutputPlan(given, MASK_SUFFIXES, options.get("existing"), argument="mask_out")
-    labels = ["-mask" + _seed_label(seed) for _, seed in variants]
+    plan = OutputPlan(given, MASK_SUFFIXES, existing_of(options), argument="mask_out")
+    labels = ["-mask" + label for label in variants]
     single = len(variants) == 1 and not is_folder(given)
-    return plan.targets([names[number] for number, _ in variants], "mask", protected, [""] if single else labels)
-
-
-def _seed_label(seed: int | None) -> str:
-    """Return the end of the name of a variant; empty if there is only one."""
-    return "" if seed is None else f"-seed{seed}"
+    return plan.targets(inputs, "mask", protected, [""] if single else labels)
 
 
 def read_if_stdin(name: str | None, argument: str = "image") -> str | bytes | None:

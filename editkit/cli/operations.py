@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses as dc
 import itertools
+import secrets
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import BadFile, BadImage, PluginFailure
+from ..errors import PluginFailure
 from ..inversion.settings import INVERSION_SUFFIXES, is_inversion
 from ..registry.params import SEVERAL, Params, field_metadata, image_fields
 from ..registry.registry import Registry
@@ -19,14 +20,26 @@ from ..sampling.params import DrawingParams
 from .animations import AnimatedInputs, animation_options
 from .errors import Command
 from .jobs import Execute, Invocation, Job, Prepared, one_by_one, read_if_stdin
+from .many.edit_options import (
+    cache_option,
+    mask_option,
+    options_of_several,
+    output_option,
+    prompt_field,
+    report_option,
+    sheet_option,
+)
+from .many.file_names import fields_of
+from .many.help_groups import headings_of
+from .many.inputs import expand_inputs, masks_in, read_prompts
+from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
-from .options import SeedsParam, parameters_of
+from .options import may_be_listed, parameters_of
 from .outputs import progress
-from .targets import existing_option, expand_folders, output_options
+from .targets import existing_option, output_options
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
-    from ..editing.pipeline import Pipeline
     from ..editing.request import Request
 
 
@@ -37,20 +50,26 @@ _INVERSION_HELP = (
     "IMAGE may be an inversion, a .safetensors file of editkit invert: it is not inverted again, and its prompt is the "
     "source prompt. It sets the inverter, the steps and the other settings that it was made with, too."
 )
-_IMAGE_HELP = (
-    "IMAGE is a file, or - for standard input. The model is loaded once for all images; with -o FOLDER the results "
-    "have the names of the images."
+IMAGE_HELP = (
+    "IMAGE is a file, a folder, a pattern such as 'in/*.png', or - for standard input. The images are edited together; "
+    "with -o FOLDER the results have their names."
+)
+_LISTS_HELP = (
+    "Numbers, choices and seeds may be lists (--strength 0.4,0.6 --seed 0-3), and texts may be repeated: each image "
+    "gets a result for every combination, and --sheet shows all of them."
 )
 
 
 def operation_command(registry: Registry, spec: OperationSpec) -> Command:
     """Return the command of a registered operation; raises PluginFailure if a parameter has the name of an option."""
-    notes = [_IMAGE_HELP] if spec.takes == "image" else []
+    notes = [IMAGE_HELP] if spec.takes == "image" else []
     notes += [_INVERSION_HELP] if spec.edits_inversion else []
+    notes += [_LISTS_HELP]
     notes += [f"Source: {spec.source}"] if spec.source else []
     command = Command(
         spec.name,
         params=[*_input_arguments(spec), *parameters_of(spec.params, registry, several=True), *_common_options(spec)],
+        headings=headings_of(spec.params),
         callback=lambda **options: _edit(registry, spec, options),
         help="\n\n".join([spec.summary, *notes]),
     )
@@ -68,10 +87,10 @@ def _input_arguments(spec: OperationSpec) -> list[click.Parameter]:
         return [click.Argument(["a"], metavar="A"), click.Argument(["b"], metavar="B")]
     if spec.takes == "inversion":
         return [click.Argument(["file"], metavar="FILE")]
-    return [_image_argument()] if spec.takes == "image" else []
+    return [image_argument()] if spec.takes == "image" else []
 
 
-def _image_argument() -> click.Argument:
+def image_argument() -> click.Argument:
     return click.Argument(["image"], nargs=-1, required=True, metavar="IMAGE...")
 
 
@@ -87,51 +106,28 @@ def _common_options(spec: OperationSpec) -> list[click.Parameter]:
         options.append(sheet_option())
     if "mask" in spec.params.model_fields:
         options.append(mask_option())
+    options += options_of_several(spec)
     if any(field_metadata(field).get("registry") == "inverters" for field in spec.params.model_fields.values()):
         options.append(cache_option())
     return options
 
 
-def output_option(operation: str, takes: str = "image", gives: str = "image") -> click.Option:
-    suffix = "safetensors" if gives == "inversion" else "png"
-    default = f"{operation}.{suffix} here" if takes == "nothing" else f"NAME-{operation}.{suffix} next to the input"
-    kinds = "a file or a folder" if gives == "inversion" else "a file, a folder, or - for standard output"
-    text = f"Output: {kinds}.  [default: {default}, numbered if that exists]"
-    return click.Option(["-o", "--output"], metavar="PATH", help=text)
-
-
-def report_option() -> click.Option:
-    text = "Print the report as one line of JSON per image instead of the path of the output."
-    return click.Option(["--json"], is_flag=True, help=text)
-
-
-def sheet_option() -> click.Option:
-    return click.Option(["--sheet"], metavar="FILE", help="Also write a labelled image of before and after.")
-
-
-def mask_option() -> click.Option:
-    text = (
-        "Also write the mask of the edit, painted or found: white where it changes the image. Of several results, a "
-        "folder for the masks."
-    )
-    return click.Option(["--mask-out"], metavar="PATH", help=text)
-
-
-def cache_option() -> click.Option:
-    text = "Reuse cached inversions of the same image, and cache new ones.  [default: on]"
-    return click.Option(["--cache/--no-cache"], default=True, help=text)
-
-
 def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -> None:
     """Check everything that needs no model, load the model, and apply the operation to every input."""
-    from ..editing.request import validate_params
-
-    values, image_files, seeds = _split_values(spec, options)
+    values, image_files, axes = _split_values(spec, options)
     given, other = _input_names(spec, options)
+    inputs = expand_inputs(given, recursive=options.get("recursive", False)) if spec.takes == "image" else []
+    names = [one.name for one in inputs] if inputs else given
+    if options.get("mask_dir") is not None:
+        if "mask" in image_files:
+            raise click.UsageError("--mask and --mask-dir contradict each other: give one of them")
+        image_files["mask"] = masks_in(options["mask_dir"], inputs)
+    each = _prompts(spec, options, axes, len(names))
+    variants = plan_variants(axes)
+    values |= {name: one[0] for name, one in axes.items()} | {name: one[0] for name, one in each.items()}
     # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
     recorded = spec.takes == "inversion" or (spec.edits_inversion and all(map(is_inversion, given)))
-    params = None if recorded else validate_params(registry, spec, values)
-    names = expand_folders(given) if spec.takes == "image" else given
+    params = None if recorded else _validate_variants(registry, spec, values, image_files, variants, axes)
     if options.get("mask_out") is not None and not (image_files.get("mask") or values.get("auto_mask")):
         also = " or --auto-mask" if "auto_mask" in spec.params.model_fields else ""
         raise click.UsageError(f"--mask-out needs a mask: give --mask{also}")
@@ -141,21 +137,26 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
             _check_one_or_each(name, files, names)
     animated = AnimatedInputs.of(spec, names, options)
     other_files = [*([other] if other else []), *itertools.chain(*image_files.values()), *model_files(options)]
-    into_folder = names != given
+    if options.get("name") and "seed" in fields_of(options["name"]) and values.get("seed") is None:
+        values["seed"] = secrets.randbelow(SEED_END)
+        params = params and {key: one.model_copy(update={"seed": values["seed"]}) for key, one in params.items()}
+    known = next(iter(params.values())).model_dump() if params else values
     invocation = Invocation.plan(
         options,
         spec.name,
         names,
         _output_suffixes(spec),
         other_files,
-        into_folder=into_folder,
-        seeds=seeds,
+        into_folder=names != given,
+        variants=variants,
+        folders=[one.folder for one in inputs] or None,
+        values=known,
         animated=animated.suffixes,
         batch=options.get("batch") or BATCH,
     )
     second = read_if_stdin(other)
     read = {name: [read_if_stdin(path, name) for path in files] for name, files in image_files.items()}
-    edit = _Edit(registry, spec, options, values, params, read, several, second, animated, invocation)
+    edit = _Edit(registry, spec, options, values, params, {**read, **each}, several, second, animated, invocation)
     invocation.run(edit.prepare, edit.start)
 
 
@@ -168,10 +169,10 @@ class _Edit:
     options: Mapping[str, Any]
     values: Mapping[str, Any]
     """Parameters of all results; those of an image or a seed are the first ones."""
-    params: Params | None
-    """The same, typed; None if a file decides the defaults."""
-    images: Mapping[str, Sequence[Any]]
-    """Images of the parameters, by name: one for all inputs, or one for each."""
+    params: Mapping[Any, Params] | None
+    """The same, typed, by the settings of a variant; None if a file decides the defaults."""
+    each: Mapping[str, Sequence[Any]]
+    """Images and prompts, by the name of their parameter: one for all inputs, or one for each."""
     several: frozenset[str]
     """Parameters that take several images."""
     second: Any
@@ -216,30 +217,70 @@ class _Edit:
 
     def _own_values(self, job: Job) -> dict[str, Any]:
         """Return the parameters that a job does not share with all others."""
-        seed = {} if job.seed is None else {"seed": job.seed}
-        return seed | {
-            name: files if name in self.several else files[job.number % len(files)]
-            for name, files in self.images.items()
+        own = {
+            name: values if name in self.several else values[job.number % len(values)]
+            for name, values in self.each.items()
         }
+        return own | dict(job.variant.settings)
 
     def _params_of(self, job: Job) -> Params | None:
         if self.params is None or (self.spec.edits_inversion and is_inversion(job.source)):
             return None
-        return self.params.model_copy(update=self._own_values(job))
+        return self.params[job.variant.shared].model_copy(update=self._own_values(job))
 
 
 def _split_values(
     spec: OperationSpec, options: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Sequence[str]], Sequence[int]]:
-    """Return the parameters in the options for one result, the files of each image parameter, and all seeds."""
+) -> tuple[dict[str, Any], dict[str, Sequence[str]], dict[str, Sequence[Any]]]:
+    """Return the parameters in the options with one value, the files of each image parameter, and all listed values."""
     values = {name: options[name] for name in spec.params.model_fields if options[name] is not None}
     images = {name: files for name in image_fields(spec.params) if (files := values.pop(name, ()))}
-    seeds: Sequence[int] = ()
+    listed = [name for name, field in spec.params.model_fields.items() if name == "seed" or may_be_listed(field)]
+    axes = {name: given for name in listed if (given := values.pop(name, ()))}
     if issubclass(spec.params, DrawingParams):
-        seeds = values.pop("seed", ())
+        seeds = seeds_of_count(options["count"], axes.pop("seed", ()))
+        axes |= {"seed": seeds} if seeds else {}
+    return values, images, axes
+
+
+def _prompts(
+    spec: OperationSpec, options: Mapping[str, Any], axes: dict[str, Sequence[Any]], count: int
+) -> dict[str, Sequence[str]]:
+    """Return the prompts of a file for each of ``count`` inputs; those of one input are added to ``axes``."""
+    if options.get("prompt_file") is None:
+        return {}
+    name, prompts = prompt_field(spec), read_prompts(options["prompt_file"])
+    assert name is not None, "the option is there for operations with a prompt"
+    if name in axes:
+        raise click.UsageError(f"--{name} and --prompt-file contradict each other: give one of them")
+    if 1 in (count, len(prompts)):
+        axes[name] = prompts
+        return {}
+    if len(prompts) != count:
+        raise click.UsageError(
+            f"--prompt-file has {len(prompts)} prompts for {count} images: write one a line for each, or one for all"
+        )
+    return {name: prompts}
+
+
+def _validate_variants(
+    registry: Registry,
+    spec: OperationSpec,
+    values: Mapping[str, Any],
+    images: Mapping[str, Sequence[str]],
+    variants: Sequence[Variant],
+    axes: Mapping[str, Sequence[Any]],
+) -> dict[Any, Params]:
+    """Return the typed parameters by the settings of a variant; raises an EditkitError for one that is not allowed."""
+    from ..editing.request import validate_params
+
+    first = {name: files[0] for name, files in images.items()}
     # The bounds of the declaration hold for all seeds if they hold for the largest.
-    first = {name: files[0] for name, files in images.items()} | ({"seed": max(seeds)} if seeds else {})
-    return values | first, images, seeds
+    seed = {"seed": max(axes["seed"])} if "seed" in axes else {}
+    return {
+        shared: validate_params(registry, spec, {**values, **first, **seed, **dict(shared)})
+        for shared in dict.fromkeys(variant.shared for variant in variants)
+    }
 
 
 def _check_one_or_each(name: str, files: Sequence[str], images: Sequence[str]) -> None:
@@ -265,54 +306,3 @@ def _output_suffixes(spec: OperationSpec) -> tuple[str, ...]:
     if spec.gives == "inversion":
         return INVERSION_SUFFIXES
     return tuple(dict.fromkeys([*IMAGE_SUFFIXES, *FRAMES_SUFFIXES])) if spec.takes == "two images" else IMAGE_SUFFIXES
-
-
-def run_command() -> Command:
-    """Return the ``run`` command."""
-    pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml")
-    text = "Seed of every step that has none of its own.  0-3 or 0,5,9 gives a result for each."
-    seed = click.Option(["--seed"], type=SeedsParam(), default=(), help=text)
-    outputs = [output_option("run"), *output_options()]
-    params = [seed, *outputs, *model_options(), report_option(), sheet_option(), cache_option()]
-    return Command(
-        "run",
-        params=[pipeline, _image_argument(), *params],
-        callback=lambda **options: _run(options),
-        help=f"Apply the steps of a pipeline file, one after another.\n\n{_IMAGE_HELP}",
-    )
-
-
-def _run(options: Mapping[str, Any]) -> None:
-    """Check the pipeline and every input, load the models, and apply the steps to every input."""
-    from ..images.writing import IMAGE_SUFFIXES
-
-    pipeline, seeds = _read_pipeline(options["pipeline"]), options["seed"]
-    if seeds:
-        # The bounds hold for all seeds if they hold for the largest.
-        type(pipeline)([(name, {"seed": max(seeds), **params}) for name, params in pipeline.steps])
-    names, files = expand_folders(options["image"]), [options["pipeline"]]
-    into_folder = names != list(options["image"])
-    invocation = Invocation.plan(options, "run", names, IMAGE_SUFFIXES, files, into_folder=into_folder, seeds=seeds)
-
-    def prepare_job(job: Job) -> tuple[Request, int | None]:
-        seed = seeds[0] if len(seeds) == 1 else job.seed
-        return pipeline.prepare(job.source, seed=seed), seed
-
-    def start() -> Execute:
-        models = [load_named_model(options, operation) for operation, _ in pipeline.steps]
-        more = {"model": models, "progress": progress(), "cache": options["cache"]}
-        return one_by_one(lambda prepared: pipeline.execute(prepared[0], seed=prepared[1], **more))
-
-    invocation.run(prepare_job, start)
-
-
-def _read_pipeline(path: str) -> Pipeline:
-    """Read a pipeline from a YAML file; raises BadFile if it cannot be read."""
-    from ..editing.pipeline import Pipeline
-    from ..images.sources import read_source
-
-    try:
-        return Pipeline.from_yaml(read_source(path, argument="pipeline").decode("utf-8-sig"))
-    except (BadImage, UnicodeDecodeError) as error:
-        reason = str(error) if isinstance(error, BadImage) else f"pipeline {path!r} is not text: give a YAML file"
-        raise BadFile(reason) from error

@@ -83,6 +83,15 @@ class SeedsParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer
         return seeds
 
 
+class ListParam(TypedParam):
+    """Numbers of several variants, separated by commas, each parsed as a declared type."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(super(ListParam, self).convert(part.strip(), param, ctx) for part in value.split(","))
+
+
 class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer versions only
     """The values of a Literal, which may be other types than text."""
 
@@ -94,12 +103,30 @@ class LiteralChoice(click.Choice):  # type: ignore[type-arg]  # generic in newer
         return self.values[super().convert(str(value), param, ctx)]
 
 
+class LiteralChoices(LiteralChoice):
+    """Values of a Literal for several variants, separated by commas."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        return tuple(super(LiteralChoices, self).convert(part.strip(), param, ctx) for part in str(value).split(","))
+
+
+def may_be_listed(field: FieldInfo) -> bool:
+    """Return whether an option of a command of several results may have several values: numbers, names and texts."""
+    extra, inner = field_metadata(field), _inner_type(field.annotation)
+    if extra.get("argument") or "image" in extra or "path" in extra:
+        return False
+    return inner in (int, float, str) or get_origin(inner) is Literal
+
+
 def parameters_of(params: type[Params], registry: Registry, *, several: bool = False) -> list[click.Parameter]:
     """Return one option per field: required ones first, then the class's own, then those of its base classes.
 
     A field with ``json_schema_extra={"argument": True}`` becomes an argument, ``{"letter": "o"}`` gives an option a
     short form, and ``{"repeated": True}`` lets the option of a list be repeated. With ``several``, for a command of
-    several results, an option for an image may be repeated, and the seed may be a range or a list.
+    several results, an option for an image or a text may be repeated, numbers and choices may be lists, and the seed
+    a range, too.
     """
     # Base classes follow in the order of inheritance, so that options common to most commands stand last.
     declared = [name for cls in params.__mro__ for name in inspect.get_annotations(cls)]
@@ -110,7 +137,7 @@ def parameters_of(params: type[Params], registry: Registry, *, several: bool = F
         seed = next(option for option in options if option.name == "seed")
         seed.type = SeedsParam()
         assert isinstance(seed, click.Option)
-        seed.help = f"{seed.help}  0-3 or 0,5,9 gives a result for each."
+        seed.help = f"{seed.help}  0-3 gives a result for each."
     return options
 
 
@@ -137,7 +164,19 @@ def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool
         return click.Option([f"--{flag}", name], metavar=metavar, multiple=True, help=f"{text} May be repeated.")
     if inner is bool:
         return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=text)
-    return click.Option(names, type=_type_of(field), default=None, help=text)
+    return _value_option(names, field, text, listed=several and may_be_listed(field))
+
+
+def _value_option(names: list[str], field: FieldInfo, text: str, *, listed: bool) -> click.Option:
+    """Return the option of one value; ``listed`` if it may have several, which make several results."""
+    kind = _type_of(field)
+    if not listed:
+        return click.Option(names, type=kind, default=None, help=text)
+    if isinstance(kind, LiteralChoice):
+        return click.Option(names, type=LiteralChoices(tuple(kind.values.values())), default=None, help=text)
+    if _inner_type(field.annotation) is str:
+        return click.Option(names, type=kind, default=None, multiple=True, help=text)
+    return click.Option(names, type=ListParam(kind.annotation, kind.name), default=None, help=text)
 
 
 def _type_of(field: FieldInfo) -> TypedParam | LiteralChoice:

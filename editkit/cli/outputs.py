@@ -95,16 +95,31 @@ def print_warnings(warnings: Sequence[str]) -> None:
         click.echo(f"Warning: {warning}", err=True)
 
 
-def save_sheet(path: Path, results: Sequence[tuple[str, Result | AnimationResult]]) -> None:
-    """Write one labelled image of all sources and results."""
+def save_sheet(path: Path, rows: Sequence[Sequence[tuple[str, Result | AnimationResult]]]) -> None:
+    """Write one labelled image of all sources and results.
+
+    A row of several results has those of one source, which differ by the values of one option.
+    """
     from ..images.contact_sheet import draw_sheet
     from ..images.writing import save_picture
 
+    results = [pair for row in rows for pair in row]
     if len(results) == 1:
         sheet = results[0][1].sheet()
     else:
-        sheet = draw_sheet([pair for name, result in results for pair in _labelled_images(name, result)])
+        cells = [list(_row_cells(row)) for row in rows]
+        lengths = {len(row) for row in cells}
+        columns = lengths.pop() if len(lengths) == 1 and len(results) > len(rows) else None
+        sheet = draw_sheet([cell for row in cells for cell in row], columns=columns)
     save_picture(sheet, path, argument="sheet")
+
+
+def _row_cells(row: Sequence[tuple[str, Result | AnimationResult]]) -> Iterator[tuple[str, Image.Image]]:
+    """Yield labelled images of the sources of the first of several results, and of all results."""
+    for number, (name, result) in enumerate(row):
+        before = [] if number else [one for one in _labelled_images(name, result) if one[0].endswith(" before")]
+        after = [one for one in _labelled_images(name, result) if not one[0].endswith(" before")]
+        yield from [*before, *after]
 
 
 def _labelled_images(name: str, result: Result | AnimationResult) -> Iterator[tuple[str, Image.Image]]:

@@ -17,13 +17,8 @@ from ..registry.params import SEVERAL, image_fields, is_default
 from ..registry.registry import installed
 from .errors import Command
 from .jobs import Execute, Invocation, Job, one_by_one, read_if_stdin
+from .many.edit_options import cache_option, output_option, report_option, sheet_option
 from .model_options import adapter_option, given_loading_options, loading_options, model_option
-from .operations import (
-    cache_option,
-    output_option,
-    report_option,
-    sheet_option,
-)
 from .options import parameters_of
 from .outputs import print_bytes, progress
 from .targets import STREAM, OutputPlan, output_options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import BadImage, InvalidParameter
+from ..errors import InvalidParameter
 from ..files import is_folder
 
 if TYPE_CHECKING:
@@ -32,22 +32,6 @@ FORMAT_SUFFIXES = {
 """File suffix by the value of ``--format``."""
 
 EXISTING = ("number", "replace", "skip", "refuse")
-
-_READABLE = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jfif",
-    ".webp",
-    ".avif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".ppm",
-    ".pgm",
-    ".pnm",
-)
 
 
 def output_options(*, animated: bool = False) -> list[click.Parameter]:
@@ -85,6 +69,37 @@ def existing_option() -> click.Option:
     return click.Option(["--existing"], type=click.Choice(EXISTING), help=text)
 
 
+def replacing_options() -> list[click.Parameter]:
+    """Return the short forms of ``--existing``."""
+    skip = "The same as --existing skip: continue after an interruption."
+    overwrite = "The same as --existing replace; each replaced file is named."
+    return [
+        click.Option(["--skip-existing"], is_flag=True, help=skip),
+        click.Option(["--overwrite"], is_flag=True, help=overwrite),
+    ]
+
+
+def existing_of(options: Mapping[str, Any]) -> str | None:
+    """Return the value of ``--existing`` or of its short form; raises UsageError if they contradict each other."""
+    given = [options.get("existing"), *(mode for name, mode in _SHORT_FORMS.items() if options.get(name))]
+    modes = set(filter(None, given))
+    if len(modes) > 1:
+        raise click.UsageError("--existing, --skip-existing and --overwrite contradict each other: give one of them")
+    return next(iter(modes), None)
+
+
+_SHORT_FORMS = {"skip_existing": "skip", "overwrite": "replace"}
+
+
+def name_option() -> click.Option:
+    """Return the option for the names of files."""
+    text = (
+        "Name of each result, with {stem}, {ext}, {operation}, {n}, which counts the results, {seed} and other "
+        "parameters in braces: {stem}-{seed}.{ext}."
+    )
+    return click.Option(["--name"], metavar="TEMPLATE", help=text)
+
+
 def encoding_of(options: Mapping[str, Any]) -> Encoding:
     """Return the choices of a command line for its files."""
     from ..images.stored.encoding import Encoding
@@ -95,29 +110,6 @@ def encoding_of(options: Mapping[str, Any]) -> Encoding:
             raise click.UsageError(f"--embed-sources contradicts --recipe {recipe}: leave one out")
         recipe = "full"
     return Encoding(options.get("quality"), bool(options.get("keep_gps")), recipe or "text")
-
-
-def expand_folders(names: Sequence[str]) -> list[str]:
-    """Return the names with each folder replaced by the images in it, in the order of their names.
-
-    Raises BadImage for a folder without images.
-    """
-    expanded: list[str] = []
-    for name in names:
-        if name == STREAM or not is_folder(name):
-            expanded.append(name)
-            continue
-        try:
-            inside = sorted(
-                path for path in Path(name).iterdir() if path.suffix.lower() in _READABLE and path.is_file()
-            )
-        except OSError as error:
-            raise BadImage(f"image {name!r} is a folder that cannot be read: {error.strerror}") from error
-        images = [str(path) for path in inside if not path.name.startswith(".")]
-        if not images:
-            raise BadImage(f"image {name!r} is a folder without images in it (folders inside are not searched)")
-        expanded += images
-    return expanded
 
 
 @dc.dataclass(frozen=True)
@@ -149,7 +141,7 @@ class OutputPlan:
         animated: Mapping[str, str] | None = None,
     ) -> OutputPlan:
         """Return the plan of a command line."""
-        given = options["output"], options.get("existing"), options.get("format")
+        given = options["output"], existing_of(options), options.get("format")
         return cls(given[0], suffixes, given[1], into_folder, form=given[2], animated=animated or {})
 
     def suffixes_of(self, name: str) -> Sequence[str]:
@@ -177,12 +169,19 @@ class OutputPlan:
         return (default, *(suffix for suffix in suffixes if suffix != default))
 
     def targets(
-        self, inputs: Sequence[str], operation: str, protected: Sequence[str] = (), labels: Sequence[str] = ()
+        self,
+        inputs: Sequence[str],
+        operation: str,
+        protected: Sequence[str] = (),
+        labels: Sequence[str] = (),
+        names: Sequence[str] | None = None,
+        folders: Sequence[str] = (),
     ) -> list[Path | None]:
         """Return the output file of each input; None stands for standard output.
 
         An input is a path, ``"-"``, or ``""`` for an operation without input. ``protected`` are further files that no
-        result may replace. ``labels`` are added to the names, for several variants of one input. Raises
+        result may replace. ``labels`` are added to the names, for several variants of one input; ``names`` replace
+        them. ``folders`` are those of the results inside an output folder. Raises
         InvalidParameter for a file that cannot be written, would replace an input, or would be written twice.
         """
         from ..images.writing import check_file
@@ -195,14 +194,16 @@ class OutputPlan:
         if output == "":
             raise InvalidParameter("output '' is empty: give a file or a folder, or leave -o out")
         mode, labels = self.existing or "number", labels or [""] * len(inputs)
-        are_variants = len(set(inputs)) == 1 and len(set(labels)) == len(labels)
+        are_variants = len(set(inputs)) == 1 and len(set(labels)) == len(labels) and names is None
         if output is None:
             parts = zip(inputs, labels, suffixes, strict=True)
             targets = [_path_beside(name, operation + label, endings[0]) for name, label, endings in parts]
+            targets = targets if names is None else [path.with_name(n) for path, n in zip(targets, names, strict=True)]
         elif not are_variants or self.into_folder or is_folder(output) or output.endswith(("/", os.sep)):
             parts = zip(inputs, labels, suffixes, strict=True)
-            names = [stem_of(name, operation) + label + endings[0] for name, label, endings in parts]
-            targets = _paths_inside(Path(output), names, [*itertools.chain(*suffixes)])
+            own = names or [stem_of(name, operation) + label + endings[0] for name, label, endings in parts]
+            placed = [str(Path(*pair)) for pair in zip(folders or [""] * len(own), own, strict=True)]
+            targets = _paths_inside(Path(output), placed, [*itertools.chain(*suffixes)])
         else:
             file = check_file(output, suffixes[0], argument=self.argument)
             mode = self.existing or "replace"
@@ -243,12 +244,16 @@ def _paths_inside(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -
     if not is_folder(folder) and (os.path.lexists(folder) or folder.suffix.lower() in suffixes):
         raise InvalidParameter(f"output {str(folder)!r} is a file's name, and several results need a folder")
     targets = [folder / name for name in names]
-    first_missing = folder
-    while not os.path.lexists(first_missing.parent):
-        first_missing = first_missing.parent
-    for path in targets if is_folder(folder) else [first_missing]:
+    for path in {_first_missing(target) for target in targets}:
         check_output(path)
     return targets
+
+
+def _first_missing(path: Path) -> Path:
+    """Return the outermost missing folder of a path, or the path if its folder exists."""
+    while not os.path.lexists(path.parent):
+        path = path.parent
+    return path
 
 
 def _numbered(targets: Sequence[Path]) -> list[Path]:

@@ -555,8 +555,9 @@ def test_each_image_may_have_a_mask_of_its_own(here: Path, tiny_folder: Path) ->
     words = ["inpaint", "a.png", "b.png", "--prompt", "red", "--steps", "1", "--seed", "0"]
     run_with(*words, "--mask", "first.png", "--mask", "second.png", "-o", "many", model=tiny_folder)
     for name, mask in (("a", "first"), ("b", "second")):
-        run_with("inpaint", f"{name}.png", *words[3:], "--mask", f"{mask}.png", "-o", "one.png", model=tiny_folder)
-        assert Image.open("one.png").tobytes() == Image.open(f"many/{name}.png").tobytes()
+        row = {"operation": "inpaint", "image": f"{name}.png", "mask": f"{mask}.png", "model": str(tiny_folder)}
+        ((_, alone),) = editkit.edit_rows([{**row, "prompt": "red", "steps": 1, "seed": 0}])
+        assert alone.image.tobytes() == Image.open(f"many/{name}.png").tobytes()
 
 
 def test_a_mask_keeps_the_other_pixels(here: Path, tiny_folder: Path) -> None:

@@ -1,0 +1,73 @@
+"""Options that commands of edits share, beside those of parameters and models."""
+
+from __future__ import annotations
+
+import click
+
+from ...registry.specs import OperationSpec
+from ...sampling.params import DrawingParams
+from ..targets import name_option, replacing_options
+from .variants import MOST
+
+
+def options_of_several(spec: OperationSpec) -> list[click.Parameter]:
+    """Return the options for several inputs and results, as far as they apply to an operation."""
+    options: list[click.Parameter] = [name_option(), *replacing_options()]
+    if issubclass(spec.params, DrawingParams):
+        options.append(count_option())
+    if spec.takes != "image":
+        return options
+    options.append(recursive_option())
+    if "mask" in spec.params.model_fields:
+        text = "Folder with a mask for each IMAGE, of the image's name."
+        options.append(click.Option(["--mask-dir"], metavar="FOLDER", help=text))
+    field = prompt_field(spec)
+    if field is not None:
+        text = f"Text file with a --{field} a line: one for each IMAGE, or several for one IMAGE."
+        options.append(click.Option(["--prompt-file"], metavar="FILE", help=text))
+    return options
+
+
+def recursive_option() -> click.Option:
+    text = "Search folders inside a folder, too; results are in folders of the same names. ** in a pattern needs it."
+    return click.Option(["--recursive"], is_flag=True, help=text)
+
+
+def count_option() -> click.Option:
+    text = "Results of each input, with seeds from --seed on, or from a random one on."
+    return click.Option(["--count"], type=click.IntRange(1, MOST), metavar="INTEGER", help=text)
+
+
+def output_option(operation: str, takes: str = "image", gives: str = "image") -> click.Option:
+    suffix = "safetensors" if gives == "inversion" else "png"
+    default = f"{operation}.{suffix} here" if takes == "nothing" else f"NAME-{operation}.{suffix} next to the input"
+    kinds = "a file or a folder" if gives == "inversion" else "a file, a folder, or - for standard output"
+    text = f"Output: {kinds}.  [default: {default}, numbered if that exists]"
+    return click.Option(["-o", "--output"], metavar="PATH", help=text)
+
+
+def report_option() -> click.Option:
+    text = "Print the report as one line of JSON per image instead of the path of the output."
+    return click.Option(["--json"], is_flag=True, help=text)
+
+
+def sheet_option() -> click.Option:
+    return click.Option(["--sheet"], metavar="FILE", help="Also write a labelled image of before and after.")
+
+
+def mask_option() -> click.Option:
+    text = (
+        "Also write the mask of the edit, painted or found: white where it changes the image. Of several results, a "
+        "folder for the masks."
+    )
+    return click.Option(["--mask-out"], metavar="PATH", help=text)
+
+
+def cache_option() -> click.Option:
+    text = "Reuse cached inversions of the same image, and cache new ones.  [default: on]"
+    return click.Option(["--cache/--no-cache"], default=True, help=text)
+
+
+def prompt_field(spec: OperationSpec) -> str | None:
+    """Return the parameter that the lines of ``--prompt-file`` are for."""
+    return next((name for name in ("prompt", "target") if name in spec.params.model_fields), None)

@@ -1,0 +1,87 @@
+"""The command ``run``: the steps of a pipeline file, applied to images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import BadFile, BadImage
+from .errors import Command
+from .jobs import Execute, Invocation, Job, one_by_one
+from .many.edit_options import cache_option, count_option, output_option, recursive_option, report_option, sheet_option
+from .many.inputs import expand_inputs
+from .many.variants import plan_variants, seeds_of_count
+from .model_options import load_named_model, model_options
+from .operations import IMAGE_HELP, image_argument
+from .options import SeedsParam
+from .outputs import progress
+from .targets import name_option, output_options, replacing_options
+
+if TYPE_CHECKING:
+    from ..editing.pipeline import Pipeline
+    from ..editing.request import Request
+
+
+def run_command() -> Command:
+    """Return the ``run`` command."""
+    pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml")
+    text = "Seed of every step that has none of its own.  0-3 or 0,5,9 gives a result for each."
+    seed = click.Option(["--seed"], type=SeedsParam(), default=(), help=text)
+    outputs = [output_option("run"), *output_options()]
+    several = [recursive_option(), count_option(), name_option(), *replacing_options()]
+    params = [seed, *several, *outputs, *model_options(), report_option(), sheet_option(), cache_option()]
+    return Command(
+        "run",
+        params=[pipeline, image_argument(), *params],
+        callback=lambda **options: _run(options),
+        help=f"Apply the steps of a pipeline file, one after another.\n\n{IMAGE_HELP}",
+    )
+
+
+def _run(options: Mapping[str, Any]) -> None:
+    """Check the pipeline and every input, load the models, and apply the steps to every input."""
+    from ..images.writing import IMAGE_SUFFIXES
+
+    pipeline = _read_pipeline(options["pipeline"])
+    seeds = seeds_of_count(options["count"], options["seed"])
+    if seeds:
+        # The bounds hold for all seeds if they hold for the largest.
+        type(pipeline)([(name, {"seed": max(seeds), **params}) for name, params in pipeline.steps])
+    inputs, files = expand_inputs(options["image"], recursive=options["recursive"]), [options["pipeline"]]
+    names = [one.name for one in inputs]
+    invocation = Invocation.plan(
+        options,
+        "run",
+        names,
+        IMAGE_SUFFIXES,
+        files,
+        into_folder=names != list(options["image"]),
+        variants=plan_variants({"seed": seeds}),
+        folders=[one.folder for one in inputs],
+        values={"seed": seeds[0]} if len(seeds) == 1 else {},
+    )
+
+    def prepare_job(job: Job) -> tuple[Request, int | None]:
+        seed = seeds[0] if len(seeds) == 1 else job.variant.settings.get("seed")
+        return pipeline.prepare(job.source, seed=seed), seed
+
+    def start() -> Execute:
+        models = [load_named_model(options, operation) for operation, _ in pipeline.steps]
+        more = {"model": models, "progress": progress(), "cache": options["cache"]}
+        return one_by_one(lambda prepared: pipeline.execute(prepared[0], seed=prepared[1], **more))
+
+    invocation.run(prepare_job, start)
+
+
+def _read_pipeline(path: str) -> Pipeline:
+    """Read a pipeline from a YAML file; raises BadFile if it cannot be read."""
+    from ..editing.pipeline import Pipeline
+    from ..images.sources import read_source
+
+    try:
+        return Pipeline.from_yaml(read_source(path, argument="pipeline").decode("utf-8-sig"))
+    except (BadImage, UnicodeDecodeError) as error:
+        reason = str(error) if isinstance(error, BadImage) else f"pipeline {path!r} is not text: give a YAML file"
+        raise BadFile(reason) from error

@@ -1,0 +1,143 @@
+"""The shell for many images: folders, patterns, lists of values, names of files, and files that exist."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import editkit
+from editkit.cli import main
+from editkit.cli.many.file_names import fill_template
+from editkit.cli.many.inputs import expand_inputs
+from editkit.cli.many.lines import Count, OutputLines
+from editkit.cli.many.variants import plan_variants, seeds_of_count
+
+
+@pytest.fixture
+def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Current folder with images in ``album``, ``album/inner`` and masks of their names."""
+    for number, name in enumerate(("album/a", "album/b", "album/inner/a")):
+        for folder in ("", "masks/"):
+            path = tmp_path / f"{folder}{name.removeprefix('album/') if folder else name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.new("RGB", (16, 16), (90 * number, 80, 200))
+            if folder:
+                image = Image.new("L", (16, 16))
+                image.paste(255, (0, 0, 8 + number, 16))
+            image.save(path)
+    (tmp_path / "album/notes.txt").write_text("no image")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words: Any) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def edit(*words: Any, model: Path) -> Result:
+    result = run("img2img", *words, "--steps", 1, "--model", model)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_folders_and_patterns_stand_for_their_images(album: Path) -> None:
+    assert [one.name for one in expand_inputs(["album"])] == ["album/a.png", "album/b.png"]
+    deep = expand_inputs(["album"], recursive=True)
+    assert [(one.name, one.folder) for one in deep[2:]] == [("album/inner/a.png", "inner")]
+    assert [one.name for one in expand_inputs(["album/*.png"])] == ["album/a.png", "album/b.png"]
+    assert len(expand_inputs(["album/**/*.png"], recursive=True)) == 3
+    for nothing in ("album/*.jpg", "masks/inner/nothing*"):
+        with pytest.raises(editkit.BadImage, match="matches no image"):
+            expand_inputs([nothing])
+
+
+def test_values_of_options_are_combined_with_the_seed_last() -> None:
+    variants = plan_variants({"seed": (0, 1), "strength": (0.4, 0.6), "prompt": ("a pear", "a fig"), "steps": (4,)})
+    assert len(variants) == 8
+    assert variants[1].settings == {"strength": 0.4, "prompt": "a pear", "seed": 1}
+    assert [one.label for one in variants[:3:2]] == ["-strength0.4-prompt1-seed0", "-strength0.4-prompt2-seed0"]
+    with pytest.raises(click.UsageError, match="--strength has a value twice"):
+        plan_variants({"strength": (0.5, 0.5)})
+    with pytest.raises(click.UsageError, match="20000 results"):
+        plan_variants({"seed": range(10_000), "strength": (0.1, 0.2)})
+    assert list(seeds_of_count(3, [7])) == [7, 8, 9]
+    assert len(set(seeds_of_count(5, []))) == 5
+
+
+def test_names_of_files_follow_a_template() -> None:
+    values = {"stem": "a", "seed": 7, "prompt": "a/b", "operation": "img2img", "steps": None}
+    names = fill_template("{n:02}-{stem}-{seed:03}-{prompt}.{ext}", [values, values], [(".png",)] * 2)
+    assert names == ["01-a-007-a_b.png", "02-a-007-a_b.png"]
+    wrong = {"{sed}.{ext}": "did you mean 'seed'", "{steps}.{ext}": "has no value", "{stem}": "no format"}
+    wrong |= {"../{stem}.{ext}": "without folders", "{stem": "not allowed", "{stem.__class__}.{ext}": "has no value"}
+    for template, reason in wrong.items():
+        with pytest.raises(editkit.InvalidParameter, match=reason):
+            fill_template(template, [values], [(".png",)])
+
+
+def test_lines_are_printed_in_the_order_of_the_inputs(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    lines = OutputLines(as_json=False)
+    for place in (2, 0, 1):
+        lines.written(place, "x", Path(f"{place}.png"), {"warnings": ()})
+    assert capfdbinary.readouterr().out == b"0.png\n1.png\n2.png\n"
+
+
+def test_time_left_follows_the_groups_that_have_ended() -> None:
+    count = Count(30, done=2, batch=14)
+    count.add()
+    assert count._left(count.start + 60) == pytest.approx(60, abs=1e-9)
+
+
+def test_each_image_gets_its_mask_its_prompt_and_its_folder(album: Path, tiny_folder: Path) -> None:
+    Path("prompts.txt").write_text("red\n\nblue\ngreen\n")
+    words = ["--prompt-file", "prompts.txt", "--mask-dir", "masks", "--recursive", "--seed", 1, "-o", "out", "--json"]
+    reports = [json.loads(line) for line in edit("album", *words, model=tiny_folder).stdout.splitlines()]
+    assert [one["params"]["prompt"] for one in reports] == ["red", "blue", "green"]
+    assert [one["output"] for one in reports] == ["out/a.png", "out/b.png", "out/inner/a.png"]
+    assert all(one["untouched_max_diff"] == 0 for one in reports)
+    Path("masks/b.png").unlink()
+    failed = run("img2img", "album", *words[2:], "--model", tiny_folder, "--steps", 1, "--skip-existing")
+    assert failed.exit_code == 0, "the missing mask is that of an image whose result exists"
+    failed = run("img2img", "album", *words[2:], "--model", tiny_folder, "--steps", 1, "--overwrite")
+    assert failed.exit_code == 2
+    assert [json.loads(line).get("error") for line in failed.stdout.splitlines()] == [None, "BadImage", None]
+    assert "Replaced: 'out/a.png'" in failed.stderr
+
+
+def test_a_grid_has_one_sheet_with_a_row_for_each_value(album: Path, tiny_folder: Path) -> None:
+    words = ["--strength", "0.4,0.8", "--seed", "0-2", "-o", "out", "--sheet", "sheet.png", "--prompt", "x"]
+    paths = edit("album/a.png", *words, "--name", "{strength}_{seed}.{ext}", "--format", "webp", model=tiny_folder)
+    assert paths.stdout.split() == [f"out/{strength}_{seed}.webp" for strength in (0.4, 0.8) for seed in range(3)]
+    four_columns = editkit.draw_sheet([("x", Image.new("RGB", (16, 16)))] * 8, columns=4)
+    assert Image.open("sheet.png").width == four_columns.width
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--prompt", "x", "--prompt-file", "album/notes.txt"], "contradict"),
+        (["--mask", "masks/a.png", "--mask-dir", "masks"], "contradict"),
+        (["--overwrite", "--skip-existing"], "contradict"),
+        (["--count", "2", "--seed", "0-1"], "contradict"),
+        (["--prompt-file", "missing.txt"], "cannot be read"),
+        (["--strength", "0.4,7"], "strength=7"),
+        (["--mask-dir", "nowhere"], "is not a folder"),
+    ],
+)
+def test_contradictions_are_refused_before_any_work(album: Path, words: list[str], reason: str) -> None:
+    result = run("img2img", "album/a.png", *words, "-o", "out")
+    assert result.exit_code == 2 and reason in result.stderr and result.stderr.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_help_has_its_options_under_headings() -> None:
+    text = run("img2img", "--help").output
+    headings = ["Options:", "Sampling:", "Mask:", "Output:", "Several images and results:", "Model:"]
+    assert [line for line in text.splitlines() if line in headings] == sorted(headings, key=text.index)
+    assert text.index("--prompt TEXT") < text.index("Sampling:")
