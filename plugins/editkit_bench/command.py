@@ -116,19 +116,22 @@ def _compare(row: Comparison, fixture: ComparisonFixture, rounds: int) -> dict[s
     sides: dict[str, Callable[[], object]] = {
         "editkit": functools.partial(row.editkit, fixture),
         "diffusers": functools.partial(row.diffusers, fixture),
+        "tuned": functools.partial(row.tuned, fixture.channels_last),
+        "cold": functools.partial(_edit_new_images, row, fixture),
     }
-    if row.tuned:
-        sides["tuned"] = functools.partial(row.tuned, fixture.channels_last)
     seconds = time_in_turns(sides, rounds, fixture.device, warm={"editkit", "diffusers"})
     ratio = time_ratio(seconds, "editkit", "diffusers")
-    tuned_ratio = time_ratio(seconds, "editkit", "tuned") if row.tuned else None
+    tuned_ratio = time_ratio(seconds, "editkit", "tuned")
+    cold, cold_tuned = (time_ratio(seconds, "cold", other) for other in ("diffusers", "tuned"))
     return {
         "pipeline": class_in_family(row.pipeline, fixture),
         "same_maths": row.same_maths,
         "time_ratio": ratio.median,
         "time_ratio_range": [ratio.low, ratio.high],
-        "time_ratio_tuned": tuned_ratio and tuned_ratio.median,
-        "time_ratio_tuned_range": tuned_ratio and [tuned_ratio.low, tuned_ratio.high],
+        "time_ratio_tuned": tuned_ratio.median,
+        "time_ratio_tuned_range": [tuned_ratio.low, tuned_ratio.high],
+        "time_ratio_cold": cold.median,
+        "time_ratio_cold_tuned": cold_tuned.median,
         "ms": median_ms(seconds, "editkit"),
         "ms_diffusers": median_ms(seconds, "diffusers"),
         "network_calls": editkit_counts.calls,
@@ -141,6 +144,12 @@ def _compare(row: Comparison, fixture: ComparisonFixture, rounds: int) -> dict[s
         "peak_memory_mb": editkit_counts.peak_bytes / 2**20,
         "peak_memory_mb_diffusers": diffusers_counts.peak_bytes / 2**20,
     }
+
+
+def _edit_new_images(row: Comparison, fixture: ComparisonFixture) -> None:
+    """Edit images that editkit has not met before, by editkit."""
+    fixture.change_images()
+    row.editkit(fixture)
 
 
 def _machine(params: BenchParams) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Comparison:
     """Class of diffusers, for the family sd."""
     editkit: Runner
     diffusers: Runner
-    tuned: Runner | None
+    tuned: Runner
     results: Results | None
     same_maths: bool
     kind: str = "text"

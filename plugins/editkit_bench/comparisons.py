@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .comparison import STRENGTH, Comparison, decoded_latents, drawing_row
 from .drawing_rows import (
+    batch_latents,
     control_row,
     diffusers_batch,
     diffusers_outpainting,
@@ -14,6 +15,7 @@ from .drawing_rows import (
     img2img_row,
     inpaint_row,
     instruct_row,
+    tuned_batch,
 )
 from .inversion_rows import (
     LEDITS,
@@ -32,6 +34,7 @@ from .inversion_rows import (
     tuned_four_edits,
     tuned_inversion,
 )
+from .tuned_diffusers import in_inference_mode
 
 ROWS: tuple[Comparison, ...] = (
     drawing_row(
@@ -75,8 +78,8 @@ ROWS: tuple[Comparison, ...] = (
         "StableDiffusionImg2ImgPipeline",
         editkit_batch,
         diffusers_batch,
-        None,
-        decoded_latents(editkit_batch, diffusers_batch),
+        tuned_batch,
+        (batch_latents, decoded_latents(editkit_batch, diffusers_batch)[1]),
         True,
     ),
     Comparison(
@@ -84,20 +87,26 @@ ROWS: tuple[Comparison, ...] = (
         "StableDiffusionUpscalePipeline",
         editkit_upscaling,
         diffusers_upscaling,
-        None,
+        in_inference_mode(diffusers_upscaling),
         None,
         False,
         "upscaling",
     ),
     Comparison(
-        "outpaint", "StableDiffusionInpaintPipeline", editkit_outpainting, diffusers_outpainting, None, None, False
+        "outpaint",
+        "StableDiffusionInpaintPipeline",
+        editkit_outpainting,
+        diffusers_outpainting,
+        in_inference_mode(diffusers_outpainting),
+        None,
+        False,
     ),
     Comparison(
         "instruct-by-inversion",
         "StableDiffusionDiffEditPipeline",
         editkit_instruct_by_inversion,
         diffusers_instruct_by_inversion,
-        None,
+        in_inference_mode(diffusers_instruct_by_inversion),
         None,
         False,
     ),

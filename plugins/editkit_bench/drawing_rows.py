@@ -109,11 +109,22 @@ def editkit_batch(fixture: ComparisonFixture) -> Any:
     )
 
 
-def diffusers_batch(fixture: ComparisonFixture) -> Any:
+def batch_latents(fixture: ComparisonFixture) -> Tensor:
+    """Return the latents of all images: editkit decodes a few of them in a call."""
+    return torch.cat([result.latents for result in editkit_batch(fixture)])
+
+
+def tuned_batch(fixture: ComparisonFixture) -> Any:
+    embeddings = {name: one.repeat(len(fixture.images), 1, 1) for name, one in fixture.embedded_prompt.items()}
+    with torch.inference_mode():
+        return diffusers_batch(fixture, **embeddings)
+
+
+def diffusers_batch(fixture: ComparisonFixture, **prompt: Any) -> Any:
     """Edit in one call of diffusers, every image with its own generator."""
     pipeline = fixture.pipeline("StableDiffusionImg2ImgPipeline")
     return pipeline(
-        [PROMPT] * len(fixture.images),
+        **(prompt or {"prompt": [PROMPT] * len(fixture.images)}),
         image=fixture.images,
         strength=STRENGTH,
         num_inference_steps=min(FEW_STEPS, fixture.steps),

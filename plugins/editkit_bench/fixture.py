@@ -39,6 +39,8 @@ class ComparisonFixture:
     """Folder that a ControlNet is written to when a row needs one."""
     layout: torch.memory_format = torch.contiguous_format
     """Memory layout of the weights of diffusers' networks."""
+    changes: int = dc.field(default=0, init=False)
+    """Number of times that the images were changed."""
     pipelines: dict[str, Any] = dc.field(default_factory=dict, init=False)
     """Pipelines built so far, by class."""
 
@@ -80,6 +82,12 @@ class ComparisonFixture:
         draw.ellipse((side // 3, side // 3, side // 2, side // 2), fill=(240, 120, 120))
         draw.ellipse((side // 2, side // 10, side * 3 // 4, side // 4), fill=(40, 150, 60))
         return image
+
+    def change_images(self) -> None:
+        """Change a value of every image: what was computed for an earlier one is of no use for the next edit."""
+        self.changes += 1
+        for image in (self.image, *self.images):
+            image.putpixel((0, 0), (self.changes % 256, self.changes // 256 % 256, 0))
 
     @functools.cached_property
     def full_mask(self) -> Image.Image:

@@ -14,6 +14,17 @@ import torch
 from torch import Tensor
 
 from .counters import replaced_attribute
+from .fixture import ComparisonFixture, Runner
+
+
+def in_inference_mode(run: Runner) -> Runner:
+    """Return a side of a comparison that runs in inference mode, of which nothing else can be tuned."""
+
+    def run_tuned(fixture: ComparisonFixture) -> object:
+        with torch.inference_mode():
+            return run(fixture)
+
+    return run_tuned
 
 
 @contextlib.contextmanager

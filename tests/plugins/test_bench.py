@@ -175,7 +175,8 @@ def test_bench_writes_rows_machine_and_chart(tmp_path: Path) -> None:
     assert (drawing["operation"], drawing["same_maths"]) == ("generate", True)
     assert (inversion["operation"], inversion["same_maths"]) == ("ddim-inversion", False)
     assert drawing["max_diff"] < CLOSE
-    for name in ("time_ratio", "time_ratio_tuned", "network_calls", "network_samples", "peak_memory_mb"):
+    ratios = ("time_ratio", "time_ratio_tuned", "time_ratio_cold", "time_ratio_cold_tuned")
+    for name in (*ratios, "network_calls", "network_samples", "peak_memory_mb"):
         assert drawing[name] > 0, name
     assert table["machine"]["torch"] == torch.__version__
     assert editkit.open_image(chart).height > 100
