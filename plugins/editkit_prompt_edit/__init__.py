@@ -11,7 +11,7 @@ from editkit import Fraction, OperationSpec, RegisteredName, RepromptParams, by_
 _STRUCTURE = "plug-and-play:features=0.5"
 _KEEP = {
     "structure": (_STRUCTURE,),
-    "appearance": ("mutual-attention:start=0,beside=true",),
+    "appearance": ("mutual-attention:start=0,end=0.7,beside=true",),
     "both": (_STRUCTURE, "mutual-attention:start=0.5,beside=true"),
 }
 """Controls that keep more of the source, measured in docs/explanation/controls-of-attention.md."""
