@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..files import is_file
 from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
 from .jobs import Execute, Prepared
@@ -48,7 +49,7 @@ class AnimatedInputs:
         found = {name: animation_suffix(name) for name in names} if takes_animations(spec) else {}
         suffixes = {name: suffix for name, suffix in found.items() if suffix}
         given = {name: options[name] for name in ("anchor", "batch") if options.get(name) is not None}
-        if "anchor" in given and not suffixes:
+        if "anchor" in given and not suffixes and all(map(is_file, names)):
             raise click.UsageError("--anchor is for animations, and no input is one: leave it out")
         return cls(suffixes, given)
 

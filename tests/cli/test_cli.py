@@ -237,6 +237,9 @@ BAD: dict[str, tuple[list[str], str]] = {
     "text": (["img2img", "text.png"], "'text.png'"),
     "truncated": (["img2img", "cut.png"], "'cut.png'"),
     "animated": (["invert", "moving.gif"], "2 frames"),
+    "jpeg of an animation": (["img2img", "moving.gif", "--format", "jpeg"], "--format jpeg is not for an animation"),
+    "gif of a still image": (["img2img", "a.png", "--format", "gif"], "--format gif is not for a still image"),
+    "anchor of a still image": (["img2img", "a.png", "--anchor"], "--anchor is for animations"),
     "nan": (["img2img", "a.png", "--strength", "nan"], "strength=nan"),
     "out of range": (["img2img", "a.png", "--strength", "1.5"], "strength=1.5"),
     "not a number": (["img2img", "a.png", "--steps", "many"], "--steps"),
@@ -643,6 +646,20 @@ def test_invert_and_reconstruct(here: Path, tiny_folder: Path) -> None:
     report = json.loads(run_with(*words, model=tiny_folder).stdout)
     assert report["recon_psnr"] == pytest.approx(report["vae_psnr"], abs=0.05)
     assert report["output"] == "a-invert-reconstruct.png"
+
+
+def test_an_animation_is_written_in_its_format_beside_still_images(
+    here: Path, tiny_folder: Path, random_image: Any
+) -> None:
+    frames = [random_image((19, 14), seed=seed) for seed in range(2)]
+    frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
+    Image.new("L", (19, 14)).save("mask.png")
+    words = ["img2img", "moving.gif", "a.png", "--prompt", "x", "--steps", "1", "--no-anchor", "-o", "out"]
+    result = call(*words, "--mask", "mask.png", "--mask-out", "masks", "-m", tiny_folder)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{Path('out/moving.gif')}\n{Path('out/a.png')}\n"
+    assert Image.open("out/moving.gif").n_frames == 2  # type: ignore[attr-defined]
+    assert Image.open("masks/moving-mask.png").size == Image.open("out/a.png").size == (19, 14)
 
 
 def test_interpolate_writes_an_animation(here: Path, tiny_folder: Path) -> None:

@@ -102,6 +102,14 @@ def test_no_frame_changes_outside_its_mask(tiny_model: Backend, suffix: str, ope
         assert all(np.array_equal(levels(a), levels(b)) for a, b in zip(expected, result.masks, strict=True))
 
 
+def test_a_still_mask_is_read_once_for_all_frames(tiny_model: Backend) -> None:
+    painted = moving(0, 1).frames[1].copy()  # a copy of the second frame, and an image of its own beside the first
+    painted.paste((255, 0, 0), (0, 0, 12, 16))
+    result = editkit.apply_to_animation("flow-edit", moving(0, 1), model=tiny_model, mask=painted, **EDIT)
+    assert np.array_equal(levels(result.masks[0]), levels(result.masks[1]))
+    assert not any(warning.startswith("frame ") for warning in result.report.warnings)
+
+
 def test_frames_of_another_size_have_no_flicker_and_keep_the_source(tiny_model: Backend) -> None:
     given = {"prompt": "red", "right": 8, "steps": 1, "seed": 0}
     result = editkit.apply_to_animation("outpaint", moving(0, 1), model=tiny_model, **given)

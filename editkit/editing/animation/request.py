@@ -10,6 +10,7 @@ from PIL import Image
 from ...errors import InvalidParameter
 from ...images.animation.frames import Animation
 from ...images.animation.reading import animation_suffix, open_animation
+from ...images.image_params import StoredImageParam
 from ...images.stored.digest import image_digest
 from ...registry.params import SEVERAL, Params, image_fields, shorten
 from ...registry.registry import Registry
@@ -30,6 +31,10 @@ class AnimationRequest(NamedTuple):
     animation: Animation
     moving: Mapping[str, Animation]
     """Image parameters with a frame for each frame of the animation, such as a moving mask."""
+    still: Mapping[str, StoredImageParam] = {}
+    """Masks of all frames, as they are read for the first one."""
+    notes: tuple[str, ...] = ()
+    """Warnings of opening the first frame, which hold for all."""
 
     @property
     def result_size(self) -> tuple[int, int]:
@@ -39,8 +44,10 @@ class AnimationRequest(NamedTuple):
 
     def frame(self, number: int) -> Request:
         """Return the edit of one frame, counted from 0."""
-        own = {name: _as_opened(one, number) for name, one in self.moving.items()}
-        return open_request(self.registry, self.spec, self.params.model_copy(update=own), self.animation.frames[number])
+        own = {**self.still, **{name: _as_opened(one, number) for name, one in self.moving.items()}}
+        params = self.params.model_copy(update=own)
+        request = open_request(self.registry, self.spec, params, self.animation.frames[number])
+        return request._replace(warnings=tuple(dict.fromkeys((*self.notes, *request.warnings))))
 
     def distinct_frames(self) -> list[int]:
         """Return for each frame the first one with the same pixels and parameters, whose edit is the same."""
@@ -89,8 +96,19 @@ def open_animation_request(registry: Registry, spec: OperationSpec, params: Para
                 "still image for all"
             )
     request = AnimationRequest(registry, spec, with_seed(params), animation, moving)
-    request.frame(0)
-    return request
+    first = request.frame(0)
+    return request._replace(still=_still_masks(request, first), notes=first.warnings)
+
+
+def _still_masks(request: AnimationRequest, first: Request) -> dict[str, StoredImageParam]:
+    """Return the masks that are one image for all frames, as the first frame reads them, but for those of words."""
+    inverted = getattr(request.params, "invert_mask", False)
+    return {
+        name: StoredImageParam(mask, inverted=inverted)
+        for name, kind in image_fields(request.spec.params).items()
+        if kind == "mask" and name not in {*request.moving, *first.specifications}
+        if (mask := getattr(first.params, name)) is not None
+    }
 
 
 def check_batch(batch: int) -> None:
