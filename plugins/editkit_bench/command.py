@@ -120,6 +120,7 @@ def _compare(row: Comparison, fixture: ComparisonFixture, rounds: int) -> dict[s
         "cold": functools.partial(_edit_new_images, row, fixture),
     }
     seconds = time_in_turns(sides, rounds, fixture.device, warm={"editkit", "diffusers"})
+    fixture.restore_images()  # the next row compares results of both sides
     ratio = time_ratio(seconds, "editkit", "diffusers")
     tuned_ratio = time_ratio(seconds, "editkit", "tuned")
     cold, cold_tuned = (time_ratio(seconds, "cold", other) for other in ("diffusers", "tuned"))

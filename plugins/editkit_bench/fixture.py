@@ -89,6 +89,11 @@ class ComparisonFixture:
         for image in (self.image, *self.images):
             image.putpixel((0, 0), (self.changes % 256, self.changes // 256 % 256, 0))
 
+    def restore_images(self) -> None:
+        """Undo all changes of images."""
+        for name in ("image", "images"):
+            vars(self).pop(name, None)
+
     @functools.cached_property
     def full_mask(self) -> Image.Image:
         """A mask that protects nothing."""
