@@ -33,8 +33,8 @@ class Workers(Protocol):
         """Call ``work`` with each part, and yield the part with the value, or with the exception that it raised.
 
         ``work`` can be pickled, and its module can be imported where the workers run. Parts finish in any order. A part
-        whose process ended is yielded with :class:`WorkerEnded`, and the others go on in a new process; the caller
-        decides whether the part is run again.
+        whose process ended is yielded with :class:`WorkerEnded`, perhaps with parts that waited for that process, and
+        the others go on in a new process; the caller decides whether a part is run again.
         """
         ...
 

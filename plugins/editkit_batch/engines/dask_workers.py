@@ -49,16 +49,22 @@ class DaskWorkers:
         part_of: dict[str, str] = {}
 
         def hand_out(count: int) -> list[Any]:
-            chosen = list(itertools.islice(remaining, count))
+            chosen = list(itertools.islice(remaining, max(0, count)))
             tasks = [self.client.submit(work, part, pure=False, resources=self.resources) for part in chosen]
             part_of.update((task.key, part) for task, part in zip(tasks, chosen, strict=True))
             return tasks
 
-        # One task waits for each worker, so that none is idle and the death of a worker touches few parts.
-        completed = self.distributed.as_completed(hand_out(2 * max(1, len(self.client.scheduler_info()["workers"]))))
+        completed = self.distributed.as_completed(hand_out(self._most()))
         for task in completed:
-            completed.update(hand_out(1))
             yield part_of.pop(task.key), self._outcome(task)
+            completed.update(hand_out(self._most() - len(part_of)))
+
+    def _most(self) -> int:
+        """Return the number of tasks to hand out: one for each worker, and one that waits.
+
+        A cluster that adapts starts workers for tasks that wait. More of them would be lost with a worker that dies.
+        """
+        return len(self.client.nthreads()) + 1
 
     def _outcome(self, task: Any) -> Any:
         error = task.exception() if task.status == "error" else None
