@@ -9,7 +9,8 @@ from editkit import CommandSpec, Params, by_name, hookimpl
 
 class BenchParams(Params):
     only: str = Field(
-        "", description="Comma-separated rows and parts (start-up, repeats, growth) to measure; all if not given."
+        "",
+        description="Comma-separated rows and parts (start-up, repeats, growth, batch) to measure; all if not given.",
     )
     models: str = Field(
         "",

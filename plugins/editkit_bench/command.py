@@ -23,6 +23,7 @@ from .comparisons import ROWS
 from .counters import run_counted
 from .fixture import ComparisonFixture, network_of
 from .gpu_batches import batch_table
+from .many_images import many_images_table
 from .memory_growth import growth_table
 from .model_configs import MODEL_CONFIGS, ModelConfig
 from .repeated_edits import repeats_table
@@ -30,7 +31,12 @@ from .startup import startup_table
 from .timing import median_ms, time_in_turns, time_ratio
 
 Part = Callable[[BenchParams], Sequence[Mapping[str, Any]]]
-PARTS: Mapping[str, Part] = {"start-up": startup_table, "repeats": repeats_table, "growth": growth_table}
+PARTS: Mapping[str, Part] = {
+    "start-up": startup_table,
+    "repeats": repeats_table,
+    "growth": growth_table,
+    "batch": many_images_table,
+}
 """Measurements beside the comparisons, each with a table of its own."""
 
 

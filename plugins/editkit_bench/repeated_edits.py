@@ -68,7 +68,7 @@ def repeats_table(params: BenchParams) -> Sequence[Mapping[str, Any]]:
 def _several_images(model: Backend, image: Image.Image, rounds: int) -> list[dict[str, Any]]:
     """Compare images in one call with a call for each, and an image edited before with new ones."""
     options: dict[str, Any] = {"model": model, "prompt": PROMPT, "steps": STEPS, "seed": 0, "cache": False}
-    new = _new_images(image)
+    new = new_images(image)
     sides = {
         "16 pictures in one call": lambda: apply_all("img2img", itertools.islice(new, IMAGE_COUNT), **options),
         "16 calls": lambda: [apply("img2img", one, **options) for one in itertools.islice(new, IMAGE_COUNT)],
@@ -82,7 +82,7 @@ def _several_images(model: Backend, image: Image.Image, rounds: int) -> list[dic
     ]
 
 
-def _new_images(image: Image.Image) -> Iterator[Image.Image]:
+def new_images(image: Image.Image) -> Iterator[Image.Image]:
     """Yield images of which no two are equal, so that no cache has any of them."""
     for number in itertools.count():
         one = image.copy()

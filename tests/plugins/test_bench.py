@@ -213,3 +213,17 @@ def test_bench_on_a_gpu_measures_batches() -> None:
     table = json.loads(run("--gpu", "--only", "generate", "--json").stdout)
     assert {row["pictures"] for row in table["batches"]} == {1, 4, 16}
     assert all(row["percent_of_floor"] > 0 for row in table["batches"])
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_many_images_are_measured_against_a_loop_and_a_tuned_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from editkit_bench import BenchParams, many_images
+
+    monkeypatch.setattr(many_images, "MANY", 2)
+    monkeypatch.setattr(many_images, "IMAGE_COUNT", 2)
+    monkeypatch.setattr(many_images, "UNGUIDED_STEPS", 4)
+    rows = many_images.many_images_table(BenchParams(rounds=1))
+    assert [row["what"].partition(": ")[2] for row in rows if row["against"] == "loop"] == ["loop", "one call", "rows"]
+    assert all(row["images_per_second"] > 0 for row in rows)
+    assert [row["time_ratio"] for row in rows if row["what"].endswith(row["against"])] == [1.0, 1.0]
