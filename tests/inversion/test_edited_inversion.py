@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageChops
 
 import editkit
 from editkit import Backend, BadFile, InvalidParameter
@@ -174,8 +174,9 @@ def test_the_command_edits_inversions_beside_images(tiny_folder: Path, file: Pat
     assert missing.exit_code == 2 and "needs the parameter 'source'" in missing.output
     both = CliRunner().invoke(main, [*more, "--source", "a red apple", "--frame", "off", "--existing", "number"])
     assert both.exit_code == 0, both.output
-    outputs = [Image.open(json.loads(line)["output"]).tobytes() for line in both.stdout.splitlines()]
-    assert len(outputs) == 2 and len(set(outputs)) == 1
+    one, other = (Image.open(json.loads(line)["output"]) for line in both.stdout.splitlines())
+    difference = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).getextrema()
+    assert max(high for _, high in difference) <= 1, "the image is inverted among others, by calls of other sizes"
 
 
 def test_an_inversion_is_the_first_input_of_a_pipeline(tiny_model: Backend, file: Path) -> None:
@@ -190,7 +191,7 @@ def test_targets_of_one_inversion_in_a_batch_equal_their_single_edits(tiny_model
     shared = {"model": tiny_model, "guidance": 3.0, "seed": 1, "attach": ["prompt-to-prompt"]}
     targets = [{"target": "a green apple"}, {"target": "a lemon"}]
     for one, target in zip(
-        editkit.apply_all("prompt-edit", [inversion] * 2, each=targets, **shared), targets, strict=True
+        editkit.apply_all("prompt-edit", [inversion] * 2, each=targets, exact=False, **shared), targets, strict=True
     ):
         single = editkit.apply("prompt-edit", inversion, **target, **shared)
         assert torch.allclose(one.latents, single.latents, rtol=0, atol=1e-4)
