@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from editkit import EditkitError
@@ -16,3 +17,12 @@ def require_extra(module: str, extra: str) -> Any:
         raise EditkitError(
             f"the package {module!r} is not installed or cannot be imported: pip install 'editkit[{extra}]'"
         ) from error
+
+
+def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file, without threads of Arrow: one that ends with the process may abort it."""
+    pa, parquet = require_extra("pyarrow", "batch"), require_extra("pyarrow.parquet", "batch")
+    names = None if columns is None else list(columns)
+    table = parquet.read_table(pa.BufferReader(data), columns=names, use_threads=False, pre_buffer=False)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from editkit import EditkitError
 
-from .extras import require_extra
+from .extras import read_parquet, require_extra
 from .results import RowResult
 from .storage import Storage
 
@@ -101,6 +101,5 @@ class ImageStore:
                     if file is not None:
                         yield entry.name.removesuffix(".png"), file.read()
             return
-        pa, parquet = require_extra("pyarrow", "batch"), require_extra("pyarrow.parquet", "batch")
-        for row in parquet.read_table(pa.BufferReader(data)).to_pylist():
+        for row in read_parquet(data):
             yield row["id"], row["image"]

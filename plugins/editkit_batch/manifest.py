@@ -166,6 +166,6 @@ def _csv_records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]
 
 def _parquet_rows(stream: BinaryIO, numbers: Iterator[int]) -> Iterator[ManifestRow]:
     parquet = require_extra("pyarrow.parquet", "batch")
-    for block in parquet.ParquetFile(stream).iter_batches(batch_size=_ROWS_AT_ONCE):
+    for block in parquet.ParquetFile(stream).iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False):
         rows: Iterable[dict[str, Any]] = block.to_pylist()
         yield from (ManifestRow(next(numbers), row) for row in rows)

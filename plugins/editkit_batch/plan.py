@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from editkit import Adapter, EditkitError, InvalidParameter, __version__
 
-from .extras import require_extra
+from .extras import read_parquet, require_extra
 from .manifest import Manifest
 from .row_check import PlannedRow, RowChecker
 from .storage import Storage
@@ -143,11 +143,10 @@ def write_rows(storage: Storage, name: str, rows: Sequence[PlannedRow]) -> None:
 
 def read_rows(storage: Storage, name: str) -> list[PlannedRow]:
     """Return the rows in a file of the plan."""
-    pa, parquet = require_extra("pyarrow", "batch"), require_extra("pyarrow.parquet", "batch")
     data = storage.read(name)
     if data is None:
         raise EditkitError(f"{storage.path(name)} is missing: plan the job again in another output folder")
-    return [PlannedRow(**row) for row in parquet.read_table(pa.BufferReader(data)).to_pylist()]
+    return [PlannedRow(**row) for row in read_parquet(data)]
 
 
 class SeenIds:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from .extras import require_extra
+from .extras import read_parquet, require_extra
 from .row_check import PlannedRow
 from .storage import Storage
 
@@ -62,12 +62,8 @@ def write_results(storage: Storage, part: str, results: Sequence[RowResult]) -> 
 
 def read_results(storage: Storage, part: str, columns: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
     """Return the columns of the results of a part; empty if it is not done."""
-    pa, parquet = require_extra("pyarrow", "batch"), require_extra("pyarrow.parquet", "batch")
     data = storage.read(results_file(part))
-    if data is None:
-        return []
-    rows: list[dict[str, Any]] = parquet.read_table(pa.BufferReader(data), columns=list(columns)).to_pylist()
-    return rows
+    return [] if data is None else read_parquet(data, columns)
 
 
 class Staged:
