@@ -103,10 +103,9 @@ def _batch_params(fixture: ComparisonFixture) -> Mapping[str, Any]:
 
 
 def editkit_batch(fixture: ComparisonFixture) -> Any:
-    """Edit in lock step, every image with the same seed."""
-    return editkit.apply_all(
-        "img2img", fixture.images, model=fixture.model, seed=SEED, cache=False, **_batch_params(fixture)
-    )
+    """Edit in lock step, every image with the same seed, in calls of as many rows as those of diffusers."""
+    shared: dict[str, Any] = {"model": fixture.model, "seed": SEED, "cache": False, "exact": False}
+    return editkit.apply_all("img2img", fixture.images, **shared, **_batch_params(fixture))
 
 
 def batch_latents(fixture: ComparisonFixture) -> Tensor:
