@@ -16,7 +16,7 @@ from editkit.testing import AttentionControlTests, run_suite, suite_of, suites_o
 from editkit.testing.control_suites import NETWORKS, tiny_model
 
 pytestmark = pytest.mark.slow
-NAMES = [name for name, spec in installed().specs["controls"].items() if "attention" in spec.needs]
+NAMES = [name for name, spec in installed().specs["controls"].items() if AttentionControlTests.serves(spec)]
 
 for _name in NAMES:
     _suite = suite_of("controls", _name)
