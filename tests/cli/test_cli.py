@@ -107,9 +107,10 @@ def test_required_options_come_first_and_common_ones_last() -> None:
         assert set(first) == required, name
         assert set(then[: len(own)]) == own, name
         assert set(names[: len(fields)]) == set(fields), name
-    assert option_names(operation_command(installed(), editkit.operations()["prompt-edit"]))[:3] == [
+    assert option_names(operation_command(installed(), editkit.operations()["prompt-edit"]))[:4] == [
         "source",
         "target",
+        "strength",
         "inverter",
     ]
 
