@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import from_json
 
 from ..errors import BadFile
@@ -91,6 +91,13 @@ class Step(BaseModel):
     specifications: dict[_Name, _Path] = Field(default={})
     """Words or points by which an image of the parameters was found, by name; a replay finds it again if a segmenter is
     given, and else needs the image."""
+
+    @field_validator("params")
+    @classmethod
+    def _read_switch(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Read ``auto_mask`` of older recipes, a switch, as the mask by the difference."""
+        switch = params.get("auto_mask")
+        return params | {"auto_mask": "difference" if switch else None} if isinstance(switch, bool) else params
 
     def set_params(self, declaration: type[Params]) -> dict[str, Any]:
         """Return the parameters without those that were left to their defaults, and whose defaults are the same."""

@@ -20,9 +20,12 @@ def require_extra(module: str, extra: str) -> Any:
 
 
 def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file, without threads of Arrow: one that ends with the process may abort it."""
+    """Return the rows of a Parquet file, without threads of Arrow: one that ends with the process may abort it.
+
+    ``read_table`` reads data sets, whose files have threads whatever its arguments say.
+    """
     pa, parquet = require_extra("pyarrow", "batch"), require_extra("pyarrow.parquet", "batch")
     names = None if columns is None else list(columns)
-    table = parquet.read_table(pa.BufferReader(data), columns=names, use_threads=False, pre_buffer=False)
+    table = parquet.ParquetFile(pa.BufferReader(data)).read(columns=names, use_threads=False)
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows

@@ -75,8 +75,10 @@ class ClipSimilarity:
         self.identity = identity_of(folder)
         try:
             with loading(), quiet():
-                self.processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-                self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                self.processor = AutoImageProcessor.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
+                self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # of transformers
             raise WeightsUnavailable(f"clip {name!r} cannot be loaded ({reason_of(error)}): {self.ADVICE}") from error
 

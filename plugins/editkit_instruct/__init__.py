@@ -53,12 +53,6 @@ class InstructParams(ReferenceParams, AutoMaskParams):
     def is_guided(self) -> bool:
         return super().is_guided or self.image_guidance not in (None, 1)
 
-    @field_validator("auto_mask", mode="before")
-    @classmethod
-    def read_switch(cls, value: object) -> object:
-        """Read the switch of earlier recipes, which found the mask by the difference."""
-        return ("difference" if value else None) if isinstance(value, bool) else value
-
     @field_validator("instruction")
     @classmethod
     def check_instruction(cls, instruction: str) -> str:

@@ -137,3 +137,9 @@ def test_an_inversion_file_names_no_path(tmp_path: Path) -> None:
         with pytest.raises(InvalidParameter, match="no path is taken from a file: pass attach= to reconstruct"):
             editkit.reconstruct(arguments, model=ToyBackend())
     assert editkit.reconstruct(crafted, model=ToyBackend(), attach=()).image.size == SOURCE.size
+
+
+def test_the_switch_of_older_recipes_is_the_mask_by_the_difference() -> None:
+    drawn_by = saved().recipe.steps[0].drawn_by
+    for switch, mask in ((True, "difference"), (False, None), ("both", "both")):
+        assert Step(operation="instruct", drawn_by=drawn_by, params={"auto_mask": switch}).params == {"auto_mask": mask}

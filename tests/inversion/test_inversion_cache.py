@@ -46,7 +46,13 @@ SOURCE = sample_image((20, 14))
 WORDS = {"source": "a red apple", "target": "a green apple", "steps": 4, "seed": 3}
 EDITS: dict[str, dict[str, Any]] = {
     "prompt-edit": WORDS,
-    "instruct": {"instruction": "make it green", "source": "a red apple", "auto_mask": True, "steps": 4, "seed": 3},
+    "instruct": {
+        "instruction": "make it green",
+        "source": "a red apple",
+        "auto_mask": "difference",
+        "steps": 4,
+        "seed": 3,
+    },
     "interpolate": {"steps": 4, "seed": 3, "frames": 3},
 }
 """Every operation that inverts, and draws."""

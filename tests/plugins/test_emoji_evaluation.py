@@ -310,7 +310,7 @@ def test_batches_do_not_depend_on_the_number_of_workers() -> None:
     for seed in (7, 8, 9, 20):
         one, other = (ahead(torch.Generator().manual_seed(seed)) for ahead in (here, there))
         assert torch.equal(one, other)
-    there.pool.terminate()
+    there.pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.model

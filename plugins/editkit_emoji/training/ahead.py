@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -25,7 +26,8 @@ class Prefetcher(Generic[Batch]):
         self.compute, self.workers = compute, workers
         self.pending: dict[int, Any] = {}
         if workers:
-            self.pool = multiprocessing.get_context("spawn").Pool(workers, _start_worker, (compute,))
+            spawn = multiprocessing.get_context("spawn")
+            self.pool = ProcessPoolExecutor(workers, spawn, initializer=_start_worker, initargs=(compute,))
 
     def __call__(self, generator: torch.Generator) -> Batch:
         if not self.workers:
@@ -33,8 +35,8 @@ class Prefetcher(Generic[Batch]):
         seed = generator.initial_seed()
         for future in range(seed, seed + 2 * self.workers):
             if future not in self.pending:
-                self.pending[future] = self.pool.apply_async(_compute_for_seed, (future,))
-        batch: Batch = self.pending.pop(seed).get()
+                self.pending[future] = self.pool.submit(_compute_for_seed, future)
+        batch: Batch = self.pending.pop(seed).result()
         return batch
 
 
