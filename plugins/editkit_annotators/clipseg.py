@@ -26,7 +26,8 @@ from editkit import (
 )
 
 from . import ClipsegParams
-from .segmenter_models import fade, load_model
+from .segmenter_models import fade
+from .transformers_models import load_model
 
 ADVICE = "give the folder or the hub id of a CLIPSeg model such as CIDAS/clipseg-rd64-refined"
 

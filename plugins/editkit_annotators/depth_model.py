@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+from transformers import AutoModelForDepthEstimation
 
 from editkit import (
     Annotator,
     PluginFailure,
-    WeightsUnavailable,
-    check_complete,
-    check_weights,
-    loading,
-    model_folder,
     on_white,
-    quiet,
     read_map,
     reason_of,
 )
+
+from .transformers_models import load_model
 
 METRIC_FAMILIES = ("depth_pro", "glpn", "tipsv2_dpt", "zoedepth")
 """Families whose models give distances in metres; in others the configuration declares it."""
@@ -40,7 +34,7 @@ def depth_model_annotator(name: str, metric: bool | None) -> Annotator:
     Distances of a ``metric`` model are replaced by their reciprocals, since depth ControlNets were trained on such
     maps. Raises WeightsUnavailable if the model or its image processor cannot be loaded.
     """
-    processor, model = _load(name)
+    processor, model = load_model(AutoModelForDepthEstimation, name, "depth model", ADVICE)
     if metric is None:
         metric = (
             model.config.model_type in METRIC_FAMILIES or getattr(model.config, "depth_estimation_type", "") == "metric"
@@ -68,25 +62,3 @@ def _nearness(distances: NDArray[np.float64]) -> NDArray[np.float64]:
     farthest = max(float(distances.max()), 1e-30)  # all distances may be zero
     nearness: NDArray[np.float64] = farthest / np.maximum(distances, MIN_DISTANCE * farthest)
     return nearness
-
-
-def _load(name: str) -> tuple[Any, Any]:
-    """Load the image processor and the model, on the GPU if there is one."""
-    folder = model_folder(name, called="depth model", advice=ADVICE)
-    try:
-        with loading(), quiet():
-            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            model, info = AutoModelForDepthEstimation.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                variant=check_weights(folder),
-            )
-            check_complete(info, f"depth model {name!r}")
-    except WeightsUnavailable:
-        raise
-    except Exception as error:  # of transformers, or of a library that a processor needs
-        raise WeightsUnavailable(f"depth model {name!r} cannot be loaded ({reason_of(error)}): {ADVICE}") from error
-    return processor, model.eval().to("cuda" if torch.cuda.is_available() else "cpu")

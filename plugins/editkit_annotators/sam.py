@@ -13,7 +13,8 @@ from transformers import SamModel, SamProcessor
 from editkit import MaskSpecification, PluginFailure, Segmenter, load_once, on_white, quiet, reason_of
 
 from . import SamParams
-from .segmenter_models import fade, load_model
+from .segmenter_models import fade
+from .transformers_models import load_model
 
 ADVICE = "give the folder or the hub id of a SAM model such as facebook/sam-vit-base"
 _THRESHOLD = 0.5
