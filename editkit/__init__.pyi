@@ -124,7 +124,7 @@ from .model.loading import from_pipe, load_model
 from .model.options import LoadingOptions
 from .model.prompt_text import PromptReading, embed_cached
 from .model.references import ReferenceGuidance, References, SupportsReferences
-from .model.weights import check_complete, check_weights, model_folder, read_json
+from .model.weights import check_complete, check_weights, load_pretrained, model_folder, read_json
 from .registry.engines import Engine, EngineOptions, WorkerEnded, Workers
 from .registry.hookspecs import hookimpl
 from .registry.listing import annotators, build_engine, engines, inverters, models, operations, samplers
@@ -335,6 +335,7 @@ __all__ = [
     "linear",
     "load_model",
     "load_once",
+    "load_pretrained",
     "loading",
     "make_path",
     "mark_source_rows",

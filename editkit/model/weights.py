@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidParameter, WeightsUnavailable
-from ..libraries import reason_of
+from ..libraries import loading, quiet, reason_of
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,39 @@ def model_folder(name: str, *, called: str, advice: str) -> Path:
         raise WeightsUnavailable(f"{label} has no config.json: {advice}")
     check_weights(folder, label, advice)
     return folder
+
+
+def load_pretrained(
+    name: str, model_class: Any, *others: Any, called: str, advice: str, unused: str = ""
+) -> tuple[Any, ...]:
+    """Load a model of transformers and ``others``, such as its image processor, on the GPU if there is one.
+
+    ``name``, ``called`` and ``advice`` are those of :func:`model_folder`; ``model_class`` and ``others`` are classes
+    with ``from_pretrained``. Only safetensors are read, and code that comes with a model is not run. Weights whose
+    names contain ``unused`` may be missing. Raises WeightsUnavailable if a part cannot be loaded.
+    """
+    import torch
+
+    folder, label = model_folder(name, called=called, advice=advice), f"{called} {name!r}"
+    try:
+        with loading(), quiet():
+            loaded = [other.from_pretrained(folder, local_files_only=True, trust_remote_code=False) for other in others]
+            model, info = model_class.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                variant=check_weights(folder),
+            )
+    except WeightsUnavailable:
+        raise
+    except Exception as error:  # of transformers, or of a library that a processor needs
+        raise WeightsUnavailable(f"{label} cannot be loaded from {folder} ({reason_of(error)}): {advice}") from error
+    if unused:
+        info = {kind: [key for key in keys if unused not in str(key)] for kind, keys in info.items()}
+    check_complete(info, label)
+    return model.eval().requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu"), *loaded
 
 
 def find_folder(

@@ -9,17 +9,15 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import AutoTokenizer, CLIPSegForImageSegmentation
+from transformers import AutoImageProcessor, AutoTokenizer, CLIPSegForImageSegmentation
 
 from editkit import (
     InvalidParameter,
     MaskSpecification,
     PluginFailure,
     Segmenter,
-    WeightsUnavailable,
     load_once,
-    loading,
-    model_folder,
+    load_pretrained,
     on_white,
     quiet,
     reason_of,
@@ -27,7 +25,6 @@ from editkit import (
 
 from . import ClipsegParams
 from .segmenter_models import fade
-from .transformers_models import load_model
 
 ADVICE = "give the folder or the hub id of a CLIPSeg model such as CIDAS/clipseg-rd64-refined"
 
@@ -59,13 +56,6 @@ def clipseg_segmenter(params: ClipsegParams) -> Segmenter:
 @load_once(maxsize=1)
 def load(name: str) -> tuple[Any, Any, Any]:
     """Load the image processor, the tokenizer and the model; the last result is cached."""
-    processor, model = load_model(CLIPSegForImageSegmentation, name, "segmentation model", ADVICE)
-    folder = model_folder(name, called="segmentation model", advice=ADVICE)
-    try:
-        with loading(), quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises many types
-        raise WeightsUnavailable(
-            f"the tokenizer of segmentation model {name!r} cannot be loaded ({reason_of(error)}): {ADVICE}"
-        ) from error
+    classes = (CLIPSegForImageSegmentation, AutoImageProcessor, AutoTokenizer)
+    model, processor, tokenizer = load_pretrained(name, *classes, called="segmentation model", advice=ADVICE)
     return processor, tokenizer, model

@@ -6,17 +6,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import AutoModelForDepthEstimation
+from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from editkit import (
     Annotator,
     PluginFailure,
+    load_pretrained,
     on_white,
     read_map,
     reason_of,
 )
-
-from .transformers_models import load_model
 
 METRIC_FAMILIES = ("depth_pro", "glpn", "tipsv2_dpt", "zoedepth")
 """Families whose models give distances in metres; in others the configuration declares it."""
@@ -34,7 +33,8 @@ def depth_model_annotator(name: str, metric: bool | None) -> Annotator:
     Distances of a ``metric`` model are replaced by their reciprocals, since depth ControlNets were trained on such
     maps. Raises WeightsUnavailable if the model or its image processor cannot be loaded.
     """
-    processor, model = load_model(AutoModelForDepthEstimation, name, "depth model", ADVICE)
+    classes = (AutoModelForDepthEstimation, AutoImageProcessor)
+    model, processor = load_pretrained(name, *classes, called="depth model", advice=ADVICE)
     if metric is None:
         metric = (
             model.config.model_type in METRIC_FAMILIES or getattr(model.config, "depth_estimation_type", "") == "metric"

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import SamModel, SamProcessor
+from transformers import AutoImageProcessor, SamModel, SamProcessor
 
-from editkit import MaskSpecification, PluginFailure, Segmenter, load_once, on_white, quiet, reason_of
+from editkit import MaskSpecification, PluginFailure, Segmenter, load_once, load_pretrained, on_white, quiet, reason_of
 
 from . import SamParams
 from .segmenter_models import fade
-from .transformers_models import load_model
 
 ADVICE = "give the folder or the hub id of a SAM model such as facebook/sam-vit-base"
 _THRESHOLD = 0.5
@@ -53,5 +52,7 @@ def sam_segmenter(params: SamParams) -> Segmenter:
 @load_once(maxsize=1)
 def load(name: str) -> tuple[Any, Any]:
     """Load the processor and the model; the last result is cached."""
-    image_processor, model = load_model(SamModel, name, "segmentation model", ADVICE)
+    model, image_processor = load_pretrained(
+        name, SamModel, AutoImageProcessor, called="segmentation model", advice=ADVICE
+    )
     return SamProcessor(image_processor), model

@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from editkit import (
-    PluginFailure,
-    WeightsUnavailable,
-    check_complete,
-    check_weights,
-    load_once,
-    loading,
-    model_folder,
-    on_white,
-    quiet,
-    reason_of,
-)
+from editkit import PluginFailure, load_once, load_pretrained, on_white, quiet, reason_of
 
 from . import TransformersParams
 
@@ -60,24 +48,6 @@ def captioning_model(name: str, max_tokens: int) -> Callable[[Image.Image], str]
 @load_once(maxsize=1)
 def load(name: str) -> tuple[Any, Any, Any]:
     """Load the image processor, the tokenizer and the model, on the GPU if there is one; the last result is cached."""
-    folder = model_folder(name, called="captioning model", advice=ADVICE)
-    try:
-        with loading(), quiet():
-            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            model, info = AutoModelForImageTextToText.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                variant=check_weights(folder),
-            )
-            check_complete(info, f"captioning model {name!r}")
-    except WeightsUnavailable:
-        raise
-    except Exception as error:  # of transformers, or of a library that a processor needs
-        raise WeightsUnavailable(
-            f"captioning model {name!r} cannot be loaded from {folder} ({reason_of(error)}): {ADVICE}"
-        ) from error
-    return processor, tokenizer, model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    classes = (AutoModelForImageTextToText, AutoImageProcessor, AutoTokenizer)
+    model, processor, tokenizer = load_pretrained(name, *classes, called="captioning model", advice=ADVICE)
+    return processor, tokenizer, model

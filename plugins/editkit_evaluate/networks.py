@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,16 +11,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, ViTModel
 
-from editkit import (
-    WeightsUnavailable,
-    check_complete,
-    check_weights,
-    identity_of,
-    loading,
-    model_folder,
-    quiet,
-    reason_of,
-)
+from editkit import identity_of, load_pretrained, quiet
 
 from .measures import Region
 from .squeeze_net import load_lpips
@@ -32,29 +22,6 @@ SMALLEST = 32
 """Shortest side in pixels of an image that LPIPS compares."""
 SHORTEST, LONGEST = 224, 480
 """Sides in pixels to which an image is resized before DINO."""
-
-
-def _load(kind: Any, name: str, called: str, advice: str) -> tuple[Any, Path]:
-    """Load a model of transformers from safetensors, on the GPU if there is one; return it with its folder."""
-    folder = model_folder(name, called=called, advice=advice)
-    try:
-        with loading(), quiet():
-            model, info = kind.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                variant=check_weights(folder),
-            )
-        # The pooler of a ViT is not used here, and DINO has none.
-        missing = {key: [one for one in values if "pooler" not in str(one)] for key, values in info.items()}
-        check_complete(missing, f"{called} {name!r}")
-    except WeightsUnavailable:
-        raise
-    except Exception as error:  # of transformers
-        raise WeightsUnavailable(f"{called} {name!r} cannot be loaded ({reason_of(error)}): {advice}") from error
-    return model.eval().requires_grad_(False).to(_device()), folder
 
 
 def _device() -> str:
@@ -71,16 +38,9 @@ class ClipSimilarity:
 
     def __init__(self, name: str) -> None:
         """Load a model with its processor and tokenizer; raises WeightsUnavailable if that is not possible."""
-        self.model, folder = _load(CLIPModel, name, "clip", self.ADVICE)
-        self.identity = identity_of(folder)
-        try:
-            with loading(), quiet():
-                self.processor = AutoImageProcessor.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-                self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except Exception as error:  # of transformers
-            raise WeightsUnavailable(f"clip {name!r} cannot be loaded ({reason_of(error)}): {self.ADVICE}") from error
+        classes = (CLIPModel, AutoImageProcessor, AutoTokenizer)
+        self.model, self.processor, self.tokenizer = load_pretrained(name, *classes, called="clip", advice=self.ADVICE)
+        self.identity = identity_of(Path(self.model.name_or_path))
 
     @torch.no_grad()
     def similarity(self, image: Image.Image, text: str) -> float:
@@ -124,8 +84,9 @@ class StructureDistance:
 
     def __init__(self, name: str) -> None:
         """Load a model; raises WeightsUnavailable if that is not possible."""
-        self.model, folder = _load(ViTModel, name, "dino", self.ADVICE)
-        self.identity = identity_of(folder)
+        # The pooler of a ViT is not used here, and DINO has none.
+        [self.model] = load_pretrained(name, ViTModel, called="dino", advice=self.ADVICE, unused="pooler")
+        self.identity = identity_of(Path(self.model.name_or_path))
         # Releases of transformers differ in the name of the layer.
         named = [module for path, module in self.model.named_modules() if path.endswith((".k_proj", ".attention.key"))]
         self.keys = named[-1]

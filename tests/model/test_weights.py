@@ -155,10 +155,11 @@ def test_every_automatic_class_of_transformers_is_called_without_remote_code() -
         for path in sources
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "from_pretrained"
-        if isinstance(node.func.value, ast.Name) and node.func.value.id.startswith("Auto")
-        if node.func.value.id not in DIFFUSERS
+        if isinstance(node.func.value, ast.Name) and node.func.value.id not in DIFFUSERS
+        # load_pretrained calls the classes that it gets as arguments.
+        if node.func.value.id.startswith("Auto") or path.name == "weights.py"
     ]
-    assert len(calls) > 5
+    assert len(calls) > 2
     for path, call in calls:
         decided = any(word.arg == "trust_remote_code" and ast.unparse(word.value) == "False" for word in call.keywords)
         assert decided, f"{path.name}:{call.lineno} does not say trust_remote_code=False"
