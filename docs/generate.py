@@ -161,6 +161,7 @@ def samplers_page(registry: Registry) -> str:
     rows = [
         [
             code(name),
+            spec.calls_per_step,
             "" if spec.stochastic else str(spec.order),
             yes(spec.stochastic),
             yes(spec.ends_at_zero),
@@ -169,7 +170,7 @@ def samplers_page(registry: Registry) -> str:
         ]
         for name, spec in specs.items()
     ]
-    header = ("sampler", "order", "stochastic", "ends at sigma 0", "summary", "source")
+    header = ("sampler", "network calls a step", "order", "stochastic", "ends at sigma 0", "summary", "source")
     text = "Solvers from noise to a clean latent. Name one with `--sampler`, options after a colon: `ddim:eta=1`."
     return page("Samplers", text, table(header, rows), *option_sections(registry, "samplers"))
 

@@ -87,7 +87,7 @@ def _models(name: str | None, as_json: bool) -> None:
     if name is None:
         _list_models(as_json)
         return
-    from .model_description import describe_model
+    from .facts.models import describe_model
 
     description = describe_model(name)
     click.echo(json_text(description.as_dict()) if as_json else description.text())

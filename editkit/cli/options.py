@@ -128,17 +128,25 @@ def parameters_of(params: type[Params], registry: Registry, *, several: bool = F
     several results, an option for an image or a text may be repeated, numbers and choices may be lists, and the seed
     a range, too.
     """
-    # Base classes follow in the order of inheritance, so that options common to most commands stand last.
-    declared = [name for cls in params.__mro__ for name in inspect.get_annotations(cls)]
-    fields = sorted(params.model_fields.items(), key=lambda item: (not item[1].is_required(), declared.index(item[0])))
     from_model = left_to_model(params)
-    options = [_parameter_of(name, field, registry, several, name in from_model) for name, field in fields]
+    options = [
+        _parameter_of(name, field, registry, several, name in from_model) for name, field in fields_of(params).items()
+    ]
     if several and issubclass(params, DrawingParams):
         seed = next(option for option in options if option.name == "seed")
         seed.type = SeedsParam()
         assert isinstance(seed, click.Option)
         seed.help = f"{seed.help}  0-3 gives a result for each."
     return options
+
+
+def fields_of(params: type[Params]) -> dict[str, FieldInfo]:
+    """Return the fields of a declaration: required ones first, then the class's own, then those of its base classes."""
+    # Base classes follow in the order of inheritance, so that options common to most commands stand last.
+    declared = [name for cls in params.__mro__ for name in inspect.get_annotations(cls)]
+    return dict(
+        sorted(params.model_fields.items(), key=lambda item: (not item[1].is_required(), declared.index(item[0])))
+    )
 
 
 def left_to_model(params: type[Params]) -> frozenset[str]:
@@ -185,6 +193,16 @@ def _type_of(field: FieldInfo) -> TypedParam | LiteralChoice:
         return LiteralChoice(get_args(inner))
     metavar = "NAME" if "registry" in field_metadata(field) else _METAVARS.get(inner, "TEXT")
     return TypedParam(field.annotation, "JSON" if _is_container(field.annotation) else metavar)
+
+
+def metavar_of(field: FieldInfo) -> str:
+    """Return the kind of value of a field in one word, or the values that it may have."""
+    if "image" in field_metadata(field):
+        return "FILE"
+    if _inner_type(field.annotation) is bool:
+        return "on or off"
+    kind = _type_of(field)
+    return ", ".join(kind.choices) if isinstance(kind, LiteralChoice) else kind.name
 
 
 def _inner_type(annotation: Any) -> Any:

@@ -38,7 +38,10 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OWN_DISTRIBUTION = "editkit"
 
 
-COMMANDS = ("check", "models", "new-plugin", "plugins", "replay", "run", "show", "strip")
+COMMANDS = (
+    *("annotators", "captioners", "check", "controls", "describe", "engines", "inverters", "models", "new-plugin"),
+    *("plugins", "replay", "run", "samplers", "segmenters", "show", "strip"),
+)
 """Commands of editkit itself, whose names plugins cannot use."""
 
 

@@ -62,6 +62,8 @@ class OperationSpec(Spec):
     """Function from parameters and source size (width, height) to the result size; None keeps the source size."""
     example: Mapping[str, Any] = dc.field(default_factory=dict)
     """Parameters for trying the operation, if required ones have no obvious value or the defaults change nothing."""
+    usage: str = ""
+    """Example in the help: the words after the command's name."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,8 @@ class SamplerSpec(Spec):
     """A method that samples clean latents from noise; ``load`` returns a function that builds one stepper per walk."""
 
     load: Callable[[], Callable[[Any], Stepper]]
+    calls_per_step: str = "1"
+    """Network calls per step, for tables."""
     order: int = 1
     """Order of convergence to the exact solution of the probability-flow equation."""
     stochastic: bool = False
@@ -231,6 +235,8 @@ class CommandSpec(Spec):
     """A command that measures and prints a table; its parameters are its options."""
 
     load: Callable[[], Callable[[Any], Table]]
+    usage: str = ""
+    """Example in the help: the words after the command's name."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)

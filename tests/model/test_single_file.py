@@ -18,7 +18,7 @@ from torch import Tensor
 
 import editkit
 from editkit import WeightsUnavailable
-from editkit.cli.model_description import describe_model
+from editkit.cli.facts.models import describe_model
 from editkit.testing.tiny import (
     flux_folder,
     flux_kontext_folder,

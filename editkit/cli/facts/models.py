@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import EditkitError, WeightsUnavailable
-from ..files import exists
-from ..libraries import reason_of
-from ..model.finding import family_of_class, family_of_file, locate
-from ..model.folders import check_parts, parts_of, read_index
-from ..model.weights import HUB_ID, check_weights, from_hub, tensor_files
-from ..registry.registry import Registry, installed
-from ..registry.specs import BackendSpec, ModelFacts, OperationSpec
+from ...errors import EditkitError, WeightsUnavailable
+from ...files import exists
+from ...libraries import reason_of
+from ...model.finding import family_of_class, family_of_file, locate
+from ...model.folders import check_parts, parts_of, read_index
+from ...model.weights import HUB_ID, check_weights, from_hub, tensor_files
+from ...registry.registry import Registry, installed
+from ...registry.specs import BackendSpec, ModelFacts, OperationSpec
 
 _BITS = {
     "F64": 64,
