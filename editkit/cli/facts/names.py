@@ -25,9 +25,9 @@ LISTED = {
     "inverters": "List the inverters, or describe one: methods from an image to noise, for --inverter.",
     "samplers": "List the samplers, or describe one: methods from noise to an image, for --sampler.",
     "controls": "List the controls, or describe one: they steer any operation that samples, by --attach.",
-    "annotators": "List the annotators, or describe one: functions from an image to edges or depth, for control --kind.",
+    "annotators": "List the annotators, or describe one: functions from an image to edges, depth, ..., for --kind.",
     "segmenters": "List the segmenters, or describe one: they find masks by words or points, for --segmenter.",
-    "captioners": "List the captioners, or describe one: functions from an image to a prompt, for instruct --captioner.",
+    "captioners": "List the captioners, or describe one: functions from an image to a prompt, for --captioner.",
     "engines": "List the engines of batches, or describe one: processes or machines, for batch --engine.",
 }
 """Kinds of names that have a command of their own, with its help."""
