@@ -15,8 +15,8 @@ from ..errors import UnknownName, did_you_mean
 from ..registry.registry import installed
 from ..version import __version__
 from .errors import report_error
+from .facts.listing import check_command, models_command, plugins_command
 from .facts.names import describe_command, name_commands
-from .listing import check_command, models_command, plugins_command
 from .new_plugin import new_plugin_command
 from .operations import operation_command
 from .pipelines import run_command

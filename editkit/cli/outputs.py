@@ -134,6 +134,11 @@ def _labelled_images(name: str, result: Result | AnimationResult) -> Iterator[tu
         yield f"{name} {result.report.operation}", frame
 
 
+def json_option() -> click.Option:
+    """Return the ``--json`` option of a command that prints a table."""
+    return click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object.")
+
+
 def json_text(value: Any) -> str:
     """Return one line of JSON; NaN and infinity become null."""
     return json.dumps(_replace_nonfinite(value), allow_nan=False, default=str)

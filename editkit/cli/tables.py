@@ -10,9 +10,8 @@ import click
 from ..registry.registry import Registry
 from ..registry.specs import CommandSpec
 from .errors import Command
-from .listing import json_option
 from .options import parameters_of
-from .outputs import json_text
+from .outputs import json_option, json_text
 
 
 def measuring_command(registry: Registry, spec: CommandSpec) -> Command:

@@ -16,9 +16,8 @@ from ...registry.params import shorten
 from ...registry.registry import Registry, installed
 from ...registry.specs import Spec
 from ..errors import Command
-from ..listing import json_option
 from ..options import details_of, fields_of, left_to_model, metavar_of
-from ..outputs import json_text
+from ..outputs import json_option, json_text
 from .examples import example_of
 
 LISTED = {

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from ..registry.registry import Registry, installed
-from .errors import Command
-from .outputs import json_text
+from ...registry.registry import Registry, installed
+from ..errors import Command
+from ..outputs import json_option, json_text
 
 
 def plugins_command() -> Command:
@@ -22,11 +22,6 @@ def plugins_command() -> Command:
         callback=_list_plugins,
         help="List the installed plugins, the names that they register, and the plugins that failed to load.",
     )
-
-
-def json_option() -> click.Option:
-    """Return the ``--json`` option of a command that prints a table."""
-    return click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object.")
 
 
 def _list_plugins(as_json: bool) -> None:
@@ -87,7 +82,7 @@ def _models(name: str | None, as_json: bool) -> None:
     if name is None:
         _list_models(as_json)
         return
-    from .facts.models import describe_model
+    from .models import describe_model
 
     description = describe_model(name)
     click.echo(json_text(description.as_dict()) if as_json else description.text())
@@ -144,7 +139,7 @@ def check_command() -> Command:
 
 def _check(name: str) -> None:
     """Print one line per check and the totals; exit with 1 if a check failed."""
-    from .. import testing
+    from ... import testing
 
     outcomes: Counter[str] = Counter()
     for result in testing.check(name):
