@@ -459,7 +459,7 @@ def test_plugins_as_json_and_text() -> None:
 def test_plugin_failures_are_listed_and_do_not_affect_other_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry()
     registry.add(PluginSource("odd", "odd_module", "odd-dist", "2"), OddPlugin())
-    for module in ("editkit.cli", "editkit.cli.listing", "editkit.registry"):
+    for module in ("editkit.cli", "editkit.cli.facts.listing", "editkit.registry"):
         monkeypatch.setattr(f"{module}.installed", lambda: registry)
     (failure,) = json.loads(call("plugins", "--json").stdout)["failures"]
     assert failure["distribution"] == "odd-dist" and "nothing works" in failure["reason"]

@@ -56,7 +56,7 @@ def _placeholder(spec: Spec, name: str) -> str:
 
 def _caller(registry: Registry, kind: str, spec: Spec) -> tuple[Any, str]:
     """Return the operation or command whose option takes a name, and the option; edits of inversions come first."""
-    reads = getattr(spec, "reads", frozenset()) if kind == "controls" else frozenset()
+    reads: frozenset[str] = getattr(spec, "reads", frozenset()) if kind == "controls" else frozenset()
     found = [
         (not getattr(caller, "edits_inversion", False), caller.name, caller, name)
         for calls in ("operations", "commands")
