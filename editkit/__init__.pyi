@@ -2,7 +2,7 @@
 
 from . import evaluation as evaluation
 from . import testing as testing
-from .api import invert, reconstruct
+from .api import invert, reconstruct, start
 from .diffusion.attention import (
     AttentionEdit,
     AttentionInputs,
@@ -65,6 +65,8 @@ from .editing.replay import replay
 from .editing.request import check_params
 from .editing.result import Result
 from .editing.session import Session
+from .editing.steps.run import Run
+from .editing.steps.step import Step
 from .errors import (
     BadFile,
     BadImage,
@@ -253,6 +255,7 @@ __all__ = [
     "RepromptParams",
     "ResolutionShift",
     "Result",
+    "Run",
     "SamplerSpec",
     "SamplingParams",
     "SamplingPath",
@@ -261,6 +264,7 @@ __all__ = [
     "SegmenterSpec",
     "Session",
     "Spacing",
+    "Step",
     "Stepper",
     "SupportsAdapters",
     "SupportsAttention",
@@ -375,6 +379,7 @@ __all__ = [
     "scaled_linear",
     "select_rows",
     "smooth_maps",
+    "start",
     "start_at",
     "testing",
     "timestep_of",

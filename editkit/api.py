@@ -1,15 +1,21 @@
-"""Python functions for inversion and reconstruction."""
+"""Python functions for inversion and reconstruction, and for edits step by step."""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, overload
 
 from .editing.apply import apply
 from .editing.result import Result
+from .editing.steps.run import Run
 from .inversion.inversion import Inversion
 from .model.backend import Backend
 from .registry.arguments import check_arguments
 from .sampling.progress import Progress
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @check_arguments()
@@ -41,3 +47,26 @@ def reconstruct(
     """Sample an inverted image again; the report gives its PSNR to the source and the bound set by the autoencoder."""
     result: Result = apply("reconstruct", inversion, model=model, progress=progress, **params)
     return result
+
+
+@overload
+def start(edit: str, *args: Any, **kwargs: Any) -> Run[Any]: ...
+@overload
+def start(edit: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Run[T]: ...
+def start(edit: str | Callable[..., Any], *args: Any, **kwargs: Any) -> Run[Any]:
+    """Return a :class:`Run` of an edit: iterate it to look at the steps, cancel it, and take its ``result``.
+
+    ``edit`` is an operation's name, with the other arguments of :func:`apply`, or any function that edits, with its own
+    arguments: ``apply_all``, ``replay``, ``invert``, a :class:`Pipeline`, or a function of the caller's. The steps are
+    those of all edits that it makes in its thread, one after another, as a progress function gets them::
+
+        run = editkit.start("img2img", image, prompt="a green apple")
+        for step in run:
+            print(step.label, step.index + 1, step.total)
+            step.preview()
+        run.result.image
+
+    Raises nothing itself: an error, such as of a wrong argument, is raised by the iteration or by ``result``.
+    """
+    function = functools.partial(apply, edit) if isinstance(edit, str) else edit
+    return Run(functools.partial(function, *args, **kwargs))

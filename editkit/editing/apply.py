@@ -32,7 +32,7 @@ from ..registry.params import Params, without_effect
 from ..registry.registry import Registry, installed
 from ..report import Report, Usage
 from ..sampling.params import DrawingParams
-from ..sampling.progress import Progress
+from ..sampling.progress import Progress, check_cancelled, with_watcher
 from ..sampling.usual import usual_of, with_usual
 from ..version import __version__
 from .capabilities import check_capabilities, unnoticed_distillation
@@ -104,6 +104,7 @@ def execute(
     Raises MissingCapability before any work if the model cannot execute it, PluginFailure if the operation fails,
     Cancelled on an interrupt.
     """
+    check_cancelled()
     check_capabilities(request, model)
     request = _with_usual_settings(registry, request, model)
     start = time.perf_counter()
@@ -114,10 +115,10 @@ def execute(
         _explained_memory(request),
         measured_memory(model.device) as memory,
     ):
-        session = open_session(registry, request, model, progress, cache)
+        session = open_session(registry, request, model, with_watcher(progress), cache)
         framing = frame_session(session, request.following)
         region = framing.region if framing else session
-        outcome = _call_operation(region, request)
+        outcome = _call_operation(region, request, progress)
         if framing:
             session.mask = framing.mask()
         whole = outcome if framing is None or isinstance(outcome, Inversion) else framing.lay_back(outcome)
@@ -153,7 +154,7 @@ def _explained_memory(request: Request) -> Iterator[None]:
         raise EditkitError(f"the image is {format_size(size)} pixels, {memory_text(size)}") from error
 
 
-def _call_operation(session: Session, request: Request) -> Edit | PixelEdit | Inversion:
+def _call_operation(session: Session, request: Request, progress: Progress | None) -> Edit | PixelEdit | Inversion:
     """Return the outcome of the operation; raises PluginFailure if it breaks its contract or raises an exception.
 
     An exception of the caller's own code, its model or its progress function, is raised unchanged.
@@ -172,7 +173,7 @@ def _call_operation(session: Session, request: Request) -> Edit | PixelEdit | In
                 f"there is not enough memory to edit at {size} pixels on {session.model.device}: use a smaller "
                 "resolution, --tiling, --offload or a smaller --dtype"
             ) from error
-        if raised_by_caller(error, (unwrap(session.model), session.progress), registry.packages()):
+        if raised_by_caller(error, (unwrap(session.model), progress), registry.packages()):
             raise
         raise PluginFailure(f"{session.operation} failed: {registry.describe_failure(error)}") from error
     problem = _contract(session, request).violation(outcome)

@@ -141,10 +141,13 @@ def _invert_uncached(
     session: Session, inverter: Inverter, latents: Tensor, path: SamplingPath, condition: Condition
 ) -> InversionRecord:
     guidance = session.guided(condition, len(latents), path) if inverter.guided else None
-    extras: dict[str, Tensor] = {}
-    steps = inverter.invert(guidance or Conditioned(session.network, condition), latents, path[::-1], session.noise)
-    rising = [latents, *session.track(collect_extras(steps, extras), len(path) - 1, "inverting")]
     denoise = guidance or Conditioned(session.network, condition)
+    estimate = session.estimate(path[::-1])
+    seen = estimate.recording(denoise.network, len(latents)) if estimate else denoise.network
+    extras: dict[str, Tensor] = {}
+    steps = inverter.invert(dc.replace(denoise, network=seen), latents, path[::-1], session.noise)
+    shown = session.track(collect_extras(steps, extras), len(path) - 1, "inverting", estimate=estimate)
+    rising = [latents, *shown]
     trajectory = session.check_walk(torch.stack(rising[::-1]), latents, denoise, path[-1], "the inversion")
     record = InversionRecord(contiguous_copy(trajectory), path, extras)
     extras = {**extras, **inverter.compute_extras(session, record, condition)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from PIL import Image
@@ -37,14 +37,15 @@ from ..sampling.guidance_rules import guidance_rule_of
 from ..sampling.kept_detail import KeptDetail, kept_detail
 from ..sampling.loop import Stepper, final_state, walk
 from ..sampling.params import DEFAULT_STEPS, DrawingParams
-from ..sampling.progress import Progress, show_progress
+from ..sampling.progress import Progress, check_cancelled
 from ..sampling.usual import usual_of
 from ..sampling.windows import evaluate_in_windows
 from .params import PROMPTS, prompts_of
+from .steps.tracking import TracksLoops
 
 
 @dc.dataclass
-class Session:
+class Session(TracksLoops):
     """Everything an operation may use; latents are (B, C, h, w), and the first rows of a batch are its sources."""
 
     model: Backend
@@ -98,6 +99,7 @@ class Session:
         self.detail.evaluated_at(point, len(x))
 
         def count_and_call(part: Tensor, condition: Condition) -> Tensor:
+            check_cancelled()
             self.usage.count(len(part), self.canvas.work)
             return self.model.denoise(part, point, condition)
 
@@ -288,8 +290,10 @@ class Session:
         stepper = step or self.registry.build("samplers", self.drawing.sampler)
         self.undivided = any(control.changes_model and not control.divisible for control in controls)
         with attach_all(self.model, controls, path, sources or [None] * len(x)):
-            steps = walk(stepper, denoise, x, path, noise=self.noise, controls=controls)
-            final = final_state(self.track(steps, len(path) - 1, "sampling"), x)
+            estimate = self.estimate(path)
+            watching = controls if estimate is None else [*controls, estimate]
+            steps = walk(stepper, denoise, x, path, noise=self.noise, controls=watching)
+            final = final_state(self.track(steps, len(path) - 1, "sampling", estimate=estimate), x)
             walker = f"sampling with {self.drawing.sampler}" if step is None else "sampling"
             return self.check_walk(final, x, denoise, path[0], walker)
 
@@ -323,7 +327,3 @@ class Session:
         if path not in self.controls:
             self.controls[path] = [self.registry.build("controls", call)(self, path) for call in self.drawing.controls]
         return self.controls[path]
-
-    def track(self, steps: Iterator[Tensor], total: int, label: str) -> Iterable[Tensor]:
-        """Return ``steps``, shown to the caller's progress under a label; see :func:`show_progress` for its errors."""
-        return steps if self.progress is None else show_progress(self.progress, steps, total, label)

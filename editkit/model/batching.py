@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -91,7 +92,7 @@ class EditThread(Generic[Outcome]):
         self.results: queue.SimpleQueue[Tensor | BaseException | None] = queue.SimpleQueue()
         self.requests: queue.SimpleQueue[NetworkRequest | None] = queue.SimpleQueue()
         self.outcome: Outcome | BaseException | None = None
-        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread = threading.Thread(target=contextvars.copy_context().run, args=(self.run,), daemon=True)
 
     def run(self) -> None:
         """Run the edit and store its outcome or its error."""

@@ -1,7 +1,10 @@
-"""Progress of loops: a function of the caller that iterates their steps."""
+"""Progress of loops: a function of the caller that iterates their steps, and what follows the edits of a context."""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import dataclasses as dc
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -10,7 +13,61 @@ from ..errors import Cancelled, InvalidParameter
 Step = TypeVar("Step")
 
 Progress = Callable[..., Iterable[Any]]
-"""Function ``progress(iterable, total=..., desc=...)`` whose result replaces the iterable, such as ``tqdm.tqdm``."""
+"""Function ``progress(iterable, total=..., desc=...)`` whose result replaces the iterable, such as ``tqdm.tqdm``.
+
+The items are :class:`editkit.Step`.
+"""
+
+
+@dc.dataclass(frozen=True)
+class Watcher:
+    """Follower of the edits that are executed in a context."""
+
+    check: Callable[[], None]
+    """Function that raises Cancelled if the work is to stop; it is called before every network call."""
+    progress: Progress | None = None
+    """Progress function to which the steps of all loops are shown."""
+
+
+_WATCHER: contextvars.ContextVar[Watcher | None] = contextvars.ContextVar("watcher", default=None)
+
+
+@contextlib.contextmanager
+def watched_by(watcher: Watcher | None) -> Iterator[None]:
+    """Let a watcher follow all edits that are executed in the block, in this thread and in threads of their own."""
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
+
+
+@contextlib.contextmanager
+def unwatched_steps() -> Iterator[None]:
+    """Show the steps in the block to no watcher, which can still stop the work."""
+    watcher = _WATCHER.get()
+    with watched_by(watcher and dc.replace(watcher, progress=None)):
+        yield
+
+
+def check_cancelled() -> None:
+    """Raise Cancelled if a watcher of the context stops the work."""
+    watcher = _WATCHER.get()
+    if watcher is not None:
+        watcher.check()
+
+
+def with_watcher(progress: Progress | None) -> Progress | None:
+    """Return a progress function that shows steps to ``progress`` and to the watcher of the context, if any."""
+    watcher = _WATCHER.get()
+    watching = None if watcher is None else watcher.progress
+    if progress is None or watching is None:
+        return watching if progress is None else progress
+
+    def show(steps: Iterable[Any], *, total: int, desc: str) -> Iterable[Any]:
+        return progress(watching(steps, total=total, desc=desc), total=total, desc=desc)
+
+    return show
 
 
 def show_progress(progress: Progress, steps: Iterator[Step], total: int, label: str) -> Iterator[Step]:

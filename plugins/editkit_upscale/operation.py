@@ -55,7 +55,7 @@ def upscale(session: Session, params: UpscaleParams) -> PixelEdit:
     larger = enlarge(session.pixels, params.scale)
     if len(path) > 1:
         sampling = _TiledSampling.plan(session, params, path)
-        for _ in session.track(sampling.add_to(larger), sampling.batches, "upscaling"):
+        for _ in session.track(sampling.add_to(larger), sampling.batches, "upscaling", pixels=larger):
             pass
     back_project(larger, session.pixels, params.scale)
     return PixelEdit(larger, plain=plain)

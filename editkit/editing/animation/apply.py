@@ -17,12 +17,13 @@ from ...registry.arguments import check_arguments
 from ...registry.registry import installed
 from ...report import AnimationReport, Report
 from ...sampling.params import DrawingParams
-from ...sampling.progress import Progress
+from ...sampling.progress import Progress, with_watcher
 from ..apply import cancellable
 from ..framing.following import FollowedSubject
 from ..many.apply_all import split_options
 from ..many.lock_step import bind_request
 from ..recipe import Recipe
+from ..steps.tracking import steps_together
 from .first_frame import AnchoredCalls
 from .request import AnimationRequest, check_batch, prepare_animation
 from .result import AnimationResult, EditedFrame
@@ -139,10 +140,10 @@ class _FrameEdits:
             bind_request(
                 self.request.registry,
                 self.request.frame(number)._replace(following=self.following),
-                None if place else self._labelled(numbers),
+                shown,
                 self.cache and not self.anchored,  # an inversion beside another frame is another one
             )
-            for place, number in enumerate(numbers)
+            for number, shown in zip(numbers, steps_together(self._labelled(numbers), len(numbers)), strict=True)
         ]
         evaluate = self.calls if self.anchored else evaluate_all
         with contextlib.closing(run_in_lock_step(self.model, edits, evaluate)) as outcomes:
@@ -157,7 +158,7 @@ class _FrameEdits:
 
     def _labelled(self, numbers: Sequence[int]) -> Progress | None:
         """Return the caller's progress with the last frame of a batch before each label."""
-        progress = self.progress
+        progress = with_watcher(self.progress)
         if progress is None:
             return None
         place = f"frame {numbers[-1] + 1} of {len(self.request.animation)}"

@@ -12,9 +12,10 @@ from ...model.batching import run_in_lock_step
 from ...model.calls.combined import evaluate_all
 from ...model.calls.filled import FilledCalls
 from ...registry.registry import Registry
-from ...sampling.progress import Progress
+from ...sampling.progress import Progress, unwatched_steps, with_watcher
 from ..apply import execute
 from ..request import Request
+from ..steps.tracking import steps_together
 
 
 def execute_together(
@@ -39,7 +40,8 @@ def execute_together(
         except Exception as error:
             yield 0, error
         return
-    edits = [bind_request(registry, one, None if number else progress, cache) for number, one in enumerate(requests)]
+    shown = steps_together(with_watcher(progress), len(requests))
+    edits = [bind_request(registry, *one, cache) for one in zip(requests, shown, strict=True)]
     with contextlib.closing(run_in_lock_step(model, edits, FilledCalls() if exact else evaluate_all)) as outcomes:
         for number, outcome in outcomes:
             if isinstance(outcome, Cancelled) or (
@@ -62,5 +64,10 @@ def execute_exactly(
 def bind_request(
     registry: Registry, request: Request, progress: Progress | None, cache: bool
 ) -> Callable[[Backend], Any]:
-    """Return a function of the model that executes a request."""
-    return lambda model: execute(registry, request, model, progress=progress, cache=cache)
+    """Return a function of the model that executes a request, whose steps ``progress`` alone is shown."""
+
+    def edit(model: Backend) -> Any:
+        with unwatched_steps():
+            return execute(registry, request, model, progress=progress, cache=cache)
+
+    return edit

@@ -1,0 +1,175 @@
+"""Runs yield the steps of an edit, whose previews change nothing, and can be cancelled."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import editkit
+from editkit import Cancelled, InvalidParameter, Step
+from editkit.editing.steps.preview import preview_pixels
+from editkit.images.tensors import to_tensor
+from editkit.testing import ToyBackend
+from editkit.testing.suite import sample_image
+
+IMAGE = sample_image((40, 24))
+MASK = sample_image((40, 24)).convert("L").point(lambda level: 255 if level > 128 else 0)
+EDITS: dict[str, dict[str, Any]] = {
+    "generate": {"prompt": "red", "width": 16, "height": 16},
+    "img2img": {"prompt": "red", "mask": MASK},
+    "inpaint": {"prompt": "red", "mask": MASK},
+    "prompt-edit": {"source": "red", "target": "blue", "inverter": "edit-friendly"},
+    "flow-edit": {"source": "red", "target": "blue"},
+    "invert": {"prompt": "red", "method": "fixed-point"},
+    "upscale": {"strength": 0.5},
+}
+
+
+def start(operation: str, model: Any, **more: Any) -> editkit.Run[Any]:
+    source = [] if operation == "generate" else [IMAGE]
+    params = {"steps": 3, "seed": 0, "cache": False, "model": model, **EDITS[operation], **more}
+    if operation == "invert":
+        del params["seed"]
+    return editkit.start(operation, *source, **params)
+
+
+def bits(outcome: Any) -> bytes:
+    value = outcome.noise.numpy() if isinstance(outcome, editkit.Inversion) else np.asarray(outcome.image)
+    return value.tobytes()
+
+
+@pytest.mark.parametrize("operation", EDITS)
+def test_steps_and_their_previews_change_no_bit_of_the_result(operation: str) -> None:
+    model, steps = ToyBackend(reduction=2), []
+    run = start(operation, model)
+    for step in run:
+        image = step.preview()
+        assert (image.mode, step.label in ("inverting", "fitting", "sampling", "upscaling")) == ("RGB", True)
+        steps.append((step.label, step.index, step.total))
+    assert all(total == 1 + max(index for label, index, _ in steps if label == own) for own, _, total in steps)
+    assert bits(run.result) == bits(start(operation, ToyBackend(reduction=2)).result)
+
+
+def test_the_points_of_steps_fall_while_sampling_and_rise_while_inverting() -> None:
+    sigmas: dict[str, list[float]] = {}
+    for step in start("prompt-edit", ToyBackend(), inverter="pinned"):
+        assert step.point is not None
+        sigmas.setdefault(step.label, []).append(step.point.sigma)
+    assert sigmas["inverting"] == sorted(sigmas["inverting"])
+    assert sigmas["sampling"] == sorted(sigmas["sampling"], reverse=True)
+
+
+def test_a_preview_of_a_linear_decoder_is_the_mean_colour_of_what_it_decodes() -> None:
+    model = ToyBackend(reduction=4)
+    latents = model.encode(to_tensor(IMAGE))
+    colours = F.avg_pool2d(model.decode(latents), 4)
+    assert torch.allclose(preview_pixels(model, latents).double(), colours, atol=1e-4)
+
+
+def test_the_last_preview_of_a_model_of_pixels_is_its_result() -> None:
+    run = start("generate", ToyBackend())
+    *_, last = (step.preview() for step in run)
+    assert np.abs(np.asarray(last, int) - np.asarray(run.result.image, int)).max() <= 1
+
+
+def test_a_step_in_lock_step_has_the_latest_steps_of_all_edits() -> None:
+    run = editkit.start(
+        editkit.apply_all, "img2img", [IMAGE] * 3, prompt="red", steps=6, seeds=[1, 2, 3], model=ToyBackend()
+    )
+    steps = [[one.preview().tobytes() for one in step.together] for step in run]
+    assert len(set(steps[-1])) == 3
+    assert len(run.result) == 3
+
+
+def test_a_run_follows_every_edit_of_a_function_and_the_progress_of_its_own() -> None:
+    seen: list[Step] = []
+
+    def noting(steps: Iterator[Step], **_: Any) -> Iterator[Step]:
+        for step in steps:
+            seen.append(step)
+            yield step
+
+    steps = [("img2img", {"prompt": "red", "steps": 4}), ("img2img", {"prompt": "blue", "steps": 4})]
+    run = editkit.start(editkit.Pipeline(steps), IMAGE, model=ToyBackend(), seed=0, progress=noting)
+    assert list(run) == seen
+    assert [step.index for step in seen] == [0, 1, 2, 0, 1, 2]
+
+
+def test_an_error_of_an_edit_is_raised_by_the_iteration_and_by_the_result() -> None:
+    run = editkit.start("img2img", IMAGE, model=ToyBackend(), prompt="red", strength=3.0)
+    with pytest.raises(InvalidParameter, match="strength"):
+        list(run)
+    with pytest.raises(InvalidParameter, match="strength"):
+        _ = run.result
+    assert list(run) == []
+
+
+class _SlowBackend(ToyBackend):
+    """Model that reports each network call and waits for permission."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.called, self.allowed = 0, threading.Event(), threading.Event()
+
+    def denoise(self, *call: Any) -> Tensor:
+        self.calls += 1
+        self.called.set()
+        assert self.allowed.wait(10)
+        return super().denoise(*call)
+
+
+@pytest.mark.parametrize("operation", ["prompt-edit", "upscale"])
+def test_a_cancellation_from_another_thread_waits_for_one_network_call(operation: str) -> None:
+    model = _SlowBackend()
+    run = start(operation, model)
+
+    def cancel() -> None:
+        assert model.called.wait(10)
+        run.cancel()
+        model.allowed.set()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(Cancelled):
+        list(run)
+    thread.join()
+    assert (model.calls, run.is_done) == (1, True)
+
+
+def use(run: editkit.Run[Any]) -> None:
+    run.cancel()
+
+
+def leave(run: editkit.Run[Any]) -> None:
+    with run:
+        pass
+
+
+@pytest.mark.parametrize("end", [use, leave])
+def test_a_run_that_waits_has_ended_when_it_is_cancelled(end: Callable[[editkit.Run[Any]], None]) -> None:
+    for taken in (0, 1):
+        run = start("img2img", ToyBackend(), steps=6)
+        for _ in range(taken):
+            next(run)
+        end(run)
+        assert run.is_done
+        with pytest.raises(Cancelled):
+            _ = run.result
+
+
+def test_a_run_that_is_left_ends_its_thread() -> None:
+    before = set(threading.enumerate())
+    for _ in start("img2img", ToyBackend(), steps=6):
+        break
+    gc.collect()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+    assert set(threading.enumerate()) <= before
