@@ -679,9 +679,14 @@ def test_a_pipeline_file_is_run_and_replayed(here: Path, tiny_folder: Path) -> N
     assert Image.open("again.png").tobytes() == Image.open("a-run.png").tobytes()
 
 
-@pytest.mark.parametrize("words", [("-o", "-"), ("-o", "x.png"), ("-o", "x.png", "--json")])
+@pytest.mark.parametrize(
+    ("words", "redirection"),
+    [(("-o", "-"), ">/dev/full"), (("-o", "x.png"), ">&-"), (("-o", "x.png", "--json"), ">/dev/full")],
+)
 @pytest.mark.slow
-def test_full_or_closed_standard_output_is_one_line(here: Path, tiny_folder: Path, words: tuple[str, ...]) -> None:
+def test_full_or_closed_standard_output_is_one_line(
+    here: Path, tiny_folder: Path, words: tuple[str, ...], redirection: str
+) -> None:
     edit = [
         sys.executable,
         "-m",
@@ -695,12 +700,11 @@ def test_full_or_closed_standard_output_is_one_line(here: Path, tiny_folder: Pat
         "-m",
         str(tiny_folder),
     ]
-    for redirection in (">/dev/full", ">&-"):
-        line = shlex.join([*edit, *words]) + redirection
-        done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
-        assert done.returncode == 1
-        assert done.stderr.startswith("Error: standard output cannot be written"), done.stderr
-        assert done.stderr.count("\n") == 1, done.stderr
+    line = shlex.join([*edit, *words]) + redirection
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: standard output cannot be written"), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_folder_stands_for_its_images_and_an_interrupted_batch_continues(here: Path, tiny_folder: Path) -> None:
