@@ -1,7 +1,7 @@
 """Write the reference pages from the registry and the source.
 
-python docs/generate.py           write docs/reference/*.md
-python docs/generate.py --check   exit with 1 if a page differs from the one that would be written
+python docs/generate.py           write docs/reference/*.md and editkit/ops.pyi, the types of the operations
+python docs/generate.py --check   exit with 1 if a file differs from the one that would be written
 """
 
 from __future__ import annotations
@@ -30,14 +30,24 @@ from editkit.registry.registry import KINDS, Registry, discover
 from editkit.registry.specs import Spec
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+
+from stub import operations_stub  # noqa: E402 (the path above finds it)
+
 PACKAGE = DOCS.parent / "editkit"
 REFERENCE = DOCS / "reference"
+STUB = PACKAGE / "ops.pyi"
 RESULTS = DOCS.parent / "tests" / "families" / "results.json"
 ATTENTION = RESULTS.with_name("attention.json")
 NOTICE = "<!-- Written by docs/generate.py. Do not edit. -->"
 WIDTH = 100
 """Columns of the help texts."""
 SPECS: tuple[type[Spec], ...] = (Spec, *KINDS.values())
+OPERATIONS = (
+    "Every [operation](operations.md) is a function with its image, its parameters and the arguments of "
+    "`editkit.apply`, and returns a `Result`, or an `Inversion`: `editkit.img2img(image, prompt=...)`. Those of other "
+    "packages are `editkit.ops.NAME`. Their types are in `ops.pyi`:"
+)
 INPUTS = {"nothing": "no image", "image": "an image", "two images": "two images", "inversion": "an inversion"}
 
 
@@ -445,6 +455,9 @@ def python_page() -> str:
         "suites. Plugins use these names only."
     ]
     for module, names in public_names().items():
+        if module == "ops":
+            blocks += [f"## editkit.{module}", f"{OPERATIONS} {codes(names)}."]
+            continue
         found = definitions(module_of(module))
         lines = [f"* {signature(name, found[name][0])}  \n  {first_sentence(found[name][1])}" for name in names]
         blocks += [f"## editkit.{module}", "\n".join(line.rstrip() for line in lines)]
@@ -550,18 +563,24 @@ def pages() -> dict[str, str]:
     return {name: write(registry) for name, write in computed.items()} | parsed
 
 
-def stale_pages() -> list[str]:
-    """Return the names of the pages that are missing, differ, or should not be there."""
-    wanted = pages()
-    present = {file.name: file.read_text(encoding="utf-8") for file in REFERENCE.glob("*.md")}
-    return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
+def wanted_files() -> dict[Path, str]:
+    """Return the text of every file that is computed: the pages and the stub of the operations."""
+    return {REFERENCE / name: text for name, text in pages().items()} | {STUB: operations_stub(own_registry())}
+
+
+def stale_files() -> list[Path]:
+    """Return the files that are missing, differ, or should not be there."""
+    wanted = wanted_files()
+    present = {file: file.read_text(encoding="utf-8") for file in [*REFERENCE.glob("*.md"), STUB] if file.exists()}
+    return sorted(file for file in wanted.keys() | present.keys() if wanted.get(file) != present.get(file))
 
 
 def main(arguments: Sequence[str]) -> int:
     if list(arguments) == ["--check"]:
-        stale = stale_pages()
-        for name in stale:
-            click.echo(f"docs/reference/{name} is not current: run python docs/generate.py", err=True)
+        stale = stale_files()
+        for file in stale:
+            name = "/".join(file.parts[-3:] if file.suffix == ".md" else file.parts[-2:])
+            click.echo(f"{name} is not current: run python docs/generate.py", err=True)
         return 1 if stale else 0
     if arguments:
         click.echo("usage: python docs/generate.py [--check]", err=True)
@@ -569,8 +588,8 @@ def main(arguments: Sequence[str]) -> int:
     REFERENCE.mkdir(exist_ok=True)
     for file in REFERENCE.glob("*.md"):
         file.unlink()
-    for name, text in pages().items():
-        (REFERENCE / name).write_text(text, encoding="utf-8")
+    for file, text in wanted_files().items():
+        file.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -1,8 +1,9 @@
 """Public names and the modules that define them."""
 
 from . import evaluation as evaluation
+from . import ops as ops
 from . import testing as testing
-from .api import invert, reconstruct, start
+from .api import start
 from .diffusion.attention import (
     AttentionEdit,
     AttentionInputs,
@@ -127,6 +128,21 @@ from .model.options import LoadingOptions
 from .model.prompt_text import PromptReading, embed_cached
 from .model.references import ReferenceGuidance, References, SupportsReferences
 from .model.weights import check_complete, check_weights, load_pretrained, model_folder, read_json
+from .ops import chord_edit as chord_edit
+from .ops import control as control
+from .ops import few_step_edit as few_step_edit
+from .ops import flow_edit as flow_edit
+from .ops import generate as generate
+from .ops import img2img as img2img
+from .ops import inpaint as inpaint
+from .ops import instruct as instruct
+from .ops import interpolate as interpolate
+from .ops import invert as invert
+from .ops import outpaint as outpaint
+from .ops import prompt_edit as prompt_edit
+from .ops import reconstruct as reconstruct
+from .ops import uni_edit as uni_edit
+from .ops import upscale as upscale
 from .registry.engines import Engine, EngineOptions, WorkerEnded, Workers
 from .registry.hookspecs import hookimpl
 from .registry.listing import annotators, build_engine, engines, inverters, models, operations, samplers
@@ -308,8 +324,10 @@ __all__ = [
     "check_interval",
     "check_params",
     "check_weights",
+    "chord_edit",
     "classifier_free",
     "combine_predictions",
+    "control",
     "cosine",
     "current_rows",
     "ddim_step",
@@ -322,14 +340,21 @@ __all__ = [
     "eps_of",
     "erase",
     "evaluation",
+    "few_step_edit",
     "fill",
     "find_identity",
+    "flow_edit",
     "from_pipe",
     "from_x0",
     "full_name",
+    "generate",
     "hide_broken_torchvision",
     "hookimpl",
     "identity_of",
+    "img2img",
+    "inpaint",
+    "instruct",
+    "interpolate",
     "interval",
     "invert",
     "invert_latents",
@@ -355,9 +380,12 @@ __all__ = [
     "open_animation",
     "open_image",
     "operations",
+    "ops",
+    "outpaint",
     "paint",
     "part_failed",
     "parts_of",
+    "prompt_edit",
     "pull_push_fill",
     "quiet",
     "read_index",
@@ -386,7 +414,9 @@ __all__ = [
     "to_device",
     "to_inversion",
     "to_x0",
+    "uni_edit",
     "untrusted_reason",
+    "upscale",
     "walk",
     "with_resampling",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import os
 import re
@@ -15,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..registry.params import SEVERAL, Params, field_metadata, shorten
+from ..registry.params import SEVERAL, Params, field_metadata, fields_of, shorten
 from ..registry.registry import Registry
 from ..sampling.params import DrawingParams
 
@@ -138,15 +137,6 @@ def parameters_of(params: type[Params], registry: Registry, *, several: bool = F
         assert isinstance(seed, click.Option)
         seed.help = f"{seed.help}  0-3 gives a result for each."
     return options
-
-
-def fields_of(params: type[Params]) -> dict[str, FieldInfo]:
-    """Return the fields of a declaration: required ones first, then the class's own, then those of its base classes."""
-    # Base classes follow in the order of inheritance, so that options common to most commands stand last.
-    declared = [name for cls in params.__mro__ for name in inspect.get_annotations(cls)]
-    return dict(
-        sorted(params.model_fields.items(), key=lambda item: (not item[1].is_required(), declared.index(item[0])))
-    )
 
 
 def left_to_model(params: type[Params]) -> frozenset[str]:

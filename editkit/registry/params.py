@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import inspect
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
@@ -176,6 +177,15 @@ def PathParam(default: Any, description: str) -> Any:  # noqa: N802
 def field_metadata(field: FieldInfo) -> dict[str, Any]:
     """Metadata of a field besides its type: ``registry``, ``image``, ``path`` or ``argument``."""
     return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
+
+
+def fields_of(params: type[Params]) -> dict[str, FieldInfo]:
+    """Return the fields of a declaration: required ones first, then the class's own, then those of its base classes."""
+    # Base classes follow in the order of inheritance, so that parameters common to most operations stand last.
+    declared = [name for cls in params.__mro__ for name in inspect.get_annotations(cls)]
+    return dict(
+        sorted(params.model_fields.items(), key=lambda item: (not item[1].is_required(), declared.index(item[0])))
+    )
 
 
 def is_default(field: FieldInfo, value: Any) -> bool:

@@ -12,11 +12,11 @@ import click
 from ...errors import UnknownName, did_you_mean
 from ...files import exists
 from ...literals import Prediction
-from ...registry.params import shorten
+from ...registry.params import fields_of, shorten
 from ...registry.registry import Registry, installed
 from ...registry.specs import Spec
 from ..errors import Command
-from ..options import details_of, fields_of, left_to_model, metavar_of
+from ..options import details_of, left_to_model, metavar_of
 from ..outputs import json_option, json_text
 from .examples import example_of
 
