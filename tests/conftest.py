@@ -51,8 +51,9 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_fixtures(caches: Path) -> None:
-    """Set the cache folder of shared fixtures, which are set up before the cache folder of a test."""
+    """Set the cache folder of shared fixtures, which are set up before the cache folder of a test; no config file."""
     os.environ["EDITKIT_CACHE"] = str(caches / "shared")
+    os.environ["EDITKIT_CONFIG"] = ""
 
 
 @pytest.fixture(autouse=True)

@@ -9,24 +9,34 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from ..errors import Cancelled, EditkitError, MissingCapability
+from .settings import apply_settings, settings_in_use
 
 _VERBOSE = "editkit.verbose"
+_HELP = {"-h", "--help"}
+
+Settings = Literal["all", "own", "none"]
+"""Settings that a command takes from the environment and the config file: those for all commands and its own, its own
+alone, or none."""
 
 
 class Command(click.Command):
     """A command that reports an error as one line, after the traceback if ``-v`` is given.
 
     ``headings`` are those of the options in its help, by their names; others are under "Other options".
+    ``settings`` are those that it takes from the environment and the config file.
     """
 
-    def __init__(self, name: str, headings: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, name: str, headings: Mapping[str, str] | None = None, settings: Settings = "all", **kwargs: Any
+    ) -> None:
         super().__init__(name, **kwargs)
         self.headings = headings
+        self.settings = settings
         self.params.append(
             click.Option(
                 ["-v", "--verbose"],
@@ -44,6 +54,8 @@ class Command(click.Command):
             if count > 1 and isinstance(param, click.Option) and not _may_repeat(param):
                 name = max(param.opts, key=len)
                 raise click.UsageError(f"the option {name} is given {count} times: give it once", ctx)
+        if self.settings != "none" and ctx.parent and not ctx.resilient_parsing and not _HELP & set(args):
+            apply_settings(ctx, shared=self.settings == "all")
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -61,6 +73,8 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
+        for setting in settings_in_use(ctx).values() if ctx.meta[_VERBOSE] else ():
+            click.echo(f"--{setting.option} is set by {setting.origin}", err=True)
         try:
             with contextlib.nullcontext() if ctx.meta[_VERBOSE] else _silence_libraries():
                 return super().invoke(ctx)
@@ -97,9 +111,18 @@ def report_error(error: BaseException, about: str = "") -> int:
     if verbose:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     text, status = format_error(error, verbose=verbose)
+    source = getattr(error, "ctx", None) or context
+    text += _settings_text(source, text) if source else ""
     subject = f"{about}: " if about and about not in text else ""
     click.echo(f"Error: {subject}{' '.join(text.splitlines())}", err=True)
     return status
+
+
+def _settings_text(context: click.Context, text: str) -> str:
+    """Return where the options come from that a message names and the command line does not."""
+    settings = settings_in_use(context).items()
+    named = [one.origin for name, one in settings if f"{name}=" in text or f"--{one.option}" in text]
+    return f" (set by {', '.join(named)})" if named else ""
 
 
 def format_error(error: BaseException, *, verbose: bool) -> tuple[str, int]:

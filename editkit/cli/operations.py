@@ -36,6 +36,7 @@ from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
 from .options import may_be_listed, parameters_of
 from .outputs import progress
+from .settings import without_settings
 from .targets import existing_option, output_options
 
 if TYPE_CHECKING:
@@ -114,8 +115,11 @@ def _common_options(spec: OperationSpec) -> list[click.Parameter]:
 
 def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -> None:
     """Check everything that needs no model, load the model, and apply the operation to every input."""
-    values, image_files, axes = _split_values(spec, options)
     given, other = _input_names(spec, options)
+    # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
+    recorded = spec.takes == "inversion" or (spec.edits_inversion and all(map(is_inversion, given)))
+    options = without_settings(options, spec.params.model_fields) if recorded else options
+    values, image_files, axes = _split_values(spec, options)
     inputs = expand_inputs(given, recursive=options.get("recursive", False)) if spec.takes == "image" else []
     names = [one.name for one in inputs] if inputs else given
     if options.get("mask_dir") is not None:
@@ -125,8 +129,6 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     each = _prompts(spec, options, axes, len(names))
     variants = plan_variants(axes)
     values |= {name: one[0] for name, one in axes.items()} | {name: one[0] for name, one in each.items()}
-    # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
-    recorded = spec.takes == "inversion" or (spec.edits_inversion and all(map(is_inversion, given)))
     params = None if recorded else _validate_variants(registry, spec, values, image_files, variants, axes)
     if options.get("mask_out") is not None and not (image_files.get("mask") or values.get("auto_mask")):
         also = " or --auto-mask" if "auto_mask" in spec.params.model_fields else ""

@@ -38,6 +38,7 @@ def replay_command() -> Command:
     )
     return Command(
         "replay",
+        settings="own",
         params=[
             click.Argument(["file"], metavar="FILE"),
             click.Option(["--source"], metavar="IMAGE", multiple=True, help=source),
