@@ -31,6 +31,7 @@ from .diffusion.schedules import (
 )
 from .diffusion.source_rows import mark_source_rows
 from .diffusion.transfer import numbers_on, rows_on, to_device
+from .display import ModelDisplay
 from .editing.animation.apply import apply_to_animation
 from .editing.animation.result import AnimationResult
 from .editing.apply import apply
@@ -243,6 +244,7 @@ __all__ = [
     "MaskSpecification",
     "MissingCapability",
     "ModelDefaultSteps",
+    "ModelDisplay",
     "ModelFacts",
     "ModelParams",
     "ModelSpec",

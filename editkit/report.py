@@ -95,6 +95,18 @@ class Report:
     version: str = ""
     """Version of editkit."""
 
+    @property
+    def line(self) -> str:
+        """Operation, seed, steps, duration and the number of warnings, in one line for a display."""
+        count = len(self.warnings)
+        facts = [
+            *([] if self.seed is None else [f"seed {self.seed}"]),
+            *([] if self.steps is None else [f"{self.steps} steps"]),
+            f"{self.seconds:.3g} s",
+            *([f"{count} warning{'s' * (count > 1)}"] if count else []),
+        ]
+        return f"{self.operation}: {', '.join(facts)}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values for JSON."""
         return dc.asdict(self)

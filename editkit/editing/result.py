@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ..display import mime_bundle
 from ..files import write_atomically
 from ..images.animation.encoding import encode_animation
 from ..images.animation.frames import Animation
 from ..images.contact_sheet import draw_sheet
 from ..images.image_params import recorded_images
 from ..images.reading import open_stored
+from ..images.sources import format_size
 from ..images.stored.encoding import Encoding, RecipeContent, losses
 from ..images.stored.image import StoredImage
 from ..images.writing import FRAMES_SUFFIXES, encode_image
@@ -141,6 +143,16 @@ class Result:
     losses: tuple[str, ...] = ()
     """Warnings of the report that belong to the file last saved."""
 
+    def __repr__(self) -> str:
+        count = f"{len(self.frames)} frames of " if len(self.frames) > 1 else ""
+        size = f"{count}{format_size(self.frames[0].size)} pixels"
+        return f"<Result {self.report.line}; {size}, model {self.report.model!r}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Return the display of a notebook: sources and result with one line of the report."""
+        labels = [self.report.line, *(f"frame {number}" for number in range(2, len(self.frames) + 1))]
+        return mime_bundle(repr(self), self._labelled_sources(), list(zip(labels, self.frames, strict=True)))
+
     @property
     def levels(self) -> NDArray[Any]:
         """Levels (H, W, 3 or 4) that a PNG holds: uint16 for a 16-bit source, in the source's colour profile."""
@@ -199,8 +211,10 @@ class Result:
 
     def sheet(self, label: str | None = None) -> Image.Image:
         """Return a labelled image of the sources and the result."""
-        before = [
+        after = label or self.report.operation
+        return draw_sheet([*self._labelled_sources(), *((after, frame) for frame in self.frames)])
+
+    def _labelled_sources(self) -> list[tuple[str, Image.Image]]:
+        return [
             (f"before {i + 1}" if len(self.sources) > 1 else "before", image) for i, image in enumerate(self.sources)
         ]
-        after = label or self.report.operation
-        return draw_sheet([*before, *((after, frame) for frame in self.frames)])

@@ -18,20 +18,20 @@ _INK = (32, 33, 36)
 _OUTLINE = (208, 210, 214)
 _SQUARE = 8
 _SQUARE_LEVELS = (255, 226)
-_LABEL_LINES = 2
 _MAX_COLUMNS = 4
 _ELLIPSIS = "..."
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-@check_arguments(images=PAIRS, columns=WHOLE.or_none(), tile=WHOLE)
+@check_arguments(images=PAIRS, columns=WHOLE.or_none(), tile=WHOLE, lines=WHOLE)
 def draw_sheet(
-    images: Sequence[tuple[str, Image.Image]], *, columns: int | None = None, tile: int = 256
+    images: Sequence[tuple[str, Image.Image]], *, columns: int | None = None, tile: int = 256, lines: int = 2
 ) -> Image.Image:
     """Draw labelled images in rows on white, each fitted to a square of ``tile`` pixels with its label below.
 
     Small images are enlarged by a whole factor with nearest-neighbour resampling, others are resampled to fit;
     transparency is shown as a checkerboard. ``columns`` is 1 or more, by default up to 4; ``tile`` is 32..2048 pixels.
+    Labels have at most ``lines`` lines.
     Returns mode RGB. Raises InvalidParameter for no images, values out of range or a sheet too large, and BadImage for
     an unusable image.
     """
@@ -39,7 +39,7 @@ def draw_sheet(
     columns = min(columns or _even_columns(len(images)), len(images))
     size = max(12, min(36, tile // 14))
     font, gap, line = ImageFont.load_default(size), max(12, tile // 14), round(size * 1.35)
-    tiles = [(_wrap(label, font, tile), _fit(open_image(image), tile)) for label, image in images]
+    tiles = [(_wrap(label, font, tile, lines), _fit(open_image(image), tile)) for label, image in images]
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     heights = [max(image.height for _, image in row) for row in rows]
     labels = [line * max(len(label) for label, _ in row) for row in rows]
@@ -92,14 +92,14 @@ def _checkerboard(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(levels).convert("RGBA")
 
 
-def _wrap(label: str, font: _Font, width: int) -> list[str]:
-    """Break a label into at most two lines of ``width`` pixels; an ellipsis replaces the rest."""
+def _wrap(label: str, font: _Font, width: int, most: int) -> list[str]:
+    """Break a label into at most ``most`` lines of ``width`` pixels; an ellipsis replaces the rest."""
     words, lines = label.split(), [""]
     for index, word in enumerate(words):
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width:
             lines[-1] = longer
-        elif len(lines) < _LABEL_LINES and lines[-1]:
+        elif len(lines) < most and lines[-1]:
             lines.append(word)
         else:
             lines[-1] = " ".join([lines[-1], *words[index:]]).strip()

@@ -12,9 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..diffusion.paths import SamplingPath
+from ..display import mime_bundle
 from ..errors import InvalidParameter
 from ..files import write_atomically
-from ..registry.params import Params
+from ..images.sources import format_size
+from ..registry.params import Params, shorten
 from ..registry.public_names import without_folder
 from ..registry.registry import installed
 from ..registry.specs import OperationSpec
@@ -42,6 +44,17 @@ class Inversion:
     report: Report | None = None
     from_file: bool = False
     """Whether :meth:`load` read it from a file: a path among its settings is then not used."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<Inversion by {self.method}: {len(self.path) - 1} steps, {format_size(self.source.size)} pixels, prompt "
+            f"{shorten(self.prompt)}, model {self.model!r}>"
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Return the display of a notebook: the image with one line about its inversion."""
+        line = f"inverted by {self.method} in {len(self.path) - 1} steps"
+        return mime_bundle(repr(self), [(line, self.source)])
 
     @property
     def trajectory(self) -> Tensor:

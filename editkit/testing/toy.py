@@ -18,6 +18,7 @@ from ..diffusion.denoiser import Condition
 from ..diffusion.paths import SamplingPath, TimestepGrid
 from ..diffusion.points import CLEAN, Point, PointBatch
 from ..diffusion.schedules import RectifiedFlow, Schedule, VariancePreserving, scaled_linear
+from ..display import ModelDisplay
 from ..literals import Prediction
 from ..model.references import ReferenceGuidance, References
 
@@ -94,7 +95,7 @@ def flow_path(steps: int, *, low: float = 0.02, high: float = 0.98) -> SamplingP
     return tuple(Point(1 - sigma, sigma) for sigma in sigmas)
 
 
-class ToyBackend:
+class ToyBackend(ModelDisplay):
     """Backend without a network: float64, data N(colour of the prompt, variance), latents equal to the pixels.
 
     Pixels in [0, 1] become latents in [-1, 1], each block of ``reduction`` squared pixels stacked into channels, so

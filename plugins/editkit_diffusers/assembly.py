@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from editkit import ModelFacts
+from editkit import ModelDisplay, ModelFacts
 
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
@@ -45,7 +45,7 @@ class Parts(Protocol):
         """Return the configuration of a scheduler."""
 
 
-class Assembled:
+class Assembled(ModelDisplay):
     """Base of backends that :meth:`from_parts` builds."""
 
     device: torch.device

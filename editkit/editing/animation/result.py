@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ...display import mime_bundle
 from ...errors import InvalidParameter
 from ...files import write_atomically
 from ...images.animation.encoding import encode_animation, losses
@@ -18,6 +19,7 @@ from ...images.animation.flicker import measure_flicker
 from ...images.animation.frames import Animation, same_mode
 from ...images.animation.reading import reopen
 from ...images.contact_sheet import draw_sheet
+from ...images.sources import format_size
 from ...images.stored.encoding import Encoding, RecipeContent
 from ...images.stored.image import StoredImage
 from ...registry.arguments import check_arguments
@@ -88,6 +90,17 @@ class AnimationResult:
         result = cls(edited, source, report, whole, tuple(frame.untouched for frame in frames), masks)
         result.report = dc.replace(report, **result._flicker(edited.frames))
         return result
+
+    def __repr__(self) -> str:
+        size, count = format_size(self.animation.size), len(self.frames)
+        return f"<AnimationResult {self.report.line}; {count} frames of {size} pixels, model {self.report.model!r}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Return the display of a notebook: some frames before and after, with one line of the report."""
+        images = self.labelled_images()
+        half = len(images) // 2
+        images[half] = (f"{images[half][0]}, {self.report.line.partition(': ')[2]}", images[half][1])
+        return mime_bundle(repr(self), images[:half], images[half:], columns=half)
 
     @property
     def frames(self) -> tuple[Image.Image, ...]:

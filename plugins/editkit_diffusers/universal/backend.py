@@ -20,6 +20,7 @@ from editkit import (
     ExecutionOptions,
     LoadingOptions,
     MissingCapability,
+    ModelDisplay,
     Point,
     PointBatch,
     PromptReading,
@@ -87,7 +88,9 @@ def _call_of(pipe: Any) -> NetworkCall:
     return ChannelCall(pipe) if takes_map(type(pipe)) else PipelineCall(pipe)
 
 
-class UniversalBackend(ReferringPipeline, StyledPipeline, SteeredPipeline, GuidedPipeline, AttentionSupport):
+class UniversalBackend(
+    ReferringPipeline, StyledPipeline, SteeredPipeline, GuidedPipeline, AttentionSupport, ModelDisplay
+):
     """Backend of a pipeline ``pipe``, whatever its family. Conditions are those of :class:`CallArguments`."""
 
     offload: SequentialOffload | None = None
