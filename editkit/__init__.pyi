@@ -146,7 +146,20 @@ from .ops import uni_edit as uni_edit
 from .ops import upscale as upscale
 from .registry.engines import Engine, EngineOptions, WorkerEnded, Workers
 from .registry.hookspecs import hookimpl
-from .registry.listing import annotators, build_engine, engines, inverters, models, operations, samplers
+from .registry.listing import (
+    annotators,
+    build_engine,
+    build_segmenter,
+    captioners,
+    controls,
+    engines,
+    inverters,
+    models,
+    operations,
+    path_params,
+    samplers,
+    segmenters,
+)
 from .registry.params import EffectIf, Fraction, ImageParam, ImagesParam, NameList, Params, PathParam, RegisteredName
 from .registry.specs import (
     AnnotatorSpec,
@@ -318,8 +331,10 @@ __all__ = [
     "apply_to_animation",
     "blend_conditions",
     "build_engine",
+    "build_segmenter",
     "by_name",
     "cache_folder",
+    "captioners",
     "check_complete",
     "check_config",
     "check_file",
@@ -330,6 +345,7 @@ __all__ = [
     "classifier_free",
     "combine_predictions",
     "control",
+    "controls",
     "cosine",
     "current_rows",
     "ddim_step",
@@ -387,6 +403,7 @@ __all__ = [
     "paint",
     "part_failed",
     "parts_of",
+    "path_params",
     "prompt_edit",
     "pull_push_fill",
     "quiet",
@@ -407,6 +424,7 @@ __all__ = [
     "samplers",
     "save_picture",
     "scaled_linear",
+    "segmenters",
     "select_rows",
     "smooth_maps",
     "start",

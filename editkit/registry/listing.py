@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .engines import Engine
+from .params import Params
 from .registry import installed
-from .specs import AnnotatorSpec, EngineSpec, InverterSpec, ModelSpec, OperationSpec, SamplerSpec
+from .specs import (
+    AnnotatorSpec,
+    CaptionerSpec,
+    ControlSpec,
+    EngineSpec,
+    InverterSpec,
+    ModelSpec,
+    OperationSpec,
+    SamplerSpec,
+    SegmenterSpec,
+)
+
+if TYPE_CHECKING:
+    from ..images.masks.specification import Segmenter
 
 
 def operations() -> dict[str, OperationSpec]:
@@ -32,6 +48,21 @@ def annotators() -> dict[str, AnnotatorSpec]:
     return dict(installed().specs["annotators"])
 
 
+def controls() -> dict[str, ControlSpec]:
+    """Registered controls of sampling by name."""
+    return dict(installed().specs["controls"])
+
+
+def captioners() -> dict[str, CaptionerSpec]:
+    """Registered captioners by name."""
+    return dict(installed().specs["captioners"])
+
+
+def segmenters() -> dict[str, SegmenterSpec]:
+    """Registered segmenters by name."""
+    return dict(installed().specs["segmenters"])
+
+
 def engines() -> dict[str, EngineSpec]:
     """Registered engines of batches by name."""
     return dict(installed().specs["engines"])
@@ -41,3 +72,15 @@ def build_engine(call: str) -> Engine:
     """Return the engine that ``name:option=value,...`` names; raises UnknownName or InvalidParameter."""
     engine: Engine = installed().build("engines", call)
     return engine
+
+
+def build_segmenter(call: str) -> Segmenter:
+    """Return the segmenter that ``name:option=value,...`` names; raises UnknownName or InvalidParameter."""
+    segmenter: Segmenter = installed().build("segmenters", call)
+    return segmenter
+
+
+def path_params(params: Params) -> list[str]:
+    """Return the parameters whose value names a file or folder, or a registered name with one among its options."""
+    fields = type(params).model_fields
+    return [name for name, field in fields.items() if installed().names_path(name, field, getattr(params, name))]

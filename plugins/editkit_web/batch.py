@@ -1,0 +1,85 @@
+"""The same edit for all images of a folder."""
+
+from __future__ import annotations
+
+import dataclasses as dc
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from editkit import EditkitError, EditRow, InvalidParameter, Result, edit_rows
+
+from .edits import Call
+from .folder import Folder
+from .form import MASK, needs_mask
+from .jobs import Job
+
+_TOGETHER = 4
+"""Images that are edited together: few, so that a batch stops soon."""
+
+
+@dc.dataclass(frozen=True)
+class BatchOutcome:
+    """End of one image of a batch."""
+
+    name: str
+    output: str = ""
+    """Name of the result within the folder of the page; empty after an error."""
+    error: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def batch_work(
+    call: Call, files: list[Path], outputs: str, folder: Folder, params: type[Any], dtype: str | None
+) -> Callable[[Job, str | None], None]:
+    """Return the work of a job that edits files and saves the results in a folder.
+
+    A painted mask goes along for images of its size. Raises InvalidParameter if nothing can be edited.
+    """
+    if not files:
+        raise InvalidParameter("there are no images in that folder: name another one")
+    if needs_mask(params) and not call.has_mask:
+        raise InvalidParameter(f"{call.operation} needs a mask: paint one on an image of the same size")
+    target = folder.resolve(outputs)
+    if target in {file.parent for file in files}:
+        raise InvalidParameter("the results would lie among the images: name another folder for them")
+    values = dict(call.values) | ({MASK: call.mask_image()} if call.has_mask else {})
+
+    def rows(job: Job) -> Iterator[EditRow]:
+        for file in files:
+            job.check()
+            yield EditRow(call.operation, file, values)
+
+    def work(job: Job, device: str | None) -> None:
+        target.mkdir(parents=True, exist_ok=True)
+        job.total, job.label = len(files), "images"
+        options: dict[str, Any] = {"model": call.model, "device": device, "dtype": dtype, "progress": _checked(job)}
+        for number, outcome in edit_rows(rows(job), batch=_TOGETHER, **options):
+            job.step += 1
+            job.results.append(_outcome(files[number], outcome, target, call.suffix, folder))
+            job.check()
+
+    return work
+
+
+def _checked(job: Job) -> Callable[..., Iterator[Any]]:
+    """Return a progress function that stops with the job, whose own steps are images."""
+
+    def progress(steps: Iterable[Any], total: int, desc: str) -> Iterator[Any]:
+        for step in steps:
+            job.check()
+            yield step
+
+    return progress
+
+
+def _outcome(file: Path, outcome: Any, target: Path, suffix: str, folder: Folder) -> BatchOutcome:
+    """Save a result under the name of its image."""
+    if isinstance(outcome, Result):
+        try:
+            path = folder.unused(folder.name_of(target / f"{file.stem}{suffix}"))
+            outcome.save(path)
+        except EditkitError as error:
+            return BatchOutcome(file.name, error=str(error))
+        return BatchOutcome(file.name, folder.name_of(path), warnings=outcome.report.warnings)
+    return BatchOutcome(file.name, error=str(outcome))

@@ -1,0 +1,328 @@
+"""The page: image and brush, form, result, history, batch, and the line at the bottom that shows the work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nicegui import events, ui
+
+from editkit import BadImage, EditkitError
+
+from ..batch import BatchOutcome
+from ..edits import Call, Entry, Source, resolve_file, variation_seeds
+from ..form import form_fields, has_mask, needs_mask, read_values
+from ..jobs import Job
+from ..site import Site
+from .batch_panel import BatchPanel
+from .fields import Form
+from .mask_panel import MaskPanel
+from .result_panel import ResultPanel
+from .tab import Tab
+
+STYLE_ROUTE = "/editkit/page.css"
+_SUFFIXES = {".png": "PNG", ".tiff": "TIFF", ".webp": "WebP", ".jpg": "JPEG", ".avif": "AVIF"}
+_VARIATIONS = 4
+_EVERY = 0.15
+"""Seconds between two looks at a job."""
+
+
+async def show_editor(site: Site) -> None:
+    """Build the page, and give it the state of its tab when the browser has named it."""
+    editor = Editor(site)
+    editor.build()
+    client = ui.context.client
+    await client.connected()
+    tab = site.tabs.setdefault(str(client.tab_id), editor.tab)
+    if tab is not editor.tab:
+        editor.tab = tab
+        editor.show_all()
+    client.on_delete(editor.leave)
+
+
+class Editor:
+    """One page in a browser."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.tab = site, Tab()
+        self.tab.operation = "img2img" if "img2img" in site.operations else next(iter(site.operations))
+        self.mask = MaskPanel(site, lambda: self.tab, self.submit)
+        self.result = ResultPanel(site, lambda: self.tab, self.restore)
+        self.batch = BatchPanel(site, self.read_call, self.submit)
+
+    # Layout
+
+    def build(self) -> None:
+        """Add all elements to the page."""
+        ui.add_head_html(f'<link rel="stylesheet" href="{STYLE_ROUTE}">')
+        self.dark = ui.dark_mode(None)
+        with ui.header().classes("items-center q-py-xs"):
+            ui.label("editkit").classes("text-h6")
+            with ui.tabs().props("dense no-caps inline-label") as tabs:
+                edit_tab, batch_tab = ui.tab("Edit"), ui.tab("Batch")
+            ui.space()
+            dark = ui.button(icon="dark_mode", on_click=self._toggle_dark).props("flat round dense color=white")
+            dark.tooltip("Dark or light").props["aria-label"] = "Dark or light"
+        with ui.tab_panels(tabs, value=edit_tab, animated=False, keep_alive=True).classes("w-full bg-transparent"):
+            with ui.tab_panel(edit_tab).classes("q-pa-none"), ui.element("div").classes("ek-columns"):
+                with ui.element("div").classes("ek-column"):
+                    self._build_source()
+                    self.mask.build()
+                with ui.element("div").classes("ek-column"):
+                    self._build_call()
+                with ui.element("div").classes("ek-column"):
+                    self.result.build()
+            with ui.tab_panel(batch_tab).classes("q-pa-none"):
+                self.batch.build()
+        self.result.build_history()
+        self._build_footer()
+        ui.keyboard(on_key=self._press)
+        ui.keyboard(on_key=self._press_anywhere, ignore=[])
+        self.timer = ui.timer(_EVERY, self._look)
+        self.show_all()
+
+    def _build_source(self) -> None:
+        self.upload = (
+            ui.upload(
+                label="Upload an image",
+                on_upload=self._take_upload,
+                on_rejected=lambda: ui.notify("The file is too large", type="negative"),
+                auto_upload=True,
+                max_file_size=self.site.most_bytes,
+            )
+            .props('accept="image/*" flat bordered')
+            .classes("w-full ek-upload")
+        )
+        with ui.element("div").classes("ek-row"):
+            names = [path.name for path in self.site.folder.images()]
+            self.path = ui.input("Image of the folder", autocomplete=names).classes("ek-grow").props("dense")
+            self.path.on("keydown.enter", self._open_path)
+            ui.button("Open", on_click=self._open_path).props("flat no-caps")
+
+    def _build_call(self) -> None:
+        operations = {name: f"{name}: {spec.summary}" for name, spec in self.site.operations.items()}
+        self.operation = ui.select(operations, label="Operation", on_change=self._choose_operation)
+        self.operation.classes("w-full").props("dense options-dense")
+        models = {"": "the operation's own", **{name: name for name in self.site.models}}
+        self.model = ui.select(models, label="Model", value="", on_change=self._choose_model).classes("w-full")
+        self.model.props("dense")
+        self.form_box = ui.element("div").classes("ek-column")
+        self.suffix = ui.select(_SUFFIXES, label="File of the result", value=".png", on_change=self._choose_suffix)
+        self.suffix.classes("w-full").props("dense")
+
+    def _build_footer(self) -> None:
+        with ui.footer().classes("ek-footer"):
+            self.edit_button = ui.button("Edit", icon="brush", on_click=self.edit).props(
+                "no-caps color=white text-color=primary"
+            )
+            self.edit_button.tooltip("Ctrl+Enter")
+            self.vary_button = ui.button(f"{_VARIATIONS} variations", on_click=self.vary)
+            self.vary_button.props("no-caps outline color=white")
+            self.stop_button = ui.button("Stop", icon="stop", on_click=self.stop).props("no-caps color=negative")
+            self.stop_button.tooltip("Escape")
+            self.bar = ui.linear_progress(0, show_value=False, color="white").props("instant-feedback")
+            self.status = ui.label().classes("ek-status").props("role=status aria-label=Work")
+
+    # State
+
+    def show_all(self) -> None:
+        """Show the state of the tab."""
+        self.operation.set_value(self.tab.operation)
+        self.model.set_value(self.tab.model or "")
+        self.suffix.set_value(self.tab.suffix)
+        self._show_form()
+        self.mask.show()
+        self.result.show()
+        self._look()
+
+    def restore(self, entry: Entry) -> None:
+        """Refill image, mask and form from an entry of the history, and show its result."""
+        self.tab.restore(entry)
+        self.show_all()
+
+    def leave(self) -> None:
+        """Stop the work of a tab that was closed; one that was reloaded has another page by now."""
+        if self.tab.job is not None and not self._is_taken_over():
+            self.site.workers.stop(self.tab.job)
+
+    def _is_taken_over(self) -> bool:
+        clients = ui.context.client.instances.values()
+        return any(self.site.tabs.get(str(one.tab_id)) is self.tab for one in clients if not one.is_deleted)
+
+    def _show_form(self) -> None:
+        spec = self.site.operations[self.tab.operation]
+        self.form_box.clear()
+        with self.form_box:
+            entries = self.tab.entries.get(spec.name, {})
+            self.form = Form(form_fields(spec.params), entries, self._keep_upload)
+        self.mask.tools.set_visibility(has_mask(spec.params))
+        self.vary_button.set_visibility("seed" in spec.params.model_fields)
+
+    def _keep_upload(self, name: str, data: bytes) -> str:
+        return self.site.store.publish(self.site.store.keep(name, data))
+
+    def _choose_operation(self, event: events.ValueChangeEventArguments[Any]) -> None:
+        if event.value != self.tab.operation:
+            self.tab.entries[self.tab.operation] = self.form.entries
+            self.tab.operation = event.value
+            self._show_form()
+
+    def _choose_model(self, event: events.ValueChangeEventArguments[Any]) -> None:
+        self.tab.model = event.value or None
+
+    def _choose_suffix(self, event: events.ValueChangeEventArguments[Any]) -> None:
+        self.tab.suffix = event.value
+
+    def _toggle_dark(self) -> None:
+        self.dark.value = self.dark.value is not True
+
+    # Images
+
+    async def _take_upload(self, event: events.UploadEventArguments) -> None:
+        path = self.site.store.keep(event.file.name, await event.file.read())
+        self._open(path)
+        self.upload.reset()
+
+    def _open_path(self) -> None:
+        try:
+            self._open(self.site.folder.resolve(self.path.value.strip()))
+        except EditkitError as error:
+            self.path.error = str(error)
+
+    def _open(self, path: Any) -> None:
+        try:
+            self.tab.open(Source.open(path, self.site.store))
+        except BadImage as error:
+            ui.notify(str(error).replace(f"{self.site.store.folder}/", ""), type="negative", multi_line=True)
+            return
+        self.path.error = None
+        self.mask.show()
+
+    # Work
+
+    def read_call(self) -> Call | None:
+        """Return the call that the page describes; None after its problems were shown at their fields."""
+        tab, spec = self.tab, self.site.operations[self.tab.operation]
+        entries = tab.entries[spec.name] = self.form.entries
+        values, problems = read_values(spec, entries)
+        for name in self._file_names(spec):
+            if name in values:
+                try:
+                    values[name] = self._files(values[name])
+                except EditkitError as error:
+                    problems[name] = str(error)
+        self.form.show_problems(problems)
+        source = tab.source if spec.takes == "image" else None
+        drawing = tab.drawing if has_mask(spec.params) else type(tab.drawing)()
+        return None if problems else Call(spec.name, tab.model, source, drawing, entries, values, tab.suffix)
+
+    def edit(self) -> None:
+        """Edit once."""
+        self._start(1)
+
+    def vary(self) -> None:
+        """Edit with several seeds."""
+        self._start(_VARIATIONS)
+
+    def stop(self) -> None:
+        """Stop the work of this tab."""
+        if self.tab.is_busy and self.tab.job is not None:
+            self.site.workers.stop(self.tab.job)
+            self._look()
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to the workers, if none of this tab is under way."""
+        if self.tab.is_busy:
+            ui.notify("This tab has an edit under way: stop it, or wait for its end", type="warning")
+            return
+        try:
+            self.site.workers.submit(job)
+        except EditkitError as error:
+            ui.notify(str(error), type="negative")
+            return
+        self.tab.job = job
+        self._look()
+
+    def _start(self, count: int) -> None:
+        spec, call = self.site.operations[self.tab.operation], self.read_call()
+        if call is None:
+            return
+        problem = None
+        if spec.takes == "image" and call.source is None:
+            problem = "Open an image first"
+        elif needs_mask(spec.params) and not call.has_mask:
+            problem = f"{spec.name} needs a mask: paint one on the image"
+        if problem:
+            ui.notify(problem, type="negative")
+            return
+        seeds: list[int | None] = [*variation_seeds(call.values, count)] if count > 1 else [None]
+        self.submit(self.site.job(call, seeds))
+
+    def _file_names(self, spec: Any) -> list[str]:
+        return [field.name for field in form_fields(spec.params) if field.kind in ("file", "files")]
+
+    def _files(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return resolve_file(value, self.site.folder, self.site.store)
+        return tuple(resolve_file(one, self.site.folder, self.site.store) for one in value)
+
+    def _look(self) -> None:
+        """Show the progress of the job, and take its results."""
+        job = self.tab.job
+        busy = self.tab.is_busy
+        while job is not None and job.results:
+            self._take(job.results.popleft())
+        self.edit_button.set_enabled(not busy)
+        self.vary_button.set_enabled(not busy)
+        self.stop_button.set_enabled(busy)
+        self.bar.set_value(0 if job is None or not job.total else job.step / job.total)
+        self.status.set_text("" if job is None else self._status(job))
+
+    def _status(self, job: Job) -> str:
+        if job.state == "waiting":
+            place = self.site.workers.place(job)
+            return f"Waiting: place {place} in the queue" if place else "Waiting"
+        if job.state == "failed":
+            return f"Failed: {job.error}"
+        if job.state != "running":
+            return job.state.capitalize()
+        if job.is_stopping:
+            return "Stopping"
+        return f"{job.label} {job.step}/{job.total}" if job.total else (job.label or "Loading the model")
+
+    def _take(self, result: Any) -> None:
+        if isinstance(result, Entry):
+            self.tab.add(result, self.site.store)
+            self.result.show()
+            self.mask.show_mask()
+        elif isinstance(result, BatchOutcome):
+            self.batch.take(result)
+        elif isinstance(result, np.ndarray):
+            self.tab.set_base(result)
+            self.mask.show_mask()
+
+    # Keys
+
+    def _press(self, event: events.KeyEventArguments) -> None:
+        """Keys that act unless a field has the focus."""
+        if not event.action.keydown or event.action.repeat:
+            return
+        key, held = event.key.name, event.modifiers
+        if key == "z" and (held.ctrl or held.meta):
+            self.mask.undo()
+        elif held.ctrl or held.meta or held.alt:
+            return
+        elif key in ("[", "]"):
+            self.mask.change_size(0.8 if key == "[" else 1.25)
+        elif key in ("b", "e", "h"):
+            self.mask.mode.set_value({"b": "paint", "e": "erase", "h": "view"}[key])
+        elif key == "i":
+            self.mask.invert()
+
+    def _press_anywhere(self, event: events.KeyEventArguments) -> None:
+        if not event.action.keydown or event.action.repeat:
+            return
+        if event.key.enter and (event.modifiers.ctrl or event.modifiers.meta) and not self.tab.is_busy:
+            self.edit()
+        elif event.key.escape:
+            self.stop()

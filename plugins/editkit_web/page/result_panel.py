@@ -1,0 +1,134 @@
+"""The result in view, its report, the history, and the texts that repeat an edit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nicegui import ui
+
+from editkit import EditkitError
+
+from ..commands import Copies
+from ..edits import Entry
+from ..site import Site
+from .components import Compare
+from .tab import Tab
+
+_FIGURES = {
+    "operation": "Operation",
+    "model": "Model",
+    "device": "Device",
+    "seed": "Seed",
+    "steps": "Steps",
+    "network_calls": "Network calls",
+    "seconds": "Seconds",
+    "output_size": "Size",
+    "mask_share": "Marked share",
+    "untouched_max_diff": "Largest difference outside the mask",
+    "output": "File",
+}
+
+
+class ResultPanel:
+    """The result in view, and the history of the tab."""
+
+    def __init__(self, site: Site, tab: Callable[[], Tab], restore: Callable[[Entry], None]) -> None:
+        self.site, self._tab, self._restore = site, tab, restore
+
+    def build(self) -> None:
+        """Add the elements to the page."""
+        self.compare = Compare()
+        with self.compare:
+            ui.label("The result appears here.")
+        with ui.element("div").classes("ek-row") as self.actions:
+            self.download = ui.link("Download", target="#").classes("ek-download").props("download")
+            self._button("terminal", "Copy as command", self._copy_command)
+            self._button("code", "Copy as Python", self._copy_python)
+        self.warnings = ui.element("div").classes("ek-column").props("role=status aria-label=Warnings")
+        self.report = ui.element("div").classes("ek-column")
+        self.actions.set_visibility(False)
+
+    def build_history(self) -> None:
+        """Add the history to the page."""
+        self.history = ui.element("div").classes("ek-history").props("aria-label=History")
+
+    def show(self) -> None:
+        """Show the entry in view, and the history."""
+        entry = self._tab().shown
+        self.actions.set_visibility(entry is not None)
+        if entry is not None:
+            size = entry.report["output_size"]
+            before = entry.call.source.view if entry.call.source and _same_shape(entry.call.source.size, size) else ""
+            self.compare.show(before, entry.view, size)
+            self.download.props["href"] = f"{entry.address}?download=true"
+            self._show_report(entry.report)
+        self.history.clear()
+        with self.history:
+            for number, one in enumerate(self._tab().history, 1):
+                self._thumbnail(number, one)
+
+    def _thumbnail(self, number: int, entry: Entry) -> None:
+        text = f"{number}: {entry.call.operation}, seed {entry.report['seed']}"
+        with ui.element("button").on("click", lambda: self._restore(entry)) as button:
+            ui.element("img").props(f'src="{entry.thumbnail}" alt=""')
+        button.props["aria-label"] = f"History {text}"
+        button.tooltip(text)
+
+    def _show_report(self, report: Mapping[str, Any]) -> None:
+        self.warnings.clear()
+        with self.warnings:
+            for warning in report["warnings"]:
+                with ui.element("div").classes("ek-warning"):
+                    ui.icon("warning", color="warning")
+                    ui.label(warning)
+        self.report.clear()
+        with self.report:
+            with ui.element("div").classes("ek-figures"):
+                for name, label in _FIGURES.items():
+                    if report.get(name) is not None:
+                        ui.label(label)
+                        ui.label(_figure(name, report[name]))
+            with ui.expansion("Whole report").classes("w-full").props("dense"):
+                ui.code(json.dumps(report, indent=1), language="json").classes("ek-code")
+
+    def _button(self, icon: str, text: str, action: Callable[[], None]) -> None:
+        ui.button(text, icon=icon, on_click=action).props("flat dense no-caps")
+
+    def _copy_command(self) -> None:
+        self._show_text("Command", "bash", Copies.command)
+
+    def _copy_python(self) -> None:
+        self._show_text("Python", "python", Copies.python)
+
+    def _show_text(self, title: str, language: str, text_of: Callable[[Copies], str]) -> None:
+        """Show a text to copy, after its mask and its uploads were saved in the folder."""
+        entry = self._tab().shown
+        if entry is None:
+            return
+        device = self.site.devices[0] if self.site.devices else None
+        try:
+            text = text_of(Copies(entry, self.site.folder, device=device, dtype=self.site.dtype))
+        except EditkitError as error:
+            ui.notify(str(error), type="negative", multi_line=True)
+            return
+        with ui.dialog(value=True) as dialog, ui.card().classes("ek-code"):
+            ui.label(title).classes("text-h6")
+            ui.code(text, language=language).classes("w-full").mark("copy")
+            with ui.element("div").classes("ek-row"):
+                ui.button("Copy", icon="content_copy", on_click=lambda: ui.clipboard.write(text)).props("no-caps")
+                ui.button("Close", on_click=dialog.close).props("flat no-caps")
+
+
+def _same_shape(first: Any, second: Any) -> bool:
+    """Return whether two sizes (width, height) are one image at two scales, up to a pixel."""
+    return bool(abs(first[0] * second[1] - first[1] * second[0]) <= max(*first, *second))
+
+
+def _figure(name: str, value: Any) -> str:
+    if name == "output_size":
+        return f"{value[0]} x {value[1]}"
+    if name == "mask_share":
+        return f"{value:.1%}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

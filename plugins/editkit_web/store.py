@@ -1,0 +1,93 @@
+"""Files of the pages on the server: uploads, results and what the browser shows of them."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .strokes import Levels
+
+ROUTE = "/editkit/files"
+_LONGEST_SHOWN = 1600
+_LONGEST_THUMBNAIL = 160
+_LONGEST_OVERLAY = 1024
+_TINT = (0, 120, 255)
+_OPACITY = 0.55
+
+
+class Store:
+    """Temporary folder whose files the browser fetches by keys that nobody can guess."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="editkit-web-"))
+        self._paths: dict[str, Path] = {}
+        self._lock = threading.Lock()
+
+    def new_path(self, name: str) -> Path:
+        """Return the path of a new file in a folder of its own, with the last part of ``name`` made harmless."""
+        folder = self.folder / secrets.token_hex(8)
+        folder.mkdir()
+        clean = re.sub(r"[^\w. -]", "_", Path(name.replace("\\", "/")).name)[-100:].lstrip(". -")
+        return folder / (clean or "image.png")
+
+    def keep(self, name: str, data: bytes) -> Path:
+        """Write bytes, unchanged, to a new file."""
+        path = self.new_path(name)
+        path.write_bytes(data)
+        return path
+
+    def publish(self, path: Path) -> str:
+        """Return the address at which the browser gets a file."""
+        key = secrets.token_urlsafe(18)
+        with self._lock:
+            self._paths[key] = path
+        return f"{ROUTE}/{key}"
+
+    def find(self, key: str) -> Path | None:
+        """Return the file of a key."""
+        with self._lock:
+            return self._paths.get(key)
+
+    def forget(self, address: str) -> None:
+        """Remove a published file of this store."""
+        with self._lock:
+            path = self._paths.pop(address.rpartition("/")[2], None)
+        if path is not None and path.is_relative_to(self.folder):
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+    def show(self, image: Image.Image) -> str:
+        """Return the address of a view of an image for the page, scaled down if it is large."""
+        return self._publish_view(image, _LONGEST_SHOWN, "WEBP", quality=92, method=1)
+
+    def show_small(self, image: Image.Image) -> str:
+        """Return the address of a thumbnail."""
+        return self._publish_view(image, _LONGEST_THUMBNAIL, "WEBP", quality=80, method=1)
+
+    def show_mask(self, levels: Levels) -> str:
+        """Return the address of a mask (H, W) as a tint with transparency."""
+        mask = Image.fromarray(levels)
+        mask.thumbnail((_LONGEST_OVERLAY, _LONGEST_OVERLAY))
+        alpha = np.rint(np.asarray(mask) * _OPACITY).astype(np.uint8)
+        tint = Image.new("RGBA", mask.size, (*_TINT, 255))
+        tint.putalpha(Image.fromarray(alpha))
+        return self._publish_view(tint, _LONGEST_OVERLAY, "PNG", compress_level=1)
+
+    def close(self) -> None:
+        """Remove all files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _publish_view(self, image: Image.Image, longest: int, kind: str, **options: int) -> str:
+        # A view carries no metadata and no profile: it is in sRGB, and not for download.
+        view = Image.new(image.mode, image.size)
+        view.paste(image)
+        view.thumbnail((longest, longest))
+        path = self.new_path(f"view.{kind.lower()}")
+        view.save(path, kind, **options)
+        return self.publish(path)
