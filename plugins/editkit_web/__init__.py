@@ -27,7 +27,7 @@ class WebParams(Params):
     model: NameList = Field(
         (),
         description="Model that the page offers beside the registered ones: a folder, a file or a hub id.",
-        json_schema_extra={"letter": "m", "repeated": True},
+        json_schema_extra={"repeated": True},
     )
     segmenter: NameList = RegisteredName(
         "segmenters", (), "Segmenter for masks by clicks and words, with its options: sam:model=FOLDER."
@@ -50,5 +50,6 @@ def register_commands() -> list[CommandSpec]:
             summary="Edit images on a page in the browser, with a brush for masks.",
             load=by_name("editkit_web.command:web"),
             params=WebParams,
+            usage="editkit web photos",
         )
     ]
