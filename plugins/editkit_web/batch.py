@@ -10,7 +10,7 @@ from typing import Any
 from editkit import EditkitError, EditRow, InvalidParameter, Result, edit_rows
 
 from .edits import Call
-from .folder import Folder
+from .folder import ImageFolder
 from .form import MASK, needs_mask
 from .jobs import Job
 
@@ -30,7 +30,7 @@ class BatchOutcome:
 
 
 def batch_work(
-    call: Call, files: list[Path], outputs: str, folder: Folder, params: type[Any], dtype: str | None
+    call: Call, files: list[Path], outputs: str, folder: ImageFolder, params: type[Any], dtype: str | None
 ) -> Callable[[Job, str | None], None]:
     """Return the work of a job that edits files and saves the results in a folder.
 
@@ -73,7 +73,7 @@ def _checked(job: Job) -> Callable[..., Iterator[Any]]:
     return progress
 
 
-def _outcome(file: Path, outcome: Any, target: Path, suffix: str, folder: Folder) -> BatchOutcome:
+def _outcome(file: Path, outcome: Any, target: Path, suffix: str, folder: ImageFolder) -> BatchOutcome:
     """Save a result under the name of its image."""
     if isinstance(outcome, Result):
         try:

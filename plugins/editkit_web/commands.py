@@ -12,14 +12,16 @@ from typing import Any
 from editkit import EditkitError, InvalidParameter
 
 from .edits import Call, Entry
-from .folder import Folder
+from .folder import ImageFolder
 from .form import MASK
 
 
 class Copies:
     """Texts that repeat an edit outside of the page; its mask and its uploads are saved in the folder of the page."""
 
-    def __init__(self, entry: Entry, folder: Folder, *, device: str | None = None, dtype: str | None = None) -> None:
+    def __init__(
+        self, entry: Entry, folder: ImageFolder, *, device: str | None = None, dtype: str | None = None
+    ) -> None:
         call = entry.call
         self.call = call
         self.image = None if call.source is None else _in_folder(call.source.path, folder)
@@ -61,7 +63,7 @@ def _is_file(value: Any) -> bool:
     return isinstance(value, Path) or (isinstance(value, tuple) and any(isinstance(one, Path) for one in value))
 
 
-def _files_in_folder(value: Any, folder: Folder) -> list[Path]:
+def _files_in_folder(value: Any, folder: ImageFolder) -> list[Path]:
     return [_in_folder(one, folder) for one in (value if isinstance(value, tuple) else (value,))]
 
 
@@ -69,12 +71,12 @@ def _one_or_all(files: list[str]) -> str | list[str]:
     return files[0] if len(files) == 1 else files
 
 
-def _in_folder(path: Path, folder: Folder) -> Path:
+def _in_folder(path: Path, folder: ImageFolder) -> Path:
     """Return a path below the folder with the content of a file: itself, or a copy of an upload."""
     return path if path.is_relative_to(folder.path) else _write(path.name, path.read_bytes(), folder)
 
 
-def _write(name: str, data: bytes, folder: Folder) -> Path:
+def _write(name: str, data: bytes, folder: ImageFolder) -> Path:
     """Write bytes below the folder under a new name, unless a file of that name has them already."""
     try:
         for path in _candidates(name, folder):
@@ -90,7 +92,7 @@ def _write(name: str, data: bytes, folder: Folder) -> Path:
     raise InvalidParameter(f"{name!r} cannot be saved in the folder of this page: too many files have that name")
 
 
-def _candidates(name: str, folder: Folder) -> Iterator[Path]:
+def _candidates(name: str, folder: ImageFolder) -> Iterator[Path]:
     stem, suffix = Path(name).stem, Path(name).suffix
     yield folder.resolve(name)
     yield from (folder.resolve(f"{stem}-{number}{suffix}") for number in range(2, 1000))

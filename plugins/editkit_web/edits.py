@@ -14,7 +14,7 @@ from PIL import Image
 import editkit
 from editkit import InvalidParameter, Result, open_image
 
-from .folder import Folder
+from .folder import ImageFolder
 from .form import MASK
 from .jobs import Job
 from .store import ROUTE, Store
@@ -98,7 +98,7 @@ class Entry:
         return cls(used, file, *views, report, found)
 
 
-def resolve_file(name: str, folder: Folder, store: Store) -> Path:
+def resolve_file(name: str, folder: ImageFolder, store: Store) -> Path:
     """Return the file of an image parameter: one that was uploaded, by its address, or one in the folder."""
     if name.startswith(ROUTE):
         path = store.find(name.rpartition("/")[2])

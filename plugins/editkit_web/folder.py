@@ -13,7 +13,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", 
 _MOST_FILES = 2000
 
 
-class Folder:
+class ImageFolder:
     """A folder whose files may be named by their path within it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

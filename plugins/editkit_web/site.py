@@ -8,7 +8,7 @@ from editkit import OperationSpec, models, operations, segmenters
 
 from . import WebParams
 from .edits import Call, edit_work
-from .folder import Folder
+from .folder import ImageFolder
 from .jobs import Job, Workers
 from .store import Store
 
@@ -17,7 +17,7 @@ class Site:
     """Parts that the tabs of one server share."""
 
     def __init__(self, params: WebParams) -> None:
-        self.folder = Folder(params.folder)
+        self.folder = ImageFolder(params.folder)
         self.devices = tuple(params.device)
         self.dtype = params.dtype
         self.most_bytes = params.upload * 2**20

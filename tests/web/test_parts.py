@@ -14,7 +14,7 @@ from editkit import Cancelled, EditkitError, InvalidParameter
 
 pytest.importorskip("nicegui", reason="the extra editkit[web] is not installed")
 
-from editkit_web.folder import Folder
+from editkit_web.folder import ImageFolder
 from editkit_web.form import form_fields, read_values
 from editkit_web.jobs import Job, QueueFull, Workers
 from editkit_web.security import COOKIE, HEADER, Guard, choose_token, is_own
@@ -95,7 +95,7 @@ def test_a_path_outside_the_folder_is_refused_in_one_line(tmp_path: Path, name: 
     (tmp_path / "secret.png").write_bytes(b"secret")
     (inside / "link.png").symlink_to(tmp_path / "secret.png")
     (inside / "own.png").write_bytes(b"own")
-    folder = Folder(inside)
+    folder = ImageFolder(inside)
     with pytest.raises(InvalidParameter, match="outside of the folder") as refused:
         folder.resolve(name)
     assert "\n" not in str(refused.value) and str(tmp_path) not in str(refused.value).replace(name, "")
@@ -165,7 +165,7 @@ def test_problems_of_a_form_are_shown_by_field() -> None:
     assert read_values(spec, {"steps": 4.0, "sampler": "ddim:eta=0.5"}) == ({"steps": 4, "sampler": "ddim:eta=0.5"}, {})
 
 
-def finish(workers: Workers, last: Job) -> None:
+def close_after(workers: Workers, last: Job) -> None:
     deadline = time.monotonic() + 10
     while not last.is_over and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -194,7 +194,7 @@ def test_jobs_wait_their_turn_and_too_many_are_refused() -> None:
     assert jobs[1].state == "stopped" and workers.place(jobs[2]) == 1
     workers.stop(jobs[0])
     go.set()
-    finish(workers, jobs[2])
+    close_after(workers, jobs[2])
     assert [job.state for job in jobs] == ["stopped", "stopped", "done"] and ends == ["2"] * 3
 
 
@@ -210,6 +210,6 @@ def test_an_error_of_a_job_is_its_end_and_not_that_of_the_worker() -> None:
     jobs = [fail(EditkitError("no such thing")), fail(ZeroDivisionError("by zero")), fail(Cancelled("stopped"))]
     for job in jobs:
         workers.submit(job)
-    finish(workers, jobs[-1])
+    close_after(workers, jobs[-1])
     assert [job.state for job in jobs] == ["failed", "failed", "stopped"]
     assert jobs[0].error == "no such thing" and "ZeroDivisionError" in jobs[1].error

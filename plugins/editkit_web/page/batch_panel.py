@@ -26,8 +26,8 @@ class BatchPanel:
         """Add the elements to the page."""
         ui.label("Edits all images of a folder with the operation, the parameters and the mask of the other tab.")
         with ui.element("div").classes("ek-row"):
-            self.images = ui.input("Folder of images", value=".").classes("ek-grow").props("dense")
-            self.results = ui.input("Folder of results", value="edited").classes("ek-grow").props("dense")
+            self.images = ui.input("ImageFolder of images", value=".").classes("ek-grow").props("dense")
+            self.results = ui.input("ImageFolder of results", value="edited").classes("ek-grow").props("dense")
             ui.button("Edit the folder", on_click=self._start).props("no-caps")
         columns = [
             {"name": name, "label": name.capitalize(), "field": name, "align": "left"}
