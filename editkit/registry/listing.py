@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .engines import Engine
 from .params import Params
@@ -18,9 +18,6 @@ from .specs import (
     SamplerSpec,
     SegmenterSpec,
 )
-
-if TYPE_CHECKING:
-    from ..images.masks.specification import Segmenter
 
 
 def operations() -> dict[str, OperationSpec]:
@@ -74,10 +71,9 @@ def build_engine(call: str) -> Engine:
     return engine
 
 
-def build_segmenter(call: str) -> Segmenter:
-    """Return the segmenter that ``name:option=value,...`` names; raises UnknownName or InvalidParameter."""
-    segmenter: Segmenter = installed().build("segmenters", call)
-    return segmenter
+def build_segmenter(call: str) -> Any:
+    """Return the Segmenter that ``name:option=value,...`` names; raises UnknownName or InvalidParameter."""
+    return installed().build("segmenters", call)
 
 
 def path_params(params: Params) -> list[str]:
