@@ -120,7 +120,7 @@ from .model.backend import (
     full_name,
     require,
 )
-from .model.execution import ExecutionOptions
+from .model.execution import ExecutionOptions, SupportsAcceleration
 from .model.finding import find_identity
 from .model.finite import is_finite, part_failed
 from .model.folders import Part, check_config, identity_of, parts_of, read_index
@@ -144,9 +144,11 @@ from .ops import prompt_edit as prompt_edit
 from .ops import reconstruct as reconstruct
 from .ops import uni_edit as uni_edit
 from .ops import upscale as upscale
+from .registry.accelerators import MODULE_CAPABILITIES, Accelerator
 from .registry.engines import Engine, EngineOptions, WorkerEnded, Workers
 from .registry.hookspecs import hookimpl
 from .registry.listing import (
+    accelerators,
     annotators,
     build_engine,
     build_segmenter,
@@ -162,6 +164,7 @@ from .registry.listing import (
 )
 from .registry.params import EffectIf, Fraction, ImageParam, ImagesParam, NameList, Params, PathParam, RegisteredName
 from .registry.specs import (
+    AcceleratorSpec,
     AnnotatorSpec,
     BackendSpec,
     CaptionerSpec,
@@ -195,7 +198,10 @@ __all__ = [
     "CLEAN",
     "DEFAULT_STEPS",
     "FROM_MODEL",
+    "MODULE_CAPABILITIES",
     "STYLE",
+    "Accelerator",
+    "AcceleratorSpec",
     "Adapter",
     "Animation",
     "AnimationReport",
@@ -297,6 +303,7 @@ __all__ = [
     "Spacing",
     "Step",
     "Stepper",
+    "SupportsAcceleration",
     "SupportsAdapters",
     "SupportsAttention",
     "SupportsControlNet",
@@ -324,6 +331,7 @@ __all__ = [
     "WorkerEnded",
     "Workers",
     "__version__",
+    "accelerators",
     "add_noise",
     "annotators",
     "apply",

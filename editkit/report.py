@@ -86,6 +86,8 @@ class Report:
     """
     mask_share: float | None = None
     """Share of the source's pixels that the mask marks, whole or in part; None without a mask."""
+    accelerator: str | None = None
+    """Library that evaluated the network in place of torch, with its version and precision."""
     params: dict[str, Any] = dc.field(default_factory=dict)
     """All parameters of the operation as used."""
     warnings: tuple[str, ...] = ()

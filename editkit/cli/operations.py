@@ -129,7 +129,11 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     each = _prompts(spec, options, axes, len(names))
     variants = plan_variants(axes)
     values |= {name: one[0] for name, one in axes.items()} | {name: one[0] for name, one in each.items()}
-    params = None if recorded else _validate_variants(registry, spec, values, image_files, variants, axes)
+    params = (
+        None
+        if recorded
+        else _validate_variants(registry, spec, values, image_files, variants, axes, options.get("accelerate"))
+    )
     if options.get("mask_out") is not None and not (image_files.get("mask") or values.get("auto_mask")):
         also = " or --auto-mask" if "auto_mask" in spec.params.model_fields else ""
         raise click.UsageError(f"--mask-out needs a mask: give --mask{also}")
@@ -272,17 +276,21 @@ def _validate_variants(
     images: Mapping[str, Sequence[str]],
     variants: Sequence[Variant],
     axes: Mapping[str, Sequence[Any]],
+    accelerator: str | None,
 ) -> dict[Any, Params]:
     """Return the typed parameters by the settings of a variant; raises an EditkitError for one that is not allowed."""
-    from ..editing.request import validate_params
+    from ..editing.request import check_accelerated, validate_params
 
     first = {name: files[0] for name, files in images.items()}
     # The bounds of the declaration hold for all seeds if they hold for the largest.
     seed = {"seed": max(axes["seed"])} if "seed" in axes else {}
-    return {
+    typed = {
         shared: validate_params(registry, spec, {**values, **first, **seed, **dict(shared)})
         for shared in dict.fromkeys(variant.shared for variant in variants)
     }
+    for params in typed.values():
+        check_accelerated(spec, params, accelerator)
+    return typed
 
 
 def _check_one_or_each(name: str, files: Sequence[str], images: Sequence[str]) -> None:

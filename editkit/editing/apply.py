@@ -22,7 +22,7 @@ from ..inversion.inversion import Inversion
 from ..literals import ModelPrediction, Quantisation
 from ..model.backend import Backend, adapters_of, warnings_of
 from ..model.batching import unwrap
-from ..model.execution import ExecutionOptions, in_use, measured_memory
+from ..model.execution import ExecutionOptions, accelerator_of, in_use, measured_memory
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
 from ..model.references import references_of
@@ -42,7 +42,7 @@ from .masks.automatic import mask_by_prompts
 from .outcome import Contract, Edit, PixelEdit
 from .params import CanvasParams, EditParams, ImageInputParams, ReferenceParams
 from .quality import measure_quality, untouched_part
-from .request import Request, inverter_name, prepare
+from .request import Request, check_accelerated, inverter_name, prepare
 from .result import build_result
 from .session import Session
 
@@ -66,6 +66,7 @@ def apply(
     vae: str | os.PathLike[str] | None = None,
     transformer: str | os.PathLike[str] | None = None,
     quantise: Quantisation | None = None,
+    accelerate: str | None = None,
     clip_skip: int | None = None,
     progress: Progress | None = None,
     cache: bool = True,
@@ -90,8 +91,10 @@ def apply(
         vae=vae,
         transformer=transformer,
         quantise=quantise,
+        accelerate=accelerate,
         clip_skip=clip_skip,
     )
+    check_accelerated(request.spec, request.params, options.accelerate)
     backend = resolve_model(model, device, dtype, adapters, execution, options, operation=operation)
     return execute(registry, request, backend, progress=progress, cache=cache)
 
@@ -210,6 +213,7 @@ def _report(
         adapters=adapters_of(model),
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
+        accelerator=accelerator_of(unwrap(model)),
         **_settings(params, request),
         network_calls=session.usage.calls,
         network_samples=session.usage.samples,

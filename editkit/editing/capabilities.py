@@ -5,13 +5,21 @@ from __future__ import annotations
 import re
 
 from ..errors import InvalidParameter, MissingCapability
-from ..model.backend import Backend, SupportsOwnGuidance, adapters_of, long_prompts_of, require
+from ..model.backend import (
+    Backend,
+    SupportsOwnGuidance,
+    adapters_of,
+    long_prompts_of,
+    require,
+)
+from ..model.batching import unwrap
+from ..model.execution import accelerator_of
 from ..model.references import references_of
 from ..registry.params import Params
 from ..registry.public_names import without_folder
 from ..sampling.params import DrawingParams
 from .params import PROMPTS, AutoMaskParams, ReferenceParams
-from .request import Request, has_custom_negative_prompt
+from .request import Request, check_accelerated, has_custom_negative_prompt
 
 FEW_STEPS = 8
 """Most steps of a model that was distilled for few."""
@@ -24,6 +32,7 @@ SINGLE_ESTIMATE = frozenset({"distilled-guidance", "own-guidance"})
 
 def check_capabilities(request: Request, model: Backend) -> None:
     """Raise MissingCapability, naming both sides, if the model cannot execute the request."""
+    check_accelerated(request.spec, request.params, accelerator_of(unwrap(model)))
     missing = request.spec.needs - model.provides
     provided = ", ".join(sorted(model.provides)) or "nothing beyond images"
     if missing:

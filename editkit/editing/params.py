@@ -181,6 +181,9 @@ class ModelParams(Params):
         None, description="File or folder of a network (transformer or U-Net) in place of the model's own."
     )
     quantise: Quantisation | None = Field(None, description="Quantise the weights of the network while it is loaded.")
+    accelerate: str | None = Field(
+        None, description="Evaluate the network by another library than torch: openvino, on the CPU."
+    )
     clip_skip: int | None = Field(
         None, ge=0, le=100, description="Number of last layers of the CLIP text encoders to leave out."
     )

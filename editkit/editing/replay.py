@@ -42,6 +42,7 @@ def replay(
     vae: str | os.PathLike[str] | None = None,
     transformer: str | os.PathLike[str] | None = None,
     quantise: Quantisation | None = None,
+    accelerate: str | None = None,
     clip_skip: int | None = None,
     progress: Progress | None = None,
     cache: bool = True,
@@ -100,6 +101,7 @@ def replay(
         vae=vae,
         transformer=transformer,
         quantise=quantise,
+        accelerate=accelerate,
         clip_skip=clip_skip,
     )
     backends = [_model_for_step(step.drawn_by, one, adapters, options) for step, one in zip(steps, models, strict=True)]
@@ -307,6 +309,8 @@ def _model_for_step(
                 f"the recipe was made with the {called} {shorten(recorded.options[name])}; no path is taken from a "
                 f"file: pass it as {name}"
             )
-    read = {name: recorded.options.get(name) for name in ("prediction", "variant", "quantise", "clip_skip")}
+    read = {
+        name: recorded.options.get(name) for name in ("prediction", "variant", "quantise", "accelerate", "clip_skip")
+    }
     options = LoadingOptions.of(**{**read, **given.requested})
     return resolve_model(model or recorded.model, None, recorded.dtype, adapters, options=options)

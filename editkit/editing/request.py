@@ -25,11 +25,12 @@ from ..inversion.settings import (
     settings_of_edit,
     settings_of_replay,
 )
+from ..registry.accelerators import MODULE_CAPABILITIES
 from ..registry.params import Params, shorten
 from ..registry.registry import Registry, installed
 from ..registry.specs import ControlSpec, InverterSpec, OperationSpec, SegmenterSpec
 from ..sampling.params import DrawingParams
-from .params import CanvasParams, ImageInputParams
+from .params import AutoMaskParams, CanvasParams, ImageInputParams
 
 if TYPE_CHECKING:
     from ..inversion.inversion import Inversion
@@ -106,6 +107,22 @@ def check_params(operation: str, values: Mapping[str, Any]) -> Params:
     """
     registry = installed()
     return validate_params(registry, registry.spec("operations", operation), values)
+
+
+def check_accelerated(spec: OperationSpec, params: Params, accelerator: str | None) -> None:
+    """Raise InvalidParameter for an edit that needs the modules of a network which ``accelerator`` evaluates."""
+    if accelerator is None:
+        return
+    needs = {spec.name: spec.needs}
+    needs |= {f"attach={control.name!r}": control.needs for control in control_specs(installed(), params)}
+    mask = params.auto_mask if isinstance(params, AutoMaskParams) else None
+    needs[f"auto_mask={mask!r}"] = frozenset() if mask in (None, "difference") else frozenset({"attention"})
+    for name, needed in needs.items():
+        if needed & MODULE_CAPABILITIES:
+            raise InvalidParameter(
+                f"{name} is not allowed with the accelerator {accelerator}: it needs {', '.join(sorted(needed))}, and "
+                "the network is evaluated as a whole; leave one of them out"
+            )
 
 
 def control_specs(registry: Registry, params: Params) -> list[ControlSpec]:

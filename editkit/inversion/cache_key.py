@@ -25,6 +25,7 @@ from ..diffusion.paths import SamplingPath
 from ..images.canvas import Canvas
 from ..model.backend import Backend, execution_of
 from ..model.batching import grouping_of, unwrap
+from ..model.execution import accelerator_of
 from .inverter import Inverter
 from .record import contiguous_copy
 
@@ -74,7 +75,7 @@ class InversionInputs:
             "code": code,
             "arithmetic": numerics_fingerprint(model.device),
             "model": [str(type(model)), model.identity, model.prediction, str(model.device), str(model.dtype)],
-            "running": dc.asdict(execution_of(model)),
+            "running": [dc.asdict(execution_of(model)), accelerator_of(model)],
             # The rows of a call change the last bits of the network's result.
             "grouping": grouping_of(self.model),
             "inverter": [str(type(self.inverter)), self.inverter.__getstate__()],

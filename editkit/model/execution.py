@@ -9,7 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..errors import InvalidParameter
 from ..libraries import reason_of
@@ -17,6 +17,8 @@ from ..registry.arguments import FLAG
 
 if TYPE_CHECKING:
     import torch
+
+    from ..registry.accelerators import Accelerator
 
 
 def _option(text: str) -> bool:
@@ -57,6 +59,24 @@ class ExecutionOptions:
                 )
         if self.offload and self.group_offload:
             raise InvalidParameter("group_offload=True is not allowed beside offload=True: leave one out")
+
+
+class SupportsAcceleration(Protocol):
+    """Model whose family declares the loading option ``accelerate``."""
+
+    accelerator: str | None
+    """Identity of the accelerator that evaluates the network, None for torch."""
+
+    def accelerate(self, accelerator: Accelerator) -> None:
+        """Let an accelerator evaluate the network; called once, after adapters are added.
+
+        The capabilities in :data:`editkit.MODULE_CAPABILITIES` are no longer provided.
+        """
+
+
+def accelerator_of(model: Any) -> str | None:
+    """Return the identity of the accelerator that evaluates the network of a model, None for torch."""
+    return cast(SupportsAcceleration, model).accelerator if hasattr(model, "accelerator") else None
 
 
 _USES: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()

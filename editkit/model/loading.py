@@ -13,6 +13,7 @@ import torch
 from ..errors import EditkitError, InvalidParameter, MissingCapability, WeightsUnavailable
 from ..libraries import load_once, loading, reason_of
 from ..literals import ModelPrediction, Quantisation
+from ..registry.accelerators import Accelerator, build_accelerator
 from ..registry.arguments import PATH, check_arguments
 from ..registry.failures import is_out_of_memory
 from ..registry.params import shorten
@@ -20,7 +21,7 @@ from ..registry.registry import installed
 from ..registry.specs import BackendSpec
 from .adapters import Adapter, adapter_calls
 from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
-from .execution import ExecutionOptions, check_compiler
+from .execution import ExecutionOptions, SupportsAcceleration, check_compiler
 from .finding import default_model, family_of, family_of_class, family_of_file, locate
 from .folders import has_other_variant, read_index
 from .options import LoadingOptions
@@ -87,6 +88,7 @@ def load_model(
     vae: str | os.PathLike[str] | None = None,
     transformer: str | os.PathLike[str] | None = None,
     quantise: Quantisation | None = None,
+    accelerate: str | None = None,
     clip_skip: int | None = None,
 ) -> Backend:
     """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.
@@ -104,8 +106,9 @@ def load_model(
     names weights such as fp16, ``revision`` a version of a hub model, as ``org/name@revision`` does. ``vae`` is a
     folder or file of another autoencoder, ``transformer`` a file (``.safetensors`` or ``.gguf``) or folder of another
     network, transformer or U-Net, on the other parts of a folder. ``quantise`` (int8, fp8, nf4) stores the weights of
-    a folder's network in fewer bits. ``clip_skip`` last layers of the CLIP encoders are left out, beyond those that the
-    family leaves out; 1 is the "Clip skip 2" of other programs.
+    a folder's network in fewer bits. ``accelerate`` names a library that evaluates the network in place of torch, as
+    ``openvino`` or ``openvino:precision=bfloat16``, on the CPU. ``clip_skip`` last layers of the CLIP encoders are left
+    out, beyond those that the family leaves out; 1 is the "Clip skip 2" of other programs.
 
     Raises WeightsUnavailable if the model does not exist or is incomplete, InvalidParameter for a device, dtype,
     adapter or execution option that does not fit this machine, MissingCapability if the model does not support it.
@@ -122,6 +125,7 @@ def load_model(
         vae=vae,
         transformer=transformer,
         quantise=quantise,
+        accelerate=accelerate,
         clip_skip=clip_skip,
     )
     label, location = locate(registry, name, options)
@@ -134,11 +138,12 @@ def load_model(
     check_execution(family, label, execution)
     _check_options(family, label, options)
     replacements = options.find_files()
-    if execution.compile:
-        check_compiler(torch_device.type)
     first_device = torch.device("cpu") if execution.offload or execution.group_offload else torch_device
     weights = replacements.get("transformer") or files.get("weights") or location
     torch_dtype = given_dtype or (stored_dtype(weights) if dtype else default_dtype(torch_device, weights))
+    accelerator = _build_accelerator(options, execution, torch_device, torch_dtype, weights)
+    if execution.compile:
+        check_compiler(torch_device.type)
     identified = options
     if options.variant and not has_other_variant(location, read_index(location), family.parts, options.variant):
         identified = dc.replace(options, variant=None)
@@ -154,7 +159,29 @@ def load_model(
             cast(SupportsAdapters, model).add_adapter(adapter)
         if execution.requested:
             cast(SupportsExecutionOptions, model).set_execution(execution, torch_device)
+        if accelerator is not None:
+            cast(SupportsAcceleration, model).accelerate(accelerator)
     return model
+
+
+def _build_accelerator(
+    options: LoadingOptions, execution: ExecutionOptions, device: torch.device, dtype: torch.dtype, weights: Path
+) -> Accelerator | None:
+    """Return the accelerator of the options, None without one; raises InvalidParameter beside options it excludes."""
+    if options.accelerate is None:
+        return None
+    others = {
+        "compile=True": execution.compile,
+        f"quantise={options.quantise!r}": options.quantise is not None,
+        f"the weights {weights.name}, which stay quantised": weights.suffix == ".gguf",
+    }
+    return build_accelerator(
+        installed(),
+        options.accelerate,
+        device=device.type,
+        dtype=str(dtype).removeprefix("torch."),
+        beside=[name for name, chosen in others.items() if chosen],
+    )
 
 
 def from_pipe(pipe: Any) -> Backend:

@@ -48,6 +48,10 @@ class LoadingOptions:
         "Quantise the weights of the network while it is loaded: int8 or fp8 (torchao), nf4 (bitsandbytes, a GPU).",
         metavar="KIND",
     )
+    accelerate: str | None = _option(
+        "Evaluate the network by another library than torch: openvino, on the CPU, with options after a colon.",
+        metavar="NAME[:OPTION=VALUE]",
+    )
     clip_skip: int | None = _option(
         "Number of last layers of the CLIP text encoders to leave out beyond those the model leaves out.", int, "NUMBER"
     )

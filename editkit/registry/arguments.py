@@ -130,6 +130,7 @@ _KINDS = {
     "argument": TEXT,
     "suffix": TEXT,
     "recipe": TEXT,
+    "accelerate": NAME.or_none(),
     "variant": NAME.or_none(),
     "revision": NAME.or_none(),
     "prediction": TEXT.or_none(),

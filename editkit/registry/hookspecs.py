@@ -5,6 +5,7 @@ from __future__ import annotations
 import pluggy
 
 from .specs import (
+    AcceleratorSpec,
     AnnotatorSpec,
     BackendSpec,
     CaptionerSpec,
@@ -84,6 +85,11 @@ def register_commands() -> list[CommandSpec]:  # type: ignore[empty-body]
 @hookspec
 def register_engines() -> list[EngineSpec]:  # type: ignore[empty-body]
     """Processes or machines on which the parts of a batch run."""
+
+
+@hookspec
+def register_accelerators() -> list[AcceleratorSpec]:  # type: ignore[empty-body]
+    """Libraries that evaluate the network of a model in place of torch."""
 
 
 @hookspec

@@ -8,6 +8,7 @@ from .engines import Engine
 from .params import Params
 from .registry import installed
 from .specs import (
+    AcceleratorSpec,
     AnnotatorSpec,
     CaptionerSpec,
     ControlSpec,
@@ -63,6 +64,11 @@ def segmenters() -> dict[str, SegmenterSpec]:
 def engines() -> dict[str, EngineSpec]:
     """Registered engines of batches by name."""
     return dict(installed().specs["engines"])
+
+
+def accelerators() -> dict[str, AcceleratorSpec]:
+    """Registered accelerators of networks by name."""
+    return dict(installed().specs["accelerators"])
 
 
 def build_engine(call: str) -> Engine:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..model.backend import Backend
     from ..sampling.controls import Control
     from ..sampling.loop import Stepper
+    from .accelerators import Accelerator
     from .engines import Engine
     from .tables import Table
 
@@ -244,6 +245,17 @@ class EngineSpec(Spec):
     """Processes or machines on which the parts of a batch run; ``load`` returns a function that builds the engine."""
 
     load: Callable[[], Callable[[Any], Engine]]
+
+
+@dc.dataclass(frozen=True, kw_only=True)
+class AcceleratorSpec(Spec):
+    """A library that evaluates the network of a model in place of torch."""
+
+    load: Callable[[], Callable[[Any], Accelerator]]
+    devices: frozenset[str] = frozenset({"cpu"})
+    """Types of the devices that it serves."""
+    dtypes: frozenset[str] = frozenset({"float32"})
+    """Precisions of the models that it serves."""
 
 
 def by_name(name: str) -> Callable[[], Any]:

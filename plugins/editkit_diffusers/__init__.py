@@ -17,7 +17,7 @@ from .checkpoint_detection import (
 from .network_files.families import describe_file
 
 EXECUTION_OPTIONS = frozenset({"compile", "offload", "group_offload", "tiling"})
-_LOADING_OPTIONS = frozenset({"prediction", "variant", "vae", "transformer", "quantise"})
+_LOADING_OPTIONS = frozenset({"prediction", "variant", "vae", "transformer", "quantise", "accelerate"})
 _COMPARE = by_name("editkit_diffusers.comparison:compare_folder")
 _OF_ANY_PIPELINE = frozenset({"variant", "transformer", "quantise"})
 _UNET_PARTS = frozenset({"unet", "vae", "text_encoder", "tokenizer", "scheduler"})

@@ -11,9 +11,12 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from editkit import (
+    MODULE_CAPABILITIES,
+    Accelerator,
     Adapter,
     Backend,
     ExecutionOptions,
+    InvalidParameter,
     LoadingOptions,
     Point,
     PointBatch,
@@ -33,6 +36,7 @@ from .attention.support import AttentionSupport
 from .autoencoder import Autoencoder
 from .offload import offload_layers, offload_sequentially
 from .pipeline.sharing import shared_weights
+from .quantisation import is_quantised
 from .scheduler_config import grid_of, prediction_of, schedule_of, usual_of, whole_timesteps_of
 from .text_encoder import TextEncoder
 
@@ -46,7 +50,9 @@ class LatentModel(Assembled, AttentionSupport):
 
     execution = ExecutionOptions()
     loading_options = LoadingOptions()
+    accelerator: str | None = None
     native_size: int
+    provides: frozenset[str]
 
     def __init__(
         self,
@@ -78,6 +84,11 @@ class LatentModel(Assembled, AttentionSupport):
         return (*self._warnings, *half_learned(self.texts), *self.autoencoder.warnings)
 
     def add_adapter(self, adapter: Adapter) -> None:
+        if self.accelerator is not None:
+            raise InvalidParameter(
+                f"the adapter {adapter} is not allowed after {self.accelerator} has taken the network: give it "
+                "to load_model"
+            )
         if self.lender is not None:
             raise shared_weights(adapter)
         part = "unet" if isinstance(self.net, UNet2DConditionModel) else "transformer"
@@ -107,6 +118,15 @@ class LatentModel(Assembled, AttentionSupport):
         if execution.compile:
             self.net.compile()
         self.execution = execution
+
+    def accelerate(self, accelerator: Accelerator) -> None:
+        if is_quantised(self.net):
+            raise InvalidParameter(
+                f"accelerate= is not allowed for the model {self.name!r}, whose weights are quantised: leave it out"
+            )
+        self.net.forward = accelerator.accelerate(self.net)
+        self.provides = self.provides - MODULE_CAPABILITIES
+        self.accelerator, self._warnings = accelerator.identity, (*self._warnings, *accelerator.warnings)
 
     def read_prompt(self, prompt: str) -> list[PromptReading]:
         return [PromptReading(part, encoder.length, encoder.read(prompt)[0]) for part, encoder in self.texts.items()]

@@ -75,7 +75,7 @@ def functions() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
 CHECKED = {
     *("model", "name", "device", "dtype", "adapters", "compile", "offload", "tiling", "cache", "progress", "batch"),
     *("seeds", "images", "path", "text", "suffix", "argument", "size", "set", "keep_gps", "prediction", "variant"),
-    *("revision", "vae", "clip_skip"),
+    *("revision", "vae", "accelerate", "clip_skip"),
 }
 
 

@@ -27,6 +27,7 @@ LISTED = {
     "annotators": "List the annotators, or describe one: functions from an image to edges, depth, ..., for --kind.",
     "segmenters": "List the segmenters, or describe one: they find masks by words or points, for --segmenter.",
     "captioners": "List the captioners, or describe one: functions from an image to a prompt, for --captioner.",
+    "accelerators": "List the accelerators of networks, or describe one: other libraries than torch, for --accelerate.",
     "engines": "List the engines of batches, or describe one: processes or machines, for batch --engine.",
 }
 """Kinds of names that have a command of their own, with its help."""
@@ -39,6 +40,8 @@ _TITLES = {
     "exact": "exact",
     "order": "order",
     "stochastic": "samples noise",
+    "devices": "devices",
+    "dtypes": "precisions",
     "replaces_sampler": "replaces the sampler",
     "predictions": "predictions",
     "needs": "needs",
