@@ -77,10 +77,74 @@ class Cancelled(EditkitError):
     exit_status = 130
 
 
+OTHER_NAMES = {
+    # parameters
+    "context": ("padding_mask_crop", "inpaint_full_res_padding", "only_masked_padding"),
+    "control_end": ("control_guidance_end",),
+    "control_image": ("controlnet_image",),
+    "control_scale": ("controlnet_conditioning_scale", "controlnet_strength", "control_weight"),
+    "control_start": ("control_guidance_start",),
+    "count": ("num_images_per_prompt", "num_images", "batch_count", "n_iter", "n_samples"),
+    "feather": ("mask_blur", "blur_factor", "mask_feather"),
+    "guidance": ("guidance_scale", "cfg_scale", "cfg", "unconditional_guidance_scale"),
+    "guidance_rescale": ("rescale_cfg",),
+    "image_guidance": ("image_guidance_scale", "image_cfg_scale"),
+    "instruction": ("prompt", "edit_instruction", "edit_prompt"),
+    "invert_mask": ("inpainting_mask_invert", "mask_invert"),
+    "mask": ("mask_image", "mask_img", "inpaint_mask"),
+    "negative_guidance": ("true_cfg_scale",),
+    "resolution": ("width", "height", "size", "image_size", "max_size"),
+    "sampler": ("scheduler", "sampler_name", "sampling_method"),
+    "seed": ("generator", "noise_seed", "manual_seed"),
+    "source": ("source_prompt", "inversion_prompt", "original_prompt"),
+    "steps": ("num_inference_steps", "inference_steps", "num_steps", "sampling_steps", "ddim_steps"),
+    "strength": ("denoising_strength", "denoise", "denoise_strength", "noise_strength"),
+    "target": ("prompt", "target_prompt", "edit_prompt", "editing_prompt"),
+    # arguments of apply, and options for them
+    "adapter": ("lora", "loras", "lora_weights"),
+    "adapters": ("lora", "loras", "lora_weights", "adapter", "cross_attention_kwargs", "lora_scale"),
+    "dtype": ("torch_dtype", "precision"),
+    "model": ("pipe", "pipeline", "checkpoint", "ckpt", "model_id"),
+    "offload": ("cpu_offload", "enable_model_cpu_offload"),
+    "progress": ("callback", "callback_on_step_end"),
+    "tiling": ("vae_tiling", "enable_vae_tiling"),
+    # samplers
+    "ddim": ("ddimscheduler",),
+    "ddpm": ("ddpmscheduler",),
+    "dpmpp-2m": ("dpmsolvermultistepscheduler", "dpm++_2m", "dpm++_2m_karras"),
+    "dpmpp-2m-sde": ("dpm++_2m_sde", "dpm++_2m_sde_karras"),
+    "euler": ("eulerdiscretescheduler", "flowmatcheulerdiscretescheduler"),
+    "euler-a": ("eulerancestraldiscretescheduler", "euler_ancestral", "euler_a"),
+    "heun": ("heundiscretescheduler",),
+    "lcm": ("lcmscheduler",),
+}
+"""Names of diffusers and of other editors, by the name that editkit has for the same."""
+_ADVICE = {
+    **dict.fromkeys(OTHER_NAMES["count"], "give several seeds to editkit.apply_all"),
+    **dict.fromkeys(("ip_adapter_image", "ip_adapter"), "give attach=['style:image=FILE,model=FOLDER']"),
+    "eta": "give it to the sampler: ddim:eta=0.5",
+}
+"""Ends of messages about names for which nothing else here has a name."""
+
+
+def own_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name, also one of an option, of what diffusers or another editor calls ``name``."""
+    plain = {_plain(one): one for one in known}
+    called = (own for own, others in OTHER_NAMES.items() if _plain(name) in others)
+    return next((plain[_plain(own)] for own in called if _plain(own) in plain), None)
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").lower().replace("-", "_").replace(" ", "_")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message: the closest known name, or all known names."""
+    """Return the end of an error message: the known name of the same, else the closest one, or all known names."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
+    own = own_name(name, known)
+    if own is None and _plain(name) in _ADVICE:
+        return _ADVICE[_plain(name)]
+    close = [own] if own else difflib.get_close_matches(name, known, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     return f"known: {', '.join(known)}" if known else "none is known"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import click
 
-from ..errors import Cancelled, EditkitError, MissingCapability
+from ..errors import Cancelled, EditkitError, MissingCapability, own_name
 from .settings import apply_settings, settings_in_use
 
 _VERBOSE = "editkit.verbose"
@@ -49,7 +49,11 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Click takes the last of several values, and another one would be dropped in silence.
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        try:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        except click.NoSuchOption as error:
+            self._name_own_option(ctx, error.option_name)
+            raise
         for param, count in Counter(order).items():
             if count > 1 and isinstance(param, click.Option) and not _may_repeat(param):
                 name = max(param.opts, key=len)
@@ -57,6 +61,12 @@ class Command(click.Command):
         if self.settings != "none" and ctx.parent and not ctx.resilient_parsing and not _HELP & set(args):
             apply_settings(ctx, shared=self.settings == "all")
         return super().parse_args(ctx, args)
+
+    def _name_own_option(self, ctx: click.Context, name: str) -> None:
+        """Raise a UsageError with the option for what another editor calls ``name``, if there is one."""
+        own = own_name(name, (option for param in self.get_params(ctx) for option in param.opts))
+        if own:
+            raise click.UsageError(f"No such option {name!r}. Did you mean {own!r}?", ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.headings is None:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 LONGEST = 16384
 """Longest side in pixels of any result."""
 
+_OF_APPLY = ("adapters", "device", "dtype", "model", "offload", "progress", "tiling")
+"""Arguments of :func:`apply` beside parameters that other editors call otherwise."""
 _STEP_BYTES = 5000
 """Upper bound of a step of a recipe without its parameters."""
 
@@ -83,7 +85,7 @@ def prepare(registry: Registry, operation: str, image: Any, params: Mapping[str,
 
 def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str, Any]) -> Params:
     """Type the parameters of an operation and look up the registered names in them."""
-    params = spec.params.parse(spec.name, dict(values))
+    params = spec.params.parse(spec.name, dict(values), others=_OF_APPLY)
     registry.check_names(params)
     check_inverter_conflicts(params, _inverter_spec(registry, inverter_name(params)))
     for control in control_specs(registry, params):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import inspect
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -44,9 +44,10 @@ class Params(BaseModel):
         return value
 
     @classmethod
-    def parse(cls, owner: str, values: Mapping[str, Any]) -> Self:
+    def parse(cls, owner: str, values: Mapping[str, Any], *, others: Iterable[str] = ()) -> Self:
         """Check ``values`` and return them typed; ``owner`` names the operation or plugin in error messages.
 
+        ``others`` are further names for the message about a parameter that does not exist.
         Raises InvalidParameter, naming the first parameter that is wrong, its value and the allowed values.
         """
         images = image_fields(cls)  # ``None`` means "not given", also for required images
@@ -55,17 +56,17 @@ class Params(BaseModel):
         except ValidationError as error:
             # A validator may have copied a wrong value to another parameter: name the one that was passed.
             problems = sorted(error.errors(), key=lambda problem: not (set(problem["loc"][:1]) <= set(values)))
-            raise InvalidParameter(cls._explain(owner, problems[0])) from None
+            raise InvalidParameter(cls._explain(owner, problems[0], others)) from None
 
     def is_default(self, name: str) -> bool:
         """Return whether a parameter has its default, which a recipe names like any other value."""
         return bool(getattr(self, name) == type(self).model_fields[name].default)
 
     @classmethod
-    def _explain(cls, owner: str, problem: ErrorDetails) -> str:
+    def _explain(cls, owner: str, problem: ErrorDetails, others: Iterable[str]) -> str:
         name = ".".join(str(part) for part in problem["loc"]) or "parameters"
         if problem["type"] == "extra_forbidden":
-            return f"{owner} has no parameter {shorten(name)}; {did_you_mean(name, cls.model_fields)}"
+            return f"{owner} has no parameter {shorten(name)}; {did_you_mean(name, (*cls.model_fields, *others))}"
         if problem["type"] == "missing":
             return f"{owner} needs the parameter {name!r}: {cls.model_fields[name].description}"
         allowed = problem["msg"].removeprefix("Value error, ")
