@@ -20,7 +20,7 @@ from .many.file_names import fill_template
 from .many.lines import Count, OutputLines
 from .many.variants import Variant
 from .outputs import save_mask, save_result, save_sheet, write_stdout
-from .targets import STREAM, OutputPlan, encoding_of, existing_of, plan_sheet, stem_of
+from .targets import STREAM, OutputPlan, encoding_of, existing_of, plan_shown, stem_of
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
@@ -75,6 +75,7 @@ class Invocation:
     """Whether jobs whose output file exists are left out."""
     batch: int = 1
     """Number of jobs that are processed together."""
+    preview: Path | None = None
 
     @classmethod
     def plan(
@@ -118,14 +119,17 @@ class Invocation:
         default = plan.suffixes_of(names[0])[0]
         for suffix in {default if target is None else target.suffix for target in targets}:
             encoding.check(suffix)
-        sheet = plan_sheet(options.get("sheet"), targets, [*names, *other_files])
-        masks = _plan_masks(options, inputs, labels, [*other_files, *(str(target) for target in targets if target)])
+        outputs = [str(target) for target in targets if target]
+        sheet = plan_shown(options.get("sheet"), [*names, *other_files, *outputs], argument="sheet")
+        masks = _plan_masks(options, inputs, labels, [*other_files, *outputs])
+        others = [*names, *other_files, *outputs, *(str(file) for file in (sheet, *masks) if file)]
+        preview = plan_shown(options.get("preview"), others, argument="preview")
         sources = [read_if_stdin(name) for name in names]
         jobs = [
             Job(names[number], sources[number], target, number, variant, mask, place)
             for place, ((number, variant), target, mask) in enumerate(zip(pairs, targets, masks, strict=True))
         ]
-        return cls(jobs, options["json"], sheet, encoding, default, skip=plan.existing == "skip", batch=batch)
+        return cls(jobs, options["json"], sheet, encoding, default, plan.existing == "skip", batch, preview)
 
     def check_fits(self, job: Job, request: Request) -> Request:
         """Return a request; raises InvalidParameter if its result does not fit in the format of the output."""

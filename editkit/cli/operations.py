@@ -36,6 +36,7 @@ from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
 from .options import may_be_listed, parameters_of
 from .outputs import progress
+from .previews import preview_option
 from .settings import without_settings
 from .targets import existing_option, output_options
 
@@ -100,7 +101,7 @@ def _common_options(spec: OperationSpec) -> list[click.Parameter]:
     options: list[click.Parameter] = [output_option(spec.name, spec.takes, spec.gives)]
     animated = spec.gives == "image" and spec.takes in ("image", "two images")
     options += [existing_option()] if spec.gives == "inversion" else output_options(animated=animated)
-    options += [*model_options(), report_option()]
+    options += [*model_options(), report_option(), preview_option()]
     if spec.takes == "image" and spec.gives == "image":
         options += animation_options()
     if spec.takes != "nothing" and spec.gives == "image":
@@ -205,7 +206,7 @@ class _Edit:
         from ..editing.many.rows import run_rows
 
         model = load_named_model(self.options, self.spec.name)
-        more = {"progress": progress(), "cache": self.options.get("cache", True)}
+        more = {"progress": progress(self.invocation.preview), "cache": self.options.get("cache", True)}
 
         def edit_batches(jobs: Sequence[Prepared]) -> Generator[tuple[int, Any]]:
             rows = []

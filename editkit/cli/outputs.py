@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import EditkitError, InvalidParameter
+from .previews import PreviewFile
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,13 +26,20 @@ if TYPE_CHECKING:
     from ..sampling.progress import Progress
 
 
-def progress() -> Progress | None:
-    """Return a progress bar on standard error, or None if that is not a terminal."""
+def progress(preview: Path | None) -> Progress | None:
+    """Return a progress function that writes previews to a file, if there is one, below a bar on standard error.
+
+    There is no bar if that is not a terminal.
+    """
+    previews = None if preview is None else PreviewFile(preview)
     if not sys.stderr.isatty():
-        return None
+        return previews
     from tqdm import tqdm
 
-    return functools.partial(tqdm, file=sys.stderr, leave=False)
+    bar = functools.partial(tqdm, file=sys.stderr, leave=False)
+    if previews is None:
+        return bar
+    return lambda steps, total, desc: bar(previews(steps, total=total, desc=desc), total=total, desc=desc)
 
 
 def save_result(outcome: Result | AnimationResult | Inversion, target: Path, encoding: Encoding) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from .model_options import load_named_model, model_options
 from .operations import IMAGE_HELP, image_argument
 from .options import SeedsParam
 from .outputs import progress
+from .previews import preview_option
 from .targets import name_option, output_options, replacing_options
 
 if TYPE_CHECKING:
@@ -31,7 +32,16 @@ def run_command() -> Command:
     seed = click.Option(["--seed"], type=SeedsParam(), default=(), help=text)
     outputs = [output_option("run"), *output_options()]
     several = [recursive_option(), count_option(), name_option(), *replacing_options()]
-    params = [seed, *several, *outputs, *model_options(), report_option(), sheet_option(), cache_option()]
+    params = [
+        seed,
+        *several,
+        *outputs,
+        *model_options(),
+        report_option(),
+        sheet_option(),
+        preview_option(),
+        cache_option(),
+    ]
     return Command(
         "run",
         params=[pipeline, image_argument(), *params],
@@ -69,7 +79,7 @@ def _run(options: Mapping[str, Any]) -> None:
 
     def start() -> Execute:
         models = [load_named_model(options, operation) for operation, _ in pipeline.steps]
-        more = {"model": models, "progress": progress(), "cache": options["cache"]}
+        more = {"model": models, "progress": progress(invocation.preview), "cache": options["cache"]}
         return one_by_one(lambda prepared: pipeline.execute(prepared[0], seed=prepared[1], **more))
 
     invocation.run(prepare_job, start)

@@ -21,6 +21,7 @@ from .many.edit_options import cache_option, output_option, report_option, sheet
 from .model_options import adapter_option, given_loading_options, loading_options, model_option
 from .options import parameters_of
 from .outputs import print_bytes, progress
+from .previews import preview_option
 from .targets import STREAM, OutputPlan, output_options
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def replay_command() -> Command:
             *loading_options(),
             report_option(),
             sheet_option(),
+            preview_option(),
             cache_option(),
         ],
         callback=lambda **options: _replay(options),
@@ -74,7 +76,8 @@ def _replay(options: Mapping[str, Any]) -> None:
 
         given = {"source": sources or None, "model": options["model"], "adapters": options["adapter"]}
         given |= given_loading_options(options)
-        return one_by_one(lambda job: replay(job[0], set=job[1], progress=progress(), cache=options["cache"], **given))
+        given |= {"progress": progress(invocation.preview), "cache": options["cache"]}
+        return one_by_one(lambda job: replay(job[0], set=job[1], **given))
 
     def check(job: Job) -> tuple[str | bytes, dict[str, Any]]:
         recipe, _ = read_recipe(job.source)

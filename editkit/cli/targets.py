@@ -275,14 +275,14 @@ def _check_absent(targets: Sequence[Path]) -> None:
             raise InvalidParameter(f"output {str(target)!r} exists: choose --existing number, replace or skip")
 
 
-def plan_sheet(sheet: str | None, targets: Sequence[Path | None], inputs: Sequence[str]) -> Path | None:
-    """Return the file of the contact sheet; raises InvalidParameter if it is one of the other files."""
+def plan_shown(file: str | None, others: Sequence[str], *, argument: str) -> Path | None:
+    """Return the file of a contact sheet or a preview; raises InvalidParameter if it is one of the other files."""
     from ..images.writing import check_file
 
-    if sheet is None:
+    if file is None:
         return None
-    path = check_file(sheet, argument="sheet")
-    _check_replacing([path], [*inputs, *(str(target) for target in targets if target)])
+    path = check_file(file, argument=argument)
+    _check_replacing([path], others)
     return path
 
 

@@ -255,6 +255,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "inversion to a pipe": (["invert", "a.png", "-o", "-"], "standard output"),
     "sheet": (["img2img", "a.png", "--sheet", "nowhere/s.png"], "sheet 'nowhere/s.png'"),
     "sheet over the input": (["img2img", "a.png", "--sheet", "a.png"], "'a.png'"),
+    "preview over the input": (["img2img", "a.png", "--preview", "./a.png"], "'a.png'"),
+    "preview over the output": (["img2img", "a.png", "--preview", "x.png", "-o", "x.png"], "'x.png'"),
     "output over the input": (["img2img", "a.png", "-o", "./a.png"], "'a.png'"),
     "output over the mask": (["img2img", "a.png", "--mask", "b.png", "-o", "b.png"], "'b.png'"),
     "missing mask": (["img2img", "a.png", "--mask", "nope.png"], "mask 'nope.png'"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 import editkit
@@ -67,11 +67,11 @@ def test_the_points_of_steps_fall_while_sampling_and_rise_while_inverting() -> N
     assert sigmas["sampling"] == sorted(sigmas["sampling"], reverse=True)
 
 
-def test_a_preview_of_a_linear_decoder_is_the_mean_colour_of_what_it_decodes() -> None:
-    model = ToyBackend(reduction=4)
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_a_preview_of_a_linear_decoder_has_the_colours_that_it_decodes(reduction: int) -> None:
+    model = ToyBackend(reduction=reduction)
     latents = model.encode(to_tensor(IMAGE))
-    colours = F.avg_pool2d(model.decode(latents), 4)
-    assert torch.allclose(preview_pixels(model, latents).double(), colours, atol=1e-4)
+    assert torch.allclose(preview_pixels(model, latents).double(), model.decode(latents), atol=1e-4)
 
 
 def test_the_last_preview_of_a_model_of_pixels_is_its_result() -> None:
@@ -80,13 +80,13 @@ def test_the_last_preview_of_a_model_of_pixels_is_its_result() -> None:
     assert np.abs(np.asarray(last, int) - np.asarray(run.result.image, int)).max() <= 1
 
 
-def test_a_step_in_lock_step_has_the_latest_steps_of_all_edits() -> None:
-    run = editkit.start(
-        editkit.apply_all, "img2img", [IMAGE] * 3, prompt="red", steps=6, seeds=[1, 2, 3], model=ToyBackend()
-    )
-    steps = [[one.preview().tobytes() for one in step.together] for step in run]
-    assert len(set(steps[-1])) == 3
-    assert len(run.result) == 3
+def test_previews_in_lock_step_end_with_the_results_of_all_edits() -> None:
+    images = [sample_image((16, 16)), sample_image((16, 16)).rotate(90), sample_image((16, 16)).rotate(180)]
+    params = {"prompt": "red", "steps": 6, "seeds": [1, 2, 3], "model": ToyBackend()}
+    run = editkit.start(editkit.apply_all, "img2img", images, **params)
+    *_, last = ([one.preview() for one in step.together] for step in run)
+    for image, result in zip(last, run.result, strict=True):
+        assert np.abs(np.asarray(image, int) - np.asarray(result.image, int)).max() <= 1
 
 
 def test_a_run_follows_every_edit_of_a_function_and_the_progress_of_its_own() -> None:
@@ -144,16 +144,9 @@ def test_a_cancellation_from_another_thread_waits_for_one_network_call(operation
     assert (model.calls, run.is_done) == (1, True)
 
 
-def use(run: editkit.Run[Any]) -> None:
-    run.cancel()
-
-
-def leave(run: editkit.Run[Any]) -> None:
-    with run:
-        pass
-
-
-@pytest.mark.parametrize("end", [use, leave])
+@pytest.mark.parametrize(
+    "end", [editkit.Run.cancel, lambda run: run.__exit__(None, None, None)], ids=["cancel", "with"]
+)
 def test_a_run_that_waits_has_ended_when_it_is_cancelled(end: Callable[[editkit.Run[Any]], None]) -> None:
     for taken in (0, 1):
         run = start("img2img", ToyBackend(), steps=6)
@@ -173,3 +166,38 @@ def test_a_run_that_is_left_ends_its_thread() -> None:
     for thread in set(threading.enumerate()) - before:
         thread.join(10)
     assert set(threading.enumerate()) <= before
+
+
+@pytest.fixture
+def controlled(tiny_model: Any, tiny_controlnet: Path) -> Callable[[], editkit.Run[Any]]:
+    """A function that starts an edit with controls of the attention, of features, and of the inversion too."""
+    attach = ("prompt-to-prompt", "plug-and-play", f"controlnet:weights={tiny_controlnet}")
+    params = {"source": "a red apple", "target": "a red pear", "steps": 3, "seed": 0, "cache": False, "attach": attach}
+    return lambda: editkit.start("prompt-edit", IMAGE, model=tiny_model, **params)
+
+
+def hooks(model: Any) -> int:
+    return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.unet.modules())
+
+
+def test_previews_among_controls_change_no_bit_of_the_result(controlled: Callable[[], editkit.Run[Any]]) -> None:
+    expected, run = controlled().result, controlled()
+    images = [step.preview() for step in run]
+    assert len(images) == 6
+    assert bits(run.result) == bits(expected)
+
+
+@pytest.mark.parametrize(("place", "label"), [(1, "inverting"), (4, "sampling")])
+def test_a_cancelled_edit_leaves_nothing_of_its_controls(
+    tiny_model: Any, controlled: Callable[[], editkit.Run[Any]], place: int, label: str
+) -> None:
+    def plain() -> bytes:
+        return bits(editkit.apply("img2img", IMAGE, model=tiny_model, prompt="a pear", steps=2, strength=1.0, seed=0))
+
+    before, expected = plain(), bits(controlled().result)
+    run = controlled()
+    assert [next(run).label for _ in range(place)][-1] == label
+    assert (hooks(tiny_model) > 0) == (label == "sampling")
+    run.cancel()
+    assert (run.is_done, hooks(tiny_model)) == (True, 0)
+    assert (plain(), bits(controlled().result)) == (before, expected)

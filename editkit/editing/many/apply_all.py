@@ -40,7 +40,7 @@ def apply_all(
     ``apply_all("prompt-edit", [inversion] * 2, each=[{"target": "a pear"}, {"target": "a lemon"}])``.
     ``batch`` edits at a time run in lock step: requests to the network whose latents have one size become one call.
     Memory grows accordingly. Each report counts the calls of its own edit; its seconds are those of its batch.
-    ``progress`` shows the loops of the first edit of a batch.
+    ``progress`` shows the loops of the last edit of a batch.
 
     With ``exact`` a result has the same bits whatever the other images and the batch, as of :func:`edit_rows`, which
     edits rows of several operations and goes on after an error. Without, the batch size changes the order of

@@ -30,7 +30,7 @@ def execute_together(
     """Yield the number and the outcome of each request as it ends: a Result, an Inversion or its exception.
 
     With ``exact``, the bits of an outcome do not depend on the other requests. Without, one request alone is executed
-    as :func:`execute` does. ``progress`` shows the loops of the first. Raises Cancelled on an interrupt.
+    as :func:`execute` does. ``progress`` shows the loops of the last. Raises Cancelled on an interrupt.
     """
     if len(requests) == 1 and not exact:
         try:

@@ -14,68 +14,98 @@ from ...diffusion.transfer import to_device
 from ...model.backend import Backend
 from ...model.batching import unwrap
 
-_CELLS = 16
-"""Latents along a side of the images to which a map is fitted."""
-_IMAGES = 2
-"""Number of these images."""
+_KERNEL = 3
+"""Side of the neighbourhood of latents that decides a colour."""
+_POINTS = 2048
+"""Latents to which a map is fitted, for up to 64 * 9 + 1 unknowns."""
+_LEAST_CELLS, _MOST_CELLS = 16, 32
+"""Latents along a side of the images that they are taken from."""
+_LEAVES, _LEAF_SIDE = 300, 128
+"""Discs in such an image, and the side in pixels at which they are drawn."""
+_RADII = 0.03, 0.6
+"""Least and largest radius of a disc in sides of the image."""
 
 
 class LatentColours(NamedTuple):
-    """Linear map from the latents of an autoencoder to colours in [0, 1]."""
+    """Linear map from the latents of an autoencoder and their neighbours to colours in [0, 1].
+
+    A latent has s x s colours, as many as its C channels can carry.
+    """
 
     weights: Tensor
-    """(C, 3), float32 on the CPU."""
+    """(3 * s * s, C, k, k), float32 on the CPU."""
     offset: Tensor
-    """(3,)"""
+    """(3 * s * s,)"""
+    divisions: int
+    """s, a power of two."""
 
     @classmethod
     def fit(cls, model: Backend) -> LatentColours:
-        """Fit the map of a model by least squares: one call of its encoder and one of its decoder.
+        """Fit the map by least squares to what a model's autoencoder makes of a few random images.
 
-        The images are random colours on several scales, equal in every process, so that the map depends on the weights
-        of the autoencoder alone.
+        The images are equal in every process, so that the map depends on the autoencoder alone.
         """
+        side, count = _layout(model)
+        channels, *cells = model.latent_shape(side, side)
+        divisions = _divisions(channels, side // cells[-1])
+        size = cells[0] * divisions, cells[1] * divisions
+        inputs, outputs = [], []
         with torch.no_grad():
-            pixels = _random_images(_side(model))
-            latents = model.encode(to_device(pixels, model.device, model.dtype))
-            decoded = model.decode(latents)
-            height, width = latents.shape[-2:]
-            colours = F.adaptive_avg_pool2d(decoded.float(), (height, width)).cpu()
-        inputs = _with_one(latents.cpu().double())
-        solution = torch.linalg.lstsq(inputs, _as_rows(colours.double()), driver="gelsd").solution.float()
-        return cls(solution[:-1], solution[-1])
+            for image in torch.split(_random_images(count, side), 1):
+                latents = model.encode(to_device(image, model.device, model.dtype))
+                inputs.append(latents.cpu().double())
+                outputs.append(F.adaptive_avg_pool2d(model.decode(latents).cpu().double(), size))
+        rows = F.unfold(_padded(torch.cat(inputs)), _KERNEL).movedim(1, -1).flatten(0, 1)
+        rows = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)
+        colours = F.pixel_unshuffle(torch.cat(outputs), divisions).flatten(2).movedim(1, -1).flatten(0, 1)
+        solution = torch.linalg.lstsq(rows, colours, driver="gelsd").solution.float()
+        return cls(solution[:-1].T.reshape(-1, channels, _KERNEL, _KERNEL), solution[-1], divisions)
 
     def __call__(self, latents: Tensor) -> Tensor:
-        """Return the colours (B, 3, h, w) in [0, 1] of latents (B, C, h, w)."""
-        colours = torch.einsum("bchw,cd->bdhw", latents.float().cpu(), self.weights)
-        return (colours + self.offset[:, None, None]).clamp(0, 1)
+        """Return the colours (B, 3, s * h, s * w) in [0, 1] of latents (B, C, h, w)."""
+        colours = F.conv2d(_padded(latents.cpu().float()), self.weights, self.offset)
+        return F.pixel_shuffle(colours, self.divisions).clamp(0, 1)
 
 
-def _side(model: Backend) -> int:
-    """Return the side in pixels of a square image of at least :data:`_CELLS` latents along a side."""
+def _padded(latents: Tensor) -> Tensor:
+    """Return latents with their border repeated, so that each has neighbours."""
+    return F.pad(latents, (_KERNEL // 2,) * 4, mode="replicate")
+
+
+def _divisions(channels: int, reduction: int) -> int:
+    """Return the largest power of two whose square, times three colours, is no more than the channels of a latent."""
+    divisions = 1
+    while 3 * (2 * divisions) ** 2 <= channels and 2 * divisions <= reduction:
+        divisions *= 2
+    return divisions
+
+
+def _layout(model: Backend) -> tuple[int, int]:
+    """Return the side in pixels and the number of square images that have :data:`_POINTS` latents."""
     cells = model.latent_shape(model.multiple, model.multiple)[-1]
-    return model.multiple * -(-_CELLS // cells)
+    usual = model.native_size * cells // model.multiple
+    side = model.multiple * -(-min(max(usual, _LEAST_CELLS), _MOST_CELLS) // cells)
+    return side, -(-_POINTS // model.latent_shape(side, side)[-1] ** 2)
 
 
-def _random_images(side: int) -> Tensor:
-    """Return images (B, 3, side, side) in [0, 1] of smooth random colours on several scales."""
+def _random_images(count: int, side: int) -> Tensor:
+    """Return images (count, 3, side, side) in [0, 1] of discs that cover each other, as objects in photographs do.
+
+    The density of radii r falls as r**-3, by which their statistics are those of natural images at every scale (Lee,
+    Mumford and Huang, 2001, doi 10.1023/A:1011109015675).
+    """
     generator = torch.Generator().manual_seed(0)
-    images = torch.zeros(_IMAGES, 3, side, side, dtype=torch.float32, device="cpu")
-    for cells in (1, 2, 4, 8):
-        colours = torch.randn(_IMAGES, 3, cells, cells, generator=generator, dtype=torch.float32, device="cpu")
-        images += F.interpolate(colours, (side, side), mode="bicubic", align_corners=False)
-    return torch.sigmoid(images)
 
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, 1, 1, generator=generator, dtype=torch.float32, device="cpu")
 
-def _as_rows(values: Tensor) -> Tensor:
-    """Return values (B, C, h, w) as rows (B * h * w, C)."""
-    return values.movedim(1, -1).flatten(0, -2)
-
-
-def _with_one(latents: Tensor) -> Tensor:
-    """Return latents as rows with a column of ones."""
-    rows = _as_rows(latents)
-    return torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype, device=rows.device)], 1)
+    axis = torch.linspace(0, 1, _LEAF_SIDE, dtype=torch.float32, device="cpu")
+    images = draw(3).expand(count, 3, _LEAF_SIDE, _LEAF_SIDE)
+    least, largest = (radius**-2 for radius in _RADII)
+    for _ in range(_LEAVES):
+        distance = (axis - draw(1)) ** 2 + (axis[:, None] - draw(1)) ** 2
+        images = torch.where(distance < 1 / (largest + (least - largest) * draw(1)), draw(3), images)
+    return F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
 
 
 _FITTED: weakref.WeakKeyDictionary[Any, tuple[str, LatentColours]] = weakref.WeakKeyDictionary()
@@ -84,15 +114,15 @@ _FITTING = threading.Lock()
 
 
 def preview_pixels(model: Backend, latents: Tensor) -> Tensor:
-    """Return cheap pixels (B, 3, h, w) in [0, 1], float32 on the CPU, of clean latents (B, C, h, w) of a model.
+    """Return cheap pixels (B, 3, H, W) in [0, 1], float32 on the CPU, of clean latents (B, C, h, w) of a model.
 
-    A model of latents computes them at the size of the latents by its :class:`LatentColours`, fitted at the first call.
-    Where a latent is a pixel the decoder itself is cheap and is called.
+    They come from :class:`LatentColours`, fitted at the first call for a model, at one to a few pixels for a latent.
+    Where a latent is a pixel, the decoder itself is cheap and is called.
     """
     model = unwrap(model)
     if model.latent_shape(model.multiple, model.multiple)[1:] == (model.multiple, model.multiple):
         with torch.no_grad():
-            return model.decode(latents).float().cpu()
+            return model.decode(latents).cpu().float()
     with _FITTING:
         identity, colours = _FITTED.get(model, (None, None))
         if colours is None or identity != model.identity:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,14 +46,13 @@ class Step:
     """(S, 3, H, W) in [0, 1]: what is shown while there is no estimate, the sources or an enlarged image so far."""
     item: Any = dc.field(repr=False)
     """Value of the loop itself: latents after the step (B, C, h, w), or what the loop computes."""
-    beside: Sequence[weakref.ref[Step] | None] = dc.field(default=(), init=False, repr=False)
+    beside: Sequence[Step | None] = dc.field(default=(), init=False, repr=False)
     """Latest steps of the edits that run in lock step with this one, if there are any, and this one among them."""
 
     @property
     def together(self) -> Sequence[Step]:
         """This step and the latest ones of the edits that run in lock step with its edit, in the order of the edits."""
-        steps = [one() for one in self.beside if one is not None]
-        return [step for step in steps if step is not None] or [self]
+        return [step for step in self.beside if step is not None] or [self]
 
     @property
     def is_last(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -67,24 +66,30 @@ class TracksLoops:
 
 
 def steps_together(progress: Progress | None, count: int) -> list[Progress | None]:
-    """Return the progress of each of ``count`` edits in lock step: the first is shown, the others are beside it."""
+    """Return the progress of each of ``count`` edits in lock step: the last one is shown, the others are beside it.
+
+    Edits run in their order between two network calls, so that at a step of the last one the others have taken theirs.
+    """
     if progress is None:
         return [None] * count
-    # Weak references: a step among those beside it would be a cycle, which keeps its tensors until a collection.
-    latest: list[weakref.ref[Step] | None] = [None] * count
+    latest: list[Step | None] = [None] * count
 
     def noting(number: int) -> Progress:
         def note(steps: Iterator[Step], *, total: int, desc: str) -> Iterator[Step]:
-            for step in steps:
-                latest[number] = weakref.ref(step)
-                step.beside = latest
-                yield step
+            try:
+                for step in steps:
+                    latest[number], step.beside = step, latest
+                    yield step
+            finally:
+                if number == count - 1:
+                    # A step among those beside it is a cycle, which would keep its tensors until a collection.
+                    latest[:] = [None] * count
 
         return note
 
-    first = noting(0)
+    last = noting(count - 1)
 
     def show(steps: Iterator[Step], *, total: int, desc: str) -> Any:
-        return progress(first(steps, total=total, desc=desc), total=total, desc=desc)
+        return progress(last(steps, total=total, desc=desc), total=total, desc=desc)
 
-    return [show, *(noting(number) for number in range(1, count))]
+    return [*(noting(number) for number in range(count - 1)), show]

@@ -1,0 +1,65 @@
+"""The file that shows an edit in work."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import EditkitError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..editing.steps.step import Step
+
+INTERVAL = 0.5
+"""Least time in seconds from the end of one preview to the next."""
+
+
+def preview_option() -> click.Option:
+    text = (
+        "Also write a rough image of the edit so far, at most twice a second and after the last step of each loop. It "
+        "shows the image that the model works on: at its size, before a mask protects pixels, and of a region alone if "
+        "the edit is in one. FILE is replaced as a whole, and the last preview stays. A batch is shown side by side."
+    )
+    return click.Option(["--preview"], metavar="FILE", help=text)
+
+
+class PreviewFile:
+    """Progress function that writes the previews of steps to a file, which readers never see incomplete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.due = 0.0
+        """Time from which on a preview is written; infinite once that has failed."""
+
+    def __call__(self, steps: Iterable[Step], *, total: int, desc: str) -> Iterator[Step]:
+        for step in steps:
+            if time.monotonic() >= self.due or (step.is_last and self.due < math.inf):
+                self.due = time.monotonic() + INTERVAL if self._is_written(step) else math.inf
+            yield step
+
+    def _is_written(self, step: Step) -> bool:
+        """Write the preview of a step and return whether that was possible."""
+        from ..images.writing import save_picture
+
+        try:
+            save_picture(_image_of(step), self.path, argument="preview")
+        except EditkitError as error:
+            # The edit may have taken hours: it is not lost because its preview cannot be written.
+            click.echo(f"Warning: no more previews: {error}", err=True)
+            return False
+        return True
+
+
+def _image_of(step: Step) -> Image.Image:
+    """Return the preview of an edit, or of all edits in lock step with it side by side."""
+    from ..images.contact_sheet import draw_sheet
+
+    images = [one.preview() for one in step.together]
+    return images[0] if len(images) == 1 else draw_sheet([("", image) for image in images])
