@@ -10,11 +10,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..errors import UnknownName, did_you_mean
 from ..registry.registry import installed
 from ..version import __version__
 from .errors import report_error
+from .facts.completion import completion_command
+from .facts.doctor import doctor_command
 from .facts.listing import check_command, models_command, plugins_command
 from .facts.names import describe_command, name_commands
 from .new_plugin import new_plugin_command
@@ -25,7 +28,8 @@ from .tables import measuring_command
 
 HELP = """Edit images with diffusion models: invert an image, change the prompt or the mask, sample it again.
 
-'editkit COMMAND --help' lists the options of a command."""
+'editkit COMMAND --help' lists the options of a command, with an example. 'editkit describe NAME' describes a model, an
+operation, or whatever else has a name."""
 
 
 _NAMES_INDENT = 16
@@ -68,19 +72,36 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         names = self.list_commands(ctx)
-        if args[0] not in names and not args[0].startswith("-"):
+        if not ctx.resilient_parsing and args[0] not in names and not args[0].startswith("-"):
             failures = "".join(f"; {failure}" for failure in installed().failures)
             raise UnknownName(f"no command {args[0]!r}; {did_you_mean(args[0], names)}{failures}")
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin with a text; the click's own way builds all of them."""
+        rows = sorted(row for section in self._sections().values() for row in section)
+        commands = [CompletionItem(name, help=text) for name, text in rows if name.startswith(incomplete)]
+        return commands or click.Command.shell_complete(self, ctx, incomplete)
+
+    def _sections(self) -> dict[str, list[tuple[str, str]]]:
+        """Return the names and summaries of all commands by the heading of their section, empty ones included."""
+        registry = installed()
+        sections: dict[str, list[tuple[str, str]]] = {"Edit an image": [], "Generate and invert": [], "Many images": []}
+        sections |= {title: [] for title in OWN}
+        for name, spec in sorted(registry.specs["operations"].items()):
+            edits = spec.takes == "image" and spec.gives == "image"
+            sections["Edit an image" if edits else "Generate and invert"].append((name, spec.summary))
+        for name, spec in sorted(registry.specs["commands"].items()):
+            sections.setdefault(spec.section, []).append((name, spec.summary))
+        for title, commands in OWN.items():
+            sections[title] += [(str(one.name), one.get_short_help_str(200)) for one in commands]
+        return sections
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         registry = installed()
-        operations = [(name, spec.summary) for name, spec in sorted(registry.specs["operations"].items())]
-        own = [(name, command.get_short_help_str(200)) for name, command in self.commands.items()]
-        own += [(name, spec.summary) for name, spec in registry.specs["commands"].items() if name not in self.commands]
+        for title, rows in self._sections().items():
+            _write_section(formatter, title, rows)
         names = [(kind, _wrap_names(registry.specs[kind], formatter)) for kind in ("inverters", "samplers", "models")]
-        _write_section(formatter, "Operations", [row for row in operations if row[0] not in self.commands])
-        _write_section(formatter, "Other commands", sorted(own))
         _write_section(formatter, "Names for options", [row for row in names if row[1]])
         if registry.failures:
             formatter.write_paragraph()
@@ -109,21 +130,19 @@ def _write_section(formatter: click.HelpFormatter, title: str, rows: Sequence[tu
             formatter.write_dl(rows)
 
 
+OWN = {
+    "Many images": [run_command()],
+    "Results and their recipes": [replay_command(), show_command(), strip_command()],
+    "Models, and names for options": [describe_command(), models_command(), *name_commands()],
+    "Measure": [check_command()],
+    "Installation": [doctor_command(), completion_command(), plugins_command(), new_plugin_command()],
+}
+"""Commands of editkit itself by the heading of their section."""
+
 main = Commands(
     "editkit",
     help=HELP,
-    commands=[
-        replay_command(),
-        show_command(),
-        strip_command(),
-        run_command(),
-        plugins_command(),
-        models_command(),
-        describe_command(),
-        *name_commands(),
-        check_command(),
-        new_plugin_command(),
-    ],
+    commands=[command for section in OWN.values() for command in section],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 

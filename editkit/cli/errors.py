@@ -28,15 +28,20 @@ class Command(click.Command):
     """A command that reports an error as one line, after the traceback if ``-v`` is given.
 
     ``headings`` are those of the options in its help, by their names; others are under "Other options".
-    ``settings`` are those that it takes from the environment and the config file.
+    ``example`` is a command line for the end of the help. ``settings`` are those that it takes from the environment and
+    the config file.
     """
 
     def __init__(
-        self, name: str, headings: Mapping[str, str] | None = None, settings: Settings = "all", **kwargs: Any
+        self,
+        name: str,
+        headings: Mapping[str, str] | None = None,
+        example: str = "",
+        settings: Settings = "all",
+        **kwargs: Any,
     ) -> None:
         super().__init__(name, **kwargs)
-        self.headings = headings
-        self.settings = settings
+        self.headings, self.example, self.settings = headings, example, settings
         self.params.append(
             click.Option(
                 ["-v", "--verbose"],
@@ -48,6 +53,8 @@ class Command(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # for completion
+            return super().parse_args(ctx, args)
         # Click takes the last of several values, and another one would be dropped in silence.
         try:
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
@@ -58,7 +65,7 @@ class Command(click.Command):
             if count > 1 and isinstance(param, click.Option) and not _may_repeat(param):
                 name = max(param.opts, key=len)
                 raise click.UsageError(f"the option {name} is given {count} times: give it once", ctx)
-        if self.settings != "none" and ctx.parent and not ctx.resilient_parsing and not _HELP & set(args):
+        if self.settings != "none" and ctx.parent and not _HELP & set(args):
             apply_settings(ctx, shared=self.settings == "all")
         return super().parse_args(ctx, args)
 
@@ -81,6 +88,11 @@ class Command(click.Command):
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.example:
+            with formatter.section("Example"):
+                formatter.write(f"{'':{formatter.current_indent}}{self.example}\n")
 
     def invoke(self, ctx: click.Context) -> Any:
         for setting in settings_in_use(ctx).values() if ctx.meta[_VERBOSE] else ():

@@ -12,6 +12,9 @@ from ..literals import ModelPrediction, Quantisation
 from ..model.adapters import Adapter
 from ..model.execution import ExecutionOptions
 from ..model.options import LoadingOptions
+from ..registry.registry import installed
+from .options import CompletedText
+from .outputs import shown_loading
 
 if TYPE_CHECKING:
     from ..model.backend import Backend
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 def model_option() -> click.Option:
     kinds = "Registered name, diffusers folder, checkpoint file, or hub id org/name."
     text = f"{kinds}  [default: see 'editkit models']"
-    return click.Option(["-m", "--model"], metavar="MODEL", help=text)
+    return click.Option(["-m", "--model"], metavar="MODEL", type=CompletedText(names=["models"]), help=text)
 
 
 def adapter_option() -> click.Option:
@@ -28,7 +31,7 @@ def adapter_option() -> click.Option:
         "LoRA or a relative (DoRA, LoHa, LoKr), at scale 1 if none is given, or learned words, to add to the model: a "
         "file, or a folder or hub id that holds one. May be repeated."
     )
-    return click.Option(["--adapter"], metavar="FILE[:SCALE]", multiple=True, help=text)
+    return click.Option(["--adapter"], metavar="FILE[:SCALE]", type=CompletedText(), multiple=True, help=text)
 
 
 def model_options() -> list[click.Parameter]:
@@ -51,6 +54,7 @@ def loading_options() -> list[click.Parameter]:
     fields = dc.fields(LoadingOptions)
     kinds: dict[str, Any] = {field.name: field.metadata["type"] for field in fields}
     kinds["prediction"] = click.Choice(get_args(ModelPrediction))
+    kinds["vae"] = kinds["transformer"] = CompletedText()
     kinds["quantise"] = click.Choice(get_args(Quantisation))
     return [
         click.Option(
@@ -69,18 +73,21 @@ def given_loading_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def load_named_model(options: Mapping[str, Any], operation: str) -> Backend:
     """Load the model that the options name, or the default model of an operation."""
-    from ..model.loading import resolve_model
+    from ..model.finding import default_model
 
-    execution = ExecutionOptions(**{field.name: options[field.name] for field in dc.fields(ExecutionOptions)})
-    return resolve_model(
-        options["model"],
-        options["device"],
-        options["dtype"],
-        options["adapter"],
-        execution,
-        LoadingOptions.of(**given_loading_options(options)),
-        operation=operation,
-    )
+    with shown_loading(options["model"] or default_model(installed(), operation)):
+        from ..model.loading import resolve_model  # it imports torch
+
+        execution = ExecutionOptions(**{field.name: options[field.name] for field in dc.fields(ExecutionOptions)})
+        return resolve_model(
+            options["model"],
+            options["device"],
+            options["dtype"],
+            options["adapter"],
+            execution,
+            LoadingOptions.of(**given_loading_options(options)),
+            operation=operation,
+        )
 
 
 def model_files(options: Mapping[str, Any]) -> list[str]:

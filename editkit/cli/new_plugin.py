@@ -15,6 +15,7 @@ from ..errors import InvalidParameter
 from ..files import check_output
 from ..registry.registry import COMMANDS, NAME, installed
 from .errors import Command
+from .options import CompletedText
 
 _EXAMPLE = "example"
 """Name of the template's plugin, which the new name replaces in files and file names."""
@@ -24,9 +25,15 @@ def new_plugin_command() -> Command:
     """Return the ``new-plugin`` command."""
     return Command(
         "new-plugin",
+        example="editkit new-plugin my-filter",
         params=[
             click.Argument(["name"]),
-            click.Option(["-o", "--output"], metavar="FOLDER", help="Folder to write.  [default: editkit-NAME here]"),
+            click.Option(
+                ["-o", "--output"],
+                metavar="FOLDER",
+                type=CompletedText("dir"),
+                help="Folder to write.  [default: editkit-NAME here]",
+            ),
         ],
         callback=_write_plugin,
         help="Write the package of a plugin with an operation, an inverter, a sampler and an annotator, and its tests.",

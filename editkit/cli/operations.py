@@ -19,6 +19,7 @@ from ..registry.specs import OperationSpec
 from ..sampling.params import DrawingParams
 from .animations import AnimatedInputs, animation_options
 from .errors import Command
+from .facts.examples import usage_of
 from .jobs import Execute, Invocation, Job, Prepared, one_by_one, read_if_stdin
 from .many.edit_options import (
     cache_option,
@@ -34,7 +35,7 @@ from .many.help_groups import headings_of
 from .many.inputs import expand_inputs, masks_in, read_prompts
 from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
-from .options import may_be_listed, parameters_of
+from .options import CompletedText, may_be_listed, parameters_of
 from .outputs import progress
 from .previews import preview_option
 from .settings import without_settings
@@ -72,6 +73,7 @@ def operation_command(registry: Registry, spec: OperationSpec) -> Command:
         spec.name,
         params=[*_input_arguments(spec), *parameters_of(spec.params, registry, several=True), *_common_options(spec)],
         headings=headings_of(spec.params),
+        example=usage_of(spec),
         callback=lambda **options: _edit(registry, spec, options),
         help="\n\n".join([spec.summary, *notes]),
     )
@@ -86,14 +88,17 @@ def operation_command(registry: Registry, spec: OperationSpec) -> Command:
 
 def _input_arguments(spec: OperationSpec) -> list[click.Parameter]:
     if spec.takes == "two images":
-        return [click.Argument(["a"], metavar="A"), click.Argument(["b"], metavar="B")]
+        return [
+            click.Argument(["a"], metavar="A", type=CompletedText()),
+            click.Argument(["b"], metavar="B", type=CompletedText()),
+        ]
     if spec.takes == "inversion":
-        return [click.Argument(["file"], metavar="FILE")]
+        return [click.Argument(["file"], metavar="FILE", type=CompletedText())]
     return [image_argument()] if spec.takes == "image" else []
 
 
 def image_argument() -> click.Argument:
-    return click.Argument(["image"], nargs=-1, required=True, metavar="IMAGE...")
+    return click.Argument(["image"], nargs=-1, required=True, metavar="IMAGE...", type=CompletedText())
 
 
 def _common_options(spec: OperationSpec) -> list[click.Parameter]:
@@ -202,10 +207,10 @@ class _Edit:
 
     def start(self) -> Execute:
         """Load the model and return the function that edits: one image as in Python, several in batches."""
+        model = load_named_model(self.options, self.spec.name)
         from ..editing.many.row import CheckedRow, EditRow
         from ..editing.many.rows import run_rows
 
-        model = load_named_model(self.options, self.spec.name)
         more = {"progress": progress(self.invocation.preview), "cache": self.options.get("cache", True)}
 
         def edit_batches(jobs: Sequence[Prepared]) -> Generator[tuple[int, Any]]:

@@ -6,16 +6,17 @@ import itertools
 import os
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 from annotated_types import Ge, Gt, Le, Lt
+from click.shell_completion import CompletionItem
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from ..registry.params import SEVERAL, Params, field_metadata, fields_of, shorten
-from ..registry.registry import Registry
+from ..registry.registry import Registry, installed
 from ..sampling.params import DrawingParams
 
 MOST_SEEDS = 10_000
@@ -30,12 +31,34 @@ _METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 _BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "more than"), (Le, "le", "at most"), (Lt, "lt", "less than"))
 
 
+class CompletedText(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """Text that a shell completes: the path of a file or a folder, or a registered name of some kinds."""
+
+    name = "text"
+
+    def __init__(self, path: Literal["file", "dir"] | None = "file", names: Iterable[str] = ()) -> None:
+        self.path, self.names = path, names
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        paths = [CompletionItem(incomplete, type=self.path)] if self.path else []
+        specs = {spec.name: spec for kind in self.names for spec in installed().specs[kind].values()}
+        found = [spec for name, spec in sorted(specs.items()) if name.startswith(incomplete)]
+        return [*(CompletionItem(spec.name, help=spec.summary) for spec in found), *paths]
+
+
 class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
     """Text parsed as a declared Python type, lists and mappings as JSON; bounds are checked later."""
 
-    def __init__(self, annotation: Any, metavar: str) -> None:
-        self.annotation = annotation
-        self.name = metavar
+    def __init__(self, annotation: Any, metavar: str, extra: Mapping[str, Any]) -> None:
+        self.annotation, self.name, self.extra = annotation, metavar, extra
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        is_path = "path" in self.extra or ("argument" in self.extra and _inner_type(self.annotation) is str)
+        names = [self.extra["registry"]] if "registry" in self.extra else []
+        return CompletedText("file" if is_path else None, names).shell_complete(ctx, param, incomplete)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
@@ -153,13 +176,15 @@ def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool
     names = [*([f"-{extra['letter']}"] if "letter" in extra else []), f"--{flag}", name]
     text = f"{field.description or ''}{details_of(field, registry, from_model=from_model)}"
     if extra.get("image") == SEVERAL:
-        return click.Option([f"--{flag}", name], metavar="FILE", multiple=True, help=f"{text} May be repeated.")
+        return click.Option(
+            [f"--{flag}", name], metavar="FILE", type=CompletedText(), multiple=True, help=f"{text} May be repeated."
+        )
     if "image" in extra:
         text += " May be repeated, once for each IMAGE." if several else ""
-        return click.Option([f"--{flag}", name], metavar="FILE", multiple=several, help=text)
+        return click.Option([f"--{flag}", name], metavar="FILE", type=CompletedText(), multiple=several, help=text)
     if _is_container(field.annotation) and ("registry" in extra or extra.get("repeated")):
-        metavar = "NAME" if "registry" in extra else "TEXT"
-        return click.Option([f"--{flag}", name], metavar=metavar, multiple=True, help=f"{text} May be repeated.")
+        kind = TypedParam(str, "NAME" if "registry" in extra else "TEXT", extra)
+        return click.Option([f"--{flag}", name], type=kind, multiple=True, help=f"{text} May be repeated.")
     if inner is bool:
         return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=text)
     return _value_option(names, field, text, listed=several and may_be_listed(field))
@@ -174,15 +199,16 @@ def _value_option(names: list[str], field: FieldInfo, text: str, *, listed: bool
         return click.Option(names, type=LiteralChoices(tuple(kind.values.values())), default=None, help=text)
     if _inner_type(field.annotation) is str:
         return click.Option(names, type=kind, default=None, multiple=True, help=text)
-    return click.Option(names, type=ListParam(kind.annotation, kind.name), default=None, help=text)
+    return click.Option(names, type=ListParam(kind.annotation, kind.name, kind.extra), default=None, help=text)
 
 
 def _type_of(field: FieldInfo) -> TypedParam | LiteralChoice:
     inner = _inner_type(field.annotation)
     if get_origin(inner) is Literal:
         return LiteralChoice(get_args(inner))
-    metavar = "NAME" if "registry" in field_metadata(field) else _METAVARS.get(inner, "TEXT")
-    return TypedParam(field.annotation, "JSON" if _is_container(field.annotation) else metavar)
+    extra = field_metadata(field)
+    metavar = "NAME" if "registry" in extra else _METAVARS.get(inner, "TEXT")
+    return TypedParam(field.annotation, "JSON" if _is_container(field.annotation) else metavar, extra)
 
 
 def metavar_of(field: FieldInfo) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses as dc
 import functools
 import json
@@ -40,6 +41,18 @@ def progress(preview: Path | None) -> Progress | None:
     if previews is None:
         return bar
     return lambda steps, total, desc: bar(previews(steps, total=total, desc=desc), total=total, desc=desc)
+
+
+@contextlib.contextmanager
+def shown_loading(name: str) -> Iterator[None]:
+    """Show on standard error, if it is a terminal, that a model is loaded while the block runs."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=f"loading model {name}", bar_format="{desc}", file=sys.stderr, leave=False):
+        yield
 
 
 def save_result(outcome: Result | AnimationResult | Inversion, target: Path, encoding: Encoding) -> dict[str, Any]:
@@ -158,3 +171,9 @@ def _replace_nonfinite(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _replace_nonfinite(entry) for key, entry in value.items()}
     return [_replace_nonfinite(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes in GB, MB or kB."""
+    unit, divisor = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if count >= size), ("kB", 1e3))
+    return f"{count / divisor:.3g} {unit}"

@@ -15,7 +15,7 @@ from .many.inputs import expand_inputs
 from .many.variants import plan_variants, seeds_of_count
 from .model_options import load_named_model, model_options
 from .operations import IMAGE_HELP, image_argument
-from .options import SeedsParam
+from .options import CompletedText, SeedsParam
 from .outputs import progress
 from .previews import preview_option
 from .targets import name_option, output_options, replacing_options
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def run_command() -> Command:
     """Return the ``run`` command."""
-    pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml")
+    pipeline = click.Argument(["pipeline"], metavar="PIPELINE.yaml", type=CompletedText())
     text = "Seed of every step that has none of its own.  0-3 or 0,5,9 gives a result for each."
     seed = click.Option(["--seed"], type=SeedsParam(), default=(), help=text)
     outputs = [output_option("run"), *output_options()]
@@ -44,6 +44,7 @@ def run_command() -> Command:
     ]
     return Command(
         "run",
+        example="editkit run pipeline.yaml red-apple.png --seed 0 -o large.png",
         params=[pipeline, image_argument(), *params],
         callback=lambda **options: _run(options),
         help=f"Apply the steps of a pipeline file, one after another.\n\n{IMAGE_HELP}",

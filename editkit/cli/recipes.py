@@ -19,7 +19,7 @@ from .errors import Command
 from .jobs import Execute, Invocation, Job, one_by_one, read_if_stdin
 from .many.edit_options import cache_option, output_option, report_option, sheet_option
 from .model_options import adapter_option, given_loading_options, loading_options, model_option
-from .options import parameters_of
+from .options import CompletedText, parameters_of
 from .outputs import print_bytes, progress
 from .previews import preview_option
 from .targets import STREAM, OutputPlan, output_options
@@ -39,10 +39,11 @@ def replay_command() -> Command:
     )
     return Command(
         "replay",
+        example="editkit replay green.png --source red-apple.png --set seed=5 -o again.png",
         settings="own",
         params=[
-            click.Argument(["file"], metavar="FILE"),
-            click.Option(["--source"], metavar="IMAGE", multiple=True, help=source),
+            click.Argument(["file"], metavar="FILE", type=CompletedText()),
+            click.Option(["--source"], metavar="IMAGE", type=CompletedText(), multiple=True, help=source),
             click.Option(["--set", "settings"], metavar="NAME=VALUE", multiple=True, help=change),
             output_option("replay"),
             *output_options(),
@@ -134,7 +135,11 @@ def show_command() -> Command:
     text = "Print the recipe as one line of JSON."
     return Command(
         "show",
-        params=[click.Argument(["file"], metavar="FILE"), click.Option(["--json", "as_json"], is_flag=True, help=text)],
+        example="editkit show green.png",
+        params=[
+            click.Argument(["file"], metavar="FILE", type=CompletedText()),
+            click.Option(["--json", "as_json"], is_flag=True, help=text),
+        ],
         callback=_show,
         help="Print the recipe in a file: operations, parameters, models, and the images that it needs.\n\n"
         f"{_FILE_HELP} Of an inversion (.safetensors) its settings are printed.",
@@ -215,9 +220,10 @@ def strip_command() -> Command:
     text = "Output: a file, or - for standard output.  [default: NAME-strip next to the input, numbered if that exists]"
     return Command(
         "strip",
+        example="editkit strip green.png -o plain.png",
         params=[
-            click.Argument(["file"], metavar="FILE"),
-            click.Option(["-o", "--output"], metavar="PATH", help=text),
+            click.Argument(["file"], metavar="FILE", type=CompletedText()),
+            click.Option(["-o", "--output"], metavar="PATH", type=CompletedText(), help=text),
             click.Option(["--in-place"], is_flag=True, help="Replace FILE itself."),
         ],
         callback=lambda **options: _strip(options),

@@ -92,34 +92,56 @@ def options_of(command: click.Command) -> dict[str, click.Option]:
     return {name[2:]: option for option in options for name in option.opts if name.startswith("--")}
 
 
+Options = Mapping[str, Collection[str]]
+"""Names of the options of commands by the names of commands."""
+
+
 def check_settings(command: click.Command, config: Mapping[str, Any], every: Callable[[], Options]) -> list[str]:
     """Return a warning for each variable that sets no option of any command.
 
     Raises InvalidParameter for a key of the config file that is no option, or a table that is no command. ``every``
     returns the options of all commands; it is called if this command does not have all that is set.
     """
-    name, own = str(command.name), set(options_of(command))
-    for one in _keys(config, name):
-        if one.option not in own:
-            raise InvalidParameter(f"config: {one.origin} is no option of {name}; {did_you_mean(one.option, own)}")
-    variables = [one for one in _variables(PREFIX) if not _is_of(one, name, own)]
-    others = [one for one in _keys(config) if one.option not in own]
-    tables = {key for key, value in config.items() if isinstance(value, Mapping)} - {name}
-    if not (variables or others or tables):
+    known: Options = {str(command.name): set(options_of(command))}
+    if not [*config_problems(config, known), *variable_problems(known)]:
         return []
     commands = every()
-    known = {option for options in commands.values() for option in options}
-    for table in sorted(tables - set(commands)):
-        raise InvalidParameter(f"config: [{table}] in {config_path()} is no command; {did_you_mean(table, commands)}")
-    for one in others:
-        if one.option not in known:
-            raise InvalidParameter(f"config: {one.origin} is no option; {did_you_mean(one.option, known)}")
-    unknown = [one for one in variables if not any(_is_of(one, *pair) for pair in commands.items())]
-    return [f"{one.origin} sets no option; {did_you_mean(one.option, known)}" for one in unknown]
+    for problem in config_problems(config, commands):
+        raise InvalidParameter(problem)
+    return [*variable_problems(commands)]
 
 
-Options = Mapping[str, Collection[str]]
-"""Names of the options of commands by the names of commands."""
+def config_problems(config: Mapping[str, Any], commands: Options) -> Iterator[str]:
+    """Yield a message for each key of the config file that is no option, and each table that is no command."""
+    names = {option for options in commands.values() for option in options}
+    for one in _keys(config):
+        if one.option in commands:
+            yield f"config: {one.origin} is a command: write a table of its options"
+        elif one.option not in names:
+            yield f"config: {one.origin} is no option; {did_you_mean(one.option, names)}"
+    for table in (key for key, value in config.items() if isinstance(value, Mapping)):
+        if table not in commands:
+            yield f"config: [{table}] in {config_path()} is no command; {did_you_mean(table, commands)}"
+            continue
+        for one in _keys(config, table):
+            if one.option not in commands[table]:
+                yield f"config: {one.origin} is no option of {table}; {did_you_mean(one.option, commands[table])}"
+
+
+def variable_problems(commands: Options) -> Iterator[str]:
+    """Yield a message for each variable that sets no option of the commands."""
+    names = {option for options in commands.values() for option in options}
+    for one in _variables(PREFIX):
+        if not any(_is_of(one, *pair) for pair in commands.items()):
+            yield f"{one.origin} sets no option; {did_you_mean(one.option, names)}"
+
+
+def all_settings(config: Mapping[str, Any]) -> Iterator[Setting]:
+    """Yield everything that the config file and variables set, the latter last."""
+    yield from _keys(config)
+    for table in (key for key, value in config.items() if isinstance(value, Mapping)):
+        yield from _keys(config, table)
+    yield from _variables(PREFIX)
 
 
 def _is_of(variable: Setting, command: str, options: Collection[str]) -> bool:
@@ -134,9 +156,7 @@ def _prefix_of(command: str) -> str:
 def _keys(config: Mapping[str, Any], command: str = "") -> Iterator[Setting]:
     """Yield the values of the table of a command in the config file, or of the top level for all commands."""
     table = config.get(command, {}) if command else config
-    if not isinstance(table, Mapping):
-        raise InvalidParameter(f"config: {command!r} in {config_path()} is a command: write a table of its options")
-    for key, value in table.items():
+    for key, value in table.items() if isinstance(table, Mapping) else ():
         if command or not isinstance(value, Mapping):
             yield Setting(key.replace("_", "-"), value, f"{command and command + '.'}{key} in {config_path()}")
 
@@ -173,14 +193,15 @@ def _text(setting: Setting, value: Any) -> str:
 def apply_settings(ctx: click.Context, *, shared: bool) -> None:
     """Set the ``default_map`` of a command's context; raises InvalidParameter for a config file that is not allowed."""
     config = read_config()
-    for warning in check_settings(ctx.command, config, lambda: _options_of_all(ctx)):
+    for warning in check_settings(ctx.command, config, lambda: options_of_all(ctx)):
         click.echo(f"Warning: {warning}", err=True)
     settings = settings_of(ctx.command, config, shared=shared)
     ctx.default_map = {name: setting.value for name, setting in settings.items()}
     ctx.meta[_SETTINGS] = settings
 
 
-def _options_of_all(ctx: click.Context) -> Options:
+def options_of_all(ctx: click.Context) -> Options:
+    """Return the options of all commands beside that of a context."""
     root = ctx.find_root()
     assert isinstance(root.command, click.Group)
     commands = {name: root.command.get_command(root, name) for name in root.command.list_commands(root)}

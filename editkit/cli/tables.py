@@ -10,6 +10,7 @@ import click
 from ..registry.registry import Registry
 from ..registry.specs import CommandSpec
 from .errors import Command
+from .facts.examples import usage_of
 from .options import parameters_of
 from .outputs import json_option, json_text
 
@@ -18,6 +19,7 @@ def measuring_command(registry: Registry, spec: CommandSpec) -> Command:
     """Return the click command of a registered command, with options computed from its parameters."""
     return Command(
         spec.name,
+        example=usage_of(spec),
         params=[*parameters_of(spec.params, registry), json_option()],
         callback=lambda as_json, **options: _measure(registry, spec, options, as_json),
         help="\n\n".join([spec.summary, *([f"Source: {spec.source}"] if spec.source else [])]),

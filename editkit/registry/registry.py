@@ -39,8 +39,8 @@ OWN_DISTRIBUTION = "editkit"
 
 
 COMMANDS = (
-    *("accelerators", "annotators", "captioners", "check", "controls", "describe", "engines", "inverters", "models"),
-    *("new-plugin", "plugins", "replay", "run", "samplers", "segmenters", "show", "strip"),
+    *("accelerators", "annotators", "captioners", "check", "completion", "controls", "describe", "doctor", "engines"),
+    *("inverters", "models", "new-plugin", "plugins", "replay", "run", "samplers", "segmenters", "show", "strip"),
 )
 """Commands of editkit itself, whose names plugins cannot use."""
 

@@ -238,6 +238,8 @@ class CommandSpec(Spec):
     load: Callable[[], Callable[[Any], Table]]
     usage: str = ""
     """Example in the help: the words after the command's name."""
+    section: str = "Measure"
+    """Heading of the command in the overview."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)

@@ -74,6 +74,8 @@ def register_commands() -> list[CommandSpec]:
         CommandSpec(
             name="batch",
             summary="Edit all rows of a manifest, on one machine or many, and go on after interruptions.",
+            usage="rows.jsonl -o out/ --dry-run",
+            section="Many images",
             load=by_name("editkit_batch.command:batch"),
             params=BatchParams,
         )

@@ -28,6 +28,7 @@ def register_commands() -> list[CommandSpec]:
         CommandSpec(
             name="bench",
             summary="Measure edits against diffusers on the same weights: time, calls, memory and equality.",
+            usage="--only batch --rounds 1",
             load=by_name("editkit_bench.command:bench"),
             params=BenchParams,
         )

@@ -27,6 +27,7 @@ def register_commands() -> list[CommandSpec]:
         CommandSpec(
             name="compare",
             summary="Edit one image with several inverters, and report the cost and quality of each.",
+            usage='red-apple.png --source "noto red apple" --target "noto green apple" --inverter edict',
             load=by_name("editkit_compare.command:compare"),
             params=CompareParams,
         )

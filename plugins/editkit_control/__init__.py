@@ -176,6 +176,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="control",
             summary="Sample under a condition map of an image: its edges, its depth.",
+            usage='red-apple.png --kind edge --prompt "noto green apple" -o edges.png',
             load=by_name("editkit_control.operation:control"),
             params=ControlParams,
             needs=frozenset({"controlnet"}),

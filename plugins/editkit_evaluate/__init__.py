@@ -83,6 +83,7 @@ def register_commands() -> list[CommandSpec]:
         CommandSpec(
             name="evaluate",
             summary="Edit the images of a data set by several methods, and measure what changed and what stayed.",
+            usage="benchmark.json --method prompt-edit:inverter=edict -o scores/",
             load=by_name("editkit_evaluate.command:evaluate"),
             params=EvaluateParams,
             source=_PIE_BENCH,

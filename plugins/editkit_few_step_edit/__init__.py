@@ -59,6 +59,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="few-step-edit",
             summary="Edit an image from a source prompt to a target prompt in a few steps, without inverting it.",
+            usage='red-apple.png --source "noto red apple" --target "noto green apple" -o green.png',
             load=by_name("editkit_few_step_edit.operation:few_step_edit"),
             params=FewStepEditParams,
             needs=frozenset({"text"}),
@@ -67,6 +68,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="chord-edit",
             summary="Edit an image from a source prompt to a target prompt in one step, without inverting it.",
+            usage='red-apple.png --source "noto red apple" --target "noto green apple" -o green.png',
             load=by_name("editkit_few_step_edit.chord:chord_edit"),
             params=ChordEditParams,
             needs=frozenset({"text"}),

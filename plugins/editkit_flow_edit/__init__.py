@@ -83,6 +83,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="flow-edit",
             summary="Edit an image from a source prompt to a target prompt without inverting it.",
+            usage='red-apple.png --source "noto red apple" --target "noto green apple" -o green.png',
             load=by_name("editkit_flow_edit.operation:flow_edit"),
             params=FlowEditParams,
             needs=frozenset({"text"}),
@@ -91,6 +92,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="uni-edit",
             summary="Invert a part of the path and edit most where the two prompts differ most.",
+            usage='red-apple.png --source "noto red apple" --target "noto green apple" -o green.png',
             load=by_name("editkit_flow_edit.uni_edit:uni_edit"),
             params=UniEditParams,
             needs=frozenset({"text"}),

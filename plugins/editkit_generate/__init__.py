@@ -21,6 +21,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="generate",
             summary="Generate an image from noise, following a prompt if the model takes text.",
+            usage='--prompt "flat red heart" --seed 0-3 -o hearts/',
             load=by_name("editkit_generate.operation:generate"),
             params=GenerateParams,
             takes="nothing",

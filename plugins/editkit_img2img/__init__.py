@@ -28,6 +28,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="img2img",
             summary="Add noise to an image up to a strength and sample it again with a prompt.",
+            usage='red-apple.png --prompt "noto tomato" --strength 0.7 -o tomato.png',
             load=by_name("editkit_img2img.operation:img2img"),
             params=Img2ImgParams,
             source="https://arxiv.org/abs/2108.01073",

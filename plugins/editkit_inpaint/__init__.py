@@ -38,6 +38,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="inpaint",
             summary="Fill the masked region of an image, consistent with its surroundings.",
+            usage='torn-heart.png --mask torn-heart-mask.png --prompt "gradient red heart" -o heart.png',
             load=by_name("editkit_inpaint.operation:inpaint"),
             params=InpaintParams,
             source="https://arxiv.org/abs/2201.09865",

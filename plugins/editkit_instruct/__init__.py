@@ -79,6 +79,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="instruct",
             summary="Edit an image by an instruction: make it green.",
+            usage='red-apple.png "make it green" -o green.png',
             load=by_name("editkit_instruct.operation:instruct"),
             params=InstructParams,
             needs=frozenset({"text"}),

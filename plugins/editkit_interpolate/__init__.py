@@ -20,6 +20,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="interpolate",
             summary="Generate images between two images, on the arc between their noises.",
+            usage="red-apple.png tomato.png --frames 5 -o strip.png",
             load=by_name("editkit_interpolate.operation:interpolate"),
             params=InterpolateParams,
             takes="two images",

@@ -24,6 +24,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="invert",
             summary="Recover the noise from which an image would be sampled.",
+            usage='red-apple.png --prompt "noto red apple" -o apple.safetensors',
             load=by_name("editkit_invert.operation:invert"),
             params=InvertParams,
             gives="inversion",
@@ -32,6 +33,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="reconstruct",
             summary="Sample an inverted image again from its noise.",
+            usage="apple.safetensors -o again.png",
             load=by_name("editkit_invert.operation:reconstruct"),
             params=DrawingParams,
             takes="inversion",

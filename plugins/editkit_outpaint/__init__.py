@@ -42,6 +42,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="outpaint",
             summary="Extend an image beyond its edges.",
+            usage='handball-top.png --bottom 24 --prompt "gradient person playing handball" -o legs.png',
             load=by_name("editkit_outpaint.operation:outpaint"),
             params=OutpaintParams,
             size=result_size,

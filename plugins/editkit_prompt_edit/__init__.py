@@ -40,6 +40,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="prompt-edit",
             summary="Invert an image under a source prompt and sample it again under a target prompt.",
+            usage='red-apple.png --source "noto red apple" --target "noto green apple" -o green.png',
             load=by_name("editkit_prompt_edit.operation:prompt_edit"),
             params=PromptEditParams,
             needs=frozenset({"text"}),

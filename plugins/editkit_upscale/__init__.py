@@ -43,6 +43,7 @@ def register_operations() -> list[OperationSpec]:
         OperationSpec(
             name="upscale",
             summary="Enlarge an image 2 or 4 times; averaged down again, the result is the image.",
+            usage='red-hair.png --scale 4 --prompt "noto person light skin tone red hair" -o large.png',
             load=by_name("editkit_upscale.operation:upscale"),
             params=UpscaleParams,
             size=lambda params, size: (params.scale * size[0], params.scale * size[1]),

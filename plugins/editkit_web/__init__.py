@@ -50,6 +50,7 @@ def register_commands() -> list[CommandSpec]:
             summary="Edit images on a page in the browser, with a brush for masks.",
             load=by_name("editkit_web.command:web"),
             params=WebParams,
-            usage="editkit web photos",
+            usage="photos",
+            section="Edit an image",
         )
     ]

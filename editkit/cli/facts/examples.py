@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
@@ -22,8 +23,9 @@ def example_of(registry: Registry, kind: str, spec: Spec) -> str:
     if caller is None:
         return ""
     masks = [text for name, text in _MASKS.items() if kind == "segmenters" and name in spec.reads]  # type: ignore[attr-defined]
-    parts = [usage_of(caller), *masks[:1], f"--{field.replace('_', '-')} {shlex.quote(call_of(spec))}"]
-    return " ".join(parts)
+    option = f"--{field.replace('_', '-')}"
+    usage = re.sub(rf" {option} \S+", "", usage_of(caller))
+    return " ".join([usage, *masks[:1], option, shlex.quote(call_of(spec))])
 
 
 def usage_of(spec: Spec) -> str:

@@ -11,6 +11,7 @@ import click
 
 from ...registry.registry import Registry, installed
 from ..errors import Command
+from ..options import CompletedText
 from ..outputs import json_option, json_text
 
 
@@ -18,6 +19,7 @@ def plugins_command() -> Command:
     """Return the ``plugins`` command."""
     return Command(
         "plugins",
+        example="editkit plugins",
         params=[json_option()],
         callback=_list_plugins,
         help="List the installed plugins, the names that they register, and the plugins that failed to load.",
@@ -70,7 +72,8 @@ def models_command() -> Command:
     """Return the ``models`` command."""
     return Command(
         "models",
-        params=[click.Argument(["name"], required=False), json_option()],
+        example="editkit models emoji",
+        params=[click.Argument(["name"], required=False, type=CompletedText(names=["models"])), json_option()],
         callback=_models,
         help="List the registered models, or describe one: a registered name, a diffusers folder, a checkpoint file or "
         "a hub id. Its weights are not read.",
@@ -126,11 +129,16 @@ def _model_folder(registry: Registry, name: str) -> str | None:
     return str(folder) if folder.is_dir() else None
 
 
+_CHECKED = ("operations", "inverters", "samplers", "backends", "models", "annotators", "controls")
+"""Kinds of names with a conformance suite."""
+
+
 def check_command() -> Command:
     """Return the ``check`` command."""
     return Command(
         "check",
-        params=[click.Argument(["name"])],
+        example="editkit check edict",
+        params=[click.Argument(["name"], type=CompletedText(names=_CHECKED))],
         callback=_check,
         help="Run the conformance suite of a registered operation, inverter, sampler, backend or plugin. Of a model's "
         "folder or hub id, compare two images of four steps, unguided and guided, with those of its own pipeline.",

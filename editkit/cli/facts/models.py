@@ -18,6 +18,7 @@ from ...model.folders import check_parts, parts_of, read_index
 from ...model.weights import HUB_ID, check_weights, from_hub, tensor_files
 from ...registry.registry import Registry, installed
 from ...registry.specs import BackendSpec, ModelFacts, OperationSpec
+from ..outputs import size_text
 
 _BITS = {
     "F64": 64,
@@ -119,9 +120,10 @@ class ModelDescription:
 
     def _weight_lines(self) -> Iterable[str]:
         for name, part in self.weights.items():
-            yield f"{name}: {_size(part.bytes)} in {part.dtype}"
+            yield f"{name}: {size_text(part.bytes)} in {part.dtype}"
         for dtype, memory in self.memory().items() if self.weights else ():
-            yield f"weights in {dtype}: {_size(memory['all'])}, with --offload {_size(memory['offload'])} at once"
+            whole, part_size = size_text(memory["all"]), size_text(memory["offload"])
+            yield f"weights in {dtype}: {whole}, with --offload {part_size} at once"
 
 
 def describe_model(name: str) -> ModelDescription:
@@ -244,9 +246,3 @@ def _licence(registry: Registry, label: str, folder: Path) -> str:
     text = card.read_text(encoding="utf-8", errors="replace")[:10_000] if card.is_file() else ""
     found = [match.strip("'\"") for match in _CARD_LICENCE.findall(text)]
     return ", ".join([*dict.fromkeys(found), *files])
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes in GB, MB or kB."""
-    unit, divisor = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if count >= size), ("kB", 1e3))
-    return f"{count / divisor:.3g} {unit}"

@@ -16,7 +16,7 @@ from ...registry.params import fields_of, shorten
 from ...registry.registry import Registry, installed
 from ...registry.specs import Spec
 from ..errors import Command
-from ..options import details_of, left_to_model, metavar_of
+from ..options import CompletedText, details_of, left_to_model, metavar_of
 from ..outputs import json_option, json_text
 from .examples import example_of
 
@@ -31,6 +31,11 @@ LISTED = {
     "engines": "List the engines of batches, or describe one: processes or machines, for batch --engine.",
 }
 """Kinds of names that have a command of their own, with its help."""
+
+_EXAMPLES = {
+    **{"inverters": "edict", "samplers": "ddim", "controls": "prompt-to-prompt", "annotators": "edge"},
+    **{"accelerators": "openvino", "segmenters": "sam", "captioners": "transformers", "engines": "local"},
+}
 
 _DESCRIBED = ("operations", "commands", *LISTED, "datasets", "controlnets")
 """Kinds of names that ``describe`` finds, beside models."""
@@ -66,7 +71,8 @@ def name_commands() -> list[Command]:
 def _names_command(kind: str, text: str) -> Command:
     return Command(
         kind,
-        params=[click.Argument(["name"], required=False), json_option()],
+        example=f"editkit {kind} {_EXAMPLES[kind]} --json",
+        params=[click.Argument(["name"], required=False, type=CompletedText(None, [kind])), json_option()],
         callback=lambda name, as_json: _print_names(kind, name, as_json),
         help=text,
     )
@@ -92,10 +98,11 @@ def describe_command() -> Command:
     """Return the ``describe`` command."""
     return Command(
         "describe",
-        params=[click.Argument(["name"]), json_option()],
+        example="editkit describe prompt-edit",
+        params=[click.Argument(["name"], type=CompletedText(names=[*_DESCRIBED, "models"])), json_option()],
         callback=_describe,
-        help="Describe whatever has a name: an operation, an inverter, a sampler, a control, ...; or a model by its "
-        "registered name, folder, checkpoint file or hub id: what it can do, its sizes, and the memory that it needs.",
+        help="Describe a model, an operation, an inverter, or whatever else has a name.\n\nA model is a registered "
+        "name, a folder, a checkpoint file or a hub id: what it can do, its sizes, and the memory that it needs.",
     )
 
 

@@ -6,6 +6,7 @@ import click
 
 from ...registry.specs import OperationSpec
 from ...sampling.params import DrawingParams
+from ..options import CompletedText
 from ..targets import name_option, replacing_options
 from .variants import MOST
 
@@ -20,11 +21,11 @@ def options_of_several(spec: OperationSpec) -> list[click.Parameter]:
     options.append(recursive_option())
     if "mask" in spec.params.model_fields:
         text = "Folder with a mask for each IMAGE, of the image's name."
-        options.append(click.Option(["--mask-dir"], metavar="FOLDER", help=text))
+        options.append(click.Option(["--mask-dir"], metavar="FOLDER", type=CompletedText("dir"), help=text))
     field = prompt_field(spec)
     if field is not None:
         text = f"Text file with a --{field} a line: one for each IMAGE, or several for one IMAGE."
-        options.append(click.Option(["--prompt-file"], metavar="FILE", help=text))
+        options.append(click.Option(["--prompt-file"], metavar="FILE", type=CompletedText(), help=text))
     return options
 
 
@@ -43,7 +44,7 @@ def output_option(operation: str, takes: str = "image", gives: str = "image") ->
     default = f"{operation}.{suffix} here" if takes == "nothing" else f"NAME-{operation}.{suffix} next to the input"
     kinds = "a file or a folder" if gives == "inversion" else "a file, a folder, or - for standard output"
     text = f"Output: {kinds}.  [default: {default}, numbered if that exists]"
-    return click.Option(["-o", "--output"], metavar="PATH", help=text)
+    return click.Option(["-o", "--output"], metavar="PATH", type=CompletedText(), help=text)
 
 
 def report_option() -> click.Option:
@@ -52,7 +53,9 @@ def report_option() -> click.Option:
 
 
 def sheet_option() -> click.Option:
-    return click.Option(["--sheet"], metavar="FILE", help="Also write a labelled image of before and after.")
+    return click.Option(
+        ["--sheet"], metavar="FILE", type=CompletedText(), help="Also write a labelled image of before and after."
+    )
 
 
 def mask_option() -> click.Option:
@@ -60,7 +63,7 @@ def mask_option() -> click.Option:
         "Also write the mask of the edit, painted or found: white where it changes the image. Of several results, a "
         "folder for the masks."
     )
-    return click.Option(["--mask-out"], metavar="PATH", help=text)
+    return click.Option(["--mask-out"], metavar="PATH", type=CompletedText(), help=text)
 
 
 def cache_option() -> click.Option:
