@@ -18,7 +18,9 @@ from editkit.registry.registry import Registry
 WIDTH = 120
 NOTICE = '''"""Types of the operations of editkit. Written by docs/generate.py. Do not edit."""'''
 NAMED = {
+    "Any": "typing",
     "Inversion": "editkit.inversion.inversion",
+    "Mapping": "collections.abc",
     "MaskSpecification": "editkit.images.masks.specification",
     "PathLike": "os",
     "Sequence": "collections.abc",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from .errors import PluginFailure, did_you_mean
-from .registry.params import SEVERAL, fields_of, image_fields
+from .registry.params import SEVERAL, field_metadata, fields_of, image_fields
 from .registry.registry import Registry, installed
 from .registry.specs import OperationSpec
 
@@ -80,7 +80,7 @@ def signature_of(registry: Registry, spec: OperationSpec) -> inspect.Signature:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if field.is_required() else field.get_default(),
-            annotation=_type_of_image(field, images[name]) if name in images else _as_input(field.annotation),
+            annotation=_type_of_image(field, images[name]) if name in images else _type_of(field),
         )
         for name, field in fields_of(spec.params).items()
     ]
@@ -100,7 +100,7 @@ def signature_of(registry: Registry, spec: OperationSpec) -> inspect.Signature:
 def docstring_of(spec: OperationSpec) -> str:
     """Return the documentation of an operation's function: a line for each image and parameter."""
     lines = [(name, text) for name, _, text in _inputs_of(spec)]
-    lines += [(name, field.description or "") for name, field in fields_of(spec.params).items()]
+    lines += [(name, _description_of(field)) for name, field in fields_of(spec.params).items()]
     blocks = [
         spec.summary,
         "\n".join(f"{name}: {' '.join(text.split())}" for name, text in lines),
@@ -125,17 +125,35 @@ def _inputs_of(spec: OperationSpec) -> _Inputs:
 
 def _type_of_image(field: FieldInfo, kind: str) -> str:
     """Return the type of a parameter that holds images."""
-    allowed = {"mask": "Source | MaskSpecification", SEVERAL: "Source | Sequence[Source]"}.get(kind, "Source")
+    types = {"mask": "Source | MaskSpecification | Mapping[str, Any]", SEVERAL: "Source | Sequence[Source]"}
+    allowed = types.get(kind, "Source")
     return allowed if field.is_required() or kind == SEVERAL else f"{allowed} | None"
 
 
-def _as_input(annotation: Any) -> Any:
-    """Return the type of the values that a field of this type takes: a tuple may be given as a list."""
+def _description_of(field: FieldInfo) -> str:
+    """Return the description of a parameter, with the values that it has in Python alone."""
+    metadata, text = field_metadata(field), field.description or ""
+    if "registry" in metadata:
+        return f'{text} Or a mapping: {{"name": NAME, "OPTION": VALUE}}.'
+    if metadata.get("image") == "mask":
+        return f'{text} Or a mapping: {{"words": "the hat"}} or {{"inside": [(x, y)], "outside": []}}.'
+    return text
+
+
+def _type_of(field: FieldInfo) -> Any:
+    """Return the type of the values that a parameter takes."""
+    return _as_input(field.annotation, str | Mapping[str, Any] if "registry" in field_metadata(field) else str)
+
+
+def _as_input(annotation: Any, text: Any) -> Any:
+    """Return the type of the values that a field of this type takes: a tuple may be a list, and text is ``text``."""
+    if annotation is str:
+        return text
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _as_input(arguments[0])
-    if origin in (Union, types.UnionType):
-        return functools.reduce(operator.or_, map(_as_input, arguments))
+        return _as_input(arguments[0], text)
+    if origin in (Union, UnionType):
+        return functools.reduce(operator.or_, (_as_input(one, text) for one in arguments))
     if origin is tuple and arguments[1:] == (...,):
-        return Sequence[_as_input(arguments[0])]  # type: ignore[misc]  # computed
+        return Sequence[_as_input(arguments[0], text)]  # type: ignore[misc]  # computed
     return annotation

@@ -1,6 +1,6 @@
 """Types of the operations of editkit. Written by docs/generate.py. Do not edit."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from .editing.result import Result
 from .images.masks.specification import MaskSpecification
 from .images.sources import Source
 from .inversion.inversion import Inversion
+from .model.adapters import Adapter
 from .model.backend import Backend
 
 def chord_edit(
@@ -23,14 +24,14 @@ def chord_edit(
     scale: float = 1.0,
     refine: float = 0.3,
     averages: int = 1,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     spacing: Literal["leading", "trailing", "linspace", "karras", "exponential", "beta", "distilled"] | None = None,
     negative_prompt: str = "",
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | None = None,
-    segmenter: str | None = None,
+    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
     feather: float = 0.0,
@@ -42,11 +43,11 @@ def chord_edit(
     seed: int | None = None,
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -57,7 +58,7 @@ def chord_edit(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -73,7 +74,7 @@ def chord_edit(
     scale: Length of a step: factor of the estimated difference.
     refine: Noise level from which the target prompt refines the result once; 0 leaves that out.
     averages: Noise samples over which the edit of each step is averaged.
-    sampler: Without effect: no path is sampled.
+    sampler: Without effect: no path is sampled. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     spacing: Without effect: no path is sampled.
     negative_prompt: Content to steer away from; the source prompt when not given.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
@@ -83,8 +84,9 @@ def chord_edit(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it.
-    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon.
+        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
+        {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
     invert_mask: Exchange marked and kept pixels of the mask.
     feather: Width in pixels over which the mask's edge fades inward.
@@ -99,7 +101,8 @@ def chord_edit(
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -109,7 +112,7 @@ def chord_edit(
 def control(
     image: Source,
     *,
-    kind: str = "edge",
+    kind: str | Mapping[str, Any] = "edge",
     prompt: str = "",
     strength: float = 1.0,
     control_scale: float = 1.0,
@@ -120,8 +123,8 @@ def control(
     control_mode: Literal["pose", "depth", "scribble", "edge", "normal", "segment", "tile", "repaint", "blur", "grey", "low-quality"] | None = None,
     controlnet: str | None = None,
     guidance: float = 3.0,
-    mask: Source | MaskSpecification | None = None,
-    segmenter: str | None = None,
+    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
     feather: float = 0.0,
@@ -131,16 +134,16 @@ def control(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -151,7 +154,7 @@ def control(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -159,7 +162,8 @@ def control(
     """Sample under a condition map of an image: its edges, its depth.
 
     image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
-    kind: Annotator that computes the condition map, with options after a colon.
+    kind: Annotator that computes the condition map, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
     prompt: Description of the result.
     strength: Noise level to start from: 1 starts from noise, less from the noised image.
     control_scale: Strength of the condition map.
@@ -171,8 +175,9 @@ def control(
     controlnet: Folder or file of the ControlNet; the one registered for the model and the kind when not given.
     guidance: Guidance scale; 1 evaluates the prompt alone.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it.
-    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon.
+        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
+        {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
     invert_mask: Exchange marked and kept pixels of the mask.
     feather: Width in pixels over which the mask's edge fades inward.
@@ -183,14 +188,15 @@ def control(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_prompt: Content to steer away from.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -204,14 +210,14 @@ def few_step_edit(
     target: str,
     strength: float = 1.0,
     steps: int = 4,
-    sampler: str = "lcm",
+    sampler: str | Mapping[str, Any] = "lcm",
     guidance: float = 2.0,
     negative_prompt: str = "",
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | None = None,
-    segmenter: str | None = None,
+    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
     feather: float = 0.0,
@@ -223,11 +229,11 @@ def few_step_edit(
     seed: int | None = None,
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -238,7 +244,7 @@ def few_step_edit(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -250,7 +256,7 @@ def few_step_edit(
     target: Prompt that describes the edited image.
     strength: Share of the path that is used; 0 keeps the image.
     steps: Steps of a whole path, from noise to image.
-    sampler: Sampler by name, with options after a colon.
+    sampler: Sampler by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     guidance: Guidance scale; 1 evaluates the prompt alone.
     negative_prompt: Content to steer away from; the source prompt when not given.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
@@ -260,8 +266,9 @@ def few_step_edit(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it.
-    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon.
+        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
+        {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
     invert_mask: Exchange marked and kept pixels of the mask.
     feather: Width in pixels over which the mask's edge fades inward.
@@ -276,7 +283,8 @@ def few_step_edit(
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -297,8 +305,8 @@ def flow_edit(
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | None = None,
-    segmenter: str | None = None,
+    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
     feather: float = 0.0,
@@ -308,15 +316,15 @@ def flow_edit(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -327,7 +335,7 @@ def flow_edit(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -350,8 +358,9 @@ def flow_edit(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it.
-    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon.
+        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
+        {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
     invert_mask: Exchange marked and kept pixels of the mask.
     feather: Width in pixels over which the mask's edge fades inward.
@@ -362,13 +371,14 @@ def flow_edit(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -386,16 +396,16 @@ def generate(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -406,7 +416,7 @@ def generate(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -422,14 +432,15 @@ def generate(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_prompt: Content to steer away from.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -444,8 +455,8 @@ def img2img(
     guidance: float = 3.0,
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | None = None,
-    segmenter: str | None = None,
+    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
     feather: float = 0.0,
@@ -455,16 +466,16 @@ def img2img(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -475,7 +486,7 @@ def img2img(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -491,8 +502,9 @@ def img2img(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it.
-    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon.
+        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
+        {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
     invert_mask: Exchange marked and kept pixels of the mask.
     feather: Width in pixels over which the mask's edge fades inward.
@@ -503,14 +515,15 @@ def img2img(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_prompt: Content to steer away from.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -520,13 +533,13 @@ def img2img(
 def inpaint(
     image: Source,
     *,
-    mask: Source | MaskSpecification,
+    mask: Source | MaskSpecification | Mapping[str, Any],
     prompt: str = "",
     strength: float = 1.0,
     resample: int = 1,
     context: float | None = None,
     guidance: float = 3.0,
-    segmenter: str | None = None,
+    segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
     feather: float = 0.0,
@@ -536,16 +549,16 @@ def inpaint(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -556,7 +569,7 @@ def inpaint(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -564,14 +577,16 @@ def inpaint(
     """Fill the masked region of an image, consistent with its surroundings.
 
     image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
-    mask: Mask of the image's size: white is replaced, black is kept.
+    mask: Mask of the image's size: white is replaced, black is kept. Or a mapping: {"words": "the hat"} or {"inside":
+        [(x, y)], "outside": []}.
     prompt: Description of the whole result.
     strength: Noise level to start from: 1 discards the masked content, less keeps some of it.
     resample: Times each step is taken (RePaint); more fits the new content better to the kept pixels.
     context: Margin processed around the mask, as a share of the mask's size; 0 for the whole image. When not given, 0.5
         or more for a mask that is small at the model's scale, else 0.
     guidance: Guidance scale; 1 evaluates the prompt alone.
-    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon.
+    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
+        {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
     invert_mask: Exchange marked and kept pixels of the mask.
     feather: Width in pixels over which the mask's edge fades inward.
@@ -582,14 +597,15 @@ def inpaint(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_prompt: Content to steer away from.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -606,13 +622,13 @@ def instruct(
     image_guidance: float | None = None,
     source: str = "",
     target: str = "",
-    captioner: str | None = None,
-    inverter: str = "pinned",
+    captioner: str | Mapping[str, Any] | None = None,
+    inverter: str | Mapping[str, Any] = "pinned",
     reference: Source | Sequence[Source] = (),
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | None = None,
-    segmenter: str | None = None,
+    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
     feather: float = 0.0,
@@ -621,16 +637,16 @@ def instruct(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -641,7 +657,7 @@ def instruct(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -657,16 +673,18 @@ def instruct(
     image_guidance: Guidance scale of the image, for ip2p only; the model's default when not given.
     source: Description of the image, for inversion only.
     target: Description of the result, for inversion only; derived from the instruction when not given.
-    captioner: Captioner that describes the image, instead of source; with options after a colon.
-    inverter: Inverter by name, with options after a colon.
+    captioner: Captioner that describes the image, instead of source; with options after a colon. Or a mapping: {"name":
+        NAME, "OPTION": VALUE}.
+    inverter: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     reference: Further image for the instruction to refer to, at its own size; for models that read several images.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
         words that change (prompt-to-prompt), or by both (LEDITS++). Beside a mask, only their common part changes.
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it.
-    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon.
+        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
+        {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
     invert_mask: Exchange marked and kept pixels of the mask.
     feather: Width in pixels over which the mask's edge fades inward.
@@ -676,14 +694,15 @@ def instruct(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_prompt: Content to steer away from.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -697,7 +716,7 @@ def interpolate(
     frames: int = 5,
     source: str = "",
     target: str = "",
-    inverter: str = "pinned",
+    inverter: str | Mapping[str, Any] = "pinned",
     resolution: int | None = None,
     steps: int = 25,
     spacing: Literal["leading", "trailing", "linspace", "karras", "exponential", "beta", "distilled"] | None = None,
@@ -705,16 +724,16 @@ def interpolate(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -725,7 +744,7 @@ def interpolate(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -737,7 +756,7 @@ def interpolate(
     frames: Number of frames, the two sources included.
     source: Prompt of the first image.
     target: Prompt of the second image.
-    inverter: Inverter by name, with options after a colon.
+    inverter: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     resolution: Longest side in pixels at which the model works; the model's own when not given, and for images longer
         than 4:1 windows of that size.
     steps: Number of steps of a whole path, from noise to image.
@@ -746,14 +765,15 @@ def interpolate(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_prompt: Content to steer away from.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -764,7 +784,7 @@ def invert(
     image: Source,
     *,
     prompt: str = "",
-    method: str = "pinned",
+    method: str | Mapping[str, Any] = "pinned",
     steps: int = 50,
     resolution: int | None = None,
     spacing: Literal["leading", "trailing", "linspace", "karras", "exponential", "beta", "distilled"] | None = None,
@@ -772,16 +792,16 @@ def invert(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -792,7 +812,7 @@ def invert(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -801,7 +821,7 @@ def invert(
 
     image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
     prompt: Description of the image.
-    method: Inverter by name, with options after a colon.
+    method: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     steps: Steps from image to noise.
     resolution: Longest side in pixels at which the model works; the model's own when not given, and for images longer
         than 4:1 windows of that size.
@@ -810,14 +830,15 @@ def invert(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_prompt: Content to steer away from.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -840,16 +861,16 @@ def outpaint(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -860,7 +881,7 @@ def outpaint(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -882,14 +903,15 @@ def outpaint(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_prompt: Content to steer away from.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -902,14 +924,14 @@ def prompt_edit(
     source: str,
     target: str,
     strength: float = 1.0,
-    inverter: str = "pinned",
+    inverter: str | Mapping[str, Any] = "pinned",
     keep: Literal["structure", "appearance", "both"] | None = None,
     negative_prompt: str = "",
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | None = None,
-    segmenter: str | None = None,
+    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
     feather: float = 0.0,
@@ -920,15 +942,15 @@ def prompt_edit(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -939,7 +961,7 @@ def prompt_edit(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -951,7 +973,7 @@ def prompt_edit(
     source: Prompt that describes the image.
     target: Prompt that describes the edited image.
     strength: Share of the path that is inverted and sampled, from its clean end; 0 keeps the image.
-    inverter: Inverter by name, with options after a colon.
+    inverter: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     keep: Part of the source to keep more of, at less effect of the edit: the structure (where things are), or the
         appearance (colours and surfaces).
     negative_prompt: Content to steer away from; the source prompt when not given.
@@ -962,8 +984,9 @@ def prompt_edit(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it.
-    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon.
+        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
+        {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
     invert_mask: Exchange marked and kept pixels of the mask.
     feather: Width in pixels over which the mask's edge fades inward.
@@ -975,13 +998,14 @@ def prompt_edit(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -995,16 +1019,16 @@ def reconstruct(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -1015,7 +1039,7 @@ def reconstruct(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -1027,14 +1051,15 @@ def reconstruct(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_prompt: Content to steer away from.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -1049,14 +1074,14 @@ def uni_edit(
     steps: int = 15,
     strength: float = 0.6,
     guidance: float = 5.0,
-    inverter: str = "ddim-corrected",
+    inverter: str | Mapping[str, Any] = "ddim-corrected",
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | None = None,
-    segmenter: str | None = None,
+    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
     feather: float = 0.0,
@@ -1065,14 +1090,14 @@ def uni_edit(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -1083,7 +1108,7 @@ def uni_edit(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -1097,7 +1122,7 @@ def uni_edit(
     strength: Share of the path that is inverted and sampled, from its clean end; 0 keeps the image.
     guidance: Guidance scale against the source prompt where the prompts differ least; where they differ most it is one
         more than twice as large.
-    inverter: Inverter by name, with options after a colon.
+    inverter: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     negative_prompt: Without effect: it is the source prompt.
     negative_guidance: Without effect: the source prompt is the negative one.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
@@ -1107,8 +1132,9 @@ def uni_edit(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it.
-    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon.
+        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+    segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
+        {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
     invert_mask: Exchange marked and kept pixels of the mask.
     feather: Width in pixels over which the mask's edge fades inward.
@@ -1118,11 +1144,12 @@ def uni_edit(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 
@@ -1143,16 +1170,16 @@ def upscale(
     guidance_rescale: float = 0.0,
     guidance_start: float = 0.0,
     guidance_end: float = 1.0,
-    sampler: str = "ddim",
+    sampler: str | Mapping[str, Any] = "ddim",
     seed: int | None = None,
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
     long_prompts: bool = False,
-    attach: Sequence[str] = (),
+    attach: Sequence[str | Mapping[str, Any]] = (),
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | PathLike[str]] = (),
+    adapters: Sequence[str | PathLike[str] | Adapter | Mapping[str, Any]] = (),
     compile: bool = False,
     offload: bool = False,
     group_offload: bool = False,
@@ -1163,7 +1190,7 @@ def upscale(
     vae: str | PathLike[str] | None = None,
     transformer: str | PathLike[str] | None = None,
     quantise: Literal["int8", "fp8", "nf4"] | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
     cache: bool = True,
@@ -1183,14 +1210,15 @@ def upscale(
     guidance_rescale: Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891).
     guidance_start: Fraction of the path before which guidance is off.
     guidance_end: Fraction of the path after which guidance is off.
-    sampler: Sampler by name, with options after a colon: ddim:eta=0.5.
+    sampler: Sampler by name, with options after a colon: ddim:eta=0.5. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     seed: Seed of the noise; chosen at random and reported when not given.
     negative_prompt: Content to steer away from.
     negative_guidance: Guidance scale away from the negative prompt, for models whose guidance is an input of the
         network (FLUX.1's true_cfg_scale); 1 evaluates no negative prompt.
     long_prompts: Read prompts beyond the limit of the text encoder too, in chunks; for models whose text encoders are
         CLIP.
-    attach: Further controls of sampling by name, with options after a colon.
+    attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
+        VALUE}.
 
     The arguments from model on are those of editkit.apply.
 

@@ -20,6 +20,7 @@ from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
 from ..literals import ModelPrediction, Quantisation
+from ..model.adapters import AdapterCall
 from ..model.backend import Backend, adapters_of, warnings_of
 from ..model.batching import unwrap
 from ..model.execution import ExecutionOptions, accelerator_of, in_use, measured_memory
@@ -55,7 +56,7 @@ def apply(
     model: Backend | str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | os.PathLike[str]] = (),
+    adapters: Sequence[AdapterCall] = (),
     compile: bool = False,  # noqa: A002 (the name of the option)
     offload: bool = False,
     group_offload: bool = False,
@@ -66,7 +67,7 @@ def apply(
     vae: str | os.PathLike[str] | None = None,
     transformer: str | os.PathLike[str] | None = None,
     quantise: Quantisation | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Progress | None = None,
     cache: bool = True,

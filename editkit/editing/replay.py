@@ -13,6 +13,7 @@ from ..errors import BadFile, InvalidParameter, UnknownName, did_you_mean
 from ..images.image_params import StoredImageParam, parameter_of
 from ..inversion.inversion import Inversion
 from ..literals import ModelPrediction, Quantisation
+from ..model.adapters import AdapterCall
 from ..model.backend import Backend
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
@@ -35,14 +36,14 @@ def replay(
     source: Any = None,
     set: Mapping[str, Any] | None = None,  # noqa: A002 (the name of the option)
     model: Model | Sequence[Model] = None,
-    adapters: Sequence[str | os.PathLike[str]] = (),
+    adapters: Sequence[AdapterCall] = (),
     prediction: ModelPrediction | None = None,
     variant: str | None = None,
     revision: str | None = None,
     vae: str | os.PathLike[str] | None = None,
     transformer: str | os.PathLike[str] | None = None,
     quantise: Quantisation | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
     progress: Progress | None = None,
     cache: bool = True,
@@ -288,7 +289,7 @@ def _replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeate
 
 
 def _model_for_step(
-    recorded: ModelReference, model: Model, adapters: Sequence[str | os.PathLike[str]], given: LoadingOptions
+    recorded: ModelReference, model: Model, adapters: Sequence[AdapterCall], given: LoadingOptions
 ) -> Backend:
     """Load the given model, else the recorded one; raises InvalidParameter if a path or an adapter must be given."""
     if not (model is None or isinstance(model, (str, os.PathLike))):

@@ -6,8 +6,9 @@ import dataclasses as dc
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import InvalidParameter
 from ..files import exists, is_file, is_folder
@@ -75,16 +76,34 @@ class Adapter:
         return digest.hexdigest()[:16]
 
 
+AdapterCall = str | os.PathLike[str] | Adapter | Mapping[str, Any]
+"""An adapter as Python calls take it: ``FILE``, ``FILE:SCALE``, ``{"file": FILE, "scale": SCALE}``, an Adapter."""
+
+
 def adapter_calls(adapters: object) -> tuple[str, ...]:
     """Return adapters as texts; raises InvalidParameter for one file in place of a sequence, and for other types."""
     if isinstance(adapters, Sequence) and not isinstance(adapters, (str, bytes)):
-        calls = [os.fspath(call) for call in adapters if isinstance(call, (str, os.PathLike))]
+        calls = [text for call in adapters if (text := _text_of(call)) is not None]
         if len(calls) == len(adapters):
             return tuple(calls)
     raise InvalidParameter(
-        f"adapters is a sequence of files, as ['style.safetensors:0.8'], and not {type(adapters).__name__} "
-        f"{shorten(adapters)}"
+        "adapters is a sequence of files, as ['style.safetensors:0.8'], or of mappings with file and scale, and not "
+        f"{type(adapters).__name__} {shorten(adapters)}"
     )
+
+
+def _text_of(call: object) -> str | None:
+    """Return an adapter of any form as ``FILE`` or ``FILE:SCALE``; None for other values."""
+    if isinstance(call, Mapping):
+        if "file" not in call or not set(call) <= {"file", "scale"}:
+            return None
+        file, scale = call["file"], call.get("scale", 1.0)
+    elif isinstance(call, Adapter):
+        file, scale = call.file, call.scale
+    else:
+        return os.fspath(call) if isinstance(call, (str, os.PathLike)) else None
+    is_number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
+    return f"{os.fspath(file)}:{scale}" if isinstance(file, (str, os.PathLike)) and is_number else None
 
 
 def _only_adapter(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from ..registry.failures import is_out_of_memory
 from ..registry.params import shorten
 from ..registry.registry import installed
 from ..registry.specs import BackendSpec
-from .adapters import Adapter, adapter_calls
+from .adapters import Adapter, AdapterCall, adapter_calls
 from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
 from .execution import ExecutionOptions, SupportsAcceleration, check_compiler
 from .finding import default_model, family_of, family_of_class, family_of_file, locate
@@ -33,7 +33,7 @@ def resolve_model(
     model: Backend | str | os.PathLike[str] | None,
     device: str | int | torch.device | None,
     dtype: str | torch.dtype | None,
-    adapters: Sequence[str | os.PathLike[str]] = (),
+    adapters: Sequence[AdapterCall] = (),
     execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
     options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
     *,
@@ -77,7 +77,7 @@ def load_model(
     *,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    adapters: Sequence[str | os.PathLike[str]] = (),
+    adapters: Sequence[AdapterCall] = (),
     compile: bool = False,  # noqa: A002 (the name of the option)
     offload: bool = False,
     group_offload: bool = False,
@@ -88,7 +88,7 @@ def load_model(
     vae: str | os.PathLike[str] | None = None,
     transformer: str | os.PathLike[str] | None = None,
     quantise: Quantisation | None = None,
-    accelerate: str | None = None,
+    accelerate: str | Mapping[str, Any] | None = None,
     clip_skip: int | None = None,
 ) -> Backend:
     """Load a model by registered name, diffusers folder, checkpoint file or hub id; without a name the bundled one.

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from ..errors import InvalidParameter, WeightsUnavailable
 from ..files import is_file
 from ..literals import ModelPrediction, Quantisation
+from ..registry.calls import write_call
 from ..registry.params import shorten
 from .folders import check_part, identity_of
 from .weights import ON_TOP, check_download, check_weights, find_folder
@@ -70,6 +71,7 @@ class LoadingOptions:
             value = given.get(name)
             if value is not None and not (isinstance(value, str) and pattern.fullmatch(value) and ".." not in value):
                 raise InvalidParameter(f"{name}={shorten(value)} is not allowed: give a name such as fp16 or main")
+        given["accelerate"] = _call("accelerate", given.get("accelerate"))
         for name in _REPLACED:
             if given.get(name) is not None:
                 given[name] = _path(name, given[name])
@@ -117,6 +119,14 @@ class LoadingOptions:
 def _check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
     if value is not None and value not in allowed:
         raise InvalidParameter(f"{name}={shorten(value)} is not allowed: one of {', '.join(allowed)}")
+
+
+def _call(name: str, value: Any) -> Any:
+    """Return the text of an option's registered name that is a mapping with its options, and others unchanged."""
+    try:
+        return write_call(value) if isinstance(value, Mapping) else value
+    except ValueError as error:
+        raise InvalidParameter(f"{name}={shorten(value)} is not allowed: {error}") from None
 
 
 def _path(name: str, value: Any) -> str:

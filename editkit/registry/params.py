@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ..errors import InvalidParameter, did_you_mean
+from .calls import write_call
 
 
 class Params(BaseModel):
@@ -26,9 +27,15 @@ class Params(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def unwrap_scalar(cls, value: Any, info: ValidationInfo) -> Any:
-        """Convert a scalar of numpy or torch to Python's type, so that a numpy bool is no number either."""
-        if "image" in field_metadata(cls.model_fields[str(info.field_name)]):
+        """Convert a scalar of numpy or torch to Python's type, so that a numpy bool is no number either.
+
+        A call of a registered name that is a mapping becomes its text.
+        """
+        metadata = field_metadata(cls.model_fields[str(info.field_name)])
+        if "image" in metadata:
             return value
+        if "registry" in metadata:
+            return _call_as_text(value)
         try:
             is_scalar = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
             return value.item() if is_scalar else value
@@ -96,6 +103,13 @@ class _BoundedRepr(reprlib.Repr):
         return repr(x) if x.bit_length() <= 1000 else f"<int of {x.bit_length()} bits>"
 
 
+def _call_as_text(value: Any) -> Any:
+    """Return the text of calls of registered names that are mappings; anything else is unchanged."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_call_as_text, value))
+    return write_call(value) if isinstance(value, Mapping) else value
+
+
 def _check_unicode(text: str) -> None:
     """Raise ValueError for text with lone surrogates: bytes of the command line that are not UTF-8, for example."""
     try:
@@ -141,7 +155,10 @@ NameList = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
 def RegisteredName(kind: str, default: str | tuple[str, ...] | None, description: str) -> Any:  # noqa: N802 (used as pydantic's Field is)
-    """Field that holds the name of a registered ``kind``, with options after a colon; checked before any work."""
+    """Field that holds the name of a registered ``kind``, with options after a colon; checked before any work.
+
+    In Python and in files a mapping is possible too, ``{"name": "ddim", "eta": 0.5}``; the field holds its text.
+    """
     return Field(default, description=description, json_schema_extra={"registry": kind})
 
 

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from ..errors import DuplicateName, EditkitError, InvalidParameter, PluginFailure, UnknownName, did_you_mean
 from ..libraries import hide_broken_torchvision
 from . import hookspecs
+from .calls import read_call
 from .failures import blamed_package, noticed_interrupts, one_line
 from .params import Params, field_metadata, shorten
 from .public_names import without_folder
@@ -172,15 +173,9 @@ class Registry:
 
     def configure(self, kind: str, call: str) -> tuple[Any, Params]:
         """Read ``name`` or ``name:option=value,...`` and return the spec and its checked parameters."""
-        name, _, options = str(call).partition(":")
+        name, _, _ = str(call).partition(":")
         spec = self.spec(kind, name)
-        values: dict[str, Any] = {}
-        for option in filter(None, options.split(",")):
-            key, _, text = option.partition("=")
-            key = key.strip().replace("-", "_")
-            if key in values:
-                raise InvalidParameter(f"{kind[:-1]} {name!r}: the option {key!r} is given twice: leave one out")
-            values[key] = _literal(text.strip())
+        _, values = read_call(str(call))
         return spec, spec.params.parse(f"{kind[:-1]} {name!r}", values)
 
     def resolve_names(self, name: str, field: FieldInfo, value: Any) -> list[tuple[Any, Params]]:
@@ -274,18 +269,6 @@ class Registry:
         """Load the implementation that ``name:option=value,...`` names and build it with its parameters."""
         spec, params = self.configure(kind, call)
         return self.load(kind, spec.name)(params)
-
-
-def _literal(text: str) -> Any:
-    """Convert a text to a bool, int or float if it is one, otherwise return it."""
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def discover(points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Registry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -44,10 +44,15 @@ class MaskSpecification:
     def parse(cls, value: Any) -> MaskSpecification | None:
         """Return the specification in a text, ``words:the hat`` or ``points:12,40+30,50-80,20``; None if it is none.
 
+        A mapping has the fields of the class: ``{"inside": [(12, 40)], "outside": [(80, 20)]}``.
         Raises InvalidParameter for one that cannot be read.
         """
         if isinstance(value, cls):
             return value
+        if isinstance(value, Mapping):
+            if not value or not set(value) <= {"words", "inside", "outside"}:
+                raise InvalidParameter(f"mask={str(value)[:60]} is not allowed: give words, or inside and outside")
+            return cls(**value)
         kind, colon, text = value.partition(":") if isinstance(value, str) else ("", "", "")
         if not colon or kind not in ("words", "points"):
             return None
