@@ -30,6 +30,7 @@ docs:
 
 sheets:
 	$(BIN)/python samples/make_sheets.py
+	$(BIN)/python samples/make_web_pages.py
 
 bench:
 	$(BIN)/editkit bench --chart samples/bench.png

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from .form import MASK, needs_mask
 from .jobs import Job
 
 _TOGETHER = 4
-"""Images that are edited together: few, so that a batch stops soon."""
+"""Images that are edited together: few, so that results come soon."""
 
 
 @dc.dataclass(frozen=True)
@@ -36,41 +36,35 @@ def batch_work(
 
     A painted mask goes along for images of its size. Raises InvalidParameter if nothing can be edited.
     """
-    if not files:
-        raise InvalidParameter("there are no images in that folder: name another one")
     if needs_mask(params) and not call.has_mask:
         raise InvalidParameter(f"{call.operation} needs a mask: paint one on an image of the same size")
-    target = folder.resolve(outputs)
-    if target in {file.parent for file in files}:
-        raise InvalidParameter("the results would lie among the images: name another folder for them")
+    target = _target(files, outputs, folder)
     values = dict(call.values) | ({MASK: call.mask_image()} if call.has_mask else {})
-
-    def rows(job: Job) -> Iterator[EditRow]:
-        for file in files:
-            job.check()
-            yield EditRow(call.operation, file, values)
+    rows = [EditRow(call.operation, file, values) for file in files]
 
     def work(job: Job, device: str | None) -> None:
         target.mkdir(parents=True, exist_ok=True)
         job.total, job.label = len(files), "images"
-        options: dict[str, Any] = {"model": call.model, "device": device, "dtype": dtype, "progress": _checked(job)}
-        for number, outcome in edit_rows(rows(job), batch=_TOGETHER, **options):
-            job.step += 1
-            job.results.append(_outcome(files[number], outcome, target, call.suffix, folder))
-            job.check()
+
+        def edit() -> None:
+            outcomes = edit_rows(rows, model=call.model, device=device, dtype=dtype, batch=_TOGETHER)
+            for number, outcome in outcomes:
+                job.results.append(_outcome(files[number], outcome, target, call.suffix, folder))
+                job.step += 1
+
+        job.follow(edit, lambda step: None)
 
     return work
 
 
-def _checked(job: Job) -> Callable[..., Iterator[Any]]:
-    """Return a progress function that stops with the job, whose own steps are images."""
-
-    def progress(steps: Iterable[Any], total: int, desc: str) -> Iterator[Any]:
-        for step in steps:
-            job.check()
-            yield step
-
-    return progress
+def _target(files: list[Path], outputs: str, folder: ImageFolder) -> Path:
+    """Return the folder of the results; raises InvalidParameter if it is that of the images, or if there are none."""
+    if not files:
+        raise InvalidParameter("there are no images in that folder: name another one")
+    target = folder.resolve(outputs)
+    if target in {file.parent for file in files}:
+        raise InvalidParameter("the results would lie among the images: name another folder for them")
+    return target
 
 
 def _outcome(file: Path, outcome: Any, target: Path, suffix: str, folder: ImageFolder) -> BatchOutcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import functools
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -110,24 +111,17 @@ def resolve_file(name: str, folder: ImageFolder, store: Store) -> Path:
 
 def edit_work(call: Call, seeds: Sequence[int | None], store: Store, dtype: str | None) -> Callable[..., None]:
     """Return the work of a job that edits with each seed and gives an entry of the history for each."""
-    values = dict(call.values)
-    if call.has_mask:
-        values[MASK] = call.mask_image()
+    source = None if call.source is None else call.source.path
 
     def work(job: Job, device: str | None) -> None:
+        values = dict(call.values) | ({MASK: call.mask_image()} if call.has_mask else {})
         for seed in seeds:
             job.check()
             own = values if seed is None else {**values, "seed": seed}
-            result = editkit.apply(
-                call.operation,
-                None if call.source is None else call.source.path,
-                model=call.model,
-                device=device,
-                dtype=dtype,
-                progress=job.progress,
-                **own,
+            edit = functools.partial(
+                editkit.apply, call.operation, source, model=call.model, device=device, dtype=dtype
             )
-            job.results.append(Entry.of(call, result, store))
+            job.results.append(Entry.of(call, job.follow(functools.partial(edit, **own)), store))
 
     return work
 

@@ -36,8 +36,6 @@ class FormField:
     usual: bool = False
     """Whether it stands before "More"."""
     choices: tuple[Any, ...] = ()
-    low: float | None = None
-    high: float | None = None
     unit: str = ""
     is_registered: bool = False
     """Whether it is a registered name, which may have options after a colon."""
@@ -129,29 +127,28 @@ def _reason(kind: str, message: str) -> str:
 
 
 def _form_field(name: str, field: FieldInfo, usual: bool, from_model: bool) -> FormField:
-    bounds = {type(bound): bound for bound in field.metadata}
     kind, choices = _kind(field)
     default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
-    low = next((getattr(bounds[one], at) for one, at in ((Ge, "ge"), (Gt, "gt")) if one in bounds), None)
-    high = next((getattr(bounds[one], at) for one, at in ((Le, "le"), (Lt, "lt")) if one in bounds), None)
     text = field.description or ""
     number = kind in ("integer", "number")
     return FormField(
         name,
         kind,
-        text + (" The model's own when empty." if from_model else "") + _range_text(low, high) * number,
+        text + (" The model's own when empty." if from_model else "") + _range_text(field) * number,
         default=None if from_model else list(default) if isinstance(default, tuple) else default,
         required=field.is_required(),
         usual=usual or field.is_required(),
         choices=choices,
-        low=low,
-        high=high,
         unit="px" if number and "pixels" in text.lower() else "",
         is_registered="registry" in _metadata(field),
     )
 
 
-def _range_text(low: float | None, high: float | None) -> str:
+def _range_text(field: FieldInfo) -> str:
+    """Return the bounds of a number as a sentence."""
+    bounds = {type(bound): bound for bound in field.metadata}
+    low = next((getattr(bounds[one], at) for one, at in ((Ge, "ge"), (Gt, "gt")) if one in bounds), None)
+    high = next((getattr(bounds[one], at) for one, at in ((Le, "le"), (Lt, "lt")) if one in bounds), None)
     if low is not None and high is not None:
         return f" From {low:g} to {high:g}."
     return "" if low is None else f" At least {low:g}."

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
-from editkit import Cancelled, EditkitError
+from PIL import Image
 
+from editkit import Cancelled, EditkitError, Run, Step, start
+
+T = TypeVar("T")
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 _LOG = logging.getLogger(__name__)
 
@@ -21,8 +24,8 @@ class QueueFull(EditkitError):
 class Job:
     """One piece of work of a page, its progress and its end.
 
-    ``work`` is called in the thread of a worker with this job and the worker's device; it reports steps to
-    :meth:`progress` and results to :attr:`results`, which the page reads.
+    ``work`` is called in the thread of a worker with this job and the worker's device. It makes its edits by
+    :meth:`follow`, and appends to :attr:`results`, from which the page takes.
     """
 
     def __init__(self, work: Callable[[Job, str | None], None], *, title: str) -> None:
@@ -34,6 +37,8 @@ class Job:
         self.results: deque[Any] = deque()
         """Results that the page has not taken yet."""
         self._stop = threading.Event()
+        self._run: Run[Any] | None = None
+        self._preview: Image.Image | None = None
 
     @property
     def is_over(self) -> bool:
@@ -46,21 +51,39 @@ class Job:
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """Ask the job to stop: a waiting one at once, a running one at its next step."""
+        """Ask the job to stop: within one call of the network."""
         self._stop.set()
+        run = self._run
+        if run is not None:
+            run.cancel()
 
     def check(self) -> None:
         """Raise Cancelled if the job was asked to stop."""
         if self.is_stopping:
             raise Cancelled("stopped")
 
-    def progress(self, steps: Iterable[Any], total: int | None = None, desc: str = "") -> Iterator[Any]:
-        """Yield the steps of a loop and count them, as ``progress`` of an edit; raises Cancelled after :meth:`stop`."""
-        self.step, self.total, self.label = 0, total or 0, desc
-        for number, step in enumerate(steps, 1):
+    def follow(self, edit: Callable[[], T], show: Callable[[Step], None] | None = None) -> T:
+        """Return the value of a function that edits, and hand its steps to ``show``, by default to the page.
+
+        Raises Cancelled after :meth:`stop`.
+        """
+        with start(edit) as self._run:
             self.check()
-            self.step = number
-            yield step
+            for step in self._run:
+                (show or self._show)(step)
+            result: T = self._run.result
+        self._run = None
+        return result
+
+    def take_preview(self) -> Image.Image | None:
+        """Return a preview that was not taken yet; the next one is computed at the next step."""
+        preview, self._preview = self._preview, None
+        return preview
+
+    def _show(self, step: Step) -> None:
+        self.step, self.total, self.label = step.index + 1, step.total, step.label
+        if self._preview is None:
+            self._preview = step.preview()
 
     def run(self, device: str | None) -> None:
         """Do the work; an error becomes the end of the job."""

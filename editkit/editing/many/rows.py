@@ -42,7 +42,6 @@ def edit_rows(
     dtype: str | torch.dtype | None = None,
     batch: int = MOST,
     exact: bool = True,
-    progress: Progress | None = None,
     cache: bool = True,
 ) -> Iterator[tuple[int, Result | Inversion | EditkitError]]:
     """Edit rows of any operations and yield the number of each row, from 0, with its Result or its EditkitError.
@@ -50,13 +49,13 @@ def edit_rows(
     A row is an :class:`EditRow`, or a mapping with ``operation`` and, as far as the edit has them, ``image``, ``seed``,
     ``model`` and the operation's parameters by name: ``{"operation": "img2img", "image": "a.png", "strength": 0.5}``.
     ``model`` is that of rows without one; models that are named are loaded with ``device`` and ``dtype``. ``invert``
-    yields an Inversion. No row raises: a wrong name, a missing image
-    or a model that fails is the error of its row, and the others go on.
+    yields an Inversion. No row raises: a wrong name, a missing image or a model that fails is the error of its row, and
+    the others go on.
 
     ``rows`` is read as far as needed; images are opened in their turn, and ``batch`` rows at most have theirs open.
     Rows of one kind (model, operation, steps and other settings) run together and share their network calls, so results
     come in another order than rows of several kinds. Without ``cache`` inversions of earlier edits are neither read nor
-    stored. ``progress`` shows the loops of the first edit of a batch.
+    stored.
 
     With ``exact`` each result has the same bits whatever rows are edited beside it, in any order and with any
     ``batch``: network calls are filled to a number of rows that only the size of the image decides. They may differ
@@ -68,7 +67,7 @@ def edit_rows(
         return resolve_model(model if own is None else own, device, dtype, operation=operation)
 
     registry = installed()
-    for number, outcome in run_rows(registry, rows, load, batch=batch, exact=exact, progress=progress, cache=cache):
+    for number, outcome in run_rows(registry, rows, load, batch=batch, exact=exact, cache=cache):
         yield number, _as_error(registry, outcome) if isinstance(outcome, Exception) else outcome
 
 

@@ -4,7 +4,7 @@ export default {
     <div class="ek-stage" :style="stageStyle" @contextmenu.prevent>
       <img v-if="src" class="ek-image" :src="src" alt="Image to edit" draggable="false" />
       <div v-else class="ek-hint"><slot></slot></div>
-      <img v-if="overlay" class="ek-overlay" :src="overlay" alt="" draggable="false" @load="clear" />
+      <img v-if="overlay" class="ek-mask" :src="overlay" alt="" draggable="false" @load="clear" />
       <canvas v-show="src" ref="canvas" class="ek-canvas" :class="'ek-' + mode" aria-label="Brush"
         @pointerdown="start" @pointermove="move" @pointerup="end" @pointercancel="cancel" @pointerleave="leave"></canvas>
       <div v-show="ring && src && (mode === 'paint' || mode === 'erase')" class="ek-ring" :style="ring"></div>

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nicegui import events, ui
+from nicegui import Client, events, ui
 
-from editkit import BadImage, EditkitError
+from editkit import BadImage, EditkitError, InvalidParameter
 
 from ..batch import BatchOutcome
 from ..edits import Call, Entry, Source, resolve_file, variation_seeds
@@ -63,7 +65,8 @@ class Editor:
             ui.space()
             dark = ui.button(icon="dark_mode", on_click=self._toggle_dark).props("flat round dense color=white")
             dark.tooltip("Dark or light").props["aria-label"] = "Dark or light"
-        with ui.tab_panels(tabs, value=edit_tab, animated=False, keep_alive=True).classes("w-full bg-transparent"):
+        panels = ui.tab_panels(tabs, value=edit_tab, animated=False, keep_alive=True)
+        with panels.classes("w-full bg-transparent ek-panels"):
             with ui.tab_panel(edit_tab).classes("q-pa-none"), ui.element("div").classes("ek-columns"):
                 with ui.element("div").classes("ek-column"):
                     self._build_source()
@@ -146,8 +149,7 @@ class Editor:
             self.site.workers.stop(self.tab.job)
 
     def _is_taken_over(self) -> bool:
-        clients = ui.context.client.instances.values()
-        return any(self.site.tabs.get(str(one.tab_id)) is self.tab for one in clients if not one.is_deleted)
+        return any(self.site.tabs.get(str(one.tab_id)) is self.tab for one in Client.instances.values())
 
     def _show_form(self) -> None:
         spec = self.site.operations[self.tab.operation]
@@ -180,18 +182,18 @@ class Editor:
 
     async def _take_upload(self, event: events.UploadEventArguments) -> None:
         path = self.site.store.keep(event.file.name, await event.file.read())
-        self._open(path)
+        await self._open(path)
         self.upload.reset()
 
-    def _open_path(self) -> None:
+    async def _open_path(self) -> None:
         try:
-            self._open(self.site.folder.resolve(self.path.value.strip()))
-        except EditkitError as error:
+            await self._open(self.site.folder.resolve(self.path.value.strip()))
+        except InvalidParameter as error:
             self.path.error = str(error)
 
-    def _open(self, path: Any) -> None:
+    async def _open(self, path: Path) -> None:
         try:
-            self.tab.open(Source.open(path, self.site.store))
+            self.tab.open(await asyncio.to_thread(Source.open, path, self.site.store))
         except BadImage as error:
             ui.notify(str(error).replace(f"{self.site.store.folder}/", ""), type="negative", multi_line=True)
             return
@@ -272,6 +274,11 @@ class Editor:
         busy = self.tab.is_busy
         while job is not None and job.results:
             self._take(job.results.popleft())
+        preview = None if job is None else job.take_preview()
+        if preview is not None:
+            self.result.show_preview(preview)
+        if job is not None and job.is_over and self.result.is_preview:
+            self.result.show()
         self.edit_button.set_enabled(not busy)
         self.vary_button.set_enabled(not busy)
         self.stop_button.set_enabled(busy)

@@ -22,7 +22,7 @@ class Form:
             self._add(field, entries, upload)
         others = [one for one in fields if not one.usual]
         if others:
-            with ui.expansion("More").classes("w-full").props("dense switch-toggle-side") as self.more:
+            with ui.expansion("More").classes("w-full").props('dense header-class="q-px-none"') as self.more:
                 for field in others:
                     self._add(field, entries, upload)
             self.more.set_value(any(entries.get(one.name, one.default) != one.default for one in others))
@@ -82,9 +82,13 @@ def _element(field: FormField, value: Any, upload: Upload) -> Any:
 
 
 def _number(field: FormField, label: str, value: Any) -> Any:
-    """Return a field of a number; the browser would refuse values between its steps without a word."""
-    options: dict[str, Any] = {"value": value, "min": field.low, "max": field.high, "suffix": field.unit or None}
-    return ui.number(label, **options).props("step=any" if field.kind == "number" else "step=1")
+    """Return a field of a number.
+
+    The element would replace a value beyond bounds by the nearest, and the browser refuse one between steps: both
+    without a word. The declaration checks them, with its reason.
+    """
+    number = ui.number(label, value=value, suffix=field.unit or None)
+    return number.props("step=any" if field.kind == "number" else "step=1")
 
 
 def _choice(field: FormField, label: str, value: Any) -> Any:

@@ -52,7 +52,7 @@ class MaskPanel:
                 self.words = ui.input("Mask of words, such as: the hat").classes("w-full").props("dense")
                 self.words.on("keydown.enter", self._find_words)
         self.files = ui.upload(on_upload=self._take_mask, auto_upload=True).props('accept="image/*"').classes("hidden")
-        self.files.mark("mask-file")
+        self.files.classes("ek-mask-file")
         self.update_brush()
 
     def show(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from nicegui import ui
+from PIL import Image
 
 from editkit import EditkitError
 
@@ -36,6 +38,8 @@ class ResultPanel:
 
     def __init__(self, site: Site, tab: Callable[[], Tab], restore: Callable[[Entry], None]) -> None:
         self.site, self._tab, self._restore = site, tab, restore
+        self._preview = ""
+        """Address of a view of an edit under way."""
 
     def build(self) -> None:
         """Add the elements to the page."""
@@ -57,7 +61,10 @@ class ResultPanel:
     def show(self) -> None:
         """Show the entry in view, and the history."""
         entry = self._tab().shown
+        self._forget_preview()
         self.actions.set_visibility(entry is not None)
+        if entry is None:
+            self.compare.show("", "", (1, 1))
         if entry is not None:
             size = entry.report["output_size"]
             before = entry.call.source.view if entry.call.source and _same_shape(entry.call.source.size, size) else ""
@@ -69,11 +76,28 @@ class ResultPanel:
             for number, one in enumerate(self._tab().history, 1):
                 self._thumbnail(number, one)
 
+    @property
+    def is_preview(self) -> bool:
+        """Whether an edit under way is in view."""
+        return bool(self._preview)
+
+    def show_preview(self, image: Image.Image) -> None:
+        """Show an edit under way."""
+        self._forget_preview()
+        self._preview = self.site.store.show(image)
+        self.compare.show("", self._preview, image.size)
+
+    def _forget_preview(self) -> None:
+        if self._preview:
+            self.site.store.forget(self._preview)
+        self._preview = ""
+
     def _thumbnail(self, number: int, entry: Entry) -> None:
         text = f"{number}: {entry.call.operation}, seed {entry.report['seed']}"
         with ui.element("button").on("click", lambda: self._restore(entry)) as button:
             ui.element("img").props(f'src="{entry.thumbnail}" alt=""')
         button.props["aria-label"] = f"History {text}"
+        button.classes("ek-shown" if entry is self._tab().shown else "")
         button.tooltip(text)
 
     def _show_report(self, report: Mapping[str, Any]) -> None:
@@ -93,23 +117,25 @@ class ResultPanel:
             with ui.expansion("Whole report").classes("w-full").props("dense"):
                 ui.code(json.dumps(report, indent=1), language="json").classes("ek-code")
 
-    def _button(self, icon: str, text: str, action: Callable[[], None]) -> None:
+    def _button(self, icon: str, text: str, action: Callable[[], Any]) -> None:
         ui.button(text, icon=icon, on_click=action).props("flat dense no-caps")
 
-    def _copy_command(self) -> None:
-        self._show_text("Command", "bash", Copies.command)
+    async def _copy_command(self) -> None:
+        await self._show_text("Command", "bash", Copies.command)
 
-    def _copy_python(self) -> None:
-        self._show_text("Python", "python", Copies.python)
+    async def _copy_python(self) -> None:
+        await self._show_text("Python", "python", Copies.python)
 
-    def _show_text(self, title: str, language: str, text_of: Callable[[Copies], str]) -> None:
+    async def _show_text(self, title: str, language: str, text_of: Callable[[Copies], str]) -> None:
         """Show a text to copy, after its mask and its uploads were saved in the folder."""
         entry = self._tab().shown
         if entry is None:
             return
         device = self.site.devices[0] if self.site.devices else None
         try:
-            text = text_of(Copies(entry, self.site.folder, device=device, dtype=self.site.dtype))
+            text = await asyncio.to_thread(
+                lambda: text_of(Copies(entry, self.site.folder, device=device, dtype=self.site.dtype))
+            )
         except EditkitError as error:
             ui.notify(str(error), type="negative", multi_line=True)
             return

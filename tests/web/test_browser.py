@@ -1,0 +1,205 @@
+"""The page in a real browser: paint with the mouse, edit, stop, wait, download, refill from the history."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from editkit.images.reading import open_stored
+
+pytestmark = [pytest.mark.slow, pytest.mark.model]
+
+PATIENCE = 60_000
+"""Milliseconds that a busy machine may take for anything that is no limit of the page itself."""
+
+
+class Tab:
+    """A tab of the browser, driven as a user drives it."""
+
+    def __init__(self, context: Any, address: str) -> None:
+        self.page = context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.page.goto(address)
+        self.page.get_by_label("Operation").wait_for()
+
+    def open(self, name: str) -> None:
+        self.page.get_by_label("Image of the folder").fill(name)
+        self.page.get_by_label("Image of the folder").press("Enter")
+
+    def open_image(self, name: str) -> None:
+        self.open(name)
+        self.page.locator(".ek-image").first.wait_for()
+
+    def fill(self, **entries: str) -> None:
+        for label, text in entries.items():
+            self.page.get_by_label(label.replace("_", " ").capitalize(), exact=True).fill(text)
+        self.page.keyboard.press("Tab")
+
+    def paint(self, *places: tuple[float, float]) -> None:
+        """Draw a stroke through places in shares of the image."""
+        box = self.page.locator(".ek-canvas").bounding_box()
+        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+        self.page.mouse.move(*points[0])
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*point, steps=4)
+        self.page.mouse.up()
+        self.page.locator(".ek-mask").first.wait_for()
+
+    def click(self, name: str) -> None:
+        self.page.get_by_role("button", name=name).click()
+
+    def wait_for_status(self, text: str) -> None:
+        self.page.locator(".ek-status", has_text=text).wait_for()
+
+    def edits(self) -> int:
+        return int(self.page.locator(".ek-history img").count())
+
+    def edit(self) -> None:
+        count = self.edits()
+        self.click("Edit")
+        self.page.locator(".ek-history img").nth(count).wait_for()
+
+    def download(self) -> bytes:
+        with self.page.expect_download() as download:
+            self.page.get_by_text("Download", exact=True).click()
+        return Path(download.value.path()).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def context(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.requests = []
+    context.on("request", lambda request: context.requests.append(request.url))
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def edited(context: Any, address: str) -> Tab:
+    """A tab with one painted edit."""
+    tab = Tab(context, address)
+    tab.open_image("deep.png")
+    tab.paint((0.4, 0.4), (0.6, 0.5))
+    tab.fill(prompt="a green apple", steps="4", seed="7")
+    tab.edit()
+    return tab
+
+
+def test_a_painted_edit_keeps_every_level_outside_and_the_profile(edited: Tab, photos: Path) -> None:
+    before, after = open_stored(photos / "deep.png"), open_stored(edited.download())
+    assert after.depth == 16 and after.icc == before.icc and before.icc is not None
+    changed = (before.levels != after.levels).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    assert changed.mean() > 0.01 and len(np.unique(after.levels[changed])) > 256
+    assert rows.min() / 96 > 0.3 and rows.max() / 96 < 0.62 and columns.min() / 96 > 0.3 and columns.max() / 96 < 0.72
+    report = edited.page.locator(".ek-figures").inner_text()
+    assert "Largest difference outside the mask\n0" in report
+
+
+def test_the_copied_command_and_python_give_the_same_file(
+    edited: Tab, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from editkit.cli import main
+
+    expected = open_stored(edited.download()).levels
+    edited.click("Copy as command")
+    words = shlex.split(edited.page.locator(".q-dialog code, .q-dialog pre").first.inner_text())
+    edited.click("Close")
+    assert words[0] == "editkit" and "--mask" in words
+    with pytest.raises(SystemExit) as ended:
+        main(words[1:])
+    assert ended.value.code == 0
+    output = Path(capsys.readouterr().out.strip())
+    assert output.parent == photos and np.array_equal(open_stored(output).levels, expected)
+    output.unlink()
+    edited.click("Copy as Python")
+    code = edited.page.locator(".q-dialog code, .q-dialog pre").first.inner_text()
+    edited.click("Close")
+    exec(compile(code, "copied", "exec"), {})
+    assert np.array_equal(open_stored(output).levels, expected)
+
+
+def test_stop_ends_an_edit_within_a_second_of_the_click(edited: Tab) -> None:
+    edited.fill(steps="1000", strength="1")
+    count = edited.edits()
+    edited.click("Edit")
+    edited.page.locator(".ek-status", has_text="/1000").wait_for()
+    edited.click("Stop")
+    start = time.monotonic()
+    edited.wait_for_status("Stopped")
+    assert time.monotonic() - start < 1
+    assert edited.edits() == count
+
+
+def test_a_second_tab_waits_its_turn_and_sees_its_place(edited: Tab, context: Any, address: str) -> None:
+    other = Tab(context, address)
+    other.open_image("deep.png")
+    other.fill(prompt="a red apple", steps="2")
+    edited.fill(steps="1000")
+    edited.click("Edit")
+    edited.page.locator(".ek-status", has_text="/1000").wait_for()
+    other.click("Edit")
+    other.wait_for_status("place 1")
+    edited.click("Stop")
+    other.page.locator(".ek-history img").first.wait_for()
+    assert edited.edits() == 1 and other.edits() == 1
+    other.page.close()
+
+
+def test_the_history_refills_form_and_strokes_also_after_a_reload(edited: Tab) -> None:
+    edited.page.reload()
+    edited.page.locator(".ek-history img").first.wait_for()
+    edited.click("Clear the mask")
+    edited.page.locator(".ek-mask").first.wait_for(state="detached")
+    edited.fill(prompt="something else", steps="9", seed="1")
+    edited.page.get_by_role("button", name="History 1").click()
+    edited.page.locator(".ek-mask").first.wait_for()
+    for label, text in (("Prompt", "a green apple"), ("Steps", "4"), ("Seed", "7")):
+        assert edited.page.get_by_label(label, exact=True).input_value() == text
+    first = open_stored(edited.download()).levels
+    edited.edit()
+    assert np.array_equal(open_stored(edited.download()).levels, first)
+
+
+def test_problems_stand_at_their_fields_and_paths_outside_are_refused(edited: Tab) -> None:
+    edited.fill(strength="3")
+    edited.click("Edit")
+    edited.page.get_by_text("less than or equal to 1").wait_for()
+    edited.fill(strength="0.6")
+    edited.open("../outside.png")
+    edited.page.get_by_text("lies outside of the folder").wait_for()
+
+
+def test_an_upload_and_a_mask_file_are_read_and_a_folder_is_edited(edited: Tab, photos: Path) -> None:
+    small = photos / "small"
+    small.mkdir()
+    for number in range(2):
+        Image.new("RGB", (48, 40), (200, 40 * number, 30)).save(small / f"{number}.png")
+    data, mask = (small / "0.png").read_bytes(), io.BytesIO()
+    Image.new("L", (48, 40), 255).save(mask, "PNG")
+    file = {"name": "upload.png", "mimeType": "image/png", "buffer": data}
+    edited.page.locator(".ek-upload input[type=file]").set_input_files(file)
+    edited.page.wait_for_function("document.querySelector('.ek-stage').style.aspectRatio === '48 / 40'")
+    edited.page.locator(".ek-mask-file input[type=file]").set_input_files({**file, "buffer": mask.getvalue()})
+    edited.page.get_by_text("marks the whole image").wait_for()
+    edited.fill(steps="1")
+    edited.page.get_by_role("tab", name="Batch").click()
+    edited.page.get_by_label("Folder of images").fill("small")
+    edited.click("Edit the folder")
+    edited.wait_for_status("Done")
+    edited.page.get_by_text("edited/1.png").wait_for()
+    assert sorted(path.name for path in (photos / "edited").iterdir()) == ["0.png", "1.png"]
+
+
+def test_the_page_asks_no_other_host(context: Any, address: str) -> None:
+    others = {url for url in context.requests if not url.startswith((address, "data:", "blob:"))}
+    assert len(context.requests) > 20 and not others
