@@ -15,7 +15,15 @@ from .diffusion.attention import (
     marked_tokens,
     select_rows,
 )
-from .diffusion.denoiser import Condition, Conditioned, Denoiser, Noise, blend_conditions, repeat_condition
+from .diffusion.denoiser import (
+    Condition,
+    Conditioned,
+    Denoiser,
+    Noise,
+    blend_conditions,
+    latent_dtype,
+    repeat_condition,
+)
 from .diffusion.paths import SamplingPath, TimestepGrid, make_path, start_at, with_resampling
 from .diffusion.points import CLEAN, Point, PointBatch, add_noise, eps_of
 from .diffusion.predictions import from_x0, to_x0
@@ -387,6 +395,7 @@ __all__ = [
     "inverters",
     "is_finite",
     "judge",
+    "latent_dtype",
     "linear",
     "load_model",
     "load_once",

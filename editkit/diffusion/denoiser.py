@@ -21,6 +21,15 @@ Network = Callable[[Tensor, Point | PointBatch, Condition], Tensor]
 """``denoise(x, point, condition) -> x0`` of a backend: latents (B, C, h, w) to their estimate of the same shape."""
 
 
+def latent_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of latents, noise and estimates for a network in ``dtype``: float32, or float64 if that is its.
+
+    A network in half precision rounds its input and its prediction; steps in it would add their own error, which is
+    larger.
+    """
+    return torch.promote_types(dtype, torch.float32)
+
+
 def stack_conditions(conditions: Sequence[Condition]) -> Condition:
     """Concatenate conditions along the batch."""
     return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}

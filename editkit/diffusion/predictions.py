@@ -26,11 +26,12 @@ from .transfer import numbers_on
 
 
 def to_x0(kind: Prediction, predicted: Tensor, x: Tensor, point: Point | PointBatch) -> Tensor:
-    """Convert a network's prediction for ``x`` (B, C, h, w) at ``point``, or at each row's own, to x0.
+    """Convert a network's prediction for ``x`` (B, C, h, w) at ``point``, or at each row's own, to x0 in its dtype.
 
     Raises InvalidParameter for epsilon at alpha 0, where the prediction does not determine x0, and for an unknown kind.
     """
     alpha, sigma = point.coefficients(x)
+    predicted = predicted.to(x.dtype)  # a prediction in half precision is converted in that of the latents
     match kind:
         case "epsilon":
             if any(row.alpha == 0.0 for row in point.rows(len(x))):

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import Condition, Conditioned, stack_conditions
+from ..diffusion.denoiser import Condition, Conditioned, latent_dtype, stack_conditions
 from ..diffusion.paths import SamplingPath, start_at
 from ..diffusion.points import add_noise
 from ..diffusion.source_rows import mark_source_rows
@@ -67,7 +67,7 @@ def recorded_inversion(session: Session, inversion: Inversion) -> InversionRecor
             f"the inversion was made with the model {inversion.model!r} ({inversion.identity}), "
             f"not with {full_name(model)!r} ({model.identity}): pass that one"
         )
-    return inversion.record.to(model.device, model.dtype)
+    return inversion.record.to(model.device, latent_dtype(model.dtype))
 
 
 def _record_of_edit(
@@ -77,12 +77,11 @@ def _record_of_edit(
 
     Raises InvalidParameter if that would give another one.
     """
-    record, made_in = recorded_inversion(session, inversion), inversion.trajectory.dtype
-    if made_in != session.model.dtype:
-        names = [str(dtype).removeprefix("torch.") for dtype in (session.model.dtype, made_in)]
+    record, dtype = recorded_inversion(session, inversion), str(session.model.dtype).removeprefix("torch.")
+    if inversion.dtype != dtype:
         raise InvalidParameter(
-            f"dtype={names[0]} is not allowed: the inversion was made in {names[1]}; load the model in that, or edit "
-            "the image"
+            f"dtype={dtype} is not allowed: the inversion was made in {inversion.dtype}; load the model in that, or "
+            "edit the image"
         )
     if record.path != path:
         raise BadFile(

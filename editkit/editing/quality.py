@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..diffusion.denoiser import latent_dtype
 from ..images.metrics import psnr, stored_difference
 from ..images.sources import format_size
 from ..images.stored.image import StoredImage
@@ -95,7 +96,7 @@ def _white_psnr(session: Session) -> float:
     """PSNR in dB of the autoencoder's round trip of a small white page."""
     model = session.model
     side = 4 * model.multiple
-    white = torch.ones(1, 3, side, side, dtype=model.dtype, device=model.device)
+    white = torch.ones(1, 3, side, side, dtype=latent_dtype(model.dtype), device=model.device)
     return psnr(model.decode(model.encode(white)), white)
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..diffusion.denoiser import Condition, Denoiser, repeat_condition
+from ..diffusion.denoiser import Condition, Denoiser, latent_dtype, repeat_condition
 from ..diffusion.paths import SamplingPath, TimestepGrid, make_path
 from ..diffusion.points import Point, PointBatch, eps_of
 from ..diffusion.schedules import Schedule
@@ -116,7 +116,7 @@ class Session(TracksLoops):
     @functools.cached_property
     def sources(self) -> Tensor:
         """Pixels (S, 3, h, w) of :attr:`visible` in [0, 1] on the padded canvas."""
-        return to_device(self.canvas.to_model(self.visible), self.model.device, self.model.dtype)
+        return to_device(self.canvas.to_model(self.visible), self.model.device, latent_dtype(self.model.dtype))
 
     @functools.cached_property
     def references(self) -> list[Image.Image]:
@@ -131,7 +131,7 @@ class Session(TracksLoops):
             return None
         _, height, width = self.model.latent_shape(*self.canvas.padded)
         mask = mask_to_latents(self.mask, self.canvas, (height, width))
-        return to_device(mask, self.model.device, self.model.dtype)
+        return to_device(mask, self.model.device, latent_dtype(self.model.dtype))
 
     @property
     def latents(self) -> Tensor:
@@ -186,7 +186,7 @@ class Session(TracksLoops):
         shape = (1, *self.model.latent_shape(*self.canvas.padded))
         # Torch's default dtype and device are the caller's, and change while another thread loads a model.
         noise = torch.randn(shape, generator=self.random, dtype=torch.float32, device="cpu")
-        return to_device(noise, self.model.device, self.model.dtype)
+        return to_device(noise, self.model.device, latent_dtype(self.model.dtype))
 
     @property
     def drawing(self) -> DrawingParams:

@@ -62,6 +62,11 @@ class Inversion:
         return self.record.trajectory
 
     @property
+    def dtype(self) -> str:
+        """Dtype of the network that made the inversion; latents are in float32 where that is half precision."""
+        return str(self.trajectory.dtype).removeprefix("torch.") if self.report is None else self.report.dtype
+
+    @property
     def path(self) -> SamplingPath:
         """Sampling path of the replay, from noise to clean."""
         return self.record.path

@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from ..diffusion.denoiser import latent_dtype
 from ..diffusion.points import Point
 from ..errors import BadFile, InvalidParameter
 from ..images.sources import MAX_PIXELS
@@ -147,8 +148,8 @@ def _record(tensors: Mapping[str, Tensor], header: Header) -> InversionRecord:
         _check_latents(name, tensor)
         if name in extras and len(tensor) != 1:
             raise ValueError(f"{KEPT}{name} of {len(tensor)} images, not of one")
-    dtype = str(trajectory.dtype).removeprefix("torch.")
-    if header.report is not None and header.report.dtype != dtype:
+    if header.report is not None and trajectory.dtype not in _dtypes_of(header.report.dtype):
+        dtype = str(trajectory.dtype).removeprefix("torch.")
         raise ValueError(f"a trajectory in {dtype} of a model in {header.report.dtype}")
     path = tuple(Point(*point) for point in points.tolist())
     if not all(0 <= value <= 1e4 for point in path for value in point):
@@ -156,6 +157,12 @@ def _record(tensors: Mapping[str, Tensor], header: Header) -> InversionRecord:
     if any(one.angle < other.angle for one, other in itertools.pairwise(path)):
         raise ValueError("a path that does not lead from noise to clean")
     return InversionRecord(trajectory, path, extras)
+
+
+def _dtypes_of(model: str) -> set[torch.dtype]:
+    """Return the dtypes of latents of a model in a dtype: earlier versions had those of half precision in it too."""
+    dtype = getattr(torch, model, None)
+    return {dtype, latent_dtype(dtype)} if isinstance(dtype, torch.dtype) else set()
 
 
 def _check_latents(name: str, tensor: Tensor) -> None:

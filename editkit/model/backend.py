@@ -60,6 +60,9 @@ def full_name(model: Backend) -> str:
 class Backend(Protocol):
     """A loaded model. Latents are (B, C, h, w); pixels (B, 3, H, W) in [0, 1].
 
+    Latents and pixels have the dtype :func:`editkit.latent_dtype` of :attr:`dtype`: float32 also for a network in half
+    precision, which converts its own inputs. Conditions are in the dtype of the network.
+
     A model whose :meth:`denoise` evaluates rows in groups that depend on the other rows declares ``divides_calls``
     with the value True: rows of several edits are then not evaluated in one call where bits must not differ.
     """

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..diffusion.denoiser import Condition
+from ..diffusion.denoiser import Condition, latent_dtype
 from ..diffusion.paths import make_path
 from ..diffusion.points import Point, PointBatch
 from ..diffusion.predictions import from_x0, to_x0
@@ -66,13 +66,13 @@ class BackendTests(Suite):
         """Return pixels (rows, 3, H, W), wider than high."""
         side = self.backend().multiple * max(1, 16 // self.backend().multiple)
         shape = (rows, 3, side, 2 * side)
-        return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(self.backend().dtype)
+        return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(latent_dtype(self.backend().dtype))
 
     def noisy(self, rows: int = 2) -> Tensor:
         """Return unit normal latents for :meth:`pixels`."""
         height, width = self.pixels(1).shape[-2:]
         shape = self.backend().latent_shape(width, height)
-        return random_latents(rows, shape=shape).to(self.backend().dtype)
+        return random_latents(rows, shape=shape).to(latent_dtype(self.backend().dtype))
 
     def points(self) -> list[Point]:
         """Return four points of a path of the model."""
@@ -122,7 +122,7 @@ class BackendTests(Suite):
         latents = backend.encode(pixels)
         shape = backend.latent_shape(pixels.shape[3], pixels.shape[2])
         assert latents.shape[1:] == shape, f"latents {tuple(latents.shape[1:])}, latent_shape says {shape}"
-        assert latents.dtype == backend.dtype, f"latents are {latents.dtype}"
+        assert latents.dtype == latent_dtype(backend.dtype), f"latents are {latents.dtype}"
         decoded = backend.decode(latents * 3)
         assert decoded.shape == pixels.shape, f"decoded to {tuple(decoded.shape)}"
         assert float(decoded.min()) >= 0, f"pixels down to {float(decoded.min())}"

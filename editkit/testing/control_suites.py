@@ -12,6 +12,7 @@ from unittest import SkipTest
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.denoiser import latent_dtype
 from ..editing.apply import apply
 from ..editing.many.apply_all import apply_all
 from ..editing.primitives import invert_latents, sample_from_inversion
@@ -161,7 +162,7 @@ class AttentionControlTests(Suite):
         side = model.native_size
         images = [sample_image((side, side), seed=first + row) for row in range(rows)]
         params = installed().spec("operations", self.operation).params.parse(self.operation, self.given(**chosen))
-        pixels = torch.cat([to_tensor(image) for image in images]).to(model.dtype)
+        pixels = torch.cat([to_tensor(image) for image in images]).to(latent_dtype(model.dtype))
         with torch.no_grad():
             return Session(model, params, installed(), Canvas.plan((side, side), side, model.multiple), images, pixels)
 
@@ -180,7 +181,7 @@ class AttentionControlTests(Suite):
 def estimate(model: Any) -> Tensor:
     """Return an estimate of the network without a control."""
     side = model.native_size
-    x = random_latents(1, shape=model.latent_shape(side, side)).to(model.dtype)
+    x = random_latents(1, shape=model.latent_shape(side, side)).to(latent_dtype(model.dtype))
     estimated: Tensor = model.denoise(x, model.schedule.point(500), model.embed([SOURCE]))
     return estimated
 

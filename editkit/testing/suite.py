@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..diffusion.denoiser import latent_dtype
 from ..diffusion.paths import SamplingPath
 from ..editing.session import Session
 from ..images.canvas import Canvas
@@ -100,4 +101,4 @@ def toy_session(model: Backend, params: DrawingParams) -> Session:
     image = sample_image((side, side))
     pixels = 0.1 + 0.8 * torch.rand((1, 3, side, side), generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        return Session(model, params, installed(), canvas, [image], pixels.to(model.dtype))
+        return Session(model, params, installed(), canvas, [image], pixels.to(latent_dtype(model.dtype)))

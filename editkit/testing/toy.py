@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..diffusion.denoiser import Condition
+from ..diffusion.denoiser import Condition, latent_dtype
 from ..diffusion.paths import SamplingPath, TimestepGrid
 from ..diffusion.points import CLEAN, Point, PointBatch
 from ..diffusion.schedules import RectifiedFlow, Schedule, VariancePreserving, scaled_linear
@@ -123,7 +123,7 @@ class ToyBackend(ModelDisplay):
         return (3 * self.reduction**2, height // self.reduction, width // self.reduction)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        return F.pixel_unshuffle(pixels.to(self.dtype) * 2 - 1, self.reduction)
+        return F.pixel_unshuffle(pixels.to(latent_dtype(self.dtype)) * 2 - 1, self.reduction)
 
     def decode(self, latents: Tensor) -> Tensor:
         return (F.pixel_shuffle(latents, self.reduction) / 2 + 0.5).clamp(0, 1)

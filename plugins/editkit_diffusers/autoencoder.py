@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
-from editkit import WeightsUnavailable, is_finite, loading, numbers_on, quiet, read_json
+from editkit import WeightsUnavailable, is_finite, latent_dtype, loading, numbers_on, quiet, read_json
 
 from .components import load_part, prepare_network
 from .single_file import check_complete, misfit, read_tensors
@@ -122,6 +122,7 @@ class Autoencoder:
     def _encode(self, pixels: Tensor, shifted: bool) -> Tensor:
         encoded = self.net.encode(pixels.to(self.net.dtype) * 2 - 1)
         mean: Tensor = encoded.latents if isinstance(self.net, AutoencoderTiny) else encoded.latent_dist.mode()
+        mean = mean.to(latent_dtype(mean.dtype))
         return ((mean - self.shift(mean) if shifted else mean) * self.scale(mean)).contiguous()
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ class Autoencoder:
 
     def _decode(self, latents: Tensor) -> Tensor:
         decoded: Tensor = self.net.decode(self.unscale(latents)).sample
-        return decoded / 2 + 0.5
+        return decoded.to(latent_dtype(decoded.dtype)) / 2 + 0.5
 
     def _finite(self, function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         """Return ``function`` of finite inputs; if float16 overflows in it, from now on the network is in float32."""
@@ -144,9 +145,9 @@ class Autoencoder:
         return outputs
 
     def unscale(self, latents: Tensor) -> Tensor:
-        """Return latents (B, C, h, w) in the scale of the autoencoder itself."""
-        latents = latents.to(self.net.dtype)
-        return latents / self.scale(latents) + self.shift(latents)
+        """Return latents (B, C, h, w) in the scale and the dtype of the autoencoder itself."""
+        latents = latents.to(latent_dtype(self.net.dtype))
+        return (latents / self.scale(latents) + self.shift(latents)).to(self.net.dtype)
 
 
 def _other_scale(folder: Path, own: Path) -> tuple[str, ...]:

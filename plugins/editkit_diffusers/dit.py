@@ -75,7 +75,7 @@ class Dit(LatentModel):
     @find_attention_sites
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         timestep = self.network_timestep(point, x).expand(len(x))
-        predicted = self.predict(x, timestep, condition["classes"])
+        predicted = self.predict(x.to(self.dtype), timestep, condition["classes"])
         # Further channels predict a variance, which no sampler uses.
         return to_x0(self.prediction, predicted[:, : x.shape[1]], x, point)
 

@@ -26,7 +26,6 @@ from editkit import (
     WeightsUnavailable,
     embed_cached,
     timestep_of,
-    to_x0,
 )
 
 from .assembly import Parts
@@ -142,7 +141,7 @@ class Flux(StyledModel):
         source = self.redux if is_redux(weights) else self.ip_adapters
         return source.style(self, weights, image, **options)
 
-    def estimate(
+    def predict(
         self, x: Tensor, point: Point | PointBatch, condition: Condition, styles: Styles, roles: Sequence[int]
     ) -> Tensor:
         height, width = x.shape[-2:]
@@ -163,7 +162,7 @@ class Flux(StyledModel):
         net = styled_network(adapters) if adapters else self.transformer
         styled = {"ip_adapter_image_embeds": [style.rows(roles) for style in adapters]} if adapters else None
         predicted = run_network(net, tokens, **conditions, **residuals, joint_attention_kwargs=styled)
-        return to_x0(self.prediction, unpack(predicted, height, width), x, point)
+        return unpack(predicted, height, width)
 
     def load_controlnet(self, location: Path) -> FluxControlNet:
         family = flux_family(self.transformer)
@@ -195,7 +194,7 @@ class FluxFill(Flux):
     def inpainting_condition(self, pixels: Tensor, mask: Tensor) -> Condition:
         masked = mask >= 0.5
         # Masked pixels are grey, the middle of the range.
-        visible = self.encode(torch.where(masked, torch.full_like(pixels, 0.5), pixels))
+        visible = self.encode(torch.where(masked, torch.full_like(pixels, 0.5), pixels)).to(self.dtype)
         return {
             "image_latents": torch.cat(
                 [visible, F.pixel_unshuffle(masked.to(self.dtype), self.autoencoder.reduction)], 1
@@ -234,7 +233,7 @@ class FluxKontext(Flux):
         (image,) = images
         resized = image.resize(self.reference_size(image.size), Image.Resampling.LANCZOS)
         pixels = torch.from_numpy(np.asarray(resized, dtype=np.float32) / 255).permute(2, 0, 1)[None]
-        latents = self.encode(pixels.to(self.device, self.dtype))
+        latents = self.encode(pixels.to(self.device)).to(self.dtype)
         return {**condition, "reference_latents": latents.expand(len(prompts), -1, -1, -1)}
 
     def reference_size(self, size: tuple[int, int]) -> tuple[int, int]:

@@ -37,7 +37,7 @@ class FluxControl(Flux):
         """Return a context in which the network takes a condition map; there are no options of its strength."""
         if attached_to(self):
             raise InvalidParameter(f"a second condition map is not allowed: the model {self.name!r} takes one")
-        with attach(self, self.encode(hint.to(self.device, self.dtype))):
+        with attach(self, self.encode(hint.to(self.device)).to(self.dtype)):
             yield
 
     @property

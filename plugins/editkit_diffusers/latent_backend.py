@@ -25,6 +25,7 @@ from editkit import (
     WeightsUnavailable,
     full_name,
     is_finite,
+    latent_dtype,
     part_failed,
     timestep_of,
 )
@@ -141,7 +142,7 @@ class LatentModel(Assembled, AttentionSupport):
         return (self.autoencoder.channels, height // reduction, width // reduction)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        latents = self.autoencoder.encode(pixels).to(self.dtype)
+        latents = self.autoencoder.encode(pixels).to(latent_dtype(self.dtype))
         if not is_finite(latents):
             raise part_failed("autoencoder", full_name(cast(Backend, self)))
         return latents

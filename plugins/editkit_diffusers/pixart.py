@@ -84,14 +84,15 @@ class PixArt(LatentModel):
 
     @find_attention_sites
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
+        inputs = x.to(self.dtype)
         predicted = run_network(
             self.transformer,
-            x,
+            inputs,
             encoder_hidden_states=condition["text"],
             # The added logarithm multiplies the attention weight, which may lie between 0 and 1 for blended prompts.
             encoder_attention_mask=condition["seen"].log().clamp(min=MASKED)[:, None],
             timestep=self.network_timestep(point, x).expand(len(x)),
-            added_cond_kwargs=self.size_conditions(x),
+            added_cond_kwargs=self.size_conditions(inputs),
         )
         # Further channels predict a variance, which no sampler uses.
         return to_x0(self.prediction, predicted[:, : x.shape[1]], x, point)

@@ -16,6 +16,7 @@ from editkit import (
     Point,
     PointBatch,
     WeightsUnavailable,
+    latent_dtype,
     timestep_of,
     to_x0,
 )
@@ -81,7 +82,7 @@ class PixelDdpm(Assembled):
         return (self.unet.config.in_channels, height, width)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        return pixels.to(self.dtype) * 2 - 1
+        return pixels.to(latent_dtype(self.dtype)) * 2 - 1
 
     def decode(self, latents: Tensor) -> Tensor:
         return (latents / 2 + 0.5).clamp(0, 1)
@@ -97,5 +98,5 @@ class PixelDdpm(Assembled):
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         timestep = timestep_of(self.schedule, point, x)
-        predicted = run_network(self.unet, x, timestep, class_labels=condition.get("classes"))
+        predicted = run_network(self.unet, x.to(self.dtype), timestep, class_labels=condition.get("classes"))
         return to_x0(self.prediction, predicted, x, point)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from editkit import Condition, Point, PointBatch, WeightsUnavailable, to_x0
+from editkit import Condition, Point, PointBatch, WeightsUnavailable
 
 from .assembly import Parts
 from .autoencoder import Autoencoder
@@ -119,7 +119,7 @@ class StableDiffusion(StyledModel):
         )
         # Masked pixels are grey, the middle of the range.
         visible = torch.where(mask >= 0.5, torch.full_like(pixels, 0.5), pixels)
-        return {"image_latents": torch.cat([(latent_mask >= 0.5).to(self.dtype), self.encode(visible)], 1)}
+        return {"image_latents": torch.cat([latent_mask >= 0.5, self.encode(visible)], 1).to(self.dtype)}
 
     def load_controlnet(self, location: Path) -> UNetControlNet:
         family = unet_family(self.unet, self.channels)
@@ -129,7 +129,7 @@ class StableDiffusion(StyledModel):
     def load_style(self, weights: Path, image: Image.Image, **options: Any) -> Style:
         return self.ip_adapters.style(self, weights, image, **options)
 
-    def estimate(
+    def predict(
         self, x: Tensor, point: Point | PointBatch, condition: Condition, styles: Styles, roles: Sequence[int]
     ) -> Tensor:
         inputs = torch.cat([x, *self.extra_inputs(x, condition)], 1)
@@ -143,7 +143,7 @@ class StableDiffusion(StyledModel):
         if styles:
             adapters = cast(tuple[IPAdapterStyle, ...], styles)
             unet, styled = styled_network(adapters), _style_inputs(adapters, roles, added)
-        predicted = run_network(
+        return run_network(
             unet,
             inputs,
             timestep_cond=self.guidance_embedding(x, condition),
@@ -151,7 +151,6 @@ class StableDiffusion(StyledModel):
             **conditions | styled,
             **self.residuals(x, point, conditions),
         )
-        return to_x0(self.prediction, predicted, x, point)
 
     def residuals(self, x: Tensor, point: Point | PointBatch, conditions: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of the UNet with the residuals of the attached ControlNets, if any is active."""

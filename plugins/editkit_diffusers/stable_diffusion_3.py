@@ -20,7 +20,6 @@ from editkit import (
     PointBatch,
     WeightsUnavailable,
     timestep_of,
-    to_x0,
 )
 
 from .assembly import Parts
@@ -127,7 +126,7 @@ class StableDiffusion3(StyledModel):
             raise InvalidParameter("a second style is not allowed: models of this family take one; leave one out")
         return self.ip_adapters.style(self, weights, image, **options)
 
-    def estimate(
+    def predict(
         self, x: Tensor, point: Point | PointBatch, condition: Condition, styles: Styles, roles: Sequence[int]
     ) -> Tensor:
         self.check_size(x)
@@ -140,8 +139,7 @@ class StableDiffusion3(StyledModel):
         adapters = cast(tuple[IPAdapterStyle, ...], styles)
         net = styled_network(adapters) if adapters else self.transformer
         styled = {"ip_adapter_image_embeds": adapters[0].rows(roles).squeeze(1)} if adapters else None
-        predicted = run_network(net, x, **conditions, **residuals, joint_attention_kwargs=styled)
-        return to_x0(self.prediction, predicted, x, point)
+        return run_network(net, x, **conditions, **residuals, joint_attention_kwargs=styled)
 
     def load_controlnet(self, location: Path) -> Sd3ControlNet:
         family = sd3_family(self.transformer)

@@ -52,12 +52,12 @@ class StableDiffusionUpscaler(StableDiffusion):
             raise InvalidParameter(
                 f"noise_level={noise_level} is not allowed: this model takes 0 to {self.max_noise_level}"
             )
-        image = add_noise(pixels * 2 - 1, noise, self.low_res_schedule.point(noise_level))
+        image = add_noise(pixels * 2 - 1, noise, self.low_res_schedule.point(noise_level)).to(self.dtype)
         return {"image_latents": image, "noise_level": torch.full((len(image),), noise_level, device=image.device)}
 
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         grey = {
-            "image_latents": x.new_zeros(len(x), 3, *x.shape[-2:]),
+            "image_latents": x.new_zeros(len(x), 3, *x.shape[-2:], dtype=self.dtype),
             "noise_level": torch.full((len(x),), self.max_noise_level, device=x.device),
         }
         return super().denoise(x, point, {**grey, **condition})

@@ -15,6 +15,11 @@ from .ddim import ddim_transition
 
 _HISTORY = 5
 """Number of earlier iterates that a new one is extrapolated from."""
+_LEAST_DAMPING = 2**-4
+"""Share of a step at which a row keeps its best iterate: four refusals on end are due to the rounding of the network.
+
+A network in half precision leaves larger residuals than the tolerance of float32.
+"""
 
 
 class _Iterate(NamedTuple):
@@ -34,7 +39,7 @@ class FixedPoint(Inverter):
     The iteration inverts the step with an estimate made at z: the noise on the clean half of a path, x0 on the noisy
     half. Each depends less on z there, and x0 is the only one defined at pure noise. The iteration is
     accelerated by Anderson's mixing (Walker & Ni 2011, doi 10.1137/10078356X). A row accepts an iterate only if its
-    residual falls; otherwise it returns to its best iterate and halves the step.
+    residual falls; otherwise it returns to its best iterate and halves the step, to a sixteenth at least.
     """
 
     def __init__(self, iterations: int, tolerance: float | None) -> None:
@@ -56,14 +61,15 @@ class FixedPoint(Inverter):
         damping = torch.ones_like(best.residual)
         history: list[tuple[Tensor, Tensor]] = []
         for _ in range(self.iterations):
-            if bool((best.residual <= tolerance).all()):
+            is_open = (best.residual > tolerance) & (damping > _LEAST_DAMPING)
+            if not bool(is_open.any()):
                 break
             candidate = _evaluate(denoise, x, best.z + damping * _anderson_step(best.move, history), p, q)
             history = [*history[1 - _HISTORY :], (candidate.z - best.z, candidate.move - best.move)]
-            # A converged row stays unchanged, so that it does not depend on the other rows of the batch.
-            better = (candidate.residual < best.residual) & (best.residual > tolerance)
+            # A row that has ended stays unchanged, so that it does not depend on the other rows of the batch.
+            better = (candidate.residual < best.residual) & is_open
             best = _Iterate(*(torch.where(better, new, old) for new, old in zip(candidate, best, strict=True)))
-            damping = torch.where(better, (damping * 2).clamp(max=1.0), damping / 2)
+            damping = torch.where(is_open, torch.where(better, (damping * 2).clamp(max=1.0), damping / 2), damping)
         return best
 
 

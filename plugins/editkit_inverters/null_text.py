@@ -40,7 +40,7 @@ class _GuidedStep:
     prompt_x0: Tensor
 
     def __call__(self, text: Tensor) -> Tensor:
-        negative_x0 = self.context.network(self.x, self.p, {**self.empty, "text": text.to(self.x.dtype)})
+        negative_x0 = self.context.network(self.x, self.p, {**self.empty, "text": text.to(self.empty["text"].dtype)})
         x0 = self.guidance.combine((negative_x0, self.prompt_x0), self.guidance.weights, self.x, self.p)
         return ddim_step(self.x, x0, self.p, self.q)
 
@@ -85,7 +85,7 @@ class NullText(NegativeInverter):
         """Yield the text (S, L, D) of each step, which starts at the latents that the earlier texts lead to."""
         guidance = context.guided(condition, len(empty["text"]), record.path)
         x = record.trajectory[0]
-        text = empty["text"].to(torch.promote_types(x.dtype, torch.float32))
+        text = empty["text"].to(x.dtype)
         for index, (p, q) in enumerate(itertools.pairwise(record.path)):
             if guidance.active_at(p):
                 step = _GuidedStep(context, guidance, x, p, q, empty, context.network(x, p, condition))

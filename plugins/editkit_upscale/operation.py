@@ -21,6 +21,7 @@ from editkit import (
     Session,
     SupportsUpscaling,
     add_noise,
+    latent_dtype,
     paint,
     repeat_condition,
     require,
@@ -149,9 +150,9 @@ class _TiledSampling:
         # The field's name seeds the noise: another name would change the pixels.
         noise = torch.cat([self.noise.part("seen", 3, box) for box in small])
         return model.upscaling_condition(
-            to_device(pixels, model.device, model.dtype),
+            to_device(pixels, model.device, latent_dtype(model.dtype)),
             self.params.noise_level,
-            to_device(noise, model.device, model.dtype),
+            to_device(noise, model.device, latent_dtype(model.dtype)),
         )
 
 
@@ -172,7 +173,7 @@ class _SharedNoise(Control):
 
     def __init__(self, region: Session, field: NoiseField, boxes: Sequence[Box]) -> None:
         model = region.model
-        self.field, self.device, self.dtype = field, model.device, model.dtype
+        self.field, self.device, self.dtype = field, model.device, latent_dtype(model.dtype)
         self.channels, *size = model.latent_shape(*region.canvas.padded)
         self.boxes = [Box(*model.latent_shape(box.left, box.top)[1:], *size) for box in boxes]
 

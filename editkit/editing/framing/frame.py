@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+from ...diffusion.denoiser import latent_dtype
 from ...diffusion.paths import make_path
 from ...images.blending.pull_push_fill import pull_push_fill
 from ...images.canvas import Canvas, resize
@@ -120,7 +121,7 @@ def _predict(session: Session, prompt: str) -> Tensor:
     start = make_path(session.schedule, 1, session.grid)[0]
     shape = (1, *model.latent_shape(model.native_size, model.native_size))
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
-    x = (start.sigma * noise).to(model.device, model.dtype)
+    x = (start.sigma * noise).to(model.device, latent_dtype(model.dtype))
     return model.decode(session.network(x, start, session.embed(prompt)))[0].float().cpu()
 
 

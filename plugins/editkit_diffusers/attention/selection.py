@@ -26,7 +26,7 @@ from .tap import AttentionCall, tap
 
 Sites = Mapping[str, AttentionSite]
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
-"""Largest error of an estimate without the other tokens, relative to the prediction, by dtype of the latents."""
+"""Largest error of an estimate without the other tokens, relative to the prediction, by dtype of the network."""
 _COARSE = 0.1
 """The same in half precision."""
 
@@ -221,7 +221,7 @@ def check_selection(
     grid = next(iter(sites.values())).grid
     marked = F.interpolate(chosen.view(1, 1, *grid).float().to(x.device), x.shape[-2:]) > 0
     difference, size = (((one - other) * marked).float().norm() for one, other in ((part, whole), (whole, x)))
-    if not bool(difference <= _TOLERANCE.get(x.dtype, _COARSE) * size):
+    if not bool(difference <= _TOLERANCE.get(next(net.parameters()).dtype, _COARSE) * size):
         raise _not_possible(net, "whose estimate is another one then")
     return lengths
 

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from editkit import Condition, Point, PointBatch
+from editkit import Condition, Point, PointBatch, to_x0
 
 from ..attention.support import find_attention_sites
 from ..controlnets.attached import SteeredModel
@@ -26,10 +26,13 @@ class StyledModel(SteeredModel):
         """Return the style of an image; arguments and errors are those of :meth:`SupportsStyle.with_style`."""
 
     @abc.abstractmethod
-    def estimate(
+    def predict(
         self, x: Tensor, point: Point | PointBatch, condition: Condition, styles: Styles, roles: Sequence[int]
     ) -> Tensor:
-        """Return the x0 estimate of rows that the same styles act on; ``roles`` are their values of ``STYLE``."""
+        """Return the network's prediction for rows that the same styles act on; ``x`` is in the network's dtype.
+
+        ``roles`` are the values of ``STYLE`` of the rows.
+        """
 
     @contextlib.contextmanager
     def with_style(self, weights: Path, image: Image.Image, **options: Any) -> Iterator[None]:
@@ -38,4 +41,9 @@ class StyledModel(SteeredModel):
 
     @find_attention_sites
     def denoise(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
-        return estimate_by_style(self, self.estimate, x, point, condition)
+        return estimate_by_style(self, self._estimate, x, point, condition)
+
+    def _estimate(
+        self, x: Tensor, point: Point | PointBatch, condition: Condition, styles: Styles, roles: Sequence[int]
+    ) -> Tensor:
+        return to_x0(self.prediction, self.predict(x.to(self.dtype), point, condition, styles, roles), x, point)

@@ -27,6 +27,7 @@ from editkit import (
     TimestepGrid,
     WeightsUnavailable,
     Word,
+    latent_dtype,
     rows_on,
     select_rows,
     to_x0,
@@ -139,11 +140,11 @@ class UniversalBackend(
         return self.call.layout((width, height)).shape
 
     def encode(self, pixels: Tensor) -> Tensor:
-        return self.call.encode(pixels).to(self.dtype)
+        return self.call.encode(pixels).to(latent_dtype(self.dtype))
 
     def decode(self, latents: Tensor) -> Tensor:
         # Some pipelines do not clamp tensors, which their images need.
-        return self.call.decode(latents, self._size_of(latents)).clamp(0, 1)
+        return self.call.decode(latents.to(self.dtype), self._size_of(latents)).clamp(0, 1)
 
     def _size_of(self, latents: Tensor) -> Size:
         """Return the size of the image of latents (B, C, h, w)."""
@@ -216,8 +217,8 @@ class UniversalBackend(
         timestep = self._timestep(place)
         styled = self.styled_call(place, self.roles(condition)[0])
         call, more = styled or (self.call_at(place, size), {})
-        output = call.estimate(x, timestep, prompts, size, arguments | more)
-        return to_x0(self.prediction, output.to(x.dtype), x, point)
+        output = call.estimate(x.to(self.dtype), timestep, prompts, size, arguments | more)
+        return to_x0(self.prediction, output, x, point)
 
     def add_adapter(self, adapter: Adapter) -> None:
         if self.lender is not None:
