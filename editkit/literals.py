@@ -19,5 +19,29 @@ AutoMask = Literal["difference", "attention", "both"]
 ModelPrediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 """Values of the loading option ``prediction``."""
 
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+"""Values of the execution option ``compile_mode``: modes of ``torch.compile``."""
+
+AttentionBackend = Literal[
+    "native",
+    "_native_math",
+    "_native_flash",
+    "_native_efficient",
+    "_native_cudnn",
+    "flex",
+    "flash",
+    "flash_varlen",
+    "_flash_3",
+    "_flash_varlen_3",
+    "sage",
+    "sage_varlen",
+    "_sage_qk_int8_pv_fp8_cuda",
+    "_sage_qk_int8_pv_fp8_cuda_sm90",
+    "_sage_qk_int8_pv_fp16_cuda",
+    "_sage_qk_int8_pv_fp16_triton",
+    "xformers",
+]
+"""Values of the execution option ``attention``: names of diffusers, without those that load code from the hub."""
+
 Quantisation = Literal["int8", "fp8", "nf4"]
 """Values of the loading option ``quantise``."""

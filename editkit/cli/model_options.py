@@ -42,11 +42,15 @@ def model_options() -> list[click.Parameter]:
         "[default: float32; on a GPU the half precision of the weights, else bfloat16]"
     )
     placement = [click.Option(["--device"], help=device), click.Option(["--dtype"], help=dtype)]
-    execution = [
-        click.Option([f"--{field.name.replace('_', '-')}"], is_flag=True, help=field.metadata["help"])
-        for field in dc.fields(ExecutionOptions)
-    ]
+    execution = [_execution_option(field) for field in dc.fields(ExecutionOptions)]
     return [model_option(), adapter_option(), *loading_options(), *placement, *execution]
+
+
+def _execution_option(field: dc.Field[Any]) -> click.Option:
+    names, text = [f"--{field.name.replace('_', '-')}"], field.metadata["help"]
+    if "choices" not in field.metadata:
+        return click.Option(names, is_flag=True, help=text)
+    return click.Option(names, type=click.Choice(field.metadata["choices"]), metavar="NAME", help=text)
 
 
 def loading_options() -> list[click.Parameter]:

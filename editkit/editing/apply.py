@@ -19,7 +19,7 @@ from ..images.stored.image import StoredImage
 from ..images.tensors import to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
-from ..literals import ModelPrediction, Quantisation
+from ..literals import AttentionBackend, CompileMode, ModelPrediction, Quantisation
 from ..model.adapters import AdapterCall
 from ..model.backend import Backend, adapters_of, warnings_of
 from ..model.batching import unwrap
@@ -58,6 +58,9 @@ def apply(
     dtype: str | torch.dtype | None = None,
     adapters: Sequence[AdapterCall] = (),
     compile: bool = False,  # noqa: A002 (the name of the option)
+    compile_mode: CompileMode | None = None,
+    compile_decoder: bool = False,
+    attention: AttentionBackend | None = None,
     offload: bool = False,
     group_offload: bool = False,
     tiling: bool = False,
@@ -84,7 +87,7 @@ def apply(
     """
     registry = installed()
     request = prepare(registry, operation, image, params)
-    execution = ExecutionOptions(compile=compile, offload=offload, group_offload=group_offload, tiling=tiling)
+    execution = ExecutionOptions(compile, compile_mode, compile_decoder, attention, offload, group_offload, tiling)
     options = LoadingOptions.of(
         prediction=prediction,
         variant=variant,

@@ -9,11 +9,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
 
 from ..errors import InvalidParameter
 from ..libraries import reason_of
+from ..literals import AttentionBackend, CompileMode
 from ..registry.arguments import FLAG
+from ..registry.params import shorten
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +23,18 @@ if TYPE_CHECKING:
     from ..registry.accelerators import Accelerator
 
 
+_ON_THE_CPU = ("native", "_native_math", "_native_flash")
+"""Kernels of attention that torch has for the CPU."""
+
+
 def _option(text: str) -> bool:
     """Declare an option that is off by default; ``text`` is its help."""
     return dc.field(default=False, metadata={"help": text})
+
+
+def _choice(text: str, allowed: Any) -> Any:
+    """Declare an option of one of several names, None by default; ``text`` is its help."""
+    return dc.field(default=None, metadata={"help": text, "choices": get_args(allowed)})
 
 
 @dc.dataclass(frozen=True)
@@ -31,6 +42,15 @@ class ExecutionOptions:
     """Options of executing a model; a family lists the ones it supports by these names."""
 
     compile: bool = _option("Compile the network on first use: takes minutes and pays off over many edits.")
+    compile_mode: str | None = _choice(
+        "Mode of --compile: reduce-overhead and max-autotune take longer to compile and are for GPUs.", CompileMode
+    )
+    compile_decoder: bool = _option("Compile the decoder of the autoencoder too, with --compile.")
+    attention: str | None = _choice(
+        "Implementation of the network's attention, by its name in diffusers: native and those that begin with _native "
+        "are torch's, others are packages for GPUs.",
+        AttentionBackend,
+    )
     offload: bool = _option("Keep only the active part of the model on the GPU, the others in main memory.")
     group_offload: bool = _option(
         "Keep only the active layer of the model on the GPU, the others in main memory: slower than --offload, for "
@@ -41,13 +61,20 @@ class ExecutionOptions:
     )
 
     def __post_init__(self) -> None:
-        for name, value in dc.asdict(self).items():
-            FLAG.check(name, value)
+        for field in dc.fields(self):
+            value, allowed = getattr(self, field.name), field.metadata.get("choices")
+            if allowed is None:
+                FLAG.check(field.name, value)
+            elif value is not None and value not in allowed:
+                raise InvalidParameter(f"{field.name}={shorten(value)} is not allowed: one of {', '.join(allowed)}")
+        for name in ("compile_mode", "compile_decoder"):
+            if getattr(self, name) and not self.compile:
+                raise InvalidParameter(f"{name}={getattr(self, name)!r} has no use without compile=True: add it")
 
     @property
-    def requested(self) -> tuple[str, ...]:
-        """Names of the options that are on."""
-        return tuple(name for name, on in dc.asdict(self).items() if on)
+    def requested(self) -> dict[str, Any]:
+        """Options that are set, by name."""
+        return {name: value for name, value in dc.asdict(self).items() if value}
 
     def check(self, device: torch.device) -> None:
         """Raise InvalidParameter for an option that has no use on a device."""
@@ -59,6 +86,14 @@ class ExecutionOptions:
                 )
         if self.offload and self.group_offload:
             raise InvalidParameter("group_offload=True is not allowed beside offload=True: leave one out")
+        if self.attention is not None and device.type == "cpu" and self.attention not in _ON_THE_CPU:
+            raise InvalidParameter(
+                f"attention={self.attention!r} is not allowed on the device cpu, which has {', '.join(_ON_THE_CPU)}"
+            )
+
+    def compile_part(self, part: Any) -> None:
+        """Compile a part of a model on its first use, in the mode of the options."""
+        part.compile(mode=self.compile_mode)
 
 
 class SupportsAcceleration(Protocol):

@@ -12,7 +12,7 @@ import torch
 
 from ..errors import EditkitError, InvalidParameter, MissingCapability, WeightsUnavailable
 from ..libraries import load_once, loading, reason_of
-from ..literals import ModelPrediction, Quantisation
+from ..literals import AttentionBackend, CompileMode, ModelPrediction, Quantisation
 from ..registry.accelerators import Accelerator, build_accelerator
 from ..registry.arguments import PATH, check_arguments
 from ..registry.failures import is_out_of_memory
@@ -52,10 +52,9 @@ def resolve_model(
             f"{next(iter(options.requested))} goes with a model's name: this model is already loaded; give it to "
             "load_model"
         )
-    if execution.requested:
+    for name, value in execution.requested.items():
         raise InvalidParameter(
-            f"{execution.requested[0]}=True goes with a model's name: this model is already loaded; give it to "
-            "load_model"
+            f"{name}={value!r} goes with a model's name: this model is already loaded; give it to load_model"
         )
     return model
 
@@ -79,6 +78,9 @@ def load_model(
     dtype: str | torch.dtype | None = None,
     adapters: Sequence[AdapterCall] = (),
     compile: bool = False,  # noqa: A002 (the name of the option)
+    compile_mode: CompileMode | None = None,
+    compile_decoder: bool = False,
+    attention: AttentionBackend | None = None,
     offload: bool = False,
     group_offload: bool = False,
     tiling: bool = False,
@@ -97,10 +99,12 @@ def load_model(
     bfloat16, float64 by name or value, or ``auto`` for that of the weights. The default is float32 on the CPU, and on a
     GPU the half precision of the weights, or bfloat16 for others. ``adapters`` are LoRAs,
     their relatives or learned words, each ``FILE`` or ``FILE:SCALE``, where FILE may be a folder or a hub id.
-    ``compile`` compiles the network, ``offload`` keeps only the active part of the model on the GPU,
-    ``group_offload`` only the active layer, ``tiling`` lets the autoencoder work in tiles: they change time and
-    memory, and results by rounding, tiling a little more. Only safetensors and GGUF are read, and no code of a
-    model runs.
+    ``compile`` compiles the network in ``compile_mode`` (default, reduce-overhead, max-autotune), with
+    ``compile_decoder`` the decoder of the autoencoder too; ``attention`` is the implementation of the network's
+    attention by its name in diffusers, such as native, _native_math or flash. ``offload`` keeps only the active part
+    of the model on the GPU, ``group_offload`` only the active layer, ``tiling`` lets the autoencoder work in tiles.
+    They change time and memory, and results by rounding, tiling and packages of attention a little more. Only
+    safetensors and GGUF are read, and no code of a model runs.
 
     ``prediction`` (epsilon, v_prediction, sample, flow) replaces what the files say the network predicts, ``variant``
     names weights such as fp16, ``revision`` a version of a hub model, as ``org/name@revision`` does. ``vae`` is a
@@ -116,7 +120,7 @@ def load_model(
     registry = installed()
     torch_device, given_dtype = _checked_device(device), _checked_dtype(dtype)
     parsed = [Adapter.parse(call) for call in adapter_calls(adapters)]
-    execution = ExecutionOptions(compile=compile, offload=offload, group_offload=group_offload, tiling=tiling)
+    execution = ExecutionOptions(compile, compile_mode, compile_decoder, attention, offload, group_offload, tiling)
     execution.check(torch_device)
     options = LoadingOptions.of(
         prediction=prediction,
@@ -172,6 +176,7 @@ def _build_accelerator(
         return None
     others = {
         "compile=True": execution.compile,
+        f"attention={execution.attention!r}": execution.attention is not None,
         f"quantise={options.quantise!r}": options.quantise is not None,
         f"the weights {weights.name}, which stay quantised": weights.suffix == ".gguf",
     }
@@ -253,10 +258,10 @@ def check_execution(family: BackendSpec, label: str, execution: ExecutionOptions
     """Raise MissingCapability if models of the family do not support an execution option."""
     missing = [name for name in execution.requested if name not in family.execution_options]
     if missing:
-        supported = ", ".join(sorted(family.execution_options)) or "none of compile, offload, group_offload and tiling"
+        supported = ", ".join(sorted(family.execution_options)) or "none of them"
         raise MissingCapability(
-            f"{missing[0]}=True needs a model that supports it; the model {label!r} of the family {family.name} offers "
-            f"{supported}: leave it out"
+            f"{missing[0]}={execution.requested[missing[0]]!r} needs a model that supports it; the model {label!r} of "
+            f"the family {family.name} offers {supported}: leave it out"
         )
 
 

@@ -91,6 +91,7 @@ _KINDS = {
         lambda value: isinstance(value, str) or "dtype" in type(value).__name__.lower(), "a dtype such as 'float32'"
     ).or_none(),
     "compile": FLAG,
+    "compile_decoder": FLAG,
     "offload": FLAG,
     "group_offload": FLAG,
     "tiling": FLAG,

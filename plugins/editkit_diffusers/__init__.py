@@ -16,7 +16,9 @@ from .checkpoint_detection import (
 )
 from .network_files.families import describe_file
 
-EXECUTION_OPTIONS = frozenset({"compile", "offload", "group_offload", "tiling"})
+EXECUTION_OPTIONS = frozenset(
+    {"compile", "compile_mode", "compile_decoder", "attention", "offload", "group_offload", "tiling"}
+)
 _LOADING_OPTIONS = frozenset({"prediction", "variant", "vae", "transformer", "quantise", "accelerate"})
 _COMPARE = by_name("editkit_diffusers.comparison:compare_folder")
 _OF_ANY_PIPELINE = frozenset({"variant", "transformer", "quantise"})
@@ -118,7 +120,7 @@ def register_backends() -> list[BackendSpec]:
             parts=frozenset({"unet", "scheduler"}),
             pipelines=frozenset({"DDPMPipeline", "DDIMPipeline"}),
             loading_options=frozenset({"prediction", "variant", "transformer", "quantise"}),
-            execution_options=frozenset({"compile"}),
+            execution_options=frozenset({"compile", "compile_mode"}),
             source="https://arxiv.org/abs/2006.11239",
         ),
         BackendSpec(

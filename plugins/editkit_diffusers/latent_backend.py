@@ -35,6 +35,7 @@ from .adapters.words import half_learned
 from .assembly import Assembled
 from .attention.support import AttentionSupport
 from .autoencoder import Autoencoder
+from .execution import speed_up
 from .offload import offload_layers, offload_sequentially
 from .pipeline.sharing import shared_weights
 from .quantisation import is_quantised
@@ -116,8 +117,7 @@ class LatentModel(Assembled, AttentionSupport):
             self.device = device
             for encoder in self.texts.values():
                 encoder.device = device
-        if execution.compile:
-            self.net.compile()
+        speed_up(self.net, self.autoencoder.net, execution, device)
         self.execution = execution
 
     def accelerate(self, accelerator: Accelerator) -> None:

@@ -75,7 +75,7 @@ class PixelDdpm(Assembled):
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:
         if execution.compile:
-            self.unet.compile()
+            execution.compile_part(self.unet)
         self.execution = execution
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses as dc
 import inspect
 import itertools
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+import torch.nn.functional as F
 from click.testing import CliRunner
+from diffusers.models.attention_dispatch import AttentionBackendName
+from editkit_diffusers.attention.backends import select_attention
 from editkit_diffusers.offload import offload_sequentially
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import editkit
 from editkit import BackendSpec, ExecutionOptions, InvalidParameter, MissingCapability, make_path
 from editkit.cli import main
+from editkit.literals import AttentionBackend
 from editkit.model.backend import execution_of
 from editkit.model.execution import in_use
 from editkit.model.loading import cached_model, check_execution
@@ -37,6 +43,13 @@ from editkit.testing.tiny import (
 SOURCE = sample_image((20, 14))
 WORDS = {"source": "a red apple", "target": "a green apple", "steps": 2, "seed": 3, "guidance": 2.0}
 FIELDS = [field.name for field in dc.fields(ExecutionOptions)]
+VALUES: dict[str, Any] = {field.name: field.metadata.get("choices", [True])[0] for field in dc.fields(ExecutionOptions)}
+"""A value of each option that is not its default."""
+
+
+def with_option(name: str) -> dict[str, Any]:
+    """Return an option with what it needs beside it."""
+    return {**({"compile": True} if name.startswith("compile_") else {}), name: VALUES[name]}
 
 
 # Options and arguments
@@ -45,7 +58,7 @@ FIELDS = [field.name for field in dc.fields(ExecutionOptions)]
 def test_every_way_is_an_option_and_an_argument_by_one_name() -> None:
     for function in (editkit.load_model, editkit.apply):
         parameters = inspect.signature(function).parameters
-        assert all(parameters[name].default is False for name in FIELDS)
+        assert all(parameters[name].default is (False if VALUES[name] is True else None) for name in FIELDS)
     for command in ("img2img", "generate", "run"):
         text = CliRunner().invoke(main, [command, "--help"]).stdout
         assert all(f"--{name.replace('_', '-')}" in text for name in FIELDS)
@@ -57,7 +70,7 @@ def test_execution_options_are_part_of_the_shared_model_key(tiny_folder: Path) -
     assert plain is not tiled and plain is cached_model(str(tiny_folder), None, None)
     assert execution_of(plain) == ExecutionOptions() == execution_of(ToyBackend()) and execution_of(
         tiled
-    ).requested == ("tiling",)
+    ).requested == {"tiling": True}
     assert plain.identity == tiled.identity
 
 
@@ -96,16 +109,41 @@ def test_one_way_of_offloading_excludes_the_other() -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_execution_options_of_a_loaded_model_are_refused(name: str) -> None:
-    with pytest.raises(InvalidParameter, match=f"{name}=True goes with a model's name"):
-        editkit.apply("generate", model=ToyBackend(), **{name: True})
+    first = next(iter(ExecutionOptions(**with_option(name)).requested))
+    with pytest.raises(InvalidParameter, match=f"{first}={VALUES[first]!r} goes with a model's name"):
+        editkit.apply("generate", model=ToyBackend(), **with_option(name))
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_family_without_execution_options_is_refused_by_name(name: str) -> None:
     family = BackendSpec(name="strange", summary="A family.", load=lambda: None)  # type: ignore[arg-type,return-value]
-    text = rf"{name}=True needs .* the model 'x' of the family strange offers none"
+    family = dc.replace(family, execution_options=frozenset(with_option(name)) - {name})
+    text = rf"{name}={VALUES[name]!r} needs .* the model 'x' of the family strange offers (none|compile)"
     with pytest.raises(MissingCapability, match=text):
-        check_execution(family, "x", ExecutionOptions(**{name: True}))
+        check_execution(family, "x", ExecutionOptions(**with_option(name)))
+
+
+def test_names_of_attention_are_those_of_diffusers_that_load_no_code_from_the_hub() -> None:
+    known = {one.value for one in AttentionBackendName}
+    others = known - set(get_args(AttentionBackend))
+    assert set(get_args(AttentionBackend)) < known
+    assert {name for name in others if not name.endswith("_hub")} == {"_native_npu", "_native_xla"}
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown attention": ({"attention": "flash_hub"}, r"attention='flash_hub' is not allowed: one of native, _native_"),
+    "attention of GPUs": ({"attention": "sage"}, "attention='sage' is not allowed on the device cpu, which has native"),
+    "unknown mode": ({"compile": True, "compile_mode": "fast"}, "compile_mode='fast' is not allowed: one of default, "),
+    "mode alone": ({"compile_mode": "default"}, "compile_mode='default' has no use without compile=True"),
+    "decoder alone": ({"compile_decoder": True}, "compile_decoder=True has no use without compile=True"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_values_of_no_use_are_refused_before_weights_are_read(case: str) -> None:
+    options, text = REFUSED[case]
+    with pytest.raises(InvalidParameter, match=f"^{text}"):
+        editkit.load_model("no/such model", device="cpu", **options)
 
 
 def test_a_model_of_pixels_has_no_autoencoder_to_tile(tmp_path: Path) -> None:
@@ -136,6 +174,84 @@ def test_a_compiled_network_agrees_with_the_eager_network(tmp_path: Path) -> Non
     with torch.no_grad():
         actual, expected = (model.denoise(x, point, eager.embed(["1"])) for model in (compiled, eager))
     assert_agree(actual, expected, 1e-4)
+
+
+@pytest.mark.slow
+def test_the_mode_and_the_decoder_reach_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With torch's tracer alone, since its code generator takes minutes."""
+    compile_by, modes = torch.compile, []
+
+    def trace(function: Any, *, mode: str) -> Any:
+        modes.append(mode)
+        return compile_by(function, backend="eager")
+
+    model: Any = editkit.load_model(dit_folder(tmp_path), device="cpu")
+    x, point = random_latents(1, shape=model.latent_shape(16, 16)).float(), make_path(model.schedule, 4, model.grid)[1]
+
+    def results() -> list[Tensor]:
+        with torch.no_grad():
+            return [model.denoise(x, point, model.embed(["1"])), model.decode(x)]
+
+    expected = results()
+    monkeypatch.setattr(torch, "compile", trace)
+    execution = ExecutionOptions(compile=True, compile_mode="reduce-overhead", compile_decoder=True)
+    model.set_execution(execution, torch.device("cpu"))
+    traced = [part for part in model.autoencoder.net.modules() if part._compiled_call_impl is not None]
+    assert modes == ["reduce-overhead"] * 2 and traced == [model.autoencoder.net.decoder]
+    for actual, plain in zip(results(), expected, strict=True):
+        assert_agree(actual, plain, 1e-6)
+
+
+DISPATCHED = {"flux": (flux_folder, True), "sd": (stable_diffusion_folder, False)}
+"""Folders of networks, and whether diffusers dispatches their attention."""
+
+
+@pytest.mark.parametrize("kind", DISPATCHED)
+def test_a_backend_of_attention_changes_rounding_alone_and_its_own_network(kind: str, tmp_path: Path) -> None:
+    make, dispatched = DISPATCHED[kind]
+    plain, native, own = (
+        editkit.load_model(make(tmp_path), device="cpu", attention=name) for name in (None, "native", "_native_math")
+    )
+    used: list[bool] = []
+
+    def calls(model: Any) -> Tensor:
+        x, condition = random_latents(1, shape=model.latent_shape(32, 32)).float(), model.embed(["a red apple"])
+        with torch.no_grad(), record_kernels(used):
+            return model.denoise(x, model.schedule.point(500.0), condition)  # type: ignore[no-any-return]
+
+    expected = calls(plain)
+    assert all(used) and torch.equal(calls(native), expected) and all(used)
+    used.clear()
+    assert_agree(calls(own), expected, 1e-5)
+    assert used and not any(used), "another kernel than the one that computes by products was allowed"
+    used.clear()
+    assert torch.equal(calls(plain), expected) and all(used), "the choice reached another network"
+    error, text = (InvalidParameter, "cannot be used here") if dispatched else (MissingCapability, "needs a network")
+    with pytest.raises(error, match=f"^attention='sage' {text}"):
+        select_attention(own.net, "sage", torch.device("cpu"))  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def record_kernels(used: list[bool]) -> Iterator[None]:
+    """Record at each attention whether another kernel than that of products is enabled."""
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is F.scaled_dot_product_attention:
+                used.append(torch.backends.cuda.flash_sdp_enabled())
+            return func(*args, **(kwargs or {}))
+
+    with Mode():
+        yield
+
+
+def test_controls_act_on_attention_by_kernels_of_torch_alone(tmp_path: Path) -> None:
+    model: Any = editkit.load_model(flux_folder(tmp_path), device="cpu", attention="_native_math")
+    call = {**WORDS, "model": model, "attach": ("prompt-to-prompt",), "cache": False}
+    assert editkit.apply("prompt-edit", SOURCE, **call).report.warnings == ()
+    model.execution = ExecutionOptions(attention="sage")
+    with pytest.raises(MissingCapability, match=r"attention='sage' is computed where no control can act on it: load"):
+        editkit.apply("prompt-edit", SOURCE, **call)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ _OF_OPTIONS = {
     "Several images and results": "recursive mask_dir prompt_file count batch anchor",
     "Model": (
         "model adapter prediction variant revision vae transformer quantise accelerate clip_skip device dtype compile "
-        "offload group_offload tiling cache"
+        "compile_mode compile_decoder attention offload group_offload tiling cache"
     ),
 }
 

@@ -18,6 +18,7 @@ from editkit import (
     AttentionInputs,
     AttentionSite,
     Condition,
+    ExecutionOptions,
     MissingCapability,
     Point,
     PointBatch,
@@ -27,6 +28,7 @@ from editkit import (
 
 from ..style.attached import styles_of
 from ..text_encoder import TextEncoder
+from .backends import check_editable
 from .selection import TokenSelection, check_selection
 from .sites import find_sites
 from .tap import AttentionCall, Handler, replace_output, tap
@@ -59,9 +61,11 @@ class AttentionSupport:
     net: Any
     texts: Mapping[str, TextEncoder]
     name: str
+    execution: ExecutionOptions
 
     @contextlib.contextmanager
     def attending(self, edit: AttentionEdit, *, only: Tensor | None = None) -> Iterator[None]:
+        check_editable(self.execution.attention)
         before = _EDITING.get()
         if before is None or before.model is not self:
             before = _Editing(self, _attend, {})

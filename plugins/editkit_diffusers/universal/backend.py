@@ -36,6 +36,7 @@ from editkit import (
 from ..adapters.pipelines import add_to_pipeline
 from ..attention.support import AttentionSupport, attention_sites, find_attention_sites
 from ..controlnets.pipelines import PIPELINES
+from ..execution import speed_up
 from ..offload import SequentialOffload, offload_layers, offload_sequentially
 from ..pipeline.sharing import shared_weights
 from .block_call import BlockCall
@@ -255,6 +256,5 @@ class UniversalBackend(
             offload_layers(parts, device)
         if execution.offload or execution.group_offload:
             self.device = device
-        if execution.compile:
-            self.net.compile()
+        speed_up(self.net, self.call.autoencoder, execution, device)
         self.execution = dc.replace(execution)
