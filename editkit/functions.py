@@ -16,7 +16,7 @@ from .registry.params import SEVERAL, field_metadata, fields_of, image_fields
 from .registry.registry import Registry, installed
 from .registry.specs import OperationSpec
 
-_SOURCE = "Anything editkit.open_image reads: a path, bytes, a PIL image, an array."
+_SOURCE = "Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor."
 _INVERSION = "A result of editkit.invert, or its file."
 _Inputs = Sequence[tuple[str, Any, str]]
 """Positional parameters of a function, each with its type and its description."""
@@ -41,6 +41,7 @@ def function_of(name: str) -> Callable[..., Any]:
 def _function(registry: Registry, operation: str) -> Callable[..., Any]:
     """Return the function of an operation, one object for each, so that it can be pickled."""
     from .editing.apply import apply
+    from .editing.many.apply_all import apply_all
 
     spec: OperationSpec = registry.spec("operations", operation)
     names = [name for name, _, _ in _inputs_of(spec)]
@@ -52,6 +53,8 @@ def _function(registry: Registry, operation: str) -> Callable[..., Any]:
         except TypeError as error:
             raise TypeError(f"{function.__name__}(): {error}") from None
         image = bound.args if len(names) > 1 else next(iter(bound.args), None)
+        if len(names) == 1 and isinstance(image, (list, tuple)):
+            return apply_all(spec.name, image, **given)
         return apply(spec.name, image, **given)
 
     function.__name__ = function.__qualname__ = operation.replace("-", "_")
@@ -104,7 +107,8 @@ def docstring_of(spec: OperationSpec) -> str:
     blocks = [
         spec.summary,
         "\n".join(f"{name}: {' '.join(text.split())}" for name, text in lines),
-        "The arguments from model on are those of editkit.apply.",
+        "The arguments from model on are those of editkit.apply."
+        + " A list of images returns a list of results, as editkit.apply_all does." * (len(_inputs_of(spec)) == 1),
         *([f"Source: {spec.source}"] if spec.source else []),
     ]
     return "\n\n".join(blocks)

@@ -68,7 +68,7 @@ def chord_edit(
 ) -> Result:
     """Edit an image from a source prompt to a target prompt in one step, without inverting it.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     source: Prompt that describes the image.
     target: Prompt that describes the edited image.
     steps: Steps of the edit, at levels from level to refine.
@@ -107,7 +107,8 @@ def chord_edit(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2602.19083
     """
@@ -167,7 +168,7 @@ def control(
 ) -> Result:
     """Sample under a condition map of an image: its edges, its depth.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     kind: Annotator that computes the condition map, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
     prompt: Description of the result.
@@ -204,7 +205,8 @@ def control(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2302.05543
     """
@@ -260,7 +262,7 @@ def few_step_edit(
 ) -> Result:
     """Edit an image from a source prompt to a target prompt in a few steps, without inverting it.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     source: Prompt that describes the image.
     target: Prompt that describes the edited image.
     strength: Share of the path that is used; 0 keeps the image.
@@ -295,7 +297,8 @@ def few_step_edit(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2312.04965
     """
@@ -354,7 +357,7 @@ def flow_edit(
 ) -> Result:
     """Edit an image from a source prompt to a target prompt without inverting it.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     source: Prompt that describes the image.
     target: Prompt that describes the edited image.
     strength: Share of the path that is used, from its clean end; 0 keeps the image.
@@ -392,7 +395,8 @@ def flow_edit(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2412.08629
     """
@@ -511,7 +515,7 @@ def img2img(
 ) -> Result:
     """Add noise to an image up to a strength and sample it again with a prompt.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     prompt: Description of the result.
     strength: Noise level to start from: 0 keeps the image, 1 replaces it.
     guidance: Guidance scale; 1 evaluates the prompt alone.
@@ -543,7 +547,8 @@ def img2img(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2108.01073
     """
@@ -597,7 +602,7 @@ def inpaint(
 ) -> Result:
     """Fill the masked region of an image, consistent with its surroundings.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     mask: Mask of the image's size: white is replaced, black is kept. Or a mapping: {"words": "the hat"} or {"inside":
         [(x, y)], "outside": []}.
     prompt: Description of the whole result.
@@ -628,7 +633,8 @@ def inpaint(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2201.09865
     """
@@ -688,7 +694,7 @@ def instruct(
 ) -> Result:
     """Edit an image by an instruction: make it green.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     instruction: Change to make, for example: make it green.
     method: ip2p uses a model that takes instructions, inversion edits from a source prompt to a target prompt. If not
         given, ip2p for such a model without prompts, else inversion.
@@ -728,7 +734,8 @@ def instruct(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2211.09800
     """
@@ -778,8 +785,8 @@ def interpolate(
 ) -> Result:
     """Generate images between two images, on the arc between their noises.
 
-    a: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
-    b: Of the same size. Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    a: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
+    b: Of the same size. Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     frames: Number of frames, the two sources included.
     source: Prompt of the first image.
     target: Prompt of the second image.
@@ -849,7 +856,7 @@ def invert(
 ) -> Inversion:
     """Recover the noise from which an image would be sampled.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     prompt: Description of the image.
     method: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     steps: Steps from image to noise.
@@ -870,7 +877,8 @@ def invert(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2010.02502
     """
@@ -921,7 +929,7 @@ def outpaint(
 ) -> Result:
     """Extend an image beyond its edges.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     left: Pixels to add on the left.
     right: Pixels to add on the right.
     top: Pixels to add at the top.
@@ -946,7 +954,8 @@ def outpaint(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2201.09865
     """
@@ -1004,8 +1013,8 @@ def prompt_edit(
 ) -> Result:
     """Invert an image under a source prompt and sample it again under a target prompt.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array. Or an inversion: a result of
-        editkit.invert, or its file.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor. Or an
+        inversion: a result of editkit.invert, or its file.
     source: Prompt that describes the image.
     target: Prompt that describes the edited image.
     strength: Share of the path that is inverted and sampled, from its clean end; 0 keeps the image.
@@ -1043,7 +1052,8 @@ def prompt_edit(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2310.01506
     """
@@ -1100,7 +1110,8 @@ def reconstruct(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2310.01506
     """
@@ -1157,7 +1168,7 @@ def uni_edit(
 ) -> Result:
     """Invert a part of the path and edit most where the two prompts differ most.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     source: Prompt that describes the image.
     target: Prompt that describes the edited image.
     steps: Steps of a whole path, from noise to image.
@@ -1193,7 +1204,8 @@ def uni_edit(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2504.13109
     """
@@ -1242,7 +1254,7 @@ def upscale(
 ) -> Result:
     """Enlarge an image 2 or 4 times; averaged down again, the result is the image.
 
-    image: Anything editkit.open_image reads: a path, bytes, a PIL image, an array.
+    image: Anything editkit.open_image reads: a path, bytes, a PIL image, a Result, an array or a tensor.
     scale: Factor by which width and height grow.
     prompt: Description of the image.
     steps: Number of steps from noise to image; the model's default, or 25, when not given.
@@ -1265,7 +1277,8 @@ def upscale(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply.
+    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
+        editkit.apply_all does.
 
     Source: https://arxiv.org/abs/2112.10752
     """

@@ -289,6 +289,8 @@ def load_sources(spec: OperationSpec, given: Any) -> tuple[Image.Image, ...]:
     if spec.takes == "image":
         if given is None:
             raise InvalidParameter(f"{spec.name} needs an image")
+        if isinstance(given, (list, tuple)):
+            raise InvalidParameter(f"{spec.name} takes one image here: pass a list to editkit.apply_all")
         return (open_image(given),)
     if not isinstance(given, Sequence) or isinstance(given, (str, bytes)) or len(given) != 2:
         raise InvalidParameter(f"{spec.name} needs two images: pass them as a pair")

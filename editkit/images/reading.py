@@ -16,8 +16,19 @@ from PIL import Image, UnidentifiedImageError, features
 
 from ..errors import BadImage, EditkitError
 from ..registry.arguments import check_arguments
+from .addresses import download, is_address, refuse_address
 from .conversion import luminance
-from .sources import Source, check_size, describe, format_size, memory_text, pixel_limit, read_source, reason_text
+from .sources import (
+    Source,
+    check_size,
+    describe,
+    format_size,
+    memory_text,
+    pixel_limit,
+    plain_source,
+    read_source,
+    reason_text,
+)
 from .stored.colour import convert_deep_grey, convert_to_srgb, profile_name, read_profile
 from .stored.deep import decode_deep, has_deep_avif, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
@@ -45,20 +56,25 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 @check_arguments()
-def open_image(source: Source, *, argument: str = "image") -> Image.Image:
+def open_image(source: Source, *, argument: str = "image", allow_urls: bool = False) -> Image.Image:
     """Open an image as a viewer displays it: upright, in sRGB, 8 bits per channel.
 
-    ``source`` is a path, ``"-"`` (standard input), bytes, a binary file, a PIL image, or an array of shape (H, W),
-    (H, W, 1), (H, W, 3) or (H, W, 4) and dtype bool, uint8, uint16 or float in [0, 1]. Returns a new image in mode RGBA
-    if the source has transparency and RGB otherwise. What the source holds beyond that, such as 16-bit levels or a
+    ``source`` is a path, ``"-"`` (standard input), bytes, a binary file, a PIL image, a Result, an array of shape
+    (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a torch tensor (H, W), (C, H, W) or (1, C, H, W) of 1, 3 or 4
+    channels; arrays and tensors have dtype bool, uint8, uint16 or float in [0, 1]. With ``allow_urls`` it may be an
+    http or https address: the caller answers for the server. Returns a new image in mode RGBA if the source has
+    transparency and RGB otherwise. What the source holds beyond that, such as 16-bit levels or a
     colour profile, goes along in ``info`` and is used by edits as long as the pixels are not changed. Raises BadImage,
     naming ``argument``, for anything but one still image within MAX_BYTES and MAX_PIXELS.
     """
+    if allow_urls and isinstance(source, str) and is_address(source):
+        source = download(source, argument=argument)
     return open_stored(source, argument=argument).view()
 
 
 def open_stored(source: Source, *, argument: str = "image") -> StoredImage:
     """Open an image at its own bit depth and in its own RGB profile; ``source`` and errors are as for open_image."""
+    source = plain_source(source, argument)
     if isinstance(source, Image.Image) and isinstance(source.info.get(INFO_KEY), StoredImage):
         carried: StoredImage = source.info[INFO_KEY]
         if carried.is_shown_by(source):
@@ -74,6 +90,7 @@ def open_values(source: Source, *, argument: str, colour: bool = False) -> NDArr
     ``source`` is as for open_image, and an array (H, W) or (H, W, 1) may hold whole or real numbers of any range.
     Transparency becomes 0, and an embedded colour profile is ignored. Raises BadImage like open_image.
     """
+    source = plain_source(source, argument)
     if isinstance(source, np.ndarray):
         return _array_values(source, describe(source, argument), colour)
     return open_checked(source, argument, functools.partial(stored_values, colour=colour))
@@ -87,6 +104,7 @@ def _open(source: Source, argument: str, *, use_profile: bool) -> StoredImage:
 
 def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, bytes, str], _Decoded]) -> _Decoded:
     """Check the header of an image, then return ``decode(image, data, name)``; ``data`` is empty for a PIL image."""
+    refuse_address(source, argument)
     name = describe(source, argument)
     data = b"" if isinstance(source, Image.Image) else read_source(source, argument=argument)
     image = source if isinstance(source, Image.Image) else _parse(data, name)

@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,61 @@ from PIL import Image
 
 from ..errors import BadImage, EditkitError, InvalidParameter
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 64_000_000
 BYTES_PER_PIXEL = 130
 """Memory that an edit takes for each pixel of its source beside the model's, measured with a mask on a CPU."""
-Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]"
+
+
+class HoldsImage(Protocol):
+    """Object that holds one image, such as a Result."""
+
+    @property
+    def image(self) -> Image.Image: ...
+    @property
+    def frames(self) -> tuple[Image.Image, ...]: ...
+
+
+Source: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any] | Tensor"
+    " | HoldsImage"
+)
+
+
+def plain_source(source: Any, argument: str) -> Any:
+    """Return the image of a Result, the array of a torch tensor, and any other source unchanged.
+
+    A tensor is (H, W), (C, H, W) or (1, C, H, W) with 1, 3 or 4 channels, of the values that arrays have. Raises
+    BadImage, naming ``argument``, for another shape and for a Result of several frames.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(source, torch.Tensor):
+        return _array_of(source, describe(source, argument))
+    image = None if isinstance(source, (str, bytes, Image.Image, np.ndarray)) else getattr(source, "image", None)
+    if not isinstance(image, Image.Image):
+        return source
+    if len(getattr(source, "frames", ())) > 1:
+        raise BadImage(f"{argument} is a result of {len(source.frames)} frames: pass one of its frames")
+    return image
+
+
+def _array_of(tensor: Tensor, name: str) -> NDArray[Any]:
+    """Return a tensor as an array (H, W) or (H, W, C)."""
+    layout = tensor.detach().cpu()
+    layout = layout[0] if layout.ndim == 4 and layout.shape[0] == 1 else layout
+    if layout.ndim == 3 and layout.shape[0] in (1, 3, 4):
+        layout = layout[0] if layout.shape[0] == 1 else layout.permute(1, 2, 0)
+    elif layout.ndim != 2:
+        several = "; pass several images as a list" if layout.ndim == 4 else ""
+        raise BadImage(
+            f"{name} has the wrong shape: (H, W), (C, H, W) or (1, C, H, W) of 1, 3 or 4 channels is allowed{several}"
+        )
+    if layout.is_floating_point() and layout.itemsize < 4:  # numpy has no bfloat16
+        layout = layout.float()
+    return layout.contiguous().numpy()
 
 
 def read_source(source: Source, *, argument: str) -> bytes:
@@ -53,6 +103,9 @@ def describe(source: object, argument: str) -> str:
         return f"{argument} (array of shape {source.shape}, dtype {source.dtype})"
     if isinstance(source, Image.Image):
         return f"{argument} (PIL image, mode {source.mode}, {format_size(source.size)})"
+    if hasattr(source, "dtype") and hasattr(source, "shape"):
+        dtype = str(source.dtype).removeprefix("torch.")
+        return f"{argument} (tensor of shape {tuple(source.shape)}, dtype {dtype})"
     return f"{argument} (object of type {type(source).__name__})"
 
 
@@ -67,7 +120,9 @@ def _read(source: Source, name: str) -> bytes:
             return file.read(MAX_BYTES + 1)
     if hasattr(source, "read"):
         return source.read(MAX_BYTES + 1)
-    raise BadImage(f"{name} cannot be used: pass a path, '-', bytes, a binary file, a PIL image or a numpy array")
+    raise BadImage(
+        f"{name} cannot be used: pass a path, '-', bytes, a binary file, a PIL image, a Result, or an array or tensor"
+    )
 
 
 def check_regular(path: str | os.PathLike[str], name: str) -> None:

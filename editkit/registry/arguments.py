@@ -90,6 +90,7 @@ _KINDS = {
     "dtype": ArgumentKind(
         lambda value: isinstance(value, str) or "dtype" in type(value).__name__.lower(), "a dtype such as 'float32'"
     ).or_none(),
+    "allow_urls": FLAG,
     "compile": FLAG,
     "compile_decoder": FLAG,
     "offload": FLAG,

@@ -47,6 +47,10 @@ def expand_inputs(names: Sequence[str], *, recursive: bool = False) -> list[Inpu
     """
     expanded: list[Input] = []
     for name in names:
+        if "://" in name:
+            from ...images.addresses import refuse_address
+
+            refuse_address(name, "image")
         if name != STREAM and is_folder(name):
             expanded += _in_folder(name, recursive)
         elif name != STREAM and glob.has_magic(name) and not os.path.lexists(name):

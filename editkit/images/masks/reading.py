@@ -11,7 +11,7 @@ from PIL import Image
 from ...errors import InvalidParameter
 from ...literals import MaskFrom
 from ..reading import array_to_stored, decode, is_deep, open_checked, stored_values
-from ..sources import Source, check_size, describe, format_size
+from ..sources import Source, check_size, describe, format_size, plain_source
 from ..stored.image import StoredImage, to_8_bits
 from .colours import has_colour
 from .meaning import MaskPixels, cut_levels, read_marks
@@ -48,6 +48,7 @@ def open_mask(
     holds amounts, not colours, and the orientation of EXIF is applied. Raises BadImage like open_image, and
     InvalidParameter for a mask of another size or without the transparency that ``mask_from`` asks for.
     """
+    source = plain_source(source, argument)
     name = describe(source, argument)
     pixels = _open_pixels(source, name, argument)
     _check_size(pixels.colours.shape[1::-1], size, name)
@@ -78,6 +79,7 @@ def read_mask(
     ``source`` and errors are as for open_image, and arrays may hold numbers of any type. Without ``size`` any size is
     allowed; raises InvalidParameter for another one.
     """
+    source = plain_source(source, argument)
     name = describe(source, argument)
     pixels = _open_pixels(source, name, argument)
     if size is not None:
