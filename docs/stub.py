@@ -22,6 +22,7 @@ NAMED = {
     "Inversion": "editkit.inversion.inversion",
     "Mapping": "collections.abc",
     "MaskSpecification": "editkit.images.masks.specification",
+    "PaintedMask": "editkit.images.masks.painted",
     "PathLike": "os",
     "Sequence": "collections.abc",
     "Source": "editkit.images.sources",

@@ -97,6 +97,7 @@ from .images.canvas import Box, Canvas, marked_box
 from .images.condition_maps import Annotator, read_map
 from .images.contact_sheet import draw_sheet
 from .images.conversion import on_white
+from .images.masks.painted import PaintedMask, Stroke
 from .images.masks.reading import read_mask
 from .images.masks.specification import MaskSpecification, Segmenter
 from .images.metrics import Judgement, judge
@@ -278,6 +279,7 @@ __all__ = [
     "NameList",
     "Noise",
     "OperationSpec",
+    "PaintedMask",
     "Params",
     "Part",
     "PathParam",
@@ -311,6 +313,7 @@ __all__ = [
     "Spacing",
     "Step",
     "Stepper",
+    "Stroke",
     "SupportsAcceleration",
     "SupportsAdapters",
     "SupportsAttention",

@@ -129,8 +129,8 @@ def _inputs_of(spec: OperationSpec) -> _Inputs:
 
 def _type_of_image(field: FieldInfo, kind: str) -> str:
     """Return the type of a parameter that holds images."""
-    types = {"mask": "Source | MaskSpecification | Mapping[str, Any]", SEVERAL: "Source | Sequence[Source]"}
-    allowed = types.get(kind, "Source")
+    mask = "Source | MaskSpecification | PaintedMask | Mapping[str, Any]"
+    allowed = {"mask": mask, SEVERAL: "Source | Sequence[Source]"}.get(kind, "Source")
     return allowed if field.is_required() or kind == SEVERAL else f"{allowed} | None"
 
 

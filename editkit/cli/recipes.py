@@ -190,6 +190,10 @@ def _describe_recipe(recipe: Recipe) -> Iterator[str]:
     for number, step in enumerate(recipe.steps, 1):
         yield f"step {number}: {step.operation}, {_model_text(step.drawn_by)}"
         yield from (f"    {name}: {_value_text(value)}" for name, value in step.params.items() if _matters(step, name))
+        yield from (
+            f"    {name}: {text if len(text) <= 200 else text[:200] + '...'}"
+            for name, text in step.specifications.items()
+        )
 
 
 def _model_text(model: ModelReference) -> str:

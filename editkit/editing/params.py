@@ -49,7 +49,7 @@ class EditParams(ImageInputParams):
     mask: Any = ImageParam(
         "mask",
         "Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y "
-        "let a segmenter find it.",
+        "let a segmenter find it, and strokes:SIZE@X,Y+X,Y paints it.",
     )
     segmenter: Annotated[str | None, IfFound] = RegisteredName(
         "segmenters", None, "Segmenter that finds a mask of words or points by name, with options after a colon."

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import from_json
 
 from ..errors import BadFile
+from ..images.masks.painted import MOST_CHARACTERS
 from ..images.recipes import reading
 from ..images.sources import MAX_PIXELS
 from ..images.stored.digest import image_digest
@@ -30,6 +31,7 @@ _Name = Annotated[str, Field(max_length=200)]
 """Name in a recipe, short enough for a message."""
 
 _Path = Annotated[str, Field(max_length=4096)]
+_Specification = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 """Name that a plugin may choose, or of a model or adapter, in older recipes with its folder."""
 
 
@@ -88,9 +90,9 @@ class Step(BaseModel):
     filled: bool = False
     """Whether network calls had a fixed number of rows, as among other edits, which decides the last bits."""
 
-    specifications: dict[_Name, _Path] = Field(default={})
-    """Words or points by which an image of the parameters was found, by name; a replay finds it again if a segmenter is
-    given, and else needs the image."""
+    specifications: dict[_Name, _Specification] = Field(default={})
+    """Words, points or strokes of a mask by the name of its parameter: a replay draws strokes again, finds words and
+    points again if a segmenter is given, and else needs the image."""
 
     @field_validator("params")
     @classmethod

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..errors import BadFile, InvalidParameter, UnknownName, did_you_mean
 from ..images.image_params import StoredImageParam, parameter_of
+from ..images.masks.painted import PaintedMask
 from ..inversion.inversion import Inversion
 from ..literals import ModelPrediction, Quantisation
 from ..model.adapters import AdapterCall
@@ -184,8 +185,11 @@ def _images_of_step(
 
 
 def is_found_again(step: Step, name: str, changes: Mapping[str, Any]) -> bool:
-    """Return whether a replay finds an image of a step by its words or points: if it is given a segmenter for it."""
-    return name in step.specifications and "segmenter" in changes and name not in changes
+    """Return whether a replay gets a mask of a step by its strokes, or by its words or points and a segmenter."""
+    specification = step.specifications.get(name)
+    if specification is None or name in changes:
+        return False
+    return "segmenter" in changes or PaintedMask.parse(specification) is not None
 
 
 def check_complete(recipe: Recipe, available: Container[str]) -> None:

@@ -59,7 +59,7 @@ class Request(NamedTuple):
     controls: tuple[ControlSpec, ...] = ()
     """The controls that the parameters attach."""
     specifications: Mapping[str, str] = {}
-    """Words or points by which a mask was found, by parameter."""
+    """Strokes of a mask, or words or points by which it was found, by parameter."""
     following: FollowedSubject | None = None
     """Subject that the frames of an animation share; None for an image of its own."""
 

@@ -15,6 +15,7 @@ from ..registry.params import SEVERAL, Params, image_fields, shorten
 from .condition_maps import map_to_image, read_map
 from .conversion import luminance
 from .masks.feather import feather_note
+from .masks.painted import PaintedMask
 from .masks.reading import Mask, mask_of_shares, open_mask
 from .masks.specification import MaskSpecification
 from .reading import open_image
@@ -38,7 +39,7 @@ class OpenedImages(NamedTuple):
     notes: tuple[str, ...]
     """Warnings about masks."""
     specifications: dict[str, str]
-    """Words or points by which a mask was found, by parameter."""
+    """Strokes of a mask, or words or points by which it was found, by parameter."""
 
 
 Find = Callable[[Params, MaskSpecification, Image.Image], NDArray[np.float32]]
@@ -64,18 +65,8 @@ def open_image_params(params: Params, image: Image.Image | None, find: Find | No
             continue
         assert image is not None
         if kind == "mask":
-            specification = MaskSpecification.parse(value)
-            if specification is None:
-                mask = _open_mask_param(params, name, value, image)
-            else:
-                assert find is not None
-                specification.check_inside(image.size)
-                mask = mask_of_shares(
-                    find(params, specification, image),
-                    f"{name}={str(specification)!r}",
-                    invert=getattr(params, "invert_mask", False),
-                )
-                specifications[name] = str(specification)
+            mask, specification = _mask_of(params, name, value, image, find)
+            specifications |= {name: specification} if specification else {}
             feather = feather_note(np.asarray(mask.levels), getattr(params, "feather", 0.0))
             opened[name] = mask.levels
             notes += [*mask.notes, *([feather] if feather else [])]
@@ -85,6 +76,20 @@ def open_image_params(params: Params, image: Image.Image | None, find: Find | No
         else:
             opened[name] = map_to_image(read_map(value, image.size, argument=name, colour=True))
     return OpenedImages(params.model_copy(update=opened), tuple(notes), specifications)
+
+
+def _mask_of(params: Params, name: str, value: Any, image: Image.Image, find: Find | None) -> tuple[Mask, str]:
+    """Return the mask of a value, and the strokes, words or points that it is specified by; empty for an image."""
+    painted = PaintedMask.parse(value)
+    if painted is not None:
+        return _open_mask_param(params, name, Image.fromarray(painted.levels(image.size)), image), str(painted)
+    specification = MaskSpecification.parse(value)
+    if specification is None:
+        return _open_mask_param(params, name, value, image), ""
+    assert find is not None
+    specification.check_inside(image.size)
+    shares, invert = find(params, specification, image), getattr(params, "invert_mask", False)
+    return mask_of_shares(shares, f"{name}={str(specification)!r}", invert=invert), str(specification)
 
 
 def _open_several(name: str, value: Any) -> tuple[Image.Image, ...]:

@@ -59,8 +59,13 @@ class Call:
         """Whether a mask goes along."""
         return self.source is not None and not self.drawing.is_empty
 
+    def mask(self) -> str | Image.Image:
+        """Return the mask as an operation takes it: its strokes, or an image."""
+        assert self.source is not None
+        return self.drawing.argument(self.source.size)
+
     def mask_image(self) -> Image.Image:
-        """Return the painted mask in the size of the source, mode L."""
+        """Return the mask in the size of the source, mode L."""
         assert self.source is not None
         return Image.fromarray(self.drawing.levels(self.source.size))
 
@@ -114,7 +119,7 @@ def edit_work(call: Call, seeds: Sequence[int | None], store: Store, dtype: str 
     source = None if call.source is None else call.source.path
 
     def work(job: Job, device: str | None) -> None:
-        values = dict(call.values) | ({MASK: call.mask_image()} if call.has_mask else {})
+        values = dict(call.values) | ({MASK: call.mask()} if call.has_mask else {})
         for seed in seeds:
             job.check()
             own = values if seed is None else {**values, "seed": seed}

@@ -18,7 +18,7 @@ from editkit_web.folder import ImageFolder
 from editkit_web.form import form_fields, read_values
 from editkit_web.jobs import Job, QueueFull, Workers
 from editkit_web.security import COOKIE, HEADER, Guard, choose_token, is_own
-from editkit_web.strokes import Drawing, Stroke
+from editkit_web.strokes import Drawing, read_stroke
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
@@ -102,8 +102,8 @@ def test_a_path_outside_the_folder_is_refused_in_one_line(tmp_path: Path, name: 
     assert folder.images() == [inside / "own.png"]
 
 
-def stroke(size: float = 20, softness: float = 0.0, erase: bool = False) -> Stroke:
-    return Stroke.read({"points": [[30, 50], [70, 50]], "size": size, "softness": softness, "erase": erase})
+def stroke(size: float = 20, softness: float = 0.0, erase: bool = False) -> editkit.Stroke:
+    return read_stroke({"points": [[30, 50], [70, 50]], "size": size, "softness": softness, "erase": erase})
 
 
 def test_a_hard_stroke_marks_exactly_the_pixels_of_its_brush() -> None:
@@ -131,17 +131,17 @@ def test_erasing_and_inverting_undo_what_was_painted() -> None:
 
 def test_strokes_beyond_the_edges_and_on_a_base_are_drawn() -> None:
     base = np.full((40, 60), 7, np.uint8)
-    far = Stroke.read({"points": [[-500, 20], [900, 20]], "size": 10, "softness": 0})
+    far = read_stroke({"points": [[-500, 20], [900, 20]], "size": 10, "softness": 0})
     levels = Drawing((far,), base).levels((60, 40))
     assert (levels[20] == 255).all() and (levels[0] == 7).all() and (base == 7).all()
-    outside = Stroke.read({"points": [[-500, -500]], "size": 10, "softness": 0})
+    outside = read_stroke({"points": [[-500, -500]], "size": 10, "softness": 0})
     assert np.array_equal(Drawing((outside,), base).levels((60, 40)), base)
 
 
 @pytest.mark.parametrize("event", [{}, {"points": []}, {"points": [[0, float("nan")]], "size": 3, "softness": 0}])
 def test_a_stroke_of_other_values_is_refused(event: dict[str, object]) -> None:
     with pytest.raises(InvalidParameter):
-        Stroke.read(event)
+        read_stroke(event)
 
 
 def test_the_form_of_every_operation_has_all_its_parameters_but_those_of_files() -> None:

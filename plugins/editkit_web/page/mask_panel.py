@@ -14,7 +14,7 @@ from editkit import EditkitError, MaskSpecification, build_segmenter, open_image
 from ..edits import Source
 from ..jobs import Job
 from ..site import Site
-from ..strokes import Drawing, Stroke
+from ..strokes import Drawing, read_stroke
 from .components import Brush
 from .tab import Tab
 
@@ -62,7 +62,7 @@ class MaskPanel:
             return
         self.brush.show(source.view, source.size)
         longest = max(source.size)
-        self.size.props["max"] = max(8, longest // 2)
+        self.size.props["max"] = min(max(8, longest // 2), 4096)
         self.size.set_value(min(max(1, round(longest / 10)), longest))
         self.show_mask()
 
@@ -129,7 +129,7 @@ class MaskPanel:
 
     def _take_stroke(self, event: dict[str, Any]) -> None:
         try:
-            self._draw(self.tab.drawing.with_stroke(Stroke.read(event)))
+            self._draw(self.tab.drawing.with_stroke(read_stroke(event)))
         except EditkitError as error:
             ui.notify(str(error), type="negative")
 
