@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 
 from .editing.result import Result
+from .images.masks.painted import PaintedMask
 from .images.masks.specification import MaskSpecification
 from .images.sources import Source
 from .inversion.inversion import Inversion
@@ -30,7 +31,7 @@ def chord_edit(
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    mask: Source | MaskSpecification | PaintedMask | Mapping[str, Any] | None = None,
     segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
@@ -87,7 +88,8 @@ def chord_edit(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+        let a segmenter find it, and strokes:SIZE@X,Y+X,Y paints it. Or a mapping: {"words": "the hat"} or {"inside":
+        [(x, y)], "outside": []}.
     segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
         {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
@@ -127,7 +129,7 @@ def control(
     control_mode: Literal["pose", "depth", "scribble", "edge", "normal", "segment", "tile", "repaint", "blur", "grey", "low-quality"] | None = None,
     controlnet: str | None = None,
     guidance: float = 3.0,
-    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    mask: Source | MaskSpecification | PaintedMask | Mapping[str, Any] | None = None,
     segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
@@ -182,7 +184,8 @@ def control(
     controlnet: Folder or file of the ControlNet; the one registered for the model and the kind when not given.
     guidance: Guidance scale; 1 evaluates the prompt alone.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+        let a segmenter find it, and strokes:SIZE@X,Y+X,Y paints it. Or a mapping: {"words": "the hat"} or {"inside":
+        [(x, y)], "outside": []}.
     segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
         {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
@@ -224,7 +227,7 @@ def few_step_edit(
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    mask: Source | MaskSpecification | PaintedMask | Mapping[str, Any] | None = None,
     segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
@@ -277,7 +280,8 @@ def few_step_edit(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+        let a segmenter find it, and strokes:SIZE@X,Y+X,Y paints it. Or a mapping: {"words": "the hat"} or {"inside":
+        [(x, y)], "outside": []}.
     segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
         {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
@@ -317,7 +321,7 @@ def flow_edit(
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    mask: Source | MaskSpecification | PaintedMask | Mapping[str, Any] | None = None,
     segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
@@ -373,7 +377,8 @@ def flow_edit(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+        let a segmenter find it, and strokes:SIZE@X,Y+X,Y paints it. Or a mapping: {"words": "the hat"} or {"inside":
+        [(x, y)], "outside": []}.
     segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
         {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
@@ -474,7 +479,7 @@ def img2img(
     guidance: float = 3.0,
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    mask: Source | MaskSpecification | PaintedMask | Mapping[str, Any] | None = None,
     segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
@@ -524,7 +529,8 @@ def img2img(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+        let a segmenter find it, and strokes:SIZE@X,Y+X,Y paints it. Or a mapping: {"words": "the hat"} or {"inside":
+        [(x, y)], "outside": []}.
     segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
         {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
@@ -556,7 +562,7 @@ def img2img(
 def inpaint(
     image: Source,
     *,
-    mask: Source | MaskSpecification | Mapping[str, Any],
+    mask: Source | MaskSpecification | PaintedMask | Mapping[str, Any],
     prompt: str = "",
     strength: float = 1.0,
     resample: int = 1,
@@ -654,7 +660,7 @@ def instruct(
     reference: Source | Sequence[Source] = (),
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    mask: Source | MaskSpecification | PaintedMask | Mapping[str, Any] | None = None,
     segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
@@ -712,7 +718,8 @@ def instruct(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+        let a segmenter find it, and strokes:SIZE@X,Y+X,Y paints it. Or a mapping: {"words": "the hat"} or {"inside":
+        [(x, y)], "outside": []}.
     segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
         {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
@@ -972,7 +979,7 @@ def prompt_edit(
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    mask: Source | MaskSpecification | PaintedMask | Mapping[str, Any] | None = None,
     segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
@@ -1029,7 +1036,8 @@ def prompt_edit(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+        let a segmenter find it, and strokes:SIZE@X,Y+X,Y paints it. Or a mapping: {"words": "the hat"} or {"inside":
+        [(x, y)], "outside": []}.
     segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
         {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
@@ -1130,7 +1138,7 @@ def uni_edit(
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
-    mask: Source | MaskSpecification | Mapping[str, Any] | None = None,
+    mask: Source | MaskSpecification | PaintedMask | Mapping[str, Any] | None = None,
     segmenter: str | Mapping[str, Any] | None = None,
     mask_from: Literal["auto", "luma", "alpha", "inverse-alpha"] = "auto",
     invert_mask: bool = False,
@@ -1185,7 +1193,8 @@ def uni_edit(
     mask_threshold: Value from which a place counts as changed; the published one when not given: 0.5 of the clipped
         difference, 0.3 of the largest attention, and the quantile 0.9 for both.
     mask: Mask of the image's size: white is changed, black is kept bit for bit. words:the hat and points:X,Y+X,Y-X,Y
-        let a segmenter find it. Or a mapping: {"words": "the hat"} or {"inside": [(x, y)], "outside": []}.
+        let a segmenter find it, and strokes:SIZE@X,Y+X,Y paints it. Or a mapping: {"words": "the hat"} or {"inside":
+        [(x, y)], "outside": []}.
     segmenter: Segmenter that finds a mask of words or points by name, with options after a colon. Or a mapping:
         {"name": NAME, "OPTION": VALUE}.
     mask_from: Mark by luminance, opacity or transparency of the mask; auto decides by its pixels.
