@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import threading
 from collections.abc import Callable, Iterator
@@ -126,10 +127,18 @@ class _SlowBackend(ToyBackend):
         return super().denoise(*call)
 
 
-@pytest.mark.parametrize("operation", ["prompt-edit", "upscale"])
-def test_a_cancellation_from_another_thread_waits_for_one_network_call(operation: str) -> None:
+def start_rows(model: Any) -> editkit.Run[Any]:
+    rows = [{"operation": "img2img", "image": IMAGE, "prompt": "red", "steps": 3, "seed": seed} for seed in range(3)]
+    return editkit.start(lambda: list(editkit.edit_rows(rows, model=model)))
+
+
+CANCELLED = {name: functools.partial(start, name) for name in ("prompt-edit", "upscale")} | {"rows": start_rows}
+
+
+@pytest.mark.parametrize("name", CANCELLED)
+def test_a_cancellation_from_another_thread_waits_for_one_network_call(name: str) -> None:
     model = _SlowBackend()
-    run = start(operation, model)
+    run = CANCELLED[name](model)
 
     def cancel() -> None:
         assert model.called.wait(10)

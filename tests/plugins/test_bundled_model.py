@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 import editkit
+from editkit.editing.steps.preview import preview_pixels
+from editkit.images.tensors import to_tensor
 
 pytestmark = pytest.mark.model
 
@@ -132,3 +135,15 @@ def test_five_masked_edits_in_a_row_change_each_pixel_at_most_once(model: editki
     assert np.array_equal(np.asarray(current), expected)
     assert np.array_equal(np.asarray(current)[unmasked], np.asarray(source)[unmasked])
     assert not np.array_equal(np.asarray(current), np.asarray(source))
+
+
+def test_previews_are_closer_to_the_decoded_image_than_its_mean_colour(model: editkit.Backend) -> None:
+    with torch.no_grad():
+        latents = model.encode(torch.cat([to_tensor(open_emoji(caption)) for caption in HELD_OUT]).to(model.dtype))
+        size = latents.shape[-2], latents.shape[-1]
+        decoded, preview = (
+            F.adaptive_avg_pool2d(pixels.float(), size)
+            for pixels in (model.decode(latents), preview_pixels(model, latents))
+        )
+    errors = [(decoded - other).square().mean() for other in (preview, decoded.mean((2, 3), keepdim=True))]
+    assert errors[0] < 10**-0.6 * errors[1]  # by 6 dB

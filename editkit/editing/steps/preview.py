@@ -10,14 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...diffusion.denoiser import latent_dtype
 from ...diffusion.transfer import to_device
 from ...model.backend import Backend
 from ...model.batching import unwrap
 
 _KERNEL = 3
 """Side of the neighbourhood of latents that decides a colour."""
-_POINTS = 2048
-"""Latents to which a map is fitted, for up to 64 * 9 + 1 unknowns."""
+_POINTS, _POINTS_PER_WEIGHT = 2048, 4
+"""Least number of latents to which a map is fitted, and least number for each of its weights."""
 _LEAST_CELLS, _MOST_CELLS = 16, 32
 """Latents along a side of the images that they are taken from."""
 _LEAVES, _LEAF_SIDE = 300, 128
@@ -52,7 +53,7 @@ class LatentColours(NamedTuple):
         inputs, outputs = [], []
         with torch.no_grad():
             for image in torch.split(_random_images(count, side), 1):
-                latents = model.encode(to_device(image, model.device, model.dtype))
+                latents = model.encode(to_device(image, model.device, latent_dtype(model.dtype)))
                 inputs.append(latents.cpu().double())
                 outputs.append(F.adaptive_avg_pool2d(model.decode(latents).cpu().double(), size))
         rows = F.unfold(_padded(torch.cat(inputs)), _KERNEL).movedim(1, -1).flatten(0, 1)
@@ -81,11 +82,13 @@ def _divisions(channels: int, reduction: int) -> int:
 
 
 def _layout(model: Backend) -> tuple[int, int]:
-    """Return the side in pixels and the number of square images that have :data:`_POINTS` latents."""
+    """Return the side in pixels and the number of square images that have enough latents."""
     cells = model.latent_shape(model.multiple, model.multiple)[-1]
     usual = model.native_size * cells // model.multiple
     side = model.multiple * -(-min(max(usual, _LEAST_CELLS), _MOST_CELLS) // cells)
-    return side, -(-_POINTS // model.latent_shape(side, side)[-1] ** 2)
+    channels, height, width = model.latent_shape(side, side)
+    points = max(_POINTS, _POINTS_PER_WEIGHT * channels * _KERNEL**2)
+    return side, -(-points // (height * width))
 
 
 def _random_images(count: int, side: int) -> Tensor:
