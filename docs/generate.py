@@ -579,8 +579,8 @@ def main(arguments: Sequence[str]) -> int:
     if list(arguments) == ["--check"]:
         stale = stale_files()
         for file in stale:
-            name = "/".join(file.parts[-3:] if file.suffix == ".md" else file.parts[-2:])
-            click.echo(f"{name} is not current: run python docs/generate.py", err=True)
+            folder = "docs/reference" if file.suffix == ".md" else "editkit"
+            click.echo(f"{folder}/{file.name} is not current: run python docs/generate.py", err=True)
         return 1 if stale else 0
     if arguments:
         click.echo("usage: python docs/generate.py [--check]", err=True)

@@ -27,6 +27,8 @@ WRITTEN = [*TOP, CARD, *(page for page in PAGES if page.parent.name != "referenc
 OWN_PROJECT = DOCS / "how-to" / "write-a-plugin.md"
 """Its commands and snippets are of another package; tests of new-plugin run them."""
 
+NOTEBOOK = DOCS / "how-to" / "notebook.md"
+"""Its cells are run as a notebook runs them, with their displays."""
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)")
 
@@ -47,8 +49,8 @@ def shorten(words: list[str]) -> list[str]:
     return [*words, "--steps", "4"] if "--steps" in options and "--steps" not in words else words
 
 
-def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+def script(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -56,22 +58,25 @@ def generate() -> ModuleType:
     return module
 
 
-def test_reference_pages_are_current() -> None:
-    assert generate().stale_pages() == []
+def test_reference_pages_and_types_are_current() -> None:
+    assert script(DOCS / "generate.py").stale_files() == []
 
 
 def test_check_fails_for_changed_missing_and_left_over_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = generate()
+    module = script(DOCS / "generate.py")
     monkeypatch.setattr(module, "REFERENCE", tmp_path)
+    monkeypatch.setattr(module, "STUB", tmp_path / "ops.pyi")
     assert module.main([]) == 0
     assert module.main(["--check"]) == 0
     (tmp_path / "cli.md").write_text("# Another\n", encoding="utf-8")
     (tmp_path / "report.md").rename(tmp_path / "reports.md")
+    (tmp_path / "ops.pyi").unlink()
     assert module.main(["--check"]) == 1
     named = [line.split()[0] for line in capsys.readouterr().err.splitlines()]
-    assert named == [f"docs/reference/{name}.md" for name in ("cli", "report", "reports")]
+    pages = [f"docs/reference/{name}.md" for name in ("cli", "report", "reports")]
+    assert named == [pages[0], "editkit/ops.pyi", *pages[1:]]
 
 
 @pytest.mark.parametrize("page", [*TOP, *PAGES], ids=name_of)
@@ -106,8 +111,12 @@ def test_documents_are_in_plain_technical_english(page: Path) -> None:
     assert len(re.findall(r"\bwhat\b", text)) <= max(1, 2 * len(text.split()) / 1000)
 
 
+RUN = [page for page in WRITTEN if page not in (OWN_PROJECT, NOTEBOOK) and blocks_of(page)]
+"""Pages whose commands and snippets are run."""
+
+
 @pytest.mark.model
-@pytest.mark.parametrize("page", [page for page in WRITTEN if page != OWN_PROJECT and blocks_of(page)], ids=name_of)
+@pytest.mark.parametrize("page", RUN, ids=name_of)
 def test_commands_and_snippets_of_documents_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("docs", "plugins", "samples", "tests"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -125,3 +134,13 @@ def test_commands_and_snippets_of_documents_run(page: Path, tmp_path: Path, monk
             if "--sheet" in words:
                 sheet = Path(words[words.index("--sheet") + 1])
                 assert Image.open(sheet).size == Image.open(ROOT / "samples" / sheet.name).size
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_cells_of_the_notebook_page_run_and_show_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    shown = {name: image.width for name, image in script(ROOT / "samples" / "make_notebook.py").displays()}
+    assert shown == {file.name: Image.open(file).width for file in (ROOT / "samples").glob("notebook-*.png")}
