@@ -420,8 +420,11 @@ def attributes(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str, str, str]]:
 def public_names() -> Mapping[str, list[str]]:
     """Return the public names of editkit by module, as the stub lists them."""
     stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
-    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom) and node.module]
-    return {str(node.module): sorted(alias.asname or alias.name for alias in node.names) for node in imports}
+    names: dict[str, list[str]] = {}
+    for node in stub.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.setdefault(node.module, []).extend(alias.name for alias in node.names)
+    return {module: sorted(own) for module, own in names.items()}
 
 
 def signature(name: str, statement: ast.stmt) -> str:

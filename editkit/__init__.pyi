@@ -3,141 +3,171 @@
 from . import evaluation as evaluation
 from . import ops as ops
 from . import testing as testing
-from .api import start
-from .diffusion.attention import (
-    AttentionEdit,
-    AttentionInputs,
-    AttentionSite,
-    CallRow,
-    Word,
-    current_rows,
-    describe_rows,
-    marked_tokens,
-    select_rows,
-)
-from .diffusion.denoiser import (
-    Condition,
-    Conditioned,
-    Denoiser,
-    Noise,
-    blend_conditions,
-    latent_dtype,
-    repeat_condition,
-)
-from .diffusion.paths import SamplingPath, TimestepGrid, make_path, start_at, with_resampling
-from .diffusion.points import CLEAN, Point, PointBatch, add_noise, eps_of
-from .diffusion.predictions import from_x0, to_x0
-from .diffusion.schedules import (
-    RectifiedFlow,
-    ResolutionShift,
-    Schedule,
-    VariancePreserving,
-    cosine,
-    linear,
-    scaled_linear,
-    timestep_of,
-)
-from .diffusion.source_rows import mark_source_rows
-from .diffusion.transfer import numbers_on, rows_on, to_device
-from .display import ModelDisplay
-from .editing.animation.apply import apply_to_animation
-from .editing.animation.result import AnimationResult
-from .editing.apply import apply
-from .editing.composing import paint
-from .editing.many.apply_all import apply_all
-from .editing.many.row import EditRow
-from .editing.many.rows import edit_rows
-from .editing.masks.attention import WordMaps, smooth_maps
-from .editing.masks.automatic import mask_automatically
-from .editing.outcome import Edit, PixelEdit
-from .editing.params import (
-    AutoMaskParams,
-    CanvasParams,
-    EditParams,
-    FrameParams,
-    ImageInputParams,
-    ModelDefaultSteps,
-    ModelParams,
-    ReferenceParams,
-    RepromptParams,
-)
-from .editing.pipeline import Pipeline
-from .editing.primitives import (
-    fill,
-    invert_latents,
-    recorded_inversion,
-    redraw,
-    reprompt,
-    sample_from_inversion,
-    to_inversion,
-)
-from .editing.replay import replay
-from .editing.request import check_params
-from .editing.result import Result
-from .editing.session import Session
-from .editing.steps.run import Run
-from .editing.steps.step import Step
-from .errors import (
-    BadFile,
-    BadImage,
-    Cancelled,
-    DuplicateName,
-    EditkitError,
-    InvalidParameter,
-    MissingCapability,
-    PluginFailure,
-    UnknownName,
-    WeightsUnavailable,
-)
-from .files import cache_folder, untrusted_reason
-from .images.animation.frames import Animation
-from .images.animation.reading import open_animation
-from .images.blending.pull_push_fill import erase, mean_of_neighbours, pull_push_fill
-from .images.canvas import Box, Canvas, marked_box
-from .images.condition_maps import Annotator, read_map
-from .images.contact_sheet import draw_sheet
-from .images.conversion import on_white
-from .images.masks.painted import PaintedMask, Stroke
-from .images.masks.reading import read_mask
-from .images.masks.specification import MaskSpecification, Segmenter
-from .images.metrics import Judgement, judge
-from .images.reading import open_image
-from .images.writing import check_file, save_picture
-from .inversion.inversion import Inversion
-from .inversion.inverter import InversionContext, Inverter
-from .inversion.record import InversionRecord, RecordedEstimates
-from .inversion.virtual import VirtualInversion
-from .libraries import hide_broken_torchvision, load_once, loading, quiet, reason_of
-from .literals import Prediction, Spacing
-from .model.adapters import Adapter
-from .model.backend import (
-    STYLE,
-    Backend,
-    SupportsAdapters,
-    SupportsAttention,
-    SupportsControlNet,
-    SupportsDistilledGuidance,
-    SupportsExecutionOptions,
-    SupportsInpainting,
-    SupportsInstructions,
-    SupportsLoadingOptions,
-    SupportsLongPrompts,
-    SupportsOwnGuidance,
-    SupportsPromptLimits,
-    SupportsStyle,
-    SupportsUpscaling,
-    full_name,
-    require,
-)
-from .model.execution import ExecutionOptions, SupportsAcceleration
-from .model.finding import find_identity
-from .model.finite import is_finite, part_failed
-from .model.folders import Part, check_config, identity_of, parts_of, read_index
-from .model.loading import from_pipe, load_model
-from .model.options import LoadingOptions
-from .model.prompt_text import PromptReading, embed_cached
-from .model.references import ReferenceGuidance, References, SupportsReferences
-from .model.weights import check_complete, check_weights, load_pretrained, model_folder, read_json
+from .api import start as start
+from .diffusion.attention import AttentionEdit as AttentionEdit
+from .diffusion.attention import AttentionInputs as AttentionInputs
+from .diffusion.attention import AttentionSite as AttentionSite
+from .diffusion.attention import CallRow as CallRow
+from .diffusion.attention import Word as Word
+from .diffusion.attention import current_rows as current_rows
+from .diffusion.attention import describe_rows as describe_rows
+from .diffusion.attention import marked_tokens as marked_tokens
+from .diffusion.attention import select_rows as select_rows
+from .diffusion.denoiser import Condition as Condition
+from .diffusion.denoiser import Conditioned as Conditioned
+from .diffusion.denoiser import Denoiser as Denoiser
+from .diffusion.denoiser import Noise as Noise
+from .diffusion.denoiser import blend_conditions as blend_conditions
+from .diffusion.denoiser import latent_dtype as latent_dtype
+from .diffusion.denoiser import repeat_condition as repeat_condition
+from .diffusion.paths import SamplingPath as SamplingPath
+from .diffusion.paths import TimestepGrid as TimestepGrid
+from .diffusion.paths import make_path as make_path
+from .diffusion.paths import start_at as start_at
+from .diffusion.paths import with_resampling as with_resampling
+from .diffusion.points import CLEAN as CLEAN
+from .diffusion.points import Point as Point
+from .diffusion.points import PointBatch as PointBatch
+from .diffusion.points import add_noise as add_noise
+from .diffusion.points import eps_of as eps_of
+from .diffusion.predictions import from_x0 as from_x0
+from .diffusion.predictions import to_x0 as to_x0
+from .diffusion.schedules import RectifiedFlow as RectifiedFlow
+from .diffusion.schedules import ResolutionShift as ResolutionShift
+from .diffusion.schedules import Schedule as Schedule
+from .diffusion.schedules import VariancePreserving as VariancePreserving
+from .diffusion.schedules import cosine as cosine
+from .diffusion.schedules import linear as linear
+from .diffusion.schedules import scaled_linear as scaled_linear
+from .diffusion.schedules import timestep_of as timestep_of
+from .diffusion.source_rows import mark_source_rows as mark_source_rows
+from .diffusion.transfer import numbers_on as numbers_on
+from .diffusion.transfer import rows_on as rows_on
+from .diffusion.transfer import to_device as to_device
+from .display import ModelDisplay as ModelDisplay
+from .editing.animation.apply import apply_to_animation as apply_to_animation
+from .editing.animation.result import AnimationResult as AnimationResult
+from .editing.apply import apply as apply
+from .editing.composing import paint as paint
+from .editing.many.apply_all import apply_all as apply_all
+from .editing.many.row import EditRow as EditRow
+from .editing.many.rows import edit_rows as edit_rows
+from .editing.masks.attention import WordMaps as WordMaps
+from .editing.masks.attention import smooth_maps as smooth_maps
+from .editing.masks.automatic import mask_automatically as mask_automatically
+from .editing.outcome import Edit as Edit
+from .editing.outcome import PixelEdit as PixelEdit
+from .editing.params import AutoMaskParams as AutoMaskParams
+from .editing.params import CanvasParams as CanvasParams
+from .editing.params import EditParams as EditParams
+from .editing.params import FrameParams as FrameParams
+from .editing.params import ImageInputParams as ImageInputParams
+from .editing.params import ModelDefaultSteps as ModelDefaultSteps
+from .editing.params import ModelParams as ModelParams
+from .editing.params import ReferenceParams as ReferenceParams
+from .editing.params import RepromptParams as RepromptParams
+from .editing.pipeline import Pipeline as Pipeline
+from .editing.primitives import fill as fill
+from .editing.primitives import invert_latents as invert_latents
+from .editing.primitives import recorded_inversion as recorded_inversion
+from .editing.primitives import redraw as redraw
+from .editing.primitives import reprompt as reprompt
+from .editing.primitives import sample_from_inversion as sample_from_inversion
+from .editing.primitives import to_inversion as to_inversion
+from .editing.replay import replay as replay
+from .editing.request import check_params as check_params
+from .editing.result import Result as Result
+from .editing.session import Session as Session
+from .editing.steps.run import Run as Run
+from .editing.steps.step import Step as Step
+from .errors import BadFile as BadFile
+from .errors import BadImage as BadImage
+from .errors import Cancelled as Cancelled
+from .errors import DuplicateName as DuplicateName
+from .errors import EditkitError as EditkitError
+from .errors import InvalidParameter as InvalidParameter
+from .errors import MissingCapability as MissingCapability
+from .errors import PluginFailure as PluginFailure
+from .errors import UnknownName as UnknownName
+from .errors import WeightsUnavailable as WeightsUnavailable
+from .files import cache_folder as cache_folder
+from .files import untrusted_reason as untrusted_reason
+from .images.animation.frames import Animation as Animation
+from .images.animation.reading import open_animation as open_animation
+from .images.blending.pull_push_fill import erase as erase
+from .images.blending.pull_push_fill import mean_of_neighbours as mean_of_neighbours
+from .images.blending.pull_push_fill import pull_push_fill as pull_push_fill
+from .images.canvas import Box as Box
+from .images.canvas import Canvas as Canvas
+from .images.canvas import marked_box as marked_box
+from .images.condition_maps import Annotator as Annotator
+from .images.condition_maps import read_map as read_map
+from .images.contact_sheet import draw_sheet as draw_sheet
+from .images.conversion import on_white as on_white
+from .images.masks.painted import PaintedMask as PaintedMask
+from .images.masks.painted import Stroke as Stroke
+from .images.masks.reading import read_mask as read_mask
+from .images.masks.specification import MaskSpecification as MaskSpecification
+from .images.masks.specification import Segmenter as Segmenter
+from .images.metrics import Judgement as Judgement
+from .images.metrics import judge as judge
+from .images.reading import open_image as open_image
+from .images.writing import check_file as check_file
+from .images.writing import save_picture as save_picture
+from .inversion.inversion import Inversion as Inversion
+from .inversion.inverter import InversionContext as InversionContext
+from .inversion.inverter import Inverter as Inverter
+from .inversion.record import InversionRecord as InversionRecord
+from .inversion.record import RecordedEstimates as RecordedEstimates
+from .inversion.virtual import VirtualInversion as VirtualInversion
+from .libraries import hide_broken_torchvision as hide_broken_torchvision
+from .libraries import load_once as load_once
+from .libraries import loading as loading
+from .libraries import quiet as quiet
+from .libraries import reason_of as reason_of
+from .literals import Prediction as Prediction
+from .literals import Spacing as Spacing
+from .model.adapters import Adapter as Adapter
+from .model.backend import STYLE as STYLE
+from .model.backend import Backend as Backend
+from .model.backend import SupportsAdapters as SupportsAdapters
+from .model.backend import SupportsAttention as SupportsAttention
+from .model.backend import SupportsControlNet as SupportsControlNet
+from .model.backend import SupportsDistilledGuidance as SupportsDistilledGuidance
+from .model.backend import SupportsExecutionOptions as SupportsExecutionOptions
+from .model.backend import SupportsInpainting as SupportsInpainting
+from .model.backend import SupportsInstructions as SupportsInstructions
+from .model.backend import SupportsLoadingOptions as SupportsLoadingOptions
+from .model.backend import SupportsLongPrompts as SupportsLongPrompts
+from .model.backend import SupportsOwnGuidance as SupportsOwnGuidance
+from .model.backend import SupportsPromptLimits as SupportsPromptLimits
+from .model.backend import SupportsStyle as SupportsStyle
+from .model.backend import SupportsUpscaling as SupportsUpscaling
+from .model.backend import full_name as full_name
+from .model.backend import require as require
+from .model.execution import ExecutionOptions as ExecutionOptions
+from .model.execution import SupportsAcceleration as SupportsAcceleration
+from .model.finding import find_identity as find_identity
+from .model.finite import is_finite as is_finite
+from .model.finite import part_failed as part_failed
+from .model.folders import Part as Part
+from .model.folders import check_config as check_config
+from .model.folders import identity_of as identity_of
+from .model.folders import parts_of as parts_of
+from .model.folders import read_index as read_index
+from .model.loading import from_pipe as from_pipe
+from .model.loading import load_model as load_model
+from .model.options import LoadingOptions as LoadingOptions
+from .model.prompt_text import PromptReading as PromptReading
+from .model.prompt_text import embed_cached as embed_cached
+from .model.references import ReferenceGuidance as ReferenceGuidance
+from .model.references import References as References
+from .model.references import SupportsReferences as SupportsReferences
+from .model.weights import check_complete as check_complete
+from .model.weights import check_weights as check_weights
+from .model.weights import load_pretrained as load_pretrained
+from .model.weights import model_folder as model_folder
+from .model.weights import read_json as read_json
 from .ops import chord_edit as chord_edit
 from .ops import control as control
 from .ops import few_step_edit as few_step_edit
@@ -153,55 +183,78 @@ from .ops import prompt_edit as prompt_edit
 from .ops import reconstruct as reconstruct
 from .ops import uni_edit as uni_edit
 from .ops import upscale as upscale
-from .registry.accelerators import MODULE_CAPABILITIES, Accelerator
-from .registry.engines import Engine, EngineOptions, WorkerEnded, Workers
-from .registry.hookspecs import hookimpl
-from .registry.listing import (
-    accelerators,
-    annotators,
-    build_engine,
-    build_segmenter,
-    captioners,
-    controls,
-    engines,
-    inverters,
-    models,
-    operations,
-    path_params,
-    samplers,
-    segmenters,
-)
-from .registry.params import EffectIf, Fraction, ImageParam, ImagesParam, NameList, Params, PathParam, RegisteredName
-from .registry.specs import (
-    AcceleratorSpec,
-    AnnotatorSpec,
-    BackendSpec,
-    CaptionerSpec,
-    CommandSpec,
-    ControlNetSpec,
-    ControlSpec,
-    DatasetSpec,
-    EngineSpec,
-    Frame,
-    InverterSpec,
-    ModelFacts,
-    ModelSpec,
-    OperationSpec,
-    SamplerSpec,
-    SegmenterSpec,
-    by_name,
-)
-from .registry.tables import Estimate, Table
-from .report import AnimationReport, Report
-from .sampling.attention_control import AttentionControl
-from .sampling.change_map import ChangeMap
-from .sampling.controls import Control, PinnedSource
-from .sampling.guidance import Guidance, classifier_free, interval, no_step_between
-from .sampling.guidance_rules import PromptedNorm, SupportsGuidanceRule, combine_predictions
-from .sampling.loop import Stepper, ddim_step, ddpm_noise_std, walk
-from .sampling.params import DEFAULT_STEPS, FROM_MODEL, DrawingParams, IfGuided, SamplingParams, check_interval
-from .sampling.usual import SupportsUsualSettings
-from .version import __version__
+from .registry.accelerators import MODULE_CAPABILITIES as MODULE_CAPABILITIES
+from .registry.accelerators import Accelerator as Accelerator
+from .registry.engines import Engine as Engine
+from .registry.engines import EngineOptions as EngineOptions
+from .registry.engines import WorkerEnded as WorkerEnded
+from .registry.engines import Workers as Workers
+from .registry.hookspecs import hookimpl as hookimpl
+from .registry.listing import accelerators as accelerators
+from .registry.listing import annotators as annotators
+from .registry.listing import build_engine as build_engine
+from .registry.listing import build_segmenter as build_segmenter
+from .registry.listing import captioners as captioners
+from .registry.listing import controls as controls
+from .registry.listing import engines as engines
+from .registry.listing import inverters as inverters
+from .registry.listing import models as models
+from .registry.listing import operations as operations
+from .registry.listing import path_params as path_params
+from .registry.listing import samplers as samplers
+from .registry.listing import segmenters as segmenters
+from .registry.params import EffectIf as EffectIf
+from .registry.params import Fraction as Fraction
+from .registry.params import ImageParam as ImageParam
+from .registry.params import ImagesParam as ImagesParam
+from .registry.params import NameList as NameList
+from .registry.params import Params as Params
+from .registry.params import PathParam as PathParam
+from .registry.params import RegisteredName as RegisteredName
+from .registry.specs import AcceleratorSpec as AcceleratorSpec
+from .registry.specs import AnnotatorSpec as AnnotatorSpec
+from .registry.specs import BackendSpec as BackendSpec
+from .registry.specs import CaptionerSpec as CaptionerSpec
+from .registry.specs import CommandSpec as CommandSpec
+from .registry.specs import ControlNetSpec as ControlNetSpec
+from .registry.specs import ControlSpec as ControlSpec
+from .registry.specs import DatasetSpec as DatasetSpec
+from .registry.specs import EngineSpec as EngineSpec
+from .registry.specs import Frame as Frame
+from .registry.specs import InverterSpec as InverterSpec
+from .registry.specs import ModelFacts as ModelFacts
+from .registry.specs import ModelSpec as ModelSpec
+from .registry.specs import OperationSpec as OperationSpec
+from .registry.specs import SamplerSpec as SamplerSpec
+from .registry.specs import SegmenterSpec as SegmenterSpec
+from .registry.specs import by_name as by_name
+from .registry.tables import Estimate as Estimate
+from .registry.tables import Table as Table
+from .report import AnimationReport as AnimationReport
+from .report import Report as Report
+from .sampling.attention_control import AttentionControl as AttentionControl
+from .sampling.change_map import ChangeMap as ChangeMap
+from .sampling.controls import Control as Control
+from .sampling.controls import PinnedSource as PinnedSource
+from .sampling.guidance import Guidance as Guidance
+from .sampling.guidance import classifier_free as classifier_free
+from .sampling.guidance import interval as interval
+from .sampling.guidance import no_step_between as no_step_between
+from .sampling.guidance_rules import PromptedNorm as PromptedNorm
+from .sampling.guidance_rules import SupportsGuidanceRule as SupportsGuidanceRule
+from .sampling.guidance_rules import combine_predictions as combine_predictions
+from .sampling.loop import Stepper as Stepper
+from .sampling.loop import ddim_step as ddim_step
+from .sampling.loop import ddpm_noise_std as ddpm_noise_std
+from .sampling.loop import walk as walk
+from .sampling.params import DEFAULT_STEPS as DEFAULT_STEPS
+from .sampling.params import FROM_MODEL as FROM_MODEL
+from .sampling.params import DrawingParams as DrawingParams
+from .sampling.params import IfGuided as IfGuided
+from .sampling.params import SamplingParams as SamplingParams
+from .sampling.params import check_interval as check_interval
+from .sampling.usual import SupportsUsualSettings as SupportsUsualSettings
+from .version import __version__ as __version__
 
 __all__ = [
     "CLEAN",

@@ -40,8 +40,10 @@ def function_of(name: str) -> Callable[..., Any]:
 @functools.cache
 def _function(registry: Registry, operation: str) -> Callable[..., Any]:
     """Return the function of an operation, one object for each, so that it can be pickled."""
+    from .editing.animation.apply import apply_to_animation
     from .editing.apply import apply
     from .editing.many.apply_all import apply_all
+    from .images.animation.frames import Animation
 
     spec: OperationSpec = registry.spec("operations", operation)
     names = [name for name, _, _ in _inputs_of(spec)]
@@ -55,6 +57,8 @@ def _function(registry: Registry, operation: str) -> Callable[..., Any]:
         image = bound.args if len(names) > 1 else next(iter(bound.args), None)
         if len(names) == 1 and isinstance(image, (list, tuple)):
             return apply_all(spec.name, image, **given)
+        if isinstance(image, Animation):
+            return apply_to_animation(spec.name, image, **given)
         return apply(spec.name, image, **given)
 
     function.__name__ = function.__qualname__ = operation.replace("-", "_")
@@ -108,7 +112,8 @@ def docstring_of(spec: OperationSpec) -> str:
         spec.summary,
         "\n".join(f"{name}: {' '.join(text.split())}" for name, text in lines),
         "The arguments from model on are those of editkit.apply."
-        + " A list of images returns a list of results, as editkit.apply_all does." * (len(_inputs_of(spec)) == 1),
+        + " A list of images returns a list of results, as editkit.apply_all does, and an Animation an AnimationResult."
+        * (spec.takes == "image"),
         *([f"Source: {spec.source}"] if spec.source else []),
     ]
     return "\n\n".join(blocks)

@@ -110,7 +110,7 @@ def chord_edit(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2602.19083
     """
@@ -209,7 +209,7 @@ def control(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2302.05543
     """
@@ -302,7 +302,7 @@ def few_step_edit(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2312.04965
     """
@@ -401,7 +401,7 @@ def flow_edit(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2412.08629
     """
@@ -554,7 +554,7 @@ def img2img(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2108.01073
     """
@@ -640,7 +640,7 @@ def inpaint(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2201.09865
     """
@@ -742,7 +742,7 @@ def instruct(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2211.09800
     """
@@ -885,7 +885,7 @@ def invert(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2010.02502
     """
@@ -962,7 +962,7 @@ def outpaint(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2201.09865
     """
@@ -1061,7 +1061,7 @@ def prompt_edit(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2310.01506
     """
@@ -1118,8 +1118,7 @@ def reconstruct(
     attach: Further controls of sampling by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION":
         VALUE}.
 
-    The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+    The arguments from model on are those of editkit.apply.
 
     Source: https://arxiv.org/abs/2310.01506
     """
@@ -1214,7 +1213,7 @@ def uni_edit(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2504.13109
     """
@@ -1287,7 +1286,7 @@ def upscale(
         VALUE}.
 
     The arguments from model on are those of editkit.apply. A list of images returns a list of results, as
-        editkit.apply_all does.
+        editkit.apply_all does, and an Animation an AnimationResult.
 
     Source: https://arxiv.org/abs/2112.10752
     """

@@ -116,6 +116,13 @@ def test_editors_complete_every_keyword_of_an_operation(operation: str) -> None:
 
 
 @pytest.mark.slow
+def test_editors_complete_every_public_name_and_its_keywords() -> None:
+    script = jedi.Script("import editkit\neditkit.\neditkit.open_image(", project=jedi.Project(ROOT))
+    assert {one.name for one in script.complete(2, 8)} >= set(editkit.__all__) - {"__version__"}
+    assert "allow_urls=" in {one.name for one in script.complete(3, 19)}
+
+
+@pytest.mark.slow
 def test_mypy_refuses_misspelt_keywords_wrong_types_and_unknown_operations(tmp_path: Path) -> None:
     (tmp_path / "sample.py").write_text(SAMPLE, encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--no-color-output", str(tmp_path / "sample.py")]

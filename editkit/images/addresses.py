@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import re
 import time
 import urllib.error
 import urllib.request
@@ -12,28 +11,13 @@ from typing import IO, Any
 
 from ..errors import BadImage
 from ..version import __version__
-from .sources import MAX_BYTES, describe, reason_text
+from .sources import MAX_BYTES, describe, reason_text, scheme_of
 
 SECONDS = 60
 """Longest time of a download, and of a wait for its next bytes."""
 _CHUNK = 2**18
 _MOST_REDIRECTS = 5
 _SCHEMES = ("http", "https")
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-
-
-def is_address(source: object) -> bool:
-    """Return whether a source is the text of an address, of whatever scheme, and not a path."""
-    return isinstance(source, str) and _ADDRESS.match(source) is not None
-
-
-def refuse_address(source: object, argument: str) -> None:
-    """Raise BadImage for an address, with the call that opens one."""
-    if is_address(source):
-        raise BadImage(
-            f"{describe(source, argument)} is an address, and only files are opened here: download it, or open "
-            "it in Python by editkit.open_image(ADDRESS, allow_urls=True)"
-        )
 
 
 def download(address: str, *, argument: str) -> bytes:
@@ -58,8 +42,7 @@ def download(address: str, *, argument: str) -> bytes:
 
 
 def _check_scheme(address: str, name: str) -> None:
-    match = _ADDRESS.match(address)
-    if match is None or match[1].lower() not in _SCHEMES:
+    if scheme_of(address) not in _SCHEMES:
         raise BadImage(f"{name} is no http or https address: only those are opened")
 
 

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from ..errors import BadImage, EditkitError
 from ..registry.arguments import check_arguments
-from .addresses import download, is_address, refuse_address
+from .addresses import download
 from .conversion import luminance
 from .sources import (
     Source,
@@ -28,6 +28,7 @@ from .sources import (
     plain_source,
     read_source,
     reason_text,
+    scheme_of,
 )
 from .stored.colour import convert_deep_grey, convert_to_srgb, profile_name, read_profile
 from .stored.deep import decode_deep, has_deep_avif, is_deep_file
@@ -67,7 +68,7 @@ def open_image(source: Source, *, argument: str = "image", allow_urls: bool = Fa
     colour profile, goes along in ``info`` and is used by edits as long as the pixels are not changed. Raises BadImage,
     naming ``argument``, for anything but one still image within MAX_BYTES and MAX_PIXELS.
     """
-    if allow_urls and isinstance(source, str) and is_address(source):
+    if allow_urls and isinstance(source, str) and scheme_of(source):
         source = download(source, argument=argument)
     return open_stored(source, argument=argument).view()
 
@@ -104,7 +105,6 @@ def _open(source: Source, argument: str, *, use_profile: bool) -> StoredImage:
 
 def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, bytes, str], _Decoded]) -> _Decoded:
     """Check the header of an image, then return ``decode(image, data, name)``; ``data`` is empty for a PIL image."""
-    refuse_address(source, argument)
     name = describe(source, argument)
     data = b"" if isinstance(source, Image.Image) else read_source(source, argument=argument)
     image = source if isinstance(source, Image.Image) else _parse(data, name)

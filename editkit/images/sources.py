@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 64_000_000
 BYTES_PER_PIXEL = 130
 """Memory that an edit takes for each pixel of its source beside the model's, measured with a mask on a CPU."""
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
 class HoldsImage(Protocol):
@@ -71,11 +73,27 @@ def _array_of(tensor: Tensor, name: str) -> NDArray[Any]:
     return layout.contiguous().numpy()
 
 
+def scheme_of(source: object) -> str | None:
+    """Return the scheme of an address in lower-case letters, such as https; None for a path and other sources."""
+    match = _ADDRESS.match(source) if isinstance(source, str) else None
+    return match[1].lower() if match else None
+
+
+def refuse_address(source: object, argument: str) -> None:
+    """Raise BadImage for an address, with the call that opens one."""
+    if scheme_of(source):
+        raise BadImage(
+            f"{describe(source, argument)} is an address, and only files are opened here: download it, or open it in "
+            "Python by editkit.open_image(ADDRESS, allow_urls=True)"
+        )
+
+
 def read_source(source: Source, *, argument: str) -> bytes:
     """Return all bytes of a path, standard input (``"-"``), a binary file or a bytes object, at most MAX_BYTES.
 
     Raises BadImage, naming ``argument``, if the source does not exist, is no regular file, is empty or is too large.
     """
+    refuse_address(source, argument)
     name = describe(source, argument)
     try:
         data = _read(source, name)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import editkit
-from editkit import BadImage, InvalidParameter
+from editkit import BadImage, EditkitError, InvalidParameter
 from editkit.images import addresses
 from editkit.testing.toy import ToyBackend
 
@@ -96,6 +96,12 @@ def test_a_function_returns_a_list_for_a_list_of_images() -> None:
         editkit.apply("img2img", images, prompt="a", model=model)
 
 
+def test_a_function_returns_an_animation_for_an_animation() -> None:
+    animation: Any = editkit.Animation.of([LEVELS, LEVELS[::-1]])
+    edited = editkit.img2img(animation, prompt="a", steps=1, seed=1, model=ToyBackend())
+    assert isinstance(edited, editkit.AnimationResult)
+
+
 TARGETS = {"/file": "file:///etc/hostname", "/ftp": "ftp://127.0.0.1/", "/loop": "/loop", "/moved": "/a.png"}
 
 
@@ -143,6 +149,12 @@ def test_an_address_is_refused_by_every_other_call(server: str, parameter: str) 
     given: Any = {"image": LEVELS, parameter: f"{server}/a.png"}
     with pytest.raises(BadImage, match=rf"{parameter} 'http.* is an address.* allow_urls=True"):
         editkit.apply("img2img", prompt="a", model=ToyBackend(), **given)
+
+
+def test_an_address_is_refused_in_place_of_an_animation_and_of_a_recipe(server: str) -> None:
+    for call in (editkit.open_animation, editkit.replay):
+        with pytest.raises(EditkitError, match=r"'http.* is an address"):
+            call(f"{server}/a.png")
 
 
 @pytest.mark.parametrize(

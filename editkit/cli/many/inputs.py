@@ -48,7 +48,7 @@ def expand_inputs(names: Sequence[str], *, recursive: bool = False) -> list[Inpu
     expanded: list[Input] = []
     for name in names:
         if "://" in name:
-            from ...images.addresses import refuse_address
+            from ...images.sources import refuse_address
 
             refuse_address(name, "image")
         if name != STREAM and is_folder(name):
