@@ -69,6 +69,24 @@ def test_generate(prediction: str, sampler: str, guidance: float) -> None:
         assert_agree(ours.latents, expected)
 
 
+def test_in_float64_the_difference_is_that_of_float64(tmp_path: Path) -> None:
+    """Of float32, 1e-4 are rounding and no other mathematics: diffusers' table of alphas, and the order of sums."""
+    folder = stable_diffusion_folder(tmp_path)
+    model: Any = editkit.load_model(folder, device="cpu", dtype="float64")
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float64)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    table = torch.tensor(model.schedule.alphas_cumprod, dtype=torch.float64)
+    assert_agree(pipeline.scheduler.alphas_cumprod.double(), table, 1e-6)
+    pipeline.scheduler.alphas_cumprod, pipeline.scheduler.final_alpha_cumprod = table, table[0]
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.randn(1, *model.latent_shape(16, 16), generator=torch.Generator().manual_seed(7)).double()
+    settings: dict[str, Any] = {"guidance_scale": 7.5, "num_inference_steps": 10, "height": 16, "width": 16}
+    expected = pipeline(PROMPT, latents=noise, output_type="latent", **settings).images
+    ours = editkit.apply("generate", model=model, prompt=PROMPT, steps=10, guidance=7.5, seed=7, height=16, width=16)
+    assert ours.latents.dtype == torch.float64
+    assert_agree(ours.latents, expected, 1e-11)
+
+
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("sampler", SCHEDULERS)
 @pytest.mark.parametrize("strength", [0.6, 1.0])
