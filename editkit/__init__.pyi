@@ -225,6 +225,7 @@ from .registry.specs import InverterSpec as InverterSpec
 from .registry.specs import ModelFacts as ModelFacts
 from .registry.specs import ModelSpec as ModelSpec
 from .registry.specs import OperationSpec as OperationSpec
+from .registry.specs import Paper as Paper
 from .registry.specs import SamplerSpec as SamplerSpec
 from .registry.specs import SegmenterSpec as SegmenterSpec
 from .registry.specs import by_name as by_name
@@ -333,6 +334,7 @@ __all__ = [
     "Noise",
     "OperationSpec",
     "PaintedMask",
+    "Paper",
     "Params",
     "Part",
     "PathParam",

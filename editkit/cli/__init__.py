@@ -16,6 +16,7 @@ from ..errors import UnknownName, did_you_mean
 from ..registry.registry import installed
 from ..version import __version__
 from .errors import report_error
+from .facts.citations import cite_command
 from .facts.completion import completion_command
 from .facts.doctor import doctor_command
 from .facts.listing import check_command, models_command, plugins_command
@@ -132,7 +133,7 @@ def _write_section(formatter: click.HelpFormatter, title: str, rows: Sequence[tu
 
 OWN = {
     "Many images": [run_command()],
-    "Results and their recipes": [replay_command(), show_command(), strip_command()],
+    "Results and their recipes": [replay_command(), show_command(), cite_command(), strip_command()],
     "Models, and names for options": [describe_command(), models_command(), *name_commands()],
     "Measure": [check_command()],
     "Installation": [doctor_command(), completion_command(), plugins_command(), new_plugin_command()],

@@ -40,7 +40,18 @@ OWN_DISTRIBUTION = "editkit"
 
 
 COMMANDS = (
-    *("accelerators", "annotators", "captioners", "check", "completion", "controls", "describe", "doctor", "engines"),
+    *(
+        "accelerators",
+        "annotators",
+        "captioners",
+        "check",
+        "cite",
+        "completion",
+        "controls",
+        "describe",
+        "doctor",
+        "engines",
+    ),
     *("inverters", "models", "new-plugin", "plugins", "replay", "run", "samplers", "segmenters", "show", "strip"),
 )
 """Commands of editkit itself, whose names plugins cannot use."""

@@ -31,6 +31,16 @@ if TYPE_CHECKING:
     from .tables import Table
 
 
+@dc.dataclass(frozen=True)
+class Paper:
+    """Title, authors and year of a paper, for a bibliography."""
+
+    title: str
+    authors: str
+    """Full names in the order of the paper, joined by " and ", as BibTeX has them."""
+    year: int
+
+
 @dc.dataclass(frozen=True, kw_only=True)
 class Spec:
     """Description that every kind of plugin shares."""
@@ -43,6 +53,8 @@ class Spec:
     """Function that imports the implementation and returns it; called on first use."""
     source: str = ""
     """Paper or web page of the method."""
+    paper: Paper | None = None
+    """Paper that ``source`` is the address of; of several specs with one address one has it."""
     params: type[Params] = Params
     """Declaration of its parameters."""
 

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from editkit import AnnotatorSpec, Params, PathParam, SegmenterSpec, by_name, hookimpl
+from editkit import AnnotatorSpec, Paper, Params, PathParam, SegmenterSpec, by_name, hookimpl
 
 
 class DetectorParams(Params):
@@ -77,12 +77,22 @@ def register_annotators() -> list[AnnotatorSpec]:
             load=by_name("editkit_annotators.edges:edge_annotator"),
             params=EdgeParams,
             source="https://doi.org/10.1109/TPAMI.1986.4767851",
+            paper=Paper(
+                "A Computational Approach to Edge Detection",
+                "John Canny",
+                1986,
+            ),
         ),
         AnnotatorSpec(
             name="relief",
             summary="The inflated silhouette of an object on a plain background, which is 0.",
             load=by_name("editkit_annotators.relief:relief_annotator"),
             source="https://doi.org/10.1109/TPAMI.2006.253",
+            paper=Paper(
+                "Shape Representation and Classification Using the Poisson Equation",
+                "Lena Gorelick and Meirav Galun and Eitan Sharon and Ronen Basri and Achi Brandt",
+                2006,
+            ),
         ),
         AnnotatorSpec(
             name="depth",
@@ -103,6 +113,11 @@ def register_segmenters() -> list[SegmenterSpec]:
             params=ClipsegParams,
             reads=frozenset({"words"}),
             source="https://arxiv.org/abs/2112.10003",
+            paper=Paper(
+                "Image Segmentation Using Text and Image Prompts",
+                "Timo Lüddecke and Alexander S. Ecker",
+                2021,
+            ),
         ),
         SegmenterSpec(
             name="sam",
@@ -111,5 +126,10 @@ def register_segmenters() -> list[SegmenterSpec]:
             params=SamParams,
             reads=frozenset({"points"}),
             source="https://arxiv.org/abs/2304.02643",
+            paper=Paper(
+                "Segment Anything",
+                "Alexander Kirillov and Eric Mintun and Nikhila Ravi and Hanzi Mao and others",
+                2023,
+            ),
         ),
     ]

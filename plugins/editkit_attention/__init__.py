@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from editkit import ControlSpec, Fraction, Params, by_name, hookimpl
+from editkit import ControlSpec, Fraction, Paper, Params, by_name, hookimpl
 
 _READS = frozenset({"source", "target"})
 _NEEDS = frozenset({"attention"})
@@ -71,6 +71,11 @@ def register_controls() -> list[ControlSpec]:
             needs=_NEEDS,
             reads=_READS,
             source="https://arxiv.org/abs/2208.01626",
+            paper=Paper(
+                "Prompt-to-Prompt Image Editing with Cross Attention Control",
+                "Amir Hertz and Ron Mokady and Jay Tenenbaum and Kfir Aberman and Yael Pritch and Daniel Cohen-Or",
+                2022,
+            ),
         ),
         ControlSpec(
             name="plug-and-play",
@@ -79,6 +84,11 @@ def register_controls() -> list[ControlSpec]:
             params=PlugAndPlayParams,
             needs=_NEEDS,
             source="https://arxiv.org/abs/2211.12572",
+            paper=Paper(
+                "Plug-and-Play Diffusion Features for Text-Driven Image-to-Image Translation",
+                "Narek Tumanyan and Michal Geyer and Shai Bagon and Tali Dekel",
+                2022,
+            ),
         ),
         ControlSpec(
             name="mutual-attention",
@@ -87,6 +97,11 @@ def register_controls() -> list[ControlSpec]:
             params=MutualAttentionParams,
             needs=_NEEDS,
             source="https://arxiv.org/abs/2304.08465",
+            paper=Paper(
+                "MasaCtrl: Tuning-Free Mutual Self-Attention Control for Consistent Image Synthesis and Editing",
+                "Mingdeng Cao and Xintao Wang and Zhongang Qi and Ying Shan and Xiaohu Qie and Yinqiang Zheng",
+                2023,
+            ),
         ),
         ControlSpec(
             name="consist-edit",
@@ -95,6 +110,11 @@ def register_controls() -> list[ControlSpec]:
             params=ConsistEditParams,
             needs=_NEEDS,
             source="https://arxiv.org/abs/2510.17803",
+            paper=Paper(
+                "ConsistEdit: Highly Consistent and Precise Training-free Visual Editing",
+                "Zixin Yin and Ling-Hao Chen and Lionel Ni and Xili Dai",
+                2025,
+            ),
         ),
         ControlSpec(
             name="value-injection",
@@ -111,6 +131,12 @@ def register_controls() -> list[ControlSpec]:
             params=LeditsParams,
             needs=frozenset({"text"}),
             source="https://arxiv.org/abs/2311.16711",
+            paper=Paper(
+                "LEDITS++: Limitless Image Editing using Text-to-Image Models",
+                "Manuel Brack and Felix Friedrich and Katharina Kornmeier and Linoy Tsaban and Patrick Schramowski "
+                "and Kristian Kersting and Apolinário Passos",
+                2023,
+            ),
         ),
         ControlSpec(
             name="kv-edit",
@@ -120,5 +146,10 @@ def register_controls() -> list[ControlSpec]:
             reads=_READS | {"inverter"},
             needs_mask=True,
             source="https://arxiv.org/abs/2502.17363",
+            paper=Paper(
+                "KV-Edit: Training-Free Image Editing for Precise Background Preservation",
+                "Tianrui Zhu and Shiyi Zhang and Jiawei Shao and Yansong Tang",
+                2025,
+            ),
         ),
     ]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from editkit import CommandSpec, EngineSpec, NameList, Params, RegisteredName, by_name, hookimpl
+from editkit import CommandSpec, EngineSpec, NameList, Paper, Params, RegisteredName, by_name, hookimpl
 
 
 class BatchParams(Params):
@@ -96,6 +96,11 @@ def register_engines() -> list[EngineSpec]:
             load=by_name("editkit_batch.engines.ray_actors:RayEngine"),
             params=RayParams,
             source="https://arxiv.org/abs/1712.05889",
+            paper=Paper(
+                "Ray: A Distributed Framework for Emerging AI Applications",
+                "Philipp Moritz and Robert Nishihara and Stephanie Wang and Alexey Tumanov and Richard Liaw and others",
+                2017,
+            ),
         ),
         EngineSpec(
             name="dask",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from editkit import CaptionerSpec, Params, PathParam, by_name, hookimpl
+from editkit import CaptionerSpec, Paper, Params, PathParam, by_name, hookimpl
 
 
 class TransformersParams(Params):
@@ -23,5 +23,11 @@ def register_captioners() -> list[CaptionerSpec]:
             load=by_name("editkit_captioners.transformers_captioner:transformers_captioner"),
             params=TransformersParams,
             source="https://arxiv.org/abs/2201.12086",
+            paper=Paper(
+                "BLIP: Bootstrapping Language-Image Pre-training for Unified Vision-Language Understanding and "
+                "Generation",
+                "Junnan Li and Dongxu Li and Caiming Xiong and Steven Hoi",
+                2022,
+            ),
         )
     ]

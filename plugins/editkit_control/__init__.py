@@ -17,6 +17,7 @@ from editkit import (
     ImageParam,
     InvalidParameter,
     OperationSpec,
+    Paper,
     Params,
     PathParam,
     RegisteredName,
@@ -181,6 +182,11 @@ def register_operations() -> list[OperationSpec]:
             params=ControlParams,
             needs=frozenset({"controlnet"}),
             source="https://arxiv.org/abs/2302.05543",
+            paper=Paper(
+                "Adding Conditional Control to Text-to-Image Diffusion Models",
+                "Lvmin Zhang and Anyi Rao and Maneesh Agrawala",
+                2023,
+            ),
         )
     ]
 
@@ -203,5 +209,10 @@ def register_controls() -> list[ControlSpec]:
             needs=frozenset({"style"}),
             check=check_style_files,
             source="https://arxiv.org/abs/2308.06721",
+            paper=Paper(
+                "IP-Adapter: Text Compatible Image Prompt Adapter for Text-to-Image Diffusion Models",
+                "Hu Ye and Jun Zhang and Sibo Liu and Xiao Han and Wei Yang",
+                2023,
+            ),
         ),
     ]

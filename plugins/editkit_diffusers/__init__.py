@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from editkit import BackendSpec, by_name, hookimpl
+from editkit import BackendSpec, Paper, by_name, hookimpl
 
 from .checkpoint_detection import (
     detect_flux,
@@ -60,6 +60,11 @@ def register_backends() -> list[BackendSpec]:
             loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2112.10752",
+            paper=Paper(
+                "High-Resolution Image Synthesis with Latent Diffusion Models",
+                "Robin Rombach and Andreas Blattmann and Dominik Lorenz and Patrick Esser and Björn Ommer",
+                2021,
+            ),
         ),
         BackendSpec(
             name="stable-diffusion-xl",
@@ -94,6 +99,12 @@ def register_backends() -> list[BackendSpec]:
             loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2307.01952",
+            paper=Paper(
+                "SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis",
+                "Dustin Podell and Zion English and Kyle Lacey and Andreas Blattmann and Tim Dockhorn and Jonas "
+                "Müller and Joe Penna and Robin Rombach",
+                2023,
+            ),
         ),
         BackendSpec(
             name="stable-diffusion-upscaler",
@@ -150,6 +161,11 @@ def register_backends() -> list[BackendSpec]:
             loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2310.00426",
+            paper=Paper(
+                "PixArt-alpha: Fast Training of Diffusion Transformer for Photorealistic Text-to-Image Synthesis",
+                "Junsong Chen and Jincheng Yu and Chongjian Ge and Lewei Yao and Enze Xie and others",
+                2023,
+            ),
         ),
         BackendSpec(
             name="dit",
@@ -164,6 +180,11 @@ def register_backends() -> list[BackendSpec]:
             loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2212.09748",
+            paper=Paper(
+                "Scalable Diffusion Models with Transformers",
+                "William Peebles and Saining Xie",
+                2022,
+            ),
         ),
         BackendSpec(
             name="stable-diffusion-3",
@@ -189,6 +210,11 @@ def register_backends() -> list[BackendSpec]:
             loading_options=_LOADING_OPTIONS | {"clip_skip"},
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2403.03206",
+            paper=Paper(
+                "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis",
+                "Patrick Esser and Sumith Kulal and Andreas Blattmann and Rahim Entezari and Jonas Müller and others",
+                2024,
+            ),
         ),
         BackendSpec(
             name="flux",
@@ -213,6 +239,11 @@ def register_backends() -> list[BackendSpec]:
             loading_options=_LOADING_OPTIONS,
             execution_options=EXECUTION_OPTIONS,
             source="https://arxiv.org/abs/2506.15742",
+            paper=Paper(
+                "FLUX.1 Kontext: Flow Matching for In-Context Image Generation and Editing in Latent Space",
+                "{Black Forest Labs}",
+                2025,
+            ),
         ),
         BackendSpec(
             name="flux-fill",

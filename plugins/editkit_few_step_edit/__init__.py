@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from editkit import EffectIf, Fraction, OperationSpec, RegisteredName, RepromptParams, Spacing, by_name, hookimpl
+from editkit import EffectIf, Fraction, OperationSpec, Paper, RegisteredName, RepromptParams, Spacing, by_name, hookimpl
 
 _PAPER = "https://arxiv.org/abs/2312.04965"
 
@@ -64,6 +64,11 @@ def register_operations() -> list[OperationSpec]:
             params=FewStepEditParams,
             needs=frozenset({"text"}),
             source=_PAPER,
+            paper=Paper(
+                "Inversion-Free Image Editing with Natural Language",
+                "Sihan Xu and Yidong Huang and Jiayi Pan and Ziqiao Ma and Joyce Chai",
+                2023,
+            ),
         ),
         OperationSpec(
             name="chord-edit",
@@ -73,5 +78,10 @@ def register_operations() -> list[OperationSpec]:
             params=ChordEditParams,
             needs=frozenset({"text"}),
             source="https://arxiv.org/abs/2602.19083",
+            paper=Paper(
+                "ChordEdit: One-Step Low-Energy Transport for Image Editing",
+                "Liangsi Lu and Xuhang Chen and Minzhe Guo and Shichu Li and Jingchao Wang and Yang Shi",
+                2026,
+            ),
         ),
     ]

@@ -10,7 +10,17 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from editkit import EffectIf, Fraction, IfGuided, OperationSpec, RegisteredName, RepromptParams, by_name, hookimpl
+from editkit import (
+    EffectIf,
+    Fraction,
+    IfGuided,
+    OperationSpec,
+    Paper,
+    RegisteredName,
+    RepromptParams,
+    by_name,
+    hookimpl,
+)
 
 _PAPER = "https://arxiv.org/abs/2412.08629"
 
@@ -88,6 +98,11 @@ def register_operations() -> list[OperationSpec]:
             params=FlowEditParams,
             needs=frozenset({"text"}),
             source=_PAPER,
+            paper=Paper(
+                "FlowEdit: Inversion-Free Text-Based Editing Using Pre-Trained Flow Models",
+                "Vladimir Kulikov and Matan Kleiner and Inbar Huberman-Spiegelglas and Tomer Michaeli",
+                2024,
+            ),
         ),
         OperationSpec(
             name="uni-edit",
@@ -97,5 +112,10 @@ def register_operations() -> list[OperationSpec]:
             params=UniEditParams,
             needs=frozenset({"text"}),
             source="https://arxiv.org/abs/2504.13109",
+            paper=Paper(
+                "UniEdit-Flow: Unleashing Inversion and Editing in the Era of Flow Models",
+                "Guanlong Jiao and Biqing Huang and Kuan-Chieh Wang and Renjie Liao",
+                2025,
+            ),
         ),
     ]

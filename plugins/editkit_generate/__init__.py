@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from editkit import FROM_MODEL, CanvasParams, OperationSpec, by_name, hookimpl
+from editkit import FROM_MODEL, CanvasParams, OperationSpec, Paper, by_name, hookimpl
 
 
 class GenerateParams(CanvasParams):
@@ -26,5 +26,10 @@ def register_operations() -> list[OperationSpec]:
             params=GenerateParams,
             takes="nothing",
             source="https://arxiv.org/abs/2006.11239",
+            paper=Paper(
+                "Denoising Diffusion Probabilistic Models",
+                "Jonathan Ho and Ajay Jain and Pieter Abbeel",
+                2020,
+            ),
         )
     ]

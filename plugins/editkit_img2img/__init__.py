@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from editkit import FROM_MODEL, AutoMaskParams, OperationSpec, by_name, hookimpl
+from editkit import FROM_MODEL, AutoMaskParams, OperationSpec, Paper, by_name, hookimpl
 
 
 class Img2ImgParams(AutoMaskParams):
@@ -32,5 +32,11 @@ def register_operations() -> list[OperationSpec]:
             load=by_name("editkit_img2img.operation:img2img"),
             params=Img2ImgParams,
             source="https://arxiv.org/abs/2108.01073",
+            paper=Paper(
+                "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations",
+                "Chenlin Meng and Yutong He and Yang Song and Jiaming Song and Jiajun Wu and Jun-Yan Zhu and Stefano "
+                "Ermon",
+                2021,
+            ),
         )
     ]

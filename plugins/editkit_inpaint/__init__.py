@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from editkit import FROM_MODEL, EditParams, Fraction, ImageParam, OperationSpec, by_name, hookimpl
+from editkit import FROM_MODEL, EditParams, Fraction, ImageParam, OperationSpec, Paper, by_name, hookimpl
 
 
 class InpaintParams(EditParams):
@@ -42,5 +42,11 @@ def register_operations() -> list[OperationSpec]:
             load=by_name("editkit_inpaint.operation:inpaint"),
             params=InpaintParams,
             source="https://arxiv.org/abs/2201.09865",
+            paper=Paper(
+                "RePaint: Inpainting using Denoising Diffusion Probabilistic Models",
+                "Andreas Lugmayr and Martin Danelljan and Andres Romero and Fisher Yu and Radu Timofte and Luc Van "
+                "Gool",
+                2022,
+            ),
         )
     ]

@@ -6,7 +6,16 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from editkit import AutoMaskParams, ModelDefaultSteps, OperationSpec, ReferenceParams, RegisteredName, by_name, hookimpl
+from editkit import (
+    AutoMaskParams,
+    ModelDefaultSteps,
+    OperationSpec,
+    Paper,
+    ReferenceParams,
+    RegisteredName,
+    by_name,
+    hookimpl,
+)
 
 _INVERSION_OPTIONS = ("captioner", "inverter", "source", "target")
 """Parameters that only the method inversion has."""
@@ -85,5 +94,10 @@ def register_operations() -> list[OperationSpec]:
             needs=frozenset({"text"}),
             example={"instruction": "make it green", "source": "a red apple"},
             source="https://arxiv.org/abs/2211.09800",
+            paper=Paper(
+                "InstructPix2Pix: Learning to Follow Image Editing Instructions",
+                "Tim Brooks and Aleksander Holynski and Alexei A. Efros",
+                2022,
+            ),
         )
     ]

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from editkit import Fraction, InverterSpec, Params, by_name, check_interval, hookimpl
+from editkit import Fraction, InverterSpec, Paper, Params, by_name, check_interval, hookimpl
 
 FLOW = frozenset({"flow_prediction"})
 
@@ -68,6 +68,11 @@ def register_inverters() -> list[InverterSpec]:
             summary="DDIM inversion: cheap, with a first-order error per step.",
             load=by_name("editkit_inverters.ddim:DdimInverter"),
             source="https://arxiv.org/abs/2010.02502",
+            paper=Paper(
+                "Denoising Diffusion Implicit Models",
+                "Jiaming Song and Chenlin Meng and Stefano Ermon",
+                2020,
+            ),
         ),
         InverterSpec(
             name="ddim-corrected",
@@ -83,6 +88,11 @@ def register_inverters() -> list[InverterSpec]:
             params=FixedPointParams,
             calls_per_step="2 to 61",
             source="https://arxiv.org/abs/2309.04907",
+            paper=Paper(
+                "Effective Real Image Editing with Accelerated Iterative Diffusion Inversion",
+                "Zhihong Pan and Riccardo Gherardi and Xiufeng Xie and Stephen Huang",
+                2023,
+            ),
         ),
         InverterSpec(
             name="pinned",
@@ -98,6 +108,11 @@ def register_inverters() -> list[InverterSpec]:
             exact=True,
             replaces_sampler=True,
             source="https://arxiv.org/abs/2605.02417",
+            paper=Paper(
+                "DirectEdit: Step-Level Accurate Inversion for Flow-Based Image Editing",
+                "Desong Yang and Mang Ye",
+                2026,
+            ),
         ),
         InverterSpec(
             name="negative-prompt",
@@ -105,6 +120,11 @@ def register_inverters() -> list[InverterSpec]:
             load=by_name("editkit_inverters.negative_prompt:NegativePrompt"),
             sets_negative_prompt=True,
             source="https://arxiv.org/abs/2305.16807",
+            paper=Paper(
+                "Negative-prompt Inversion: Fast Image Inversion for Editing with Text-guided Diffusion Models",
+                "Daiki Miyake and Akihiro Iohara and Yu Saito and Toshiyuki Tanaka",
+                2023,
+            ),
         ),
         InverterSpec(
             name="null-text",
@@ -114,6 +134,11 @@ def register_inverters() -> list[InverterSpec]:
             calls_per_step="1, and 2 to 12 with guidance",
             sets_negative_prompt=True,
             source="https://arxiv.org/abs/2211.09794",
+            paper=Paper(
+                "Null-text Inversion for Editing Real Images using Guided Diffusion Models",
+                "Ron Mokady and Amir Hertz and Kfir Aberman and Yael Pritch and Daniel Cohen-Or",
+                2022,
+            ),
         ),
         InverterSpec(
             name="edit-friendly",
@@ -125,6 +150,11 @@ def register_inverters() -> list[InverterSpec]:
             calls_per_step="1, many steps in one call",
             replaces_sampler=True,
             source="https://arxiv.org/abs/2304.06140",
+            paper=Paper(
+                "An Edit Friendly DDPM Noise Space: Inversion and Manipulations",
+                "Inbar Huberman-Spiegelglas and Vladimir Kulikov and Tomer Michaeli",
+                2023,
+            ),
         ),
         InverterSpec(
             name="edict",
@@ -135,6 +165,11 @@ def register_inverters() -> list[InverterSpec]:
             calls_per_step="2",
             replaces_sampler=True,
             source="https://arxiv.org/abs/2211.12446",
+            paper=Paper(
+                "EDICT: Exact Diffusion Inversion via Coupled Transformations",
+                "Bram Wallace and Akash Gokul and Nikhil Naik",
+                2022,
+            ),
         ),
         InverterSpec(
             name="belm",
@@ -144,6 +179,12 @@ def register_inverters() -> list[InverterSpec]:
             calls_per_step="1, and one more",
             replaces_sampler=True,
             source="https://arxiv.org/abs/2410.07273",
+            paper=Paper(
+                "BELM: Bidirectional Explicit Linear Multi-step Sampler for Exact Inversion in Diffusion Models",
+                "Fangyikang Wang and Hubery Yin and Yuejiang Dong and Huminhao Zhu and Chao Zhang and Hanbin Zhao and "
+                "Hui Qian and Chen Li",
+                2024,
+            ),
         ),
         InverterSpec(
             name="rex",
@@ -154,6 +195,11 @@ def register_inverters() -> list[InverterSpec]:
             calls_per_step="2, and 4 with heun",
             replaces_sampler=True,
             source="https://arxiv.org/abs/2502.08834",
+            paper=Paper(
+                "Rex: Reversible Solvers for Diffusion Models",
+                "Zander W. Blasingame and Chen Liu",
+                2025,
+            ),
         ),
         InverterSpec(
             name="dpmpp",
@@ -177,6 +223,11 @@ def register_inverters() -> list[InverterSpec]:
             load=by_name("editkit_inverters.ddim:DdimInverter"),
             predictions=FLOW,
             source="https://arxiv.org/abs/2209.03003",
+            paper=Paper(
+                "Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow",
+                "Xingchao Liu and Chengyue Gong and Qiang Liu",
+                2022,
+            ),
         ),
         InverterSpec(
             name="rf-midpoint",
@@ -186,6 +237,11 @@ def register_inverters() -> list[InverterSpec]:
             predictions=FLOW,
             replaces_sampler=True,
             source="https://arxiv.org/abs/2412.07517",
+            paper=Paper(
+                "FireFlow: Fast Inversion of Rectified Flow for Image Semantic Editing",
+                "Yingying Deng and Xiangyu He and Changwang Mei and Peisong Wang and Fan Tang",
+                2024,
+            ),
         ),
         InverterSpec(
             name="rf-controlled",
@@ -195,5 +251,11 @@ def register_inverters() -> list[InverterSpec]:
             stochastic=True,
             predictions=FLOW,
             source="https://arxiv.org/abs/2410.10792",
+            paper=Paper(
+                "Semantic Image Inversion and Editing using Rectified Stochastic Differential Equations",
+                "Litu Rout and Yujia Chen and Nataniel Ruiz and Constantine Caramanis and Sanjay Shakkottai and "
+                "Wen-Sheng Chu",
+                2024,
+            ),
         ),
     ]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from editkit import Fraction, OperationSpec, RegisteredName, RepromptParams, by_name, hookimpl
+from editkit import Fraction, OperationSpec, Paper, RegisteredName, RepromptParams, by_name, hookimpl
 
 _STRUCTURE = "plug-and-play:features=0.5"
 _KEEP = {
@@ -46,5 +46,10 @@ def register_operations() -> list[OperationSpec]:
             needs=frozenset({"text"}),
             edits_inversion=True,
             source="https://arxiv.org/abs/2310.01506",
+            paper=Paper(
+                "Direct Inversion: Boosting Diffusion-based Editing with 3 Lines of Code",
+                "Xuan Ju and Ailing Zeng and Yuxuan Bian and Shaoteng Liu and Qiang Xu",
+                2023,
+            ),
         )
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from editkit import Params, SamplerSpec, by_name, hookimpl
+from editkit import Paper, Params, SamplerSpec, by_name, hookimpl
 
 
 class DdimParams(Params):
@@ -36,6 +36,11 @@ def register_samplers() -> list[SamplerSpec]:
             load=by_name("editkit_samplers.ddim:DdimSampler"),
             params=DdimParams,
             source="https://arxiv.org/abs/2206.00364",
+            paper=Paper(
+                "Elucidating the Design Space of Diffusion-Based Generative Models",
+                "Tero Karras and Miika Aittala and Timo Aila and Samuli Laine",
+                2022,
+            ),
         ),
         SamplerSpec(
             name="euler-a",
@@ -59,6 +64,11 @@ def register_samplers() -> list[SamplerSpec]:
             order=2,
             extra_node=True,
             source="https://arxiv.org/abs/2211.01095",
+            paper=Paper(
+                "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
+                "Cheng Lu and Yuhao Zhou and Fan Bao and Jianfei Chen and Chongxuan Li and Jun Zhu",
+                2022,
+            ),
         ),
         SamplerSpec(
             name="dpmpp-2m-sde",
@@ -85,5 +95,10 @@ def register_samplers() -> list[SamplerSpec]:
             spacing="distilled",
             consistency=True,
             source="https://arxiv.org/abs/2310.04378",
+            paper=Paper(
+                "Latent Consistency Models: Synthesizing High-Resolution Images with Few-Step Inference",
+                "Simian Luo and Yiqin Tan and Longbo Huang and Jian Li and Hang Zhao",
+                2023,
+            ),
         ),
     ]
