@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import InvalidParameter
+from ..errors import BadFile, InvalidParameter
 from ..inversion.settings import INVERSION_SUFFIXES
 from ..registry.params import SEVERAL, image_fields, is_default
 from ..registry.registry import installed
@@ -20,9 +21,9 @@ from .jobs import Execute, Invocation, Job, one_by_one, read_if_stdin
 from .many.edit_options import cache_option, output_option, report_option, sheet_option
 from .model_options import adapter_option, given_loading_options, loading_options, model_option
 from .options import CompletedText, parameters_of
-from .outputs import print_bytes, progress
+from .outputs import make_folder, print_bytes, progress
 from .previews import preview_option
-from .targets import STREAM, OutputPlan, output_options
+from .targets import STREAM, OutputPlan, output_options, stem_of
 
 if TYPE_CHECKING:
     from ..editing.recipe import ModelReference, Recipe, Step
@@ -133,12 +134,17 @@ def _convert(param: click.Parameter, text: str) -> Any:
 def show_command() -> Command:
     """Return the ``show`` command."""
     text = "Print the recipe as one line of JSON."
+    extract = (
+        "Write the images that FILE holds into this folder: its source and masks, as they were before the edit. Only a "
+        "file of --embed-sources holds any."
+    )
     return Command(
         "show",
         example="editkit show green.png",
         params=[
             click.Argument(["file"], metavar="FILE", type=CompletedText()),
             click.Option(["--json", "as_json"], is_flag=True, help=text),
+            click.Option(["--extract"], metavar="FOLDER", type=CompletedText("dir"), help=extract),
         ],
         callback=_show,
         help="Print the recipe in a file: operations, parameters, models, and the images that it needs.\n\n"
@@ -146,9 +152,12 @@ def show_command() -> Command:
     )
 
 
-def _show(file: str, as_json: bool) -> None:
+def _show(file: str, as_json: bool, extract: str | None) -> None:
     from ..editing.recipe import read_recipe
 
+    if extract is not None:
+        _extract(file, extract)
+        return
     if file.lower().endswith(INVERSION_SUFFIXES):
         _show_inversion(file, as_json)
         return
@@ -158,6 +167,26 @@ def _show(file: str, as_json: bool) -> None:
         return
     for line in [*_describe_recipe(recipe), *_describe_images(recipe, set(images))]:
         click.echo(_printable(line))
+
+
+def _extract(file: str, folder: str) -> None:
+    """Write the images embedded in a file, and print their paths; raises BadFile for a file that holds none."""
+    from ..editing.recipe import read_recipe
+    from ..images.writing import save_picture
+
+    recipe, images = read_recipe(read_if_stdin(file, "recipe") or file)
+    # Names of parameters come from the file, and no path does.
+    named = {name: image for name, image in images.items() if re.fullmatch(r"[a-z0-9_]+-[0-9]+", name)}
+    if not named:
+        needed = ", ".join(recipe.references()) or "no image"
+        raise BadFile(f"recipe {file!r} holds no images: it needs {needed}, which --embed-sources would have embedded")
+    plan, stem = OutputPlan(folder, (".png",), into_folder=True), stem_of(file, "show")
+    targets = plan.targets([file] * len(named), "show", names=[f"{stem}-{name}.png" for name in named])
+    for target, image in zip(targets, named.values(), strict=True):
+        assert target is not None, "the output is a folder"
+        make_folder(target.parent)
+        save_picture(image, target)
+        print_bytes(os.fsencode(target) + b"\n")
 
 
 def _show_inversion(file: str, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 from families.tables import FAMILIES
 
@@ -123,3 +124,26 @@ def test_a_class_that_is_not_served_is_named_with_the_reason(tiny_folder: Path, 
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["models", str(tmp_path / "nothing")])
     assert result.exit_code == 2 and "is neither a registered name" in result.stderr
+
+
+def test_the_memory_of_decoding_is_that_of_the_tensors_of_a_decoded_image() -> None:
+    from editkit.cli.facts.activations import PeakOfTensors, decoding_memory
+
+    folder = installed().load("models", "emoji")
+    measured, larger = decoding_memory(folder, (64, 32)), decoding_memory(folder, (128, 64))
+    assert larger["float32"] == pytest.approx(4 * measured["float32"], rel=0.01)
+    assert measured["bfloat16"] * 2 == measured["float32"]
+    net = editkit.load_model("emoji").autoencoder.net  # type: ignore[attr-defined]
+    with torch.no_grad(), PeakOfTensors() as tensors:
+        net.decode(torch.zeros(1, net.config.latent_channels, 4, 8))
+    assert tensors.peak == pytest.approx(measured["float32"], rel=0.01)
+
+
+def test_the_memory_of_decoding_is_described_or_said_to_be_unknown(tmp_path: Path) -> None:
+    run = lambda *words: CliRunner().invoke(main, ["describe", *words])  # noqa: E731
+    assert "decoding 64 x 32 pixels in float32: " in run("emoji", "--size", "64x32").stdout
+    description = json.loads(run("emoji", "--size", "64x32", "--json").stdout)
+    assert description["size"] == [64, 32] and set(description["decoding"]) == {"float32", "bfloat16"}
+    folder = FOLDERS["DDPMPipeline"](tmp_path)
+    assert "of autoencoders like AutoencoderKL alone" in run(str(folder), "--size", "64x32").stdout
+    assert run("edict", "--size", "64x32").exit_code == run("emoji", "--size", "64").exit_code == 2

@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -138,6 +140,26 @@ def test_show_prints_the_recipe(here: Path) -> None:
         recipe = json.loads(done("show", file, "--json").stdout)
         assert recipe["steps"][0]["params"]["prompt"] == "a\x1b[2J"
     assert done("show", "-", stdin=Path("o.jpg").read_bytes()).stdout == done("show", "o.jpg").stdout
+
+
+def test_show_extracts_the_embedded_images_level_for_level(here: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 65536, (16, 24, 3), dtype=np.uint16)
+    cv2.imwrite("deep.png", levels)
+    mask = Image.open("m.png")
+    result = editkit.apply("inpaint", "deep.png", model=ToyBackend(), mask=mask, prompt="a pear", steps=1)
+    result.save("deep.png", recipe="full")
+    paths = done("show", "deep.png", "--extract", "back").stdout.splitlines()
+    assert paths == ["back/deep-source-0.png", "back/deep-mask-0.png"]
+    extracted = cv2.imread(paths[0], cv2.IMREAD_UNCHANGED)
+    assert extracted.dtype == np.uint16 and (extracted == levels).all()
+    assert pixels(paths[1]) == mask.tobytes()
+    done("show", "deep.png", "--extract", "back")
+    assert Path("back/deep-source-0-2.png").is_file(), "nothing is replaced"
+
+
+def test_a_file_without_images_extracts_none(here: Path) -> None:
+    refused(["show", "o.png", "--extract", "back"], "holds no images", "source-0, mask-0", "--embed-sources")
+    assert not Path("back").exists()
 
 
 def test_show_prints_the_settings_of_an_inversion(here: Path) -> None:

@@ -64,6 +64,10 @@ class ModelDescription:
     weights: Mapping[str, PartWeights]
     licence: str
     warnings: tuple[str, ...]
+    decoding: Mapping[str, int] = dc.field(default_factory=dict)
+    """Bytes beside the weights that decoding an image needs, by dtype; empty if no size is named."""
+    size: tuple[int, int] | None = None
+    """Size (width, height) of that image."""
 
     def memory(self) -> dict[str, dict[str, int]]:
         """Return the bytes of all weights and of the largest part by dtype; activations are not in them."""
@@ -89,6 +93,7 @@ class ModelDescription:
             "usual": dict(facts.usual) if facts else {},
             "weights": {name: dc.asdict(part) for name, part in self.weights.items()},
             "memory": self.memory(),
+            **({"size": list(self.size), "decoding": dict(self.decoding)} if self.size else {}),
             "licence": self.licence or None,
             "warnings": list(self.warnings),
         }
@@ -124,10 +129,15 @@ class ModelDescription:
         for dtype, memory in self.memory().items() if self.weights else ():
             whole, part_size = size_text(memory["all"]), size_text(memory["offload"])
             yield f"weights in {dtype}: {whole}, with --offload {part_size} at once"
+        for dtype, count in self.decoding.items():
+            text = f"decoding {' x '.join(map(str, self.size or ()))} pixels in {dtype}: {size_text(count)}"
+            yield f"{text} beside the weights; less with --tiling"
 
 
-def describe_model(name: str) -> ModelDescription:
+def describe_model(name: str, size: tuple[int, int] | None = None) -> ModelDescription:
     """Describe a model by registered name, diffusers folder, checkpoint file or hub id.
+
+    With a ``size`` (width, height) the memory of decoding an image is measured, by tensors without storage.
 
     Of a hub model only the configuration is downloaded. Raises WeightsUnavailable if there is none, or its folder has
     no index.
@@ -143,6 +153,7 @@ def describe_model(name: str) -> ModelDescription:
         family, folder = _family(registry, place, warnings), place
         weights = _weights_of(place, family, warnings)
     facts = _facts(registry, family, folder, warnings)
+    decoding = _decoding(folder, size, warnings) if size else {}
     return ModelDescription(
         model=label,
         place=str(place),
@@ -153,7 +164,22 @@ def describe_model(name: str) -> ModelDescription:
         weights=weights,
         licence=_licence(registry, label, place if place.is_dir() else place.parent),
         warnings=(*warnings, *(facts.warnings if facts else ())),
+        decoding=decoding,
+        size=size,
     )
+
+
+def _decoding(folder: Path, size: tuple[int, int], warnings: list[str]) -> Mapping[str, int]:
+    """Return the memory of decoding; nothing, with a warning, if it cannot be measured."""
+    try:
+        from .activations import decoding_memory
+
+        return decoding_memory(folder, size)
+    except EditkitError as error:
+        warnings.append(str(error))
+    except Exception as error:  # libraries raise many types for a configuration that does not fit
+        warnings.append(f"the memory of decoding cannot be measured ({reason_of(error)})")
+    return {}
 
 
 def _locate(registry: Registry, name: str) -> tuple[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
@@ -96,20 +97,27 @@ def _print_names(kind: str, name: str | None, as_json: bool) -> None:
 
 def describe_command() -> Command:
     """Return the ``describe`` command."""
+    size = "Also measure the memory of decoding an image of this size by a model; nothing is computed."
     return Command(
         "describe",
         example="editkit describe prompt-edit",
-        params=[click.Argument(["name"], type=CompletedText(names=[*_DESCRIBED, "models"])), json_option()],
+        params=[
+            click.Argument(["name"], type=CompletedText(names=[*_DESCRIBED, "models"])),
+            click.Option(["--size"], metavar="WIDTHxHEIGHT", help=size),
+            json_option(),
+        ],
         callback=_describe,
         help="Describe a model, an operation, an inverter, or whatever else has a name.\n\nA model is a registered "
         "name, a folder, a checkpoint file or a hub id: what it can do, its sizes, and the memory that it needs.",
     )
 
 
-def _describe(name: str, as_json: bool) -> None:
+def _describe(name: str, size: str | None, as_json: bool) -> None:
     registry = installed()
     found = [(kind, registry.specs[kind][name]) for kind in _DESCRIBED if name in registry.specs[kind]]
     if found:
+        if size is not None:
+            raise click.UsageError(f"--size is for models, and {name!r} is none: leave it out")
         _print_descriptions(registry, found, as_json)
         return
     from .models import describe_model
@@ -120,8 +128,16 @@ def _describe(name: str, as_json: bool) -> None:
         raise UnknownName(
             f"{shorten(name)} is no registered name, no folder, no file and no hub id org/name; {closest}"
         )
-    description = describe_model(name)
+    description = describe_model(name, None if size is None else _parse_size(size))
     click.echo(json_text(description.as_dict()) if as_json else description.text())
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    """Return width and height; raises UsageError for another text."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})[x*]([1-9][0-9]{0,5})", text.lower().replace(" ", ""))
+    if match is None:
+        raise click.UsageError(f"--size {text!r} is not allowed: write WIDTHxHEIGHT, as in 1024x768")
+    return int(match[1]), int(match[2])
 
 
 def _print_descriptions(registry: Registry, found: Sequence[tuple[str, Spec]], as_json: bool) -> None:
