@@ -58,6 +58,7 @@ def loading_options() -> list[click.Parameter]:
     fields = dc.fields(LoadingOptions)
     kinds: dict[str, Any] = {field.name: field.metadata["type"] for field in fields}
     kinds["prediction"] = click.Choice(get_args(ModelPrediction))
+    kinds["accelerate"] = CompletedText(None, ["accelerators"])
     kinds["vae"] = kinds["transformer"] = CompletedText()
     kinds["quantise"] = click.Choice(get_args(Quantisation))
     return [

@@ -13,6 +13,8 @@ from ...registry.specs import Spec
 _INPUTS = {"image": "image.png", "two images": "a.png b.png", "inversion": "image.safetensors", "nothing": ""}
 _MASKS = {"words": "--mask 'words:the hat'", "points": "--mask points:120,80"}
 """Masks that a segmenter finds, by the kind of specification that it reads."""
+_OPTIONS_OF_MODELS = {"accelerators": "accelerate"}
+"""Options of all operations, which load models, by the kind of name that they take."""
 
 
 def example_of(registry: Registry, kind: str, spec: Spec) -> str:
@@ -66,4 +68,7 @@ def _caller(registry: Registry, kind: str, spec: Spec) -> tuple[Any, str]:
         for name, field in caller.params.model_fields.items()
         if field_metadata(field).get("registry") == kind and reads <= set(caller.params.model_fields)
     ]
+    if kind in _OPTIONS_OF_MODELS:
+        operations = registry.specs["operations"].values()
+        found = [(not one.edits_inversion, one.name, one, _OPTIONS_OF_MODELS[kind]) for one in operations]
     return min(found, key=lambda one: one[:2])[2:] if found else (None, "")
