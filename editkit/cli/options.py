@@ -46,7 +46,8 @@ class CompletedText(click.ParamType):  # type: ignore[type-arg]  # generic in ne
         paths = [CompletionItem(incomplete, type=self.path)] if self.path else []
         specs = {spec.name: spec for kind in self.names for spec in installed().specs[kind].values()}
         found = [spec for name, spec in sorted(specs.items()) if name.startswith(incomplete)]
-        return [*(CompletionItem(spec.name, help=spec.summary) for spec in found), *paths]
+        # bash forgets the names before a path.
+        return [*paths, *(CompletionItem(spec.name, help=spec.summary) for spec in found)]
 
 
 class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only

@@ -17,11 +17,11 @@ from ...errors import EditkitError
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class PeakOfTensors(TorchDispatchMode):
+class PeakOfTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Context that measures the largest sum of bytes of the tensors that live at one time."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = self.peak = 0
         self._live: set[int] = set()
 
