@@ -146,7 +146,9 @@ from .model.backend import SupportsUpscaling as SupportsUpscaling
 from .model.backend import full_name as full_name
 from .model.backend import require as require
 from .model.execution import ExecutionOptions as ExecutionOptions
+from .model.execution import ReusedCalls as ReusedCalls
 from .model.execution import SupportsAcceleration as SupportsAcceleration
+from .model.execution import SupportsFeatureReuse as SupportsFeatureReuse
 from .model.finding import find_identity as find_identity
 from .model.finite import is_finite as is_finite
 from .model.finite import part_failed as part_failed

@@ -99,7 +99,25 @@ def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str
             raise InvalidParameter(
                 f"attach={control.name!r} is not allowed without a mask: give mask or auto_mask, or leave it out"
             )
+    _check_approximation(control_specs(registry, params), _inverter_spec(registry, inverter_name(params)))
     return params
+
+
+def _check_approximation(controls: Sequence[ControlSpec], inverter: InverterSpec | None) -> None:
+    """Raise InvalidParameter for a control that approximates estimates beside one that needs all of the network."""
+    others = [f"attach={control.name!r}" for control in controls if _needs_every_step(control)]
+    if inverter is not None and inverter.exact and inverter.replaces_sampler:
+        others.append(f"the inverter {inverter.name}")
+    for control in controls:
+        if control.approximates and others:
+            raise InvalidParameter(
+                f"attach={control.name!r} is not allowed beside {others[0]}, which needs whole estimates at every "
+                "step: leave one of them out"
+            )
+
+
+def _needs_every_step(control: ControlSpec) -> bool:
+    return not control.approximates and bool(control.needs & MODULE_CAPABILITIES)
 
 
 def check_params(operation: str, values: Mapping[str, Any]) -> Params:
@@ -182,6 +200,7 @@ def _prepare_recorded(
         check_edit(registry, spec, params, inversion)
     inverter = _inverter_spec(registry, inversion.method)
     check_inverter_conflicts(params, inverter)
+    _check_approximation(control_specs(registry, params), inverter)
     check_recipe_size(spec.name, [params])
     opened = open_image_params(with_seed(params), inversion.source, _find_mask_by(registry))
     controls, sources = _usable_controls(registry, params), (inversion.source,)

@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
 
 from ..errors import InvalidParameter
@@ -112,6 +113,27 @@ class SupportsAcceleration(Protocol):
 def accelerator_of(model: Any) -> str | None:
     """Return the identity of the accelerator that evaluates the network of a model, None for torch."""
     return cast(SupportsAcceleration, model).accelerator if hasattr(model, "accelerator") else None
+
+
+@dc.dataclass
+class ReusedCalls:
+    """Network calls of a walk that reuses features."""
+
+    whole: int = 0
+    """Calls that evaluated the whole network."""
+    partial: int = 0
+    """Calls that took deep features of an earlier call."""
+
+
+class SupportsFeatureReuse(Protocol):
+    """Model that provides ``feature-reuse``: its network can be evaluated in part, with features of an earlier call."""
+
+    def reusing(self, every: int) -> AbstractContextManager[ReusedCalls]:
+        """Return a context in which one of ``every`` calls for the same rows evaluates the whole network.
+
+        It holds for calls of this thread. Rows are those of :func:`editkit.current_rows`; calls without them, and with
+        gradients, are whole. Raises InvalidParameter for a model that is compiled or offloaded.
+        """
 
 
 _USES: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()

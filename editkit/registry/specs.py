@@ -204,6 +204,9 @@ class ControlSpec(Spec):
     """Parameters of the operation that it reads, such as ``source``; operations without them are refused."""
     needs_mask: bool = False
     """True if edits without a mask, painted or automatic, are refused."""
+    approximates: bool = False
+    """True if parts of an estimate are replaced by those of other steps. Controls that need the modules of the network
+    at every step, and inverters that are exact by steps of their own, are refused beside it."""
     check: Callable[[Any], None] | None = None
     """Function that raises an EditkitError for options that cannot be used here, before a model is loaded."""
 

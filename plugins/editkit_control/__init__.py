@@ -1,4 +1,4 @@
-"""``control``: sample under condition maps; the controls ``controlnet`` and ``style`` of any operation."""
+"""``control``: sample under condition maps; the controls ``controlnet``, ``style`` and ``deep-cache``."""
 
 from __future__ import annotations
 
@@ -123,6 +123,14 @@ def check_style_files(params: StyleParams) -> None:
             raise InvalidParameter(f"style:{name}={path!r} is not allowed: there is no such file here; check the path")
 
 
+class DeepCacheParams(Params):
+    """Reuse of deep features between steps."""
+
+    every: int = Field(
+        3, ge=1, le=100, description="Network calls, most often one a step, of which one is whole; 1 for all of them."
+    )
+
+
 _IfActive = EffectIf(lambda params, model: params.control_scale > 0, "control_scale is 0")
 _IfGiven = EffectIf(lambda params, model: params.control_image is not None, "there is no control_image to invert")
 _IfAnnotated = EffectIf(
@@ -214,5 +222,14 @@ def register_controls() -> list[ControlSpec]:
                 "Hu Ye and Jun Zhang and Sibo Liu and Xiao Han and Wei Yang",
                 2023,
             ),
+        ),
+        ControlSpec(
+            name="deep-cache",
+            summary="Reuse the deep features of a U-Net in several steps: faster, and less exact.",
+            load=by_name("editkit_control.deep_cache:deep_cache"),
+            params=DeepCacheParams,
+            needs=frozenset({"feature-reuse"}),
+            approximates=True,
+            source="https://arxiv.org/abs/2312.00858",
         ),
     ]

@@ -22,7 +22,7 @@ from .components import longest_side
 from .controlnets.attached import sum_residuals
 from .controlnets.files import load_controlnet
 from .controlnets.unet import MIDDLE, UNetControlNet, unet_family
-from .inference import run_network
+from .deep_features import FeatureReuse, reuses_features, run_reusing
 from .style.attached import Style, Styles
 from .style.ip_adapter import UNET, IPAdapters, IPAdapterStyle, styled_network
 from .style.model import StyledModel
@@ -39,7 +39,7 @@ TEXTS = {"text_encoder": CLIPTextModel}
 """Classes of the text encoders, by part of a folder."""
 
 
-class StableDiffusion(StyledModel):
+class StableDiffusion(FeatureReuse, StyledModel):
     """Backend of text-conditioned UNets on an autoencoder's latents (arXiv 2112.10752).
 
     Inpainting models have five more input channels, for the mask and the latents of the masked image; instruction
@@ -72,6 +72,8 @@ class StableDiffusion(StyledModel):
                 *EXTRA_CHANNELS.get(self.extra_channels - self.channels, ()),
             }
         )
+        if reuses_features(unet):
+            self.provides |= {"feature-reuse"}
         if unet.config.time_cond_proj_dim is not None:
             self.provides |= {"distilled-guidance"}
             self.usual = {**self.usual, "steps": 4, "guidance": 8.5}
@@ -143,7 +145,8 @@ class StableDiffusion(StyledModel):
         if styles:
             adapters = cast(tuple[IPAdapterStyle, ...], styles)
             unet, styled = styled_network(adapters), _style_inputs(adapters, roles, added)
-        return run_network(
+        return run_reusing(
+            self,
             unet,
             inputs,
             timestep_cond=self.guidance_embedding(x, condition),

@@ -548,7 +548,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 @SPECIAL
 def test_a_special_model_provides_its_capability(kind: str) -> None:
-    assert both(kind)[0].provides == {"text", "controlnet", "adapters", "attention", "style", kind}
+    assert both(kind)[0].provides == {"text", "controlnet", "adapters", "attention", "style", "feature-reuse", kind}
 
 
 @SPECIAL

@@ -188,9 +188,8 @@ class TestVelocity(BackendTests):
 def test_each_kind_provides_its_capabilities() -> None:
     extra: dict[str, set[str]] = {"inpainting": {"inpainting"}, "instructions": {"instructions"}}
     for kind in KINDS:
-        assert load_both(kind)[0].provides == {"text", "controlnet", "adapters", "attention", "style"} | extra.get(
-            kind, set()
-        )
+        common = {"text", "controlnet", "adapters", "attention", "style", "feature-reuse"}
+        assert load_both(kind)[0].provides == common | extra.get(kind, set())
 
 
 @pytest.mark.parametrize("kind", KINDS)

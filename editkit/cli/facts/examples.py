@@ -60,6 +60,8 @@ def _placeholder(spec: Spec, name: str) -> str:
 
 def _caller(registry: Registry, kind: str, spec: Spec) -> tuple[Any, str]:
     """Return the operation or command whose option takes a name, and the option; edits of inversions come first."""
+    if kind == "accelerators":  # a loading option, which every operation has
+        return registry.specs["operations"].get("img2img"), "accelerate"
     reads: frozenset[str] = getattr(spec, "reads", frozenset()) if kind == "controls" else frozenset()
     found = [
         (not getattr(caller, "edits_inversion", False), caller.name, caller, name)
