@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from editkit import EditkitError, EditRow, InvalidParameter, Result, edit_rows
+import editkit
+from editkit import EditkitError, InvalidParameter
 
 from .edits import Call
 from .folder import ImageFolder
@@ -40,14 +41,14 @@ def batch_work(
         raise InvalidParameter(f"{call.operation} needs a mask: paint one on an image of the same size")
     target = _target(files, outputs, folder)
     values = dict(call.values) | ({MASK: call.mask_image()} if call.has_mask else {})
-    rows = [EditRow(call.operation, file, values) for file in files]
+    rows = [editkit.EditRow(call.operation, file, values) for file in files]
 
     def work(job: Job, device: str | None) -> None:
         target.mkdir(parents=True, exist_ok=True)
         job.total, job.label = len(files), "images"
 
         def edit() -> None:
-            outcomes = edit_rows(rows, model=call.model, device=device, dtype=dtype, batch=_TOGETHER)
+            outcomes = editkit.edit_rows(rows, model=call.model, device=device, dtype=dtype, batch=_TOGETHER)
             for number, outcome in outcomes:
                 job.results.append(_outcome(files[number], outcome, target, call.suffix, folder))
                 job.step += 1
@@ -69,7 +70,7 @@ def _target(files: list[Path], outputs: str, folder: ImageFolder) -> Path:
 
 def _outcome(file: Path, outcome: Any, target: Path, suffix: str, folder: ImageFolder) -> BatchOutcome:
     """Save a result under the name of its image."""
-    if isinstance(outcome, Result):
+    if isinstance(outcome, editkit.Result):
         try:
             path = folder.unused(folder.name_of(target / f"{file.stem}{suffix}"))
             outcome.save(path)

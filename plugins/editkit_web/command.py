@@ -15,7 +15,7 @@ from .site import Site
 
 
 def web(params: WebParams) -> Table:
-    """Serve the page, and return the numbers of its edits by their end."""
+    """Serve the page, and return the numbers of its jobs, edits and masks, by their end."""
     try:
         server = importlib.import_module("editkit_web.server")
     except ImportError as error:
@@ -36,8 +36,4 @@ def web(params: WebParams) -> Table:
         server.serve(site, listener, params.host, token, announce)
     finally:
         site.close()
-    return Table([{"edits": site.workers.counts["done"], **_ends(site)}], {"folder": str(site.folder.path)})
-
-
-def _ends(site: Site) -> dict[str, int]:
-    return {name: site.workers.counts[name] for name in ("failed", "stopped")}
+    return Table([dict(site.workers.counts)], {"folder": str(site.folder.path)})

@@ -7,19 +7,22 @@ import functools
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 import editkit
-from editkit import InvalidParameter, Result, open_image
+from editkit import InvalidParameter, open_image
 
 from .folder import ImageFolder
 from .form import MASK
 from .jobs import Job
 from .store import ROUTE, Store
 from .strokes import Drawing, Levels
+
+if TYPE_CHECKING:
+    from editkit import Result
 
 
 @dc.dataclass(frozen=True)

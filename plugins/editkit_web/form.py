@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import inspect
 import json
+import re
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -19,7 +20,7 @@ from editkit import DrawingParams, EditkitError, InvalidParameter, OperationSpec
 Kind = Literal["text", "integer", "number", "switch", "choice", "names", "file", "files", "json"]
 MASK = "mask"
 _PROMPTS = ("instruction", "prompt", "source", "target")
-_USUAL = ("seed", "steps", "guidance", "negative_prompt")
+_USUAL = ("seed", "steps", "guidance", "negative_prompt", "auto_mask")
 _SERVER = ("segmenter",)
 """Parameters that the page sets itself: masks of clicks and words are found before an edit."""
 
@@ -139,7 +140,7 @@ def _form_field(name: str, field: FieldInfo, usual: bool, from_model: bool) -> F
         required=field.is_required(),
         usual=usual or field.is_required(),
         choices=choices,
-        unit="px" if number and "pixels" in text.lower() else "",
+        unit="px" if number and re.search(r"^Pixels|in pixels", text) else "",
         is_registered="registry" in _metadata(field),
     )
 

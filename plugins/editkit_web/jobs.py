@@ -6,11 +6,15 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from PIL import Image
 
-from editkit import Cancelled, EditkitError, Run, Step, start
+import editkit
+from editkit import Cancelled, EditkitError
+
+if TYPE_CHECKING:
+    from editkit import Run, Step
 
 T = TypeVar("T")
 State = Literal["waiting", "running", "done", "failed", "stopped"]
@@ -67,7 +71,7 @@ class Job:
 
         Raises Cancelled after :meth:`stop`.
         """
-        with start(edit) as self._run:
+        with editkit.start(edit) as self._run:
             self.check()
             for step in self._run:
                 (show or self._show)(step)

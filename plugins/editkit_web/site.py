@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
 
+import editkit
 from editkit import OperationSpec, models, operations, segmenters
 
 from . import WebParams
@@ -11,6 +12,9 @@ from .edits import Call, edit_work
 from .folder import ImageFolder
 from .jobs import Job, Workers
 from .store import Store
+from .tab import Tab
+
+_MOST_TABS = 200
 
 
 class Site:
@@ -29,7 +33,8 @@ class Site:
         """Segmenter by the kind of specification that it reads: ``words``, ``points``."""
         self.store = Store()
         self.workers = Workers(self.devices or (None,), most_waiting=params.waiting)
-        self.tabs: dict[str, Any] = {}
+        self._is_warm = False
+        self.tabs: dict[str, Tab] = {}
         """State of each tab, by the identity that the browser keeps for it."""
 
     @property
@@ -44,6 +49,21 @@ class Site:
     def job(self, call: Call, seeds: list[int | None]) -> Job:
         """Return the job of an edit with each seed."""
         return Job(edit_work(call, seeds, self.store, self.dtype), title=call.operation)
+
+    def tab_of(self, identity: str, new: Tab) -> Tab:
+        """Return the state of a tab, ``new`` at the first call; of too many, the one that was opened first is lost."""
+        tab = self.tabs.setdefault(identity, new)
+        while len(self.tabs) > _MOST_TABS:
+            oldest = self.tabs.pop(next(iter(self.tabs)))
+            for entry in oldest.history:
+                self.store.forget(*entry.addresses)
+        return tab
+
+    def warm_up(self) -> None:
+        """Import torch in the background, at the first call: before an edit, and after the page has been sent."""
+        if not self._is_warm:
+            self._is_warm = True
+            threading.Thread(target=lambda: editkit.apply, daemon=True).start()
 
     def close(self) -> None:
         """Stop all work and remove all files."""

@@ -17,7 +17,6 @@ from .strokes import Levels
 ROUTE = "/editkit/files"
 _LONGEST_SHOWN = 1600
 _LONGEST_THUMBNAIL = 160
-_LONGEST_OVERLAY = 1024
 _TINT = (0, 120, 255)
 _OPACITY = 0.55
 
@@ -55,39 +54,39 @@ class Store:
         with self._lock:
             return self._paths.get(key)
 
-    def forget(self, address: str) -> None:
-        """Remove a published file of this store."""
-        with self._lock:
-            path = self._paths.pop(address.rpartition("/")[2], None)
-        if path is not None and path.is_relative_to(self.folder):
-            shutil.rmtree(path.parent, ignore_errors=True)
+    def forget(self, *addresses: str) -> None:
+        """Remove published files of this store."""
+        for address in addresses:
+            with self._lock:
+                path = self._paths.pop(address.rpartition("/")[2], None)
+            if path is not None and path.is_relative_to(self.folder):
+                shutil.rmtree(path.parent, ignore_errors=True)
 
     def show(self, image: Image.Image) -> str:
         """Return the address of a view of an image for the page, scaled down if it is large."""
-        return self._publish_view(image, _LONGEST_SHOWN, "WEBP", quality=92, method=1)
+        return self._publish_view(image, _LONGEST_SHOWN, quality=92)
 
     def show_small(self, image: Image.Image) -> str:
         """Return the address of a thumbnail."""
-        return self._publish_view(image, _LONGEST_THUMBNAIL, "WEBP", quality=80, method=1)
+        return self._publish_view(image, _LONGEST_THUMBNAIL, quality=80)
 
     def show_mask(self, levels: Levels) -> str:
         """Return the address of a mask (H, W) as a tint with transparency."""
-        mask = Image.fromarray(levels)
-        mask.thumbnail((_LONGEST_OVERLAY, _LONGEST_OVERLAY))
-        alpha = np.rint(np.asarray(mask) * _OPACITY).astype(np.uint8)
-        tint = Image.new("RGBA", mask.size, (*_TINT, 255))
-        tint.putalpha(Image.fromarray(alpha))
-        return self._publish_view(tint, _LONGEST_OVERLAY, "PNG", compress_level=1)
+        tint = Image.new("RGBA", (levels.shape[1], levels.shape[0]), (*_TINT, 255))
+        tint.putalpha(Image.fromarray(np.rint(levels * _OPACITY).astype(np.uint8)))
+        path = self.new_path("mask.png")
+        tint.save(path, compress_level=1)
+        return self.publish(path)
 
     def close(self) -> None:
         """Remove all files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _publish_view(self, image: Image.Image, longest: int, kind: str, **options: int) -> str:
+    def _publish_view(self, image: Image.Image, longest: int, *, quality: int) -> str:
         # A view carries no metadata and no profile: it is in sRGB, and not for download.
         view = Image.new(image.mode, image.size)
         view.paste(image)
         view.thumbnail((longest, longest))
-        path = self.new_path(f"view.{kind.lower()}")
-        view.save(path, kind, **options)
+        path = self.new_path("view.webp")
+        view.save(path, quality=quality, method=1)
         return self.publish(path)

@@ -17,7 +17,7 @@ Levels = NDArray[np.uint8]
 
 _MOST_STROKES = 2000
 _MOST_POINTS = 20_000
-_MOST_CHARACTERS = 32_000
+_MOST_CHARACTERS = 60_000
 """Length of strokes in a recipe; a mask with more of them goes along as an image."""
 
 
@@ -66,3 +66,37 @@ class Drawing:
             if len(text) <= _MOST_CHARACTERS:
                 return text
         return Image.fromarray(self.levels(size))
+
+
+class MaskView:
+    """The mask of a page scaled down for the browser, in which one more stroke costs that stroke alone."""
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self._last: tuple[Drawing, tuple[int, int], Levels] | None = None
+        """The latest drawing, the size of its image, and its strokes on its base, scaled down."""
+
+    def levels(self, drawing: Drawing, size: tuple[int, int]) -> Levels:
+        """Return the mask (H, W) of an image of ``size`` (width, height), its longest side at most ``longest``."""
+        scale = min(1.0, self.longest / max(size))
+        width, height = (max(1, round(side * scale)) for side in size)
+        levels, strokes = self._start(drawing, size, (width, height))
+        for stroke in strokes:
+            points = tuple((x * scale, y * scale) for x, y in stroke.points)
+            dc.replace(stroke, points=points, size=max(1.0, stroke.size * scale)).draw(levels)
+        self._last = drawing, size, levels
+        return 255 - levels if drawing.inverted else levels
+
+    def _start(
+        self, drawing: Drawing, size: tuple[int, int], scaled: tuple[int, int]
+    ) -> tuple[Levels, tuple[Stroke, ...]]:
+        """Return a mask that begins like a drawing, and the strokes that it lacks."""
+        if self._last is not None:
+            last, last_size, levels = self._last
+            count = len(last.strokes)
+            if last_size == size and last.base is drawing.base and drawing.strokes[:count] == last.strokes:
+                return levels.copy(), drawing.strokes[count:]
+        if drawing.base is None:
+            return np.zeros(scaled[::-1], np.uint8), drawing.strokes
+        base = Image.fromarray(drawing.base).resize(scaled, Image.Resampling.BOX)
+        return np.array(base), drawing.strokes

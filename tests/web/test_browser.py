@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from editkit.editing.recipe import read_recipe
 from editkit.images.reading import open_stored
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
@@ -101,6 +102,7 @@ def test_a_painted_edit_keeps_every_level_outside_and_the_profile(edited: Tab, p
     rows, columns = np.nonzero(changed)
     assert changed.mean() > 0.01 and len(np.unique(after.levels[changed])) > 256
     assert rows.min() / 96 > 0.3 and rows.max() / 96 < 0.62 and columns.min() / 96 > 0.3 and columns.max() / 96 < 0.72
+    assert "strokes:" in str(read_recipe(edited.download())[0].steps[0].specifications)
     report = edited.page.locator(".ek-figures").inner_text()
     assert "Largest difference outside the mask\n0" in report
 
@@ -168,6 +170,16 @@ def test_the_history_refills_form_and_strokes_also_after_a_reload(edited: Tab) -
     first = open_stored(edited.download()).levels
     edited.edit()
     assert np.array_equal(open_stored(edited.download()).levels, first)
+
+
+def test_a_stroke_is_undone_and_no_field_with_it(edited: Tab) -> None:
+    edited.click("Clear the mask")
+    edited.page.locator(".ek-mask").wait_for(state="detached")
+    edited.fill(prompt="a hat")
+    edited.paint((0.1, 0.8), (0.3, 0.9))
+    edited.page.keyboard.press("Control+z")
+    edited.page.locator(".ek-mask").wait_for(state="detached")
+    assert edited.page.get_by_label("Prompt", exact=True).input_value() == "a hat"
 
 
 def test_problems_stand_at_their_fields_and_paths_outside_are_refused(edited: Tab) -> None:

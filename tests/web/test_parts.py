@@ -18,7 +18,7 @@ from editkit_web.folder import ImageFolder
 from editkit_web.form import form_fields, read_values
 from editkit_web.jobs import Job, QueueFull, Workers
 from editkit_web.security import COOKIE, HEADER, Guard, choose_token, is_own
-from editkit_web.strokes import Drawing, read_stroke
+from editkit_web.strokes import Drawing, MaskView, read_stroke
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
@@ -136,6 +136,19 @@ def test_strokes_beyond_the_edges_and_on_a_base_are_drawn() -> None:
     assert (levels[20] == 255).all() and (levels[0] == 7).all() and (base == 7).all()
     outside = read_stroke({"points": [[-500, -500]], "size": 10, "softness": 0})
     assert np.array_equal(Drawing((outside,), base).levels((60, 40)), base)
+
+
+def test_the_view_of_a_mask_is_the_mask_scaled_down_stroke_by_stroke() -> None:
+    view, size, base = MaskView(100), (400, 200), np.zeros((200, 400), np.uint8)
+    base[:, 300:] = 255
+    drawing = Drawing(base=base)
+    for number in range(3):
+        drawing = drawing.with_stroke(read_stroke({"points": [[40, 40 * number]], "size": 60, "softness": 0.5}))
+        assert np.array_equal(view.levels(drawing, size), MaskView(100).levels(drawing, size))
+    mean = drawing.levels(size).reshape(50, 4, 100, 4).mean((1, 3))
+    assert np.abs(view.levels(drawing, size) - mean).max() < 60 and np.abs(view.levels(drawing, size) - mean).mean() < 3
+    undone = Drawing(drawing.strokes[:1], base, inverted=True)
+    assert np.array_equal(view.levels(undone, size), MaskView(100).levels(undone, size))
 
 
 @pytest.mark.parametrize("event", [{}, {"points": []}, {"points": [[0, float("nan")]], "size": 3, "softness": 0}])

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -136,6 +135,8 @@ def _coverage(stroke: Stroke, rows: slice, columns: slice) -> Levels:
 
     The distance is that of pixel centres to the nearest pixel of the line, which may leave the box.
     """
+    import cv2  # takes a tenth of a second to import, and few masks are painted
+
     radius, (top, bottom, left, right) = stroke.size / 2, (rows.start, rows.stop, columns.start, columns.stop)
     # Pixels of the line beyond the box count too, none farther than the brush reaches.
     reach, line = int(radius) + 2, np.floor(np.array(stroke.points)).astype(np.int32)

@@ -13,6 +13,7 @@ from ..batch import BatchOutcome, batch_work
 from ..edits import Call
 from ..jobs import Job
 from ..site import Site
+from .components import notify
 
 
 class BatchPanel:
@@ -26,14 +27,16 @@ class BatchPanel:
         """Add the elements to the page."""
         ui.label("Edits all images of a folder with the operation, the parameters and the mask of the other tab.")
         with ui.element("div").classes("ek-row"):
-            self.images = ui.input("ImageFolder of images", value=".").classes("ek-grow").props("dense")
-            self.results = ui.input("ImageFolder of results", value="edited").classes("ek-grow").props("dense")
+            self.images = ui.input("Folder of images", value=".").classes("ek-grow").props("dense")
+            self.results = ui.input("Folder of results", value="edited").classes("ek-grow").props("dense")
             ui.button("Edit the folder", on_click=self._start).props("no-caps")
         columns = [
             {"name": name, "label": name.capitalize(), "field": name, "align": "left"}
             for name in ("image", "result", "problem")
         ]
-        self.table = ui.table(columns=columns, rows=[], row_key="image", pagination=50).classes("w-full").props("dense")
+        self.table = (
+            ui.table(columns=columns, rows=[], row_key="image", pagination=50).classes("ek-full").props("dense")
+        )
 
     def take(self, outcome: BatchOutcome) -> None:
         """Add the outcome of an image."""
@@ -53,7 +56,7 @@ class BatchPanel:
             outputs = self.results.value.strip() or "edited"
             work = batch_work(call, files, outputs, self.site.folder, spec.params, self.site.dtype)
         except EditkitError as error:
-            ui.notify(str(error), type="negative", multi_line=True)
+            notify(str(error), "negative")
             return
         self._rows.clear()
         self.table.rows = []

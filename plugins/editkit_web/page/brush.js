@@ -34,11 +34,18 @@ export default {
   mounted() {
     this.observer = new ResizeObserver(() => this.fit());
     this.observer.observe(this.$refs.canvas);
+    document.addEventListener("keydown", this.keepFields);
   },
   unmounted() {
     this.observer.disconnect();
+    document.removeEventListener("keydown", this.keepFields);
   },
   methods: {
+    keepFields(event) {
+      // Undoing a stroke would also undo what was last written into a field.
+      const undoes = (event.ctrlKey || event.metaKey) && event.key === "z";
+      if (undoes && document.activeElement === document.body) event.preventDefault();
+    },
     fit() {
       const canvas = this.$refs.canvas;
       canvas.width = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
@@ -58,6 +65,7 @@ export default {
     start(event) {
       if (this.mode === "view" || !event.isPrimary) return;
       event.preventDefault();
+      document.activeElement?.blur(); // keys are for the brush now
       if (this.mode === "points") {
         const [x, y] = this.at(event);
         this.$emit("point", { x, y, outside: event.altKey || event.button === 2 });

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from nicegui import ui
 
@@ -42,3 +42,8 @@ class Compare(ui.element, component="compare.js"):
         self.props["before"], self.props["after"] = before, after
         self.props["width"], self.props["height"] = size
         self.update()
+
+
+def notify(text: str, kind: Literal["warning", "negative"]) -> None:
+    """Show a message for some seconds, above everything else."""
+    ui.notify(text, type=kind, multi_line=True, position="top")

@@ -16,11 +16,12 @@ from ..edits import Call, Entry, Source, resolve_file, variation_seeds
 from ..form import form_fields, has_mask, needs_mask, read_values
 from ..jobs import Job
 from ..site import Site
+from ..tab import Tab
 from .batch_panel import BatchPanel
+from .components import notify
 from .fields import Form
 from .mask_panel import MaskPanel
 from .result_panel import ResultPanel
-from .tab import Tab
 
 STYLE_ROUTE = "/editkit/page.css"
 _SUFFIXES = {".png": "PNG", ".tiff": "TIFF", ".webp": "WebP", ".jpg": "JPEG", ".avif": "AVIF"}
@@ -35,7 +36,7 @@ async def show_editor(site: Site) -> None:
     editor.build()
     client = ui.context.client
     await client.connected()
-    tab = site.tabs.setdefault(str(client.tab_id), editor.tab)
+    tab = site.tab_of(str(client.tab_id), editor.tab)
     if tab is not editor.tab:
         editor.tab = tab
         editor.show_all()
@@ -64,9 +65,9 @@ class Editor:
                 edit_tab, batch_tab = ui.tab("Edit"), ui.tab("Batch")
             ui.space()
             dark = ui.button(icon="dark_mode", on_click=self._toggle_dark).props("flat round dense color=white")
-            dark.tooltip("Dark or light").props["aria-label"] = "Dark or light"
+            dark.props["aria-label"] = dark.props["title"] = "Dark or light"
         panels = ui.tab_panels(tabs, value=edit_tab, animated=False, keep_alive=True)
-        with panels.classes("w-full bg-transparent ek-panels"):
+        with panels.classes("ek-full bg-transparent ek-panels"):
             with ui.tab_panel(edit_tab).classes("q-pa-none"), ui.element("div").classes("ek-columns"):
                 with ui.element("div").classes("ek-column"):
                     self._build_source()
@@ -89,12 +90,12 @@ class Editor:
             ui.upload(
                 label="Upload an image",
                 on_upload=self._take_upload,
-                on_rejected=lambda: ui.notify("The file is too large", type="negative"),
+                on_rejected=lambda: notify("The file is too large", "negative"),
                 auto_upload=True,
                 max_file_size=self.site.most_bytes,
             )
             .props('accept="image/*" flat bordered')
-            .classes("w-full ek-upload")
+            .classes("ek-full ek-upload")
         )
         with ui.element("div").classes("ek-row"):
             names = [path.name for path in self.site.folder.images()]
@@ -105,24 +106,22 @@ class Editor:
     def _build_call(self) -> None:
         operations = {name: f"{name}: {spec.summary}" for name, spec in self.site.operations.items()}
         self.operation = ui.select(operations, label="Operation", on_change=self._choose_operation)
-        self.operation.classes("w-full").props("dense options-dense")
+        self.operation.classes("ek-full").props("dense options-dense")
         models = {"": "the operation's own", **{name: name for name in self.site.models}}
-        self.model = ui.select(models, label="Model", value="", on_change=self._choose_model).classes("w-full")
+        self.model = ui.select(models, label="Model", value="", on_change=self._choose_model).classes("ek-full")
         self.model.props("dense")
         self.form_box = ui.element("div").classes("ek-column")
         self.suffix = ui.select(_SUFFIXES, label="File of the result", value=".png", on_change=self._choose_suffix)
-        self.suffix.classes("w-full").props("dense")
+        self.suffix.classes("ek-full").props("dense")
 
     def _build_footer(self) -> None:
         with ui.footer().classes("ek-footer"):
-            self.edit_button = ui.button("Edit", icon="brush", on_click=self.edit).props(
-                "no-caps color=white text-color=primary"
-            )
-            self.edit_button.tooltip("Ctrl+Enter")
+            self.edit_button = ui.button("Edit", icon="brush", on_click=self.edit)
+            self.edit_button.props("no-caps color=white text-color=primary title=Ctrl+Enter")
             self.vary_button = ui.button(f"{_VARIATIONS} variations", on_click=self.vary)
             self.vary_button.props("no-caps outline color=white")
-            self.stop_button = ui.button("Stop", icon="stop", on_click=self.stop).props("no-caps color=negative")
-            self.stop_button.tooltip("Escape")
+            self.stop_button = ui.button("Stop", icon="stop", on_click=self.stop)
+            self.stop_button.props("no-caps color=negative title=Escape")
             self.bar = ui.linear_progress(0, show_value=False, color="white").props("instant-feedback")
             self.status = ui.label().classes("ek-status").props("role=status aria-label=Work")
 
@@ -157,7 +156,7 @@ class Editor:
         with self.form_box:
             entries = self.tab.entries.get(spec.name, {})
             self.form = Form(form_fields(spec.params), entries, self._keep_upload)
-        self.mask.tools.set_visibility(has_mask(spec.params))
+        self.mask.set_used(has_mask(spec.params))
         self.vary_button.set_visibility("seed" in spec.params.model_fields)
 
     def _keep_upload(self, name: str, data: bytes) -> str:
@@ -195,10 +194,11 @@ class Editor:
         try:
             self.tab.open(await asyncio.to_thread(Source.open, path, self.site.store))
         except BadImage as error:
-            ui.notify(str(error).replace(f"{self.site.store.folder}/", ""), type="negative", multi_line=True)
+            notify(str(error).replace(f"{self.site.store.folder}/", ""), "negative")
             return
         self.path.error = None
         self.mask.show()
+        self.site.warm_up()
 
     # Work
 
@@ -235,12 +235,12 @@ class Editor:
     def submit(self, job: Job) -> None:
         """Hand a job to the workers, if none of this tab is under way."""
         if self.tab.is_busy:
-            ui.notify("This tab has an edit under way: stop it, or wait for its end", type="warning")
+            notify("This tab has an edit under way: stop it, or wait for its end", "warning")
             return
         try:
             self.site.workers.submit(job)
         except EditkitError as error:
-            ui.notify(str(error), type="negative")
+            notify(str(error), "negative")
             return
         self.tab.job = job
         self._look()
@@ -255,7 +255,7 @@ class Editor:
         elif needs_mask(spec.params) and not call.has_mask:
             problem = f"{spec.name} needs a mask: paint one on the image"
         if problem:
-            ui.notify(problem, type="negative")
+            notify(problem, "negative")
             return
         seeds: list[int | None] = [*variation_seeds(call.values, count)] if count > 1 else [None]
         self.submit(self.site.job(call, seeds))

@@ -22,7 +22,7 @@ class Form:
             self._add(field, entries, upload)
         others = [one for one in fields if not one.usual]
         if others:
-            with ui.expansion("More").classes("w-full").props('dense header-class="q-px-none"') as self.more:
+            with ui.expansion("More").classes("ek-full").props('dense header-class="q-px-none"') as self.more:
                 for field in others:
                     self._add(field, entries, upload)
             self.more.set_value(any(entries.get(one.name, one.default) != one.default for one in others))
@@ -43,10 +43,10 @@ class Form:
 
     def _add(self, field: FormField, entries: Mapping[str, Any], upload: Upload) -> None:
         value = entries.get(field.name, field.default)
-        element = _element(field, value, upload).classes("w-full")
+        element = _element(field, value, upload).classes("ek-full")
         element.on_value_change(lambda: self._clear_problem(field.name))
         if field.kind == "switch":
-            element.tooltip(field.help)
+            element.props["title"] = field.help
         else:
             element.props["hint"] = field.help
             element.props("hide-hint hide-bottom-space dense")
@@ -110,5 +110,5 @@ def _file(label: str, value: Any, upload: Upload, *, several: bool) -> Any:
     hidden = ui.upload(on_upload=take, auto_upload=True).props('accept="image/*"').classes("hidden")
     with element.add_slot("append"):
         button = ui.button(icon="upload", on_click=lambda: hidden.run_method("pickFiles"))
-        button.props("flat round dense").tooltip("Upload")
+        button.props('flat round dense title="Upload" aria-label="Upload"')
     return element

@@ -14,10 +14,11 @@ from editkit import EditkitError, MaskSpecification, build_segmenter, open_image
 from ..edits import Source
 from ..jobs import Job
 from ..site import Site
-from ..strokes import Drawing, read_stroke
-from .components import Brush
-from .tab import Tab
+from ..strokes import Drawing, MaskView, read_stroke
+from ..tab import Tab
+from .components import Brush, notify
 
+_LONGEST_SHOWN = 1024
 _MODES = {"paint": "Paint", "erase": "Erase", "view": "Hand"}
 
 
@@ -27,6 +28,8 @@ class MaskPanel:
     def __init__(self, site: Site, tab: Callable[[], Tab], submit: Callable[[Job], None]) -> None:
         self.site, self._tab, self._submit = site, tab, submit
         self._overlay = ""
+        self._is_used = True
+        self._view = MaskView(_LONGEST_SHOWN)
 
     @property
     def tab(self) -> Tab:
@@ -49,7 +52,7 @@ class MaskPanel:
             self.size = self._slider("Size", 1, 512, 32)
             self.softness = self._slider("Softness", 0, 1, 0, step=0.05)
             if "words" in self.site.segmenters:
-                self.words = ui.input("Mask of words, such as: the hat").classes("w-full").props("dense")
+                self.words = ui.input("Mask of words, such as: the hat").classes("ek-full").props("dense")
                 self.words.on("keydown.enter", self._find_words)
         self.files = ui.upload(on_upload=self._take_mask, auto_upload=True).props('accept="image/*"').classes("hidden")
         self.files.classes("ek-mask-file")
@@ -66,10 +69,17 @@ class MaskPanel:
         self.size.set_value(min(max(1, round(longest / 10)), longest))
         self.show_mask()
 
+    def set_used(self, used: bool) -> None:
+        """Show or hide the mask and its tools, for an operation with or without one."""
+        self._is_used = used
+        self.tools.set_visibility(used)
+        self.update_brush()
+        self.show_mask()
+
     def show_mask(self) -> None:
         """Show the mask over the image."""
         tab, previous = self.tab, self._overlay
-        is_empty = tab.source is None or tab.drawing.is_empty
+        is_empty = tab.source is None or tab.drawing.is_empty or not self._is_used
         self._overlay = "" if is_empty or tab.source is None else self._mask_view(tab.drawing, tab.source)
         self.brush.show_mask(self._overlay)
         if previous:
@@ -77,11 +87,11 @@ class MaskPanel:
         self.use_found.set_visibility(tab.shown is not None and tab.shown.found_mask is not None)
 
     def _mask_view(self, drawing: Drawing, source: Source) -> str:
-        return self.site.store.show_mask(drawing.levels(source.size))
+        return self.site.store.show_mask(self._view.levels(drawing, source.size))
 
     def update_brush(self) -> None:
         """Hand the settings of the brush to the browser."""
-        self.brush.set_brush(self.size.value, self.softness.value, self.mode.value)
+        self.brush.set_brush(self.size.value, self.softness.value, self.mode.value if self._is_used else "view")
 
     def undo(self) -> None:
         """Go back to the mask before."""
@@ -111,8 +121,8 @@ class MaskPanel:
         return _MODES | ({"points": "Click"} if "points" in self.site.segmenters else {})
 
     def _button(self, icon: str, text: str, action: Callable[[], Any]) -> ui.button:
-        button = ui.button(icon=icon, on_click=action).props("flat round dense").tooltip(text)
-        button.props["aria-label"] = text
+        button = ui.button(icon=icon, on_click=action).props("flat round dense")
+        button.props["aria-label"] = button.props["title"] = text
         return button
 
     def _slider(self, label: str, low: float, high: float, value: float, step: float = 1) -> ui.slider:
@@ -131,19 +141,19 @@ class MaskPanel:
         try:
             self._draw(self.tab.drawing.with_stroke(read_stroke(event)))
         except EditkitError as error:
-            ui.notify(str(error), type="negative")
+            notify(str(error), "negative")
 
     async def _take_mask(self, event: events.UploadEventArguments) -> None:
         if self.tab.source is None:
-            ui.notify("Open an image first", type="warning")
+            notify("Open an image first", "warning")
             return
         try:
             shares, notes = read_mask(await event.file.read(), self.tab.source.size, argument=event.file.name)
         except EditkitError as error:
-            ui.notify(str(error), type="negative", multi_line=True)
+            notify(str(error), "negative")
             return
         for note in notes:
-            ui.notify(note, type="warning", multi_line=True)
+            notify(note, "warning")
         self._draw(Drawing(base=np.rint(shares * 255).astype(np.uint8)))
 
     def _take_point(self, event: dict[str, Any]) -> None:

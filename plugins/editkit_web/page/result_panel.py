@@ -15,8 +15,8 @@ from editkit import EditkitError
 from ..commands import Copies
 from ..edits import Entry
 from ..site import Site
-from .components import Compare
-from .tab import Tab
+from ..tab import Tab
+from .components import Compare, notify
 
 _FIGURES = {
     "operation": "Operation",
@@ -98,7 +98,7 @@ class ResultPanel:
             ui.element("img").props(f'src="{entry.thumbnail}" alt=""')
         button.props["aria-label"] = f"History {text}"
         button.classes("ek-shown" if entry is self._tab().shown else "")
-        button.tooltip(text)
+        button.props["title"] = text
 
     def _show_report(self, report: Mapping[str, Any]) -> None:
         self.warnings.clear()
@@ -114,7 +114,7 @@ class ResultPanel:
                     if report.get(name) is not None:
                         ui.label(label)
                         ui.label(_figure(name, report[name]))
-            with ui.expansion("Whole report").classes("w-full").props("dense"):
+            with ui.expansion("Whole report").classes("ek-full").props("dense"):
                 ui.code(json.dumps(report, indent=1), language="json").classes("ek-code")
 
     def _button(self, icon: str, text: str, action: Callable[[], Any]) -> None:
@@ -137,11 +137,11 @@ class ResultPanel:
                 lambda: text_of(Copies(entry, self.site.folder, device=device, dtype=self.site.dtype))
             )
         except EditkitError as error:
-            ui.notify(str(error), type="negative", multi_line=True)
+            notify(str(error), "negative")
             return
         with ui.dialog(value=True) as dialog, ui.card().classes("ek-code"):
             ui.label(title).classes("text-h6")
-            ui.code(text, language=language).classes("w-full").mark("copy")
+            ui.code(text, language=language).classes("ek-full").mark("copy")
             with ui.element("div").classes("ek-row"):
                 ui.button("Copy", icon="content_copy", on_click=lambda: ui.clipboard.write(text)).props("no-caps")
                 ui.button("Close", on_click=dialog.close).props("flat no-caps")

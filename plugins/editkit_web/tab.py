@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses as dc
 from typing import Any
 
-from ..edits import Entry, Source
-from ..jobs import Job
-from ..store import Store
-from ..strokes import Drawing, Levels
+from .edits import Entry, Source
+from .jobs import Job
+from .store import Store
+from .strokes import Drawing, Levels
 
 _MOST_ENTRIES = 60
 
@@ -64,8 +64,7 @@ class Tab:
         self.history.append(entry)
         self.shown = entry
         while len(self.history) > _MOST_ENTRIES:
-            for address in self.history.pop(0).addresses:
-                store.forget(address)
+            store.forget(*self.history.pop(0).addresses)
 
     def restore(self, entry: Entry) -> None:
         """Refill image, mask and form from an entry of the history."""
