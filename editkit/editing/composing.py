@@ -81,14 +81,16 @@ def paint(session: Session, edit: Edit) -> Tensor:
     decoded = session.pixel_cache.on_host(session.decode_cached(edit.latents))
     if edit.reconstructed is None or not edit.carry:
         return session.canvas.to_image(decoded).clone()  # decoded pixels may be shared with the session's cache
-    reconstructed = session.pixel_cache.on_host(session.decode_cached(edit.reconstructed))
     shares = _source_shares(edit)
-    source, round_trip = mix_sources(session.visible, shares), mix_sources(reconstructed, shares)
+    source = mix_sources(session.visible, shares)
     kept = session.kept if edit.kept is None else edit.kept
-    # An edit that starts from noise everywhere needs nothing of the autoencoder's source.
-    if edit.changes and bool((torch.as_tensor(kept, device="cpu") > 0).any()):
+    if not bool((torch.as_tensor(kept, device="cpu") > 0).any()):
+        # An edit that starts from noise everywhere takes no difference to the autoencoder's source: none is decoded.
+        return apply_difference(session.canvas, source, decoded, decoded, session.mask, kept)
+    reconstructed = session.pixel_cache.on_host(session.decode_cached(edit.reconstructed))
+    if edit.changes:
         warn_of_autoencoder(session)
-    return apply_difference(session.canvas, source, decoded, round_trip, session.mask, kept)
+    return apply_difference(session.canvas, source, decoded, mix_sources(reconstructed, shares), session.mask, kept)
 
 
 def _source_shares(edit: Edit) -> Tensor:

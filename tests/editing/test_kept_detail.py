@@ -196,3 +196,24 @@ def test_a_low_strength_keeps_the_sharpness_of_a_large_photograph() -> None:
     share = sharpness(now) / sharpness(everything)
     LOG.info("img2img --strength 0.3, 1024 px: %.1f %% of the sharpness with all detail kept", 100 * share)
     assert share >= 0.9
+
+
+@pytest.mark.parametrize(("strength", "decoded"), [(1.0, 1), (0.5, 2)])
+def test_the_autoencoders_source_is_decoded_only_where_detail_is_kept(
+    strength: float, decoded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit that starts from noise everywhere equals its decoded latents, to which nothing is added."""
+    model, images = ToyBackend(), []
+    decode = model.decode
+
+    def count(latents: Tensor) -> Tensor:
+        images.extend(latents)
+        return decode(latents)
+
+    monkeypatch.setattr(model, "decode", count)
+    result = editkit.apply("img2img", sample_image((16, 16)), model=model, prompt="a hat", strength=strength, steps=4)
+    assert len(images) == decoded
+    if strength == 1.0:
+        levels = np.asarray(result.image.convert("RGB")).astype(int)
+        pixels = decode(result.latents)[0].permute(1, 2, 0).numpy() * 255
+        assert np.abs(levels - pixels).max() <= 0.5 + 1e-3
