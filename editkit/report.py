@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 
 @dc.dataclass
@@ -131,3 +132,25 @@ class AnimationReport(Report):
     pixels."""
     source_flicker: float | None = None
     """The same of the source, which also has the error of the estimated motion. Both are None for another size."""
+
+
+SomeReport = TypeVar("SomeReport", bound=Report)
+
+
+def sum_reports(reports: Sequence[SomeReport]) -> SomeReport:
+    """Return one report of several steps: costs are added, models and warnings joined."""
+    return dc.replace(
+        reports[-1],
+        operation="run",
+        model=", ".join(dict.fromkeys(report.model for report in reports)),
+        adapters=tuple(dict.fromkeys(adapter for report in reports for adapter in report.adapters)),
+        network_calls=sum(report.network_calls for report in reports),
+        network_samples=sum(report.network_samples for report in reports),
+        seconds=round(sum(report.seconds for report in reports), 4),
+        peak_memory_mb=max(report.peak_memory_mb for report in reports),
+        input_size=reports[0].input_size,
+        untouched_max_diff=None,
+        mask_share=None,
+        params={"steps": [{report.operation: report.params} for report in reports]},
+        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
+    )

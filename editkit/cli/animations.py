@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..files import is_file
 from ..registry.registry import Registry
-from ..registry.specs import OperationSpec
 from .jobs import Execute, Prepared
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
+    from ..editing.pipeline import Pipeline
     from ..editing.request import Request
     from ..model.backend import Backend
 
@@ -41,16 +41,21 @@ class AnimatedInputs:
     options: Mapping[str, Any]
 
     @classmethod
-    def of(cls, spec: OperationSpec, names: Sequence[str], options: Mapping[str, Any]) -> AnimatedInputs:
-        """Find the animations among the inputs of an operation; raises UsageError for options without any."""
-        from ..editing.animation.request import takes_animations
+    def of(
+        cls, names: Sequence[str], options: Mapping[str, Any], alone: Collection[str] = ("anchor",)
+    ) -> AnimatedInputs:
+        """Find the animations among the inputs of a command.
+
+        Raises UsageError for one of the options ``alone``, which are for animations only, without any.
+        """
         from ..images.animation.reading import animation_suffix
 
-        found = {name: animation_suffix(name) for name in names} if takes_animations(spec) else {}
+        found = {name: animation_suffix(name) for name in names}
         suffixes = {name: suffix for name, suffix in found.items() if suffix}
         given = {name: options[name] for name in ("anchor", "batch") if options.get(name) is not None}
-        if "anchor" in given and not suffixes and all(map(is_file, names)):
-            raise click.UsageError("--anchor is for animations, and no input is one: leave it out")
+        for name in given.keys() & set(alone):
+            if not suffixes and all(map(is_file, names)):
+                raise click.UsageError(f"--{name} is for animations, and no input is one: leave it out")
         return cls(suffixes, given)
 
     def apart(self, rows: Execute, animations: Execute) -> Execute:
@@ -72,3 +77,13 @@ class AnimatedInputs:
         if isinstance(request, AnimationRequest):
             return execute_animation(request, model, **self.options, **more)
         return execute(registry, request, model, **more)
+
+    def run_pipeline(
+        self, pipeline: Pipeline, request: Request | AnimationRequest, seed: int | None, **more: Any
+    ) -> Any:
+        """Carry out a pipeline on an image or on an animation."""
+        from ..editing.animation.request import AnimationRequest
+
+        if isinstance(request, AnimationRequest):
+            return pipeline.execute_animation(request, seed=seed, **self.options, **more)
+        return pipeline.execute(request, seed=seed, **more)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses as dc
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Cancelled, MissingCapability
-from ..files import is_folder
 from ..inversion.settings import INVERSION_SUFFIXES
 from .errors import ErrorCollector
 from .many.file_names import fill_template
 from .many.lines import Count, OutputLines
+from .many.masks import plan_masks
 from .many.variants import Variant
-from .outputs import save_mask, save_result, save_sheet, write_stdout
-from .targets import STREAM, OutputPlan, encoding_of, existing_of, plan_shown, stem_of
+from .outputs import save_masks, save_result, save_sheet, write_stdout
+from .targets import STREAM, OutputPlan, encoding_of, plan_shown, stem_of
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 ONE = Variant()
 """The variant of an input with one result."""
-
-MASK_SUFFIXES = (".png",)
-"""Suffixes of files for masks."""
 
 
 @dc.dataclass(frozen=True)
@@ -50,8 +48,8 @@ class Job:
     number: int = 0
     """Place of the input among the inputs."""
     variant: Variant = ONE
-    mask: Path | None = None
-    """File for the mask of the edit; None to write none."""
+    masks: Sequence[Path] = ()
+    """Files for the masks of the edit; none to write none."""
     place: int = 0
     """Place of the job among the jobs."""
 
@@ -92,13 +90,14 @@ class Invocation:
         values: Mapping[str, Any] | None = None,
         animated: Mapping[str, str] | None = None,
         batch: int = 1,
+        masks: int = 1,
     ) -> Invocation:
         """Choose and check all output files; ``other_files`` are further files that the command must not replace.
 
         ``into_folder`` is for an input that is a folder, whose results need one; ``folders`` are those of the inputs in
         it. Each input has a result for each of ``variants``. ``values`` are the parameters for names of files.
-        ``animated`` are inputs that are animations, with the suffixes of their formats. Raises UsageError or
-        InvalidParameter for outputs that cannot be written.
+        ``animated`` are inputs that are animations, with the suffixes of their formats. ``masks`` is the number of
+        masks of an edit. Raises UsageError or InvalidParameter for outputs that cannot be written.
         """
         if options["json"] and options["output"] == STREAM:
             raise click.UsageError("--json and -o - both write to standard output: write the image to a file")
@@ -121,13 +120,13 @@ class Invocation:
             encoding.check(suffix)
         outputs = [str(target) for target in targets if target]
         sheet = plan_shown(options.get("sheet"), [*names, *other_files, *outputs], argument="sheet")
-        masks = _plan_masks(options, inputs, labels, [*other_files, *outputs])
-        others = [*names, *other_files, *outputs, *(str(file) for file in (sheet, *masks) if file)]
-        preview = plan_shown(options.get("preview"), others, argument="preview")
+        mask_files = plan_masks(options, inputs, labels, [*other_files, *outputs], masks)
+        written = [str(file) for file in (sheet, *itertools.chain(*mask_files)) if file]
+        preview = plan_shown(options.get("preview"), [*names, *other_files, *outputs, *written], argument="preview")
         sources = [read_if_stdin(name) for name in names]
         jobs = [
-            Job(names[number], sources[number], target, number, variant, mask, place)
-            for place, ((number, variant), target, mask) in enumerate(zip(pairs, targets, masks, strict=True))
+            Job(names[number], sources[number], target, number, variant, files, place)
+            for place, ((number, variant), target, files) in enumerate(zip(pairs, targets, mask_files, strict=True))
         ]
         return cls(jobs, options["json"], sheet, encoding, default, plan.existing == "skip", batch, preview)
 
@@ -266,8 +265,7 @@ class Delivery:
             self.lines.written(job.place, job.name, job.target, report)
             if existed:
                 click.echo(f"Replaced: {str(job.target)!r}", err=True)
-        if job.mask is not None:
-            save_mask(outcome, job.mask)
+        save_masks(outcome, job.masks)
         if self.invocation.sheet:
             self.results[job.place] = job.label, outcome
 
@@ -301,24 +299,6 @@ class Delivery:
             warning = f"{own} gives the same image as another variant{reason}"
             outcome.report = dc.replace(outcome.report, warnings=(*outcome.report.warnings, warning))
         self.seen.add(variant)
-
-
-def _plan_masks(
-    options: Mapping[str, Any],
-    inputs: Sequence[str],
-    variants: Sequence[str],
-    protected: Sequence[str],
-) -> Sequence[Path | None]:
-    """Return the file for the mask of each variant, None if none is written; raises like ``OutputPlan.targets``."""
-    given = options.get("mask_out")
-    if given is None:
-        return [None] * len(variants)
-    if given == STREAM:
-        raise click.UsageError("--mask-out cannot be standard output: give a file")
-    plan = OutputPlan(given, MASK_SUFFIXES, existing_of(options), argument="mask_out")
-    labels = ["-mask" + label for label in variants]
-    single = len(variants) == 1 and not is_folder(given)
-    return plan.targets(inputs, "mask", protected, [""] if single else labels)
 
 
 def read_if_stdin(name: str | None, argument: str = "image") -> str | bytes | None:

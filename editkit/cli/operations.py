@@ -33,6 +33,7 @@ from .many.edit_options import (
 from .many.file_names import fields_of
 from .many.help_groups import headings_of
 from .many.inputs import expand_inputs, masks_in, read_prompts
+from .many.masks import count_masks
 from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
 from .options import CompletedText, may_be_listed, parameters_of
@@ -140,14 +141,14 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
         if recorded
         else _validate_variants(registry, spec, values, image_files, variants, axes, options.get("accelerate"))
     )
-    if options.get("mask_out") is not None and not (image_files.get("mask") or values.get("auto_mask")):
-        also = " or --auto-mask" if "auto_mask" in spec.params.model_fields else ""
-        raise click.UsageError(f"--mask-out needs a mask: give --mask{also}")
     several = frozenset(name for name, kind in image_fields(spec.params).items() if kind == SEVERAL)
     for name, files in image_files.items():
         if name not in several:
             _check_one_or_each(name, files, names)
-    animated = AnimatedInputs.of(spec, names, options)
+    from ..editing.animation.request import takes_animations
+
+    animated = AnimatedInputs.of(names if takes_animations(spec) else (), options)
+    masks = count_masks(registry, spec, options, {**values, **image_files}, animated=bool(animated.suffixes))
     other_files = [*([other] if other else []), *itertools.chain(*image_files.values()), *model_files(options)]
     if options.get("name") and "seed" in fields_of(options["name"]) and values.get("seed") is None:
         values["seed"] = secrets.randbelow(SEED_END)
@@ -165,6 +166,7 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
         values=known,
         animated=animated.suffixes,
         batch=options.get("batch") or BATCH,
+        masks=masks,
     )
     second = read_if_stdin(other)
     read = {name: [read_if_stdin(path, name) for path in files] for name, files in image_files.items()}

@@ -69,17 +69,19 @@ def save_result(outcome: Result | AnimationResult | Inversion, target: Path, enc
     return report.as_dict()
 
 
-def save_mask(outcome: Result | AnimationResult, path: Path) -> None:
-    """Write the mask of an edit, or those of all frames as an animation."""
+def save_masks(outcome: Result | AnimationResult, paths: Sequence[Path]) -> None:
+    """Write the masks of an edit, one for each path, or those of all frames as one animation."""
     from ..editing.animation.result import AnimationResult
     from ..images.writing import save_picture
 
-    make_folder(path.parent)
+    for path in paths:
+        make_folder(path.parent)
     if isinstance(outcome, AnimationResult):
-        outcome.save_mask(path)
-    else:
-        assert outcome.mask is not None, "a mask file is planned for edits with a mask only"
-        save_picture(outcome.mask, path, argument="mask_out")
+        for path in paths:
+            outcome.save_mask(path)
+        return
+    for mask, path in zip(outcome.masks if paths else (), paths, strict=True):
+        save_picture(mask, path, argument="mask_out")
 
 
 def make_folder(folder: Path) -> None:

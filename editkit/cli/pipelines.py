@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import BadFile, BadImage
+from .animations import AnimatedInputs, animation_options
 from .errors import Command
 from .jobs import Execute, Invocation, Job, one_by_one
 from .many.edit_options import cache_option, count_option, output_option, recursive_option, report_option, sheet_option
@@ -21,6 +22,7 @@ from .previews import preview_option
 from .targets import name_option, output_options, replacing_options
 
 if TYPE_CHECKING:
+    from ..editing.animation.request import AnimationRequest
     from ..editing.pipeline import Pipeline
     from ..editing.request import Request
 
@@ -37,6 +39,7 @@ def run_command() -> Command:
         *several,
         *outputs,
         *model_options(),
+        *animation_options(),
         report_option(),
         sheet_option(),
         preview_option(),
@@ -62,6 +65,7 @@ def _run(options: Mapping[str, Any]) -> None:
         type(pipeline)([(name, {"seed": max(seeds), **params}) for name, params in pipeline.steps])
     inputs, files = expand_inputs(options["image"], recursive=options["recursive"]), [options["pipeline"]]
     names = [one.name for one in inputs]
+    animated = AnimatedInputs.of(names, options, alone=("anchor", "batch"))
     invocation = Invocation.plan(
         options,
         "run",
@@ -72,16 +76,18 @@ def _run(options: Mapping[str, Any]) -> None:
         variants=plan_variants({"seed": seeds}),
         folders=[one.folder for one in inputs],
         values={"seed": seeds[0]} if len(seeds) == 1 else {},
+        animated=animated.suffixes,
     )
 
-    def prepare_job(job: Job) -> tuple[Request, int | None]:
+    def prepare_job(job: Job) -> tuple[Request | AnimationRequest, int | None]:
         seed = seeds[0] if len(seeds) == 1 else job.variant.settings.get("seed")
-        return pipeline.prepare(job.source, seed=seed), seed
+        way = pipeline.prepare_animation if job.name in animated.suffixes else pipeline.prepare
+        return way(job.source, seed=seed), seed
 
     def start() -> Execute:
         models = [load_named_model(options, operation) for operation, _ in pipeline.steps]
         more = {"model": models, "progress": progress(invocation.preview), "cache": options["cache"]}
-        return one_by_one(lambda prepared: pipeline.execute(prepared[0], seed=prepared[1], **more))
+        return one_by_one(lambda prepared: animated.run_pipeline(pipeline, *prepared, **more))
 
     invocation.run(prepare_job, start)
 

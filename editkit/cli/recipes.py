@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import BadFile, InvalidParameter
+from ..errors import BadFile, EditkitError, InvalidParameter
 from ..inversion.settings import INVERSION_SUFFIXES
 from ..registry.params import SEVERAL, image_fields, is_default
 from ..registry.registry import installed
@@ -33,7 +34,9 @@ _FILE_HELP = "FILE is an image that editkit saved, or - for standard input."
 
 def replay_command() -> Command:
     """Return the ``replay`` command."""
-    source = "Original image; twice for an operation on two images. Needed unless FILE embeds it, and verified."
+    source = (
+        "Original image or animation; twice for an operation on two images. Needed unless FILE embeds it, and verified."
+    )
     change = (
         "Change a parameter: seed=5, or 2.seed=5 in the second step alone; mask=FILE gives a mask, needed unless FILE "
         "embeds it, and reference=FILE a reference, once for each. May be repeated."
@@ -57,20 +60,22 @@ def replay_command() -> Command:
             cache_option(),
         ],
         callback=lambda **options: _replay(options),
-        help=f"Make an image again from the recipe in its file.\n\n{_FILE_HELP}",
+        help=f"Make an image or an animation again from the recipe in its file.\n\n{_FILE_HELP}",
     )
 
 
 def _replay(options: Mapping[str, Any]) -> None:
     """Read the recipe in a file, load its models, and make the image again."""
-    from ..editing.recipe import read_recipe
+    from ..editing.recipe import AnimationRecipe, read_recipe
     from ..images.writing import IMAGE_SUFFIXES
 
     settings: dict[str, list[str]] = {}
     for name, value in map(_split_setting, options["settings"]):
         settings.setdefault(name, []).append(value)
     others = [*options["source"], *itertools.chain(*settings.values())]
-    invocation = Invocation.plan(options, "replay", [options["file"]], IMAGE_SUFFIXES, others)
+    file = options["file"]
+    animated = _animated(file)
+    invocation = Invocation.plan(options, "replay", [file], IMAGE_SUFFIXES, others, animated=animated)
     sources = [read_if_stdin(name, "source") for name in options["source"]]
 
     def start() -> Execute:
@@ -83,9 +88,23 @@ def _replay(options: Mapping[str, Any]) -> None:
 
     def check(job: Job) -> tuple[str | bytes, dict[str, Any]]:
         recipe, _ = read_recipe(job.source)
+        if isinstance(recipe, AnimationRecipe) and not animated:
+            raise InvalidParameter("the recipe is that of an animation: give its file, not standard input")
         return job.source, _parse_settings(recipe, settings)
 
     invocation.run(check, start)
+
+
+def _animated(file: str) -> dict[str, str]:
+    """Return the file with the suffix of its format if it holds the recipe of an animation."""
+    from ..editing.recipe import AnimationRecipe, read_recipe
+    from ..images.animation.reading import animation_suffix
+
+    suffix = animation_suffix(file) or ".png"  # equal frames are a still image
+    with contextlib.suppress(EditkitError):  # a file that cannot be read is reported with the others
+        if file != STREAM and isinstance(read_recipe(file)[0], AnimationRecipe):
+            return {file: suffix}
+    return {}
 
 
 def _split_setting(text: str) -> tuple[str, str]:

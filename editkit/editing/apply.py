@@ -40,6 +40,7 @@ from .capabilities import check_capabilities, unnoticed_distillation
 from .composing import compose
 from .framing.frame import frame_session
 from .masks.automatic import mask_by_prompts
+from .masks.of_controls import masks_of_controls
 from .outcome import Contract, Edit, PixelEdit
 from .params import CanvasParams, EditParams, ImageInputParams, ReferenceParams
 from .quality import measure_quality, untouched_part
@@ -127,7 +128,7 @@ def execute(
         region = framing.region if framing else session
         outcome = _call_operation(region, request, progress)
         if framing:
-            session.mask = framing.mask()
+            session.mask = None if region.mask is None else framing.whole_mask(region.mask)
         whole = outcome if framing is None or isinstance(outcome, Inversion) else framing.lay_back(outcome)
         frames = [] if isinstance(whole, Inversion) else compose(session, whole)
         quality = measure_quality(region, outcome) | {"frame": framing.as_dict() if framing else None}
@@ -137,7 +138,7 @@ def execute(
         if untouched is not None:
             quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
     report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
-    return build_result(request, model, outcome, frames, report, untouched, mask)
+    return build_result(request, model, outcome, frames, report, untouched, mask, masks_of_controls(region, framing))
 
 
 def _with_usual_settings(registry: Registry, request: Request, model: Backend) -> Request:

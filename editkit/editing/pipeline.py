@@ -13,8 +13,12 @@ from ..model.loading import resolve_model
 from ..registry.arguments import MODEL, check_arguments
 from ..registry.params import shorten
 from ..registry.registry import installed
-from ..report import Report
+from ..report import SomeReport, sum_reports
 from ..sampling.progress import Progress
+from .animation.apply import BATCH
+from .animation.in_a_row import execute_steps_on_animation
+from .animation.request import AnimationRequest, check_batch, prepare_animation
+from .animation.result import AnimationResult
 from .apply import execute
 from .recipe import image_name
 from .request import Request, check_recipe_size, prepare, validate_params
@@ -74,6 +78,27 @@ class Pipeline:
         """
         return self.execute(self.prepare(image, seed=seed), model=model, seed=seed, progress=progress, cache=cache)
 
+    @check_arguments(model=MODEL.or_each())
+    def apply_to_animation(
+        self,
+        animation: Any,
+        *,
+        model: Model | Sequence[Model] = None,
+        seed: int | None = None,
+        anchor: bool | None = None,
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        cache: bool = True,
+    ) -> AnimationResult:
+        """Run all steps on every frame of an animation and return one result.
+
+        ``anchor`` and ``batch`` are those of :func:`apply_to_animation` for every step, the others those of a call.
+        """
+        check_batch(batch)
+        request = self.prepare_animation(animation, seed=seed)
+        more: dict[str, Any] = {"anchor": anchor, "batch": batch, "progress": progress, "cache": cache}
+        return self.execute_animation(request, model=model, seed=seed, **more)
+
     def prepare(self, image: Any, *, seed: int | None = None) -> Request:
         """Check the first step with ``image``; every later step takes the result of the step before."""
         operation, params = self.steps[0]
@@ -89,19 +114,50 @@ class Pipeline:
         cache: bool = True,
     ) -> Result:
         """Run all steps, the first with its prepared request."""
-        registry = installed()
-        operations = [operation for operation, _ in self.steps]
-        models = zip(operations, model_per_step(model, operations), strict=True)
-        backends = [resolve_model(one, None, None, operation=operation) for operation, one in models]
+        registry, backends = installed(), self._load(model)
         results = [execute(registry, request, backends[0], progress=progress, cache=cache)]
         for (operation, params), backend in zip(self.steps[1:], backends[1:], strict=True):
             request = prepare(registry, operation, results[-1].image, _with_seed(params, seed))
             results.append(execute(registry, request, backend, progress=progress, cache=cache))
         result = join_results(results)
-        if seed is not None and all(params.get("seed") is not None for _, params in self.steps):
-            warning = f"seed={seed} has no effect: every step has a seed of its own"
-            result.report = dc.replace(result.report, warnings=(*result.report.warnings, warning))
+        result.report = self._warned_of_seed(result.report, seed)
         return result
+
+    def prepare_animation(self, animation: Any, *, seed: int | None = None) -> AnimationRequest:
+        """Check the first step with an animation; every later step takes the result of the step before."""
+        operation, params = self.steps[0]
+        return prepare_animation(installed(), operation, animation, _with_seed(params, seed))
+
+    def execute_animation(
+        self,
+        request: AnimationRequest,
+        *,
+        model: Model | Sequence[Model] = None,
+        seed: int | None = None,
+        anchor: bool | None = None,
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        cache: bool = True,
+    ) -> AnimationResult:
+        """Run all steps on an animation, the first with its prepared request."""
+        later = [(operation, _with_seed(params, seed)) for operation, params in self.steps[1:]]
+        more: dict[str, Any] = {"anchor": anchor, "batch": batch, "progress": progress, "cache": cache}
+        result = execute_steps_on_animation(request, later, self._load(model), **more)
+        result.report = self._warned_of_seed(result.report, seed)
+        return result
+
+    def _load(self, model: Model | Sequence[Model]) -> list[Backend]:
+        """Return the model of each step."""
+        operations = [operation for operation, _ in self.steps]
+        models = zip(operations, model_per_step(model, operations), strict=True)
+        return [resolve_model(one, None, None, operation=operation) for operation, one in models]
+
+    def _warned_of_seed(self, report: SomeReport, seed: int | None) -> SomeReport:
+        """Return a report with a warning if no step takes the seed."""
+        if seed is None or any(params.get("seed") is None for _, params in self.steps):
+            return report
+        warning = f"seed={seed} has no effect: every step has a seed of its own"
+        return dc.replace(report, warnings=(*report.warnings, warning))
 
 
 def _parse_yaml(text: str) -> Any:
@@ -192,24 +248,6 @@ def join_results(results: Sequence[Result]) -> Result:
         attachments=attachments,
         sources=first.sources,
         mask=None,
+        masks_of_controls={},
         untouched=None,  # every step has a mask of its own
-    )
-
-
-def sum_reports(reports: Sequence[Report]) -> Report:
-    """Return one report of several steps: costs are added, models and warnings joined."""
-    return dc.replace(
-        reports[-1],
-        operation="run",
-        model=", ".join(dict.fromkeys(report.model for report in reports)),
-        adapters=tuple(dict.fromkeys(adapter for report in reports for adapter in report.adapters)),
-        network_calls=sum(report.network_calls for report in reports),
-        network_samples=sum(report.network_samples for report in reports),
-        seconds=round(sum(report.seconds for report in reports), 4),
-        peak_memory_mb=max(report.peak_memory_mb for report in reports),
-        input_size=reports[0].input_size,
-        untouched_max_diff=None,
-        mask_share=None,
-        params={"steps": [{report.operation: report.params} for report in reports]},
-        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
     )

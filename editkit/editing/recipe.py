@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from PIL import Image
@@ -142,15 +143,34 @@ class Recipe(RecipeHeader):
 
 
 class AnimationRecipe(Recipe):
-    """Operation that made an animation, with the images of its first frame."""
+    """Operations that made an animation, with the images of the first frame."""
 
     schema_version: int = _ANIMATED
     frames: int = Field(ge=1)
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """Digest of all frames of the source; None in older recipes."""
+    anchor: bool | None = None
+    """Argument of :func:`editkit.apply_to_animation`, like :attr:`batch`: both decide the last bits of frames."""
+    batch: int | None = Field(None, ge=1)
+    """None in older recipes."""
 
     @classmethod
-    def of(cls, first: Recipe, frames: int) -> Self:
-        """Return the recipe of an animation by that of its first frame."""
-        return cls(version=first.version, steps=first.steps, sources=first.sources, frames=frames)
+    def of(cls, first: Recipe, source: Sequence[Image.Image], *, anchor: bool | None, batch: int) -> Self:
+        """Return the recipe of an animation by that of its first frame and by all frames of its source."""
+        return cls(
+            version=first.version,
+            steps=first.steps,
+            sources=first.sources,
+            frames=len(source),
+            sha256=frames_digest(source),
+            anchor=anchor,
+            batch=batch,
+        )
+
+
+def frames_digest(frames: Sequence[Image.Image]) -> str:
+    """Return one digest of the pixels of all frames."""
+    return hashlib.sha256("".join(map(image_digest, frames)).encode()).hexdigest()
 
 
 def image_name(name: str, step: int) -> str:

@@ -22,6 +22,8 @@ from ..registry.arguments import MODEL, check_arguments
 from ..registry.params import SEVERAL, image_fields, shorten
 from ..registry.registry import installed
 from ..sampling.progress import Progress
+from .animation.replay import prepare_replay, replay_animation
+from .animation.result import AnimationResult
 from .apply import execute
 from .many.lock_step import execute_exactly
 from .pipeline import Model, join_results, model_per_step
@@ -32,7 +34,7 @@ from .result import Result
 
 @check_arguments(model=MODEL.or_each())
 def replay(
-    file: str | os.PathLike[str] | bytes | Result,
+    file: str | os.PathLike[str] | bytes | Result | AnimationResult,
     *,
     source: Any = None,
     set: Mapping[str, Any] | None = None,  # noqa: A002 (the name of the option)
@@ -49,27 +51,25 @@ def replay(
     progress: Progress | None = None,
     cache: bool = True,
     **params: Any,
-) -> Result:
+) -> Any:
     """Make an image again from the recipe in its file; the same machine and model give the same pixels.
 
-    ``source`` is the original image, or a pair of them: it is needed unless the file embeds it, and verified by the
-    recipe's digest. Anything :func:`open_image` reads is allowed. ``set`` changes parameters: ``seed`` in every step
-    that has one, ``2.seed`` in the second step alone; a mask or another image that the file does not embed is passed in
-    the same way, and the report warns if it is not the recipe's. ``params`` are further ones by keyword.
+    Returns a Result, or an AnimationResult for the recipe of an animation, with the frames of the original edit.
+    ``source`` is the original image, a pair of them, or the original animation: it is needed unless the file embeds it,
+    and verified by the recipe's digest. Anything :func:`open_image` reads is allowed. ``set`` changes parameters:
+    ``seed`` in every step that has one, ``2.seed`` in the second step alone; a mask or another image that the file does
+    not embed is passed in the same way, with a warning if it is not the recipe's. ``params`` are further ones.
 
     Without ``model`` the recipe's models are used if they are registered names; a path, hub id or adapter is never
     taken from a file. One ``model`` replaces all models of the recipe, a list has one for each step. The arguments from
-    ``prediction`` to ``clip_skip`` are those of :func:`load_model`, by default the recipe's. Of a JPEG the
-    pixels before its encoding are made again. Raises BadFile if there is no recipe, InvalidParameter if an image, a
-    model, its adapters or a path must be given and for another source than the recipe's, UnknownName for a parameter
-    that no step has.
+    ``prediction`` to ``clip_skip`` are those of :func:`load_model`, by default the recipe's. Of a JPEG the pixels are
+    those before its encoding. Raises BadFile if there is no recipe, InvalidParameter if an image, a model, its adapters
+    or a path must be given and for another source than the recipe's, UnknownName for a parameter that no step has.
     """
-    recipe, images = (file.recipe, file.attachments) if isinstance(file, Result) else read_recipe(file)
-    if isinstance(recipe, AnimationRecipe):
-        raise BadFile(
-            f"the recipe is that of an animation of {recipe.frames} frames, which is not replayed: apply "
-            f"{recipe.steps[0].operation} to the animation again, with the parameters that editkit show prints"
-        )
+    if isinstance(file, (Result, AnimationResult)):
+        recipe, images = file.recipe, getattr(file, "attachments", {})
+    else:
+        recipe, images = read_recipe(file)
     if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
         raise BadFile("the recipe is damaged: it makes no image")
     if not (set is None or (isinstance(set, Mapping) and all(isinstance(name, str) for name in set))):
@@ -92,9 +92,14 @@ def replay(
         step.params | _images_of_step(recipe.steps[index], index, images, change)
         for index, (step, change) in enumerate(zip(steps, changes, strict=True))
     ]
-    first = _prepare_first(recipe, params_of_steps[0], source, images)
-    for step, values in zip(steps[1:], params_of_steps[1:], strict=True):
-        validate_params(installed(), installed().spec("operations", step.operation), values)
+    first: Any
+    if isinstance(recipe, AnimationRecipe):
+        first = prepare_replay(recipe, params_of_steps[0], source)
+    else:
+        first = _prepare_first(recipe, params_of_steps[0], source, images)
+    later = [(step.operation, values) for step, values in zip(steps[1:], params_of_steps[1:], strict=True)]
+    for operation, values in later:
+        validate_params(installed(), installed().spec("operations", operation), values)
     models = model_per_step(model, [step.operation for step in steps])
     options = LoadingOptions.of(
         prediction=prediction,
@@ -107,8 +112,12 @@ def replay(
         clip_skip=clip_skip,
     )
     backends = [_model_for_step(step.drawn_by, one, adapters, options) for step, one in zip(steps, models, strict=True)]
-    results = _execute_steps(steps, params_of_steps, backends, first, progress=progress, cache=cache)
-    final = join_results(results)
+    final: Any
+    if isinstance(recipe, AnimationRecipe):
+        final = replay_animation(recipe, first, later, backends, progress=progress, cache=cache)
+    else:
+        results = _execute_steps(steps, params_of_steps, backends, first, progress=progress, cache=cache)
+        final = join_results(results)
     warnings = dict.fromkeys([*final.report.warnings, *_replay_warnings(steps, backends, final.recipe)])
     final.report = dc.replace(final.report, warnings=tuple(warnings))
     return final

@@ -50,8 +50,12 @@ def build_result(
     report: Report,
     untouched: Untouched | None = None,
     mask: Image.Image | None = None,
+    found: Mapping[str, Image.Image] | None = None,
 ) -> Any:
-    """Return the Result of an outcome with its recipe; an Inversion gets the report only."""
+    """Return the Result of an outcome with its recipe; an Inversion gets the report only.
+
+    ``found`` are the masks of controls.
+    """
     if isinstance(outcome, Inversion):
         return dc.replace(outcome, report=report)
     images = recorded_images(request.params)
@@ -68,6 +72,7 @@ def build_result(
         latents=outcome.latents if isinstance(outcome, Edit) else None,
         untouched=untouched,
         mask=mask,
+        masks_of_controls=dict(found or {}),
     )
 
 
@@ -140,6 +145,8 @@ class Result:
     """Part of the source that the result has to repeat, by which a file is measured."""
     mask: Image.Image | None = None
     """The mask of the edit in mode L and the size of the source, painted or found: 0 where every pixel is kept."""
+    masks_of_controls: dict[str, Image.Image] = dc.field(default_factory=dict)
+    """Masks like :attr:`mask` that controls found, such as ``ledits``, by their calls in ``attach``."""
     losses: tuple[str, ...] = ()
     """Warnings of the report that belong to the file last saved."""
 
@@ -208,6 +215,11 @@ class Result:
         previous, self.losses = self.losses, tuple(lost)
         kept = [warning for warning in self.report.warnings if warning not in previous]
         self.report = dc.replace(self.report, warnings=(*kept, *self.losses), untouched_max_diff=difference)
+
+    @property
+    def masks(self) -> tuple[Image.Image, ...]:
+        """The mask of the edit if it has one, then those that its controls found."""
+        return (*([] if self.mask is None else [self.mask]), *self.masks_of_controls.values())
 
     def sheet(self, label: str | None = None) -> Image.Image:
         """Return a labelled image of the sources and the result."""

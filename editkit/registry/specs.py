@@ -207,6 +207,8 @@ class ControlSpec(Spec):
     approximates: bool = False
     """True if parts of an estimate are replaced by those of other steps. Controls that need the modules of the network
     at every step, and inverters that are exact by steps of their own, are refused beside it."""
+    finds_mask: bool = False
+    """Whether it finds a mask of its own, which is returned with the result."""
     check: Callable[[Any], None] | None = None
     """Function that raises an EditkitError for options that cannot be used here, before a model is loaded."""
 

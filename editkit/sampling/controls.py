@@ -84,6 +84,13 @@ class Control:
         """Return the latents that replace the result of a step."""
         return x
 
+    def found_mask(self) -> Tensor | None:
+        """Return the mask (1, 1, h, w) in [0, 1] of the latents that the control found in its last walk, if it did.
+
+        The spec of a control that finds masks has ``finds_mask``.
+        """
+        return None
+
 
 class PinnedSource(Control):
     """Control that keeps source rows on their recorded trajectories and corrects edited rows by the same error.

@@ -130,6 +130,7 @@ def register_controls() -> list[ControlSpec]:
             load=by_name("editkit_attention.ledits:ledits"),
             params=LeditsParams,
             needs=frozenset({"text"}),
+            finds_mask=True,
             source="https://arxiv.org/abs/2311.16711",
             paper=Paper(
                 "LEDITS++: Limitless Image Editing using Text-to-Image Models",

@@ -63,9 +63,15 @@ class Ledits(Control):
         self.sources: tuple[int | None, ...] = ()
         self.maps: WordMaps | None = None
         """Attention that is recorded in the network call in progress."""
+        self.masks: list[Tensor] = []
+        """Masks (1, 1, h, w) of the calls of the walk, each the mean of its edited rows."""
 
     def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
-        self.sources = tuple(sources)
+        self.sources, self.masks = tuple(sources), []
+
+    def found_mask(self) -> Tensor | None:
+        """Return the mean of the masks of all steps in which the edit acted."""
+        return torch.cat(self.masks).mean(0, keepdim=True) if self.masks else None
 
     @contextlib.contextmanager
     def attach(self, backend: Backend) -> Iterator[None]:
@@ -112,14 +118,16 @@ class _WithEdits:
     def __call__(self, x: Tensor, point: Point) -> Tensor:
         x0 = self.denoise(x, point)
         (nothing, *estimates), maps = self.estimates(x, point)
-        edited = torch.tensor([self.is_edited(row) for row in range(len(x))], device=x.device).view(-1, 1, 1, 1)
+        rows = [row for row in range(len(x)) if self.is_edited(row)]
+        edited = torch.tensor([row in rows for row in range(len(x))], device=x.device).view(-1, 1, 1, 1)
         for number, (edit, estimate) in enumerate(zip(self.edits, estimates, strict=True)):
             term = estimate - nothing
             attention = None
             if edit.places:
                 attention = maps.maps((x.shape[-2], x.shape[-1]))[number * len(x) : (number + 1) * len(x)]
-            change = edit.params.scale * edit.mask(term, attention, point) * term
-            x0 = torch.where(edited, x0 + change, x0)
+            mask = edit.mask(term, attention, point)
+            edit.masks.append(mask[rows].mean(0, keepdim=True))
+            x0 = torch.where(edited, x0 + edit.params.scale * mask * term, x0)
         return x0
 
     def is_edited(self, row: int) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
 import editkit
-from editkit import Animation, Backend, BadFile, Cancelled, InvalidParameter, MissingCapability, repeat_condition
+from editkit import Animation, Backend, Cancelled, InvalidParameter, MissingCapability, repeat_condition
+from editkit.cli import main
 from editkit.editing.animation.first_frame import FIRST, AnchoredCalls
 from editkit.images.animation.encoding import encode_animation
 from editkit.images.animation.flicker import measure_flicker
@@ -147,8 +149,8 @@ def test_a_video_is_measured(tiny_model: Backend, tmp_path: Path) -> None:
     )
     assert result.report.untouched_max_diff == difference > 0
     assert any("MP4 is lossy" in warning for warning in result.report.warnings)
-    with pytest.raises(BadFile, match="animation of 2 frames"):
-        editkit.replay(file)
+    again = editkit.replay(file, source=source, set={"mask": mask}, model=tiny_model)
+    assert again.encoded(".mp4") == file.read_bytes()
 
 
 def test_wrong_calls_are_refused_before_the_model_is_loaded() -> None:
@@ -197,14 +199,63 @@ def test_a_cancelled_edit_gives_nothing(tiny_model: Backend) -> None:
     assert labels[0].startswith("frame 2 of 3: ")
 
 
-def test_a_recipe_of_an_animation_is_read_and_not_replayed(tiny_model: Backend, tmp_path: Path) -> None:
-    result = editkit.apply_to_animation("flow-edit", moving(0, 1), model=tiny_model, **EDIT)
-    for suffix in (".gif", ".webp", ".png"):
-        file = result.save(tmp_path / f"out{suffix}")
-        with pytest.raises(BadFile, match="animation of 2 frames"):
-            editkit.replay(file, source=frame(0))
-        assert Image.open(io.BytesIO(file.read_bytes())).n_frames == 2  # type: ignore[attr-defined]
-    assert result.report.output == str(file)
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_a_replay_has_the_frames_of_an_animation(tiny_model: Backend, tmp_path: Path, suffix: str) -> None:
+    source = encode_animation(moving(0, 1, 2), suffix)
+    mask = Image.new("L", (24, 16))
+    mask.paste(255, (0, 0, 12, 16))
+    given = {"mask": mask, "batch": 2, "model": tiny_model}
+    result = editkit.apply_to_animation("flow-edit", source, **given, **EDIT)
+    file = result.save(tmp_path / f"out{suffix}")
+    again = editkit.replay(file, source=source, set={"mask": mask}, model=tiny_model)
+    assert again.encoded(suffix) == file.read_bytes()
+    for before, after in zip(result.frames, again.frames, strict=True):
+        assert np.array_equal(levels(before), levels(after))
+    other = editkit.replay(result, source=source, set={"mask": mask, "seed": 1}, model=tiny_model)
+    assert not np.array_equal(levels(other.frames[0]), levels(result.frames[0]))
+    for wrong, words in (
+        (moving(0, 1), "2 frames"), (moving(0, 2, 1), "other pixels"), (None, "source .24 x 16"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidParameter, match=words):
+            editkit.replay(file, source=wrong, set={"mask": mask}, model="nowhere")
+
+
+def test_a_pipeline_edits_an_animation_step_by_step(tiny_model: Backend, tmp_path: Path) -> None:
+    steps = [("flow-edit", EDIT), ("img2img", {"prompt": "red", "steps": 2, "seed": 3})]
+    pipeline = editkit.Pipeline(steps)
+    result = pipeline.apply_to_animation(moving(0, 1), model=tiny_model, anchor=False, batch=1)
+    singles = [pipeline(frame(number), model=tiny_model).image for number in (0, 1)]
+    for after, single in zip(result.frames, singles, strict=True):
+        assert np.array_equal(levels(after), levels(single))
+    (report,) = [result.report]
+    assert (report.operation, report.frames, len(report.params["steps"])) == ("run", 2, 2)
+    file = result.save(tmp_path / "out.png")
+    assert editkit.replay(file, source=moving(0, 1), model=tiny_model).encoded(".png") == file.read_bytes()
+
+
+def test_the_shell_runs_and_replays_an_animation_and_compares_none(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.gif").write_bytes(encode_animation(moving(0, 1), ".gif"))
+    (tmp_path / "steps.yaml").write_text("steps: [img2img: {prompt: red, steps: 2}]")
+    words = ["run", "steps.yaml", "in.gif", "-o", "out.webp", "--seed", "0", "--no-anchor", "-m", tiny_folder]
+    again = ["replay", "out.webp", "--source", "in.gif", "-o", "again.webp", "-m", tiny_folder]
+    for command in (words, again):
+        done = call(tmp_path, *command)
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "out.webp").read_bytes() == (tmp_path / "again.webp").read_bytes()
+    Image.new("RGB", (8, 8)).save(tmp_path / "still.png")
+    for command, message in (
+        (["run", "steps.yaml", "still.png", "--batch", "2"], "--batch is for animations"),
+        (["compare", "in.gif", "--source", "red", "--target", "blue"], "only still images are allowed here"),
+    ):
+        done = call(tmp_path, *command)
+        assert done.exit_code != 0
+        assert message in done.output
+
+
+def call(folder: Path, *words: Any) -> Any:
+    """Run the command line in a folder."""
+    with contextlib.chdir(folder):
+        return CliRunner().invoke(main, [str(word) for word in words])
 
 
 @pytest.mark.model

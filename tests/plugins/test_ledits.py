@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
 import editkit
 from editkit import MissingCapability
+from editkit.cli import main
 from editkit.registry.registry import installed
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -137,6 +139,23 @@ def test_the_mask_of_an_edit_limits_it_and_replays(model: Any) -> None:
     ]
     distance = [np.abs(image - plain).mean() for image in masked]
     assert distance[0] > distance[1] > distance[2] > 0
+
+
+@pytest.mark.slow
+def test_each_edit_returns_its_mask(model: Any, deep_folder: Path, tmp_path: Path) -> None:
+    small = "ledits:edit=a green pear,scale=9,mask=difference,threshold=0.9"
+    large = "ledits:edit=red,scale=4,mask=difference,threshold=0.5"
+    result = edit(model, small, large, operation="img2img", strength=0.5)
+    shares = {call: np.asarray(mask).mean() / 255 for call, mask in result.masks_of_controls.items()}
+    assert shares == {small: pytest.approx(0.1, abs=0.01), large: pytest.approx(0.5, abs=0.01)}
+    assert result.mask is None and result.masks == tuple(result.masks_of_controls.values())
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    words = ["img2img", tmp_path / "a.png", "--prompt", "an apple", "--steps", "3", "--seed", "0", "-m", deep_folder]
+    words += ["--resolution", "64", "--strength", "0.5", "--attach", small, "--attach", large]
+    done = CliRunner().invoke(main, [str(word) for word in [*words, "--mask-out", tmp_path / "mask.png"]])
+    assert done.exit_code == 0, done.output
+    for number, mask in enumerate(result.masks, 1):
+        assert np.array_equal(Image.open(tmp_path / f"mask-{number}.png"), mask)
 
 
 def test_masks_by_attention_need_a_model_with_attention() -> None:

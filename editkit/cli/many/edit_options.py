@@ -60,8 +60,8 @@ def sheet_option() -> click.Option:
 
 def mask_option() -> click.Option:
     text = (
-        "Also write the mask of the edit, painted or found: white where it changes the image. Of several results, a "
-        "folder for the masks."
+        "Also write the mask of the edit, painted or found: white where it changes the image. Masks that controls find "
+        "are numbered. Of several results, a folder for the masks."
     )
     return click.Option(["--mask-out"], metavar="PATH", type=CompletedText(), help=text)
 

@@ -22,7 +22,7 @@ from ..apply import cancellable
 from ..framing.following import FollowedSubject
 from ..many.apply_all import split_options
 from ..many.lock_step import bind_request
-from ..recipe import Recipe
+from ..recipe import AnimationRecipe, Recipe
 from ..steps.tracking import steps_together
 from .first_frame import AnchoredCalls
 from .request import AnimationRequest, check_batch, prepare_animation
@@ -87,7 +87,8 @@ def execute_animation(
     reason = None if edits.anchored or anchor is False or len(numbers) == 1 else _reason_against(request, model)
     report = _report(edits, frames, reason, seconds=time.perf_counter() - start)
     assert edits.recipe is not None
-    return AnimationResult.of(request.animation, frames, report, edits.recipe)
+    recipe = AnimationRecipe.of(edits.recipe, request.animation.frames, anchor=anchor, batch=batch)
+    return AnimationResult.of(request.animation, frames, report, recipe)
 
 
 def _is_anchored(request: AnimationRequest, model: Backend, anchor: bool | None, frames: int) -> bool:

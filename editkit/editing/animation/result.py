@@ -25,7 +25,7 @@ from ...images.stored.image import StoredImage
 from ...registry.arguments import check_arguments
 from ...report import AnimationReport, Report
 from ..quality import Untouched
-from ..recipe import AnimationRecipe, Recipe
+from ..recipe import AnimationRecipe
 from ..result import Result
 
 _SHOWN = 4
@@ -81,14 +81,13 @@ class AnimationResult:
 
     @classmethod
     def of(
-        cls, source: Animation, frames: Sequence[EditedFrame], report: AnimationReport, recipe: Recipe
+        cls, source: Animation, frames: Sequence[EditedFrame], report: AnimationReport, recipe: AnimationRecipe
     ) -> AnimationResult:
-        """Return the result of the edits of all frames, with its flicker measured; ``recipe`` is that of the first."""
+        """Return the result of the edits of all frames, with its flicker measured."""
         edited = dc.replace(source, frames=same_mode([frame.image for frame in frames]))
         masks = tuple(frame.mask for frame in frames if frame.mask is not None)
-        whole = AnimationRecipe.of(recipe, len(frames))
-        result = cls(edited, source, report, whole, tuple(frame.untouched for frame in frames), masks)
-        result.report = dc.replace(report, **result._flicker(edited.frames))
+        result = cls(edited, source, report, recipe, tuple(frame.untouched for frame in frames), masks)
+        result.measure(edited.frames)
         return result
 
     def __repr__(self) -> str:
@@ -101,6 +100,10 @@ class AnimationResult:
         half = len(images) // 2
         images[half] = (f"{images[half][0]}, {self.report.line.partition(': ')[2]}", images[half][1])
         return mime_bundle(repr(self), images[:half], images[half:], columns=half)
+
+    def measure(self, frames: Sequence[Image.Image]) -> None:
+        """Set the flicker of the report to that of frames, None for those of another size than the source."""
+        self.report = dc.replace(self.report, **self._flicker(frames))
 
     @property
     def frames(self) -> tuple[Image.Image, ...]:
@@ -157,13 +160,13 @@ class AnimationResult:
         lost = losses(self.animation, suffix, encoding, difference)
         previous, self.losses = self.losses, tuple(lost)
         kept = [warning for warning in self.report.warnings if warning not in previous]
-        figures = self._flicker(written)
-        self.report = dc.replace(self.report, warnings=(*kept, *self.losses), untouched_max_diff=difference, **figures)
+        self.report = dc.replace(self.report, warnings=(*kept, *self.losses), untouched_max_diff=difference)
+        self.measure(written)
 
     def _flicker(self, frames: Sequence[Image.Image]) -> dict[str, Any]:
         """Return the flicker of frames and of the source; frames of another size are not compared with its motion."""
         if frames[0].size != self.source.size:
-            return {}
+            return {"source_flicker": None, "flicker": None}
         source, result = measure_flicker(self.source.frames, self.source.frames, frames)
         return {"source_flicker": source, "flicker": result}
 

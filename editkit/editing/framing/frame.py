@@ -71,15 +71,13 @@ class Framing:
         pixels[..., rows[0], columns[0]] += change[..., rows[1], columns[1]]
         return PixelEdit(pixels)
 
-    def mask(self) -> Tensor | None:
-        """Return the mask (1, 1, H, W) of the whole image from that of the region, outside which nothing changes."""
-        if self.region.mask is None:
-            return None
-        mask = torch.zeros_like(self.session.pixels[:, :1])
-        rows, columns = _overlaps(self.placement, mask)
-        square = self.region.mask.flip(-1) if self.placement.mirrored else self.region.mask
-        mask[..., rows[0], columns[0]] = square[..., rows[1], columns[1]]
-        return mask
+    def whole_mask(self, mask: Tensor) -> Tensor:
+        """Return a mask (1, 1, H, W) of the whole image from one of the region, outside which nothing changes."""
+        whole = torch.zeros_like(self.session.pixels[:, :1])
+        rows, columns = _overlaps(self.placement, whole)
+        square = mask.flip(-1) if self.placement.mirrored else mask
+        whole[..., rows[0], columns[0]] = square[..., rows[1], columns[1]]
+        return whole
 
     def _image_ground(self, subject: Tensor) -> Tensor:
         """The image in the region (1, 3, side, side), continued into its subject (1, 1, side, side)."""
