@@ -58,8 +58,8 @@ class PreviewFile:
 
 
 def _image_of(step: Step) -> Image.Image:
-    """Return the preview of an edit, or of all edits in lock step with it side by side."""
+    """Return the preview of an edit, or of all its frames and the edits in lock step with it side by side."""
     from ..images.contact_sheet import draw_sheet
 
-    images = [one.preview() for one in step.together]
+    images = [image for one in step.together for image in one.previews()]
     return images[0] if len(images) == 1 else draw_sheet([("", image) for image in images])

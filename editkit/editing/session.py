@@ -290,7 +290,7 @@ class Session(TracksLoops):
         stepper = step or self.registry.build("samplers", self.drawing.sampler)
         self.undivided = any(control.changes_model and not control.divisible for control in controls)
         with attach_all(self.model, controls, path, sources or [None] * len(x)):
-            estimate = self.estimate(path)
+            estimate = self.estimate(path, sources or ())
             watching = controls if estimate is None else [*controls, estimate]
             steps = walk(stepper, denoise, x, path, noise=self.noise, controls=watching)
             final = final_state(self.track(steps, len(path) - 1, "sampling", estimate=estimate), x)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ..diffusion.denoiser import Condition, Network
@@ -14,10 +17,14 @@ class LatestEstimate(Control):
     """Control that changes nothing and keeps the x0 estimate (B, C, h, w) that a solver got last along ``path``.
 
     As the last control of a walk it gets what guidance and the other controls made of the network's estimate.
+    ``sources`` names the row of each row's source, or None.
     """
 
-    def __init__(self, path: SamplingPath) -> None:
+    def __init__(self, path: SamplingPath, sources: Sequence[int | None] = ()) -> None:
         self.path = path
+        own = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], enumerate(sources))))
+        self.sources = own if own < len(sources) else 0
+        """Number of rows, the first ones, that are the sources of others."""
         self.x0: Tensor | None = None
 
     def predict(self, index: int, point: Point, x0: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import gc
 import threading
@@ -90,6 +91,12 @@ def test_previews_in_lock_step_end_with_the_results_of_all_edits() -> None:
         assert np.abs(np.asarray(image, int) - np.asarray(result.image, int)).max() <= 1
 
 
+def test_previews_of_an_interpolation_are_those_of_its_frames() -> None:
+    run = editkit.start("interpolate", (IMAGE, IMAGE.rotate(180)), frames=3, steps=3, model=ToyBackend(), seed=0)
+    *_, last = ([image.tobytes() for image in step.previews()] for step in run if step.label == "sampling")
+    assert len(set(last)) == len(run.result.frames) == 3
+
+
 def test_a_run_follows_every_edit_of_a_function_and_the_progress_of_its_own() -> None:
     seen: list[Step] = []
 
@@ -125,6 +132,22 @@ class _SlowBackend(ToyBackend):
         self.called.set()
         assert self.allowed.wait(10)
         return super().denoise(*call)
+
+
+def test_an_interrupt_cancels_the_run_that_is_waited_for() -> None:
+    class Interrupting(ToyBackend):
+        calls = 0
+
+        def denoise(self, *call: Any) -> Tensor:
+            self.calls += 1
+            _thread.interrupt_main()
+            return super().denoise(*call)
+
+    model = Interrupting()
+    run = start("img2img", model)
+    with pytest.raises(Cancelled):
+        list(run)
+    assert (model.calls, run.is_done) == (1, True)
 
 
 def start_rows(model: Any) -> editkit.Run[Any]:

@@ -16,6 +16,9 @@ from .step import Step
 
 T = TypeVar("T")
 
+_WAIT = 0.2
+"""Seconds after which waiting is begun again, because Python does not handle Ctrl-C during it on every system."""
+
 
 class Run(Iterator[Step], Generic[T]):
     """Edit that :func:`start` returns: an iterator of its steps, then its :attr:`result`.
@@ -133,6 +136,7 @@ class _Worker(Generic[T]):
             step = self._take()
         except KeyboardInterrupt:
             self.cancelled.set()
+            self.turns.put(None)  # the interrupt may have taken a step that the edit waits at
             self._take()
             step, self.error = None, Cancelled("cancelled")
         with self.lock:
@@ -144,9 +148,14 @@ class _Worker(Generic[T]):
 
     def _take(self) -> Step | None:
         """Return the next step, None at the end; a cancelled edit goes on to its end."""
-        while (step := self.steps.get()) is not None and self.cancelled.is_set():
+        while True:
+            try:
+                step = self.steps.get(timeout=_WAIT)
+            except queue.Empty:
+                continue
+            if step is None or not self.cancelled.is_set():
+                return step
             self.turns.put(None)
-        return step
 
     def cancel(self, *, wait: bool = True) -> None:
         """Let the edit raise Cancelled, and wait until it has ended if it waits at a step."""

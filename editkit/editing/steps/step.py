@@ -40,6 +40,8 @@ class Step:
 
     The rows are those that are sampled together; the last one is the edit, or the last edit.
     """
+    sources: int
+    """Number of rows, the first ones, that are the sources beside the edits; 0 if there are none."""
     model: Backend = dc.field(repr=False)
     canvas: Canvas = dc.field(repr=False)
     pixels: Tensor | None = dc.field(repr=False)
@@ -72,6 +74,11 @@ class Step:
         x0 = self.x0[row : row + 1 or None]
         padded = _enlarge(preview_pixels(self.model, x0), self.canvas.padded)
         return to_image(self.canvas.crop(padded)[0])
+
+    def previews(self) -> list[Image.Image]:
+        """Return the previews of all edits among the rows, such as the frames of ``interpolate``; usually it is one."""
+        rows = range(self.sources, 1 if self.x0 is None else len(self.x0))
+        return [self.preview(row) for row in rows] if rows else [self.preview()]
 
     def _plain_preview(self) -> Image.Image:
         if self.pixels is None or not len(self.pixels):

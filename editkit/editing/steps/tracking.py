@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -25,9 +25,12 @@ class TracksLoops:
     pixels: Tensor
     progress: Progress | None
 
-    def estimate(self, path: SamplingPath) -> LatestEstimate | None:
-        """Return a control that keeps the estimates of a loop along a path, None if nobody looks at its steps."""
-        return None if self.progress is None else LatestEstimate(path)
+    def estimate(self, path: SamplingPath, sources: Sequence[int | None] = ()) -> LatestEstimate | None:
+        """Return a control that keeps the estimates of a loop along a path, None if nobody looks at its steps.
+
+        ``sources`` names the row of each row's source, or None.
+        """
+        return None if self.progress is None else LatestEstimate(path, sources)
 
     def track(
         self,
@@ -58,6 +61,7 @@ class TracksLoops:
                 label,
                 point=path[index + 1] if index + 1 < len(path) else None,
                 x0=None if estimate is None else estimate.x0,
+                sources=0 if estimate is None else estimate.sources,
                 model=self.model,
                 canvas=self.canvas,
                 pixels=self.pixels if pixels is None else pixels,
