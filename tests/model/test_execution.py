@@ -231,6 +231,13 @@ def test_a_backend_of_attention_changes_rounding_alone_and_its_own_network(kind:
         select_attention(own.net, "sage", torch.device("cpu"))  # type: ignore[attr-defined]
 
 
+def test_an_attention_that_a_backend_does_not_compute_is_refused_by_name(tmp_path: Path) -> None:
+    """Chroma masks words, which the kernel takes only without a mask."""
+    model = editkit.load_model(chroma_folder(tmp_path), device="cpu", attention="_native_flash")
+    with pytest.raises(MissingCapability, match=r"attention='_native_flash' does not compute that of Chroma.*mask"):
+        editkit.apply("img2img", SOURCE, model=model, prompt="a red apple", steps=1)
+
+
 @contextlib.contextmanager
 def record_kernels(used: list[bool]) -> Iterator[None]:
     """Record at each attention whether another kernel than that of products is enabled."""

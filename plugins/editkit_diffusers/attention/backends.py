@@ -5,7 +5,10 @@ Processors that dispatch their attention take any of them; the others call torch
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import traceback
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -55,6 +58,27 @@ def check_editable(name: str | None) -> None:
             f"attention={name!r} is computed where no control can act on it: load the model with attention='native', "
             "or leave the control out"
         )
+
+
+@contextlib.contextmanager
+def explained_refusal(name: str | None, net: nn.Module) -> Iterator[None]:
+    """Raise MissingCapability for an attention that a selected backend does not compute, such as one with a mask."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if name is None or not _is_refusal(error):
+            raise
+        raise MissingCapability(
+            f"attention={name!r} does not compute that of {type(net).__name__} ({reason_of(error)}): load the model "
+            "with attention='native'"
+        ) from error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether an exception is of diffusers' dispatch of attention, or of torch without a kernel for it."""
+    modules = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    dispatched = dispatch_attention_fn.__module__ in modules and not isinstance(error, torch.OutOfMemoryError)
+    return dispatched or "No available kernel" in str(error)
 
 
 def _try_backend(name: str, device: torch.device, dtype: torch.dtype) -> None:

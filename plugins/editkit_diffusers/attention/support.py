@@ -28,7 +28,7 @@ from editkit import (
 
 from ..style.attached import styles_of
 from ..text_encoder import TextEncoder
-from .backends import check_editable
+from .backends import check_editable, explained_refusal
 from .selection import TokenSelection, check_selection
 from .sites import find_sites
 from .tap import AttentionCall, Handler, replace_output, tap
@@ -140,7 +140,8 @@ def find_attention_sites(denoise: Denoise) -> Denoise:
     def with_sites(self: Any, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         editing = _EDITING.get()
         if editing is None or editing.model is not self:
-            return denoise(self, x, point, condition)
+            with explained_refusal(self.execution.attention, self.net):
+                return denoise(self, x, point, condition)
         selection = None
         token = _EDITING.set(None)
         try:
