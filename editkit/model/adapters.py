@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InvalidParameter
 from ..files import exists, is_file, is_folder
+from ..registry.calls import entries_of
 from ..registry.params import shorten
 from .weights import HUB_ID, ON_TOP, PICKLES, from_hub
 
@@ -95,9 +96,10 @@ def adapter_calls(adapters: object) -> tuple[str, ...]:
 def _text_of(call: object) -> str | None:
     """Return an adapter of any form as ``FILE`` or ``FILE:SCALE``; None for other values."""
     if isinstance(call, Mapping):
-        if "file" not in call or not set(call) <= {"file", "scale"}:
+        entries = entries_of(call)
+        if "file" not in entries or not entries.keys() <= {"file", "scale"}:
             return None
-        file, scale = call["file"], call.get("scale", 1.0)
+        file, scale = entries["file"], entries.get("scale", 1.0)
     elif isinstance(call, Adapter):
         file, scale = call.file, call.scale
     else:

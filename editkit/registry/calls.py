@@ -24,26 +24,45 @@ def read_call(call: str) -> tuple[str, dict[str, Any]]:
 
 def write_call(call: Mapping[str, Any]) -> str:
     """Return the text of a call that is a mapping; raises ValueError for values that the text cannot hold."""
-    name = call.get("name")
-    if not isinstance(name, str) or not all(isinstance(key, str) for key in call):
-        raise ValueError('give a name, or a mapping such as {"name": "ddim", "eta": 0.5}')
-    given = {key: value for key, value in call.items() if key != "name" and value is not None}
+    entries = entries_of(call)
+    name = entries.pop("name", None)
+    if not isinstance(name, str):
+        reason = 'give a name, or a mapping such as {"name": "ddim", "eta": 0.5}'
+        raise ValueError(reason)  # noqa: TRY004 (the error that validators raise)
+    given = {key: value for key, value in entries.items() if value is not None}
     options = ",".join(f"{key}={_write_value(key, value)}" for key, value in given.items())
     return f"{name}:{options}" if options else name
+
+
+def entries_of(mapping: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the entries of a mapping by their names; none of one that has other keys or cannot be read."""
+    try:
+        entries = dict(mapping)
+    except Exception:  # an object from outside may raise anything
+        return {}
+    return entries if all(isinstance(key, str) for key in entries) else {}
+
+
+def scalar_of(value: Any) -> Any:
+    """Return a scalar of numpy or torch as Python's type, and any other value unchanged."""
+    try:
+        is_scalar = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
+        return value.item() if is_scalar else value
+    except Exception:  # an object from outside may raise anything
+        return value
 
 
 def _write_value(key: str, value: Any) -> str:
     """Return the text of an option; a mapping of words to numbers is ``word:number+word:number``."""
     if isinstance(value, Mapping):
-        value = "+".join(f"{word}:{number}" for word, number in value.items())
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+        value = "+".join(f"{word}:{_write_value(key, number)}" for word, number in entries_of(value).items())
+    value = os.fspath(value) if isinstance(value, os.PathLike) else scalar_of(value)
+    text = str(value) if type(value) in (str, int, float) else "true" if value is True else "false"
     read = _read_value(text.strip())
     if "," in text or "," in key or type(read) is not type(value) or read != value:
         raise ValueError(
-            f"the option {key}={str(value)[:60]!r} is no number, truth value or text that one line of a recipe holds: "
-            "commas, spaces at its ends and numbers as text are not possible"
+            f"the option {key[:60]!r} is no number, truth value or text that one line of a recipe holds: commas, "
+            "spaces at its ends and numbers as text are not possible"
         )
     return text
 

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ..errors import InvalidParameter, did_you_mean
-from .calls import write_call
+from .calls import scalar_of, write_call
 
 
 class Params(BaseModel):
@@ -36,11 +36,7 @@ class Params(BaseModel):
             return value
         if "registry" in metadata:
             return _call_as_text(value)
-        try:
-            is_scalar = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
-            return value.item() if is_scalar else value
-        except Exception:  # an object from outside may raise anything
-            return value
+        return scalar_of(value)
 
     @field_validator("*", mode="after")
     @classmethod
@@ -104,10 +100,12 @@ class _BoundedRepr(reprlib.Repr):
 
 
 def _call_as_text(value: Any) -> Any:
-    """Return the text of calls of registered names that are mappings; anything else is unchanged."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_call_as_text, value))
-    return write_call(value) if isinstance(value, Mapping) else value
+    """Return the text of a call of a registered name that is a mapping, or of those in a list; others are unchanged."""
+    if not isinstance(value, (list, tuple)):
+        return write_call(value) if isinstance(value, Mapping) else value
+    if not any(isinstance(one, Mapping) for one in value):
+        return value
+    return [write_call(one) if isinstance(one, Mapping) else one for one in value]
 
 
 def _check_unicode(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,10 +16,18 @@ from editkit.registry.calls import read_call, write_call
 from editkit.testing.toy import ToyBackend
 
 
+class Unreadable(dict[str, Any]):
+    """A mapping of a user whose entries cannot be read."""
+
+    def keys(self) -> Any:
+        raise RuntimeError
+
+
 @pytest.mark.parametrize(
     ("parameter", "call", "text"),
     [
         ("sampler", {"name": "ddim", "eta": 0.5}, "ddim:eta=0.5"),
+        ("sampler", {"name": "ddim", "eta": np.float64(0.5)}, "ddim:eta=0.5"),
         ("sampler", {"name": "ddim"}, "ddim"),
         ("attach", [{"name": "controlnet", "kind": "edge", "invert": True}], ("controlnet:kind=edge,invert=true",)),
         ("attach", [{"name": "style", "image": Path("a.png"), "model": "m"}], ("style:image=a.png,model=m",)),
@@ -34,7 +43,9 @@ def test_a_call_as_a_mapping_is_the_same_parameter_as_its_text(parameter: str, c
     ("call", "reason"),
     [
         ({"eta": 0.5}, "give a name"),
-        ({"name": "ddim", "eta": [1]}, "the option eta='\\[1\\]' is no number"),
+        ({"name": "ddim", "eta": [1]}, "the option 'eta' is no number"),
+        ({3: "ddim"}, "give a name"),
+        (Unreadable(), "give a name"),
         ({"name": "ddim", "eta": "0.5"}, "numbers as text are not possible"),
         ({"name": "ddim", "eta": "a,b"}, "commas"),
         ({"name": "ddim", "etta": 1.0}, "sampler 'ddim' has no parameter 'etta'; did you mean 'eta'"),

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import InvalidParameter, PluginFailure
+from ...registry.calls import entries_of
+from ...registry.params import shorten
 
 Place = tuple[int, int]
 """Column and row of a pixel, from the left and from the top."""
@@ -50,9 +52,10 @@ class MaskSpecification:
         if isinstance(value, cls):
             return value
         if isinstance(value, Mapping):
-            if not value or not set(value) <= {"words", "inside", "outside"}:
-                raise InvalidParameter(f"mask={str(value)[:60]} is not allowed: give words, or inside and outside")
-            return cls(**value)
+            entries = entries_of(value)
+            if not entries or not entries.keys() <= {"words", "inside", "outside"}:
+                raise InvalidParameter(f"mask={shorten(value)} is not allowed: give words, or inside and outside")
+            return cls(**entries)
         kind, colon, text = value.partition(":") if isinstance(value, str) else ("", "", "")
         if not colon or kind not in ("words", "points"):
             return None
