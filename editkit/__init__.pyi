@@ -148,6 +148,7 @@ from .model.backend import require as require
 from .model.execution import ExecutionOptions as ExecutionOptions
 from .model.execution import ReusedCalls as ReusedCalls
 from .model.execution import SupportsAcceleration as SupportsAcceleration
+from .model.execution import SupportsBlockCache as SupportsBlockCache
 from .model.execution import SupportsFeatureReuse as SupportsFeatureReuse
 from .model.finding import find_identity as find_identity
 from .model.finite import is_finite as is_finite
@@ -359,6 +360,7 @@ __all__ = [
     "RepromptParams",
     "ResolutionShift",
     "Result",
+    "ReusedCalls",
     "Run",
     "SamplerSpec",
     "SamplingParams",
@@ -374,9 +376,11 @@ __all__ = [
     "SupportsAcceleration",
     "SupportsAdapters",
     "SupportsAttention",
+    "SupportsBlockCache",
     "SupportsControlNet",
     "SupportsDistilledGuidance",
     "SupportsExecutionOptions",
+    "SupportsFeatureReuse",
     "SupportsGuidanceRule",
     "SupportsInpainting",
     "SupportsInstructions",

@@ -136,6 +136,17 @@ class SupportsFeatureReuse(Protocol):
         """
 
 
+class SupportsBlockCache(Protocol):
+    """Model that provides ``block-cache``: blocks of its transformer can be left out where the first changes little."""
+
+    def caching_blocks(self, threshold: float) -> AbstractContextManager[ReusedCalls]:
+        """Return a context in which calls of this thread reuse the residual of the later blocks.
+
+        They do where the output of the first block has changed by at most ``threshold``, as a share of its mean,
+        since the last whole call for the same rows. Rows and errors are those of :meth:`SupportsFeatureReuse.reusing`.
+        """
+
+
 _USES: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 _COUNTING = threading.Lock()
 

@@ -9,7 +9,7 @@ from ..errors import InvalidParameter
 from .params import shorten
 from .registry import Registry
 
-MODULE_CAPABILITIES = frozenset({"attention", "feature-reuse", "style"})
+MODULE_CAPABILITIES = frozenset({"attention", "block-cache", "feature-reuse", "style"})
 """Capabilities by the modules of a network, which an accelerated model does not provide."""
 
 

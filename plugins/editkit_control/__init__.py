@@ -1,4 +1,4 @@
-"""``control``: sample under condition maps; the controls ``controlnet``, ``style`` and ``deep-cache``."""
+"""``control``: sample under condition maps; controls that map, style and shorten the sampling of any operation."""
 
 from __future__ import annotations
 
@@ -131,6 +131,18 @@ class DeepCacheParams(Params):
     )
 
 
+class FirstBlockCacheParams(Params):
+    """Reuse of the later blocks of a transformer."""
+
+    threshold: float = Field(
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="Largest change of the first block's output, as a share of its mean, at which later blocks are "
+        "left out; 0 for none.",
+    )
+
+
 _IfActive = EffectIf(lambda params, model: params.control_scale > 0, "control_scale is 0")
 _IfGiven = EffectIf(lambda params, model: params.control_image is not None, "there is no control_image to invert")
 _IfAnnotated = EffectIf(
@@ -231,5 +243,14 @@ def register_controls() -> list[ControlSpec]:
             needs=frozenset({"feature-reuse"}),
             approximates=True,
             source="https://arxiv.org/abs/2312.00858",
+        ),
+        ControlSpec(
+            name="first-block-cache",
+            summary="Leave out the later blocks of a transformer where the first changes little: faster, less exact.",
+            load=by_name("editkit_control.first_block_cache:first_block_cache"),
+            params=FirstBlockCacheParams,
+            needs=frozenset({"block-cache"}),
+            approximates=True,
+            source="https://arxiv.org/abs/2411.19108",
         ),
     ]

@@ -14,7 +14,7 @@ import torch
 from diffusers.models.unets.unet_2d_blocks import CrossAttnUpBlock2D, UpBlock2D
 from torch import Tensor, nn
 
-from editkit import InvalidParameter, ReusedCalls, current_rows
+from editkit import ExecutionOptions, InvalidParameter, ReusedCalls, current_rows
 
 from .inference import run_network
 
@@ -51,6 +51,15 @@ def reuses_features(net: nn.Module) -> bool:
     return len(blocks) > 0 and type(blocks[-1]) in _BLOCKS
 
 
+def check_whole_network(execution: ExecutionOptions, control: str) -> None:
+    """Raise InvalidParameter for execution options of a network that must be called as a whole."""
+    for name in ("compile", "offload", "group_offload"):
+        if getattr(execution, name):
+            raise InvalidParameter(
+                f"{control} is not allowed beside {name}=True: it calls parts of the network; leave one out"
+            )
+
+
 class FeatureReuse:
     """Base of backends of U-Nets, for the capability ``feature-reuse``."""
 
@@ -58,11 +67,7 @@ class FeatureReuse:
 
     @contextlib.contextmanager
     def reusing(self, every: int) -> Iterator[ReusedCalls]:
-        others = [name for name in ("compile", "offload", "group_offload") if getattr(self.execution, name)]
-        if others:
-            raise InvalidParameter(
-                f"deep-cache is not allowed beside {others[0]}=True: it calls parts of the network; leave one out"
-            )
+        check_whole_network(self.execution, "deep-cache")
         calls = ReusedCalls()
         token = _REUSE.set(_Reuse(self, every, calls))
         try:

@@ -30,12 +30,12 @@ from editkit import (
 
 from .assembly import Parts
 from .autoencoder import Autoencoder
+from .block_cache import BlockCaching, run_caching
 from .components import longest_side
 from .controlnets.attached import sum_residuals
 from .controlnets.files import load_controlnet
 from .controlnets.flux import FluxControlNet, flux_family
 from .flux_tokens import PATCH, pack, token_positions, unpack
-from .inference import run_network
 from .scheduler_config import RAMPS, flow_of
 from .style.attached import Style, Styles
 from .style.ip_adapter import FLUX, IPAdapters, IPAdapterStyle, styled_network
@@ -52,7 +52,7 @@ KONTEXT_SIDE = 1024
 """Side of the square among the sizes of the training images of Kontext."""
 
 
-class Flux(StyledModel):
+class Flux(BlockCaching, StyledModel):
     """Backend of transformers over tokens of latents and of text.
 
     If guidance is distilled, the guidance scale is an input of the network; otherwise guidance uses two estimates.
@@ -79,6 +79,7 @@ class Flux(StyledModel):
         # Its pipelines set evenly spaced sigmas, whatever the scheduler's own spacing is.
         ramped = self.grid.spacing in RAMPS
         self.grid = dc.replace(self.grid, spacing=self.grid.spacing if ramped else "trailing", ramp_within="trailing")
+        self.provides = self.provides | {"block-cache"}
         if transformer.config.guidance_embeds:
             self.provides = self.provides | {"distilled-guidance"}
         elif not scheduler.get("use_dynamic_shifting"):  # schnell, which was distilled for four steps
@@ -161,7 +162,7 @@ class Flux(StyledModel):
         adapters = [style for style in styles if isinstance(style, IPAdapterStyle)]
         net = styled_network(adapters) if adapters else self.transformer
         styled = {"ip_adapter_image_embeds": [style.rows(roles) for style in adapters]} if adapters else None
-        predicted = run_network(net, tokens, **conditions, **residuals, joint_attention_kwargs=styled)
+        predicted = run_caching(net, tokens, **conditions, **residuals, joint_attention_kwargs=styled)
         return unpack(predicted, height, width)
 
     def load_controlnet(self, location: Path) -> FluxControlNet:

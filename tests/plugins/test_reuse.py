@@ -63,7 +63,7 @@ def test_the_report_counts_the_calls_in_part(tiny_model: Any) -> None:
     plain, reused = drawn(tiny_model), drawn(tiny_model, "deep-cache:every=2")
     assert not torch.equal(plain.latents, reused.latents)
     assert plain.report.network_calls == reused.report.network_calls == 4
-    assert any("2 of 4 network calls evaluated the last layer alone" in one for one in reused.report.warnings)
+    assert any("2 of 4 network calls evaluated a part of the network" in one for one in reused.report.warnings)
     assert not tiny_model.unet.up_blocks[-1].resnets[-1]._forward_pre_hooks
 
 
@@ -111,3 +111,28 @@ def test_other_networks_and_compiled_ones_are_refused(tiny_folder: Path, tmp_pat
     model.execution = editkit.ExecutionOptions(compile=True)
     with pytest.raises(InvalidParameter, match="deep-cache is not allowed beside compile=True"):
         drawn(model, "deep-cache")
+
+
+# Transformers
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return editkit.load_model(flux_folder(tmp_path_factory.mktemp("flux") / "model"))
+
+
+def test_a_transformer_without_reuse_is_evaluated_as_without_the_control(flux: Any) -> None:
+    plain, never = drawn(flux), drawn(flux, "first-block-cache:threshold=0")
+    strict = drawn(flux, "first-block-cache:threshold=1e-9")
+    assert torch.equal(plain.latents, never.latents) and torch.equal(plain.latents, strict.latents)
+    assert not strict.report.warnings and plain.report.network_calls == strict.report.network_calls
+
+
+def test_cached_blocks_are_never_those_of_another_edit(flux: Any) -> None:
+    control, seeds = "first-block-cache:threshold=1", [1, 2, 3]
+    alone = [drawn(flux, control, seed=seed) for seed in seeds]
+    assert any("3 of 4 network calls evaluated a part" in one for one in alone[0].report.warnings)
+    with ThreadPoolExecutor(3) as pool:
+        at_once = list(pool.map(lambda seed: drawn(flux, control, seed=seed), seeds))
+    assert all(torch.equal(one.latents, other.latents) for one, other in zip(alone, at_once, strict=True))
+    assert torch.equal(drawn(flux, seed=1).latents, drawn(flux, seed=1).latents) and not flux.net.is_cache_enabled
