@@ -216,6 +216,13 @@ def test_methods_are_compared_on_the_same_cases_in_each_scenery_and_over_the_mov
     ] + [["| moved", "`prompt-edit plug-and-play`", "4", "0.25", "0.00", "0.00"]]
 
 
+def test_a_pair_in_several_scenes_counts_once_in_a_comparison() -> None:
+    base, (one, *_) = scores_of([False] * 4), scores_of([True])
+    other = dc.replace(one, case=dc.replace(one.case, pair=Pair(2, 3, "colour")))
+    (success, _, _) = evaluate.paired_differences([one, one, one, dc.replace(other, success=False)], base)
+    assert success.startswith("0.50 (0.00 to 1.00")
+
+
 @pytest.mark.model
 def test_a_method_attaches_the_controls_that_follow_it() -> None:
     """The pixels are those of the operation with ``attach``, and controls need an operation of editkit."""

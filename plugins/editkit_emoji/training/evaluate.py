@@ -34,7 +34,7 @@ from editkit_emoji.training.cases import FLOOR, MOVED, SCENERY, Case, Image3, ca
 from editkit_emoji.training.inverted_noise import InvertedImages, deviations, invert_images, neighbour_correlations
 from editkit_emoji.training.methods import EditResult, method_of
 from editkit_emoji.training.noising import encode
-from editkit_emoji.training.pairs import ATTRIBUTES
+from editkit_emoji.training.pairs import ATTRIBUTES, Pair
 from editkit_emoji.training.tables import bootstrap, evenly_spaced, mean, rate, table
 from editkit_emoji.training.tones import measure_tones, tone_table
 
@@ -140,9 +140,15 @@ COMPARED = ("success", "progress", "collateral")
 
 
 def paired_differences(scores: Sequence[Score], base: Sequence[Score]) -> list[str]:
-    """Mean differences of each of :data:`COMPARED` between scores of the same cases."""
+    """Mean differences of each of :data:`COMPARED` between scores of the same cases.
+
+    A pair in several scenes counts as one, with the mean of its differences: its edits there fail or succeed together.
+    """
+    numbers: dict[Pair, int] = {}
+    pair_of = np.array([numbers.setdefault(one.case.pair, len(numbers)) for one in scores])
     values = (np.array([[getattr(one, name) for one in each] for each in (scores, base)], float) for name in COMPARED)
-    return [bootstrap(evaluation.average, these - those) for these, those in values]
+    sums = (np.bincount(pair_of, these - those) for these, those in values)
+    return [bootstrap(evaluation.average, each / np.bincount(pair_of)) for each in sums]
 
 
 def write_sheets(scores: Sequence[Score], folder: Path, name: str) -> None:

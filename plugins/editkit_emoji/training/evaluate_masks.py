@@ -1,15 +1,22 @@
 """Measure automatic masks of held-out pairs against the true change, and print a Markdown table.
 
     python -m editkit_emoji.training.evaluate_masks --data D --masks difference attention attention:0.6 both --sheets S
+    python -m editkit_emoji.training.evaluate_masks --scenery small --edit prompt-edit:steps=8
 
 A pixel truly changes where the images of a pair differ by more than :data:`CHANGED` levels in a channel. A mask, of
 ``flow-edit`` for both captions, is compared with it by intersection over union where it is at least one half, which is
 the binary mask of the paper. The floors are a mask of the whole image and a centred disc of half of its area.
+
+With ``--edit`` the masks are those of edits by this method, and a second table has the figures of the edits:
+``editkit.judge`` defines success, progress and collateral, and leakage is the share of the squared change that lies
+outside the true change.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses as dc
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -36,6 +43,8 @@ Levels = NDArray[np.uint8]
 """Mask (H, W)."""
 Find = Callable[[Case], Levels]
 """Function that finds the mask of a case."""
+Make = Callable[[Case], editkit.Result]
+"""Function that edits a case under a mask."""
 
 
 class MaskScore(NamedTuple):
@@ -96,6 +105,58 @@ def automatic(model: editkit.Backend, text: str) -> Find:
     return find
 
 
+class EditScore(NamedTuple):
+    """Measures of an edit under a mask."""
+
+    success: float
+    progress: float
+    collateral: float
+    leakage: float
+
+
+def score_edit(case: Case, result: Levels) -> EditScore:
+    """Compare an edited image (H, W, 3) with the true outcome."""
+    judgement = editkit.judge(case.image, case.truth, result)
+    change = np.square(result.astype(np.float64) - case.image)
+    leakage = float(change[~true_change(case)].sum() / max(1.0, float(change.sum())))
+    return EditScore(float(judgement.success), judgement.progress, judgement.collateral, leakage)
+
+
+def masked_edits(model: editkit.Backend, text: str, masks: Sequence[str]) -> dict[str, Make]:
+    """Return edits by a method: without a mask, under the disc, and under each automatic mask."""
+
+    def under(options: str, mask: Find | None = None) -> Make:
+        operation, _, own = text.partition(":")
+        method = evaluation.EditMethod.parse(f"{operation}:{','.join(filter(None, [own, options]))}")
+
+        def make(case: Case) -> editkit.Result:
+            given = case.for_evaluation("")
+            if mask is not None:
+                given = dc.replace(given, mask=Image.fromarray(mask(case)))
+            return method.edit(given, model, seed=0)
+
+        return make
+
+    ways = {"whole image": under(""), "centred disc": under("mask=annotated", disc)}
+    for one in masks:
+        name, _, threshold = one.partition(":")
+        ways[f"`{one}`"] = under(f"auto_mask={name}" + (f",mask_threshold={threshold}" if threshold else ""))
+    return ways
+
+
+def edit_table(scores: dict[str, list[EditScore]]) -> str:
+    """Table with a row for the edits under each mask, with differences to those without a mask on the same pairs."""
+    values = {name: np.array(each, np.float64) for name, each in scores.items()}
+    plain = values["whole image"]
+    rows = []
+    for name, each in values.items():
+        more = [bootstrap(evaluation.average, column) for column in (each - plain).T] if each is not plain else [""] * 4
+        cells = itertools.chain.from_iterable(zip([f"{value:.2f}" for value in each.mean(0)], more, strict=True))
+        rows.append([name, str(len(each)), *cells])
+    head = itertools.chain.from_iterable((name, "more") for name in EditScore._fields)
+    return table(["mask", "pairs", *head], rows)
+
+
 def mask_table(scores: dict[str, list[MaskScore]]) -> str:
     """Table with a row for each mask, with the gain in overlap over the better floor on the same pairs."""
     overlaps = {name: np.array([one.overlap for one in each]) for name, each in scores.items()}
@@ -129,26 +190,47 @@ def read_options() -> argparse.Namespace:
         "--masks", nargs="+", default=["difference", "attention", "both"], help="METHOD or METHOD:THRESHOLD"
     )
     parser.add_argument("--attributes", nargs="+", default=ATTRIBUTES, help="attributes of the pairs")
-    parser.add_argument("--scenery", default="in place", choices=list(SCENERY))
+    parser.add_argument("--edit", metavar="METHOD", help="also edit under each mask, such as prompt-edit:steps=8")
+    parser.add_argument("--scenery", nargs="+", default=["in place"], choices=list(SCENERY))
     parser.add_argument("--pairs", type=int, default=100)
     return parser.parse_args()
+
+
+def find_masks(
+    cases: Sequence[Case], model: editkit.Backend, options: argparse.Namespace
+) -> tuple[dict[str, list[Levels]], dict[str, list[EditScore]]]:
+    """Return the masks of cases by their names, and with ``--edit`` the scores of edits under them."""
+    masks: dict[str, list[Levels]] = {}
+    scores: dict[str, list[EditScore]] = {}
+    if not options.edit:
+        ways: dict[str, Find] = {"whole image": whole, "centred disc": disc}
+        ways |= {f"`{text}`": automatic(model, text) for text in options.masks}
+        for name, find in ways.items():
+            masks[name] = [find(case) for case in tqdm(cases, desc=name, mininterval=10)]
+        return masks, scores
+    for name, make in masked_edits(model, options.edit, options.masks).items():
+        results = [make(case) for case in tqdm(cases, desc=name, mininterval=10)]
+        pairs = list(zip(cases, results, strict=True))
+        masks[name] = [whole(case) if result.mask is None else np.asarray(result.mask) for case, result in pairs]
+        scores[name] = [score_edit(case, np.asarray(result.image.convert("RGB"))) for case, result in pairs]
+    return masks, scores
 
 
 def main() -> None:
     options = read_options()
     prepare(options)
     artwork = data.load_artwork(options.data, options.size)
-    cases = cases_of(artwork, select_pairs(artwork, "first", options.attributes), options.scenery, options.pairs)
-    model = editkit.load_model(options.model)
-    ways: dict[str, Find] = {"whole image": whole, "centred disc": disc}
-    ways |= {f"`{text}`": automatic(model, text) for text in options.masks}
-    masks = {name: [find(case) for case in tqdm(cases, desc=name, mininterval=10)] for name, find in ways.items()}
+    pairs = select_pairs(artwork, "first", options.attributes)
+    cases = [case for scenery in options.scenery for case in cases_of(artwork, pairs, scenery, options.pairs)]
+    masks, edits = find_masks(cases, editkit.load_model(options.model), options)
     truths = [true_change(case) for case in cases]
     scores = {
         name: [score_mask(mask, truth) for mask, truth in zip(each, truths, strict=True)]
         for name, each in masks.items()
     }
-    print(f"\n{options.scenery}; true change {np.mean(truths):.2f} of the image\n\n{mask_table(scores)}")
+    print(f"\n{', '.join(options.scenery)}; true change {np.mean(truths):.2f} of the image\n\n{mask_table(scores)}")
+    if edits:
+        print(edit_table(edits))
     if options.sheets:
         write_sheet(cases, masks, options)
 
