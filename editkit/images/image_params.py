@@ -82,6 +82,8 @@ def _mask_of(params: Params, name: str, value: Any, image: Image.Image, find: Fi
     """Return the mask of a value, and the strokes, words or points that it is specified by; empty for an image."""
     painted = PaintedMask.parse(value)
     if painted is not None:
+        if not painted.is_small(image.size):
+            raise InvalidParameter(f"{name}: its strokes are too many and too wide to be drawn: pass it as an image")
         return _open_mask_param(params, name, Image.fromarray(painted.levels(image.size)), image), str(painted)
     specification = MaskSpecification.parse(value)
     if specification is None:

@@ -17,8 +17,6 @@ Levels = NDArray[np.uint8]
 
 _MOST_STROKES = 2000
 _MOST_POINTS = 20_000
-_MOST_CHARACTERS = 60_000
-"""Length of strokes in a recipe; a mask with more of them goes along as an image."""
 
 
 def read_stroke(event: Mapping[str, Any]) -> Stroke:
@@ -61,10 +59,9 @@ class Drawing:
 
     def argument(self, size: tuple[int, int]) -> str | Image.Image:
         """Return the mask as an operation takes it: strokes, which the recipe then holds, or else an image."""
-        if self.base is None and not self.inverted:
-            text = str(PaintedMask(self.strokes))
-            if len(text) <= _MOST_CHARACTERS:
-                return text
+        painted = PaintedMask(self.strokes)
+        if self.base is None and not self.inverted and painted.is_small(size):
+            return str(painted)
         return Image.fromarray(self.levels(size))
 
 

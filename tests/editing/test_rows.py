@@ -203,3 +203,11 @@ def test_rows_have_models_of_their_own() -> None:
     rows = [EditRow("img2img", image(n), {"prompt": "red", "steps": 4}, seed=n, model=models[n % 2]) for n in range(4)]
     results = outcomes(rows)
     assert [results[number].report.seed for number in range(4)] == [0, 1, 2, 3]
+
+
+def test_models_of_rows_are_loaded_with_the_device_and_the_dtype(tiny_folder: Path) -> None:
+    row = {"operation": "img2img", "image": image(0), "model": str(tiny_folder), "steps": 1}
+    (result,) = outcomes([row], device="cpu", dtype="float64").values()
+    assert result.report.dtype == "float64"
+    (error,) = outcomes([row], device="nowhere").values()
+    assert isinstance(error, EditkitError) and "nowhere" in str(error)

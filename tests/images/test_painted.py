@@ -54,3 +54,13 @@ def test_an_edit_under_strokes_equals_that_under_their_image_and_replays_without
     assert result.recipe.steps[0].specifications == {"mask": str(mask)}
     again = editkit.replay(result.encoded(".png"), source=source, model=model)
     assert np.array_equal(again.levels, result.levels) and again.report.untouched_max_diff == 0
+
+
+def test_strokes_that_would_take_minutes_are_refused() -> None:
+    text = f"strokes:{';'.join(['4096@2000,2000+-2000,-2000'] * 2000)}"
+    mask = PaintedMask.parse(text)
+    assert mask is not None and not mask.is_small((16, 16))
+    with pytest.raises(InvalidParameter, match="pass it as an image"):
+        editkit.apply("img2img", Image.new("RGB", (16, 16)), model=ToyBackend(), mask=text)
+    with pytest.raises(InvalidParameter, match="at most"):
+        PaintedMask.parse(text + ";" + text[8:] * 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ MOST_CHARACTERS = 64_000
 _FARTHEST = 65_536.0
 _LARGEST_BRUSH = 4096.0
 _MOST_STROKES = 4000
+_MOST_WORK = 2**30
+"""Pixels of all windows together, of which a second computes a hundred million."""
 _NUMBER = r"-?[0-9]{1,5}(?:\.[0-9]{1,2})?"
 _POINTS = rf"{_NUMBER},{_NUMBER}(?:\+{_NUMBER},{_NUMBER})*"
 _STROKE = re.compile(rf"(-?)([0-9]{{1,5}}(?:\.[0-9]{{1,2}})?)(?:/(0?\.[0-9]{{1,2}}|[01]))?@({_POINTS})")
@@ -62,12 +64,12 @@ class Stroke:
 
     def draw(self, levels: Levels) -> None:
         """Draw on a mask (H, W), in place; the same stroke twice changes no more than once."""
-        box = _box(self, levels.shape)
-        if box is None:
+        window = _Window.of(self, levels.shape)
+        if window is None:
             return
-        share = _coverage(self, *box)
-        part = levels[box]
-        levels[box] = np.minimum(part, 255 - share) if self.erase else np.maximum(part, share)
+        share = _coverage(self, window)
+        part = levels[window.box]
+        levels[window.box] = np.minimum(part, 255 - share) if self.erase else np.maximum(part, share)
 
 
 @dc.dataclass(frozen=True)
@@ -100,12 +102,54 @@ class PaintedMask:
     def __str__(self) -> str:
         return f"strokes:{';'.join(map(str, self.strokes))}"
 
+    def is_small(self, size: tuple[int, int]) -> bool:
+        """Whether drawing for an image of ``size`` (width, height) takes seconds at most, and the text is not too long.
+
+        Larger masks are passed as images: a recipe of a few kilobytes must not take minutes.
+        """
+        windows = [_Window.of(stroke, size[::-1]) for stroke in self.strokes]
+        return sum(one.area for one in windows if one) <= _MOST_WORK and len(str(self)) <= MOST_CHARACTERS
+
     def levels(self, size: tuple[int, int], base: Levels | None = None) -> Levels:
         """Return the mask for an image of ``size`` (width, height), on a copy of ``base`` (H, W) if there is one."""
         levels = np.zeros(size[::-1], np.uint8) if base is None else base.copy()
         for stroke in self.strokes:
             stroke.draw(levels)
         return levels
+
+
+class _Window(NamedTuple):
+    """Pixels that a stroke may reach, and those of its line that count for them."""
+
+    rows: slice
+    columns: slice
+    start: tuple[int, int]
+    """(x, y) of the first pixel of a window that holds both."""
+    stop: tuple[int, int]
+
+    @classmethod
+    def of(cls, stroke: Stroke, shape: Sequence[int]) -> Self | None:
+        """Return the window of a stroke on a mask of ``shape`` (H, W); None if the stroke lies outside."""
+        line, reach = np.floor(np.array(stroke.points)).astype(int), int(stroke.size / 2) + 2
+        low, high = line.min(0), line.max(0) + 1
+        (left, top), (right, bottom) = np.maximum(low - reach, 0), np.minimum(high + reach, shape[1::-1])
+        if right <= left or bottom <= top:
+            return None
+        # Pixels of the line beyond the mask count too, none farther than the brush reaches.
+        start = min(left, max(left - reach, low[0])), min(top, max(top - reach, low[1]))
+        stop = max(right, min(right + reach, high[0])), max(bottom, min(bottom + reach, high[1]))
+        rows, columns = slice(int(top), int(bottom)), slice(int(left), int(right))
+        return cls(rows, columns, (int(start[0]), int(start[1])), (int(stop[0]), int(stop[1])))
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns within the mask."""
+        return self.rows, self.columns
+
+    @property
+    def area(self) -> int:
+        """Pixels of the window."""
+        return (self.stop[0] - self.start[0]) * (self.stop[1] - self.start[1])
 
 
 def _read_stroke(erase: str, size: str, softness: str | None, points: str) -> Stroke:
@@ -121,32 +165,23 @@ def _hundredths(value: Any) -> float:
     return number
 
 
-def _box(stroke: Stroke, shape: Sequence[int]) -> tuple[slice, slice] | None:
-    """Return the rows and columns that a stroke may reach; None if it lies outside."""
-    points = np.array(stroke.points)
-    low, high = points.min(0) - stroke.size / 2 - 1, points.max(0) + stroke.size / 2 + 2
-    left, top = (max(0, int(one)) for one in np.floor(low))
-    right, bottom = (min(most, int(one)) for one, most in zip(np.ceil(high), (shape[1], shape[0]), strict=True))
-    return (slice(top, bottom), slice(left, right)) if right > left and bottom > top else None
-
-
-def _coverage(stroke: Stroke, rows: slice, columns: slice) -> Levels:
+def _coverage(stroke: Stroke, window: _Window) -> Levels:
     """Return the share, 0 to 255, by which a stroke covers each pixel of a box: 255 within the core of the brush.
 
-    The distance is that of pixel centres to the nearest pixel of the line, which may leave the box.
+    The distance is that of pixel centres to the nearest pixel of the line.
     """
     import cv2  # takes a tenth of a second to import, and few masks are painted
 
-    radius, (top, bottom, left, right) = stroke.size / 2, (rows.start, rows.stop, columns.start, columns.stop)
-    # Pixels of the line beyond the box count too, none farther than the brush reaches.
-    reach, line = int(radius) + 2, np.floor(np.array(stroke.points)).astype(np.int32)
-    low, high = line.min(0), line.max(0) + 1
-    start = np.array([min(left, max(left - reach, low[0])), min(top, max(top - reach, low[1]))], np.int32)
-    stop = max(right, min(right + reach, high[0])), max(bottom, min(bottom + reach, high[1]))
-    away = np.full((stop[1] - start[1], stop[0] - start[0]), 255, np.uint8)
-    cv2.polylines(away, [(line - start).reshape(-1, 1, 2)], isClosed=False, color=0)
-    box = slice(top - start[1], bottom - start[1]), slice(left - start[0], right - start[0])
-    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[box]
+    (left, top), (right, bottom) = window.start, window.stop
+    away = np.full((bottom - top, right - left), 255, np.uint8)
+    line = np.floor(np.array(stroke.points)).astype(np.int32) - np.array(window.start, np.int32)
+    cv2.polylines(away, [line.reshape(-1, 1, 2)], isClosed=False, color=0)
+    part = (
+        slice(window.rows.start - top, window.rows.stop - top),
+        slice(window.columns.start - left, window.columns.stop - left),
+    )
+    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[part]
+    radius = stroke.size / 2
     fade = radius * stroke.softness
     if fade < 1:
         return np.where(distance <= radius - 0.5, 255, 0).astype(np.uint8)
