@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from .editing.apply import apply
 from .editing.steps.run import Run
+from .errors import InvalidParameter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,7 +31,12 @@ def start(edit: str | Callable[..., Any], *args: Any, **kwargs: Any) -> Run[Any]
             step.preview()
         run.result.image
 
-    Raises nothing itself: an error, such as of a wrong argument, is raised by the iteration or by ``result``.
+    Raises InvalidParameter if ``edit`` is neither; an error of the edit, such as of a wrong argument, is raised by the
+    iteration or by ``result``.
     """
+    if not callable(edit) and not isinstance(edit, str):
+        raise InvalidParameter(
+            f"edit is {type(edit).__name__}: give the name of an operation, or a function that edits"
+        )
     function = functools.partial(apply, edit) if isinstance(edit, str) else edit
     return Run(functools.partial(function, *args, **kwargs))

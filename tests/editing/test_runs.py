@@ -118,6 +118,8 @@ def test_an_error_of_an_edit_is_raised_by_the_iteration_and_by_the_result() -> N
     with pytest.raises(InvalidParameter, match="strength"):
         _ = run.result
     assert list(run) == []
+    with pytest.raises(InvalidParameter, match="edit is int"):
+        editkit.start(5)  # type: ignore[call-overload]
 
 
 class _SlowBackend(ToyBackend):

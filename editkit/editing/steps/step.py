@@ -71,8 +71,7 @@ class Step:
         """
         if self.x0 is None:
             return self._plain_preview()
-        x0 = self.x0[row : row + 1 or None]
-        padded = _enlarge(preview_pixels(self.model, x0), self.canvas.padded)
+        padded = _enlarge(preview_pixels(self.model, self.x0[row][None]), self.canvas.padded)
         return to_image(self.canvas.crop(padded)[0])
 
     def previews(self) -> list[Image.Image]:
