@@ -243,6 +243,11 @@ def register_controls() -> list[ControlSpec]:
             needs=frozenset({"feature-reuse"}),
             approximates=True,
             source="https://arxiv.org/abs/2312.00858",
+            paper=Paper(
+                "DeepCache: Accelerating Diffusion Models for Free",
+                "Xinyin Ma and Gongfan Fang and Xinchao Wang",
+                2023,
+            ),
         ),
         ControlSpec(
             name="first-block-cache",
@@ -252,5 +257,10 @@ def register_controls() -> list[ControlSpec]:
             needs=frozenset({"block-cache"}),
             approximates=True,
             source="https://arxiv.org/abs/2411.19108",
+            paper=Paper(
+                "Timestep Embedding Tells: It's Time to Cache for Video Diffusion Model",
+                "Feng Liu and Shiwei Zhang and Xiaofeng Wang and Yujie Wei and Haonan Qiu and others",
+                2024,
+            ),
         ),
     ]

@@ -71,6 +71,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_of_all_kinds() -> None:
 
 def test_cost_and_families_are_in_a_description() -> None:
     edict, kv_edit = facts("inverters", "edict"), facts("controls", "kv-edit")
+    assert edict["paper"]["title"].startswith("EDICT") and "paper: EDICT" in call("describe", "edict").stdout
     assert edict["exact"] and edict["calls_per_step"] == "2" and "flux" in edict["families"]
     assert kv_edit["needs"] == ["attention"] and "pixel-ddpm" not in kv_edit["families"] and kv_edit["needs_mask"]
 

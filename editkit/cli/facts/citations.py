@@ -162,10 +162,15 @@ def _add_model(registry: Registry, used: Used, name: str) -> None:
 
 def citations_of(registry: Registry, used: Used) -> Iterator[Citation]:
     """Yield an entry for each paper, with its title and authors if a registered method has them."""
-    specs = [spec for kind in KINDS for spec in registry.specs[kind].values()]
-    papers = {spec.source: spec.paper for spec in specs if spec.paper is not None}
+    papers = papers_of(registry)
     for source, methods in used.methods.items():
         yield _citation(source, papers.get(source), methods)
+
+
+def papers_of(registry: Registry) -> dict[str, Paper]:
+    """Return the papers of all specs by their addresses."""
+    specs = [spec for kind in KINDS for spec in registry.specs[kind].values()]
+    return {spec.source: spec.paper for spec in specs if spec.paper is not None}
 
 
 def _citation(source: str, paper: Paper | None, methods: Sequence[str]) -> Citation:

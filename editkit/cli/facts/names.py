@@ -19,6 +19,7 @@ from ...registry.specs import Spec
 from ..errors import Command
 from ..options import CompletedText, details_of, left_to_model, metavar_of
 from ..outputs import json_option, json_text
+from .citations import papers_of
 from .examples import example_of
 
 LISTED = {
@@ -151,11 +152,12 @@ def _print_descriptions(registry: Registry, found: Sequence[tuple[str, Spec]], a
 def facts_of(registry: Registry, kind: str, spec: Spec) -> dict[str, Any]:
     """Return what the spec of a kind declares, its parameters, the model families that serve it and an example."""
     declared = {field.name: _plain(getattr(spec, field.name)) for field in dc.fields(spec) if field.name in _TITLES}
-    families = families_of(registry, spec)
+    families, paper = families_of(registry, spec), papers_of(registry).get(spec.source)
     return {
         "name": spec.name,
         "summary": spec.summary,
         "source": spec.source or None,
+        "paper": dc.asdict(paper) if paper is not None else None,
         "plugin": registry.owners[kind, spec.name].name,
         **declared,
         **({} if families is None else {"families": families}),
@@ -226,6 +228,8 @@ def _lines(registry: Registry, kind: str, spec: Spec) -> Iterator[str]:
     yield f"{spec.name}: {kind[:-1]} of plugin {registry.owners[kind, spec.name]}"
     yield f"    {spec.summary}"
     if spec.source:
+        paper = facts["paper"]
+        yield from _wrapped(f"paper: {paper['title']}, {paper['authors']}, {paper['year']}", 4) if paper else ()
         yield f"    source: {spec.source}"
     for field in dc.fields(spec):
         text = _cell(field.name, getattr(spec, field.name)) if field.name in _TITLES else ""
