@@ -214,6 +214,7 @@ def hooks(model: Any) -> int:
     return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.unet.modules())
 
 
+@pytest.mark.slow
 def test_previews_among_controls_change_no_bit_of_the_result(controlled: Callable[[], editkit.Run[Any]]) -> None:
     expected, run = controlled().result, controlled()
     images = [step.preview() for step in run]
