@@ -86,7 +86,9 @@ def signature_of(registry: Registry, spec: OperationSpec) -> inspect.Signature:
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.is_required() else field.get_default(),
+            default=inspect.Parameter.empty
+            if field.is_required()
+            else field.get_default(call_default_factory=True, validated_data={}),
             annotation=_type_of_image(field, images[name]) if name in images else _type_of(field),
         )
         for name, field in fields_of(spec.params).items()

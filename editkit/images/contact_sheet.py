@@ -31,11 +31,11 @@ def draw_sheet(
 
     Small images are enlarged by a whole factor with nearest-neighbour resampling, others are resampled to fit;
     transparency is shown as a checkerboard. ``columns`` is 1 or more, by default up to 4; ``tile`` is 32..2048 pixels.
-    Labels have at most ``lines`` lines.
+    A label has at most ``lines`` lines.
     Returns mode RGB. Raises InvalidParameter for no images, values out of range or a sheet too large, and BadImage for
     an unusable image.
     """
-    _check(len(images), columns, tile)
+    _check(len(images), columns, tile, lines)
     columns = min(columns or _even_columns(len(images)), len(images))
     size = max(12, min(36, tile // 14))
     font, gap, line = ImageFont.load_default(size), max(12, tile // 14), round(size * 1.35)
@@ -58,11 +58,13 @@ def draw_sheet(
     return sheet
 
 
-def _check(count: int, columns: int | None, tile: int) -> None:
+def _check(count: int, columns: int | None, tile: int, lines: int) -> None:
     if count == 0:
         raise InvalidParameter("images is empty: pass at least one (label, image) pair")
     if columns is not None and columns < 1:
         raise InvalidParameter(f"columns is {columns}, but must be 1 or more")
+    if lines < 1:
+        raise InvalidParameter(f"lines is {lines}, but must be 1 or more")
     if not 32 <= tile <= 2048:
         raise InvalidParameter(f"tile is {tile}, but must lie in 32..2048 pixels")
 

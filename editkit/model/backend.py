@@ -64,7 +64,8 @@ class Backend(Protocol):
     precision, which converts its own inputs. Conditions are in the dtype of the network.
 
     A model whose :meth:`denoise` evaluates rows in groups that depend on the other rows declares ``divides_calls``
-    with the value True: rows of several edits are then not evaluated in one call where bits must not differ.
+    with the value True: rows of several edits are then not evaluated in one call where bits must not differ. Its class
+    may extend :class:`ModelDisplay`, by which notebooks show it.
     """
 
     name: str

@@ -83,10 +83,11 @@ def test_other_modes_are_shown() -> None:
     "label", ["a " * 200, "x" * 500, "one\ntwo\tthree", "W" * 30 + " end", "", "a bird on a branch"]
 )
 @pytest.mark.parametrize("tile", [32, 256])
-def test_labels_fit_two_lines(label: str, tile: int) -> None:
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_labels_fit_their_lines(label: str, tile: int, most: int) -> None:
     font = ImageFont.load_default(16)
-    lines = contact_sheet._wrap(label, font, tile)
-    assert 1 <= len(lines) <= 2
+    lines = contact_sheet._wrap(label, font, tile, most)
+    assert 1 <= len(lines) <= most
     assert all(font.getlength(line) <= tile for line in lines)
     text = " ".join(lines)
     assert text == " ".join(label.split()) or "..." in text
