@@ -227,7 +227,7 @@ def test_a_pipeline_edits_an_animation_step_by_step(tiny_model: Backend, tmp_pat
     singles = [pipeline(frame(number), model=tiny_model).image for number in (0, 1)]
     for after, single in zip(result.frames, singles, strict=True):
         assert np.array_equal(levels(after), levels(single))
-    (report,) = [result.report]
+    report = result.report
     assert (report.operation, report.frames, len(report.params["steps"])) == ("run", 2, 2)
     file = result.save(tmp_path / "out.png")
     assert editkit.replay(file, source=moving(0, 1), model=tiny_model).encoded(".png") == file.read_bytes()
