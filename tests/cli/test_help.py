@@ -163,6 +163,18 @@ def test_every_extra_has_a_purpose() -> None:
 
 
 @pytest.mark.slow
-def test_doctor_imports_the_libraries_in_a_process_of_its_own() -> None:
-    result = CliRunner().invoke(main, ["doctor"])
-    assert "torch: can be imported" in result.stdout and "default device: " in result.stdout, result.output
+def test_the_program_of_doctor_reports_each_library_and_device(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(doctor._PROBE, {})
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [name for name, _, _ in found] == ["torch", "cpu", "devices", "diffusers", "transformers"]
+    assert all(problem is None for *_, problem in found)
+
+
+def test_a_driver_without_a_gpu_in_torch_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    probe = "print('[\"devices\", [], null]')"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(doctor, "_NVIDIA_DRIVER", tmp_path / "none")
+    assert examine(monkeypatch, probe=probe)[0]["problems"] == []
+    monkeypatch.setattr(doctor, "_NVIDIA_DRIVER", tmp_path)
+    report, status = examine(monkeypatch, probe=probe)
+    assert status == 1 and "a build of torch for CUDA" in report["problems"][0]

@@ -58,10 +58,9 @@ def test_a_description_has_options_source_and_a_command_that_takes_the_name(kind
     assert example[-1].partition(":")[0].strip("'") == name
 
 
-def test_describe_finds_all_kinds_of_a_name_and_models() -> None:
+def test_describe_finds_all_kinds_of_a_name() -> None:
     assert {entry["kind"] for entry in facts("describe", "ddim")["entries"]} == {"inverter", "sampler"}
     assert facts("describe", "edict") | {"kind": "inverter"} == {"kind": "inverter", **facts("inverters", "edict")}
-    assert facts("describe", "emoji") == facts("models", "emoji")
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_of_all_kinds() -> None:

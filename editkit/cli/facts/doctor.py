@@ -52,6 +52,7 @@ _CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "f16c", "asimd", 
 _VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "NO_COLOR")
 """Variables of libraries that change how editkit works; none of them is a secret."""
 _SECONDS = 300
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 _HUB = "https://huggingface.co"
 
 _PROBE = """
@@ -194,15 +195,7 @@ def _libraries() -> Iterator[Finding]:
         if problem:
             yield Finding(name, None, problem)
         elif name == "devices":
-            yield Finding(
-                "GPUs",
-                [
-                    f"cuda:{n} {gpu}, {size_text(size)}, {size_text(free)} free"
-                    for n, (gpu, size, free) in enumerate(value)
-                ],
-            )
-            yield Finding("default device", "cuda" if value else "cpu")
-            yield Finding("default dtype", "the half precision of the weights, else bfloat16" if value else "float32")
+            yield from _device_findings(value)
         elif name == "cpu":
             yield Finding("threads", value[0])
             yield Finding("cpu kernels", value[1])
@@ -213,6 +206,19 @@ def _libraries() -> Iterator[Finding]:
         yield Finding(
             "process", f"exit status {done.returncode}", f"importing the libraries ended the process: {reason}"
         )
+
+
+def _device_findings(devices: list[tuple[str, int, int]]) -> Iterator[Finding]:
+    """Yield the GPUs, by name, memory and free memory, and the defaults that follow from them."""
+    gpus = [
+        f"cuda:{number} {name}, {size_text(size)}, {size_text(free)} free"
+        for number, (name, size, free) in enumerate(devices)
+    ]
+    unused = not gpus and _NVIDIA_DRIVER.exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
+    reason = "there is a driver of NVIDIA, and torch finds no GPU: install a build of torch for CUDA"
+    yield Finding("GPUs", gpus, reason if unused else "")
+    yield Finding("default device", "cuda" if gpus else "cpu")
+    yield Finding("default dtype", "the half precision of the weights, else bfloat16" if gpus else "float32")
 
 
 def _models() -> Iterator[Finding]:
