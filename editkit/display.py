@@ -32,16 +32,21 @@ def mime_bundle(
     """
     count = min(len(after), _MOST)
     shown = [after[round(place * (len(after) - 1) / max(1, count - 1))] for place in range(count)]
-    labelled = [(_label(*one), one[1]) for one in (*before, *shown)]
-    sheet = draw_sheet(labelled, columns=columns, tile=TILE, lines=3)
+    sheet = draw_sheet([_fit(*one) for one in (*before, *shown)], columns=columns, tile=TILE, lines=3)
     data = io.BytesIO()
     sheet.save(data, "PNG")
     return {"image/png": base64.b64encode(data.getvalue()).decode("ascii"), "text/plain": text}
 
 
-def _label(label: str, image: Image.Image) -> str:
-    """Return the label of an image with its size, if it is shown smaller."""
-    return f"{label}; {format_size(image.size)}, shown smaller" if max(image.size) > TILE else label
+def _fit(label: str, image: Image.Image) -> tuple[str, Image.Image]:
+    """Return a large image as it is shown, and its label with its size; others are unchanged."""
+    longest = max(image.size)
+    if longest <= TILE:
+        return label, image
+    width, height = (max(1, round(side * TILE / longest)) for side in image.size)
+    # The gap skips most pixels of large images, whose display would take seconds.
+    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return f"{label}; {format_size(image.size)}, shown smaller", small
 
 
 class ModelDisplay:
