@@ -115,7 +115,7 @@ def config_problems(config: Mapping[str, Any], commands: Options) -> Iterator[st
     """Yield a message for each key of the config file that is no option, and each table that is no command."""
     names = {option for options in commands.values() for option in options}
     for one in _keys(config):
-        if one.option in commands:
+        if one.option in commands and one.option not in names:
             yield f"config: {one.origin} is a command: write a table of its options"
         elif one.option not in names:
             yield f"config: {one.origin} is no option; {did_you_mean(one.option, names)}"

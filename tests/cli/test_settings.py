@@ -86,6 +86,11 @@ def test_a_config_file_that_is_wrong_is_refused_by_its_key(config: Path, text: s
     assert call("img2img", "--help").exit_code == 0
 
 
+def test_an_option_may_have_the_name_of_a_command(config: Path) -> None:
+    config.write_text("batch = 4")
+    assert options("img2img", "a.png")["batch"] == 4
+
+
 def test_messages_name_the_setting_of_a_value(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config.write_text("[img2img]\nstrength = 3")
     assert f"(set by img2img.strength in {config})" in call("img2img", str(config)).stderr
