@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import editkit
 from editkit import OperationSpec, models, operations, segmenters
@@ -17,6 +18,11 @@ from .tab import Tab
 _MOST_TABS = 200
 
 
+def _absolute(model: str) -> str:
+    """Return a file or folder by a path that does not depend on the current folder, and any other name unchanged."""
+    return str(Path(model).absolute()) if model not in models() and Path(model).exists() else model
+
+
 class Site:
     """Parts that the tabs of one server share."""
 
@@ -25,7 +31,7 @@ class Site:
         self.devices = tuple(params.device)
         self.dtype = params.dtype
         self.most_bytes = params.upload * 2**20
-        self.models = [*params.model, *sorted(models())]
+        self.models = [*map(_absolute, params.model), *sorted(models())]
         """Models on offer."""
         self.segmenters = {
             kind: call for call in params.segmenter for kind in segmenters()[call.partition(":")[0]].reads

@@ -8,7 +8,7 @@ from typing import Any
 from .edits import Entry, Source
 from .jobs import Job
 from .store import Store
-from .strokes import Drawing, Levels
+from .strokes import Drawing
 
 _MOST_ENTRIES = 60
 
@@ -50,12 +50,9 @@ class Tab:
         """Take another mask, which can be undone."""
         self.drawings = [*self.drawings[-200:], drawing]
 
-    def set_base(self, levels: Levels) -> None:
-        """Take a mask that was loaded or found, without strokes."""
-        self.draw(Drawing(base=levels))
-
     def undo(self) -> None:
-        """Go back to the mask before."""
+        """Go back to the mask before; clicks of a segmenter begin anew."""
+        self.points = []
         if len(self.drawings) > 1:
             self.drawings.pop()
 

@@ -305,8 +305,7 @@ class Editor:
         elif isinstance(result, BatchOutcome):
             self.batch.take(result)
         elif isinstance(result, np.ndarray):
-            self.tab.set_base(result)
-            self.mask.show_mask()
+            self.mask.take_base(result)
 
     # Keys
 

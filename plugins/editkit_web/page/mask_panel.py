@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses as dc
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from editkit import EditkitError, MaskSpecification, build_segmenter, open_image
 from ..edits import Source
 from ..jobs import Job
 from ..site import Site
-from ..strokes import Drawing, MaskView, read_stroke
+from ..strokes import Drawing, Levels, MaskView, read_stroke
 from ..tab import Tab
 from .components import Brush, notify
 
@@ -62,6 +63,8 @@ class MaskPanel:
         """Show image and mask of the tab."""
         source = self.tab.source
         if source is None:
+            self.brush.show("", (1, 1))
+            self.show_mask()
             return
         self.brush.show(source.view, source.size)
         longest = max(source.size)
@@ -79,15 +82,14 @@ class MaskPanel:
     def show_mask(self) -> None:
         """Show the mask over the image."""
         tab, previous = self.tab, self._overlay
-        is_empty = tab.source is None or tab.drawing.is_empty or not self._is_used
-        self._overlay = "" if is_empty or tab.source is None else self._mask_view(tab.drawing, tab.source)
+        is_empty = tab.drawing.is_empty or not self._is_used
+        self._overlay = ""
+        if tab.source is not None and not is_empty:
+            self._overlay = self.site.store.show_mask(self._view.levels(tab.drawing, tab.source.size))
         self.brush.show_mask(self._overlay)
         if previous:
             self.site.store.forget(previous)
         self.use_found.set_visibility(tab.shown is not None and tab.shown.found_mask is not None)
-
-    def _mask_view(self, drawing: Drawing, source: Source) -> str:
-        return self.site.store.show_mask(self._view.levels(drawing, source.size))
 
     def update_brush(self) -> None:
         """Hand the settings of the brush to the browser."""
@@ -109,9 +111,13 @@ class MaskPanel:
 
     def take_found(self) -> None:
         """Take the mask that the edit in view found by itself."""
-        found = None if self.tab.shown is None else self.tab.shown.found_mask
-        if found is not None and self.tab.source and found.shape == self.tab.source.size[::-1]:
-            self._draw(Drawing(base=found))
+        if self.tab.shown is not None and self.tab.shown.found_mask is not None:
+            self.take_base(self.tab.shown.found_mask)
+
+    def take_base(self, levels: Levels) -> None:
+        """Take a mask that was loaded or found, unless it belongs to an image that is no longer open."""
+        if self.tab.source is not None and levels.shape == self.tab.source.size[::-1]:
+            self._draw(Drawing(base=levels))
 
     def change_size(self, factor: float) -> None:
         """Make the brush larger or smaller."""
@@ -144,17 +150,19 @@ class MaskPanel:
             notify(str(error), "negative")
 
     async def _take_mask(self, event: events.UploadEventArguments) -> None:
-        if self.tab.source is None:
+        source = self.tab.source
+        if source is None:
             notify("Open an image first", "warning")
             return
+        data = await event.file.read()
         try:
-            shares, notes = read_mask(await event.file.read(), self.tab.source.size, argument=event.file.name)
+            shares, notes = await asyncio.to_thread(read_mask, data, source.size, argument=event.file.name)
         except EditkitError as error:
             notify(str(error), "negative")
             return
         for note in notes:
             notify(note, "warning")
-        self._draw(Drawing(base=np.rint(shares * 255).astype(np.uint8)))
+        self.take_base(np.rint(shares * 255).astype(np.uint8))
 
     def _take_point(self, event: dict[str, Any]) -> None:
         source = self.tab.source
