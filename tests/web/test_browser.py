@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,9 @@ class Tab:
     def edit(self) -> None:
         count = self.edits()
         self.click("Edit")
-        self.page.locator(".ek-history img").nth(count).wait_for()
+        ended = self.page.locator(".ek-status", has_text=re.compile("Failed|Stopped"))
+        self.page.locator(".ek-history img").nth(count).or_(ended).first.wait_for()
+        assert self.edits() == count + 1, self.page.locator(".ek-status").inner_text()
 
     def download(self) -> bytes:
         with self.page.expect_download() as download:
@@ -130,16 +132,15 @@ def test_the_copied_command_and_python_give_the_same_file(
     assert np.array_equal(open_stored(output).levels, expected)
 
 
-def test_stop_ends_an_edit_within_a_second_of_the_click(edited: Tab) -> None:
+def test_stop_ends_an_edit_of_a_thousand_steps_at_an_early_one(edited: Tab) -> None:
     edited.fill(steps="1000", strength="1")
     count = edited.edits()
     edited.click("Edit")
     edited.page.locator(".ek-status", has_text="/1000").wait_for()
     edited.click("Stop")
-    start = time.monotonic()
     edited.wait_for_status("Stopped")
-    assert time.monotonic() - start < 1
-    assert edited.edits() == count
+    share = float(edited.page.get_by_role("progressbar").get_attribute("aria-valuenow"))
+    assert share < 0.1 and edited.edits() == count
 
 
 def test_a_second_tab_waits_its_turn_and_sees_its_place(edited: Tab, context: Any, address: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nicegui import Client, events, ui
+from nicegui import events, ui
 
 from editkit import BadImage, EditkitError, InvalidParameter
 
@@ -37,10 +37,11 @@ async def show_editor(site: Site) -> None:
     client = ui.context.client
     await client.connected()
     tab = site.tab_of(str(client.tab_id), editor.tab)
+    tab.pages += 1
+    client.on_delete(editor.leave)
     if tab is not editor.tab:
         editor.tab = tab
         editor.show_all()
-    client.on_delete(editor.leave)
 
 
 class Editor:
@@ -144,11 +145,9 @@ class Editor:
 
     def leave(self) -> None:
         """Stop the work of a tab that was closed; one that was reloaded has another page by now."""
-        if self.tab.job is not None and not self._is_taken_over():
+        self.tab.pages -= 1
+        if self.tab.job is not None and self.tab.pages == 0:
             self.site.workers.stop(self.tab.job)
-
-    def _is_taken_over(self) -> bool:
-        return any(self.site.tabs.get(str(one.tab_id)) is self.tab for one in Client.instances.values())
 
     def _show_form(self) -> None:
         spec = self.site.operations[self.tab.operation]
