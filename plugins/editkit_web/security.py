@@ -68,7 +68,7 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": problem})
         elif self._visits_with_token(scope, headers):
-            await self._set_cookie(scope)(scope, receive, send)
+            await self._set_cookie(scope, _cookie_name(headers))(scope, receive, send)
         else:
             await PlainTextResponse(f"403 refused: {problem}\n", 403)(scope, receive, send)
 
@@ -76,7 +76,8 @@ class Guard:
         """Return the reason why a request of another site is refused; None for others."""
         host, origin = headers.get("host", "").lower(), headers.get("origin")
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            parts = urlsplit(f"//{host}")
+            name, _ = parts.hostname or "", parts.port  # a port that is no number raises ValueError
             netloc = host if origin is None else urlsplit(origin).netloc.lower()
         except ValueError:
             return "the host or the origin is no address"
@@ -92,7 +93,8 @@ class Guard:
             cookies.load(headers.get("cookie", ""))
         except CookieError:
             return False
-        sent = [headers.get(HEADER, ""), cookies[COOKIE].value if COOKIE in cookies else ""]
+        cookie = cookies.get(_cookie_name(headers))
+        sent = [headers.get(HEADER, ""), "" if cookie is None else cookie.value]
         return any([self._equals(one) for one in sent])  # noqa: C419 (both are compared, for a constant time)
 
     def _equals(self, sent: str) -> bool:
@@ -102,12 +104,12 @@ class Guard:
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         return self._foreign(headers) is None and scope["method"] == "GET" and self._equals(query.get("token", ""))
 
-    def _set_cookie(self, scope: Scope) -> RedirectResponse:
+    def _set_cookie(self, scope: Scope, name: str) -> RedirectResponse:
         """Return a redirection to the same address without the token, which sets the cookie."""
         query = [(name, value) for name, value in parse_qsl(scope["query_string"].decode("latin-1")) if name != "token"]
         response = RedirectResponse(f"{scope['path']}{'?' if query else ''}{urlencode(query)}", 303)
         assert self.token is not None
-        response.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
+        response.set_cookie(name, self.token, httponly=True, samesite="lax")
         return response
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
@@ -133,6 +135,11 @@ class Guard:
 
     def _refuse_size(self) -> PlainTextResponse:
         return PlainTextResponse(f"413 refused: at most {self.most_bytes // 2**20} MiB are allowed\n", 413)
+
+
+def _cookie_name(headers: Mapping[str, str]) -> str:
+    """Return the name of the cookie: browsers send that of one port to all ports of a host."""
+    return f"{COOKIE}-{urlsplit('//' + headers.get('host', '')).port or 80}"
 
 
 def _is_address(name: str) -> bool:
