@@ -366,8 +366,8 @@ MUTATIONS = [
     Mutation(
         "equal prompts change the picture",
         EDITING,
-        "decoded, round_trip, session.mask, kept)",
-        "decoded, round_trip * 0.99, session.mask, kept)",
+        "decoded, mix_sources(reconstructed, shares), session.mask, kept)",
+        "decoded, 0.99 * mix_sources(reconstructed, shares), session.mask, kept)",
         "operations prompt-edit",
     ),
     Mutation(
