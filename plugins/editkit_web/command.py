@@ -23,16 +23,15 @@ def web(params: WebParams) -> Table:
             "the package 'nicegui' is not installed or cannot be imported: pip install 'editkit[web]'"
         ) from error
     logging.getLogger("nicegui").setLevel(logging.ERROR)
-    token = choose_token(params.host, params.token)
-    listener = server.listen(params.host, params.port)
-    site = Site(params)
-
-    def announce() -> None:
-        host = f"[{params.host}]" if ":" in params.host else params.host
-        query = f"?token={token}" if token else ""
-        click.echo(f"http://{host}:{listener.getsockname()[1]}/{query}  (Ctrl-C ends the server)", err=True)
-
+    token, site = choose_token(params.host, params.token), Site(params)
     try:
+        listener = server.listen(params.host, params.port)
+
+        def announce() -> None:
+            host = f"[{params.host}]" if ":" in params.host else params.host
+            query = f"?token={token}" if token else ""
+            click.echo(f"http://{host}:{listener.getsockname()[1]}/{query}  (Ctrl-C ends the server)", err=True)
+
         server.serve(site, listener, params.host, token, announce)
     finally:
         site.close()

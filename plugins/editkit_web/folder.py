@@ -13,13 +13,22 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", 
 _MOST_FILES = 2000
 
 
+def shortened(name: str) -> str:
+    """Return a name in quotes, cut if it is long, for messages."""
+    return repr(name if len(name) <= 200 else f"{name[:200]}...")
+
+
 class ImageFolder:
     """A folder whose files may be named by their path within it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).resolve()
-        if not self.path.is_dir():
-            raise InvalidParameter(f"folder {os.fspath(path)!r} is not a folder: name one that exists")
+        try:
+            self.path = Path(path).resolve()
+            is_folder = self.path.is_dir()
+        except (OSError, ValueError):  # a name that is too long, for example
+            is_folder = False
+        if not is_folder:
+            raise InvalidParameter(f"folder {shortened(os.fspath(path))} is not a folder: name one that exists")
 
     def resolve(self, name: str) -> Path:
         """Return the path of a file or folder by its name within this one, symbolic links followed.
@@ -31,7 +40,7 @@ class ImageFolder:
         except (OSError, RuntimeError, ValueError):
             path = None
         if path is None or not path.is_relative_to(self.path):
-            raise InvalidParameter(f"path {name[:200]!r} is not allowed: it lies outside of the folder of this page")
+            raise InvalidParameter(f"path {shortened(name)} is not allowed: it lies outside of the folder of this page")
         return path
 
     def name_of(self, path: Path) -> str:
@@ -42,7 +51,7 @@ class ImageFolder:
         """Return the image files of a folder within this one, sorted by name; links that lead outside are left out."""
         folder = self.resolve(name)
         if not folder.is_dir():
-            raise InvalidParameter(f"folder {name[:200]!r} does not exist: name one below the folder of this page")
+            raise InvalidParameter(f"folder {shortened(name)} does not exist: name one below the folder of this page")
         return sorted(self._images(folder))[:_MOST_FILES]
 
     def _images(self, folder: Path) -> Iterator[Path]:

@@ -138,6 +138,8 @@ def test_commands_name_unknown_words_and_files(probe: Any, tmp_path: Path, monke
     with probe("command line: words and files") as tally:
         for command in main.list_commands(click.Context(main)):
             for word in () if command in OWN else WORDS:
+                if (command, word) == ("web", "."):
+                    continue  # a folder, whose page is served without end
                 judge_command(tally, f"{command} {word[:40]!r}", run_command([command, word]), False)
         for word in ("moon", "img2img2", "-x", "--moon"):
             judge_command(tally, f"command {word!r}", run_command([word]), False)

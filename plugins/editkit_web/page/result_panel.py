@@ -105,7 +105,7 @@ class ResultPanel:
         with self.warnings:
             for warning in report["warnings"]:
                 with ui.element("div").classes("ek-warning"):
-                    ui.icon("warning", color="warning")
+                    ui.icon("warning", color="warning").props("aria-hidden=true")
                     ui.label(warning)
         self.report.clear()
         with self.report:
