@@ -63,7 +63,7 @@ def test_a_wrong_token_is_refused_and_a_right_one_sets_a_cookie() -> None:
     assert browser.get("/").status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "", "[", "127.0.0.1:x", "127.0.0.1.evil.example"])
+@pytest.mark.parametrize("host", ["evil.example:7860", "", "[", "127.0.0.1:x", "127.0.0.1.evil.example"])
 def test_a_name_that_is_not_of_this_server_is_refused(host: str) -> None:
     assert client().get("/", headers={"host": host}).status_code == 403
 
