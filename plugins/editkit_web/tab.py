@@ -29,8 +29,8 @@ class Tab:
     shown: Entry | None = None
     """Entry of the history that is in view."""
     job: Job | None = None
-    pages: int = 0
-    """Pages that show this state: two for a while after a reload, until the server drops the one before."""
+    page: object = None
+    """Page that shows this state: after a reload the new one, while the server still has the one before."""
     points: list[tuple[int, int, bool]] = dc.field(default_factory=list)
     """Clicks for a segmenter: column, row, and whether it is outside of the part."""
 

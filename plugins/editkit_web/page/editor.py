@@ -37,7 +37,7 @@ async def show_editor(site: Site) -> None:
     client = ui.context.client
     await client.connected()
     tab = site.tab_of(str(client.tab_id), editor.tab)
-    tab.pages += 1
+    tab.page = editor
     client.on_delete(editor.leave)
     if tab is not editor.tab:
         editor.tab = tab
@@ -145,8 +145,7 @@ class Editor:
 
     def leave(self) -> None:
         """Stop the work of a tab that was closed; one that was reloaded has another page by now."""
-        self.tab.pages -= 1
-        if self.tab.job is not None and self.tab.pages == 0:
+        if self.tab.job is not None and self.tab.page is self:
             self.site.workers.stop(self.tab.job)
 
     def _show_form(self) -> None:
@@ -268,7 +267,9 @@ class Editor:
         return tuple(resolve_file(one, self.site.folder, self.site.store) for one in value)
 
     def _look(self) -> None:
-        """Show the progress of the job, and take its results."""
+        """Show the progress of the job, and take its results, unless another page does."""
+        if self.tab.page not in (None, self):
+            return
         job = self.tab.job
         busy = self.tab.is_busy
         while job is not None and job.results:
