@@ -213,6 +213,7 @@ def test_an_upload_and_a_mask_file_are_read_and_a_folder_is_edited(edited: Tab, 
     assert sorted(path.name for path in (photos / "edited").iterdir()) == ["0.png", "1.png"]
 
 
-def test_the_page_asks_no_other_host(context: Any, address: str) -> None:
+def test_the_page_asks_no_other_host(edited: Tab, context: Any, address: str) -> None:
+    assert edited.edits() > 0
     others = {url for url in context.requests if not url.startswith((address, "data:", "blob:"))}
     assert len(context.requests) > 20 and not others
