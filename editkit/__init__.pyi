@@ -52,6 +52,7 @@ from .editing.composing import paint as paint
 from .editing.many.apply_all import apply_all as apply_all
 from .editing.many.row import EditRow as EditRow
 from .editing.many.rows import edit_rows as edit_rows
+from .editing.many.run_batch import run_batch as run_batch
 from .editing.masks.attention import WordMaps as WordMaps
 from .editing.masks.attention import smooth_maps as smooth_maps
 from .editing.masks.automatic import mask_automatically as mask_automatically
@@ -501,6 +502,7 @@ __all__ = [
     "reprompt",
     "require",
     "rows_on",
+    "run_batch",
     "sample_from_inversion",
     "samplers",
     "save_picture",

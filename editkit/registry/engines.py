@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from ..errors import EditkitError
+from ..errors import EditkitError, InvalidParameter
 
 
 @dc.dataclass(frozen=True)
@@ -20,6 +20,12 @@ class EngineOptions:
     """Address of a running cluster; None to start one here."""
     gpus: float | None = None
     """Share of a GPU that each worker takes; None for no request."""
+
+    def refuse_cluster(self, engine: str) -> None:
+        """Raise InvalidParameter for an option of clusters, for which an engine of this machine has no use."""
+        for name in ("address", "gpus"):
+            if getattr(self, name) is not None:
+                raise InvalidParameter(f"{name}={getattr(self, name)!r} has no use for the engine {engine}")
 
 
 class WorkerEnded(EditkitError):

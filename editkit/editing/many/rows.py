@@ -68,10 +68,10 @@ def edit_rows(
 
     registry = installed()
     for number, outcome in run_rows(registry, rows, load, batch=batch, exact=exact, cache=cache):
-        yield number, _as_error(registry, outcome) if isinstance(outcome, Exception) else outcome
+        yield number, as_editkit_error(registry, outcome) if isinstance(outcome, Exception) else outcome
 
 
-def _as_error(registry: Registry, error: Exception) -> EditkitError:
+def as_editkit_error(registry: Registry, error: Exception) -> EditkitError:
     """Return an exception of code outside editkit as an EditkitError."""
     if isinstance(error, EditkitError):
         return error

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from editkit import EditkitError, EngineOptions, InvalidParameter, WorkerEnded
+from editkit import EditkitError, EngineOptions, WorkerEnded
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU
 
@@ -23,9 +23,7 @@ class LocalEngine:
     @contextlib.contextmanager
     def start(self, options: EngineOptions) -> Iterator[LocalWorkers | ThisProcess]:
         """Start the processes, and end them at the end of the context."""
-        for name in ("address", "gpus"):
-            if getattr(options, name) is not None:
-                raise InvalidParameter(f"{name}={getattr(options, name)!r} has no use for the engine local")
+        options.refuse_cluster("local")
         if options.workers == 0:
             yield ThisProcess()
             return

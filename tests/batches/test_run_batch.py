@@ -1,0 +1,59 @@
+"""``run_batch``: the outcomes of rows in their order, from this process and from workers of an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import editkit
+from batches import fatal_operation
+from editkit import BadImage, InvalidParameter, Inversion, Result, UnknownName, WorkerEnded
+
+
+@pytest.fixture
+def rows(tmp_path: Path, random_image: Any) -> list[dict[str, Any]]:
+    """Two edits, one without its image, and an inversion."""
+    path = str(tmp_path / "a.png")
+    random_image((16, 16), seed=0).save(path)
+    edit = {"operation": "img2img", "image": path, "prompt": "a red apple", "strength": 0.5, "steps": 2}
+    lost = {**edit, "image": str(tmp_path / "lost.png")}
+    return [
+        edit | {"seed": 1},
+        lost,
+        edit | {"seed": 2},
+        {"operation": "invert", "image": path, "prompt": "x", "steps": 2},
+    ]
+
+
+def test_outcomes_have_the_order_of_the_rows(rows: list[dict[str, Any]], tiny_folder: Path) -> None:
+    kinds = [Result, BadImage, Result, Inversion]
+    assert [type(outcome) for outcome in editkit.run_batch(iter(rows), model=tiny_folder, batch=2)] == kinds
+
+
+@pytest.mark.slow
+def test_workers_give_the_bits_of_this_process_and_may_end(
+    rows: list[dict[str, Any]], tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = list(editkit.run_batch(rows, model=tiny_folder))
+    monkeypatch.syspath_prepend(fatal_operation.install(tmp_path / "plugin"))
+    rows.insert(1, {"operation": "fatal", "image": rows[0]["image"], "prompt": "x", "steps": 2})
+    there = list(editkit.run_batch(rows, model=tiny_folder, workers=1))
+    assert isinstance(there.pop(1), WorkerEnded)
+    assert [type(outcome) for outcome in there] == [type(outcome) for outcome in here]
+    for one, other in zip(here, there, strict=True):
+        if isinstance(one, Result):
+            assert one.image.tobytes() == other.image.tobytes()
+            assert one.recipe == other.recipe
+
+
+def test_engines_and_options_without_use_are_refused(rows: list[dict[str, Any]], tiny_folder: Path) -> None:
+    with pytest.raises(UnknownName, match="moon"):
+        list(editkit.run_batch(rows, engine="moon", workers=1))
+    with pytest.raises(InvalidParameter, match="address"):
+        editkit.run_batch(rows, address="head:6379")
+    with pytest.raises(InvalidParameter, match="in memory"):
+        editkit.run_batch(rows, workers=1, model=editkit.load_model(tiny_folder))
+    with pytest.raises(InvalidParameter, match="rows 0 to 0 cannot go"):
+        list(editkit.run_batch([{"operation": "img2img", "image": lambda: None}], workers=1))
