@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,14 @@ def cache_of_fixtures(caches: Path) -> None:
 def cache_of_one_test(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test an empty cache folder, without inversions of other tests or of the user."""
     monkeypatch.setenv("EDITKIT_CACHE", str(caches / str(next(numbers))))
+
+
+@pytest.fixture(autouse=True)
+def pythons_own_interrupt() -> Iterator[None]:
+    """Give the tests Python's handler of Ctrl-C, whatever an earlier test or its libraries set."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

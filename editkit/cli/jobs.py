@@ -295,8 +295,9 @@ class Delivery:
         variant = job.number, hashlib.sha256(outcome.image.tobytes()).digest()
         if variant in self.seen:
             own = job.variant
-            reason = ": this edit draws no noise" if own.settings.keys() == {"seed"} else ""
-            warning = f"{own} gives the same image as another variant{reason}"
+            warning = f"{own} gives the same image as another variant"
+            if "seed" in own.settings:
+                warning += ": seed has no effect where an edit draws no noise; sampler ddim:eta=0.5 draws some"
             outcome.report = dc.replace(outcome.report, warnings=(*outcome.report.warnings, warning))
         self.seen.add(variant)
 

@@ -43,7 +43,7 @@ def replay_command() -> Command:
     )
     return Command(
         "replay",
-        example="editkit replay green.png --source red-apple.png --set seed=5 -o again.png",
+        example="editkit replay tomato.png --source red-apple.png --set seed=5 -o again.png",
         settings="own",
         params=[
             click.Argument(["file"], metavar="FILE", type=CompletedText()),

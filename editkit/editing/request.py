@@ -219,7 +219,7 @@ def _find_mask_by(registry: Registry) -> Find:
     def find(params: Params, specification: MaskSpecification, image: Image.Image) -> NDArray[np.float32]:
         call = getattr(params, "segmenter", None)
         able = sorted(name for name, spec in registry.specs["segmenters"].items() if specification.kind in spec.reads)
-        advice = f"give one with its options, such as {able[0]}:model=FOLDER" if able else "none is installed"
+        advice = f"give segmenter with its options, such as {able[0]}:model=FOLDER" if able else "none is installed"
         if call is None:
             raise InvalidParameter(f"mask={str(specification)!r} needs a segmenter: {advice}")
         spec: SegmenterSpec = registry.configure("segmenters", call)[0]

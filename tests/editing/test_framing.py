@@ -13,6 +13,7 @@ from torch import Tensor
 import editkit
 from editkit import Result
 from editkit.editing.framing.following import FollowedSubject
+from editkit.editing.framing.frame import _cuts
 from editkit.editing.framing.ground import ground_colour, is_plain, matte
 from editkit.editing.framing.registration import Placement, place_template, whole_image
 from editkit.images.metrics import psnr
@@ -56,6 +57,17 @@ def test_template_is_found_where_it_lies(left: int, top: int, mirrored: bool) ->
     placement = place_template(image, template)
     assert placement[:4] == (left, top, 64, mirrored)
     assert placement.cost < whole_image(image, template).cost
+
+
+def test_a_border_through_the_subject_cuts_it() -> None:
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[10:50, 10:40] = True
+    assert not _cuts(mask, Placement(5, 5, 50, False, 0.1))
+    assert _cuts(mask, Placement(5, 5, 30, False, 0.1))
+    assert not _cuts(mask, Placement(-10, -10, 90, False, 0.1))
+    other = mask.clone()
+    other[:, 60:] = True  # another subject beside it
+    assert not _cuts(other, Placement(5, 5, 50, False, 0.1))
 
 
 def test_template_of_another_subject_explains_nothing() -> None:

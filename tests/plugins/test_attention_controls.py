@@ -54,7 +54,8 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def edit(model: Any, target: str, **params: Any) -> Any:
-    return apply("prompt-edit", IMAGE, model=model, source="a red apple", target=target, steps=3, seed=0, **params)
+    call = {"source": "a red apple", "target": target, "steps": 3, "seed": 0, "resolution": 64, **params}
+    return apply("prompt-edit", IMAGE, model=model, **call)
 
 
 @pytest.mark.parametrize("control", CONTROLS)

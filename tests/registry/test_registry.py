@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,6 @@ from editkit.errors import InvalidParameter
 from editkit.registry.registry import PluginSource, Registry, discover, installed
 
 SPECS = (OperationSpec, InverterSpec, SamplerSpec, BackendSpec, ModelSpec, AnnotatorSpec)
-
-
-@pytest.fixture(autouse=True)
-def pythons_own_interrupt() -> Iterator[None]:
-    """Give the tests Python's handler of Ctrl-C, whatever an earlier test or its libraries set."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def source(name: str, module: str = "module") -> PluginSource:

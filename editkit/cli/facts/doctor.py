@@ -100,7 +100,8 @@ def doctor_command() -> Command:
         settings="none",
         example="editkit doctor",
         help="Report versions, devices, memory, caches, plugins, optional extras and settings, and what does not work "
-        "and why. Exit status 1 if something that is installed is broken.",
+        "and why. Exit status 1 if something that is installed is broken. The config file has lines such as steps = 20 "
+        "for all commands, and after a line [img2img] for one; EDITKIT_STEPS and EDITKIT_IMG2IMG_STEPS go before it.",
     )
 
 

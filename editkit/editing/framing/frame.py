@@ -31,6 +31,8 @@ EDGE = 2
 """Width of the edges of a decoded subject in pixels at the model's scale."""
 BETTER = 0.9
 """Cost relative to that of the whole image below which another placement is preferred."""
+CUT = 0.1
+"""Share of a placement's side from which the subject may not continue beyond its border."""
 
 
 @dc.dataclass(frozen=True)
@@ -133,21 +135,33 @@ def _place(
     size = (session.pixels.shape[-1], session.pixels.shape[-2])
     pixels = resize(session.pixels, Canvas.plan(size, session.model.native_size, 1).work)[0]
     ground, plain = ground_colour(pixels), is_plain(pixels)
+    subject = matte(pixels, ground) if plain else torch.zeros_like(pixels[:1])
     if plain:
-        image = pixels - ground + matte(pixels, ground) * (ground - model_ground)
+        image = pixels - ground + subject * (ground - model_ground)
     else:  # the predicted subject hides the ground behind it
         image = pixels - ground
         template = (template + model_ground - ground) * predicted_matte(template)
     best, whole = place_template(image, template), whole_image(image, template)
     if best.cost >= EXPLAINED:
         return None, plain
-    if best.cost >= BETTER * whole.cost:
+    if best.cost >= BETTER * whole.cost or _cuts(subject[0] > 0.5, best):
         best = whole
         if plain and not keep_whole and bool(((ground - model_ground).abs() < MATTE_LOW).all()):
             return None, plain
     factor = max(size) / max(pixels.shape[-2:])
     left, top, side = (round(factor * length) for length in (best.left, best.top, best.side))
     return best._replace(left=left, top=top, side=side), plain
+
+
+def _cuts(subject: Tensor, placement: Placement) -> bool:
+    """Return whether the border of a placement runs through the subject, a mask (H, W): a part of it is no subject."""
+    rows, columns = (slice(max(0, start), start + placement.side) for start in (placement.top, placement.left))
+    borders = (
+        (subject[:, columns], (placement.top, placement.top + placement.side)),
+        (subject.T[:, rows], (placement.left, placement.left + placement.side)),
+    )
+    beside = [lines[edge - 1] & lines[edge] for lines, edges in borders for edge in edges if 0 < edge < len(lines)]
+    return sum(int(both.sum()) for both in beside) > CUT * placement.side
 
 
 def _separate(pixels: Tensor, template: Tensor, placement: Placement, plain: bool) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,8 @@ from .attention import WordMaps, changed_places, smooth_maps, widened
 
 NOISES = 10
 """Noises over which the estimates and the attention are averaged (Couairon et al., arXiv 2210.11427, section 3.2)."""
+FAINT = 0.5
+"""Largest value of a mask up to which most of the edit is hidden everywhere."""
 STEPS, LEVEL = 50, 0.5
 """Steps of the path, and the share of it from its clean end, at which the network is observed (ibid.)."""
 CLIP = 3.0
@@ -168,7 +170,9 @@ def _limit(session: Session, change: Tensor, threshold: float) -> None:
 
 
 def _problems(automatic: Tensor, mask: Tensor, threshold: float) -> Iterator[str]:
-    """Yield a warning if an automatic mask, or its intersection with a painted one, marks nothing or everything."""
+    """Yield a warning if an automatic mask, or its intersection with a painted one, marks nothing or everything, or
+    hides most of the edit everywhere.
+    """
     if not bool(automatic.any()):
         yield (
             f"the automatic mask marks nothing, so the image stays as it is: no place is near the threshold "
@@ -177,4 +181,12 @@ def _problems(automatic: Tensor, mask: Tensor, threshold: float) -> Iterator[str
     elif not bool(mask.any()):
         yield "the automatic mask marks nothing inside the painted mask, so the image stays as it is: leave one out"
     elif bool(mask.all()):
-        yield "the automatic mask marks the whole image, so no pixel is kept: give a higher mask_threshold"
+        yield (
+            "the automatic mask marks the whole image, so no pixel is kept: give a higher mask_threshold than "
+            f"{threshold:g}"
+        )
+    elif float(automatic.max()) < FAINT:
+        yield (
+            f"the automatic mask is faint, {float(automatic.max()):.0%} at most, so little of the edit shows: give a "
+            f"lower mask_threshold than {threshold:g}"
+        )

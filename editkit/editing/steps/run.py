@@ -126,18 +126,14 @@ class _Worker(Generic[T]):
         """Let the edit go on and return its next step; None at its end, where its error is raised the first time."""
         if self.is_reported:
             return None
-        with self.lock:
-            self.is_waiting = False
-            if self.thread.ident is None:
-                self.thread.start()
-            else:
-                self.turns.put(None)
         try:
+            self._go_on()
             step = self._take()
         except KeyboardInterrupt:
             self.cancelled.set()
-            self.turns.put(None)  # the interrupt may have taken a step that the edit waits at
-            self._take()
+            if self.thread.ident is not None:
+                self.turns.put(None)  # the interrupt may have taken a step that the edit waits at
+                self._take()
             step, self.error = None, Cancelled("cancelled")
         with self.lock:
             self.is_waiting = True
@@ -145,6 +141,15 @@ class _Worker(Generic[T]):
         if step is None and self.error is not None:
             raise self.error
         return step
+
+    def _go_on(self) -> None:
+        """Start the thread, or end its wait at a step."""
+        with self.lock:
+            self.is_waiting = False
+            if self.thread.ident is None:
+                self.thread.start()
+            else:
+                self.turns.put(None)
 
     def _take(self) -> Step | None:
         """Return the next step, None at the end; a cancelled edit goes on to its end."""
