@@ -29,6 +29,8 @@ from .tables import measuring_command
 
 HELP = """Edit images with diffusion models: invert an image, change the prompt or the mask, sample it again.
 
+Begin with 'editkit prompt-edit --help', or with 'editkit web' for a page in the browser.
+
 'editkit COMMAND --help' lists the options of a command, with an example. 'editkit describe NAME' describes a model, an
 operation, or whatever else has a name. Options can have defaults of your own, by variables such as EDITKIT_STEPS=20 or
 by a config file: 'editkit doctor' shows both, and the device, the memory and the extras in use."""

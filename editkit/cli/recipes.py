@@ -155,7 +155,7 @@ def show_command() -> Command:
     text = "Print the recipe as one line of JSON."
     extract = (
         "Write the images that FILE holds into this folder: its source and masks, as they were before the edit. Only a "
-        "file of --embed-sources holds any."
+        "PNG that was saved with --recipe full (or --embed-sources) holds any."
     )
     return Command(
         "show",
@@ -167,6 +167,7 @@ def show_command() -> Command:
         ],
         callback=_show,
         help="Print the recipe in a file: operations, parameters, models, and the images that it needs.\n\n"
+        "With --extract, get the original back from a PNG that was saved with --recipe full.\n\n"
         f"{_FILE_HELP} Of an inversion (.safetensors) its settings are printed.",
     )
 

@@ -23,7 +23,7 @@ def register_models() -> list[ModelSpec]:
     return [
         ModelSpec(
             name="emoji",
-            summary="Emoji of 64 x 64 pixels in four styles, small enough for any laptop, to try and test edits.",
+            summary="Emoji of 64 x 64 pixels for prompts such as 'noto red apple'; styles 3d, flat, gradient and noto.",
             load=lambda: HERE / "model",
             source=CARD,
             licence=LICENCE,

@@ -43,6 +43,7 @@ class Job:
         self._stop = threading.Event()
         self._run: Run[Any] | None = None
         self._preview: Image.Image | None = None
+        self._is_drawing = False
 
     @property
     def is_over(self) -> bool:
@@ -80,14 +81,22 @@ class Job:
         return result
 
     def take_preview(self) -> Image.Image | None:
-        """Return a preview that was not taken yet; the next one is computed at the next step."""
+        """Return a preview that was not taken yet; the next one is of a later step."""
         preview, self._preview = self._preview, None
         return preview
 
     def _show(self, step: Step) -> None:
         self.step, self.total, self.label = step.index + 1, step.total, step.label
-        if self._preview is None:
+        if self._preview is None and not self._is_drawing:
+            self._is_drawing = True
+            threading.Thread(target=self._draw, args=(step,), daemon=True).start()
+
+    def _draw(self, step: Step) -> None:
+        """Compute a preview beside the edit: the first one of a model takes seconds, which a stop must not wait for."""
+        try:
             self._preview = step.preview()
+        finally:
+            self._is_drawing = False
 
     def run(self, device: str | None) -> None:
         """Do the work; an error becomes the end of the job."""

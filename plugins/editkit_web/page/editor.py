@@ -274,7 +274,7 @@ class Editor:
         busy = self.tab.is_busy
         while job is not None and job.results:
             self._take(job.results.popleft())
-        preview = None if job is None else job.take_preview()
+        preview = None if job is None or job.is_over else job.take_preview()
         if preview is not None:
             self.result.show_preview(preview)
         if job is not None and job.is_over and self.result.is_preview:
