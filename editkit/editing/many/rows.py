@@ -66,12 +66,19 @@ def edit_rows(
     def load(own: Any, operation: str) -> Backend:
         return resolve_model(model if own is None else own, device, dtype, operation=operation)
 
+    yield from edit_rows_by(load, rows, batch=batch, exact=exact, cache=cache)
+
+
+def edit_rows_by(
+    load: Load, rows: Iterable[Any], *, batch: int, exact: bool, cache: bool = True
+) -> Iterator[tuple[int, Result | Inversion | EditkitError]]:
+    """Edit rows as :func:`edit_rows` does, with the models that ``load`` returns."""
     registry = installed()
     for number, outcome in run_rows(registry, rows, load, batch=batch, exact=exact, cache=cache):
-        yield number, as_editkit_error(registry, outcome) if isinstance(outcome, Exception) else outcome
+        yield number, _as_error(registry, outcome) if isinstance(outcome, Exception) else outcome
 
 
-def as_editkit_error(registry: Registry, error: Exception) -> EditkitError:
+def _as_error(registry: Registry, error: Exception) -> EditkitError:
     """Return an exception of code outside editkit as an EditkitError."""
     if isinstance(error, EditkitError):
         return error

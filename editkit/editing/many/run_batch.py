@@ -19,10 +19,9 @@ from ...model.loading import resolve_model
 from ...registry.arguments import check_arguments
 from ...registry.engines import EngineOptions, WorkerEnded, Workers
 from ...registry.listing import build_engine
-from ...registry.registry import installed
 from ..result import Result
 from .row import EditRow
-from .rows import MOST, as_editkit_error, edit_rows, run_rows
+from .rows import MOST, edit_rows, edit_rows_by
 
 Outcome = Result | Inversion | EditkitError
 
@@ -76,12 +75,8 @@ class _PartWork:
     def __call__(self, part: str) -> list[tuple[int, Outcome]]:
         """Return the number of each row with its outcome."""
         first, rows = _read_part(part)
-        registry = installed()
-        outcomes = run_rows(registry, rows, self._load, batch=self.batch, exact=self.exact)
-        return [
-            (first + number, as_editkit_error(registry, outcome) if isinstance(outcome, Exception) else outcome)
-            for number, outcome in outcomes
-        ]
+        outcomes = edit_rows_by(self._load, rows, batch=self.batch, exact=self.exact)
+        return [(first + number, outcome) for number, outcome in outcomes]
 
     def _load(self, own: Any, operation: str) -> Backend:
         return _load_kept(self.model if own is None else own, self.device, self.dtype, operation)
