@@ -11,11 +11,13 @@ from torch import Tensor
 def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     """Return a tensor in main memory on ``device``, in ``dtype`` if one is given; the host does not wait for the copy.
 
-    Page-locked memory is what a GPU copies by itself: a copy of other memory waits for all kernels before it.
+    Page-locked memory is what a GPU copies by itself: a copy of other memory waits for all kernels before it. A copy
+    to another dtype is converted in main memory, into memory of torch's own that is not page-locked.
     """
+    tensor = tensor if dtype is None else tensor.to(dtype)
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
-    return tensor.to(device, dtype, non_blocking=True)
+    return tensor.to(device, non_blocking=True)
 
 
 def numbers_on(values: float | Sequence[float], device: torch.device, dtype: torch.dtype) -> Tensor:

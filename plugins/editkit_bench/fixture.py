@@ -170,7 +170,7 @@ def _load_pipeline(
     folder: Path, device: str, dtype: torch.dtype, layout: torch.memory_format = torch.contiguous_format
 ) -> Any:
     """Load the pipeline of a folder by diffusers."""
-    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder).to(device, dtype)
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=dtype).to(device)
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
             part.to(memory_format=layout)  # type: ignore[call-overload]  # torch declares it for four axes only

@@ -96,7 +96,9 @@ def _count(name: str, args: Sequence[Any], tensors: Sequence[Tensor], target: to
     """Count the wait of an operation; raises RuntimeError for tensors on two devices."""
     near = [tensor for tensor in tensors if not isinstance(tensor, CountedTensor)]
     if name == "copy_":
-        is_awaited = not (len(args) > 2 and args[2]) or isinstance(args[1], CountedTensor)
+        # A copy that converts passes through memory that is not page-locked.
+        is_asynchronous = len(args) > 2 and args[2] and args[0].dtype == args[1].dtype
+        is_awaited = not is_asynchronous or isinstance(args[1], CountedTensor)
         WAITS["copy"] += bool(near) and bool(args[1].numel()) and is_awaited
     elif name in _MOVE:
         WAITS["copy to the host"] += target is not None and target.type == "cpu"

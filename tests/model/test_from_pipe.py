@@ -249,6 +249,18 @@ def test_an_offloaded_pipeline_moves_its_own_weights(offload: Callable[[Any], No
 
 
 @pytest.mark.slow
+def test_a_pipeline_that_offloads_its_parts_draws_as_its_folder() -> None:
+    """Chroma is called as a whole, with stand-ins for some parts; at its end a pipeline attaches its hooks again."""
+    pipe = load(folder_of("ChromaPipeline"))
+    pipe.enable_model_cpu_offload(device="cpu")
+    hooks = list(pipe._all_hooks)
+    actual = edited(editkit.from_pipe(pipe))
+    assert_agree(actual.latents, edited(editkit.load_model(folder_of("ChromaPipeline"))).latents, 1e-4)
+    assert len(pipe._all_hooks) == len(hooks) > 0
+    assert all(hasattr(hook.model, "_hf_hook") for hook in pipe._all_hooks), "the pipeline goes on as before"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [stable_diffusion_folder, chroma_folder])
 def test_an_offloaded_pipeline_frees_the_device_when_an_edit_ends(
     make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

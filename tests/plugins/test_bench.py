@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from editkit_bench import BenchParams
 from editkit_bench.comparison import Comparison
 from editkit_bench.comparisons import ROWS
 from editkit_bench.counters import Counts, WorkCounter, count_calls, run_counted
-from editkit_bench.fixture import ComparisonFixture, network_of
-from editkit_bench.gpu_batches import batch_rows
+from editkit_bench.fixture import PROMPT, ComparisonFixture, network_of
+from editkit_bench.gpu_batches import batch_table, flops_of_an_image
 from editkit_bench.model_configs import MODEL_CONFIGS
 from editkit_bench.timing import time_in_turns, time_ratio
 from torch.utils.flop_counter import FlopCounterMode
@@ -155,10 +156,25 @@ def test_sides_run_in_turns() -> None:
     assert "".join(ran) == "bab"
 
 
-def test_batch_rows_cover_every_batch_size(fixtures: dict[str, ComparisonFixture]) -> None:
-    rows = list(batch_rows(fixtures["text"], 1, best=1e12, sizes=(1, 2)))
-    assert [row["pictures"] for row in rows] == [1, 2]
-    assert rows[1]["ms_floor"] == 2 * rows[0]["ms_floor"] > 0
+def test_rows_of_compiled_batches_are_compiled() -> None:
+    """Counting FLOPs comes first: under its dispatch mode torch skips the network's code, and from then on too."""
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(recompile_limit=1):  # one graph is enough, and takes seconds
+        eager, compiled = batch_table(BenchParams(rounds=1), ["tiny"], "cpu", sizes=(1,), compiler="eager")
+    torch._dynamo.reset()
+    assert (eager["compiled"], eager["graphs"]) == (False, 0)
+    assert compiled["compiled"] and compiled["graphs"] > 0
+    assert eager["ms_floor"] == compiled["ms_floor"] > 0
+
+
+def test_the_flops_of_an_image_are_without_rows_that_fill_a_call(fixtures: dict[str, ComparisonFixture]) -> None:
+    fixture = fixtures["text"]
+
+    def generate() -> None:
+        fixture.edit("generate", prompt=PROMPT, guidance=7.5, steps=fixture.steps)
+
+    generate()  # embeds the prompt, which is kept
+    assert flops_of_an_image(fixture) == run_counted(generate, network_of(fixture.model))[0].flops
 
 
 def run(*options: str) -> Result:
@@ -211,14 +227,15 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_bench_on_a_gpu_measures_batches() -> None:
     table = json.loads(run("--gpu", "--only", "generate", "--json").stdout)
-    assert {row["pictures"] for row in table["batches"]} == {1, 4, 16}
+    assert {row["images"] for row in table["batches"]} == {1, 4, 16}
     assert all(row["percent_of_floor"] > 0 for row in table["batches"])
+    assert sum(row["graphs"] for row in table["batches"] if row["compiled"]) > 0
 
 
 @pytest.mark.model
 @pytest.mark.slow
 def test_many_images_are_measured_against_a_loop_and_a_tuned_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    from editkit_bench import BenchParams, many_images
+    from editkit_bench import many_images
 
     monkeypatch.setattr(many_images, "MANY", 2)
     monkeypatch.setattr(many_images, "IMAGE_COUNT", 2)

@@ -66,6 +66,7 @@ class PipelineCall(NetworkCall):
         self.pipeline.set_progress_bar_config(disable=True)
         self._put("scheduler", self._scheduler(type(pipeline.scheduler)))
         self._put(self._decoder, StandIn(self.autoencoder, encode=remember(self._encode_mean)))
+        self._put("_all_hooks", [])  # they would be attached to stand-ins at the end of a call
         for part in set(_GUIDERS) & set(pipeline.components):
             self._put(part, None)
         self._observe_tokenizers()
