@@ -163,7 +163,7 @@ def test_a_compiled_network_agrees_with_the_eager_network(family: str, offload: 
         pytest.skip("a model of one part is not offloaded")
     folder = folder_of(family, root)
     eager, compiled = (
-        editkit.load_model(folder, device=DEVICE, compile=compile, offload=compile and offload)
+        editkit.load_model(folder, device=DEVICE, dtype="float32", compile=compile, offload=compile and offload)
         for compile in (False, True)  # noqa: A001 (the name of the argument)
     )
     for params in ({}, {"resolution": 32}):  # pictures of another shape, also for a compiled network
