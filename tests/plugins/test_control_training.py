@@ -15,10 +15,12 @@ from diffusers.image_processor import VaeImageProcessor
 from editkit_emoji.training import controlnet, evaluate_control
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.conditions import KINDS, correlation, f_score, to_control
-from editkit_emoji.training.controlnet import ControlledDenoiser, Examples, load_base, new_controlnet, sample_batch
+from editkit_emoji.training.controlnet import ControlledDenoiser, Examples, Maps, load_base, new_controlnet
 from editkit_emoji.training.data import Emoji
-from editkit_emoji.training.denoiser import TextToLatents, new_network, write_model
+from editkit_emoji.training.model_folder import write_model
+from editkit_emoji.training.network import TextToLatents, new_network
 from editkit_emoji.training.noising import SCHEDULE
+from editkit_emoji.training.texts import Texts
 from editkit_emoji.training.tokenizer import new_tokenizer
 from numpy.typing import NDArray
 from PIL import Image
@@ -56,7 +58,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of a dozen discs."""
     folder = tmp_path_factory.mktemp("data")
     emojis = training_and_held_out_emojis()
-    np.save(folder / f"pictures-{SIZE}.npy", np.stack([disc(3 + 0.3 * place) for place in range(len(emojis))]))
+    pixels = np.stack([disc(3 + 0.3 * place) for place in range(len(emojis))])
+    np.save(folder / f"pictures-{SIZE}.npy", pixels)
+    np.save(folder / f"alpha-{SIZE}.npy", np.where(pixels[..., 0] < 255, 255, 0).astype(np.uint8))
     (folder / "pictures.json").write_text(json.dumps([dc.asdict(emoji) for emoji in emojis]))
     return folder
 
@@ -73,7 +77,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def base(model: Path) -> TextToLatents:
-    return load_base(model)[0]
+    return load_base(model).network
 
 
 def test_a_new_controlnet_changes_nothing_and_starts_from_the_unet(base: TextToLatents) -> None:
@@ -101,19 +105,28 @@ def test_only_the_controlnet_is_trained(base: TextToLatents) -> None:
     assert learning == {f"controlnet.{name}" for name, _ in network.controlnet.named_parameters()}
 
 
-def test_a_batch_mirrors_a_condition_together_with_its_latents(model: Path) -> None:
-    """Latents equal to their maps show which map belongs to which row."""
-    emojis = training_and_held_out_emojis()
-    maps = torch.randint(0, 256, (len(emojis), SIZE, SIZE), dtype=torch.uint8)
-    latents = torch.stack([maps, maps.flip(-1)])[:, :, None].float()
-    examples = Examples(emojis, np.zeros((len(emojis), SIZE, SIZE, 3), np.uint8), maps, latents)
-    noisy, timesteps, _, control, v_target = sample_batch(
-        examples, load_base(model)[2], 16, torch.Generator().manual_seed(0)
+def test_a_batch_mirrors_a_condition_together_with_its_latents() -> None:
+    """Latents equal to the maps of both kinds show which map belongs to which row."""
+    count, rows = 6, 48
+    values = torch.randint(0, 256, (2, count, SIZE, SIZE), dtype=torch.uint8)
+    valid = torch.tensor([[True, True, True, True, False, False], [True, True, False, False, True, False]])
+    latents = torch.stack([values, values.flip(-1)]).transpose(1, 2).float() / 255
+    places = torch.arange(count).repeat(2)[:, None].expand(-1, 2)
+    restyled = torch.arange(2 * count) >= count
+    captions = Texts(places, torch.where(restyled, 9, 1)[:, None, None].expand(-1, 2, 1), restyled)
+    batch = Examples(Maps(values, valid), latents, captions, torch.zeros(1, 1, dtype=torch.long)).batch(
+        rows, torch.Generator().manual_seed(0)
     )
-    for row in range(16):
-        point = SCHEDULE.point(int(timesteps[row]))
-        clean = to_x0("v_prediction", v_target[row], noisy[row], point)
-        torch.testing.assert_close(clean / 255, control[row, :1], atol=1e-3, rtol=0)
+    seen = set()
+    for noisy, timestep, tokens, control, v_target in zip(*batch, strict=True):
+        clean = to_x0("v_prediction", v_target, noisy, SCHEDULE.point(int(timestep)))
+        (side, place), *others = torch.nonzero((latents - clean).abs().amax((2, 3, 4)) < 1e-3).tolist()
+        assert not others
+        (kind,) = torch.nonzero((clean - control[0]).abs().amax((1, 2)) < 1e-3).flatten().tolist()
+        assert bool(valid[kind, place])
+        seen.add((side, kind))
+        assert int(tokens) in {0, 1}, "no caption of a redrawn image"
+    assert len(seen) == 4
 
 
 def test_an_edge_counts_within_the_tolerance_and_not_beyond() -> None:
@@ -167,25 +180,27 @@ def run_script(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *argum
     main()
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_writes_weights_that_the_evaluation_loads(
-    kind: str,
     rendered: Path,
     model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shared = ("--kind", kind, "--data", rendered, "--size", SIZE, "--model", model, "--threads", 1)
-    run_script(monkeypatch, controlnet.main, *shared, "--run", tmp_path, "--batch", 2, "--steps", 2)
+    shared = ("--data", rendered, "--size", SIZE, "--model", model, "--threads", 1)
+    own = ("--run", tmp_path, "--batch", 2, "--steps", 2, "--texts", 50, "--device", "cpu")
+    run_script(monkeypatch, controlnet.main, *shared, *own, "--kinds", *KINDS)
     weights = load_file(tmp_path / "weights" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
     assert "_name_or_path" not in json.loads((tmp_path / "weights" / "config.json").read_text())
     logged = [json.loads(entry) for entry in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in logged] == [1, 2]
+    assert logged[-1].keys() >= {f"{kind}_agreement" for kind in KINDS}
 
-    measured = ("--controlnet", tmp_path / "weights", "--pictures", 3, "--steps", 2, "--sheets", tmp_path / "sheets")
-    run_script(monkeypatch, evaluate_control.main, *shared, *measured)
-    printed = capsys.readouterr().out
-    assert all(f"| {way} | 3 |" in printed for way in evaluate_control.WAYS)
-    assert len(list((tmp_path / "sheets").glob("*.png"))) == len(evaluate_control.WAYS)
+    for kind in KINDS:
+        sheets = tmp_path / kind
+        measured = ("--kind", kind, "--controlnet", tmp_path / "weights", "--pictures", 3, "--steps", 2)
+        run_script(monkeypatch, evaluate_control.main, *shared, *measured, "--sheets", sheets)
+        printed = capsys.readouterr().out
+        assert all(f"| {way} | 3 |" in printed for way in evaluate_control.WAYS)
+        assert len(list(sheets.glob("*.png"))) == len(evaluate_control.WAYS)

@@ -1,10 +1,10 @@
-"""Laws of moved pairs, of batches with pairs, of depicted tones, and of evaluation tables."""
+"""Laws of moved images, of training batches and runs, of depicted tones, and of evaluation tables."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses as dc
-import functools
+import itertools
 import json
 import os
 import signal
@@ -15,16 +15,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from diffusers import StableDiffusionPipeline
-from editkit_emoji.training import autoencoder, cases, denoiser, evaluate, methods, moving
-from editkit_emoji.training.ahead import Prefetcher
+from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
+from editkit_emoji.training import autoencoder, cases, denoiser, evaluate, methods, moving, scenes
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.data import TONES, Artwork, Emoji, correct_tones
-from editkit_emoji.training.lessons import PAIRED, REPEATS, Lessons, weights_of
+from editkit_emoji.training.lessons import REPEATS, SHARES, Lessons
 from editkit_emoji.training.noising import SCHEDULE
 from editkit_emoji.training.pairs import ATTRIBUTES, Pair, all_pairs
 from editkit_emoji.training.run import Run
-from editkit_emoji.training.tokenizer import new_tokenizer
+from editkit_emoji.training.texts import Kind, Texts, weights_of
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -58,21 +57,13 @@ def tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
     return torch.tensor(pixels).permute(2, 0, 1) / 127.5 - 1
 
 
-def test_the_default_frame_is_the_identity() -> None:
+def test_a_frame_mirrors_then_shifts_and_fills_and_cuts_off() -> None:
     image = torch.rand(3, SIZE, SIZE)
     assert torch.equal(moving.Frame()(image, 1.0), image)
-
-
-def test_shifts_move_and_fill_and_cut_off() -> None:
-    image = torch.rand(3, SIZE, SIZE)
     shifted = moving.Frame(shift=(2, -3))(image, 1.0)
     assert torch.equal(shifted[:, 2:, :-3], image[:, :-2, 3:])
     assert bool((shifted[:, :2] == 1).all())
     assert bool((shifted[:, :, -3:] == 1).all())
-
-
-def test_mirroring_comes_before_the_shift() -> None:
-    image = torch.rand(3, SIZE, SIZE)
     both = moving.Frame(mirrored=True, shift=(0, 4))(image, 1.0)
     assert torch.equal(both[:, :, 4:], image.flip(-1)[:, :, :-4])
 
@@ -91,21 +82,37 @@ def test_the_ground_is_visible_where_the_image_is_transparent() -> None:
     assert torch.allclose(composite, torch.where(covers > 0, tensor(pixels), ground), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["backhand index pointing left", "seven o clock", "waxing crescent moon", "ok button"])
-def test_names_with_a_side_are_not_mirrored(name: str) -> None:
-    assert not moving.may_be_mirrored(name)
-
-
-def test_names_without_a_side_may_be_mirrored() -> None:
+def test_names_without_a_side_alone_may_be_mirrored() -> None:
+    sided = ("backhand index pointing left", "seven o clock", "waxing crescent moon", "ok button")
+    assert not any(map(moving.may_be_mirrored, sided))
     assert all(map(moving.may_be_mirrored, ("red apple", "woman cook medium light skin tone", "grinning face")))
 
 
+def test_a_scene_of_training_equals_the_frame_of_the_evaluation() -> None:
+    """On white also for smaller images; on a ground, where the evaluation clips overshoots first, for others."""
+    pixels, alpha = (torch.tensor(each)[None] for each in square((200, 30, 90)))
+    images = autoencoder.to_network_with_alpha(pixels, alpha)
+    white, ground = torch.ones(3, SIZE, SIZE), 2 * torch.rand(3, SIZE, SIZE) - 1
+    for mirrored, side, shift, behind in (
+        (True, SIZE, (0, 0), ground),
+        (False, SIZE, (3, -5), ground),
+        (True, SIZE, (-2, 6), white),
+        (False, SIZE // 2, (0, 0), white),
+        (True, 11, (2, -4), white),
+    ):
+        frames = scenes.Frames(*(torch.tensor([value]) for value in (side, *shift, mirrored)))
+        frame = moving.Frame(mirrored, side / SIZE, shift)
+        expected = moving.apply_frame(images[0, :3], images[0, 3:], frame, behind)
+        torch.testing.assert_close(scenes.Scenes(frames, behind[None])(images)[0], expected, rtol=0, atol=1e-4)
+
+
 def test_grounds_are_in_range_and_repeat_with_their_generator() -> None:
-    for seed in range(20):
-        one, two = (moving.sample_ground(SIZE, torch.Generator().manual_seed(seed)) for _ in range(2))
-        assert torch.equal(one, two)
-        assert one.shape == (3, SIZE, SIZE)
-        assert float(one.abs().max()) <= 1
+    one, two = (scenes.sample_grounds(40, SIZE, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(one, two)
+    assert one.shape == (40, 3, SIZE, SIZE)
+    assert float(one.abs().max()) <= 1
+    plain = (one.std((2, 3)) < 1e-6).all(1)
+    assert 0 < int(plain.sum()) < 40
 
 
 @pytest.mark.parametrize("scenery", [name for name in cases.SCENERY if name != "photographic"])
@@ -157,24 +164,62 @@ def test_exchanged_tones_are_found_by_colour_and_names_stay() -> None:
         assert (after.name, after.key, after.held_out) == (before.name, before.key, before.held_out)
 
 
-def test_the_images_of_a_pair_share_noise_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Emoji, "held_out", False)
+def pools_of(places: list[tuple[int, int]], *, restyled: bool) -> dict[Kind, Texts]:
+    """Return pools of equal rows, whose tokens are a number of the kind and the end of the row."""
+    count, numbers = len(places), torch.tensor([0, 1]).expand(len(places), 2)
+    return {
+        kind: Texts(torch.tensor(places), (10 * number + numbers)[..., None].short(), torch.full((count,), restyled))
+        for number, kind in enumerate(SHARES, 1)
+    }
+
+
+def test_the_images_of_a_pair_share_scene_style_noise_and_timestep() -> None:
+    """Equal images stay equal in a batch, and other images do not."""
+    works, vae = artwork(), new_autoencoder(SIZE, (8, 8)).eval()
+    for places, equal in ((0, 0), True), ((0, 1), False):
+        lessons = Lessons(works, vae, pools_of([places] * 4, restyled=True))
+        batch = lessons.batch(32, torch.Generator().manual_seed(0))
+        pairs = len(batch.weights)
+        source, target = slice(pairs), slice(pairs, 2 * pairs)
+        assert torch.equal(batch.timesteps[source], batch.timesteps[target])
+        assert len(batch.timesteps.unique()) > 1
+        for part in (batch.noisy, batch.v_target):
+            assert torch.allclose(part[source], part[target], atol=1e-4) == equal
+        points = [SCHEDULE.point(int(timestep)) for timestep in batch.timesteps]
+        alpha, sigma = (
+            torch.tensor([getattr(p, name) for p in points])[:, None, None, None] for name in ("alpha", "sigma")
+        )
+        noise = sigma * batch.noisy + alpha * batch.v_target
+        assert torch.allclose(noise[source], noise[target], atol=1e-4)
+        assert float(batch.pair_error(batch.v_target)) == 0
+        assert float(batch.pair_error(batch.v_target + 1)) == pytest.approx(0, abs=1e-6)  # the same error in both
+
+
+def test_the_rows_of_a_batch_are_in_order_and_instructions_alone_have_an_image() -> None:
+    lessons = Lessons(artwork(), new_autoencoder(SIZE, (8, 8)).eval(), pools_of([(0, 1)] * 4, restyled=False))
+    batch = lessons.batch(100, torch.Generator().manual_seed(0))
+    tokens, pairs = batch.tokens[:, 0], len(batch.weights)
+    assert tokens.unique_consecutive().tolist() == [10, 11, 21, 31]  # sources, targets, single images, instructions
+    assert 2 * pairs == pytest.approx(100 * SHARES["pair"], abs=2 * REPEATS)
+    with_image = batch.image_latents.flatten(1).any(1)
+    assert not bool(with_image[tokens < 31].any())
+    assert float(with_image[tokens == 31].float().mean()) > 0.8
+
+
+def test_only_rows_for_another_style_are_redrawn_near_their_outline(monkeypatch: pytest.MonkeyPatch) -> None:
     works = artwork()
-    lessons = Lessons(works, new_autoencoder(SIZE, (8, 8)).eval(), new_tokenizer(works.emojis))
-    batch = lessons.batch(32, torch.Generator().manual_seed(0))
-    pairs = len(batch.weights)
-    assert pairs == round(PAIRED * 32 / 2 / REPEATS) * REPEATS
-    assert len(batch.noisy) == len(batch.timesteps) == len(batch.tokens) == len(batch.v_target) == 32
-    source, target = slice(pairs), slice(pairs, 2 * pairs)
-    assert torch.equal(batch.timesteps[source], batch.timesteps[target])
-    points = [SCHEDULE.point(int(timestep)) for timestep in batch.timesteps]
-    alpha, sigma = (
-        torch.tensor([getattr(p, name) for p in points])[:, None, None, None] for name in ("alpha", "sigma")
-    )
-    noise = sigma * batch.noisy + alpha * batch.v_target
-    assert torch.allclose(noise[source], noise[target], atol=1e-4)
-    assert float(batch.pair_error(batch.v_target)) == 0
-    assert float(batch.pair_error(batch.v_target + 1)) == pytest.approx(0, abs=1e-6)  # the same error in both
+    still = scenes.Moves(moved=0, mirrored=0, grounds=0)
+    pools = pools_of([(0, 1)] * 4, restyled=False) | {"pair": pools_of([(0, 1)] * 4, restyled=True)["pair"]}
+    lessons = Lessons(works, new_autoencoder(SIZE, (8, 8)).eval(), pools, still)
+    monkeypatch.setattr(lessons, "encode", lambda images: images)
+    generator = torch.Generator().manual_seed(0)
+    chosen = {kind: rows.sample(20, generator) for kind, rows in lessons.texts.items()}
+    sources, _ = lessons.encode_in_scenes(chosen, generator)
+    original = tensor(works.pixels[0]).expand(20, 3, SIZE, SIZE)
+    torch.testing.assert_close(sources["single"], original, rtol=0, atol=1e-5)
+    assert float((sources["pair"] - original).abs().max()) > 0.1
+    outline = torch.nn.functional.max_pool2d(torch.tensor(works.alpha[0])[None].float(), 5, 1, 2)[0] > 0
+    torch.testing.assert_close(sources["pair"][..., ~outline], original[..., ~outline], rtol=0, atol=1e-5)
 
 
 def test_the_weights_of_style_pairs_sum_to_their_share() -> None:
@@ -248,7 +293,8 @@ def test_pairs_after_the_skipped_ones_are_the_next_cases() -> None:
 
 
 def options_of(folder: Path) -> argparse.Namespace:
-    return argparse.Namespace(run=folder, steps=6, steady=0.5, inspections=2, rate=0.1, decay=0.5, seed=3, threads=1)
+    schedule = {"steps": 6, "minutes": None, "steady": 0.5, "inspections": 2, "rate": 0.1, "decay": 0.5}
+    return argparse.Namespace(run=folder, seed=3, threads=1, device="cpu", **schedule)
 
 
 def train_small(folder: Path, *, ended_at: int | None = None) -> Run[torch.nn.Linear]:
@@ -279,6 +325,22 @@ def test_an_interrupted_run_resumes_bit_for_bit(tmp_path: Path) -> None:
         assert torch.equal(one.weight, other.weight)
 
 
+def test_a_run_by_time_ends_when_the_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock where each step takes ten seconds, with the last inspection and the end of the schedule."""
+    options, clock, inspected = options_of(tmp_path), itertools.count(step=10), []
+    options.minutes, options.steps = 1.0, 10_000
+    monkeypatch.setattr("editkit_emoji.training.run.time.perf_counter", lambda: next(clock))
+    run = Run(options, torch.nn.Linear(4, 4))
+
+    def inspect() -> dict[str, float]:
+        inspected.append(run.step)
+        return {}
+
+    run.train(lambda generator: run.network(torch.ones(1, 4)).square().mean(), inspect)
+    assert (run.step, run.progress, inspected) == (6, 1.0, [3, 6])
+    assert run.rate() == pytest.approx(0, abs=1e-9)
+
+
 @pytest.fixture
 def rendered(tmp_path: Path) -> Path:
     """A data folder of squares in several sizes and colours, some of them held out."""
@@ -296,28 +358,23 @@ def rendered(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_the_scripts_train_hold_latents_and_write_a_model(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(denoiser, "INSPECTED", 1)
+    monkeypatch.setattr(denoiser, "EDITED", 2)
     monkeypatch.setattr(autoencoder, "INSPECTED", 1)
-    run, common = rendered / "run", f"--data {rendered} --size {SIZE} --threads 1 --device cpu --batch 8 --steps 2"
+    run, schedule = rendered / "run", "--batch 8 --steps 2 --inspections 1"
+    common = f"--data {rendered} --size {SIZE} --threads 1 --device cpu {schedule}"
     new_autoencoder(SIZE, (8, 8)).save_pretrained(rendered / "vae")
     argv = f"_ {common} --run {run}/vae --start {rendered}/vae --hold 1.0"
     monkeypatch.setattr(sys, "argv", argv.split())
     autoencoder.main()
-    argv = f"_ {common} --run {run}/denoiser --vae {run}/vae/weights --widths 16 32"
+    argv = f"_ {common} --run {run}/denoiser --vae {run}/vae/weights --widths 16 32 --texts 50"
     monkeypatch.setattr(sys, "argv", argv.split())
     denoiser.main()
     figures = json.loads((run / "denoiser" / "log.jsonl").read_text().splitlines()[-1])
-    assert {"unseen_in_place", "unseen_moved", "unseen_moved_silent"} <= figures.keys()
+    assert {"unseen_in_place", "unseen_moved", "unseen_moved_silent", "success_shifted"} <= figures.keys()
     pipeline = StableDiffusionPipeline.from_pretrained(run / "denoiser" / "model")
     assert pipeline.unet.config.sample_size == SIZE // 2
-
-
-def test_batches_do_not_depend_on_the_number_of_workers() -> None:
-    compute = functools.partial(torch.rand, 3)
-    here, there = Prefetcher(compute, 0), Prefetcher(compute, 2)
-    for seed in (7, 8, 9, 20):
-        one, other = (ahead(torch.Generator().manual_seed(seed)) for ahead in (here, there))
-        assert torch.equal(one, other)
-    there.pool.shutdown(cancel_futures=True)
+    editor = StableDiffusionInstructPix2PixPipeline.from_pretrained(run / "denoiser" / "instruct")
+    assert editor.unet.config.in_channels == 2 * pipeline.unet.config.in_channels
 
 
 @pytest.mark.model

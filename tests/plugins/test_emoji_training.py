@@ -1,18 +1,25 @@
-"""Training of the bundled model: the optimiser, the image-conditioned network, and its instructions."""
+"""Training of the bundled model: the optimiser, the image-conditioned network, and its texts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
-from editkit_emoji.training import denoiser, grammar, instruct, instructions, inverted_noise, muon, pairs
+from editkit_emoji.training import grammar, instructions, inverted_noise, muon, pairs, texts
 from editkit_emoji.training.autoencoder import new_autoencoder
-from editkit_emoji.training.data import Artwork, Emoji
-from editkit_emoji.training.lessons import Lessons
+from editkit_emoji.training.data import Emoji
+from editkit_emoji.training.model_folder import write_models
+from editkit_emoji.training.network import (
+    OUTER,
+    TextToLatents,
+    new_network,
+    with_image_channels,
+    without_image_channels,
+)
 from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
+from transformers import PreTrainedTokenizerFast
 
 EMOJIS = [
     Emoji("flat", "red apple", "red apple", None),
@@ -26,9 +33,9 @@ EMOJIS = [
 
 
 @pytest.fixture(scope="module")
-def network() -> denoiser.TextToLatents:
+def network() -> TextToLatents:
     torch.manual_seed(0)
-    return denoiser.new_network(new_tokenizer(EMOJIS), 16, 8, (16, 32)).eval()
+    return new_network(new_tokenizer(EMOJIS), 16, 8, (16, 32)).eval()
 
 
 def test_an_update_of_muon_has_singular_values_near_one() -> None:
@@ -51,31 +58,49 @@ def test_muon_finds_the_least_squares() -> None:
     assert float((weight.detach() - exact).abs().max()) < 1e-2
 
 
-def test_muon_trains_the_hidden_matrices_and_no_others(network: denoiser.TextToLatents) -> None:
-    muon_ids = {id(weight) for weight in muon.hidden_matrices(network, outer=denoiser.OUTER)}
+def test_muon_updates_weights_of_a_shape_together_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon, "quick_bfloat16", lambda device: False)
+    generator = torch.Generator().manual_seed(0)
+    values, gradients = torch.randn(2, 3, 6, 2, 3, generator=generator)
+
+    def updated(rows: list[int]) -> list[torch.nn.Parameter]:
+        weights = [torch.nn.Parameter(values[row].clone()) for row in rows]
+        optimiser = muon.Muon(weights, lr=0.1)
+        for _ in range(2):
+            for weight, row in zip(weights, rows, strict=True):
+                weight.grad = gradients[row].clone()
+            optimiser.step()
+        return weights
+
+    together, alone = updated([0, 1, 2]), [weight for row in range(3) for weight in updated([row])]
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+def test_muon_trains_the_hidden_matrices_and_no_others(network: TextToLatents) -> None:
+    muon_ids = {id(weight) for weight in muon.hidden_matrices(network, outer=OUTER)}
     named = {name: id(weight) in muon_ids for name, weight in network.named_parameters()}
     assert not any(included for name, included in named.items() if "conv_in" in name or "token_embedding" in name)
     assert not any(included for name, included in named.items() if name.endswith("bias"))
     assert named["unet.mid_block.resnets.0.conv1.weight"]
 
 
-def test_added_image_channels_start_at_zero_and_can_be_removed(network: denoiser.TextToLatents) -> None:
-    with_image = instruct.with_image_channels(network.unet)
+def test_added_image_channels_start_at_zero_and_can_be_removed(network: TextToLatents) -> None:
+    with_image = with_image_channels(network.unet)
     words = torch.randn(2, 24, 256)
     x, emoji = torch.randn(2, 2, 16, 8, 8)
     alone = network.unet(x, 500, encoder_hidden_states=words).sample
     beside = with_image(torch.cat([x, emoji], 1), 500, encoder_hidden_states=words).sample
     assert torch.equal(alone, beside)
-    again = instruct.without_image_channels(with_image).state_dict()
+    again = without_image_channels(with_image).state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in network.unet.state_dict().items())
 
 
 def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
-    network: denoiser.TextToLatents, tmp_path: Path
+    network: TextToLatents, tmp_path: Path
 ) -> None:
     tokenizer, vae = new_tokenizer(EMOJIS), new_autoencoder(64)
-    with_image = denoiser.TextToLatents(network.text_encoder, instruct.with_image_channels(network.unet))
-    instruct.write_models(with_image, vae, tokenizer, tmp_path)
+    with_image = TextToLatents(network.text_encoder, with_image_channels(network.unet))
+    write_models(with_image, vae, tokenizer, tmp_path)
     assert StableDiffusionPipeline.from_pretrained(tmp_path / "model").unet.config.in_channels == 16
     assert StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "instruct").unet.config.in_channels == 32
     files = {file.relative_to(tmp_path / "model") for file in (tmp_path / "model").rglob("*.safetensors")}
@@ -118,28 +143,65 @@ def test_a_perturbation_keeps_the_named_values_and_their_order() -> None:
     assert len(texts) > 50
 
 
-@pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> instruct.InstructionBatches:
-    monkeypatch.setattr(Emoji, "held_out", False)
-    pixels = torch.randint(256, (len(EMOJIS), 16, 16, 3), generator=torch.Generator().manual_seed(1))
-    works = Artwork(EMOJIS, pixels.numpy().astype(np.uint8), np.full((len(EMOJIS), 16, 16), 255, np.uint8))
-    return instruct.InstructionBatches(Lessons(works, new_autoencoder(16, (8, 8)).eval(), new_tokenizer(EMOJIS)))
+@pytest.fixture(scope="module")
+def emojis() -> list[Emoji]:
+    """Emojis of three styles and of colours, some of them held out, with pairs of all three attributes."""
+    names = [f"{colour} thing {number}" for number in range(12) for colour in ("red", "green", "blue")]
+    return [Emoji(style, name, name, None) for style in ("flat", "3d", "noto") for name in names]
 
 
-def test_the_target_of_an_empty_instruction_is_the_source(batches: instruct.InstructionBatches) -> None:
-    samples = batches.sample(400, torch.Generator().manual_seed(0))
-    silent = [pair for pair, text in samples if not text]
-    assert 0 < len(silent) < 400 * 3 * instruct.WITHOUT_INSTRUCTION
-    assert all(pair.source == pair.target for pair in silent)
-    assert all(pair.source != pair.target for pair, text in samples if text)
+@pytest.fixture(scope="module")
+def tokenizer(emojis: list[Emoji]) -> PreTrainedTokenizerFast:
+    return new_tokenizer(emojis)
 
 
-def test_only_instructions_have_image_latents_in_a_batch(batches: instruct.InstructionBatches) -> None:
-    batch = batches.batch(48, torch.Generator().manual_seed(0))
-    assert {len(part) for part in batch} == {48}
-    captions = round(48 * instruct.CAPTIONED)
-    assert not bool(batch.image_latents[:captions].any())
-    assert int(batch.image_latents[captions:].flatten(1).any(1).sum()) >= 0.8 * (48 - captions)
+@pytest.fixture(scope="module")
+def pools(emojis: list[Emoji], tokenizer: PreTrainedTokenizerFast) -> dict[texts.Kind, texts.Texts]:
+    return texts.sample_texts(emojis, tokenizer, 200)
+
+
+def test_texts_are_of_training_images_and_hold_no_excluded_wording(
+    emojis: list[Emoji], tokenizer: PreTrainedTokenizerFast, pools: dict[texts.Kind, texts.Texts]
+) -> None:
+    held_out = {place for place, emoji in enumerate(emojis) if emoji.held_out}
+    assert held_out
+    assert not any(held_out & {*rows.places.flatten().tolist()} for rows in pools.values())
+    found = {(pair.source, pair.target): pair for pair in pairs.all_pairs(emojis)}
+    rows = pools["instruction"]
+    for (source, target), tokens in zip(rows.places.tolist(), rows.tokens[:, 1], strict=True):
+        text = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        assert (source == target) == (not text), "the target of an empty instruction is the source"
+        if text:
+            pair = found[source, target]
+            excluded = instructions.wordings(instructions.UNSEEN, pair.attribute, emojis[source], pair.was, pair.new)
+            assert not any(wording in text for wording in excluded)
+    silent = (rows.places[:, 0] == rows.places[:, 1]).float().mean()
+    assert 0 < float(silent) < 3 * texts.WITHOUT_INSTRUCTION
+
+
+def test_only_texts_of_a_redrawn_image_omit_its_style_and_never_those_of_a_pair_of_styles(
+    emojis: list[Emoji], tokenizer: PreTrainedTokenizerFast, pools: dict[texts.Kind, texts.Texts]
+) -> None:
+    of_styles = {(pair.source, pair.target) for pair in pairs.all_pairs(emojis) if pair.attribute == "style"}
+    for kind in ("pair", "instruction"):
+        restyled = pools[kind].places[pools[kind].restyled].tolist()
+        assert restyled
+        assert not of_styles & {(source, target) for source, target in restyled}
+    redrawn = tokenizer.batch_decode(pools["single"].tokens[pools["single"].restyled, 0], skip_special_tokens=True)
+    assert redrawn
+    assert not any(style in text for text in redrawn for style in ("flat", "3d", "noto"))
+
+
+@pytest.mark.slow
+def test_texts_do_not_depend_on_the_number_of_workers(
+    emojis: list[Emoji], tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "CHUNK", 20)
+    here, there = (texts.sample_texts(emojis, tokenizer, 50, workers) for workers in (0, 1))
+    assert here.keys() == there.keys() == {*texts.KINDS}
+    for kind, rows in here.items():
+        assert len(rows.places) == 50
+        assert all(torch.equal(one, other) for one, other in zip(rows, there[kind], strict=True))
 
 
 def test_the_grammar_keeps_the_named_values_and_no_wording_of_the_tests() -> None:

@@ -12,7 +12,7 @@ from diffusers import StableDiffusionUpscalePipeline
 from editkit_emoji.training import autoencoder, crops, upscaler, upscaler_autoencoder
 from editkit_emoji.training.crops import Crops
 from editkit_emoji.training.data import Emoji
-from editkit_emoji.training.denoiser import new_network
+from editkit_emoji.training.network import new_network
 from editkit_emoji.training.tokenizer import new_tokenizer
 from torch import Tensor
 

@@ -2,7 +2,7 @@
 
     python -m editkit_emoji.training.autoencoder --run runs/autoencoder
 
-Most of the images are moved, scaled down or composited onto backgrounds (:mod:`.moving`). ``--start`` initialises the
+Most of the images are moved, scaled down or composited onto grounds (:mod:`.scenes`). ``--start`` initialises the
 weights from another run. ``--hold`` then penalises changes of the latents of unmoved images, and ``--decoder-only``
 freezes the encoder: a denoiser trained on the earlier latents stays valid while the autoencoder improves.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import dataclasses as dc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editkit_emoji.training import data
-from editkit_emoji.training.moving import Moves, apply_frame, sample_ground
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
+from editkit_emoji.training.scenes import Moves
 
 # Latents hold 12 times fewer values than the image. Width sits at low resolution, because convolutions at full
 # resolution are slow on a CPU.
@@ -60,6 +59,11 @@ def to_network(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def to_network_with_alpha(pixels: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """Convert pixels (N, H, W, 3) and alpha (N, H, W) uint8 to (N, 4, H, W), colours in [-1, 1], alpha in [0, 1]."""
+    return torch.cat([to_network(pixels), alpha[:, None].float() / 255], 1)
+
+
 def levels(images: torch.Tensor) -> torch.Tensor:
     """Round images in [-1, 1] to whole levels from 0 to 255, as floats; values outside the range are clipped."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round()
@@ -86,10 +90,10 @@ def reconstruction_loss(decoded: torch.Tensor, target: torch.Tensor) -> torch.Te
 
 @torch.no_grad()
 def round_trip(vae: AutoencoderKL, pixels: np.ndarray, batch: int = 64) -> torch.Tensor:
-    """Encode and decode images (N, H, W, 3); returns (N, 3, H, W) in [-1, 1]."""
+    """Encode and decode images (N, H, W, 3); returns (N, 3, H, W) in [-1, 1] on the CPU."""
     parts = torch.split(torch.tensor(pixels), batch)
-    trips = [vae.decode(vae.encode(to_network(part)).latent_dist.mode()).sample for part in parts]
-    return torch.cat(trips)
+    trips = [vae.decode(vae.encode(to_network(part.to(vae.device))).latent_dist.mode()).sample for part in parts]
+    return torch.cat(trips).cpu()
 
 
 @torch.no_grad()
@@ -125,33 +129,33 @@ def sheet(emojis: Sequence[torch.Tensor], columns: int, file: Path) -> None:
     image_grid(list(to_pixels(torch.stack(list(emojis)))), columns).save(file)
 
 
-@dc.dataclass(frozen=True)
 class MovedImages:
     """Sampler of images (N, H, W, 3) uint8 on white, with alpha (N, H, W), in random frames and on random grounds."""
 
-    pixels: NDArray[np.uint8]
-    alpha: NDArray[np.uint8]
+    def __init__(self, pixels: NDArray[np.uint8], alpha: NDArray[np.uint8], device: str = "cpu") -> None:
+        self.pixels, self.alpha = torch.tensor(pixels).to(device), torch.tensor(alpha).to(device)
 
     def __call__(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Sample images (count, 3, H, W) in [-1, 1]; the first :data:`UNCHANGED_SHARE` of them are unchanged."""
-        chosen = torch.randint(len(self.pixels), (count,), generator=generator).tolist()
-        images = to_network(self.pixels[chosen])
-        alpha = torch.tensor(self.alpha[chosen]).unsqueeze(1) / 255
-        for row in range(round(UNCHANGED_SHARE * count), count):
-            frame = MOVES.frame(images.shape[-1], generator, mirror=True)
-            images[row] = apply_frame(images[row], alpha[row], frame, MOVES.ground(images.shape[-1], generator))
-        return images
+        device = self.pixels.device
+        rows = torch.randint(len(self.pixels), (count,), generator=generator, device=device)
+        images = to_network_with_alpha(self.pixels[rows], self.alpha[rows])
+        allowed = torch.ones(count, dtype=torch.bool, device=device)
+        moved = MOVES.sample(images.shape[-1], allowed, images, generator)(images)
+        unchanged = round(UNCHANGED_SHARE * count)
+        return torch.cat([images[:unchanged, :3], moved[unchanged:]])
 
 
 def moved_versions(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
     """Return images (N, H, W, 3) in place, moved on white, and moved on grounds; deterministic."""
-    generator = torch.Generator().manual_seed(0)
-    size = pixels.shape[1]
-    still, covers = to_network(pixels), torch.tensor(alpha).unsqueeze(1) / 255
-    frames = [Moves(moved=1.0).frame(size, generator, mirror=True) for _ in still]
-    moved = [apply_frame(*each) for each in zip(still, covers, frames, strict=True)]
-    grounded = [apply_frame(*each, sample_ground(size, generator)) for each in zip(still, covers, frames, strict=True)]
-    return {"in_place": pixels, "moved": to_pixels(torch.stack(moved)), "on_grounds": to_pixels(torch.stack(grounded))}
+    images = to_network_with_alpha(torch.tensor(pixels), torch.tensor(alpha))
+    allowed = torch.ones(len(pixels), dtype=torch.bool)
+
+    def moved(grounds: float) -> NDArray[np.uint8]:
+        generator = torch.Generator().manual_seed(0)
+        return to_pixels(Moves(moved=1.0, grounds=grounds).sample(pixels.shape[1], allowed, images, generator)(images))
+
+    return {"in_place": pixels, "moved": moved(0.0), "on_grounds": moved(1.0)}
 
 
 def latent_change(latents: torch.Tensor, target: torch.Tensor, before: AutoencoderKL) -> torch.Tensor:
@@ -179,23 +183,22 @@ def train(
     run = Run(options, vae.to(options.device))
 
     def loss_of(generator: torch.Generator) -> torch.Tensor:
-        target = sample_images(options.batch, generator).to(options.device)
+        target = sample_images(options.batch, generator)
         with autocast(options.device):
             latents = vae.encode(target).latent_dist
-            decoded = vae.decode(latents.sample()).sample
+            decoded = vae.decode(latents.sample(generator)).sample
             change = latent_change(latents.mean, target, before) if before else 0.0
         divergence: torch.Tensor = latents.kl().mean() / latents.mean[0].numel()
         return reconstruction_loss(decoded.float(), target) + KL_WEIGHT * divergence + hold * change
 
     def inspect() -> dict[str, float]:
-        average = run.averaged.to("cpu").eval()
+        average = run.averaged.eval()
         trips = {kind: round_trip(average, images) for kind, images in unseen.items()}
         decibels = {kind: psnr(trip, to_network(unseen[kind])) for kind, trip in trips.items()}
         first = next(iter(unseen))
         pairs = zip(to_network(unseen[first][::41]), trips[first][::41], strict=True)
         sheet([image for pair in pairs for image in pair], 8, options.run / f"sample-{run.step:06}.png")
         average.save_pretrained(options.run / "weights")
-        run.averaged.to(options.device)
         figures = {f"psnr_{kind}": float(each.mean()) for kind, each in decibels.items()}
         return figures | {"psnr_worst_twentieth": float(decibels[first].quantile(0.05))}
 
@@ -218,7 +221,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     emojis, pixels, alpha = data.load_artwork(options.data, options.size)
     held_out = np.array([emoji.held_out for emoji in emojis])
-    training = MovedImages(pixels[~held_out], alpha[~held_out])
+    training = MovedImages(pixels[~held_out], alpha[~held_out], options.device)
 
     vae = AutoencoderKL.from_pretrained(options.start) if options.start else new_autoencoder(options.size)
     if options.decoder_only:

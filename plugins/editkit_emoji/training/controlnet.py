@@ -1,49 +1,46 @@
 """Train a ControlNet for a model with frozen weights (Zhang et al., arXiv 2302.05543).
 
-    python -m editkit_emoji.training.controlnet --kind edge --run runs/controlnet-edge
+    python -m editkit_emoji.training.controlnet --kinds edge relief --run runs/controlnet
 
-The result, ``weights`` in the run's folder, is a diffusers ControlNetModel in float16.
+One network serves all kinds of conditions, which it distinguishes by their looks. The result, ``weights`` in the run's
+folder, is a diffusers ControlNetModel in float16.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import dataclasses as dc
 import math
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, multiprocessing, nn
 from transformers import PreTrainedTokenizerFast
 
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import image_grid, to_pixels
-from editkit_emoji.training.captions import sample_caption
-from editkit_emoji.training.conditions import KINDS, Kind, to_control
-from editkit_emoji.training.denoiser import (
-    TextToLatents,
-    load_or_encode,
-    mean_squared_error,
-    read_network,
-    sample,
-    tidy,
-    unseen_loss,
-)
+from editkit_emoji.training.conditions import KINDS, Map, to_control
+from editkit_emoji.training.denoiser import mean_squared_error, sample, unseen_loss
 from editkit_emoji.training.evaluate import BUNDLED
-from editkit_emoji.training.noising import diffuse, stratified_timesteps
-from editkit_emoji.training.precision import autocast
+from editkit_emoji.training.model_folder import read_network, tidy
+from editkit_emoji.training.network import TextToLatents
+from editkit_emoji.training.noising import diffuse, encode, stratified_timesteps
 from editkit_emoji.training.run import Run, add_run_options
+from editkit_emoji.training.texts import Texts, sample_texts
 from editkit_emoji.training.tokenizer import tokens_of
 
 EMBEDDING = (16, 32, 64, 96)
 """Channels of the condition embedding from pixels to latents; each layer after the first halves the sides."""
 WITHOUT_CAPTION = 0.2
 """Additional share of empty captions, so that the ControlNet also works without a caption."""
+INSPECTED = 2
+"""An inspection uses every second held-out image."""
 SHEET_ROWS = 24
 """Held-out images sampled at each inspection."""
 
@@ -95,22 +92,19 @@ def read_controlnet(folder: Path) -> ControlNetModel:
     return ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
 
 
-def load_base(folder: Path) -> tuple[TextToLatents, AutoencoderKL, PreTrainedTokenizerFast]:
+class Model(NamedTuple):
+    """A model with frozen weights."""
+
+    network: TextToLatents
+    vae: AutoencoderKL
+    tokenizer: PreTrainedTokenizerFast
+
+
+def load_base(folder: Path) -> Model:
     """Load network, autoencoder and tokenizer from a model folder."""
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, subfolder="tokenizer")
-    return read_network(folder).eval(), vae.eval(), tokenizer
-
-
-def mirrored_latents(vae: AutoencoderKL, pixels: NDArray[np.uint8], folder: Path) -> Tensor:
-    """Encode images (N, H, W, 3) and their mirror images to latents (2, N, C, h, w)."""
-    mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
-    return torch.stack(
-        [
-            load_or_encode(vae, pixels, folder / "latents.pt"),
-            load_or_encode(vae, mirrored, folder / "latents-mirrored.pt"),
-        ]
-    )
+    return Model(read_network(folder).eval(), vae.eval(), tokenizer)
 
 
 def write_comparison(columns: list[NDArray[np.uint8]], file: Path) -> None:
@@ -125,94 +119,113 @@ def as_images(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def write_controlnet(controlnet: ControlNetModel, folder: Path) -> None:
-    copy.deepcopy(controlnet).half().save_pretrained(folder, safe_serialization=True)
+    copy.deepcopy(controlnet).cpu().half().save_pretrained(folder, safe_serialization=True)
     tidy(folder)
 
 
-@dc.dataclass(frozen=True)
+class Maps(NamedTuple):
+    """Conditions of the images of an artwork."""
+
+    values: Tensor
+    """(kinds, N, H, W) uint8."""
+    valid: Tensor
+    """(kinds, N) bool: the image has a condition of the kind."""
+
+    def to(self, device: str) -> Maps:
+        return Maps(*(part.to(device) for part in self))
+
+
+def maps_of(kinds: Sequence[str], pixels: NDArray[np.uint8], workers: int = 0) -> Maps:
+    """Compute the conditions of images (N, H, W, 3) in ``workers`` processes, or in this one for 0."""
+    names = [name for name in kinds for _ in pixels]
+    images = [image for _ in kinds for image in pixels]
+    if workers:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            found = list(pool.map(_map_of, names, images, chunksize=64))
+    else:
+        found = list(map(_map_of, names, images))
+    empty = np.zeros(pixels.shape[1:3], np.uint8)
+    values = torch.from_numpy(np.stack([empty if each is None else each for each in found]))
+    valid = torch.tensor([each is not None for each in found])
+    shape = len(kinds), len(pixels)
+    return Maps(values.view(*shape, *empty.shape), valid.view(shape))
+
+
+def _map_of(kind: str, image: NDArray[np.uint8]) -> Map | None:
+    return KINDS[kind].map_of(image)
+
+
 class Examples:
-    """Images with their conditions and latents."""
+    """Sampler of batches of the training images, with conditions of random kinds, on one device."""
 
-    emojis: Sequence[data.Emoji]
-    pixels: NDArray[np.uint8]
-    """(N, H, W, 3)"""
-    maps: Tensor
-    """Their conditions (N, H, W) uint8."""
-    latents: Tensor
-    """(2, N, C, h, w), of the images and of their mirror images."""
+    def __init__(self, maps: Maps, latents: Tensor, captions: Texts, silence: Tensor) -> None:
+        """``latents`` (2, N, C, h, w) are of the images and of their mirror images; ``captions`` are of single ones.
 
-    def __len__(self) -> int:
-        return len(self.emojis)
+        ``silence`` (1, L) are the tokens of the empty caption.
+        """
+        device = str(latents.device)
+        self.latents, self.maps = latents, maps.to(device)
+        # A condition has one style; a caption of a redrawn image is not true of it.
+        kept = ~captions.restyled & maps.valid.any(0)[captions.places[:, 0].long()]
+        self.captions = Texts(*(part[kept] for part in captions)).to(device)
+        self.silence = silence.to(device)
 
-    def at(self, places: Sequence[int]) -> Examples:
-        emojis = [self.emojis[place] for place in places]
-        return Examples(emojis, self.pixels[places], self.maps[places], self.latents[:, places])
-
-    def where(self, *, held_out: bool) -> Examples:
-        return self.at(data.places(self.emojis, held_out=held_out))
-
-
-def load_examples(kind: Kind, vae: AutoencoderKL, options: argparse.Namespace) -> Examples:
-    emojis, pixels = data.load(options.data, options.size)
-    latents = mirrored_latents(vae, pixels, options.run)
-    found = {place: map_ for place, image in enumerate(pixels) if (map_ := kind.map_of(image)) is not None}
-    places = list(found)
-    maps = torch.from_numpy(np.stack(list(found.values())))
-    return Examples([emojis[place] for place in places], pixels[places], maps, latents[:, places])
-
-
-def sample_batch(
-    examples: Examples, tokenizer: PreTrainedTokenizerFast, count: int, generator: torch.Generator
-) -> tuple[Tensor, ...]:
-    """Sample noisy latents, timesteps, tokens, conditions and the target v of random images."""
-    chosen = torch.randint(len(examples), (count,), generator=generator)
-    mirrored = torch.rand(count, generator=generator) < 0.5
-    silent = torch.rand(count, generator=generator) < WITHOUT_CAPTION
-    # A mirror image keeps its caption, including "left" and "right", so that the condition overrides the caption.
-    captions = [sample_caption(examples.emojis[place], generator) for place in chosen.tolist()]
-    tokens = tokens_of(tokenizer, ["" if quiet else text for quiet, text in zip(silent, captions, strict=True)])
-    timesteps = stratified_timesteps(count, generator)
-    latents, maps = examples.latents[mirrored.long(), chosen], examples.maps[chosen]
-    noisy, v_target = diffuse(latents, torch.randn(latents.shape, generator=generator), timesteps)
-    maps = torch.where(mirrored[:, None, None], maps.flip(-1), maps)
-    return noisy, timesteps, tokens, to_control(maps), v_target
+    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Sample noisy latents, timesteps, tokens, conditions and the target v of random images."""
+        chosen = self.captions.sample(count, generator)
+        places, device = chosen.places[:, 0], self.latents.device
+        silent, mirrored, which = torch.rand(3, count, generator=generator, device=device)
+        # A mirror image keeps its caption, including "left" and "right", so that the condition overrides the caption.
+        tokens = torch.where((silent < WITHOUT_CAPTION)[:, None], self.silence, chosen.tokens[:, 0])
+        mirrored = mirrored < 0.5
+        valid = self.maps.valid[:, places].float()
+        kind = ((which * valid.sum(0)).floor()[None] < valid.cumsum(0)).int().argmax(0)
+        maps = self.maps.values[kind, places]
+        maps = torch.where(mirrored[:, None, None], maps.flip(-1), maps)
+        timesteps = stratified_timesteps(count, generator)
+        latents = self.latents[mirrored.long(), places]
+        noise = torch.randn(latents.shape, generator=generator, device=device)
+        noisy, v_target = diffuse(latents, noise, timesteps)
+        return noisy, timesteps, tokens, to_control(maps), v_target
 
 
 class Inspection:
-    """Held-out images for a run's figures and sheets, with samples of the model alone."""
+    """Held-out images with one kind of condition, for a run's figures and sheets, with samples of the model alone."""
 
-    def __init__(
-        self, kind: Kind, base: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, unseen: Examples
-    ) -> None:
-        self.kind, self.vae, self.tokenizer, self.unseen = kind, vae, tokenizer, unseen
-        self.inspected = unseen.at(range(0, len(unseen), math.ceil(len(unseen) / SHEET_ROWS)))
+    def __init__(self, kind: str, artwork: data.Artwork, model: Model) -> None:
+        base, vae, tokenizer = model
+        self.kind, self.vae, self.tokenizer = KINDS[kind], vae, tokenizer
+        places = data.places(artwork.emojis, held_out=True)[::INSPECTED]
+        maps = maps_of([kind], artwork.pixels[places])
+        self.maps = maps.values[0][maps.valid[0]]
+        kept = [place for place, valid in zip(places, maps.valid[0].tolist(), strict=True) if valid]
+        self.pixels = artwork.pixels[kept]
+        self.latents = encode(vae, self.pixels)
+        self.tokens = tokens_of(tokenizer, [artwork.emojis[place].caption for place in kept])
+        self.shown = slice(None, None, math.ceil(len(kept) / SHEET_ROWS))
         self.without = self.sample(base)
-
-    def tokens(self, examples: Examples) -> Tensor:
-        return tokens_of(self.tokenizer, [emoji.caption for emoji in examples.emojis])
 
     @torch.no_grad()
     def sample(self, network: nn.Module, **control: Tensor) -> NDArray[np.uint8]:
-        """Sample images (N, H, W, 3) for the inspected captions, from the same noise at every call."""
-        prompted = {"tokens": self.tokens(self.inspected)} | control
-        negative = {"tokens": tokens_of(self.tokenizer, [""] * len(self.inspected))} | control
-        with autocast():
-            images = sample(network, tuple(self.inspected.latents.shape[2:]), prompted, negative)
-        return to_pixels(self.vae.decode(images.float()).sample)
+        """Sample images (N, H, W, 3) for the shown captions, from the same noise at every call."""
+        tokens = self.tokens[self.shown]
+        negative = {"tokens": tokens_of(self.tokenizer, [""] * len(tokens))} | control
+        latents = sample(network, tuple(self.latents.shape[1:]), {"tokens": tokens} | control, negative)
+        return to_pixels(self.vae.decode(latents).sample)
 
     def agreement(self, images: NDArray[np.uint8]) -> float:
         """Mean of the kind's first measure."""
-        return float(np.nan_to_num(self.kind.agreements(images, self.inspected.maps.numpy()))[:, 0].mean())
+        return float(np.nan_to_num(self.kind.agreements(images, self.maps[self.shown].numpy()))[:, 0].mean())
 
     def __call__(self, network: ControlledDenoiser, file: Path) -> dict[str, float]:
         """Write a sheet of condition, sample with and without it, and original; return the figures of the log."""
-        images = self.sample(network, control=to_control(self.inspected.maps))
-        write_comparison([as_images(self.inspected.maps.numpy()), images, self.without, self.inspected.pixels], file)
-        condition = {"tokens": self.tokens(self.unseen), "control": to_control(self.unseen.maps)}
-        with autocast():
-            loss = unseen_loss(network, self.unseen.latents[0], condition)
+        maps = self.maps[self.shown]
+        images = self.sample(network, control=to_control(maps))
+        write_comparison([as_images(maps.numpy()), images, self.without, self.pixels[self.shown]], file)
         return {
-            "unseen_loss": loss,
+            "unseen_loss": unseen_loss(
+                network, self.latents, {"tokens": self.tokens, "control": to_control(self.maps)}
+            ),
             "agreement": self.agreement(images),
             "agreement_without": self.agreement(self.without),
         }
@@ -222,34 +235,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data.add_data_options(parser)
     add_run_options(parser, steps=4400, batch=32, rate=7e-4, decay=0.998)
-    parser.add_argument("--kind", choices=KINDS, required=True, help="condition of the ControlNet")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="conditions of the ControlNet")
     parser.add_argument("--model", type=Path, default=BUNDLED, metavar="FOLDER", help="in diffusers format")
     parser.add_argument("--start", type=Path, metavar="FOLDER", help="initial ControlNet")
+    parser.add_argument("--texts", type=int, default=100_000, help="number of captions")
+    parser.add_argument("--workers", type=int, default=0, help="processes that compute captions and conditions")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    kind = KINDS[options.kind]
-    base, vae, tokenizer = load_base(options.model)
-    examples = load_examples(kind, vae, options)
-    training = examples.where(held_out=False)
-    inspection = Inspection(kind, base, vae, tokenizer, examples.where(held_out=True))
+    artwork = data.load_artwork(options.data, options.size)
+    model = load_base(options.model)
+    texts = sample_texts(artwork.emojis, model.tokenizer, options.texts, options.workers, kinds=["single"])
+    maps = maps_of(options.kinds, artwork.pixels, options.workers)
+    controlnet = read_controlnet(options.start) if options.start else new_controlnet(model.network.unet)
+    train(controlnet, model, artwork, maps, texts["single"], options)
+
+
+def train(
+    controlnet: ControlNetModel,
+    model: Model,
+    artwork: data.Artwork,
+    maps: Maps,
+    captions: Texts,
+    options: argparse.Namespace,
+) -> ControlNetModel:
+    """Train a ControlNet for a model and return its average."""
+    base, vae, tokenizer = model
+    base.to(options.device)
+    inspections = {kind: Inspection(kind, artwork, model) for kind in options.kinds}
+    encoder = copy.deepcopy(vae).to(options.device)
+    mirrored = np.ascontiguousarray(artwork.pixels[:, :, ::-1])
+    latents = torch.stack([encode(encoder, pixels) for pixels in (artwork.pixels, mirrored)])
+    examples = Examples(maps, latents, captions, tokens_of(tokenizer, [""]))
     # Shorter averaging than for a denoiser: a long one would keep the initial, ineffective weights for 1,000 steps.
-    controlnet = read_controlnet(options.start) if options.start else new_controlnet(base.unet)
     run = Run(options, controlnet.to(options.device))
     network = ControlledDenoiser(base, run.network).to(options.device)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        *inputs, v_target = sample_batch(training, tokenizer, options.batch, generator)
+        *inputs, v_target = examples.batch(options.batch, generator)
         return mean_squared_error(network, inputs, v_target, options.device)
 
     def inspect() -> dict[str, float]:
-        averaged = ControlledDenoiser(base, run.averaged).to("cpu").eval()
+        averaged = ControlledDenoiser(base, run.averaged).eval()
         write_controlnet(averaged.controlnet, options.run / "weights")
-        figures = inspection(averaged, options.run / f"sample-{run.step:06}.png")
-        averaged.to(options.device)
-        return figures
+        found = {kind: each(averaged, options.run / f"{kind}-{run.step:06}.png") for kind, each in inspections.items()}
+        return {f"{kind}_{name}": value for kind, figures in found.items() for name, value in figures.items()}
 
     run.train(loss_of, inspect)
+    return run.averaged
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure the agreement of samples with the condition of a ControlNet, and print a Markdown table.
 
-    python -m editkit_emoji.training.evaluate_control --kind edge --controlnet runs/controlnet-edge/weights
+    python -m editkit_emoji.training.evaluate_control --kind edge --controlnet runs/controlnet/weights
 
 Condition and caption come from held-out images. The pipelines of diffusers sample each case from the same noise with
 and without the ControlNet, and the condition of the sample is compared with the input condition:

@@ -1,49 +1,51 @@
-"""Training batches with captions: images in random scenes, and pairs that share scene, noise and timestep."""
+"""Training batches: captions, pairs of captions in one scene and noise, and instructions with an image."""
 
 from __future__ import annotations
 
-import dataclasses as dc
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
-from editkit_emoji.training.autoencoder import to_network
-from editkit_emoji.training.captions import sample_caption, sample_caption_pair
-from editkit_emoji.training.data import Artwork, places
-from editkit_emoji.training.moving import Moves, may_be_mirrored
+from editkit_emoji.training.autoencoder import to_network_with_alpha
+from editkit_emoji.training.data import Artwork
+from editkit_emoji.training.moving import may_be_mirrored
 from editkit_emoji.training.noising import diffuse, stratified_timesteps
-from editkit_emoji.training.pairs import Pair, training_pairs
 from editkit_emoji.training.precision import autocast
-from editkit_emoji.training.tokenizer import tokens_of
+from editkit_emoji.training.scenes import STYLE_NUMBERS, Moves, restyle
+from editkit_emoji.training.texts import Kind, Texts
 
 MOVES = Moves(moved=0.3, mirrored=0.25, grounds=0.15, company=0.04, near=1.5)
 """Most images stay in place, where framing brings the others at an edit; most moves are short."""
-PAIRED = 0.5
-"""Share of the rows of a batch that are sources and targets of pairs."""
-STYLED = 0.3
-"""Share of pairs that differ in style, which have the smallest differences."""
+SHARES: dict[Kind, float] = {"pair": 0.36, "single": 0.32, "instruction": 0.32}
+"""Shares of the rows of a batch; a pair has two."""
 REPEATS = 2
-"""Rows of a batch per image: encoding an image costs a quarter of training on it."""
+"""Rows of a batch per image, with other noise and another timestep: encoding costs a quarter of training."""
 SMALLEST = 0.05
 """Mean squared difference of latents below which the weight of a pair stays constant."""
+WITHOUT_IMAGE = 0.04
+"""Share of instructions without an image (Brooks et al., arXiv 2211.09800, section 3.2.1)."""
 
 
 class Batch(NamedTuple):
     """Inputs and target of a training step."""
 
     noisy: Tensor
-    """(B, C, h, w); first the sources of pairs, then their targets, then single images."""
+    """(B, C, h, w); sources of pairs, then their targets, then single images, then targets of instructions."""
     timesteps: Tensor
     tokens: Tensor
+    image_latents: Tensor
+    """(B, C, h, w), the sources of instructions; zero for captions."""
     v_target: Tensor
     """The v (B, C, h, w) of each row."""
     weights: Tensor
     """(pairs,), factors of the squared errors of pair differences."""
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self.noisy, self.timesteps, self.tokens, self.image_latents
 
     def pair_error(self, predicted: Tensor) -> Tensor:
         """Weighted squared error of the differences v_t - v_s between targets and sources, averaged over pairs.
@@ -56,108 +58,71 @@ class Batch(NamedTuple):
         return (pair_error.square().mean((1, 2, 3)) * self.weights).mean()
 
 
-class ImageBatch(NamedTuple):
-    """Images of a batch: those of pairs first, sources before targets, then single ones."""
-
-    images: Tensor
-    """(N, 3, H, W) in [-1, 1]."""
-    tokens: Tensor
-    """(N, L)."""
-    timesteps: Tensor
-    """Of the batch's rows."""
-    noise_seed: int
-    pairs: int
-
-
-@dc.dataclass
 class Lessons:
-    """Sampler of batches; images are encoded at every step, because their scenes never repeat."""
+    """Sampler of batches on one device; images are encoded at every step, because their scenes never repeat."""
 
-    artwork: Artwork
-    vae: AutoencoderKL
-    tokenizer: PreTrainedTokenizerFast
-    moves: Moves = MOVES
+    def __init__(self, artwork: Artwork, vae: AutoencoderKL, texts: Mapping[Kind, Texts], moves: Moves = MOVES) -> None:
+        self.device = str(vae.device)
+        self.vae, self.moves = vae, moves
+        self.pixels, self.alpha = (torch.as_tensor(part).to(self.device) for part in (artwork.pixels, artwork.alpha))
+        self.mirrorable = torch.tensor([may_be_mirrored(emoji.title) for emoji in artwork.emojis], device=self.device)
+        self.texts = {kind: part.to(self.device) for kind, part in texts.items()}
 
-    def __post_init__(self) -> None:
-        self.training_places = places(self.artwork.emojis, held_out=False)
-        self.pairs = training_pairs(self.artwork.emojis)
-        self.pair_weights = weights_of(self.pairs)
+    def images(self, places: Tensor) -> Tensor:
+        """Return the images (N, 4, H, W) at indices of the artwork, colours in [-1, 1] and alpha in [0, 1]."""
+        return to_network_with_alpha(self.pixels[places], self.alpha[places])
 
     def batch(self, size: int, generator: torch.Generator) -> Batch:
-        """Sample ``size`` rows; every image is in :data:`REPEATS` of them, with other noise and another timestep."""
-        return self.encode_batch(self.sample(size, generator))
+        """Sample about ``size`` rows; every image is in :data:`REPEATS` of them."""
+        counts = {kind: max(1, round(share * size / REPEATS)) for kind, share in SHARES.items()}
+        counts["pair"] = max(1, counts["pair"] // 2)
+        chosen = {kind: self.texts[kind].sample(count, generator) for kind, count in counts.items()}
+        sources, targets = self.encode_in_scenes(chosen, generator)
+        pair, single, instruction = (chosen[kind].tokens for kind in SHARES)
+        # Parts in the order of Batch.
+        clean = repeated(sources["pair"], targets["pair"], sources["single"], targets["instruction"])
+        tokens = repeated(pair[:, 0], pair[:, 1], single[:, 1], instruction[:, 1])
+        with_image = torch.rand(counts["instruction"], 1, 1, 1, generator=generator, device=self.device)
+        given = repeated(sources["instruction"] * (with_image >= WITHOUT_IMAGE))
+        image_latents = torch.cat([torch.zeros_like(clean[: -len(given)]), given])
+        strata = {kind: stratified_timesteps(REPEATS * count, generator) for kind, count in counts.items()}
+        timesteps = torch.cat([strata["pair"], *strata.values()])
+        noise = torch.randn(clean.shape, generator=generator, device=self.device)
+        pairs = len(strata["pair"])
+        noise[pairs : 2 * pairs] = noise[:pairs]  # a target shares the noise of its source
+        noisy, v_target = diffuse(clean, noise, timesteps)
+        difference = (clean[pairs : 2 * pairs] - clean[:pairs]).square().mean((1, 2, 3))
+        return Batch(noisy, timesteps, tokens, image_latents, v_target, 1 / difference.clamp(min=SMALLEST))
 
-    def sample(self, size: int, generator: torch.Generator) -> ImageBatch:
-        """Sample the data of a batch, without evaluating a network."""
-        count, alone = round(PAIRED * size / 2 / REPEATS), round((1 - PAIRED) * size / REPEATS)
-        pairs, singles = self.sample_pairs(count, generator), self.sample_places(alone, generator)
-        images = [self.in_one_scene([pair.source, pair.target], generator) for pair in pairs]
-        images_alone = [self.in_one_scene([place], generator)[0] for place in singles]
-        sources, targets = zip(*images, strict=True)
-        texts = self.captions(pairs, singles, generator)
-        timesteps = [stratified_timesteps(REPEATS * part, generator) for part in (count, alone)]
-        return ImageBatch(
-            torch.stack([*sources, *targets, *images_alone]),
-            tokens_of(self.tokenizer, texts),
-            torch.cat([timesteps[0], *timesteps]),
-            int(torch.randint(2**62, (), generator=generator)),
-            count,
-        )
-
-    def encode_batch(self, batch: ImageBatch) -> Batch:
-        """Encode images and add noise."""
-        encoded = self.encode(batch.images)
-        # Parts in the order of Batch, each of them REPEATS times.
-        alone = len(encoded) - 2 * batch.pairs
-        parts = torch.split(torch.arange(len(encoded)), [batch.pairs, batch.pairs, alone])
-        rows = torch.cat([part.repeat(REPEATS) for part in parts])
-        clean, paired = encoded[rows], batch.pairs * REPEATS
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(batch.noise_seed)).to(clean)
-        noise[paired : 2 * paired] = noise[:paired]  # a target shares the noise of its source
-        noisy, v_target = diffuse(clean, noise, batch.timesteps)
-        difference = (clean[paired : 2 * paired] - clean[:paired]).square().mean((1, 2, 3))
-        return Batch(noisy, batch.timesteps, batch.tokens[rows], v_target, 1 / difference.clamp(min=SMALLEST))
-
-    def sample_pairs(self, count: int, generator: torch.Generator) -> list[Pair]:
-        chosen = torch.multinomial(self.pair_weights, count, replacement=True, generator=generator)
-        return [self.pairs[index] for index in chosen.tolist()]
-
-    def sample_places(self, count: int, generator: torch.Generator) -> list[int]:
-        return [
-            self.training_places[index]
-            for index in torch.randint(len(self.training_places), (count,), generator=generator).tolist()
-        ]
-
-    def in_one_scene(self, chosen: Sequence[int], generator: torch.Generator) -> list[Tensor]:
-        """Return the images (3, H, W) at indices of the artwork, all in one scene."""
-        mirror = all(may_be_mirrored(self.artwork.emojis[place].title) for place in chosen)
-        (other,) = self.sample_places(1, generator)
-        scene = self.moves.scene(self.artwork.pixels.shape[1], generator, mirror=mirror, other=self.image(other))
-        return [scene(*self.image(place)) for place in chosen]
-
-    def image(self, place: int) -> tuple[Tensor, Tensor]:
-        """Return the image (3, H, W) at an index, in [-1, 1], and its alpha (1, H, W)."""
-        return to_network(self.artwork.pixels[place][None])[0], torch.tensor(self.artwork.alpha[place])[None] / 255
+    def encode_in_scenes(
+        self, chosen: Mapping[Kind, Texts], generator: torch.Generator
+    ) -> tuple[dict[Kind, Tensor], dict[Kind, Tensor]]:
+        """Return latents of sources and targets by kind, both in one scene; single images are sources."""
+        kinds: list[Kind] = ["pair", "instruction", "single"]  # the kinds with targets first
+        counts = [len(chosen[kind].places) for kind in kinds]
+        places = torch.cat([chosen[kind].places for kind in kinds])
+        restyled = torch.cat([chosen[kind].restyled for kind in kinds])
+        others = places[torch.randint(len(places), (len(places),), generator=generator, device=self.device), 0]
+        mirror = self.mirrorable[places].all(1)
+        scenes = self.moves.sample(self.pixels.shape[1], mirror, self.images(others), generator)
+        style = torch.rand(STYLE_NUMBERS, len(places), generator=generator, device=self.device)
+        encoded = []
+        for end, count in ((0, sum(counts)), (1, sum(counts[:2]))):
+            images = self.images(places[:count, end])
+            redrawn = restyle(images, style[:, :count])
+            images = torch.where(restyled[:count, None, None, None], redrawn, images)
+            encoded.append(self.encode(scenes[:count](images)))
+        sources, targets = torch.split(encoded[0], counts), torch.split(encoded[1], counts[:2])
+        return dict(zip(kinds, sources, strict=True)), dict(zip(kinds[:2], targets, strict=True))
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Encode images (B, 3, H, W) to latents (B, C, h, w) on the device of the autoencoder."""
-        device = self.vae.device
-        with autocast(device.type):
-            latents: Tensor = self.vae.encode(images.to(device)).latent_dist.mode()
+        """Encode images (B, 3, H, W) to latents (B, C, h, w)."""
+        with autocast(self.device):
+            latents: Tensor = self.vae.encode(images).latent_dist.mode()
         return latents.float()
 
-    def captions(self, pairs: Sequence[Pair], singles: Sequence[int], generator: torch.Generator) -> list[str]:
-        emojis = self.artwork.emojis
-        paired = [sample_caption_pair(emojis[pair.source], emojis[pair.target], generator) for pair in pairs]
-        alone = [sample_caption(emojis[place], generator) for place in singles]
-        return [*(source for source, _ in paired), *(target for _, target in paired), *alone]
 
-
-def weights_of(pairs: Sequence[Pair]) -> Tensor:
-    """Sampling weights of pairs: :data:`STYLED` for style, others by the square root of the attribute's pair count."""
-    counts = Counter(pair.attribute for pair in pairs)
-    shares = {attribute: count**0.5 for attribute, count in counts.items() if attribute != "style"}
-    scale = (1 - STYLED) / (sum(shares.values()) or 1.0)
-    shares = {attribute: share * scale for attribute, share in shares.items()} | {"style": STYLED}
-    return torch.tensor([shares[pair.attribute] / counts[pair.attribute] for pair in pairs])
+def repeated(*parts: Tensor) -> Tensor:
+    """Concatenate parts along their first axis, each of them :data:`REPEATS` times."""
+    return torch.cat([part for part in parts for _ in range(REPEATS)])

@@ -8,7 +8,9 @@ channel.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,28 +33,37 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
         for group in self.param_groups:
+            by_shape: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-                ahead = weight.grad.lerp(state["momentum"], group["momentum"])
-                update = orthogonal(ahead.flatten(1))
-                weight.add_(update.view_as(weight), alpha=-group["lr"] * UPDATE_RMS * math.sqrt(max(update.shape)))
+                if weight.grad is not None:
+                    by_shape[len(weight), weight[0].numel()].append(weight)
+            for shape, weights in by_shape.items():
+                # One batch of matrices of a shape: on a GPU, the time of small products is that of their launches.
+                updates = orthogonal(torch.stack([self.ahead(weight, group).flatten(1) for weight in weights]))
+                for weight, update in zip(weights, updates, strict=True):
+                    weight.add_(update.view_as(weight), alpha=-group["lr"] * UPDATE_RMS * math.sqrt(max(shape)))
+
+    def ahead(self, weight: nn.Parameter, group: dict[str, Any]) -> Tensor:
+        """Update the momentum of a weight and return it one step further (Nesterov)."""
+        assert weight.grad is not None
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        momentum: Tensor = state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
+        return weight.grad.lerp(momentum, group["momentum"])
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Bring the singular values of a matrix (M, N) near 1 by five iterations, in the same shape and type."""
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Bring the singular values of matrices (..., M, N) near 1 by five iterations, in the same shape and type."""
     a, b, c = QUINTIC
-    wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
-    x = (wide / (wide.norm() + 1e-7)).to(torch.bfloat16 if quick_bfloat16(wide.device.type) else wide.dtype)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    wide = matrices.mT if tall else matrices
+    size: Tensor = torch.linalg.matrix_norm(wide, keepdim=True) + 1e-7
+    x = (wide / size).to(torch.bfloat16 if quick_bfloat16(wide.device.type) else wide.dtype)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.T if len(matrix) > matrix.shape[1] else x
-    return result.to(matrix.dtype)
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 def hidden_matrices(network: nn.Module, *, outer: tuple[str, ...]) -> list[nn.Parameter]:

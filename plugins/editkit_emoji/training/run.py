@@ -28,6 +28,12 @@ def add_run_options(
 ) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of this run: log, samples, checkpoint, weights")
     parser.add_argument("--steps", type=int, default=steps, help="optimiser steps, including those before a restart")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="end after so long instead of after --steps, with the same schedule",
+    )
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rate", type=float, default=rate, help="highest learning rate")
     parser.add_argument(
@@ -38,6 +44,11 @@ def add_run_options(
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def on_cpu(generator: torch.Generator) -> torch.Generator:
+    """Return a generator itself, or one of the same seed for batches that are sampled on the CPU beside a GPU."""
+    return generator if generator.device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
 
 
 class Run(Generic[Network]):
@@ -81,11 +92,18 @@ class Run(Generic[Network]):
     def averaged(self) -> Network:
         return cast(Network, self.average.module)
 
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, by steps or by time."""
+        if self.options.minutes:
+            return min(1.0, self.seconds / 60 / float(self.options.minutes))
+        return self.step / int(self.options.steps)
+
     def rate(self) -> float:
-        """Learning rate: linear warm-up, constant for a share of the steps, then half a cosine to zero at the end."""
+        """Learning rate: linear warm-up, constant for a share of the run, then half a cosine to zero at the end."""
         rising = min(1.0, (self.step + 1) / self.warm_up)
-        steady = self.options.steady * self.options.steps
-        fallen = max(0.0, self.step - steady) / (self.options.steps - steady)
+        steady: float = self.options.steady
+        fallen = max(0.0, self.progress - steady) / (1 - steady)
         highest: float = self.options.rate
         return highest * rising * 0.5 * (1 + math.cos(math.pi * fallen))
 
@@ -94,11 +112,14 @@ class Run(Generic[Network]):
     ) -> None:
         """Minimise ``loss_of``; write the checkpoint and log the result of ``inspect`` several times per run."""
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopping", True))
-        every = max(1, self.options.steps // self.options.inspections)
-        for loss in tqdm(self.losses(loss_of), total=self.options.steps, initial=self.step, mininterval=10):
+        inspections: int = self.options.inspections
+        done = int(self.progress * inspections)
+        total = None if self.options.minutes else self.options.steps
+        for loss in tqdm(self.losses(loss_of), total=total, initial=self.step, mininterval=10):
             if self.step % 100 == 0:
-                self.log(loss=loss)
-            if self.step % every == 0 or self.step == self.options.steps:
+                self.log(loss=float(loss))
+            if int(self.progress * inspections) > done:
+                done = int(self.progress * inspections)
                 self.save()
                 self.log(**inspect())
             elif self.stopping or time.monotonic() - self.saved > SAVED_EVERY:
@@ -106,15 +127,17 @@ class Run(Generic[Network]):
             if self.stopping:
                 break
 
-    def losses(self, loss_of: Callable[[torch.Generator], torch.Tensor]) -> Iterator[float]:
-        mean = 0.0
-        while self.step < self.options.steps:
-            start = time.perf_counter()
+    def losses(self, loss_of: Callable[[torch.Generator], torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Yield the average loss after each step, on the device: reading it would wait for a GPU."""
+        mean: torch.Tensor | None = None
+        last = time.perf_counter()
+        while self.progress < 1:
             for optimiser in self.optimisers:
                 for group in optimiser.param_groups:
                     group["lr"] = self.rate()
             # One generator per step, so that a resumed run uses the same random numbers as an uninterrupted one.
-            loss = loss_of(torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.step))
+            seed = self.options.seed * 1_000_003 + self.step
+            loss = loss_of(torch.Generator(self.options.device).manual_seed(seed))
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
             for optimiser in self.optimisers:
@@ -122,8 +145,9 @@ class Run(Generic[Network]):
                 optimiser.zero_grad(set_to_none=True)
             self.average.update_parameters(self.network)
             self.step += 1
-            self.seconds += time.perf_counter() - start
-            mean = loss.item() if mean == 0.0 else 0.98 * mean + 0.02 * loss.item()
+            now = time.perf_counter()
+            self.seconds, last = self.seconds + now - last, now
+            mean = loss.detach() if mean is None else mean.lerp(loss.detach(), 0.02)
             yield mean
 
     def log(self, **figures: float) -> None:
@@ -142,7 +166,7 @@ class Run(Generic[Network]):
         self.saved = time.monotonic()
 
     def restore(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = torch.load(self.checkpoint, map_location=self.options.device, weights_only=True)
         self.step, self.seconds = state["step"], state["seconds"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

@@ -26,11 +26,13 @@ from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import psnr, sheet
 from editkit_emoji.training.captions import sample_caption
 from editkit_emoji.training.crops import FACTOR, Crops, shrink
-from editkit_emoji.training.denoiser import SCHEDULER, TEXT_WIDTH, mean_squared_error, sample, tidy, unseen_loss
+from editkit_emoji.training.denoiser import mean_squared_error, sample, unseen_loss
 from editkit_emoji.training.evaluate import BUNDLED
+from editkit_emoji.training.model_folder import SCHEDULER, tidy
 from editkit_emoji.training.muon import hidden_matrices
+from editkit_emoji.training.network import TEXT_WIDTH
 from editkit_emoji.training.noising import SCHEDULE, diffuse, stratified_timesteps
-from editkit_emoji.training.run import Run, add_run_options
+from editkit_emoji.training.run import Run, add_run_options, on_cpu
 from editkit_emoji.training.tokenizer import tokens_of
 
 WIDTHS = (64, 64)
@@ -171,7 +173,7 @@ class Inspection:
 
 def write_upscaler(network: Enlarger, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a diffusers folder: float16 safetensors."""
-    parts = copy.deepcopy(network).half()
+    parts = copy.deepcopy(network).cpu().half()
     pipeline = StableDiffusionUpscalePipeline(
         vae=copy.deepcopy(vae).half(),
         text_encoder=parts.text_encoder,
@@ -207,14 +209,13 @@ def main() -> None:
     inspection = Inspection(unseen)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        inputs, v_target = training.batch(options.batch, generator)
+        inputs, v_target = training.batch(options.batch, on_cpu(generator))
         return mean_squared_error(network, inputs, v_target, options.device)
 
     def inspect() -> dict[str, float]:
-        average = run.averaged.to("cpu").eval()
+        average = run.averaged.eval()
         figures = inspection(average, options.run / f"sample-{run.step:06}.png")
         write_upscaler(average, vae, tokenizer, options.run / "model")
-        run.averaged.to(options.device)
         return figures
 
     run.train(loss_of, inspect)

@@ -16,7 +16,7 @@ from torch import Tensor
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import new_autoencoder, normalise_latents, to_pixels, train
 from editkit_emoji.training.crops import Crops
-from editkit_emoji.training.run import add_run_options
+from editkit_emoji.training.run import add_run_options, on_cpu
 
 WIDTHS = (24, 40, 48)
 LATENT_CHANNELS = 8
@@ -37,7 +37,7 @@ def main() -> None:
     training, unseen = (Crops(pixels, data.places(emojis, held_out=held_out)) for held_out in (False, True))
 
     def sample(count: int, generator: torch.Generator) -> Tensor:
-        return training.sample(count, SIDE, generator)[0]
+        return training.sample(count, SIDE, on_cpu(generator))[0].to(options.device)
 
     inspected, _ = unseen.sample(INSPECTED, SIDE, torch.Generator().manual_seed(0))
     vae = new_autoencoder(options.size, WIDTHS, LATENT_CHANNELS, SCALING_FACTOR)
