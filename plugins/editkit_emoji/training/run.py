@@ -37,7 +37,7 @@ def add_run_options(
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rate", type=float, default=rate, help="highest learning rate")
     parser.add_argument(
-        "--steady", type=float, default=0.0, help="share of the steps at the highest rate, before the decay"
+        "--steady", type=float, default=0.0, help="share of the run at the highest rate, before the decay"
     )
     parser.add_argument("--decay", type=float, default=decay, help="decay of the averaged weights per step")
     parser.add_argument("--inspections", type=int, default=10, help="number of inspections in a run")
