@@ -220,8 +220,8 @@ class _Edit:
             for number, job in enumerate(one.job for one in jobs):
                 row = EditRow(self.spec.name, self._source_of(job), {**self.values, **self._own_values(job)})
                 rows.append(CheckedRow(number, row, self.spec, self._params_of(job), ""))
-            batch = self.invocation.batch
-            return run_rows(self.registry, rows, lambda *_: model, batch=batch, exact=True, **more)
+            batch, exact = self.invocation.batch, self.options["exact"]
+            return run_rows(self.registry, rows, lambda *_: model, batch=batch, exact=exact, **more)
 
         single = one_by_one(lambda request: self.animated.execute(request, self.registry, model, **more))
         return single if len(self.invocation.jobs) == 1 else self.animated.apart(edit_batches, single)

@@ -25,6 +25,13 @@ class BatchParams(Params):
     )
     gpus: float | None = Field(None, gt=0.0, le=64.0, description="Share of a GPU that each worker takes in a cluster.")
     batch: int = Field(16, ge=1, le=4096, description="Rows that are edited together.")
+    exact: bool = Field(
+        True,
+        description=(
+            "Give a row the same bits whatever is edited beside it, by calls of a few rows. Without, all are combined, "
+            "which keeps a GPU busy and takes more memory; images differ by rounding."
+        ),
+    )
     model: str | None = Field(
         None,
         description="Model of rows without one: a registered name, a folder, a file or a hub id.",

@@ -33,7 +33,7 @@ from .plan import Job, check_same_settings, make_plan, plan_file, read_job, read
 from .results import RowResult, Staged, Totals, read_results, results_file
 from .storage import Storage
 
-_SETTINGS = ("model", "adapter", "device", "dtype", "batch", "threads", "outputs", "rows_per_file")
+_SETTINGS = ("model", "adapter", "device", "dtype", "batch", "exact", "threads", "outputs", "rows_per_file")
 _MAY_CHANGE = {"device", "batch"}
 """Settings that a later run may change: no file and no image depends on them, or the machines are others."""
 _MOST_FAILURES = 3

@@ -39,7 +39,8 @@ def edit_rows(rows: Sequence[PlannedRow], settings: Mapping[str, Any]) -> Iterat
             places.append(place)
         except EditkitError as error:
             yield place, error
-    for number, outcome in editkit.edit_rows(calls, batch=max(1, len(calls)), cache=False):
+    outcomes = editkit.edit_rows(calls, batch=max(1, len(calls)), exact=settings["exact"], cache=False)
+    for number, outcome in outcomes:
         assert not isinstance(outcome, Inversion), "the plan has no operation that gives one"
         yield places[number], outcome
 

@@ -36,6 +36,7 @@ from batches.mixed_rows import JobProcess, run_with_kills, write_manifest
 from batches.part_work import double_or_end
 from editkit import BadImage, EditkitError, EngineOptions, WorkerEnded
 from editkit.cli import main
+from editkit.editing.recipe import read_recipe
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -406,14 +407,25 @@ def test_a_folder_keeps_to_one_job(here: Path, edited: list[str]) -> None:
     words = (write(ROWS), "-o", "out", "--workers", 0)
     assert run(*words).exit_code == 0
     assert run(*words, "--batch", 3).exit_code == 0
-    ended = run(*words, "--outputs", "tar")
-    assert (ended.exit_code, "was planned with 'files'" in ended.stderr) == (1, True)
+    for other, planned in ((["--outputs", "tar"], "'files'"), (["--no-exact"], "True")):
+        ended = run(*words, *other)
+        assert (ended.exit_code, f"was planned with {planned}" in ended.stderr) == (1, True)
     words = (write([{**EDIT, "strenght": 1}, *ROWS, {**EDIT, "seed": 5}]), *words[1:])
     ended = run(*words)
     assert (ended.exit_code, "the job of another manifest" in ended.stderr) == (1, True)
     assert run(*words, "--retry-errors").exit_code == 2
     assert len(edited) == len(set(edited)) == 10
     assert len(results(Path("out"))) == 11
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--exact", "--no-exact"])
+def test_rows_fill_calls_unless_the_job_is_inexact(here: Path, option: str, tiny_folder: Path) -> None:
+    rows = [{**EDIT, "image": name, "seed": 1} for name in ("a.png", "b.png")]
+    ended = run(write(rows), "-o", "out", "--workers", 0, "--model", tiny_folder, option)
+    assert ended.exit_code == 0, ended.output
+    recipes = [read_recipe(Path("out", row["output"]))[0] for row in results(Path("out"))]
+    assert [recipe.steps[0].filled for recipe in recipes] == [option == "--exact"] * 2
 
 
 def test_jobs_run_on_other_file_systems(here: Path, edited: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
+from PIL import Image, ImageChops
 
 import editkit
 from editkit.cli import main
@@ -17,6 +17,7 @@ from editkit.cli.many.file_names import fill_template
 from editkit.cli.many.inputs import expand_inputs
 from editkit.cli.many.lines import Count, OutputLines
 from editkit.cli.many.variants import plan_variants, seeds_of_count
+from editkit.editing.recipe import read_recipe
 
 
 @pytest.fixture
@@ -108,6 +109,20 @@ def test_each_image_gets_its_mask_its_prompt_and_its_folder(album: Path, tiny_fo
     assert failed.exit_code == 2
     assert [json.loads(line).get("error") for line in failed.stdout.splitlines()] == [None, "BadImage", None]
     assert "Replaced: 'out/a.png'" in failed.stderr
+
+
+def test_inexact_results_differ_by_rounding_alone(album: Path, tiny_folder: Path) -> None:
+    """Calls have as many rows as there are results in place of a fixed number, which the recipe says."""
+    words = ["generate", "--prompt", "red", "--seed", "0-2", "--steps", 2, "--model", tiny_folder, "--batch", 3]
+    results: dict[str, list[Image.Image]] = {}
+    for option in ("--exact", "--no-exact"):
+        ended = run(*words, option, "-o", f"{option[2:]}/")
+        assert ended.exit_code == 0, ended.output
+        files = ended.stdout.split()
+        assert {read_recipe(file)[0].steps[0].filled for file in files} == {option == "--exact"}
+        results[option] = [Image.open(file).convert("RGB") for file in files]
+    for exact, inexact in zip(*results.values(), strict=True):
+        assert max(high for _, high in ImageChops.difference(exact, inexact).getextrema()) <= 1, "8-bit levels"
 
 
 def test_a_grid_has_one_sheet_with_a_row_for_each_value(album: Path, tiny_folder: Path) -> None:

@@ -107,6 +107,17 @@ def test_the_same_seed_gives_the_same_pixels(dtype: str, root: Path, tmp_path: P
     )
 
 
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("family", ["StableDiffusionPipeline", "FluxPipeline"])
+def test_bits_of_a_row_do_not_depend_on_other_rows(family: str, dtype: str, root: Path) -> None:
+    model = editkit.load_model(folder_of(family, root), device=DEVICE, dtype=dtype)
+    rows = [{"operation": "generate", "prompt": f"a {word}", "steps": 2, "seed": 0} for word in ("cat", "dog", "fish")]
+    together, alone = (dict(editkit.edit_rows(rows, model=model, batch=batch)) for batch in (3, 1))
+    for number, result in together.items():
+        assert isinstance(result, editkit.Result) and isinstance(alone[number], editkit.Result)
+        assert result.image.tobytes() == alone[number].image.tobytes()
+
+
 @pytest.mark.parametrize(
     ("make", "operation", "params"),
     [

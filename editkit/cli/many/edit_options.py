@@ -13,7 +13,10 @@ from .variants import MOST
 
 def options_of_several(spec: OperationSpec) -> list[click.Parameter]:
     """Return the options for several inputs and results, as far as they apply to an operation."""
-    options: list[click.Parameter] = [name_option(), *replacing_options()]
+    options: list[click.Parameter] = [name_option(), *replacing_options(), exact_option()]
+    if spec.takes != "image" or spec.gives != "image":  # others have the one for images and frames
+        text = "Results that are computed together.  [default: 16]"
+        options.append(click.Option(["--batch"], type=click.IntRange(min=1), metavar="INTEGER", help=text))
     if issubclass(spec.params, DrawingParams):
         options.append(count_option())
     if spec.takes != "image":
@@ -37,6 +40,14 @@ def recursive_option() -> click.Option:
 def count_option() -> click.Option:
     text = "Results of each input, with seeds from --seed on, or from a random one on."
     return click.Option(["--count"], type=click.IntRange(1, MOST), metavar="INTEGER", help=text)
+
+
+def exact_option() -> click.Option:
+    text = (
+        "Give each of several results the same bits whatever is computed beside it, by calls of a few rows. --no-exact "
+        "combines all of them, which keeps a GPU busy and takes more memory; results differ by rounding.  [default: on]"
+    )
+    return click.Option(["--exact/--no-exact"], default=True, help=text)
 
 
 def output_option(operation: str, takes: str = "image", gives: str = "image") -> click.Option:

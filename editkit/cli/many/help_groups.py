@@ -20,7 +20,7 @@ _OF_OPTIONS = {
     "Output": (
         "output name format quality keep_gps recipe embed_sources existing skip_existing overwrite json sheet mask_out"
     ),
-    "Several images and results": "recursive mask_dir prompt_file count batch anchor",
+    "Several images and results": "recursive mask_dir prompt_file count batch exact anchor",
     "Model": (
         "model adapter prediction variant revision vae transformer quantise accelerate clip_skip device dtype compile "
         "compile_mode compile_decoder attention offload group_offload tiling cache"
