@@ -56,7 +56,7 @@ class Report:
     network_calls: int
     """Number of network calls."""
     network_samples: int
-    """Sum of the batch sizes of all network calls."""
+    """Sum of the batch sizes of all network calls, without rows that only fill a call among several edits."""
     seconds: float
     """Duration of the edit, without loading the model and writing the file."""
     peak_memory_mb: float
