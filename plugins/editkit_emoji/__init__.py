@@ -10,11 +10,13 @@ from pydantic import Field
 from editkit import ControlNetSpec, DatasetSpec, Frame, ModelSpec, Params, by_name, hookimpl
 
 HERE = Path(__file__).parent
-LICENCE = "Apache-2.0 (trained on MIT and Apache-2.0 artwork)"
+LICENCE = "Apache-2.0 (trained on MIT, Apache-2.0 and CC-BY-4.0 artwork)"
 MODELS = frozenset({"emoji", "emoji-instruct"})
 """Models that the ControlNets fit."""
 STRENGTH = 0.15
 """Default strength of these models, for upscaling: they were not trained on images larger than their own size."""
+GUIDANCE = 1.3
+"""Default guidance scale of `emoji`: a larger one mottles plain areas."""
 CARD = "plugins/editkit_emoji/MODEL_CARD.md"
 
 
@@ -23,12 +25,12 @@ def register_models() -> list[ModelSpec]:
     return [
         ModelSpec(
             name="emoji",
-            summary="Emoji of 64 x 64 pixels for prompts such as 'noto red apple'; styles 3d, flat, gradient and noto.",
+            summary="Emoji of 64 x 64 pixels for prompts such as 'noto red apple', in seven styles.",
             load=lambda: HERE / "model",
             source=CARD,
             licence=LICENCE,
             default=True,
-            defaults={"strength": STRENGTH},
+            defaults={"guidance": GUIDANCE, "strength": STRENGTH},
             frame=Frame(),
         ),
         ModelSpec(

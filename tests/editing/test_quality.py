@@ -17,7 +17,7 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 WORDS = {"source": "noto red apple", "target": "noto green apple"}
 EDITS: list[tuple[str, dict[str, Any]]] = [
     ("img2img", {"prompt": "noto tomato", "strength": 0.3}),
-    ("inpaint", {"prompt": "noto tomato", "mask": Image.fromarray(np.pad(np.full((90, 90), 255, np.uint8), 5))}),
+    ("inpaint", {"prompt": "noto tomato", "mask": Image.fromarray(np.pad(np.full((40, 40), 255, np.uint8), 30))}),
     ("prompt-edit", WORDS),
     ("flow-edit", WORDS),
     ("upscale", {"strength": 0.2}),
@@ -30,9 +30,9 @@ def warnings_of(operation: str, image: Image.Image, model: Any = "emoji", **para
 
 
 def photograph() -> Image.Image:
-    """Smooth colours under grain, as in a photograph, which the bundled model was not trained on."""
+    """Many small colours under grain, as in a photograph, which the bundled model was not trained on."""
     random = np.random.default_rng(0)
-    coarse = Image.fromarray(random.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((100, 100), 3)
+    coarse = Image.fromarray(random.integers(0, 256, (50, 50, 3), dtype=np.uint8)).resize((100, 100), 3)
     return Image.fromarray(np.clip(np.asarray(coarse) + random.normal(0, 12, (100, 100, 3)), 0, 255).astype(np.uint8))
 
 

@@ -222,6 +222,24 @@ def test_only_rows_for_another_style_are_redrawn_near_their_outline(monkeypatch:
     torch.testing.assert_close(sources["pair"][..., ~outline], original[..., ~outline], rtol=0, atol=1e-5)
 
 
+def test_batches_in_place_hold_the_latents_of_unchanged_images() -> None:
+    """Also without a row that is redrawn: its text would not name the style of the image."""
+    works, vae = artwork(), new_autoencoder(SIZE, (8, 8)).eval()
+    rows = [pools_of([(0, 1)] * 4, restyled=False), pools_of([(1, 1)] * 4, restyled=True)]
+    pools = {kind: Texts(*map(torch.cat, zip(*(part[kind] for part in rows), strict=True))) for kind in SHARES}
+    lessons = Lessons(works, vae, pools, in_place=1.0)
+    batch = lessons.batch(60, torch.Generator().manual_seed(0))
+    points = [SCHEDULE.point(int(timestep)) for timestep in batch.timesteps]
+    alpha, sigma = (
+        torch.tensor([getattr(p, name) for p in points])[:, None, None, None] for name in ("alpha", "sigma")
+    )
+    clean = alpha * batch.noisy - sigma * batch.v_target
+    expected = lessons.encode(torch.stack([tensor(pixels) for pixels in works.pixels]))
+    pairs = len(batch.weights)
+    assert torch.allclose(clean[:pairs], expected[0].expand_as(clean[:pairs]), atol=1e-3)
+    assert torch.allclose(clean[pairs : 2 * pairs], expected[1].expand_as(clean[:pairs]), atol=1e-3)
+
+
 def test_the_weights_of_style_pairs_sum_to_their_share() -> None:
     pairs = [Pair(0, 1, "style")] * 3 + [Pair(0, 1, "colour")] * 100 + [Pair(0, 1, "hair")] * 25
     weights = weights_of(pairs)

@@ -167,7 +167,7 @@ class Examples:
         self.latents, self.maps = latents, maps.to(device)
         # A condition has one style; a caption of a redrawn image is not true of it.
         kept = ~captions.restyled & maps.valid.any(0)[captions.places[:, 0].long()]
-        self.captions = Texts(*(part[kept] for part in captions)).to(device)
+        self.captions = captions.where(kept).to(device)
         self.silence = silence.to(device)
 
     def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:

@@ -44,7 +44,7 @@ from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import moved_versions, sheet
 from editkit_emoji.training.cases import Case, cases_of, select_pairs
 from editkit_emoji.training.instructions import UNSEEN, wordings
-from editkit_emoji.training.lessons import Lessons
+from editkit_emoji.training.lessons import MOVES, MOVES_BESIDE, Lessons
 from editkit_emoji.training.model_folder import read_network, write_models
 from editkit_emoji.training.muon import hidden_matrices
 from editkit_emoji.training.network import OUTER, TextToLatents, new_network, with_image_channels
@@ -240,7 +240,8 @@ def train(
 ) -> TextToLatents:
     """Train a network with image channels and return its average."""
     inspection = Inspection(artwork, vae, tokenizer)
-    lessons = Lessons(artwork, copy.deepcopy(vae).to(options.device), texts)
+    moves = MOVES_BESIDE if options.in_place else MOVES
+    lessons = Lessons(artwork, copy.deepcopy(vae).to(options.device), texts, moves, options.in_place)
     network.to(options.device).unet.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
     run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER))
 
@@ -268,6 +269,13 @@ def main() -> None:
     parser.add_argument("--start", type=Path, metavar="FOLDER", help="initial model; its tokenizer is kept")
     parser.add_argument(
         "--widths", type=int, nargs=2, default=WIDTHS, help="channels at full and at half the resolution"
+    )
+    parser.add_argument(
+        "--in-place",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of batches without moves and grounds",
     )
     parser.add_argument("--texts", type=int, default=100_000, help="captions and instructions of each kind")
     parser.add_argument("--workers", type=int, default=0, help="processes that sample them")

@@ -28,6 +28,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from editkit import evaluation
+from editkit_emoji import GUIDANCE
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import image_grid, psnr, round_trip, sheet, to_network, to_pixels
 from editkit_emoji.training.cases import FLOOR, MOVED, SCENERY, Case, Image3, cases_of, select_pairs
@@ -204,13 +205,15 @@ def nearest(latents: torch.Tensor, candidates: torch.Tensor) -> list[int]:
 
 @torch.no_grad()
 def sample_captions(pipeline: StableDiffusionPipeline, captions: Sequence[str]) -> torch.Tensor:
-    """Sample latents (B, C, h, w) with guidance 3 in 25 DDIM steps."""
+    """Sample latents (B, C, h, w) with the default guidance scale of the model in 25 DDIM steps."""
     sampled = []
     for start in tqdm(range(0, len(captions), 50), desc="samples"):
         part = list(captions[start : start + 50])
         generator = torch.Generator().manual_seed(start)
         sampled.append(
-            pipeline(part, num_inference_steps=25, guidance_scale=3.0, generator=generator, output_type="latent").images
+            pipeline(
+                part, num_inference_steps=25, guidance_scale=GUIDANCE, generator=generator, output_type="latent"
+            ).images
         )
     return torch.cat(sampled)
 
@@ -285,7 +288,11 @@ def main() -> None:
         ),
         ("Edits; 95 % intervals in brackets", options.pairs, lambda: edits(artwork, vae, options)),
         (f"Skin tones, `{options.methods[0]}`", options.tones, lambda: tones(artwork, options)),
-        ("Images from captions, 25 steps, guidance 3", options.captions, lambda: caption_table(artwork, options)),
+        (
+            f"Images from captions, 25 steps, guidance {GUIDANCE:g}",
+            options.captions,
+            lambda: caption_table(artwork, options),
+        ),
     ]
     for title, count, section in sections:
         if count:

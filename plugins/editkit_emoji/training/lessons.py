@@ -19,6 +19,8 @@ from editkit_emoji.training.texts import Kind, Texts
 
 MOVES = Moves(moved=0.3, mirrored=0.25, grounds=0.15, company=0.04, near=1.5)
 """Most images stay in place, where framing brings the others at an edit; most moves are short."""
+MOVES_BESIDE = Moves(moved=0.6, mirrored=0.25, grounds=0.3, company=0.05, near=1.5)
+"""Moves of the other batches of a run that has batches in place."""
 SHARES: dict[Kind, float] = {"pair": 0.36, "single": 0.32, "instruction": 0.32}
 """Shares of the rows of a batch; a pair has two."""
 REPEATS = 2
@@ -59,33 +61,50 @@ class Batch(NamedTuple):
 
 
 class Lessons:
-    """Sampler of batches on one device; images are encoded at every step, because their scenes never repeat."""
+    """Sampler of batches on one device; images are encoded at every step, because their scenes never repeat.
 
-    def __init__(self, artwork: Artwork, vae: AutoencoderKL, texts: Mapping[Kind, Texts], moves: Moves = MOVES) -> None:
+    ``in_place`` is the share of batches whose images are all in place and in their own style; those are encoded once.
+    """
+
+    def __init__(
+        self,
+        artwork: Artwork,
+        vae: AutoencoderKL,
+        texts: Mapping[Kind, Texts],
+        moves: Moves = MOVES,
+        in_place: float = 0.0,
+    ) -> None:
         self.device = str(vae.device)
-        self.vae, self.moves = vae, moves
+        self.vae, self.moves, self.in_place = vae, moves, in_place
         self.pixels, self.alpha = (torch.as_tensor(part).to(self.device) for part in (artwork.pixels, artwork.alpha))
         self.mirrorable = torch.tensor([may_be_mirrored(emoji.title) for emoji in artwork.emojis], device=self.device)
         self.texts = {kind: part.to(self.device) for kind, part in texts.items()}
+        if in_place:
+            self.own_style = {kind: part.where(~part.restyled) for kind, part in self.texts.items()}
+            every = torch.arange(len(self.pixels), device=self.device)
+            self.latents = torch.cat([self.encode(self.images(part)[:, :3]) for part in torch.split(every, 256)])
 
     def images(self, places: Tensor) -> Tensor:
         """Return the images (N, 4, H, W) at indices of the artwork, colours in [-1, 1] and alpha in [0, 1]."""
         return to_network_with_alpha(self.pixels[places], self.alpha[places])
 
     def batch(self, size: int, generator: torch.Generator) -> Batch:
-        """Sample about ``size`` rows; every image is in :data:`REPEATS` of them."""
-        counts = {kind: max(1, round(share * size / REPEATS)) for kind, share in SHARES.items()}
+        """Sample about ``size`` rows; every image of a scene is in :data:`REPEATS` of them."""
+        in_place = self.in_place > 0 and float(torch.rand((), generator=generator, device=self.device)) < self.in_place
+        repeats = 1 if in_place else REPEATS
+        counts = {kind: max(1, round(share * size / repeats)) for kind, share in SHARES.items()}
         counts["pair"] = max(1, counts["pair"] // 2)
-        chosen = {kind: self.texts[kind].sample(count, generator) for kind, count in counts.items()}
-        sources, targets = self.encode_in_scenes(chosen, generator)
+        texts = self.own_style if in_place else self.texts
+        chosen = {kind: texts[kind].sample(count, generator) for kind, count in counts.items()}
+        sources, targets = self.look_up(chosen) if in_place else self.encode_in_scenes(chosen, generator)
         pair, single, instruction = (chosen[kind].tokens for kind in SHARES)
         # Parts in the order of Batch.
-        clean = repeated(sources["pair"], targets["pair"], sources["single"], targets["instruction"])
-        tokens = repeated(pair[:, 0], pair[:, 1], single[:, 1], instruction[:, 1])
+        clean = repeated(repeats, sources["pair"], targets["pair"], sources["single"], targets["instruction"])
+        tokens = repeated(repeats, pair[:, 0], pair[:, 1], single[:, 1], instruction[:, 1])
         with_image = torch.rand(counts["instruction"], 1, 1, 1, generator=generator, device=self.device)
-        given = repeated(sources["instruction"] * (with_image >= WITHOUT_IMAGE))
+        given = repeated(repeats, sources["instruction"] * (with_image >= WITHOUT_IMAGE))
         image_latents = torch.cat([torch.zeros_like(clean[: -len(given)]), given])
-        strata = {kind: stratified_timesteps(REPEATS * count, generator) for kind, count in counts.items()}
+        strata = {kind: stratified_timesteps(repeats * count, generator) for kind, count in counts.items()}
         timesteps = torch.cat([strata["pair"], *strata.values()])
         noise = torch.randn(clean.shape, generator=generator, device=self.device)
         pairs = len(strata["pair"])
@@ -93,6 +112,11 @@ class Lessons:
         noisy, v_target = diffuse(clean, noise, timesteps)
         difference = (clean[pairs : 2 * pairs] - clean[:pairs]).square().mean((1, 2, 3))
         return Batch(noisy, timesteps, tokens, image_latents, v_target, 1 / difference.clamp(min=SMALLEST))
+
+    def look_up(self, chosen: Mapping[Kind, Texts]) -> tuple[dict[Kind, Tensor], dict[Kind, Tensor]]:
+        """Return latents of sources and targets in place by kind."""
+        ends = [{kind: self.latents[part.places[:, end]] for kind, part in chosen.items()} for end in (0, 1)]
+        return ends[0], ends[1]
 
     def encode_in_scenes(
         self, chosen: Mapping[Kind, Texts], generator: torch.Generator
@@ -123,6 +147,6 @@ class Lessons:
         return latents.float()
 
 
-def repeated(*parts: Tensor) -> Tensor:
-    """Concatenate parts along their first axis, each of them :data:`REPEATS` times."""
-    return torch.cat([part for part in parts for _ in range(REPEATS)])
+def repeated(times: int, *parts: Tensor) -> Tensor:
+    """Concatenate parts along their first axis, each of them several times."""
+    return torch.cat([part for part in parts for _ in range(times)])

@@ -46,6 +46,10 @@ class Texts(NamedTuple):
     def to(self, device: str) -> Texts:
         return Texts(*(part.to(device) for part in self))
 
+    def where(self, kept: Tensor) -> Texts:
+        """Return the rows where ``kept`` (N,) is True."""
+        return Texts(*(part[kept] for part in self))
+
     def sample(self, count: int, generator: torch.Generator) -> Texts:
         """Sample rows with replacement, with places and tokens in int64."""
         rows = torch.randint(len(self.places), (count,), generator=generator, device=self.places.device)
