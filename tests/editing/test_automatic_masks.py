@@ -153,7 +153,9 @@ def test_an_instruction_model_finds_the_mask_by_its_instruction(tmp_path: Path) 
 
 def session_of(model: Any, method: str, size: tuple[int, int] = (16, 16)) -> editkit.Session:
     image = np.random.default_rng(1).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-    request = prepare(installed(), "prompt-edit", image, {**PROMPTS, "auto_mask": method, "resolution": max(size)})
+    request = prepare(
+        installed(), "prompt-edit", image, {**PROMPTS, "auto_mask": method, "resolution": max(size), "seed": 4}
+    )
     return open_session(installed(), request, model, None, cache=False)
 
 
