@@ -11,6 +11,7 @@ import click
 from ..files import is_file
 from ..registry.registry import Registry
 from .jobs import Execute, Prepared
+from .many.edit_options import batch_option
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
@@ -28,7 +29,7 @@ def animation_options() -> list[click.Parameter]:
     batch = "Images, or frames of an animation, that are edited together.  [default: 16 images, 4 frames]"
     return [
         click.Option(["--anchor/--no-anchor"], default=None, help=anchor),
-        click.Option(["--batch"], type=click.IntRange(min=1), metavar="INTEGER", help=batch),
+        batch_option(batch),
     ]
 
 

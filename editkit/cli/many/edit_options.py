@@ -15,8 +15,7 @@ def options_of_several(spec: OperationSpec) -> list[click.Parameter]:
     """Return the options for several inputs and results, as far as they apply to an operation."""
     options: list[click.Parameter] = [name_option(), *replacing_options(), exact_option()]
     if spec.takes != "image" or spec.gives != "image":  # others have the one for images and frames
-        text = "Results that are computed together.  [default: 16]"
-        options.append(click.Option(["--batch"], type=click.IntRange(min=1), metavar="INTEGER", help=text))
+        options.append(batch_option("Results that are computed together.  [default: 16]"))
     if issubclass(spec.params, DrawingParams):
         options.append(count_option())
     if spec.takes != "image":
@@ -40,6 +39,10 @@ def recursive_option() -> click.Option:
 def count_option() -> click.Option:
     text = "Results of each input, with seeds from --seed on, or from a random one on."
     return click.Option(["--count"], type=click.IntRange(1, MOST), metavar="INTEGER", help=text)
+
+
+def batch_option(text: str) -> click.Option:
+    return click.Option(["--batch"], type=click.IntRange(min=1), metavar="INTEGER", help=text)
 
 
 def exact_option() -> click.Option:
