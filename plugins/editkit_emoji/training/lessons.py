@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from editkit_emoji.training.autoencoder import to_network_with_alpha
+from editkit_emoji.training.autoencoder import to_network, to_network_with_alpha
 from editkit_emoji.training.data import Artwork
 from editkit_emoji.training.moving import may_be_mirrored
 from editkit_emoji.training.noising import diffuse, stratified_timesteps
@@ -81,8 +81,7 @@ class Lessons:
         self.texts = {kind: part.to(self.device) for kind, part in texts.items()}
         if in_place:
             self.own_style = {kind: part.where(~part.restyled) for kind, part in self.texts.items()}
-            every = torch.arange(len(self.pixels), device=self.device)
-            self.latents = torch.cat([self.encode(self.images(part)[:, :3]) for part in torch.split(every, 256)])
+            self.latents = torch.cat([self.encode(to_network(part)) for part in torch.split(self.pixels, 256)])
 
     def images(self, places: Tensor) -> Tensor:
         """Return the images (N, 4, H, W) at indices of the artwork, colours in [-1, 1] and alpha in [0, 1]."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    DiffusionPipeline,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from editkit_emoji.training.network import TextToLatents, without_image_channels
@@ -47,7 +49,6 @@ def read_network(folder: Path) -> TextToLatents:
 
 def write_models(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, run: Path) -> None:
     """Write the caption model and the instruction model."""
-    network = copy.deepcopy(network).cpu()
     caption_model = TextToLatents(network.text_encoder, without_image_channels(network.unet))
     write_model(caption_model, vae, tokenizer, run / "model")
     write_model(network, vae, tokenizer, run / "instruct")
@@ -55,22 +56,32 @@ def write_models(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrain
 
 def write_model(network: TextToLatents, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write the model folder, of captions or with image channels: float16 safetensors in shards."""
-    parts = copy.deepcopy(network).half()
     has_image_channels = network.unet.config.in_channels > vae.config.latent_channels
     kind = StableDiffusionInstructPix2PixPipeline if has_image_channels else StableDiffusionPipeline
-    pipeline = kind(
+    without_checker = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    pipeline = half_pipeline(kind, network, vae, tokenizer, **without_checker)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    save_in_shards(pipeline.unet, folder / "unet")
+    tidy(folder)
+
+
+def half_pipeline(
+    kind: type[DiffusionPipeline],
+    network: nn.Module,
+    vae: AutoencoderKL,
+    tokenizer: PreTrainedTokenizerFast,
+    **others: Any,
+) -> Any:
+    """Return a pipeline of copies in float16 on the CPU; ``network`` has the parts ``text_encoder`` and ``unet``."""
+    parts: Any = copy.deepcopy(network).cpu().half()
+    return kind(
         vae=copy.deepcopy(vae).half(),
         text_encoder=parts.text_encoder,
         tokenizer=tokenizer,
         unet=parts.unet,
         scheduler=SCHEDULER,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        **others,
     )
-    pipeline.save_pretrained(folder, safe_serialization=True)
-    save_in_shards(parts.unet, folder / "unet")
-    tidy(folder)
 
 
 def save_in_shards(unet: UNet2DConditionModel, folder: Path) -> None:

@@ -10,7 +10,6 @@ caption model. Half of every batch starts at pure noise, where one step predicts
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses as dc
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from editkit_emoji.training.captions import sample_caption
 from editkit_emoji.training.crops import FACTOR, Crops, shrink
 from editkit_emoji.training.denoiser import mean_squared_error, sample, unseen_loss
 from editkit_emoji.training.evaluate import BUNDLED
-from editkit_emoji.training.model_folder import SCHEDULER, tidy
+from editkit_emoji.training.model_folder import half_pipeline, tidy
 from editkit_emoji.training.muon import hidden_matrices
 from editkit_emoji.training.network import TEXT_WIDTH
 from editkit_emoji.training.noising import SCHEDULE, diffuse, stratified_timesteps
@@ -173,16 +172,8 @@ class Inspection:
 
 def write_upscaler(network: Enlarger, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a diffusers folder: float16 safetensors."""
-    parts = copy.deepcopy(network).cpu().half()
-    pipeline = StableDiffusionUpscalePipeline(
-        vae=copy.deepcopy(vae).half(),
-        text_encoder=parts.text_encoder,
-        tokenizer=tokenizer,
-        unet=parts.unet,
-        low_res_scheduler=NOISING,
-        scheduler=SCHEDULER,
-        max_noise_level=MOST_NOISE,
-    )
+    noising = {"low_res_scheduler": NOISING, "max_noise_level": MOST_NOISE}
+    pipeline = half_pipeline(StableDiffusionUpscalePipeline, network, vae, tokenizer, **noising)
     pipeline.save_pretrained(folder, safe_serialization=True)
     tidy(folder)
 
