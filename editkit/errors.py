@@ -138,13 +138,19 @@ def _plain(name: str) -> str:
     return name.lstrip("-").lower().replace("-", "_").replace(" ", "_")
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message: the known name of the same, else the closest one, or all known names."""
+def did_you_mean(name: str, known: Iterable[str], listing: str = "") -> str:
+    """Return the end of an error message: the known name of the same, else the closest one, or all known names.
+
+    For many names ``listing`` is the command that prints them: it stands in place of all, after up to three close ones.
+    """
     known = sorted(known)
     own = own_name(name, known)
     if own is None and _plain(name) in _ADVICE:
         return _ADVICE[_plain(name)]
-    close = [own] if own else difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    close = [own] if own else difflib.get_close_matches(name, known, n=3 if listing else 1)
+    question = f"did you mean {' or '.join(map(repr, close))}?" if close else ""
+    if listing:
+        return f"{question} {listing!r} lists all names".lstrip()
+    if question:
+        return question
     return f"known: {', '.join(known)}" if known else "none is known"

@@ -32,7 +32,7 @@ from .many.edit_options import (
 )
 from .many.file_names import fields_of
 from .many.help_groups import headings_of
-from .many.inputs import expand_inputs, masks_in, read_prompts
+from .many.inputs import IMAGE_HELP, expand_inputs, image_argument, masks_in, read_prompts
 from .many.masks import count_masks
 from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
@@ -53,10 +53,6 @@ BATCH = 16
 _INVERSION_HELP = (
     "IMAGE may be an inversion, a .safetensors file of editkit invert: it is not inverted again, and its prompt is the "
     "source prompt. It sets the inverter, the steps and the other settings that it was made with, too."
-)
-IMAGE_HELP = (
-    "IMAGE is a file, a folder, a pattern such as 'in/*.png', or - for standard input. The images are edited together; "
-    "with -o FOLDER the results have their names."
 )
 _LISTS_HELP = (
     "Numbers, choices and seeds may be lists (--strength 0.4,0.6 --seed 0-3), and texts may be repeated: each image "
@@ -96,10 +92,6 @@ def _input_arguments(spec: OperationSpec) -> list[click.Parameter]:
     if spec.takes == "inversion":
         return [click.Argument(["file"], metavar="FILE", type=CompletedText())]
     return [image_argument()] if spec.takes == "image" else []
-
-
-def image_argument() -> click.Argument:
-    return click.Argument(["image"], nargs=-1, required=True, metavar="IMAGE...", type=CompletedText())
 
 
 def _common_options(spec: OperationSpec) -> list[click.Parameter]:

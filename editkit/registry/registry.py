@@ -182,6 +182,15 @@ class Registry:
             raise UnknownName(f"no {kind[:-1]} {shorten(name)}; {closest}{failed}")
         return self.specs[kind][name]
 
+    def named(self, name: str, kinds: Iterable[str]) -> list[tuple[str, Any]]:
+        """Return the kind and the spec of all that is registered by a name, which may be nothing."""
+        return [(kind, self.specs[kind][name]) for kind in kinds if name in self.specs[kind]]
+
+    def unknown_name(self, name: str, reason: str, kinds: Iterable[str], others: Iterable[str] = ()) -> UnknownName:
+        """Return the error for a name of none of the kinds, with the closest of their names and of ``others``."""
+        known = {*others, *(one for kind in kinds for one in self.specs[kind])}
+        return UnknownName(f"{reason}; {did_you_mean(name[:100], known, 'editkit plugins')}")
+
     def configure(self, kind: str, call: str) -> tuple[Any, Params]:
         """Read ``name`` or ``name:option=value,...`` and return the spec and its checked parameters."""
         name, _, _ = str(call).partition(":")

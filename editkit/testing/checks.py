@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Literal
 from unittest import SkipTest
 
-from ..errors import EditkitError, InvalidParameter, MissingCapability, UnknownName, did_you_mean
+from ..errors import EditkitError, InvalidParameter, MissingCapability
 from ..files import exists
 from ..model.finding import family_of, locate
 from ..model.options import LoadingOptions
 from ..model.weights import HUB_ID
-from ..registry.registry import KINDS, Registry, installed
+from ..registry.registry import KINDS, installed
 from .suite import Suite
 from .suites import suites_of
 
@@ -44,7 +44,8 @@ def check(name: str) -> Iterator[Check]:
     if not suites and not broken and (exists(name) or HUB_ID.fullmatch(name)):
         return check_model(name)
     if not suites and not broken:
-        raise UnknownName(f"nothing is registered as {name!r}; {did_you_mean(name, _known_names(registry))}")
+        plugins = (plugin.source.name for plugin in registry.plugins)
+        raise registry.unknown_name(name, f"nothing is registered as {name!r}", KINDS, plugins)
     failed = (Check(f"plugin {failure.source.name}: loads", "failed", failure.reason) for failure in broken)
     return itertools.chain(failed, itertools.chain.from_iterable(map(run_suite, suites)))
 
@@ -81,11 +82,6 @@ def _comparisons(differences: Iterator[tuple[str, float]], label: str) -> Iterat
     except Exception as error:  # of the pipeline, which may raise any exception
         detail = f"{type(error).__name__}: {one_line(error)}"
         yield Check(f"{label}: images equal those of its own pipeline", "failed", detail)
-
-
-def _known_names(registry: Registry) -> set[str]:
-    plugins = {plugin.source.name for plugin in registry.plugins}
-    return plugins.union(*(registry.specs[kind] for kind in KINDS))
 
 
 def run_suite(suite: type[Suite]) -> Iterator[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import editkit
 from editkit.cli import main
 from editkit.cli.facts.names import LISTED
 from editkit.registry.registry import COMMANDS, installed
@@ -63,9 +65,13 @@ def test_describe_finds_all_kinds_of_a_name() -> None:
     assert facts("describe", "edict") | {"kind": "inverter"} == {"kind": "inverter", **facts("inverters", "edict")}
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_of_all_kinds() -> None:
-    result = call("describe", "promt-edit")
-    assert result.exit_code == 2 and "prompt-edit" in result.stderr and result.stderr.count("\n") == 1
+@pytest.mark.parametrize("command", ["describe", "cite", "check"])
+def test_an_unknown_name_is_refused_with_the_nearest_and_the_command_for_all(command: str) -> None:
+    near, far = call(command, "promt-edit"), call(command, "qqqqq")
+    assert near.exit_code == far.exit_code == 2
+    assert "did you mean 'prompt-edit'" in near.stderr and near.stderr.endswith("? 'editkit plugins' lists all names\n")
+    assert far.stderr.endswith("; 'editkit plugins' lists all names\n") and "ddim" not in far.stderr
+    assert {*editkit.operations(), *editkit.models()} <= set(re.split(r"[,\s]+", call("plugins").stdout))
 
 
 def test_cost_and_families_are_in_a_description() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import click
 from pydantic.fields import FieldInfo
 
-from ...errors import UnknownName, did_you_mean
 from ...files import exists
 from ...inversion.settings import INVERSION_SUFFIXES
 from ...model.finding import family_of_class
@@ -92,10 +91,9 @@ class Used:
 
 def _add_name(registry: Registry, used: Used, name: str) -> None:
     """Add whatever is registered by a name; raises UnknownName."""
-    found = [(kind, registry.specs[kind][name]) for kind in KINDS if name in registry.specs[kind]]
+    found = registry.named(name, KINDS)
     if not found:
-        closest = did_you_mean(name, {one for kind in KINDS for one in registry.specs[kind]})
-        raise UnknownName(f"{shorten(name)} is no file and no registered name; {closest}")
+        raise registry.unknown_name(name, f"{shorten(name)} is no file and no registered name", KINDS)
     for kind, spec in found:
         used.add(spec.source, f"{kind[:-1]} {name}")
 

@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 import click
 
-from ...errors import UnknownName, did_you_mean
 from ...files import exists
 from ...literals import Prediction
 from ...registry.params import fields_of, shorten
@@ -115,7 +114,7 @@ def describe_command() -> Command:
 
 def _describe(name: str, size: str | None, as_json: bool) -> None:
     registry = installed()
-    found = [(kind, registry.specs[kind][name]) for kind in _DESCRIBED if name in registry.specs[kind]]
+    found = registry.named(name, _DESCRIBED)
     if found:
         if size is not None:
             raise click.UsageError(f"--size is for models, and {name!r} is none: leave it out")
@@ -124,11 +123,8 @@ def _describe(name: str, size: str | None, as_json: bool) -> None:
     from .models import describe_model
 
     if name not in registry.specs["models"] and "/" not in name and not exists(name):
-        names = {one for kind in (*_DESCRIBED, "models") for one in registry.specs[kind]}
-        closest = did_you_mean(name, names)
-        raise UnknownName(
-            f"{shorten(name)} is no registered name, no folder, no file and no hub id org/name; {closest}"
-        )
+        reason = f"{shorten(name)} is no registered name, no folder, no file and no hub id org/name"
+        raise registry.unknown_name(name, reason, (*_DESCRIBED, "models"))
     description = describe_model(name, None if size is None else _parse_size(size))
     click.echo(json_text(description.as_dict()) if as_json else description.text())
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
 from ...errors import BadFile, BadImage
 from ...files import is_folder
+from ..options import CompletedText
 from ..targets import STREAM
 
 READABLE = (
@@ -30,6 +31,31 @@ READABLE = (
     ".pnm",
 )
 """Suffixes of the files in a folder that are inputs."""
+
+
+IMAGE_HELP = (
+    "IMAGE is a file, a folder, a pattern such as 'in/*.png', or - for standard input. The images are edited together; "
+    "with -o FOLDER the results have their names."
+)
+
+
+class _Images(click.Argument):
+    """One image or more, before the other arguments of a command.
+
+    Click gives a single word to the last argument, and would report the images as missing.
+    """
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, click.core.ParameterSource]:
+        arguments = [param for param in ctx.command.params if isinstance(param, click.Argument)]
+        values = [opts.get(str(param.name)) for param in arguments]  # a missing one is (), None or a sentinel
+        words = sum(isinstance(value, str) for value in values)
+        if words and not any(isinstance(value, tuple) and value for value in values) and not ctx.resilient_parsing:
+            raise click.MissingParameter(ctx=ctx, param=arguments[words])
+        return super().consume_value(ctx, opts)
+
+
+def image_argument() -> click.Argument:
+    return _Images(["image"], nargs=-1, required=True, metavar="IMAGE...", type=CompletedText())
 
 
 class Input(NamedTuple):
