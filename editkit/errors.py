@@ -138,16 +138,22 @@ def _plain(name: str) -> str:
     return name.lstrip("-").lower().replace("-", "_").replace(" ", "_")
 
 
+def close_names(name: str, known: Iterable[str], count: int = 1) -> list[str]:
+    """Return the known name of the same, else up to ``count`` that are written alike."""
+    known = sorted(known)
+    own = own_name(name, known)
+    return [own] if own else difflib.get_close_matches(name, known, n=count)
+
+
 def did_you_mean(name: str, known: Iterable[str], listing: str = "") -> str:
     """Return the end of an error message: the known name of the same, else the closest one, or all known names.
 
     For many names ``listing`` is the command that prints them: it stands in place of all, after up to three close ones.
     """
     known = sorted(known)
-    own = own_name(name, known)
-    if own is None and _plain(name) in _ADVICE:
+    if own_name(name, known) is None and _plain(name) in _ADVICE:
         return _ADVICE[_plain(name)]
-    close = [own] if own else difflib.get_close_matches(name, known, n=3 if listing else 1)
+    close = close_names(name, known, 3 if listing else 1)
     question = f"did you mean {' or '.join(map(repr, close))}?" if close else ""
     if listing:
         return f"{question} {listing!r} lists all names".lstrip()

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import click
 
-from ..errors import Cancelled, EditkitError, MissingCapability, own_name
-from .settings import apply_settings, settings_in_use
+from ..errors import Cancelled, EditkitError, InvalidParameter, MissingCapability, own_name
+from .settings import apply_settings, settings_in_use, with_own_default
 
 _VERBOSE = "editkit.verbose"
 _HELP = {"-h", "--help"}
@@ -29,7 +29,7 @@ class Command(click.Command):
 
     ``headings`` are those of the options in its help, by their names; others are under "Other options".
     ``example`` is a command line for the end of the help. ``settings`` are those that it takes from the environment and
-    the config file.
+    the config file. One that only reads and prints (``reads_only``) works without a config file that cannot be read.
     """
 
     def __init__(
@@ -38,10 +38,12 @@ class Command(click.Command):
         headings: Mapping[str, str] | None = None,
         example: str = "",
         settings: Settings = "all",
+        *,
+        reads_only: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(name, **kwargs)
-        self.headings, self.example, self.settings = headings, example, settings
+        self.headings, self.example, self.settings, self.reads_only = headings, example, settings, reads_only
         self.params.append(
             click.Option(
                 ["-v", "--verbose"],
@@ -65,9 +67,18 @@ class Command(click.Command):
             if count > 1 and isinstance(param, click.Option) and not _may_repeat(param):
                 name = max(param.opts, key=len)
                 raise click.UsageError(f"the option {name} is given {count} times: give it once", ctx)
-        if self.settings != "none" and ctx.parent and not _HELP & set(args):
-            apply_settings(ctx, shared=self.settings == "all")
+        if self.settings != "none" and ctx.parent:
+            self._apply_settings(ctx, for_help=bool(_HELP & set(args)))
         return super().parse_args(ctx, args)
+
+    def _apply_settings(self, ctx: click.Context, *, for_help: bool) -> None:
+        """Set defaults by the environment and the config file; for the help, what is wrong there is a warning."""
+        try:
+            apply_settings(ctx, shared=self.settings == "all", needs_file=not self.reads_only)
+        except InvalidParameter as error:
+            if not for_help:
+                raise
+            click.echo(f"Warning: {error}", err=True)
 
     def _name_own_option(self, ctx: click.Context, name: str) -> None:
         """Raise a UsageError with the option for what another editor calls ``name``, if there is one."""
@@ -76,14 +87,13 @@ class Command(click.Command):
             raise click.UsageError(f"No such option {name!r}. Did you mean {own!r}?", ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.headings is None:
-            super().format_options(ctx, formatter)
-            return
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
-                sections.setdefault(self.headings.get(str(param.name), "Other options"), []).append(record)
+                name, (title, text) = str(param.name), record
+                heading = "Options" if self.headings is None else self.headings.get(name, "Other options")
+                sections.setdefault(heading, []).append((title, with_own_default(ctx, name, text)))
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):

@@ -166,6 +166,7 @@ def show_command() -> Command:
             click.Option(["--extract"], metavar="FOLDER", type=CompletedText("dir"), help=extract),
         ],
         callback=_show,
+        reads_only=True,
         help="Print the recipe in a file: operations, parameters, models, and the images that it needs.\n\n"
         "With --extract, get the original back from a PNG that was saved with --recipe full.\n\n"
         f"{_FILE_HELP} Of an inversion (.safetensors) its settings are printed.",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses as dc
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..errors import InvalidParameter, did_you_mean
+from ..errors import InvalidParameter, close_names, did_you_mean
 from ..files import CACHE_VARIABLE, is_own
 from .options import ListParam, LiteralChoices, SeedsParam
 
@@ -21,6 +22,11 @@ RESERVED = frozenset({CACHE_VARIABLE, CONFIG_VARIABLE})
 """Variables that are no options."""
 
 _SETTINGS = "editkit.settings"
+_OPTIONS, _COMMANDS = "editkit COMMAND --help", "editkit --help"
+"""Commands that list the names of options and of commands."""
+_DEFAULT = re.compile("default: |required$")
+_CLOSE = 3
+"""Most names that a misspelt one may be meant for."""
 
 
 @dc.dataclass(frozen=True)
@@ -79,11 +85,19 @@ def settings_of(command: click.Command, config: Mapping[str, Any], *, shared: bo
     The top level of the file, and variables without a command in their name, are for all commands that have the option,
     if ``shared``. Raises InvalidParameter for a value of another kind than the option's.
     """
+    chosen = chosen_settings(command, config, shared=shared)
+    return {str(option.name): dc.replace(one, value=default_map_value(option, one)) for option, one in chosen}
+
+
+def chosen_settings(
+    command: click.Command, config: Mapping[str, Any], *, shared: bool
+) -> list[tuple[click.Option, Setting]]:
+    """Return the settings of a command as they are written, with its options."""
     options, name = options_of(command), str(command.name)
     of_all = ([*_keys(config)], [*_variables(PREFIX)]) if shared else ([], [])
     found = [*of_all[0], *_keys(config, name), *of_all[1], *_variables(_prefix_of(name))]
-    chosen = {str(options[one.option].name): (options[one.option], one) for one in found if one.option in options}
-    return {key: dc.replace(one, value=_converted(option, one)) for key, (option, one) in chosen.items()}
+    chosen = {options[one.option].name: (options[one.option], one) for one in found if one.option in options}
+    return list(chosen.values())
 
 
 def options_of(command: click.Command) -> dict[str, click.Option]:
@@ -96,36 +110,52 @@ Options = Mapping[str, Collection[str]]
 """Names of the options of commands by the names of commands."""
 
 
-def check_settings(command: click.Command, config: Mapping[str, Any], every: Callable[[], Options]) -> list[str]:
-    """Return a warning for each variable that sets no option of any command.
+@dc.dataclass(frozen=True)
+class Fault:
+    """Key of the config file that is no option, or table that is no command."""
 
-    Raises InvalidParameter for a key of the config file that is no option, or a table that is no command. ``every``
-    returns the options of all commands; it is called if this command does not have all that is set.
+    message: str
+    commands: frozenset[str]
+    """Commands that it may be meant for: that of its table, or those that have an option of a close name."""
+
+
+def check_settings(command: click.Command, config: Mapping[str, Any], every: Callable[[], Options]) -> list[str]:
+    """Return a warning for each variable that sets no option, and for each fault of the config file.
+
+    Raises InvalidParameter for a fault that may be meant for this command. ``every`` returns the options of all
+    commands; it is called if this command does not have all that is set.
     """
     known: Options = {str(command.name): set(options_of(command))}
-    if not [*config_problems(config, known), *variable_problems(known)]:
+    if not [*config_faults(config, known), *variable_problems(known)]:
         return []
     commands = every()
-    for problem in config_problems(config, commands):
-        raise InvalidParameter(problem)
-    return [*variable_problems(commands)]
+    faults = [*config_faults(config, commands)]
+    for fault in faults:
+        if command.name in fault.commands:
+            raise InvalidParameter(fault.message)
+    return [*(fault.message for fault in faults), *variable_problems(commands)]
 
 
-def config_problems(config: Mapping[str, Any], commands: Options) -> Iterator[str]:
-    """Yield a message for each key of the config file that is no option, and each table that is no command."""
+def config_faults(config: Mapping[str, Any], commands: Options) -> Iterator[Fault]:
+    """Yield a fault for each key of the config file that is no option, and each table that is no command."""
     names = {option for options in commands.values() for option in options}
     for one in _keys(config):
         if one.option in commands and one.option not in names:
-            yield f"config: {one.origin} is a command: write a table of its options"
+            message = f"config: {one.origin} is a command: write a table of its options"
+            yield Fault(message, frozenset({one.option}))
         elif one.option not in names:
-            yield f"config: {one.origin} is no option; {did_you_mean(one.option, names)}"
+            close = set(close_names(one.option, names, _CLOSE))
+            having = frozenset(name for name, options in commands.items() if close & set(options))
+            yield Fault(f"config: {one.origin} is no option; {did_you_mean(one.option, names, _OPTIONS)}", having)
     for table in (key for key, value in config.items() if isinstance(value, Mapping)):
         if table not in commands:
-            yield f"config: [{table}] in {config_path()} is no command; {did_you_mean(table, commands)}"
+            message = f"config: [{table}] in {config_path()} is no command; {did_you_mean(table, commands, _COMMANDS)}"
+            yield Fault(message, frozenset(close_names(table, commands, _CLOSE)))
             continue
         for one in _keys(config, table):
             if one.option not in commands[table]:
-                yield f"config: {one.origin} is no option of {table}; {did_you_mean(one.option, commands[table])}"
+                closest = did_you_mean(one.option, commands[table])
+                yield Fault(f"config: {one.origin} is no option of {table}; {closest}", frozenset({table}))
 
 
 def variable_problems(commands: Options) -> Iterator[str]:
@@ -133,7 +163,7 @@ def variable_problems(commands: Options) -> Iterator[str]:
     names = {option for options in commands.values() for option in options}
     for one in _variables(PREFIX):
         if not any(_is_of(one, *pair) for pair in commands.items()):
-            yield f"{one.origin} sets no option; {did_you_mean(one.option, names)}"
+            yield f"{one.origin} sets no option; {did_you_mean(one.option, names, _OPTIONS)}"
 
 
 def all_settings(config: Mapping[str, Any]) -> Iterator[Setting]:
@@ -168,7 +198,7 @@ def _variables(prefix: str) -> Iterator[Setting]:
             yield Setting(name.removeprefix(prefix).lower().replace("_", "-"), value, name)
 
 
-def _converted(option: click.Option, setting: Setting) -> Any:
+def default_map_value(option: click.Option, setting: Setting) -> Any:
     """Return a value as click takes it from its ``default_map``: texts, which options parse as on the command line."""
     value = setting.value
     if isinstance(value, list):
@@ -190,22 +220,53 @@ def _text(setting: Setting, value: Any) -> str:
     return str(value)
 
 
-def apply_settings(ctx: click.Context, *, shared: bool) -> None:
-    """Set the ``default_map`` of a command's context; raises InvalidParameter for a config file that is not allowed."""
-    config = read_config()
-    for warning in check_settings(ctx.command, config, lambda: options_of_all(ctx)):
+def apply_settings(ctx: click.Context, *, shared: bool, needs_file: bool) -> None:
+    """Set the ``default_map`` of a command's context.
+
+    Raises InvalidParameter for what is wrong and may be meant for this command, and for a config file that cannot be
+    read if the command ``needs_file``; the rest is printed as warnings.
+    """
+    warnings = []
+    try:
+        config = read_config()
+    except InvalidParameter as error:
+        if needs_file:
+            raise
+        config, warnings = {}, [str(error)]
+    if not shared:
+        config = {key: value for key, value in config.items() if isinstance(value, Mapping)}
+    warnings += check_settings(ctx.command, config, lambda: options_of_all(ctx))
+    for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)
     settings = settings_of(ctx.command, config, shared=shared)
     ctx.default_map = {name: setting.value for name, setting in settings.items()}
     ctx.meta[_SETTINGS] = settings
 
 
-def options_of_all(ctx: click.Context) -> Options:
-    """Return the options of all commands beside that of a context."""
+def commands_of_all(ctx: click.Context) -> dict[str, click.Command]:
+    """Return all commands beside that of a context."""
     root = ctx.find_root()
     assert isinstance(root.command, click.Group)
     commands = {name: root.command.get_command(root, name) for name in root.command.list_commands(root)}
-    return {name: set(options_of(command)) for name, command in commands.items() if command is not None}
+    return {name: command for name, command in commands.items() if command is not None}
+
+
+def options_of_all(ctx: click.Context) -> Options:
+    """Return the options of all commands beside that of a context."""
+    return {name: set(options_of(command)) for name, command in commands_of_all(ctx).items()}
+
+
+def with_own_default(ctx: click.Context, option: str, text: str) -> str:
+    """Return the help of an option, with the setting in place of its default if there is one."""
+    setting = ctx.meta.get(_SETTINGS, {}).get(option)
+    if setting is None:
+        return text
+    value = ", ".join(setting.value) if isinstance(setting.value, list) else setting.value
+    details = re.search(r"  \[([^]]*)\]", text)
+    start, end = details.span() if details else (len(text), len(text))
+    others = [part for part in (details[1] if details else "").split("; ") if part and not _DEFAULT.match(part)]
+    own = f"default: {value}, from {setting.origin}"
+    return f"{text[:start]}  [{'; '.join([*others, own])}]{text[end:]}"
 
 
 def settings_in_use(ctx: click.Context) -> dict[str, Setting]:

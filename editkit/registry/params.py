@@ -61,6 +61,16 @@ class Params(BaseModel):
             problems = sorted(error.errors(), key=lambda problem: not (set(problem["loc"][:1]) <= set(values)))
             raise InvalidParameter(cls._explain(owner, problems[0], others)) from None
 
+    @classmethod
+    def check_value(cls, owner: str, name: str, value: Any) -> None:
+        """Raise InvalidParameter if one parameter may not have a value, whatever the others have."""
+        try:
+            cls(**{name: value})
+        except ValidationError as error:
+            problem = next((one for one in error.errors() if one["loc"][:1] == (name,)), None)
+            if problem is not None:
+                raise InvalidParameter(cls._explain(owner, problem, ())) from None
+
     def is_default(self, name: str) -> bool:
         """Return whether a parameter has its default, which a recipe names like any other value."""
         return bool(getattr(self, name) == type(self).model_fields[name].default)

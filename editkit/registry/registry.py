@@ -182,7 +182,7 @@ class Registry:
             raise UnknownName(f"no {kind[:-1]} {shorten(name)}; {closest}{failed}")
         return self.specs[kind][name]
 
-    def named(self, name: str, kinds: Iterable[str]) -> list[tuple[str, Any]]:
+    def specs_of(self, name: str, kinds: Iterable[str]) -> list[tuple[str, Any]]:
         """Return the kind and the spec of all that is registered by a name, which may be nothing."""
         return [(kind, self.specs[kind][name]) for kind in kinds if name in self.specs[kind]]
 

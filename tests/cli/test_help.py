@@ -139,6 +139,7 @@ def test_doctor_reports_versions_caches_models_and_settings(monkeypatch: pytest.
 
 def test_doctor_has_a_line_for_each_thing_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITKIT_STPES", "9")
+    monkeypatch.setenv("EDITKIT_STRENGTH", "3")
     monkeypatch.setattr(doctor, "_caches", lambda: iter([1 / 0]))
     probe = (
         'import os; print(\'["torch", "2", null]\', flush=True)\n'
@@ -152,9 +153,10 @@ def test_doctor_has_a_line_for_each_thing_that_is_broken(monkeypatch: pytest.Mon
         "ended the process",
         "ZeroDivisionError",
         "EDITKIT_STPES sets no option",
+        "strength=3",
     ):
         assert words in text
-    assert len(report["problems"]) == 4
+    assert len(report["problems"]) == 5
 
 
 def test_every_extra_has_a_purpose() -> None:

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from editkit.cli import main
-from editkit.cli.settings import without_settings
+from editkit.cli.facts.setting_values import value_problems
+from editkit.cli.settings import commands_of_all, read_config, without_settings
 
 
 @pytest.fixture
@@ -86,19 +87,52 @@ def test_a_config_file_that_is_wrong_is_refused_by_its_key(config: Path, text: s
     assert call("img2img", "--help").exit_code == 0
 
 
-def test_an_option_may_have_the_name_of_a_command(config: Path) -> None:
-    config.write_text("batch = 4")
-    assert options("img2img", "a.png")["batch"] == 4
+@pytest.mark.parametrize(
+    ("text", "refused", "words"),
+    [
+        ("stepz = 2", True, "did you mean 'steps'"),
+        ("[img2img]\nstrenght = 0.5", True, "did you mean 'strength'"),
+        ("steps = ", True, "is no TOML"),
+        ("qqqq = 3", False, "qqqq in"),
+        ("[inpaint]\nstepz = 2", False, "no option of inpaint"),
+    ],
+)
+def test_a_fault_of_the_config_file_stops_the_commands_it_is_meant_for(
+    config: Path, text: str, refused: bool, words: str
+) -> None:
+    config.write_text(text)
+    kept, edit = call("engines"), call("img2img", "nope.png")
+    assert kept.exit_code == 0 and kept.stdout and kept.stderr.startswith("Warning: config")
+    assert words in kept.stderr and words in edit.stderr and edit.exit_code == 2
+    assert edit.stderr.startswith("Error: config") is refused
 
 
-def test_messages_name_the_setting_of_a_value(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config.write_text("[img2img]\nstrength = 3")
-    assert f"(set by img2img.strength in {config})" in call("img2img", str(config)).stderr
-    monkeypatch.setenv("EDITKIT_STEPS", "four")
-    assert "(set by EDITKIT_STEPS)" in call("img2img", str(config)).stderr
-    assert "set by" not in call("img2img", str(config), "--steps", "five").stderr
+def test_faults_of_values_are_found_before_a_command_uses_them(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text(
+        'strength = 3\nprompt = ["a pear", "fig"]\n[img2img]\nsampler = "ddmi"\nguidance = "abc"\nsteps = [4, 0]\n'
+        'seed = "0-3"\n[models]\njson = [true, false]\n'
+    )
+    monkeypatch.setenv("EDITKIT_DTYPE", "float32")
+    commands = commands_of_all(click.Context(main))
+    problems = value_problems(read_config(), commands)
+    for words in ("strength=3", "no sampler 'ddmi'", "'abc' is not allowed", "steps=0", "--json takes one"):
+        assert len([one for one in problems if words in one and str(config) in one]) == 1
+    assert len(problems) == 5
+
+
+def test_help_shows_own_defaults_with_their_origin(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def help_of(*words: str) -> str:
+        return "".join(call(*words, "--help").stdout.split())  # whatever breaks its lines
+
+    plain = help_of("img2img")
+    assert "[0to1;default:0.6]" in plain and "fromEDITKIT" not in plain
+    config.write_text("[img2img]\nstrength = [0.4, 0.5]\nprompt = 'hat'\nexisting = 'skip'")
     monkeypatch.setenv("EDITKIT_STEPS", "4")
-    assert "--steps is set by EDITKIT_STEPS\n" in call("img2img", str(config), "-v").stderr
+    own = help_of("img2img")
+    assert f"[0to1;default:0.4,0.5,fromimg2img.strengthin{config}]" in own
+    assert "[1to1000;default:4,fromEDITKIT_STEPS]" in own and "default:hat,fromimg2img.prompt" in own
+    assert "default:skip,from" in own and "[default:replacefor-oFILE" not in own
+    assert "default:hat" not in help_of("inpaint")
 
 
 def test_a_variable_that_sets_no_option_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +141,7 @@ def test_a_variable_that_sets_no_option_is_a_warning(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("EDITKIT_OUTPAINT_LEFT", "8")
     result = call("engines")
     assert result.exit_code == 0
-    assert result.stderr.splitlines()[0] == "Warning: EDITKIT_STPES sets no option; did you mean 'steps'?"
+    assert result.stderr.startswith("Warning: EDITKIT_STPES sets no option; did you mean 'steps'")
     assert result.stderr.count("Warning") == 1
 
 

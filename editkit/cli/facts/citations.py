@@ -51,6 +51,7 @@ def cite_command() -> Command:
             json_option(),
         ],
         callback=_cite,
+        reads_only=True,
         example="editkit cite green.png",
         help="Print BibTeX of editkit and of the papers of all methods that made an image, with its models and their "
         "licences.\n\nFILE is an image or an inversion that editkit saved; NAME is a registered name, such as edict.",
@@ -91,7 +92,7 @@ class Used:
 
 def _add_name(registry: Registry, used: Used, name: str) -> None:
     """Add whatever is registered by a name; raises UnknownName."""
-    found = registry.named(name, KINDS)
+    found = registry.specs_of(name, KINDS)
     if not found:
         raise registry.unknown_name(name, f"{shorten(name)} is no file and no registered name", KINDS)
     for kind, spec in found:

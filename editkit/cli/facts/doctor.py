@@ -26,12 +26,14 @@ from ..outputs import json_option, json_text, size_text
 from ..settings import (
     CONFIG_VARIABLE,
     all_settings,
+    commands_of_all,
+    config_faults,
     config_path,
-    config_problems,
-    options_of_all,
+    options_of,
     read_config,
     variable_problems,
 )
+from .setting_values import value_problems
 
 EXTRAS = {
     "batch": "editkit batch",
@@ -297,13 +299,15 @@ def _is_installed(name: str) -> bool:
 def _settings() -> Iterator[Finding]:
     path = config_path()
     yield Finding("config file", f"{path}{'' if path and path.is_file() else ' (there is none)'}" if path else "none")
-    config, commands = read_config(), options_of_all(click.get_current_context())
+    config, commands = read_config(), commands_of_all(click.get_current_context())
+    options = {name: set(options_of(command)) for name, command in commands.items()}
     for setting in all_settings(config):
         yield Finding(setting.origin, str(setting.value))
     for name in (CACHE_VARIABLE, CONFIG_VARIABLE, *_VARIABLES):
         if name in os.environ:
             yield Finding(name, os.environ[name])
-    for problem in (*config_problems(config, commands), *variable_problems(commands)):
+    faults = (fault.message for fault in config_faults(config, options))
+    for problem in (*faults, *variable_problems(options), *value_problems(config, commands)):
         yield Finding("error", None, problem)
 
 

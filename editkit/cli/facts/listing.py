@@ -22,6 +22,7 @@ def plugins_command() -> Command:
         example="editkit plugins",
         params=[json_option()],
         callback=_list_plugins,
+        reads_only=True,
         help="List the installed plugins, the names that they register, and the plugins that failed to load.",
     )
 
@@ -75,6 +76,7 @@ def models_command() -> Command:
         example="editkit models emoji",
         params=[click.Argument(["name"], required=False, type=CompletedText(names=["models"])), json_option()],
         callback=_models,
+        reads_only=True,
         help="List the registered models, or describe one: a registered name, a diffusers folder, a checkpoint file or "
         "a hub id. Its weights are not read.",
     )
@@ -140,6 +142,7 @@ def check_command() -> Command:
         example="editkit check edict",
         params=[click.Argument(["name"], type=CompletedText(names=_CHECKED))],
         callback=_check,
+        reads_only=True,
         help="Run the conformance suite of a registered operation, inverter, sampler, backend or plugin. Of a model's "
         "folder or hub id, compare two images of four steps, unguided and guided, with those of its own pipeline.",
     )

@@ -75,6 +75,7 @@ def _names_command(kind: str, text: str) -> Command:
         example=f"editkit {kind} {_EXAMPLES[kind]} --json",
         params=[click.Argument(["name"], required=False, type=CompletedText(None, [kind])), json_option()],
         callback=lambda name, as_json: _print_names(kind, name, as_json),
+        reads_only=True,
         help=text,
     )
 
@@ -107,6 +108,7 @@ def describe_command() -> Command:
             json_option(),
         ],
         callback=_describe,
+        reads_only=True,
         help="Describe a model, an operation, an inverter, or whatever else has a name.\n\nA model is a registered "
         "name, a folder, a checkpoint file or a hub id: what it can do, its sizes, and the memory that it needs.",
     )
@@ -114,7 +116,7 @@ def describe_command() -> Command:
 
 def _describe(name: str, size: str | None, as_json: bool) -> None:
     registry = installed()
-    found = registry.named(name, _DESCRIBED)
+    found = registry.specs_of(name, _DESCRIBED)
     if found:
         if size is not None:
             raise click.UsageError(f"--size is for models, and {name!r} is none: leave it out")
