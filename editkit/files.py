@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import stat
 import time
+from collections.abc import Container
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -60,6 +62,16 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     except (OSError, ValueError) as error:
         raise _write_error(error, name) from error
     return target
+
+
+def unused_path(path: str | os.PathLike[str], reserved: Container[Path] = ()) -> Path:
+    """Return a path for a new file: the path itself, else with a number from 2 on at the end of its name.
+
+    It neither exists, as a link either, nor is one of the ``reserved`` paths.
+    """
+    wanted = Path(path)
+    numbers = (wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([wanted], numbers) if one not in reserved and not os.path.lexists(one))
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:

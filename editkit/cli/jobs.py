@@ -15,19 +15,18 @@ import click
 
 from ..errors import Cancelled, MissingCapability
 from ..inversion.settings import INVERSION_SUFFIXES
+from ..sampling.params import SEED_WITHOUT_NOISE
 from .errors import ErrorCollector
 from .many.file_names import fill_template
 from .many.lines import Count, OutputLines
 from .many.masks import plan_masks
 from .many.variants import Variant
-from .outputs import save_masks, save_result, save_sheet, write_stdout
+from .outputs import Shown, save_masks, save_result, save_sheet, write_stdout
 from .targets import STREAM, OutputPlan, encoding_of, plan_shown, stem_of
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
-    from ..editing.animation.result import AnimationResult
     from ..editing.request import Request
-    from ..editing.result import Result
     from ..images.stored.encoding import Encoding
 
 
@@ -54,9 +53,9 @@ class Job:
     """Place of the job among the jobs."""
 
     @property
-    def label(self) -> str:
-        """Name of the job in a sheet and in messages."""
-        return stem_of(self.name, "") + self.variant.label
+    def stem(self) -> str:
+        """Name of the input in a sheet."""
+        return stem_of(self.name, "")
 
 
 @dc.dataclass(frozen=True)
@@ -229,8 +228,8 @@ class Delivery:
         self.errors = ErrorCollector(len(invocation.jobs))
         self.lines = OutputLines(as_json=invocation.as_json)
         self.count = Count(len(invocation.jobs))
-        self.results: dict[int, tuple[str, Result | AnimationResult]] = {}
-        """Results for the contact sheet by the place of their job, with labels."""
+        self.results: dict[int, Shown] = {}
+        """Results for the contact sheet by the place of their job."""
         self.seen: set[tuple[int, bytes]] = set()
         """Inputs and digests of the results of variants."""
 
@@ -267,7 +266,7 @@ class Delivery:
                 click.echo(f"Replaced: {str(job.target)!r}", err=True)
         save_masks(outcome, job.masks)
         if self.invocation.sheet:
-            self.results[job.place] = job.label, outcome
+            self.results[job.place] = Shown(job.stem, job.stem + job.variant.label, outcome)
 
     def end(self, error: BaseException) -> None:
         """Print the lines that wait, and that of ``error`` for each job without a line."""
@@ -277,9 +276,9 @@ class Delivery:
                     self.lines.failed(job.place, job.name, error)
         self.lines.print_rest()
 
-    def sheet_rows(self) -> list[list[tuple[str, Result | AnimationResult]]]:
+    def sheet_rows(self) -> list[list[Shown]]:
         """Return the results in rows: those of one input that differ by the values of the last option alone."""
-        rows: dict[Any, list[tuple[str, Result | AnimationResult]]] = {}
+        rows: dict[Any, list[Shown]] = {}
         for job in self.invocation.jobs:
             if job.place in self.results:
                 key = job.number, tuple(map(str, list(job.variant.settings.values())[:-1]))
@@ -297,7 +296,7 @@ class Delivery:
             own = job.variant
             warning = f"{own} gives the same image as another variant"
             if "seed" in own.settings:
-                warning += ": seed has no effect where an edit draws no noise; sampler ddim:eta=0.5 draws some"
+                warning += f": {SEED_WITHOUT_NOISE}"
             outcome.report = dc.replace(outcome.report, warnings=(*outcome.report.warnings, warning))
         self.seen.add(variant)
 

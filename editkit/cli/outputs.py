@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ..images.stored.encoding import Encoding
     from ..inversion.inversion import Inversion
     from ..sampling.progress import Progress
+
+    LabelledImage = tuple[str, Image.Image]
 
 
 def progress(preview: Path | None) -> Progress | None:
@@ -118,7 +120,17 @@ def print_warnings(warnings: Sequence[str]) -> None:
         click.echo(f"Warning: {warning}", err=True)
 
 
-def save_sheet(path: Path, rows: Sequence[Sequence[tuple[str, Result | AnimationResult]]]) -> None:
+class Shown(NamedTuple):
+    """A result in a contact sheet of several."""
+
+    source: str
+    """Name of its input."""
+    label: str
+    """Name of the result."""
+    result: Result | AnimationResult
+
+
+def save_sheet(path: Path, rows: Sequence[Sequence[Shown]]) -> None:
     """Write one labelled image of all sources and results.
 
     A row of several results has those of one source, which differ by the values of one option.
@@ -126,9 +138,9 @@ def save_sheet(path: Path, rows: Sequence[Sequence[tuple[str, Result | Animation
     from ..images.contact_sheet import draw_sheet
     from ..images.writing import save_picture
 
-    results = [pair for row in rows for pair in row]
+    results = [one.result for row in rows for one in row]
     if len(results) == 1:
-        sheet = results[0][1].sheet()
+        sheet = results[0].sheet()
     else:
         cells = [list(_row_cells(row)) for row in rows]
         lengths = {len(row) for row in cells}
@@ -137,24 +149,23 @@ def save_sheet(path: Path, rows: Sequence[Sequence[tuple[str, Result | Animation
     save_picture(sheet, path, argument="sheet")
 
 
-def _row_cells(row: Sequence[tuple[str, Result | AnimationResult]]) -> Iterator[tuple[str, Image.Image]]:
-    """Yield labelled images of the sources of the first of several results, and of all results."""
-    for number, (name, result) in enumerate(row):
-        before = [] if number else [one for one in _labelled_images(name, result) if one[0].endswith(" before")]
-        after = [one for one in _labelled_images(name, result) if not one[0].endswith(" before")]
-        yield from [*before, *after]
+def _row_cells(row: Sequence[Shown]) -> Iterator[tuple[str, Image.Image]]:
+    """Yield labelled images of the sources, which the results of a row share, and of all results."""
+    for number, one in enumerate(row):
+        before, after = _labelled_images(one.result)
+        yield from ((f"{one.source} {label}", image) for label, image in before if number == 0)
+        yield from ((f"{one.label} {label}", image) for label, image in after)
 
 
-def _labelled_images(name: str, result: Result | AnimationResult) -> Iterator[tuple[str, Image.Image]]:
+def _labelled_images(result: Result | AnimationResult) -> tuple[Sequence[LabelledImage], Sequence[LabelledImage]]:
+    """Return labelled images of the sources of a result, and of its frames."""
     from ..editing.animation.result import AnimationResult
 
     if isinstance(result, AnimationResult):
-        yield from ((f"{name} {label}", image) for label, image in result.labelled_images())
-        return
-    for source in result.sources:
-        yield f"{name} before", source
-    for frame in result.frames:
-        yield f"{name} {result.report.operation}", frame
+        images = result.labelled_images()
+        return images[: len(images) // 2], images[len(images) // 2 :]
+    operation = result.report.operation
+    return [("before", source) for source in result.sources], [(operation, frame) for frame in result.frames]
 
 
 def json_option() -> click.Option:

@@ -201,7 +201,7 @@ def _extract(file: str, folder: str) -> None:
     if not named:
         needed = ", ".join(recipe.references()) or "no image"
         raise BadFile(f"recipe {file!r} holds no images: it needs {needed}, which --embed-sources would have embedded")
-    plan, stem = OutputPlan(folder, (".png",), into_folder=True), stem_of(file, "show")
+    plan, stem = OutputPlan(folder, (".png",), "number", into_folder=True), stem_of(file, "show")
     targets = plan.targets([file] * len(named), "show", names=[f"{stem}-{name}.png" for name in named])
     for target, image in zip(targets, named.values(), strict=True):
         assert target is not None, "the output is a folder"

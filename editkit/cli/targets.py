@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InvalidParameter
-from ..files import is_folder
+from ..files import is_folder, unused_path
 
 if TYPE_CHECKING:
     from ..images.stored.encoding import Encoding
@@ -214,7 +214,13 @@ class OutputPlan:
         _check_replacing(targets, [*inputs, *protected])
         if mode == "refuse":
             _check_absent(targets)
-        return list(_numbered(targets) if mode == "number" else targets)
+        return list(self._number(targets) if mode == "number" else targets)
+
+    def _number(self, targets: Sequence[Path]) -> list[Path]:
+        """Return unused paths; of several results, one line says so unless numbers were asked for."""
+        if self.existing is None and (len(targets) > 1 or self.into_folder):
+            _report_existing(targets)
+        return _numbered(targets)
 
 
 _ALIASES = {("jpeg", ".jpeg"), ("tiff", ".tiff"), ("png", ".apng")}
@@ -258,15 +264,22 @@ def _first_missing(path: Path) -> Path:
 
 def _numbered(targets: Sequence[Path]) -> list[Path]:
     """Return paths that neither exist nor are equal, by a number at the end of the name."""
-    chosen: list[Path] = []
+    chosen: dict[Path, None] = {}
     for target in targets:
-        numbers = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in itertools.count(2))
-        chosen.append(
-            next(
-                path for path in itertools.chain([target], numbers) if path not in chosen and not os.path.lexists(path)
-            )
+        chosen[unused_path(target, chosen)] = None
+    return list(chosen)
+
+
+def _report_existing(targets: Sequence[Path]) -> None:
+    """Print one line for all outputs that exist, whose results are numbered: the job may be one to continue."""
+    existing = [target for target in targets if os.path.lexists(target)]
+    if existing:
+        count = f"{len(existing)} of {len(targets)} outputs exist"
+        click.echo(
+            f"Numbered: {count}, such as {str(existing[0])!r}; the new results have numbers at the end of their names "
+            "(--skip-existing leaves such inputs out, --overwrite replaces the files)",
+            err=True,
         )
-    return chosen
 
 
 def _check_absent(targets: Sequence[Path]) -> None:

@@ -89,16 +89,7 @@ def apply(
     registry = installed()
     request = prepare(registry, operation, image, params)
     execution = ExecutionOptions(compile, compile_mode, compile_decoder, attention, offload, group_offload, tiling)
-    options = LoadingOptions.of(
-        prediction=prediction,
-        variant=variant,
-        revision=revision,
-        vae=vae,
-        transformer=transformer,
-        quantise=quantise,
-        accelerate=accelerate,
-        clip_skip=clip_skip,
-    )
+    options = LoadingOptions.of(prediction, variant, revision, vae, transformer, quantise, accelerate, clip_skip)
     check_accelerated(request.spec, request.params, options.accelerate)
     backend = resolve_model(model, device, dtype, adapters, execution, options, operation=operation)
     return execute(registry, request, backend, progress=progress, cache=cache)

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import from_json
 
-from ..errors import BadFile
+from ..errors import BadFile, InvalidParameter
 from ..images.masks.painted import MOST_CHARACTERS
 from ..images.recipes import reading
 from ..images.sources import MAX_PIXELS
@@ -71,6 +71,15 @@ class ImageReference(BaseModel):
         depth: Any = 8 if image.mode == "L" else StoredImage.of(image).depth
         mode: Any = image.mode
         return cls(width=width, height=height, mode=mode, depth=depth, sha256=image_digest(image))
+
+    def check(self, image: Image.Image, name: str) -> None:
+        """Raise InvalidParameter if an image is another than this one."""
+        given = ImageReference.of(image)
+        if given != self:
+            raise InvalidParameter(
+                f"{name} is another image than the recipe's: it is {given}, and the result was made from {self}: pass "
+                "the original, or a lossless copy of it"
+            )
 
     def __str__(self) -> str:
         return f"{self.width} x {self.height} pixels, {self.mode}, {self.depth} bit, SHA-256 {self.sha256[:12]}"

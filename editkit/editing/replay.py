@@ -21,13 +21,14 @@ from ..model.options import LoadingOptions
 from ..registry.arguments import MODEL, check_arguments
 from ..registry.params import SEVERAL, image_fields, shorten
 from ..registry.registry import installed
+from ..sampling.params import SEED_WITHOUT_NOISE
 from ..sampling.progress import Progress
 from .animation.replay import prepare_replay, replay_animation
-from .animation.result import AnimationResult
+from .animation.result import AnimationResult, is_shown_by
 from .apply import execute
 from .many.lock_step import execute_exactly
 from .pipeline import Model, join_results, model_per_step
-from .recipe import AnimationRecipe, ImageReference, ModelReference, Recipe, Step, image_name, read_recipe, source_name
+from .recipe import AnimationRecipe, ModelReference, Recipe, Step, image_name, read_recipe, source_name
 from .request import Request, load_sources, prepare, validate_params
 from .result import Result
 
@@ -101,16 +102,7 @@ def replay(
     for operation, values in later:
         validate_params(installed(), installed().spec("operations", operation), values)
     models = model_per_step(model, [step.operation for step in steps])
-    options = LoadingOptions.of(
-        prediction=prediction,
-        variant=variant,
-        revision=revision,
-        vae=vae,
-        transformer=transformer,
-        quantise=quantise,
-        accelerate=accelerate,
-        clip_skip=clip_skip,
-    )
+    options = LoadingOptions.of(prediction, variant, revision, vae, transformer, quantise, accelerate, clip_skip)
     backends = [_model_for_step(step.drawn_by, one, adapters, options) for step, one in zip(steps, models, strict=True)]
     final: Any
     if isinstance(recipe, AnimationRecipe):
@@ -118,8 +110,8 @@ def replay(
     else:
         results = _execute_steps(steps, params_of_steps, backends, first, progress=progress, cache=cache)
         final = join_results(results)
-    warnings = dict.fromkeys([*final.report.warnings, *_replay_warnings(steps, backends, final.recipe)])
-    final.report = dc.replace(final.report, warnings=tuple(warnings))
+    noticed = [*_replay_warnings(steps, backends, final.recipe), *_seed_warnings(recipe, final, file)]
+    final.report = dc.replace(final.report, warnings=tuple(dict.fromkeys([*final.report.warnings, *noticed])))
     return final
 
 
@@ -246,18 +238,8 @@ def _prepare_first(
     sources = load_sources(spec, image)
     # Before the masks are opened, which must have the size of the source.
     for index, (got, wanted) in enumerate(zip(sources, recipe.sources, strict=True)):
-        check_source(got, wanted, f"source {index + 1}" if count > 1 else "source")
+        wanted.check(got, f"source {index + 1}" if count > 1 else "source")
     return prepare(registry, operation, sources if count > 1 else sources[0], params)
-
-
-def check_source(image: Image.Image, wanted: ImageReference, name: str) -> None:
-    """Raise InvalidParameter if an image is another than the recipe's."""
-    given = ImageReference.of(image)
-    if given != wanted:
-        raise InvalidParameter(
-            f"{name} is another image than the recipe's: it is {given}, and the result was made from {wanted}: pass "
-            "the original, or a lossless copy of it"
-        )
 
 
 def _execute_steps(
@@ -299,6 +281,14 @@ def _replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeate
                 )
         if old.params.get("seed") is None and new.params.get("seed") is not None:
             yield f"the recipe of {old.operation} has no seed: one was chosen, and the pixels differ"
+
+
+def _seed_warnings(recipe: Recipe, final: Result | AnimationResult, file: Any) -> Iterator[str]:
+    """Yield a sentence if a seed was changed and the pixels are those of the file, or of the earlier result."""
+    pairs = zip(recipe.steps, final.recipe.steps, strict=True)
+    changed = any(old.params.get("seed") not in (None, new.params.get("seed")) for old, new in pairs)
+    if changed and is_shown_by(final, file):
+        yield f"the image is that of the file: {SEED_WITHOUT_NOISE}"
 
 
 def _model_for_step(

@@ -122,16 +122,7 @@ def load_model(
     parsed = [Adapter.parse(call) for call in adapter_calls(adapters)]
     execution = ExecutionOptions(compile, compile_mode, compile_decoder, attention, offload, group_offload, tiling)
     execution.check(torch_device)
-    options = LoadingOptions.of(
-        prediction=prediction,
-        variant=variant,
-        revision=revision,
-        vae=vae,
-        transformer=transformer,
-        quantise=quantise,
-        accelerate=accelerate,
-        clip_skip=clip_skip,
-    )
+    options = LoadingOptions.of(prediction, variant, revision, vae, transformer, quantise, accelerate, clip_skip)
     label, location = locate(registry, name, options)
     _check_file_options(options, location)
     if location.is_file():

@@ -58,8 +58,9 @@ class LoadingOptions:
     )
 
     @classmethod
-    def of(cls, **given: Any) -> LoadingOptions:
-        """Check options and return them; raises InvalidParameter for a value that is not allowed."""
+    def of(cls, *values: Any, **given: Any) -> LoadingOptions:
+        """Check options, in the order of the fields or by name; raises InvalidParameter for one that is not allowed."""
+        given |= zip((field.name for field in dc.fields(cls)), values, strict=False)
         clip_skip = given.get("clip_skip")
         if given.get("prediction") == "flow_prediction":
             given["prediction"] = "flow"

@@ -84,6 +84,9 @@ class DrawingParams(Params):
         return check_interval(self, "guidance_start", "guidance_end")
 
 
+SEED_WITHOUT_NOISE = "seed has no effect where an edit draws no noise; sampler ddim:eta=0.5 draws some"
+"""End of a warning about an image that is the same under another seed."""
+
 ParamsT = TypeVar("ParamsT", bound=Params)
 
 

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from editkit import InvalidParameter
+from editkit import InvalidParameter, unused_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".pgm", ".ppm")
 _MOST_FILES = 2000
@@ -65,9 +65,4 @@ class ImageFolder:
 
     def unused(self, name: str) -> Path:
         """Return a path below this folder for a new file: the name itself, or numbered if it is taken."""
-        path = self.resolve(name)
-        number = 1
-        while path.exists():
-            number += 1
-            path = self.resolve(f"{Path(name).with_suffix('')}-{number}{Path(name).suffix}")
-        return path
+        return unused_path(self.resolve(name))

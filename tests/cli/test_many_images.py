@@ -17,6 +17,7 @@ from editkit.cli.many.file_names import fill_template
 from editkit.cli.many.inputs import expand_inputs
 from editkit.cli.many.lines import Count, OutputLines
 from editkit.cli.many.variants import plan_variants, seeds_of_count
+from editkit.cli.targets import OutputPlan
 from editkit.editing.recipe import read_recipe
 
 
@@ -125,12 +126,41 @@ def test_inexact_results_differ_by_rounding_alone(album: Path, tiny_folder: Path
         assert max(high for _, high in ImageChops.difference(exact, inexact).getextrema()) <= 1, "8-bit levels"
 
 
-def test_a_grid_has_one_sheet_with_a_row_for_each_value(album: Path, tiny_folder: Path) -> None:
+def test_a_grid_has_one_sheet_with_a_row_for_each_value(
+    album: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelled, draw = [], editkit.draw_sheet
+
+    def draw_sheet(images: Any, **options: Any) -> Image.Image:
+        labelled.extend(images)
+        return draw(images, **options)
+
+    monkeypatch.setattr("editkit.images.contact_sheet.draw_sheet", draw_sheet)
     words = ["--strength", "0.4,0.8", "--seed", "0-2", "-o", "out", "--sheet", "sheet.png", "--prompt", "x"]
     paths = edit("album/a.png", *words, "--name", "{strength}_{seed}.{ext}", "--format", "webp", model=tiny_folder)
     assert paths.stdout.split() == [f"out/{strength}_{seed}.webp" for strength in (0.4, 0.8) for seed in range(3)]
+    assert [label for label, _ in labelled][:5] == [
+        "a before",
+        *(f"a-strength0.4-seed{seed} img2img" for seed in range(3)),
+        "a before",
+    ]
     four_columns = editkit.draw_sheet([("x", Image.new("RGB", (16, 16)))] * 8, columns=4)
     assert Image.open("sheet.png").width == four_columns.width
+
+
+def test_a_job_that_is_repeated_says_once_that_it_numbers_its_files(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "a.png").touch()
+
+    def targets(*names: str, existing: str | None = None) -> list[str]:
+        plan = OutputPlan(str(tmp_path), (".png",), existing, into_folder=True)
+        return [target.name for target in plan.targets(names, "img2img") if target]
+
+    assert targets("x/a.png", "x/b.png") == ["a-2.png", "b.png"]
+    text = capsys.readouterr().err
+    assert text.startswith("Numbered: 1 of 2 outputs exist") and "--skip-existing" in text and text.count("\n") == 1
+    assert targets("x/c.png", "x/b.png") == ["c.png", "b.png"]
+    assert targets("x/a.png", existing="number") == ["a-2.png"] and targets("x/a.png", existing="skip") == ["a.png"]
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,25 @@ def test_settings_replace_parameters_of_one_step_or_of_all() -> None:
         seeds(set={"2.seed": -1})
 
 
+def test_a_changed_seed_without_effect_is_a_warning() -> None:
+    """Of a file that holds every pixel; the noise of a sampler is an effect."""
+    words: dict[str, Any] = {"source": "a", "target": "b", "steps": 2, "seed": 1}
+    result = editkit.apply("prompt-edit", noise(), model=model(), **words)
+    moving = editkit.Animation((noise(), noise(seed=1)), (100.0, 100.0))
+    animated = editkit.apply_to_animation("prompt-edit", moving, model=model(), **words)
+
+    def warned(data: Any, source: Any, **settings: Any) -> bool:
+        warnings = again(data, source=source, set=settings).report.warnings
+        return any("is that of the file: seed has no effect" in one for one in warnings)
+
+    data = result.encoded(".png")
+    assert warned(data, noise(), seed=5) and warned(result, noise(), seed=5)
+    assert warned(animated.encoded(".webp"), moving, seed=5)
+    assert not warned(data, noise(), seed=1) and not warned(data, noise())
+    assert not warned(data, noise(), seed=5, sampler="ddim:eta=0.5")
+    assert not warned(inpainted().encoded(".png", recipe="full"), None, seed=5)
+
+
 def test_a_negative_prompt_by_default_follows_a_changed_source_prompt() -> None:
     words = {"source": "a", "target": "b", "steps": 2, "guidance": 2.0, "seed": 1}
     first = editkit.apply("prompt-edit", noise(), model=model(), **words)

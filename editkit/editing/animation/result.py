@@ -12,20 +12,21 @@ import numpy as np
 from PIL import Image
 
 from ...display import mime_bundle
-from ...errors import InvalidParameter
+from ...errors import BadImage, InvalidParameter
 from ...files import write_atomically
 from ...images.animation.encoding import encode_animation, losses
 from ...images.animation.flicker import measure_flicker
 from ...images.animation.frames import Animation, same_mode
-from ...images.animation.reading import reopen
+from ...images.animation.reading import open_animation, reopen
 from ...images.contact_sheet import draw_sheet
+from ...images.reading import open_image
 from ...images.sources import format_size
 from ...images.stored.encoding import Encoding, RecipeContent
 from ...images.stored.image import StoredImage
 from ...registry.arguments import check_arguments
 from ...report import AnimationReport, Report
 from ..quality import Untouched
-from ..recipe import AnimationRecipe
+from ..recipe import AnimationRecipe, ImageReference
 from ..result import Result
 
 _SHOWN = 4
@@ -181,3 +182,14 @@ class AnimationResult:
         """Return a labelled image of some frames of the source, and below them of the result."""
         images = self.labelled_images(label)
         return draw_sheet(images, columns=len(images) // 2)
+
+
+def is_shown_by(result: Result | AnimationResult, file: Any) -> bool:
+    """Return whether a file, or an earlier result, shows the image or the frames of a result level for level."""
+    try:
+        if isinstance(result, Result):
+            return ImageReference.of(open_image(file)) == ImageReference.of(result.image)
+        earlier = open_animation(file.animation if isinstance(file, AnimationResult) else file)
+    except BadImage:  # such as the frames of an interpolation
+        return False
+    return [*map(ImageReference.of, earlier.frames)] == [*map(ImageReference.of, result.frames)]
