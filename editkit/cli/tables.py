@@ -22,7 +22,7 @@ def measuring_command(registry: Registry, spec: CommandSpec) -> Command:
         example=usage_of(spec),
         params=[*parameters_of(spec.params, registry), json_option()],
         callback=lambda as_json, **options: _measure(registry, spec, options, as_json),
-        help="\n\n".join([spec.summary, *([f"Source: {spec.source}"] if spec.source else [])]),
+        help="\n\n".join(filter(None, [spec.summary, spec.details, spec.source and f"Source: {spec.source}"])),
     )
 
 

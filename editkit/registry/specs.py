@@ -255,6 +255,8 @@ class CommandSpec(Spec):
     load: Callable[[], Callable[[Any], Table]]
     usage: str = ""
     """Example in the help: the words after the command's name."""
+    details: str = ""
+    """Further paragraphs of the help; one that begins with a line of a backspace keeps its lines."""
     section: str = "Measure"
     """Heading of the command in the overview."""
 

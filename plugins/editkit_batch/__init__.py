@@ -63,6 +63,15 @@ class BatchParams(Params):
         return value
 
 
+_ROWS = """MANIFEST is a file of rows, or a folder of such files; .jsonl, .ndjson and .csv may be compressed.
+
+\b
+rows.jsonl    {"operation": "img2img", "image": "apple.png", "prompt": "a tomato", "seed": 1}
+rows.csv      operation,image,prompt,seed
+              img2img,apple.png,a tomato,1
+rows.parquet  the same columns; seed of whole numbers, the others of text"""
+
+
 def share_of(text: str) -> tuple[int, int]:
     """Return number and count of a share such as 3/64; raises ValueError for another text."""
     number, _, count = text.partition("/")
@@ -82,6 +91,7 @@ def register_commands() -> list[CommandSpec]:
             name="batch",
             summary="Edit all rows of a manifest, on one machine or many, and go on after interruptions.",
             usage="rows.jsonl -o out/ --dry-run",
+            details=_ROWS,
             section="Many images",
             load=by_name("editkit_batch.command:batch"),
             params=BatchParams,

@@ -107,6 +107,19 @@ def test_jsonl_csv_and_parquet_give_the_same_ids(here: Path) -> None:
         assert [(row.id, row.call) for row in planned(Path(name))] == expected, errors(Path(name))
 
 
+def test_the_rows_in_the_help_are_one_edit_in_every_format(here: Path) -> None:
+    Path("a.png").rename("apple.png")
+    lines = run("--help").stdout.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("  rows.jsonl "))
+    row, header, values = (line[16:] for line in lines[start : start + 3])
+    Path("rows.csv").write_text(f"{header}\n{values}\n")
+    pq.write_table(pa.Table.from_pylist([json.loads(row)]), "rows.parquet")
+    files = [write([row]), Path("rows.csv"), Path("rows.parquet")]
+    assert not any(one.error for file in files for one in planned(file))
+    assert len({one.id for file in files for one in planned(file)}) == 1
+    assert [line.split()[0] for line in lines[start : start + 4] if line[2] != " "] == [file.name for file in files]
+
+
 def test_the_id_depends_on_content_alone(here: Path) -> None:
     Path("copy.png").write_bytes(Path("a.png").read_bytes())
     same = [EDIT, {**EDIT, "name": "x", "image": "copy.png"}, {**EDIT, "steps": 2.0}, dict(reversed(EDIT.items()))]
