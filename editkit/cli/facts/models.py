@@ -66,6 +66,8 @@ class ModelDescription:
     warnings: tuple[str, ...]
     decoding: Mapping[str, int] = dc.field(default_factory=dict)
     """Bytes beside the weights that decoding an image needs, by dtype; empty if no size is named."""
+    network_call: Mapping[str, int] = dc.field(default_factory=dict)
+    """The same of a call of the network for one image with guidance."""
     size: tuple[int, int] | None = None
     """Size (width, height) of that image."""
 
@@ -94,6 +96,7 @@ class ModelDescription:
             "weights": {name: dc.asdict(part) for name, part in self.weights.items()},
             "memory": self.memory(),
             **({"size": list(self.size), "decoding": dict(self.decoding)} if self.size else {}),
+            **({"network_call": dict(self.network_call)} if self.size else {}),
             "licence": self.licence or None,
             "warnings": list(self.warnings),
         }
@@ -129,15 +132,18 @@ class ModelDescription:
         for dtype, memory in self.memory().items() if self.weights else ():
             whole, part_size = size_text(memory["all"]), size_text(memory["offload"])
             yield f"weights in {dtype}: {whole}, with --offload {part_size} at once"
+        size = " x ".join(map(str, self.size or ()))
         for dtype, count in self.decoding.items():
-            text = f"decoding {' x '.join(map(str, self.size or ()))} pixels in {dtype}: {size_text(count)}"
-            yield f"{text} beside the weights; less with --tiling"
+            yield f"decoding {size} pixels in {dtype}: {size_text(count)} beside the weights; less with --tiling"
+        for dtype, count in self.network_call.items():
+            yield f"network call with guidance at that size in {dtype}: {size_text(count)} beside the weights"
 
 
 def describe_model(name: str, size: tuple[int, int] | None = None) -> ModelDescription:
     """Describe a model by registered name, diffusers folder, checkpoint file or hub id.
 
-    With a ``size`` (width, height) the memory of decoding an image is measured, by tensors without storage.
+    With a ``size`` (width, height) the memory of decoding an image and of a network call is measured, by tensors
+    without storage.
 
     Of a hub model only the configuration is downloaded. Raises WeightsUnavailable if there is none, or its folder has
     no index.
@@ -153,7 +159,7 @@ def describe_model(name: str, size: tuple[int, int] | None = None) -> ModelDescr
         family, folder = _family(registry, place, warnings), place
         weights = _weights_of(place, family, warnings)
     facts = _facts(registry, family, folder, warnings)
-    decoding = _decoding(folder, size, warnings) if size else {}
+    activations = _activations(folder, size, warnings) if size else {}
     return ModelDescription(
         model=label,
         place=str(place),
@@ -164,22 +170,24 @@ def describe_model(name: str, size: tuple[int, int] | None = None) -> ModelDescr
         weights=weights,
         licence=_licence(registry, label, place if place.is_dir() else place.parent),
         warnings=(*warnings, *(facts.warnings if facts else ())),
-        decoding=decoding,
+        **activations,
         size=size,
     )
 
 
-def _decoding(folder: Path, size: tuple[int, int], warnings: list[str]) -> Mapping[str, int]:
-    """Return the memory of decoding; nothing, with a warning, if it cannot be measured."""
-    try:
-        from .activations import decoding_memory
+def _activations(folder: Path, size: tuple[int, int], warnings: list[str]) -> dict[str, Mapping[str, int]]:
+    """Return the memory of decoding and of a network call; a warning for each that cannot be measured."""
+    from .activations import decoding_memory, network_memory
 
-        return decoding_memory(folder, size)
-    except EditkitError as error:
-        warnings.append(str(error))
-    except Exception as error:  # libraries raise many types for a configuration that does not fit
-        warnings.append(f"the memory of decoding cannot be measured ({reason_of(error)})")
-    return {}
+    measured: dict[str, Mapping[str, int]] = {}
+    for name, measure in (("decoding", decoding_memory), ("network_call", network_memory)):
+        try:
+            measured[name] = measure(folder, size)
+        except EditkitError as error:
+            warnings.append(str(error))
+        except Exception as error:  # libraries raise many types for a configuration that does not fit
+            warnings.append(f"the memory of {name.replace('_', ' ')} cannot be measured ({reason_of(error)})")
+    return measured
 
 
 def _locate(registry: Registry, name: str) -> tuple[str, Path]:

@@ -98,7 +98,10 @@ def _print_names(kind: str, name: str | None, as_json: bool) -> None:
 
 def describe_command() -> Command:
     """Return the ``describe`` command."""
-    size = "Also measure the memory of decoding an image of this size by a model; nothing is computed."
+    size = (
+        "Also measure the memory of decoding an image of this size by a model, and of a call of a U-Net; nothing is "
+        "computed."
+    )
     return Command(
         "describe",
         example="editkit describe prompt-edit",
