@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -244,13 +245,19 @@ def test_a_controlnet_steers_the_thread_that_attached_it(kind: str, pair_of: Cal
 @pytest.mark.parametrize("kind", ONE)
 def test_the_map_is_encoded_once_for_an_edit(kind: str, pair_of: Callable[[str], Pair]) -> None:
     pair = pair_of(kind)
-    calls = []
-    hook = pair.model.call.autoencoder.encoder.register_forward_hook(lambda *_: calls.append(1))
     drawing = {"prompt": PROMPT, "steps": STEPS, "seed": 7, "width": SIZE[0], "height": SIZE[1]}
-    with pair.attached():
+    with encoded_images(pair.model) as calls, pair.attached():
         editkit.apply("generate", model=pair.model, **drawing)
-    hook.remove()
     assert len(calls) == 1
+
+
+@contextlib.contextmanager
+def encoded_images(model: Any) -> Iterator[list[int]]:
+    """Yield a list with an entry for each call of the autoencoder's encoder."""
+    calls: list[int] = []
+    hook = model.call.autoencoder.encoder.register_forward_hook(lambda *_: calls.append(1))
+    yield calls
+    hook.remove()
 
 
 def test_an_operation_takes_the_controlnet_of_a_pipeline(pair_of: Callable[[str], Pair]) -> None:
@@ -298,7 +305,9 @@ def test_a_network_with_the_map_in_channels_agrees_with_its_pipeline(
     guidance = family.arguments(guided=guided)["guidance_scale"]
     drawing: dict[str, Any] = {"prompt": PROMPT, "steps": STEPS, "seed": 7, "guidance": guidance}
     image = sample_image(SIZE)
-    result = editkit.apply("control", image, model=model, control_image=image, resolution=SIZE[0], **drawing)
+    with encoded_images(model) as calls:
+        result = editkit.apply("control", image, model=model, control_image=image, resolution=SIZE[0], **drawing)
+    assert len(calls) == 2  # of the image and of its map
     assert result.report.warnings == ()
     pipeline: Any = family.fit(diffusers.DiffusionPipeline.from_pretrained(folder))
     without_variance(pipeline.vae)
