@@ -39,7 +39,8 @@ def test_workers_give_the_bits_of_this_process_and_may_end(
     here = list(editkit.run_batch(rows, model=tiny_folder))
     monkeypatch.syspath_prepend(fatal_operation.install(tmp_path / "plugin"))
     rows.insert(1, {"operation": "fatal", "image": rows[0]["image"], "prompt": "x", "steps": 2})
-    there = list(editkit.run_batch(rows, model=tiny_folder, workers=1))
+    # The worker ends in the first of three parts, whose rows are then edited one by one.
+    there = list(editkit.run_batch(rows, model=tiny_folder, workers=1, batch=2))
     assert isinstance(there.pop(1), WorkerEnded)
     assert [type(outcome) for outcome in there] == [type(outcome) for outcome in here]
     for one, other in zip(here, there, strict=True):
