@@ -147,17 +147,18 @@ def operations_page(registry: Registry) -> str:
         "the declaration it extends: see [shared parameters](#shared-parameters)."
     ]
     for name, spec in sorted(registry.specs["operations"].items()):
-        base = next((base for base in spec.params.__mro__[1:] if base in shared), None)
+        bases = [base for base in spec.params.__bases__ if base in shared]
         instead = " or an inversion of one" if spec.edits_inversion else ""
         facts = [f"Takes {INPUTS[spec.takes]}{instead}, returns an {spec.gives}."]
         facts += [f"Needs a model that provides {codes(spec.needs)}."] if spec.needs else []
-        facts += [f"Extends [`{base.__name__}`](#{base.__name__.lower()})."] if base else []
+        extended = ", ".join(f"[`{base.__name__}`](#{base.__name__.lower()})" for base in bases)
+        facts += [f"Extends {extended}."] if bases else []
         facts += [f"Source: {reference(spec.source)}."] if spec.source else []
         blocks += [f"## {name}", spec.summary, " ".join(facts), parameter_table(spec.params, registry, inherited=False)]
     blocks.append("## Shared parameters")
     for declaration in shared:
-        base = declaration.__mro__[1]
-        extends = f" Extends `{base.__name__}`." if base is not Params else ""
+        bases = [base for base in declaration.__bases__ if base is not Params]
+        extends = f" Extends {', '.join(f'`{base.__name__}`' for base in bases)}." if bases else ""
         blocks += [
             f"### {declaration.__name__}",
             first_sentence(declaration.__doc__) + extends,

@@ -62,6 +62,7 @@ from .editing.params import AutoMaskParams as AutoMaskParams
 from .editing.params import CanvasParams as CanvasParams
 from .editing.params import EditParams as EditParams
 from .editing.params import FrameParams as FrameParams
+from .editing.params import GatedParams as GatedParams
 from .editing.params import ImageInputParams as ImageInputParams
 from .editing.params import ModelDefaultSteps as ModelDefaultSteps
 from .editing.params import ModelParams as ModelParams
@@ -315,6 +316,7 @@ __all__ = [
     "Fraction",
     "Frame",
     "FrameParams",
+    "GatedParams",
     "Guidance",
     "IfGuided",
     "ImageInputParams",

@@ -28,6 +28,7 @@ def chord_edit(
     sampler: str | Mapping[str, Any] = "ddim",
     spacing: Literal["leading", "trailing", "linspace", "karras", "exponential", "beta", "distilled"] | None = None,
     negative_prompt: str = "",
+    gate: float = 0.0,
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
@@ -81,6 +82,8 @@ def chord_edit(
     sampler: Without effect: no path is sampled. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     spacing: Without effect: no path is sampled.
     negative_prompt: Content to steer away from; the source prompt when not given.
+    gate: Change of colour, as a share of its range, up to which a pixel stays that of the source; from three times as
+        much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
@@ -224,6 +227,7 @@ def few_step_edit(
     sampler: str | Mapping[str, Any] = "lcm",
     guidance: float = 2.0,
     negative_prompt: str = "",
+    gate: float = 0.0,
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
@@ -273,6 +277,8 @@ def few_step_edit(
     sampler: Sampler by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     guidance: Guidance scale; 1 evaluates the prompt alone.
     negative_prompt: Content to steer away from; the source prompt when not given.
+    gate: Change of colour, as a share of its range, up to which a pixel stays that of the source; from three times as
+        much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
@@ -318,6 +324,7 @@ def flow_edit(
     source_guidance: float | None = None,
     terminal: float = 0.0,
     negative_prompt: str = "",
+    gate: float = 0.0,
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
@@ -370,6 +377,8 @@ def flow_edit(
     source_guidance: Guidance scale of the source prompt; that of the target prompt when not given.
     terminal: Weight of the pull of the estimated result towards the source in each step (FlowAlign: 0.01).
     negative_prompt: Content to steer away from; the source prompt if neither this nor source_guidance is given.
+    gate: Change of colour, as a share of its range, up to which a pixel stays that of the source; from three times as
+        much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
@@ -657,6 +666,7 @@ def instruct(
     target: str = "",
     captioner: str | Mapping[str, Any] | None = None,
     inverter: str | Mapping[str, Any] = "pinned",
+    gate: float = 0.0,
     reference: Source | Sequence[Source] = (),
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
@@ -712,6 +722,8 @@ def instruct(
     captioner: Captioner that describes the image, instead of source; with options after a colon. Or a mapping: {"name":
         NAME, "OPTION": VALUE}.
     inverter: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
+    gate: Change of colour, as a share of its range, up to which a pixel stays that of the source; from three times as
+        much it changes in full. 0 leaves nothing out.
     reference: Further image for the instruction to refer to, at its own size; for models that read several images.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
         words that change (prompt-to-prompt), or by both (LEDITS++). Beside a mask, only their common part changes.
@@ -976,6 +988,7 @@ def prompt_edit(
     inverter: str | Mapping[str, Any] = "pinned",
     keep: Literal["structure", "appearance", "both"] | None = None,
     negative_prompt: str = "",
+    gate: float = 0.0,
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
@@ -1029,6 +1042,8 @@ def prompt_edit(
     keep: Part of the source to keep more of, at less effect of the edit: the structure (where things are), or the
         appearance (colours and surfaces).
     negative_prompt: Content to steer away from; the source prompt when not given.
+    gate: Change of colour, as a share of its range, up to which a pixel stays that of the source; from three times as
+        much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
@@ -1134,6 +1149,7 @@ def uni_edit(
     inverter: str | Mapping[str, Any] = "ddim-corrected",
     negative_prompt: str = "",
     negative_guidance: float = 1.0,
+    gate: float = 0.0,
     frame: Literal["auto", "off"] = "auto",
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
@@ -1185,6 +1201,8 @@ def uni_edit(
     inverter: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     negative_prompt: Without effect: it is the source prompt.
     negative_guidance: Without effect: the source prompt is the negative one.
+    gate: Change of colour, as a share of its range, up to which a pixel stays that of the source; from three times as
+        much it changes in full. 0 leaves nothing out.
     frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
         stands.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the

@@ -87,6 +87,8 @@ class Report:
     """
     mask_share: float | None = None
     """Share of the source's pixels that the mask marks, whole or in part; None without a mask."""
+    gated_share: float | None = None
+    """Share of the source's pixels whose visible change the gate left out; None without a gate."""
     accelerator: str | None = None
     """Library that evaluated the network in place of torch, with its version and precision."""
     params: dict[str, Any] = dc.field(default_factory=dict)
@@ -151,6 +153,7 @@ def sum_reports(reports: Sequence[SomeReport]) -> SomeReport:
         input_size=reports[0].input_size,
         untouched_max_diff=None,
         mask_share=None,
+        gated_share=None,
         params={"steps": [{report.operation: report.params} for report in reports]},
         warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
     )

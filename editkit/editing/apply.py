@@ -38,7 +38,7 @@ from ..sampling.usual import usual_of, with_usual
 from ..version import __version__
 from .capabilities import check_capabilities, unnoticed_distillation
 from .composing import compose
-from .framing.frame import frame_session
+from .framing.frame import Framing, frame_session
 from .masks.automatic import mask_by_prompts
 from .masks.of_controls import masks_of_controls
 from .outcome import Contract, Edit, PixelEdit
@@ -123,6 +123,7 @@ def execute(
         whole = outcome if framing is None or isinstance(outcome, Inversion) else framing.lay_back(outcome)
         frames = [] if isinstance(whole, Inversion) else compose(session, whole)
         quality = measure_quality(region, outcome) | {"frame": framing.as_dict() if framing else None}
+        quality["gated_share"] = _gated_share(region, framing)
         mask = None if session.mask is None else mask_image(session.mask)
         quality["mask_share"] = None if mask is None else marked_share(mask)
         untouched = untouched_part(whole, request, mask)
@@ -130,6 +131,14 @@ def execute(
             quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
     report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
     return build_result(request, model, outcome, frames, report, untouched, mask, masks_of_controls(region, framing))
+
+
+def _gated_share(region: Session, framing: Framing | None) -> float | None:
+    """Return the share of the source's pixels whose change the gate left out; None without a gate."""
+    if region.left_out is None:
+        return None
+    left_out = region.left_out.float()
+    return round(float((framing.whole_mask(left_out) if framing else left_out).mean()), 6)
 
 
 def _with_usual_settings(registry: Registry, request: Request, model: Backend) -> Request:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..images.blending.compositing import apply_difference, mix_sources, to_stored_image
+from ..images.blending.faint_changes import VISIBLE, gate_weight, smoothed_change
 from ..images.canvas import resize
 from ..images.masks.tensors import mask_opacity
 from ..images.stored.image import StoredImage
@@ -25,6 +26,7 @@ from ..images.stored.transparency import (
 )
 from ..images.tensors import to_image
 from .outcome import Edit, PixelEdit
+from .params import GatedParams
 from .quality import warn_of_autoencoder
 from .session import Session
 
@@ -90,7 +92,31 @@ def paint(session: Session, edit: Edit) -> Tensor:
     reconstructed = session.pixel_cache.on_host(session.decode_cached(edit.reconstructed))
     if edit.changes:
         warn_of_autoencoder(session)
-    return apply_difference(session.canvas, source, decoded, mix_sources(reconstructed, shares), session.mask, kept)
+    unedited = mix_sources(reconstructed, shares)
+    pixels = apply_difference(session.canvas, source, decoded, unedited, session.mask, kept)
+    gate = session.params.gate if isinstance(session.params, GatedParams) else 0.0
+    return _leave_out_faint(session, source, pixels, decoded - unedited, kept, gate) if gate else pixels
+
+
+def _leave_out_faint(
+    session: Session, source: Tensor, pixels: Tensor, change: Tensor, kept: Tensor | float, gate: float
+) -> Tensor:
+    """Return an edit (B, 3, H, W) without the faint part of its ``change`` (B, 3, h, w), and record that part.
+
+    Warns if no visible change is left.
+    """
+    size = smoothed_change(session.canvas, session.canvas.crop(change))
+    # lerp is exact at both ends, so that a pixel whose change is left out is the source's.
+    gated = torch.lerp(source, pixels, gate_weight(size, gate, kept))
+    opacity = 1.0 if session.mask is None else mask_opacity(session.mask)
+    before, after = (opacity * (one - source).abs().amax(1, keepdim=True) > VISIBLE for one in (pixels, gated))
+    session.left_out = before & ~after
+    if bool(before.any()) and not bool(after.any()):
+        session.usage.warn(
+            f"the result shows no change: the largest one is {float(size[before].max()):.2g} of the range of colours, "
+            f"and gate={gate:g} leaves faint changes out; gate=0 (--gate 0) keeps them"
+        )
+    return gated
 
 
 def _source_shares(edit: Edit) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -95,6 +95,19 @@ class ReferenceParams(EditParams):
     )
 
 
+class GatedParams(EditParams):
+    """Parameters of every operation whose edit keeps the source's detail, and may leave faint changes out."""
+
+    from_model: ClassVar[frozenset[str]] = EditParams.from_model | {"gate"}
+    gate: float = Field(
+        0.0,
+        ge=0.0,
+        le=1 / 3,
+        description="Change of colour, as a share of its range, up to which a pixel stays that of the source; from "
+        "three times as much it changes in full. 0 leaves nothing out.",
+    )
+
+
 IfDifferent = EffectIf(
     lambda params, model: params.target != params.source or bool(params.controls),
     "it equals the source prompt, so the edit asks for no change",
@@ -123,7 +136,7 @@ class FrameParams(EditParams):
         raise NotImplementedError(f"{type(self).__name__} must define source_prompt")
 
 
-class RepromptParams(FrameParams, AutoMaskParams):
+class RepromptParams(GatedParams, FrameParams, AutoMaskParams):
     """Parameters of every operation that edits from a source prompt to a target prompt."""
 
     source: str = Field(description="Prompt that describes the image.")

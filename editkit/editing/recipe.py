@@ -18,6 +18,7 @@ from ..images.sources import MAX_PIXELS
 from ..images.stored.digest import image_digest
 from ..images.stored.image import StoredImage
 from ..registry.params import Params, is_default
+from .params import GatedParams
 
 SCHEMA = 4
 
@@ -112,13 +113,18 @@ class Step(BaseModel):
         return params | {"auto_mask": "difference" if switch else None} if isinstance(switch, bool) else params
 
     def set_params(self, declaration: type[Params]) -> dict[str, Any]:
-        """Return the parameters without those that were left to their defaults, and whose defaults are the same."""
+        """Return the parameters without those that were left to their defaults, and whose defaults are the same.
+
+        The gate stays, whatever the default of a model is today: recipes without one are older and had none.
+        """
         fields = declaration.model_fields
+        gate = {"gate": 0.0} if issubclass(declaration, GatedParams) else {}
         return {
             name: value
-            for name, value in self.params.items()
+            for name, value in (gate | self.params).items()
             if self.explicit is None
             or name in self.explicit
+            or name in gate
             or name not in fields
             or not is_default(fields[name], value)
         }

@@ -73,6 +73,8 @@ class Session(TracksLoops):
     """(S, 3, H, W): the pixels that the edit may use, which are :attr:`pixels` until :meth:`erase`."""
     erased: bool = dc.field(default=False, init=False)
     """Whether the fully masked pixels of :attr:`visible` hold nothing of the sources."""
+    left_out: Tensor | None = dc.field(default=None, init=False)
+    """(B, 1, H, W): pixels whose visible change the gate left out; None without a gate."""
     undivided: bool = dc.field(default=False, init=False)
     """Whether the network takes the whole canvas, as what a control attaches to the model belongs to the whole."""
     reads_references: bool = dc.field(init=False)
@@ -159,8 +161,7 @@ class Session(TracksLoops):
     def decode_cached(self, latents: Tensor) -> Tensor:
         """Return the pixels (B, 3, h, w) in [0, 1] of latents on the padded canvas; equal latents are decoded once.
 
-        The tensor is shared: do not write into it. Raises PluginFailure if a latent is not finite, EditkitError if a
-        pixel is not.
+        It is shared: do not write into it. Raises PluginFailure if a latent, EditkitError if a pixel is not finite.
         """
         pixels = self.pixel_cache.find(latents)
         if pixels is None:

@@ -17,6 +17,9 @@ STRENGTH = 0.15
 """Default strength of these models, for upscaling: they were not trained on images larger than their own size."""
 GUIDANCE = 1.3
 """Default guidance scale of `emoji`: a larger one mottles plain areas."""
+GATE = 0.05
+"""Default gate of the models that edit: they were measured to change less that nobody asked for by it, at as many
+successful edits."""
 CARD = "plugins/editkit_emoji/MODEL_CARD.md"
 
 
@@ -30,7 +33,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default=True,
-            defaults={"guidance": GUIDANCE, "strength": STRENGTH},
+            defaults={"guidance": GUIDANCE, "strength": STRENGTH, "gate": GATE},
             frame=Frame(),
         ),
         ModelSpec(
@@ -40,7 +43,7 @@ def register_models() -> list[ModelSpec]:
             source=CARD,
             licence=LICENCE,
             default_for=frozenset({"instruct"}),
-            defaults={"guidance": 1.0, "image_guidance": 1.0, "steps": 4, "strength": STRENGTH},
+            defaults={"guidance": 1.0, "image_guidance": 1.0, "steps": 4, "strength": STRENGTH, "gate": GATE},
         ),
         ModelSpec(
             name="emoji-upscaler",

@@ -19,7 +19,7 @@ _PAPER = "https://arxiv.org/abs/2312.04965"
 
 
 class FewStepEditParams(RepromptParams):
-    from_model: ClassVar[frozenset[str]] = frozenset()  # the settings of the paper
+    from_model: ClassVar[frozenset[str]] = frozenset({"gate"})  # the others are those of the paper
     strength: Fraction = Field(1.0, description="Share of the path that is used; 0 keeps the image.")
     steps: int = Field(4, ge=1, le=1000, description="Steps of a whole path, from noise to image.")
     sampler: str = RegisteredName("samplers", "lcm", "Sampler by name, with options after a colon.")
@@ -30,7 +30,7 @@ _NoPath = EffectIf(lambda params, model: False, "chord-edit samples no path; its
 
 
 class ChordEditParams(RepromptParams):
-    from_model: ClassVar[frozenset[str]] = frozenset()  # the settings of the paper
+    from_model: ClassVar[frozenset[str]] = frozenset({"gate"})  # the others are those of the paper
     steps: int = Field(1, ge=1, le=1000, description="Steps of the edit, at levels from level to refine.")
     level: Fraction = Field(
         0.9, description="Noise level of the first step, as a share of the training timesteps; above that of refine."

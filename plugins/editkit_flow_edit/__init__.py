@@ -64,7 +64,7 @@ _NotAgainst = EffectIf(lambda params, model: False, "uni-edit guides against the
 
 
 class UniEditParams(RepromptParams):
-    from_model: ClassVar[frozenset[str]] = frozenset()  # the settings of the paper
+    from_model: ClassVar[frozenset[str]] = frozenset({"gate"})  # the others are those of the paper
     steps: int = Field(15, ge=1, le=1000, description="Steps of a whole path, from noise to image.")
     strength: Fraction = Field(
         0.6, description="Share of the path that is inverted and sampled, from its clean end; 0 keeps the image."

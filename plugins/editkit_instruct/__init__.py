@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from editkit import (
     AutoMaskParams,
+    GatedParams,
     ModelDefaultSteps,
     OperationSpec,
     Paper,
@@ -21,8 +22,8 @@ _INVERSION_OPTIONS = ("captioner", "inverter", "source", "target")
 """Parameters that only the method inversion has."""
 
 
-class InstructParams(ReferenceParams, AutoMaskParams):
-    from_model: ClassVar[frozenset[str]] = frozenset()  # it chooses by its method
+class InstructParams(GatedParams, ReferenceParams, AutoMaskParams):
+    from_model: ClassVar[frozenset[str]] = frozenset({"gate"})  # it chooses the others by its method
     instruction: str = Field(
         description="Change to make, for example: make it green.", json_schema_extra={"argument": True}
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses as dc
+import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -191,10 +192,10 @@ def _report(
     own = {field.name: getattr(first, field.name) for field in dc.fields(Report)}
     figures = ("vae_psnr", "recon_psnr", "vae_psnr_working", "recon_psnr_working")
     own |= {name: _figure(reports, name, min) for name in figures}
+    own |= {name: _figure(reports, name, statistics.fmean) for name in ("mask_share", "gated_share")}
     own |= {
         "untouched_max_diff": _figure(reports, "untouched_max_diff", max),
         "frame": first.frame if all(one.frame == first.frame for one in reports) else None,
-        "mask_share": _figure(reports, "mask_share", lambda shares: sum(shares) / len(shares)),
         "network_calls": sum(one.network_calls for one in edits.reports),
         "network_samples": sum(one.network_samples for one in edits.reports),
         "peak_memory_mb": max(one.peak_memory_mb for one in edits.reports),
