@@ -27,6 +27,18 @@ _USER_ERRORS = {
     errno.ELOOP: "its symbolic links form a circle; choose another path",
 }
 
+_READ_ERRORS = {
+    errno.ENOENT: "there is no such file; check the path",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; check the path",
+    errno.EISDIR: "it is a folder; name one file in it",
+    errno.EACCES: "permission is denied; change the rights of the file and of its folders, or copy it",
+    errno.EPERM: "permission is denied; change the rights of the file and of its folders, or copy it",
+    errno.ELOOP: "its symbolic links form a circle; name the file itself",
+    errno.ENAMETOOLONG: "the name is too long; check the path",
+    errno.EIO: "the disk reports an error; try again, or take another copy",
+    errno.ESTALE: "the network folder has changed; try again",
+}
+
 _TEMPORARY = (".editkit-", ".tmp")
 """First and last letters of a temporary file's name."""
 
@@ -74,6 +86,11 @@ def unused_path(path: str | os.PathLike[str], reserved: Container[Path] = ()) ->
     return next(one for one in itertools.chain([wanted], numbers) if one not in reserved and not os.path.lexists(one))
 
 
+def read_reason(error: OSError) -> str:
+    """Return why a file cannot be read and what helps, in a few words."""
+    return _READ_ERRORS.get(error.errno or 0) or error.strerror or type(error).__name__
+
+
 def is_folder(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a folder at a path, which may be a name that no file can have."""
     return _kind_or_none(path) == stat.S_IFDIR
@@ -91,7 +108,8 @@ def exists(path: str | os.PathLike[str]) -> bool:
 
 def _kind_or_none(path: str | os.PathLike[str]) -> int | None:
     try:
-        return _kind(Path(path))
+        # An empty name is no name of the current folder, although a Path of it is.
+        return _kind(Path(path)) if os.fspath(path) else None
     except (OSError, ValueError):
         return None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from editkit.errors import EditkitError, InvalidParameter
-from editkit.files import cache_folder, check_output, write_atomically
+from editkit.files import cache_folder, check_output, exists, is_folder, write_atomically
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -23,6 +23,10 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [path]
     write_atomically(str(tmp_path / "other"), b"x")
     assert (tmp_path / "other").read_bytes() == b"x"
+
+
+def test_an_empty_name_means_no_folder() -> None:
+    assert is_folder(".") and not is_folder("") and not exists("")
 
 
 def test_the_name_alone_means_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ class Invocation:
         mask_files = plan_masks(options, inputs, labels, [*other_files, *outputs], masks)
         written = [str(file) for file in (sheet, *itertools.chain(*mask_files)) if file]
         preview = plan_shown(options.get("preview"), [*names, *other_files, *outputs, *written], argument="preview")
-        sources = [read_if_stdin(name) for name in names]
+        sources = [read_if_stdin(name) if name else None for name in names]
         jobs = [
             Job(names[number], sources[number], target, number, variant, files, place)
             for place, ((number, variant), target, files) in enumerate(zip(pairs, targets, mask_files, strict=True))
@@ -301,8 +301,8 @@ class Delivery:
         self.seen.add(variant)
 
 
-def read_if_stdin(name: str | None, argument: str = "image") -> str | bytes | None:
+def read_if_stdin(name: str, argument: str = "image") -> str | bytes:
     """Return the path of an input, or the bytes of standard input, which can be read only once."""
     from ..images.sources import read_source
 
-    return read_source(STREAM, argument=argument) if name == STREAM else name or None
+    return read_source(STREAM, argument=argument) if name == STREAM else name

@@ -160,7 +160,7 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
         batch=options.get("batch") or BATCH,
         masks=masks,
     )
-    second = read_if_stdin(other)
+    second = None if other is None else read_if_stdin(other)
     read = {name: [read_if_stdin(path, name) for path in files] for name, files in image_files.items()}
     edit = _Edit(registry, spec, options, values, params, {**read, **each}, several, second, animated, invocation)
     invocation.run(edit.prepare, edit.start)

@@ -40,6 +40,9 @@ class CompletedText(click.ParamType):  # type: ignore[type-arg]  # generic in ne
         self.path, self.names = path, names
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # An unset variable in a script: neither the current folder nor an option that is left out is meant.
+        if value == "":
+            self.fail("it is empty: give a path or a name" if self.path else "it is empty: give a name", param, ctx)
         return value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import EditkitError
+from .options import CompletedText
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,7 +28,7 @@ def preview_option() -> click.Option:
         "shows the image that the model works on: at its size, before a mask protects pixels, and of a region alone if "
         "the edit is in one. FILE is replaced as a whole, and the last preview stays. A batch is shown side by side."
     )
-    return click.Option(["--preview"], metavar="FILE", help=text)
+    return click.Option(["--preview"], metavar="FILE", type=CompletedText(), help=text)
 
 
 class PreviewFile:

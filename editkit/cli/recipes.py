@@ -182,7 +182,7 @@ def _show(file: str, as_json: bool, extract: str | None) -> None:
     if file.lower().endswith(INVERSION_SUFFIXES):
         _show_inversion(file, as_json)
         return
-    recipe, images = read_recipe(read_if_stdin(file, "recipe") or file)
+    recipe, images = read_recipe(read_if_stdin(file, "recipe"))
     if as_json:
         click.echo(_recipe_json(recipe.model_dump(mode="json")))
         return
@@ -195,7 +195,7 @@ def _extract(file: str, folder: str) -> None:
     from ..editing.recipe import read_recipe
     from ..images.writing import save_picture
 
-    recipe, images = read_recipe(read_if_stdin(file, "recipe") or file)
+    recipe, images = read_recipe(read_if_stdin(file, "recipe"))
     # Names of parameters come from the file, and no path does.
     named = {name: image for name, image in images.items() if re.fullmatch(r"[a-z0-9_]+-[0-9]+", name)}
     if not named:
@@ -299,7 +299,7 @@ def _strip(options: Mapping[str, Any]) -> None:
     if in_place:
         check_output(file)
     target = Path(file) if in_place else OutputPlan.of(options, suffixes).targets([file], "strip")[0]
-    data = strip_recipe(read_if_stdin(file, "file") or file)
+    data = strip_recipe(read_if_stdin(file, "file"))
     if target is None:
         print_bytes(data)
         return

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..errors import InvalidParameter, close_names, did_you_mean
-from ..files import CACHE_VARIABLE, is_own
+from ..files import CACHE_VARIABLE, is_own, read_reason
 from .options import ListParam, LiteralChoices, SeedsParam
 
 PREFIX = "EDITKIT_"
@@ -68,14 +68,16 @@ def read_config() -> Mapping[str, Any]:
             raise InvalidParameter(f"config {str(path)!r} does not exist: change {CONFIG_VARIABLE}") from None
         return {}
     except OSError as error:
-        raise InvalidParameter(f"config {str(path)!r} cannot be read: {error.strerror}") from None
+        raise InvalidParameter(f"config {str(path)!r} cannot be read: {read_reason(error)}") from None
     if not own:
         raise InvalidParameter(f"config {str(path)!r} belongs to another user: copy it, or set {CONFIG_VARIABLE}")
     import tomllib
 
     try:
         return tomllib.loads(text.decode("utf-8-sig"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise InvalidParameter(f"config {str(path)!r} is nested too deeply: write keys and tables of them") from None
+    except ValueError as error:  # also of a number of thousands of digits
         raise InvalidParameter(f"config {str(path)!r} is no TOML: {error}") from None
 
 

@@ -191,8 +191,6 @@ class OutputPlan:
             if len(inputs) > 1 or self.into_folder:
                 raise InvalidParameter("output '-' takes one result: give a folder with -o for several images")
             return [None]
-        if output == "":
-            raise InvalidParameter("output '' is empty: give a file or a folder, or leave -o out")
         mode, labels = self.existing or "number", labels or [""] * len(inputs)
         are_variants = len(set(inputs)) == 1 and len(set(labels)) == len(labels) and names is None
         if output is None:

@@ -33,7 +33,7 @@ from .sources import (
 from .stored.colour import convert_deep_grey, convert_to_srgb, profile_name, read_profile
 from .stored.deep import decode_deep, has_deep_avif, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
-from .stored.kinds import unread_colour_space, unread_kind
+from .stored.kinds import text_in_place, unread_colour_space, unread_kind
 from .stored.metadata import NO_METADATA, read_metadata
 
 _HAS_AVIF = features.check("avif")
@@ -43,6 +43,7 @@ _Decoded = TypeVar("_Decoded")
 
 _ALLOWED = f"PNG, JPEG, WebP, {'AVIF, ' if _HAS_AVIF else ''}BMP, TIFF, GIF, PNM"
 _MAX_COUNTED_BYTES = 2**17
+_ONE_OF_FRAMES = "frame as PNG, or edit all frames with editkit.apply_to_animation"
 _ORIENTATION = 0x0112
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
@@ -133,6 +134,8 @@ def _parse(data: bytes, name: str) -> Image.Image:
     except Image.DecompressionBombError:
         raise BadImage(f"{name} has too many pixels: {pixel_limit()}") from None
     except UnidentifiedImageError:
+        if fault := text_in_place(data):
+            raise BadImage(f"{name} cannot be read: it {fault}") from None
         kind = unread_kind(data)
         problem = f"it is a {kind} file, and not" if kind else "it is not an image, or of another kind than"
         raise BadImage(f"{name} cannot be read: {problem} {_ALLOWED}; convert it to PNG") from None
@@ -149,10 +152,8 @@ def _check_still(image: Image.Image, data: bytes, name: str) -> None:
     # Frames of these formats have to be searched, and a file of a few megabytes may hold enough for a minute.
     is_counted = image.format not in ("GIF", "TIFF") or (len(data) or _file_size(image)) <= _MAX_COUNTED_BYTES
     count = getattr(image, "n_frames", 1) if is_counted else "several"
-    raise BadImage(
-        f"{name} has {count} frames or pages: only still images are allowed here; save one frame as PNG, or edit all "
-        "frames with editkit.apply_to_animation"
-    )
+    advice = "page as PNG" if image.format == "TIFF" else _ONE_OF_FRAMES
+    raise BadImage(f"{name} has {count} frames or pages: only still images are allowed here; save one {advice}")
 
 
 def _file_size(image: Image.Image) -> float:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BadImage, EditkitError, InvalidParameter
+from ..files import read_reason
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,6 +100,8 @@ def read_source(source: Source, *, argument: str) -> bytes:
         data = _read(source, name)
     except EditkitError:
         raise
+    except OSError as error:
+        raise BadImage(f"{name} cannot be read: {read_reason(error)}") from error
     except Exception as error:  # a file object from outside may raise anything
         raise BadImage(f"{name} cannot be read: {reason_text(error)}") from error
     if not isinstance(data, bytes):
@@ -145,10 +148,12 @@ def _read(source: Source, name: str) -> bytes:
 
 def check_regular(path: str | os.PathLike[str], name: str) -> None:
     # Checked before opening, because opening a named pipe blocks until it has a writer.
+    if not os.fspath(path):
+        raise BadImage(f"{name} cannot be read: its path is empty; name a file")
     try:
         status = Path(path).stat()
-    except FileNotFoundError:
-        raise BadImage(f"{name} cannot be read: there is no such file; check the path") from None
+    except FileNotFoundError as error:
+        raise BadImage(f"{name} cannot be read: {read_reason(error)}") from None
     if stat.S_ISDIR(status.st_mode):
         raise BadImage(f"{name} cannot be read: it is a folder; name one file in it")
     if not stat.S_ISREG(status.st_mode):

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..diffusion.denoiser import latent_dtype
 from ..diffusion.points import Point
 from ..errors import BadFile, InvalidParameter
+from ..files import read_reason
 from ..images.sources import MAX_PIXELS
 from ..images.stored.colour import read_profile
 from ..images.stored.image import StoredImage
@@ -132,8 +133,16 @@ def _read_safetensors(path: Path, name: str, *, with_tensors: bool = True) -> tu
                 raise _damaged(name, f"its header is {type(values).__name__}, not an object")
             keys = file.keys() if with_tensors else ()
             return values, {key: file.get_tensor(key) for key in keys}
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError) as error:
-        raise BadFile(f"{name} is not a file that editkit invert wrote ({type(error).__name__})") from error
+    except OSError as error:
+        raise BadFile(f"{name} cannot be read: {read_reason(error)}") from error
+    except SafetensorError as error:
+        raise BadFile(
+            f"{name} is damaged, cut short, or not a file that editkit invert wrote: get a whole copy, or make it again"
+        ) from error
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise BadFile(
+            f"{name} is not a file that editkit invert wrote: its header holds no settings of editkit; make it again"
+        ) from error
 
 
 def _record(tensors: Mapping[str, Tensor], header: Header) -> InversionRecord:

@@ -46,7 +46,7 @@ class Adapter:
         file = Path(os.path.expanduser(name))  # noqa: PTH111 (Path's raises for unknown users)
         if not exists(file) and not file.suffix and HUB_ID.fullmatch(name):
             file = from_hub(name, "adapter", ON_TOP)
-        if is_folder(file):
+        if name and is_folder(file):
             file = _only_adapter(file)
         if not is_file(file):
             raise InvalidParameter(f"adapter {name!r} is no file here: give a .safetensors file, as FILE or FILE:SCALE")

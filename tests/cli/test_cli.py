@@ -225,6 +225,10 @@ def broken_inputs(folder: Path, random_image: Any) -> None:
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
     random_image((40, 7)).save(folder / "wide.png")
     random_image((16384, 2)).save(folder / "long.png")
+    frames[0].save(folder / "pages.tif", save_all=True, append_images=frames[1:])
+    (folder / "pointer.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    (folder / "page.jpg").write_text("\n<!DOCTYPE HTML><html>")
+    (folder / "circle.png").symlink_to("circle.png")
     (folder / "empty").mkdir()
     (folder / "steps.yaml").write_text("steps:\n- img2img: {strength: 0.5}\n")
     (folder / "wrong.yaml").write_text("steps:\n- img2img: {strenght: 0.5}\n")
@@ -272,7 +276,17 @@ BAD: dict[str, tuple[list[str], str]] = {
     "name too long for an image": (["img2img", LONG], "too long"),
     "name too long for an output": (["img2img", "a.png", "-o", f"{LONG}.png"], "too long"),
     "name too long for a folder": (["img2img", "a.png", "-o", f"{LONG}/"], "too long"),
-    "no output": (["img2img", "a.png", "-o", ""], "output '' is empty"),
+    "no output": (["img2img", "a.png", "-o", ""], "'--output': it is empty"),
+    "an empty mask": (["img2img", "a.png", "--mask", ""], "'--mask': it is empty"),
+    "an empty folder of masks": (["img2img", "a.png", "--mask-dir", ""], "'--mask-dir': it is empty"),
+    "an empty model": (["img2img", "a.png", "--model", ""], "'--model': it is empty"),
+    "an empty image": (["img2img", ""], "IMAGE...': it is empty"),
+    "an empty second image": (["interpolate", "a.png", ""], "'B': it is empty"),
+    "a name of gigabytes": (["img2img", "a.png", "--name", "{stem:>9999999999}.png"], "at most 999 characters"),
+    "a Git LFS pointer": (["img2img", "pointer.png"], "git lfs pull"),
+    "a web page": (["img2img", "page.jpg"], "it is a web page"),
+    "pages": (["img2img", "pages.tif"], "save one page as PNG"),
+    "a circle of links": (["img2img", "circle.png"], "name the file itself"),
     "empty mask from a pipe": (["inpaint", "a.png", "--mask", "-"], "mask 'standard input'"),
     "quality of a lossless format": (["img2img", "a.png", "--quality", "50"], "quality=50 has no effect in PNG"),
     "quality out of range": (["img2img", "a.png", "-o", "x.jpg", "--quality", "0"], "--quality"),

@@ -76,6 +76,9 @@ def test_values_are_read_as_on_the_command_line(config: Path, monkeypatch: pytes
         ("steps = 2020-01-01", "give a text, a number, true or false"),
         ("[models]\njson = [true, false]", "takes one"),
         ("steps = ", "is no TOML"),
+        (f"steps = {'9' * 5000}", "is no TOML"),
+        (f"steps = {'[' * 5000}", "nested too deeply"),
+        ("[img2img]\nmask = ''", "'--mask': it is empty"),
     ],
 )
 def test_a_config_file_that_is_wrong_is_refused_by_its_key(config: Path, text: str, words: str) -> None:

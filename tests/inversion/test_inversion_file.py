@@ -135,6 +135,13 @@ def test_every_flipped_byte_is_refused(file: Path, tmp_path: Path) -> None:
             Inversion.load(tmp_path / "flipped.safetensors")
 
 
+def test_a_file_that_is_cut_short_is_named_with_a_remedy(file: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(BadFile, match=r"cut short.*get a whole copy"):
+        Inversion.load(cut)
+
+
 def test_other_files_and_arguments_are_refused(tmp_path: Path, file: Path) -> None:
     (tmp_path / "text.safetensors").write_text("no tensors")
     save_file({"a": torch.zeros(2)}, tmp_path / "deep.safetensors", {"editkit": "[" * 100_000})

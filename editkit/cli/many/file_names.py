@@ -9,6 +9,8 @@ from typing import Any
 
 from ...errors import InvalidParameter, did_you_mean
 
+_LONG = re.compile(r"\d{4}")
+
 
 def fields_of(template: str) -> list[str]:
     """Return the names in braces; raises InvalidParameter for a template that cannot be read or names a folder."""
@@ -52,6 +54,8 @@ def _fill(template: str, values: Mapping[str, Any], suffixes: Sequence[str]) -> 
         if values.get(name) is None:
             known = sorted(key for key, value in values.items() if value is not None)
             raise InvalidParameter(f"name: {name!r} in {template!r} has no value; {did_you_mean(name, known)}")
+        if _LONG.search(form or ""):  # filling a name of gigabytes takes minutes
+            raise InvalidParameter(f"name: {name!r} cannot be written as {form!r}: at most 999 characters are allowed")
         try:
             parts.append(re.sub(r'[/\\:*?"<>|\x00-\x1f]+', "_", format(values[name], form or "")))
         except (ValueError, TypeError) as error:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from ...errors import BadFile, BadImage
-from ...files import is_folder
+from ...files import is_folder, read_reason
 from ..options import CompletedText
 from ..targets import STREAM
 
@@ -88,7 +88,7 @@ def expand_inputs(names: Sequence[str], *, recursive: bool = False) -> list[Inpu
 
 def _in_folder(name: str, recursive: bool) -> list[Input]:
     def refuse(error: OSError) -> None:
-        raise BadImage(f"image {name!r} is a folder that cannot be read: {error.strerror}") from error
+        raise BadImage(f"image {name!r} is a folder that cannot be read: {read_reason(error)}") from error
 
     found: list[Input] = []
     for folder, folders, files in os.walk(name, onerror=refuse):
@@ -137,7 +137,7 @@ def read_prompts(path: str) -> list[str]:
     try:
         lines = [line.strip() for line in Path(path).read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        reason = read_reason(error) if isinstance(error, OSError) else "it is not text in UTF-8; save it as such"
         raise BadFile(f"prompt_file {path!r} cannot be read: {reason}") from error
     prompts = [line for line in lines if line]
     if not prompts:

@@ -41,6 +41,13 @@ _SIGNATURES = {
     b"PK\3\4": "ZIP",
 }
 
+_TEXTS = {
+    b"version https://git-lfs": "is a pointer of Git LFS, and the image is elsewhere: run 'git lfs pull' in its folder",
+    b"<!doctype html": "is a web page, as servers send in place of an image: download it again, signed in if need be",
+    b"<html": "is a web page, as servers send in place of an image: download it again, signed in if need be",
+}
+"""Fault and remedy of files that hold text in place of an image, by their first letters in lower case."""
+
 
 _SRGB_CODES = {(1, 13), (1, 1), (2, 2), (1, 2), (2, 13), (1, 6), (6, 6), (5, 6), (6, 13), (5, 13), (2, 6), (2, 1)}
 """Codes of primaries and transfer that viewers show as sRGB, or that are unspecified (ITU-T H.273)."""
@@ -70,6 +77,12 @@ def unread_colour_space(data: bytes) -> str | None:
 def is_video(data: bytes) -> bool:
     """Return whether bytes begin like an MP4 or QuickTime file, and not like an image in such a file."""
     return data[4:8] == b"ftyp" and unread_kind(data[:_HEADER]) in (None, "MP4 video", "QuickTime video")
+
+
+def text_in_place(data: bytes) -> str | None:
+    """Return the fault and the remedy of a file that holds text in place of an image; None if it is not recognised."""
+    start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((fault for letters, fault in _TEXTS.items() if start.startswith(letters)), None)
 
 
 def unread_kind(data: bytes) -> str | None:
