@@ -113,8 +113,8 @@ def _leave_out_faint(
     session.left_out = before & ~after
     if bool(before.any()) and not bool(after.any()):
         session.usage.warn(
-            f"the result shows no change: the largest one is {float(size[before].max()):.2g} of the range of colours, "
-            f"and gate={gate:g} leaves faint changes out; gate=0 (--gate 0) keeps them"
+            f"the result shows no change: the largest one, smoothed, is {float(size[before].max()):.2g} of the range "
+            f"of colours, and gate={gate:g} leaves faint changes out; gate=0 (--gate 0) keeps them"
         )
     return gated
 

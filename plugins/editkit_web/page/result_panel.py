@@ -28,6 +28,7 @@ _FIGURES = {
     "seconds": "Seconds",
     "output_size": "Size",
     "mask_share": "Marked share",
+    "gated_share": "Share left out as faint",
     "untouched_max_diff": "Largest difference outside the mask",
     "output": "File",
 }
@@ -155,6 +156,6 @@ def _same_shape(first: Any, second: Any) -> bool:
 def _figure(name: str, value: Any) -> str:
     if name == "output_size":
         return f"{value[0]} x {value[1]}"
-    if name == "mask_share":
+    if name in ("mask_share", "gated_share"):
         return f"{value:.1%}"
     return f"{value:g}" if isinstance(value, float) else str(value)
