@@ -22,7 +22,10 @@ FROM_AN_IMAGE = ("StableDiffusionUpscalePipeline", "FluxFillPipeline")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("kind", sorted(FOLDERS.keys() - FROM_AN_IMAGE))
-def test_images_equal_those_of_the_own_pipeline_to_1e_4(kind: str, tmp_path: Path) -> None:
+def test_images_equal_those_of_the_own_pipeline_to_1e_4(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editkit_diffusers.comparison._SIDE", 64)
     differences = dict(compare_folder(FOLDERS[kind](tmp_path)))
     assert len(differences) == (1 if kind == "DDPMPipeline" else 2)
     assert max(differences.values()) <= AGREEMENT

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from editkit_evaluate.pie_bench import PieBench, decode_mask
 from numpy.typing import NDArray
 from PIL import Image
 from pyarrow import parquet
+from reliability_child import in_child
 
 import editkit
 from editkit import evaluation
@@ -155,19 +156,20 @@ def test_published_measures_equal_their_formulas(root: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_killed_evaluation_resumes_to_the_same_bytes(root: Path, whole: tuple[Path, str], tmp_path: Path) -> None:
-    code = (
-        "import os, signal, sys\nfrom editkit import evaluation\nfrom editkit.cli import main\n"
-        "edit, calls = evaluation.EditMethod.edit, []\n"
-        "def kill_in_the_fifth(*args):\n"
-        "    calls.append(args)\n"
-        "    if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return edit(*args)\n"
-        "evaluation.EditMethod.edit = kill_in_the_fifth\nmain(sys.argv[1:])\n"
-    )
+def test_killed_evaluation_resumes_to_the_same_bytes(
+    root: Path, whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit, calls = evaluation.EditMethod.edit, itertools.count(1)
+
+    def kill_in_the_fifth(*args: Any) -> Any:
+        if next(calls) == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return edit(*args)
+
     call = arguments(root, tmp_path, "--sheet-rows", "1")
-    process = subprocess.run([sys.executable, "-c", code, *call], check=False)
-    assert process.returncode == -signal.SIGKILL
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation.EditMethod, "edit", kill_in_the_fifth)
+        assert in_child(lambda: main(call)).state == "crashed"
     finished = list((tmp_path / "edits").glob("prompt-edit*/*.json"))
     assert len(finished) == 4
     assert not (tmp_path / "table.md").exists()

@@ -89,7 +89,7 @@ def test_a_blend_of_prompts_is_refused_by_name(model: Any) -> None:
 
 def test_frames_between_images_need_one_prompt(model: Any) -> None:
     image = np.zeros((16, 16, 3), np.uint8)
-    call = {"model": model, "steps": 2, "frames": 3, "seed": 0}
+    call = {"model": model, "steps": 2, "frames": 3, "seed": 0, "resolution": 32}
     with pytest.raises(InvalidParameter, match="give equal prompts"):
         apply("interpolate", [image, image + 9], source="a pear", target="a face", **call)
     assert len(apply("interpolate", [image, image + 9], source="a pear", target="a pear", **call).frames) == 3

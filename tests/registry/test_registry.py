@@ -249,19 +249,11 @@ TESTS = Path(__file__).parents[1]
 def third_party_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with three third-party distributions installed, one of them broken."""
     root = tmp_path_factory.mktemp("third-party")
-    for name in ("good", "broken", "control"):
-        copy = shutil.copytree(TESTS / "third_party" / name, root / name)
-        command = [
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--no-index",
-            "--target",
-            root / "site",
-            copy,
-        ]
-        subprocess.run([sys.executable, "-m", "pip", *map(str, command)], check=True, capture_output=True)
+    names = ("good", "broken", "control")
+    copies = [shutil.copytree(TESTS / "third_party" / name, root / name) for name in names]
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", root / "site")
+    command = [sys.executable, "-m", "pip", "install", *options, *copies]
+    subprocess.run(command, check=True, capture_output=True)
     return root / "site"
 
 
