@@ -203,24 +203,6 @@ def test_an_edit_of_an_inversion_has_the_gate_of_an_edit_of_the_image() -> None:
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_the_bundled_model_gates_its_edits_and_its_folder_does_not() -> None:
-    """Without a gate the pixels are those of the same weights under a name that has no default of its own."""
-    source = Image.open(APPLE)
-    params = {"source": "noto red apple", "target": "noto green apple", "steps": 2, "seed": 0, "frame": "off"}
-    folder = editkit.models()["emoji"].load()
-    own, open_, of_folder = (
-        editkit.apply("prompt-edit", source, model=model, **params | more)
-        for model, more in (("emoji", {}), ("emoji", {"gate": 0}), (folder, {}))
-    )
-    assert own.report.params["gate"] == editkit.models()["emoji"].defaults["gate"] > 0
-    assert own.report.gated_share > 0
-    assert of_folder.report.params["gate"] == 0
-    assert np.array_equal(open_.levels, of_folder.levels)
-    assert not np.array_equal(own.levels, open_.levels)
-
-
-@pytest.mark.model
-@pytest.mark.slow
 def test_the_gate_of_a_framed_edit_counts_pixels_of_the_whole_image() -> None:
     apple = Image.open(APPLE).convert("RGB").resize((64, 64), Image.Resampling.LANCZOS)
     source = Image.new("RGB", (96, 80), "white")
