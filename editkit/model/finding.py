@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from ..errors import InvalidParameter, WeightsUnavailable, did_you_mean
@@ -38,9 +39,13 @@ def locate(
         return text, folder
     if is_file(text):
         return text, Path(text)
+    if not text.strip():
+        raise WeightsUnavailable(f"the name {text!r} of the model is empty: give a registered name, a folder or a file")
     if exists(text) or HUB_ID.fullmatch(text):
         folder = find_folder(text, "model", BELOW, revision, options.variant, options.replaced)
         return text if revision is None or "@" in text else f"{text}@{revision}", folder
+    if address := re.fullmatch(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/.*)?", text):
+        raise WeightsUnavailable(f"model {text!r} is an address: give its hub id {address[1]!r}")
     known = did_you_mean(text, registry.specs["models"])
     raise WeightsUnavailable(
         f"model {text!r} is neither a registered name ({known}) nor a folder, a file or a hub id 'org/name'"

@@ -204,7 +204,7 @@ def _integers(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
                 yield name, one
 
 
-_WHOLE = ("BOOL", "I16", "I32", "I64")
+_OTHER_TYPES = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "C64")
 """Types in which weights are not stored as they are."""
 _COUNTERS = ("ids", "num_batches_tracked", "index")
 """Endings of the names of tensors of whole numbers."""
@@ -226,7 +226,7 @@ def _count_tensors(folder: Path, variant: str | None, *, quantised: bool) -> int
                 count += len(names)
         except (SafetensorError, OSError, ValueError, RecursionError) as error:
             raise WeightsUnavailable(f"{file} is damaged ({error}): download the model again") from error
-        wrong = [name for name, kind in kinds.items() if kind in _WHOLE and not name.endswith(_COUNTERS)]
+        wrong = [name for name, kind in kinds.items() if kind in _OTHER_TYPES and not name.endswith(_COUNTERS)]
         if wrong and not quantised:
             raise WeightsUnavailable(
                 f"{file} is damaged ({wrong[0][:80]} holds {kinds[wrong[0]]}, not floating-point numbers): download "
@@ -241,7 +241,10 @@ def identity_of(place: Path, weights: Path | None = None) -> str:
     ``weights`` is a checkpoint file that is loaded instead of the weights in the folder. The pieces are evenly spaced.
     """
     suffixes = (".json", ".txt", ".jinja", *(() if weights else (".safetensors",)))
-    files = [file for file in place.rglob("*") if file.suffix in suffixes and file.is_file()]
+    # Links to folders, as of an autoencoder that two models share, are no part of rglob.
+    links = [one for one in place.iterdir() if one.is_symlink() and one.is_dir()] if place.is_dir() else []
+    entries = (*place.rglob("*"), *(file for link in links for file in link.iterdir()))
+    files = [file for file in entries if file.suffix in suffixes and file.is_file()]
     by_name = sorted((file.relative_to(place).as_posix(), file) for file in files)
     digest = hashlib.sha256()
     for name, file in [*by_name, *(("", one) for one in (weights, place) if one and one.is_file())]:

@@ -172,6 +172,12 @@ def check_weights(folder: Path, called: str = "", advice: str = "", variant: str
                 f"{called} has only pickled weights ({pickles[0]}), which can run code when loaded: "
                 f"convert them to safetensors{other}"
             )
+        misnamed = sorted(file.name for file in folder.glob("*.safetensors"))
+        if misnamed:
+            raise WeightsUnavailable(
+                f"{called} has weights with the name {misnamed[0]}: rename them to model.safetensors (of transformers) "
+                f"or diffusion_pytorch_model.safetensors (of diffusers){other}"
+            )
         raise WeightsUnavailable(f"{called} has no *.safetensors weights: download the model again{other}")
     if variant is None and "" not in found:
         variant = "fp16" if "fp16" in found else min(found)

@@ -38,17 +38,18 @@ class Autoencoder:
     """Notes for the report, one sentence each."""
 
     @classmethod
-    def from_folder(
-        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, variant: str | None = None
-    ) -> Autoencoder:
-        """Load the autoencoder in ``folder``; raises WeightsUnavailable if it is damaged or of another kind."""
+    def from_folder(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, **reading: Any) -> Autoencoder:
+        """Load the autoencoder in ``folder``; ``reading`` are further arguments of :func:`read_part`.
+
+        Raises WeightsUnavailable if it is damaged or of another kind.
+        """
         config = read_json(folder / "config.json")
         name = str(config.get("_class_name"))
         kind = KINDS.get(name)
         if kind is None:
             raise WeightsUnavailable(f"{folder} is a {name[:60]}; supported: {', '.join(KINDS)}")
         check_scaling(config, str(folder / "config.json"))
-        return cls(load_part(kind, folder, device=device, dtype=safe_dtype(config, dtype), variant=variant))
+        return cls(load_part(kind, folder, device=device, dtype=safe_dtype(config, dtype), **reading))
 
     @classmethod
     def from_tensors(
@@ -75,8 +76,9 @@ class Autoencoder:
         """Load an autoencoder in place of a model's ``own``: a folder, or a file on the configuration of that one."""
         folder = place if place.is_dir() else place.parent
         if place.is_dir() or ((folder / "config.json").is_file() and place.name.startswith("diffusion_pytorch_model")):
-            loaded = cls.from_folder(folder, device=device, dtype=dtype)
-            loaded.warnings = _other_scale(folder, own)
+            unused: list[str] = []
+            loaded = cls.from_folder(folder, device=device, dtype=dtype, warn=unused.append)
+            loaded.warnings = (*unused, *_other_scale(folder, own))
             return loaded
         tensors = read_tensors(place)
         if not any(name.endswith("decoder.conv_out.weight") for name in tensors):

@@ -17,7 +17,7 @@ from .components import load_part, prepare_network
 from .network_files.fitting import check_network
 from .network_files.reading import network_settings, read_network
 from .quantisation import quantisation_config
-from .scheduler_config import read_config
+from .scheduler_config import class_warnings, read_config
 from .single_file import CheckpointFile
 from .text_encoder import TextEncoder, load_tokenizer
 
@@ -39,6 +39,7 @@ class Checkpoint:
     ) -> None:
         self.folder, self.device, self.dtype, self.options = folder, device, dtype, options
         self._quantisation = quantisation_config(options.quantise, dtype)
+        self._noted: list[str] = []
         check_network(folder, options)
         self.index = read_json(folder / "model_index.json")
         self.file = None if weights is None else CheckpointFile(weights, folder)
@@ -56,8 +57,8 @@ class Checkpoint:
             return prepare_network(net, self.device)
         if self.file is not None and self.file.has_part(kind, part):
             return prepare_network(self.file.network(kind, part, self.dtype), self.device)
-        reading = {"dtype": self.dtype, "variant": self.options.variant, "quantisation": quantisation}
-        return load_part(kind, self.folder / part, device=self.device, **reading)
+        reading = {"variant": self.options.variant, "quantisation": quantisation, "warn": self._noted.append}
+        return load_part(kind, self.folder / part, device=self.device, dtype=self.dtype, **reading)
 
     def autoencoder(self) -> Autoencoder:
         """Load the autoencoder, or the one that the user gives in its place."""
@@ -66,7 +67,8 @@ class Checkpoint:
             return Autoencoder.replacement(Path(self.options.vae), own=self.folder / "vae", **target)
         if self.file is not None and self.file.has_part(None, "vae"):
             return Autoencoder.from_tensors(self.file.tensors, self.folder / "vae", self.file.name, **target)
-        return Autoencoder.from_folder(self.folder / "vae", variant=self.options.variant, **target)
+        reading: dict[str, Any] = {"variant": self.options.variant, "warn": self._noted.append}
+        return Autoencoder.from_folder(self.folder / "vae", **target, **reading)
 
     def text_encoder(self, part: str, kind: Any, length: int | None = None, left_out: int = 0) -> TextEncoder:
         """Load a text encoder and its tokenizer; ``length`` is that of a prompt in tokens, by default its own.
@@ -92,6 +94,9 @@ class Checkpoint:
         config = read_config(self.folder, part, fixed=fixed)
         if part != "scheduler":
             return config
+        entry = self.index.get(part)
+        named = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+        self._noted += class_warnings(read_json(self.folder / part / "scheduler_config.json"), named)
         if self.file is not None:
             config |= self.file.scheduler_settings()
         network = self.options.replacement("transformer")
@@ -109,5 +114,6 @@ class Checkpoint:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Guesses that the report names, one sentence each."""
-        return () if self.file is None else self.file.warnings(self.options)
+        """Notes on the parts that are loaded, and guesses, for the report, one sentence each."""
+        guesses = () if self.file is None else self.file.warnings(self.options)
+        return (*self._noted, *guesses)

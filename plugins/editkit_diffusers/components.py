@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ from .scaled_weights import has_scales
 _OLD_NAMES = {"Transformer2DModel": ("PixArtTransformer2DModel", "DiTTransformer2DModel")}
 """Classes that have the names of their families now."""
 
+_NEEDLESS = re.compile(r"vision_model|visual_projection|text_projection|logit_scale|position_ids|^decoder\.|lm_head")
+"""Weights of whole models of transformers beside those of their text encoders."""
+
 
 def load_part(kind: Any, folder: Path, *, device: torch.device, **reading: Any) -> Any:
     """Load ``folder`` as :func:`read_part` does, ready to run on a device."""
@@ -42,11 +46,12 @@ def read_part(
     variant: str | None = None,
     strict: bool = False,
     quantisation: Any = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Any:
     """Read ``folder`` as an instance of ``kind``; ``variant`` is that of its weights, such as ``fp16``.
 
-    With ``strict`` weights that the class does not have are refused too. ``quantisation`` is a configuration of
-    diffusers by which plain weights are quantised.
+    Weights that the class does not have are left out with a sentence to ``warn``; with ``strict`` they are refused.
+    ``quantisation`` is a configuration of diffusers by which plain weights are quantised.
 
     Raises WeightsUnavailable if it is damaged or incomplete, InvalidParameter if it cannot be quantised.
     """
@@ -55,7 +60,9 @@ def read_part(
         quantised = check_quantisation(config, folder)
         if quantised and quantisation is not None:
             raise InvalidParameter(f"quantise is not allowed: {folder} holds quantised weights: leave it out")
-        more = {} if quantisation is None else {"quantization_config": quantisation}
+        more: dict[str, Any] = {} if quantisation is None else {"quantization_config": quantisation}
+        if hasattr(kind, "config_class"):  # transformers names weights of another shape in its log alone
+            more["ignore_mismatched_sizes"] = True
         check_class(kind, config, folder)
         with loading(), quiet():
             part, info = kind.from_pretrained(
@@ -73,6 +80,12 @@ def read_part(
             raise WeightsUnavailable(
                 f"{folder} holds weights with scales ({scales[0]}), which only a checkpoint file may have: get "
                 "it in float16 or bfloat16"
+            )
+        unused = [key for key in sorted(info["unexpected_keys"]) if not _NEEDLESS.search(key)]
+        if unused and not scales:
+            warn(
+                f"{folder} holds {len(unused)} weights that its configuration has no place for, such as {unused[0]}, "
+                "which are left out: the configuration may belong to another model"
             )
     except EditkitError:
         raise

@@ -39,7 +39,7 @@ from .execution import speed_up
 from .offload import offload_layers, offload_sequentially
 from .pipeline.sharing import shared_weights
 from .quantisation import is_quantised
-from .scheduler_config import grid_of, prediction_of, schedule_of, usual_of, whole_timesteps_of
+from .scheduler_config import clipping_warnings, grid_of, prediction_of, schedule_of, usual_of, whole_timesteps_of
 from .text_encoder import TextEncoder
 
 
@@ -77,7 +77,7 @@ class LatentModel(Assembled, AttentionSupport):
         self.usual: Mapping[str, Any] = usual_of(scheduler)
         self._whole_timesteps = whole_timesteps_of(scheduler)
         self.adapters: tuple[str, ...] = ()
-        self._warnings: tuple[str, ...] = tuple(warnings)
+        self._warnings: tuple[str, ...] = (*warnings, *clipping_warnings(scheduler))
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, NoneType
@@ -92,7 +93,9 @@ def complete_config(given: Config, called: str, fixed: Config = MappingProxyType
     Raises WeightsUnavailable if its class is unknown or a value is not supported; messages begin with ``called``.
     """
     defaults = _class_defaults(given.get("_class_name", "DDIMScheduler"), called)
-    config = defaults | dict(given) | {key: value for key, value in fixed.items() if key in defaults}
+    # Options that the class lacks are those of a scheduler that it replaced, and diffusers leaves them out.
+    own = {key: value for key, value in given.items() if key in defaults or key.startswith("_")}
+    config = defaults | own | {key: value for key, value in fixed.items() if key in defaults}
     _check_numbers(config, called)
     return config
 
@@ -107,6 +110,35 @@ def _class_defaults(name: Any, file: str) -> dict[str, Any]:
         )
     parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
     return {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+
+
+def clipping_warnings(config: Config) -> tuple[str, ...]:
+    """Return a note if a scheduler would limit estimates of an image to -1 to 1, which is left out for latents."""
+    if not config.get("clip_sample"):
+        return ()
+    return (
+        "the scheduler's clip_sample is true and is left out, because latents are not limited to -1 to 1: set it to "
+        "false in its configuration",
+    )
+
+
+def class_warnings(config: Config, index_class: Any) -> tuple[str, ...]:
+    """Return a note if the class that a model's index names would give other values than that of ``config``.
+
+    ``config`` is the content of the scheduler's file.
+    """
+    name = config.get("_class_name")
+    if not isinstance(index_class, str) or not hasattr(diffusers, index_class) or name in (None, index_class):
+        return ()
+    own, other = (complete_config({**config, "_class_name": one}, "the scheduler") for one in (name, index_class))
+    differing = sorted(key for key in {*own} & {*other} - {"_class_name"} if own[key] != other[key])
+    if not differing and _is_flow(own) == _is_flow(other):
+        return ()
+    values = f", with other defaults of {', '.join(differing)}" if differing else ""
+    return (
+        f"the scheduler's configuration names the class {name}, which is used, and the model's index {index_class}"
+        f"{values}: name one class in both",
+    )
 
 
 def _check_numbers(config: Config, file: str) -> None:
@@ -143,14 +175,34 @@ def schedule_of(config: Config) -> Schedule:
         raise WeightsUnavailable(
             "the scheduler's betas leave no signal at the noisiest timestep: beta_start and beta_end are too large"
         )
+    _check_clipping(config, schedule)
     return schedule
+
+
+def _check_clipping(config: Config, schedule: VariancePreserving) -> None:
+    """Raise WeightsUnavailable if a solver would leave out the noisiest timesteps, by log(alpha / sigma)."""
+    least = config.get("lambda_min_clipped")
+    if least is None:
+        return
+    noisiest = float(schedule.alphas_cumprod[-1])
+    if type(least) not in (int, float) or (noisiest > 0 and least > math.log(noisiest / (1 - noisiest)) / 2):
+        raise WeightsUnavailable(
+            f"the scheduler's lambda_min_clipped {str(least)[:60]!r} leaves out the noisiest timesteps, which is not "
+            "supported: remove it from its configuration"
+        )
 
 
 def _betas_of(config: Config) -> Any:
     """Return the betas (T,) of a configuration."""
     steps, kind = config.get("num_train_timesteps", 1000), config.get("beta_schedule", "linear")
     if config.get("trained_betas"):
-        return config["trained_betas"]
+        betas = config["trained_betas"]
+        if isinstance(betas, list) and len(betas) != steps:
+            raise WeightsUnavailable(
+                f"the scheduler has {len(betas)} trained_betas and num_train_timesteps {steps}: set the latter to "
+                f"{len(betas)}"
+            )
+        return betas
     if kind == "squaredcos_cap_v2":
         return cosine(steps)
     if not isinstance(kind, str) or kind not in NAMED_BETAS:
@@ -191,11 +243,16 @@ def flow_of(config: Config, patch: int = 2) -> RectifiedFlow:
     _check_options(config)
     steps, terminal = config.get("num_train_timesteps", 1000), config.get("shift_terminal") or None
     if config.get("use_dynamic_shifting"):
+        kind = config.get("time_shift_type", "exponential")
+        if kind not in ("exponential", "linear"):
+            raise WeightsUnavailable(
+                f"the scheduler's time_shift_type {str(kind)[:60]!r} is not supported: exponential or linear"
+            )
         shift_of = ResolutionShift(
             tokens=(config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)),
             values=(config.get("base_shift", 0.5), config.get("max_shift", 1.15)),
             patch=patch,
-            exponential=config.get("time_shift_type", "exponential") == "exponential",
+            exponential=kind == "exponential",
         )
         return RectifiedFlow(steps, terminal=terminal, shift_of=shift_of)
     shift = config.get("shift", 1.0)

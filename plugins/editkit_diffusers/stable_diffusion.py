@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self, cast
 
 import torch
@@ -32,8 +33,10 @@ EXTRA_CHANNELS = {0: ("instructions",), 1: ("inpainting",)}
 """Capabilities of a network by the number of input channels beyond twice those of its latents."""
 DEFAULT_SIDE = 64
 """Side of the training images in latents, for networks whose configuration does not hold it."""
-FIXED_OFFSET = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
-"""Pipelines that set the scheduler's ``steps_offset`` to 1, whatever its configuration holds."""
+FIXING = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
+"""Pipelines that set options of the scheduler, whatever its configuration holds."""
+FIXED: Mapping[str, Any] = MappingProxyType({"steps_offset": 1, "clip_sample": False})
+"""Options that these pipelines set."""
 
 TEXTS = {"text_encoder": CLIPTextModel}
 """Classes of the text encoders, by part of a folder."""
@@ -46,6 +49,9 @@ class StableDiffusion(FeatureReuse, StyledModel):
     models have as many as the latents, for those of the image. Without such a condition, an inpainting model gets a
     full mask and an instruction model zeros, and both generate like any other model.
     """
+
+    reads_noise_level = False
+    """Whether the class that the network reads is the noise level of an image."""
 
     def __init__(
         self,
@@ -82,11 +88,27 @@ class StableDiffusion(FeatureReuse, StyledModel):
                 f"model {self.name}: the unet has {unet.config.in_channels} input channels and the autoencoder "
                 f"{self.channels} latent channels, which fit no pipeline of this family"
             )
+        self._check_unet()
         width = unet.config.encoder_hid_dim or unet.config.cross_attention_dim
         widths = sum(encoder.net.config.hidden_size for encoder in texts.values())
         self.check_inputs("unet", width if type(width) is int else None, widths, "text")
         self.native_size = longest_side(unet.config.sample_size, DEFAULT_SIDE, "unet") * self.reduction
         self.multiple = self.reduction  # the UNet itself supports odd numbers of latents
+
+    def _check_unet(self) -> None:
+        """Raise WeightsUnavailable for a network that estimates more than latents, or that reads a class."""
+        config = self.unet.config
+        if config.out_channels != self.channels:
+            raise WeightsUnavailable(
+                f"model {self.name}: the unet has {config.out_channels} output channels and the autoencoder "
+                f"{self.channels} latent channels: the parts belong to different models"
+            )
+        if config.class_embed_type is not None or (config.num_class_embeds is not None and not self.reads_noise_level):
+            raise WeightsUnavailable(
+                f"model {self.name}: the unet reads a class beside the text (class_embed_type "
+                f"{config.class_embed_type}, num_class_embeds {config.num_class_embeds}), which is not supported: its "
+                "folder names a pipeline of another family"
+            )
 
     def allowed_extra_channels(self) -> tuple[int, ...]:
         """Return the possible numbers of input channels beside those of the latents."""
@@ -214,7 +236,7 @@ def backend_parts(parts: Parts, texts: Mapping[str, Any], left_out: int = 0) -> 
 
     ``texts`` are the classes of the text encoders by part, whose last ``left_out`` layers the family leaves out.
     """
-    fixed = {"steps_offset": 1} if parts.index.get("_class_name") in FIXED_OFFSET else {}
+    fixed = FIXED if parts.index.get("_class_name") in FIXING else {}
     return {
         "unet": parts.network(UNet2DConditionModel, "unet"),
         "autoencoder": parts.autoencoder(),

@@ -202,7 +202,9 @@ def join_chunks(states: Tensor, chunks: int) -> Tensor:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Load a tokenizer of any class; raises WeightsUnavailable if it is damaged or needs a package."""
+    """Load a tokenizer of any class; raises WeightsUnavailable if it is missing, damaged or needs a package."""
+    if not folder.is_dir():
+        raise WeightsUnavailable(f"{folder} is missing, and this family needs it: put the one of its base model there")
     try:
         with loading(), quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

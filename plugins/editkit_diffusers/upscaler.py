@@ -25,6 +25,8 @@ class StableDiffusionUpscaler(StableDiffusion):
     Without an image, the condition is a grey image at the maximum noise level, and the model generates like any other.
     """
 
+    reads_noise_level = True
+
     def __init__(self, *, low_res_scheduler: dict[str, Any], max_noise_level: int, **parts: Any) -> None:
         super().__init__(**parts)
         self.provides = frozenset({"text", "upscaling"})

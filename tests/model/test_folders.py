@@ -239,3 +239,56 @@ def test_scaled_weights_in_a_folder_and_parts_of_another_class_are_refused(folde
     assert "conv_in.scale_weight" in refused(folder)
     edit_json(folder / "unet/config.json", _class_name="UNetMotionModel")
     assert "is a UNetMotionModel and no UNet2DConditionModel" in refused(folder)
+
+
+def test_weights_without_a_place_are_warned_of_and_of_other_types_refused(folder: Path, tiny_folder: Path) -> None:
+    (file,) = (folder / "vae").glob("*.safetensors")
+    save_file({**load_file(file), "moon.weight": torch.ones(1)}, file, metadata={"format": "pt"})
+    edit_json(folder / "text_encoder/config.json", num_hidden_layers=0)
+    unused = editkit.load_model(folder).warnings  # type: ignore[attr-defined]
+    assert [("vae" in text, "1 weights" in text) for text in unused] == [(True, True), (False, False)]
+    assert "moon.weight" in unused[0] and "encoder.layers.0" in unused[1]
+    weights = load_file(file)
+    weights["decoder.conv_in.weight"] = weights["decoder.conv_in.weight"].to(torch.int8)
+    save_file(weights, file, metadata={"format": "pt"})
+    assert "decoder.conv_in.weight holds I8" in refused(folder)
+
+
+def test_a_linked_part_counts_in_the_identity(folder: Path, tiny_folder: Path) -> None:
+    shared = Path(shutil.move(folder / "vae", folder.parent / "shared"))
+    (folder / "vae").symlink_to(shared)
+    (folder / "above").symlink_to(folder)
+    assert torch.equal(draw(folder), draw(tiny_folder))
+    before = editkit.load_model(folder).identity
+    edit_json(shared / "config.json", scaling_factor=0.2)
+    assert editkit.load_model(folder).identity != before
+
+
+def test_a_misnamed_or_absent_file_is_named_with_what_to_do(folder: Path) -> None:
+    edit_json(folder / "text_encoder/config.json", vocab_size=40)
+    assert "mismatched weights: embeddings.token_embedding.weight" in refused(folder)
+    (file,) = (folder / "unet").glob("*.safetensors")
+    file.rename(file.with_name("unet.safetensors"))
+    assert "the name unet.safetensors: rename them" in refused(folder)
+    file.with_name("unet.safetensors").rename(file)
+    shutil.rmtree(folder / "tokenizer")
+    edit_json(folder / "model_index.json", tokenizer=[None, None])
+    edit_json(folder / "text_encoder/config.json", vocab_size=15)
+    assert "tokenizer is missing" in refused(folder)
+
+
+def test_an_address_or_an_empty_name_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsUnavailable, match="give its hub id 'org/name'"):
+        editkit.load_model("https://huggingface.co/org/name/tree/main")
+    with pytest.raises(WeightsUnavailable, match="'' of the model is empty"):
+        editkit.load_model("")
+
+
+@pytest.mark.parametrize("change", [{"class_embed_type": "identity"}, {"num_class_embeds": 3}])
+def test_a_network_that_reads_a_class_is_refused_at_once(folder: Path, change: dict[str, Any]) -> None:
+    from diffusers import UNet2DConditionModel
+
+    config = json.loads((folder / "unet/config.json").read_text())
+    UNet2DConditionModel.from_config({**config, **change}).save_pretrained(folder / "unet")
+    assert "reads a class beside the text" in refused(folder)

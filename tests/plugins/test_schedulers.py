@@ -92,6 +92,9 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("DDIMScheduler", {"prediction_type": "flow_prediction"}),
     ("DDIMScheduler", {"beta_schedule": "sigmoid"}),
     (FLOW, {"invert_sigmas": True}),
+    (FLOW, {"time_shift_type": "cubic", "use_dynamic_shifting": True}),
+    ("DDIMScheduler", {"trained_betas": [0.001] * 10}),
+    ("DPMSolverMultistepScheduler", {"lambda_min_clipped": -1.0}),
 ]
 
 
@@ -100,6 +103,31 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path: Path, name: str, con
     with pytest.raises(WeightsUnavailable, match=next(iter(config), name)):
         read_in = read(tmp_path, name, **config)
         schedule_of(read_in), grid_of(read_in), prediction_of(read_in)
+
+
+def test_options_that_a_class_lacks_are_left_out_as_by_diffusers(tmp_path: Path) -> None:
+    """They stay behind where a scheduler is replaced by its name alone."""
+    ancestral = read(tmp_path, "EulerAncestralDiscreteScheduler", **BETAS, use_karras_sigmas=True)
+    assert grid_of(ancestral).spacing == "linspace"
+    with pytest.raises(WeightsUnavailable, match="IPNDMScheduler, which has no table of betas"):
+        schedule_of(read(tmp_path, "IPNDMScheduler", **BETAS))
+    unclipped = read(tmp_path, "DPMSolverMultistepScheduler", **BETAS, lambda_min_clipped=-5.1)
+    assert schedule_of(unclipped) == schedule_of({**unclipped, "lambda_min_clipped": None})
+
+
+def test_two_classes_of_one_scheduler_and_clipped_latents_are_warned_of(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+    config = {"_class_name": "EulerDiscreteScheduler", **BETAS, "clip_sample": True}
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(config))
+    (warning,) = editkit.load_model(folder).warnings  # type: ignore[attr-defined]
+    assert "EulerDiscreteScheduler, which is used" in warning and "timestep_spacing" in warning
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(config | {"_class_name": "DDIMScheduler"}))
+    assert editkit.load_model(folder).warnings == ()  # type: ignore[attr-defined]
+    index = json.loads((folder / "model_index.json").read_text())
+    index["_class_name"] = "StableDiffusionInstructPix2PixPipeline"  # it does not switch clipping off
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (warning,) = editkit.load_model(folder).warnings  # type: ignore[attr-defined]
+    assert "clip_sample is true and is left out" in warning
 
 
 @pytest.mark.parametrize("ramp", [*RAMPS, {"use_lu_lambdas": True}])

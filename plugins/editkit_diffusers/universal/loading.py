@@ -44,15 +44,18 @@ def load_folder(
     """
     index = read_index(folder)
     kind = pipeline_class(str(index["_class_name"]), f"model {folder}")
-    pipe = build_pipeline(kind, folder, index, network_reader(dtype, options, folder))
+    notes: list[str] = []
+    pipe = build_pipeline(kind, folder, index, network_reader(dtype, options, folder, notes.append))
     pipe.to(device)
-    return UniversalBackend(pipe, name=name, identity=identity_of(folder))
+    return UniversalBackend(pipe, name=name, identity=identity_of(folder), warnings=notes)
 
 
-def network_reader(dtype: torch.dtype, options: LoadingOptions, folder: Path) -> ReadNetwork:
+def network_reader(
+    dtype: torch.dtype, options: LoadingOptions, folder: Path, warn: Callable[[str], None]
+) -> ReadNetwork:
     """Return a function that reads a network of a folder with its weights, or with those that replace them.
 
-    Raises WeightsUnavailable for a file that does not fit the folder's network, and for a missing package.
+    Notes on the weights go to ``warn``, one sentence each. Raises WeightsUnavailable for a file that does not fit the folder's network, and for a missing package.
     """
     check_network(folder, options)
     config = quantisation_config(options.quantise, dtype)
@@ -63,7 +66,8 @@ def network_reader(dtype: torch.dtype, options: LoadingOptions, folder: Path) ->
         if place is not None:
             net = read_network(network, part, place, dtype, quantisation)
         else:
-            net = read_part(network, part, dtype=dtype, variant=options.variant, quantisation=quantisation)
+            reading: dict[str, Any] = {"variant": options.variant, "quantisation": quantisation, "warn": warn}
+            net = read_part(network, part, dtype=dtype, **reading)
         return net.requires_grad_(False).eval()
 
     return read

@@ -49,9 +49,10 @@ def load_folder(
 
     Raises WeightsUnavailable for a class or blocks that are not served, and for missing or damaged parts.
     """
-    pipe = build_pipeline(folder, network_reader(dtype, options, folder))
+    notes: list[str] = []
+    pipe = build_pipeline(folder, network_reader(dtype, options, folder, notes.append))
     pipe.to(device)
-    return UniversalBackend(pipe, name=name, identity=identity_of(folder))
+    return UniversalBackend(pipe, name=name, identity=identity_of(folder), warnings=notes)
 
 
 def build_pipeline(folder: Path, read: ReadNetwork) -> Any:
