@@ -172,7 +172,7 @@ def check_weights(folder: Path, called: str = "", advice: str = "", variant: str
                 f"{called} has only pickled weights ({pickles[0]}), which can run code when loaded: "
                 f"convert them to safetensors{other}"
             )
-        misnamed = sorted(file.name for file in folder.glob("*.safetensors"))
+        misnamed = sorted(file.name for file in folder.glob("*.safetensors") if not _SHARD.fullmatch(file.name))
         if misnamed:
             raise WeightsUnavailable(
                 f"{called} has weights with the name {misnamed[0]}: rename them to model.safetensors (of transformers) "

