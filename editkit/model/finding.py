@@ -39,8 +39,6 @@ def locate(
         return text, folder
     if is_file(text):
         return text, Path(text)
-    if not text.strip():
-        raise WeightsUnavailable(f"the name {text!r} of the model is empty: give a registered name, a folder or a file")
     if exists(text) or HUB_ID.fullmatch(text):
         folder = find_folder(text, "model", BELOW, revision, options.variant, options.replaced)
         return text if revision is None or "@" in text else f"{text}@{revision}", folder

@@ -281,7 +281,7 @@ def test_an_address_or_an_empty_name_is_no_model(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsUnavailable, match="give its hub id 'org/name'"):
         editkit.load_model("https://huggingface.co/org/name/tree/main")
-    with pytest.raises(WeightsUnavailable, match="'' of the model is empty"):
+    with pytest.raises(WeightsUnavailable, match="model '' is neither"):
         editkit.load_model("")
 
 

@@ -55,7 +55,8 @@ def network_reader(
 ) -> ReadNetwork:
     """Return a function that reads a network of a folder with its weights, or with those that replace them.
 
-    Notes on the weights go to ``warn``, one sentence each. Raises WeightsUnavailable for a file that does not fit the folder's network, and for a missing package.
+    Notes on the weights go to ``warn``, one sentence each. Raises WeightsUnavailable for a file that does not fit the
+    folder's network, and for a missing package.
     """
     check_network(folder, options)
     config = quantisation_config(options.quantise, dtype)
