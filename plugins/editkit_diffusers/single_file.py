@@ -139,9 +139,7 @@ class CheckpointFile:
         )
 
 
-def load_converted(
-    kind: Any, tensors: Mapping[str, Tensor], folder: Path, dtype: torch.dtype
-) -> tuple[Any, list[str]]:
+def load_converted(kind: Any, tensors: Mapping[str, Tensor], folder: Path, dtype: torch.dtype) -> tuple[Any, list[str]]:
     """Return a network of the first implementation by its configuration, and the names of tensors without a place.
 
     Missing weights stay without values.
