@@ -207,7 +207,7 @@ def longcat_image(kind: Any = d.LongCatImagePipeline) -> Any:
     )
     return kind(
         transformer=shake(transformer),
-        vae=autoencoder(16, 0.3611, 0.1159),
+        vae=autoencoder(16, 0.3611, 0.1159, levels=3),
         scheduler=flow(**DYNAMIC_SHIFT),
         text_encoder=qwen2_5_vl(),
         tokenizer=tokenizer(2048),
