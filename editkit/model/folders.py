@@ -58,7 +58,7 @@ def read_index(folder: Path) -> dict[str, Any]:
             )
     if not file.is_file():
         found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
-        raise WeightsUnavailable(f"model {folder} has no {INDEX} (found: {found}): give a diffusers folder")
+        raise WeightsUnavailable(f"model {folder} has no {INDEX} (found: {found}): {_near(folder)}")
     index = read_json(file)
     name = index.get("_class_name")
     if isinstance(name, list):
@@ -69,6 +69,16 @@ def read_index(folder: Path) -> dict[str, Any]:
     if not isinstance(name, str):
         raise WeightsUnavailable(f"{file} names no pipeline: its _class_name is {str(name)[:60]!r}; download it again")
     return index
+
+
+def _near(folder: Path) -> str:
+    """Return advice about a folder without an index: a model above it, in it, or in one file of it."""
+    if (folder.parent / INDEX).is_file():
+        return f"give the folder above it, {folder.parent}"
+    files = [] if (folder / "config.json").is_file() else sorted(folder.glob("*.safetensors"))
+    models = sorted(file.parent for file in folder.glob(f"*/{INDEX}"))
+    nearest = next(iter([*models, *files]), None)
+    return "give a diffusers folder" if nearest is None else f"give a model in it, such as {nearest}"
 
 
 def parts_of(folder: Path, index: dict[str, Any], needed: Collection[str] = ()) -> list[Part]:

@@ -43,6 +43,10 @@ def _check_kind(registry: Registry, file: Path) -> None:
     """Raise WeightsUnavailable for a file other than safetensors; a GGUF file holds no whole model."""
     if file.suffix == ".gguf":
         _refuse_network(registry, file)
+    if file.suffix != ".safetensors" and file.suffix.lower() in (".safetensors", ".sft"):
+        raise WeightsUnavailable(
+            f"model {str(file)!r} ends in {file.suffix}: rename it to {file.with_suffix('.safetensors').name!r}"
+        )
     if file.suffix != ".safetensors":
         raise WeightsUnavailable(
             f"model {str(file)!r} is a file other than .safetensors, which can run code when loaded: convert it, or "

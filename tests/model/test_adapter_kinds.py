@@ -254,6 +254,8 @@ UNSUPPORTED = {
     "double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight": "IP-Adapter",
     "model.diffusion_model.input_blocks.0.0.weight": "whole model",
     "adapter.body.0.resnets.0.block1.weight": "T2I-Adapter",
+    "conv_in.weight": "a network: give it with --transformer",
+    "text_model.encoder.layers.0.mlp.fc1.weight": "a text encoder",
 }
 
 
@@ -291,6 +293,14 @@ def test_the_strength_of_a_lora_is_read_from_its_header(tmp_path: Path, kind: st
     tensors = {f"unet.{QUERY}.lora_A.weight": down, f"unet.{QUERY}.lora_B.weight": up}
     new = changed(adapted("sd", tensors, tmp_path / "a.safetensors", **entries), "sd")[f"{QUERY}.weight"]
     assert float((new - weight("sd", f"{QUERY}.weight") - factor * up @ down).abs().max()) < CLOSE
+
+
+def test_a_lora_without_effect_is_warned_of(tmp_path: Path) -> None:
+    pair = {f"{kohya(QUERY)}.lora_down.weight": random(2, 16), f"{kohya(QUERY)}.lora_up.weight": random(16, 2)}
+    for alpha, count in ((0.0, 1), (1.0, 0)):
+        tensors = {**pair, f"{kohya(QUERY)}.alpha": torch.tensor(alpha)}
+        model = adapted("sd", tensors, tmp_path / "a.safetensors")
+        assert sum("changes nothing" in text for text in model.warnings) == count
 
 
 def test_an_alpha_of_kohyas_header_counts_where_no_tensor_has_one(tmp_path: Path) -> None:

@@ -277,6 +277,15 @@ def test_a_misnamed_or_absent_file_is_named_with_what_to_do(folder: Path) -> Non
     assert "tokenizer is missing" in refused(folder)
 
 
+def test_a_model_near_a_given_folder_is_named(folder: Path) -> None:
+    assert f"give the folder above it, {folder}" in refused(folder / "unet")
+    assert f"such as {folder}" in refused(folder.parent)
+    single = Path(shutil.move(folder / "unet/diffusion_pytorch_model.safetensors", folder.parent / "one.safetensors"))
+    shutil.rmtree(folder)
+    assert f"such as {single}" in refused(folder.parent)
+    assert "ends in .sft: rename it to 'one.safetensors'" in refused(single.rename(single.with_suffix(".sft")))
+
+
 def test_an_address_or_an_empty_name_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsUnavailable, match="give its hub id 'org/name'"):

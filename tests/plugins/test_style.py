@@ -316,6 +316,10 @@ def test_adapters_that_cannot_be_read_are_refused_by_name(styled: Styled, model:
     (tmp_path / "torn.safetensors").write_bytes(b"x")
     with pytest.raises(editkit.BadFile, match="cannot be read"):
         generate(model, styled.attach(model=tmp_path / "torn.safetensors"))
+    for value, fault in ((torch.full((2,), torch.nan), "NaN or infinity"), (torch.ones(2).to(torch.int8), "int8")):
+        save_file({"image_proj.norm.bias": value}, tmp_path / "torn.safetensors")
+        with pytest.raises(editkit.BadFile, match=f"{fault} in 'image_proj.norm.bias'"):
+            generate(model, styled.attach(model=tmp_path / "torn.safetensors"))
     alone = changed(styled.adapters["plain"], tmp_path / "alone.safetensors", dict)
     with pytest.raises(editkit.WeightsUnavailable, match="needs an image encoder"):
         generate(model, styled.attach(model=alone))

@@ -41,7 +41,8 @@ def layer_changes(
     strengths = Strengths(file, kohya=any(".lora_down." in name or ".lora_up." in name for name in names))
     changes = [_layer_change(layer, roles, spellings, strengths, scale) for layer, spellings, roles in grouped.values()]
     _check_dora_is_whole(strengths, changes)
-    return changes, [*warnings, *_strength_warnings(names, strengths)]
+    idle = ["it changes nothing: its alpha or its weights are zero"] if all(map(_is_idle, changes)) else []
+    return changes, [*warnings, *_strength_warnings(names, strengths), *idle]
 
 
 def _parse(tensors: Mapping[str, Tensor]) -> dict[str, TensorName]:
@@ -101,6 +102,13 @@ def _is_zero(roles: Roles) -> bool:
     product = any(role in roles and not roles[role].any() for role in ("up", "down"))
     others = [tensor for role, tensor in roles.items() if role not in ("up", "down", "mid", "alpha")]
     return (product or not {"up", "down"} & set(roles)) and not any(tensor.any() for tensor in others)
+
+
+def _is_idle(change: LayerChange) -> bool:
+    """Whether a change of a layer leaves it as it is at any scale."""
+    if set(change.roles) & {*BIAS_ROLES, *MAGNITUDES}:
+        return False
+    return _is_zero(change.roles) or all(strength == 0 for _, strength in change.kinds)
 
 
 def _layer_change(

@@ -19,6 +19,10 @@ FOREIGN = {
     r"(adapter\.)?body\.\d+\.": f"a T2I-Adapter, {_USE_CONTROLNET}",
     r"\d+\.(0|1)\.linear\.": "a hypernetwork, which is not supported",
     r"(model\.diffusion_model|cond_stage_model|conditioner|first_stage_model)\.": "a whole model: give it with -m",
+    r"(conv_in|conv_out|time_embedding|time_embed|input_blocks|x_embedder|img_in|pos_embed)\.": "a network: give it "
+    "with --transformer, and an adapter with --adapter",
+    r"(text_model\.)?(embeddings\.(token|position)_embedding|encoder\.layers\.\d+|final_layer_norm)\.": "a text "
+    "encoder, not an adapter: put it into the model's folder",
     r"(encoder\.(down_blocks|down)\.|decoder\.(up_blocks|up)\.|quant_conv\.)": "an autoencoder, not an adapter",
 }
 """Files that are given as adapters by mistake, by the beginning of a tensor name."""

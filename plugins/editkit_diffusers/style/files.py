@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from editkit import BadFile, InvalidParameter, WeightsUnavailable
+from editkit import BadFile, InvalidParameter, WeightsUnavailable, is_finite
 
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
@@ -37,12 +37,17 @@ def adapter_file(location: Path) -> Path:
 
 
 def read_tensors(file: Path) -> Mapping[str, Tensor]:
-    """Return the tensors of an adapter file; raises BadFile if it is damaged."""
+    """Return the tensors of an adapter file; raises BadFile if it is damaged, or holds NaN or whole numbers."""
     try:
         with safe_open(file, framework="pt") as opened:
-            return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, ValueError) as error:
         raise BadFile(f"style:model={str(file)!r} cannot be read ({error}): download it again") from error
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point() or not is_finite(tensor.float()):
+            fault = "NaN or infinity" if tensor.is_floating_point() else f"{tensor.dtype}"
+            raise BadFile(f"style:model={str(file)!r} holds {fault} in {key[:80]!r}: download it again")
+    return tensors
 
 
 def sections(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, dict[str, Tensor]]:
