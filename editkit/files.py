@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -89,6 +89,22 @@ def unused_path(path: str | os.PathLike[str], reserved: Container[Path] = ()) ->
 def read_reason(error: OSError) -> str:
     """Return why a file cannot be read and what helps, in a few words."""
     return _READ_ERRORS.get(error.errno or 0) or error.strerror or type(error).__name__
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep other blocks of this kind, of other processes too, out of a folder while the block runs.
+
+    The system ends the lock with the process. Where a folder cannot be locked, the block runs without.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Cancelled, MissingCapability
+from ..files import locked_folder, unused_path
 from ..inversion.settings import INVERSION_SUFFIXES
 from ..sampling.params import SEED_WITHOUT_NOISE
 from .errors import ErrorCollector
@@ -21,7 +22,7 @@ from .many.file_names import fill_template
 from .many.lines import Count, OutputLines
 from .many.masks import plan_masks
 from .many.variants import Variant
-from .outputs import Shown, save_masks, save_result, save_sheet, write_stdout
+from .outputs import Shown, make_folder, save_masks, save_result, save_sheet, write_stdout
 from .targets import STREAM, OutputPlan, encoding_of, plan_shown, stem_of
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Invocation:
     """Suffix of the format for standard output."""
     skip: bool = False
     """Whether jobs whose output file exists are left out."""
+    replace: bool = True
+    """Whether an output file is replaced that appears during the edits; otherwise its result is numbered."""
     batch: int = 1
     """Number of jobs that are processed together."""
     preview: Path | None = None
@@ -127,7 +130,8 @@ class Invocation:
             Job(names[number], sources[number], target, number, variant, files, place)
             for place, ((number, variant), target, files) in enumerate(zip(pairs, targets, mask_files, strict=True))
         ]
-        return cls(jobs, options["json"], sheet, encoding, default, plan.existing == "skip", batch, preview)
+        replace = plan.existing == "replace" or (plan.existing is None and plan.is_file_of(inputs, labels, file_names))
+        return cls(jobs, options["json"], sheet, encoding, default, plan.existing == "skip", replace, batch, preview)
 
     def check_fits(self, job: Job, request: Request) -> Request:
         """Return a request; raises InvalidParameter if its result does not fit in the format of the output."""
@@ -259,14 +263,23 @@ class Delivery:
         if job.target is None:
             write_stdout(outcome, self.invocation.suffix, self.invocation.encoding)
         else:
-            existed = os.path.lexists(job.target)
-            report = save_result(outcome, job.target, self.invocation.encoding)
-            self.lines.written(job.place, job.name, job.target, report)
-            if existed:
-                click.echo(f"Replaced: {str(job.target)!r}", err=True)
+            self._save(job, job.target, outcome)
         save_masks(outcome, job.masks)
         if self.invocation.sheet:
             self.results[job.place] = Shown(job.stem, job.stem + job.variant.label, outcome)
+
+    def _save(self, job: Job, target: Path, outcome: Any) -> None:
+        """Write a result to its file, or to a numbered one if another command has written that file meanwhile."""
+        make_folder(target.parent)
+        with locked_folder(target.parent):
+            existed = os.path.lexists(target)
+            if existed and not self.invocation.replace:
+                click.echo(f"Numbered: {str(target)!r} has appeared during the edit", err=True)
+                target = unused_path(target, [one.target for one in self.invocation.jobs if one.target])
+            report = save_result(outcome, target, self.invocation.encoding)
+        self.lines.written(job.place, job.name, target, report)
+        if existed and self.invocation.replace:
+            click.echo(f"Replaced: {str(target)!r}", err=True)
 
     def end(self, error: BaseException) -> None:
         """Print the lines that wait, and that of ``error`` for each job without a line."""

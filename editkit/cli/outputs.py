@@ -61,7 +61,6 @@ def save_result(outcome: Result | AnimationResult | Inversion, target: Path, enc
     """Write one result and return its report as a mapping."""
     from ..inversion.inversion import Inversion
 
-    make_folder(target.parent)
     if isinstance(outcome, Inversion):
         outcome.save(target)
     else:

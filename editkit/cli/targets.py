@@ -168,6 +168,13 @@ class OutputPlan:
             )
         return (default, *(suffix for suffix in suffixes if suffix != default))
 
+    def is_file_of(self, inputs: Sequence[str], labels: Sequence[str], names: Sequence[str] | None = None) -> bool:
+        """Return whether the output is a file's name, also of several variants of one input."""
+        are_variants = len(set(inputs)) == 1 and len(set(labels)) == len(labels) and names is None
+        is_path = self.output not in (None, STREAM)
+        inside = self.into_folder or is_folder(str(self.output)) or str(self.output).endswith(("/", os.sep))
+        return is_path and are_variants and not inside
+
     def targets(
         self,
         inputs: Sequence[str],
@@ -192,12 +199,11 @@ class OutputPlan:
                 raise InvalidParameter("output '-' takes one result: give a folder with -o for several images")
             return [None]
         mode, labels = self.existing or "number", labels or [""] * len(inputs)
-        are_variants = len(set(inputs)) == 1 and len(set(labels)) == len(labels) and names is None
         if output is None:
             parts = zip(inputs, labels, suffixes, strict=True)
             targets = [_path_beside(name, operation + label, endings[0]) for name, label, endings in parts]
             targets = targets if names is None else [path.with_name(n) for path, n in zip(targets, names, strict=True)]
-        elif not are_variants or self.into_folder or is_folder(output) or output.endswith(("/", os.sep)):
+        elif not self.is_file_of(inputs, labels, names):
             parts = zip(inputs, labels, suffixes, strict=True)
             own = names or [stem_of(name, operation) + label + endings[0] for name, label, endings in parts]
             placed = [str(Path(*pair)) for pair in zip(folders or [""] * len(own), own, strict=True)]

@@ -13,12 +13,14 @@ from PIL import Image, ImageChops
 
 import editkit
 from editkit.cli import main
+from editkit.cli.jobs import Invocation, one_by_one
 from editkit.cli.many.file_names import fill_template
 from editkit.cli.many.inputs import expand_inputs
 from editkit.cli.many.lines import Count, OutputLines
 from editkit.cli.many.variants import plan_variants, seeds_of_count
 from editkit.cli.targets import OutputPlan
 from editkit.editing.recipe import read_recipe
+from editkit.testing import ToyBackend
 
 
 @pytest.fixture
@@ -161,6 +163,24 @@ def test_a_job_that_is_repeated_says_once_that_it_numbers_its_files(tmp_path: Pa
     assert targets("x/c.png", "x/b.png") == ["c.png", "b.png"]
     assert targets("x/a.png", existing="number") == ["a-2.png"] and targets("x/a.png", existing="skip") == ["a.png"]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("output", "names"), [(None, ["a-img2img.png", "a-img2img-2.png"]), ("x.png", ["x.png"])])
+def test_results_of_simultaneous_commands_are_kept_unless_a_file_is_named(
+    output: str | None, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_image: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").touch()
+    options = {"output": output, "json": False}
+    commands = [Invocation.plan(options, "img2img", ["a.png"], (".png",)) for _ in range(2)]
+    results = [
+        editkit.apply("img2img", random_image((16, 16)), model=ToyBackend(), seed=seed, steps=1) for seed in range(2)
+    ]
+    for command, result in zip(commands, results, strict=True):
+        command.run(lambda job: None, lambda result=result: one_by_one(lambda request: result))
+    written = [Image.open(name).tobytes() for name in names]
+    assert written == [result.image.tobytes() for result in results][-len(names) :]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.png", *names])
 
 
 @pytest.mark.parametrize(
