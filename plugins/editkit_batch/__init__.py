@@ -11,10 +11,12 @@ from editkit import CommandSpec, EngineSpec, NameList, Paper, Params, Registered
 
 class BatchParams(Params):
     manifest: str = Field(
+        min_length=1,
         description="File of rows (.jsonl, .csv or .parquet) or folder of such files, on any file system of fsspec.",
         json_schema_extra={"argument": True},
     )
     output: str = Field(
+        min_length=1,
         description="Folder of the job, on any file system of fsspec; a job that was interrupted goes on there.",
         json_schema_extra={"letter": "o"},
     )

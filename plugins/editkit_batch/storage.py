@@ -48,6 +48,8 @@ class Storage:
             return Path(self.path(name)).read_bytes() if self.local else cast(bytes, self.fs.cat_file(self.path(name)))
         except FileNotFoundError:
             return None
+        except NotADirectoryError as error:
+            raise InvalidParameter(f"output {self.url!r} is a file, or below one: give a folder") from error
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, in place of one that exists."""

@@ -23,7 +23,9 @@ _PIE_BENCH = "https://arxiv.org/abs/2310.01506"
 
 class EvaluateParams(ModelParams):
     folder: str = Field(
-        description="Folder of the data set, or its annotation file.", json_schema_extra={"argument": True}
+        min_length=1,
+        description="Folder of the data set, or its annotation file.",
+        json_schema_extra={"argument": True},
     )
     method: NameList = Field(
         description="Operation with options, whose prompts come from the data set: "
@@ -31,6 +33,7 @@ class EvaluateParams(ModelParams):
         json_schema_extra={"repeated": True},
     )
     output: str = Field(
+        min_length=1,
         description="Folder for edits, table, sheet and JSON; an interrupted evaluation goes on from the edits in it.",
         json_schema_extra={"letter": "o"},
     )

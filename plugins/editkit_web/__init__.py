@@ -10,6 +10,7 @@ from editkit import CommandSpec, NameList, Params, RegisteredName, by_name, hook
 class WebParams(Params):
     folder: str = Field(
         ".",
+        min_length=1,
         description="Folder of images: the page reads and writes files below it and nowhere else.",
         json_schema_extra={"argument": True},
     )

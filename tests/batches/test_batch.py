@@ -227,6 +227,18 @@ def test_a_manifest_that_cannot_be_read_fails_the_job(here: Path, name: str, tex
     assert not Path("out/job.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("manifest", "output", "reason"),
+    [("rows.jsonl", "a.png", "give a folder"), ("rows.jsonl", "", "output=''"), ("", "out", "manifest=''")],
+)
+def test_a_job_needs_a_manifest_and_a_folder(here: Path, manifest: str, output: str, reason: str) -> None:
+    write([EDIT])
+    before = sorted(here.iterdir())
+    ended = run(manifest, "-o", output, "--workers", "0")
+    assert ended.exit_code == 2 and reason in ended.stderr and ended.stderr.count("\n") == 1
+    assert sorted(here.iterdir()) == before
+
+
 def test_a_line_of_csv_with_other_columns_fails_alone(here: Path) -> None:
     Path("rows.csv").write_text("operation,image,prompt\nimg2img,a.png,a\nimg2img,a.png\n\nimg2img,a.png,b\n")
     assert [bool(error) for error in errors(Path("rows.csv"))] == [False, True, False]
