@@ -39,10 +39,9 @@ class Dit(LatentModel):
         autoencoder: Autoencoder,
         names: Mapping[str, str],
         scheduler: dict[str, Any],
-        name: str,
-        identity: str,
+        **labels: Any,
     ) -> None:
-        super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity)
+        super().__init__(transformer, autoencoder, scheduler, **labels)
         self.transformer = transformer
         self.usual = {"steps": 50, "guidance": 4.0}
         self.patch: int = transformer.config.patch_size
@@ -66,6 +65,7 @@ class Dit(LatentModel):
             scheduler=parts.scheduler(),
             name=name,
             identity=parts.identity,
+            warnings=parts.warnings,
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:

@@ -90,6 +90,8 @@ class Flux(BlockCaching, StyledModel):
         self.multiple = PATCH * autoencoder.reduction
         self.check_channels()
         pooled, text = texts[CLIP].net.config.hidden_size, texts[T5].net.config.d_model
+        head, axes = transformer.config.attention_head_dim, sum(transformer.config.axes_dims_rope)
+        self.check_inputs("transformer", head, axes, "positions (attention_head_dim of axes_dims_rope)")
         self.check_inputs("transformer", transformer.config.pooled_projection_dim, pooled, "pooled text")
         self.check_inputs("transformer", transformer.config.joint_attention_dim, text, "T5 text encoder")
 

@@ -40,11 +40,10 @@ class PixArt(LatentModel):
         autoencoder: Autoencoder,
         text_encoder: TextEncoder,
         scheduler: dict[str, Any],
-        name: str,
-        identity: str,
+        **labels: Any,
     ) -> None:
         texts = {"text_encoder": text_encoder}
-        super().__init__(transformer, autoencoder, scheduler, name=name, identity=identity, texts=texts)
+        super().__init__(transformer, autoencoder, scheduler, texts=texts, **labels)
         self.transformer, self.text_encoder = transformer, text_encoder
         solver = {"sampler": "dpmpp-2m"} if scheduler.get("_class_name") == "DPMSolverMultistepScheduler" else {}
         self.usual = {"steps": 20, "guidance": 4.5, **solver, **self.usual}
@@ -65,6 +64,7 @@ class PixArt(LatentModel):
             scheduler=parts.scheduler(),
             name=name,
             identity=parts.identity,
+            warnings=parts.warnings,
         )
 
     def embed(self, prompts: Sequence[str]) -> Condition:

@@ -41,7 +41,14 @@ class PixelDdpm(Assembled):
     loading_options = LoadingOptions()
 
     def __init__(
-        self, *, unet: Any, names: Mapping[str, str], scheduler: dict[str, Any], name: str, identity: str
+        self,
+        *,
+        unet: Any,
+        names: Mapping[str, str],
+        scheduler: dict[str, Any],
+        name: str,
+        identity: str,
+        warnings: Sequence[str] = (),
     ) -> None:
         self.unet = unet
         self.classes: Classes | None = None
@@ -54,6 +61,7 @@ class PixelDdpm(Assembled):
         self.device, self.dtype = unet.device, unet.dtype
         self.schedule, self.grid = schedule_of(scheduler), grid_of(scheduler)
         self.prediction = prediction_of(scheduler)
+        self.warnings = tuple(warnings)
         self.native_size = longest_side(unet.config.sample_size, DEFAULT_SIDE, "unet")
         self.multiple = 2 ** (len(unet.config.block_out_channels) - 1)
 
@@ -71,6 +79,7 @@ class PixelDdpm(Assembled):
             scheduler=parts.scheduler(),
             name=name,
             identity=parts.identity,
+            warnings=parts.warnings,
         )
 
     def set_execution(self, execution: ExecutionOptions, device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any, Self
 
 import torch
@@ -40,6 +41,9 @@ class StableDiffusionXL(StableDiffusion):
     @classmethod
     def from_parts(cls, parts: Parts, name: str) -> Self:
         index = parts.index
+        for key in ("force_zeros_for_empty_prompt", "requires_aesthetics_score"):
+            if not isinstance(index.get(key), (bool, NoneType)):
+                raise WeightsUnavailable(f"model {name}: {key}={str(index[key])[:60]!r} is neither true nor false")
         texts = {part: kind for part, kind in TEXTS.items() if (index.get(part) or [None])[0]}
         return cls(
             name=name,

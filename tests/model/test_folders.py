@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ from safetensors.torch import load_file, save_file
 
 import editkit
 from editkit import InvalidParameter, WeightsUnavailable
-from editkit.testing.tiny import flux_folder, stable_diffusion_3_folder, stable_diffusion_xl_folder
+from editkit.testing.tiny import (
+    chroma_folder,
+    dit_folder,
+    flux_folder,
+    pixart_folder,
+    pixel_ddpm_folder,
+    stable_diffusion_3_folder,
+    stable_diffusion_xl_folder,
+)
 
 
 @pytest.fixture
@@ -292,6 +301,24 @@ def test_an_address_or_an_empty_name_is_no_model(tmp_path: Path, monkeypatch: py
         editkit.load_model("https://huggingface.co/org/name/tree/main")
     with pytest.raises(WeightsUnavailable, match="model '' is neither"):
         editkit.load_model("")
+
+
+def test_values_that_a_family_cannot_mean_are_refused_at_once(tmp_path: Path) -> None:
+    flux = flux_folder(tmp_path / "flux")
+    edit_json(flux / "transformer/config.json", axes_dims_rope=[2, 2, 2])
+    assert "takes 8 values of the positions" in refused(flux) and "which gives 6" in refused(flux)
+    xl = stable_diffusion_xl_folder(tmp_path / "xl")
+    edit_json(xl / "model_index.json", force_zeros_for_empty_prompt="false")
+    assert "force_zeros_for_empty_prompt='false' is neither true nor false" in refused(xl)
+
+
+@pytest.mark.parametrize("make", [dit_folder, pixart_folder, pixel_ddpm_folder, chroma_folder])
+def test_every_family_warns_of_weights_without_a_place(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    folder = make(tmp_path / "model")
+    (file,) = next(one for one in (folder / "transformer", folder / "unet") if one.is_dir()).glob("*.safetensors")
+    save_file({**load_file(file), "moon.weight": torch.ones(1)}, file, metadata={"format": "pt"})
+    (warning,) = editkit.load_model(folder).warnings  # type: ignore[attr-defined]
+    assert "moon.weight" in warning
 
 
 @pytest.mark.parametrize("change", [{"class_embed_type": "identity"}, {"num_class_embeds": 3}])
