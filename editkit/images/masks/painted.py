@@ -175,7 +175,8 @@ def _coverage(stroke: Stroke, window: _Window) -> Levels:
     (left, top), (right, bottom) = window.start, window.stop
     away = np.full((bottom - top, right - left), 255, np.uint8)
     line = np.floor(np.array(stroke.points)).astype(np.int32) - np.array(window.start, np.int32)
-    cv2.polylines(away, [line.reshape(-1, 1, 2)], isClosed=False, color=0)
+    ends = line if len(line) > 1 else np.repeat(line, 2, axis=0)  # OpenCV draws no line of a single point
+    cv2.polylines(away, [ends.reshape(-1, 1, 2)], isClosed=False, color=0)
     part = (
         slice(window.rows.start - top, window.rows.stop - top),
         slice(window.columns.start - left, window.columns.stop - left),

@@ -59,6 +59,8 @@ class MaskSpecification:
         kind, colon, text = value.partition(":") if isinstance(value, str) else ("", "", "")
         if not colon or kind not in ("words", "points"):
             return None
+        if kind == "words" and not text.strip(" \"'"):
+            raise InvalidParameter(f"mask={value!r} is not allowed: give either words, or points inside")
         if kind == "words":
             return cls(words=text.strip().strip("\"'"))
         points = _POINT.findall(text)
