@@ -29,7 +29,10 @@ from .scaled_weights import has_scales
 _OLD_NAMES = {"Transformer2DModel": ("PixArtTransformer2DModel", "DiTTransformer2DModel")}
 """Classes that have the names of their families now."""
 
-_NEEDLESS = re.compile(r"vision_model|visual_projection|text_projection|logit_scale|position_ids|^decoder\.|lm_head")
+_NEEDLESS = re.compile(
+    r"vision_model|visual_projection|text_projection|logit_scale|position_ids|lm_head"
+    r"|^decoder\.(block|embed_tokens|final_layer_norm)"
+)
 """Weights of whole models of transformers beside those of their text encoders."""
 
 

@@ -252,11 +252,11 @@ def test_scaled_weights_in_a_folder_and_parts_of_another_class_are_refused(folde
 
 def test_weights_without_a_place_are_warned_of_and_of_other_types_refused(folder: Path, tiny_folder: Path) -> None:
     (file,) = (folder / "vae").glob("*.safetensors")
-    save_file({**load_file(file), "moon.weight": torch.ones(1)}, file, metadata={"format": "pt"})
+    save_file({**load_file(file), "decoder.moon": torch.ones(1)}, file, metadata={"format": "pt"})
     edit_json(folder / "text_encoder/config.json", num_hidden_layers=0)
     unused = editkit.load_model(folder).warnings  # type: ignore[attr-defined]
     assert [("vae" in text, "1 weights" in text) for text in unused] == [(True, True), (False, False)]
-    assert "moon.weight" in unused[0] and "encoder.layers.0" in unused[1]
+    assert "decoder.moon" in unused[0] and "encoder.layers.0" in unused[1]
     weights = load_file(file)
     weights["decoder.conv_in.weight"] = weights["decoder.conv_in.weight"].to(torch.int8)
     save_file(weights, file, metadata={"format": "pt"})
