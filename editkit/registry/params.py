@@ -78,6 +78,8 @@ class Params(BaseModel):
     @classmethod
     def _explain(cls, owner: str, problem: ErrorDetails, others: Iterable[str]) -> str:
         name = ".".join(str(part) for part in problem["loc"]) or "parameters"
+        if problem["type"] == "extra_forbidden" and name in others:  # as in a step of a pipeline
+            return f"{owner} has no parameter {name!r}: it is an argument of the whole call; give it there"
         if problem["type"] == "extra_forbidden":
             return f"{owner} has no parameter {shorten(name)}; {did_you_mean(name, (*cls.model_fields, *others))}"
         if problem["type"] == "missing":

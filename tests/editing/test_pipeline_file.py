@@ -51,6 +51,11 @@ def test_a_pipeline_keeps_its_parameters() -> None:
     assert pipeline.steps == [first, ("img2img", {}), ("img2img", {})]
 
 
+def test_an_argument_of_the_call_in_a_step_is_named() -> None:
+    with pytest.raises(InvalidParameter, match="no parameter 'model': it is an argument of the whole call"):
+        Pipeline([("img2img", {"model": "nowhere"})])
+
+
 @pytest.mark.parametrize("steps", [5, "ab", ["ab"], [("img2img", 5)], [("img2img",)], [None]])
 def test_steps_in_python_of_a_wrong_form_are_refused(steps: Any) -> None:
     with pytest.raises(InvalidParameter, match="operation, parameters"):
