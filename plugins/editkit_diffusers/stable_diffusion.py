@@ -103,7 +103,8 @@ class StableDiffusion(FeatureReuse, StyledModel):
                 f"model {self.name}: the unet has {config.out_channels} output channels and the autoencoder "
                 f"{self.channels} latent channels: the parts belong to different models"
             )
-        if config.class_embed_type is not None or (config.num_class_embeds is not None and not self.reads_noise_level):
+        reads_class = config.class_embed_type is not None or config.num_class_embeds is not None
+        if reads_class and not self.reads_noise_level:
             raise WeightsUnavailable(
                 f"model {self.name}: the unet reads a class beside the text (class_embed_type "
                 f"{config.class_embed_type}, num_class_embeds {config.num_class_embeds}), which is not supported: its "

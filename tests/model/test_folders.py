@@ -328,3 +328,9 @@ def test_a_network_that_reads_a_class_is_refused_at_once(folder: Path, change: d
     config = json.loads((folder / "unet/config.json").read_text())
     UNet2DConditionModel.from_config({**config, **change}).save_pretrained(folder / "unet")
     assert "reads a class beside the text" in refused(folder)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["emoji", "emoji-instruct", "emoji-upscaler"])
+def test_a_bundled_model_loads_without_a_warning(name: str) -> None:
+    assert editkit.load_model(name).warnings == ()  # type: ignore[attr-defined]
