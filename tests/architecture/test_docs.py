@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import importlib.util
 import re
 import shlex
@@ -17,6 +18,7 @@ from PIL import Image
 
 import editkit
 from editkit.cli import main
+from editkit.registry.registry import installed
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -33,6 +35,10 @@ BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 LINK = re.compile(r"\]\(([^)#\s]+)")
 
 
+STEPS = 4
+"""Steps of commands and snippets that leave their number open."""
+
+
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
@@ -43,10 +49,10 @@ def blocks_of(page: Path) -> list[tuple[str, str]]:
 
 
 def shorten(words: list[str]) -> list[str]:
-    """A command with four steps, where it leaves their number open: this test is about its other words."""
+    """A command with few steps, where it leaves their number open: this test is about its other words."""
     command = main.get_command(click.Context(main), words[0])
     options = {option for one in command.params for option in one.opts} if command else set()
-    return [*words, "--steps", "4"] if "--steps" in options and "--steps" not in words else words
+    return [*words, "--steps", str(STEPS)] if "--steps" in options and "--steps" not in words else words
 
 
 def script(file: Path) -> ModuleType:
@@ -122,6 +128,9 @@ def test_commands_and_snippets_of_documents_run(page: Path, tmp_path: Path, monk
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)
+    models = installed().specs["models"]
+    few = dc.replace(models["emoji"], defaults={**models["emoji"].defaults, "steps": STEPS})
+    monkeypatch.setitem(models, "emoji", few)
     names: dict[str, Any] = {}
     for language, text in blocks_of(page):
         if language == "python":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import fractions
+import functools
 import math
 import operator
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from editkit.registry.params import Params
 from editkit.registry.specs import OperationSpec
 
 Schema = Mapping[str, Any]
@@ -22,9 +24,14 @@ BOUNDS = {
 }
 
 
-def schema_of(spec: OperationSpec) -> dict[str, Schema]:
+def schema_of(spec: OperationSpec) -> Mapping[str, Schema]:
     """Schemas of an operation's parameters by name."""
-    properties: dict[str, Schema] = spec.params.model_json_schema()["properties"]
+    return _schemas(spec.params)
+
+
+@functools.cache
+def _schemas(params: type[Params]) -> Mapping[str, Schema]:
+    properties: dict[str, Schema] = params.model_json_schema()["properties"]
     return properties
 
 
