@@ -12,7 +12,9 @@ from editkit import ControlNetSpec, DatasetSpec, Frame, ModelSpec, Params, by_na
 HERE = Path(__file__).parent
 LICENCE = "Apache-2.0 (trained on MIT, Apache-2.0 and CC-BY-4.0 artwork)"
 MODELS = frozenset({"emoji", "emoji-instruct"})
-"""Models that the ControlNets fit."""
+"""Models that the ControlNet fits."""
+CONTROLNET = HERE / "controlnets" / "shared"
+"""One ControlNet for edges and reliefs, which look too different to be taken for each other."""
 STRENGTH = 0.15
 """Default strength of these models, for upscaling: they were not trained on images larger than their own size."""
 GUIDANCE = 1.3
@@ -79,7 +81,7 @@ def register_controlnets() -> list[ControlNetSpec]:
         ControlNetSpec(
             name="emoji-edge",
             summary="Emoji with given edges.",
-            load=lambda: HERE / "controlnets" / "edge",
+            load=lambda: CONTROLNET,
             models=MODELS,
             annotators=frozenset({"edge"}),
             source=CARD,
@@ -88,7 +90,7 @@ def register_controlnets() -> list[ControlNetSpec]:
         ControlNetSpec(
             name="emoji-relief",
             summary="Emoji with a given relief, which is a silhouette inflated to a height map.",
-            load=lambda: HERE / "controlnets" / "relief",
+            load=lambda: CONTROLNET,
             models=MODELS,
             annotators=frozenset({"relief", "depth"}),
             source=CARD,
