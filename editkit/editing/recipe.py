@@ -115,10 +115,10 @@ class Step(BaseModel):
     def set_params(self, declaration: type[Params]) -> dict[str, Any]:
         """Return the parameters without those that were left to their defaults, and whose defaults are the same.
 
-        The gate stays, whatever the default of a model is today: recipes without one are older and had none.
+        A recipe without a gate is older than gates and had none, whatever the default of its model is today.
         """
         fields = declaration.model_fields
-        gate = {"gate": 0.0} if issubclass(declaration, GatedParams) else {}
+        gate = {"gate": 0.0} if issubclass(declaration, GatedParams) and "gate" not in self.params else {}
         return {
             name: value
             for name, value in (gate | self.params).items()

@@ -295,7 +295,7 @@ BAD: dict[str, tuple[Callable[[Low], dict[str, Tensor]], str]] = {
     "an OFT": (lambda low: {"lora_unet_proj_in.oft_blocks": low.up}, "an OFT or BOFT adapter"),
     "a part of a LoHa": (lambda low: {**kohya(low, "sd"), **half_loha(low)}, "lacks hada_w2_b"),
     "magnitudes alone": (lambda low: {kohya_name(low, "sd") + ".dora_scale": torch.ones(1)}, "no change of"),
-    "weights of a model": (lambda low: {"conv_in.weight": low.up}, "'conv_in.weight', which is no"),
+    "weights of a model": (lambda low: {"conv_in.weight": low.up}, "conv_in.weight.* a network: give it"),
     "another width": (lambda low: kohya(low._replace(down=torch.zeros(RANK, 99)), "sd"), "another shape"),
     "another depth": (lambda low: kohya(low._replace(module=f"x.{low.module}"), "sd"), "x_.* does not have"),
     "a second encoder": (lambda low: kohya(low._replace(part="text_encoder_2"), "sd"), "text_encoder_2.* not have"),

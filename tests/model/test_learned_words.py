@@ -158,7 +158,7 @@ REFUSED: dict[str, tuple[str, dict[str, Tensor], str]] = {
     "an existing word in capitals": ("sd", {"Apple": SMALL}, "'Apple', which the model has already"),
     "a word in two spellings": ("sd", {"Neg": SMALL, "neg": SMALL}, "which the model has already"),
     "half of a LoRA": ("sd", {"lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight": SMALL}, "one half"),
-    "a weight": ("sd", {"conv_in.weight": SMALL}, "no weight of an adapter"),
+    "a weight": ("sd", {"conv_in.weight": SMALL}, "a network: give it"),
     "nothing": ("sd", {}, "no tensors"),
 }
 

@@ -366,8 +366,8 @@ MUTATIONS = [
     Mutation(
         "equal prompts change the picture",
         EDITING,
-        "decoded, mix_sources(reconstructed, shares), session.mask, kept)",
-        "decoded, 0.99 * mix_sources(reconstructed, shares), session.mask, kept)",
+        "unedited = mix_sources(reconstructed, shares)",
+        "unedited = 0.99 * mix_sources(reconstructed, shares)",
         "operations prompt-edit",
     ),
     Mutation(
