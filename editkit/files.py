@@ -76,7 +76,7 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     return target
 
 
-def unused_path(path: str | os.PathLike[str], reserved: Container[Path] = ()) -> Path:
+def unused_path(path: str | os.PathLike[str], reserved: Container[Path | None] = ()) -> Path:
     """Return a path for a new file: the path itself, else with a number from 2 on at the end of its name.
 
     It neither exists, as a link either, nor is one of the ``reserved`` paths.

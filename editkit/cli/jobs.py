@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses as dc
+import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import Cancelled, MissingCapability
-from ..files import locked_folder, unused_path
 from ..inversion.settings import INVERSION_SUFFIXES
 from ..sampling.params import SEED_WITHOUT_NOISE
 from .errors import ErrorCollector
@@ -22,7 +22,7 @@ from .many.file_names import fill_template
 from .many.lines import Count, OutputLines
 from .many.masks import plan_masks
 from .many.variants import Variant
-from .outputs import Shown, make_folder, save_masks, save_result, save_sheet, write_stdout
+from .outputs import Shown, output_place, save_masks, save_result, save_sheet, write_stdout
 from .targets import STREAM, OutputPlan, encoding_of, plan_shown, stem_of
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class Invocation:
     """Suffix of the format for standard output."""
     skip: bool = False
     """Whether jobs whose output file exists are left out."""
-    replace: bool = True
-    """Whether an output file is replaced that appears during the edits; otherwise its result is numbered."""
+    replaced: Collection[str] = ("output", "sheet", "mask_out")
+    """Outputs whose files are replaced if they exist when they are written; those of others are numbered."""
     batch: int = 1
     """Number of jobs that are processed together."""
     preview: Path | None = None
@@ -121,17 +121,30 @@ class Invocation:
         for suffix in {default if target is None else target.suffix for target in targets}:
             encoding.check(suffix)
         outputs = [str(target) for target in targets if target]
-        sheet = plan_shown(options.get("sheet"), [*names, *other_files, *outputs], argument="sheet")
-        mask_files = plan_masks(options, inputs, labels, [*other_files, *outputs], masks)
+        existing = plan.existing
+        sheet = plan_shown(options.get("sheet"), [*names, *other_files, *outputs], existing, argument="sheet")
+        mask_files, are_masks_replaced = plan_masks(options, inputs, labels, [*other_files, *outputs], masks)
         written = [str(file) for file in (sheet, *itertools.chain(*mask_files)) if file]
-        preview = plan_shown(options.get("preview"), [*names, *other_files, *outputs, *written], argument="preview")
+        others = [*names, *other_files, *outputs, *written]
+        refused = existing if existing == "refuse" else None  # every preview replaces the one before
+        preview = plan_shown(options.get("preview"), others, refused, argument="preview")
         sources = [read_if_stdin(name) if name else None for name in names]
         jobs = [
             Job(names[number], sources[number], target, number, variant, files, place)
             for place, ((number, variant), target, files) in enumerate(zip(pairs, targets, mask_files, strict=True))
         ]
-        replace = plan.existing == "replace" or (plan.existing is None and plan.is_file_of(inputs, labels, file_names))
-        return cls(jobs, options["json"], sheet, encoding, default, plan.existing == "skip", replace, batch, preview)
+        replaced = {
+            "output": plan.replaces(inputs, labels, file_names),
+            "sheet": existing in (None, "replace"),
+            "mask_out": are_masks_replaced,
+        }
+        kinds = [kind for kind, is_replaced in replaced.items() if is_replaced]
+        return cls(jobs, options["json"], sheet, encoding, default, existing == "skip", kinds, batch, preview)
+
+    def place(self, kind: str, path: Path) -> contextlib.AbstractContextManager[Path]:
+        """Return a context for writing an output of a kind, whose value is the file to write."""
+        files = [self.sheet, self.preview, *(file for job in self.jobs for file in (job.target, *job.masks))]
+        return output_place(path, files, replace=kind in self.replaced)
 
     def check_fits(self, job: Job, request: Request) -> Request:
         """Return a request; raises InvalidParameter if its result does not fit in the format of the output."""
@@ -171,7 +184,8 @@ class Invocation:
             delivery.end(error)
             raise
         if self.sheet and delivery.results:
-            save_sheet(self.sheet, delivery.sheet_rows())
+            with self.place("sheet", self.sheet) as path:
+                save_sheet(path, delivery.sheet_rows())
         if delivery.errors.status:
             raise click.exceptions.Exit(delivery.errors.status)
 
@@ -264,22 +278,14 @@ class Delivery:
             write_stdout(outcome, self.invocation.suffix, self.invocation.encoding)
         else:
             self._save(job, job.target, outcome)
-        save_masks(outcome, job.masks)
+        save_masks(outcome, job.masks, functools.partial(self.invocation.place, "mask_out"))
         if self.invocation.sheet:
             self.results[job.place] = Shown(job.stem, job.stem + job.variant.label, outcome)
 
     def _save(self, job: Job, target: Path, outcome: Any) -> None:
-        """Write a result to its file, or to a numbered one if another command has written that file meanwhile."""
-        make_folder(target.parent)
-        with locked_folder(target.parent):
-            existed = os.path.lexists(target)
-            if existed and not self.invocation.replace:
-                click.echo(f"Numbered: {str(target)!r} has appeared during the edit", err=True)
-                target = unused_path(target, [one.target for one in self.invocation.jobs if one.target])
-            report = save_result(outcome, target, self.invocation.encoding)
-        self.lines.written(job.place, job.name, target, report)
-        if existed and self.invocation.replace:
-            click.echo(f"Replaced: {str(target)!r}", err=True)
+        with self.invocation.place("output", target) as path:
+            report = save_result(outcome, path, self.invocation.encoding)
+        self.lines.written(job.place, job.name, path, report)
 
     def end(self, error: BaseException) -> None:
         """Print the lines that wait, and that of ``error`` for each job without a line."""

@@ -7,14 +7,17 @@ import dataclasses as dc
 import functools
 import json
 import math
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from ..errors import EditkitError, InvalidParameter
+from ..files import locked_folder, unused_path
 from .previews import PreviewFile
 
 if TYPE_CHECKING:
@@ -70,19 +73,42 @@ def save_result(outcome: Result | AnimationResult | Inversion, target: Path, enc
     return report.as_dict()
 
 
-def save_masks(outcome: Result | AnimationResult, paths: Sequence[Path]) -> None:
-    """Write the masks of an edit, one for each path, or those of all frames as one animation."""
+def save_masks(
+    outcome: Result | AnimationResult, paths: Sequence[Path], place: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    """Write the masks of an edit, one for each path, or those of all frames as one animation.
+
+    ``place`` returns the context in which a file is written, whose value is the path to write.
+    """
     from ..editing.animation.result import AnimationResult
     from ..images.writing import save_picture
 
-    for path in paths:
-        make_folder(path.parent)
     if isinstance(outcome, AnimationResult):
         for path in paths:
-            outcome.save_mask(path)
+            with place(path) as file:
+                outcome.save_mask(file)
         return
     for mask, path in zip(outcome.masks if paths else (), paths, strict=True):
-        save_picture(mask, path, argument="mask_out")
+        with place(path) as file:
+            save_picture(mask, file, argument="mask_out")
+
+
+@contextlib.contextmanager
+def output_place(path: Path, reserved: Container[Path | None] = (), *, replace: bool) -> Iterator[Path]:
+    """Yield the path of an output while other commands are kept out of its folder, which is made if it is missing.
+
+    A file there is replaced or, unless ``replace``, kept: it has appeared since the outputs were chosen, and the path
+    is numbered and none of ``reserved``. One line says so.
+    """
+    make_folder(path.parent)
+    with locked_folder(path.parent):
+        exists = os.path.lexists(path)
+        if exists and not replace:
+            click.echo(f"Numbered: {str(path)!r} has appeared meanwhile", err=True)
+            path = unused_path(path, reserved)
+        yield path
+    if exists and replace:
+        click.echo(f"Replaced: {str(path)!r}", err=True)
 
 
 def make_folder(folder: Path) -> None:

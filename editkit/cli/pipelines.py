@@ -12,13 +12,14 @@ from .animations import AnimatedInputs, animation_options
 from .errors import Command
 from .jobs import Execute, Invocation, Job, one_by_one
 from .many.edit_options import cache_option, count_option, output_option, recursive_option, report_option, sheet_option
+from .many.file_names import name_option
 from .many.inputs import IMAGE_HELP, expand_inputs, image_argument
 from .many.variants import plan_variants, seeds_of_count
 from .model_options import load_named_model, model_options
 from .options import CompletedText, SeedsParam
 from .outputs import progress
 from .previews import preview_option
-from .targets import name_option, output_options, replacing_options
+from .targets import output_options, replacing_options
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest

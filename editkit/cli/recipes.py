@@ -22,7 +22,7 @@ from .jobs import Execute, Invocation, Job, one_by_one, read_if_stdin
 from .many.edit_options import cache_option, output_option, report_option, sheet_option
 from .model_options import adapter_option, given_loading_options, loading_options, model_option
 from .options import CompletedText, parameters_of
-from .outputs import make_folder, print_bytes, progress
+from .outputs import output_place, print_bytes, progress
 from .previews import preview_option
 from .targets import STREAM, OutputPlan, output_options, stem_of
 
@@ -205,9 +205,9 @@ def _extract(file: str, folder: str) -> None:
     targets = plan.targets([file] * len(named), "show", names=[f"{stem}-{name}.png" for name in named])
     for target, image in zip(targets, named.values(), strict=True):
         assert target is not None, "the output is a folder"
-        make_folder(target.parent)
-        save_picture(image, target)
-        print_bytes(os.fsencode(target) + b"\n")
+        with output_place(target, targets, replace=False) as path:
+            save_picture(image, path)
+        print_bytes(os.fsencode(path) + b"\n")
 
 
 def _show_inversion(file: str, as_json: bool) -> None:
@@ -298,13 +298,16 @@ def _strip(options: Mapping[str, Any]) -> None:
     suffixes = _suffixes_of(file, output)
     if in_place:
         check_output(file)
-    target = Path(file) if in_place else OutputPlan.of(options, suffixes).targets([file], "strip")[0]
+    plan = OutputPlan.of(options, suffixes)
+    target = Path(file) if in_place else plan.targets([file], "strip")[0]
     data = strip_recipe(read_if_stdin(file, "file"))
     if target is None:
         print_bytes(data)
         return
-    write_atomically(target, data)
-    print_bytes(os.fsencode(target) + b"\n")
+    own = contextlib.nullcontext(target)
+    with own if in_place else output_place(target, replace=plan.replaces([file], [""])) as path:
+        write_atomically(path, data)
+    print_bytes(os.fsencode(path) + b"\n")
 
 
 def _suffixes_of(file: str, output: str | None) -> Sequence[str]:

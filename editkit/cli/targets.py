@@ -91,15 +91,6 @@ def existing_of(options: Mapping[str, Any]) -> str | None:
 _SHORT_FORMS = {"skip_existing": "skip", "overwrite": "replace"}
 
 
-def name_option() -> click.Option:
-    """Return the option for the names of files."""
-    text = (
-        "Name of each result, with {stem}, {ext}, {operation}, {n}, which counts the results, {seed} and other "
-        "parameters in braces: {stem}-{seed}.{ext}."
-    )
-    return click.Option(["--name"], metavar="TEMPLATE", help=text)
-
-
 def encoding_of(options: Mapping[str, Any]) -> Encoding:
     """Return the choices of a command line for its files."""
     from ..images.stored.encoding import Encoding
@@ -175,6 +166,10 @@ class OutputPlan:
         inside = self.into_folder or is_folder(str(self.output)) or str(self.output).endswith(("/", os.sep))
         return is_path and are_variants and not inside
 
+    def replaces(self, inputs: Sequence[str], labels: Sequence[str], names: Sequence[str] | None = None) -> bool:
+        """Return whether files that exist are replaced."""
+        return self.existing == "replace" or (self.existing is None and self.is_file_of(inputs, labels, names))
+
     def targets(
         self,
         inputs: Sequence[str],
@@ -217,7 +212,7 @@ class OutputPlan:
         _check_collisions(targets, inputs, allow_repeated=mode == "number")
         _check_replacing(targets, [*inputs, *protected])
         if mode == "refuse":
-            _check_absent(targets)
+            _check_absent(targets, self.argument)
         return list(self._number(targets) if mode == "number" else targets)
 
     def _number(self, targets: Sequence[Path]) -> list[Path]:
@@ -286,19 +281,26 @@ def _report_existing(targets: Sequence[Path]) -> None:
         )
 
 
-def _check_absent(targets: Sequence[Path]) -> None:
+def _check_absent(targets: Sequence[Path], argument: str = "output") -> None:
     for target in targets:
         if os.path.lexists(target):
-            raise InvalidParameter(f"output {str(target)!r} exists: choose --existing number, replace or skip")
+            raise InvalidParameter(f"{argument} {str(target)!r} exists: choose --existing number, replace or skip")
 
 
-def plan_shown(file: str | None, others: Sequence[str], *, argument: str) -> Path | None:
-    """Return the file of a contact sheet or a preview; raises InvalidParameter if it is one of the other files."""
+def plan_shown(file: str | None, others: Sequence[str], existing: str | None, *, argument: str) -> Path | None:
+    """Return the file of a contact sheet or a preview, numbered if ``existing`` says so.
+
+    Raises InvalidParameter if it is one of the other files, or exists and must not.
+    """
     from ..images.writing import check_file
 
     if file is None:
         return None
     path = check_file(file, argument=argument)
+    if existing == "refuse":
+        _check_absent([path], argument)
+    elif existing in ("number", "skip"):
+        path = unused_path(path, {*map(Path, others)})
     _check_replacing([path], others)
     return path
 

@@ -184,6 +184,28 @@ def test_results_of_simultaneous_commands_are_kept_unless_a_file_is_named(
 
 
 @pytest.mark.parametrize(
+    ("existing", "kept", "written"),
+    [(None, {"m/a-mask.png"}, {"s.png", "m/a-mask-2.png"}), ("number", {"s.png"}, {"s-2.png", "m/a-mask.png"})],
+)
+def test_sheets_and_masks_follow_the_rule_of_results_while_they_are_written(
+    existing: str | None, kept: set[str], written: set[str], album: Path, random_image: Any
+) -> None:
+    mask = Image.open("masks/a.png")
+    result = editkit.apply("img2img", random_image((16, 16)), model=ToyBackend(), mask=mask, seed=0, steps=1)
+    Path("m").mkdir()
+    options = {"output": "x.png", "json": False, "sheet": "s.png", "mask_out": "m", "existing": existing}
+    command = Invocation.plan(options, "img2img", ["album/a.png"], (".png",))
+    for name in kept:
+        Path(name).write_text("of another command")
+    command.run(lambda job: None, lambda: one_by_one(lambda request: result))
+    assert all(Path(name).read_text() == "of another command" for name in kept)
+    assert all(Image.open(name).size for name in written)
+    Invocation.plan(options, "img2img", ["album/a.png"], (".png",))
+    with pytest.raises(editkit.InvalidParameter, match=r"sheet 's\.png' exists: choose --existing number"):
+        Invocation.plan({**options, "output": "y.png", "existing": "refuse"}, "img2img", ["album/a.png"], (".png",))
+
+
+@pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["--prompt", "x", "--prompt-file", "album/notes.txt"], "contradict"),

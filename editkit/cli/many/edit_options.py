@@ -7,7 +7,8 @@ import click
 from ...registry.specs import OperationSpec
 from ...sampling.params import DrawingParams
 from ..options import CompletedText
-from ..targets import name_option, replacing_options
+from ..targets import replacing_options
+from .file_names import name_option
 from .variants import MOST
 
 

@@ -7,9 +7,20 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import click
+
 from ...errors import InvalidParameter, did_you_mean
 
 _LONG = re.compile(r"\d{4}")
+
+
+def name_option() -> click.Option:
+    """Return the option for the names of files."""
+    text = (
+        "Name of each result, with {stem}, {ext}, {operation}, {n}, which counts the results, {seed} and other "
+        "parameters in braces: {stem}-{seed}.{ext}."
+    )
+    return click.Option(["--name"], metavar="TEMPLATE", help=text)
 
 
 def fields_of(template: str) -> list[str]:

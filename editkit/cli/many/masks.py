@@ -40,16 +40,21 @@ def plan_masks(
     variants: Sequence[str],
     protected: Sequence[str],
     count: int,
-) -> Sequence[Sequence[Path]]:
-    """Return the files for the ``count`` masks of each variant, if any; raises like ``OutputPlan.targets``."""
+) -> tuple[Sequence[Sequence[Path]], bool]:
+    """Return the files for the ``count`` masks of each variant, if any, and whether files that exist are replaced.
+
+    Raises like ``OutputPlan.targets``.
+    """
     given = options.get("mask_out")
     if given is None:
-        return [()] * len(variants)
+        return [()] * len(variants), False
     if given == STREAM:
         raise click.UsageError("--mask-out cannot be standard output: give a file")
     plan = OutputPlan(given, MASK_SUFFIXES, existing_of(options), argument="mask_out")
     numbers = [f"-{number}" for number in range(1, count + 1)] if count > 1 else [""]
     single = len(variants) == 1 and not is_folder(given)
     labels = [("" if single else "-mask" + label) + number for label in variants for number in numbers]
-    files = plan.targets([name for name in inputs for _ in numbers], "mask", protected, labels)
-    return [[file for file in files[start : start + count] if file] for start in range(0, len(files), count)]
+    owners = [name for name in inputs for _ in numbers]
+    files = plan.targets(owners, "mask", protected, labels)
+    groups = [[file for file in files[start : start + count] if file] for start in range(0, len(files), count)]
+    return groups, plan.replaces(owners, labels)
