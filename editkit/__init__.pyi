@@ -165,6 +165,7 @@ from .model.loading import from_pipe as from_pipe
 from .model.loading import load_model as load_model
 from .model.options import LoadingOptions as LoadingOptions
 from .model.prompt_text import PromptReading as PromptReading
+from .model.prompt_text import SupportsLearnedWords as SupportsLearnedWords
 from .model.prompt_text import embed_cached as embed_cached
 from .model.references import ReferenceGuidance as ReferenceGuidance
 from .model.references import References as References
@@ -388,6 +389,7 @@ __all__ = [
     "SupportsGuidanceRule",
     "SupportsInpainting",
     "SupportsInstructions",
+    "SupportsLearnedWords",
     "SupportsLoadingOptions",
     "SupportsLongPrompts",
     "SupportsOwnGuidance",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses as dc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
+
+UNUSED_WORD = "no prompt of the edit holds the learned word"
+"""Begin of the warning of an adapter whose words no prompt holds."""
 
 
 @dc.dataclass
@@ -16,6 +19,8 @@ class Usage:
     samples: int = 0
     """Network samples: the sum of the batch sizes of all calls."""
     warnings: list[str] = dc.field(default_factory=list)
+    prompts: dict[str, None] = dc.field(default_factory=dict)
+    """Prompts that were embedded."""
     working_size: tuple[int, int] | None = None
     """Largest (width, height) in pixels of what the network worked on."""
 
@@ -155,5 +160,14 @@ def sum_reports(reports: Sequence[SomeReport]) -> SomeReport:
         mask_share=None,
         gated_share=None,
         params={"steps": [{report.operation: report.params} for report in reports]},
-        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
+        warnings=tuple(dict.fromkeys(_warnings_of_steps(reports))),
     )
+
+
+def _warnings_of_steps(reports: Sequence[Report]) -> Iterator[str]:
+    """Yield the warnings of several steps; one of a learned word only if no step with its adapter uses it."""
+    for report in reports:
+        beside = [one for one in reports if one.adapters == report.adapters]
+        for warning in report.warnings:
+            if not warning.startswith(UNUSED_WORD) or all(warning in one.warnings for one in beside):
+                yield warning

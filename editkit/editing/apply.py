@@ -26,6 +26,7 @@ from ..model.batching import unwrap
 from ..model.execution import ExecutionOptions, accelerator_of, in_use, measured_memory
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
+from ..model.prompt_text import word_warnings
 from ..model.references import references_of
 from ..registry.arguments import check_arguments
 from ..registry.failures import is_out_of_memory, raised_by_caller
@@ -42,7 +43,7 @@ from .framing.frame import Framing, frame_session
 from .masks.automatic import mask_by_prompts
 from .masks.of_controls import masks_of_controls
 from .outcome import Contract, Edit, PixelEdit
-from .params import CanvasParams, EditParams, ImageInputParams, ReferenceParams
+from .params import PROMPTS, CanvasParams, EditParams, ImageInputParams, ReferenceParams, prompts_of
 from .quality import measure_quality, untouched_part
 from .request import Request, check_accelerated, inverter_name, prepare
 from .result import build_result
@@ -241,12 +242,14 @@ def _warnings(session: Session, request: Request) -> tuple[str, ...]:
 
 
 def _idle_parameters(session: Session) -> Iterator[str]:
-    """Yield warnings of parameters without effect, and of options of registered names such as ``controlnet:...``."""
+    """Yield warnings of parameters, options of registered names such as ``controlnet:...`` and words without effect."""
     params = session.params
     yield from without_effect(params, session.model)
     for name, field in type(params).model_fields.items():
         for spec, options in session.registry.resolve_names(name, field, getattr(params, name)):
             yield from (f"{spec.name}:{warning}" for warning in without_effect(options, session.model))
+    if any(name in type(params).model_fields for name in PROMPTS if name != "negative_prompt"):
+        yield from word_warnings(session.model, [*prompts_of(params), *session.usage.prompts])
 
 
 def _settings(params: Params, request: Request) -> dict[str, Any]:

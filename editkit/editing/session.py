@@ -224,11 +224,11 @@ class Session(TracksLoops):
 
     def embed(self, *prompts: str) -> Condition:
         """Return the condition of prompts, one row each; words that are cut become warnings."""
+        self.usage.prompts.update(dict.fromkeys(prompts))
         if self.reads_references:
             return embed_instructions(self.model, prompts, self.references, self.usage.warn)
-        if not (isinstance(self.params, DrawingParams) and self.params.long_prompts):
-            return embed_prompts(self.model, prompts, self.usage.warn)
-        edit = [*prompts_of(self.params), *([self.inversion.prompt] if self.inversion else [])]
+        in_chunks = isinstance(self.params, DrawingParams) and self.params.long_prompts
+        edit = [*prompts_of(self.params), *([self.inversion.prompt] if self.inversion else [])] if in_chunks else None
         return embed_prompts(self.model, prompts, self.usage.warn, chunked_with=edit)
 
     def guided(self, condition: Condition, rows: int, path: SamplingPath) -> Guidance:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from PIL import Image
 
 from ..diffusion.denoiser import Condition
 from ..registry.params import shorten
+from ..report import UNUSED_WORD
 from .backend import Backend, SupportsLongPrompts, SupportsPromptLimits, full_name, long_prompts_of, require
 from .batching import unwrap
 from .finite import is_finite, part_failed
@@ -43,6 +44,13 @@ class PromptReading(NamedTuple):
     """Most tokens that it reads, with those at both ends."""
     cut: str
     """Text behind the limit, which it does not read; empty for most prompts."""
+
+
+class SupportsLearnedWords(Protocol):
+    """Model to which adapters add words (textual inversion)."""
+
+    def unused_words(self, prompts: Sequence[str]) -> Sequence[Collection[str]]:
+        """Return the words of each adapter of which the prompts of an edit hold none."""
 
 
 def embed_prompts(
@@ -114,6 +122,14 @@ def prompt_warnings(model: Backend, prompt: str, *, in_chunks: bool = False) -> 
             yield f"{shorten(found[0])} is read as plain text, which other programs read as {meaning}"
     if not in_chunks and hasattr(model, "read_prompt"):
         yield from _cut_warnings(model, prompt, cast(SupportsPromptLimits, model).read_prompt(prompt))
+
+
+def word_warnings(model: Backend, prompts: Sequence[str]) -> Iterator[str]:
+    """Yield a warning for each adapter with learned words of which the prompts of an edit hold none."""
+    if hasattr(model, "unused_words"):
+        for words in cast(SupportsLearnedWords, model).unused_words(prompts):
+            named = " or ".join(map(repr, sorted(words)))
+            yield f"{UNUSED_WORD} {named}: write it into a prompt, or leave its adapter out"
 
 
 def _cut_warnings(model: Backend, prompt: str, readings: Sequence[PromptReading]) -> Iterator[str]:

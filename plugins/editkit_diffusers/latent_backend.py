@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -77,6 +77,8 @@ class LatentModel(Assembled, AttentionSupport):
         self.usual: Mapping[str, Any] = usual_of(scheduler)
         self._whole_timesteps = whole_timesteps_of(scheduler)
         self.adapters: tuple[str, ...] = ()
+        self._learned: Sequence[Collection[str]] = ()
+        """Words of each adapter that brings any."""
         self._warnings: tuple[str, ...] = (*warnings, *clipping_warnings(scheduler))
 
     @property
@@ -94,7 +96,8 @@ class LatentModel(Assembled, AttentionSupport):
         if self.lender is not None:
             raise shared_weights(adapter)
         part = "unet" if isinstance(self.net, UNet2DConditionModel) else "transformer"
-        self._warnings += add(adapter, self.net, part, self.texts)
+        words, warnings = add(adapter, self.net, part, self.texts)
+        self._warnings, self._learned = (*self._warnings, *warnings), [*self._learned, *([words] if words else [])]
         self.adapters, self.identity = (*self.adapters, str(adapter)), adapter.combined_identity(self.identity)
 
     def check_inputs(self, part: str, needed: int | None, given: int, source: str) -> None:
@@ -131,6 +134,10 @@ class LatentModel(Assembled, AttentionSupport):
 
     def read_prompt(self, prompt: str) -> list[PromptReading]:
         return [PromptReading(part, encoder.length, encoder.read(prompt)[0]) for part, encoder in self.texts.items()]
+
+    def unused_words(self, prompts: Sequence[str]) -> list[Collection[str]]:
+        used = {word for encoder in self.texts.values() for prompt in prompts for word in encoder.words_in(prompt)}
+        return [words for words in self._learned if used.isdisjoint(words)]
 
     def network_timestep(self, point: Point | PointBatch, x: Tensor) -> Tensor:
         """Return the timestep at which the network is evaluated for a point, (), or (B,) for several."""

@@ -157,13 +157,23 @@ class TextEncoder:
 
     def _expand(self, prompt: str) -> str:
         """Replace added words in a prompt, in capitals or small letters, by their token sequences."""
-        if not self.words:
-            return prompt
+        parts, end = [], 0
+        for word, (start, stop) in self._found_words(prompt):
+            parts += [prompt[end:start], self.words[word]]
+            end = stop
+        return "".join([*parts, prompt[end:]])
+
+    def words_in(self, prompt: str) -> set[str]:
+        """Return the added words that a prompt holds."""
+        return {word for word, _ in self._found_words(prompt)}
+
+    def _found_words(self, prompt: str) -> list[tuple[str, tuple[int, int]]]:
+        """Return each added word in a prompt with its span."""
         longest_first = sorted(self.words, key=len, reverse=True)
         pattern = "|".join(f"({_bounded_pattern(word)})" for word in longest_first)
+        found = re.finditer(pattern, prompt, re.IGNORECASE) if self.words else ()
         # By the group, not by the text: letters such as the long s are equal to others without case.
-        tokens = [self.words[word] for word in longest_first]
-        return re.sub(pattern, lambda match: tokens[(match.lastindex or 1) - 1], prompt, flags=re.IGNORECASE)
+        return [(longest_first[(match.lastindex or 1) - 1], match.span()) for match in found]
 
 
 _BOUNDED = re.compile(r"\w(.*\w)?", re.DOTALL)

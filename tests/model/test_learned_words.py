@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -136,6 +137,35 @@ def test_a_word_of_one_encoder_of_two_is_a_warning_until_the_other_learns_it(tmp
     assert not taught("xl", first, second).warnings
     report = editkit.apply("generate", model=taught("xl", first), prompt="a <dog>", steps=1, seed=0).report
     assert any("<dog>" in warning for warning in report.warnings)
+
+
+UNUSED = "no prompt of the edit holds the learned word"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "unused"),
+    [
+        ({"prompt": "a red apple", "negative_prompt": "category"}, ["'cat'", "'<s0>' or '<s1>' or 'two'"]),
+        ({"prompt": "a (CAT:1.3)"}, ["'<s0>' or '<s1>' or 'two'"]),
+        ({"prompt": "a red <s1>", "negative_prompt": "cat"}, []),
+    ],
+    ids=["none", "with a weight", "of several words, and in a negative prompt that is not read"],
+)
+def test_a_file_of_which_no_prompt_holds_a_word_is_a_warning(
+    tmp_path: Path, prompts: dict[str, str], unused: list[str]
+) -> None:
+    files = word_file(tmp_path / "cat.safetensors", {"cat": SMALL}), tmp_path / "two.safetensors"
+    model = taught("sd", files[0], word_file(files[1], {"clip_l": SMALL[:2]}))
+    report = editkit.apply("generate", model=model, steps=1, seed=0, **prompts).report
+    assert [text.split(" word ")[1].split(":")[0] for text in report.warnings if text.startswith(UNUSED)] == unused
+
+
+def test_one_step_that_uses_a_word_is_enough_in_a_pipeline(tmp_path: Path) -> None:
+    model = taught("sd", word_file(tmp_path / "cat.safetensors", {"cat": SMALL}))
+    for prompt, count in (("a cat", 0), ("a dog", 1)):
+        steps = [("img2img", {"prompt": prompt, "steps": 1}), ("img2img", {"steps": 1})]
+        report = editkit.Pipeline(steps)(Image.new("RGB", (16, 16)), model=model, seed=0).report
+        assert sum(text.startswith(UNUSED) for text in report.warnings) == count
 
 
 def test_flux_learns_words_by_its_clip_alone_or_with_t5(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ from .words import additions_of, split_words
 
 
 @torch.no_grad()
-def add(adapter: Adapter, net: nn.Module, denoiser: str, texts: Mapping[str, TextEncoder]) -> tuple[str, ...]:
-    """Add an adapter to a model in place and return warnings about it; ``denoiser`` is the part that ``net`` is.
+def add(
+    adapter: Adapter, net: nn.Module, denoiser: str, texts: Mapping[str, TextEncoder]
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Add an adapter to a model in place and return its words and warnings; ``denoiser`` is the part that ``net`` is.
 
     Raises BadFile for a file that cannot be read, and InvalidParameter for one that is no adapter or does not fit the
     model; the model is then unchanged.
@@ -36,7 +38,8 @@ def add(adapter: Adapter, net: nn.Module, denoiser: str, texts: Mapping[str, Tex
     apply_changes(changes)
     for addition in additions:
         addition.encoder.add_embedding(addition.word, addition.vectors)
-    return tuple(f"{label}: {warning}" for warning in (*warnings, *more))
+    notes = tuple(f"{label}: {warning}" for warning in (*warnings, *more))
+    return frozenset(addition.word for addition in additions), notes
 
 
 @contextlib.contextmanager
