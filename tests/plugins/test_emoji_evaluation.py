@@ -15,15 +15,20 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
-from editkit_emoji.training import autoencoder, cases, denoiser, evaluate, methods, moving, scenes
+from diffusers import AutoencoderKL, StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
+from editkit_emoji import load_instruct
+from editkit_emoji.training import autoencoder, cases, data, denoiser, evaluate, methods, moving, packing, scenes
 from editkit_emoji.training.autoencoder import new_autoencoder
+from editkit_emoji.training.compiling import CompiledLater
 from editkit_emoji.training.data import TONES, Artwork, Emoji, correct_tones
-from editkit_emoji.training.lessons import REPEATS, SHARES, Lessons
+from editkit_emoji.training.lessons import REPEATS, SHARES, SMALLEST_EDIT, Lessons, noisier
+from editkit_emoji.training.model_folder import read_network
+from editkit_emoji.training.network import new_network
 from editkit_emoji.training.noising import SCHEDULE
 from editkit_emoji.training.pairs import ATTRIBUTES, Pair, all_pairs
 from editkit_emoji.training.run import Run
 from editkit_emoji.training.texts import Kind, Texts, weights_of
+from editkit_emoji.training.tokenizer import new_tokenizer
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -240,6 +245,49 @@ def test_batches_in_place_hold_the_latents_of_unchanged_images() -> None:
     assert torch.allclose(clean[pairs : 2 * pairs], expected[1].expand_as(clean[:pairs]), atol=1e-3)
 
 
+def test_all_batches_of_a_run_have_one_shape() -> None:
+    """A network is compiled for one shape."""
+    lessons = Lessons(
+        artwork(), new_autoencoder(SIZE, (8, 8)).eval(), pools_of([(0, 1)] * 4, restyled=False), in_place=0.5
+    )
+    shapes = set()
+    for lessons.in_place in (0.0, 1.0):
+        batch = lessons.batch(50, torch.Generator().manual_seed(0))
+        shapes.add((*(part.shape for part in batch.inputs), batch.weights.shape, batch.edit_weights.shape))
+    assert len(shapes) == 1
+
+
+def test_the_error_of_an_instruction_is_relative_to_its_edit() -> None:
+    lessons = Lessons(artwork(), new_autoencoder(SIZE, (8, 8)).eval(), pools_of([(0, 1)] * 4, restyled=False))
+    batch = lessons.batch(50, torch.Generator().manual_seed(0))
+    (weight,) = set(batch.edit_weights[batch.image_latents[-len(batch.edit_weights) :].flatten(1).any(1)].tolist())
+    alone = batch._replace(edit_weights=torch.full_like(batch.edit_weights, weight))
+    assert 0 < weight <= 1 / SMALLEST_EDIT
+    assert float(alone.edit_error(batch.v_target + 0.5)) == pytest.approx(0.25 * weight, rel=1e-4)
+    assert float(alone.edit_error(batch.v_target)) == 0
+
+
+def test_instructions_have_noisier_timesteps() -> None:
+    timesteps = torch.arange(SCHEDULE.train_steps)
+    moved = noisier(timesteps)
+    assert bool((moved >= timesteps).all()) and bool((moved.diff() >= 0).all())
+    assert int(moved[-1]) == SCHEDULE.train_steps - 1
+
+
+@pytest.mark.slow
+def test_a_unet_is_compiled_once_another_process_has_compiled_it() -> None:
+    network = new_network(new_tokenizer(artwork().emojis), 4, 8, (16, 32))
+    inputs = torch.zeros(2, 4, 8, 8), torch.zeros(2).long(), torch.zeros(2, 24).long()
+    compiled = CompiledLater(network, inputs, "cpu", backend="eager")
+    compiled.poll()
+    assert compiled.process is not None
+    compiled.process.join()
+    before = network(*inputs)
+    compiled.poll()
+    assert compiled.process is None and network.unet._compiled_call_impl is not None
+    torch.testing.assert_close(network(*inputs), before, rtol=0, atol=1e-6)
+
+
 def test_the_weights_of_style_pairs_sum_to_their_share() -> None:
     pairs = [Pair(0, 1, "style")] * 3 + [Pair(0, 1, "colour")] * 100 + [Pair(0, 1, "hair")] * 25
     weights = weights_of(pairs)
@@ -371,6 +419,28 @@ def rendered(tmp_path: Path) -> Path:
         np.save(tmp_path / f"{name}-{SIZE}.npy", np.stack(each))
     (tmp_path / "pictures.json").write_text(json.dumps([dc.asdict(emoji) for emoji in emojis]))
     return tmp_path
+
+
+@pytest.mark.model
+def test_packed_artwork_and_weights_come_back(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, there = rendered / "packed", rendered / "there"
+    for action, folder in (("pack", rendered), ("unpack", there)):
+        argv = f"_ {action} --data {folder} --size {SIZE} --packed {packed}"
+        monkeypatch.setattr(sys, "argv", argv.split())
+        packing.main()
+    for file in (f"pictures-{SIZE}.npy", f"alpha-{SIZE}.npy"):
+        assert np.array_equal(np.load(there / file), np.load(rendered / file))
+    assert data.load(there, SIZE)[0] == data.load(rendered, SIZE)[0]
+    folders = load_instruct(), there / "models" / "instruct"
+    before, after = (AutoencoderKL.from_pretrained(folder, subfolder="vae") for folder in folders)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(before.encode(image).latent_dist.mode(), after.encode(image).latent_dist.mode())
+    weights = [read_network(folder).state_dict() for folder in folders]
+    for name, weight in weights[0].items():
+        step = weight.flatten(1).abs().amax(1) / packing.LEVELS if weight.ndim > 1 else torch.zeros(())
+        error = (weights[1][name] - weight).flatten(1).abs().amax(1) if weight.ndim > 1 else weights[1][name] - weight
+        assert bool((error.abs() <= 0.51 * step + 1e-3 * weight.abs().max()).all()), name
 
 
 @pytest.mark.slow

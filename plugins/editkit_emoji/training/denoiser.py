@@ -43,6 +43,7 @@ from editkit import Denoiser as Denoise
 from editkit_emoji.training import data
 from editkit_emoji.training.autoencoder import moved_versions, sheet
 from editkit_emoji.training.cases import Case, cases_of, select_pairs
+from editkit_emoji.training.compiling import CompiledLater
 from editkit_emoji.training.instructions import UNSEEN, wordings
 from editkit_emoji.training.lessons import MOVES, MOVES_BESIDE, Lessons
 from editkit_emoji.training.model_folder import read_network, write_models
@@ -58,7 +59,7 @@ from editkit_emoji.training.tokenizer import new_tokenizer, tokens_of
 GRID = TimestepGrid(spacing="trailing", ends_clean=True)
 WIDTHS = (128, 224)
 PAIR_WEIGHT = 0.2
-"""Weight of the loss on pair differences relative to the loss on single images."""
+"""Weight of the losses on pair differences and on edits relative to the loss on all images."""
 INSPECTED = 4
 """An inspection uses every fourth held-out image."""
 EDITED_SCENERY = ("in place", "shifted")
@@ -240,16 +241,22 @@ def train(
 ) -> TextToLatents:
     """Train a network with image channels and return its average."""
     inspection = Inspection(artwork, vae, tokenizer)
-    moves = MOVES_BESIDE if options.in_place else MOVES
-    lessons = Lessons(artwork, copy.deepcopy(vae).to(options.device), texts, moves, options.in_place)
+    moves = MOVES_BESIDE if any(options.in_place) else MOVES
+    lessons = Lessons(artwork, copy.deepcopy(vae).to(options.device), texts, moves, max(options.in_place))
     network.to(options.device).unet.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
     run = Run(options, network, matrices=hidden_matrices(network, outer=OUTER))
+    example = lessons.batch(options.batch, torch.Generator(options.device)).inputs
+    compiled = CompiledLater(network, example, options.device) if options.compile else None
 
     def loss_of(generator: torch.Generator) -> Tensor:
+        if compiled:
+            compiled.poll()
+        lessons.in_place = options.in_place[int(run.progress * len(options.in_place))]
         batch = lessons.batch(options.batch, generator)
         predicted = predict(network, batch.inputs, options.device)
+        weighted = batch.pair_error(predicted) + batch.edit_error(predicted)
         pair_weight: float = options.pair_weight
-        return (predicted - batch.v_target).square().mean() + pair_weight * batch.pair_error(predicted)
+        return (predicted - batch.v_target).square().mean() + pair_weight * weighted
 
     def inspect() -> dict[str, float]:
         average = run.averaged.eval()
@@ -273,13 +280,17 @@ def main() -> None:
     parser.add_argument(
         "--in-place",
         type=float,
-        default=0.0,
+        nargs="+",
+        default=[0.0],
         metavar="SHARE",
-        help="share of batches without moves and grounds",
+        help="share of batches without moves and grounds; several for equal parts of the run",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the UNet, in a process beside the first steps of the run"
     )
     parser.add_argument("--texts", type=int, default=100_000, help="captions and instructions of each kind")
     parser.add_argument("--workers", type=int, default=0, help="processes that sample them")
-    parser.add_argument("--pair-weight", type=float, default=PAIR_WEIGHT, help="weight of the loss on pair differences")
+    parser.add_argument("--pair-weight", type=float, default=PAIR_WEIGHT, help="weight of the losses on pairs")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)

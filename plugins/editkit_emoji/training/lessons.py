@@ -12,7 +12,7 @@ from torch import Tensor
 from editkit_emoji.training.autoencoder import to_network, to_network_with_alpha
 from editkit_emoji.training.data import Artwork
 from editkit_emoji.training.moving import may_be_mirrored
-from editkit_emoji.training.noising import diffuse, stratified_timesteps
+from editkit_emoji.training.noising import SCHEDULE, diffuse, stratified_timesteps
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.scenes import STYLE_NUMBERS, Moves, restyle
 from editkit_emoji.training.texts import Kind, Texts
@@ -21,12 +21,16 @@ MOVES = Moves(moved=0.3, mirrored=0.25, grounds=0.15, company=0.04, near=1.5)
 """Most images stay in place, where framing brings the others at an edit; most moves are short."""
 MOVES_BESIDE = Moves(moved=0.6, mirrored=0.25, grounds=0.3, company=0.05, near=1.5)
 """Moves of the other batches of a run that has batches in place."""
-SHARES: dict[Kind, float] = {"pair": 0.36, "single": 0.32, "instruction": 0.32}
+SHARES: dict[Kind, float] = {"pair": 0.34, "single": 0.28, "instruction": 0.38}
 """Shares of the rows of a batch; a pair has two."""
 REPEATS = 2
 """Rows of a batch per image, with other noise and another timestep: encoding costs a quarter of training."""
 SMALLEST = 0.05
 """Mean squared difference of latents below which the weight of a pair stays constant."""
+SMALLEST_EDIT = 0.2
+"""The same for an instruction, whose error is not one of a difference."""
+NOISY = 0.6
+"""Exponent of the timesteps of instructions: below 1 most are noisy, as in an edit of few steps."""
 WITHOUT_IMAGE = 0.04
 """Share of instructions without an image (Brooks et al., arXiv 2211.09800, section 3.2.1)."""
 
@@ -44,6 +48,8 @@ class Batch(NamedTuple):
     """The v (B, C, h, w) of each row."""
     weights: Tensor
     """(pairs,), factors of the squared errors of pair differences."""
+    edit_weights: Tensor
+    """(instructions,), factors of the squared errors of instructions."""
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -58,6 +64,11 @@ class Batch(NamedTuple):
         error = predicted - self.v_target
         pair_error = error[pairs : 2 * pairs] - error[:pairs]
         return (pair_error.square().mean((1, 2, 3)) * self.weights).mean()
+
+    def edit_error(self, predicted: Tensor) -> Tensor:
+        """Weighted squared error of the instructions, averaged over them: small edits count as much as large ones."""
+        error = (predicted - self.v_target)[-len(self.edit_weights) :]
+        return (error.square().mean((1, 2, 3)) * self.edit_weights).mean()
 
 
 class Lessons:
@@ -88,11 +99,13 @@ class Lessons:
         return to_network_with_alpha(self.pixels[places], self.alpha[places])
 
     def batch(self, size: int, generator: torch.Generator) -> Batch:
-        """Sample about ``size`` rows; every image of a scene is in :data:`REPEATS` of them."""
+        """Sample about ``size`` rows, always as many; every image of a scene is in :data:`REPEATS` of them."""
         in_place = self.in_place > 0 and float(torch.rand((), generator=generator, device=self.device)) < self.in_place
         repeats = 1 if in_place else REPEATS
-        counts = {kind: max(1, round(share * size / repeats)) for kind, share in SHARES.items()}
+        # All batches have one shape, for which a network is compiled once.
+        counts = {kind: max(1, round(share * size / REPEATS)) for kind, share in SHARES.items()}
         counts["pair"] = max(1, counts["pair"] // 2)
+        counts = {kind: count * REPEATS // repeats for kind, count in counts.items()}
         texts = self.own_style if in_place else self.texts
         chosen = {kind: texts[kind].sample(count, generator) for kind, count in counts.items()}
         sources, targets = self.look_up(chosen) if in_place else self.encode_in_scenes(chosen, generator)
@@ -104,13 +117,15 @@ class Lessons:
         given = repeated(repeats, sources["instruction"] * (with_image >= WITHOUT_IMAGE))
         image_latents = torch.cat([torch.zeros_like(clean[: -len(given)]), given])
         strata = {kind: stratified_timesteps(repeats * count, generator) for kind, count in counts.items()}
+        strata["instruction"] = noisier(strata["instruction"])
         timesteps = torch.cat([strata["pair"], *strata.values()])
         noise = torch.randn(clean.shape, generator=generator, device=self.device)
         pairs = len(strata["pair"])
         noise[pairs : 2 * pairs] = noise[:pairs]  # a target shares the noise of its source
         noisy, v_target = diffuse(clean, noise, timesteps)
-        difference = (clean[pairs : 2 * pairs] - clean[:pairs]).square().mean((1, 2, 3))
-        return Batch(noisy, timesteps, tokens, image_latents, v_target, 1 / difference.clamp(min=SMALLEST))
+        difference = mean_square(clean[pairs : 2 * pairs] - clean[:pairs]).clamp(min=SMALLEST)
+        edited = mean_square(clean[-len(given) :] - given).clamp(min=SMALLEST_EDIT)
+        return Batch(noisy, timesteps, tokens, image_latents, v_target, 1 / difference, 1 / edited)
 
     def look_up(self, chosen: Mapping[Kind, Texts]) -> tuple[dict[Kind, Tensor], dict[Kind, Tensor]]:
         """Return latents of sources and targets in place by kind."""
@@ -144,6 +159,17 @@ class Lessons:
         with autocast(self.device):
             latents: Tensor = self.vae.encode(images).latent_dist.mode()
         return latents.float()
+
+
+def mean_square(values: Tensor) -> Tensor:
+    """Mean (B,) of the squares of each row of (B, C, h, w)."""
+    return values.square().mean((1, 2, 3))
+
+
+def noisier(timesteps: Tensor) -> Tensor:
+    """Move timesteps towards the last one by :data:`NOISY`."""
+    steps = SCHEDULE.train_steps
+    return (((timesteps + 0.5) / steps) ** NOISY * steps).long()
 
 
 def repeated(times: int, *parts: Tensor) -> Tensor:

@@ -21,13 +21,13 @@ from editkit_emoji.training.tokenizer import tokens_of
 
 Kind = Literal["single", "pair", "instruction"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-STYLED = 0.3
+STYLED = 0.36
 """Share of pairs that differ in style, which have the smallest differences."""
-RESTYLED = 0.12
+RESTYLED = 0.2
 """Share of captions that leave the style out or name an unknown one, for images that are redrawn (``restyle``)."""
 WITHOUT_INSTRUCTION = 0.08
 """Share of empty instructions, whose target is the source (Brooks et al., arXiv 2211.09800, section 3.2.1)."""
-PERTURBED = 1 / 3
+PERTURBED = 0.4
 """Share of instructions with random words."""
 CHUNK = 20_000
 """Rows that one process samples at a time."""
