@@ -30,7 +30,7 @@ from .sources import (
     reason_text,
     scheme_of,
 )
-from .stored.colour import convert_deep_grey, convert_to_srgb, profile_name, read_profile
+from .stored.colour import convert_deep_grey, convert_to_srgb, profile_fault, profile_name, read_profile
 from .stored.deep import decode_deep, has_deep_avif, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
 from .stored.kinds import text_in_place, unread_colour_space, unread_kind
@@ -185,13 +185,20 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
         levels = shallow if levels is None or converted else levels
         if image.mode == "CMYK" and not converted:
             notes.append(f"{name} has CMYK colours: the result is in RGB")
-        if converted:
-            assert icc
-            notes.append(f"{name} has the colour profile {profile_name(icc)}, which is not kept: the result is in sRGB")
+        if icc and profile is None and (note := _profile_note(icc, image.mode, converted)):
+            notes.append(f"{name} {note}")
     if levels.dtype == np.uint8 and (holds_deep or is_deep(image) or has_deep_avif(data)):
         notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG in RGB")
     metadata = read_metadata(image) if use_profile else NO_METADATA
     return StoredImage(_upright(levels, orientation), profile, metadata, tuple(notes))
+
+
+def _profile_note(icc: bytes, mode: str, converted: bool) -> str | None:
+    """Return what becomes of a profile that is not kept; None for one that equals sRGB."""
+    if converted:
+        return f"has the colour profile {profile_name(icc)}, which is not kept: the result is in sRGB"
+    fault = profile_fault(icc, mode)
+    return fault and f"has a colour profile that {fault}: it is left out, and colours are taken as sRGB"
 
 
 def _stored_levels(image: Image.Image, icc: bytes | None, name: str) -> tuple[Levels, bool]:

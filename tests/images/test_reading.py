@@ -328,7 +328,19 @@ def test_a_cmyk_profile_is_used() -> None:
 @pytest.mark.parametrize("profile", [b"no profile", LINEAR[:200], GREY_LINEAR, cmyk_profile()])
 def test_a_broken_or_foreign_profile_is_ignored(profile: bytes) -> None:
     data = encoded(Image.fromarray(colours()), "PNG", icc_profile=profile)
-    assert np.array_equal(np.asarray(open_image(data)), colours())
+    stored = open_stored(data)
+    assert np.array_equal(stored.levels, colours())
+    assert "it is left out" in stored.notes[0]
+
+
+def test_profile_whose_primaries_are_one_is_not_kept() -> None:
+    red = (0.4361, 0.2225, 0.0139)
+    stored = open_stored(encoded(Image.fromarray(colours()), "PNG", icc_profile=rgb_profile(2.2, red, red, red)))
+    assert stored.icc is None
+    assert len(stored.notes) == 1
+    kept = rgb_profile(2.2, red, (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446))
+    stored = open_stored(encoded(Image.fromarray(colours()), "PNG", icc_profile=kept))
+    assert (stored.icc, stored.notes) == (kept, ())
 
 
 def table_profile() -> bytes:

@@ -20,6 +20,10 @@ _GRID = np.linspace(0, 1, _TABLE_SIZE)
 _CHUNK = 2**16
 """Pixels converted at a time."""
 _MAX_TAGS = 200
+_LARGEST_CONDITION = 1000
+"""Condition number of a matrix above which its primaries count as lying in a plane; that of ProPhoto RGB is 7."""
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+"""Mode of pixels by the colour space of a profile."""
 # Without NOOPTIMIZE a grey profile becomes a coarse table, several levels off in dark regions.
 _PRECISE = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE
 
@@ -93,6 +97,8 @@ def read_profile(data: bytes) -> ColourProfile | None:
         if any(np.any(np.diff(curve) < 0) or curve[-1] <= curve[0] for curve in curves):
             return None
         matrix = np.linalg.inv(_colorants(_srgb().profile)) @ _colorants(profile)
+        if not np.linalg.cond(matrix) < _LARGEST_CONDITION:
+            return None
         candidate = ColourProfile(data, curves, matrix)
         probe = _probe("RGB").reshape(-1, 3).astype(np.float32) / np.float32(255)
         equals_srgb = np.abs(candidate.to_srgb(probe) - probe).max() <= 1 / 255
@@ -111,6 +117,19 @@ def profile_name(data: bytes) -> str:
     return repr(words) if words else "without a name"
 
 
+def profile_fault(data: bytes, mode: str) -> str | None:
+    """Return why a profile is not used for pixels of a mode of PIL; None for one that equals sRGB."""
+    is_grey = mode in ("1", "L", "LA", "La", "F") or mode.startswith("I")
+    try:
+        space = ImageCms.ImageCmsProfile(io.BytesIO(data)).profile.xcolor_space.strip()
+        used_as = "CMYK" if mode == "CMYK" else "L" if is_grey and space != "RGB" else "RGB"
+        if _MODES.get(space) != used_as:
+            return f"is one for {space} colours"
+        return None if used_as != "CMYK" and _equals_srgb(data, used_as) else "cannot be applied"
+    except Exception:  # damaged
+        return "is damaged"
+
+
 def convert_to_srgb(colour: Image.Image, data: bytes) -> tuple[Image.Image, bool]:
     """Convert 8-bit pixels of mode L, RGB or CMYK by any profile of that mode to sRGB, mode RGB.
 
@@ -119,7 +138,7 @@ def convert_to_srgb(colour: Image.Image, data: bytes) -> tuple[Image.Image, bool
     """
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space.strip())
+        mode = _MODES.get(profile.profile.xcolor_space.strip())
         if mode == "RGB" and colour.mode == "L":
             colour = colour.convert("RGB")
         if mode is None or mode != colour.mode or (mode != "CMYK" and _equals_srgb(data, mode)):
