@@ -158,6 +158,7 @@ from .model.finite import is_finite as is_finite
 from .model.finite import part_failed as part_failed
 from .model.folders import Part as Part
 from .model.folders import check_config as check_config
+from .model.folders import check_part as check_part
 from .model.folders import identity_of as identity_of
 from .model.folders import parts_of as parts_of
 from .model.folders import read_index as read_index
@@ -426,6 +427,7 @@ __all__ = [
     "check_file",
     "check_interval",
     "check_params",
+    "check_part",
     "check_weights",
     "chord_edit",
     "classifier_free",

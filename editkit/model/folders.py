@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import WeightsUnavailable
-from .weights import check_weights, read_json, tensor_files, variants_in
+from .weights import check_weights, count_tensors, read_json, variants_in
 
 INDEX = "model_index.json"
 """File that every folder of a diffusers pipeline has."""
@@ -186,7 +186,7 @@ def check_part(folder: Path, variant: str | None) -> None:
     """Raise WeightsUnavailable if the configuration of a part describes a network much larger than its weights."""
     file = folder / "config.json"
     config = read_json(file)
-    check_config(file, config, _count_tensors(folder, variant, quantised=bool(config.get("quantization_config"))))
+    check_config(file, config, count_tensors(folder, variant))
 
 
 def check_config(file: Path, config: dict[str, Any], tensors: int) -> None:
@@ -212,37 +212,6 @@ def _integers(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
         for one in value if isinstance(value, list) else [value]:
             if type(one) is int:
                 yield name, one
-
-
-_OTHER_TYPES = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "C64")
-"""Types in which weights are not stored as they are."""
-_COUNTERS = ("ids", "num_batches_tracked", "index")
-"""Endings of the names of tensors of whole numbers."""
-
-
-def _count_tensors(folder: Path, variant: str | None, *, quantised: bool) -> int:
-    """Return the number of tensors in the weights of a part; raises WeightsUnavailable if they are damaged.
-
-    Those that are ``quantised`` may be packed into numbers of any type.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    count = 0
-    for file in tensor_files(folder, variant):
-        try:
-            with safe_open(file, framework="np") as tensors:
-                names = tensors.keys()
-                kinds = {name: tensors.get_slice(name).get_dtype() for name in names}
-                count += len(names)
-        except (SafetensorError, OSError, ValueError, RecursionError) as error:
-            raise WeightsUnavailable(f"{file} is damaged ({error}): download the model again") from error
-        wrong = [name for name, kind in kinds.items() if kind in _OTHER_TYPES and not name.endswith(_COUNTERS)]
-        if wrong and not quantised:
-            raise WeightsUnavailable(
-                f"{file} is damaged ({wrong[0][:80]} holds {kinds[wrong[0]]}, not floating-point numbers): download "
-                "the model again"
-            )
-    return count
 
 
 def identity_of(place: Path, weights: Path | None = None) -> str:

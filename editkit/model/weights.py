@@ -67,7 +67,9 @@ def load_pretrained(
     import torch
 
     folder, label = model_folder(name, called=called, advice=advice), f"{called} {name!r}"
+    variant = check_weights(folder)
     try:
+        count_tensors(folder, variant)
         with loading(), quiet():
             loaded = [other.from_pretrained(folder, local_files_only=True, trust_remote_code=False) for other in others]
             model, info = model_class.from_pretrained(
@@ -76,10 +78,10 @@ def load_pretrained(
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                variant=check_weights(folder),
+                variant=variant,
             )
-    except WeightsUnavailable:
-        raise
+    except WeightsUnavailable as error:
+        raise WeightsUnavailable(f"{label} cannot be loaded: {error}") from error
     except Exception as error:  # of transformers, or of a library that a processor needs
         raise WeightsUnavailable(f"{label} cannot be loaded from {folder} ({reason_of(error)}): {advice}") from error
     if unused:
@@ -215,6 +217,39 @@ def tensor_files(folder: Path, variant: str | None = None) -> list[Path]:
     for file in files:
         check_download(file)
     return files
+
+
+_OTHER_TYPES = ("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "C64")
+"""Types in which weights are not stored as they are."""
+_COUNTERS = ("ids", "num_batches_tracked", "index")
+"""Endings of the names of tensors of whole numbers."""
+
+
+def count_tensors(folder: Path, variant: str | None) -> int:
+    """Return the number of tensors in the weights of a part; raises WeightsUnavailable if they are damaged.
+
+    They are of floating-point numbers unless ``config.json`` names a quantisation, which may pack them into any type.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    config = folder / "config.json"
+    is_quantised = config.is_file() and bool(read_json(config).get("quantization_config"))
+    count = 0
+    for file in tensor_files(folder, variant):
+        try:
+            with safe_open(file, framework="np") as tensors:
+                names = tensors.keys()
+                kinds = {name: tensors.get_slice(name).get_dtype() for name in names}
+                count += len(names)
+        except (SafetensorError, OSError, ValueError, RecursionError) as error:
+            raise WeightsUnavailable(f"{file} is damaged ({error}): download the model again") from error
+        wrong = [name for name, kind in kinds.items() if kind in _OTHER_TYPES and not name.endswith(_COUNTERS)]
+        if wrong and not is_quantised:
+            raise WeightsUnavailable(
+                f"{file} holds {kinds[wrong[0]]} in {wrong[0][:80]}, not floating-point numbers: it is damaged, or "
+                "quantised without its scales; get it in float16 or bfloat16"
+            )
+    return count
 
 
 def check_download(file: Path) -> None:

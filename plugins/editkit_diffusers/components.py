@@ -15,6 +15,7 @@ from editkit import (
     InvalidParameter,
     WeightsUnavailable,
     check_complete,
+    check_part,
     check_weights,
     loading,
     quiet,
@@ -29,11 +30,13 @@ from .scaled_weights import has_scales
 _OLD_NAMES = {"Transformer2DModel": ("PixArtTransformer2DModel", "DiTTransformer2DModel")}
 """Classes that have the names of their families now."""
 
-_NEEDLESS = re.compile(
+_BESIDE_TEXT = re.compile(
     r"vision_model|visual_projection|text_projection|logit_scale|position_ids|lm_head"
     r"|^decoder\.(block|embed_tokens|final_layer_norm)"
 )
 """Weights of whole models of transformers beside those of their text encoders."""
+_BESIDE_VISION = re.compile(r"text_model|text_projection|logit_(scale|bias)|position_ids")
+"""The same beside those of their image encoders."""
 
 
 def load_part(kind: Any, folder: Path, *, device: torch.device, **reading: Any) -> Any:
@@ -67,6 +70,8 @@ def read_part(
         if hasattr(kind, "config_class"):  # transformers names weights of another shape in its log alone
             more["ignore_mismatched_sizes"] = True
         check_class(kind, config, folder)
+        chosen = check_weights(folder, variant=variant)
+        check_part(folder, chosen)
         with loading(), quiet():
             part, info = kind.from_pretrained(
                 folder,
@@ -74,22 +79,25 @@ def read_part(
                 local_files_only=True,
                 torch_dtype=dtype,
                 output_loading_info=True,
-                variant=check_weights(folder, variant=variant),
+                variant=chosen,
                 **more,
             )
-        check_complete(info, str(folder), ("missing", "mismatched", *(["unexpected"] if strict else [])))
+        check_complete(info, str(folder))
         scales = [key for key in info["unexpected_keys"] if has_scales([key])]
         if scales and not quantised:
             raise WeightsUnavailable(
                 f"{folder} holds weights with scales ({scales[0]}), which only a checkpoint file may have: get "
                 "it in float16 or bfloat16"
             )
-        unused = [key for key in sorted(info["unexpected_keys"]) if not _NEEDLESS.search(key)]
+        needless = _BESIDE_VISION if "Vision" in kind.__name__ else _BESIDE_TEXT
+        unused = [key for key in sorted(info["unexpected_keys"]) if not needless.search(key)]
         if unused and not scales:
-            warn(
-                f"{folder} holds {len(unused)} weights that its configuration has no place for, such as {unused[0]}, "
-                "which are left out: the configuration may belong to another model"
-            )
+            text = f"{folder} holds {len(unused)} weights that its configuration has no place for, such as {unused[0]}"
+            if strict:
+                raise WeightsUnavailable(
+                    f"{text}: get the configuration that belongs to them, or the whole model again"
+                )
+            warn(f"{text}, which are left out: the configuration may belong to another model")
     except EditkitError:
         raise
     except Exception as error:  # diffusers and transformers raise many types for a damaged folder

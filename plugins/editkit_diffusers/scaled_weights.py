@@ -71,7 +71,7 @@ def _scaled(weight: Tensor, scale: Tensor, name: str, called: str) -> Tensor:
 def _check_formats(tensors: Mapping[str, Tensor], header: Mapping[str, str], called: str) -> None:
     """Raise WeightsUnavailable for weights in a format other than floats."""
     strange = [name for name in tensors if name.endswith(_UNKNOWN)]
-    strange += [name for name, one in tensors.items() if name.endswith(".weight") and not one.is_floating_point()]
+    strange += [name for name, one in tensors.items() if holds_weights(name) and _is_packed(name, one)]
     formats = [bytes(one.flatten().tolist()) for name, one in tensors.items() if name.endswith(".comfy_quant")]
     formats += [header["_quantization_metadata"].encode()] if "_quantization_metadata" in header else []
     strange += [text for content in formats for text in _formats_in(content) if text not in _FORMATS]
@@ -80,6 +80,13 @@ def _check_formats(tensors: Mapping[str, Tensor], header: Mapping[str, str], cal
             f"{called} holds quantised weights ({strange[0][:80]}) in a format that is not supported: get it in "
             "float16, bfloat16 or scaled fp8"
         )
+
+
+def _is_packed(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor holds whole numbers in place of weights; those of one dimension may be a file or a counter."""
+    if tensor.is_floating_point():
+        return False
+    return name.endswith((".weight", ".bias", ".scale")) or (tensor.ndim > 1 and not name.endswith("ids"))
 
 
 def _formats_in(content: bytes) -> list[str]:

@@ -181,6 +181,7 @@ REFUSED: dict[str, tuple[str, dict[str, Tensor], str]] = {
     "a blank name": ("sd", {" ": SMALL}, "without letters"),
     "no vector": ("sd", {"<a>": SMALL[:0]}, "0 vectors"),
     "more vectors than a prompt": ("sd", {"<a>": torch.ones(7, 16)}, "7 vectors"),
+    "whole numbers": ("sd", {"bundle_emb.a.emb_params": SMALL.to(torch.int8)}, "values of torch.int8: it is quantised"),
     "NaN": ("sd", {"<a>": SMALL * torch.nan}, "NaN"),
     "another width": ("sd", {"<a>": LARGE}, "length 32, and the model's words have 16"),
     "words of SDXL": ("sd", {"clip_l": SMALL, "clip_g": LARGE}, "for text_encoder_2"),

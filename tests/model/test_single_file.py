@@ -422,6 +422,12 @@ def test_other_quantisations_are_refused_by_name(tiny: Path, tmp_path: Path, nam
     assert f"x.{name}" in refused(state(tiny, tmp_path, tensors))
 
 
+def test_whole_numbers_are_no_weights(tiny: Path, tmp_path: Path) -> None:
+    tensors, name = load_file(tiny / "model.safetensors"), "model.diffusion_model.time_embed.0.bias"
+    whole = {**tensors, name: torch.ones_like(tensors[name]).to(torch.int8)}
+    assert f"quantised weights ({name})" in refused(state(tiny, tmp_path, whole))
+
+
 def test_scales_without_a_weight_or_of_another_shape_are_refused(tiny: Path, tmp_path: Path) -> None:
     whole, name = load_file(tiny / "model.safetensors"), "model.diffusion_model.time_embed.0"
     assert "no model.diffusion_model.y.weight" in refused(

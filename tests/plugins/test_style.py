@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -320,6 +322,17 @@ def test_adapters_that_cannot_be_read_are_refused_by_name(styled: Styled, model:
         save_file({"image_proj.norm.bias": value}, tmp_path / "torn.safetensors")
         with pytest.raises(editkit.BadFile, match=f"{fault} in 'image_proj.norm.bias'"):
             generate(model, styled.attach(model=tmp_path / "torn.safetensors"))
+    encoder = styled.adapters["plain"].with_name("image_encoder")
+    for change, fault in (
+        (lambda tensors: tensors, r"16 weights that .* no place for, such as vision_model\.encoder\.layers"),
+        (lambda tensors: {name: one.to(torch.int8) for name, one in tensors.items()}, "holds I8 in"),
+    ):
+        other = shutil.copytree(encoder, tmp_path / "encoder", dirs_exist_ok=True)
+        changed(encoder / "model.safetensors", other / "model.safetensors", change)
+        config = json.loads((other / "config.json").read_text())
+        (other / "config.json").write_text(json.dumps({**config, "num_hidden_layers": config["num_hidden_layers"] - 1}))
+        with pytest.raises(editkit.WeightsUnavailable, match=fault):
+            generate(model, styled.attach(encoder=other))
     alone = changed(styled.adapters["plain"], tmp_path / "alone.safetensors", dict)
     with pytest.raises(editkit.WeightsUnavailable, match="needs an image encoder"):
         generate(model, styled.attach(model=alone))

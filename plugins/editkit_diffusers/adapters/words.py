@@ -127,6 +127,8 @@ def _encoders_of(word: WordVectors, vectors: Tensor, texts: Mapping[str, TextEnc
 def _check(word: str, vectors: Tensor, encoder: TextEncoder) -> None:
     if not word.strip():
         raise InvalidParameter("holds a word without letters, which would be in every prompt: give it a name")
+    if not vectors.is_floating_point():
+        raise InvalidParameter(f"gives the word {word!r} values of {vectors.dtype}: it is quantised, get it in float16")
     if not torch.isfinite(vectors.to(encoder.net.dtype)).all():
         raise InvalidParameter(
             f"gives the word {word!r} values that {encoder.net.dtype} cannot hold: use --dtype float32"

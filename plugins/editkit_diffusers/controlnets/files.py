@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, read_json, reason_of
 
 from ..components import load_part, prepare_network
+from ..single_file import read_tensors
 
 TRANSFORMER_FILE = "a ControlNet of a transformer (FLUX, Stable Diffusion 3, Qwen-Image)"
 Z_IMAGE_FILE = "a ControlNet of Z-Image"
@@ -196,7 +196,7 @@ def _as_tuple(value: Any) -> Any:
 
 def _load_file(file: Path, family: ControlNetFamily, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Load a file of weights with the configuration that its tensors and the steered network determine."""
-    tensors = _read(file)
+    tensors = read_tensors(file)
     kind = _name_of(tensors) or "another network"
     config = family.config_of(tensors) if kind == family.file_kind else None
     if config is None:
@@ -218,14 +218,6 @@ def _load_file(file: Path, family: ControlNetFamily, *, device: torch.device, dt
         if names:
             raise WeightsUnavailable(f"{file} has {len(names)} {kind} weights, such as {names[0]}: give its folder")
     return prepare_network(net, device)
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(file, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise WeightsUnavailable(f"{file} cannot be read ({reason_of(error)}): download it again") from error
 
 
 def _name_of(tensors: Collection[str]) -> str | None:

@@ -117,7 +117,7 @@ def embed_image(
     They are the projected embedding, or the hidden states of the layer before the last one with ``hidden``. Raises
     InvalidParameter for an encoder of another width.
     """
-    net = load_part(encoder.network, folder, device=device, dtype=dtype)
+    net = load_part(encoder.network, folder, device=device, dtype=dtype, strict=True)
     given = net.config.hidden_size if hidden else net.config.projection_dim
     if given != width:
         raise InvalidParameter(

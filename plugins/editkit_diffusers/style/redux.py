@@ -72,8 +72,8 @@ def _tokens(
     folder: Path, encoder: Path, image: Image.Image, width: int, *, device: torch.device, dtype: torch.dtype
 ) -> Embeddings:
     """Return the tokens of an image as ``FluxPriorReduxPipeline`` computes them, and none for no image."""
-    embedder = load_part(ReduxImageEncoder, folder / _EMBEDDER, device=device, dtype=dtype)
-    vision = load_part(SiglipVisionModel, encoder, device=device, dtype=dtype)
+    embedder = load_part(ReduxImageEncoder, folder / _EMBEDDER, device=device, dtype=dtype, strict=True)
+    vision = load_part(SiglipVisionModel, encoder, device=device, dtype=dtype, strict=True)
     given, needed = vision.config.hidden_size, embedder.config.redux_dim
     if given != needed:
         raise InvalidParameter(f"{folder} takes {needed} values of its image encoder, and {encoder} gives {given}")
