@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import editkit
 from editkit import WeightsUnavailable, model_folder
 from editkit.model.folders import PIECE, PIECES, piece_offsets
 from editkit.model.weights import PICKLES, other_variants
-from editkit.testing.tiny import stable_diffusion_folder
+from editkit.testing.tiny import chroma_folder, stable_diffusion_folder
 
 ADVICE = "give another one"
 DIFFUSERS = ("AutoencoderKL", "AutoencoderTiny")
@@ -126,12 +127,25 @@ def test_the_identity_reads_all_of_a_small_file_and_the_ends_of_a_large_one() ->
     assert (large[0], large[-1] + PIECE, len(large)) == (0, PIECE * PIECES * 10, PIECES)
 
 
-def test_no_code_of_a_model_folder_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (stable_diffusion_folder, "CLIPTokenizer"),
+        *((chroma_folder, kind) for kind in ("PixtralProcessor", "Qwen2VLProcessor", "AutoProcessor")),
+    ],
+)
+def test_no_code_of_a_model_folder_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], kind: str
+) -> None:
     """The tokenizer names a class in a file of its folder, and standard input would confirm that it may run."""
-    folder = stable_diffusion_folder(tmp_path / "model")
+    folder = make(tmp_path / "model")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"tokenizer": ["transformers", kind]}))
     settings = folder / "tokenizer" / "tokenizer_config.json"
-    auto_map = {"AutoTokenizer": ["own.Own", "own.Own"]}
+    auto_map = {"AutoTokenizer": ["own.Own", "own.Own"], "AutoProcessor": "own.Own", "AutoImageProcessor": "own.Own"}
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"tokenizer_class": "Own", "auto_map": auto_map}))
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (folder / "tokenizer" / name).write_text(json.dumps({"auto_map": auto_map}))
     mark = tmp_path / "ran"
     (folder / "tokenizer" / "own.py").write_text(
         f"open({str(mark)!r}, 'w').close()\nfrom transformers import PreTrainedTokenizerFast as Own\n"
@@ -140,6 +154,18 @@ def test_no_code_of_a_model_folder_runs(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(WeightsUnavailable):
         editkit.load_model(folder)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("DiffusionPipeline", "a whole pipeline"), ("ChromaPipeline", "a whole pipeline"), ("logging", "no such class")],
+)
+def test_a_part_is_no_pipeline_and_no_module(tmp_path: Path, kind: str, said: str) -> None:
+    folder = chroma_folder(tmp_path / "model")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"scheduler": ["diffusers", kind]}))
+    with pytest.raises(WeightsUnavailable, match=said):
+        editkit.load_model(folder)
 
 
 def test_every_automatic_class_of_transformers_is_called_without_remote_code() -> None:

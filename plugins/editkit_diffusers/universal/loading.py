@@ -161,9 +161,13 @@ def load_entry(entry: list[str], folder: Path, read: ReadNetwork) -> Any:
     kind = part_class(library, str(name))
     if not hasattr(kind, "from_pretrained"):
         raise WeightsUnavailable(f"{folder} is a {str(name)[:60]}, and the installed {library} has no such class")
-    if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
+    if issubclass(kind, diffusers.DiffusionPipeline):
+        raise WeightsUnavailable(f"{folder} is a {name[:60]}, a whole pipeline and no part of one")
+    if issubclass(kind, torch.nn.Module):
         return read(kind, folder)
-    code: dict[str, Any] = {"trust_remote_code": False} if name.startswith("Auto") else {}
+    # Processors and automatic classes ask on the terminal whether code of the folder may run, unless they are told.
+    foreign = not getattr(kind, "__module__", "").startswith("diffusers.") or name.startswith("Auto")
+    code: dict[str, Any] = {"trust_remote_code": False} if foreign else {}
     try:
         with loading(), quiet():
             return kind.from_pretrained(folder, local_files_only=True, **code)

@@ -36,7 +36,8 @@ def part_class(library: str, name: str) -> Any:
     no such part: pipelines of images never use it.
     """
     own = library in {"diffusers", "transformers"}
-    kind = getattr(importlib.import_module(library if own else f"diffusers.pipelines.{library}"), name, None)
+    found = getattr(importlib.import_module(library if own else f"diffusers.pipelines.{library}"), name, None)
+    kind: Any = found if isinstance(found, type) else None
     if kind is None or library != "transformers" or is_torchvision_available():
         return kind
     if name in _TOKENIZED:
