@@ -95,6 +95,7 @@ GUESSED: dict[str, tuple[Any, str]] = {
     "int64 of 0 and 1": (BOX.astype(np.int64), "0 and 1 in place of 0 and 255"),
     "float of 0 to 255": (BOX * 255.0, "read as levels of 0 to 255"),
     "8 bits in 16": (BOX.astype(np.uint16) * 255, "read as levels of 0 to 255"),
+    "numbers of 16 bits": (np.where(VOID == 255, 5, np.where(BOX, 300, 0)).astype(np.uint16), "parts up to 300"),
     "VOC palette": (stored(palette([0, 0, 0, 128, 0, 0, 0, 128, 0])), "palette of colours"),
     "palette of levels": (stored(palette([i for i in range(256) for _ in "rgb"])), "0 and 1 in place"),
     "red on black": (two_colours(RED, BLACK), "has two colours"),
@@ -139,6 +140,32 @@ def test_a_soft_mask_keeps_its_levels_between_floor_and_ceiling() -> None:
         assert np.array_equal(levels(mask), expected) and mask.notes == ()
     blurred = np.array([0, 4, 20, 60, 128, 195, 235, 251, 255], dtype=np.uint8)[None]
     assert levels(open_mask(blurred, (9, 1))).tolist() == [[0, 0, 20, 60, 128, 195, 235, 255, 255]]
+
+
+@pytest.mark.parametrize("white", [1023, 4095])
+def test_a_soft_mask_of_fewer_than_16_bits_keeps_its_shares(white: int) -> None:
+    ramp = np.tile(np.linspace(0, white, 90).round().astype(np.uint16), (4, 1))
+    mask = open_mask(ramp, (90, 4))
+    assert np.abs(levels(mask) - ramp * (255 / white)).max() <= 9
+    assert f"levels of 0 to {white}" in mask.notes[0]
+
+
+@pytest.mark.parametrize(("level", "words"), [(20, "is dark"), (128, None), (235, "is not quite white: its brightest")])
+def test_a_mask_that_is_nearly_white_says_what_it_leaves(level: int, words: str | None) -> None:
+    soft = np.where(BOX, level, 0).astype(np.uint8)
+    soft[8, 12:14] = [level // 2 + 1, level - 1]  # no labels
+    notes = open_mask(soft if level > 31 else layer(WHITE, level, 0), SIZE).notes
+    assert [words in note for note in notes if words] == [True] * len(notes)
+
+
+@pytest.mark.parametrize("colour", [WHITE, RED])
+@pytest.mark.parametrize("quality", [20, 50, 75])
+def test_small_parts_of_a_jpeg_are_read_to_their_edges(colour: tuple[int, int, int], quality: int) -> None:
+    marked = np.zeros((90, 120), dtype=bool)
+    marked[30:40, 30:42] = True
+    image = Image.fromarray(np.where(marked[..., None], np.uint8(colour), np.uint8(0)))
+    read = levels(open_mask(stored(image, "JPEG", quality=quality, subsampling=2), image.size))
+    assert ((read > 127) != marked).mean() < 0.003 and (read[~marked] > 0).mean() < 0.002
 
 
 def test_noise_of_compression_marks_nothing_outside() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ _SAME, _PAINTED = 12, 32
 _FAR = 64
 _NEAR_LINE = 40
 _MOST_AREAS = 64
+_FAR_END = 1.15
+"""Place on the line between two colours, 1 at the second one, from which that one counts as a mixture."""
 _SAMPLE = 200_000
 """Pixels by which a large image is judged."""
 
@@ -47,20 +49,30 @@ def split_two_colours(colours: Colours, *, lossy: bool = False) -> TwoColours | 
     if pair is None:
         return None
     first, second = pair
-    axis = second - first
-    places = (sample - first) @ axis / (axis @ axis)
+    axis, places = _along(sample, first, second)
+    if lossy and (far := float(np.quantile(places[places > 0.5], 0.75))) > _FAR_END:
+        # Of a small part the pixels at its edge, which are mixtures, may be the most frequent.
+        second = _mean_colour(sample[places > 0.85 * far])
+        axis, places = _along(sample, first, second)
     off = np.linalg.norm(sample - (first + places.clip(0, 1)[:, None] * axis), axis=1)
     at_ends = (places < 0.15) | (places > 0.85)
     if (off <= _NEAR_LINE).mean() < (0.95 if lossy else 0.98) or at_ends.mean() < (0.8 if lossy else 0.9):
         return None
     shares = ((colours.astype(np.float32) - first) @ (axis / (axis @ axis))).clip(0, 1).astype(np.float32)
     if lossy:
-        shares = ((shares - 0.3) / 0.4).clip(0, 1)
+        shares = ((shares - 0.45) / 0.1).clip(0, 1)
     border = np.concatenate([shares[0], shares[-1], shares[:, 0], shares[:, -1]])
     dark = [float(colour.max()) < COLOURED for colour in pair]
     if dark[1] or (not dark[0] and border.mean() > 0.5):
         first, second, shares = second, first, 1 - shares
     return TwoColours(shares, _name(first), _name(second))
+
+
+def _along(sample: Colours, first: NDArray[np.float32], second: NDArray[np.float32]) -> tuple[Any, Any]:
+    """Return the line from one colour to another, and the places of colours (N, 3) on it: 0 at the first, 1 at the
+    second."""
+    axis = second - first
+    return axis, (sample - first) @ axis / (axis @ axis)
 
 
 def _sample(colours: Colours) -> Colours:

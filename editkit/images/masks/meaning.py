@@ -18,7 +18,11 @@ Levels = NDArray[np.uint8]
 _FLOOR, _CEILING = 8, 247
 """Levels up to which a pixel counts as unmarked, and from which as fully marked."""
 _NOISY_FLOOR, _NOISY_CEILING = 64, 191
-"""The same for masks of two levels with the noise of lossy compression."""
+"""The same for masks of two levels with noise around them."""
+_LOSSY_CUT = 128
+"""Level from which a pixel of such a mask counts as fully marked if its file is one of lossy compression."""
+_NEARLY_WHITE = 192
+"""Brightest level from which a mask counts as one that was meant to have white."""
 _OPAQUE = 128
 _WHITE, _BLACK = 208, 48
 _PURE_WHITE = 240
@@ -74,16 +78,17 @@ def read_marks(pixels: MaskPixels, mask_from: MaskFrom, image: Levels | None) ->
     else:
         reading = _read_grey(pixels)
     levels = cut_levels(reading.levels, lossy=pixels.lossy)
-    return Reading(levels, reading.note or pixels.note or _dim_note(levels))
+    notes = [note for note in (reading.note or pixels.note, _dim_note(levels)) if note]
+    return Reading(levels, ", and ".join(notes) or None)
 
 
 def _dim_note(levels: Levels) -> str | None:
+    """Return a warning if the brightest level of a mask is nearly black or nearly white; a grey one is meant."""
     high = int(levels.max())
-    return (
-        f"is dark: its brightest level of {high} allows {high / 255:.0%} of the change"
-        if 0 < high < SOFTEST_DIM
-        else None
-    )
+    if SOFTEST_DIM <= high < _NEARLY_WHITE or high in (0, 255):
+        return None
+    kind = "is dark" if high < SOFTEST_DIM else "is not quite white"
+    return f"{kind}: its brightest level of {high} allows {high / 255:.0%} of the change"
 
 
 def _read_layer(pixels: MaskPixels, alpha: Levels) -> Reading:
@@ -148,7 +153,10 @@ def _peak(levels: Levels, begin: int, end: int) -> int:
 def cut_levels(levels: NDArray[Any], *, lossy: bool = False) -> Levels:
     """Round levels (H, W) of 255, and set those near black to 0 and those near white to 255."""
     rounded: Levels = np.rint(levels).astype(np.uint8)
-    floor, ceiling = (_NOISY_FLOOR, _NOISY_CEILING) if _is_noisy(rounded, 2 if lossy else 4) else (_FLOOR, _CEILING)
+    noisy = _is_noisy(rounded, 2 if lossy else 4)
+    floor, ceiling = (_NOISY_FLOOR, _NOISY_CEILING) if noisy else (_FLOOR, _CEILING)
+    if noisy and lossy:
+        floor, ceiling = _LOSSY_CUT - 1, _LOSSY_CUT
     rounded[rounded <= floor] = 0
     rounded[rounded >= ceiling] = 255
     return rounded

@@ -13,6 +13,10 @@ MAX_LABELS = 31
 """Largest number of a class in a mask of labels; a grey level this dark would allow an eighth of a change."""
 SOFTEST_DIM = 64
 """Brightest level below which a soft mask counts as dark."""
+_DEPTHS = (1023, 4095, 16383)
+"""White of 10, 12 and 14 bits."""
+_MOST_NUMBERS = 64
+"""Different values up to which a mask holds the numbers of parts and no levels."""
 _ROUNDING = 0.01
 
 
@@ -48,7 +52,19 @@ def read_numbers(values: NDArray[Any], name: str) -> Numbers:
         deep = is_real or values.dtype == np.uint16
         note = f"has values of 0 to {high:g}, read as levels of 0 to 255" if deep else None
         return Numbers(_to_8_bits(values, 255), note=note)
-    return Numbers(_to_8_bits(values, 65535))
+    return _read_large_numbers(values.astype(np.int64))
+
+
+def _read_large_numbers(values: NDArray[np.int64]) -> Numbers:
+    """Read whole numbers, some above 255: levels of 10 to 16 bits, or numbers of parts beside 0."""
+    low, high = int(values.min()), int(values.max())
+    if low > 0 or high >= SOFTEST_DIM * 257:
+        return Numbers(_to_8_bits(values, 65535))
+    if high in _DEPTHS and np.count_nonzero(np.bincount(values.ravel())) > _MOST_NUMBERS:
+        return Numbers(_to_8_bits(values, high), note=f"has values of 0 to {high}, read as levels of 0 to {high}")
+    return Numbers(
+        _to_8_bits(values, 65535), values, f"holds numbers of parts up to {high}: all but 0 is read as marked"
+    )
 
 
 def label_note(values: NDArray[Any]) -> str | None:
