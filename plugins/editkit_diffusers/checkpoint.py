@@ -53,7 +53,7 @@ class Checkpoint:
         replacement = self.options.replacement(part)
         quantisation = self._quantisation if self.options.quantisation(part) else None
         if replacement is not None:
-            net = read_network(kind, self.folder / part, replacement, self.dtype, quantisation)
+            net = read_network(kind, self.folder / part, replacement, self.dtype, quantisation, self._noted.append)
             return prepare_network(net, self.device)
         if self.file is not None and self.file.has_part(kind, part):
             return prepare_network(self.file.network(kind, part, self.dtype), self.device)

@@ -6,7 +6,7 @@ Diffusers converts networks of 3,072 channels alone; here the width follows from
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -55,10 +55,28 @@ NETWORK = "model.diffusion_model."
 
 def flux_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a FLUX network by their names in diffusers, without those of other parts."""
-    prefixed = any(name.startswith(NETWORK) for name in tensors)
-    named = {name.removeprefix(NETWORK): tensor for name, tensor in tensors.items() if name.startswith(NETWORK)}
-    width = len((named if prefixed else tensors)["img_in.weight"])
-    return dict(pair for name, one in (named if prefixed else tensors).items() for pair in _converted(name, one, width))
+    own = _own_tensors(tensors)
+    width = len(tensors[own["img_in.weight"]])
+    return dict(pair for name, stored in own.items() for pair in _converted(name, tensors[stored], width))
+
+
+def flux_ignored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a FLUX network that :func:`flux_tensors` has no name for, by their names in the file."""
+    ignored = {}
+    for name, stored in _own_tensors(tensors).items():
+        module = name.rpartition(".")[0]
+        match = _BLOCK.fullmatch(module)
+        layers = TOP if match is None else {**JOINED, **(DOUBLE if match[1] == "double" else SINGLE)}
+        if (module if match is None else match[3]) not in layers:
+            ignored[stored] = tensors[stored]
+    return ignored
+
+
+def _own_tensors(names: Iterable[str]) -> dict[str, str]:
+    """Return the names of a file's tensors by those within the network, without those of other parts."""
+    names = list(names)
+    prefix = NETWORK if any(name.startswith(NETWORK) for name in names) else ""
+    return {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
 
 
 def _converted(name: str, tensor: Tensor, width: int) -> Iterator[tuple[str, Tensor]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import FluxTransformer2DModel, UNet2DConditionModel
+from diffusers import FluxTransformer2DModel
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from diffusers.loaders.single_file_utils import (
     create_diffusers_clip_model_from_ldm,
@@ -22,8 +22,10 @@ from transformers import T5EncoderModel
 
 from editkit import LoadingOptions, WeightsUnavailable, check_weights, loading, quiet, read_json, reason_of
 
-from .checkpoint_detection import NETWORK, OPEN_CLIP_ENCODER, original_names, stated_settings
-from .flux_key_names import flux_tensors
+from .checkpoint_detection import OPEN_CLIP_ENCODER, original_names, stated_settings
+from .flux_key_names import flux_ignored, flux_tensors
+from .network_files.leftovers import leftover_names, leftover_warning
+from .network_files.tensor_file import network_names
 from .scaled_weights import unscale
 
 _PREFIXES = {
@@ -96,12 +98,9 @@ class CheckpointFile:
                 elif part.startswith("text_encoder"):
                     net = create_diffusers_clip_model_from_ldm(kind, self.tensors, torch_dtype=dtype, **options)
                     net.to(dtype)
-                elif kind is FluxTransformer2DModel:
-                    net = _flux_network(self.tensors, dtype, **options)
-                elif kind is UNet2DConditionModel:
-                    net, self.unused = load_converted(kind, self.tensors, self.folder / part, dtype)
                 else:
-                    net = kind.from_single_file(dict(self.tensors), torch_dtype=dtype, **options)
+                    load = _load_flux if kind is FluxTransformer2DModel else load_converted
+                    net, self.unused = load(kind, self.tensors, self.folder / part, dtype)
         except WeightsUnavailable:
             raise
         except Exception as error:  # diffusers raises many types for a file that does not fit
@@ -118,12 +117,10 @@ class CheckpointFile:
         return (*self._left_out(), *self._guesses(options))
 
     def _left_out(self) -> Iterator[str]:
-        unused = [name for name in self.unused if name.startswith(NETWORK)]
+        of_others = self.names.values() - network_names(self.names.values()).keys()
+        unused = [name for name in self.unused if name not in of_others]
         if unused:
-            yield (
-                f"{self.file.name} holds {len(unused)} weights of its network that the configuration in {self.folder} "
-                f"has no place for, such as {unused[0]}, which are left out: it may be that of another model"
-            )
+            yield leftover_warning(self.file.name, unused, self.folder)
         for beginning, kind in _BESIDE.items():
             if any(name.startswith(beginning) for name in self.names):
                 yield f"{self.file.name} also holds {kind}, which is left out"
@@ -148,22 +145,28 @@ def load_converted(kind: Any, tensors: Mapping[str, Tensor], folder: Path, dtype
     with init_empty_weights():
         net = kind.from_config(config)
     own = net.state_dict()
-    weights = dict(tensors)
-    if not own.keys() <= weights.keys():
-        weights = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"](weights, config=config)
-    weights = {name: tensor for name, tensor in weights.items() if name in own}
-    places = {id(tensor) for tensor in weights.values()}
-    net.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=False, assign=True)
-    return net, sorted(name for name, tensor in tensors.items() if id(tensor) not in places)
+    rest = dict(tensors)
+    named = rest
+    if not own.keys() <= rest.keys():
+        named = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"](rest, config=config)
+    _assign(net, named, dtype)
+    return net, leftover_names(tensors, rest, named, own)
 
 
-def _flux_network(tensors: Mapping[str, Tensor], dtype: torch.dtype, config: str, **options: Any) -> Any:
-    """Return the network of FLUX in tensors of the original code; missing ones stay without values."""
+def _load_flux(kind: Any, tensors: Mapping[str, Tensor], folder: Path, dtype: torch.dtype) -> tuple[Any, list[str]]:
+    """Do the same for a network of FLUX, which diffusers converts at one width alone."""
     with init_empty_weights():
-        net = FluxTransformer2DModel.from_config(FluxTransformer2DModel.load_config(config, **options))
-    named = {name: tensor.to(dtype) for name, tensor in flux_tensors(tensors).items()}
-    net.load_state_dict(named, strict=False, assign=True)
-    return net
+        net = kind.from_config(kind.load_config(str(folder), local_files_only=True))
+    named = flux_tensors(tensors)
+    _assign(net, named, dtype)
+    return net, leftover_names(tensors, flux_ignored(tensors), named, net.state_dict())
+
+
+def _assign(net: Any, named: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Give a network the tensors that have a place in it."""
+    own = net.state_dict()
+    weights = {name: tensor.to(dtype) for name, tensor in named.items() if name in own}
+    net.load_state_dict(weights, strict=False, assign=True)
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

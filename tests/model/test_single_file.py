@@ -363,7 +363,37 @@ def test_a_whole_file_samples_what_its_folder_samples(tmp_path: Path, name: str)
     tensors |= dict(autoencoder(folder)) | dict(encoders(folder, texts))
     configuration(folder, tmp_path / "model")
     drawn = draw(write(tensors, tmp_path / "model.safetensors"))
+    assert notes(tmp_path / "model.safetensors") == []
     assert (drawn - draw(folder)).abs().max() < TOLERANCE
+
+
+def notes(file: Path, **options: Any) -> list[str]:
+    return [text for text in editkit.load_model(file, device="cpu", **options).warnings if "no place" in text]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("sd3", "new_in.weight"),
+        ("sd3", "joint_blocks.0.x_block.new.weight"),
+        ("flux", "new_in.weight"),
+        ("flux", "double_blocks.0.img_mlp.1.weight"),
+        ("flux", "double_blocks.9.img_mlp.0.weight"),
+    ],
+)
+def test_tensors_of_transformers_without_a_place_are_warned_of(tmp_path: Path, name: str, extra: str) -> None:
+    make, network, texts = FAMILIES[name]
+    folder = make(tmp_path / "folder")
+    own = dict(network(weights_of(folder, "transformer")))
+    own[extra] = torch.ones(2)
+    tensors = {f"model.diffusion_model.{key}": one for key, one in own.items()}
+    tensors |= dict(autoencoder(folder)) | dict(encoders(folder, texts))
+    configuration(folder, tmp_path / "model")
+    (note,) = notes(write(tensors, tmp_path / "model.safetensors"))
+    assert "holds 1 weights of its network" in note and "which are left out" in note
+    if "9" not in extra:  # a network in place of a folder's has to fit in full
+        alone = notes(folder, transformer=write(own, tmp_path / "network.safetensors"))
+        assert len(alone) == 1 and f"such as {extra}" in alone[0]
 
 
 @pytest.mark.parametrize("name", ["sd3", "flux"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,25 +16,28 @@ from torch import Tensor
 from editkit import LoadingOptions, WeightsUnavailable, check_config, loading, quiet, read_json, reason_of
 
 from ..components import check_class
-from ..flux_key_names import NETWORK, flux_tensors
+from ..flux_key_names import NETWORK, flux_ignored, flux_tensors
 from .families import EDM_TENSORS, FAMILIES, describe_tensors, family_of
 from .gguf_file import GgufFile
+from .leftovers import MARKER, leftover_names
 from .tensor_file import TensorFile, open_tensor_file
 
 Tensors = dict[str, Tensor]
 Naming = Callable[[Tensors], Tensors]
 """Function from the tensors of a file to the same by their names in a class of diffusers."""
-_MARKER = re.compile(r"__\w+__|v_pred|ztsnr")
-"""Tensors without weights, with which other programs mark a network."""
 _NAMED_KEYS = 3
 
 
 class FittingFile(NamedTuple):
-    """A file that fits a network: ``net`` has no weights yet, ``naming`` gives the file's tensors its names."""
+    """A file that fits a network: ``net`` has no weights yet, ``naming`` gives the file's tensors its names.
+
+    ``unused`` are the names of those that it ignores.
+    """
 
     file: TensorFile
     net: Any
     naming: Naming
+    unused: list[str]
 
 
 def check_network(folder: Path, options: LoadingOptions) -> None:
@@ -72,7 +74,8 @@ def fit_file(kind: Any, folder: Path, place: Path) -> FittingFile:
         raise _misfit(kind, file, sketch, folder, str(error)) from error
     with loading(), quiet(), init_empty_weights():
         net = kind.from_config(config)
-    return FittingFile(file, net, _find_naming(kind, config, file, net.state_dict(), folder))
+    fit = _best_fit(kind, config, file, net.state_dict(), folder)
+    return FittingFile(file, net, fit.naming, fit.ignored)
 
 
 class _Fit(NamedTuple):
@@ -82,16 +85,17 @@ class _Fit(NamedTuple):
     missing: list[str]
     unexpected: list[str]
     mismatched: list[str]
+    ignored: list[str]
 
     @property
     def misfits(self) -> int:
         return len(self.missing) + len(self.unexpected)
 
 
-def _find_naming(
+def _best_fit(
     kind: Any, config: Mapping[str, Any], file: TensorFile, expected: Mapping[str, Tensor], folder: Path
-) -> Naming:
-    """Return the naming by which a file fits a network; raises WeightsUnavailable if none does."""
+) -> _Fit:
+    """Return how a file fits a network; raises WeightsUnavailable if it does not by any naming."""
     sketch = file.sketch()
     fits, reason = [], ""
     for naming in _namings(kind, config):
@@ -101,7 +105,7 @@ def _find_naming(
             reason = reason_of(error)
     best = min(fits, key=lambda fit: fit.misfits)
     if not best.missing and not best.unexpected and not best.mismatched:
-        return best.naming
+        return best
     family = family_of(sketch)
     if 2 * len(best.missing) > len(expected) or (family is not None and FAMILIES[family].kind != kind.__name__):
         raise _misfit(kind, file, sketch, folder, reason)
@@ -126,15 +130,22 @@ def _namings(kind: Any, config: Mapping[str, Any]) -> Iterator[Naming]:
 
 
 def _convert(function: Any, config: Mapping[str, Any], prefix: str, tensors: Tensors) -> Tensors:
-    """Convert tensors by a function of diffusers, which empties the dictionary that it gets."""
-    converted: Tensors = function(
-        checkpoint={f"{prefix}{name}": one for name, one in tensors.items()}, config=dict(config)
-    )
+    """Convert tensors by a function of diffusers, which takes some out of the dictionary that it gets.
+
+    They are taken out of ``tensors`` too.
+    """
+    rest = {f"{prefix}{name}": one for name, one in tensors.items()}
+    converted: Tensors = function(checkpoint=rest, config=dict(config))
+    left = {id(one) for one in rest.values()}
+    for name in [name for name, one in tensors.items() if id(one) not in left]:
+        del tensors[name]
     return converted
 
 
 def _fit(naming: Naming, sketch: Tensors, expected: Mapping[str, Tensor]) -> _Fit:
-    named = naming(dict(sketch))
+    rest = dict(sketch)
+    named = naming(rest)
+    ignored = flux_ignored(rest) if naming is flux_tensors else rest
     shared = [name for name in expected if name in named]
     mismatched = [
         f"{name} {tuple(named[name].shape)} for {tuple(expected[name].shape)}"
@@ -143,8 +154,8 @@ def _fit(naming: Naming, sketch: Tensors, expected: Mapping[str, Tensor]) -> _Fi
     ]
     # What has values already is a table that the class computes.
     missing = [name for name, one in expected.items() if name not in named and one.is_meta]
-    unexpected = [name for name in named if name not in expected and not _MARKER.fullmatch(name)]
-    return _Fit(naming, missing, unexpected, mismatched)
+    unexpected = [name for name in named if name not in expected and not MARKER.fullmatch(name)]
+    return _Fit(naming, missing, unexpected, mismatched, leftover_names(sketch, ignored, named, expected))
 
 
 def _misfit(kind: Any, file: TensorFile, sketch: Iterable[str], folder: Path, reason: str) -> WeightsUnavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,35 @@ from ..checkpoint_detection import stated_settings
 from ..components import read_part
 from .fitting import Tensors, fit_file
 from .gguf_file import GgufFile, dequantised
+from .leftovers import leftover_warning
 from .tensor_file import open_tensor_file
 
 
-def read_network(kind: Any, folder: Path, place: Path, dtype: torch.dtype, quantisation: Any = None) -> Any:
+def read_network(
+    kind: Any,
+    folder: Path,
+    place: Path,
+    dtype: torch.dtype,
+    quantisation: Any = None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> Any:
     """Read a network from ``place``, a file or a folder of its own; ``folder`` has the configuration for a file.
 
-    The weights of a folder alone can be quantised, as by :func:`read_part`.
+    The weights of a folder alone can be quantised, as by :func:`read_part`. Tensors that are left out go to ``warn`` as
+    a sentence.
 
     A file is safetensors, whose 8-bit weights may have scales, or GGUF; its tensors have the names of diffusers or of
     the original code. Raises WeightsUnavailable for a file that does not fit, before any weights are read.
     """
     if place.is_dir():
-        return read_part(kind, place, dtype=dtype, quantisation=quantisation)
+        return read_part(kind, place, dtype=dtype, quantisation=quantisation, warn=warn)
     if quantisation is not None:
         raise InvalidParameter(
             f"quantise has no use for the file {str(place)!r}: leave it out, or get it in fp8 or GGUF"
         )
-    file, net, naming = fit_file(kind, folder, place)
+    file, net, naming, unused = fit_file(kind, folder, place)
+    if unused:
+        warn(leftover_warning(place.name, unused, folder))
     with loading(), quiet():
         tensors = naming(file.values(dtype))
         if isinstance(file, GgufFile):

@@ -65,7 +65,7 @@ def network_reader(
         place = options.replacement(part.name)
         quantisation = config if options.quantisation(part.name) else None
         if place is not None:
-            net = read_network(network, part, place, dtype, quantisation)
+            net = read_network(network, part, place, dtype, quantisation, warn)
         else:
             reading: dict[str, Any] = {"variant": options.variant, "quantisation": quantisation, "warn": warn}
             net = read_part(network, part, dtype=dtype, **reading)
