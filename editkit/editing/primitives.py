@@ -181,10 +181,12 @@ def sample_from_inversion(
         controls.append(SourceBranchChangeMap(change, record.path, shares))
     guidance = condition if isinstance(condition, Guidance) else session.guided(condition, len(x), record.path)
     # A control that changes the model also changes its estimates, and may need the source rows in the batch.
-    changing = [*session.attached(record.path), *(control for control in controls if control.changes_model)]
+    attached = session.attached(record.path)
+    changing = [*attached, *(control for control in controls if control.changes_model)]
     if all(control.keeps_estimates for control in changing):
         guidance = _with_recorded_estimates(session, inverter, record, guidance, x)
-    return session.draw(x, record.path, guidance, controls, step=step, inverted=True, sources=sources)
+    keeps_detail = not any(control.restarts for control in attached)
+    return session.draw(x, record.path, guidance, controls, step=step, inverted=keeps_detail, sources=sources)
 
 
 def _with_recorded_estimates(

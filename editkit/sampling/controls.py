@@ -49,12 +49,19 @@ class Control:
     Source rows are then not evaluated again.
     """
 
+    restarts: ClassVar[bool] = False
+    """Whether the control starts latents anew; set for every class that implements :meth:`start`.
+
+    Sampling from an inversion then keeps the source's detail as sampling from noise does.
+    """
+
     divisible: bool = False
     """Whether windows of a long canvas may be evaluated apart while the control changes the model."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.changes_model = cls.attach is not Control.attach
+        cls.restarts = cls.start is not Control.start
 
     def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
         """Prepare a walk along ``path``; ``sources`` names the row of each row's source, or None.
@@ -67,6 +74,10 @@ class Control:
     def attach(self, backend: Backend) -> Iterator[None]:
         """Change the backend during a walk and restore it afterwards, also after an exception."""
         yield
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the latents that replace the first ones of a walk; rows that are their own source stay."""
+        return x
 
     def guide(self, index: int, denoise: Denoiser) -> Denoiser:
         """Return the denoiser of a step: usually a :class:`Guidance` with other conditions."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..diffusion.denoiser import Denoiser, Noise
 from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point, RenoisePoint, eps_of, renoise
+from ..diffusion.source_rows import mark_source_rows, source_rows_of
 from .controls import Control
 
 
@@ -35,9 +36,10 @@ def walk(
 ) -> Iterator[Tensor]:
     """Yield the latents (B, C, h, w) after each step of ``path``.
 
-    A :class:`RenoisePoint` is reached by fresh noise without a network call. Controls may change every estimate and
-    every result, in the given order. The walk is a generator: whoever stops iterating cancels it.
+    A :class:`RenoisePoint` is reached by fresh noise without a network call. Controls may change the first latents,
+    every estimate and every result, in the given order. The walk is a generator: whoever stops iterating cancels it.
     """
+    x = _started(x, controls)
     for index, (p, q) in enumerate(itertools.pairwise(path)):
         step_noise = noise_source(noise, controls, index)
         if isinstance(q, RenoisePoint):
@@ -47,6 +49,16 @@ def walk(
         for control in controls:
             x = control.after_step(index, x)
         yield x
+
+
+def _started(x: Tensor, controls: Sequence[Control]) -> Tensor:
+    """Return the latents that controls start a walk with."""
+    for control in controls:
+        rows = source_rows_of(x)
+        x = control.start(x)
+        if rows is not None:
+            x = mark_source_rows(x, rows.trajectory, rows.place)
+    return x
 
 
 def final_state(steps: Iterable[Tensor], start: Tensor) -> Tensor:

@@ -60,6 +60,12 @@ class LeditsParams(Params):
     end: Fraction = Field(1.0, description="Share of the path after which it does not.")
 
 
+class KvEditParams(Params):
+    fresh: bool = Field(
+        False, description="Start from noise in the mask, and leave what is there out of the inversion too."
+    )
+
+
 @hookimpl
 def register_controls() -> list[ControlSpec]:
     return [
@@ -143,6 +149,7 @@ def register_controls() -> list[ControlSpec]:
             name="kv-edit",
             summary="Compute only what a mask marks; the rest lends its keys and values from the inversion.",
             load=by_name("editkit_attention.kv_edit:kv_edit"),
+            params=KvEditParams,
             needs=_NEEDS,
             reads=_READS | {"inverter"},
             needs_mask=True,

@@ -1,4 +1,8 @@
-"""KV-Edit (Zhu et al., arXiv 2502.17363): tokens outside a mask are not computed again."""
+"""KV-Edit (Zhu et al., arXiv 2502.17363): tokens outside a mask are not computed again.
+
+The authors offer two changes for the removal of an object, which ``fresh`` joins: the tokens in the mask restart from
+the noised source, and in the inversion no other image token attends to them.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,22 @@ from editkit import (
     Backend,
     Control,
     InvalidParameter,
-    Params,
     Point,
     SamplingPath,
     Session,
     SupportsAttention,
+    add_noise,
     marked_tokens,
     require,
 )
+
+from . import KvEditParams
 
 _INVERTERS = ("pinned", "aligned")
 """Inverters that evaluate the source once at each level and record its estimates there."""
 
 
-def kv_edit(params: Params) -> Callable[[Session, SamplingPath], Control]:
+def kv_edit(params: KvEditParams) -> Callable[[Session, SamplingPath], Control]:
     """Return the factory of the control, which needs the mask of the edit and an inverter with recorded estimates."""
 
     def control(session: Session, path: SamplingPath) -> Control:
@@ -44,7 +50,14 @@ def kv_edit(params: Params) -> Callable[[Session, SamplingPath], Control]:
             )
         if session.latent_mask is None:
             raise InvalidParameter("attach='kv-edit' is not allowed without a mask: give one, or leave it out")
-        return KvEdit(session.latent_mask)
+        if not params.fresh:
+            return KvEdit(session.latent_mask)
+        if inverter.partition(":")[0] != "pinned":
+            raise InvalidParameter(
+                f"attach='kv-edit:fresh=true' is not allowed with inverter={inverter!r}, which moves the edit by the "
+                "source's steps inside the mask, and those are not computed: use pinned"
+            )
+        return FreshKvEdit(session.latent_mask, lambda: add_noise(session.latents, session.noise(), path[0]))
 
     return control
 
@@ -82,7 +95,7 @@ class KvEdit(AttentionControl):
     def attach(self, backend: Backend) -> Iterator[None]:
         model = require(backend, SupportsAttention)
         if self.rises:
-            with model.attending(self.record):
+            with model.attending(self.record, only=self.inverted_part()):
                 yield
             return
         try:
@@ -91,11 +104,18 @@ class KvEdit(AttentionControl):
         finally:
             self.cache.clear()
 
+    def inverted_part(self) -> Tensor | None:
+        """Return the map (1, 1, h, w) of the tokens that the inversion computes, None for all."""
+        return None
+
     def record(self, inputs: AttentionInputs) -> Tensor:
         """Record the keys and values of the tokens outside the mask."""
         site = inputs.site
         if site.kind != "cross":
-            outside = (~marked_tokens(self.change, site.grid)).nonzero().flatten()
+            is_outside = ~marked_tokens(self.change, site.grid)
+            part = self.inverted_part()
+            computed = is_outside if part is None else is_outside[marked_tokens(part, site.grid)]
+            outside = computed.nonzero().flatten()
             pair = [tensor[:, :, site.image_keys].index_select(2, outside) for tensor in (inputs.key, inputs.value)]
             for place, row in enumerate(self.rows(inputs)):
                 key, value = (tensor[place].cpu() for tensor in pair)
@@ -114,3 +134,26 @@ class KvEdit(AttentionControl):
         """Return the recorded noise level next to that of a point, from below."""
         levels = {sigma for _, _, sigma in self.cache}
         return max((sigma for sigma in levels if sigma <= point.sigma), default=min(levels))
+
+
+class FreshKvEdit(KvEdit):
+    """The same without the source's content in the mask, for another object there or none.
+
+    Sampling starts there from the noised source, which is noise alone at full strength. Tokens whose whole place is
+    marked are left out of the inversion too: neither the words nor the image outside attend to them. The authors let
+    the words attend to them, and compute them. ``noised`` returns the noised source (1, C, h, w).
+    """
+
+    def __init__(self, change: Tensor, noised: Callable[[], Tensor]) -> None:
+        super().__init__(change)
+        self.noised = noised
+
+    def inverted_part(self) -> Tensor | None:
+        """All tokens with a place outside the mask: their latents there are those of the inversion."""
+        part = (self.change < 1).to(self.change)
+        return part if bool(part.any()) else None
+
+    def start(self, x: Tensor) -> Tensor:
+        fresh = torch.where(self.change > 0, self.noised(), x)
+        is_source = torch.tensor([source == row for row, source in enumerate(self.sources)], device=x.device)
+        return torch.where(is_source.view(-1, 1, 1, 1), x, fresh)

@@ -41,9 +41,9 @@ def flux(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_model(FOLDERS["FluxPipeline"](tmp_path_factory.mktemp("kv") / "model"))
 
 
-def edit(model: Any, **params: Any) -> Any:
+def edit(model: Any, image: Any = IMAGE, **params: Any) -> Any:
     given = {**PROMPTS, "steps": 4, "seed": 0, "resolution": 32, "mask": MASK, "attach": ["kv-edit"], **params}
-    return apply("prompt-edit", IMAGE, model=model, cache=False, **given)
+    return apply("prompt-edit", image, model=model, cache=False, **given)
 
 
 @pytest.mark.parametrize("inverter", ["pinned", "aligned"])
@@ -66,6 +66,21 @@ def test_latents_of_the_rest_are_those_of_the_inversion_bit_for_bit(model: Any) 
     latents = edit(model).latents
     assert torch.equal(latents.masked_select(~marked), clean.masked_select(~marked))
     assert largest((latents - clean) * marked) > 1e-3
+
+
+def test_a_fresh_edit_does_not_depend_on_the_source_in_the_mask(model: Any) -> None:
+    """At full strength, apart from the latents at its edge, whose pixels the autoencoder mixes with those outside."""
+    other = np.where(MASK[..., None] > 0, 255 - IMAGE, IMAGE)
+    one, two, kept = (
+        edit(model, image=image, attach=[control])
+        for image, control in ((IMAGE, "kv-edit:fresh=true"), (other, "kv-edit:fresh=true"), (other, "kv-edit"))
+    )
+    assert np.array_equal(np.asarray(one.image)[MASK == 0], IMAGE[MASK == 0])
+    assert largest(one.latents - two.latents) < 0.5 * largest(one.latents - kept.latents)
+    assert not np.array_equal(
+        np.asarray(one.image), np.asarray(edit(model, seed=1, attach=["kv-edit:fresh=true"]).image)
+    )
+    assert np.array_equal(np.asarray(edit(model, attach=["kv-edit:fresh=true"]).image), np.asarray(one.image))
 
 
 def keep(kept: dict[str, tuple[Tensor, Tensor]]) -> Callable[[AttentionInputs], Tensor]:
@@ -120,10 +135,13 @@ def test_an_edit_of_the_marked_tokens_has_the_formulas_of_the_paper(flux: Any) -
 
 
 @pytest.mark.slow
-def test_a_quarter_of_the_image_takes_half_of_the_operations_of_the_sampling(flux: Any) -> None:
-    """Of 512 words and 1,024 image tokens, 768 are computed; the inversion computes all."""
-    side, mask = 128, np.zeros((128, 128), np.uint8)
-    mask[32:96, 32:96] = 255
+def test_a_quarter_of_the_image_takes_fewer_operations(flux: Any) -> None:
+    """Of 512 words and 2,304 image tokens, as of 768 x 768 pixels, an edit computes 1,088.
+
+    The inversion computes all, or with ``fresh`` 2,240: then a whole edit takes less than 0.6 of the operations.
+    """
+    side, mask = 192, np.zeros((192, 192), np.uint8)
+    mask[48:144, 48:144] = 255
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     call: dict[str, Any] = {"model": flux, "steps": 1, "resolution": side, "cache": False}
 
@@ -134,13 +152,15 @@ def test_a_quarter_of_the_image_takes_half_of_the_operations_of_the_sampling(flu
         return sum(counter.get_flop_counts()["FluxTransformer2DModel"].values())
 
     def edited(*controls: str) -> Any:
-        params = {**PROMPTS, "mask": mask, "seed": 0, "inverter": "aligned", "attach": controls}
+        params = {**PROMPTS, "mask": mask, "seed": 0, "attach": controls}
         return apply("prompt-edit", image, **call, **params)
 
     edited("kv-edit")  # finds the places of the tokens, once for each size
-    inverted = operations(lambda: editkit.invert(image, prompt=PROMPTS["source"], method="aligned", **call))
+    inverted = operations(lambda: editkit.invert(image, prompt=PROMPTS["source"], method="pinned", **call))
     fewer, all_of_them = operations(lambda: edited("kv-edit")), operations(edited)
-    assert fewer - inverted < 0.55 * (all_of_them - inverted)
+    assert fewer - inverted < 0.4 * (all_of_them - inverted)
+    edited("kv-edit:fresh=true")
+    assert operations(lambda: edited("kv-edit:fresh=true")) < 0.6 * all_of_them
 
 
 def test_an_edit_replays_from_its_recipe(flux: Any) -> None:
@@ -168,6 +188,8 @@ def test_kv_edit_is_refused_where_it_cannot_act(flux: Any, tmp_path: Path) -> No
         apply("img2img", IMAGE, model="no-such-model", prompt="a", mask=MASK, attach=["kv-edit"])
     with pytest.raises(InvalidParameter, match="with inverter='ddim', which records no estimates"):
         edit(flux, inverter="ddim")
+    with pytest.raises(InvalidParameter, match=r"'kv-edit:fresh=true' is not allowed with inverter='aligned'"):
+        edit(flux, inverter="aligned", attach=["kv-edit:fresh=true"])
     with pytest.raises(InvalidParameter, match="not allowed beside other controls"):
         edit(flux, attach=["kv-edit", "value-injection"])
     inversion = editkit.invert(IMAGE, model=flux, prompt=PROMPTS["source"], steps=4, resolution=32, cache=False)
