@@ -19,7 +19,12 @@ from .masks.painted import PaintedMask
 from .masks.reading import Mask, mask_of_shares, open_mask
 from .masks.specification import MaskSpecification
 from .reading import open_image
+from .stored.image import StoredImage
 
+_TURNED = (
+    "the file of the image stores it turned or mirrored (EXIF orientation), and {} is laid on it as it is displayed: a "
+    "mask that was drawn on the stored pixels belongs elsewhere"
+)
 MOST_IMAGES = 16
 """Most images of one parameter."""
 
@@ -70,12 +75,19 @@ def open_image_params(params: Params, image: Image.Image | None, find: Find | No
             feather = feather_note(np.asarray(mask.levels), getattr(params, "feather", 0.0))
             opened[name] = mask.levels
             notes += [*mask.notes, *([feather] if feather else [])]
+            if StoredImage.of(image).turned and not mask.turned and _is_file(value, specification):
+                notes.append(_TURNED.format(name))
         elif isinstance(value, StoredImageParam):
             _check_size(value, image, name)
             opened[name] = value.image
         else:
             opened[name] = map_to_image(read_map(value, image.size, argument=name, colour=True))
     return OpenedImages(params.model_copy(update=opened), tuple(notes), specifications)
+
+
+def _is_file(value: Any, specification: str) -> bool:
+    """Whether a mask is an image that a caller drew, and no strokes, words, points or part of a recipe."""
+    return not specification and not isinstance(value, StoredImageParam)
 
 
 def _mask_of(params: Params, name: str, value: Any, image: Image.Image, find: Find | None) -> tuple[Mask, str]:

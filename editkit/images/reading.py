@@ -190,7 +190,8 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
     if levels.dtype == np.uint8 and (holds_deep or is_deep(image) or has_deep_avif(data)):
         notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG in RGB")
     metadata = read_metadata(image) if use_profile else NO_METADATA
-    return StoredImage(_upright(levels, orientation), profile, metadata, tuple(notes))
+    upright, is_turned = _upright(levels, orientation), orientation in _UPRIGHT
+    return StoredImage(upright, profile, metadata, tuple(notes), is_turned and upright.shape == levels.shape)
 
 
 def _profile_note(icc: bytes, mode: str, converted: bool) -> str | None:
@@ -216,8 +217,7 @@ def _stored_levels(image: Image.Image, icc: bytes | None, name: str) -> tuple[Le
 
 
 def _upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    turn = _UPRIGHT.get(orientation)
-    return levels if turn is None else np.ascontiguousarray(turn(levels))
+    return np.ascontiguousarray(_UPRIGHT[orientation](levels)) if orientation in _UPRIGHT else levels
 
 
 def stored_values(image: Image.Image, data: bytes, name: str, *, colour: bool = False) -> NDArray[Any]:

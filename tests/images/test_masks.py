@@ -11,9 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from editkit.editing.params import EditParams
 from editkit.errors import BadImage, InvalidParameter
+from editkit.images.image_params import open_image_params
 from editkit.images.masks.feather import feather_note, feathered
 from editkit.images.masks.reading import Mask, open_mask, read_mask
+from editkit.images.reading import open_image
 
 SIZE = (40, 30)
 BOX = np.zeros((30, 40), dtype=bool)
@@ -202,6 +205,25 @@ def test_empty_and_full_masks_are_named() -> None:
         assert [note for note in open_mask(source, SIZE).notes if "marks the whole image" in note]
     (note,) = open_mask(np.where(BOX, 40, 0).astype(np.uint8), SIZE).notes
     assert "allows 16% of the change" in note
+
+
+def turned(image: Image.Image, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return stored(image, "PNG", exif=exif.tobytes())
+
+
+@pytest.mark.parametrize(("orientation", "side", "notes"), [(1, 30, 0), (3, 30, 1), (6, 30, 0), (6, 40, 1)])
+def test_a_mask_on_a_turned_image_says_how_it_lies(orientation: int, side: int, notes: int) -> None:
+    image = open_image(turned(Image.new("RGB", (40, side), "red"), orientation))
+    drawn = Image.new("L", image.size)
+    drawn.paste(255, (6, 3, 11, 7))
+    params = EditParams(mask=drawn)
+    assert sum("EXIF orientation" in note for note in open_image_params(params, image).notes) == notes
+    along = Image.new("L", (40, side))
+    along.paste(255, (6, 3, 11, 7))
+    for mask in (turned(along, orientation), "strokes:4@8,8"):
+        assert open_image_params(EditParams(mask=mask), image).notes == ()
 
 
 def test_orientation_applies_to_masks_and_a_profile_does_not() -> None:

@@ -41,6 +41,8 @@ class MaskPixels:
     note: str | None = None
     """How numbers or a palette were read."""
     lossy: bool = False
+    turned: bool = False
+    """Whether the file was turned upright."""
 
     @property
     def luminance(self) -> Levels:

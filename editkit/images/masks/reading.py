@@ -28,6 +28,8 @@ class Mask(NamedTuple):
     """Mode L: 255 where the image is marked, 0 where it is kept, shares between."""
     notes: tuple[str, ...] = ()
     """Warnings on how it was read."""
+    turned: bool = False
+    """Whether its file was turned upright."""
 
 
 def open_mask(
@@ -59,7 +61,7 @@ def open_mask(
     around = None if image is None else np.asarray(image.convert("RGB"))
     levels, note = read_marks(pixels, mask_from, around)
     levels = 255 - levels if invert else levels
-    return Mask(Image.fromarray(levels), tuple(_notes(levels, note, name)))
+    return Mask(Image.fromarray(levels), tuple(_notes(levels, note, name)), pixels.turned)
 
 
 def mask_of_shares(shares: NDArray[np.float32], name: str, *, invert: bool = False) -> Mask:
@@ -90,9 +92,10 @@ def read_mask(
 
 def _check_size(actual: tuple[int, ...], size: tuple[int, int], name: str) -> None:
     if tuple(actual) != size:
+        advice = "turn it, since an image is edited as it is displayed" if actual[::-1] == size else "resize it"
         raise InvalidParameter(
             f"{name} is {format_size((actual[0], actual[1]))} pixels but must be {format_size(size)} like the image it "
-            "belongs to: resize it"
+            f"belongs to: {advice}"
         )
 
 
@@ -142,7 +145,7 @@ def _number_pixels(values: NDArray[Any], name: str) -> MaskPixels:
 def _stored_pixels(stored: StoredImage, *, lossy: bool) -> MaskPixels:
     levels = to_8_bits(stored.levels)
     alpha = levels[..., 3] if levels.shape[2] == 4 else None
-    return MaskPixels(np.ascontiguousarray(levels[..., :3]), alpha, lossy=lossy)
+    return MaskPixels(np.ascontiguousarray(levels[..., :3]), alpha, lossy=lossy, turned=stored.turned)
 
 
 def _label_pixels(image: Image.Image, pixels: MaskPixels, name: str) -> MaskPixels:

@@ -50,6 +50,8 @@ class StoredImage:
     """EXIF, XMP, resolution and texts that a result takes over."""
     notes: tuple[str, ...] = ()
     """Sentences about what of the file is not kept, for the warnings of an edit."""
+    turned: bool = False
+    """Whether the file stores the pixels mirrored or turned, at the same size."""
 
     @classmethod
     def of(cls, image: Image.Image) -> StoredImage:
@@ -146,7 +148,7 @@ class StoredImage:
         values = colours.clip(0, 1) if self.profile is None else self.profile.from_srgb(colours)
         values *= np.float32(self.maximum)  # in place, since the values of a large result take most of the memory
         levels = np.rint(values, out=values).astype(self.levels.dtype)
-        return dc.replace(self, levels=levels if alpha is None else np.dstack([levels, alpha]))
+        return dc.replace(self, levels=levels if alpha is None else np.dstack([levels, alpha]), turned=False)
 
     def levels_of(self, alpha: Values) -> Levels:
         """Levels (H, W) of an alpha (H, W, 1) at this depth."""
@@ -231,7 +233,7 @@ def _add_change(like: StoredImage, base: Values, change: Values) -> StoredImage:
         changed = np.any(change != 0, axis=2)
         colours = like.profile.to_srgb(base[changed, :3] / maximum) + change[changed]
         base[changed, :3] = like.profile.from_srgb(colours) * maximum
-    return dc.replace(like, levels=np.clip(np.rint(base), 0, maximum).astype(like.levels.dtype))
+    return dc.replace(like, levels=np.clip(np.rint(base), 0, maximum).astype(like.levels.dtype), turned=False)
 
 
 def to_8_bits(levels: Levels) -> NDArray[np.uint8]:
