@@ -30,6 +30,11 @@ from .params import GatedParams
 from .quality import warn_of_autoencoder
 from .session import Session
 
+_DRAWN = 0.25
+"""Difference to white from which a pixel counts as drawn."""
+_HIDDEN = 0.05
+"""Pixels drawn under transparency, relative to the visible ones, from which they are named."""
+
 
 def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
     """Return the resulting images: one for each row of an edit at the size of its sources, or the one in pixels."""
@@ -49,10 +54,27 @@ def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
         # lerp is exact at both ends, so that nothing of the source is left where the mask is full.
         painted = _painted_share(session, outcome, pixels)
         pixels = torch.lerp(sources, pixels, mask_opacity(session.mask))
+    else:
+        _warn_of_hidden_drawing(session, pixels)
     return [
         to_stored_image(row, share, source, session.images, painted, _contour_reach(session))
         for row, share, source in zip(pixels, shares, sources, strict=True)
     ]
+
+
+def _warn_of_hidden_drawing(session: Session, pixels: Tensor) -> None:
+    """Warn if an edit (B, 3, H, W) draws where its source is clear, and stays so since alpha is kept."""
+    alpha = StoredImage.of(session.images[0]).alpha
+    if alpha is None or len(session.images) > 1:
+        return
+    # A model's edges are not exactly in their places.
+    clear = far_from_transparency(1 - alpha, 2 * _contour_reach(session))[..., 0]
+    drawn = clear & (1 - pixels.amin(1).numpy() > _DRAWN)
+    if drawn.mean() > _HIDDEN * (alpha > CLEAR).mean():
+        session.usage.warn(
+            "the edit draws where the image is transparent, which is kept, so that part of it is not shown; a mask "
+            "over it makes it visible"
+        )
 
 
 def _contour_reach(session: Session) -> int:

@@ -1,4 +1,4 @@
-"""Laws of the warning that a model cannot hold an image."""
+"""Laws of the warnings that a model cannot hold an image, and that transparency hides a drawing."""
 
 from __future__ import annotations
 
@@ -63,3 +63,15 @@ def test_an_image_that_the_model_holds_has_no_warning(file: str) -> None:
 
 def test_a_model_without_training_is_no_matter_of_the_image(tiny_model: editkit.Backend) -> None:
     assert not warnings_of("img2img", sample_image((40, 30)), tiny_model, prompt="red", strength=0.3)
+
+
+@pytest.mark.parametrize(
+    ("strength", "masked", "hidden"), [(0.2, False, False), (1.0, False, True), (1.0, True, False)]
+)
+def test_a_drawing_under_transparency_is_named(strength: float, masked: bool, hidden: bool) -> None:
+    sticker = Image.new("RGBA", (96, 96), (255, 255, 255, 0))
+    sticker.paste((200, 30, 30, 255), (38, 38, 58, 58))
+    mask = Image.new("L", sticker.size, 255) if masked else None
+    call = {"prompt": "noto red apple", "strength": strength, "mask": mask, "steps": 4, "seed": 0}
+    warnings = editkit.apply("img2img", sticker, model="emoji", **call).report.warnings
+    assert any("a mask over it makes it visible" in text for text in warnings) is hidden
