@@ -202,9 +202,9 @@ class Session(TracksLoops):
 
     @property
     def grid(self) -> TimestepGrid:
-        """The model's grid with the spacing of the parameters, else the sampler's."""
-        spacing = getattr(self.params, "spacing", None)
-        if spacing is None and isinstance(self.params, DrawingParams):
+        """The model's grid with the spacing of the parameters, else the sampler's; flows are distilled on their own."""
+        spacing, is_flow = getattr(self.params, "spacing", None), self.model.prediction == "flow_prediction"
+        if spacing is None and isinstance(self.params, DrawingParams) and not is_flow:
             spacing = self.registry.configure("samplers", self.params.sampler)[0].spacing
         return dc.replace(self.model.grid, spacing=spacing) if spacing else self.model.grid
 

@@ -75,7 +75,7 @@ class Flux(BlockCaching, StyledModel):
         super().__init__(transformer, autoencoder, scheduler, texts=texts, schedule=schedule, **labels)
         self.transformer = transformer
         self.ip_adapters, self.redux = IPAdapters(FLUX), Redux()
-        self.usual = self.published
+        sampler, self.usual = self.usual, {**self.published, **self.usual}
         # Its pipelines set evenly spaced sigmas, whatever the scheduler's own spacing is.
         ramped = self.grid.spacing in RAMPS
         self.grid = dc.replace(self.grid, spacing=self.grid.spacing if ramped else "trailing", ramp_within="trailing")
@@ -83,7 +83,7 @@ class Flux(BlockCaching, StyledModel):
         if transformer.config.guidance_embeds:
             self.provides = self.provides | {"distilled-guidance"}
         elif not scheduler.get("use_dynamic_shifting"):  # schnell, which was distilled for four steps
-            self.usual = {"steps": 4, "guidance": 1.0}
+            self.usual = {"steps": 4, "guidance": 1.0, **sampler}
         # The configuration of the network has no training size, nor has that of a tiny autoencoder.
         side = autoencoder.net.config.get("sample_size")
         self.native_size = longest_side(side, LATENTS * autoencoder.reduction, "vae")

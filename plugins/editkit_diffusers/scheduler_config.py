@@ -57,6 +57,7 @@ _SAMPLER_DEFAULTS: Config = MappingProxyType(
         "interpolation_type": "linear",
         "timestep_type": "discrete",
         "snr_shift_scale": None,
+        "scale_factors": None,
         "final_sigmas_type": "zero",
     }
 )
@@ -299,8 +300,14 @@ def whole_timesteps_of(config: Config) -> Callable[[Tensor], Tensor] | None:
 
 
 def usual_of(config: Config) -> dict[str, Any]:
-    """Return the usual settings of models with a scheduler for distillations (arXiv 2310.04378, 2402.19159)."""
-    if config.get("_class_name") not in _DISTILLED:
+    """Return the usual settings of models with a scheduler for distillations (arXiv 2310.04378, 2402.19159).
+
+    Schedulers of flows that add fresh noise to each estimate say nothing about steps and guidance.
+    """
+    name = config.get("_class_name", "")
+    if name.startswith("FlowMatchLCM") or (_is_flow(config) and config.get("stochastic_sampling")):
+        return {"sampler": "lcm"}
+    if name not in _DISTILLED:
         return {}
     return {"steps": 4, "guidance": 1.0} | ({"sampler": "lcm"} if config["_class_name"] == "LCMScheduler" else {})
 

@@ -66,7 +66,7 @@ class StableDiffusion3(StyledModel):
         super().__init__(transformer, autoencoder, scheduler, texts=texts, schedule=schedule, **labels)
         self.transformer = transformer
         self.ip_adapters = IPAdapters(SD3)
-        self.usual = _usual_settings(transformer.config)
+        self.usual = {**_usual_settings(transformer.config), **self.usual}
         self.native_size = (
             longest_side(transformer.config.sample_size, DEFAULT_SIDE, "transformer") * autoencoder.reduction
         )
