@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import math
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -22,6 +20,7 @@ from .sources import (
     Source,
     check_size,
     describe,
+    file_size,
     format_size,
     memory_text,
     pixel_limit,
@@ -31,7 +30,7 @@ from .sources import (
     scheme_of,
 )
 from .stored.colour import convert_deep_grey, convert_to_srgb, profile_fault, profile_name, read_profile
-from .stored.deep import decode_deep, has_deep_avif, is_deep_file
+from .stored.deep import decode_deep, deep_channel, has_deep_avif, has_deep_planes, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
 from .stored.kinds import text_in_place, unread_colour_space, unread_kind
 from .stored.metadata import NO_METADATA, read_metadata
@@ -112,6 +111,8 @@ def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, b
     try:
         _check_still(image, data, name)
         check_size(image.size, name)
+        if has_deep_planes(image):
+            raise BadImage(f"{name} has a plane of more than 8 bits for each channel: save it as a 16-bit PNG")
         return decode(image, data, name)
     except EditkitError:
         raise
@@ -150,18 +151,10 @@ def _check_still(image: Image.Image, data: bytes, name: str) -> None:
     if not getattr(image, "is_animated", False) or getattr(image, "format", None) == "MPO":
         return
     # Frames of these formats have to be searched, and a file of a few megabytes may hold enough for a minute.
-    is_counted = image.format not in ("GIF", "TIFF") or (len(data) or _file_size(image)) <= _MAX_COUNTED_BYTES
+    is_counted = image.format not in ("GIF", "TIFF") or (len(data) or file_size(image)) <= _MAX_COUNTED_BYTES
     count = getattr(image, "n_frames", 1) if is_counted else "several"
     advice = "page as PNG" if image.format == "TIFF" else _ONE_OF_FRAMES
     raise BadImage(f"{name} has {count} frames or pages: only still images are allowed here; save one {advice}")
-
-
-def _file_size(image: Image.Image) -> float:
-    """Bytes of the file behind an opened image; infinity if it is in memory."""
-    try:
-        return os.fstat(image.fp.fileno()).st_size  # type: ignore[attr-defined]
-    except (AttributeError, OSError):
-        return math.inf
 
 
 def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> StoredImage:
@@ -222,7 +215,7 @@ def _upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 def stored_values(image: Image.Image, data: bytes, name: str, *, colour: bool = False) -> NDArray[Any]:
     if is_deep(image):
-        return _upright(np.asarray(image), _orientation(image))
+        return _upright(deep_channel(image), _orientation(image))
     return _eight_bit_values(decode(image, data, name, use_profile=False).view(), colour)
 
 
@@ -277,7 +270,7 @@ def _split_alpha(image: Image.Image, name: str) -> tuple[Image.Image | NDArray[n
 
 def _split_deep_alpha(image: Image.Image, name: str) -> tuple[Image.Image | NDArray[np.uint16], Levels | None]:
     """Colour and alpha of an image with one channel of more than 8 bits, float ones in 8 bits."""
-    values = np.asarray(image)
+    values = deep_channel(image)
     if image.mode == "I":
         # Pillow opens 16-bit PNG and PNM files as 32-bit integers; in other files the value of white is unknown.
         if getattr(image, "format", None) not in ("PNG", "PPM") or values.min() < 0 or values.max() > 65535:

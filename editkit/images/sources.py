@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -207,3 +208,11 @@ def pixel_limit() -> str:
 def reason_text(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())[:160] or type(error).__name__
+
+
+def file_size(image: Image.Image) -> float:
+    """Bytes of the file behind an opened image; infinity if it is in memory."""
+    try:
+        return os.fstat(image.fp.fileno()).st_size  # type: ignore[attr-defined]
+    except (AttributeError, OSError):
+        return math.inf

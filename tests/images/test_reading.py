@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin
 
 from editkit.errors import BadImage, EditkitError, InvalidParameter
 from editkit.images import sources
 from editkit.images.conversion import pixels
 from editkit.images.metrics import largest_difference
-from editkit.images.reading import open_image, open_stored
+from editkit.images.reading import open_image, open_stored, open_values
 from editkit.images.stored.deep import encode_deep_png, insert_png_chunks
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -243,6 +243,33 @@ def test_floats_in_files_and_objects() -> None:
         assert np.array_equal(np.asarray(open_image(source))[..., 2], np.rint(values.astype(np.float64) * 255))
     with pytest.raises(BadImage, match=r"floats must lie in \[0, 1\]"):
         open_image(Image.fromarray(values * 255))
+
+
+def tiff(pixels: bytes, bits: tuple[int, ...], photometric: int, planes: int = 1) -> bytes:
+    """A TIFF of 8 x 4 pixels in strips of equal lengths without compression."""
+    directory, count = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0"), len(bits) if planes == 2 else 1
+    length = len(pixels) // count
+    directory.update({256: 8, 257: 4, 258: bits, 259: 1, 262: photometric, 277: len(bits), 278: 4, 284: planes})
+    directory.update({273: tuple(length * i for i in range(count)), 279: (length,) * count})
+    return b"II*\0" + struct.pack("<I", 8) + directory.tobytes(8) + pixels
+
+
+def test_tiff_whose_0_is_white_and_one_of_12_bits_are_read_as_meant() -> None:
+    levels = np.linspace(0, 4095, 32).astype(np.uint16).reshape(4, 8)
+    packed = bytes(b for x, y in levels.reshape(-1, 2) for b in (x >> 4, (x & 15) << 4 | y >> 8, y & 255))
+    deep = levels * np.uint16(16)
+    inverted = tiff((65535 - deep).astype("<u2").tobytes(), (16,), 0)
+    assert np.array_equal(open_stored(inverted).levels[..., 0], deep)
+    assert np.array_equal(open_values(inverted, argument="map"), deep)
+    assert np.array_equal(open_stored(tiff(packed, (12,), 1)).levels[..., 0], deep + (levels >> 8))
+
+
+def test_tiff_of_deep_planes_is_refused() -> None:
+    planes = np.arange(96, dtype="<u2").tobytes()
+    with pytest.raises(BadImage, match="a plane of more than 8 bits for each channel"):
+        open_stored(tiff(planes, (16, 16, 16), 2, planes=2))
+    shallow = np.arange(96, dtype=np.uint8).tobytes()
+    assert open_stored(tiff(shallow, (8, 8, 8), 2, planes=2)).levels[0, 1].tolist() == [1, 33, 65]
 
 
 @pytest.mark.parametrize("kind", [None, "TIFF"])

@@ -34,6 +34,28 @@ def is_deep_file(image: Image.Image) -> bool:
     return bool(arguments) and ";16" in str(arguments[0])
 
 
+def deep_channel(image: Image.Image) -> NDArray[Any]:
+    """Return the pixels (H, W) of an image with one channel of more than 8 bits.
+
+    Those of a TIFF with 12 bits are scaled to 16, and those whose 0 is white are inverted (TIFF 6.0, section 4), which
+    Pillow leaves to the caller.
+    """
+    values, tags = np.asarray(image), getattr(image, "tag_v2", None)
+    if tags is None or values.dtype.kind != "u":
+        return values
+    levels = values.astype(np.uint16)
+    if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
+        levels = (levels << 4) | (levels >> 8)
+    return np.uint16(65535) - levels if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 else levels
+
+
+def has_deep_planes(image: Image.Image) -> bool:
+    """Whether an image is a TIFF of deep planes for each channel without compression, which Pillow reads wrongly."""
+    tags = getattr(image, "tag_v2", None) or {}
+    bits, is_raw = tags.get(TiffImagePlugin.BITSPERSAMPLE, (8,)), tags.get(TiffImagePlugin.COMPRESSION, 1) == 1
+    return is_raw and tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2 and len(bits) > 1 and max(bits) > 8
+
+
 def has_deep_avif(data: bytes) -> bool:
     """Whether an AVIF file holds 10 or 12 bits per channel, by its first codec configuration (AV1-ISOBMFF, 2.3)."""
     start = data.find(b"av1C", 0, _AVIF_HEADER) if data[4:8] == b"ftyp" else -1
