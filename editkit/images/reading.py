@@ -29,10 +29,10 @@ from .sources import (
     reason_text,
     scheme_of,
 )
-from .stored.colour import convert_deep_grey, convert_to_srgb, profile_fault, profile_name, read_profile
+from .stored.colour import convert_deep_grey, convert_to_srgb, profile_note, read_profile
 from .stored.deep import decode_deep, deep_channel, has_deep_avif, has_deep_planes, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
-from .stored.kinds import text_in_place, unread_colour_space, unread_kind
+from .stored.kinds import has_gain_map, text_in_place, unread_colour_space, unread_kind
 from .stored.metadata import NO_METADATA, read_metadata
 
 _HAS_AVIF = features.check("avif")
@@ -167,9 +167,7 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
     levels: Levels | None = None
     if holds_deep and data:
         levels = decode_deep(data, np.asarray(image), has_key=image.mode == "RGB" and "transparency" in image.info)
-    notes = []
-    if icc is None and use_profile and (space := unread_colour_space(data)):
-        notes.append(f"{name} has a colour space that is not read ({space}): its colours are taken as sRGB")
+    notes = _file_notes(data, name, has_profile=icc is not None) if use_profile else []
     if levels is None or (icc and profile is None):
         if transparent is not None and transparent != image.info.get("transparency"):
             image = image.copy()
@@ -178,21 +176,24 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
         levels = shallow if levels is None or converted else levels
         if image.mode == "CMYK" and not converted:
             notes.append(f"{name} has CMYK colours: the result is in RGB")
-        if icc and profile is None and (note := _profile_note(icc, image.mode, converted)):
+        if icc and profile is None and (note := profile_note(icc, image.mode, converted)):
             notes.append(f"{name} {note}")
     if levels.dtype == np.uint8 and (holds_deep or is_deep(image) or has_deep_avif(data)):
         notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG in RGB")
     metadata = read_metadata(image) if use_profile else NO_METADATA
-    upright, is_turned = _upright(levels, orientation), orientation in _UPRIGHT
-    return StoredImage(upright, profile, metadata, tuple(notes), is_turned and upright.shape == levels.shape)
+    upright = _upright(levels, orientation)
+    turned = orientation in _UPRIGHT and upright.shape == levels.shape
+    return StoredImage(upright, profile, metadata, tuple(notes), turned)
 
 
-def _profile_note(icc: bytes, mode: str, converted: bool) -> str | None:
-    """Return what becomes of a profile that is not kept; None for one that equals sRGB."""
-    if converted:
-        return f"has the colour profile {profile_name(icc)}, which is not kept: the result is in sRGB"
-    fault = profile_fault(icc, mode)
-    return fault and f"has a colour profile that {fault}: it is left out, and colours are taken as sRGB"
+def _file_notes(data: bytes, name: str, *, has_profile: bool) -> list[str]:
+    """Return sentences about what a file holds beside its pixels and its profile."""
+    notes = []
+    if not has_profile and (space := unread_colour_space(data)):
+        notes.append(f"{name} has a colour space that is not read ({space}): its colours are taken as sRGB")
+    if has_gain_map(data):
+        notes.append(f"{name} has a gain map for HDR displays, which is not kept: the result has the standard range")
+    return notes
 
 
 def _stored_levels(image: Image.Image, icc: bytes | None, name: str) -> tuple[Levels, bool]:

@@ -272,6 +272,14 @@ def test_tiff_of_deep_planes_is_refused() -> None:
     assert open_stored(tiff(shallow, (8, 8, 8), 2, planes=2)).levels[0, 1].tolist() == [1, 33, 65]
 
 
+@pytest.mark.parametrize(
+    ("xmlns", "notes"), [("http://ns.adobe.com/hdr-gain-map/1.0/", 1), ("http://ns.adobe.com/x/", 0)]
+)
+def test_a_gain_map_is_named(xmlns: str, notes: int) -> None:
+    data = encoded(Image.new("RGB", (8, 8)), "JPEG", xmp=f'<x:xmpmeta xmlns:hdrgm="{xmlns}"/>'.encode())
+    assert ["gain map" in note for note in open_stored(data).notes] == [True] * notes
+
+
 @pytest.mark.parametrize("kind", [None, "TIFF"])
 def test_integers_without_a_known_white_are_refused(kind: str | None) -> None:
     image = Image.new("I", (3, 3), 70_000)

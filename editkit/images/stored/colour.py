@@ -117,7 +117,7 @@ def profile_name(data: bytes) -> str:
     return repr(words) if words else "without a name"
 
 
-def profile_fault(data: bytes, mode: str) -> str | None:
+def _profile_fault(data: bytes, mode: str) -> str | None:
     """Return why a profile is not used for pixels of a mode of PIL; None for one that equals sRGB."""
     is_grey = mode in ("1", "L", "LA", "La", "F") or mode.startswith("I")
     try:
@@ -128,6 +128,14 @@ def profile_fault(data: bytes, mode: str) -> str | None:
         return None if used_as != "CMYK" and _equals_srgb(data, used_as) else "cannot be applied"
     except Exception:  # damaged
         return "is damaged"
+
+
+def profile_note(icc: bytes, mode: str, converted: bool) -> str | None:
+    """Return what becomes of a profile that is not kept; None for one that equals sRGB."""
+    if converted:
+        return f"has the colour profile {profile_name(icc)}, which is not kept: the result is in sRGB"
+    fault = _profile_fault(icc, mode)
+    return fault and f"has a colour profile that {fault}: it is left out, and colours are taken as sRGB"
 
 
 def convert_to_srgb(colour: Image.Image, data: bytes) -> tuple[Image.Image, bool]:

@@ -49,6 +49,9 @@ _TEXTS = {
 """Fault and remedy of files that hold text in place of an image, by their first letters in lower case."""
 
 
+_GAIN_MAPS = (b"hdr-gain-map/1.0/", b"urn:iso:std:iso:ts:21496:-1", b"aux:hdrgainmap")
+"""Names of gain maps in JPEG files, of Adobe, ISO and Apple."""
+
 _SRGB_CODES = {(1, 13), (1, 1), (2, 2), (1, 2), (2, 13), (1, 6), (6, 6), (5, 6), (6, 13), (5, 13), (2, 6), (2, 1)}
 """Codes of primaries and transfer that viewers show as sRGB, or that are unspecified (ITU-T H.273)."""
 
@@ -72,6 +75,13 @@ def unread_colour_space(data: bytes) -> str | None:
     names = {1: "BT.709", 9: "BT.2020", 12: "Display P3"}, {8: "linear", 16: "PQ", 18: "HLG"}
     primaries, transfer = (table.get(code, f"code {code}") for table, code in zip(names, codes, strict=True))
     return f"primaries {primaries}" if codes[1] in (1, 2, 6, 13) else f"primaries {primaries}, transfer {transfer}"
+
+
+def has_gain_map(data: bytes) -> bool:
+    """Whether a JPEG or AVIF file has a gain map, which brightens it on HDR displays (ISO 21496-1)."""
+    if data.startswith(b"\xff\xd8"):
+        return any(name in data for name in _GAIN_MAPS)
+    return data[4:8] == b"ftyp" and b"tmap" in data[:_HEADER]
 
 
 def is_video(data: bytes) -> bool:
