@@ -45,8 +45,8 @@ def deep_channel(image: Image.Image) -> NDArray[Any]:
         return values
     levels = values.astype(np.uint16)
     if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
-        levels = (levels << 4) | (levels >> 8)
-    return np.uint16(65535) - levels if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 else levels
+        levels = np.asarray((levels << 4) | (levels >> 8), dtype=np.uint16)
+    return 65535 - levels if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 else levels
 
 
 def has_deep_planes(image: Image.Image) -> bool:
