@@ -6,7 +6,7 @@ import copy
 import dataclasses as dc
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ OVERFLOW = (
 KINDS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 
+STATISTICS = ("latents_mean", "latents_std", "shift_factor")
+"""Entries of a configuration by which pipelines shift and scale latents beside its ``scaling_factor``."""
+
+
 @dc.dataclass
 class Autoencoder:
     """An ``AutoencoderKL`` or ``AutoencoderTiny`` with the scale and shift of its latents in the network's input."""
@@ -36,6 +40,9 @@ class Autoencoder:
     net: Any
     warnings: tuple[str, ...] = ()
     """Notes for the report, one sentence each."""
+    statistics: Sequence[str] = ()
+    """Entries of the configuration, beside ``scaling_factor``, that the pipelines of the model's family read. All of
+    them are used, or none if one is missing."""
 
     @classmethod
     def from_folder(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, **reading: Any) -> Autoencoder:
@@ -104,12 +111,33 @@ class Autoencoder:
         self.net.enable_tiling()
         self.net.enable_slicing()
 
+    def of_family(self, statistics: Sequence[str]) -> Autoencoder:
+        """Return the autoencoder as the pipelines of a family use it, which read the entries ``statistics``."""
+        one = dc.replace(self, statistics=statistics)
+        given = [name for name in STATISTICS if _has_effect(self.net.config.get(name))]
+        ignored = [name for name in given if name not in one._used]
+        if not ignored:
+            return one
+        verb = "is" if len(ignored) == 1 else "are"
+        note = (
+            f"the autoencoder's {' and '.join(ignored)} {verb} left out, as by the model's pipeline in diffusers: "
+            "colours and shapes come out wrong if the network was trained with them"
+        )
+        return dc.replace(one, warnings=(*self.warnings, note))
+
+    @property
+    def _used(self) -> Mapping[str, Any]:
+        """Statistics that are used, by name."""
+        config = self.net.config
+        whole = all(config.get(name) is not None for name in self.statistics)
+        return {name: config[name] for name in self.statistics} if whole else {}
+
     def shift(self, latents: Tensor) -> Tensor | float:
-        mean = self.net.config.get("latents_mean")
-        return (self.net.config.get("shift_factor") or 0.0) if mean is None else _per_channel(mean, latents)
+        mean = self._used.get("latents_mean")
+        return (self._used.get("shift_factor") or 0.0) if mean is None else _per_channel(mean, latents)
 
     def scale(self, latents: Tensor) -> Tensor | float:
-        factor, deviation = self.net.config.scaling_factor, self.net.config.get("latents_std")
+        factor, deviation = self.net.config.scaling_factor, self._used.get("latents_std")
         return factor if deviation is None else factor / _per_channel(deviation, latents)  # type: ignore[no-any-return]
 
     def encode(self, pixels: Tensor, *, shifted: bool = True) -> Tensor:
@@ -168,7 +196,7 @@ def check_scaling(config: Mapping[str, Any], called: str) -> None:
 
     The message begins with ``called``.
     """
-    named = {name: config.get(name) for name in ("scaling_factor", "shift_factor", "latents_mean", "latents_std")}
+    named = {name: config.get(name) for name in ("scaling_factor", *STATISTICS)}
     for name, value in named.items():
         numbers = value if isinstance(value, list) else [] if value is None else [value]
         zero = name in ("scaling_factor", "latents_std") and 0 in numbers
@@ -176,6 +204,11 @@ def check_scaling(config: Mapping[str, Any], called: str) -> None:
         short = isinstance(value, list) and len(value) != config.get("latent_channels", len(value))
         if zero or null or short or any(type(one) not in (int, float) or not math.isfinite(one) for one in numbers):
             raise WeightsUnavailable(f"{called}: {name}={str(value)[:60]!r} is no usable number")
+
+
+def _has_effect(value: Any) -> bool:
+    """Whether a statistic of latents is given, other than zeros."""
+    return any(value) if isinstance(value, list) else bool(value)
 
 
 def _per_channel(numbers: list[float], latents: Tensor) -> Tensor:

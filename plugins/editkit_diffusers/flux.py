@@ -58,6 +58,7 @@ class Flux(BlockCaching, StyledModel):
     If guidance is distilled, the guidance scale is an input of the network; otherwise guidance uses two estimates.
     """
 
+    statistics = ("shift_factor",)
     provides: frozenset[str] = frozenset({"text", "adapters", "attention", "style", "controlnet"})
     published: ClassVar[Mapping[str, float]] = MappingProxyType({"steps": 28, "guidance": 3.5})
     """Usual settings of the model that is not distilled for few steps."""

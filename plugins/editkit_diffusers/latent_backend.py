@@ -53,6 +53,9 @@ class LatentModel(Assembled, AttentionSupport):
     execution = ExecutionOptions()
     loading_options = LoadingOptions()
     accelerator: str | None = None
+    statistics: Sequence[str] = ()
+    """Entries of the autoencoder's configuration by which the family's pipelines shift and scale latents, beside its
+    ``scaling_factor``."""
     native_size: int
     provides: frozenset[str]
 
@@ -68,7 +71,7 @@ class LatentModel(Assembled, AttentionSupport):
         schedule: Schedule | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
-        self.net, self.autoencoder, self.texts = net, autoencoder, texts
+        self.net, self.autoencoder, self.texts = net, autoencoder.of_family(self.statistics), texts
         self.name, self.identity = name, identity
         self.device, self.dtype = net.device, net.dtype
         self.schedule: Schedule = schedule_of(scheduler) if schedule is None else schedule

@@ -50,6 +50,7 @@ class StableDiffusion3(StyledModel):
     The text comes from two CLIP encoders and from T5; without T5, zeros take its place, as in training.
     """
 
+    statistics = ("shift_factor",)
     provides: frozenset[str] = frozenset({"text", "adapters", "attention", "controlnet", "style"})
 
     def __init__(

@@ -31,6 +31,8 @@ class StableDiffusionXL(StableDiffusion):
     target size.
     """
 
+    statistics = ("latents_mean", "latents_std")
+
     def __init__(self, *, zeros: bool, scored: bool, **parts: Any) -> None:
         super().__init__(**parts)
         self.zeros, self.scored = zeros, scored

@@ -25,7 +25,7 @@ from editkit import Backend, InvalidParameter, WeightsUnavailable
 from editkit.images.tensors import to_tensor
 from editkit.testing import BackendTests, controlnet_folder, stable_diffusion_folder
 from editkit.testing.suite import assert_agree, sample_image
-from editkit.testing.tiny import controlnet_xl_folder, stable_diffusion_xl_folder
+from editkit.testing.tiny import controlnet_xl_folder, stable_diffusion_3_folder, stable_diffusion_xl_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -140,6 +140,34 @@ def test_each_latent_channel_may_have_a_mean_and_a_deviation(tmp_path: Path) -> 
     raw = pipeline.vae.encode(to_tensor(IMAGE) * 2 - 1).latent_dist.mode()
     latents = (raw - mean) * config.scaling_factor / deviation
     assert torch.allclose(model.encode(to_tensor(IMAGE)), latents, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("write", "entries", "ignored"),
+    [
+        (
+            stable_diffusion_folder,
+            {"latents_mean": [0.5] * 4, "latents_std": [2.0] * 4},
+            "latents_mean and latents_std are",
+        ),
+        (stable_diffusion_folder, {"shift_factor": 0.5}, "shift_factor is"),
+        (stable_diffusion_xl_folder, {"latents_mean": [0.5] * 4}, "latents_mean is"),
+        (stable_diffusion_3_folder, {"latents_std": [2.0] * 16}, "latents_std is"),
+    ],
+)
+def test_statistics_of_latents_that_the_pipeline_leaves_out_are_left_out_and_named(
+    write: Any, entries: dict[str, Any], ignored: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "model")
+    plain: Any = editkit.load_model(folder, device="cpu")
+    encoded = plain.encode(to_tensor(IMAGE))
+    rewrite(folder / "vae" / "config.json", **entries)
+    model: Any = editkit.load_model(folder, device="cpu")
+    assert torch.equal(model.encode(to_tensor(IMAGE)), encoded)
+    assert torch.equal(model.decode(encoded), plain.decode(encoded))
+    (note,) = model.warnings
+    assert f"the autoencoder's {ignored} left out" in note and plain.warnings == ()
 
 
 # Conditioning
