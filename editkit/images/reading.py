@@ -33,7 +33,7 @@ from .stored.colour import convert_deep_grey, convert_to_srgb, profile_note, rea
 from .stored.deep import decode_deep, deep_channel, has_deep_avif, has_deep_planes, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
 from .stored.kinds import has_gain_map, text_in_place, unread_colour_space, unread_kind
-from .stored.metadata import NO_METADATA, read_metadata
+from .stored.metadata import NO_METADATA, is_adobe_rgb, read_metadata
 
 _HAS_AVIF = features.check("avif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", *(["AVIF"] if _HAS_AVIF else []))
@@ -167,7 +167,7 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
     levels: Levels | None = None
     if holds_deep and data:
         levels = decode_deep(data, np.asarray(image), has_key=image.mode == "RGB" and "transparency" in image.info)
-    notes = _file_notes(data, name, has_profile=icc is not None) if use_profile else []
+    notes = _file_notes(image, data, name) if use_profile else []
     if levels is None or (icc and profile is None):
         if transparent is not None and transparent != image.info.get("transparency"):
             image = image.copy()
@@ -186,10 +186,11 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
     return StoredImage(upright, profile, metadata, tuple(notes), turned)
 
 
-def _file_notes(data: bytes, name: str, *, has_profile: bool) -> list[str]:
+def _file_notes(image: Image.Image, data: bytes, name: str) -> list[str]:
     """Return sentences about what a file holds beside its pixels and its profile."""
     notes = []
-    if not has_profile and (space := unread_colour_space(data)):
+    space = unread_colour_space(data) or ("Adobe RGB by its EXIF" if is_adobe_rgb(image) else None)
+    if space and not image.info.get("icc_profile"):
         notes.append(f"{name} has a colour space that is not read ({space}): its colours are taken as sRGB")
     if has_gain_map(data):
         notes.append(f"{name} has a gain map for HDR displays, which is not kept: the result has the standard range")

@@ -49,6 +49,7 @@ _TEXTS = {
 """Fault and remedy of files that hold text in place of an image, by their first letters in lower case."""
 
 
+_SRGB_PRIMARIES = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 _GAIN_MAPS = (b"hdr-gain-map/1.0/", b"urn:iso:std:iso:ts:21496:-1", b"aux:hdrgainmap")
 """Names of gain maps in JPEG files, of Adobe, ISO and Apple."""
 
@@ -57,14 +58,17 @@ _SRGB_CODES = {(1, 13), (1, 1), (2, 2), (1, 2), (2, 13), (1, 6), (6, 6), (5, 6),
 
 
 def unread_colour_space(data: bytes) -> str | None:
-    """Return codes of another colour space than sRGB in a PNG or AVIF, which have no profile; None if there are none.
+    """Return the colour space of a PNG or AVIF without profile if it is another one than sRGB, else None.
 
-    They are in the chunk cICP (PNG, third edition, section 11.3.2.6) and the box colr (ISO/IEC 14496-12, 12.1.5).
+    It is in the chunks cICP, gAMA and cHRM (PNG, third edition, section 11.3.2) and the box colr (ISO/IEC 14496-12,
+    12.1.5).
     """
     header = data[:_HEADER]
     if data.startswith(b"\x89PNG"):
         start = header.find(b"\0\0\0\4cICP")
-        codes = tuple(header[start + 8 : start + 10]) if start >= 0 else ()
+        if start < 0:
+            return _gamma_and_primaries(header.partition(b"IDAT")[0])
+        codes = tuple(header[start + 8 : start + 10])
     elif data[4:8] == b"ftyp":
         start = header.find(b"colrnclx")
         codes = tuple(header[start + 9 : start + 13 : 2]) if start >= 0 else ()
@@ -75,6 +79,22 @@ def unread_colour_space(data: bytes) -> str | None:
     names = {1: "BT.709", 9: "BT.2020", 12: "Display P3"}, {8: "linear", 16: "PQ", 18: "HLG"}
     primaries, transfer = (table.get(code, f"code {code}") for table, code in zip(names, codes, strict=True))
     return f"primaries {primaries}" if codes[1] in (1, 2, 6, 13) else f"primaries {primaries}, transfer {transfer}"
+
+
+def _gamma_and_primaries(chunks: bytes) -> str | None:
+    """Return the gamma and the primaries in the chunks of a PNG that viewers do not show as sRGB; None without."""
+    found = []
+    if b"\0\0\0\1sRGB" in chunks:
+        return None
+    start = chunks.find(b"\0\0\0\4gAMA")
+    gamma = int.from_bytes(chunks[start + 8 : start + 12]) / 1e5 if start >= 0 else 0
+    if gamma and not 0.4 < gamma < 0.5:
+        found.append(f"gamma {1 / gamma:.2g}")
+    start = chunks.find(b"\0\0\0\x20cHRM")
+    numbers = [int.from_bytes(chunks[i : i + 4]) / 1e5 for i in range(start + 16, start + 40, 4)] if start >= 0 else []
+    if any(abs(number - usual) > 0.02 for number, usual in zip(numbers, _SRGB_PRIMARIES, strict=False)):
+        found.append("other primaries")
+    return ", ".join(found) or None
 
 
 def has_gain_map(data: bytes) -> bool:

@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.ExifTags import IFD
 
 _ORIENTATION = 0x0112
+_COLOUR_SPACE = 0xA001
 _RESOLUTION = {282, 283, 296}
 _MAIN_TAGS = {270, 271, 272, 306, 315, 18246, 33432, *range(40091, 40096)} | _RESOLUTION
 """Description, camera, date, artist, rating, copyright, the texts of Windows, resolution (Exif 2.32, section 4.6.4)."""
@@ -103,6 +104,18 @@ def read_metadata(image: Image.Image) -> Metadata:
     return Metadata(
         _filter_exif(image), _filter_xmp(xmp, keep_gps=True) if isinstance(xmp, bytes) else b"", _read_dpi(image), found
     )
+
+
+def is_adobe_rgb(image: Image.Image) -> bool:
+    """Whether EXIF says that an image is in Adobe RGB, as cameras do that embed no profile (DCF 2.0, R03)."""
+    try:
+        exif = image.getexif()
+        pictures = exif.get_ifd(IFD.Exif)
+        interoperability = pictures.get(IFD.Interop) or exif.get_ifd(IFD.Interop)
+        rule = interoperability.get(1) if isinstance(interoperability, dict) else None
+        return pictures.get(_COLOUR_SPACE) == 2 or str(rule).rstrip("\0") == "R03"
+    except Exception:  # absent or broken
+        return False
 
 
 def _read_dpi(image: Image.Image) -> tuple[float, float] | None:
