@@ -20,6 +20,10 @@ from .sources import Source, describe
 
 Map: TypeAlias = NDArray[np.float32]
 
+_BLACK, _WHITE = 0.25, 0.75
+_SOFT_SHARE, _GROUND_SHARE = 0.15, 0.7
+"""Share of grey pixels up to which a map has two levels, and share of white ones from which white is its ground."""
+
 Annotator: TypeAlias = Callable[[Image.Image], Map]
 """Function from an image, mode RGB or RGBA, to a map (H, W) of its size."""
 
@@ -35,19 +39,36 @@ def read_map(
 ) -> Map:
     """Read a ready-made map (H, W) in [0, 1]; with ``colour``, (H, W, 3) if it has any.
 
-    8-bit levels are divided by 255: colour becomes luminance, transparency becomes 0, and an embedded colour profile is
-    ignored. Deeper values (16-bit or 32-bit files of one channel, arrays (H, W) of any other number type) are
-    normalised: the smallest becomes 0 and the largest 1; a constant map becomes 0. ``invert`` is for maps in which far
-    is white. A map with the aspect ratio of ``size`` (width, height) but another size is resampled. ``source`` is as
-    for open_image. Raises BadImage, naming ``argument``, for NaN, infinity, and sources that open_image does not read,
-    and InvalidParameter for a map of another aspect ratio.
+    8-bit levels are divided by 255, or by 1 if they are 0 and 1: colour becomes luminance, transparency becomes 0, and
+    an embedded colour profile is ignored; of black strokes on a transparent layer the opacity is read. Deeper values
+    (16-bit or 32-bit files of one channel, arrays (H, W) of any other number type) are normalised: the smallest becomes
+    0 and the largest 1; a constant map becomes 0. ``invert`` is for maps in which far is white. A map with the aspect
+    ratio of ``size`` (width, height) but another size is resampled. ``source`` is as for open_image. Raises BadImage,
+    naming ``argument``, for NaN, infinity, and sources that open_image does not read, and InvalidParameter for a map of
+    another aspect ratio.
     """
     name, values = describe(source, argument), open_values(source, argument=argument, colour=colour)
     if values.dtype == np.uint8:
+        values = values * np.uint8(255) if values.max(initial=0) == 1 else values
         levels: Map = (255 - values if invert else values).astype(np.float32) / np.float32(255)
     else:
         levels = _normalise_range(values, name, -1 if invert else 1)
     return levels if size is None else _resize_map(levels, size, name)
+
+
+def map_note(levels: Map, name: str, *, invert: bool) -> str | None:
+    """Return a warning if a map shows nothing, or, inverted or not, dark lines on white; else None."""
+    low, high = float(levels.min()), float(levels.max())
+    if low == high:
+        return f"{name} has one value everywhere, so it shows nothing to follow"
+    used = 1 - levels if invert else levels
+    middle = ((used > _BLACK) & (used < _WHITE)).mean()
+    if used.ndim == 3 or middle > _SOFT_SHARE or (used >= _WHITE).mean() < _GROUND_SHARE:
+        return None
+    return (
+        f"{name} is read as dark lines on white, which covers most of it: the lines of an edge map are white on black; "
+        f"control_invert={not invert} exchanges them"
+    )
 
 
 def map_to_image(levels: Map) -> Image.Image:

@@ -10,6 +10,9 @@ from ..errors import InvalidParameter
 from .sources import MAX_PIXELS
 from .stored.image import StoredImage
 
+_BLACK_STROKES = 32
+"""Luminance up to which all that is visible of a layer counts as black."""
+
 
 def strip_metadata(image: Image.Image, name: str) -> Image.Image:
     """Copy an image without its metadata, which Pillow would write to the file.
@@ -30,6 +33,23 @@ def luminance(image: Image.Image) -> Image.Image:
     """Luminance of an image of mode L, RGB or RGBA, multiplied by its alpha, in mode L."""
     grey = image.convert("L")
     return ImageChops.multiply(grey, image.getchannel("A")) if image.mode == "RGBA" else grey
+
+
+def eight_bit_values(image: Image.Image, colour: bool) -> NDArray[np.uint8]:
+    """Return the channels of an image on black if they differ and ``colour`` is set, else its luminance on black.
+
+    Of black strokes on a transparent layer it is their opacity, as nothing else is in it.
+    """
+    grey = np.asarray(luminance(image))
+    if image.mode == "RGBA" and grey.max() < _BLACK_STROKES:
+        alpha = np.asarray(image.getchannel("A"))
+        return alpha if alpha.min() < alpha.max() else grey
+    flat = np.asarray(image.convert("RGB"))
+    if not colour or not (flat != flat[..., :1]).any():
+        return grey
+    if image.mode != "RGBA":
+        return flat
+    return np.asarray(Image.composite(image.convert("RGB"), Image.new("RGB", image.size), image.getchannel("A")))
 
 
 def pixels(image: Image.Image) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from ..errors import BadFile, InvalidParameter
 from ..literals import MaskFrom
 from ..registry.params import SEVERAL, Params, image_fields, shorten
-from .condition_maps import map_to_image, read_map
+from .condition_maps import map_note, map_to_image, read_map
 from .conversion import luminance
 from .masks.feather import feather_note
 from .masks.painted import PaintedMask
@@ -81,7 +81,9 @@ def open_image_params(params: Params, image: Image.Image | None, find: Find | No
             _check_size(value, image, name)
             opened[name] = value.image
         else:
-            opened[name] = map_to_image(read_map(value, image.size, argument=name, colour=True))
+            levels = read_map(value, image.size, argument=name, colour=True)
+            note = map_note(levels, name, invert=bool(getattr(params, "control_invert", False)))
+            opened[name], notes = map_to_image(levels), [*notes, *([note] if note else [])]
     return OpenedImages(params.model_copy(update=opened), tuple(notes), specifications)
 
 

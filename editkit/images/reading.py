@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError, features
 from ..errors import BadImage, EditkitError
 from ..registry.arguments import check_arguments
 from .addresses import download
-from .conversion import luminance
+from .conversion import eight_bit_values
 from .sources import (
     Source,
     check_size,
@@ -218,17 +218,7 @@ def _upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
 def stored_values(image: Image.Image, data: bytes, name: str, *, colour: bool = False) -> NDArray[Any]:
     if is_deep(image):
         return _upright(deep_channel(image), _orientation(image))
-    return _eight_bit_values(decode(image, data, name, use_profile=False).view(), colour)
-
-
-def _eight_bit_values(image: Image.Image, colour: bool) -> NDArray[Any]:
-    """Return the channels of an image on black if they differ and ``colour`` is set, else its luminance on black."""
-    flat = np.asarray(image.convert("RGB"))
-    if not colour or not (flat != flat[..., :1]).any():
-        return np.asarray(luminance(image))
-    if image.mode != "RGBA":
-        return flat
-    return np.asarray(Image.composite(image.convert("RGB"), Image.new("RGB", image.size), image.getchannel("A")))
+    return eight_bit_values(decode(image, data, name, use_profile=False).view(), colour)
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -300,7 +290,7 @@ def array_to_stored(array: NDArray[Any], name: str) -> StoredImage:
 def _array_values(array: NDArray[Any], name: str, colour: bool) -> NDArray[Any]:
     flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if flat.ndim != 2 or flat.dtype in (np.uint8, np.bool_):
-        return _eight_bit_values(array_to_stored(array, name).view(), colour)
+        return eight_bit_values(array_to_stored(array, name).view(), colour)
     check_size((flat.shape[1], flat.shape[0]), name)
     if flat.dtype.kind not in "uif":
         raise BadImage(f"{name} has the wrong dtype: whole or real numbers are allowed; convert it")

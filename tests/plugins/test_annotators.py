@@ -26,6 +26,7 @@ from PIL import Image
 
 import editkit
 from editkit import BadImage, InvalidParameter, WeightsUnavailable, read_map
+from editkit.images.condition_maps import map_note
 from editkit.registry.registry import installed
 from editkit.testing import AnnotatorTests, suite_of
 
@@ -539,6 +540,38 @@ def test_maps_of_1_bit_colour_and_transparency_are_read() -> None:
     clear = Image.fromarray(np.full((5, 7), 200, np.uint8)).convert("RGBA")
     clear.putalpha(Image.fromarray(np.where(bits, 255, 0).astype(np.uint8)))
     assert np.array_equal(read_map(clear) > 0, bits)
+
+
+def drawn(line: tuple[int, ...], ground: tuple[int, ...]) -> Image.Image:
+    image = Image.new("RGBA", (24, 16), ground)
+    image.paste(line, (4, 6, 20, 8))
+    return image
+
+
+LINES = np.asarray(drawn((255,) * 4, (0, 0, 0, 255)).convert("L")) / np.float32(255)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        drawn((0, 0, 0, 255), (255, 255, 255, 0)),
+        drawn((0, 0, 0, 255), (0, 0, 0, 0)),
+        drawn((255,) * 4, (255, 255, 255, 0)),
+        LINES.astype(np.uint8),
+    ],
+)
+def test_lines_of_a_map_are_read_however_they_are_drawn(source: Any) -> None:
+    assert np.array_equal(read_map(source), LINES)
+    assert map_note(read_map(source), "control_image", invert=False) is None
+
+
+def test_a_map_that_shows_nothing_or_dark_lines_is_named() -> None:
+    opaque = drawn((0, 0, 0, 255), (0, 0, 0, 255))
+    assert "one value everywhere" in str(map_note(read_map(opaque), "map", invert=False))
+    assert "control_invert=True" in str(map_note(1 - LINES, "map", invert=False))
+    assert "control_invert=False" in str(map_note(LINES, "map", invert=True))
+    depth = np.tile(np.linspace(0.3, 1, 24, dtype=np.float32), (16, 1))
+    assert map_note(1 - LINES, "map", invert=True) is None and map_note(depth, "map", invert=False) is None
 
 
 def test_a_map_in_colour_keeps_its_channels_and_a_grey_one_is_unchanged() -> None:
