@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -52,13 +52,16 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     """Return the file that writing to ``path`` replaces; call this before computing its content.
 
     Symbolic links are followed: a link stays and its target is replaced. Raises InvalidParameter, naming ``argument``,
-    if the folder is missing or not writable, or if the path belongs to something other than a regular file.
+    if it is empty or blank, if the folder is missing or not writable, or if the path belongs to something other than a
+    regular file.
     """
     text = os.fspath(path)
     name = _label(argument, text)
+    if not text.strip():
+        raise InvalidParameter(f"{name} cannot be written: it is {'blank' if text else 'empty'}; give a file name")
     try:
         kind = _kind(Path(text))
-        if not text or text.endswith(("/", os.sep)) or kind == stat.S_IFDIR:
+        if text.endswith(("/", os.sep)) or kind == stat.S_IFDIR:
             raise InvalidParameter(f"{name} cannot be written: {_USER_ERRORS[errno.EISDIR]}")
         # Replacing /dev/null or a named pipe by a file would break it for everyone.
         if kind not in (None, stat.S_IFREG):
@@ -89,6 +92,47 @@ def unused_path(path: str | os.PathLike[str], reserved: Container[Path | None] =
 def read_reason(error: OSError) -> str:
     """Return why a file cannot be read and what helps, in a few words."""
     return _READ_ERRORS.get(error.errno or 0) or error.strerror or type(error).__name__
+
+
+MOST_TEXT = 16 * 2**20
+"""Largest size in bytes of a text file."""
+
+
+def read_bounded(path: str | os.PathLike[str], most: int = MOST_TEXT) -> bytes:
+    """Return the bytes of a file or of a pipe such as that of ``<(...)``, at most ``most`` of them.
+
+    A pipe is read until its writer closes it. Raises OSError for one without a writer, which would be waited for
+    without end, for a device other than an empty one (/dev/null), and for more bytes.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for a writer; Windows has O_BINARY in its place.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        data = _first_bytes(descriptor, kind)
+        while part := os.read(descriptor, 2**20):
+            data += part
+            if len(data) > most:
+                raise OSError(0, f"it has more than {most} bytes; make it smaller")
+    finally:
+        os.close(descriptor)
+    return data
+
+
+def _first_bytes(descriptor: int, kind: int) -> bytes:
+    """Return the first bytes of a pipe, none of a file; raises OSError for one without a writer and for a device."""
+    if kind == stat.S_IFREG:
+        return b""
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    data: bytes | None = None
+    with contextlib.suppress(BlockingIOError):  # it has a writer, and no data yet
+        data = os.read(descriptor, 1)
+    if kind != stat.S_IFIFO and data != b"":
+        raise OSError(0, "it is a device; name a file")
+    if kind == stat.S_IFIFO and data == b"":
+        raise OSError(0, "nobody writes to this pipe; name a file")
+    os.set_blocking(descriptor, True)
+    return data or b""
 
 
 @contextlib.contextmanager
@@ -164,6 +208,17 @@ def write_atomically(
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_encoded(path: str | os.PathLike[str], encode: Callable[[str], bytes], *, argument: str = "output") -> Path:
+    """Write the bytes that ``encode`` returns for the suffix of a path as :func:`write_atomically` does.
+
+    The path is checked before, and returned.
+    """
+    check_output(path, argument=argument)
+    target = Path(path)
+    write_atomically(target, encode(target.suffix), argument=argument)
+    return target
 
 
 def _label(argument: str, path: str) -> str:

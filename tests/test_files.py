@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from editkit.errors import EditkitError, InvalidParameter
-from editkit.files import cache_folder, check_output, exists, is_folder, write_atomically
+from editkit.files import (
+    cache_folder,
+    check_output,
+    exists,
+    is_folder,
+    read_bounded,
+    read_reason,
+    write_atomically,
+    write_encoded,
+)
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -27,6 +36,36 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
 
 def test_an_empty_name_means_no_folder() -> None:
     assert is_folder(".") and not is_folder("") and not exists("")
+
+
+def test_a_pipe_is_read_to_its_end_and_never_waited_for_without_a_writer(tmp_path: Path) -> None:
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.write_bytes(b"a red apple")
+    assert read_bounded(file) == b"a red apple" and read_bounded("/dev/null") == b""
+    writer = subprocess.Popen(["sh", "-c", f"exec >{pipe}; sleep 0.5; echo a; sleep 0.1; echo b"])
+    while (content := _content_of(pipe)).startswith("nobody"):
+        pass  # until the writer has opened it
+    assert content == "a\nb\n" and writer.wait() == 0
+    assert _content_of(pipe).startswith("nobody writes to this pipe")
+    assert _content_of(Path("/dev/zero")).startswith("it is a device")
+    assert _content_of(tmp_path).startswith("it is a folder")
+    assert read_bounded(file, most=11) and _content_of(file, most=10).startswith("it has more than 10 bytes")
+
+
+def _content_of(path: Path, **limit: int) -> str:
+    try:
+        return read_bounded(path, **limit).decode()
+    except OSError as error:
+        return read_reason(error)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("", "is empty"), (" \t", "is blank"), (".", "a folder; add a file name")]
+)
+def test_a_path_that_names_no_file_is_refused_before_the_encoding(path: str, reason: str) -> None:
+    with pytest.raises(InvalidParameter, match=reason):
+        write_encoded(path, lambda suffix: pytest.fail("encoded"))
 
 
 def test_the_name_alone_means_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +139,7 @@ def test_bad_targets_are_refused_before_the_work(tmp_path: Path) -> None:
         tmp_path / "file" / "x.png": "not a folder",
         tmp_path / "folder": "it is a folder",
         f"{tmp_path}/new/": "it is a folder",
-        "": "it is a folder",
+        "": "it is empty",
         tmp_path / "pipe": "a pipe or a device",
         "/dev/null": "a pipe or a device",
         tmp_path / ("x" * 300): "too long",

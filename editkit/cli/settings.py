@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..errors import InvalidParameter, close_names, did_you_mean
-from ..files import CACHE_VARIABLE, is_own, read_reason
+from ..files import CACHE_VARIABLE, is_own, read_bounded, read_reason
 from .options import ListParam, LiteralChoices, SeedsParam
 
 PREFIX = "EDITKIT_"
@@ -62,7 +62,7 @@ def read_config() -> Mapping[str, Any]:
     if path is None:
         return {}
     try:
-        text, own = path.read_bytes(), is_own(path.stat())
+        text, own = read_bounded(path), is_own(path.stat())
     except FileNotFoundError:
         if CONFIG_VARIABLE in os.environ:
             raise InvalidParameter(f"config {str(path)!r} does not exist: change {CONFIG_VARIABLE}") from None

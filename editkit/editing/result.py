@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import functools
 import os
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..display import mime_bundle
-from ..files import write_atomically
+from ..files import write_encoded
 from ..images.animation.encoding import encode_animation
 from ..images.animation.frames import Animation
 from ..images.contact_sheet import draw_sheet
@@ -185,9 +186,8 @@ class Result:
         and a WebP that is lossy. The report then has the figures of the file, and warnings of what it does not hold.
         Raises InvalidParameter for a path, a suffix or a quality that is not allowed.
         """
-        target = Path(path)
-        data = self.encoded(target.suffix, quality=quality, keep_gps=keep_gps, recipe=recipe)
-        write_atomically(target, data)
+        options: dict[str, Any] = {"quality": quality, "keep_gps": keep_gps, "recipe": recipe}
+        target = write_encoded(path, functools.partial(self.encoded, **options))
         self.report = dc.replace(self.report, output=str(target))
         return target
 

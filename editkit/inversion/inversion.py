@@ -14,7 +14,7 @@ from torch import Tensor
 from ..diffusion.paths import SamplingPath
 from ..display import mime_bundle
 from ..errors import InvalidParameter
-from ..files import write_atomically
+from ..files import write_encoded
 from ..images.sources import format_size
 from ..registry.params import Params, shorten
 from ..registry.public_names import without_folder
@@ -90,9 +90,7 @@ class Inversion:
             "params": params,
             "report": self.report and _report_to_store(self.report, params).as_dict(),
         }
-        target = Path(path)
-        write_atomically(target, encode_inversion(header, self.record, self.source, self.random))
-        return target
+        return write_encoded(path, lambda _: encode_inversion(header, self.record, self.source, self.random))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Inversion:

@@ -46,10 +46,11 @@ class Manifest:
             is_folder = self.fs.isdir(path)
             self.files = sorted(one for one in self.fs.find(path) if _kind_of(one)) if is_folder else [path]
             missing = not is_folder and not self.fs.isfile(path)
+            reason = "it is a pipe or a device" if missing and self.fs.exists(path) else "there is no such file"
         except (ImportError, ValueError, OSError) as error:
             raise InvalidParameter(f"manifest {url!r} cannot be opened: {error}") from error
         if missing:
-            raise InvalidParameter(f"manifest {url!r} cannot be read: there is no such file; check the path")
+            raise InvalidParameter(f"manifest {url!r} cannot be read: {reason}; check the path")
         if not self.files or not all(map(_kind_of, self.files)):
             raise InvalidParameter(
                 f"manifest {url!r} must be a file that ends in {', '.join(SUFFIXES)}, or a folder of them"

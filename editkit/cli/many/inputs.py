@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from ...errors import BadFile, BadImage
-from ...files import is_folder, read_reason
+from ...files import is_folder, read_bounded, read_reason
 from ..options import CompletedText
 from ..targets import STREAM
 
@@ -135,7 +135,7 @@ def _mask_for(folder: Path, name: str) -> str:
 def read_prompts(path: str) -> list[str]:
     """Return the lines of a text file that are not empty; raises BadFile if it has none or cannot be read."""
     try:
-        lines = [line.strip() for line in Path(path).read_text("utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_bounded(path).decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = read_reason(error) if isinstance(error, OSError) else "it is not text in UTF-8; save it as such"
         raise BadFile(f"prompt_file {path!r} cannot be read: {reason}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from ...display import mime_bundle
 from ...errors import BadImage, InvalidParameter
-from ...files import write_atomically
+from ...files import write_encoded
 from ...images.animation.encoding import encode_animation, losses
 from ...images.animation.flicker import measure_flicker
 from ...images.animation.frames import Animation, same_mode
@@ -126,8 +127,8 @@ class AnimationResult:
         figures of the file, and warnings of what it does not hold. The file has no metadata of the source, so that
         ``keep_gps`` has no effect. Raises InvalidParameter for a path, a suffix or a quality that is not allowed.
         """
-        target = Path(path)
-        write_atomically(target, self.encoded(target.suffix, quality=quality, keep_gps=keep_gps, recipe=recipe))
+        options: dict[str, Any] = {"quality": quality, "keep_gps": keep_gps, "recipe": recipe}
+        target = write_encoded(path, functools.partial(self.encoded, **options))
         self.report = dc.replace(self.report, output=str(target))
         return target
 
@@ -146,10 +147,9 @@ class AnimationResult:
         """Write the masks of all frames as an animation; raises InvalidParameter without one, and as :meth:`save`."""
         if not self.masks:
             raise InvalidParameter("the animation was edited without a mask: there is none to save")
-        target = Path(path)
         masks = dc.replace(self.source, frames=tuple(mask.convert("RGB") for mask in self.masks))
-        write_atomically(target, encode_animation(masks, target.suffix, argument="mask_out"), argument="mask_out")
-        return target
+        encode = functools.partial(encode_animation, masks, argument="mask_out")
+        return write_encoded(path, encode, argument="mask_out")
 
     def _measure(self, data: bytes, suffix: str, encoding: Encoding) -> None:
         """Set the figures of the report to those of an encoded file."""
