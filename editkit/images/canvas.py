@@ -6,6 +6,7 @@ import dataclasses as dc
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -52,6 +53,21 @@ def marked_box(mask: Tensor) -> Box | None:
     marked = mask[0, 0] > 0
     rows, columns = (torch.nonzero(marked.any(axis))[:, 0].tolist() for axis in (1, 0))
     return Box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else None
+
+
+def _parts(mask: Tensor, near: int) -> list[Box]:
+    """Return the boxes of the parts of a mask (1, 1, H, W); those within ``near`` pixels of each other are one part."""
+    import cv2
+
+    whole = marked_box(mask)
+    if whole is None:
+        return []
+    marked = (mask[0, 0, whole.top : whole.bottom, whole.left : whole.right] > 0).cpu().numpy().astype(np.uint8)
+    # Beside the box a border of the kernel's size keeps the boxes of dilated parts whole.
+    wide = cv2.dilate(np.pad(marked, near), np.ones((near, near), np.uint8))
+    _, _, stats, _ = cv2.connectedComponentsWithStats(wide, connectivity=8)
+    boxes = [(int(left), int(top), int(width), int(height)) for left, top, width, height, _ in stats[1:]]
+    return [Box(left, top, left + width - near + 1, top + height - near + 1) for left, top, width, height in boxes]
 
 
 @dc.dataclass(frozen=True)
@@ -122,14 +138,17 @@ class Canvas:
         return max(self.work) / max(self.size)
 
     def small_mask_warning(self, mask: Tensor, native: int) -> str | None:
-        """Return a warning if the model sees a mask (1, 1, H, W) at few pixels of a reduced image, else None."""
-        box = marked_box(mask) if self.scale < 1 else None
+        """Return a warning if the model sees every part of a mask (1, 1, H, W) at few pixels of a reduced image."""
+        parts = _parts(mask, math.ceil(1 / self.scale)) if self.scale < 1 else []
+        box = max(parts, key=lambda part: part.side, default=None)
         if box is None or box.side * self.scale >= native * TINY_MASK:
             return None
+        marks = "the mask marks" if len(parts) == 1 else f"the largest of {len(parts)} parts of the mask has"
+        way = "use" if len(parts) == 1 else "edit the parts one by one, using"
         return (
-            f"the mask marks {box.width} x {box.height} pixels, which are {box.width * self.scale:.0f} x "
-            f"{box.height * self.scale:.0f} at the scale the model works at: the edit has no detail; use inpaint with "
-            "its context, a higher resolution=, or a crop of the image"
+            f"{marks} {box.width} x {box.height} pixels, which are {box.width * self.scale:.0f} x "
+            f"{box.height * self.scale:.0f} at the scale the model works at: the edit has no detail; {way} inpaint "
+            "with its context, a higher resolution=, or a crop of the image"
         )
 
     @property

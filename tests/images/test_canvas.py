@@ -137,3 +137,19 @@ def test_the_box_of_a_mask_holds_its_pixels_alone() -> None:
     assert marked_box(mask) is None
     mask[..., 3, 7] = mask[..., 11, 5] = 0.1
     assert marked_box(mask) == (5, 3, 8, 12)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        ([(10, 10)], "the mask marks 30 x 30 pixels"),
+        ([(10, 10), (500, 560)], "the largest of 2 parts of the mask has 30 x 30 pixels"),
+        ([(10, 10), (45, 10), (10, 45), (45, 45)], None),
+    ],
+)
+def test_small_parts_of_a_mask_are_named_unless_they_are_one(boxes: list[tuple[int, int]], words: str | None) -> None:
+    canvas, mask = Canvas.plan_native((600, 640), 64, 8), torch.zeros(1, 1, 640, 600)
+    for left, top in boxes:
+        mask[..., top : top + 30, left : left + 30] = 1
+    warning = canvas.small_mask_warning(mask, 64)
+    assert warning is None if words is None else str(warning).startswith(words)
