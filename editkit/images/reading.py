@@ -43,6 +43,8 @@ _Decoded = TypeVar("_Decoded")
 _ALLOWED = f"PNG, JPEG, WebP, {'AVIF, ' if _HAS_AVIF else ''}BMP, TIFF, GIF, PNM"
 _MAX_COUNTED_BYTES = 2**17
 _ONE_OF_FRAMES = "frame as PNG, or edit all frames with editkit.apply_to_animation"
+_NEARLY_BLACK = 16
+"""Share of white, as a divisor, below which the brightest level of an image is doubtful."""
 _ORIENTATION = 0x0112
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
@@ -180,6 +182,7 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
             notes.append(f"{name} {note}")
     if levels.dtype == np.uint8 and (holds_deep or is_deep(image) or has_deep_avif(data)):
         notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG in RGB")
+    notes += _dark_notes(levels, name)
     metadata = read_metadata(image) if use_profile else NO_METADATA
     upright = _upright(levels, orientation)
     turned = orientation in _UPRIGHT and upright.shape == levels.shape
@@ -195,6 +198,14 @@ def _file_notes(image: Image.Image, data: bytes, name: str) -> list[str]:
     if has_gain_map(data):
         notes.append(f"{name} has a gain map for HDR displays, which is not kept: the result has the standard range")
     return notes
+
+
+def _dark_notes(levels: Levels, name: str) -> list[str]:
+    """Return a warning if an opaque image is so dark that its white is probably lower than that of its depth."""
+    high, white = int(levels.max(initial=0)), int(np.iinfo(levels.dtype).max)
+    if levels.shape[2] == 4 or not 0 < high < white // _NEARLY_BLACK:
+        return []
+    return [f"{name} is nearly black: its brightest level is {high} of {white}; scale its levels if its white is lower"]
 
 
 def _stored_levels(image: Image.Image, icc: bytes | None, name: str) -> tuple[Levels, bool]:
@@ -284,7 +295,8 @@ def array_to_stored(array: NDArray[Any], name: str) -> StoredImage:
     check_size((width, height), name)
     levels = _levels(array, name)
     is_grey = array.ndim == 2 or array.shape[2] == 1
-    return StoredImage(np.dstack([levels] * 3) if is_grey else np.ascontiguousarray(levels))
+    stored = np.dstack([levels] * 3) if is_grey else np.ascontiguousarray(levels)
+    return StoredImage(stored, notes=tuple(_dark_notes(stored, name)))
 
 
 def _array_values(array: NDArray[Any], name: str, colour: bool) -> NDArray[Any]:
