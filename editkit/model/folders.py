@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import WeightsUnavailable
-from .weights import check_weights, count_tensors, read_json, variants_in
+from .weights import BELOW, ON_TOP, check_weights, count_tensors, read_json, variants_in
+
+if TYPE_CHECKING:
+    import torch
 
 INDEX = "model_index.json"
 """File that every folder of a diffusers pipeline has."""
@@ -244,3 +248,28 @@ def piece_offsets(size: int) -> list[int]:
     if size <= PIECE * PIECES:
         return list(range(0, size, PIECE))
     return [round(i * (size - PIECE) / (PIECES - 1)) for i in range(PIECES)]
+
+
+def stored_dtype(place: Path) -> torch.dtype:
+    """Return the dtype in which a file or most of a folder is stored; bfloat16 for quantised weights."""
+    import torch
+
+    if place.suffix == ".gguf":
+        return torch.bfloat16
+    within = (sorted(place.glob(pattern)) for pattern in (BELOW, ON_TOP))
+    files = [place] if place.is_file() else next(filter(None, within), [])
+    largest = max(files, key=lambda file: file.stat().st_size, default=None)
+    counts: dict[str, int] = {}
+    if largest is not None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(largest, framework="np") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                    part = tensors.get_slice(name)
+                    counts[part.get_dtype()] = counts.get(part.get_dtype(), 0) + math.prod(part.get_shape())
+        except (SafetensorError, OSError) as error:
+            raise WeightsUnavailable(f"{largest} is damaged ({error}): download the model again") from error
+    most = max(counts, key=lambda name: counts[name], default="F32")
+    names = {"F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
+    return torch.bfloat16 if most.startswith(("F8", "I8", "U8")) else names.get(most, torch.float32)

@@ -23,9 +23,8 @@ from .adapters import Adapter, AdapterCall, adapter_calls
 from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
 from .execution import ExecutionOptions, SupportsAcceleration, check_compiler
 from .finding import default_model, family_of, family_of_class, family_of_file, locate
-from .folders import has_other_variant, read_index
+from .folders import has_other_variant, read_index, stored_dtype
 from .options import LoadingOptions
-from .weights import stored_dtype
 
 
 @check_arguments()

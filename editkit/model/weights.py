@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InvalidParameter, WeightsUnavailable
 from ..libraries import loading, quiet, reason_of
 
-if TYPE_CHECKING:
-    import torch
-
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:@[\w-][\w./-]*)?")
 """A hub id, with an optional revision."""
-
-
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+
+_IMPLEMENTATIONS = ("eager", "sdpa", "grouped_mm", "batched_mm")
+"""Implementations of attention and of experts that are torch's own."""
 
 MOST_JSON_BYTES = 10**8
 """Largest JSON file that is read: the index of a large model has less than a megabyte."""
@@ -188,8 +185,35 @@ def check_weights(folder: Path, called: str = "", advice: str = "", variant: str
     chosen = variant if variant in found else ""  # a part may have no weights of a variant that the others have
     if chosen not in found:
         raise WeightsUnavailable(f"{called} has no weights of the variant {variant!r}, only {', '.join(sorted(found))}")
+    _check_settings(folder, called)
     tensor_files(folder, chosen)
     return chosen or None
+
+
+def _check_settings(folder: Path, called: str) -> None:
+    """Raise WeightsUnavailable for an adapter, other weights and code on the hub, which transformers would load."""
+    if (folder / "adapter_config.json").exists():
+        raise WeightsUnavailable(
+            f"{called} has an adapter of PEFT beside its weights (adapter_config.json): move it to a folder of its own "
+            "and give that as an adapter"
+        )
+    file = folder / "config.json"
+    try:
+        config = read_json(file)
+    except WeightsUnavailable:  # whoever reads it for its content names its fault
+        return
+    for name, value in _settings(config):
+        other = name.removesuffix("_internal").endswith("_implementation") and value not in _IMPLEMENTATIONS
+        if value is not None and (other or name == "transformers_weights"):
+            raise WeightsUnavailable(f"{file}: {name}={str(value)[:60]!r} is not supported: remove it from the file")
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a configuration and of those nested in it."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _settings(value)
+        yield name, value
 
 
 def variants_in(folder: Path) -> set[str]:
@@ -303,28 +327,3 @@ def check_complete(info: Mapping[str, Any], called: str, kinds: Sequence[str] = 
             more = f" and {len(keys) - _NAMED_KEYS} more" if len(keys) > _NAMED_KEYS else ""
             named = ", ".join(keys[:_NAMED_KEYS])
             raise WeightsUnavailable(f"{called} has {kind} weights: {named}{more}; get the whole model again")
-
-
-def stored_dtype(place: Path) -> torch.dtype:
-    """Return the dtype in which a file or most of a folder is stored; bfloat16 for quantised weights."""
-    import torch
-
-    if place.suffix == ".gguf":
-        return torch.bfloat16
-    within = (sorted(place.glob(pattern)) for pattern in (BELOW, ON_TOP))
-    files = [place] if place.is_file() else next(filter(None, within), [])
-    largest = max(files, key=lambda file: file.stat().st_size, default=None)
-    counts: dict[str, int] = {}
-    if largest is not None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(largest, framework="np") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
-                    part = tensors.get_slice(name)
-                    counts[part.get_dtype()] = counts.get(part.get_dtype(), 0) + math.prod(part.get_shape())
-        except (SafetensorError, OSError) as error:
-            raise WeightsUnavailable(f"{largest} is damaged ({error}): download the model again") from error
-    most = max(counts, key=lambda name: counts[name], default="F32")
-    names = {"F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
-    return torch.bfloat16 if most.startswith(("F8", "I8", "U8")) else names.get(most, torch.float32)

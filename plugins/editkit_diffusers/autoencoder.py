@@ -27,6 +27,8 @@ OVERFLOW = (
 )
 """Warning of an autoencoder whose dtype changed."""
 KINDS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+_COLOURS = 3
+"""Channels of an image."""
 
 
 STATISTICS = ("latents_mean", "latents_std", "shift_factor")
@@ -44,6 +46,24 @@ class Autoencoder:
     """Entries of the configuration, beside ``scaling_factor``, that the pipelines of the model's family read. All of
     them are used, or none if one is missing."""
 
+    def __post_init__(self) -> None:
+        """Raise WeightsUnavailable for an autoencoder of other images than colours, or whose two halves do not fit."""
+        config = self.net.config
+        for name in ("in_channels", "out_channels"):
+            if config.get(name, _COLOURS) != _COLOURS:
+                raise WeightsUnavailable(
+                    f"the autoencoder has {name} {config[name]}, and images have {_COLOURS} channels: it belongs to "
+                    "a model of something else"
+                )
+        if isinstance(self.net, AutoencoderTiny):
+            smaller = 2 ** (len(config.num_encoder_blocks) - 1)
+            larger = config.upsampling_scaling_factor ** (len(config.num_decoder_blocks) - 1)
+            if smaller != larger:
+                raise WeightsUnavailable(
+                    f"the autoencoder makes images {smaller} times smaller and latents {larger} times larger: it is "
+                    "not supported"
+                )
+
     @classmethod
     def from_folder(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, **reading: Any) -> Autoencoder:
         """Load the autoencoder in ``folder``; ``reading`` are further arguments of :func:`read_part`.
@@ -51,10 +71,7 @@ class Autoencoder:
         Raises WeightsUnavailable if it is damaged or of another kind.
         """
         config = read_json(folder / "config.json")
-        name = str(config.get("_class_name"))
-        kind = KINDS.get(name)
-        if kind is None:
-            raise WeightsUnavailable(f"{folder} is a {name[:60]}; supported: {', '.join(KINDS)}")
+        kind = kind_of(config, folder)
         check_scaling(config, str(folder / "config.json"))
         return cls(load_part(kind, folder, device=device, dtype=safe_dtype(config, dtype), **reading))
 
@@ -176,6 +193,15 @@ class Autoencoder:
         """Return latents (B, C, h, w) in the scale and the dtype of the autoencoder itself."""
         latents = latents.to(latent_dtype(self.net.dtype))
         return (latents / self.scale(latents) + self.shift(latents)).to(self.net.dtype)
+
+
+def kind_of(config: Mapping[str, Any], folder: Path) -> Any:
+    """Return the class of an autoencoder, AutoencoderKL if its configuration names none; raises WeightsUnavailable."""
+    name = config.get("_class_name", "AutoencoderKL")
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise WeightsUnavailable(f"{folder} is a {str(name)[:60]}; supported: {', '.join(KINDS)}")
+    return kind
 
 
 def _other_scale(folder: Path, own: Path) -> tuple[str, ...]:

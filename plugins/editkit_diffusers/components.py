@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ _BESIDE_TEXT = re.compile(
 """Weights of whole models of transformers beside those of their text encoders."""
 _BESIDE_VISION = re.compile(r"text_model|text_projection|logit_(scale|bias)|position_ids")
 """The same beside those of their image encoders."""
+
+_FEWEST_ZEROS, _SHARE_OF_ZEROS = 3, 0.1
+"""Number and share of matrices of zeros from which on a file may be cut short."""
 
 
 def load_part(kind: Any, folder: Path, *, device: torch.device, **reading: Any) -> Any:
@@ -83,26 +86,53 @@ def read_part(
                 **more,
             )
         check_complete(info, str(folder))
-        scales = [key for key in info["unexpected_keys"] if has_scales([key])]
-        if scales and not quantised:
-            raise WeightsUnavailable(
-                f"{folder} holds weights with scales ({scales[0]}), which only a checkpoint file may have: get "
-                "it in float16 or bfloat16"
-            )
-        needless = _BESIDE_VISION if "Vision" in kind.__name__ else _BESIDE_TEXT
-        unused = [key for key in sorted(info["unexpected_keys"]) if not needless.search(key)]
-        if unused and not scales:
-            text = f"{folder} holds {len(unused)} weights that its configuration has no place for, such as {unused[0]}"
-            if strict:
-                raise WeightsUnavailable(
-                    f"{text}: get the configuration that belongs to them, or the whole model again"
-                )
-            warn(f"{text}, which are left out: the configuration may belong to another model")
+        for text in _notes_of_weights(part, info["unexpected_keys"], folder, quantised=quantised, strict=strict):
+            warn(text)
     except EditkitError:
         raise
     except Exception as error:  # diffusers and transformers raise many types for a damaged folder
         raise WeightsUnavailable(f"{folder} cannot be loaded ({reason_of(error)})") from error
     return part
+
+
+def _notes_of_weights(
+    part: Any, unexpected: Iterable[str], folder: Path, *, quantised: bool, strict: bool
+) -> list[str]:
+    """Return notes on weights that the class does not have (``unexpected``), which ``strict`` refuses, and on zeros.
+
+    Raises WeightsUnavailable for them, and for scales of weights.
+    """
+    keys = sorted(unexpected)
+    scales = [key for key in keys if has_scales([key])]
+    if scales and not quantised:
+        raise WeightsUnavailable(
+            f"{folder} holds weights with scales ({scales[0]}), which only a checkpoint file may have: get "
+            "it in float16 or bfloat16"
+        )
+    needless = _BESIDE_VISION if "Vision" in type(part).__name__ else _BESIDE_TEXT
+    unused = [key for key in keys if not needless.search(key)]
+    notes = [] if is_quantised(part) else [*zero_weights(part, str(folder))]
+    if unused and not scales:
+        text = f"{folder} holds {len(unused)} weights that its configuration has no place for, such as {unused[0]}"
+        if strict:
+            raise WeightsUnavailable(f"{text}: get the configuration that belongs to them, or the whole model again")
+        notes.append(f"{text}, which are left out: the configuration may belong to another model")
+    return notes
+
+
+def zero_weights(part: torch.nn.Module, called: str) -> tuple[str, ...]:
+    """Return a note if many matrices of a network are zeros, as of a download that ended early in a file of full size.
+
+    The first and the last row of each are read. The message begins with ``called``.
+    """
+    matrices = {name: weights for name, weights in part.named_parameters() if weights.ndim > 1 and len(weights)}
+    zero = [name for name, weights in matrices.items() if not (weights[0].any() or weights[-1].any())]
+    if len(zero) < max(_FEWEST_ZEROS, len(matrices) * _SHARE_OF_ZEROS):
+        return ()
+    return (
+        f"{called}: {len(zero)} of {len(matrices)} weights are zero, such as {min(zero)}: its file may be cut short, "
+        "download it again",
+    )
 
 
 def check_class(kind: Any, config: Mapping[str, Any], folder: Path) -> None:

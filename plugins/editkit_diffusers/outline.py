@@ -11,7 +11,7 @@ import torch
 
 from editkit import WeightsUnavailable, loading, quiet, read_index, read_json, reason_of
 
-from .autoencoder import KINDS, Autoencoder, check_scaling
+from .autoencoder import Autoencoder, check_scaling, kind_of
 from .components import check_class
 from .scheduler_config import read_config
 from .text_encoder import TextEncoder, load_tokenizer
@@ -44,11 +44,8 @@ class Outline:
         """Return the autoencoder."""
         file = self.folder / "vae" / "config.json"
         config = read_json(file)
-        kind = KINDS.get(str(config.get("_class_name")))
-        if kind is None:
-            raise WeightsUnavailable(f"{file.parent} is a {str(config.get('_class_name'))[:60]}")
         check_scaling(config, str(file))
-        return Autoencoder(self.network(kind, "vae"))
+        return Autoencoder(self.network(kind_of(config, file.parent), "vae"))
 
     def text_encoder(self, part: str, kind: Any, length: int | None = None, left_out: int = 0) -> TextEncoder:
         """Return a text encoder with its tokenizer."""

@@ -52,6 +52,8 @@ class StableDiffusion(FeatureReuse, StyledModel):
 
     reads_noise_level = False
     """Whether the class that the network reads is the noise level of an image."""
+    added_kinds: tuple[str | None, ...] = (None, "text")
+    """Conditions beside the embedded prompt that the family gives its network, by their names in a configuration."""
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class StableDiffusion(FeatureReuse, StyledModel):
         self.multiple = self.reduction  # the UNet itself supports odd numbers of latents
 
     def _check_unet(self) -> None:
-        """Raise WeightsUnavailable for a network that estimates more than latents, or that reads a class."""
+        """Raise WeightsUnavailable for a network that estimates more than latents, or reads what the family lacks."""
         config = self.unet.config
         if config.out_channels != self.channels:
             raise WeightsUnavailable(
@@ -110,6 +112,12 @@ class StableDiffusion(FeatureReuse, StyledModel):
                 f"{config.class_embed_type}, num_class_embeds {config.num_class_embeds}), which is not supported: its "
                 "folder names a pipeline of another family"
             )
+        for key, kinds in (("addition_embed_type", self.added_kinds), ("encoder_hid_dim_type", (None, "text_proj"))):
+            if config[key] not in kinds:
+                raise WeightsUnavailable(
+                    f"model {self.name}: the unet has the {key} {config[key]!r}, and those of this "
+                    f"family {' or '.join(map(repr, kinds))}: its folder names a pipeline of another family"
+                )
 
     def allowed_extra_channels(self) -> tuple[int, ...]:
         """Return the possible numbers of input channels beside those of the latents."""

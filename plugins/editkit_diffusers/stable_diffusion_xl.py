@@ -32,6 +32,7 @@ class StableDiffusionXL(StableDiffusion):
     """
 
     statistics = ("latents_mean", "latents_std")
+    added_kinds = ("text_time",)
 
     def __init__(self, *, zeros: bool, scored: bool, **parts: Any) -> None:
         super().__init__(**parts)
@@ -57,11 +58,6 @@ class StableDiffusionXL(StableDiffusion):
     def check_conditioning(self) -> None:
         """Raise WeightsUnavailable if the network has other conditions than this family."""
         config = self.unet.config
-        if config.addition_embed_type != "text_time":
-            raise WeightsUnavailable(
-                f"model {self.name}: the unet has the addition_embed_type {config.addition_embed_type!r}, not "
-                "'text_time' as SDXL: its folder names a pipeline of another family"
-            )
         width = len(self.size_conditions(0, 0)) * config.addition_time_embed_dim
         width += self.texts["text_encoder_2"].net.config.projection_dim
         expected = config.projection_class_embeddings_input_dim

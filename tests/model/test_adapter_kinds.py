@@ -295,6 +295,18 @@ def test_the_strength_of_a_lora_is_read_from_its_header(tmp_path: Path, kind: st
     assert float((new - weight("sd", f"{QUERY}.weight") - factor * up @ down).abs().max()) < CLOSE
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"unet.r": 16, "unet.lora_alpha": 16}, "states rank 16"), ({"unet.lora_alpha": 10**400}, "is damaged")],
+)
+def test_a_configuration_that_does_not_belong_to_the_weights_is_refused(
+    tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    tensors = {f"unet.{QUERY}.lora_A.weight": random(2, 16), f"unet.{QUERY}.lora_B.weight": random(16, 2)}
+    with pytest.raises(editkit.EditkitError, match=said):
+        adapted("sd", tensors, tmp_path / "a.safetensors", **header(**settings))
+
+
 def test_a_lora_without_effect_is_warned_of(tmp_path: Path) -> None:
     pair = {f"{kohya(QUERY)}.lora_down.weight": random(2, 16), f"{kohya(QUERY)}.lora_up.weight": random(16, 2)}
     for alpha, count in ((0.0, 1), (1.0, 0)):

@@ -311,3 +311,14 @@ def test_a_file_without_a_weight_is_refused_with_its_name(
     (tmp_path / "net.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsUnavailable, match="cannot be read"):
         attach(tiny_model, tmp_path / "net.safetensors")
+
+
+def test_a_controlnet_without_effect_or_with_a_class_is_refused(tiny_model: Any, tmp_path: Path) -> None:
+    net = ControlNetModel.from_unet(tiny_model.net, conditioning_embedding_out_channels=(4, 6))
+    net.save_pretrained(tmp_path / "untrained")
+    with pytest.raises(InvalidParameter, match="zeros in all its output layers"):
+        attach(tiny_model, tmp_path / "untrained")
+    config = json.loads((tmp_path / "untrained/config.json").read_text()) | {"num_class_embeds": 3}
+    ControlNetModel.from_config(config).save_pretrained(tmp_path / "class")
+    with pytest.raises(InvalidParameter, match="reads a class"):
+        attach(tiny_model, tmp_path / "class")

@@ -22,6 +22,7 @@ from editkit.testing.tiny import (
     pixart_folder,
     pixel_ddpm_folder,
     stable_diffusion_3_folder,
+    stable_diffusion_folder,
     stable_diffusion_xl_folder,
 )
 
@@ -328,6 +329,86 @@ def test_a_network_that_reads_a_class_is_refused_at_once(folder: Path, change: d
     config = json.loads((folder / "unet/config.json").read_text())
     UNet2DConditionModel.from_config({**config, **change}).save_pretrained(folder / "unet")
     assert "reads a class beside the text" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoder_hid_dim": 16, "encoder_hid_dim_type": "image_proj"},
+        {"addition_embed_type": "text_image"},
+        {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 64,
+        },
+    ],
+)
+def test_a_network_that_reads_more_than_its_family_gives_is_refused_at_once(
+    folder: Path, change: dict[str, Any]
+) -> None:
+    from diffusers import UNet2DConditionModel
+
+    config = json.loads((folder / "unet/config.json").read_text())
+    UNet2DConditionModel.from_config({**config, **change}).save_pretrained(folder / "unet")
+    assert "its folder names a pipeline of another family" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("tiny", "change"),
+    [
+        (False, {"in_channels": 4}),
+        (False, {"out_channels": 1}),
+        (True, {"upsampling_scaling_factor": 4}),
+        (True, {"num_decoder_blocks": [1, 1, 1], "decoder_block_out_channels": [8, 8, 8]}),
+    ],
+)
+def test_an_autoencoder_of_other_images_or_whose_halves_do_not_fit_is_refused(
+    folder: Path, tmp_path: Path, tiny: bool, change: dict[str, Any]
+) -> None:
+    import diffusers
+
+    source = stable_diffusion_folder(tmp_path / "tiny", tiny_autoencoder=True) if tiny else folder
+    config = json.loads((source / "vae/config.json").read_text())
+    shutil.rmtree(folder / "vae")
+    getattr(diffusers, config["_class_name"]).from_config({**config, **change}).save_pretrained(folder / "vae")
+    assert "the autoencoder" in refused(folder)
+
+
+def test_an_autoencoder_without_a_class_is_that_of_stable_diffusion(folder: Path, tiny_folder: Path) -> None:
+    config = json.loads((folder / "vae/config.json").read_text())
+    del config["_class_name"]
+    (folder / "vae/config.json").write_text(json.dumps(config))
+    assert torch.equal(draw(folder), draw(tiny_folder))
+
+
+@pytest.mark.parametrize(
+    ("entries", "part"),
+    [
+        ({"transformers_weights": "other.safetensors"}, "text_encoder"),
+        ({"_attn_implementation": "kernels-community/flash-attn"}, "text_encoder"),
+        ({"text_config": {"attn_implementation": "flash_attention_2"}}, "text_encoder"),
+    ],
+)
+def test_a_configuration_that_names_other_weights_or_code_is_refused(
+    folder: Path, entries: dict[str, Any], part: str
+) -> None:
+    edit_json(folder / part / "config.json", **entries)
+    assert "is not supported: remove it from the file" in refused(folder)
+
+
+def test_an_adapter_beside_the_weights_of_a_part_is_refused(folder: Path) -> None:
+    (folder / "text_encoder/adapter_config.json").write_text("{}")
+    assert "adapter_config.json): move it" in refused(folder)
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
+def test_zeros_at_the_end_of_the_weights_are_warned_of(folder: Path, part: str) -> None:
+    """A download that ended early in a file of full size leaves zeros."""
+    (file,) = (folder / part).glob("*.safetensors")
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    (warning,) = editkit.load_model(folder).warnings  # type: ignore[attr-defined]
+    assert part in warning and "weights are zero" in warning
 
 
 @pytest.mark.model

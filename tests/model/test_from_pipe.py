@@ -315,3 +315,17 @@ def test_weights_that_are_not_in_memory_are_refused(pipe: Any) -> None:
     pipe.unet.to("meta")
     with pytest.raises(InvalidParameter, match="the unet of this pipeline has no weights in memory"):
         editkit.from_pipe(pipe)
+
+
+def test_a_scheduler_that_its_configuration_does_not_describe_is_refused(pipe: Any) -> None:
+    own = pipe.scheduler
+    pipe.scheduler = type(own).from_config(own.config)
+    pipe.scheduler.alphas_cumprod = pipe.scheduler.alphas_cumprod**2
+    with pytest.raises(InvalidParameter, match="alphas_cumprod of the scheduler"):
+        editkit.from_pipe(pipe)
+    pipe.scheduler = type(type(own).__name__, (type(own),), {}).from_config(own.config)
+    with pytest.raises(InvalidParameter, match="not that of diffusers"):
+        editkit.from_pipe(pipe)
+    pipe.scheduler = None
+    with pytest.raises(WeightsUnavailable, match="has no scheduler"):
+        editkit.from_pipe(pipe)

@@ -49,7 +49,7 @@ def explained(label: str) -> Iterator[None]:
         yield
     except InvalidParameter as error:
         raise InvalidParameter(f"{label} {error}") from error
-    except (TypeError, ValueError, AttributeError) as error:  # metadata may hold values of any type
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:  # metadata may hold values of any type
         raise BadFile(f"{label} is damaged ({error}): download it again") from error
 
 

@@ -165,6 +165,12 @@ def _factor(kind: Kind, layer: Layer, roles: Roles, spellings: Sequence[str], st
     alpha = roles.get("alpha")
     if alpha is not None and alpha.numel() != 1:
         raise InvalidParameter(f"has an alpha of {alpha.numel()} values for {layer}, not of one: download it again")
+    stated = strengths.stated_rank(layer.part, names) if alpha is None and "down" in roles else None
+    if stated not in (None, rank):
+        raise InvalidParameter(
+            f"changes {layer} by a product of rank {rank}, and its configuration states rank {stated}: they belong to "
+            "different adapters"
+        )
     factor = strengths.factor(layer.part, names, None if alpha is None else float(alpha), rank)
     if not abs(factor) < float("inf"):
         raise InvalidParameter(f"gives {layer} the strength {factor}: its alpha is damaged, download it again")

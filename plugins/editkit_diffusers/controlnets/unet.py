@@ -105,6 +105,11 @@ def _check_fits(config: Mapping[str, Any], unet: Any, latent_channels: int) -> N
         raise InvalidParameter(
             f"the ControlNet has controlnet_conditioning_channel_order {order!r}: rgb or bgr is allowed"
         )
+    if config.get("class_embed_type") is not None or config.get("num_class_embeds") is not None:
+        raise InvalidParameter(
+            "the ControlNet reads a class beside the text, which the model does not give: it belongs "
+            "to a model of another family"
+        )
     if config.get("global_pool_conditions"):
         raise InvalidParameter(
             "the ControlNet has global_pool_conditions, as the one called shuffle: it steers the prompt's estimate "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import diffusers
 import torch
 from accelerate.hooks import remove_hook_from_module
 
@@ -91,11 +92,28 @@ class PipelineParts:
 
     def scheduler(self, part: str = "scheduler", *, fixed: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
         """Return the configuration of a scheduler as it is; the pipeline has set the values in ``fixed`` before."""
-        scheduler = getattr(self.pipe, part)
+        scheduler = self._part(part, object)
+        _check_scheduler(scheduler, part)
         config = {**scheduler.config, "_class_name": type(scheduler).__name__}
         if "shift" in config and hasattr(scheduler, "shift"):
             config["shift"] = scheduler.shift  # set_shift leaves the configuration alone
         return complete_config(config, f"the {part} of this {type(self.pipe).__name__}")
+
+
+def _check_scheduler(scheduler: Any, part: str) -> None:
+    """Raise InvalidParameter for a scheduler whose configuration does not describe it."""
+    kind = type(scheduler)
+    if getattr(diffusers, kind.__name__, kind) is not kind:
+        raise InvalidParameter(
+            f"the {part} of this pipeline is a {kind.__name__} of {kind.__module__}, and not that of diffusers: its "
+            "steps are not known"
+        )
+    table = getattr(scheduler, "alphas_cumprod", None)
+    if table is not None and not torch.allclose(table.cpu(), kind.from_config(scheduler.config).alphas_cumprod):
+        raise InvalidParameter(
+            f"the alphas_cumprod of the {part} of this pipeline are not those of its configuration: set "
+            "trained_betas, or rescale_betas_zero_snr, in its configuration"
+        )
 
 
 def _names_of_classes(numbers: Mapping[str, int]) -> dict[str, str]:
