@@ -22,7 +22,7 @@ from ..registry.specs import BackendSpec
 from .adapters import Adapter, AdapterCall, adapter_calls
 from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
 from .execution import ExecutionOptions, SupportsAcceleration, check_compiler
-from .finding import default_model, family_of, family_of_class, family_of_file, locate
+from .finding import Stamps, default_model, family_of, family_of_class, family_of_file, file_stamps, locate
 from .folders import has_other_variant, read_index, stored_dtype
 from .options import LoadingOptions
 
@@ -43,7 +43,9 @@ def resolve_model(
     if model is None or isinstance(model, (str, os.PathLike)):
         _checked_device(device), _checked_dtype(dtype)
         name = default_model(installed(), operation) if model is None else os.fspath(model)
-        return cached_model(name, device, dtype, calls, execution, options)
+        places = () if name in installed().specs["models"] else (name,)
+        stamps = file_stamps(*places, *calls, *options.places)
+        return cached_model(name, device, dtype, calls, execution, options, stamps)
     if device is not None or dtype is not None or calls:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
     if options.requested:
@@ -228,8 +230,12 @@ def cached_model(
     adapters: tuple[str, ...] = (),
     execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
     options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
+    stamps: Stamps = (),
 ) -> Backend:
-    """Load a model and keep the last two, for calls that name a model instead of passing one."""
+    """Load a model and keep the last two, for calls that name a model instead of passing one.
+
+    ``stamps`` are those of the files that the names mean at the time of the call.
+    """
     chosen = {"device": device, "dtype": dtype, "adapters": adapters}
     return load_model(name, **chosen, **dc.asdict(execution), **dc.asdict(options))  # type: ignore[arg-type]
 

@@ -84,6 +84,11 @@ class LoadingOptions:
         return {name: value for name, value in dc.asdict(self).items() if value is not None}
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Files and folders that options name, as they are given."""
+        return tuple(str(value) for name, value in self.requested.items() if name in _REPLACED)
+
+    @property
     def recorded(self) -> dict[str, Any]:
         """Options for a recipe: files by their names alone; the revision is part of the model's name."""
         named = {name: Path(value).name if name in _REPLACED else value for name, value in self.requested.items()}

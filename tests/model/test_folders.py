@@ -411,6 +411,43 @@ def test_zeros_at_the_end_of_the_weights_are_warned_of(folder: Path, part: str) 
     assert part in warning and "weights are zero" in warning
 
 
+def test_a_model_that_changes_between_two_edits_is_loaded_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is one whose name means another folder, by a link or by the current folder."""
+
+    def named(name: str | Path, **options: Any) -> torch.Tensor:
+        latents: torch.Tensor = editkit.apply(
+            "generate", model=str(name), prompt="a red apple", steps=2, seed=0, **options
+        ).latents
+        return latents
+
+    def scale(file: Path) -> None:
+        times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+        save_file({name: 1.3 * one for name, one in load_file(file).items()}, file, metadata={"format": "pt"})
+        os.utime(file, ns=times)
+
+    adapter = tmp_path / "style.safetensors"
+    layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    pair = {f"{layer}.lora_up.weight": torch.ones(16, 2), f"{layer}.lora_down.weight": torch.ones(2, 16)}
+    save_file(pair, adapter)
+    first, styled = named(folder), named(folder, adapters=[f"{adapter}:0.5"])
+    scale(adapter)
+    assert not torch.equal(named(folder, adapters=[f"{adapter}:0.5"]), styled)
+    other = Path(shutil.copytree(folder, tmp_path / "other" / "model"))
+    scale(other / "unet/diffusion_pytorch_model.safetensors")
+    results = []
+    for place in (folder.parent, other.parent):
+        monkeypatch.chdir(place)
+        results.append(named("model"))
+    assert torch.equal(results[0], first) and not torch.equal(results[1], first)
+    scale(folder / "unet/diffusion_pytorch_model.safetensors")
+    assert torch.equal(named(folder), results[1])
+    shutil.rmtree(folder)
+    with pytest.raises(WeightsUnavailable):
+        named(folder)
+
+
 @pytest.mark.model
 @pytest.mark.parametrize("name", ["emoji", "emoji-instruct", "emoji-upscaler"])
 def test_a_bundled_model_loads_without_a_warning(name: str) -> None:
