@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import functools
 import io
 import warnings
@@ -78,11 +79,13 @@ def open_image(source: Source, *, argument: str = "image", allow_urls: bool = Fa
 def open_stored(source: Source, *, argument: str = "image") -> StoredImage:
     """Open an image at its own bit depth and in its own RGB profile; ``source`` and errors are as for open_image."""
     source = plain_source(source, argument)
-    if isinstance(source, Image.Image) and isinstance(source.info.get(INFO_KEY), StoredImage):
-        carried: StoredImage = source.info[INFO_KEY]
-        if carried.is_shown_by(source):
-            return carried
-    return _open(source, argument, use_profile=True)
+    carried = source.info.get(INFO_KEY) if isinstance(source, Image.Image) else None
+    if not isinstance(carried, StoredImage) or not isinstance(source, Image.Image):
+        return _open(source, argument, use_profile=True)
+    if carried.is_shown_by(source):
+        return carried
+    changed = _open(source, argument, use_profile=True)
+    return dc.replace(changed, notes=(*changed.notes, *carried.notes_if_changed(describe(source, argument))))
 
 
 def open_values(source: Source, *, argument: str, colour: bool = False) -> NDArray[Any]:

@@ -368,6 +368,11 @@ def test_a_broken_or_foreign_profile_is_ignored(profile: bytes) -> None:
     assert "it is left out" in stored.notes[0]
 
 
+def test_image_in_lab_keeps_no_profile_without_a_word() -> None:
+    image = Image.fromarray(colours()).convert("LAB")
+    assert image.info["icc_profile"] and open_stored(image).notes == ()
+
+
 def test_profile_whose_primaries_are_one_is_not_kept() -> None:
     red = (0.4361, 0.2225, 0.0139)
     stored = open_stored(encoded(Image.fromarray(colours()), "PNG", icc_profile=rgb_profile(2.2, red, red, red)))

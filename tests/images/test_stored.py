@@ -67,6 +67,9 @@ def test_painted_view_is_taken_as_painted() -> None:
     assert StoredImage.of(image).depth == 8
     assert StoredImage.of(image.resize((3, 3))).depth == 8
     assert StoredImage.of(open_image(levels(depth=16)).copy()).depth == 16
+    (note,) = open_stored(image).notes
+    assert "were changed after it was opened" in note and "without the 16 bits per channel of its file" in note
+    assert open_stored(open_image(levels()).rotate(90)).notes == ()
 
 
 def test_profile_agrees_with_littlecms() -> None:

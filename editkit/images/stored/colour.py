@@ -122,6 +122,8 @@ def _profile_fault(data: bytes, mode: str) -> str | None:
     is_grey = mode in ("1", "L", "LA", "La", "F") or mode.startswith("I")
     try:
         space = ImageCms.ImageCmsProfile(io.BytesIO(data)).profile.xcolor_space.strip()
+        if (mode, space) == ("LAB", "Lab"):
+            return None
         used_as = "CMYK" if mode == "CMYK" else "L" if is_grey and space != "RGB" else "RGB"
         if _MODES.get(space) != used_as:
             return f"is one for {space} colours"

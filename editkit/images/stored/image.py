@@ -131,6 +131,14 @@ class StoredImage:
             image.size == self.size and len(image.getbands()) == view.shape[2] and np.array_equal(view, image)  # type: ignore[arg-type]
         )
 
+    def notes_if_changed(self, name: str) -> tuple[str, ...]:
+        """Return what is lost where the pixels of the view were changed, as sentences for warnings."""
+        lost = ["16 bits per channel"] if self.depth > 8 else []
+        lost += ["colour profile"] if self.profile is not None and self.profile.curves is not None else []
+        kept = "it counts as 8 bits per channel in sRGB"
+        text = f"the pixels of {name} were changed after it was opened: {kept}, without the {' and the '.join(lost)}"
+        return (f"{text} of its file",) if lost else ()
+
     def with_alpha(self) -> StoredImage:
         """Return the image with an alpha channel, full if it has none."""
         if self.levels.shape[2] == 4:
