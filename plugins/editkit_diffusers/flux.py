@@ -102,14 +102,19 @@ class Flux(BlockCaching, StyledModel):
         return 0
 
     def check_channels(self) -> None:
-        """Raise WeightsUnavailable if the network has other input channels than this family."""
-        channels = self.transformer.config.in_channels
-        expected = PATCH**2 * (self.autoencoder.channels + self.extra_channels)
-        if channels != expected:
-            raise WeightsUnavailable(
-                f"model {self.name}: the transformer has {channels} channels per token and its pipeline {expected}: "
-                "its folder names a pipeline of another family"
-            )
+        """Raise WeightsUnavailable if the network has other input or output channels than this family."""
+        config, latents = self.transformer.config, self.autoencoder.channels
+        estimated = (config.out_channels or config.in_channels) * config.patch_size**2
+        pairs = (
+            ("channels", config.in_channels, latents + self.extra_channels),
+            ("output channels", estimated, latents),
+        )
+        for kind, channels, per_latent in pairs:
+            if channels != PATCH**2 * per_latent:
+                raise WeightsUnavailable(
+                    f"model {self.name}: the transformer has {channels} {kind} per token and its pipeline "
+                    f"{PATCH**2 * per_latent}: its folder names a pipeline of another family"
+                )
 
     @classmethod
     def from_parts(cls, parts: Parts, name: str) -> Self:

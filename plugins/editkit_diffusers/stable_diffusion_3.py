@@ -77,6 +77,7 @@ class StableDiffusion3(StyledModel):
         if T5 in texts:
             width = texts[T5].net.config.d_model
             self.check_inputs("transformer", transformer.config.joint_attention_dim, width, "T5 text encoder")
+        self.check_inputs("autoencoder", autoencoder.channels, transformer.out_channels, "transformer")
         if transformer.config.in_channels != autoencoder.channels:
             raise WeightsUnavailable(
                 f"model {self.name}: the transformer has {transformer.config.in_channels} input channels and the "

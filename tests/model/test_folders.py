@@ -354,6 +354,26 @@ def test_a_network_that_reads_more_than_its_family_gives_is_refused_at_once(
 
 
 @pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        (flux_folder, {"out_channels": 32}),
+        (flux_folder, {"patch_size": 2}),
+        (stable_diffusion_3_folder, {"out_channels": 8}),
+    ],
+)
+def test_a_transformer_that_estimates_other_channels_is_refused_at_once(
+    tmp_path: Path, make: Callable[[Path], Path], change: dict[str, Any]
+) -> None:
+    import diffusers
+
+    folder = make(tmp_path / "model")
+    config = json.loads((folder / "transformer/config.json").read_text())
+    getattr(diffusers, config["_class_name"]).from_config({**config, **change}).save_pretrained(folder / "transformer")
+    with pytest.raises(WeightsUnavailable, match="transformer"):
+        editkit.load_model(folder)
+
+
+@pytest.mark.parametrize(
     ("tiny", "change"),
     [
         (False, {"in_channels": 4}),

@@ -322,6 +322,13 @@ def test_adapters_that_cannot_be_read_are_refused_by_name(styled: Styled, model:
         save_file({"image_proj.norm.bias": value}, tmp_path / "torn.safetensors")
         with pytest.raises(editkit.BadFile, match=f"{fault} in 'image_proj.norm.bias'"):
             generate(model, styled.attach(model=tmp_path / "torn.safetensors"))
+    zeros = changed(
+        styled.adapters["plain"],
+        styled.adapters["plain"].with_name("zeros.safetensors"),
+        lambda tensors: {name: 0 * one for name, one in tensors.items()},
+    )
+    with pytest.raises(editkit.BadFile, match="no effect"):
+        generate(model, styled.attach(model=zeros))
     encoder = styled.adapters["plain"].with_name("image_encoder")
     for change, fault in (
         (lambda tensors: tensors, r"16 weights that .* no place for, such as vision_model\.encoder\.layers"),

@@ -13,7 +13,7 @@ import torch
 
 from ...errors import EditkitError, InvalidParameter
 from ...inversion.inversion import Inversion
-from ...libraries import load_once, reason_of
+from ...libraries import reason_of
 from ...model.backend import Backend
 from ...model.loading import resolve_model
 from ...registry.arguments import check_arguments
@@ -79,12 +79,7 @@ class _PartWork:
         return [(first + number, outcome) for number, outcome in outcomes]
 
     def _load(self, own: Any, operation: str) -> Backend:
-        return _load_kept(self.model if own is None else own, self.device, self.dtype, operation)
-
-
-@load_once(maxsize=2)
-def _load_kept(model: Any, device: Any, dtype: Any, operation: str) -> Backend:
-    return resolve_model(model, device, dtype, operation=operation)
+        return resolve_model(self.model if own is None else own, self.device, self.dtype, operation=operation)
 
 
 def _write_part(first: int, rows: Sequence[Any]) -> str:

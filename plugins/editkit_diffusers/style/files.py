@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from editkit import BadFile, InvalidParameter, WeightsUnavailable, is_finite
 
+_VALUES = re.compile(r"to_v_ip\.weight$|ip_adapter_double_stream_v_proj\.weight$")
+"""Names of the weights without which an IP-Adapter has no effect."""
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
 
@@ -47,6 +50,9 @@ def read_tensors(file: Path) -> Mapping[str, Tensor]:
         if not tensor.is_floating_point() or not is_finite(tensor.float()):
             fault = "NaN or infinity" if tensor.is_floating_point() else f"{tensor.dtype}"
             raise BadFile(f"style:model={str(file)!r} holds {fault} in {key[:80]!r}: download it again")
+    values = [tensor for key, tensor in tensors.items() if _VALUES.search(key)]
+    if values and not any(tensor.any() for tensor in values):
+        raise BadFile(f"style:model={str(file)!r} has zeros in all its values, so it has no effect: download it again")
     return tensors
 
 
