@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from architecture.syntax import nodes
+
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "editkit"
 FOLDERS = sorted({file.parent for file in CORE.rglob("*.py")})
@@ -41,7 +43,7 @@ def rank(module: str) -> int | None:
 def type_only_imports(file: Path) -> Iterator[str]:
     """Absolute names of the modules that a file imports under ``if TYPE_CHECKING:``."""
     package = module_name(file) if file.name == "__init__.py" else module_name(file).rpartition(".")[0]
-    for block in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for block in nodes(file):
         if not (isinstance(block, ast.If) and ast.unparse(block.test).endswith("TYPE_CHECKING")):
             continue
         for node in (node for statement in block.body for node in ast.walk(statement)):

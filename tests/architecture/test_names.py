@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from architecture.syntax import nodes
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("editkit", "plugins", "tests")
 
@@ -233,20 +235,20 @@ IMAGE_EXCEPTIONS = {"save_picture", "pictures"}
 """A public function, and the field of a recipe that lists its images."""
 
 
-@functools.cache
-def parse(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
 def source_files() -> list[Path]:
     files = (file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py*"))
     return [file for file in files if file.suffix in {".py", ".pyi"}]
 
 
-def identifiers(file: Path) -> Iterator[str]:
+@functools.cache
+def identifiers(file: Path) -> frozenset[str]:
+    return frozenset(identifiers_in(file))
+
+
+def identifiers_in(file: Path) -> Iterator[str]:
     """Names of a file, its folders and everything that it defines, imports, passes by keyword or refers to."""
     yield from file.relative_to(ROOT).with_suffix("").parts
-    for node in ast.walk(parse(file)):
+    for node in nodes(file):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.keyword(arg=str(name)):
                 yield name
@@ -280,7 +282,7 @@ def test_retired_identifiers_do_not_return(folder: str) -> None:
 
 
 def test_retired_members_do_not_return() -> None:
-    classes = [node for file in source_files() for node in ast.walk(parse(file)) if isinstance(node, ast.ClassDef)]
+    classes = [node for file in source_files() for node in nodes(file) if isinstance(node, ast.ClassDef)]
     assert set(RETIRED_MEMBERS) <= {node.name for node in classes}
     members = {(node.name, name) for node in classes for name in definitions(node.body)}
     assert [one for one in sorted(members) if one[1] in RETIRED_MEMBERS.get(one[0], set())] == []
@@ -290,7 +292,7 @@ def test_retired_members_do_not_return() -> None:
 def test_retired_definitions_do_not_return(folder: str) -> None:
     files = list((ROOT / folder).glob("*.py"))
     assert files
-    defined = {(file.name, name) for file in files for name in definitions(parse(file).body)}
+    defined = {(file.name, name) for file in files for name in definitions(nodes(file)[0].body)}
     assert [one for one in sorted(defined) if one[1] in RETIRED_DEFINITIONS[folder]] == []
 
 

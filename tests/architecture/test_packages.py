@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import editkit
+from architecture.syntax import nodes
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/__init__.py"))
@@ -19,9 +20,8 @@ HEAVY = {"torch", "diffusers", "transformers", "cv2"}
 
 def imports(file: Path, *, top_level: bool = False) -> Iterator[tuple[str, list[str]]]:
     """(module, names) of the absolute imports in a file; of relative ones the module begins with dots."""
-    tree = ast.parse(file.read_text())
-    nodes = tree.body if top_level else ast.walk(tree)
-    for node in nodes:
+    everything = nodes(file)
+    for node in everything[0].body if top_level else everything:
         if isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import click
 import pytest
 
+from architecture.syntax import nodes
 from editkit.cli import main
 from editkit.registry import installed
 
@@ -32,7 +33,7 @@ class Text(NamedTuple):
 def docstrings_in(file: Path) -> Iterator[Text]:
     """Docstrings of a module, of its classes and functions, and strings that follow an assignment."""
     place = str(file.relative_to(ROOT))
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in nodes(file):
         for statement in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
             match statement:
                 case ast.Expr(value=ast.Constant(value=str(prose))):
@@ -75,7 +76,7 @@ def messages() -> list[Text]:
     """Strings in the ``raise`` statements of the core and of the plugins."""
     texts = []
     for file in sorted(file for folder in ("editkit", "plugins") for file in (ROOT / folder).rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in nodes(file):
             if isinstance(node, ast.Raise):
                 strings = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
                 prose = " ".join(string for string in strings if isinstance(string, str))

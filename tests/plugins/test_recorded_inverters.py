@@ -447,7 +447,7 @@ def test_a_replay_with_a_network_undoes_the_inversion(tiny: dict[Prediction, Pat
             model.schedule = TO_PURE_NOISE
         session = session_of(model, guidance=7.5, spacing="trailing")
         for call in REVERSIBLE:
-            error = largest(unpinned_replay(session, call, record_of_session(session, call, 10)) - session.latents)
+            error = largest(unpinned_replay(session, call, record_of_session(session, call, 5)) - session.latents)
             assert error < 1e-9, f"{call}, {kind}: off by {error:.1e}"
 
 
