@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
 from editkit_emoji.training import grammar, instructions, inverted_noise, muon, pairs, texts
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.data import Emoji
-from editkit_emoji.training.model_folder import write_models
+from editkit_emoji.training.model_folder import SMALLEST_IN_8_BITS, store_in_8_bits, write_models
 from editkit_emoji.training.network import (
     OUTER,
     TextToLatents,
@@ -110,6 +110,23 @@ def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
         if (tmp_path / "model" / file).read_bytes() != (tmp_path / "instruct" / file).read_bytes()
     }
     assert differing == {"diffusion_pytorch_model-00001-of-00002.safetensors"}
+
+
+def test_large_weights_in_8_bits_come_back_within_their_rounding(tmp_path: Path) -> None:
+    """E4M3 has three bits after the first one; diffusers reads it into float32."""
+    autoencoder = new_autoencoder(16, (8, 32))
+    autoencoder.save_pretrained(tmp_path)
+    store_in_8_bits(tmp_path)
+    read = AutoencoderKL.from_pretrained(tmp_path).state_dict()
+    rounded = 0
+    for name, weight in autoencoder.state_dict().items():
+        assert read[name].dtype == torch.float32
+        if weight.numel() < SMALLEST_IN_8_BITS:
+            assert torch.equal(read[name], weight)
+        else:
+            rounded += 1
+            assert bool(((read[name] - weight).abs() <= (weight.abs() / 16).clamp(min=2**-10)).all())
+    assert rounded
 
 
 def test_every_pair_has_instructions_excluded_from_training() -> None:

@@ -3,7 +3,7 @@
     python -m editkit_emoji.training.controlnet --kinds edge relief --run runs/controlnet
 
 One network serves all kinds of conditions, which it distinguishes by their looks. The result, ``weights`` in the run's
-folder, is a diffusers ControlNetModel in float16.
+folder, is a diffusers ControlNetModel whose large weights are in float8.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from editkit_emoji.training.autoencoder import image_grid, to_pixels
 from editkit_emoji.training.conditions import KINDS, Map, to_control
 from editkit_emoji.training.denoiser import mean_squared_error, sample, unseen_loss
 from editkit_emoji.training.evaluate import BUNDLED
-from editkit_emoji.training.model_folder import read_network, tidy
+from editkit_emoji.training.model_folder import read_network, store_in_8_bits, tidy
 from editkit_emoji.training.network import TextToLatents
 from editkit_emoji.training.noising import diffuse, encode, stratified_timesteps
 from editkit_emoji.training.run import Run, add_run_options
@@ -120,6 +120,7 @@ def as_images(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def write_controlnet(controlnet: ControlNetModel, folder: Path) -> None:
     copy.deepcopy(controlnet).cpu().half().save_pretrained(folder, safe_serialization=True)
+    store_in_8_bits(folder)
     tidy(folder)
 
 

@@ -27,7 +27,7 @@ from editkit_emoji.training.captions import sample_caption
 from editkit_emoji.training.crops import FACTOR, Crops, shrink
 from editkit_emoji.training.denoiser import mean_squared_error, sample, unseen_loss
 from editkit_emoji.training.evaluate import BUNDLED
-from editkit_emoji.training.model_folder import half_pipeline, tidy
+from editkit_emoji.training.model_folder import half_pipeline, store_in_8_bits, tidy
 from editkit_emoji.training.muon import hidden_matrices
 from editkit_emoji.training.network import TEXT_WIDTH
 from editkit_emoji.training.noising import SCHEDULE, diffuse, stratified_timesteps
@@ -171,10 +171,12 @@ class Inspection:
 
 
 def write_upscaler(network: Enlarger, vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a diffusers folder: float16 safetensors."""
+    """Write a diffusers folder; the text encoder is that of the caption model, and the other parts are in float8."""
     noising = {"low_res_scheduler": NOISING, "max_noise_level": MOST_NOISE}
     pipeline = half_pipeline(StableDiffusionUpscalePipeline, network, vae, tokenizer, **noising)
     pipeline.save_pretrained(folder, safe_serialization=True)
+    for part in ("unet", "vae"):
+        store_in_8_bits(folder / part)
     tidy(folder)
 
 
