@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -136,7 +137,11 @@ def zero_weights(part: torch.nn.Module, called: str) -> tuple[str, ...]:
 
 
 def check_class(kind: Any, config: Mapping[str, Any], folder: Path) -> None:
-    """Raise WeightsUnavailable for a part whose configuration names another class of diffusers."""
+    """Raise WeightsUnavailable for a part whose configuration names another class, or has texts as numbers."""
+    for key, one in inspect.signature(kind.__init__).parameters.items():
+        if isinstance(one.default, (bool, int, float)) and isinstance(config.get(key), str):
+            kinds = "neither true nor false" if isinstance(one.default, bool) else "no number"
+            raise WeightsUnavailable(f"{folder / 'config.json'}: {key}={config[key][:60]!r} is a text, {kinds}")
     name = config.get("_class_name", kind.__name__)
     if name == kind.__name__ or kind.__name__ in _OLD_NAMES.get(str(name), ()):
         return
