@@ -33,7 +33,7 @@ from .sources import (
 from .stored.colour import convert_deep_grey, convert_to_srgb, profile_note, read_profile
 from .stored.deep import decode_deep, deep_channel, has_deep_avif, has_deep_planes, is_deep_file
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
-from .stored.kinds import has_gain_map, text_in_place, unread_colour_space, unread_kind
+from .stored.kinds import has_gain_map, remedy_of_frames, text_in_place, unread_colour_space, unread_kind
 from .stored.metadata import NO_METADATA, is_adobe_rgb, read_metadata
 
 _HAS_AVIF = features.check("avif")
@@ -43,7 +43,6 @@ _Decoded = TypeVar("_Decoded")
 
 _ALLOWED = f"PNG, JPEG, WebP, {'AVIF, ' if _HAS_AVIF else ''}BMP, TIFF, GIF, PNM"
 _MAX_COUNTED_BYTES = 2**17
-_ONE_OF_FRAMES = "frame as PNG, or edit all frames with editkit.apply_to_animation"
 _NEARLY_BLACK = 16
 """Share of white, as a divisor, below which the brightest level of an image is doubtful."""
 _ORIENTATION = 0x0112
@@ -114,7 +113,7 @@ def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, b
     data = b"" if isinstance(source, Image.Image) else read_source(source, argument=argument)
     image = source if isinstance(source, Image.Image) else _parse(data, name)
     try:
-        _check_still(image, data, name)
+        _check_still(image, data, argument, name)
         check_size(image.size, name)
         if has_deep_planes(image):
             raise BadImage(f"{name} has a plane of more than 8 bits for each channel: save it as a 16-bit PNG")
@@ -151,15 +150,15 @@ def _parse(data: bytes, name: str) -> Image.Image:
         ) from error
 
 
-def _check_still(image: Image.Image, data: bytes, name: str) -> None:
+def _check_still(image: Image.Image, data: bytes, argument: str, name: str) -> None:
     # Cameras store a preview or a second view behind the photo (MPO); the first image is the photo.
     if not getattr(image, "is_animated", False) or getattr(image, "format", None) == "MPO":
         return
     # Frames of these formats have to be searched, and a file of a few megabytes may hold enough for a minute.
     is_counted = image.format not in ("GIF", "TIFF") or (len(data) or file_size(image)) <= _MAX_COUNTED_BYTES
     count = getattr(image, "n_frames", 1) if is_counted else "several"
-    advice = "page as PNG" if image.format == "TIFF" else _ONE_OF_FRAMES
-    raise BadImage(f"{name} has {count} frames or pages: only still images are allowed here; save one {advice}")
+    advice = "save one page as PNG" if image.format == "TIFF" else remedy_of_frames(argument)
+    raise BadImage(f"{name} has {count} frames or pages: only still images are allowed here; {advice}")
 
 
 def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> StoredImage:

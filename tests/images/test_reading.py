@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin
 from editkit.errors import BadImage, EditkitError, InvalidParameter
 from editkit.images import sources
 from editkit.images.conversion import pixels
+from editkit.images.masks.reading import open_mask
 from editkit.images.metrics import largest_difference
 from editkit.images.reading import open_image, open_stored, open_values
 from editkit.images.stored.deep import encode_deep_png, insert_png_chunks
@@ -515,6 +516,21 @@ def test_more_than_one_frame_is_refused_with_the_count(kind: str, tmp_path: Path
         for source in (path, opened):
             with pytest.raises(BadImage, match="has 3 frames"):
                 open_image(source)
+
+
+@pytest.mark.parametrize(
+    ("argument", "advice"),
+    [
+        ("image", "save one frame as PNG, or edit all frames with editkit.apply_to_animation"),
+        ("mask", "save one frame as PNG (only the edit of an animation takes a mask of several frames)"),
+        ("control_image", "save one frame as PNG"),
+    ],
+)
+def test_the_advice_about_several_frames_fits_the_argument(argument: str, advice: str) -> None:
+    data = encoded(Image.new("L", (4, 4)), "GIF", save_all=True, append_images=[Image.new("L", (4, 4), 255)])
+    with pytest.raises(BadImage) as error:
+        open_mask(data, (4, 4)) if argument == "mask" else open_image(data, argument=argument)
+    assert str(error.value).endswith(f"; {advice}")
 
 
 def test_the_photo_in_front_of_a_second_view_is_used() -> None:

@@ -115,6 +115,15 @@ def text_in_place(data: bytes) -> str | None:
     return next((fault for letters, fault in _TEXTS.items() if start.startswith(letters)), None)
 
 
+def remedy_of_frames(argument: str) -> str:
+    """Return the remedy for a file of several frames that is given as an argument for one still image."""
+    more = {
+        "image": ", or edit all frames with editkit.apply_to_animation",
+        "mask": " (only the edit of an animation takes a mask of several frames)",
+    }
+    return f"save one frame as PNG{more.get(argument, '')}"
+
+
 def unread_kind(data: bytes) -> str | None:
     """Return the kind of a file that is no image editkit reads; None if it is not recognised."""
     if data[4:8] == b"ftyp":
