@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, reason
 
 _UNLIMITED = 10**6
 """Length in tokens from which on a tokenizer has no limit."""
+_TOKENIZING = threading.Lock()
 _SHORTEST = 3
 """Length in tokens of a prompt with one token between a first and a last one."""
 
@@ -53,7 +55,7 @@ class TextEncoder:
 
     def tokens(self, prompts: Sequence[str]) -> Any:
         """Tokenize prompts: ``input_ids`` (B, length), and ``attention_mask``, 0 for padding."""
-        tokens = self.tokenizer(
+        tokens = self._tokenize(
             [self._expand(prompt) for prompt in prompts],
             padding="max_length",
             max_length=self.length,
@@ -76,7 +78,7 @@ class TextEncoder:
     def read(self, prompt: str) -> tuple[str, int]:
         """Return the text of a prompt behind the limit, and the number of chunks in which all of it is read."""
         text = self._expand(prompt)
-        encoding = self.tokenizer(
+        encoding = self._tokenize(
             text, return_special_tokens_mask=True, return_offsets_mapping=self.tokenizer.is_fast, verbose=False
         )
         content = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
@@ -96,10 +98,15 @@ class TextEncoder:
         room = self.length - len(begin) - len(end)
         rows = []
         for prompt in prompts:
-            content = self.tokenizer(self._expand(prompt), add_special_tokens=False, verbose=False).input_ids
+            content = self._tokenize(self._expand(prompt), add_special_tokens=False, verbose=False).input_ids
             rows += [[*begin, *content[room * chunk : room * (chunk + 1)], *end] for chunk in range(chunks)]
         padding: dict[str, Any] = {"padding": "max_length", "max_length": self.length, "return_tensors": "pt"}
         return self._check_tokens(self.tokenizer.pad({"input_ids": rows}, **padding))
+
+    def _tokenize(self, text: Any, **options: Any) -> Any:
+        """Call the tokenizer, whose padding and truncation are set by each call and shared by all threads."""
+        with _TOKENIZING:
+            return self.tokenizer(text, **options)
 
     def _check_tokens(self, tokens: Any) -> Any:
         """Return tokens on the encoder's device; raises WeightsUnavailable if it has no embedding for one."""
@@ -116,7 +123,7 @@ class TextEncoder:
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:
         """Return the tokens that the tokenizer adds before and behind a text."""
-        encoding = self.tokenizer("a", return_special_tokens_mask=True)
+        encoding = self._tokenize("a", return_special_tokens_mask=True)
         content = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
         return encoding.input_ids[: content[0]], encoding.input_ids[content[-1] + 1 :]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,6 +54,32 @@ def test_threads_that_name_one_new_model_load_it_once(tmp_path: Path, monkeypatc
     assert len(loads) == 1
     assert len({result.image.tobytes() for result in results}) == 1
     assert torch.nn.Module.register_parameter is register
+
+
+@pytest.fixture
+def switching_often() -> Iterator[None]:
+    """Let Python change between threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("switching_often")
+def test_threads_that_share_a_tokenizer_get_prompts_of_one_length(tiny_model: Any) -> None:
+    """A prompt is also read without padding, for the warning of words that are cut."""
+    encoder, tokens, done = tiny_model.texts["text_encoder"], [], threading.Event()
+
+    def pad() -> None:
+        tokens.extend(encoder.tokens(["a red apple"]).input_ids.shape for _ in range(300))
+        done.set()
+
+    def read() -> None:
+        while not done.is_set():
+            encoder.read("a red apple")
+
+    at_once([pad, read])
+    assert set(tokens) == {(1, encoder.length)}
 
 
 def test_threads_load_several_models_one_at_a_time(tmp_path: Path) -> None:
