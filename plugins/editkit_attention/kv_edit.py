@@ -78,6 +78,8 @@ class KvEdit(AttentionControl):
     def __init__(self, change: Tensor) -> None:
         super().__init__()
         self.change = change
+        self.inverted: Tensor | None = None
+        """Map (1, 1, h, w) of the tokens that the inversion computes, None for all."""
         self.cache: dict[tuple[str, int, float], tuple[Tensor, Tensor]] = {}
         self.rises = False
 
@@ -95,7 +97,7 @@ class KvEdit(AttentionControl):
     def attach(self, backend: Backend) -> Iterator[None]:
         model = require(backend, SupportsAttention)
         if self.rises:
-            with model.attending(self.record, only=self.inverted_part()):
+            with model.attending(self.record, only=self.inverted):
                 yield
             return
         try:
@@ -104,16 +106,12 @@ class KvEdit(AttentionControl):
         finally:
             self.cache.clear()
 
-    def inverted_part(self) -> Tensor | None:
-        """Return the map (1, 1, h, w) of the tokens that the inversion computes, None for all."""
-        return None
-
     def record(self, inputs: AttentionInputs) -> Tensor:
         """Record the keys and values of the tokens outside the mask."""
         site = inputs.site
         if site.kind != "cross":
             is_outside = ~marked_tokens(self.change, site.grid)
-            part = self.inverted_part()
+            part = self.inverted
             computed = is_outside if part is None else is_outside[marked_tokens(part, site.grid)]
             outside = computed.nonzero().flatten()
             pair = [tensor[:, :, site.image_keys].index_select(2, outside) for tensor in (inputs.key, inputs.value)]
@@ -147,11 +145,9 @@ class FreshKvEdit(KvEdit):
     def __init__(self, change: Tensor, noised: Callable[[], Tensor]) -> None:
         super().__init__(change)
         self.noised = noised
-
-    def inverted_part(self) -> Tensor | None:
-        """All tokens with a place outside the mask: their latents there are those of the inversion."""
-        part = (self.change < 1).to(self.change)
-        return part if bool(part.any()) else None
+        # Tokens with a place outside the mask: their latents there are those of the inversion.
+        outside = (change < 1).to(change)
+        self.inverted = outside if bool(outside.any()) else None
 
     def start(self, x: Tensor) -> Tensor:
         fresh = torch.where(self.change > 0, self.noised(), x)

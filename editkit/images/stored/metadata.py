@@ -110,10 +110,10 @@ def is_adobe_rgb(image: Image.Image) -> bool:
     """Whether EXIF says that an image is in Adobe RGB, as cameras do that embed no profile (DCF 2.0, R03)."""
     try:
         exif = image.getexif()
-        pictures = exif.get_ifd(IFD.Exif)
-        interoperability = pictures.get(IFD.Interop) or exif.get_ifd(IFD.Interop)
+        camera = exif.get_ifd(IFD.Exif)
+        interoperability = camera.get(IFD.Interop) or exif.get_ifd(IFD.Interop)
         rule = interoperability.get(1) if isinstance(interoperability, dict) else None
-        return pictures.get(_COLOUR_SPACE) == 2 or str(rule).rstrip("\0") == "R03"
+        return camera.get(_COLOUR_SPACE) == 2 or str(rule).rstrip("\0") == "R03"
     except Exception:  # absent or broken
         return False
 
