@@ -4,6 +4,8 @@ from . import evaluation as evaluation
 from . import ops as ops
 from . import testing as testing
 from .api import start as start
+from .caching import file_stamps as file_stamps
+from .caching import load_once as load_once
 from .diffusion.attention import AttentionEdit as AttentionEdit
 from .diffusion.attention import AttentionInputs as AttentionInputs
 from .diffusion.attention import AttentionSite as AttentionSite
@@ -124,7 +126,6 @@ from .inversion.record import InversionRecord as InversionRecord
 from .inversion.record import RecordedEstimates as RecordedEstimates
 from .inversion.virtual import VirtualInversion as VirtualInversion
 from .libraries import hide_broken_torchvision as hide_broken_torchvision
-from .libraries import load_once as load_once
 from .libraries import loading as loading
 from .libraries import quiet as quiet
 from .libraries import reason_of as reason_of

@@ -10,11 +10,8 @@ import logging
 import sys
 import threading
 import warnings
-import weakref
-from collections.abc import Callable, Hashable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterator
 
-T = TypeVar("T")
 _LOADING = threading.RLock()
 
 
@@ -51,33 +48,6 @@ def hide_broken_torchvision() -> None:
                 probe()
         finally:
             del sys.modules["torchvision"]
-
-
-class LoadOnce(Generic[T]):
-    """Function that keeps its last ``maxsize`` results; of simultaneous calls with equal arguments one computes."""
-
-    def __init__(self, load: Callable[..., T], maxsize: int) -> None:
-        functools.update_wrapper(self, load)
-        self._load = functools.lru_cache(maxsize)(load)
-        self._locks: weakref.WeakValueDictionary[Hashable, threading.RLock] = weakref.WeakValueDictionary()
-        self._guard = threading.Lock()
-
-    def __call__(self, *arguments: Hashable) -> T:
-        with self._guard:
-            lock = self._locks.get(arguments)
-            if lock is None:
-                lock = self._locks[arguments] = threading.RLock()
-        with lock:
-            return self._load(*arguments)
-
-    def cache_clear(self) -> None:
-        """Forget all results."""
-        self._load.cache_clear()
-
-
-def load_once(maxsize: int) -> Callable[[Callable[..., T]], LoadOnce[T]]:
-    """Return a decorator that makes a function a :class:`LoadOnce`."""
-    return lambda load: LoadOnce(load, maxsize)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TypeAlias
 
 from ..errors import InvalidParameter, WeightsUnavailable, did_you_mean
 from ..files import exists, is_file
@@ -105,25 +104,3 @@ def family_of_file(registry: Registry, file: Path) -> tuple[BackendSpec, dict[st
         )
     check_parts(folder, index, family.parts, weights=False)
     return family, {"folder": folder, "weights": file}
-
-
-Stamps: TypeAlias = tuple[tuple[str, int, int, int], ...]
-"""Path, times of change and size of each of several files."""
-
-
-def file_stamps(*places: str) -> Stamps:
-    """Return paths, times and sizes of the files of models and adapters by name, for caches of loaded ones.
-
-    They change when a file does, and when a name comes to mean another file, as by another current folder. Names that
-    are no local folder or file, or that end in a scale, have the stamps of what is there.
-    """
-    paths = [Path(os.path.expanduser(text)) for place in places for text in (place, place.rpartition(":")[0])]  # noqa: PTH111
-    stamps = []
-    for path in (path for path in paths if exists(path)):
-        beside = [path] if path.is_dir() else [path, path.with_suffix(""), path.with_suffix(".yaml"), path.parent]
-        folders = [one for one in beside if one.is_dir()]
-        patterns = ("*", "*/*") if path.is_dir() else ("*.json", "*/*.json")
-        files = {file for one in folders for pattern in patterns for file in one.glob(pattern)} | {*beside}
-        stats = [(str(file.resolve()), file.stat()) for file in sorted(files) if is_file(file)]
-        stamps += [(name, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for name, stat in stats]
-    return tuple(stamps)

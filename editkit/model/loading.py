@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import torch
 
+from ..caching import Stamps, file_stamps, load_once
 from ..errors import EditkitError, InvalidParameter, MissingCapability, WeightsUnavailable
-from ..libraries import load_once, loading, reason_of
+from ..libraries import loading, reason_of
 from ..literals import AttentionBackend, CompileMode, ModelPrediction, Quantisation
 from ..registry.accelerators import Accelerator, build_accelerator
 from ..registry.arguments import PATH, check_arguments
@@ -22,7 +23,7 @@ from ..registry.specs import BackendSpec
 from .adapters import Adapter, AdapterCall, adapter_calls
 from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
 from .execution import ExecutionOptions, SupportsAcceleration, check_compiler
-from .finding import Stamps, default_model, family_of, family_of_class, family_of_file, file_stamps, locate
+from .finding import default_model, family_of, family_of_class, family_of_file, locate
 from .folders import has_other_variant, read_index, stored_dtype
 from .options import LoadingOptions
 
@@ -43,8 +44,9 @@ def resolve_model(
     if model is None or isinstance(model, (str, os.PathLike)):
         _checked_device(device), _checked_dtype(dtype)
         name = default_model(installed(), operation) if model is None else os.fspath(model)
-        places = () if name in installed().specs["models"] else (name,)
-        stamps = file_stamps(*places, *calls, *options.places)
+        places = [] if name in installed().specs["models"] else [name]
+        places += [text for call in calls for text in (call, call.rpartition(":")[0])]  # with and without a scale
+        stamps = file_stamps(*places, *options.places)
         return cached_model(name, device, dtype, calls, execution, options, stamps)
     if device is not None or dtype is not None or calls:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")

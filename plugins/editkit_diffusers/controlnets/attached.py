@@ -22,6 +22,7 @@ from editkit import (
     InvalidParameter,
     Point,
     PointBatch,
+    file_stamps,
     full_name,
     is_finite,
     numbers_on,
@@ -29,7 +30,6 @@ from editkit import (
     to_device,
 )
 
-from ..file_stamps import file_stamps
 from ..latent_backend import LatentModel
 
 T = TypeVar("T")

@@ -13,10 +13,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
 
-from editkit import InvalidParameter, WeightsUnavailable, is_finite, quiet
+from editkit import InvalidParameter, WeightsUnavailable, file_stamps, is_finite, quiet
 
 from ..components import load_part
-from ..file_stamps import file_stamps
 
 _CACHE_SIZE = 8
 """Number of images whose embeddings a model keeps."""

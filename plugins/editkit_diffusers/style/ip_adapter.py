@@ -15,9 +15,8 @@ from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProj
 from PIL import Image
 from torch import Tensor, nn
 
-from editkit import InvalidParameter, loading, quiet
+from editkit import InvalidParameter, file_stamps, loading, quiet
 
-from ..file_stamps import file_stamps
 from ..shared_network import share
 from .attached import Style
 from .files import adapter_file, read_tensors, sections

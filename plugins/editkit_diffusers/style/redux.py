@@ -12,10 +12,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import SiglipVisionModel
 
-from editkit import InvalidParameter
+from editkit import InvalidParameter, file_stamps
 
 from ..components import load_part
-from ..file_stamps import file_stamps
 from .attached import Style
 from .image_encoder import EmbeddingCache, Embeddings, siglip_processor
 

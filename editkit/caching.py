@@ -1,0 +1,79 @@
+"""Caches of what is loaded from files: the last results of a function, and stamps that change with the files."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
+
+from .files import is_file, is_folder
+
+T = TypeVar("T")
+
+Stamps: TypeAlias = tuple[tuple[str, int, int, int], ...]
+"""Path, times of change and size of each of several files."""
+
+_OF_A_MODEL = ("config.json", "model_index.json")
+"""Files by which a folder is one of a model."""
+_BESIDE_A_FILE = (".yaml", ".yml")
+"""Suffixes of the settings of a file of weights, beside it."""
+
+
+class LoadOnce(Generic[T]):
+    """Function that keeps its last ``maxsize`` results; of simultaneous calls with equal arguments one computes."""
+
+    def __init__(self, load: Callable[..., T], maxsize: int) -> None:
+        functools.update_wrapper(self, load)
+        self._load = functools.lru_cache(maxsize)(load)
+        self._locks: weakref.WeakValueDictionary[Hashable, threading.RLock] = weakref.WeakValueDictionary()
+        self._guard = threading.Lock()
+
+    def __call__(self, *arguments: Hashable) -> T:
+        with self._guard:
+            lock = self._locks.get(arguments)
+            if lock is None:
+                lock = self._locks[arguments] = threading.RLock()
+        with lock:
+            return self._load(*arguments)
+
+    def cache_clear(self) -> None:
+        """Forget all results."""
+        self._load.cache_clear()
+
+
+def load_once(maxsize: int) -> Callable[[Callable[..., T]], LoadOnce[T]]:
+    """Return a decorator that makes a function a :class:`LoadOnce`."""
+    return lambda load: LoadOnce(load, maxsize)
+
+
+def file_stamps(*places: str | os.PathLike[str]) -> Stamps:
+    """Return paths, times and sizes of the files of models, parts and adapters, for caches of loaded ones.
+
+    They change when a file does, and when a path comes to mean another file, as by a link or another current folder.
+    The files are those in a folder and in its folders; beside a file of weights they are its settings, and those of
+    the model's folder that it is in. A path at which nothing is, such as a hub id, adds nothing.
+    """
+    # The method of Path raises for unknown users, and an empty name is not that of the current folder.
+    paths = [Path(os.path.expanduser(place)) for place in places if os.fspath(place)]  # noqa: PTH111
+    stamps = []
+    for path in paths:
+        files = sorted({file for file in _files_of(path) if is_file(file)})
+        stats = [(str(file.resolve()), file.stat()) for file in files]
+        stamps += [(name, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for name, stat in stats]
+    return tuple(stamps)
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    """Yield paths at which the files of a model, a part or an adapter may be."""
+    if is_folder(path):
+        yield from (file for pattern in ("*", "*/*") for file in path.glob(pattern))
+    elif is_file(path):
+        yield from (path, *map(path.with_suffix, _BESIDE_A_FILE), path.with_name("adapter_config.json"))
+        for folder in (path.with_suffix(""), path.parent):
+            # Other folders hold any files, such as those that edits write.
+            if any(is_file(folder / name) for name in _OF_A_MODEL):
+                yield from _files_of(folder)
