@@ -124,7 +124,7 @@ _ADVICE = {
     **dict.fromkeys(("ip_adapter_image", "ip_adapter"), "give attach=['style:image=FILE,model=FOLDER']"),
     "eta": "give it to the sampler: ddim:eta=0.5",
 }
-"""Ends of messages about names for which nothing else here has a name."""
+"""Ends of messages about other names of diffusers, for which editkit has an argument of another kind."""
 
 
 def own_name(name: str, known: Iterable[str]) -> str | None:
@@ -139,14 +139,14 @@ def _plain(name: str) -> str:
 
 
 def close_names(name: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """Return the known name of the same, else up to ``count`` that are written alike."""
+    """Return the known name that means the same, else up to ``count`` that are written alike."""
     known = sorted(known)
     own = own_name(name, known)
     return [own] if own else difflib.get_close_matches(name, known, n=count)
 
 
 def did_you_mean(name: str, known: Iterable[str], listing: str = "") -> str:
-    """Return the end of an error message: the known name of the same, else the closest one, or all known names.
+    """Return the end of an error message: the known name that means the same, else the closest one, or all known names.
 
     For many names ``listing`` is the command that prints them: it stands in place of all, after up to three close ones.
     """

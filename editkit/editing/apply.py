@@ -82,10 +82,9 @@ def apply(
 
     ``image`` is the operation's input: anything :func:`open_image` reads, two of them, an Inversion, or None. ``model``
     is a loaded model or an argument of :func:`load_model`; the arguments from ``device`` to ``clip_skip`` belong to the
-    latter. ``params`` are the operation's own; images among them, such as
-    ``mask``, are anything :func:`open_image` reads. ``progress`` is called like ``tqdm`` for each loop. Without
-    ``cache`` inversions of earlier edits are neither read nor stored. Raises an EditkitError before the model is loaded
-    if an argument is wrong.
+    latter. ``params`` are the operation's own; images among them, such as ``mask``, are anything :func:`open_image`
+    reads. ``progress`` is called like ``tqdm`` for each loop. Without ``cache`` inversions of earlier edits are neither
+    read nor stored. Raises an EditkitError before the model is loaded if an argument is wrong.
     """
     registry = installed()
     request = prepare(registry, operation, image, params)
@@ -269,8 +268,9 @@ def _settings(params: Params, request: Request) -> dict[str, Any]:
 def open_session(
     registry: Registry, request: Request, model: Backend, progress: Progress | None, cache: bool
 ) -> Session:
+    """Return the session of a request on a loaded model; ``cache`` is whether inversions of earlier edits are used."""
     params, name = request.params, request.spec.name
-    mask = params.mask if isinstance(params, EditParams) else None
+    masked = params if isinstance(params, EditParams) and params.mask is not None else None
     seed = params.seed if isinstance(params, DrawingParams) else None
     return Session(
         model,
@@ -281,7 +281,7 @@ def open_session(
         pixels=torch.cat([to_tensor(source) for source in request.sources])
         if request.sources
         else torch.empty(0, dtype=torch.float32, device="cpu"),
-        mask=None if mask is None or not isinstance(params, EditParams) else mask_tensor(mask, params.feather),
+        mask=mask_tensor(masked.mask, masked.feather) if masked else None,
         progress=progress,
         inversion=request.inversion,
         cache=InversionCache.of_user() if cache else None,

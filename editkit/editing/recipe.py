@@ -21,7 +21,7 @@ from ..registry.params import Params, is_default
 from .params import GatedParams
 
 SCHEMA = 4
-
+"""Schema of the recipe of a still image."""
 _ANIMATED = 5
 """Schema of the recipe of an animation."""
 _EMBEDDED = 3
@@ -33,8 +33,10 @@ _Name = Annotated[str, Field(max_length=200)]
 """Name in a recipe, short enough for a message."""
 
 _Path = Annotated[str, Field(max_length=4096)]
-_Specification = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 """Name that a plugin may choose, or of a model or adapter, in older recipes with its folder."""
+
+_Specification = Annotated[str, Field(max_length=MOST_CHARACTERS)]
+"""Words, points or strokes of a mask."""
 
 
 class ModelReference(BaseModel):

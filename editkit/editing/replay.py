@@ -67,12 +67,7 @@ def replay(
     those before its encoding. Raises BadFile if there is no recipe, InvalidParameter if an image, a model, its adapters
     or a path must be given and for another source than the recipe's, UnknownName for a parameter that no step has.
     """
-    if isinstance(file, (Result, AnimationResult)):
-        recipe, images = file.recipe, getattr(file, "attachments", {})
-    else:
-        recipe, images = read_recipe(file)
-    if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
-        raise BadFile("the recipe is damaged: it makes no image")
+    recipe, images = _recipe_and_images(file)
     if not (set is None or (isinstance(set, Mapping) and all(isinstance(name, str) for name in set))):
         raise InvalidParameter(f"set={shorten(set)} is not allowed: give a mapping of parameters to values")
     changes = _changes_per_step(recipe, params | dict(set or {}))
@@ -80,15 +75,7 @@ def replay(
         step.model_copy(update={"params": override_params(step, change)})
         for step, change in zip(recipe.steps, changes, strict=True)
     ]
-    given = {
-        image_name(name, index)
-        for index, change in enumerate(changes)
-        for name in recipe.steps[index].images
-        if parameter_of(name) in change or is_found_again(recipe.steps[index], name, change)
-    }
-    if source is not None:
-        given |= {source_name(index) for index in range(len(recipe.sources))}
-    check_complete(recipe, {*images, *given})
+    check_complete(recipe, {*images, *_given_images(recipe, changes, has_source=source is not None)})
     params_of_steps = [
         step.params | _images_of_step(recipe.steps[index], index, images, change)
         for index, (step, change) in enumerate(zip(steps, changes, strict=True))
@@ -113,6 +100,29 @@ def replay(
     noticed = [*_replay_warnings(steps, backends, final.recipe), *_seed_warnings(recipe, final, file)]
     final.report = dc.replace(final.report, warnings=tuple(dict.fromkeys([*final.report.warnings, *noticed])))
     return final
+
+
+def _recipe_and_images(
+    file: str | os.PathLike[str] | bytes | Result | AnimationResult,
+) -> tuple[Recipe, Mapping[str, Image.Image]]:
+    """Return the recipe of a file or a result, and the images beside it; raises BadFile for one without an image."""
+    if isinstance(file, (Result, AnimationResult)):
+        recipe, images = file.recipe, getattr(file, "attachments", {})
+    else:
+        recipe, images = read_recipe(file)
+    if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
+        raise BadFile("the recipe is damaged: it makes no image")
+    return recipe, images
+
+
+def _given_images(recipe: Recipe, changes: Sequence[Mapping[str, Any]], *, has_source: bool) -> Iterator[str]:
+    """Yield the names of a recipe's images that the call gives, or by which a segmenter finds them again."""
+    for index, (step, change) in enumerate(zip(recipe.steps, changes, strict=True)):
+        for name in step.images:
+            if parameter_of(name) in change or is_found_again(step, name, change):
+                yield image_name(name, index)
+    if has_source:
+        yield from (source_name(index) for index in range(len(recipe.sources)))
 
 
 def _changes_per_step(recipe: Recipe, settings: Mapping[str, Any]) -> list[dict[str, Any]]:

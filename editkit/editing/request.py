@@ -209,7 +209,7 @@ def _prepare_recorded(
 
 
 def without_segmenter(opened: OpenedImages) -> Params:
-    """Return opened parameters; a mask that a segmenter found needs it no more, as no captioned image its captioner."""
+    """Return the opened parameters, without the segmenter if it has found a mask: the recipe holds that mask."""
     return opened.params.model_copy(update={"segmenter": None}) if opened.specifications else opened.params
 
 

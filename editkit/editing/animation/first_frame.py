@@ -65,7 +65,7 @@ class AnchoredCalls:
     together: int = 0
     """Requests to the network that attended to the first frame."""
     alone: int = 0
-    """Requests to the network that could not attend to the first frame, because it makes another one meanwhile."""
+    """Requests to the network at a time at which the first frame made none that they could join."""
 
     @torch.no_grad()
     def __call__(self, model: Backend, requests: dict[int, NetworkRequest]) -> Results:

@@ -69,14 +69,14 @@ class Framing:
         if self.placement.mirrored:
             change = change.flip(-1)
         pixels = self.session.pixels.clone()
-        rows, columns = _overlaps(self.placement, pixels)
+        rows, columns = self.placement.overlaps(pixels)
         pixels[..., rows[0], columns[0]] += change[..., rows[1], columns[1]]
         return PixelEdit(pixels)
 
     def whole_mask(self, mask: Tensor) -> Tensor:
         """Return a mask (1, 1, H, W) of the whole image from one of the region, outside which nothing changes."""
         whole = torch.zeros_like(self.session.pixels[:, :1])
-        rows, columns = _overlaps(self.placement, whole)
+        rows, columns = self.placement.overlaps(whole)
         square = mask.flip(-1) if self.placement.mirrored else mask
         whole[..., rows[0], columns[0]] = square[..., rows[1], columns[1]]
         return whole
@@ -172,7 +172,7 @@ def _separate(pixels: Tensor, template: Tensor, placement: Placement, plain: boo
     outline = predicted_matte(template)[None]
     outline = resize(outline.flip(-1) if placement.mirrored else outline, (placement.side, placement.side)).clamp(0, 1)
     subject = torch.zeros_like(pixels[:, :1])
-    rows, columns = _overlaps(placement, pixels)
+    rows, columns = placement.overlaps(pixels)
     subject[..., rows[0], columns[0]] = outline[..., rows[1], columns[1]]
     return subject, pull_push_fill(pixels, subject == 0)
 
@@ -181,19 +181,6 @@ def _cut(values: Tensor, placement: Placement, fill: Tensor) -> Tensor:
     """Return the square (B, C, side, side) of values (B, C, H, W) at a placement, with ``fill`` (C, 1, 1) outside."""
     side = placement.side
     square = fill.expand(len(values), -1, side, side).clone()
-    rows, columns = _overlaps(placement, values)
+    rows, columns = placement.overlaps(values)
     square[..., rows[1], columns[1]] = values[..., rows[0], columns[0]]
     return square.flip(-1) if placement.mirrored else square
-
-
-def _overlaps(placement: Placement, image: Tensor) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the rows, and the columns, of a placement in the image and in its square."""
-    return (
-        _overlap(placement.top, placement.side, image.shape[-2]),
-        _overlap(placement.left, placement.side, image.shape[-1]),
-    )
-
-
-def _overlap(start: int, side: int, length: int) -> tuple[slice, slice]:
-    first, last = max(0, start), min(length, start + side)
-    return slice(first, last), slice(first - start, last - start)

@@ -27,6 +27,16 @@ class Placement(NamedTuple):
     cost: float
     """Squared difference to the image, relative to that of an empty ground: 0 where the template is the image."""
 
+    def overlaps(self, image: Tensor) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Return the rows and the columns in which an image (..., H, W) and the square overlap: of the image, of it."""
+        height, width = image.shape[-2:]
+        return _overlap(self.top, self.side, height), _overlap(self.left, self.side, width)
+
+
+def _overlap(start: int, side: int, length: int) -> tuple[slice, slice]:
+    first, last = max(0, start), min(length, start + side)
+    return slice(first, last), slice(first - start, last - start)
+
 
 def place_template(image: Tensor, template: Tensor) -> Placement:
     """Return the placement of a template, or of its mirror image, with the smallest squared difference to an image.
@@ -54,14 +64,8 @@ def place_region(image: Tensor, first: Tensor, region: Placement) -> Placement:
     """
     side = region.side
     template = torch.zeros(3, side, side)
-    height, width = first.shape[-2:]
-    rows = slice(max(0, region.top), min(height, region.top + side))
-    columns = slice(max(0, region.left), min(width, region.left + side))
-    inside = (
-        slice(rows.start - region.top, rows.stop - region.top),
-        slice(columns.start - region.left, columns.stop - region.left),
-    )
-    template[:, inside[0], inside[1]] = first[:, rows, columns]
+    rows, columns = region.overlaps(first)
+    template[:, rows[1], columns[1]] = first[:, rows[0], columns[0]]
     costs = _costs(image, template)
     top, left = (index - side + 1 for index in divmod(int(costs.argmin()), costs.shape[1]))
     return region._replace(left=left, top=top, cost=float(costs.min()))

@@ -16,7 +16,7 @@ from ...registry.arguments import check_arguments
 from ...registry.registry import Registry, installed
 from ...sampling.progress import Progress
 from .row import CheckedRow, EditRow
-from .rows import MOST, run_rows
+from .rows import BATCH, run_rows
 
 
 @check_arguments()
@@ -26,7 +26,7 @@ def apply_all(
     *,
     seeds: Sequence[int] | None = None,
     each: Sequence[Mapping[str, Any]] | None = None,
-    batch: int = MOST,
+    batch: int = BATCH,
     exact: bool = True,
     model: Backend | str | None = None,
     progress: Progress | None = None,

@@ -21,7 +21,7 @@ from ..result import Result
 from .lock_step import execute_together
 from .row import CheckedRow, EditRow
 
-MOST = 16
+BATCH = 16
 """Default number of edits that run together."""
 
 WAITING = 8
@@ -40,7 +40,7 @@ def edit_rows(
     model: Backend | str | os.PathLike[str] | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    batch: int = MOST,
+    batch: int = BATCH,
     exact: bool = True,
     cache: bool = True,
 ) -> Iterator[tuple[int, Result | Inversion | EditkitError]]:

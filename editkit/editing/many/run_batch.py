@@ -21,7 +21,7 @@ from ...registry.engines import EngineOptions, WorkerEnded, Workers
 from ...registry.listing import build_engine
 from ..result import Result
 from .row import EditRow
-from .rows import MOST, edit_rows, edit_rows_by
+from .rows import BATCH, edit_rows, edit_rows_by
 
 Outcome = Result | Inversion | EditkitError
 
@@ -37,7 +37,7 @@ def run_batch(
     model: Backend | str | os.PathLike[str] | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    batch: int = MOST,
+    batch: int = BATCH,
     exact: bool = True,
 ) -> Iterator[Outcome]:
     """Edit rows by the workers of an engine, and yield the outcome of each row in the order of the rows.
