@@ -16,12 +16,13 @@ from .sources import working_size
 Size = tuple[int, int]
 
 LONGEST_RATIO, SMALL_RATIO = 4, 8
-"""Longest side relative to the shortest up to which an image larger and smaller than a model's native size is scaled to
-that size as a whole."""
+"""Ratio of the longest side to the shortest up to which a whole image is scaled to a model's native size: for images
+larger than that size, and for smaller ones."""
 TINY_MASK = 1 / 16
 """Longest side of a mask at the model's scale, as a share of the native size, below which an edit has no detail."""
 LONGEST_WHOLE = 8
-"""Longest side relative to the shortest up to which an image that is taken as a whole has the area of a model's."""
+"""Ratio of the longest side to the shortest up to which :meth:`Canvas.plan_area` keeps the area of a square of the
+model's native size."""
 LONG_WINDOWS = 8
 """Limit on how far a small long image is enlarged, in native sizes."""
 

@@ -7,7 +7,6 @@ nor reports a second recipe, and finds attachments only after decoding the pixel
 from __future__ import annotations
 
 import io
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -18,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from ..errors import BadFile, BadImage, InvalidParameter
 from .conversion import strip_metadata
 from .reading import open_image
-from .sources import MAX_BYTES, MAX_PIXELS, Source, read_source
+from .sources import MAX_BYTES, MAX_PIXELS
 from .stored.encoding import DEFAULT, Encoding, encode_png_file
 from .stored.image import StoredImage
 
@@ -103,17 +102,12 @@ def strip_recipe(data: bytes, name: str) -> bytes:
     return b"".join([*parts, data[position:]])
 
 
-def read_recipe(source: Source, *, argument: str = "recipe") -> tuple[str, dict[str, Image.Image]]:
-    """Read the recipe and the attached images from a PNG that encode_png wrote.
+def read_recipe(data: bytes, name: str) -> tuple[str, dict[str, Image.Image]]:
+    """Read the recipe and the attached images from the bytes of a PNG that encode_png wrote.
 
-    ``source`` is a path, ``"-"``, bytes or a binary file. Attached images keep their mode (RGB, RGBA or L). Raises
-    BadFile, naming ``argument``, if there is no recipe, the file is no PNG, or a part is damaged or over a limit.
+    Attached images keep their mode (RGB, RGBA or L). Raises BadFile, which begins with ``name``, if there is no recipe,
+    or a part is damaged or over a limit.
     """
-    name = f"{argument} {os.fspath(source)!r}" if isinstance(source, (str, os.PathLike)) else argument
-    try:
-        data = read_source(source, argument=argument)
-    except BadImage as error:
-        raise BadFile(str(error)) from error
     recipes: list[str] = []
     attachments: dict[str, Image.Image] = {}
     for kind, content in _chunks(data, name):
@@ -169,8 +163,6 @@ def _utf8(text: str, name: str) -> bytes:
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
     """Type and content of each chunk of a PNG in order, with its checksum verified."""
-    if not data.startswith(_SIGNATURE):
-        raise BadFile(f"{name} is not a PNG, and only a PNG holds a recipe: pass the .png that editkit saved")
     position, kind = len(_SIGNATURE), b""
     while kind != b"IEND":
         length = int.from_bytes(data[position : position + 4])

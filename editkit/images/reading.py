@@ -31,7 +31,15 @@ from .sources import (
     scheme_of,
 )
 from .stored.colour import convert_deep_grey, convert_to_srgb, profile_note, read_profile
-from .stored.deep import decode_deep, deep_channel, has_deep_avif, has_deep_planes, is_deep_file
+from .stored.deep import (
+    decode_deep,
+    deep_channel,
+    has_deep_avif,
+    has_deep_channel,
+    has_deep_planes,
+    is_deep_file,
+    transparent_colour,
+)
 from .stored.image import INFO_KEY, Levels, StoredImage, to_8_bits
 from .stored.kinds import has_gain_map, remedy_of_frames, text_in_place, unread_colour_space, unread_kind
 from .stored.metadata import NO_METADATA, is_adobe_rgb, read_metadata
@@ -162,7 +170,12 @@ def _check_still(image: Image.Image, data: bytes, argument: str, name: str) -> N
 
 
 def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> StoredImage:
-    transparent, holds_deep = _transparent_colour(image), is_deep_file(image)
+    """Decode an opened image upright; ``data`` are the bytes of its file, empty for one in memory.
+
+    Without ``use_profile`` its colour profile, its metadata and notes about the file are left out, as for masks. Raises
+    BadImage, naming the image by ``name``, for too many pixels and for levels whose white is unknown.
+    """
+    transparent, holds_deep = transparent_colour(image), is_deep_file(image)
     image.load()
     check_size(image.size, name)
     orientation = _orientation(image)
@@ -182,7 +195,7 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
             notes.append(f"{name} has CMYK colours: the result is in RGB")
         if icc and profile is None and (note := profile_note(icc, image.mode, converted)):
             notes.append(f"{name} {note}")
-    if levels.dtype == np.uint8 and (holds_deep or is_deep(image) or has_deep_avif(data)):
+    if levels.dtype == np.uint8 and (holds_deep or has_deep_channel(image) or has_deep_avif(data)):
         notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG in RGB")
     notes += _dark_notes(levels, name)
     metadata = read_metadata(image) if use_profile else NO_METADATA
@@ -229,28 +242,10 @@ def _upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def stored_values(image: Image.Image, data: bytes, name: str, *, colour: bool = False) -> NDArray[Any]:
-    if is_deep(image):
+    """Decode the values of an opened image as :func:`open_values` returns them; ``data`` is as for :func:`decode`."""
+    if has_deep_channel(image):
         return _upright(deep_channel(image), _orientation(image))
     return eight_bit_values(decode(image, data, name, use_profile=False).view(), colour)
-
-
-def is_deep(image: Image.Image) -> bool:
-    """True if the image has one channel of more than 8 bits."""
-    return image.mode in ("I", "F") or image.mode.startswith("I;16")
-
-
-def _transparent_colour(image: Image.Image) -> object:
-    """Transparent colour in the units of the decoded pixels; call before decoding, which discards the bit depth."""
-    transparent = image.info.get("transparency")
-    tile = getattr(image, "tile", None)
-    depth = tile[0][3] if tile else None
-    if isinstance(transparent, int) and depth == "1":
-        return 255 if transparent else 0  # older Pillow versions give the bit itself
-    if isinstance(transparent, int) and depth in ("L;2", "L;4"):
-        return transparent * (85 if depth == "L;2" else 17)
-    if isinstance(transparent, tuple) and depth == "RGB;16B":
-        return tuple(level >> 8 for level in transparent)
-    return transparent
 
 
 def _orientation(image: Image.Image) -> int:
@@ -262,7 +257,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _split_alpha(image: Image.Image, name: str) -> tuple[Image.Image | NDArray[np.uint16], Levels | None]:
     """Colour in mode L, RGB or CMYK, or 16-bit grey levels (H, W), and the levels of alpha if it is not opaque."""
-    if is_deep(image):
+    if has_deep_channel(image):
         return _split_deep_alpha(image, name)
     if image.has_transparency_data:
         grey = image.mode in ("1", "L", "LA", "La")
@@ -291,6 +286,10 @@ def _split_deep_alpha(image: Image.Image, name: str) -> tuple[Image.Image | NDAr
 
 
 def array_to_stored(array: NDArray[Any], name: str) -> StoredImage:
+    """Return an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of levels or floats in [0, 1] as an image.
+
+    Raises BadImage, naming it by ``name``, for other shapes, dtypes and values.
+    """
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise BadImage(f"{name} has the wrong shape: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) is allowed")
     height, width = array.shape[:2]

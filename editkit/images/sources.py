@@ -148,6 +148,10 @@ def _read(source: Source, name: str) -> bytes:
 
 
 def check_regular(path: str | os.PathLike[str], name: str) -> None:
+    """Raise BadImage unless a regular file of at most MAX_BYTES is at a path, and OSError if that cannot be found out.
+
+    The message begins with ``name``.
+    """
     # Checked before opening, because opening a named pipe blocks until it has a writer.
     if not os.fspath(path):
         raise BadImage(f"{name} cannot be read: its path is empty; name a file")
@@ -166,6 +170,7 @@ def check_regular(path: str | os.PathLike[str], name: str) -> None:
 
 
 def check_size(size: tuple[int, int], name: str) -> None:
+    """Raise BadImage, beginning with ``name``, for no pixels or more than MAX_PIXELS."""
     width, height = size
     if width < 1 or height < 1:
         raise BadImage(f"{name} is {format_size(size)} pixels: width and height must be at least 1")
@@ -189,6 +194,7 @@ def working_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def format_size(size: tuple[int, int]) -> str:
+    """Return a size (width, height) as text, such as "640 x 480"."""
     return f"{size[0]} x {size[1]}"
 
 
@@ -202,10 +208,12 @@ def memory_text(size: tuple[int, int]) -> str:
 
 
 def pixel_limit() -> str:
+    """End of a message about an image with more than MAX_PIXELS."""
     return f"at most {MAX_PIXELS // 10**6} million pixels are allowed; scale it down"
 
 
 def reason_text(error: BaseException) -> str:
+    """Return the message of an exception in one line of at most 160 characters; its class if it has none."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())[:160] or type(error).__name__
 

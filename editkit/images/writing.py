@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,15 +13,12 @@ from ..files import check_output, write_atomically
 from ..registry.arguments import ArgumentKind, check_arguments
 from .conversion import strip_metadata
 from .png_metadata import NO_ATTACHMENTS, encode_png
-from .stored.encoding import DEFAULT, FORMATS, Encoding, encode_stored
+from .stored.encoding import DEFAULT, ENCODER_ERRORS, FORMATS, Encoding, encode_stored
 from .stored.image import StoredImage
 
 IMAGE_SUFFIXES = tuple(FORMATS)
 FRAMES_SUFFIXES = (".gif", ".webp")
 """File suffixes in which several frames of one result become an animation; in others they are side by side."""
-
-# Each of Pillow's encoders raises another of these for a size that its format cannot hold.
-_ENCODER_ERRORS = (OSError, ValueError, RuntimeError, OverflowError, struct.error)
 
 
 @check_arguments()
@@ -64,7 +60,7 @@ def encode_image(
     try:
         strip_metadata(image, "image")  # checks mode and size
         return encode_stored(StoredImage.of(image), kind, encoding, recipe)
-    except _ENCODER_ERRORS as error:
+    except ENCODER_ERRORS as error:
         raise _format_error(image, kind, argument) from error
 
 

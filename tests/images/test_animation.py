@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from editkit.errors import BadImage, InvalidParameter
-from editkit.images.animation.encoding import encode_animation, rounded
+from editkit.images.animation.encoding import encode_animation, round_durations
 from editkit.images.animation.flicker import measure_flicker
 from editkit.images.animation.frames import MAX_FRAMES, Animation
 from editkit.images.animation.gif import count_gif_frames
@@ -77,8 +77,8 @@ def test_equal_neighbours_are_matched_by_their_time(suffix: str) -> None:
 
 
 def test_rounded_times_keep_their_sum() -> None:
-    assert sum(rounded([1000 / 24] * 24, 10.0)) == 1000
-    assert set(rounded([1000 / 24] * 24, 10.0)) == {40, 50}
+    assert sum(round_durations([1000 / 24] * 24, 10.0)) == 1000
+    assert set(round_durations([1000 / 24] * 24, 10.0)) == {40, 50}
 
 
 def test_the_default_image_of_an_apng_is_no_frame() -> None:

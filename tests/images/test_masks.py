@@ -14,7 +14,7 @@ from PIL import Image
 from editkit.editing.params import EditParams
 from editkit.errors import BadImage, InvalidParameter
 from editkit.images.image_params import open_image_params
-from editkit.images.masks.feather import feather_note, feathered
+from editkit.images.masks.feather import fade_edges, feather_note
 from editkit.images.masks.reading import Mask, open_mask, read_mask
 from editkit.images.reading import open_image
 
@@ -276,4 +276,4 @@ def test_a_feather_wider_than_a_part_of_the_mask_is_named() -> None:
     )
     marks[25] = 255
     assert "wider than 1 of the 2 parts of the mask" in str(feather_note(marks, 4))
-    assert np.array_equal(feathered(marks, 2)[marks == 0], np.zeros((marks == 0).sum()))
+    assert np.array_equal(fade_edges(marks, 2)[marks == 0], np.zeros((marks == 0).sum()))

@@ -14,8 +14,9 @@ from PIL import Image
 
 from editkit.errors import BadFile, InvalidParameter
 from editkit.images import png_metadata, sources
-from editkit.images.png_metadata import encode_png, read_recipe
+from editkit.images.png_metadata import encode_png
 from editkit.images.reading import open_image
+from editkit.images.recipes.reading import read_recipe
 from editkit.images.writing import encode_image
 
 RECIPE = '{"operation": "img2img", "prompt": "a gr\u00fcn \u82f9\u679c"}'
@@ -172,11 +173,12 @@ def test_the_pixels_of_all_attachments_are_limited(monkeypatch: pytest.MonkeyPat
         encode_png(noise(), recipe=RECIPE, attachments=attached)
 
 
-def test_files_that_are_no_png(tmp_path: Path) -> None:
+def test_files_without_a_recipe(tmp_path: Path) -> None:
     jpeg, text = tmp_path / "a.jpg", tmp_path / "a.png"
     jpeg.write_bytes(encode_image(noise(), ".jpg"))
     text.write_text("hello")
-    for path, words in ((jpeg, "not a PNG"), (text, "not a PNG"), (tmp_path, "folder"), (tmp_path / "b", "no such")):
+    cases = ((jpeg, "no editkit recipe"), (text, "not an image"), (tmp_path, "folder"), (tmp_path / "b", "no such"))
+    for path, words in cases:
         with pytest.raises(BadFile, match=words) as caught:
             read_recipe(path)
         assert str(caught.value).startswith(f"recipe {str(path)!r} ")

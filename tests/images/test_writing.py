@@ -10,8 +10,8 @@ from PIL import Image
 
 from editkit.errors import InvalidParameter
 from editkit.images.metrics import largest_difference
-from editkit.images.png_metadata import read_recipe
 from editkit.images.reading import open_image
+from editkit.images.recipes.reading import read_recipe
 from editkit.images.writing import encode_image
 
 RECIPE = '{"operation": "img2img", "prompt": "a gr\u00fcn \u82f9\u679c"}'

@@ -76,7 +76,7 @@ class WordMaps:
         return self.sums[grid] / self.counts[grid]
 
 
-def widened(maps: Tensor) -> Tensor:
+def widen_maps(maps: Tensor) -> Tensor:
     """Return maps (R, 1, H, W) with the largest value around each place, as prompt-to-prompt's local blend has."""
     return F.max_pool2d(maps, 3, stride=1, padding=1)
 

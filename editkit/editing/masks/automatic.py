@@ -20,7 +20,7 @@ from ...diffusion.attention import CallRow, describe_rows
 from ...diffusion.denoiser import Condition, stack_conditions
 from ...diffusion.paths import start_at
 from ...diffusion.points import add_noise
-from ...images.masks.feather import feathered
+from ...images.masks.feather import fade_edges
 from ...images.masks.meaning import cut_levels
 from ...images.masks.tensors import mask_tensor
 from ...literals import AutoMask
@@ -28,7 +28,7 @@ from ...model.backend import SupportsAttention, require
 from ...model.batching import exclusive
 from ..params import AutoMaskParams, EditParams
 from ..session import Session
-from .attention import WordMaps, changed_places, smooth_maps, widened
+from .attention import WordMaps, changed_places, smooth_maps, widen_maps
 
 NOISES = 10
 """Noises over which the estimates and the attention are averaged (Couairon et al., arXiv 2210.11427, section 3.2)."""
@@ -120,7 +120,7 @@ def _change(method: AutoMask, threshold: float, difference: Tensor, words: WordM
         return _fade((difference / limit.clamp(min=1e-9)).clamp(0, 1), threshold)
     maps = words.maps(size)
     if method == "attention":
-        maps = _at_latents(widened(maps), size)
+        maps = _at_latents(widen_maps(maps), size)
         return _fade(_largest(maps / maps.amax((-2, -1), keepdim=True).clamp(min=1e-9)), threshold)
     attention = _largest(_at_latents(_fade_by_rank(smooth_maps(maps), threshold), size))
     return torch.minimum(attention, _fade_by_rank(difference, threshold))
@@ -160,7 +160,7 @@ def _limit(session: Session, change: Tensor, threshold: float) -> None:
     levels = cut_levels(pixels * 255)
     params = session.params
     if isinstance(params, EditParams) and params.feather > 0:
-        levels = np.rint(feathered(levels, params.feather)).astype(np.uint8)
+        levels = np.rint(fade_edges(levels, params.feather)).astype(np.uint8)
     automatic = mask_tensor(Image.fromarray(levels), 0)
     mask = automatic if session.mask is None else torch.minimum(automatic, session.mask)
     for problem in _problems(automatic, mask, threshold):

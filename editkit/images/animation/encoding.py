@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from ...errors import InvalidParameter
 from ..conversion import strip_metadata
 from ..png_metadata import recipe_chunks
 from ..sources import format_size
-from ..stored.encoding import DEFAULT, Encoding
+from ..stored.encoding import DEFAULT, ENCODER_ERRORS, Encoding
 from ..stored.image import StoredImage
 from ..stored.recipe_xmp import add_recipe, insert_gif_xmp
 from .frames import Animation
@@ -25,8 +24,6 @@ from .video import check_video, encode_video
 _UNITS = {".gif": 10.0, ".webp": 1.0, ".png": 1.0, ".apng": 1.0}
 """Milliseconds in which a format counts."""
 _LONGEST_SIDES = {".gif": 65535, ".webp": 16383}
-# Each of Pillow's encoders raises another of these for a size that its format cannot hold.
-_ENCODER_ERRORS = (OSError, ValueError, RuntimeError, OverflowError, struct.error)
 
 
 def check_encoding(
@@ -68,18 +65,18 @@ def encode_animation(
     check_encoding(kind, animation.size, encoding, argument=argument)
     if kind == ".mp4":
         return encode_video(animation, encoding, recipe)
-    times = rounded(animation.durations, _UNITS[kind])
+    times = round_durations(animation.durations, _UNITS[kind])
     try:
         if kind == ".gif":
             return _encode_gif(animation, times, recipe, transparent=transparent)
         encode = _encode_webp if kind == ".webp" else _encode_png
         frames = [strip_metadata(frame, "frame") for frame in animation.frames]
         return encode(frames, times, animation.plays, recipe, encoding)
-    except _ENCODER_ERRORS as error:
+    except ENCODER_ERRORS as error:
         raise _size_error(animation.size, kind, argument) from error
 
 
-def rounded(durations: Sequence[float], unit: float) -> list[int]:
+def round_durations(durations: Sequence[float], unit: float) -> list[int]:
     """Round times in milliseconds to whole units without a growing error of their sum."""
     ends = [round(end / unit) for end in itertools.accumulate(durations, initial=0.0)]
     return [round((end - start) * unit) for start, end in itertools.pairwise(ends)]

@@ -1,4 +1,4 @@
-"""Leave the faint changes of an edit out, which nobody asked for."""
+"""The gate: leave the faint changes of an edit out, which its prompt did not ask for."""
 
 from __future__ import annotations
 

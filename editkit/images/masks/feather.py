@@ -9,7 +9,7 @@ _LEAST_LEFT = 0.5
 """Share of a mask's strength in its middle below which its feather counts as too wide."""
 
 
-def feathered(levels: NDArray[np.uint8], feather: float) -> NDArray[np.float32]:
+def fade_edges(levels: NDArray[np.uint8], feather: float) -> NDArray[np.float32]:
     """Return levels (H, W) that fade from the edge of the mask inward over ``feather`` pixels."""
     return np.asarray(levels * _fade(levels, feather), dtype=np.float32)
 

@@ -10,8 +10,9 @@ from PIL import Image
 
 from ...errors import InvalidParameter
 from ...literals import MaskFrom
-from ..reading import array_to_stored, decode, is_deep, open_checked, stored_values
+from ..reading import array_to_stored, decode, open_checked, stored_values
 from ..sources import Source, check_size, describe, format_size, plain_source
+from ..stored.deep import has_deep_channel
 from ..stored.image import StoredImage, to_8_bits
 from .colours import has_colour
 from .meaning import MaskPixels, cut_levels, read_marks
@@ -128,7 +129,7 @@ def _open_pixels(source: Source, name: str, argument: str) -> MaskPixels:
 
 
 def _decode_pixels(image: Image.Image, data: bytes, name: str) -> MaskPixels:
-    if is_deep(image) and "transparency" not in image.info:
+    if has_deep_channel(image) and "transparency" not in image.info:
         return _number_pixels(stored_values(image, data, name), name)
     lossy = getattr(image, "format", None) in _LOSSY_FORMATS
     pixels = _stored_pixels(decode(image, data, name, use_profile=False), lossy=lossy)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..canvas import Canvas
-from .feather import feathered
+from .feather import fade_edges
 
 FULL_OPACITY = 0.5
 """Mask value from which a pixel shows the edit alone; smaller values blend it with the source."""
@@ -21,7 +21,7 @@ def mask_tensor(mask: Image.Image, feather: float) -> Tensor:
     """Mask tensor (1, 1, H, W) in [0, 1] of a mask in mode L, fading from its edge inward over ``feather`` pixels."""
     levels = np.asarray(mask)
     if feather > 0:
-        levels = feathered(levels, feather)
+        levels = fade_edges(levels, feather)
     return torch.from_numpy(np.asarray(levels, dtype=np.float32) / 255)[None, None]
 
 

@@ -25,7 +25,7 @@ def read_recipe(source: Source, *, argument: str = "recipe") -> tuple[str, dict[
     name = describe_file(source, argument)
     data = read_file(source, argument)
     if png_metadata.is_png(data):
-        return png_metadata.read_recipe(data, argument=name)
+        return png_metadata.read_recipe(data, name)
     try:
         recipes = find_recipes(read_packet(data, name))
     except ValueError as error:

@@ -34,6 +34,25 @@ def is_deep_file(image: Image.Image) -> bool:
     return bool(arguments) and ";16" in str(arguments[0])
 
 
+def has_deep_channel(image: Image.Image) -> bool:
+    """Whether an image has one channel of more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def transparent_colour(image: Image.Image) -> object:
+    """Transparent colour in the units of the decoded pixels; call before decoding, which discards the bit depth."""
+    transparent = image.info.get("transparency")
+    tile = getattr(image, "tile", None)
+    depth = tile[0][3] if tile else None
+    if isinstance(transparent, int) and depth == "1":
+        return 255 if transparent else 0  # older Pillow versions give the bit itself
+    if isinstance(transparent, int) and depth in ("L;2", "L;4"):
+        return transparent * (85 if depth == "L;2" else 17)
+    if isinstance(transparent, tuple) and depth == "RGB;16B":
+        return tuple(level >> 8 for level in transparent)
+    return transparent
+
+
 def deep_channel(image: Image.Image) -> NDArray[Any]:
     """Return the pixels (H, W) of an image with one channel of more than 8 bits.
 

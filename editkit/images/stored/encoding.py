@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import io
 import numbers
+import struct
 from typing import Any, Literal, get_args
 
 from PIL import Image, TiffImagePlugin, features
@@ -34,6 +35,8 @@ _FULL_CHROMA = 90
 
 
 _LONGEST_SIDES = {"JPEG": 65535, "WEBP": 16383}
+ENCODER_ERRORS = (OSError, ValueError, RuntimeError, OverflowError, struct.error)
+"""Exceptions of Pillow's encoders for a size that a format cannot hold: each raises another one."""
 
 RecipeContent = Literal["text", "full", "none"]
 """The recipe as text, with source and masks, or not at all."""

@@ -1,4 +1,4 @@
-"""Kinds of image files that editkit does not read, by their first bytes, so that an error can name them."""
+"""Facts about image files by their first bytes: unread kinds, for errors; colour spaces, gain maps and videos."""
 
 from __future__ import annotations
 
