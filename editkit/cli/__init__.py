@@ -82,7 +82,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the commands that begin with a text; the click's own way builds all of them."""
+        """Return the commands that begin with a text, without building them as click does."""
         rows = sorted(row for section in self._sections().values() for row in section)
         commands = [CompletionItem(name, help=text) for name, text in rows if name.startswith(incomplete)]
         return commands or click.Command.shell_complete(self, ctx, incomplete)

@@ -47,7 +47,7 @@ class AnimatedInputs:
     ) -> AnimatedInputs:
         """Find the animations among the inputs of a command.
 
-        Raises UsageError for one of the options ``alone``, which are for animations only, without any.
+        Raises UsageError for an option that is for animations only (``alone``) if no input is one.
         """
         from ..images.animation.reading import animation_suffix
 

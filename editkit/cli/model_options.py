@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 
 def model_option() -> click.Option:
+    """Return the option for the model."""
     kinds = "Registered name, diffusers folder, checkpoint file, or hub id org/name."
     text = f"{kinds}  [default: see 'editkit models']"
     return click.Option(["-m", "--model"], metavar="MODEL", type=CompletedText(names=["models"]), help=text)
 
 
 def adapter_option() -> click.Option:
+    """Return the option for adapters, which may be repeated."""
     text = (
         "LoRA or a relative (DoRA, LoHa, LoKr), at scale 1 if none is given, or learned words, to add to the model: a "
         "file, or a folder or hub id that holds one. May be repeated."
@@ -73,6 +75,7 @@ def loading_options() -> list[click.Parameter]:
 
 
 def given_loading_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of LoadingOptions among the options of a command."""
     return {field.name: options[field.name] for field in dc.fields(LoadingOptions)}
 
 

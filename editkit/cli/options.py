@@ -19,8 +19,8 @@ from ..registry.params import SEVERAL, Params, field_metadata, fields_of, shorte
 from ..registry.registry import Registry, installed
 from ..sampling.params import DrawingParams
 
-MOST_SEEDS = 10_000
-"""Most results of one command by ``--seed``."""
+MOST_RESULTS = 10_000
+"""Most results of one input."""
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
@@ -100,8 +100,8 @@ class SeedsParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer
         ends = [[int(end) for end in part.split("-")] for part in value.split(",")]
         ranges = [range(part[0], part[-1] + 1) for part in ends]
         count = sum(part.stop - part.start for part in ranges)
-        if count > MOST_SEEDS or not all(ranges):
-            reason = f"it has {count} seeds, at most {MOST_SEEDS} are allowed" if all(ranges) else "a range rises"
+        if count > MOST_RESULTS or not all(ranges):
+            reason = f"it has {count} seeds, at most {MOST_RESULTS} are allowed" if all(ranges) else "a range rises"
             self.fail(f"{shorten(value)} is not allowed: {reason}", param, ctx)
         seeds = tuple(itertools.chain(*ranges))
         if len(set(seeds)) < count:

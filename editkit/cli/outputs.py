@@ -141,6 +141,7 @@ def print_bytes(data: bytes) -> None:
 
 
 def print_warnings(warnings: Sequence[str]) -> None:
+    """Print each warning on standard error in a line."""
     for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)
 

@@ -23,6 +23,7 @@ INTERVAL = 0.5
 
 
 def preview_option() -> click.Option:
+    """Return the option for the file of previews."""
     text = (
         "Also write a rough image of the edit so far, at most twice a second and after the last step of each loop. It "
         "shows the image that the model works on: at its size, before a mask protects pixels, and of a region alone if "

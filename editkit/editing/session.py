@@ -98,7 +98,7 @@ class Session(TracksLoops):
 
     def network(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         """Call the model's network, in windows if the canvas has them, and count the calls."""
-        self.detail.evaluated_at(point, len(x))
+        self.detail.record_evaluation(point, len(x))
 
         def count_and_call(part: Tensor, condition: Condition) -> Tensor:
             check_cancelled()
@@ -286,7 +286,7 @@ class Session(TracksLoops):
             self.usage.warn(small)
         controls = [*self.attached(path), *controls]
         check_compatible(controls)
-        self.detail.started(1.0 if inverted or len(path) == 1 else self._kept_from(path, controls))
+        self.detail.record_start(1.0 if inverted or len(path) == 1 else self._kept_from(path, controls))
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
         stepper = step or self.registry.build("samplers", self.drawing.sampler)
         self.undivided = any(control.changes_model and not control.divisible for control in controls)

@@ -14,7 +14,7 @@ from .backend import Backend, full_name
 from .batching import Grouping, grouping_of, unwrap
 from .finite import is_finite, part_failed
 
-MOST = 3 * 2**22
+MOST_VALUES = 3 * 2**22
 """Limit on the cached pixel values: one image of 2048 x 2048 pixels, or 16 of 512 x 512."""
 
 
@@ -38,7 +38,7 @@ class RoundTrip:
         return kinds[0] == kinds[1] and torch.equal(self.sources, sources)
 
 
-KNOWN: list[RoundTrip] = []
+ROUND_TRIPS: list[RoundTrip] = []
 """The last round trips, the latest last."""
 
 
@@ -47,16 +47,16 @@ def round_trip(model: Backend, sources: Tensor) -> RoundTrip:
 
     Raises EditkitError if a latent is NaN or infinite.
     """
-    for cached in KNOWN:
+    for cached in ROUND_TRIPS:
         if cached.matches(model, sources):
             return cached
     latents = model.encode(sources)
     if not is_finite(latents):
         raise part_failed("autoencoder", full_name(model))
     computed = RoundTrip(_weak_reference(unwrap(model)), model.identity, grouping_of(model), sources, latents)
-    KNOWN.append(computed)
-    while sum(trip.sources.numel() for trip in KNOWN) > MOST:
-        del KNOWN[0]
+    ROUND_TRIPS.append(computed)
+    while sum(trip.sources.numel() for trip in ROUND_TRIPS) > MOST_VALUES:
+        del ROUND_TRIPS[0]
     return computed
 
 

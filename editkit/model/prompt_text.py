@@ -19,11 +19,12 @@ from .batching import unwrap
 from .finite import is_finite, part_failed
 from .references import SupportsReferences
 
-MOST = 16
+MOST_LISTS = 16
 """Number of lists of prompts that are kept for a model."""
 Conditions = dict[tuple[str, tuple[str, ...], int], Condition]
 """Conditions by the identity of the model, which adapters change, the prompts and their chunks; the latest last."""
-KNOWN: weakref.WeakKeyDictionary[Backend, Conditions] = weakref.WeakKeyDictionary()
+CONDITIONS: weakref.WeakKeyDictionary[Backend, Conditions] = weakref.WeakKeyDictionary()
+"""Cached conditions of each model."""
 _CUT_LENGTH = 200
 """Longest text of cut words in a warning, in characters."""
 _FOREIGN_SYNTAX = {
@@ -81,7 +82,7 @@ def embed_cached(model: Backend, prompts: Sequence[str], chunks: int = 1) -> Con
     if torch.is_grad_enabled():
         return embed()
     try:
-        cached = KNOWN.setdefault(unwrap(model), {})
+        cached = CONDITIONS.setdefault(unwrap(model), {})
     except TypeError:  # the model has no weak references
         return embed()
     key = (model.identity, tuple(prompts), chunks)
@@ -91,7 +92,7 @@ def embed_cached(model: Backend, prompts: Sequence[str], chunks: int = 1) -> Con
         if condition and not is_finite(*condition.values()):
             raise part_failed("text encoder", full_name(model))
     cached[key] = condition
-    if len(cached) > MOST:
+    if len(cached) > MOST_LISTS:
         cached.pop(next(iter(cached)), None)
     return dict(condition)
 

@@ -39,11 +39,11 @@ class KeptDetail:
     by_start: Tensor | float | None = None
     """Share left at the noisiest start, a number or (1, 1, H, W); None before any."""
 
-    def evaluated_at(self, point: Point | PointBatch, rows: int) -> None:
+    def record_evaluation(self, point: Point | PointBatch, rows: int) -> None:
         """Record an evaluation of the network on ``rows`` rows."""
         self.noisiest = max(self.noisiest, *point.rows(rows), key=lambda point: point.angle)
 
-    def started(self, kept: Tensor | float) -> None:
+    def record_start(self, kept: Tensor | float) -> None:
         """Record a start that keeps a share of the detail; of several the smallest counts in each pixel."""
         if isinstance(self.by_start, Tensor) and isinstance(kept, Tensor):
             self.by_start = torch.minimum(self.by_start, kept)

@@ -39,7 +39,7 @@ def walk(
     A :class:`RenoisePoint` is reached by fresh noise without a network call. Controls may change the first latents,
     every estimate and every result, in the given order. The walk is a generator: whoever stops iterating cancels it.
     """
-    x = _started(x, controls)
+    x = _start_latents(x, controls)
     for index, (p, q) in enumerate(itertools.pairwise(path)):
         step_noise = noise_source(noise, controls, index)
         if isinstance(q, RenoisePoint):
@@ -51,7 +51,7 @@ def walk(
         yield x
 
 
-def _started(x: Tensor, controls: Sequence[Control]) -> Tensor:
+def _start_latents(x: Tensor, controls: Sequence[Control]) -> Tensor:
     """Return the latents that controls start a walk with."""
     for control in controls:
         rows = source_rows_of(x)

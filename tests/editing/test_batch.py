@@ -229,14 +229,14 @@ def test_a_second_batch_reuses_the_round_trips_of_the_first() -> None:
 
 
 def test_cached_round_trips_stay_within_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autoencoder_cache, "KNOWN", [])
-    monkeypatch.setattr(autoencoder_cache, "MOST", 2 * 3 * 16 * 16)
+    monkeypatch.setattr(autoencoder_cache, "ROUND_TRIPS", [])
+    monkeypatch.setattr(autoencoder_cache, "MOST_VALUES", 2 * 3 * 16 * 16)
     model = ToyBackend()
     for one in IMAGES:
         editkit.apply("img2img", one, model=model, prompt="red", steps=STEPS)
-        assert 0 < sum(trip.sources.numel() for trip in autoencoder_cache.KNOWN) <= autoencoder_cache.MOST
+        assert 0 < sum(trip.sources.numel() for trip in autoencoder_cache.ROUND_TRIPS) <= autoencoder_cache.MOST_VALUES
     editkit.apply("img2img", image(0, (16, 48)), model=model, prompt="red", steps=STEPS, resolution=48)
-    assert autoencoder_cache.KNOWN == []
+    assert autoencoder_cache.ROUND_TRIPS == []
 
 
 def test_another_model_does_not_share_the_round_trip_of_an_image() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 import editkit
 from editkit import Condition
 from editkit.model import prompt_text
-from editkit.model.prompt_text import MOST, embed_cached
+from editkit.model.prompt_text import MOST_LISTS, embed_cached
 from editkit.testing import ToyBackend
 
 
@@ -63,7 +63,7 @@ def test_each_model_and_each_list_of_prompts_has_its_own_entry() -> None:
 def test_the_prompts_used_last_are_kept() -> None:
     model = Reading()
     with torch.no_grad():
-        for number in range(MOST):
+        for number in range(MOST_LISTS):
             embed_cached(model, [str(number)])
         embed_cached(model, ["0"])
         embed_cached(model, ["one more"])
@@ -90,7 +90,7 @@ def test_the_entries_of_a_deleted_model_are_dropped() -> None:
     model = Reading()
     with torch.no_grad():
         embed_cached(model, ["red"])
-    assert model in prompt_text.KNOWN
+    assert model in prompt_text.CONDITIONS
     kept = weakref.ref(model)
     del model
     assert kept() is None

@@ -310,7 +310,7 @@ from editkit.model import autoencoder_cache
 from editkit.testing import ToyBackend
 
 # Both images fill the cache of round trips.
-autoencoder_cache.MOST = 3 * 2**18
+autoencoder_cache.MOST_VALUES = 3 * 2**18
 
 def peak(side):
     values = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)

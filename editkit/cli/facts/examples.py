@@ -13,8 +13,6 @@ from ...registry.specs import Spec
 _INPUTS = {"image": "image.png", "two images": "a.png b.png", "inversion": "image.safetensors", "nothing": ""}
 _MASKS = {"words": "--mask 'words:the hat'", "points": "--mask points:120,80"}
 """Masks that a segmenter finds, by the kind of specification that it reads."""
-_OPTIONS_OF_MODELS = {"accelerators": "accelerate"}
-"""Options of all operations, which load models, by the kind of name that they take."""
 
 
 def example_of(registry: Registry, kind: str, spec: Spec) -> str:
@@ -60,7 +58,7 @@ def _placeholder(spec: Spec, name: str) -> str:
 
 def _caller(registry: Registry, kind: str, spec: Spec) -> tuple[Any, str]:
     """Return the operation or command whose option takes a name, and the option; edits of inversions come first."""
-    if kind == "accelerators":  # a loading option, which every operation has
+    if kind == "accelerators":  # its name is a loading option, which every operation has
         return registry.specs["operations"].get("img2img"), "accelerate"
     reads: frozenset[str] = getattr(spec, "reads", frozenset()) if kind == "controls" else frozenset()
     found = [
@@ -70,7 +68,4 @@ def _caller(registry: Registry, kind: str, spec: Spec) -> tuple[Any, str]:
         for name, field in caller.params.model_fields.items()
         if field_metadata(field).get("registry") == kind and reads <= set(caller.params.model_fields)
     ]
-    if kind in _OPTIONS_OF_MODELS:
-        operations = registry.specs["operations"].values()
-        found = [(not one.edits_inversion, one.name, one, _OPTIONS_OF_MODELS[kind]) for one in operations]
     return min(found, key=lambda one: one[:2])[2:] if found else (None, "")

@@ -55,6 +55,7 @@ class _Images(click.Argument):
 
 
 def image_argument() -> click.Argument:
+    """Return the argument for one image or more."""
     return _Images(["image"], nargs=-1, required=True, metavar="IMAGE...", type=CompletedText())
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import click
 
-MOST = 10_000
-"""Most results of one input."""
+from ..options import MOST_RESULTS
 
 SEED_END = 2**32
 """End of the range of seeds chosen at random."""
@@ -44,8 +43,10 @@ def plan_variants(axes: Mapping[str, Sequence[Any]]) -> list[Variant]:
         if len(set(axes[name])) < len(axes[name]):
             raise click.UsageError(f"--{name.replace('_', '-')} has a value twice: give each once")
     count = math.prod(len(axes[name]) for name in ordered)
-    if count > MOST:
-        raise click.UsageError(f"the options ask for {count} results of each input, and at most {MOST} are allowed")
+    if count > MOST_RESULTS:
+        raise click.UsageError(
+            f"the options ask for {count} results of each input, and at most {MOST_RESULTS} are allowed"
+        )
     variants = []
     for places in itertools.product(*(range(len(axes[name])) for name in ordered)):
         settings = {name: axes[name][place] for name, place in zip(ordered, places, strict=True)}
@@ -58,9 +59,7 @@ def _label(name: str, values: Sequence[Any], place: int) -> str:
     """Return a value as a part of a file name: numbers and short names as they are, others by their place."""
     value, option = values[place], name.replace("_", "-")
     if isinstance(value, (int, float)):
-        return (
-            f"-{name.replace('_', '-')}{value:g}" if isinstance(value, float) else f"-{name.replace('_', '-')}{value}"
-        )
+        return f"-{option}{value:g}" if isinstance(value, float) else f"-{option}{value}"
     plain = all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.=+-]{0,40}", str(one)) for one in values)
     return f"-{value}" if plain else f"-{option}{place + 1}"
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...diffusion.denoiser import Condition
 from ...diffusion.points import PointBatch
+from ...diffusion.source_rows import version_of
 from ..backend import Backend
 from .request import NetworkRequest, Results, evaluate_groups
 
@@ -106,7 +107,7 @@ def _stack_rows(call: Sequence[tuple[NetworkRequest, int]]) -> Condition:
 
 def _version(tensor: Tensor) -> tuple[int, int]:
     """Return a key of the content of a tensor as long as the tensor exists."""
-    return id(tensor), 0 if tensor.is_inference() else tensor._version
+    return id(tensor), version_of(tensor)
 
 
 def _filling(numbers: Sequence[int], requests: dict[int, NetworkRequest]) -> list[int]:
