@@ -155,6 +155,7 @@ from .model.execution import SupportsAcceleration as SupportsAcceleration
 from .model.execution import SupportsBlockCache as SupportsBlockCache
 from .model.execution import SupportsFeatureReuse as SupportsFeatureReuse
 from .model.finding import find_identity as find_identity
+from .model.finding import model_stamps as model_stamps
 from .model.finite import is_finite as is_finite
 from .model.finite import part_failed as part_failed
 from .model.folders import Part as Part

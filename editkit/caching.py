@@ -24,11 +24,15 @@ _BESIDE_A_FILE = (".yaml", ".yml")
 
 
 class LoadOnce(Generic[T]):
-    """Function that keeps its last ``maxsize`` results; of simultaneous calls with equal arguments one computes."""
+    """Function that keeps its last ``maxsize`` results; of simultaneous calls with equal arguments one computes.
 
-    def __init__(self, load: Callable[..., T], maxsize: int) -> None:
+    ``stamps`` is a function from the same arguments to a value that changes with the files they name.
+    """
+
+    def __init__(self, load: Callable[..., T], maxsize: int, stamps: Callable[..., Hashable] | None) -> None:
         functools.update_wrapper(self, load)
-        self._load = functools.lru_cache(maxsize)(load)
+        self._stamps = stamps or (lambda *arguments: None)
+        self._load = functools.lru_cache(maxsize)(lambda arguments, stamps: load(*arguments))
         self._locks: weakref.WeakValueDictionary[Hashable, threading.RLock] = weakref.WeakValueDictionary()
         self._guard = threading.Lock()
 
@@ -38,16 +42,16 @@ class LoadOnce(Generic[T]):
             if lock is None:
                 lock = self._locks[arguments] = threading.RLock()
         with lock:
-            return self._load(*arguments)
+            return self._load(arguments, self._stamps(*arguments))
 
     def cache_clear(self) -> None:
         """Forget all results."""
         self._load.cache_clear()
 
 
-def load_once(maxsize: int) -> Callable[[Callable[..., T]], LoadOnce[T]]:
-    """Return a decorator that makes a function a :class:`LoadOnce`."""
-    return lambda load: LoadOnce(load, maxsize)
+def load_once(maxsize: int, stamps: Callable[..., Hashable] | None = None) -> Callable[[Callable[..., T]], LoadOnce[T]]:
+    """Return a decorator that makes a function a :class:`LoadOnce`, such as ``@load_once(1, stamps=file_stamps)``."""
+    return lambda load: LoadOnce(load, maxsize, stamps)
 
 
 def file_stamps(*places: str | os.PathLike[str]) -> Stamps:

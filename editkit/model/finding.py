@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..caching import Stamps, file_stamps
 from ..errors import InvalidParameter, WeightsUnavailable, did_you_mean
 from ..files import exists, is_file
 from ..registry.registry import Registry, installed
@@ -69,6 +71,17 @@ def find_identity(name: str | os.PathLike[str] | None = None, *, operation: str 
     registry = installed()
     label, location = locate(registry, default_model(registry, operation) if name is None else name)
     return label, identity_of(location)
+
+
+def model_stamps(
+    name: str,
+    adapters: Sequence[str] = (),
+    options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
+) -> Stamps:
+    """Return the :func:`file_stamps` of the files that a model's name, its adapters and options mean at this moment."""
+    places = () if name in installed().specs["models"] else (name,)
+    files = (text for call in adapters for text in (call, call.rpartition(":")[0]))  # with and without a scale
+    return file_stamps(*places, *files, *options.places)
 
 
 def family_of(registry: Registry, folder: Path, options: LoadingOptions) -> BackendSpec:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 
-from ..caching import Stamps, file_stamps, load_once
+from ..caching import load_once
 from ..errors import EditkitError, InvalidParameter, MissingCapability, WeightsUnavailable
 from ..libraries import loading, reason_of
 from ..literals import AttentionBackend, CompileMode, ModelPrediction, Quantisation
@@ -23,7 +23,7 @@ from ..registry.specs import BackendSpec
 from .adapters import Adapter, AdapterCall, adapter_calls
 from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
 from .execution import ExecutionOptions, SupportsAcceleration, check_compiler
-from .finding import default_model, family_of, family_of_class, family_of_file, locate
+from .finding import default_model, family_of, family_of_class, family_of_file, locate, model_stamps
 from .folders import has_other_variant, read_index, stored_dtype
 from .options import LoadingOptions
 
@@ -44,10 +44,7 @@ def resolve_model(
     if model is None or isinstance(model, (str, os.PathLike)):
         _checked_device(device), _checked_dtype(dtype)
         name = default_model(installed(), operation) if model is None else os.fspath(model)
-        places = [] if name in installed().specs["models"] else [name]
-        places += [text for call in calls for text in (call, call.rpartition(":")[0])]  # with and without a scale
-        stamps = file_stamps(*places, *options.places)
-        return cached_model(name, device, dtype, calls, execution, options, stamps)
+        return cached_model(name, calls, options, device, dtype, execution)
     if device is not None or dtype is not None or calls:
         raise InvalidParameter("device, dtype and adapters go with a model's name: this model is already loaded")
     if options.requested:
@@ -224,20 +221,16 @@ def _call_loader(loader: Callable[..., Backend], family: BackendSpec, arguments:
     return model
 
 
-@load_once(maxsize=2)
+@load_once(maxsize=2, stamps=lambda *arguments: model_stamps(*arguments[:3]))
 def cached_model(
     name: str,
-    device: str | int | torch.device | None,
-    dtype: str | torch.dtype | None,
     adapters: tuple[str, ...] = (),
-    execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
     options: LoadingOptions = LoadingOptions(),  # noqa: B008 (it is frozen)
-    stamps: Stamps = (),
+    device: str | int | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008 (it is frozen)
 ) -> Backend:
-    """Load a model and keep the last two, for calls that name a model instead of passing one.
-
-    ``stamps`` are those of the files that the names mean at the time of the call.
-    """
+    """Load a model and keep the last two, for calls that name a model instead of passing one."""
     chosen = {"device": device, "dtype": dtype, "adapters": adapters}
     return load_model(name, **chosen, **dc.asdict(execution), **dc.asdict(options))  # type: ignore[arg-type]
 

@@ -16,6 +16,7 @@ from editkit import (
     MaskSpecification,
     PluginFailure,
     Segmenter,
+    file_stamps,
     load_once,
     load_pretrained,
     on_white,
@@ -53,9 +54,9 @@ def clipseg_segmenter(params: ClipsegParams) -> Segmenter:
     return segment
 
 
-@load_once(maxsize=1)
+@load_once(maxsize=1, stamps=file_stamps)
 def load(name: str) -> tuple[Any, Any, Any]:
-    """Load the image processor, the tokenizer and the model; the last result is cached."""
+    """Load the image processor, the tokenizer and the model; the last result is cached until its files change."""
     classes = (CLIPSegForImageSegmentation, AutoImageProcessor, AutoTokenizer)
     model, processor, tokenizer = load_pretrained(name, *classes, called="segmentation model", advice=ADVICE)
     return processor, tokenizer, model

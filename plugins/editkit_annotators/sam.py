@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoImageProcessor, SamModel, SamProcessor
 
-from editkit import MaskSpecification, PluginFailure, Segmenter, load_once, load_pretrained, on_white, quiet, reason_of
+from editkit import (
+    MaskSpecification,
+    PluginFailure,
+    Segmenter,
+    file_stamps,
+    load_once,
+    load_pretrained,
+    on_white,
+    quiet,
+    reason_of,
+)
 
 from . import SamParams
 from .segmenter_models import fade
@@ -49,9 +59,9 @@ def sam_segmenter(params: SamParams) -> Segmenter:
     return segment
 
 
-@load_once(maxsize=1)
+@load_once(maxsize=1, stamps=file_stamps)
 def load(name: str) -> tuple[Any, Any]:
-    """Load the processor and the model; the last result is cached."""
+    """Load the processor and the model; the last result is cached until its files change."""
     model, image_processor = load_pretrained(
         name, SamModel, AutoImageProcessor, called="segmentation model", advice=ADVICE
     )

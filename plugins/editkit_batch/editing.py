@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import editkit
-from editkit import BadImage, EditkitError
+from editkit import BadImage, EditkitError, load_once, model_stamps
 
 from .digests import is_remote, read_remote
 from .row_check import PlannedRow
@@ -53,7 +52,7 @@ def _arguments(row: PlannedRow, settings: Mapping[str, Any]) -> dict[str, Any]:
     images = {name: [open_address(one, digests[one]) for one in listed] for name, listed in call["images"].items()}
     given = {name: listed[0] if len(listed) == 1 else listed for name, listed in images.items()}
     image = None if not sources else sources[0] if len(sources) == 1 else sources
-    model = load(call["model"], settings["device"], settings["dtype"], tuple(settings["adapter"]))
+    model = load(call["model"], tuple(settings["adapter"]), settings["device"], settings["dtype"])
     return {"operation": call["operation"], "image": image, "model": model, **call["params"], **given}
 
 
@@ -76,7 +75,7 @@ def _content(path: str) -> bytes:
         ) from error
 
 
-@functools.lru_cache(maxsize=_MOST_MODELS)
-def load(name: str, device: str | None, dtype: str | None, adapters: tuple[str, ...]) -> Backend:
-    """Return a model; each process keeps the latest."""
+@load_once(maxsize=_MOST_MODELS, stamps=lambda *arguments: model_stamps(*arguments[:2]))
+def load(name: str, adapters: tuple[str, ...], device: str | None, dtype: str | None) -> Backend:
+    """Return a model; each process keeps the latest until their files change."""
     return editkit.load_model(name, device=device, dtype=dtype, adapters=adapters)

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from editkit import PluginFailure, load_once, load_pretrained, on_white, quiet, reason_of
+from editkit import PluginFailure, file_stamps, load_once, load_pretrained, on_white, quiet, reason_of
 
 from . import TransformersParams
 
@@ -45,9 +45,12 @@ def captioning_model(name: str, max_tokens: int) -> Callable[[Image.Image], str]
     return caption
 
 
-@load_once(maxsize=1)
+@load_once(maxsize=1, stamps=file_stamps)
 def load(name: str) -> tuple[Any, Any, Any]:
-    """Load the image processor, the tokenizer and the model, on the GPU if there is one; the last result is cached."""
+    """Load the image processor, the tokenizer and the model, on the GPU if there is one.
+
+    The last result is cached until its files change.
+    """
     classes = (AutoModelForImageTextToText, AutoImageProcessor, AutoTokenizer)
     model, processor, tokenizer = load_pretrained(name, *classes, called="captioning model", advice=ADVICE)
     return processor, tokenizer, model

@@ -23,7 +23,7 @@ from click.testing import CliRunner, Result
 from editkit_batch import BatchParams
 from editkit_batch.command import Progress
 from editkit_batch.digests import digest_of
-from editkit_batch.editing import open_address
+from editkit_batch.editing import load, open_address
 from editkit_batch.manifest import Manifest
 from editkit_batch.notes import Notes
 from editkit_batch.part_worker import PartSummary, Work
@@ -599,3 +599,11 @@ def test_examples_of_clusters_have_valid_options(name: str) -> None:
     assert BatchParams.parse("batch", {name: value for name, value in options.items() if value not in (None, ())})
     if name.endswith(".yaml"):
         assert yaml.safe_load((DOCS / "how-to" / "batches" / name).read_text())["kind"] in ("Job", "RayJob")
+
+
+def test_a_worker_loads_a_model_anew_whose_files_change(tmp_path: Path) -> None:
+    folder = editkit.testing.stable_diffusion_folder(tmp_path / "model")
+    first = load(str(folder), (), None, None)
+    assert load(str(folder), (), None, None) is first
+    (folder / "unet" / "config.json").touch()
+    assert load(str(folder), (), None, None) is not first

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import editkit
-from editkit import BackendSpec, ExecutionOptions, InvalidParameter, MissingCapability, make_path
+from editkit import BackendSpec, ExecutionOptions, InvalidParameter, LoadingOptions, MissingCapability, make_path
 from editkit.cli import main
 from editkit.literals import AttentionBackend
 from editkit.model.backend import execution_of
@@ -65,9 +65,9 @@ def test_every_way_is_an_option_and_an_argument_by_one_name() -> None:
 
 
 def test_execution_options_are_part_of_the_shared_model_key(tiny_folder: Path) -> None:
-    plain = cached_model(str(tiny_folder), None, None)
-    tiled = cached_model(str(tiny_folder), None, None, (), ExecutionOptions(tiling=True))
-    assert plain is not tiled and plain is cached_model(str(tiny_folder), None, None)
+    plain = cached_model(str(tiny_folder))
+    tiled = cached_model(str(tiny_folder), (), LoadingOptions(), None, None, ExecutionOptions(tiling=True))
+    assert plain is not tiled and plain is cached_model(str(tiny_folder))
     assert execution_of(plain) == ExecutionOptions() == execution_of(ToyBackend()) and execution_of(
         tiled
     ).requested == {"tiling": True}

@@ -140,6 +140,13 @@ def test_a_caption_equals_the_one_generated_by_transformers(registry: Registry, 
     assert len(captions) > 1
 
 
+def test_a_captioner_whose_files_change_is_loaded_anew(registry: Registry, blip: Path) -> None:
+    call, weights = f"transformers:model={blip}", blip / "model.safetensors"
+    before = [registry.build("captioners", call)(image) for image in images()]
+    save_file({name: -one for name, one in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    assert [registry.build("captioners", call)(image) for image in images()] != before
+
+
 def test_a_caption_has_at_most_max_tokens_tokens(registry: Registry, blip: Path) -> None:
     model = BlipForConditionalGeneration.from_pretrained(blip)
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, SamConfig, SamModel, SamProcessor
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -105,6 +107,17 @@ def test_points_mark_as_sam_of_transformers_does(sam: Path) -> None:
     assert np.array_equal(shares > 0.5, published)
     assert 0 < published.mean() < 1
     assert not np.array_equal(find(f"sam:model={sam}", MaskSpecification(inside=[(2, 2)])), shares)
+
+
+@pytest.mark.parametrize(("kind", "where"), [("clipseg", MaskSpecification("red")), ("sam", POINTS)])
+def test_a_segmenter_whose_files_change_is_loaded_anew(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, where: MaskSpecification
+) -> None:
+    folder = Path(shutil.copytree(request.getfixturevalue(kind), tmp_path / "model"))
+    before = find(f"{kind}:model={folder}", where)
+    weights = folder / "model.safetensors"
+    save_file({name: -one for name, one in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    assert not np.array_equal(find(f"{kind}:model={folder}", where), before)
 
 
 @pytest.mark.parametrize(
