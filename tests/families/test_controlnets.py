@@ -354,6 +354,14 @@ def test_a_folder_is_refused_by_its_configuration(reason: str, pair_of: Callable
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("kind", NETS)
+def test_a_controlnet_without_training_is_refused(kind: str, pair_of: Callable[[str], Pair], tmp_path: Path) -> None:
+    pair, build = pair_of(kind), NETS[kind][2]
+    build(json.loads((pair.folder / "transformer" / "config.json").read_text())).save_pretrained(tmp_path)
+    with pytest.raises(InvalidParameter, match="zeros in all its output layers"), pair.attached(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("kind", ["qwen-image", "z-image", "z-image 2.0", "z-image 2.1"])
 def test_a_file_is_loaded_without_its_configuration(kind: str, pair_of: Callable[[str], Pair], tmp_path: Path) -> None:
     pair = pair_of(kind)

@@ -7,7 +7,6 @@ import contextlib
 import contextvars
 import functools
 import math
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from editkit import (
     Backend,
-    InvalidParameter,
     Point,
     PointBatch,
     file_stamps,
@@ -37,8 +35,6 @@ T = TypeVar("T")
 Residuals = Mapping[str, list[Tensor]]
 """Residuals by the argument of the network that takes them."""
 
-_OUTPUTS = re.compile(r"controlnet_(down_blocks|mid_block|blocks|single_blocks)\.")
-"""Names of the layers that give residuals, which are zeros before the training."""
 _CACHE_SIZE = 2
 """Maximum number of ControlNets in the cache of a model."""
 
@@ -210,16 +206,6 @@ def attached_to(model: object) -> list[Any]:
     return [net for one, net in _ATTACHED.get() if one is model]
 
 
-def _check_trained(net: nn.Module, folder: Path) -> None:
-    """Raise InvalidParameter for a ControlNet whose output layers are zeros, as before its training."""
-    outputs = [weights for name, weights in net.named_parameters() if _OUTPUTS.match(name)]
-    if outputs and not any(weights.any() for weights in outputs):
-        raise InvalidParameter(
-            f"the ControlNet {folder} has zeros in all its output layers, so it has no effect: its training has not "
-            "begun, or its file is cut short"
-        )
-
-
 class SteeredModel(LatentModel, abc.ABC):
     """Base of the backends whose networks take the residuals of ControlNets."""
 
@@ -244,7 +230,6 @@ class SteeredModel(LatentModel, abc.ABC):
         mask: Tensor | None = None,
     ) -> Iterator[None]:
         loaded = self._controlnet_cache.get(folder, self.device, self.dtype, self.load_controlnet)
-        _check_trained(loaded.net, folder)
         mask = None if mask is None else mask.to(self.device, self.dtype)
         net = AttachedControlNet(loaded, to_device(hint, self.device, self.dtype), scale, low, high, mode, mask)
         if not is_finite(net.embedded):

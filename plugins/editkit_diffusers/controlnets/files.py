@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from torch import Tensor
+from torch import Tensor, nn
 
 from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, read_json, reason_of
 
@@ -50,6 +50,10 @@ _FILES = {
     r"controlnet_cond_embedding\.|(control_model\.)?input_hint_block\.": UNET_FILE,
 }
 """Networks in one file that are given as ControlNets, by the beginning of a tensor name."""
+_OUTPUTS = re.compile(
+    r"controlnet_(down_blocks|mid_block|blocks|single_blocks)\.|control_(noise_refiner|layers)\.\d+\.after_proj\."
+)
+"""Names of the layers that give residuals, which are zeros before the training."""
 _MOST_LAYERS, _LARGEST = 100, 10**5
 """Largest number of layers, and the largest other number, in a configuration."""
 _LAYERS = ("transformer_layers_per_block", "num_layers", "num_single_layers")
@@ -87,7 +91,7 @@ def load_controlnet(location: Path, family: ControlNetFamily, *, device: torch.d
     """Load the ControlNet in a folder or a file.
 
     A folder is checked before its weights are read. Raises WeightsUnavailable if it is damaged, incomplete or a network
-    of another family, and InvalidParameter if its residuals cannot be added to the network.
+    of another family, and InvalidParameter if its residuals cannot be added to the network, or it is not trained.
     """
     if location.is_file() and (location.parent / "config.json").is_file():
         location = location.parent
@@ -96,7 +100,18 @@ def load_controlnet(location: Path, family: ControlNetFamily, *, device: torch.d
     for name, weights in net.named_parameters():
         if not torch.isfinite(weights).all():
             raise WeightsUnavailable(f"{location} holds NaN or infinity in {name} in {dtype}: download it again")
+    _check_trained(net, location)
     return net
+
+
+def _check_trained(net: nn.Module, location: Path) -> None:
+    """Raise InvalidParameter for a ControlNet whose output layers are zeros, as before its training."""
+    outputs = [weights for name, weights in net.named_parameters() if _OUTPUTS.match(name)]
+    if outputs and not any(weights.any() for weights in outputs):
+        raise InvalidParameter(
+            f"the ControlNet {location} has zeros in all its output layers, so it has no effect: its training has not "
+            "begun, or its file is cut short"
+        )
 
 
 def _load_folder(folder: Path, family: ControlNetFamily, **target: Any) -> Any:
