@@ -22,6 +22,7 @@ from .diffusion.denoiser import Noise as Noise
 from .diffusion.denoiser import blend_conditions as blend_conditions
 from .diffusion.denoiser import latent_dtype as latent_dtype
 from .diffusion.denoiser import repeat_condition as repeat_condition
+from .diffusion.denoiser import stack_conditions as stack_conditions
 from .diffusion.paths import SamplingPath as SamplingPath
 from .diffusion.paths import TimestepGrid as TimestepGrid
 from .diffusion.paths import make_path as make_path
@@ -519,6 +520,7 @@ __all__ = [
     "segmenters",
     "select_rows",
     "smooth_maps",
+    "stack_conditions",
     "start",
     "start_at",
     "testing",

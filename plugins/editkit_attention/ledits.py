@@ -22,7 +22,6 @@ from editkit import (
     AttentionInputs,
     Backend,
     CallRow,
-    Condition,
     Control,
     Denoiser,
     Point,
@@ -34,6 +33,7 @@ from editkit import (
     repeat_condition,
     require,
     smooth_maps,
+    stack_conditions,
 )
 
 from . import LeditsParams
@@ -139,7 +139,7 @@ class _WithEdits:
         """Return the estimates under no prompt and under the prompt of each edit, and the attention to their words."""
         rows, count = len(x), 1 + len(self.edits)
         conditions = [self.edits[0].nothing, *(edit.condition for edit in self.edits)]
-        stacked = _stack([repeat_condition(one, rows) for one in conditions])
+        stacked = stack_conditions([repeat_condition(one, rows) for one in conditions])
         calls = [CallRow(number, row, one) for number in range(count) for row, one in enumerate(point.rows(rows))]
         places = [edit.places for edit in self.edits for _ in range(rows)]
         maps = WordMaps(places, lambda row: (row.condition - 1) * rows + row.row if row.condition else None)
@@ -153,11 +153,6 @@ class _WithEdits:
                 if recording is not None:
                     recording.maps = None
         return every.chunk(count), maps
-
-
-def _stack(conditions: Sequence[Condition]) -> Condition:
-    """Return conditions along the batch."""
-    return {name: torch.cat([one[name] for one in conditions]) for name in conditions[0]}
 
 
 def _largest(maps: Tensor, share: float) -> Tensor:

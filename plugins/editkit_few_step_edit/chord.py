@@ -15,7 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editkit import CLEAN, ChangeMap, Denoiser, Edit, Noise, Point, SamplingPath, Session, add_noise, repeat_condition
+from editkit import (
+    CLEAN,
+    ChangeMap,
+    Denoiser,
+    Edit,
+    Noise,
+    Point,
+    SamplingPath,
+    Session,
+    add_noise,
+    repeat_condition,
+    stack_conditions,
+)
 
 from . import ChordEditParams
 
@@ -28,7 +40,7 @@ def chord_edit(session: Session, params: ChordEditParams) -> Edit:
     path = (*(_point(session, share) for share in shares), CLEAN)
     noises = torch.cat([session.noise() for _ in range(rows)])
     source_condition, target = (repeat_condition(session.embed(one), rows) for one in (params.source, params.target))
-    both = {name: torch.cat([tensor, target[name]]) for name, tensor in source_condition.items()}
+    both = stack_conditions((source_condition, target))
     mask = session.latent_mask
     edited = session.draw(
         source.repeat(2 * rows, 1, 1, 1),

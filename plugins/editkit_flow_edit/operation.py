@@ -36,6 +36,7 @@ from editkit import (
     invert_latents,
     repeat_condition,
     sample_from_inversion,
+    stack_conditions,
     start_at,
 )
 
@@ -107,7 +108,7 @@ def _edit_guidance(
     session: Session, params: FlowEditParams, source: Condition, target: Condition, path: SamplingPath
 ) -> Guidance:
     """Return guidance for as many rows of each prompt, with a guidance scale for each prompt."""
-    source_scale, target_scale, both = params.source_guidance, params.guidance, _concatenate(source, target)
+    source_scale, target_scale, both = params.source_guidance, params.guidance, stack_conditions((source, target))
     if source_scale is None:
         return session.guided(both, 2 * params.averages, path)
     at_source = session.at_guidance_scale(source, params.averages, source_scale)
@@ -117,13 +118,8 @@ def _edit_guidance(
             raise InvalidParameter(
                 f"negative_guidance={params.negative_guidance:g} is not allowed beside source_guidance: leave one out"
             )
-        return session.weighted((_concatenate(at_source, at_target), both), (1.0, 0.0), path)
+        return session.weighted((stack_conditions((at_source, at_target)), both), (1.0, 0.0), path)
     negative = {**source, **repeat_condition(session.embed(params.negative_prompt), params.averages)}
     # All rows share the weights, so that where the two scales differ the source rows repeat the negative prompt.
-    conditions = _concatenate(negative, negative), _concatenate(negative, target), both
+    conditions = stack_conditions((negative, negative)), stack_conditions((negative, target)), both
     return session.weighted(conditions, (1 - target_scale, target_scale - source_scale, source_scale), path)
-
-
-def _concatenate(first: Condition, second: Condition) -> Condition:
-    """Concatenate the rows of two conditions."""
-    return {name: torch.cat([first[name], second[name]]) for name in first}

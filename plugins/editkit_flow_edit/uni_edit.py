@@ -20,7 +20,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from editkit import Edit, Inverter, Point, PointBatch, Session, invert_latents, sample_from_inversion, start_at
+from editkit import (
+    Edit,
+    Inverter,
+    Point,
+    PointBatch,
+    Session,
+    invert_latents,
+    sample_from_inversion,
+    stack_conditions,
+    start_at,
+)
 
 from . import UniEditParams
 from .guidance import DistinctRows
@@ -34,9 +44,9 @@ def uni_edit(session: Session, params: UniEditParams) -> Edit:
         return Edit(session.latents, reconstructed=session.latents, inverted=True)
     source, target = session.embed(params.source), session.embed(params.target)
     record = invert_latents(session, method, session.latents, path, source)
-    rows = [{name: torch.cat([source[name], one[name]]) for name in source} for one in (source, target)]
+    conditions = [stack_conditions((source, one)) for one in (source, target)]
     # The rule has weights of its own: these only let both estimates be evaluated.
-    guidance = session.weighted(rows, (0.5, 0.5), path)
+    guidance = session.weighted(conditions, (0.5, 0.5), path)
     guidance = dc.replace(guidance, rule=_ByDifference(params.guidance))
     if not session.drawing.controls:  # a control may need every row under every condition
         guidance = DistinctRows.of(guidance)

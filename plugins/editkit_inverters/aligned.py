@@ -55,8 +55,7 @@ class AlignedInverter(Inverter):
         return [RecordedEstimates(record.condition, record.extras["estimates"], 0, ahead=1)]
 
     def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:
-        pinned = PinnedSource(record.trajectory, shares, record.path)
-        return (pinned,)
+        return (PinnedSource(record.trajectory, shares, record.path),)
 
     def replay_stepper(self, record: InversionRecord, shares: Tensor) -> Stepper:
         return _AlignedStep(record.trajectory, shares)
