@@ -38,6 +38,7 @@ def test_an_empty_name_means_no_folder() -> None:
     assert is_folder(".") and not is_folder("") and not exists("")
 
 
+@pytest.mark.slow
 def test_a_pipe_is_read_to_its_end_and_never_waited_for_without_a_writer(tmp_path: Path) -> None:
     pipe, file = tmp_path / "pipe", tmp_path / "file"
     os.mkfifo(pipe)

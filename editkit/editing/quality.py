@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ from ..images.metrics import psnr, stored_difference
 from ..images.sources import format_size
 from ..images.stored.image import StoredImage
 from ..inversion.inversion import Inversion
+from ..model.backend import Backend
 from .outcome import Edit, PixelEdit
 from .request import Request
 from .session import Session
 
 AUTOENCODER_FLOOR = 20.0
 """PSNR in dB of an autoencoder's round trip, at the model's scale, below which the model cannot hold an image."""
+_WHITE_PSNR: weakref.WeakKeyDictionary[Backend, float] = weakref.WeakKeyDictionary()
 
 
 @dc.dataclass(frozen=True)
@@ -74,7 +77,7 @@ def warn_of_autoencoder(session: Session) -> None:
     if any(text.startswith(problem) for text in session.usage.warnings):
         return  # of the tiles of an image the first is enough
     value = _round_trip_psnr(session)
-    if value < AUTOENCODER_FLOOR <= _white_psnr(session):
+    if value < AUTOENCODER_FLOOR <= _white_psnr(session.model):
         session.usage.warn(
             f"{problem}: its autoencoder reproduces it with a PSNR of "
             f"{value:.1f} dB at {format_size(session.canvas.work)} pixels, below {AUTOENCODER_FLOOR:g} dB, so what the "
@@ -92,12 +95,13 @@ def _working_psnr(session: Session, decoded: Tensor) -> float:
     return psnr(session.canvas.crop(decoded), session.canvas.crop(session.pixel_cache.on_host(session.sources)))
 
 
-def _white_psnr(session: Session) -> float:
-    """PSNR in dB of the autoencoder's round trip of a small white page."""
-    model = session.model
-    side = 4 * model.multiple
-    white = torch.ones(1, 3, side, side, dtype=latent_dtype(model.dtype), device=model.device)
-    return psnr(model.decode(model.encode(white)), white)
+def _white_psnr(model: Backend) -> float:
+    """PSNR in dB of the autoencoder's round trip of a small white page, measured once for each model."""
+    if model not in _WHITE_PSNR:
+        side = 4 * model.multiple
+        white = torch.ones(1, 3, side, side, dtype=latent_dtype(model.dtype), device=model.device)
+        _WHITE_PSNR[model] = psnr(model.decode(model.encode(white)), white)
+    return _WHITE_PSNR[model]
 
 
 def _psnr_to_source(session: Session, latents: Tensor, name: str) -> dict[str, float]:

@@ -128,9 +128,9 @@ class SamplerTests(Suite):
         centre = 0.3
         data = GaussianDenoiser(centre)
         for kind, points in paths.items():
-            unit = random_latents(8, seed=3, shape=(4, 32, 32))
+            unit = random_latents(4, seed=3, shape=(4, 32, 32))
             start = points[0].alpha * centre + data.deviation(points[0]) * unit
-            end = final_state(self.walk(start, points, rows=8, seed=4), start)
+            end = final_state(self.walk(start, points, rows=4, seed=4), start)
             error = float(end.mean()) - points[-1].alpha * centre
             assert abs(error) < 0.03, f"{kind}: the mean is off by {error:.3f}"
             ratio = float(end.std()) / data.deviation(points[-1])

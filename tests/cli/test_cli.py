@@ -547,6 +547,7 @@ def test_prompt_edit_writes_report_and_sheet(here: Path, tiny_folder: Path) -> N
     assert Image.open("sheet.jpg").width > 512
 
 
+@pytest.mark.slow
 def test_several_seeds_give_a_file_for_each(here: Path, tiny_folder: Path) -> None:
     words = ["--prompt", "red", "--steps", "1"]
     lines = run_with("img2img", "a.png", *words, "--seed", "0-1,5", "--json", model=tiny_folder).stdout.splitlines()
@@ -570,6 +571,7 @@ def test_seeds_of_an_edit_without_noise_are_named(here: Path, tiny_folder: Path)
     assert result.exit_code == 0 and "seed=2 gives the same image" in result.stderr
 
 
+@pytest.mark.slow
 def test_each_image_may_have_a_mask_of_its_own(here: Path, tiny_folder: Path) -> None:
     for name, corner in (("first", (0, 0)), ("second", (10, 4))):
         mask = Image.new("L", (19, 14))
@@ -668,6 +670,7 @@ def test_invert_and_reconstruct(here: Path, tiny_folder: Path) -> None:
     assert report["output"] == "a-invert-reconstruct.png"
 
 
+@pytest.mark.slow
 def test_an_animation_is_written_in_its_format_beside_still_images(
     here: Path, tiny_folder: Path, random_image: Any
 ) -> None:
@@ -726,6 +729,7 @@ def test_full_or_closed_standard_output_is_one_line(
     assert done.stderr.count("\n") == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_folder_stands_for_its_images_and_an_interrupted_batch_continues(here: Path, tiny_folder: Path) -> None:
     (here / "album").mkdir()
     for name in ("a.png", "b.png"):

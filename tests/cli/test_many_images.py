@@ -114,6 +114,7 @@ def test_each_image_gets_its_mask_its_prompt_and_its_folder(album: Path, tiny_fo
     assert "Replaced: 'out/a.png'" in failed.stderr
 
 
+@pytest.mark.slow
 def test_inexact_results_differ_by_rounding_alone(album: Path, tiny_folder: Path) -> None:
     """Calls have as many rows as there are results in place of a fixed number, which the recipe says."""
     words = ["generate", "--prompt", "red", "--seed", "0-2", "--steps", 2, "--model", tiny_folder, "--batch", 3]

@@ -71,6 +71,7 @@ def test_bits_of_a_row_do_not_depend_on_other_rows(tiny_model: Backend) -> None:
         assert {order[place]: sha256(result) for place, result in results.items()} == alone
 
 
+@pytest.mark.slow
 def test_a_replayed_row_has_the_bits_of_the_row(tiny_model: Backend) -> None:
     rows = mixed_rows(tiny_model.native_size)[:5]
     for result in outcomes(rows, model=tiny_model, cache=False).values():

@@ -192,6 +192,7 @@ def test_a_run_that_waits_has_ended_when_it_is_cancelled(end: Callable[[editkit.
             _ = run.result
 
 
+@pytest.mark.slow
 def test_a_run_that_is_left_ends_its_thread() -> None:
     before = set(threading.enumerate())
     for _ in start("img2img", ToyBackend(), steps=6):

@@ -175,6 +175,7 @@ def test_a_cached_inversion_in_a_file_is_the_one_that_was_made(tmp_path: Path) -
 # A cached inversion equals a new one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", EDITS)
 @pytest.mark.parametrize("kind", ["toy", "tiny"])
 def test_an_edit_is_the_same_with_a_cold_a_warm_and_no_cache(
@@ -355,6 +356,7 @@ def test_an_inversion_without_network_calls_is_not_cached(cache: InversionCache)
     assert not cache.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_key_is_the_same_in_every_process() -> None:
     edited()
     code = (
@@ -672,6 +674,7 @@ def test_a_disabled_cache_is_neither_read_nor_written() -> None:
     assert again.report.network_calls == 4 and same(again, result)
 
 
+@pytest.mark.slow
 def test_the_command_line_has_a_switch_on_all_that_inverts(tmp_path: Path) -> None:
     folder = stable_diffusion_folder(tmp_path / "tiny")
     SOURCE.save(tmp_path / "in.png")

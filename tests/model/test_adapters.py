@@ -171,6 +171,7 @@ def apart(one: Tensor, other: Tensor) -> float:
 # The effect of a LoRA
 
 
+@pytest.mark.slow
 @each_family
 def test_all_spellings_mean_the_same(tmp_path: Path, family: Family) -> None:
     networks = [
@@ -249,6 +250,7 @@ def test_a_scale_of_0_changes_nothing(tmp_path: Path, family: Family) -> None:
     assert torch.equal(drawn(family, f"{file}:0"), drawn(family))
 
 
+@pytest.mark.slow
 def test_scales_add_up(tmp_path: Path) -> None:
     file = written(tmp_path / "style.safetensors", "sd")
     once = drawn("sd", file)
@@ -431,6 +433,7 @@ def test_embeddings_that_cannot_be_added_are_refused(tmp_path: Path) -> None:
 # The identity of a model with adapters
 
 
+@pytest.mark.slow
 def test_adapters_change_the_identity_of_a_model(tmp_path: Path) -> None:
     file = written(tmp_path / "style.safetensors", "sd")
     identities = [

@@ -66,6 +66,7 @@ def test_a_prediction_replaces_that_of_the_scheduler(tiny_folder: Path) -> None:
     assert (drawn - draw(tiny_folder)).abs().max() > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [stable_diffusion_folder, stable_diffusion_xl_folder, stable_diffusion_3_folder])
 def test_skipped_layers_are_those_that_diffusers_skips(tmp_path: Path, family: Any) -> None:
     folder = family(tmp_path / "model")
@@ -82,6 +83,7 @@ def test_skipped_layers_are_those_that_diffusers_skips(tmp_path: Path, family: A
         editkit.load_model(folder, clip_skip=50)
 
 
+@pytest.mark.slow
 def test_another_autoencoder_is_read_from_its_folder_or_a_file(tiny_folder: Path, tmp_path: Path) -> None:
     other = stable_diffusion_folder(tmp_path / "other", seed=5)
     models: list[Any] = [
@@ -95,6 +97,7 @@ def test_another_autoencoder_is_read_from_its_folder_or_a_file(tiny_folder: Path
     assert models[0].identity == models[1].identity != editkit.load_model(tiny_folder).identity
 
 
+@pytest.mark.slow
 def test_a_variant_is_read_and_is_another_model_only_where_it_has_other_weights(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +164,7 @@ def test_a_loaded_model_takes_no_options(tiny_model: Any) -> None:
         editkit.apply("generate", model=tiny_model, clip_skip=1, **CALL)
 
 
+@pytest.mark.slow
 def test_a_replay_uses_the_options_of_the_recipe(tiny_folder: Path, tmp_path: Path) -> None:
     other = stable_diffusion_folder(tmp_path / "other", seed=5) / "vae"
     options: dict[str, Any] = {"prediction": "v_prediction", "clip_skip": 1}

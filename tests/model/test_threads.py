@@ -82,6 +82,7 @@ def test_threads_that_share_a_tokenizer_get_prompts_of_one_length(tiny_model: An
     assert set(tokens) == {(1, encoder.length)}
 
 
+@pytest.mark.slow
 def test_threads_load_several_models_one_at_a_time(tmp_path: Path) -> None:
     folders = [stable_diffusion_folder(tmp_path / str(number), seed=number) for number in range(THREADS)]
     register, dtype = torch.nn.Module.register_parameter, torch.get_default_dtype()
@@ -114,6 +115,7 @@ def test_a_load_that_fails_is_tried_again_and_other_names_do_not_wait() -> None:
     assert load("fast") == "fast" and loads.count("fast") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model_folder", "net_folder"),
     [(stable_diffusion_folder, controlnet_folder), (stable_diffusion_xl_folder, controlnet_xl_folder)],

@@ -81,6 +81,7 @@ def test_pixels_outside_a_mask_stay_under_every_control(model: Any) -> None:
     assert np.array_equal(np.asarray(held.image)[mask == 0], IMAGE[mask == 0])
 
 
+@pytest.mark.slow
 def test_controls_act_together_in_any_order(model: Any) -> None:
     first, second = ["prompt-to-prompt"], ["mutual-attention"]
     together = [
@@ -91,6 +92,7 @@ def test_controls_act_together_in_any_order(model: Any) -> None:
     assert not any(np.array_equal(together[0], one) for one in alone)
 
 
+@pytest.mark.slow
 def test_plug_and_play_takes_features_before_the_last_level(tmp_path: Path) -> None:
     """Those of the last level of this network, which has two, would leave no edit."""
     model = load_model(FOLDERS["StableDiffusionPipeline"](tmp_path / "model"))

@@ -235,6 +235,7 @@ def test_code_of_a_model_is_not_run(registry: Registry, blip: Path) -> None:
     assert not trace.exists()
 
 
+@pytest.mark.slow
 def test_a_model_of_another_task_is_refused(registry: Registry, tmp_path: Path) -> None:
     text = {**TEXT, "num_hidden_layers": 1, "vocab_size": 12}
     config = CLIPConfig(text_config=text, vision_config=SMALL, projection_dim=16)

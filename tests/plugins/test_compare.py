@@ -43,6 +43,7 @@ def run(folder: Path, *more: str) -> Result:
     return CliRunner().invoke(main, [*arguments, "--model", str(folder / "model"), *options, *more])
 
 
+@pytest.mark.slow
 def test_rows_equal_the_reports_of_single_edits(folder: Path) -> None:
     table = json.loads(run(folder, "--json").stdout)
     assert [row["inverter"] for row in table["rows"]] == list(INVERTERS)

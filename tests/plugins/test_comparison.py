@@ -37,6 +37,7 @@ def test_a_model_that_samples_from_an_image_is_not_compared(make: Callable[[Path
         next(compare_folder(make(tmp_path)))
 
 
+@pytest.mark.slow
 def test_a_difference_fails_the_check(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main, ["check", str(tiny_folder)])
     assert result.exit_code == 0 and "2 passed, 0 failed, 0 skipped" in result.stdout

@@ -446,6 +446,7 @@ def rendered(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_packed_artwork_and_weights_come_back(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed, there = rendered / "packed", rendered / "there"
     tokenizer, vae = new_tokenizer(artwork().emojis), new_autoencoder(SIZE, (8, 32), 4)

@@ -95,6 +95,7 @@ def test_added_image_channels_start_at_zero_and_can_be_removed(network: TextToLa
     assert all(torch.equal(weight, again[name]) for name, weight in network.unet.state_dict().items())
 
 
+@pytest.mark.slow
 def test_both_folders_load_in_diffusers_and_differ_in_the_first_file_alone(
     network: TextToLatents, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def published_ssim(one: NDArray[np.float32], other: NDArray[np.float32]) -> floa
     return float((above / below).mean())
 
 
+@pytest.mark.slow
 def test_published_measures_equal_their_formulas(root: Path, tmp_path: Path) -> None:
     result = run(root, tmp_path, "--as-published", methods=METHODS[:1])
     assert result.exit_code == 0, result.output
@@ -214,6 +215,7 @@ def test_tables_of_a_hub_hold_the_same_cases(root: Path, tmp_path: Path) -> None
         PieBench(tmp_path)
 
 
+@pytest.mark.slow
 def test_masked_method_leaks_nothing_and_undefined_values_are_counted(whole: tuple[Path, str]) -> None:
     output, printed = whole
     results = json.loads((output / "results.json").read_text())
@@ -232,6 +234,7 @@ def test_masked_method_leaks_nothing_and_undefined_values_are_counted(whole: tup
     assert editkit.open_image(output / "sheet.png").width > 6 * 192
 
 
+@pytest.mark.slow
 def test_batches_of_any_size_give_the_same_bytes_and_note_failures(root: Path, tmp_path: Path) -> None:
     annotations = json.loads((root / "pie" / "mapping_file.json").read_text())
     some = {name: annotations[name] for name in list(annotations)[:5]}

@@ -78,6 +78,7 @@ def test_the_scheduler_config_determines_the_distilled_grid(tmp_path: Path) -> N
     assert (grid.spacing, grid.distilled) == ("distilled", 20)
 
 
+@pytest.mark.slow
 def test_more_steps_than_were_distilled_are_refused() -> None:
     draw = functools.partial(editkit.apply, "generate", model=consistency()[0], steps=51, seed=0)
     with pytest.raises(InvalidParameter, match=r"steps=51 .* 50 timesteps; take fewer steps, or another spacing"):

@@ -128,6 +128,7 @@ def test_generate_agrees_with_diffusers(kind: str, guidance: float) -> None:
         assert_agree(result.latents, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TEXT)
 @pytest.mark.parametrize(("strength", "guidance"), [(0.5, 3.5), (1.0, 1.0)])
 def test_img2img_agrees_with_diffusers(kind: str, strength: float, guidance: float) -> None:

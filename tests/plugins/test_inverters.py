@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -109,6 +110,7 @@ class TestFixedPoint:
                 assert errors.residual < 1e-10, (kind, steps, errors)
                 assert errors.error < 1e-10, (kind, steps, errors)
 
+    @pytest.mark.slow
     def test_fixed_point_never_ends_worse_than_its_guess_on_the_mixture(self) -> None:
         """For every step and row: the first guess steps along the last noise estimate."""
         data = MixtureDenoiser.of_shape((1, 4, 4))
@@ -123,6 +125,7 @@ class TestFixedPoint:
                 assert float(worse.max()) < 1e-12, (kind, steps, p, q)
                 low, eps = high, eps_of(high, data(high, q), q)
 
+    @pytest.mark.slow
     def test_fixed_point_error_is_below_ddim_corrected_on_the_mixture(self) -> None:
         data = MixtureDenoiser.of_shape((1, 4, 4))
         for kind, steps in itertools.product(PATHS, (10, 20, 50)):

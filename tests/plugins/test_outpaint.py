@@ -146,6 +146,7 @@ def test_around_a_clear_border_white_stays_clear_and_a_drawing_is_opaque() -> No
     assert (np.asarray(compose_resized(editkit.PixelEdit(blue, place=(0, 0)), source))[..., 3] == 255).all()
 
 
+@pytest.mark.slow
 def test_the_seed_and_the_recipe_give_the_same_pixels(
     tiny_model: editkit.Backend, tmp_path: Path, random_image: Any
 ) -> None:
@@ -157,6 +158,7 @@ def test_the_seed_and_the_recipe_give_the_same_pixels(
     assert other.image.tobytes() != first.image.tobytes()
 
 
+@pytest.mark.slow
 def test_network_calls_grow_with_the_new_area_and_not_with_the_source() -> None:
     def calls(width: int, **params: Any) -> int:
         return outpaint(slope((width, 64)), resample=1, guidance=1.0, resolution=16, **params).report.network_calls
@@ -186,6 +188,7 @@ def test_impossible_margins_are_refused_in_one_line(params: dict[str, Any], mess
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", ["", "a red apple"])
 @pytest.mark.parametrize("grain", [0.0, 12.0], ids=["plain", "grain"])
 def test_no_seam_shows_for_any_model(tiny_model: editkit.Backend, prompt: str, grain: float) -> None:

@@ -101,6 +101,7 @@ def slopes(errors: Sequence[float]) -> list[float]:
 class TestReversible:
     """Invertible steps reconstruct the source without controls."""
 
+    @pytest.mark.slow
     def test_a_replay_undoes_the_inversion(self) -> None:
         for (kind, path), call, steps in itertools.product(PATHS.items(), REVERSIBLE, (2, 7, 50)):
             # The flow of a mixture parts at the border of its components, which amplifies rounding errors.
@@ -157,6 +158,7 @@ class TestReversible:
         )
         assert largest(two_step(data, x, p, q, (earlier, o)) - expected) < 1e-4
 
+    @pytest.mark.slow
     def test_rex_has_the_order_of_its_scheme(self) -> None:
         for (kind, path), (scheme, order) in itertools.product(
             {"vp": vp_path, "flow": flow_path}.items(), {"euler": 1, "heun": 2}.items()
@@ -440,6 +442,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Prediction, 
     yield {kind: stable_diffusion_folder(tmp_path_factory.mktemp(kind), prediction_type=kind) for kind in kinds}
 
 
+@pytest.mark.slow
 def test_a_replay_with_a_network_undoes_the_inversion(tiny: dict[Prediction, Path]) -> None:
     for kind, folder in tiny.items():
         model = editkit.load_model(folder, dtype="float64")
@@ -451,6 +454,7 @@ def test_a_replay_with_a_network_undoes_the_inversion(tiny: dict[Prediction, Pat
             assert error < 1e-9, f"{call}, {kind}: off by {error:.1e}"
 
 
+@pytest.mark.slow
 def test_pinning_corrects_rounding_errors(tiny: dict[Prediction, Path]) -> None:
     """An untrained network amplifies them: float32 without pinning keeps 3 digits at guidance 7.5."""
     params = {"prompt": "a red apple", "steps": 5, "guidance": 7.5, "cache": False}
@@ -461,6 +465,7 @@ def test_pinning_corrects_rounding_errors(tiny: dict[Prediction, Path]) -> None:
             assert torch.equal(editkit.reconstruct(inversion, model=model).latents, inversion.trajectory[-1])
 
 
+@pytest.mark.slow
 def test_null_text_optimises_through_the_attention_of_a_network(tiny: dict[Prediction, Path]) -> None:
     model = editkit.load_model(tiny["epsilon"])
     params = {"prompt": "a red apple", "steps": 5, "guidance": 7.5, "cache": False}

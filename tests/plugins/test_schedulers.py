@@ -130,6 +130,7 @@ def test_two_classes_of_one_scheduler_and_clipped_latents_are_warned_of(tiny_fol
     assert "clip_sample is true and is left out" in warning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ramp", [*RAMPS, {"use_lu_lambdas": True}])
 def test_a_solver_samples_on_its_noise_levels_what_diffusers_samples(
     tiny_folder: Path, tmp_path: Path, ramp: dict[str, Any]

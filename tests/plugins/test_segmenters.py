@@ -120,6 +120,7 @@ def test_a_segmenter_whose_files_change_is_loaded_anew(
     assert not np.array_equal(find(f"{kind}:model={folder}", where), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("specification", "kind"), [("words:a red apple", "clipseg"), (str(POINTS), "sam"), (POINTS, "sam")]
 )

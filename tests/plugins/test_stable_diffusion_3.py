@@ -98,6 +98,7 @@ def test_generate_agrees_with_diffusers(flow: str, t5: bool, guidance: float) ->
         assert_agree(result.latents, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 @pytest.mark.parametrize("strength", [0.5, 1.0])

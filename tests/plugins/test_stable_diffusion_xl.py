@@ -84,6 +84,7 @@ def test_generate_agrees_with_diffusers(prediction: str, sampler: str, guidance:
     assert_agree(run_editkit("generate", prediction=prediction, **arguments), expected)
 
 
+@pytest.mark.slow
 @each_prediction
 @each_sampler
 @each_guidance

@@ -104,6 +104,7 @@ def generate(model: Any, *attach: str, **options: Any) -> Tensor:
     return latents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "plus", "full"])
 @pytest.mark.parametrize("family", ["sd", pytest.param("xl", marks=pytest.mark.slow)])
 def test_a_style_is_that_of_diffusers(tmp_path: Path, family: str, kind: str) -> None:
@@ -361,6 +362,7 @@ def flux_generate(model: Any, *attach: str, guidance: float) -> Tensor:
     return pack(latents)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distilled", [True, False])
 def test_styles_of_flux_are_those_of_diffusers(tmp_path: Path, distilled: bool) -> None:
     folder = flux_folder(tmp_path / "model", distilled=distilled)
@@ -434,6 +436,7 @@ def test_a_style_of_stable_diffusion_3_is_that_of_diffusers(tmp_path: Path) -> N
         generate(model, f"style:image={tmp_path / 'style.png'},model={wrong}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["chroma", pytest.param("kolors", marks=pytest.mark.slow)])
 def test_a_style_of_a_pipeline_is_that_of_its_own_call(
     tmp_path: Path, family_folder: Callable[[str], Path], name: str

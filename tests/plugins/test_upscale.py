@@ -219,6 +219,7 @@ def test_the_same_seed_gives_the_same_pixels_and_another_others(model: editkit.B
     assert first.tobytes() != other.tobytes()
 
 
+@pytest.mark.slow
 def test_a_result_is_replayed_from_its_own_file(model: editkit.Backend, tmp_path: Path) -> None:
     result = editkit.apply("upscale", sample_image((20, 14), "RGBA"), model=model, scale=4, steps=4, seed=1)
     again = editkit.replay(result.save(tmp_path / "large.png", recipe="full"), model=model)

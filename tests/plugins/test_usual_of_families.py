@@ -97,6 +97,7 @@ def test_the_files_of_a_family_decide_its_usual_settings(name: str, tmp_path: Pa
     assert dict(editkit.load_model(write(tmp_path), device="cpu").usual) == expected  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [

@@ -138,6 +138,7 @@ def test_every_operation_keeps_depth_and_profile(
         check_file(result, tmp_path / "out.png", sources()[kind], mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [3, 4])
 def test_deep_image_with_profile_comes_back_where_nothing_is_asked(
     tiny_model: editkit.Backend, channels: int, tmp_path: Path

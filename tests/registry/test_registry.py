@@ -277,6 +277,7 @@ def command(*arguments: str) -> str:
 
 
 class TestThirdParty:
+    @pytest.mark.slow
     def test_plugins_lists_the_good_and_names_the_broken(self, run_with_packages: Callable[[str], str]) -> None:
         listed = json.loads(run_with_packages(command("plugins", "--json")))
         rows = {row["name"]: row for row in listed["plugins"]}
@@ -288,6 +289,7 @@ class TestThirdParty:
             assert word in failed
         assert {"img2img", "samplers", "inverters"} <= set(rows)
 
+    @pytest.mark.slow
     def test_help_offers_the_operation(self, run_with_packages: Callable[[str], str]) -> None:
         output = run_with_packages(command("--help"))
         assert "negative" in output
@@ -295,6 +297,7 @@ class TestThirdParty:
         assert "img2img" in output
         assert "--strength" in run_with_packages(command("negative", "--help"))
 
+    @pytest.mark.slow
     def test_a_third_party_plugin_edits_inverts_and_conforms(self, run_with_packages: Callable[[str], str]) -> None:
         code = """
 import json
