@@ -142,7 +142,7 @@ def check_parts(
         part.folder for part in parts if part.name not in replaced and (part.folder / "config.json").exists()
     ]
     for one in with_weights if weights else ():
-        check_part(one, check_weights(one, variant=variant))
+        check_part(one, variant=variant)
     if weights and variant and not any(variant in variants_in(one) for one in with_weights):
         there = sorted({variant for one in with_weights for variant in variants_in(one)} - {""})
         raise WeightsUnavailable(
@@ -186,11 +186,16 @@ def _check_files(folder: Path) -> None:
             raise WeightsUnavailable(f"{entry} is {kind}: download the model again")
 
 
-def check_part(folder: Path, variant: str | None) -> None:
-    """Raise WeightsUnavailable if the configuration of a part describes a network much larger than its weights."""
-    file = folder / "config.json"
+def check_part(folder: Path, called: str = "", variant: str | None = None) -> str | None:
+    """Return the variant of the weights to read in the folder of a part, as :func:`check_weights` does.
+
+    Raises WeightsUnavailable like it, for damaged weights, and for a configuration that describes a network much larger
+    than the weights.
+    """
+    chosen, file = check_weights(folder, called, variant=variant), folder / "config.json"
     config = read_json(file)
-    check_config(file, config, count_tensors(folder, variant))
+    check_config(file, config, count_tensors(folder, chosen, config))
+    return chosen
 
 
 def check_config(file: Path, config: dict[str, Any], tensors: int) -> None:

@@ -16,7 +16,7 @@ from ..literals import ModelPrediction, Quantisation
 from ..registry.calls import write_call
 from ..registry.params import shorten
 from .folders import check_part, identity_of
-from .weights import ON_TOP, check_download, check_weights, find_folder
+from .weights import ON_TOP, check_download, find_folder
 
 _REPLACED = {"vae": ("vae",), "transformer": ("transformer", "unet")}
 """Parts of a folder that an option of this name replaces."""
@@ -170,5 +170,5 @@ def _find_part(name: str, option: str, suffixes: Sequence[str]) -> Path:
     folder = next(iter(within), folder)
     if not (folder / "config.json").exists():
         raise WeightsUnavailable(f"{option} {name!r} has no config.json: give the folder of this part, or a file")
-    check_part(folder, check_weights(folder, f"{option} {name!r}"))
+    check_part(folder, f"{option} {name!r}")
     return folder

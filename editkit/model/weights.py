@@ -66,7 +66,7 @@ def load_pretrained(
     folder, label = model_folder(name, called=called, advice=advice), f"{called} {name!r}"
     variant = check_weights(folder)
     try:
-        count_tensors(folder, variant)
+        count_tensors(folder, variant, read_json(folder / "config.json"))
         with loading(), quiet():
             loaded = [other.from_pretrained(folder, local_files_only=True, trust_remote_code=False) for other in others]
             model, info = model_class.from_pretrained(
@@ -249,15 +249,13 @@ _COUNTERS = ("ids", "num_batches_tracked", "index")
 """Endings of the names of tensors of whole numbers."""
 
 
-def count_tensors(folder: Path, variant: str | None) -> int:
+def count_tensors(folder: Path, variant: str | None, config: Mapping[str, Any]) -> int:
     """Return the number of tensors in the weights of a part; raises WeightsUnavailable if they are damaged.
 
-    They are of floating-point numbers unless ``config.json`` names a quantisation, which may pack them into any type.
+    They are of floating-point numbers unless its configuration names a quantisation, which may pack them into any type.
     """
     from safetensors import SafetensorError, safe_open
 
-    config = folder / "config.json"
-    is_quantised = config.is_file() and bool(read_json(config).get("quantization_config"))
     count = 0
     for file in tensor_files(folder, variant):
         try:
@@ -268,7 +266,7 @@ def count_tensors(folder: Path, variant: str | None) -> int:
         except (SafetensorError, OSError, ValueError, RecursionError) as error:
             raise WeightsUnavailable(f"{file} is damaged ({error}): download the model again") from error
         wrong = [name for name, kind in kinds.items() if kind in _OTHER_TYPES and not name.endswith(_COUNTERS)]
-        if wrong and not is_quantised:
+        if wrong and not config.get("quantization_config"):
             raise WeightsUnavailable(
                 f"{file} holds {kinds[wrong[0]]} in {wrong[0][:80]}, not floating-point numbers: it is damaged, or "
                 "quantised without its scales; get it in float16 or bfloat16"

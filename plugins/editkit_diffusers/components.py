@@ -17,7 +17,6 @@ from editkit import (
     WeightsUnavailable,
     check_complete,
     check_part,
-    check_weights,
     loading,
     quiet,
     read_json,
@@ -74,8 +73,7 @@ def read_part(
         if hasattr(kind, "config_class"):  # transformers names weights of another shape in its log alone
             more["ignore_mismatched_sizes"] = True
         check_class(kind, config, folder)
-        chosen = check_weights(folder, variant=variant)
-        check_part(folder, chosen)
+        chosen = check_part(folder, variant=variant)
         with loading(), quiet():
             part, info = kind.from_pretrained(
                 folder,
