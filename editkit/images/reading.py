@@ -86,13 +86,13 @@ def open_image(source: Source, *, argument: str = "image", allow_urls: bool = Fa
 def open_stored(source: Source, *, argument: str = "image") -> StoredImage:
     """Open an image at its own bit depth and in its own RGB profile; ``source`` and errors are as for open_image."""
     source = plain_source(source, argument)
-    carried = source.info.get(INFO_KEY) if isinstance(source, Image.Image) else None
-    if not isinstance(carried, StoredImage) or not isinstance(source, Image.Image):
-        return _open(source, argument, use_profile=True)
-    if carried.is_shown_by(source):
-        return carried
-    changed = _open(source, argument, use_profile=True)
-    return dc.replace(changed, notes=(*changed.notes, *carried.notes_if_changed(describe(source, argument))))
+    lost: tuple[str, ...] = ()
+    if isinstance(source, Image.Image) and isinstance(carried := source.info.get(INFO_KEY), StoredImage):
+        if carried.is_shown_by(source):
+            return carried
+        lost = carried.notes_if_changed(describe(source, argument))
+    opened = _open(source, argument)
+    return dc.replace(opened, notes=(*opened.notes, *lost))
 
 
 def open_values(source: Source, *, argument: str, colour: bool = False) -> NDArray[Any]:
@@ -109,10 +109,10 @@ def open_values(source: Source, *, argument: str, colour: bool = False) -> NDArr
     return open_checked(source, argument, functools.partial(stored_values, colour=colour))
 
 
-def _open(source: Source, argument: str, *, use_profile: bool) -> StoredImage:
+def _open(source: Source, argument: str) -> StoredImage:
     if isinstance(source, np.ndarray):
         return array_to_stored(source, describe(source, argument))
-    return open_checked(source, argument, functools.partial(decode, use_profile=use_profile))
+    return open_checked(source, argument, functools.partial(decode, use_profile=True))
 
 
 def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, bytes, str], _Decoded]) -> _Decoded:
