@@ -175,6 +175,7 @@ from .model.references import ReferenceGuidance as ReferenceGuidance
 from .model.references import References as References
 from .model.references import SupportsReferences as SupportsReferences
 from .model.weights import check_complete as check_complete
+from .model.weights import check_download as check_download
 from .model.weights import check_weights as check_weights
 from .model.weights import load_pretrained as load_pretrained
 from .model.weights import model_folder as model_folder
@@ -427,6 +428,7 @@ __all__ = [
     "captioners",
     "check_complete",
     "check_config",
+    "check_download",
     "check_file",
     "check_interval",
     "check_params",
@@ -450,6 +452,7 @@ __all__ = [
     "erase",
     "evaluation",
     "few_step_edit",
+    "file_stamps",
     "fill",
     "find_identity",
     "flow_edit",
@@ -483,6 +486,7 @@ __all__ = [
     "mask_automatically",
     "mean_of_neighbours",
     "model_folder",
+    "model_stamps",
     "models",
     "no_step_between",
     "numbers_on",
@@ -530,6 +534,7 @@ __all__ = [
     "to_x0",
     "uni_edit",
     "untrusted_reason",
+    "unused_path",
     "upscale",
     "walk",
     "with_resampling",

@@ -39,6 +39,9 @@ _READ_ERRORS = {
     errno.ESTALE: "the network folder has changed; try again",
 }
 
+LFS_POINTER = b"version https://git-lfs"
+"""First bytes of a pointer of git-lfs, which stands for a file that is elsewhere."""
+
 _TEMPORARY = (".editkit-", ".tmp")
 """First and last letters of a temporary file's name."""
 

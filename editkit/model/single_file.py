@@ -8,7 +8,7 @@ from ..errors import WeightsUnavailable
 from ..registry.registry import Registry
 from ..registry.specs import BackendSpec
 from .folders import INDEX, read_index
-from .weights import from_hub
+from .weights import check_download, from_hub
 
 
 def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
@@ -71,6 +71,7 @@ def _shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_download(file)
         with safe_open(file, framework="pt") as tensors:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidParameter, WeightsUnavailable
+from ..files import LFS_POINTER
 from ..libraries import loading, quiet, reason_of
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:@[\w-][\w./-]*)?")
@@ -277,9 +278,9 @@ def count_tensors(folder: Path, variant: str | None, config: Mapping[str, Any]) 
 def check_download(file: Path) -> None:
     """Raise WeightsUnavailable for a pointer of git-lfs in place of weights."""
     with file.open("rb") as stream:
-        if stream.read(20).startswith(b"version https://git-"):
+        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
             raise WeightsUnavailable(
-                f"{file} is a pointer of git-lfs and no weights: run 'git lfs pull' in the folder, or download it again"
+                f"{file} is a pointer of git-lfs and no weights: run 'git lfs pull' in its folder, or download it again"
             )
 
 

@@ -20,7 +20,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import T5EncoderModel
 
-from editkit import LoadingOptions, WeightsUnavailable, check_weights, loading, quiet, read_json, reason_of
+from editkit import (
+    LoadingOptions,
+    WeightsUnavailable,
+    check_download,
+    check_weights,
+    loading,
+    quiet,
+    read_json,
+    reason_of,
+)
 
 from .checkpoint_detection import OPEN_CLIP_ENCODER, original_names, stated_settings
 from .flux_key_names import flux_ignored, flux_tensors
@@ -172,6 +181,7 @@ def _assign(net: Any, named: Mapping[str, Tensor], dtype: torch.dtype) -> None:
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file and apply the scales of 8-bit weights; raises WeightsUnavailable."""
     try:
+        check_download(file)
         with safe_open(file, framework="pt") as tensors:
             header = tensors.metadata() or {}
         loaded = load_file(file)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import editkit
 from editkit import InvalidParameter, WeightsUnavailable
+from editkit.testing.suite import sample_image
 from editkit.testing.tiny import (
     chroma_folder,
     dit_folder,
@@ -182,10 +183,16 @@ def test_a_prompt_has_as_many_tokens_as_the_encoder_has_positions(
     assert torch.equal(draw(folder), draw(tiny_folder))
 
 
-def test_a_pointer_of_git_lfs_is_named(folder: Path) -> None:
+def test_a_pointer_of_git_lfs_is_named(folder: Path, tiny_folder: Path) -> None:
     (file,) = (folder / "unet").glob("*.safetensors")
     file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 3438167536\n")
     assert "git lfs pull" in refused(folder)
+    image, file = folder.parent / "a.png", file.rename(folder.parent / "a.safetensors")
+    sample_image((16, 16)).save(image)
+    style, controlnet = f"style:image={image},model={file}", f"controlnet:kind=edge,weights={file}"
+    for place in ({"model": file}, {"adapters": [file]}, {"attach": [controlnet]}, {"attach": [style]}):
+        with pytest.raises(WeightsUnavailable, match="git lfs pull"):
+            editkit.apply("img2img", image, **{"model": tiny_folder, "prompt": "x", **place})
 
 
 DTYPES = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ...files import LFS_POINTER
+
 _HEADER = 65536
 """Bytes at the beginning of a file that are searched."""
 
@@ -42,7 +44,7 @@ _SIGNATURES = {
 }
 
 _TEXTS = {
-    b"version https://git-lfs": "is a pointer of Git LFS, and the image is elsewhere: run 'git lfs pull' in its folder",
+    LFS_POINTER: "is a pointer of git-lfs, and the image is elsewhere: run 'git lfs pull' in its folder",
     b"<!doctype html": "is a web page, as servers send in place of an image: download it again, signed in if need be",
     b"<html": "is a web page, as servers send in place of an image: download it again, signed in if need be",
 }

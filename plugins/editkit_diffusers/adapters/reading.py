@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from editkit import Adapter, BadFile, InvalidParameter
+from editkit import Adapter, BadFile, InvalidParameter, check_download
 
 _LONGEST_NAME = 1000
 """Letters of the longest tensor name: reading a name can take time that grows with its square."""
@@ -36,6 +36,7 @@ def read_adapter(adapter: Adapter) -> AdapterFile:
     """Read an adapter; raises BadFile if it is damaged, InvalidParameter if a weight is NaN or infinite."""
     name = f"adapter {str(adapter.file)!r}"
     try:
+        check_download(adapter.file)
         with safe_open(adapter.file, framework="pt") as file:
             header = dict(file.metadata() or {})
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from editkit import WeightsUnavailable
+from editkit import WeightsUnavailable, check_download
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +59,7 @@ class SafetensorsFile:
 
         self.file, self.label = file, label
         try:
+            check_download(file)
             with safe_open(file, framework="np") as tensors:
                 self._shapes = {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
                 self.header: Mapping[str, str] = tensors.metadata() or {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from editkit import BadFile, InvalidParameter, WeightsUnavailable, is_finite
+from editkit import BadFile, InvalidParameter, WeightsUnavailable, check_download, is_finite
 
 _VALUES = re.compile(r"to_v_ip\.weight$|ip_adapter_double_stream_v_proj\.weight$")
 """Names of the weights without which an IP-Adapter has no effect."""
@@ -42,6 +42,7 @@ def adapter_file(location: Path) -> Path:
 def read_tensors(file: Path) -> Mapping[str, Tensor]:
     """Return the tensors of an adapter file; raises BadFile if it is damaged, or holds NaN or whole numbers."""
     try:
+        check_download(file)
         with safe_open(file, framework="pt") as opened:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, ValueError) as error:
