@@ -220,6 +220,7 @@ from .registry.params import Fraction as Fraction
 from .registry.params import ImageParam as ImageParam
 from .registry.params import ImagesParam as ImagesParam
 from .registry.params import NameList as NameList
+from .registry.params import OutputParam as OutputParam
 from .registry.params import Params as Params
 from .registry.params import PathParam as PathParam
 from .registry.params import RegisteredName as RegisteredName
@@ -346,6 +347,7 @@ __all__ = [
     "NameList",
     "Noise",
     "OperationSpec",
+    "OutputParam",
     "PaintedMask",
     "Paper",
     "Params",

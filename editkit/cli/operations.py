@@ -37,8 +37,7 @@ from .many.masks import count_masks
 from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
 from .options import CompletedText, may_be_listed, parameters_of
-from .outputs import progress
-from .previews import preview_option
+from .previews import preview_option, progress
 from .settings import without_settings
 from .targets import existing_option, output_options
 

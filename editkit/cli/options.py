@@ -183,9 +183,10 @@ def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool
         return click.Option(
             [f"--{flag}", name], metavar="FILE", type=CompletedText(), multiple=True, help=f"{text} May be repeated."
         )
-    if "image" in extra:
-        text += " May be repeated, once for each IMAGE." if several else ""
-        return click.Option([f"--{flag}", name], metavar="FILE", type=CompletedText(), multiple=several, help=text)
+    if "image" in extra or "output" in extra:
+        repeated = several and "image" in extra
+        text += " May be repeated, once for each IMAGE." if repeated else ""
+        return click.Option([f"--{flag}", name], metavar="FILE", type=CompletedText(), multiple=repeated, help=text)
     if _is_container(field.annotation) and ("registry" in extra or extra.get("repeated")):
         kind = TypedParam(str, "NAME" if "registry" in extra else "TEXT", extra)
         return click.Option([f"--{flag}", name], type=kind, multiple=True, help=f"{text} May be repeated.")
@@ -217,7 +218,7 @@ def _type_of(field: FieldInfo) -> TypedParam | LiteralChoice:
 
 def metavar_of(field: FieldInfo) -> str:
     """Return the kind of value of a field in one word, or the values that it may have."""
-    if "image" in field_metadata(field):
+    if {"image", "output"} & {*field_metadata(field)}:
         return "FILE"
     if _inner_type(field.annotation) is bool:
         return "on or off"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses as dc
-import functools
 import json
 import math
 import os
@@ -18,7 +17,6 @@ import click
 
 from ..errors import EditkitError, InvalidParameter
 from ..files import locked_folder, unused_path
-from .previews import PreviewFile
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,25 +25,8 @@ if TYPE_CHECKING:
     from ..editing.result import Result
     from ..images.stored.encoding import Encoding
     from ..inversion.inversion import Inversion
-    from ..sampling.progress import Progress
 
     LabelledImage = tuple[str, Image.Image]
-
-
-def progress(preview: Path | None) -> Progress | None:
-    """Return a progress function that writes previews to a file, if there is one, below a bar on standard error.
-
-    There is no bar if that is not a terminal.
-    """
-    previews = None if preview is None else PreviewFile(preview)
-    if not sys.stderr.isatty():
-        return previews
-    from tqdm import tqdm
-
-    bar = functools.partial(tqdm, file=sys.stderr, leave=False)
-    if previews is None:
-        return bar
-    return lambda steps, total, desc: bar(previews(steps, total=total, desc=desc), total=total, desc=desc)
 
 
 @contextlib.contextmanager
@@ -108,7 +89,12 @@ def output_place(path: Path, reserved: Container[Path | None] = (), *, replace: 
             path = unused_path(path, reserved)
         yield path
     if exists and replace:
-        click.echo(f"Replaced: {str(path)!r}", err=True)
+        report_replaced(path)
+
+
+def report_replaced(path: Path) -> None:
+    """Print one line for a file that existed."""
+    click.echo(f"Replaced: {str(path)!r}", err=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -17,8 +17,7 @@ from .many.inputs import IMAGE_HELP, expand_inputs, image_argument
 from .many.variants import plan_variants, seeds_of_count
 from .model_options import load_named_model, model_options
 from .options import CompletedText, SeedsParam
-from .outputs import progress
-from .previews import preview_option
+from .previews import preview_option, progress
 from .targets import output_options, replacing_options
 
 if TYPE_CHECKING:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,11 +15,13 @@ import click
 
 from ..errors import EditkitError
 from .options import CompletedText
+from .outputs import report_replaced
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ..editing.steps.step import Step
+    from ..sampling.progress import Progress
 
 INTERVAL = 0.5
 """Least time in seconds from the end of one preview to the next."""
@@ -32,6 +37,22 @@ def preview_option() -> click.Option:
     return click.Option(["--preview"], metavar="FILE", type=CompletedText(), help=text)
 
 
+def progress(preview: Path | None) -> Progress | None:
+    """Return a progress function that writes previews to a file, if there is one, below a bar on standard error.
+
+    There is no bar if that is not a terminal.
+    """
+    previews = None if preview is None else PreviewFile(preview)
+    if not sys.stderr.isatty():
+        return previews
+    from tqdm import tqdm
+
+    bar = functools.partial(tqdm, file=sys.stderr, leave=False)
+    if previews is None:
+        return bar
+    return lambda steps, total, desc: bar(previews(steps, total=total, desc=desc), total=total, desc=desc)
+
+
 class PreviewFile:
     """Progress function that writes the previews of steps to a file, which readers never see incomplete."""
 
@@ -39,6 +60,8 @@ class PreviewFile:
         self.path = path
         self.due = 0.0
         """Time from which on a preview is written; infinite once that has failed."""
+        self.replaces = os.path.lexists(path)
+        """Whether the next preview replaces a file of somebody else."""
 
     def __call__(self, steps: Iterable[Step], *, total: int, desc: str) -> Iterator[Step]:
         for step in steps:
@@ -56,6 +79,9 @@ class PreviewFile:
             # The edit may have taken hours: it is not lost because its preview cannot be written.
             click.echo(f"Warning: no more previews: {error}", err=True)
             return False
+        if self.replaces:
+            report_replaced(self.path)
+            self.replaces = False
         return True
 
 

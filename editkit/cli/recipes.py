@@ -22,8 +22,8 @@ from .jobs import Execute, Invocation, Job, one_by_one, read_if_stdin
 from .many.edit_options import cache_option, output_option, report_option, sheet_option
 from .model_options import adapter_option, given_loading_options, loading_options, model_option
 from .options import CompletedText, parameters_of
-from .outputs import output_place, print_bytes, progress
-from .previews import preview_option
+from .outputs import output_place, print_bytes
+from .previews import preview_option, progress
 from .targets import STREAM, OutputPlan, output_options, stem_of
 
 if TYPE_CHECKING:

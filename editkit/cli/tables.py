@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
+from ..registry.params import Params, output_fields
 from ..registry.registry import Registry
 from ..registry.specs import CommandSpec
 from .errors import Command
 from .facts.examples import usage_of
 from .options import parameters_of
-from .outputs import json_option, json_text
+from .outputs import json_option, json_text, report_replaced
+from .targets import plan_shown
 
 
 def measuring_command(registry: Registry, spec: CommandSpec) -> Command:
@@ -30,7 +34,19 @@ def _measure(registry: Registry, spec: CommandSpec, options: Mapping[str, Any], 
     values = {name: value for name, value in options.items() if value not in (None, ())}
     params = spec.params.parse(spec.name, values)
     registry.check_names(params)
+    written = _output_files(params)
+    replaced = [path for path in written if os.path.lexists(path)]
     table = registry.load("commands", spec.name)(params)
+    for path in replaced:
+        report_replaced(path)
     click.echo(json_text(table.as_dict()) if as_json else table.markdown())
     if table.exit_status:
         raise click.exceptions.Exit(table.exit_status)
+
+
+def _output_files(params: Params) -> list[Path]:
+    """Return the files to write; raises InvalidParameter for one that cannot be written or is an input."""
+    names, values = output_fields(type(params)), params.model_dump()
+    others = [value for name, value in values.items() if isinstance(value, str) and name not in names]
+    planned = [plan_shown(values[name], others, None, argument=name) for name in names]
+    return [path for path in planned if path is not None]

@@ -42,7 +42,8 @@ class Params(BaseModel):
     @classmethod
     def check_text(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse text that is not valid Unicode, which neither a tokenizer nor a recipe accepts; paths may be bytes."""
-        if isinstance(value, str) and "path" not in field_metadata(cls.model_fields[str(info.field_name)]):
+        metadata = field_metadata(cls.model_fields[str(info.field_name)])
+        if isinstance(value, str) and "path" not in metadata and "output" not in metadata:
             _check_unicode(value)
         return value
 
@@ -202,8 +203,16 @@ def PathParam(default: Any, description: str) -> Any:  # noqa: N802
     return Field(default, min_length=1, description=description, json_schema_extra={"path": True})
 
 
+def OutputParam(description: str) -> Any:  # noqa: N802
+    """Field of a command that names an image file to write, None for none.
+
+    The command line checks it before the command runs, and says so if it has replaced a file.
+    """
+    return Field(None, description=description, json_schema_extra={"output": True})
+
+
 def field_metadata(field: FieldInfo) -> dict[str, Any]:
-    """Metadata of a field besides its type: ``registry``, ``image``, ``path`` or ``argument``."""
+    """Metadata of a field besides its type: ``registry``, ``image``, ``path``, ``output`` or ``argument``."""
     return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
 
 
@@ -223,6 +232,11 @@ def is_default(field: FieldInfo, value: Any) -> bool:
     default = field.get_default(call_default_factory=True, validated_data={})
     plain = list(default) if isinstance(default, tuple) else default
     return isinstance(value, bool) == isinstance(plain, bool) and bool(value == plain)
+
+
+def output_fields(params: type[Params]) -> list[str]:
+    """Names of the fields that hold a file to write."""
+    return [name for name, field in params.model_fields.items() if "output" in field_metadata(field)]
 
 
 def image_fields(params: type[Params]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from editkit import CommandSpec, Params, by_name, hookimpl
+from editkit import CommandSpec, OutputParam, Params, by_name, hookimpl
 
 
 class BenchParams(Params):
@@ -19,7 +19,7 @@ class BenchParams(Params):
     rounds: int = Field(7, ge=1, le=100, description="Rounds in which each side runs once, in alternating order.")
     threads: int = Field(1, ge=1, le=1024, description="Threads of torch on the CPU.")
     gpu: bool = Field(False, description="Measure on a GPU in bfloat16: eager and compiled, 1, 4 and 16 images.")
-    chart: str | None = Field(None, description="Image file to write with a chart of the ratios.")
+    chart: str | None = OutputParam("Image file to write with a chart of the ratios.")
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from editkit import CommandSpec, ModelParams, NameList, RegisteredName, by_name, hookimpl
+from editkit import CommandSpec, ModelParams, NameList, OutputParam, RegisteredName, by_name, hookimpl
 
 
 class CompareParams(ModelParams):
@@ -18,7 +18,7 @@ class CompareParams(ModelParams):
     steps: int = Field(25, ge=1, le=1000, description="Network steps of a whole path, from noise to image.")
     guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates only the prompt.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the noise of stochastic inverters.")
-    sheet: str | None = Field(None, description="Image file to write, with all results side by side and labelled.")
+    sheet: str | None = OutputParam("Image file to write, with all results side by side and labelled.")
 
 
 @hookimpl

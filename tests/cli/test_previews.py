@@ -66,3 +66,9 @@ def test_an_edit_outlives_its_preview_file(tmp_path: Path, capsys: pytest.Captur
     result = watched(PreviewFile(tmp_path / "nowhere" / "p.png"))
     assert result.image.tobytes() == watched(None).image.tobytes()
     assert capsys.readouterr().err.count("no more previews") == 1
+
+
+def test_a_file_that_a_preview_replaces_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for count in (0, 1):
+        watched(PreviewFile(tmp_path / "p.png"))
+        assert capsys.readouterr().err.count("Replaced") == count

@@ -72,6 +72,16 @@ def test_truth_adds_a_judgement_and_sheet_an_image(folder: Path) -> None:
     assert editkit.open_image(sheet).width > 256 * (len(INVERTERS) + 2)
 
 
+def test_a_sheet_that_exists_is_replaced_with_a_line_unless_it_is_an_input(folder: Path) -> None:
+    sheet, red = folder / "old.png", (folder / "red.png").read_bytes()
+    sheet.write_bytes(b"old")
+    assert run(folder, "--sheet", str(sheet)).stderr.count(f"Replaced: {str(sheet)!r}") == 1
+    assert editkit.open_image(sheet).width > 256
+    refused = run(folder, "--sheet", str(folder / "red.png"))
+    assert refused.exit_code == 2 and "would replace another file" in refused.stderr
+    assert (folder / "red.png").read_bytes() == red
+
+
 @pytest.mark.parametrize(("truth", "message"), [("small.png", "of one size"), ("red.png", "the same as the image")])
 def test_an_unusable_truth_is_refused(folder: Path, truth: str, message: str) -> None:
     result = run(folder, "--truth", str(folder / truth))
