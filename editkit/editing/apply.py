@@ -44,7 +44,7 @@ from .masks.automatic import mask_by_prompts
 from .masks.of_controls import masks_of_controls
 from .outcome import Contract, Edit, PixelEdit
 from .params import PROMPTS, CanvasParams, EditParams, ImageInputParams, ReferenceParams, prompts_of
-from .quality import measure_quality, untouched_part
+from .quality import measure_quality, untouched_part, warn_of_no_change
 from .request import Request, check_accelerated, inverter_name, prepare
 from .result import build_result
 from .session import Session
@@ -129,6 +129,8 @@ def execute(
         untouched = untouched_part(whole, request, mask)
         if untouched is not None:
             quality["untouched_max_diff"] = untouched.largest_difference(StoredImage.of(frames[0]))
+        if region.left_out is None:  # a gate has a warning of its own
+            warn_of_no_change(session, outcome, frames)
     report = _report(session, request, frames, quality, seconds=time.perf_counter() - start, memory=memory[0])
     return build_result(request, model, outcome, frames, report, untouched, mask, masks_of_controls(region, framing))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,19 @@ def measure_quality(session: Session, outcome: Edit | PixelEdit | Inversion) -> 
     if reconstructed is not None:
         figures |= _psnr_to_source(session, reconstructed, "recon_psnr")
     return figures
+
+
+def warn_of_no_change(session: Session, outcome: Edit | PixelEdit | Inversion, frames: Sequence[Image.Image]) -> None:
+    """Warn if an edit changes latents, but no pixel of its one source in the result."""
+    if not isinstance(outcome, Edit) or len(session.images) != 1 or len(frames) != 1 or not outcome.changes:
+        return
+    source, result = (StoredImage.of(image).levels for image in (session.images[0], frames[0]))
+    if np.array_equal(source, result):
+        where = "" if session.mask is None else " under the mask"
+        session.usage.warn(
+            f"the result equals the image: the edit changes no pixel{where}; more strength or guidance, other words or "
+            "another place may help"
+        )
 
 
 def warn_of_autoencoder(session: Session) -> None:

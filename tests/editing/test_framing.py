@@ -153,6 +153,50 @@ def test_mask_holds_in_a_framed_edit() -> None:
     assert result.image.tobytes() != image.tobytes()
 
 
+@pytest.mark.parametrize("marked", [(0, 0, 45, 64), (10, 20, 14, 24), (0, 0, 128, 64)], ids=str)
+def test_a_mask_chooses_among_equal_subjects(marked: tuple[int, int, int, int]) -> None:
+    template, image = subject(40), torch.zeros(3, 64, 128)
+    image[:, 12:52, 4:44], image[:, 12:52, 80:120] = 0.98 * template, template
+    mask = torch.zeros(1, 64, 128)
+    mask[:, marked[1] : marked[3], marked[0] : marked[2]] = 1
+    assert place_template(image, template).left > 70
+    assert (place_template(image, template, mask).left > 70) == bool(mask.all())
+
+
+@pytest.mark.model
+def test_the_subject_under_the_mask_is_edited_and_others_are_named() -> None:
+    image = Image.new("RGB", (128, 64), WHITE)
+    for left in (4, 72):
+        image.paste(framed(WHITE, 48, (0, 0), size=48), (left, 8))
+    changed = {}
+    for name, box in (("left", (0, 0, 60, 64)), ("right", (68, 0, 128, 64))):
+        mask = Image.new("L", image.size, 0)
+        mask.paste(255, box)
+        result = edit(image, mask=mask)
+        changed[name] = np.any(np.asarray(result.image) != np.asarray(image), axis=2)[:, box[0] : box[2]]
+        assert changed[name].mean() > 0.2 and result.report.warnings == ()
+    whole = edit(image)
+    assert "frame=auto edits one subject" in whole.report.warnings[0]
+    assert whole.report.frame is not None and not any(
+        "frame=auto" in one for one in edit(image, frame="off").report.warnings
+    )
+
+
+@pytest.mark.model
+def test_an_edit_that_changes_no_pixel_says_so() -> None:
+    image = framed(WHITE, 36, (4, 24), size=64).convert("RGBA")
+    image.putalpha(Image.fromarray(np.where(np.asarray(image)[..., :3].min(2) < 250, 255, 0).astype(np.uint8)))
+    mask = Image.new("L", image.size, 0)
+    mask.paste(255, (56, 2, 60, 6))
+    result = edit(image, mask=mask)
+    assert (
+        result.image.tobytes() == image.tobytes()
+        and "the edit changes no pixel under the mask" in result.report.warnings[-1]
+    )
+    equal = edit(image, target="noto red apple")
+    assert len(equal.report.warnings) == 1 and "asks for no change" in equal.report.warnings[0]
+
+
 @pytest.mark.model
 def test_mirrored_subject_is_edited_as_its_mirror_image() -> None:
     image = Image.open(SAMPLES / "gradient-man-playing-handball.png").convert("RGB")

@@ -31,6 +31,8 @@ EDGE = 2
 """Width of the edges of a decoded subject in pixels at the model's scale."""
 BETTER = 0.9
 """Cost relative to that of the whole image below which another placement is preferred."""
+BESIDE = 0.25
+"""Share of all that stands on a plain ground from which it is named if it is beside the edited square."""
 CUT = 0.1
 """Share of a placement's side from which the subject may not continue beyond its border."""
 
@@ -107,12 +109,25 @@ def frame_session(session: Session, following: FollowedSubject | None = None) ->
     if placement is None:
         return None
     subject, ground = _separate(session.pixels, template, placement, plain)
+    if plain:
+        _warn_of_rest(session, subject, placement)
     on_model_ground = session.pixels + (1 - subject) * (model_ground - ground)
     region = session.for_region(
         _cut(on_model_ground, placement, model_ground),
         None if session.mask is None else _cut(session.mask, placement, torch.zeros(1, 1, 1)),
     )
     return Framing(session, region, placement, model_ground)
+
+
+def _warn_of_rest(session: Session, subject: Tensor, placement: Placement) -> None:
+    """Warn if much of what stands on the ground, shares (1, 1, H, W), is beside the placement and may change."""
+    standing = subject if session.mask is None else subject * session.mask
+    rows, columns = (inside[0] for inside in placement.overlaps(subject))
+    if float(standing.sum() - standing[..., rows, columns].sum()) > BESIDE * float(standing.sum()):
+        session.usage.warn(
+            "frame=auto edits one subject, whose place is the report's frame, and the others stay as they are: a mask "
+            "over another one chooses it, frame=off edits the whole image"
+        )
 
 
 def _predict(session: Session, prompt: str) -> Tensor:
@@ -141,7 +156,8 @@ def _place(
     else:  # the predicted subject hides the ground behind it
         image = pixels - ground
         template = (template + model_ground - ground) * predicted_matte(template)
-    best, whole = place_template(image, template), whole_image(image, template)
+    mask = None if session.mask is None else resize(session.mask, (pixels.shape[-1], pixels.shape[-2]))[0].clamp(0, 1)
+    best, whole = place_template(image, template, mask), whole_image(image, template)
     if best.cost >= EXPLAINED:
         return None, plain
     if best.cost >= BETTER * whole.cost or _cuts(subject[0] > 0.5, best):

@@ -15,6 +15,8 @@ MIRROR_DOUBT = 1.1
 """Factor on the cost of mirrored templates: nearly symmetric subjects stay as they are."""
 HIDDEN_WEIGHT = 0.1
 """Weight of template content that would lie outside the image."""
+COVERED = 0.25
+"""Share of a mask, or of the visible square where that is smaller, that a placement has to cover."""
 
 
 class Placement(NamedTuple):
@@ -38,17 +40,21 @@ def _overlap(start: int, side: int, length: int) -> tuple[slice, slice]:
     return slice(first, last), slice(first - start, last - start)
 
 
-def place_template(image: Tensor, template: Tensor) -> Placement:
+def place_template(image: Tensor, template: Tensor, mask: Tensor | None = None) -> Placement:
     """Return the placement of a template, or of its mirror image, with the smallest squared difference to an image.
 
     ``image`` (3, H, W) and ``template`` (3, n, n) are differences to the ground, 0 where only the ground is. All shifts
-    are tried at each side of :data:`SCALES`.
+    are tried at each side of :data:`SCALES`, of which a ``mask`` (1, H, W) leaves those that cover some of what it
+    marks: of several subjects it chooses one.
     """
     best = whole_image(image, template)
     for scale in SCALES:
         scaled = _resize(template, max(4, round(scale * max(image.shape[-2:]))))
+        left_out = None if mask is None else _misses(mask, scaled.shape[-1])
         for mirrored in (False, True):
             costs = _costs(image, scaled.flip(-1) if mirrored else scaled)
+            if left_out is not None:
+                costs = costs.masked_fill(left_out, math.inf)
             lowest = int(costs.argmin())
             cost = float(costs.flatten()[lowest]) * (MIRROR_DOUBT if mirrored else 1)
             if cost < best.cost:
@@ -78,6 +84,13 @@ def whole_image(image: Tensor, template: Tensor) -> Placement:
     left, top = (width - side) // 2, (height - side) // 2
     cost = _costs(image, _resize(template, side))[top + side - 1, left + side - 1]
     return Placement(left, top, side, False, float(cost))
+
+
+def _misses(mask: Tensor, side: int) -> Tensor:
+    """Whether a square covers too little of a mask (1, H, W), at each shift as in :func:`_costs`."""
+    square = torch.ones(1, side, side)
+    covered, visible = _correlate(mask, square), _correlate(torch.ones_like(mask), square)
+    return covered < COVERED * torch.minimum(mask.sum(), visible) - 1e-3
 
 
 def _costs(image: Tensor, template: Tensor) -> Tensor:
