@@ -27,6 +27,8 @@ _USER_ERRORS = {
     errno.ELOOP: "its symbolic links form a circle; choose another path",
 }
 
+_NAME_A_FILE = "name a file (only the option -o of the command line writes to standard output, by -o -)"
+
 _READ_ERRORS = {
     errno.ENOENT: "there is no such file; check the path",
     errno.ENOTDIR: "a part of the path is a file, not a folder; check the path",
@@ -60,15 +62,16 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     """
     text = os.fspath(path)
     name = _label(argument, text)
-    if not text.strip():
-        raise InvalidParameter(f"{name} cannot be written: it is {'blank' if text else 'empty'}; give a file name")
+    if not text.strip() or text == "-":
+        problem = "stands for standard output" if text == "-" else f"is {'blank' if text else 'empty'}"
+        raise InvalidParameter(f"{name} cannot be written: it {problem}; {_NAME_A_FILE}")
     try:
         kind = _kind(Path(text))
         if text.endswith(("/", os.sep)) or kind == stat.S_IFDIR:
             raise InvalidParameter(f"{name} cannot be written: {_USER_ERRORS[errno.EISDIR]}")
         # Replacing /dev/null or a named pipe by a file would break it for everyone.
         if kind not in (None, stat.S_IFREG):
-            raise InvalidParameter(f"{name} cannot be written: it is a pipe or a device; use '-' for standard output")
+            raise InvalidParameter(f"{name} cannot be written: it is a pipe or a device; {_NAME_A_FILE}")
         target = Path(os.path.realpath(text))
         if not target.parent.is_dir():
             target.parent.stat()

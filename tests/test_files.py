@@ -62,7 +62,14 @@ def _content_of(path: Path, **limit: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("", "is empty"), (" \t", "is blank"), (".", "a folder; add a file name")]
+    ("path", "reason"),
+    [
+        ("", "is empty"),
+        (" \t", "is blank"),
+        (".", "a folder; add a file name"),
+        ("-", "stands for standard output; name a file"),
+        ("/dev/null", "it is a pipe or a device; name a file"),
+    ],
 )
 def test_a_path_that_names_no_file_is_refused_before_the_encoding(path: str, reason: str) -> None:
     with pytest.raises(InvalidParameter, match=reason):

@@ -131,6 +131,8 @@ def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, b
     except MemoryError as error:
         raise BadImage(f"{name} is {format_size(image.size)} pixels, {memory_text(image.size)}") from error
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on damaged data
+        if not data and "closed" in str(error):
+            raise BadImage(f"{name} cannot be read: it, or its file, was closed; call its load() before") from error
         kind = getattr(image, "format", None) or "image"
         raise BadImage(
             f"{name} cannot be read: its {kind} data are damaged or cut short ({reason_text(error)}); get a whole copy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -46,11 +47,18 @@ def plain_source(source: Any, argument: str) -> Any:
     """Return the image of a Result, the array of a torch tensor, and any other source unchanged.
 
     A tensor is (H, W), (C, H, W) or (1, C, H, W) with 1, 3 or 4 channels, of the values that arrays have. Raises
-    BadImage, naming ``argument``, for another shape and for a Result of several frames.
+    BadImage, naming ``argument``, for another shape, masked values and for a Result of several frames.
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(source, torch.Tensor):
         return _array_of(source, describe(source, argument))
+    if isinstance(source, np.ma.MaskedArray):
+        if masked := int(np.count_nonzero(np.ma.getmaskarray(source))):
+            name = describe(source, argument)
+            raise BadImage(
+                f"{name} has {masked} masked values, which stand for nothing: pass its .filled() or its .data"
+            )
+        return source.data
     image = None if isinstance(source, (str, bytes, Image.Image, np.ndarray)) else getattr(source, "image", None)
     if not isinstance(image, Image.Image):
         return source
@@ -61,6 +69,9 @@ def plain_source(source: Any, argument: str) -> Any:
 
 def _array_of(tensor: Tensor, name: str) -> NDArray[Any]:
     """Return a tensor as an array (H, W) or (H, W, C)."""
+    if tensor.is_meta or tensor.is_quantized or tensor.layout != sys.modules["torch"].strided:
+        kind = "no storage" if tensor.is_meta else "quantised values" if tensor.is_quantized else "a sparse layout"
+        raise BadImage(f"{name} has {kind}: pass a dense tensor of numbers")
     layout = tensor.detach().cpu()
     layout = layout[0] if layout.ndim == 4 and layout.shape[0] == 1 else layout
     if layout.ndim == 3 and layout.shape[0] in (1, 3, 4):
@@ -108,10 +119,20 @@ def read_source(source: Source, *, argument: str) -> bytes:
     if not isinstance(data, bytes):
         raise BadImage(f"{name} gives text, not bytes: open it in binary mode ('rb')")
     if not data:
-        raise BadImage(f"{name} cannot be read: it is empty (0 bytes); pass a whole file")
+        raise BadImage(f"{name} cannot be read: {_emptiness(source)}")
     if len(data) > MAX_BYTES:
         raise BadImage(f"{name} is too large: at most {MAX_BYTES // 2**20} MiB are allowed; save it smaller")
     return data
+
+
+def _emptiness(source: Source) -> str:
+    """Return why a source gives no bytes, and what helps: a buffer that was just written stands at its end."""
+    position = 0
+    with contextlib.suppress(Exception):  # a file object from outside may raise anything
+        position = int(getattr(source, "tell", int)())
+    if position > 0:
+        return f"its position is at its end, byte {position}; call seek(0) on it first"
+    return "it is empty (0 bytes); pass a whole file"
 
 
 def describe(source: object, argument: str) -> str:
@@ -141,10 +162,19 @@ def _read(source: Source, name: str) -> bytes:
         with Path(source).open("rb") as file:
             return file.read(MAX_BYTES + 1)
     if hasattr(source, "read"):
-        return source.read(MAX_BYTES + 1)
+        return _read_on(source)
     raise BadImage(
         f"{name} cannot be used: pass a path, '-', bytes, a binary file, a PIL image, a Result, or an array or tensor"
     )
+
+
+def _read_on(file: Any) -> bytes:
+    """Return the bytes of a file object from its position on, which it keeps: it may be the source of several edits."""
+    position = file.tell() if getattr(file, "seekable", bool)() else None
+    data: bytes = file.read(MAX_BYTES + 1)
+    if position is not None:
+        file.seek(position)
+    return data
 
 
 def check_regular(path: str | os.PathLike[str], name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import functools
 import inspect
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
@@ -58,7 +59,23 @@ def _is_path(value: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether a value is a whole number, also one of numpy or torch."""
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
+        return False
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _is_several(value: Any) -> bool:
+    """Whether a value stands for several images in their order; an array or a tensor may be one image."""
+    if isinstance(value, (str, bytes, bytearray, Mapping, set, frozenset)) or not isinstance(value, Iterable):
+        return False
+    shape = tuple(getattr(value, "shape", (0,)))
+    is_one = len(shape) == 2 or (len(shape) == 3 and not {1, 3, 4}.isdisjoint((shape[0], shape[-1])))
+    return bool(shape) and not is_one
 
 
 def _is_size(value: Any) -> bool:
@@ -104,7 +121,7 @@ _KINDS = {
     "seeds": ArgumentKind(
         lambda value: (
             hasattr(value, "__len__")
-            and not isinstance(value, (str, bytes, bytearray, Mapping))
+            and not isinstance(value, (str, bytes, bytearray, Mapping, set, frozenset))
             and getattr(value, "ndim", 1) > 0
         ),
         "a list of whole numbers",
@@ -116,14 +133,7 @@ _KINDS = {
         ),
         "a list of mappings of parameters to values",
     ).or_none(),
-    "images": ArgumentKind(
-        lambda value: (
-            isinstance(value, Iterable)
-            and not isinstance(value, (str, bytes, bytearray, Mapping))
-            and getattr(value, "ndim", 1) > 0
-        ),
-        "a list of images",
-    ),
+    "images": ArgumentKind(_is_several, "a list of images"),
     "rows": ArgumentKind(
         lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, Mapping)),
         "an iterable of rows",

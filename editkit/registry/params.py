@@ -92,8 +92,8 @@ class Params(BaseModel):
 
 
 def shorten(value: Any) -> str:
-    """Return the ``repr`` of a value in at most 60 characters, for messages; the whole of a large one is not built."""
-    text = _BoundedRepr().repr(value)
+    """Return the ``repr`` of a value in one line of at most 60 characters; the whole of a large one is not built."""
+    text = " ".join(line.strip() for line in _BoundedRepr().repr(value).splitlines())  # that of an array has several
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

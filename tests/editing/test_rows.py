@@ -176,6 +176,26 @@ def test_rows_are_read_as_far_as_needed() -> None:
     assert len(taken) <= 6
 
 
+@pytest.mark.parametrize("kind", ["array", "image"])
+def test_a_row_has_its_image_as_it_was_when_the_row_was_read(kind: str) -> None:
+    buffer, canvas = np.zeros((16, 16, 3), np.uint8), Image.new("RGB", (16, 16))
+
+    def frames() -> Iterator[Row]:
+        for level in (10, 20, 30):
+            buffer[:] = level
+            canvas.paste((level,) * 3, (0, 0, 16, 16))
+            yield {
+                **good(0),
+                "image": buffer if kind == "array" else canvas,
+                "mask": buffer[..., 0] > 15,
+                "strength": 0.0,
+            }
+
+    results = outcomes(frames(), model=ToyBackend(), batch=8)
+    assert [results[number].image.getpixel((0, 0)) for number in range(3)] == [(10,) * 3, (20,) * 3, (30,) * 3]
+    assert [results[number].report.mask_share for number in range(3)] == [0, 1, 1]
+
+
 def test_few_rows_of_many_kinds_do_not_wait_without_end() -> None:
     rows = ({**good(number), "steps": 2 + number} for number in itertools.count())
     results = editkit.edit_rows(rows, model=ToyBackend(), batch=2)

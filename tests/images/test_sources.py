@@ -6,7 +6,7 @@ import http.server
 import io
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,46 @@ def test_half_tensors_are_images(dtype: torch.dtype) -> None:
 def test_a_tensor_of_another_range_or_layout_is_refused(tensor: torch.Tensor, reason: str) -> None:
     with pytest.raises(BadImage, match=reason):
         editkit.open_image(tensor)
+
+
+def at_its_end() -> io.BytesIO:
+    file = io.BytesIO()
+    file.write(png())
+    return file
+
+
+def closed_image() -> Image.Image:
+    image = Image.open(io.BytesIO(png()))
+    image.close()
+    return image
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (lambda: torch.zeros(3, 6, 8, device="meta"), r"has no storage: pass a dense tensor"),
+        (PIXELS.to_sparse, "has a sparse layout"),
+        (lambda: np.ma.masked_array(LEVELS, LEVELS > 200), r"has \d+ masked values"),
+        (at_its_end, r"its position is at its end, byte \d+; call seek\(0\)"),
+        (closed_image, "it, or its file, was closed"),
+    ],
+    ids=["meta", "sparse", "masked", "at its end", "closed"],
+)
+def test_an_object_that_gives_no_pixels_is_refused_with_its_own_reason(source: Callable[[], Any], reason: str) -> None:
+    with pytest.raises(BadImage, match=reason):
+        editkit.open_image(source())
+    with pytest.raises(BadImage, match=reason):
+        editkit.read_mask(source(), (8, 6))
+    assert np.array_equal(editkit.open_image(np.ma.masked_array(LEVELS)), LEVELS)  # type: ignore[no-untyped-call]
+
+
+def test_a_file_object_keeps_its_position_and_is_the_source_of_several_edits() -> None:
+    mask, file = io.BytesIO(), io.BytesIO(b"head" + png())
+    Image.new("L", (8, 6), 255).save(mask, "PNG")
+    mask.seek(0), file.seek(4)
+    results = editkit.apply_all("img2img", [file, file], mask=mask, steps=1, seed=0, strength=0, model=ToyBackend())
+    assert [np.array_equal(one.image, LEVELS) for one in results] == [True, True]
+    assert (mask.tell(), file.tell()) == (0, 4)
 
 
 def test_a_tensor_is_a_mask() -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import editkit
 from editkit import EditkitError, InvalidParameter
+from editkit.images.tensors import to_tensor
 from editkit.registry.arguments import check_arguments
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
@@ -27,6 +29,8 @@ WRONG: dict[str, Any] = {
     "mapping": {"a": 1},
     "object": object(),
     "array": np.array([1, 2]),
+    "square array": np.eye(9),
+    "set": {5},
     "long text": LONG,
     "NUL": "a\0b",
     "class": ToyBackend,
@@ -100,6 +104,25 @@ def test_every_wrong_argument_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_flag_is_true_or_false(flag: str, value: Any) -> None:
     with pytest.raises(InvalidParameter, match=f"{flag}="):
         editkit.apply("img2img", SOURCE, **{"model": ToyBackend(), flag: value})
+
+
+@pytest.mark.parametrize("batch", [np.int64(2), np.array(2), torch.tensor(2)], ids=["numpy", "array", "torch"])
+def test_whole_numbers_of_numpy_and_torch_are_whole_numbers(batch: Any) -> None:
+    results = editkit.apply_all("img2img", [SOURCE] * 3, model=ToyBackend(), steps=1, seed=0, batch=batch)
+    assert len(results) == 3
+    with pytest.raises(InvalidParameter, match=r"batch=.* is not allowed"):
+        editkit.apply_all("img2img", [SOURCE], model=ToyBackend(), batch=batch > 1)
+
+
+@pytest.mark.parametrize(
+    "one", [np.asarray(SOURCE), np.asarray(SOURCE)[..., 0], to_tensor(SOURCE)[0]], ids=["rgb", "grey", "chw"]
+)
+def test_an_array_of_one_image_is_no_list_of_its_rows(one: Any) -> None:
+    with pytest.raises(InvalidParameter, match="give a list of images"):
+        editkit.apply_all("img2img", one, model=ToyBackend(), steps=1)
+    stack = one[None].repeat(2, *[1] * one.ndim) if isinstance(one, torch.Tensor) else np.stack([one, one])
+    if stack.ndim == 4:
+        assert len(editkit.apply_all("img2img", stack, model=ToyBackend(), steps=1)) == 2
 
 
 def test_a_decorated_function_keeps_its_signature_and_pythons_own_errors() -> None:

@@ -65,9 +65,9 @@ def apply_all(
 
 def _check(registry: Registry, number: int, row: EditRow) -> CheckedRow:
     """Check a row and its images, which are opened again in their turn if the row has their paths."""
-    checked = CheckedRow.check(registry, number, row)
-    request = checked.open(registry)
-    return checked._replace(request=request) if checked.holds_images else checked
+    checked = CheckedRow.check(registry, number, row).with_images(registry)
+    checked.open(registry)
+    return checked
 
 
 def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

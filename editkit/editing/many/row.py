@@ -95,6 +95,10 @@ class CheckedRow(NamedTuple):
             return prepare(registry, self.spec.name, self.row.image, self.row.values)
         return open_request(registry, self.spec, self.params, self.row.image)
 
+    def with_images(self, registry: Registry) -> Self:
+        """Return the row with its images open if they are in memory, where the caller may change them later."""
+        return self._replace(request=self.open(registry)) if self.holds_images else self
+
     @property
     def kind(self) -> Hashable:
         """Key of rows whose edits request the same calls at the same time, as far as their parameters show it.

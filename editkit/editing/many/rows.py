@@ -104,7 +104,7 @@ def run_rows(
 
     waiting, models = WaitingRows(batch), _Models(load)
     for number, given in enumerate(rows):
-        row, error = _attempt(lambda: CheckedRow.check(registry, number, given))  # noqa: B023 (called at once)
+        row, error = _attempt(lambda: CheckedRow.check(registry, number, given).with_images(registry))  # noqa: B023 (called at once)
         if row is None:
             yield number, error
             continue
