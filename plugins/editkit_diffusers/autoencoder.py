@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
-from editkit import WeightsUnavailable, is_finite, latent_dtype, loading, numbers_on, quiet, read_json
+from editkit import WeightsUnavailable, is_finite, latent_dtype, loading, numbers_on, quiet, read_json, reason_of
 
 from .components import load_part, prepare_network
 from .single_file import check_complete, load_converted, misfit, read_tensors
@@ -27,6 +27,11 @@ OVERFLOW = (
 )
 """Warning of an autoencoder whose dtype changed."""
 KINDS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+_UNSUPPORTED = {
+    "AsymmetricAutoencoderKL": "it decodes beside the image and the mask of an edit",
+    "ConsistencyDecoderVAE": "it decodes by sampling from noise",
+}
+"""Why autoencoders for latents of a supported kind are refused, by their class."""
 _COLOURS = 3
 """Channels of an image."""
 
@@ -110,7 +115,14 @@ class Autoencoder:
             raise WeightsUnavailable(
                 f"vae {str(place)!r} holds no autoencoder (it begins with {min(tensors, default='nothing')})"
             )
-        return cls.from_tensors(tensors, own, str(place), device=device, dtype=dtype)
+        try:
+            return cls.from_tensors(tensors, own, str(place), device=device, dtype=dtype)
+        except WeightsUnavailable as error:
+            raise WeightsUnavailable(
+                f"vae {str(place)!r} does not fit the configuration of the model's own in {own} "
+                f"({reason_of(error.__cause__ or error)}): give one of the same latents and of the class "
+                "AutoencoderKL, as a folder if its layers are others"
+            ) from error
 
     @property
     def channels(self) -> int:
@@ -203,7 +215,11 @@ def kind_of(config: Mapping[str, Any], folder: Path) -> Any:
     name = config.get("_class_name", "AutoencoderKL")
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise WeightsUnavailable(f"{folder} is a {str(name)[:60]}; supported: {', '.join(KINDS)}")
+        reason = _UNSUPPORTED.get(str(name), "")
+        raise WeightsUnavailable(
+            f"{folder} is of the class {str(name)[:60]}, which is not supported{reason and f': {reason}'}; give an "
+            f"autoencoder of the same latents as vae, of the class {' or '.join(KINDS)}"
+        )
     return kind
 
 

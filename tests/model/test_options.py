@@ -159,6 +159,27 @@ def test_an_autoencoder_that_is_none_is_refused(tiny_folder: Path, tmp_path: Pat
         editkit.load_model(tiny_folder, vae=tmp_path / missing)
 
 
+@pytest.mark.parametrize("kind", ["AsymmetricAutoencoderKL", "ConsistencyDecoderVAE", "AutoencoderDC"])
+def test_an_autoencoder_of_another_class_is_refused_with_the_ones_to_give(
+    tiny_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    other = Path(shutil.copytree(tiny_folder / "vae", tmp_path / "vae"))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "_class_name": kind}))
+    with pytest.raises(WeightsUnavailable, match=f"of the class {kind}, which is not supported.*; give an autoencoder"):
+        editkit.load_model(tiny_folder, vae=other)
+
+
+def test_a_file_of_another_autoencoder_is_refused_as_the_vae(tiny_folder: Path, tmp_path: Path) -> None:
+    tensors = load_file(tiny_folder / "vae" / "diffusion_pytorch_model.safetensors")
+    less = {name: one for name, one in tensors.items() if name != "encoder.conv_in.weight"}
+    wider = {**tensors, "encoder.conv_in.weight": torch.zeros(3, 3, 3, 3)}
+    for number, changed in enumerate((less, wider)):
+        save_file(changed, tmp_path / f"{number}.safetensors")
+        with pytest.raises(WeightsUnavailable, match=rf"vae .*{number}\.safetensors. does not fit .* give one"):
+            editkit.load_model(tiny_folder, vae=tmp_path / f"{number}.safetensors")
+
+
 def test_a_loaded_model_takes_no_options(tiny_model: Any) -> None:
     with pytest.raises(InvalidParameter, match="clip_skip goes with a model's name"):
         editkit.apply("generate", model=tiny_model, clip_skip=1, **CALL)
