@@ -107,6 +107,7 @@ from .images.canvas import Box as Box
 from .images.canvas import Canvas as Canvas
 from .images.canvas import marked_box as marked_box
 from .images.condition_maps import Annotator as Annotator
+from .images.condition_maps import map_note as map_note
 from .images.condition_maps import read_map as read_map
 from .images.contact_sheet import draw_sheet as draw_sheet
 from .images.conversion import on_white as on_white
@@ -482,6 +483,7 @@ __all__ = [
     "load_pretrained",
     "loading",
     "make_path",
+    "map_note",
     "mark_source_rows",
     "marked_box",
     "marked_tokens",

@@ -56,8 +56,8 @@ def read_map(
     return levels if size is None else _resize_map(levels, size, name)
 
 
-def map_note(levels: Map, name: str, *, invert: bool) -> str | None:
-    """Return a warning if a map shows nothing, or, inverted or not, dark lines on white; else None."""
+def map_note(levels: Map, name: str, *, invert: bool, option: str = "control_invert") -> str | None:
+    """Return a warning if a map shows nothing, or, inverted or not by ``option``, dark lines on white; else None."""
     low, high = float(levels.min()), float(levels.max())
     if low == high:
         return f"{name} has one value everywhere, so it shows nothing to follow"
@@ -67,7 +67,7 @@ def map_note(levels: Map, name: str, *, invert: bool) -> str | None:
         return None
     return (
         f"{name} is read as dark lines on white, which covers most of it: the lines of an edge map are white on black; "
-        f"control_invert={not invert} exchanges them"
+        f"{option}={not invert} exchanges them"
     )
 
 

@@ -23,6 +23,7 @@ from editkit import (
     SupportsControlNet,
     WeightsUnavailable,
     interval,
+    map_note,
     model_folder,
     no_step_between,
     open_image,
@@ -88,7 +89,10 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
             hint = annotate_source(session, params.kind)
         else:
             levels = read_map(params.image, argument="controlnet:image=", colour=True)
-            check_size(session, f"controlnet:image={params.image!r}", levels)
+            label = f"controlnet:image={params.image!r}"
+            check_size(session, label, levels)
+            if note := map_note(levels, label, invert=params.invert, option="invert"):
+                session.usage.warn(note)
             hint = to_hint(session, 1 - levels if params.invert else levels)
         mask = None if params.mask is None else place_mask(session, params.mask, "controlnet:mask=")
         return make_control(session, path, folder, hint, params.scale, params.start, params.end, mode, mask)

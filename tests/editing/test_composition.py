@@ -74,6 +74,19 @@ def test_an_attached_map_is_that_of_control(tiny_model: editkit.Backend, control
     assert np.array_equal(pixels(direct), pixels(attached))
 
 
+def test_an_attached_map_has_the_warnings_of_one_of_control(
+    tiny_model: editkit.Backend, controlnet: str, tmp_path: Path
+) -> None:
+    levels = np.full(SOURCE.size[::-1], 255, np.uint8)
+    Image.fromarray(levels).save(tmp_path / "blank.png")
+    levels[::8] = 0
+    Image.fromarray(levels).save(tmp_path / "lines.png")
+    for name, warning in (("blank", "one value everywhere"), ("lines", "; invert=True exchanges them")):
+        attach = f"{controlnet},image={tmp_path / name}.png"
+        assert any(warning in text for text in steer(tiny_model, attach).report.warnings)
+    assert not steer(tiny_model, f"{controlnet},image={tmp_path / 'lines.png'},invert=true").report.warnings
+
+
 def test_a_controlnet_acts_where_its_mask_is_white(
     tiny_model: editkit.Backend, controlnet: str, tmp_path: Path
 ) -> None:
