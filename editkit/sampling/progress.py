@@ -77,7 +77,13 @@ def show_progress(progress: Progress, steps: Iterator[Step], total: int, label: 
     InvalidParameter if it returns no iterable, or one of other items.
     """
     source = _CountedSteps(steps)
-    shown = progress(source, total=total, desc=label)
+    try:
+        shown = progress(source, total=total, desc=label)
+    except TypeError as error:
+        if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            raise
+        # The exception is of the call itself, not of the function's body.
+        raise InvalidParameter(f"progress is not called as tqdm is, (iterable, total=, desc=): {error}") from error
     if not isinstance(shown, Iterable):
         raise InvalidParameter(f"progress returned {type(shown).__name__}: it must return an iterable, as tqdm does")
     count = 0

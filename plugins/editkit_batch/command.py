@@ -67,7 +67,9 @@ def _run(params: BatchParams) -> Table:
     start = time.perf_counter()
     output = params.output if "://" in params.output else str(Path(params.output).absolute())
     storage = Storage(output)
-    job = _plan(params, storage, Manifest(params.manifest))
+    job = _plan(params, storage, Manifest(params.manifest, storage.root))
+    if not job.rows:
+        click.echo(f"Warning: manifest {params.manifest!r} has no rows", err=True)
     planned = time.perf_counter() - start
     parts = job.parts
     if params.part is not None:

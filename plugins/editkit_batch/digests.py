@@ -19,6 +19,8 @@ _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "md5")
 """Entries of the information of a remote file that change with its content."""
 _READERS = 16
 """Number of remote files that are looked up at a time."""
+Place = tuple[str, str]
+"""Column of a row and the address in it."""
 
 
 def is_remote(address: str) -> bool:
@@ -27,35 +29,35 @@ def is_remote(address: str) -> bool:
 
 
 class Digests:
-    """Digests of images by their address, of which the latest are kept."""
+    """Digests of images by their column and their address, of which the latest are kept."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, str | EditkitError] = {}
+        self.kept: dict[Place, str | EditkitError] = {}
 
-    def of(self, addresses: Iterable[str]) -> dict[str, str | EditkitError]:
+    def of(self, places: Iterable[Place]) -> dict[Place, str | EditkitError]:
         """Return the digest of each image, or the reason for which it cannot be read."""
-        wanted = set(addresses)
+        wanted = set(places)
         missing = wanted - self.kept.keys()
-        remote = [address for address in missing if is_remote(address)]
-        found = {address: digest_of(address) for address in missing.difference(remote)}
+        remote = [place for place in missing if is_remote(place[1])]
+        found = {place: digest_of(*place[::-1]) for place in missing.difference(remote)}
         if remote:
             with ThreadPoolExecutor(_READERS) as pool:
-                found |= dict(zip(remote, pool.map(digest_of, remote), strict=True))
+                found |= dict(zip(remote, pool.map(lambda place: digest_of(*place[::-1]), remote), strict=True))
         if len(self.kept) > _MOST_KEPT:
-            self.kept = {address: self.kept[address] for address in wanted - missing}
+            self.kept = {place: self.kept[place] for place in wanted - missing}
         self.kept |= found
-        return {address: self.kept[address] for address in wanted}
+        return {place: self.kept[place] for place in wanted}
 
 
-def digest_of(address: str) -> str | EditkitError:
+def digest_of(address: str, column: str = "image") -> str | EditkitError:
     """Return the ETag of a remote image, else the SHA-256 of an image, or the reason for which it cannot be read."""
     try:
-        return _remote_digest(address) if is_remote(address) else _local_digest(address)
+        return _remote_digest(address, column) if is_remote(address) else _local_digest(address, column)
     except EditkitError as error:
         return error
 
 
-def _local_digest(path: str) -> str:
+def _local_digest(path: str, column: str) -> str:
     try:
         status = os.stat(path)  # noqa: PTH116 (called for every row)
         if stat.S_ISREG(status.st_mode) and 0 < status.st_size <= _MOST_BYTES:
@@ -63,18 +65,18 @@ def _local_digest(path: str) -> str:
                 return f"sha256:{hashlib.sha256(file.read()).hexdigest()}"
     except (OSError, ValueError):
         pass
-    open_image(path)  # raises the error that says why it cannot be read
-    raise BadImage(f"image {path!r} cannot be read")
+    open_image(path, argument=column)  # raises the error that says why it cannot be read
+    raise BadImage(f"{column} {path!r} cannot be read")
 
 
-def _remote_digest(address: str) -> str:
+def _remote_digest(address: str, column: str) -> str:
     fsspec = require_extra("fsspec", "batch")
     try:
         fs, path = fsspec.url_to_fs(address)
         tag = tag_of(fs.info(path))
     except Exception as error:  # each file system raises its own
-        raise _unreadable(address, error) from error
-    return tag or f"sha256:{hashlib.sha256(read_remote(address)[0]).hexdigest()}"
+        raise _unreadable(address, column, error) from error
+    return tag or f"sha256:{hashlib.sha256(read_remote(address, column)[0]).hexdigest()}"
 
 
 def tag_of(about: Mapping[str, Any] | None) -> str | None:
@@ -82,8 +84,8 @@ def tag_of(about: Mapping[str, Any] | None) -> str | None:
     return next((f"tag:{about[name]}" for name in _TAGS if about and about.get(name)), None)
 
 
-def read_remote(address: str) -> tuple[bytes, str | None]:
-    """Return the bytes of a remote image, and its tag if the file system has one.
+def read_remote(address: str, column: str = "image") -> tuple[bytes, str | None]:
+    """Return the bytes of a remote image, and its tag if the file system has one; ``column`` is for messages.
 
     Raises BadImage if it cannot be read or is too large.
     """
@@ -93,17 +95,17 @@ def read_remote(address: str) -> tuple[bytes, str | None]:
             data: bytes = file.read(_MOST_BYTES + 1)
             tag = tag_of(getattr(file, "details", None))
     except Exception as error:
-        raise _unreadable(address, error) from error
+        raise _unreadable(address, column, error) from error
     if len(data) > _MOST_BYTES:
-        raise BadImage(f"image {address!r} is too large: at most {_MOST_BYTES // 2**20} MiB are allowed")
+        raise BadImage(f"{column} {address!r} is too large: at most {_MOST_BYTES // 2**20} MiB are allowed")
     return data, tag
 
 
-def _unreadable(address: str, error: BaseException) -> BadImage:
+def _unreadable(address: str, column: str, error: BaseException) -> BadImage:
     reason: Any = (
         "there is no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
     )
-    return BadImage(f"image {address!r} cannot be read: {reason}; check the address")
+    return BadImage(f"{column} {address!r} cannot be read: {reason}; check the address")
 
 
 def local_path(address: str, folder: str) -> str:

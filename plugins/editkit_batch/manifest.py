@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -37,14 +38,16 @@ class ManifestRow(NamedTuple):
 
 
 class Manifest:
-    """The files of a manifest."""
+    """The files of a manifest; those below ``output``, the folder of a job, are none of them."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, output: str = "") -> None:
         fsspec = require_extra("fsspec", "batch")
         try:
             self.fs, path = fsspec.url_to_fs(url)
             is_folder = self.fs.isdir(path)
-            self.files = sorted(one for one in self.fs.find(path) if _kind_of(one)) if is_folder else [path]
+            found = self.fs.find(path) if is_folder else []
+            rows = [one for one in found if _kind_of(one) and not (output and one.startswith(f"{output}/"))]
+            self.files = sorted(rows) if is_folder else [path]
             missing = not is_folder and not self.fs.isfile(path)
             reason = "it is a pipe or a device" if missing and self.fs.exists(path) else "there is no such file"
         except (ImportError, ValueError, OSError) as error:
@@ -96,7 +99,8 @@ def _kind_of(path: str) -> str | None:
 
 
 def _json_rows(stream: BinaryIO, numbers: Iterator[int]) -> Iterator[ManifestRow]:
-    for line in _lines(stream):
+    for place, whole in enumerate(_lines(stream)):
+        line = whole if place else whole.removeprefix(codecs.BOM_UTF8)
         if not line.strip():
             continue
         number = next(numbers)
@@ -104,7 +108,7 @@ def _json_rows(stream: BinaryIO, numbers: Iterator[int]) -> Iterator[ManifestRow
             yield _unreadable(number, f"the line is longer than {_LONGEST_LINE} bytes", line)
             continue
         try:
-            values = _DECODER.decode(line.decode("utf-8-sig" if number == 1 else "utf-8").strip())
+            values = _DECODER.decode(line.decode("utf-8").strip())
         except (ValueError, RecursionError) as error:
             yield _unreadable(number, f"the line is no JSON: {error}", line)
             continue
@@ -138,10 +142,17 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 def _csv_rows(stream: BinaryIO, numbers: Iterator[int]) -> Iterator[ManifestRow]:
     lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(lines)
-    header = next(reader, [])
+    # Without strict, a quote that is not closed takes all lines behind it as a part of its value.
+    reader = csv.reader(lines, skipinitialspace=True, strict=True)
+    header = [name.strip() for name in next(reader, [])]
     if len(set(header)) < len(header) or not all(header):
         raise ValueError("the first line must hold the names of the columns, each once")
+    if header and "operation" not in header:
+        names = ", ".join(repr(name[:40]) for name in header[:9])
+        raise ValueError(
+            f"its first line has no column operation, but {names}: name the columns there, separate them by commas, "
+            "and write the file in UTF-8"
+        )
     for row in _csv_records(reader):
         if row == []:
             continue

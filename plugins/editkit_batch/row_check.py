@@ -16,7 +16,9 @@ from editkit import (
     EditkitError,
     EffectIf,
     InvalidParameter,
+    MaskSpecification,
     OperationSpec,
+    PaintedMask,
     Params,
     UnknownName,
     check_params,
@@ -24,7 +26,7 @@ from editkit import (
     operations,
 )
 
-from .digests import Digests, local_path
+from .digests import Digests, Place, local_path
 from .manifest import ManifestRow
 
 _COLUMNS = ("operation", "image", "model", "name")
@@ -74,8 +76,7 @@ class RowChecker:
     def check(self, rows: Iterable[ManifestRow]) -> Iterator[PlannedRow]:
         """Yield a planned row for each row, with its error where it cannot be edited."""
         drafts = [self._draft(row) for row in rows]
-        addresses = {address for draft in drafts if isinstance(draft, _Draft) for address in draft.addresses}
-        digests = self.digests.of(addresses)
+        digests = self.digests.of(place for draft in drafts if isinstance(draft, _Draft) for place in draft.places)
         for draft in drafts:
             yield draft.plan(digests, self.variant) if isinstance(draft, _Draft) else draft
 
@@ -97,8 +98,12 @@ class RowChecker:
         convert = from_text if row.text else _whole_number
         values = {name: convert(spec.params, name, value) for name, value in values.items()}
         sources = self._sources(spec, image)
-        images = {name: self._addresses(name, values[name]) for name in _image_fields(spec.params) & values.keys()}
-        params = self._canonical(spec, values)
+        fields = _image_fields(spec.params)
+        named = {
+            name: text for name in fields & values.keys() if (text := _mask_without_file(fields[name], values[name]))
+        }
+        images = {name: self._addresses(name, values[name]) for name in fields & values.keys() if name not in named}
+        params = self._canonical(spec, values) | named
         label, identity = self._identity(self._model(model), spec.name)
         return _Draft(
             row, name, spec.name, sources, params, images, label, identity, "seed" in spec.params.model_fields
@@ -156,8 +161,7 @@ class RowChecker:
         key = repr((spec.name, sorted(others.items()), sorted(pattern)))
         if key not in self._checked:
             checked = check_params(spec.name, values)
-            images = _image_fields(spec.params)
-            dumped = checked.model_dump(mode="json", include=set(others) - images)
+            dumped = checked.model_dump(mode="json", include=set(others) - _image_fields(spec.params).keys())
             if len(self._checked) > _MOST_KEPT:
                 self._checked.clear()
             self._checked[key] = dumped
@@ -194,19 +198,19 @@ class _Draft:
     has_seed: bool
 
     @property
-    def addresses(self) -> Iterator[str]:
-        yield from self.sources
-        for listed in self.images.values():
-            yield from listed
+    def places(self) -> Iterator[Place]:
+        """Columns and addresses of all images."""
+        for column, listed in {"image": self.sources, **self.images}.items():
+            yield from ((column, address) for address in listed)
 
-    def plan(self, digests: Mapping[str, str | EditkitError], variant: Sequence[str]) -> PlannedRow:
+    def plan(self, digests: Mapping[Place, str | EditkitError], variant: Sequence[str]) -> PlannedRow:
         """Return the row with its id; a row without a seed gets one from its content, whatever the variant."""
         digest_of: dict[str, str] = {}
-        for address in self.addresses:
-            digest = digests[address]
+        for place in self.places:
+            digest = digests[place]
             if isinstance(digest, EditkitError):
                 return _failed(self.row, digest)
-            digest_of[address] = digest
+            digest_of[place[1]] = digest
         images = {name: [digest_of[one] for one in listed] for name, listed in sorted(self.images.items())}
         content = [self.operation, self.identity, [digest_of[one] for one in self.sources], images, self.params]
         identity = hash_of(content)
@@ -261,9 +265,16 @@ def _plain_texts(params: type[Params]) -> frozenset[str]:
 
 
 @functools.cache
-def _image_fields(params: type[Params]) -> frozenset[str]:
+def _image_fields(params: type[Params]) -> dict[str, str]:
+    """Return the kinds of the parameters that are images, by their names."""
     extras = {name: field.json_schema_extra for name, field in params.model_fields.items()}
-    return frozenset(name for name, extra in extras.items() if isinstance(extra, dict) and "image" in extra)
+    return {name: str(extra["image"]) for name, extra in extras.items() if isinstance(extra, dict) and "image" in extra}
+
+
+def _mask_without_file(kind: str, value: Any) -> str | None:
+    """Return the text of a mask of strokes, words or points; None for a file."""
+    mask = (PaintedMask.parse(value) or MaskSpecification.parse(value)) if kind == "mask" else None
+    return None if mask is None else str(mask)
 
 
 def _whole_number(params: type[Params], name: str, value: Any) -> Any:

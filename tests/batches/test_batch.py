@@ -23,7 +23,7 @@ from click.testing import CliRunner, Result
 from editkit_batch import BatchParams
 from editkit_batch.command import Progress
 from editkit_batch.digests import digest_of
-from editkit_batch.editing import load, open_address
+from editkit_batch.editing import edit_rows, load, open_address
 from editkit_batch.manifest import Manifest
 from editkit_batch.notes import Notes
 from editkit_batch.part_worker import PartSummary, Work
@@ -180,7 +180,8 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "half of a character": ('{"operation": "generate", "prompt": "\\ud800"}', "not valid Unicode"),
     "missing image": ({**EDIT, "image": "c.png"}, "there is no such file"),
     "folder as image": ({**EDIT, "image": "."}, "it is a folder"),
-    "missing mask": ({**EDIT, "mask": "c.png"}, "there is no such file"),
+    "missing mask": ({**EDIT, "mask": "c.png"}, "mask '"),
+    "wrong strokes": ({**EDIT, "mask": "strokes:40@"}, "mask"),
     "number as image": ({**EDIT, "image": 3}, "image must be the address of a file"),
     "two images": ({**EDIT, "image": ["a.png", "b.png"]}, "img2img takes one image, and the row has 2"),
     "superfluous image": ({"operation": "generate", "prompt": "a", "image": "a.png"}, "generate takes no image"),
@@ -215,6 +216,7 @@ def test_a_memory_of_checked_parameters_hides_no_wrong_value(here: Path) -> None
     [
         ("rows.txt", "", "must be a file that ends in"),
         ("rows.csv", "operation,operation\n", "each once"),
+        ("rows.csv", "operation;image;prompt\nimg2img;a.png;a\n", "no column operation, but 'operation;image;prompt'"),
         ("rows.parquet", "no Parquet", "cannot be read"),
         ("rows.jsonl.gz", "no gzip", "cannot be read"),
     ],
@@ -242,6 +244,40 @@ def test_a_job_needs_a_manifest_and_a_folder(here: Path, manifest: str, output: 
 def test_a_line_of_csv_with_other_columns_fails_alone(here: Path) -> None:
     Path("rows.csv").write_text("operation,image,prompt\nimg2img,a.png,a\nimg2img,a.png\n\nimg2img,a.png,b\n")
     assert [bool(error) for error in errors(Path("rows.csv"))] == [False, True, False]
+
+
+def test_a_quote_that_is_not_closed_takes_no_other_row(here: Path) -> None:
+    Path("rows.csv").write_text('operation,image,steps,prompt\nimg2img,a.png,1,"a\nimg2img,a.png,1,b\n')
+    assert [row.call for row in planned(Path("rows.csv"))] == [""]
+    assert "the line is no CSV" in errors(Path("rows.csv"))[0]
+    Path("rows.csv").write_text('operation, image, prompt\nimg2img, a.png, "a, ""b"""\n')
+    assert json.loads(planned(Path("rows.csv"))[0].call)["params"]["prompt"] == 'a, "b"'
+
+
+def test_every_file_of_a_manifest_may_begin_with_a_byte_order_mark(here: Path) -> None:
+    for name in ("one.jsonl", "two.jsonl"):
+        Path("rows").mkdir(exist_ok=True)
+        Path("rows", name).write_text(json.dumps({**EDIT, "image": "../a.png", "prompt": name}), encoding="utf-8-sig")
+    assert errors(Path("rows")) == ["", ""]
+
+
+@pytest.mark.model
+def test_a_mask_of_strokes_is_no_file(here: Path) -> None:
+    (row,) = planned(write([{**EDIT, "mask": "strokes:4@3,3+8,8"}]))
+    assert not row.error and json.loads(row.call)["params"]["mask"] == "strokes:4@3,3+8,8"
+    settings = {"exact": True, "adapter": [], "device": "cpu", "dtype": None}
+    ((_, result),) = edit_rows([row], settings)
+    assert isinstance(result, editkit.Result) and 0 < (result.report.mask_share or 0) < 0.5
+
+
+def test_a_job_in_the_folder_of_its_manifest_is_no_part_of_it(here: Path, edited: list[str]) -> None:
+    write([EDIT])
+    for _ in range(2):
+        ended = run(".", "-o", "out", "--workers", 0)
+        assert ended.exit_code == 0, ended.output
+    assert len(edited) == 1
+    Path("empty.jsonl").write_text("")
+    assert "has no rows" in run("empty.jsonl", "-o", "none", "--workers", 0).stderr
 
 
 def test_the_digest_of_a_manifest_is_that_of_its_files(here: Path) -> None:

@@ -32,6 +32,8 @@ WRONG: dict[str, Progress] = {
     "none": lambda steps, **_: None,
     "numbers": lambda steps, **_: range(len(list(steps))),
     "every second": lambda steps, **_: itertools.islice(steps, 0, None, 2),
+    "without total": lambda steps: steps,
+    "no arguments": lambda: None,
 }
 
 
