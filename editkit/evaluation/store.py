@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 from PIL import Image
 
 from ..errors import EditkitError, InvalidParameter
-from ..files import check_output, write_atomically
+from ..files import check_output, is_folder, write_atomically
 from ..images.conversion import on_white
 from ..images.reading import open_image
 from ..images.writing import encode_image
 
+_RESULTS = ("results.json", "table.md", "sheet.png")
+"""Files that an evaluation writes beside its edits, and replaces when it goes on."""
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 
@@ -42,8 +45,14 @@ class EditStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder; raises InvalidParameter if that is not possible."""
+        """Make the folder; raises InvalidParameter if that is not possible, or it holds results of something else."""
         self.folder = folder
+        foreign = [] if is_folder(folder / "edits") else [name for name in _RESULTS if os.path.lexists(folder / name)]
+        if foreign:
+            raise InvalidParameter(
+                f"output folder {str(folder)!r} holds {foreign[0]} and no edits of an evaluation, so that it would be "
+                "replaced: give another folder"
+            )
         try:
             (folder / "edits").mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -303,6 +303,13 @@ def test_unusable_method_is_refused_before_a_model_loads(root: Path, tmp_path: P
     assert message in result.stderr
 
 
+def test_a_folder_with_results_of_something_else_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("mine")
+    result = run(root, tmp_path)
+    assert result.exit_code == 2 and "holds results.json and no edits of an evaluation" in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
