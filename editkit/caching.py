@@ -26,13 +26,15 @@ _BESIDE_A_FILE = (".yaml", ".yml")
 class LoadOnce(Generic[T]):
     """Function that keeps its last ``maxsize`` results; of simultaneous calls with equal arguments one computes.
 
-    ``stamps`` is a function from the same arguments to a value that changes with the files they name.
+    ``stamps`` is a function from the same arguments to a value that changes with the files they name. A result of other
+    stamps is forgotten before the next one is computed, so that memory need not hold both.
     """
 
     def __init__(self, load: Callable[..., T], maxsize: int, stamps: Callable[..., Hashable] | None) -> None:
         functools.update_wrapper(self, load)
-        self._stamps = stamps or (lambda *arguments: None)
-        self._load = functools.lru_cache(maxsize)(lambda arguments, stamps: load(*arguments))
+        self._load, self._maxsize, self._stamps = load, maxsize, stamps or (lambda *arguments: None)
+        self._results: dict[Hashable, tuple[Hashable, T]] = {}
+        """Stamps and results by their arguments, the last used at the end."""
         self._locks: weakref.WeakValueDictionary[Hashable, threading.RLock] = weakref.WeakValueDictionary()
         self._guard = threading.Lock()
 
@@ -42,11 +44,24 @@ class LoadOnce(Generic[T]):
             if lock is None:
                 lock = self._locks[arguments] = threading.RLock()
         with lock:
-            return self._load(arguments, self._stamps(*arguments))
+            stamps = self._stamps(*arguments)
+            with self._guard:
+                kept = self._results.pop(arguments, None)
+                if kept is not None and kept[0] == stamps:
+                    self._results[arguments] = kept
+                    return kept[1]
+            del kept
+            result = self._load(*arguments)
+            with self._guard:
+                self._results[arguments] = stamps, result
+                for oldest in list(self._results)[: -self._maxsize]:
+                    del self._results[oldest]
+            return result
 
     def cache_clear(self) -> None:
         """Forget all results."""
-        self._load.cache_clear()
+        with self._guard:
+            self._results.clear()
 
 
 def load_once(maxsize: int, stamps: Callable[..., Hashable] | None = None) -> Callable[[Callable[..., T]], LoadOnce[T]]:

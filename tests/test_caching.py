@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,24 @@ def test_stamps_change_with_the_files_that_are_read(
         change(tmp_path / changed)
         stamps.append(file_stamps(place))
     assert len(set(stamps)) == (3 if counts else 1)
+
+
+def test_a_result_of_changed_files_is_forgotten_before_the_next_is_computed() -> None:
+    class Weights:
+        pass
+
+    stamp, alive = [0], []
+
+    @editkit.load_once(2, stamps=lambda name: stamp[0])
+    def load(name: str) -> Weights:
+        alive.append([one() is not None for one in loaded])
+        return Weights()
+
+    loaded: list[weakref.ref[Weights]] = []
+    for number in (0, 0, 1):
+        stamp[0] = number
+        loaded.append(weakref.ref(load("a")))
+    assert alive == [[], [False, False]]
 
 
 def test_a_file_written_between_two_edits_does_not_load_the_model_anew(
