@@ -52,10 +52,14 @@ class Notes:
 
     @contextlib.contextmanager
     def at_work(self, ids: Sequence[str]) -> Iterator[None]:
-        """Keep a note of ids during the block."""
+        """Keep a note of ids during the block; an exception, such as of a full disk, is no end of the worker."""
         name = f"{self.folder}/{secrets.token_hex(8)}.json"
         self.storage.write(name, json.dumps({"run": self.run, "ids": list(ids)}).encode())
-        yield
+        try:
+            yield
+        except (Exception, KeyboardInterrupt):
+            self.storage.remove(name)
+            raise
         self.storage.remove(name)
 
     def clear(self) -> None:

@@ -527,6 +527,20 @@ def test_notes_blame_no_row_that_was_never_alone(tmp_path: Path) -> None:
     assert Notes(storage, "000001", "first").suspects == set()
 
 
+@pytest.mark.usefixtures("edited")
+def test_a_full_disk_blames_no_row(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise EditkitError("No space left on device")
+
+    manifest = write([EDIT])
+    with monkeypatch.context() as patched:
+        patched.setattr("editkit_batch.image_store.ImageStore.write", fail)
+        ended = run(manifest, "-o", "out", "--workers", 0)
+        assert ended.exit_code == 1 and "No space left on device" in ended.stderr
+    assert run(manifest, "-o", "out", "--workers", 0).exit_code == 0
+    assert [row["status"] for row in results(Path("out"))] == ["ok"]
+
+
 class Flaky:
     """Workers whose parts end as a list says, and are done afterwards."""
 
