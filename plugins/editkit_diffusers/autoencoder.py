@@ -50,12 +50,9 @@ class Autoencoder:
     statistics: Sequence[str] = ()
     """Entries of the configuration, beside ``scaling_factor``, that the pipelines of the model's family read. All of
     them are used, or none if one is missing."""
-    dtype: torch.dtype = dc.field(init=False)
-    """That of the network, kept because diffusers searches all modules for it."""
 
     def __post_init__(self) -> None:
         """Raise WeightsUnavailable for an autoencoder of other images than colours, or whose two halves do not fit."""
-        self.dtype = self.net.dtype
         config = self.net.config
         for name in ("in_channels", "out_channels"):
             if config.get(name, _COLOURS) != _COLOURS:
@@ -180,7 +177,7 @@ class Autoencoder:
         return self._finite(functools.partial(self._encode, shifted=shifted), pixels)
 
     def _encode(self, pixels: Tensor, shifted: bool) -> Tensor:
-        encoded = self.net.encode(pixels.to(self.dtype) * 2 - 1)
+        encoded = self.net.encode(pixels.to(self.net.dtype) * 2 - 1)
         mean: Tensor = encoded.latents if isinstance(self.net, AutoencoderTiny) else encoded.latent_dist.mode()
         mean = mean.to(latent_dtype(mean.dtype))
         return ((mean - self.shift(mean) if shifted else mean) * self.scale(mean)).contiguous()
@@ -197,17 +194,18 @@ class Autoencoder:
     def _finite(self, function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         """Return ``function`` of finite inputs; if float16 overflows in it, from now on the network is in float32."""
         outputs = function(inputs)
-        if self.dtype is torch.float16 and not is_finite(outputs) and is_finite(inputs):
+        if self.net.dtype is torch.float16 and not is_finite(outputs) and is_finite(inputs):
             # A copy, because another thread may use the network.
-            self.net, self.dtype = copy.deepcopy(self.net).float(), torch.float32
+            self.net = copy.deepcopy(self.net).float()
             self.warnings = (*self.warnings, OVERFLOW)
             outputs = function(inputs)
         return outputs
 
     def unscale(self, latents: Tensor) -> Tensor:
         """Return latents (B, C, h, w) in the scale and the dtype of the autoencoder itself."""
-        latents = latents.to(latent_dtype(self.dtype))
-        return (latents / self.scale(latents) + self.shift(latents)).to(self.dtype)
+        dtype = self.net.dtype  # diffusers searches all modules for it
+        latents = latents.to(latent_dtype(dtype))
+        return (latents / self.scale(latents) + self.shift(latents)).to(dtype)
 
 
 def kind_of(config: Mapping[str, Any], folder: Path) -> Any:

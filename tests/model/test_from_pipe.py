@@ -156,6 +156,15 @@ def test_the_dtype_is_that_of_the_pipeline(dtype: torch.dtype, pipe: Any, tmp_pa
     assert torch.equal(edited(model).latents, edited(editkit.load_model(tmp_path, dtype=dtype)).latents)
 
 
+def test_the_pipeline_may_change_the_precision_of_the_shared_autoencoder(pipe: Any) -> None:
+    model, exact = editkit.from_pipe(pipe), random_latents(1).float()
+    before = model.decode(exact)
+    pipe.vae.to(torch.float64)  # as pipe.upcast_vae() changes it
+    assert_agree(model.decode(exact).float(), before, 1e-4)
+    pipe.vae.to(torch.float32)
+    assert torch.equal(model.decode(exact), before)
+
+
 @pytest.mark.slow
 def test_a_modular_pipeline_gives_the_results_of_its_folder() -> None:
     loaded: Any = editkit.load_model(folder_of("AnimaModularPipeline"))
