@@ -157,6 +157,8 @@ def _read(source: Source, name: str) -> bytes:
         return bytes(source)
     if isinstance(source, (str, os.PathLike)):
         if source == "-":
+            if sys.stdin is None:
+                raise BadImage(f"{name} cannot be read: it is closed; send an image to it")
             return sys.stdin.buffer.read(MAX_BYTES + 1)
         check_regular(source, name)
         with Path(source).open("rb") as file:

@@ -157,6 +157,8 @@ class Progress:
         while self.waiting:
             again: list[str] = []
             for part, outcome in workers.run(self.work, self.waiting):
+                if isinstance(outcome, Cancelled):
+                    raise outcome  # an interrupt is of the job, also if its rows are edited in this process
                 if isinstance(outcome, PartSummary):
                     self._report(outcome)
                 elif self._may_repeat(part, outcome):

@@ -34,7 +34,7 @@ from editkit_batch.storage import Storage
 import editkit
 from batches.mixed_rows import JobProcess, run_with_kills, write_manifest
 from batches.part_work import double_or_end
-from editkit import BadImage, EditkitError, EngineOptions, WorkerEnded
+from editkit import BadImage, Cancelled, EditkitError, EngineOptions, WorkerEnded
 from editkit.cli import main
 from editkit.editing.recipe import read_recipe
 
@@ -564,6 +564,8 @@ def test_a_part_is_repeated_as_long_as_that_helps(tmp_path: Path) -> None:
         return workers.calls, len(progress.failed)
 
     assert run_with() == (1, 0)
+    with pytest.raises(Cancelled):
+        run_with(Cancelled("cancelled"))
     assert run_with(*[EditkitError("full disk")] * 2) == (3, 0)
     assert run_with(*[EditkitError("full disk")] * 5) == (3, 1)
     assert run_with(*[WorkerEnded("ended")] * 9) == (10, 0)

@@ -106,6 +106,12 @@ def test_a_file_object_keeps_its_position_and_is_the_source_of_several_edits() -
     assert (mask.tell(), file.tell()) == (0, 4)
 
 
+def test_a_closed_standard_input_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(BadImage, match=r"image 'standard input' cannot be read: it is closed"):
+        editkit.open_image("-")
+
+
 def test_a_tensor_is_a_mask() -> None:
     marks = torch.zeros(1, 1, 6, 8)
     marks[..., :4] = 1
