@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,15 @@ def test_workers_give_the_bits_of_this_process_and_may_end(
         if isinstance(one, Result):
             assert one.image.tobytes() == other.image.tobytes()
             assert one.recipe == other.recipe
+
+
+@pytest.mark.slow
+def test_a_script_that_every_worker_runs_again_is_named_as_the_reason(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    row = {"operation": "img2img", "image": "a.png", "prompt": "x"}
+    script.write_text(f"import editkit\nfor one in editkit.run_batch([{row}], workers=1):\n    print(one)\n")
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, check=False)
+    assert "exit status 1: if it could not start, call editkit under if __name__ == '__main__':" in ended.stdout
 
 
 def test_engines_and_options_without_use_are_refused(rows: list[dict[str, Any]], tiny_folder: Path) -> None:

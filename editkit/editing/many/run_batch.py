@@ -45,7 +45,8 @@ def run_batch(
     Rows, ``model``, ``device``, ``dtype``, ``batch``, ``exact`` and the outcomes are those of :func:`edit_rows`, and
     with ``exact`` every engine gives the same bits. ``engine`` is a registered one: ``local`` edits in this process, or
     in as many as ``workers``; the others start ``workers`` or connect to the cluster at ``address``, and ``gpus`` is
-    the share of a GPU of each. A row that ends its worker has WorkerEnded as its outcome.
+    the share of a GPU of each. A row that ends its worker has WorkerEnded as its outcome. Processes of this machine
+    import the script that starts them, so there the call stands under ``if __name__ == "__main__":``.
 
     Rows for other processes are pickled in parts of ``batch`` rows, so all of them are read first, and models are given
     by name. A job with more rows than fit into memory, or that has to go on after an interruption, is one for the

@@ -16,6 +16,10 @@ from editkit import EditkitError, EngineOptions, WorkerEnded
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU
 
+_MAIN = (
+    "if it could not start, call editkit under if __name__ == '__main__': in your script, which every worker imports"
+)
+
 
 class LocalEngine:
     """Runs parts in one process for each worker, or without workers in this process."""
@@ -90,6 +94,7 @@ class _WorkerProcess:
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
+        self.has_answered = False
         self.connection, other = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_serve, args=(other, slot), name=f"editkit-batch-{slot}")
         self.process.start()
@@ -101,10 +106,15 @@ class _WorkerProcess:
 
     def receive(self) -> Any:
         try:
-            return self.connection.recv()
+            outcome = self.connection.recv()
         except (EOFError, ConnectionError):
             self.process.join()
-            return WorkerEnded(f"a worker process ended with the exit status {self.process.exitcode}")
+            status = self.process.exitcode
+            # Python itself ends with 1 where the main module, which a new process imports, starts processes.
+            advice = "" if self.has_answered or status != 1 else f": {_MAIN}"
+            return WorkerEnded(f"a worker process ended with the exit status {status}{advice}")
+        self.has_answered = True
+        return outcome
 
 
 def _serve(connection: Connection, slot: int) -> None:
