@@ -44,9 +44,9 @@ class PieBench:
         entries = read_tables(tables) if tables else _read_annotations(file)
         images = file.parent / IMAGES
         self.images = images if images.is_dir() else file.parent
-        self.entries = [(name, entry) for name, entry in entries.items() if group in (None, *_groups_of(name, entry))]
+        self.entries = [(name, entry) for name, entry in entries.items() if group in (None, *_groups_of(entry))]
         if group is not None and not self.entries:
-            groups = sorted({_groups_of(name, entry)[0] for name, entry in entries.items()})
+            groups = sorted({_groups_of(entry)[0] for entry in entries.values()})
             raise InvalidParameter(f"group={group!r} has no case: one of {', '.join(groups)}")
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class PieBench:
             instruction=str(entry.get("editing_instruction") or "").strip(),
             image=image,
             mask=_mask(name, entry, (image.height, image.width)),
-            group=_groups_of(name, entry)[0],
+            group=_groups_of(entry)[0],
         )
 
     @property
@@ -92,7 +92,7 @@ def _read_annotations(file: Path) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def _groups_of(name: str, entry: Mapping[str, Any]) -> tuple[str, str]:
+def _groups_of(entry: Mapping[str, Any]) -> tuple[str, str]:
     """Return the kind of edit of a case, which is the folder of its image, and its number."""
     parts = PurePosixPath(str(entry.get("image_path", ""))).parts
     folder = parts[0] if len(parts) > 1 else ""

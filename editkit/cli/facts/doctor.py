@@ -120,7 +120,7 @@ def _examine(online: bool, as_json: bool) -> None:
         "settings": _settings,
         **({"hub": _hub} if online else {}),
     }
-    sections = {title: list(_isolated(title, check)) for title, check in checks.items()}
+    sections = {title: list(_isolated(check)) for title, check in checks.items()}
     problems = [
         f"{title}: {one.name}: {one.problem}" for title, found in sections.items() for one in found if one.problem
     ]
@@ -137,7 +137,7 @@ def _examine(online: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _isolated(title: str, check: Check) -> Iterator[Finding]:
+def _isolated(check: Check) -> Iterator[Finding]:
     """Yield the findings of a check, whatever it raises."""
     try:
         yield from check()
