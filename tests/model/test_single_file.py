@@ -163,6 +163,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_single_file_samples_what_its_folder_samples(tmp_path: Path, kind: str) -> None:
     folder = KINDS[kind](tmp_path / "folder")

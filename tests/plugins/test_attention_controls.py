@@ -30,10 +30,11 @@ from editkit.testing.tiny import FOLDERS
 
 FAMILIES = (
     "StableDiffusionPipeline",
-    "PixArtAlphaPipeline",
-    "StableDiffusion3Pipeline",
     "FluxPipeline",
-    pytest.param("ChromaPipeline", marks=pytest.mark.slow),  # its prompts have 512 tokens
+    *(
+        pytest.param(f"{name}Pipeline", marks=pytest.mark.slow)
+        for name in ("PixArtAlpha", "StableDiffusion3", "Chroma")
+    ),
 )
 CONTROLS = (
     "prompt-to-prompt",

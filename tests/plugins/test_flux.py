@@ -42,7 +42,10 @@ from editkit.testing import BackendTests
 from editkit.testing.suite import assert_agree, largest, random_latents, sample_image
 from editkit.testing.tiny import flux_fill_folder, flux_folder, flux_kontext_folder
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 SIZED = {"shift": 3.0, "use_dynamic_shifting": True}
 MODELS: dict[str, Callable[[Path], Path]] = {
@@ -128,7 +131,6 @@ def test_generate_agrees_with_diffusers(kind: str, guidance: float) -> None:
         assert_agree(result.latents, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", TEXT)
 @pytest.mark.parametrize(("strength", "guidance"), [(0.5, 3.5), (1.0, 1.0)])
 def test_img2img_agrees_with_diffusers(kind: str, strength: float, guidance: float) -> None:
@@ -250,7 +252,6 @@ def narrow(autoencoder: Any) -> None:
 # Instructions
 
 
-@pytest.mark.slow
 def test_a_reference_agrees_with_diffusers_at_its_own_proportions(tmp_path: Path) -> None:
     """At the size of the published model, where the pipeline takes the nearest of its own resolutions."""
     folder = flux_kontext_folder(tmp_path, side=1024, halvings=6)

@@ -19,7 +19,10 @@ from editkit.testing import BackendTests
 from editkit.testing.suite import largest, sample_image
 from editkit.testing.tiny import pixart_folder
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 PIPELINES: dict[Any, Any] = {"PixArtAlphaPipeline": PixArtAlphaPipeline, "PixArtSigmaPipeline": PixArtSigmaPipeline}
 SCHEDULERS = {"ddim": (DDIMScheduler, "leading"), "dpmpp-2m": (DPMSolverMultistepScheduler, "linspace")}

@@ -33,7 +33,10 @@ from editkit.testing import BackendTests
 from editkit.testing.suite import assert_agree, largest, sample_image
 from editkit.testing.tiny import stable_diffusion_3_folder
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 FLOWS: dict[str, dict[str, Any]] = {
     "static": {"shift": 3.0},
@@ -98,7 +101,6 @@ def test_generate_agrees_with_diffusers(flow: str, t5: bool, guidance: float) ->
         assert_agree(result.latents, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 @pytest.mark.parametrize("strength", [0.5, 1.0])

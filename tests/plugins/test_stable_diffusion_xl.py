@@ -27,7 +27,10 @@ from editkit.testing import BackendTests, controlnet_folder, stable_diffusion_fo
 from editkit.testing.suite import assert_agree, sample_image
 from editkit.testing.tiny import controlnet_xl_folder, stable_diffusion_3_folder, stable_diffusion_xl_folder
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 SCHEDULERS = {"ddim": DDIMScheduler, "dpmpp-2m": DPMSolverMultistepScheduler, "euler": EulerDiscreteScheduler}
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -84,7 +87,6 @@ def test_generate_agrees_with_diffusers(prediction: str, sampler: str, guidance:
     assert_agree(run_editkit("generate", prediction=prediction, **arguments), expected)
 
 
-@pytest.mark.slow
 @each_prediction
 @each_sampler
 @each_guidance

@@ -28,7 +28,10 @@ from editkit.testing.tiny import (
     stable_diffusion_xl_folder,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 PROMPT = "a red apple on white"
 
@@ -97,7 +100,6 @@ def test_the_files_of_a_family_decide_its_usual_settings(name: str, tmp_path: Pa
     assert dict(editkit.load_model(write(tmp_path), device="cpu").usual) == expected  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
