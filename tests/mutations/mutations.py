@@ -160,8 +160,12 @@ MUTATIONS = [
     Mutation(
         "pinned hands over no control",
         INVERTERS,
-        "return (PinnedSource(record.trajectory, shares, record.path),)",
-        "return ()",
+        'extras["estimates"], 1)]\n\n'
+        "    def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:\n"
+        "        return (PinnedSource(record.trajectory, shares, record.path),)",
+        'extras["estimates"], 1)]\n\n'
+        "    def controls(self, record: InversionRecord, shares: Tensor) -> Sequence[Control]:\n"
+        "        return ()",
         "inverters pinned",
     ),
     Mutation(
