@@ -30,6 +30,7 @@ def noisy(model: Backend) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [name for name in FOLDERS if name != SERVED_ALONE[1]])
 @torch.no_grad()
 def test_a_network_in_half_precision_predicts_for_rounded_latents(family: str, tmp_path: Path) -> None:

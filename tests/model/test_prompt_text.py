@@ -34,6 +34,7 @@ def edit(operation: str, model: Backend, **params: Any) -> editkit.Result:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [*CLIP_FAMILIES, *OTHER_FAMILIES])
 def test_every_encoder_names_what_it_cuts(make: Callable[[Path], Path], tmp_path: Path) -> None:
     model = load(make, tmp_path)

@@ -356,6 +356,7 @@ def write(tensors: Tensors, file: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_whole_file_samples_what_its_folder_samples(tmp_path: Path, name: str) -> None:
     make, network, texts = FAMILIES[name]
@@ -428,6 +429,7 @@ def state(tiny: Path, place: Path, tensors: Tensors, header: dict[str, str] | No
     return place / "stated.safetensors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["scale_weight", "weight_scale"])
 @pytest.mark.parametrize("rows", [False, True])
 def test_scales_of_8_bit_weights_are_applied(tiny: Path, tmp_path: Path, ending: str, rows: bool) -> None:

@@ -30,10 +30,9 @@ from editkit.testing.tiny import FOLDERS
 
 FAMILIES = (
     "StableDiffusionPipeline",
-    "FluxPipeline",
     *(
         pytest.param(f"{name}Pipeline", marks=pytest.mark.slow)
-        for name in ("PixArtAlpha", "StableDiffusion3", "Chroma")
+        for name in ("PixArtAlpha", "StableDiffusion3", "Flux", "Chroma")
     ),
 )
 CONTROLS = (

@@ -152,6 +152,7 @@ def test_the_omitted_boundary_scalings_are_negligible() -> None:
     assert min(outs) > 1 - 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [7.5, 1.0])
 def test_ancestral_euler_agrees_with_diffusers(guidance: float) -> None:
     model, pipeline = turbo("leading")

@@ -19,11 +19,12 @@ from editkit import AttentionInputs, InvalidParameter, MissingCapability, apply,
 from editkit.testing.suite import largest
 from editkit.testing.tiny import FOLDERS
 
+pytestmark = pytest.mark.slow
 FAMILIES = (
     "FluxPipeline",
     "StableDiffusion3Pipeline",
     "PixArtAlphaPipeline",
-    pytest.param("ChromaPipeline", marks=pytest.mark.slow),  # its prompts have 512 tokens
+    "ChromaPipeline",
 )
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 MASK = np.zeros((32, 32), np.uint8)
@@ -134,7 +135,6 @@ def test_an_edit_of_the_marked_tokens_has_the_formulas_of_the_paper(flux: Any) -
     assert largest(edited - latents[0]) > 1e-3
 
 
-@pytest.mark.slow
 def test_a_quarter_of_the_image_takes_fewer_operations(flux: Any) -> None:
     """Of 512 words and 2,304 image tokens, as of 768 x 768 pixels, an edit computes 1,088.
 

@@ -66,7 +66,11 @@ def masks(size: tuple[int, int]) -> dict[str, Image.Image]:
 
 
 @pytest.mark.parametrize("operation", EDITS)
-@pytest.mark.parametrize("size", [(1, 1), (37, 61), (64, 64), (300, 200)], ids=str)
+@pytest.mark.parametrize(
+    "size",
+    [(1, 1), (37, 61), *(pytest.param(size, marks=pytest.mark.slow) for size in ((64, 64), (300, 200)))],
+    ids=str,
+)
 def test_pixels_outside_any_mask_are_those_of_any_kind_of_source(
     tiny_model: editkit.Backend, arguments: dict[str, Any], operation: str, size: tuple[int, int]
 ) -> None:
