@@ -47,18 +47,18 @@ def repeats_table(params: BenchParams) -> Sequence[Mapping[str, Any]]:
 
         sides = {
             "first edit": lambda: edit(TARGETS[0], cache=False),
-            "second edit of a picture": again,
-            "edits of a picture": several_edits,
+            "second edit of an image": again,
+            "edits of an image": several_edits,
         }
         seconds = time_in_turns(sides, params.rounds)
     first, many = "first edit", len(TARGETS)
-    per_edit = (share / many for share in time_ratio(seconds, "edits of a picture", first))
+    per_edit = (share / many for share in time_ratio(seconds, "edits of an image", first))
     return [
-        _row("second edit of a picture", first, *time_ratio(seconds, "second edit of a picture", first)),
-        _row(f"{many} edits of a picture", f"{many} times the {first}", *per_edit),
+        _row("second edit of an image", first, *time_ratio(seconds, "second edit of an image", first)),
+        _row(f"{many} edits of an image", f"{many} times the {first}", *per_edit),
         *_several_images(model, image, params.rounds),
         _row(
-            f"{COMMAND_IMAGES} pictures in one command",
+            f"{COMMAND_IMAGES} images in one command",
             f"{COMMAND_IMAGES} commands",
             *_time_commands(image, params.threads),
         ),
@@ -70,10 +70,10 @@ def _several_images(model: Backend, image: Image.Image, rounds: int) -> list[dic
     options: dict[str, Any] = {"model": model, "prompt": PROMPT, "steps": STEPS, "seed": 0, "cache": False}
     new = new_images(image)
     sides = {
-        "16 pictures in one call": lambda: apply_all("img2img", itertools.islice(new, IMAGE_COUNT), **options),
+        "16 images in one call": lambda: apply_all("img2img", itertools.islice(new, IMAGE_COUNT), **options),
         "16 calls": lambda: [apply("img2img", one, **options) for one in itertools.islice(new, IMAGE_COUNT)],
-        "img2img of the same picture": lambda: [apply("img2img", image, **options) for _ in range(AGAIN)],
-        "img2img of new pictures": lambda: [apply("img2img", one, **options) for one in itertools.islice(new, AGAIN)],
+        "img2img of the same image": lambda: [apply("img2img", image, **options) for _ in range(AGAIN)],
+        "img2img of new images": lambda: [apply("img2img", one, **options) for one in itertools.islice(new, AGAIN)],
     }
     seconds = time_in_turns(sides, rounds)
     names = list(sides)
