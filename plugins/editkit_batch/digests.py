@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from editkit import BadImage, EditkitError, open_image
 
@@ -19,8 +19,13 @@ _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "md5")
 """Entries of the information of a remote file that change with its content."""
 _READERS = 16
 """Number of remote files that are looked up at a time."""
-Place = tuple[str, str]
-"""Column of a row and the address in it."""
+
+
+class Place(NamedTuple):
+    """Address of an image, and the column of a row that holds it, which messages name."""
+
+    address: str
+    column: str
 
 
 def is_remote(address: str) -> bool:
@@ -29,7 +34,7 @@ def is_remote(address: str) -> bool:
 
 
 class Digests:
-    """Digests of images by their column and their address, of which the latest are kept."""
+    """Digests of images by their address and their column, of which the latest are kept."""
 
     def __init__(self) -> None:
         self.kept: dict[Place, str | EditkitError] = {}
@@ -38,11 +43,11 @@ class Digests:
         """Return the digest of each image, or the reason for which it cannot be read."""
         wanted = set(places)
         missing = wanted - self.kept.keys()
-        remote = [place for place in missing if is_remote(place[1])]
-        found = {place: digest_of(*place[::-1]) for place in missing.difference(remote)}
+        remote = [place for place in missing if is_remote(place.address)]
+        found = {place: digest_of(*place) for place in missing.difference(remote)}
         if remote:
             with ThreadPoolExecutor(_READERS) as pool:
-                found |= dict(zip(remote, pool.map(lambda place: digest_of(*place[::-1]), remote), strict=True))
+                found |= dict(zip(remote, pool.map(digest_of, *zip(*remote, strict=True)), strict=True))
         if len(self.kept) > _MOST_KEPT:
             self.kept = {place: self.kept[place] for place in wanted - missing}
         self.kept |= found

@@ -199,9 +199,9 @@ class _Draft:
 
     @property
     def places(self) -> Iterator[Place]:
-        """Columns and addresses of all images."""
+        """Places of all images."""
         for column, listed in {"image": self.sources, **self.images}.items():
-            yield from ((column, address) for address in listed)
+            yield from (Place(address, column) for address in listed)
 
     def plan(self, digests: Mapping[Place, str | EditkitError], variant: Sequence[str]) -> PlannedRow:
         """Return the row with its id; a row without a seed gets one from its content, whatever the variant."""
@@ -210,7 +210,7 @@ class _Draft:
             digest = digests[place]
             if isinstance(digest, EditkitError):
                 return _failed(self.row, digest)
-            digest_of[place[1]] = digest
+            digest_of[place.address] = digest
         images = {name: [digest_of[one] for one in listed] for name, listed in sorted(self.images.items())}
         content = [self.operation, self.identity, [digest_of[one] for one in self.sources], images, self.params]
         identity = hash_of(content)
