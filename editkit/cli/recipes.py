@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses as dc
 import itertools
 import json
 import os
@@ -298,7 +299,7 @@ def _strip(options: Mapping[str, Any]) -> None:
     suffixes = _suffixes_of(file, output)
     if in_place:
         check_output(file)
-    plan = OutputPlan.of(options, suffixes)
+    plan = dc.replace(OutputPlan.of(options, suffixes), remedy="give --in-place in its stead")
     target = Path(file) if in_place else plan.targets([file], "strip")[0]
     data = strip_recipe(read_if_stdin(file, "file"))
     if target is None:

@@ -121,6 +121,8 @@ class OutputPlan:
     """Value of ``--format``."""
     animated: Mapping[str, str] = dc.field(default_factory=dict)
     """Inputs that are animations, with the suffix of their format, which is the default of their results."""
+    remedy: str = "add --existing number"
+    """Advice of a message about a result that would replace an input or another result."""
 
     @classmethod
     def of(
@@ -209,8 +211,9 @@ class OutputPlan:
             targets = [file.with_stem(file.stem + label) for label in labels]
         if self.existing == "number":
             targets = _numbered(targets)
-        _check_collisions(targets, inputs, allow_repeated=mode == "number")
-        _check_replacing(targets, [*inputs, *protected])
+        hint = self.remedy if self.existing is None else f"give --existing number in place of {mode}"
+        _check_collisions(targets, inputs, hint, allow_repeated=mode == "number")
+        _check_replacing(targets, [*inputs, *protected], f", or {hint}")
         if mode == "refuse":
             _check_absent(targets, self.argument)
         return list(self._number(targets) if mode == "number" else targets)
@@ -305,22 +308,22 @@ def plan_shown(file: str | None, others: Sequence[str], existing: str | None, *,
     return path
 
 
-def _check_collisions(targets: Sequence[Path], inputs: Sequence[str], *, allow_repeated: bool) -> None:
+def _check_collisions(targets: Sequence[Path], inputs: Sequence[str], hint: str, *, allow_repeated: bool) -> None:
     """Raise InvalidParameter if two inputs have one target, unless one input is repeated and its results numbered."""
     owners: dict[str, str] = {}
     for target, name in zip(targets, inputs, strict=True):
         path = os.path.realpath(target)
         if path in owners and not (allow_repeated and owners[path] == name):
             raise InvalidParameter(
-                f"{owners[path]!r} and {name!r} would both be written to {str(target)!r}: rename one, or add "
-                "--existing number"
+                f"{owners[path]!r} and {name!r} would both be written to {str(target)!r}: rename one, or {hint}"
             )
         owners[path] = name
 
 
-def _check_replacing(targets: Sequence[Path], protected: Sequence[str]) -> None:
-    """Raise InvalidParameter if a target is one of the protected files."""
+def _check_replacing(targets: Sequence[Path], protected: Sequence[str], hint: str = "") -> None:
+    """Raise InvalidParameter, which ends in ``hint``, if a target is one of the protected files."""
     protected_paths = {os.path.realpath(name) for name in protected if name and name != STREAM}
     for target in targets:
         if os.path.realpath(target) in protected_paths:
-            raise InvalidParameter(f"{str(target)!r} would replace another file of this command: give another name")
+            fault = f"{str(target)!r} would replace another file of this command"
+            raise InvalidParameter(f"{fault}: give another name{hint}")

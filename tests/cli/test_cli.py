@@ -422,8 +422,11 @@ def test_a_folder_keeps_the_names(here: Path) -> None:
     assert plan(["-"], "new/") == [Path("new/stdin.png")]
     with pytest.raises(EditkitError, match=r"'x/a\.png' and 'y/a\.jpg'.*--existing number"):
         plan(["x/a.png", "y/a.jpg"], "new")
-    with pytest.raises(EditkitError, match="replace"):
-        plan(["a.png", "b.png"], ".")
+    with pytest.raises(EditkitError, match=r"--existing number in place of skip$"):
+        plan(["x/a.png", "y/a.jpg"], "new", existing="skip")
+    with pytest.raises(EditkitError, match=r"replace.* give another name, or add --existing number$"):
+        plan(["a.png", "x/b.png"], ".")
+    assert plan(["a.png", "x/b.png", "x/new.png"], ".", existing="number")[1:] == [Path("b-2.png"), Path("new.png")]
     assert not Path("new").exists()
 
 
