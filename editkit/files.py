@@ -29,18 +29,6 @@ _USER_ERRORS = {
 
 _NAME_A_FILE = "name a file (only the option -o of the command line writes to standard output, by -o -)"
 
-_READ_ERRORS = {
-    errno.ENOENT: "there is no such file; check the path",
-    errno.ENOTDIR: "a part of the path is a file, not a folder; check the path",
-    errno.EISDIR: "it is a folder; name one file in it",
-    errno.EACCES: "permission is denied; change the rights of the file and of its folders, or copy it",
-    errno.EPERM: "permission is denied; change the rights of the file and of its folders, or copy it",
-    errno.ELOOP: "its symbolic links form a circle; name the file itself",
-    errno.ENAMETOOLONG: "the name is too long; check the path",
-    errno.EIO: "the disk reports an error; try again, or take another copy",
-    errno.ESTALE: "the network folder has changed; try again",
-}
-
 LFS_POINTER = b"version https://git-lfs"
 """First bytes of a pointer of git-lfs, which stands for a file that is elsewhere."""
 
@@ -93,11 +81,6 @@ def unused_path(path: str | os.PathLike[str], reserved: Container[Path | None] =
     wanted = Path(path)
     numbers = (wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}") for number in itertools.count(2))
     return next(one for one in itertools.chain([wanted], numbers) if one not in reserved and not os.path.lexists(one))
-
-
-def read_reason(error: OSError) -> str:
-    """Return why a file cannot be read and what helps, in a few words."""
-    return _READ_ERRORS.get(error.errno or 0) or error.strerror or type(error).__name__
 
 
 MOST_TEXT = 16 * 2**20

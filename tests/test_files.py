@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,10 @@ from editkit.files import (
     exists,
     is_folder,
     read_bounded,
-    read_reason,
     write_atomically,
     write_encoded,
 )
+from editkit.read_errors import read_reason
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -52,6 +53,21 @@ def test_a_pipe_is_read_to_its_end_and_never_waited_for_without_a_writer(tmp_pat
     assert _content_of(Path("/dev/zero")).startswith("it is a device")
     assert _content_of(tmp_path).startswith("it is a folder")
     assert read_bounded(file, most=11) and _content_of(file, most=10).startswith("it has more than 10 bytes")
+
+
+def test_a_missing_file_is_answered_by_the_name_that_is_probably_meant(tmp_path: Path) -> None:
+    typed, stored = unicodedata.normalize("NFC", "café.png"), unicodedata.normalize("NFD", "café.png")
+    for name in (stored, "Photo.PNG", "b.jpeg", "c 1.png", "c  1.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "link.png").symlink_to("nowhere.png")
+    (tmp_path / "Album").mkdir()
+    assert stored in _content_of(tmp_path / typed) and "another Unicode form" in _content_of(tmp_path / typed)
+    meant = {"photo.png": "Photo.PNG", "b.jpg": "b.jpeg", "album/a.png": "Album"}
+    for name, other in meant.items():
+        assert _content_of(tmp_path / name) == f"there is no such file; did you mean {str(tmp_path / other)!r}?"
+    assert "its symbolic link leads to a file that is missing" in _content_of(tmp_path / "link.png")
+    for name in ("other.png", "c1.png"):
+        assert _content_of(tmp_path / name) == "there is no such file; check the path"
 
 
 def _content_of(path: Path, **limit: int) -> str:

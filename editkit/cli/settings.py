@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from ..errors import InvalidParameter, close_names, did_you_mean
-from ..files import CACHE_VARIABLE, is_own, read_bounded, read_reason
+from ..files import CACHE_VARIABLE, is_own, read_bounded
+from ..read_errors import read_reason
 from .options import ListParam, LiteralChoices, SeedsParam
 
 PREFIX = "EDITKIT_"

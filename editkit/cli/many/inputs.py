@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import click
 
 from ...errors import BadFile, BadImage
-from ...files import is_folder, read_bounded, read_reason
+from ...files import is_folder, read_bounded
+from ...read_errors import read_reason
 from ..options import CompletedText
 from ..targets import STREAM
 
