@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ..errors import EditkitError, InvalidParameter
-from ..files import locked_folder, unused_path
+from ..files import exists, locked_folder, unused_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,12 +83,12 @@ def output_place(path: Path, reserved: Container[Path | None] = (), *, replace: 
     """
     make_folder(path.parent)
     with locked_folder(path.parent):
-        exists = os.path.lexists(path)
-        if exists and not replace:
+        replaces = replace and exists(path)  # a link to a missing file is no file that is replaced
+        if not replace and os.path.lexists(path):
             click.echo(f"Numbered: {str(path)!r} has appeared meanwhile", err=True)
             path = unused_path(path, reserved)
         yield path
-    if exists and replace:
+    if replaces:
         report_replaced(path)
 
 

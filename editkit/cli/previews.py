@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import EditkitError
+from ..files import exists
 from .options import CompletedText
 from .outputs import report_replaced
 
@@ -60,7 +60,7 @@ class PreviewFile:
         self.path = path
         self.due = 0.0
         """Time from which on a preview is written; infinite once that has failed."""
-        self.replaces = os.path.lexists(path)
+        self.replaces = exists(path)
         """Whether the next preview replaces a file of somebody else."""
 
     def __call__(self, steps: Iterable[Step], *, total: int, desc: str) -> Iterator[Step]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..files import exists
 from ..registry.params import Params, output_fields
 from ..registry.registry import Registry
 from ..registry.specs import CommandSpec
@@ -35,7 +35,7 @@ def _measure(registry: Registry, spec: CommandSpec, options: Mapping[str, Any], 
     params = spec.params.parse(spec.name, values)
     registry.check_names(params)
     written = _output_files(params)
-    replaced = [path for path in written if os.path.lexists(path)]
+    replaced = [path for path in written if exists(path)]
     table = registry.load("commands", spec.name)(params)
     for path in replaced:
         report_replaced(path)

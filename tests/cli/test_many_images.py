@@ -18,6 +18,7 @@ from editkit.cli.many.file_names import fill_template
 from editkit.cli.many.inputs import expand_inputs
 from editkit.cli.many.lines import Count, OutputLines
 from editkit.cli.many.variants import plan_variants, seeds_of_count
+from editkit.cli.outputs import output_place
 from editkit.cli.targets import OutputPlan
 from editkit.editing.recipe import read_recipe
 from editkit.testing import ToyBackend
@@ -182,6 +183,18 @@ def test_results_of_simultaneous_commands_are_kept_unless_a_file_is_named(
     written = [Image.open(name).tobytes() for name in names]
     assert written == [result.image.tobytes() for result in results][-len(names) :]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.png", *names])
+
+
+def test_a_link_to_a_missing_file_is_written_through_and_nothing_is_called_replaced(
+    tmp_path: Path, capsys: Any
+) -> None:
+    link = tmp_path / "link.png"
+    link.symlink_to("new.png")
+    for said in ("", f"Replaced: {str(link)!r}\n"):
+        with output_place(link, replace=True) as path:
+            path.write_bytes(b"x")
+        assert capsys.readouterr().err == said
+    assert link.is_symlink() and (tmp_path / "new.png").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize(
