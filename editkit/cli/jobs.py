@@ -89,7 +89,7 @@ class Invocation:
         into_folder: bool = False,
         variants: Sequence[Variant] = (ONE,),
         folders: Sequence[str] | None = None,
-        values: Mapping[str, Any] | None = None,
+        values: Sequence[Mapping[str, Any]] | None = None,
         animated: Mapping[str, str] | None = None,
         batch: int = 1,
         masks: int = 1,
@@ -97,7 +97,7 @@ class Invocation:
         """Choose and check all output files; ``other_files`` are further files that the command must not replace.
 
         ``into_folder`` is for an input that is a folder, whose results need one; ``folders`` are those of the inputs in
-        it. Each input has a result for each of ``variants``. ``values`` are the parameters for names of files.
+        it. Each input has a result for each of ``variants``. ``values`` are the parameters of each for names of files.
         ``animated`` are inputs that are animations, with the suffixes of their formats. ``masks`` is the number of
         masks of an edit. Raises UsageError or InvalidParameter for outputs that cannot be written.
         """
@@ -112,8 +112,11 @@ class Invocation:
         pairs = [(number, variant) for number in range(len(names)) for variant in variants]
         inputs, labels = [names[number] for number, _ in pairs], [variant.label for _, variant in pairs]
         endings = [plan.suffixes_of(name) for name in inputs]
-        shared = {**(values or {}), "operation": operation}
-        own = [{**shared, **variant.settings, "stem": stem_of(names[number], operation)} for number, variant in pairs]
+        of_inputs = [
+            {**known, "operation": operation, "stem": stem_of(name, operation)}
+            for name, known in zip(names, values or [{}] * len(names), strict=True)
+        ]
+        own = [{**of_inputs[number], **variant.settings} for number, variant in pairs]
         file_names = fill_template(options.get("name"), own, endings)
         inside = [(folders or [""] * len(names))[number] for number, _ in pairs]
         targets = plan.targets(inputs, operation, other_files, labels, file_names, inside)

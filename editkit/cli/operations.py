@@ -154,7 +154,7 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
         into_folder=names != given,
         variants=variants,
         folders=[one.folder for one in inputs] or None,
-        values=known,
+        values=[{**known, **{key: own[number] for key, own in each.items()}} for number in range(len(names))],
         animated=animated.suffixes,
         batch=options.get("batch") or BATCH,
         masks=masks,

@@ -74,7 +74,7 @@ def _run(options: Mapping[str, Any]) -> None:
         into_folder=names != list(options["image"]),
         variants=plan_variants({"seed": seeds}),
         folders=[one.folder for one in inputs],
-        values={"seed": seeds[0]} if len(seeds) == 1 else {},
+        values=[{"seed": seeds[0]} if len(seeds) == 1 else {}] * len(names),
         animated=animated.suffixes,
     )
 

@@ -106,6 +106,8 @@ def test_each_image_gets_its_mask_its_prompt_and_its_folder(album: Path, tiny_fo
     assert [one["params"]["prompt"] for one in reports] == ["red", "blue", "green"]
     assert [one["output"] for one in reports] == ["out/a.png", "out/b.png", "out/inner/a.png"]
     assert all(one["untouched_max_diff"] == 0 for one in reports)
+    named = edit("album", *words[:2], "--recursive", "--name", "{prompt}.{ext}", "-o", "named", model=tiny_folder)
+    assert named.stdout.split() == ["named/red.png", "named/blue.png", "named/inner/green.png"]
     Path("masks/b.png").unlink()
     failed = run("img2img", "album", *words[2:], "--model", tiny_folder, "--steps", 1, "--skip-existing")
     assert failed.exit_code == 0, "the missing mask is that of an image whose result exists"
