@@ -38,6 +38,8 @@ def _similar_path_hint(path: str) -> str:
     Its name differs in capitals or spaces, in the suffix alone, or in the Unicode form of its letters: an accent is one
     character in most names that are typed, and a character of its own in many that come from a Mac.
     """
+    if path.startswith("~"):
+        return "write the whole path in place of ~, which a shell replaces at the beginning of a word alone"
     above, name = _first_missing(path)
     if os.path.islink(os.path.join(above, name)):  # noqa: PTH114, PTH118 (a Path refuses some names)
         return "its symbolic link leads to a file that is missing"

@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from ..files import exists
 from ..registry.params import SEVERAL, Params, field_metadata, fields_of, shorten
 from ..registry.registry import Registry, installed
 from ..sampling.params import DrawingParams
@@ -43,7 +44,7 @@ class CompletedText(click.ParamType):  # type: ignore[type-arg]  # generic in ne
         # An unset variable in a script: neither the current folder nor an option that is left out is meant.
         if value == "":
             self.fail("it is empty: give a path or a name" if self.path else "it is empty: give a name", param, ctx)
-        return value
+        return expand_home(value) if self.path else value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         paths = [CompletionItem(incomplete, type=self.path)] if self.path else []
@@ -51,6 +52,16 @@ class CompletedText(click.ParamType):  # type: ignore[type-arg]  # generic in ne
         found = [spec for name, spec in sorted(specs.items()) if name.startswith(incomplete)]
         # bash forgets the names before a path.
         return [*paths, *(CompletionItem(spec.name, help=spec.summary) for spec in found)]
+
+
+def expand_home(value: Any) -> Any:
+    """Return a path that begins with the folder of a user (~/, ~name/) with that folder's path.
+
+    A shell does so for words of their own alone: not in ``--output=~/x``, between quotes and in a config file. The
+    value is unchanged if it is another one, or if there is something of that very name.
+    """
+    first = value.split("/")[0] if isinstance(value, str) else ""
+    return os.path.expanduser(value) if first.startswith("~") and not exists(first) else value  # noqa: PTH111
 
 
 class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
@@ -67,7 +78,7 @@ class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
-        value = _decode_argument(value)
+        value = _decode_argument(expand_home(value) if "path" in self.extra else value)
         adapter: TypeAdapter[Any] = TypeAdapter(self.annotation)
         read = adapter.validate_json if _is_container(self.annotation) else adapter.validate_strings
         try:

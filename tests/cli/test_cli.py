@@ -22,7 +22,7 @@ import editkit
 from editkit import CommandSpec, DrawingParams, EditkitError, OperationSpec, Params, RegisteredName, Table
 from editkit.cli import main
 from editkit.cli.operations import operation_command
-from editkit.cli.options import parameters_of
+from editkit.cli.options import expand_home, parameters_of
 from editkit.cli.outputs import json_text
 from editkit.cli.tables import measuring_command
 from editkit.cli.targets import OutputPlan
@@ -428,6 +428,21 @@ def test_a_folder_keeps_the_names(here: Path) -> None:
         plan(["a.png", "x/b.png"], ".")
     assert plan(["a.png", "x/b.png", "x/new.png"], ".", existing="number")[1:] == [Path("b-2.png"), Path("new.png")]
     assert not Path("new").exists()
+
+
+def test_the_home_of_a_user_is_meant_where_a_shell_leaves_its_sign(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    (here / "config.toml").write_text('output = "~/new/"\n')
+    monkeypatch.setenv("EDITKIT_CONFIG", "~/config.toml")
+    words = ["img2img", "~/[ab].png", "--mask=~/a.png", "--steps", 1, "--prompt", "x"]
+    done = call(*words, "--sheet=~/sheet.png", "--model", "~/model")
+    assert "model '" + str(here / "model") in done.stderr and done.exit_code == 2
+    assert expand_home("~/a.png") == str(here / "a.png")
+    (here / "~").mkdir()
+    unchanged = ["~/a.png", "~no-user/a.png", "a/~/b", "words:~", 5]
+    assert [expand_home(value) for value in unchanged] == unchanged
+    with pytest.raises(EditkitError, match="write the whole path in place of ~"):
+        editkit.open_image("~/b.png")
 
 
 def test_a_folder_keeps_earlier_results(here: Path) -> None:
