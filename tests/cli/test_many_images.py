@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import editkit
 from editkit.cli import main
 from editkit.cli.jobs import Invocation, one_by_one
 from editkit.cli.many.file_names import fill_template
-from editkit.cli.many.inputs import expand_inputs
+from editkit.cli.many.inputs import Input, expand_inputs, masks_in
 from editkit.cli.many.lines import Count, OutputLines
 from editkit.cli.many.variants import plan_variants, seeds_of_count
 from editkit.cli.outputs import output_place
@@ -60,6 +61,32 @@ def test_folders_and_patterns_stand_for_their_images(album: Path) -> None:
     for nothing in ("album/*.jpg", "masks/inner/nothing*"):
         with pytest.raises(editkit.BadImage, match="matches no image"):
             expand_inputs([nothing])
+
+
+def test_images_that_are_left_out_are_named(album: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("album/b.png").rename("album/b.apng")
+    Path("album/link.jpg").symlink_to("nowhere.jpg")
+    for name in ("raw.NEF", "phone.HEIC"):
+        (album / "album" / name).touch()
+    found = ["album/a.png", "album/b.apng", "album/link.jpg"]
+    for named in ("album", "album/*"):
+        assert [one.name for one in expand_inputs([named])] == found
+        reason = f"{named!r} has 2 images of kinds that are not read, such as 'album/phone.HEIC': convert them to PNG"
+        assert capsys.readouterr().err == f"Left out: {reason}\n"
+    for name in found:
+        Path(name).unlink()
+    for named in ("album", "album/*.HEIC"):
+        with pytest.raises(editkit.BadImage, match=r"images? of kinds that are not read, such as 'album/phone.HEIC'"):
+            expand_inputs([named])
+
+
+def test_a_mask_is_found_by_its_name_in_other_letters(album: Path) -> None:
+    typed, stored = (unicodedata.normalize(form, "masks/café") for form in ("NFC", "NFD"))
+    for name in ("masks/IMG_1.PNG", "masks/IMG_2.JPG", "masks/IMG_2.PNG", f"{stored}.png"):
+        Path(name).touch()
+    names = ["x/IMG_1.JPG", "x/IMG_2.JPG", f"x/{Path(typed).name}.jpg", "x/img_1.jpg"]
+    found = ["masks/IMG_1.PNG", "masks/IMG_2.JPG", f"{stored}.png", "masks/img_1.png"]
+    assert masks_in("masks", [Input(name) for name in names]) == found
 
 
 def test_values_of_options_are_combined_with_the_seed_last() -> None:

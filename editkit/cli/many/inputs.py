@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +21,10 @@ from ..targets import STREAM
 
 READABLE = (
     ".png",
+    ".apng",
     ".jpg",
     ".jpeg",
+    ".jpe",
     ".jfif",
     ".webp",
     ".avif",
@@ -29,10 +34,40 @@ READABLE = (
     ".gif",
     ".ppm",
     ".pgm",
+    ".pbm",
     ".pnm",
 )
 """Suffixes of the files in a folder that are inputs."""
 
+_UNREAD = (
+    ".heic",
+    ".heif",
+    ".hif",
+    ".jxl",
+    ".jp2",
+    ".j2k",
+    ".psd",
+    ".xcf",
+    ".svg",
+    ".tga",
+    ".ico",
+    ".exr",
+    ".hdr",
+    ".qoi",
+    ".dds",
+    ".eps",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+    ".orf",
+    ".raf",
+    ".rw2",
+    ".pef",
+    ".srw",
+)
+"""Suffixes of images in a folder that are not read, of which a user is told."""
 
 IMAGE_HELP = (
     "IMAGE is a file, a folder, a pattern such as 'in/*.png', or - for standard input. The images are edited together; "
@@ -93,14 +128,18 @@ def _in_folder(name: str, recursive: bool) -> list[Input]:
         raise BadImage(f"image {name!r} is a folder that cannot be read: {read_reason(error)}") from error
 
     found: list[Input] = []
+    unread: list[Path] = []
     for folder, folders, files in os.walk(name, onerror=refuse):
         folders[:] = sorted(one for one in folders if recursive and not one.startswith("."))
         inside = os.path.relpath(folder, name)
-        paths = (Path(folder, file) for file in sorted(files) if not file.startswith("."))
+        paths = [Path(folder, file) for file in sorted(files) if not file.startswith(".")]
+        unread += filter(_is_unread, paths)
         found += [Input(str(path), "" if inside == "." else inside) for path in paths if _is_image(path)]
     if not found:
         hint = "" if recursive else " (folders inside are searched with --recursive)"
+        hint = f", but with {_unread_text(unread)}" if unread else hint
         raise BadImage(f"image {name!r} is a folder without images in it{hint}")
+    _report_unread(name, unread)
     return found
 
 
@@ -108,13 +147,33 @@ def _matching(pattern: str, recursive: bool) -> list[Input]:
     # Path.glob takes no absolute pattern.
     paths = sorted(glob.glob(pattern, recursive=recursive))  # noqa: PTH207
     found = [Input(path) for path in paths if _is_image(Path(path))]
+    unread = [path for path in map(Path, paths) if _is_unread(path)]
     if not found:
-        raise BadImage(f"image {pattern!r} matches no image: check the pattern, or the path")
+        problem = f"matches {_unread_text(unread)}" if unread else "matches no image: check the pattern, or the path"
+        raise BadImage(f"image {pattern!r} {problem}")
+    _report_unread(pattern, unread)
     return found
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in READABLE and path.is_file()
+    """Return whether a path is that of an image; a link to a missing file is one, whose error is that of its input."""
+    return path.suffix.lower() in READABLE and (path.is_file() or (path.is_symlink() and not path.exists()))
+
+
+def _is_unread(path: Path) -> bool:
+    return path.suffix.lower() in _UNREAD and path.is_file()
+
+
+def _unread_text(paths: Sequence[Path]) -> str:
+    """Return the number of files of kinds that are not read, with one of them and the remedy."""
+    count = f"{len(paths)} image{'s' * (len(paths) > 1)} of kinds that are not read"
+    return f"{count}, such as {str(paths[0])!r}: convert them to PNG"
+
+
+def _report_unread(name: str, paths: Sequence[Path]) -> None:
+    """Print one line for the images in a folder or of a pattern that are left out."""
+    if paths:
+        click.echo(f"Left out: {name!r} has {_unread_text(paths)}", err=True)
 
 
 def masks_in(folder: str, inputs: Sequence[Input]) -> list[str]:
@@ -124,14 +183,30 @@ def masks_in(folder: str, inputs: Sequence[Input]) -> list[str]:
     """
     if not is_folder(folder):
         raise BadImage(f"mask_dir {folder!r} is not a folder: give the folder of the masks")
-    return [_mask_for(Path(folder, one.folder), one.name) for one in inputs]
+    listed = functools.cache(_files_by_name)
+    return [_mask_for(Path(folder, one.folder), one.name, listed) for one in inputs]
 
 
-def _mask_for(folder: Path, name: str) -> str:
+def _mask_for(folder: Path, name: str, listed: Callable[[Path], Mapping[str, Path]]) -> str:
     if name == STREAM:
         raise click.UsageError("standard input has no name, and --mask-dir finds masks by names: give --mask")
-    places: Iterator[Path] = (folder / (Path(name).stem + suffix) for suffix in (Path(name).suffix, *READABLE))
-    return str(next((place for place in places if place.is_file()), folder / f"{Path(name).stem}.png"))
+    path = Path(name)
+    files = listed(folder)
+    keys = [_key(path.stem + suffix) for suffix in (path.suffix, *READABLE)]
+    return str(next((files[key] for key in keys if key in files), folder / f"{path.stem}.png"))
+
+
+def _files_by_name(folder: Path) -> Mapping[str, Path]:
+    """Return the files in a folder, if there is one, by their names, whose suffixes are in small letters."""
+    with contextlib.suppress(OSError):  # of a folder that cannot be read: opening a mask in it says so
+        return {_key(path.name): path for path in sorted(folder.iterdir()) if path.is_file()}
+    return {}
+
+
+def _key(name: str) -> str:
+    """Return a file name with its suffix in small letters, and accents in one Unicode form: a Mac has another one."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 (of a name, not a path)
+    return unicodedata.normalize("NFC", stem) + suffix.lower()
 
 
 def read_prompts(path: str) -> list[str]:
