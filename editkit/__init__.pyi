@@ -95,9 +95,9 @@ from .errors import MissingCapability as MissingCapability
 from .errors import PluginFailure as PluginFailure
 from .errors import UnknownName as UnknownName
 from .errors import WeightsUnavailable as WeightsUnavailable
-from .files import cache_folder as cache_folder
-from .files import untrusted_reason as untrusted_reason
-from .files import unused_path as unused_path
+from .files.cache_folder import cache_folder as cache_folder
+from .files.cache_folder import untrusted_reason as untrusted_reason
+from .files.paths import unused_path as unused_path
 from .images.animation.frames import Animation as Animation
 from .images.animation.reading import open_animation as open_animation
 from .images.blending.pull_push_fill import erase as erase

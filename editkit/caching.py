@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from .files import is_file, is_folder
+from .files.paths import is_file, is_folder
 
 T = TypeVar("T")
 

@@ -13,16 +13,11 @@ from pathlib import Path
 import pytest
 
 from editkit.errors import EditkitError, InvalidParameter
-from editkit.files import (
-    cache_folder,
-    check_output,
-    exists,
-    is_folder,
-    read_bounded,
-    write_atomically,
-    write_encoded,
-)
-from editkit.read_errors import read_reason
+from editkit.files.cache_folder import cache_folder
+from editkit.files.paths import exists, is_folder
+from editkit.files.read_errors import read_reason
+from editkit.files.reading import read_bounded
+from editkit.files.writing import check_output, write_atomically, write_encoded
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -141,7 +136,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     def fail(*arguments: object, **named: object) -> None:
         raise error
 
-    monkeypatch.setattr(f"editkit.files.os.{name}", fail)
+    monkeypatch.setattr(f"editkit.files.writing.os.{name}", fail)
     with pytest.raises(kind) as caught:
         write_atomically(path, b"new")
     monkeypatch.undo()
@@ -183,7 +178,7 @@ def test_a_folder_or_file_without_permission_is_refused(tmp_path: Path, monkeypa
     path.write_bytes(b"old")
     # Simulated, since root may write everywhere.
     for locked in (tmp_path, path):
-        monkeypatch.setattr("editkit.files.os.access", lambda place, mode, locked=locked: place != locked)
+        monkeypatch.setattr("editkit.files.writing.os.access", lambda place, mode, locked=locked: place != locked)
         with pytest.raises(InvalidParameter, match="permission is denied"):
             write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
@@ -219,7 +214,7 @@ files.write_atomically(sys.argv[1], b"x" * 100000)
 def test_temporary_files_of_killed_processes_are_removed_where_they_have_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("editkit.files.os.O_TMPFILE", raising=False)
+    monkeypatch.delattr("editkit.files.writing.os.O_TMPFILE", raising=False)
     old, new, other = (tmp_path / name for name in (".editkit-0.tmp", ".editkit-1.tmp", ".other.tmp"))
     for path in (old, new, other):
         path.write_bytes(b"")

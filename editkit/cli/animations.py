@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..files import is_file
+from ..files.paths import is_file
 from ..registry.registry import Registry
 from .jobs import Execute, Prepared
 from .many.edit_options import batch_option

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from ..errors import InvalidParameter
-from ..files import check_output
+from ..files.writing import check_output
 from ..registry.registry import COMMANDS, NAME, installed
 from .errors import Command
 from .options import CompletedText

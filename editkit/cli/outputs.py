@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ..errors import EditkitError, InvalidParameter
-from ..files import exists, locked_folder, unused_path
+from ..files.paths import exists, unused_path
+from ..files.writing import locked_folder
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import EditkitError
-from ..files import exists
+from ..files.paths import exists
 from .options import CompletedText
 from .outputs import report_replaced
 

@@ -288,7 +288,7 @@ def strip_command() -> Command:
 
 
 def _strip(options: Mapping[str, Any]) -> None:
-    from ..files import check_output, write_atomically
+    from ..files.writing import check_output, write_atomically
     from ..images.recipes.stripping import strip_recipe
 
     file, output, in_place = options["file"], options["output"], options["in_place"]

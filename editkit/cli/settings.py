@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from ..errors import InvalidParameter, close_names, did_you_mean
-from ..files import CACHE_VARIABLE, is_own, read_bounded
-from ..read_errors import read_reason
+from ..files.cache_folder import CACHE_VARIABLE, is_own
+from ..files.read_errors import read_reason
+from ..files.reading import read_bounded
 from .options import ListParam, LiteralChoices, SeedsParam
 
 PREFIX = "EDITKIT_"

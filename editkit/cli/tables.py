@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..files import exists
+from ..files.paths import exists
 from ..registry.params import Params, output_fields
 from ..registry.registry import Registry
 from ..registry.specs import CommandSpec

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InvalidParameter
-from ..files import is_folder, unused_path
+from ..files.paths import is_folder, unused_path
 
 if TYPE_CHECKING:
     from ..images.stored.encoding import Encoding
@@ -235,7 +235,7 @@ def stem_of(name: str, operation: str) -> str:
 
 def _path_beside(name: str, operation: str, suffix: str) -> Path:
     """Return NAME-OPERATION next to the input."""
-    from ..files import check_output
+    from ..files.writing import check_output
 
     if name == STREAM:
         raise InvalidParameter("the input is standard input: give -o FILE, or -o - for standard output")
@@ -247,7 +247,7 @@ def _path_beside(name: str, operation: str, suffix: str) -> Path:
 
 def _paths_inside(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
     """Return the paths of names in a folder, which need not exist yet."""
-    from ..files import check_output
+    from ..files.writing import check_output
 
     if not is_folder(folder) and (os.path.lexists(folder) or folder.suffix.lower() in suffixes):
         raise InvalidParameter(f"output {str(folder)!r} is a file's name, and several results need a folder")

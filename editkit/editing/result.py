@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..display import mime_bundle
-from ..files import write_encoded
+from ..files.writing import write_encoded
 from ..images.animation.encoding import encode_animation
 from ..images.animation.frames import Animation
 from ..images.contact_sheet import draw_sheet

@@ -7,7 +7,7 @@ from typing import cast
 
 from ..editing.params import ModelParams
 from ..errors import InvalidParameter
-from ..files import exists
+from ..files.paths import exists
 from ..model.backend import Backend
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions

@@ -14,7 +14,8 @@ from typing import Any
 from PIL import Image
 
 from ..errors import EditkitError, InvalidParameter
-from ..files import check_output, is_folder, write_atomically
+from ..files.paths import is_folder
+from ..files.writing import check_output, write_atomically
 from ..images.conversion import on_white
 from ..images.reading import open_image
 from ..images.writing import encode_image

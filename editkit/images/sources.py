@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import BadImage, EditkitError, InvalidParameter
-from ..read_errors import read_reason
+from ..files.read_errors import read_reason
 
 if TYPE_CHECKING:
     from torch import Tensor

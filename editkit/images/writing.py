@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import InvalidParameter
-from ..files import check_output, write_atomically
+from ..files.writing import check_output, write_atomically
 from ..registry.arguments import ArgumentKind, check_arguments
 from .conversion import strip_metadata
 from .png_metadata import NO_ATTACHMENTS, encode_png

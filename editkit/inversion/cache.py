@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ..diffusion.paths import SamplingPath
 from ..errors import EditkitError
-from ..files import CACHE_VARIABLE, cache_folder, is_own, untrusted_reason, write_atomically
+from ..files.cache_folder import CACHE_VARIABLE, cache_folder, is_own, untrusted_reason
+from ..files.writing import write_atomically
 from ..report import Usage
 from .cache_key import InversionInputs, digest, to_cpu
 from .inversion_file import KEPT

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..diffusion.paths import SamplingPath
 from ..display import mime_bundle
 from ..errors import InvalidParameter
-from ..files import write_encoded
+from ..files.writing import write_encoded
 from ..images.sources import format_size
 from ..registry.params import Params, shorten
 from ..registry.public_names import without_folder

@@ -18,10 +18,10 @@ from torch import Tensor
 from ..diffusion.denoiser import latent_dtype
 from ..diffusion.points import Point
 from ..errors import BadFile, InvalidParameter
+from ..files.read_errors import read_reason
 from ..images.sources import MAX_PIXELS
 from ..images.stored.colour import read_profile
 from ..images.stored.image import StoredImage
-from ..read_errors import read_reason
 from ..registry.params import shorten
 from ..report import Report
 from .cache_key import digest, to_cpu

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidParameter
-from ..files import exists, is_file, is_folder
+from ..files.paths import exists, is_file, is_folder
 from ..registry.calls import entries_of
 from ..registry.params import shorten
 from .weights import HUB_ID, ON_TOP, PICKLES, from_hub

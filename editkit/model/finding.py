@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..caching import Stamps, file_stamps
 from ..errors import InvalidParameter, WeightsUnavailable, did_you_mean
-from ..files import exists, is_file
+from ..files.paths import exists, is_file
 from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelSpec
 from .folders import check_parts, identity_of, read_index

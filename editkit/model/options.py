@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..errors import InvalidParameter, WeightsUnavailable
-from ..files import is_file
+from ..files.paths import is_file
 from ..literals import ModelPrediction, Quantisation
 from ..registry.calls import write_call
 from ..registry.params import shorten

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidParameter, WeightsUnavailable
-from ..files import LFS_POINTER
+from ..files.reading import LFS_POINTER
 from ..libraries import loading, quiet, reason_of
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:@[\w-][\w./-]*)?")

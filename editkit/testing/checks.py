@@ -9,7 +9,7 @@ from typing import Literal
 from unittest import SkipTest
 
 from ..errors import EditkitError, InvalidParameter, MissingCapability
-from ..files import exists
+from ..files.paths import exists
 from ..model.finding import family_of, locate
 from ..model.options import LoadingOptions
 from ..model.weights import HUB_ID

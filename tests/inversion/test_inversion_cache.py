@@ -598,7 +598,7 @@ def test_a_full_or_failing_disk_does_not_change_an_edit(number: int, monkeypatch
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as failing:
-        failing.setattr("editkit.files.os.fsync", fail)
+        failing.setattr("editkit.files.writing.os.fsync", fail)
         created = edited()
     assert same(created, edited(cache=False))
     assert len(created.report.warnings) == 1 and os.strerror(number) in created.report.warnings[0]

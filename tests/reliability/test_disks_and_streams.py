@@ -21,7 +21,7 @@ from reliability_outcomes import Outcomes
 import editkit
 from editkit import EditkitError
 from editkit.cli import main
-from editkit.files import write_atomically
+from editkit.files.writing import write_atomically
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
 

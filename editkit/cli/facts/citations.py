@@ -11,7 +11,7 @@ from typing import Any
 import click
 from pydantic.fields import FieldInfo
 
-from ...files import exists
+from ...files.paths import exists
 from ...inversion.settings import INVERSION_SUFFIXES
 from ...model.finding import family_of_class
 from ...model.folders import read_index

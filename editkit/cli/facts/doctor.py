@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from ...errors import EditkitError
-from ...files import CACHE_VARIABLE, cache_folder
+from ...files.cache_folder import CACHE_VARIABLE, cache_folder
 from ...libraries import reason_of
 from ...registry.registry import OWN_DISTRIBUTION, installed
 from ..errors import Command

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import EditkitError, WeightsUnavailable
-from ...files import exists
+from ...files.paths import exists
 from ...libraries import reason_of
 from ...model.finding import family_of_class, family_of_file, locate
 from ...model.folders import check_parts, parts_of, read_index

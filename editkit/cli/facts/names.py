@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from ...files import exists
+from ...files.paths import exists
 from ...literals import Prediction
 from ...registry.params import fields_of, shorten
 from ...registry.registry import Registry, installed

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import click
 
 from ...errors import BadFile, BadImage
-from ...files import is_folder, read_bounded
-from ...read_errors import read_reason
+from ...files.paths import is_folder
+from ...files.read_errors import read_reason
+from ...files.reading import read_bounded
 from ..options import CompletedText
 from ..targets import STREAM
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ...files import is_folder
+from ...files.paths import is_folder
 from ...registry.registry import Registry
 from ...registry.specs import OperationSpec
 from ..targets import STREAM, OutputPlan, existing_of

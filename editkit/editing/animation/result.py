@@ -14,7 +14,7 @@ from PIL import Image
 
 from ...display import mime_bundle
 from ...errors import BadImage, InvalidParameter
-from ...files import write_encoded
+from ...files.writing import write_encoded
 from ...images.animation.encoding import encode_animation, losses
 from ...images.animation.flicker import measure_flicker
 from ...images.animation.frames import Animation, same_mode

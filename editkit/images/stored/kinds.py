@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...files import LFS_POINTER
+from ...files.reading import LFS_POINTER
 
 _HEADER = 65536
 """Bytes at the beginning of a file that are searched."""

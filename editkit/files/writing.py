@@ -1,20 +1,18 @@
-"""Atomic file writes, checks of output paths, and the cache folder."""
+"""Atomic file writes, checks of output paths, and locks of folders."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
-from .errors import EditkitError, InvalidParameter
+from ..errors import EditkitError, InvalidParameter
+from .paths import type_of
 
 _USER_ERRORS = {
     errno.ENOENT: "there is no such folder; make it first",
@@ -28,9 +26,6 @@ _USER_ERRORS = {
 }
 
 _NAME_A_FILE = "name a file (only the option -o of the command line writes to standard output, by -o -)"
-
-LFS_POINTER = b"version https://git-lfs"
-"""First bytes of a pointer of git-lfs, which stands for a file that is elsewhere."""
 
 _TEMPORARY = (".editkit-", ".tmp")
 """First and last letters of a temporary file's name."""
@@ -54,7 +49,7 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
         problem = "stands for standard output" if text == "-" else f"is {'blank' if text else 'empty'}"
         raise InvalidParameter(f"{name} cannot be written: it {problem}; {_NAME_A_FILE}")
     try:
-        kind = _kind(Path(text))
+        kind = type_of(Path(text))
         if text.endswith(("/", os.sep)) or kind == stat.S_IFDIR:
             raise InvalidParameter(f"{name} cannot be written: {_USER_ERRORS[errno.EISDIR]}")
         # Replacing /dev/null or a named pipe by a file would break it for everyone.
@@ -73,57 +68,6 @@ def check_output(path: str | os.PathLike[str], *, argument: str = "output") -> P
     return target
 
 
-def unused_path(path: str | os.PathLike[str], reserved: Container[Path | None] = ()) -> Path:
-    """Return a path for a new file: the path itself, else with a number from 2 on at the end of its name.
-
-    It neither exists, as a link either, nor is one of the ``reserved`` paths.
-    """
-    wanted = Path(path)
-    numbers = (wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}") for number in itertools.count(2))
-    return next(one for one in itertools.chain([wanted], numbers) if one not in reserved and not os.path.lexists(one))
-
-
-MOST_TEXT = 16 * 2**20
-"""Largest size in bytes of a text file."""
-
-
-def read_bounded(path: str | os.PathLike[str], most: int = MOST_TEXT) -> bytes:
-    """Return the bytes of a file or of a pipe such as that of ``<(...)``, at most ``most`` of them.
-
-    A pipe is read until its writer closes it. Raises OSError for one without a writer, which would be waited for
-    without end, for a device other than an empty one (/dev/null), and for more bytes.
-    """
-    # Without O_NONBLOCK, opening a pipe waits for a writer; Windows has O_BINARY in its place.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-        data = _first_bytes(descriptor, kind)
-        while part := os.read(descriptor, 2**20):
-            data += part
-            if len(data) > most:
-                raise OSError(0, f"it has more than {most} bytes; make it smaller")
-    finally:
-        os.close(descriptor)
-    return data
-
-
-def _first_bytes(descriptor: int, kind: int) -> bytes:
-    """Return the first bytes of a pipe, none of a file; raises OSError for one without a writer and for a device."""
-    if kind == stat.S_IFREG:
-        return b""
-    if kind == stat.S_IFDIR:
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    data: bytes | None = None
-    with contextlib.suppress(BlockingIOError):  # it has a writer, and no data yet
-        data = os.read(descriptor, 1)
-    if kind != stat.S_IFIFO and data != b"":
-        raise OSError(0, "it is a device; name a file")
-    if kind == stat.S_IFIFO and data == b"":
-        raise OSError(0, "nobody writes to this pipe; name a file")
-    os.set_blocking(descriptor, True)
-    return data or b""
-
-
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Keep other blocks of this kind, of other processes too, out of a folder while the block runs.
@@ -138,37 +82,6 @@ def locked_folder(folder: Path) -> Iterator[None]:
             stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-
-
-def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is a folder at a path, which may be a name that no file can have."""
-    return _kind_or_none(path) == stat.S_IFDIR
-
-
-def is_file(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is a regular file at a path, which may be a name that no file can have."""
-    return _kind_or_none(path) == stat.S_IFREG
-
-
-def exists(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is anything at a path, which may be a name that no file can have."""
-    return _kind_or_none(path) is not None
-
-
-def _kind_or_none(path: str | os.PathLike[str]) -> int | None:
-    try:
-        # An empty name is no name of the current folder, although a Path of it is.
-        return _kind(Path(path)) if os.fspath(path) else None
-    except (OSError, ValueError):
-        return None
-
-
-def _kind(path: Path) -> int | None:
-    """File type at a path from a single stat, since another process may replace the file; None if nothing exists."""
-    try:
-        return stat.S_IFMT(path.stat().st_mode)
-    except FileNotFoundError:
-        return None
 
 
 def write_atomically(
@@ -273,41 +186,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-CACHE_VARIABLE = "EDITKIT_CACHE"
-"""Environment variable that replaces the user's cache folder."""
-
-
-def cache_folder() -> Path | None:
-    """The folder in ``EDITKIT_CACHE``, or editkit's folder among the user's caches; None for a user without a home.
-
-    On Linux this is ``~/.cache/editkit``, or ``editkit`` in ``XDG_CACHE_HOME`` if that is an absolute path.
-    """
-    folder = os.environ.get(CACHE_VARIABLE)
-    try:
-        return Path(folder).expanduser() if folder else user_cache_path("editkit", appauthor=False)
-    except RuntimeError:
-        return None
-
-
-def untrusted_reason(folder: Path) -> str | None:
-    """Return why files in a folder may be those of another user, in a few words; None if only its owner writes to it.
-
-    The folder above it counts too, unless it has the sticky bit as /tmp has. A missing folder has no fault.
-    """
-    if not hasattr(os, "geteuid"):
-        return None
-    for one, forbidden in ((folder, 0o022), (folder.parent, 0o002)):
-        with contextlib.suppress(OSError, ValueError):  # of a name that no folder has: writing says so
-            status = one.stat()
-            if status.st_mode & forbidden and not (one != folder and status.st_mode & stat.S_ISVTX):
-                return f"others may write to {one}"
-            if one == folder and not is_own(status):
-                return f"{one} belongs to another user"
-    return None
-
-
-def is_own(status: os.stat_result) -> bool:
-    """Return whether a file is of this user or of root, who could change it anyway."""
-    return not hasattr(os, "geteuid") or status.st_uid in (os.geteuid(), 0)
