@@ -199,9 +199,9 @@ def test_a_user_without_a_home_has_no_cache_folder(monkeypatch: pytest.MonkeyPat
 def test_a_process_killed_while_writing_leaves_no_file(tmp_path: Path) -> None:
     code = """
 import os, sys
-from editkit import files
+from editkit.files import writing
 sync, os.fsync = os.fsync, lambda descriptor: os.kill(os.getpid(), 9)
-files.write_atomically(sys.argv[1], b"x" * 100000)
+writing.write_atomically(sys.argv[1], b"x" * 100000)
 """
     path = tmp_path / "out.png"
     path.write_bytes(b"old")
