@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..files import exists
+from ..files.paths import exists
 from ..registry.params import SEVERAL, Params, field_metadata, fields_of, shorten
 from ..registry.registry import Registry, installed
 from ..sampling.params import DrawingParams
