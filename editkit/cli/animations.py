@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import os
 from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..files.paths import is_file
+from ..files.paths import exists, is_file
 from ..registry.registry import Registry
 from .jobs import Execute, Prepared
 from .many.edit_options import batch_option
+from .settings import settings_in_use
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
@@ -51,10 +53,13 @@ class AnimatedInputs:
         """
         from ..images.animation.reading import animation_suffix
 
-        found = {name: animation_suffix(name) for name in names}
+        # A missing file has the format of its name, so that it is called missing, and not its output wrong.
+        found = {name: animation_suffix(name) if exists(name) else _suffix_of_missing(name) for name in names}
         suffixes = {name: suffix for name, suffix in found.items() if suffix}
         given = {name: options[name] for name in ("anchor", "batch") if options.get(name) is not None}
-        for name in given.keys() & set(alone):
+        ctx = click.get_current_context(silent=True)
+        own_defaults = settings_in_use(ctx).keys() if ctx else set()  # for the animations among all edits
+        for name in (given.keys() & set(alone)) - own_defaults:
             if not suffixes and all(map(is_file, names)):
                 raise click.UsageError(f"--{name} is for animations, and no input is one: leave it out")
         return cls(suffixes, given)
@@ -88,3 +93,8 @@ class AnimatedInputs:
         if isinstance(request, AnimationRequest):
             return pipeline.execute_animation(request, seed=seed, **self.options, **more)
         return pipeline.execute(request, seed=seed, **more)
+
+
+def _suffix_of_missing(name: str) -> str | None:
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a Path refuses some names)
+    return suffix if suffix in (".gif", ".mp4") else None

@@ -59,7 +59,7 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         # Click takes the last of several values, and another one would be dropped in silence.
         try:
-            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         except click.NoSuchOption as error:
             self._name_own_option(ctx, error.option_name)
             raise
@@ -68,13 +68,13 @@ class Command(click.Command):
                 name = max(param.opts, key=len)
                 raise click.UsageError(f"the option {name} is given {count} times: give it once", ctx)
         if self.settings != "none" and ctx.parent:
-            self._apply_settings(ctx, for_help=bool(_HELP & set(args)))
+            self._apply_settings(ctx, given, for_help=bool(_HELP & set(args)))
         return super().parse_args(ctx, args)
 
-    def _apply_settings(self, ctx: click.Context, *, for_help: bool) -> None:
+    def _apply_settings(self, ctx: click.Context, given: Mapping[str, Any], *, for_help: bool) -> None:
         """Set defaults by the environment and the config file; for the help, what is wrong there is a warning."""
         try:
-            apply_settings(ctx, shared=self.settings == "all", needs_file=not self.reads_only)
+            apply_settings(ctx, given, shared=self.settings == "all", needs_file=not self.reads_only)
         except InvalidParameter as error:
             if not for_help:
                 raise

@@ -13,6 +13,7 @@ import click
 
 from ..errors import InvalidParameter, close_names, did_you_mean
 from ..files.cache_folder import CACHE_VARIABLE, is_own
+from ..files.paths import is_folder
 from ..files.read_errors import read_reason
 from ..files.reading import read_bounded
 from .options import ListParam, LiteralChoices, SeedsParam
@@ -27,6 +28,16 @@ _SETTINGS = "editkit.settings"
 _OPTIONS, _COMMANDS = "editkit COMMAND --help", "editkit --help"
 """Commands that list the names of options and of commands."""
 _DEFAULT = re.compile("default: |required$")
+_EXCLUSIVE = (
+    {"existing", "skip_existing", "overwrite"},
+    {"recipe", "embed_sources"},
+    {"mask", "mask_dir"},
+    {"prompt", "prompt_file"},
+    {"target", "prompt_file"},
+)
+"""Options of which a command takes one: a setting gives way to another of its group on the command line."""
+_WITH_QUALITY = (".jpg", ".jpeg", ".webp", ".avif")
+"""Suffixes of the formats that have a quality."""
 _CLOSE = 3
 """Most names that a misspelt one may be meant for."""
 
@@ -224,8 +235,18 @@ def _text(setting: Setting, value: Any) -> str:
     return str(value)
 
 
-def apply_settings(ctx: click.Context, *, shared: bool, needs_file: bool) -> None:
-    """Set the ``default_map`` of a command's context.
+def _contradicted(given: Mapping[str, Any]) -> set[str]:
+    """Return the options whose settings the options on the command line replace by another of their kind."""
+    names = {name for group in _EXCLUSIVE if group & given.keys() for name in group}
+    output = str(given.get("output", ""))
+    suffix = os.path.splitext(output)[1].lower()  # noqa: PTH122 (a Path refuses some names)
+    if suffix and not is_folder(output):  # the name of a file says its format
+        names |= {"format"} if suffix in _WITH_QUALITY else {"format", "quality"}
+    return names - given.keys()
+
+
+def apply_settings(ctx: click.Context, given: Mapping[str, Any], *, shared: bool, needs_file: bool) -> None:
+    """Set the ``default_map`` of a command's context, without what contradicts the ``given`` options.
 
     Raises InvalidParameter for what is wrong and may be meant for this command, and for a config file that cannot be
     read if the command ``needs_file``; the rest is printed as warnings.
@@ -242,7 +263,9 @@ def apply_settings(ctx: click.Context, *, shared: bool, needs_file: bool) -> Non
     warnings += check_settings(ctx.command, config, lambda: options_of_all(ctx))
     for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)
-    settings = settings_of(ctx.command, config, shared=shared)
+    replaced = _contradicted(given)
+    found = settings_of(ctx.command, config, shared=shared)
+    settings = {name: one for name, one in found.items() if name not in replaced}
     ctx.default_map = {name: setting.value for name, setting in settings.items()}
     ctx.meta[_SETTINGS] = settings
 

@@ -204,7 +204,8 @@ class OutputPlan:
             parts = zip(inputs, labels, suffixes, strict=True)
             own = names or [stem_of(name, operation) + label + endings[0] for name, label, endings in parts]
             placed = [str(Path(*pair)) for pair in zip(folders or [""] * len(own), own, strict=True)]
-            targets = _paths_inside(Path(output), placed, [*itertools.chain(*suffixes)])
+            reason = "several results need" if names is None else "--name needs"
+            targets = _paths_inside(Path(output), placed, [*itertools.chain(*suffixes)], reason)
         else:
             file = check_file(output, suffixes[0], argument=self.argument)
             mode = self.existing or "replace"
@@ -245,12 +246,12 @@ def _path_beside(name: str, operation: str, suffix: str) -> Path:
     return target
 
 
-def _paths_inside(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
-    """Return the paths of names in a folder, which need not exist yet."""
+def _paths_inside(folder: Path, names: Sequence[str], suffixes: Sequence[str], reason: str) -> list[Path]:
+    """Return the paths of names in a folder, which need not exist yet; ``reason`` says who needs one."""
     from ..files.writing import check_output
 
     if not is_folder(folder) and (os.path.lexists(folder) or folder.suffix.lower() in suffixes):
-        raise InvalidParameter(f"output {str(folder)!r} is a file's name, and several results need a folder")
+        raise InvalidParameter(f"output {str(folder)!r} is a file's name, and {reason} a folder")
     targets = [folder / name for name in names]
     for path in {_first_missing(target) for target in targets}:
         check_output(path)

@@ -415,6 +415,20 @@ def test_default_output_is_beside_the_input_and_replaces_nothing(here: Path) -> 
     assert plan([""], None, "generate") == [Path("generate-3.png")]
 
 
+def test_a_missing_animation_is_called_missing_and_no_default_of_ones_own_is_in_the_way(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        "'c.gif' cannot be read: there is no such file"
+        in call("img2img", "c.gif", "--prompt", "x", "-o", "d.gif").stderr
+    )
+    words = ["img2img", "a.png", "--prompt", "x", "--model", "none", "-o", "new.png"]
+    monkeypatch.setenv("EDITKIT_ANCHOR", "0")
+    assert "model 'none'" in call(*words).stderr
+    assert "--anchor is for animations" in call(*words, "--no-anchor").stderr
+    assert "--name needs a folder" in call(*words, "--name", "{n}.png").stderr
+
+
 def test_a_folder_keeps_the_names(here: Path) -> None:
     expected: list[Path | None] = [Path("new/deep/a.png"), Path("new/deep/b.png")]
     assert plan(["x/a.png", "y/b.jpg"], "new/deep") == expected

@@ -51,6 +51,19 @@ def test_values_replace_each_other_in_order(config: Path, monkeypatch: pytest.Mo
     assert options("img2img", "a.png", "--steps", "6")["steps"] == (6,)
 
 
+def test_the_command_line_replaces_what_contradicts_it(config: Path) -> None:
+    config.write_text(
+        'format = "jpeg"\nquality = 85\nexisting = "skip"\nembed-sources = true\nprompt-file = "p.txt"\nmask = "m.png"'
+    )
+    kept = options("inpaint", "a.png", "-o", "folder")
+    assert (kept["format"], kept["quality"], kept["existing"], kept["embed_sources"]) == ("jpeg", 85, "skip", True)
+    words = ["--overwrite", "--recipe", "none", "--prompt", "x", "--mask-dir", "masks", "-o", "a.PNG"]
+    replaced = options("inpaint", "a.png", *words)
+    assert not any(replaced[name] for name in ("format", "quality", "existing", "embed_sources", "prompt_file", "mask"))
+    assert options("inpaint", "a.png", "-o", "a.webp")["quality"] == 85
+    assert options("inpaint", "a.png", "-o", "a.png", "--quality", "9")["quality"] == 9
+
+
 def test_values_are_read_as_on_the_command_line(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config.write_text(
         'negative-prompt = "a dark sky"\ninvert_mask = true\n[img2img]\nprompt = ["a pear", "fig"]\nstrength = [0.4]\n'
