@@ -27,6 +27,7 @@ from editkit import (
 
 from . import BatchParams, share_of
 from .extras import require_extra
+from .image_store import ImageStore
 from .manifest import Manifest
 from .part_worker import PartSummary, Work, reopen
 from .plan import Job, check_same_settings, make_plan, plan_file, read_job, read_rows
@@ -78,7 +79,13 @@ def _run(params: BatchParams) -> Table:
     if params.dry_run:
         return _planned_table(job, storage, planned)
     work = Work(output, secrets.token_hex(4), {**job.settings, "device": params.device, "batch": params.batch})
+    _reopen_incomplete(storage, parts, job)
     progress = Progress(storage, parts, work)
+    if parts and not progress.waiting:
+        click.echo(
+            "Nothing to do: an earlier run finished all rows (--retry-errors edits images that have changed since)",
+            err=True,
+        )
     if progress.waiting:
         with build_engine(params.engine).start(EngineOptions(params.workers, params.address, params.gpus)) as workers:
             progress.run(workers)
@@ -123,6 +130,19 @@ def _plan_again(storage: Storage, manifest: Manifest, job: Job) -> Job:
             if [row["id"] for row in rows] != [row.id for row in read_rows(storage, plan_file(part))]:
                 reopen(storage, part, job.settings)
     return planned
+
+
+def _reopen_incomplete(storage: Storage, parts: Sequence[str], job: Job) -> None:
+    """Take back the results of parts whose images were removed since, so that these are edited again.
+
+    On a file system that is not local, looking for every image would take too long.
+    """
+    for part in parts if storage.local else ():
+        images = ImageStore(storage, part, job.settings["outputs"])
+        rows = read_results(storage, part, ["id", "status"])
+        if not all(images.exists(row["id"]) for row in rows if row["status"] == "ok"):
+            click.echo(f"Images of part {part} are missing, and are edited again", err=True)
+            reopen(storage, part, job.settings)
 
 
 def _settings(params: BatchParams) -> dict[str, Any]:

@@ -42,6 +42,10 @@ class ImageStore:
         """Write an image."""
         self.storage.write(self._file(identity), data)
 
+    def exists(self, identity: str) -> bool:
+        """Return whether there is an image of a finished part, without reading it."""
+        return self.storage.exists(self.packed or self._file(identity))
+
     def has(self, result: RowResult) -> bool:
         """Return whether the image of a result is there and whole."""
         data = self.storage.read(self._file(result.id))

@@ -443,6 +443,20 @@ def test_tar_and_parquet_hold_the_images_of_the_files(here: Path, edited: list[s
 
 
 @pytest.mark.parametrize("outputs", ["files", "tar"])
+def test_an_image_that_was_removed_from_a_finished_job_is_edited_again(
+    here: Path, edited: list[str], outputs: str
+) -> None:
+    words = (write(ROWS), "-o", "out", "--workers", 0, "--outputs", outputs)
+    assert run(*words).exit_code == 0 and "Nothing to do" in run(*words).stderr
+    files = {path: path.read_bytes() for path in Path("out/images").rglob("*.*")}
+    next(iter(files)).unlink()
+    again = run(*words)
+    assert "Images of part 000000 are missing" in again.stderr and "Nothing to do" not in again.stderr
+    assert {path: path.read_bytes() for path in Path("out/images").rglob("*.*")} == files
+    assert len(edited) == (len(ROWS) + 1 if outputs == "files" else 2 * len(ROWS))
+
+
+@pytest.mark.parametrize("outputs", ["files", "tar"])
 def test_errors_are_repeated_and_edits_kept(here: Path, edited: list[str], outputs: str) -> None:
     words = (write([*ROWS, {**EDIT, "image": "c.png"}]), "-o", "out", "--workers", 0, "--outputs", outputs)
     assert run(*words).exit_code == 2
