@@ -21,8 +21,9 @@ from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
 from ..literals import AttentionBackend, CompileMode, ModelPrediction, Quantisation
 from ..model.adapters import AdapterCall
-from ..model.backend import Backend, adapters_of, warnings_of
+from ..model.backend import Backend
 from ..model.batching import unwrap
+from ..model.capabilities import adapters_of, warnings_of
 from ..model.execution import ExecutionOptions, accelerator_of, in_use, measured_memory
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions

@@ -5,18 +5,13 @@ from __future__ import annotations
 import re
 
 from ..errors import InvalidParameter, MissingCapability
-from ..model.backend import (
-    Backend,
-    SupportsOwnGuidance,
-    adapters_of,
-    long_prompts_of,
-    require,
-)
+from ..model.backend import Backend
 from ..model.batching import unwrap
+from ..model.capabilities import SupportsOwnGuidance, adapters_of, long_prompts_of, require
 from ..model.execution import accelerator_of
 from ..model.references import references_of
 from ..registry.params import Params
-from ..registry.public_names import without_folder
+from ..registry.paths import without_folder
 from ..sampling.params import DrawingParams
 from .params import PROMPTS, AutoMaskParams, ReferenceParams
 from .request import Request, check_accelerated, has_custom_negative_prompt

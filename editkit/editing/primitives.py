@@ -21,7 +21,7 @@ from ..inversion.inverter import Inverter
 from ..inversion.record import InversionRecord, contiguous_copy
 from ..inversion.recorded_network import GuidanceWithRecord, RecordedNetwork
 from ..inversion.settings import calls_without_folders
-from ..model.backend import SupportsInpainting, full_name, require
+from ..model.capabilities import SupportsInpainting, full_name, require
 from ..model.prompt_text import embed_prompts
 from ..registry.params import shorten
 from ..registry.specs import InverterSpec

@@ -20,6 +20,7 @@ from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
 from ..registry.arguments import MODEL, check_arguments
 from ..registry.params import SEVERAL, image_fields, shorten
+from ..registry.paths import names_path
 from ..registry.registry import installed
 from ..sampling.params import SEED_WITHOUT_NOISE
 from ..sampling.progress import Progress
@@ -164,7 +165,7 @@ def override_params(step: Step, changes: Mapping[str, Any]) -> dict[str, Any]:
     spec = registry.spec("operations", step.operation)
     fields = spec.params.model_fields
     for name, value in step.params.items():
-        if name in fields and name not in changes and registry.names_path(name, fields[name], value):
+        if name in fields and name not in changes and names_path(registry, name, fields[name], value):
             raise InvalidParameter(
                 f"the recipe of {step.operation} names {name}={shorten(value)}; no path is taken from a file: "
                 f"pass {name}= to editkit.replay"

@@ -26,11 +26,12 @@ from ..images.stored.encoding import Encoding, RecipeContent, losses
 from ..images.stored.image import StoredImage
 from ..images.writing import FRAMES_SUFFIXES, encode_image
 from ..inversion.inversion import Inversion
-from ..model.backend import Backend, loading_options_of
+from ..model.backend import Backend
 from ..model.batching import grouping_of
+from ..model.capabilities import loading_options_of
 from ..registry.arguments import check_arguments
 from ..registry.params import image_fields
-from ..registry.public_names import without_folder
+from ..registry.paths import without_folder, without_folders
 from ..registry.registry import installed
 from ..report import Report
 from ..version import __version__
@@ -87,7 +88,7 @@ def _describe_steps(request: Request, model: Backend, images: Mapping[str, Image
         dtype=report.dtype,
         options=loading_options_of(model).recorded,
     )
-    params = registry.without_folders(request.spec.params, report.params)
+    params = without_folders(registry, request.spec.params, report.params)
     references = {name: ImageReference.of(image) for name, image in images.items()}
     explicit = tuple(sorted(request.params.model_fields_set - set(image_fields(request.spec.params))))
     step = Step(
@@ -101,7 +102,7 @@ def _describe_steps(request: Request, model: Backend, images: Mapping[str, Image
     )
     steps = [step]
     if request.inversion is not None and request.spec.takes == "inversion":  # stored as the step that makes it again
-        inverted = registry.without_folders(registry.spec("operations", "invert").params, request.inversion.params)
+        inverted = without_folders(registry, registry.spec("operations", "invert").params, request.inversion.params)
         steps.insert(0, Step(operation="invert", drawn_by=drawn_by, params=inverted))
     sources = tuple(ImageReference.of(source) for source in request.sources)
     return Recipe(version=__version__, steps=tuple(steps), sources=sources)

@@ -22,7 +22,8 @@ from ..images.tensors import to_image, to_tensor
 from ..inversion.cache import InversionCache
 from ..inversion.inversion import Inversion
 from ..model.autoencoder_cache import DecodedLatents, RoundTrip, round_trip
-from ..model.backend import Backend, full_name
+from ..model.backend import Backend
+from ..model.capabilities import full_name
 from ..model.finite import decoding_failed, is_finite, walk_failed
 from ..model.prompt_text import embed_instructions, embed_prompts
 from ..model.references import fit_references, requires_references

@@ -23,8 +23,9 @@ from torch import Tensor
 from ..diffusion.denoiser import Condition
 from ..diffusion.paths import SamplingPath
 from ..images.canvas import Canvas
-from ..model.backend import Backend, execution_of
+from ..model.backend import Backend
 from ..model.batching import grouping_of, unwrap
+from ..model.capabilities import execution_of
 from ..model.execution import accelerator_of
 from .inverter import Inverter
 from .record import contiguous_copy

@@ -17,7 +17,7 @@ from ..errors import InvalidParameter
 from ..files.writing import write_encoded
 from ..images.sources import format_size
 from ..registry.params import Params, shorten
-from ..registry.public_names import without_folder
+from ..registry.paths import without_folder, without_folders
 from ..registry.registry import installed
 from ..registry.specs import OperationSpec
 from ..report import Report
@@ -80,7 +80,7 @@ class Inversion:
         """Write the inversion to a safetensors file, whole or not at all, and return its path."""
         if not isinstance(path, (str, os.PathLike)):
             raise InvalidParameter(f"an inversion cannot be saved to {type(path).__name__}: give the path of a file")
-        params = installed().without_folders(_params_of(self.report), self.params)
+        params = without_folders(installed(), _params_of(self.report), self.params)
         header = {
             "mode": self.source.mode,
             "method": self.method,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..errors import BadFile, InvalidParameter
 from ..registry.params import Params, field_metadata, is_default, shorten
+from ..registry.paths import names_path, without_folders
 from ..registry.registry import Registry
 from ..registry.specs import InverterSpec, OperationSpec
 from ..sampling.params import DrawingParams
@@ -62,7 +63,7 @@ def settings_of_replay(
     if inversion.from_file:
         _check_recorded(registry, inversion)
     settings = {name: value for name, value in inversion.params.items() if name in fields and name not in given}
-    paths = [name for name, value in settings.items() if registry.names_path(name, fields[name], value)]
+    paths = [name for name, value in settings.items() if names_path(registry, name, fields[name], value)]
     if inversion.from_file and paths:
         raise InvalidParameter(
             f"the inversion names {paths[0]}={shorten(settings[paths[0]])}; no path is taken from a file: "
@@ -78,7 +79,7 @@ def _check_recorded(registry: Registry, inversion: Inversion) -> None:
     recorded = {**inversion.params, "method": inversion.method, "prompt": inversion.prompt}
     try:
         spec.params.parse(spec.name, {name: value for name, value in recorded.items() if name in fields})
-        takes_path = registry.names_path("method", fields["method"], inversion.method)
+        takes_path = names_path(registry, "method", fields["method"], inversion.method)
     except InvalidParameter as error:
         raise BadFile(f"the inversion file has a wrong setting ({error}): make it again with editkit invert") from error
     if takes_path:
@@ -126,7 +127,7 @@ def check_edit(registry: Registry, spec: OperationSpec, params: Params, inversio
 
 def calls_without_folders(registry: Registry, calls: Sequence[str]) -> list[str]:
     """Return attached controls as they are stored, to be compared with those of a file."""
-    return list(registry.without_folders(DrawingParams, {"attach": calls})["attach"])
+    return list(without_folders(registry, DrawingParams, {"attach": calls})["attach"])
 
 
 def _how_made(name: str, value: Any, inverter: str | None) -> str:

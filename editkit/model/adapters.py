@@ -14,7 +14,8 @@ from ..errors import InvalidParameter
 from ..files.paths import exists, is_file, is_folder
 from ..registry.calls import entries_of
 from ..registry.params import shorten
-from .weights import HUB_ID, ON_TOP, PICKLES, from_hub
+from .files.hub import HUB_ID, ON_TOP, from_hub
+from .files.weights import PICKLES
 
 PEFT_FILE, PEFT_CONFIGURATION = "adapter_model.safetensors", "adapter_config.json"
 """Files that PEFT writes: weights, and the settings that their strength depends on."""

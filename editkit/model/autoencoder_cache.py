@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..diffusion.source_rows import version_of
-from .backend import Backend, full_name
+from .backend import Backend
 from .batching import Grouping, grouping_of, unwrap
+from .capabilities import full_name
 from .finite import is_finite, part_failed
 
 MOST_VALUES = 3 * 2**22

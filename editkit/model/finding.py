@@ -12,10 +12,10 @@ from ..errors import InvalidParameter, WeightsUnavailable, did_you_mean
 from ..files.paths import exists, is_file
 from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec, ModelSpec
-from .folders import check_parts, identity_of, read_index
+from .files.folders import check_parts, identity_of, read_index
+from .files.hub import BELOW, HUB_ID, find_folder
+from .files.single_file import find_backend
 from .options import LoadingOptions
-from .single_file import find_backend
-from .weights import BELOW, HUB_ID, find_folder
 
 
 def locate(

@@ -18,14 +18,16 @@ from ..registry.accelerators import Accelerator, build_accelerator
 from ..registry.arguments import PATH, check_arguments
 from ..registry.failures import is_out_of_memory
 from ..registry.params import shorten
-from ..registry.registry import installed
+from ..registry.registry import Registry, installed
 from ..registry.specs import BackendSpec
 from .adapters import Adapter, AdapterCall, adapter_calls
-from .backend import Backend, SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
+from .backend import Backend
+from .capabilities import SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
 from .execution import ExecutionOptions, SupportsAcceleration, check_compiler
+from .files.folders import has_other_variant, read_index, stored_dtype
 from .finding import default_model, family_of, family_of_class, family_of_file, locate, model_stamps
-from .folders import has_other_variant, read_index, stored_dtype
 from .options import LoadingOptions
+from .placement import default_dtype, resolve_device, resolve_dtype
 
 
 @check_arguments()
@@ -42,7 +44,7 @@ def resolve_model(
     """Return a loaded model unchanged, or load one by name; None loads the default model of the operation."""
     calls = adapter_calls(adapters)
     if model is None or isinstance(model, (str, os.PathLike)):
-        _checked_device(device), _checked_dtype(dtype)
+        resolve_device(device), resolve_dtype(dtype)
         name = default_model(installed(), operation) if model is None else os.fspath(model)
         return cached_model(name, calls, options, device, dtype, execution)
     if device is not None or dtype is not None or calls:
@@ -57,17 +59,6 @@ def resolve_model(
             f"{name}={value!r} goes with a model's name: this model is already loaded; give it to load_model"
         )
     return model
-
-
-_DTYPE_NAMES = {
-    torch.float32: ("float32", "fp32", "float", "single"),
-    torch.float16: ("float16", "fp16", "half"),
-    torch.bfloat16: ("bfloat16", "bf16"),
-    torch.float64: ("float64", "fp64", "double"),
-}
-DTYPES = {name: dtype for dtype, names in _DTYPE_NAMES.items() for name in names}
-AUTO = "auto"
-"""Name of the dtype that the weights are stored in."""
 
 
 @check_arguments(name=PATH.or_none(), vae=PATH.or_none(), transformer=PATH.or_none())
@@ -118,17 +109,13 @@ def load_model(
     adapter or execution option that does not fit this machine, MissingCapability if the model does not support it.
     """
     registry = installed()
-    torch_device, given_dtype = _checked_device(device), _checked_dtype(dtype)
+    torch_device, given_dtype = resolve_device(device), resolve_dtype(dtype)
     parsed = [Adapter.parse(call) for call in adapter_calls(adapters)]
     execution = ExecutionOptions(compile, compile_mode, compile_decoder, attention, offload, group_offload, tiling)
     execution.check(torch_device)
     options = LoadingOptions.of(prediction, variant, revision, vae, transformer, quantise, accelerate, clip_skip)
     label, location = locate(registry, name, options)
-    _check_file_options(options, location)
-    if location.is_file():
-        family, files = family_of_file(registry, location)
-    else:
-        family, files = family_of(registry, location, options), {"folder": location}
+    family, files = _family_and_files(registry, location, options)
     _check_adapters(family, label, parsed)
     check_execution(family, label, execution)
     _check_options(family, label, options)
@@ -139,9 +126,7 @@ def load_model(
     accelerator = _build_accelerator(options, execution, torch_device, torch_dtype, weights)
     if execution.compile:
         check_compiler(torch_device.type)
-    identified = options
-    if options.variant and not has_other_variant(location, read_index(location), family.parts, options.variant):
-        identified = dc.replace(options, variant=None)
+    identified = _identified_options(options, location, family)
     places = {name: str(place) for name, place in replacements.items()}
     more = {"options": dc.replace(options, **places)} if family.loading_options else {}  # type: ignore[arg-type]
     target = {"name": label, "device": first_device, "dtype": torch_dtype}
@@ -157,6 +142,23 @@ def load_model(
         if accelerator is not None:
             cast(SupportsAcceleration, model).accelerate(accelerator)
     return model
+
+
+def _family_and_files(
+    registry: Registry, location: Path, options: LoadingOptions
+) -> tuple[BackendSpec, dict[str, Path]]:
+    """Return the backend that serves a folder or a checkpoint file, and the paths its loader takes."""
+    _check_file_options(options, location)
+    if location.is_file():
+        return family_of_file(registry, location)
+    return family_of(registry, location, options), {"folder": location}
+
+
+def _identified_options(options: LoadingOptions, location: Path, family: BackendSpec) -> LoadingOptions:
+    """Return the options that tell a model from others: a variant that no part has changes no weight."""
+    if options.variant and not has_other_variant(location, read_index(location), family.parts, options.variant):
+        return dc.replace(options, variant=None)
+    return options
 
 
 def _build_accelerator(
@@ -275,46 +277,3 @@ def _check_options(family: BackendSpec, label: str, options: LoadingOptions) -> 
             f"{missing[0]} needs a model that supports it; the model {label!r} of the family {family.name} offers "
             f"{supported}: leave it out"
         )
-
-
-def _checked_device(name: str | int | torch.device | None) -> torch.device:
-    """Return a usable device, by default cuda if available; raises InvalidParameter for one that is not."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type == "meta":
-            raise RuntimeError("it holds no values")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), "")[:200]
-        raise InvalidParameter(f"device={shorten(name)} cannot be used here ({reason}): try 'cpu'") from None
-    return device
-
-
-def default_dtype(device: torch.device, weights: Path) -> torch.dtype:
-    """Return the dtype in which a model with these weights is loaded if none is given.
-
-    GPUs compute several times faster in half precision: that of the weights, else bfloat16 where the GPU has it.
-    """
-    if device.type != "cuda":
-        return torch.float32
-    stored = stored_dtype(weights)
-    if stored in (torch.float16, torch.bfloat16):
-        return stored
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def _checked_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
-    """Return a dtype by name or value, None for one that depends on the weights; raises InvalidParameter for others."""
-    if name is None:
-        return None
-    text = str(name).lower().removeprefix("torch.")
-    if text == AUTO:
-        return None
-    if text not in DTYPES:
-        raise InvalidParameter(
-            f"dtype={shorten(name)} is not allowed: one of {', '.join(names[0] for names in _DTYPE_NAMES.values())}, "
-            f"a short name of theirs such as fp16, or {AUTO} for that of the weights"
-        )
-    return DTYPES[text]

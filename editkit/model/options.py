@@ -15,8 +15,9 @@ from ..files.paths import is_file
 from ..literals import ModelPrediction, Quantisation
 from ..registry.calls import write_call
 from ..registry.params import shorten
-from .folders import check_part, identity_of
-from .weights import ON_TOP, check_download, find_folder
+from .files.folders import check_part, identity_of
+from .files.hub import ON_TOP, find_folder
+from .files.weights import check_download
 
 _REPLACED = {"vae": ("vae",), "transformer": ("transformer", "unet")}
 """Parts of a folder that an option of this name replaces."""

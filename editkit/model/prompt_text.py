@@ -14,8 +14,9 @@ from PIL import Image
 from ..diffusion.denoiser import Condition
 from ..registry.params import shorten
 from ..report import UNUSED_WORD
-from .backend import Backend, SupportsLongPrompts, SupportsPromptLimits, full_name, long_prompts_of, require
+from .backend import Backend
 from .batching import unwrap
+from .capabilities import SupportsLongPrompts, SupportsPromptLimits, full_name, long_prompts_of, require
 from .finite import is_finite, part_failed
 from .references import SupportsReferences
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from ..diffusion.denoiser import Condition
 from ..errors import InvalidParameter
-from .backend import CAPABILITIES, Backend, require
+from .backend import Backend
+from .capabilities import CAPABILITIES, require
 
 ReferenceGuidance: TypeAlias = Literal["scale input", "two estimates", "three estimates", "none"]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from .engines import Engine
 from .params import Params
+from .paths import names_path
 from .registry import installed
 from .specs import (
     AcceleratorSpec,
@@ -85,4 +86,4 @@ def build_segmenter(call: str) -> Any:
 def path_params(params: Params) -> list[str]:
     """Return the parameters whose value names a file or folder, or a registered name with one among its options."""
     fields = type(params).model_fields
-    return [name for name, field in fields.items() if installed().names_path(name, field, getattr(params, name))]
+    return [name for name, field in fields.items() if names_path(installed(), name, field, getattr(params, name))]

@@ -20,7 +20,6 @@ from . import hookspecs
 from .calls import read_call
 from .failures import blamed_package, noticed_interrupts, one_line
 from .params import Params, field_metadata, shorten
-from .public_names import without_folder
 from .specs import Spec
 
 GROUP = "editkit"
@@ -214,44 +213,6 @@ class Registry:
                 "with its options after a colon"
             )
         return [self.configure(kind, call) for call in calls]
-
-    def names_path(self, name: str, field: FieldInfo, value: Any) -> bool:
-        """True if a parameter's value is a path, or a registered name with a path among its options."""
-        extra = field_metadata(field)
-        if "path" in extra or "image" in extra:
-            return value is not None
-        return any(
-            self.names_path(option, inner, getattr(options, option))
-            for _, options in self.resolve_names(name, field, value)
-            for option, inner in type(options).model_fields.items()
-        )
-
-    def without_folders(self, params: type[Params], values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return plain values of parameters with every path in them reduced to its last name, for a recipe."""
-        fields = params.model_fields
-        return {
-            name: self._without_folders(fields[name], value) if name in fields else value
-            for name, value in values.items()
-        }
-
-    def _without_folders(self, field: FieldInfo, value: Any) -> Any:
-        extra = field_metadata(field)
-        if isinstance(value, (list, tuple)):
-            return [self._without_folders(field, one) for one in value]
-        if not isinstance(value, str):
-            return value
-        if "path" in extra or "image" in extra:
-            return without_folder(value)
-        spec = self.specs[extra["registry"]].get(value.partition(":")[0]) if "registry" in extra else None
-        name, colon, options = value.partition(":")
-        if spec is None or not colon:
-            return value
-        parts = []
-        for option in options.split(","):
-            key, equals, text = option.partition("=")
-            inner = spec.params.model_fields.get(key.strip().replace("-", "_"))
-            parts.append(option if inner is None else f"{key}{equals}{self._without_folders(inner, text)}")
-        return f"{name}:{','.join(parts)}"
 
     def check_names(self, params: Params) -> None:
         """Raise UnknownName or InvalidParameter if parameters hold an unregistered name or wrong options of a name."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import functools
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -277,34 +275,6 @@ class AcceleratorSpec(Spec):
     """Types of the devices that it serves."""
     dtypes: frozenset[str] = frozenset({"float32"})
     """Precisions of the models that it serves."""
-
-
-def by_name(name: str) -> Callable[[], Any]:
-    """Return a ``load`` for a spec that refers to an object by ``name``: ``package.module:Name``.
-
-    The module is imported when ``load`` is called, not before. A class is returned as a function of the spec's
-    parameters: it builds an instance with every field of ``params`` as a keyword argument. A function, or any other
-    object, is returned unchanged. ``load`` raises the exceptions of the import, and AttributeError if the module
-    has no such name.
-
-    Example: ``InverterSpec(name="edict", load=by_name("editkit_inverters.edict:Edict"), params=EdictParams, ...)``
-    """
-
-    def load() -> Any:
-        implementation = pkgutil.resolve_name(name)
-        return _builder(implementation) if isinstance(implementation, type) else implementation
-
-    return load
-
-
-def _builder(kind: type) -> Callable[[Params], Any]:
-    """Return a function that builds a ``kind`` with the fields of parameters as keyword arguments."""
-
-    @functools.wraps(kind, updated=())
-    def build(params: Params) -> Any:
-        return kind(**{field: getattr(params, field) for field in type(params).model_fields})
-
-    return build
 
 
 @dc.dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..diffusion.attention import AttentionInputs, CallRow, current_rows
 from ..diffusion.paths import SamplingPath
 from ..errors import InvalidParameter, PluginFailure
-from ..model.backend import SupportsAttention, require
+from ..model.capabilities import SupportsAttention, require
 from .controls import Control
 
 if TYPE_CHECKING:

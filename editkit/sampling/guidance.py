@@ -16,7 +16,8 @@ from ..diffusion.denoiser import Condition, Network, stack_conditions
 from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point, PointBatch
 from ..diffusion.transfer import rows_on
-from ..model.backend import Backend, SupportsDistilledGuidance, SupportsOwnGuidance, require
+from ..model.backend import Backend
+from ..model.capabilities import SupportsDistilledGuidance, SupportsOwnGuidance, require
 from .guidance_rules import CombineEstimates, weighted_sum
 
 

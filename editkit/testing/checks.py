@@ -10,9 +10,9 @@ from unittest import SkipTest
 
 from ..errors import EditkitError, InvalidParameter, MissingCapability
 from ..files.paths import exists
+from ..model.files.hub import HUB_ID
 from ..model.finding import family_of, locate
 from ..model.options import LoadingOptions
-from ..model.weights import HUB_ID
 from ..registry.registry import KINDS, installed
 from .suite import Suite
 from .suites import suites_of

@@ -25,7 +25,7 @@ from torch import Tensor
 
 import editkit
 from editkit import Condition, WeightsUnavailable, classifier_free, make_path, walk
-from editkit.model.weights import BELOW, CONFIGURATION
+from editkit.model.files.hub import BELOW, CONFIGURATION
 from editkit.sampling.loop import ddim_step
 from editkit.testing import BackendTests
 from editkit.testing.suite import sample_image

@@ -26,7 +26,7 @@ import editkit
 from editkit import BackendSpec, ExecutionOptions, InvalidParameter, LoadingOptions, MissingCapability, make_path
 from editkit.cli import main
 from editkit.literals import AttentionBackend
-from editkit.model.backend import execution_of
+from editkit.model.capabilities import execution_of
 from editkit.model.execution import in_use
 from editkit.model.loading import cached_model, check_execution
 from editkit.testing import ToyBackend, stable_diffusion_folder

@@ -19,7 +19,7 @@ from torch import Tensor
 import editkit
 from editkit import InvalidParameter, LoadingOptions, MissingCapability, WeightsUnavailable
 from editkit.cli import main
-from editkit.model.loading import default_dtype
+from editkit.model.placement import default_dtype
 from editkit.testing.tiny import (
     flux_folder,
     pixel_ddpm_folder,

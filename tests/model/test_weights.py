@@ -12,8 +12,8 @@ import pytest
 
 import editkit
 from editkit import WeightsUnavailable, model_folder
-from editkit.model.folders import PIECE, PIECES, piece_offsets
-from editkit.model.weights import PICKLES, other_variants
+from editkit.model.files.folders import PIECE, PIECES, piece_offsets
+from editkit.model.files.weights import PICKLES, other_variants
 from editkit.testing.tiny import chroma_folder, stable_diffusion_folder
 
 ADVICE = "give another one"
@@ -179,7 +179,7 @@ def test_every_automatic_class_of_transformers_is_called_without_remote_code() -
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "from_pretrained"
         if isinstance(node.func.value, ast.Name) and node.func.value.id not in DIFFUSERS
         # load_pretrained calls the classes that it gets as arguments.
-        if node.func.value.id.startswith("Auto") or path.name == "weights.py"
+        if node.func.value.id.startswith("Auto") or path.name == "pretrained.py"
     ]
     assert len(calls) > 2
     for path, call in calls:

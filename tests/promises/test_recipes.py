@@ -23,7 +23,7 @@ from editkit.images.image_params import StoredImageParam, open_image_params
 from editkit.images.png_metadata import encode_png
 from editkit.images.recipes.stripping import strip_recipe
 from editkit.images.stored.digest import image_digest
-from editkit.registry.public_names import without_folder
+from editkit.registry.paths import without_folder
 from editkit.testing import ToyBackend
 
 FORMATS = (".png", ".jpg", ".webp", ".tif", ".avif")

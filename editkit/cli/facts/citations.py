@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 
 from ...files.paths import exists
 from ...inversion.settings import INVERSION_SUFFIXES
+from ...model.files.folders import read_index
 from ...model.finding import family_of_class
-from ...model.folders import read_index
 from ...registry.params import field_metadata, is_default, shorten
 from ...registry.registry import KINDS, OWN_DISTRIBUTION, Registry, installed
 from ...registry.specs import Paper

@@ -13,9 +13,10 @@ from typing import Any
 from ...errors import EditkitError, WeightsUnavailable
 from ...files.paths import exists
 from ...libraries import reason_of
+from ...model.files.folders import check_parts, parts_of, read_index
+from ...model.files.hub import HUB_ID, from_hub
+from ...model.files.weights import check_weights, tensor_files
 from ...model.finding import family_of_class, family_of_file, locate
-from ...model.folders import check_parts, parts_of, read_index
-from ...model.weights import HUB_ID, check_weights, from_hub, tensor_files
 from ...registry.registry import Registry, installed
 from ...registry.specs import BackendSpec, ModelFacts, OperationSpec
 from ..outputs import size_text

@@ -24,8 +24,8 @@ from ...images.masks.feather import fade_edges
 from ...images.masks.meaning import cut_levels
 from ...images.masks.tensors import mask_tensor
 from ...literals import AutoMask
-from ...model.backend import SupportsAttention, require
 from ...model.batching import exclusive
+from ...model.capabilities import SupportsAttention, require
 from ..params import AutoMaskParams, EditParams
 from ..session import Session
 from .attention import WordMaps, changed_places, smooth_maps, widen_maps

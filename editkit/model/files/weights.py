@@ -1,20 +1,17 @@
-"""Folders of weights: find them by path or hub id, refuse incomplete and unsafe ones."""
+"""Weights in a folder: choose a variant, refuse incomplete and unsafe ones."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidParameter, WeightsUnavailable
-from ..files.reading import LFS_POINTER
-from ..libraries import loading, quiet, reason_of
+from ...errors import WeightsUnavailable
+from ...files.reading import LFS_POINTER
+from ...libraries import reason_of
 
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:@[\w-][\w./-]*)?")
-"""A hub id, with an optional revision."""
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 _IMPLEMENTATIONS = ("eager", "sdpa", "grouped_mm", "batched_mm")
@@ -28,117 +25,6 @@ _WEIGHTS = re.compile(r"(?:diffusion_pytorch_model|model)(?!.*-of-)(?:\.(?P<vari
 _SHARD = re.compile(r"(?:diffusion_pytorch_model|model)(?:\.(?P<variant>[\w-]+?))?-\d{5}-of-\d{5}\.safetensors")
 _INDEX = re.compile(r"(?:diffusion_pytorch_model|model)\.safetensors\.index(?:\.(?P<variant>[\w-]+))?\.json")
 """Names of weights and of the index of their shards, with an optional variant."""
-
-
-CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja")
-"""Patterns of a hub model's files beside its weights; the last one is that of chat templates."""
-
-ON_TOP, BELOW = "*.safetensors", "*/*.safetensors"
-"""Patterns of a hub model's weights: beside the configuration for transformers, in the parts' folders for diffusers,
-whose complete checkpoints beside the folders are not read."""
-
-
-def model_folder(name: str, *, called: str, advice: str) -> Path:
-    """Return the folder of a model of transformers: ``name`` itself, or the local copy of the hub id ``org/name``.
-
-    A hub model without a local copy is downloaded, without pickles and code. ``called`` names the model in messages
-    ("depth model"); ``advice`` ends them. Raises WeightsUnavailable if there is no such model, it has no configuration
-    or no safetensors, or its shards are outside its folder.
-    """
-    folder = find_folder(os.path.expanduser(name), called, ON_TOP)  # noqa: PTH111 (Path.expanduser raises for unknown users)
-    label = f"{called} {name!r}"
-    if not (folder / "config.json").is_file():
-        raise WeightsUnavailable(f"{label} has no config.json: {advice}")
-    check_weights(folder, label, advice)
-    return folder
-
-
-def load_pretrained(
-    name: str, model_class: Any, *others: Any, called: str, advice: str, unused: str = ""
-) -> tuple[Any, ...]:
-    """Load a model of transformers and ``others``, such as its image processor, on the GPU if there is one.
-
-    ``name``, ``called`` and ``advice`` are those of :func:`model_folder`; ``model_class`` and ``others`` are classes
-    with ``from_pretrained``. Only safetensors are read, and code that comes with a model is not run. Weights whose
-    names contain ``unused`` may be missing. Raises WeightsUnavailable if a part cannot be loaded.
-    """
-    import torch
-
-    folder, label = model_folder(name, called=called, advice=advice), f"{called} {name!r}"
-    variant = check_weights(folder)
-    try:
-        count_tensors(folder, variant, read_json(folder / "config.json"))
-        with loading(), quiet():
-            loaded = [other.from_pretrained(folder, local_files_only=True, trust_remote_code=False) for other in others]
-            model, info = model_class.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                variant=variant,
-            )
-    except WeightsUnavailable as error:
-        raise WeightsUnavailable(f"{label} cannot be loaded: {error}") from error
-    except Exception as error:  # of transformers, or of a library that a processor needs
-        raise WeightsUnavailable(f"{label} cannot be loaded from {folder} ({reason_of(error)}): {advice}") from error
-    if unused:
-        info = {kind: [key for key in keys if unused not in str(key)] for kind, keys in info.items()}
-    check_complete(info, label)
-    return model.eval().requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu"), *loaded
-
-
-def find_folder(
-    name: str,
-    called: str,
-    weights: str,
-    revision: str | None = None,
-    variant: str | None = None,
-    left_out: Iterable[str] = (),
-) -> Path:
-    """Return a folder by its path, else the folder of a hub id; ``weights`` is the pattern of files to download.
-
-    A hub id may end with ``@`` and a revision. Of several variants of weights only one is downloaded, and none of the
-    parts ``left_out``.
-    """
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise WeightsUnavailable(f"{called} {name!r} is a file: give the folder it belongs to")
-    if not HUB_ID.fullmatch(name):
-        raise WeightsUnavailable(f"{called} {name!r} is neither a folder nor a hub id 'org/name': check the path")
-    identifier, _, at = name.partition("@")
-    if at and revision not in (None, at):
-        raise InvalidParameter(f"revision={revision!r} is not allowed beside {name!r}, which names one: leave one out")
-    return from_hub(identifier, called, weights, at or revision, variant, left_out)
-
-
-def from_hub(
-    name: str,
-    called: str,
-    weights: str,
-    revision: str | None = None,
-    variant: str | None = None,
-    left_out: Iterable[str] = (),
-) -> Path:
-    """Return the folder of a hub model from the local cache, else download it (safetensors only)."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    at = f"the revision {revision!r} of it " if revision else ""
-    try:
-        needless = other_variants(HfApi().list_repo_files(name, revision=revision), variant)
-    except Exception:  # without network the local copy serves
-        needless = []
-    needless += [f"{part}/*.safetensors" for part in left_out]
-    allowed = [*CONFIGURATION, weights]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=allowed, ignore_patterns=needless))
-    except Exception as error:  # the hub client raises exceptions of several libraries
-        raise WeightsUnavailable(
-            f"{called} {name!r} is no folder here and {at}could not be fetched from the hub ({reason_of(error)}): "
-            "check the name and the network, or download it and pass its folder"
-        ) from error
 
 
 def other_variants(files: Iterable[str], variant: str | None) -> list[str]:
@@ -306,23 +192,3 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsUnavailable(f"{file} is damaged: it should hold a JSON object; download the model again")
     return content
-
-
-_UNUSED_WEIGHTS = re.compile(r"neck\.fusion_stage\.layers\.0\.residual_layer1\..*")
-"""Weights that published models lack because no computation uses them: the first layer of DPT has one input."""
-_NAMED_KEYS = 3
-
-
-def check_complete(info: Mapping[str, Any], called: str, kinds: Sequence[str] = ("missing", "mismatched")) -> None:
-    """Raise WeightsUnavailable if a library has set weights at random: those missing, or of another shape.
-
-    ``info`` are the ``missing_keys`` and so on that diffusers and transformers return beside a model; weights that
-    its class declares as tied or optional are not in it. The message begins with ``called``.
-    """
-    for kind in kinds:
-        keys = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info[f"{kind}_keys"])
-        keys = [key for key in keys if not _UNUSED_WEIGHTS.fullmatch(key)]
-        if keys:
-            more = f" and {len(keys) - _NAMED_KEYS} more" if len(keys) > _NAMED_KEYS else ""
-            named = ", ".join(keys[:_NAMED_KEYS])
-            raise WeightsUnavailable(f"{called} has {kind} weights: {named}{more}; get the whole model again")

@@ -9,11 +9,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import WeightsUnavailable
-from .weights import BELOW, ON_TOP, check_weights, count_tensors, read_json, variants_in
+from ...errors import WeightsUnavailable
+from .hub import BELOW, ON_TOP
+from .weights import check_weights, count_tensors, read_json, variants_in
 
 if TYPE_CHECKING:
     import torch
+
 
 INDEX = "model_index.json"
 """File that every folder of a diffusers pipeline has."""

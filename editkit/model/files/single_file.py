@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import WeightsUnavailable
-from ..registry.registry import Registry
-from ..registry.specs import BackendSpec
+from ...errors import WeightsUnavailable
+from ...registry.registry import Registry
+from ...registry.specs import BackendSpec
 from .folders import INDEX, read_index
-from .weights import check_download, from_hub
+from .hub import from_hub
+from .weights import check_download
 
 
 def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
