@@ -51,7 +51,6 @@ from .display import ModelDisplay as ModelDisplay
 from .editing.animation.apply import apply_to_animation as apply_to_animation
 from .editing.animation.result import AnimationResult as AnimationResult
 from .editing.apply import apply as apply
-from .editing.composing import paint as paint
 from .editing.many.apply_all import apply_all as apply_all
 from .editing.many.row import EditRow as EditRow
 from .editing.many.rows import edit_rows as edit_rows
@@ -80,11 +79,12 @@ from .editing.primitives import reprompt as reprompt
 from .editing.primitives import sample_from_inversion as sample_from_inversion
 from .editing.primitives import to_inversion as to_inversion
 from .editing.replay import replay as replay
-from .editing.request import check_params as check_params
-from .editing.result import Result as Result
+from .editing.results.composing import paint as paint
+from .editing.results.result import Result as Result
 from .editing.session import Session as Session
 from .editing.steps.run import Run as Run
 from .editing.steps.step import Step as Step
+from .editing.validation import check_params as check_params
 from .errors import BadFile as BadFile
 from .errors import BadImage as BadImage
 from .errors import Cancelled as Cancelled

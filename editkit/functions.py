@@ -74,7 +74,7 @@ def signature_of(registry: Registry, spec: OperationSpec) -> inspect.Signature:
     Raises PluginFailure if a parameter has the name of one of the others.
     """
     from .editing.apply import apply
-    from .editing.result import Result
+    from .editing.results.result import Result
     from .inversion.inversion import Inversion
 
     parameters = [

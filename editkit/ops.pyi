@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from .editing.result import Result
+from .editing.results.result import Result
 from .images.masks.painted import PaintedMask
 from .images.masks.specification import MaskSpecification
 from .images.sources import Source

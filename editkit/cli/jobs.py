@@ -309,7 +309,7 @@ class Delivery:
 
     def _compare_variant(self, job: Job, outcome: Any) -> None:
         """Warn if another variant of the input has the same pixels."""
-        from ..editing.result import Result
+        from ..editing.results.result import Result
 
         if not isinstance(outcome, Result):
             return

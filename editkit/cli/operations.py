@@ -278,7 +278,7 @@ def _validate_variants(
     accelerator: str | None,
 ) -> dict[Any, Params]:
     """Return the typed parameters by the settings of a variant; raises an EditkitError for one that is not allowed."""
-    from ..editing.request import check_accelerated, validate_params
+    from ..editing.validation import check_accelerated, validate_params
 
     first = {name: files[0] for name, files in images.items()}
     # The bounds of the declaration hold for all seeds if they hold for the largest.

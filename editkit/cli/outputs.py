@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ..editing.animation.result import AnimationResult
-    from ..editing.result import Result
+    from ..editing.results.result import Result
     from ..images.stored.encoding import Encoding
     from ..inversion.inversion import Inversion
 

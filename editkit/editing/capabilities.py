@@ -14,7 +14,8 @@ from ..registry.params import Params
 from ..registry.paths import without_folder
 from ..sampling.params import DrawingParams
 from .params import PROMPTS, AutoMaskParams, ReferenceParams
-from .request import Request, check_accelerated, has_custom_negative_prompt
+from .request import Request
+from .validation import check_accelerated, has_custom_negative_prompt
 
 FEW_STEPS = 8
 """Most steps of a model that was distilled for few."""

@@ -21,8 +21,9 @@ from .animation.request import AnimationRequest, check_batch, prepare_animation
 from .animation.result import AnimationResult
 from .apply import execute
 from .recipe import image_name
-from .request import Request, check_recipe_size, prepare, validate_params
-from .result import Result
+from .request import Request, prepare
+from .results.result import Result
+from .validation import check_recipe_size, validate_params
 
 Model = Backend | str | os.PathLike[str] | None
 """A loaded model, an argument of ``load_model``, or None for the operation's default."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses as dc
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from PIL import Image
 
-from ..errors import BadFile, InvalidParameter, UnknownName, did_you_mean
-from ..images.image_params import StoredImageParam, parameter_of
-from ..images.masks.painted import PaintedMask
+from ..errors import BadFile, InvalidParameter
 from ..inversion.inversion import Inversion
 from ..literals import ModelPrediction, Quantisation
 from ..model.adapters import AdapterCall
@@ -19,8 +17,7 @@ from ..model.backend import Backend
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
 from ..registry.arguments import MODEL, check_arguments
-from ..registry.params import SEVERAL, image_fields, shorten
-from ..registry.paths import names_path
+from ..registry.params import shorten
 from ..registry.registry import installed
 from ..sampling.params import SEED_WITHOUT_NOISE
 from ..sampling.progress import Progress
@@ -29,9 +26,11 @@ from .animation.result import AnimationResult, is_shown_by
 from .apply import execute
 from .many.lock_step import execute_exactly
 from .pipeline import Model, join_results, model_per_step
-from .recipe import AnimationRecipe, ModelReference, Recipe, Step, image_name, read_recipe, source_name
-from .request import Request, load_sources, prepare, validate_params
-from .result import Result
+from .recipe import AnimationRecipe, ModelReference, Recipe, Step, read_recipe, source_name
+from .replayed_steps import changes_per_step, check_complete, given_images, images_of_step, override_params
+from .request import Request, load_sources, prepare
+from .results.result import Result
+from .validation import validate_params
 
 
 @check_arguments(model=MODEL.or_each())
@@ -71,14 +70,14 @@ def replay(
     recipe, images = _recipe_and_images(file)
     if not (set is None or (isinstance(set, Mapping) and all(isinstance(name, str) for name in set))):
         raise InvalidParameter(f"set={shorten(set)} is not allowed: give a mapping of parameters to values")
-    changes = _changes_per_step(recipe, params | dict(set or {}))
+    changes = changes_per_step(recipe, params | dict(set or {}))
     steps = [
         step.model_copy(update={"params": override_params(step, change)})
         for step, change in zip(recipe.steps, changes, strict=True)
     ]
-    check_complete(recipe, {*images, *_given_images(recipe, changes, has_source=source is not None)})
+    check_complete(recipe, {*images, *given_images(recipe, changes, has_source=source is not None)})
     params_of_steps = [
-        step.params | _images_of_step(recipe.steps[index], index, images, change)
+        step.params | images_of_step(recipe.steps[index], index, images, change)
         for index, (step, change) in enumerate(zip(steps, changes, strict=True))
     ]
     first: Any
@@ -114,118 +113,6 @@ def _recipe_and_images(
     if not recipe.steps or installed().spec("operations", recipe.steps[-1].operation).gives != "image":
         raise BadFile("the recipe is damaged: it makes no image")
     return recipe, images
-
-
-def _given_images(recipe: Recipe, changes: Sequence[Mapping[str, Any]], *, has_source: bool) -> Iterator[str]:
-    """Yield the names of a recipe's images that the call gives, or by which a segmenter finds them again."""
-    for index, (step, change) in enumerate(zip(recipe.steps, changes, strict=True)):
-        for name in step.images:
-            if parameter_of(name) in change or is_found_again(step, name, change):
-                yield image_name(name, index)
-    if has_source:
-        yield from (source_name(index) for index in range(len(recipe.sources)))
-
-
-def _changes_per_step(recipe: Recipe, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the changed parameters of each step: ``name`` is for every step that has it, ``2.name`` for the second.
-
-    Raises UnknownName for a parameter that no step has, with the closest name.
-    """
-    fields = [installed().spec("operations", step.operation).params.model_fields for step in recipe.steps]
-    changes: list[dict[str, Any]] = [{} for _ in recipe.steps]
-    # The general ones first, so that those of one step win.
-    for key, value in sorted(settings.items(), key=lambda item: "." in item[0]):
-        number, dot, name = key.rpartition(".")
-        name = name.replace("-", "_")
-        indices = range(len(fields))
-        if dot:
-            if not (number.isascii() and number.isdigit() and 1 <= int(number[:9]) <= len(fields)):
-                raise UnknownName(f"{key!r} names no step: the recipe has the steps 1 to {len(fields)}, as in '1.seed'")
-            indices = range(int(number) - 1, int(number))
-        having = [index for index in indices if name in fields[index]]
-        # An image goes where the recipe has one, so that a mask of one step masks no other.
-        having = [index for index in having if name in map(parameter_of, recipe.steps[index].images)] or having
-        if not having:
-            operations = ", ".join(recipe.steps[index].operation for index in indices)
-            all_names = {field for index in indices for field in fields[index]}
-            raise UnknownName(f"{operations} has no parameter {name!r}; {did_you_mean(name, all_names)}")
-        for index in having:
-            changes[index][name] = value
-    return changes
-
-
-def override_params(step: Step, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a step's parameters with changes; raises InvalidParameter for a path from the file.
-
-    editkit stores no path of an image in a recipe, so an image parameter among ``step.params`` is a path that somebody
-    else wrote into the file. A value that followed from another one, as a negative prompt from the source prompt,
-    follows the change.
-    """
-    registry = installed()
-    spec = registry.spec("operations", step.operation)
-    fields = spec.params.model_fields
-    for name, value in step.params.items():
-        if name in fields and name not in changes and names_path(registry, name, fields[name], value):
-            raise InvalidParameter(
-                f"the recipe of {step.operation} names {name}={shorten(value)}; no path is taken from a file: "
-                f"pass {name}= to editkit.replay"
-            )
-    kept = step.set_params(spec.params)
-    if changes and kept.get("negative_prompt") == kept.get("source"):
-        kept.pop("negative_prompt", None)
-    return kept | {name: value for name, value in changes.items() if name not in image_fields(spec.params)}
-
-
-def _images_of_step(
-    step: Step, index: int, embedded: Mapping[str, Image.Image], changes: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the image parameters of a step: the given ones, else those that the file embeds."""
-    declared = image_fields(installed().spec("operations", step.operation).params)
-    values: dict[str, Any] = {name: value for name, value in changes.items() if name in declared}
-    inverted = step.params.get("invert_mask") is True
-    values |= {name: text for name, text in step.specifications.items() if is_found_again(step, name, changes)}
-    for recorded in [recorded for recorded in step.images if parameter_of(recorded) not in values]:
-        name = parameter_of(recorded)
-        if declared.get(name) == "mask" and "mask_from" in changes:
-            raise InvalidParameter(
-                f"mask_from={shorten(changes['mask_from'])} changes nothing: the file embeds the mask as it was read; "
-                f"pass {name}= too"
-            )
-        image = StoredImageParam(embedded[image_name(recorded, index)], inverted=inverted)
-        values[name] = [*values.get(name, ()), image] if declared.get(name) == SEVERAL else image
-    return values
-
-
-def is_found_again(step: Step, name: str, changes: Mapping[str, Any]) -> bool:
-    """Return whether a replay gets a mask of a step by its strokes, or by its words or points and a segmenter."""
-    specification = step.specifications.get(name)
-    if specification is None or name in changes:
-        return False
-    return "segmenter" in changes or PaintedMask.parse(specification) is not None
-
-
-def check_complete(recipe: Recipe, available: Container[str]) -> None:
-    """Raise InvalidParameter that lists the images which a recipe needs and nobody gave, by size and digest."""
-    wanted = [
-        f"source{f' {i + 1}' if len(recipe.sources) > 1 else ''} ({reference})"
-        for i, reference in enumerate(recipe.sources)
-        if source_name(i) not in available
-    ]
-    ways = ["source (--source FILE)"] if wanted else []
-    for index, step in enumerate(recipe.steps):
-        number = f"{index + 1}." if len(recipe.steps) > 1 else ""
-        for name, reference in step.images.items():
-            if image_name(name, index) not in available:
-                words = step.specifications.get(name)
-                origin = f", found by {words!r}" if words else ""
-                wanted.append(f"{name} of {step.operation} ({reference}{origin})")
-                ways.append(f"{name} (--set {number}{parameter_of(name)}=FILE)")
-                ways[-1] += f", or its segmenter (--set {number}segmenter=NAME)" if words else ""
-    if wanted:
-        raise InvalidParameter(
-            f"the file holds no image but the one it shows, and the recipe needs {'; '.join(wanted)}: pass "
-            f"{' and '.join(ways)}"
-        )
 
 
 def _prepare_first(

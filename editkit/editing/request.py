@@ -1,4 +1,4 @@
-"""Check a call completely before any model is loaded."""
+"""Open the inputs of a call before any model is loaded."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from PIL import Image
 from ..errors import InvalidParameter
 from ..images.image_params import Find, OpenedImages, open_image_params
 from ..images.masks.specification import MaskSpecification, segment
-from ..images.png_metadata import MAX_RECIPE_BYTES
 from ..images.reading import open_image
-from ..images.sources import MAX_PIXELS, working_size
+from ..images.sources import working_size
 from ..images.stored.image import StoredImage, unify
 from ..inversion.settings import (
     check_edit,
-    inverter_field,
     is_inversion,
     load_inversion,
     settings_of_edit,
     settings_of_replay,
 )
-from ..registry.accelerators import MODULE_CAPABILITIES
 from ..registry.params import Params, shorten
-from ..registry.registry import Registry, installed
+from ..registry.registry import Registry
 from ..registry.specs import ControlSpec, InverterSpec, OperationSpec, SegmenterSpec
 from ..sampling.params import DrawingParams
-from .params import AutoMaskParams, CanvasParams, ImageInputParams
+from .params import CanvasParams, ImageInputParams
+from .validation import (
+    check_approximation,
+    check_inverter_conflicts,
+    check_recipe_size,
+    check_result_size,
+    control_specs,
+    inverter_name,
+    inverter_spec,
+    usable_controls,
+    validate_params,
+)
 
 if TYPE_CHECKING:
     from ..inversion.inversion import Inversion
     from .framing.following import FollowedSubject
-
-LONGEST = 16384
-"""Longest side in pixels of any result."""
-
-_OF_APPLY = ("adapters", "device", "dtype", "model", "offload", "progress", "tiling")
-"""Arguments of :func:`apply` beside parameters that other editors call otherwise."""
-_STEP_BYTES = 5000
-"""Upper bound of a step of a recipe without its parameters."""
 
 
 class Request(NamedTuple):
@@ -83,87 +83,6 @@ def prepare(registry: Registry, operation: str, image: Any, params: Mapping[str,
     return open_request(registry, spec, validate_params(registry, spec, params), image)
 
 
-def validate_params(registry: Registry, spec: OperationSpec, values: Mapping[str, Any]) -> Params:
-    """Type the parameters of an operation and look up the registered names in them."""
-    params = spec.params.parse(spec.name, dict(values), others=_OF_APPLY)
-    registry.check_names(params)
-    check_inverter_conflicts(params, _inverter_spec(registry, inverter_name(params)))
-    for control in control_specs(registry, params):
-        missing = control.reads - type(params).model_fields.keys()
-        if missing:
-            raise InvalidParameter(
-                f"attach={control.name!r} is not allowed: it reads {' and '.join(sorted(control.reads))}, and "
-                f"{spec.name} has no {sorted(missing)[0]}; leave it out, or use prompt-edit"
-            )
-        if control.needs_mask and not any(getattr(params, name, None) is not None for name in ("mask", "auto_mask")):
-            raise InvalidParameter(
-                f"attach={control.name!r} is not allowed without a mask: give mask or auto_mask, or leave it out"
-            )
-    _check_approximation(control_specs(registry, params), _inverter_spec(registry, inverter_name(params)))
-    return params
-
-
-def _check_approximation(controls: Sequence[ControlSpec], inverter: InverterSpec | None) -> None:
-    """Raise InvalidParameter for a control that approximates estimates beside one that needs all of the network."""
-    others = [f"attach={control.name!r}" for control in controls if _needs_every_step(control)]
-    if inverter is not None and inverter.exact and inverter.replaces_sampler:
-        others.append(f"the inverter {inverter.name}")
-    for control in controls:
-        if control.approximates and others:
-            raise InvalidParameter(
-                f"attach={control.name!r} is not allowed beside {others[0]}, which needs whole estimates at every "
-                "step: leave one of them out"
-            )
-
-
-def _needs_every_step(control: ControlSpec) -> bool:
-    return not control.approximates and bool(control.needs & MODULE_CAPABILITIES)
-
-
-def check_params(operation: str, values: Mapping[str, Any]) -> Params:
-    """Return the parameters of an operation, typed; no image is opened and neither torch nor a model is loaded.
-
-    Raises UnknownName for the operation and for a registered name in a parameter, InvalidParameter for a wrong value.
-    """
-    registry = installed()
-    return validate_params(registry, registry.spec("operations", operation), values)
-
-
-def check_accelerated(spec: OperationSpec, params: Params, accelerator: str | None) -> None:
-    """Raise InvalidParameter for an edit that needs the modules of a network which ``accelerator`` evaluates."""
-    if accelerator is None:
-        return
-    needs = {spec.name: spec.needs}
-    needs |= {f"attach={control.name!r}": control.needs for control in control_specs(installed(), params)}
-    mask = params.auto_mask if isinstance(params, AutoMaskParams) else None
-    needs[f"auto_mask={mask!r}"] = frozenset() if mask in (None, "difference") else frozenset({"attention"})
-    for name, needed in needs.items():
-        if needed & MODULE_CAPABILITIES:
-            raise InvalidParameter(
-                f"{name} is not allowed with the accelerator {accelerator}: it needs {', '.join(sorted(needed))}, and "
-                "the network is evaluated as a whole; leave one of them out"
-            )
-
-
-def control_specs(registry: Registry, params: Params) -> list[ControlSpec]:
-    """Return the controls that parameters attach."""
-    return [spec for spec, _ in _attached(registry, params)]
-
-
-def _attached(registry: Registry, params: Params) -> list[tuple[ControlSpec, Params]]:
-    calls = params.controls if isinstance(params, DrawingParams) else ()
-    return [registry.configure("controls", call) for call in calls]
-
-
-def _usable_controls(registry: Registry, params: Params) -> tuple[ControlSpec, ...]:
-    """Return the controls that parameters attach; raises an EditkitError for one whose files are not here."""
-    attached = _attached(registry, params)
-    for spec, options in attached:
-        if spec.check is not None:
-            spec.check(options)
-    return tuple(spec for spec, _ in attached)
-
-
 def open_request(registry: Registry, spec: OperationSpec, params: Params, image: Any) -> Request:
     """Open the images of a call whose parameters are valid, check its size and draw a seed if none is given."""
     check_recipe_size(spec.name, [params])
@@ -175,9 +94,9 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
     if sources and isinstance(params, ImageInputParams) and params.resolution:
         working_size(sources[0].size, params.resolution)
     opened = open_image_params(with_seed(params), sources[0] if sources else None, _find_mask_by(registry))
-    inverter = _inverter_spec(registry, inverter_name(params))
+    inverter = inverter_spec(registry, inverter_name(params))
     warnings = (*_source_warnings(sources), *opened.notes)
-    controls = _usable_controls(registry, params)
+    controls = usable_controls(registry, params)
     return Request(
         spec,
         without_segmenter(opened),
@@ -198,12 +117,12 @@ def _prepare_recorded(
     params = validate_params(registry, spec, recorded | dict(given))
     if edits:
         check_edit(registry, spec, params, inversion)
-    inverter = _inverter_spec(registry, inversion.method)
+    inverter = inverter_spec(registry, inversion.method)
     check_inverter_conflicts(params, inverter)
-    _check_approximation(control_specs(registry, params), inverter)
+    check_approximation(control_specs(registry, params), inverter)
     check_recipe_size(spec.name, [params])
     opened = open_image_params(with_seed(params), inversion.source, _find_mask_by(registry))
-    controls, sources = _usable_controls(registry, params), (inversion.source,)
+    controls, sources = usable_controls(registry, params), (inversion.source,)
     params = without_segmenter(opened)
     return Request(spec, params, sources, inversion, inverter, opened.notes, controls, opened.specifications)
 
@@ -230,66 +149,6 @@ def _find_mask_by(registry: Registry) -> Find:
         return segment(registry.build("segmenters", call), image, specification)
 
     return find
-
-
-def inverter_name(params: Params) -> str | None:
-    """Return the inverter that parameters name, found by the registry kind of its field; None if they have none."""
-    name = inverter_field(type(params))
-    call: str | None = getattr(params, name) if name else None
-    return call
-
-
-def _inverter_spec(registry: Registry, call: str | None) -> InverterSpec | None:
-    return None if call is None else registry.configure("inverters", call)[0]
-
-
-def check_inverter_conflicts(params: Params, inverter: InverterSpec | None) -> None:
-    """Raise InvalidParameter for a parameter that the inverter sets itself.
-
-    A recipe names every parameter, so a value that equals the default is no conflict.
-    """
-    if inverter is None or not isinstance(params, DrawingParams):
-        return
-    if inverter.replaces_sampler and params.sampler != type(params).model_fields["sampler"].default:
-        raise InvalidParameter(
-            f"sampler={params.sampler!r} is not allowed: the inverter {inverter.name} replays by steps of its own; "
-            "leave it out"
-        )
-    if inverter.sets_negative_prompt and has_custom_negative_prompt(params):
-        raise InvalidParameter(
-            f"negative_prompt={params.negative_prompt!r} is not allowed: the inverter {inverter.name} sets the "
-            "negative prompt itself; leave it out"
-        )
-
-
-def has_custom_negative_prompt(params: Params) -> bool:
-    """Whether a negative prompt is given; edits by inversion use their source prompt by default."""
-    if not isinstance(params, DrawingParams):
-        return False
-    source = params.model_dump(include={"source"}).get("source", "")
-    return params.negative_prompt not in ("", source)
-
-
-def check_result_size(operation: str, size: tuple[int, int]) -> None:
-    """Raise InvalidParameter if a result of ``size`` (width, height) would be too large to be opened again."""
-    if max(size) > LONGEST or size[0] * size[1] > MAX_PIXELS:
-        raise InvalidParameter(
-            f"{operation}: a result of {size[0]} x {size[1]} pixels is too large: sides of at most {LONGEST} and "
-            f"{MAX_PIXELS // 10**6} million pixels in all are allowed"
-        )
-
-
-def check_recipe_size(owner: str, steps: Sequence[Params]) -> None:
-    """Raise InvalidParameter if the recipe of steps with these parameters would be too long to be stored."""
-    size = sum(len(params.model_dump_json().encode()) + _STEP_BYTES for params in steps)
-    if size <= MAX_RECIPE_BYTES:
-        return
-    lengths = [(len(value), name) for params in steps for name, value in params if isinstance(value, str)]
-    length, name = max(lengths, default=(0, "the list of steps"))
-    raise InvalidParameter(
-        f"{owner}: the recipe would have {size} bytes, and a file holds one of {MAX_RECIPE_BYTES}: shorten {name}, "
-        f"which has {length} characters"
-    )
 
 
 def with_seed(params: Params) -> Params:

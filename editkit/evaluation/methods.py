@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from ..editing.apply import execute
 from ..editing.request import Request, prepare
-from ..editing.result import Result
+from ..editing.results.result import Result
 from ..errors import InvalidParameter, did_you_mean
 from ..images.sources import format_size
 from ..model.backend import Backend

@@ -13,7 +13,7 @@ from PIL import Image
 from ..editing.apply import apply
 from ..editing.params import EditParams
 from ..editing.replay import replay
-from ..editing.result import Result
+from ..editing.results.result import Result
 from ..errors import InvalidParameter
 from ..inversion.inversion import Inversion
 from ..registry.params import image_fields

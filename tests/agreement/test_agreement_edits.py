@@ -43,9 +43,9 @@ from editkit import (
     paint,
     start_at,
 )
-from editkit.editing.apply import open_session
-from editkit.editing.composing import compose
+from editkit.editing.opening import open_session
 from editkit.editing.request import prepare
+from editkit.editing.results.composing import compose
 from editkit.images.blending.pull_push_fill import erase
 from editkit.images.tensors import to_tensor
 from editkit.registry.registry import installed

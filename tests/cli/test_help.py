@@ -19,7 +19,7 @@ from editkit.cli import main
 from editkit.cli.errors import Command
 from editkit.cli.facts import doctor
 from editkit.cli.outputs import shown_loading
-from editkit.editing.request import validate_params
+from editkit.editing.validation import validate_params
 from editkit.registry.registry import installed
 
 COMMANDS = main.list_commands(click.Context(main))

@@ -16,10 +16,10 @@ from PIL import Image
 import editkit
 from editkit import InvalidParameter, MissingCapability, Point
 from editkit.cli import main
-from editkit.editing.apply import open_session
 from editkit.editing.masks import automatic
 from editkit.editing.masks.attention import WordMaps, changed_places, smooth_maps
 from editkit.editing.masks.automatic import mask_by_prompts
+from editkit.editing.opening import open_session
 from editkit.editing.request import prepare
 from editkit.registry.registry import installed
 from editkit.testing.tiny import instruct_folder

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import editkit
 from editkit import Edit, Session, paint
-from editkit.editing.apply import open_session
+from editkit.editing.opening import open_session
 from editkit.editing.request import prepare
 from editkit.images.animation.encoding import encode_animation
 from editkit.images.animation.frames import Animation

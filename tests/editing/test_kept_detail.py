@@ -15,7 +15,7 @@ from torch import Tensor
 import editkit
 from editkit import Edit, Point, RectifiedFlow, Session, make_path, paint, start_at
 from editkit.diffusion.points import detail_share
-from editkit.editing.apply import open_session
+from editkit.editing.opening import open_session
 from editkit.editing.request import prepare
 from editkit.images.blending.pull_push_fill import erase
 from editkit.registry.registry import installed

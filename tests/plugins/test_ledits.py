@@ -96,7 +96,7 @@ def test_estimates_equal_those_of_diffusers(
 
 
 def session_of(model: Any) -> editkit.Session:
-    from editkit.editing.apply import open_session
+    from editkit.editing.opening import open_session
     from editkit.editing.request import prepare
 
     request = prepare(installed(), "img2img", IMAGE, {"prompt": "", "seed": 0, "resolution": 64})

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import editkit
-from editkit.editing.composing import compose_resized
+from editkit.editing.results.composing import compose_resized
 from editkit.testing import ToyBackend
 
 IMAGES = Path(__file__).parents[1] / "pictures"

@@ -15,7 +15,8 @@ from ...images.stored.digest import image_digest
 from ...registry.params import SEVERAL, Params, image_fields, shorten
 from ...registry.registry import Registry
 from ...registry.specs import OperationSpec
-from ..request import Request, open_request, validate_params, with_seed
+from ..request import Request, open_request, with_seed
+from ..validation import validate_params
 
 _FORMATS = {".webp": "WEBP", ".mp4": "MP4"}
 """Formats that may be lossy, by their suffixes."""

@@ -26,9 +26,9 @@ from ...images.stored.encoding import Encoding, RecipeContent
 from ...images.stored.image import StoredImage
 from ...registry.arguments import check_arguments
 from ...report import AnimationReport, Report
-from ..quality import Untouched
 from ..recipe import AnimationRecipe, ImageReference
-from ..result import Result
+from ..results.quality import Untouched
+from ..results.result import Result
 
 _SHOWN = 4
 """Frames of an animation in a sheet."""

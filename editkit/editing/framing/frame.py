@@ -17,9 +17,9 @@ from ...diffusion.denoiser import latent_dtype
 from ...diffusion.paths import make_path
 from ...images.blending.pull_push_fill import pull_push_fill
 from ...images.canvas import Canvas, resize
-from ..composing import paint
 from ..outcome import Edit, PixelEdit
 from ..params import FrameParams
+from ..results.composing import paint
 from ..session import Session
 from .following import FollowedSubject
 from .ground import MATTE_LOW, coverage, ground_colour, is_plain, matte, predicted_matte

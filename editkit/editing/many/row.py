@@ -14,7 +14,8 @@ from ...registry.arguments import MODEL
 from ...registry.params import Params, field_metadata, image_fields, shorten
 from ...registry.registry import Registry
 from ...registry.specs import OperationSpec
-from ..request import Request, open_request, prepare, validate_params
+from ..request import Request, open_request, prepare
+from ..validation import validate_params
 
 if TYPE_CHECKING:
     from ...model.backend import Backend

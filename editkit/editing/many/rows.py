@@ -17,7 +17,7 @@ from ...registry.registry import Registry, installed
 from ...sampling.progress import Progress
 from ..apply import cancellable
 from ..request import Request
-from ..result import Result
+from ..results.result import Result
 from .lock_step import execute_together
 from .row import CheckedRow, EditRow
 

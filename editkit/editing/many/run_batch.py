@@ -19,7 +19,7 @@ from ...model.loading import resolve_model
 from ...registry.arguments import check_arguments
 from ...registry.engines import EngineOptions, WorkerEnded, Workers
 from ...registry.listing import build_engine
-from ..result import Result
+from ..results.result import Result
 from .row import EditRow
 from .rows import BATCH, edit_rows, edit_rows_by
 

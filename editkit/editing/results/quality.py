@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..diffusion.denoiser import latent_dtype
-from ..images.metrics import psnr, stored_difference
-from ..images.sources import format_size
-from ..images.stored.image import StoredImage
-from ..inversion.inversion import Inversion
-from ..model.backend import Backend
-from .outcome import Edit, PixelEdit
-from .request import Request
-from .session import Session
+from ...diffusion.denoiser import latent_dtype
+from ...images.metrics import psnr, stored_difference
+from ...images.sources import format_size
+from ...images.stored.image import StoredImage
+from ...inversion.inversion import Inversion
+from ...model.backend import Backend
+from ..outcome import Edit, PixelEdit
+from ..request import Request
+from ..session import Session
 
 AUTOENCODER_FLOOR = 20.0
 """PSNR in dB of an autoencoder's round trip, at the model's scale, below which the model cannot hold an image."""

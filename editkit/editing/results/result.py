@@ -14,31 +14,31 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..display import mime_bundle
-from ..files.writing import write_encoded
-from ..images.animation.encoding import encode_animation
-from ..images.animation.frames import Animation
-from ..images.contact_sheet import draw_sheet
-from ..images.image_params import recorded_images
-from ..images.reading import open_stored
-from ..images.sources import format_size
-from ..images.stored.encoding import Encoding, RecipeContent, losses
-from ..images.stored.image import StoredImage
-from ..images.writing import FRAMES_SUFFIXES, encode_image
-from ..inversion.inversion import Inversion
-from ..model.backend import Backend
-from ..model.batching import grouping_of
-from ..model.capabilities import loading_options_of
-from ..registry.arguments import check_arguments
-from ..registry.params import image_fields
-from ..registry.paths import without_folder, without_folders
-from ..registry.registry import installed
-from ..report import Report
-from ..version import __version__
-from .outcome import Edit, PixelEdit
+from ...display import mime_bundle
+from ...files.writing import write_encoded
+from ...images.animation.encoding import encode_animation
+from ...images.animation.frames import Animation
+from ...images.contact_sheet import draw_sheet
+from ...images.image_params import recorded_images
+from ...images.reading import open_stored
+from ...images.sources import format_size
+from ...images.stored.encoding import Encoding, RecipeContent, losses
+from ...images.stored.image import StoredImage
+from ...images.writing import FRAMES_SUFFIXES, encode_image
+from ...inversion.inversion import Inversion
+from ...model.backend import Backend
+from ...model.batching import grouping_of
+from ...model.capabilities import loading_options_of
+from ...registry.arguments import check_arguments
+from ...registry.params import image_fields
+from ...registry.paths import without_folder, without_folders
+from ...registry.registry import installed
+from ...report import Report
+from ...version import __version__
+from ..outcome import Edit, PixelEdit
+from ..recipe import ImageReference, ModelReference, Recipe, Step, image_name, source_name
+from ..request import Request
 from .quality import Untouched
-from .recipe import ImageReference, ModelReference, Recipe, Step, image_name, source_name
-from .request import Request
 
 _MILLISECONDS = 100.0
 """Time of each of several frames in an animation."""

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..images.blending.compositing import apply_difference, mix_sources, to_stored_image
-from ..images.blending.faint_changes import VISIBLE, gate_weight, smoothed_change
-from ..images.canvas import resize
-from ..images.masks.tensors import mask_opacity
-from ..images.stored.image import StoredImage
-from ..images.stored.transparency import (
+from ...images.blending.compositing import apply_difference, mix_sources, to_stored_image
+from ...images.blending.faint_changes import VISIBLE, gate_weight, smoothed_change
+from ...images.canvas import resize
+from ...images.masks.tensors import mask_opacity
+from ...images.stored.image import StoredImage
+from ...images.stored.transparency import (
     CLEAR,
     CONTOUR,
     MOST_CONTOUR,
@@ -24,11 +24,11 @@ from ..images.stored.transparency import (
     far_from_transparency,
     resized_colours,
 )
-from ..images.tensors import to_image
-from .outcome import Edit, PixelEdit
-from .params import GatedParams
+from ...images.tensors import to_image
+from ..outcome import Edit, PixelEdit
+from ..params import GatedParams
+from ..session import Session
 from .quality import warn_of_autoencoder
-from .session import Session
 
 _DRAWN = 0.25
 """Difference to white from which a pixel counts as drawn."""
