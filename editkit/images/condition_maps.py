@@ -15,8 +15,8 @@ from PIL import Image
 
 from ..errors import BadImage, InvalidParameter
 from ..registry.arguments import FLAG, check_arguments
-from .reading import open_values
 from .sources import Source, describe
+from .values import open_values
 
 Map: TypeAlias = NDArray[np.float32]
 

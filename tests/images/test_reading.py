@@ -20,8 +20,9 @@ from editkit.images import sources
 from editkit.images.conversion import pixels
 from editkit.images.masks.reading import open_mask
 from editkit.images.metrics import largest_difference
-from editkit.images.reading import open_image, open_stored, open_values
+from editkit.images.reading import open_image, open_stored
 from editkit.images.stored.deep import encode_deep_png, insert_png_chunks
+from editkit.images.values import open_values
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

@@ -12,8 +12,8 @@ from typing import BinaryIO
 from PIL import Image, ImageSequence
 
 from ...errors import BadImage, EditkitError
-from ..reading import decode
 from ..sources import Source, check_regular, check_size, describe, format_size, read_source, reason_text
+from ..stored.decoding import decode
 from ..stored.kinds import is_video
 from .frames import MAX_FRAMES, Animation, check_length, same_mode
 from .gif import count_gif_frames

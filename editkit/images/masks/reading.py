@@ -10,10 +10,13 @@ from PIL import Image
 
 from ...errors import InvalidParameter
 from ...literals import MaskFrom
-from ..reading import array_to_stored, decode, open_checked, stored_values
+from ..reading import open_checked
 from ..sources import Source, check_size, describe, format_size, plain_source
+from ..stored.arrays import array_to_stored
+from ..stored.decoding import decode
 from ..stored.deep import has_deep_channel
 from ..stored.image import StoredImage, to_8_bits
+from ..values import stored_values
 from .colours import has_colour
 from .meaning import MaskPixels, cut_levels, read_marks
 from .numbers import read_channels, read_numbers

@@ -1,0 +1,132 @@
+"""Decode an opened image at its own bit depth, upright."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...errors import BadImage
+from ..sources import check_size
+from .arrays import dark_notes, levels_of
+from .colour import convert_deep_grey, convert_to_srgb, profile_note, read_profile
+from .deep import decode_deep, deep_channel, has_deep_avif, has_deep_channel, is_deep_file, transparent_colour
+from .image import Levels, StoredImage, to_8_bits
+from .kinds import has_gain_map, unread_colour_space
+from .metadata import NO_METADATA, is_adobe_rgb, read_metadata
+
+_ORIENTATION = 0x0112
+_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: np.fliplr,
+    3: lambda levels: np.rot90(levels, 2),
+    4: np.flipud,
+    5: lambda levels: np.fliplr(np.rot90(levels, 3)),
+    6: lambda levels: np.rot90(levels, 3),
+    7: lambda levels: np.fliplr(np.rot90(levels)),
+    8: np.rot90,
+}
+"""Transformation of levels (H, W, ...) by the value of the EXIF orientation."""
+
+
+def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> StoredImage:
+    """Decode an opened image upright; ``data`` are the bytes of its file, empty for one in memory.
+
+    Without ``use_profile`` its colour profile, its metadata and notes about the file are left out, as for masks. Raises
+    BadImage, naming the image by ``name``, for too many pixels and for levels whose white is unknown.
+    """
+    transparent, holds_deep = transparent_colour(image), is_deep_file(image)
+    image.load()
+    check_size(image.size, name)
+    orientation = orientation_of(image)
+    icc = image.info.get("icc_profile") if use_profile else None
+    profile = read_profile(icc) if icc and image.mode != "CMYK" else None
+    levels: Levels | None = None
+    if holds_deep and data:
+        levels = decode_deep(data, np.asarray(image), has_key=image.mode == "RGB" and "transparency" in image.info)
+    notes = _file_notes(image, data, name) if use_profile else []
+    if levels is None or (icc and profile is None):
+        if transparent is not None and transparent != image.info.get("transparency"):
+            image = image.copy()
+            image.info["transparency"] = transparent
+        shallow, converted = _stored_levels(image, icc if profile is None else None, name)
+        levels = shallow if levels is None or converted else levels
+        if image.mode == "CMYK" and not converted:
+            notes.append(f"{name} has CMYK colours: the result is in RGB")
+        if icc and profile is None and (note := profile_note(icc, image.mode, converted)):
+            notes.append(f"{name} {note}")
+    if levels.dtype == np.uint8 and (holds_deep or has_deep_channel(image) or has_deep_avif(data)):
+        notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG in RGB")
+    notes += dark_notes(levels, name)
+    metadata = read_metadata(image) if use_profile else NO_METADATA
+    upright = turn_upright(levels, orientation)
+    turned = orientation in _UPRIGHT and upright.shape == levels.shape
+    return StoredImage(upright, profile, metadata, tuple(notes), turned)
+
+
+def _file_notes(image: Image.Image, data: bytes, name: str) -> list[str]:
+    """Return sentences about what a file holds beside its pixels and its profile."""
+    notes = []
+    space = unread_colour_space(data) or ("Adobe RGB by its EXIF" if is_adobe_rgb(image) else None)
+    if space and not image.info.get("icc_profile"):
+        notes.append(f"{name} has a colour space that is not read ({space}): its colours are taken as sRGB")
+    if has_gain_map(data):
+        notes.append(f"{name} has a gain map for HDR displays, which is not kept: the result has the standard range")
+    return notes
+
+
+def _stored_levels(image: Image.Image, icc: bytes | None, name: str) -> tuple[Levels, bool]:
+    """Levels (H, W, 3 or 4) of a decoded image, and whether they were converted from the profile ``icc`` to sRGB."""
+    colour, alpha = _split_alpha(image, name)
+    if isinstance(colour, np.ndarray):
+        if icc is None:
+            return np.dstack([colour] * 3 if alpha is None else [colour, colour, colour, alpha]), False
+        grey = convert_deep_grey(colour, icc)
+        deep = colour if grey is None else grey
+        return np.dstack([deep] * 3 if alpha is None else [deep, deep, deep, alpha]), grey is not None
+    result, converted = convert_to_srgb(colour, icc) if icc else (colour.convert("RGB"), False)
+    levels = np.asarray(result)
+    return levels if alpha is None else np.dstack([levels, alpha]), converted
+
+
+def turn_upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    return np.ascontiguousarray(_UPRIGHT[orientation](levels)) if orientation in _UPRIGHT else levels
+
+
+def orientation_of(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # broken EXIF is no reason to refuse the pixels
+        return 1
+
+
+def _split_alpha(image: Image.Image, name: str) -> tuple[Image.Image | NDArray[np.uint16], Levels | None]:
+    """Colour in mode L, RGB or CMYK, or 16-bit grey levels (H, W), and the levels of alpha if it is not opaque."""
+    if has_deep_channel(image):
+        return _split_deep_alpha(image, name)
+    if image.has_transparency_data:
+        grey = image.mode in ("1", "L", "LA", "La")
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        return rgba.getchannel("R") if grey else rgba.convert("RGB"), np.asarray(rgba.getchannel("A"))
+    if image.mode in ("1", "L"):
+        return image.convert("L"), None
+    return image.convert("CMYK" if image.mode == "CMYK" else "RGB"), None
+
+
+def _split_deep_alpha(image: Image.Image, name: str) -> tuple[Image.Image | NDArray[np.uint16], Levels | None]:
+    """Colour and alpha of an image with one channel of more than 8 bits, float ones in 8 bits."""
+    values = deep_channel(image)
+    if image.mode == "I":
+        # Pillow opens 16-bit PNG and PNM files as 32-bit integers; in other files the value of white is unknown.
+        if getattr(image, "format", None) not in ("PNG", "PPM") or values.min() < 0 or values.max() > 65535:
+            raise BadImage(f"{name} has 32-bit integer pixels, whose white is unknown: save it as 16-bit PNG")
+        values = values.astype(np.uint16)
+    if values.dtype.kind == "f":
+        return Image.fromarray(to_8_bits(levels_of(values, name))), None
+    levels = values.astype(np.uint16)
+    transparent = image.info.get("transparency")
+    if not isinstance(transparent, int):
+        return levels, None
+    return levels, np.where(levels == transparent, 0, 65535).astype(np.uint16)
