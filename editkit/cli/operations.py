@@ -34,6 +34,7 @@ from .many.file_names import fields_of
 from .many.help_groups import headings_of
 from .many.inputs import IMAGE_HELP, expand_inputs, image_argument, masks_in, read_prompts
 from .many.masks import count_masks
+from .many.param_files import files_of
 from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
 from .options import CompletedText, may_be_listed, parameters_of
@@ -141,6 +142,7 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     animated = AnimatedInputs.of(names if takes_animations(spec) else (), options)
     masks = count_masks(registry, spec, options, {**values, **image_files}, animated=bool(animated.suffixes))
     other_files = [*([other] if other else []), *itertools.chain(*image_files.values()), *model_files(options)]
+    other_files += files_of(registry, spec.params, values)
     if options.get("name") and "seed" in fields_of(options["name"]) and values.get("seed") is None:
         values["seed"] = secrets.randbelow(SEED_END)
         params = params and {key: one.model_copy(update={"seed": values["seed"]}) for key, one in params.items()}

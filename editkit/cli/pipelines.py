@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import BadFile, BadImage
+from ..registry.registry import installed
 from .animations import AnimatedInputs, animation_options
 from .errors import Command
 from .jobs import Execute, Invocation, Job, one_by_one
 from .many.edit_options import cache_option, count_option, output_option, recursive_option, report_option, sheet_option
 from .many.file_names import name_option
 from .many.inputs import IMAGE_HELP, expand_inputs, image_argument
+from .many.param_files import files_of_steps
 from .many.variants import plan_variants, seeds_of_count
-from .model_options import load_named_model, model_options
+from .model_options import load_named_model, model_files, model_options
 from .options import CompletedText, SeedsParam
 from .previews import preview_option, progress
 from .targets import output_options, replacing_options
@@ -62,7 +64,8 @@ def _run(options: Mapping[str, Any]) -> None:
     if seeds:
         # The bounds hold for all seeds if they hold for the largest.
         type(pipeline)([(name, {"seed": max(seeds), **params}) for name, params in pipeline.steps])
-    inputs, files = expand_inputs(options["image"], recursive=options["recursive"]), [options["pipeline"]]
+    inputs = expand_inputs(options["image"], recursive=options["recursive"])
+    files = [options["pipeline"], *model_files(options), *files_of_steps(installed(), pipeline.steps)]
     names = [one.name for one in inputs]
     animated = AnimatedInputs.of(names, options, alone=("anchor", "batch"))
     invocation = Invocation.plan(

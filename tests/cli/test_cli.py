@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import shlex
 import shutil
@@ -427,6 +428,17 @@ def test_a_missing_animation_is_called_missing_and_no_default_of_ones_own_is_in_
     assert "model 'none'" in call(*words).stderr
     assert "--anchor is for animations" in call(*words, "--no-anchor").stderr
     assert "--name needs a folder" in call(*words, "--name", "{n}.png").stderr
+
+
+def test_a_file_that_a_parameter_or_a_step_names_is_not_replaced(here: Path) -> None:
+    steps = "[{img2img: {prompt: x}}, {img2img: {prompt: x, mask: b.png, attach: [{name: controlnet, image: c.png}]}}]"
+    Path("steps.yaml").write_text(f"steps: {steps}")
+    commands = [["run", "steps.yaml", "a.png"], ["img2img", "a.png", "--prompt", "x"]]
+    commands[1] += ["--attach", "controlnet:image=c.png,mask=b.png"]
+    for command, output, option in itertools.product(commands, ("b.png", "c.png"), ("-o", "--sheet", "--preview")):
+        ended = call(*command, option, output, "--model", "none")
+        assert (ended.exit_code, f"{output!r} would replace another file" in ended.stderr) == (2, True)
+    assert "model 'none'" in call(*commands[0], "-o", "new.png", "--model", "none").stderr
 
 
 def test_a_folder_keeps_the_names(here: Path) -> None:
