@@ -68,7 +68,6 @@ def replay_command() -> Command:
 def _replay(options: Mapping[str, Any]) -> None:
     """Read the recipe in a file, load its models, and make the image again."""
     from ..editing.recipe import AnimationRecipe, read_recipe
-    from ..images.writing import IMAGE_SUFFIXES
 
     settings: dict[str, list[str]] = {}
     for name, value in map(_split_setting, options["settings"]):
@@ -76,7 +75,7 @@ def _replay(options: Mapping[str, Any]) -> None:
     others = [*options["source"], *itertools.chain(*settings.values())]
     file = options["file"]
     animated = _animated(file)
-    invocation = Invocation.plan(options, "replay", [file], IMAGE_SUFFIXES, others, animated=animated)
+    invocation = Invocation.plan(options, "replay", [file], _suffixes_of_result(file), others, animated=animated)
     sources = [read_if_stdin(name, "source") for name in options["source"]]
 
     def start() -> Execute:
@@ -106,6 +105,20 @@ def _animated(file: str) -> dict[str, str]:
         if file != STREAM and isinstance(read_recipe(file)[0], AnimationRecipe):
             return {file: suffix}
     return {}
+
+
+def _suffixes_of_result(file: str) -> Sequence[str]:
+    """Return the suffixes that a replay may have; of frames between two images that of their file is the first."""
+    from ..editing.recipe import read_recipe
+    from ..images.writing import FRAMES_SUFFIXES, IMAGE_SUFFIXES
+
+    with contextlib.suppress(EditkitError, IndexError):  # see _animated
+        last = None if file == STREAM else read_recipe(file)[0].steps[-1].operation
+        if last is not None and installed().spec("operations", last).takes == "two images":
+            own = Path(file).suffix.lower()
+            first = [own] if own in FRAMES_SUFFIXES else []
+            return tuple(dict.fromkeys([*first, *IMAGE_SUFFIXES, *FRAMES_SUFFIXES]))
+    return IMAGE_SUFFIXES
 
 
 def _split_setting(text: str) -> tuple[str, str]:

@@ -733,6 +733,9 @@ def test_interpolate_writes_an_animation(here: Path, tiny_folder: Path) -> None:
     words = ["interpolate", "a.png", "b.png", "--frames", "3", "--steps", "2", "-o", "x.gif"]
     assert run_with(*words, model=tiny_folder).stdout == "x.gif\n"
     assert Image.open("x.gif").n_frames == 3  # type: ignore[attr-defined]
+    again = ["replay", "x.gif", "--source", "a.png", "--source", "b.png", "--model", str(tiny_folder)]
+    assert call(*again).stdout == "x-replay.gif\n" and call(*again, "-o", "y.png").exit_code == 0
+    assert Path("x-replay.gif").read_bytes() == Path("x.gif").read_bytes()
 
 
 def test_a_pipeline_file_is_run_and_replayed(here: Path, tiny_folder: Path) -> None:
