@@ -21,10 +21,12 @@ from .facts.completion import completion_command
 from .facts.doctor import doctor_command
 from .facts.listing import check_command, models_command, plugins_command
 from .facts.names import describe_command, name_commands
+from .facts.recipes import show_command
 from .new_plugin import new_plugin_command
 from .operations import operation_command
 from .pipelines import run_command
-from .recipes import replay_command, show_command, strip_command
+from .replay import replay_command
+from .strip import strip_command
 from .tables import measuring_command
 
 HELP = """Edit images with diffusion models: invert an image, change the prompt or the mask, sample it again.

@@ -11,8 +11,8 @@ import click
 
 from ..files.paths import exists, is_file
 from ..registry.registry import Registry
-from .jobs import Execute, Prepared
 from .many.edit_options import batch_option
+from .running import Execute, Prepared
 from .settings import settings_in_use
 
 if TYPE_CHECKING:

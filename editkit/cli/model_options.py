@@ -14,7 +14,7 @@ from ..model.execution import ExecutionOptions
 from ..model.options import LoadingOptions
 from ..registry.registry import installed
 from .options import CompletedText
-from .outputs import shown_loading
+from .outputs.printing import shown_loading
 
 if TYPE_CHECKING:
     from ..model.backend import Backend

@@ -20,7 +20,7 @@ from ..sampling.params import DrawingParams
 from .animations import AnimatedInputs, animation_options
 from .errors import Command
 from .facts.examples import usage_of
-from .jobs import Execute, Invocation, Job, Prepared, one_by_one, read_if_stdin
+from .jobs import Invocation, Job, read_if_stdin
 from .many.edit_options import (
     cache_option,
     mask_option,
@@ -38,9 +38,10 @@ from .many.param_files import files_of
 from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
 from .options import CompletedText, may_be_listed, parameters_of
+from .outputs.options import existing_option, output_options
 from .previews import preview_option, progress
+from .running import Execute, Prepared, one_by_one, run_jobs
 from .settings import without_settings
-from .targets import existing_option, output_options
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
@@ -164,7 +165,7 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     second = None if other is None else read_if_stdin(other)
     read = {name: [read_if_stdin(path, name) for path in files] for name, files in image_files.items()}
     edit = _Edit(registry, spec, options, values, params, {**read, **each}, several, second, animated, invocation)
-    invocation.run(edit.prepare, edit.start)
+    run_jobs(invocation, edit.prepare, edit.start)
 
 
 @dc.dataclass(frozen=True)

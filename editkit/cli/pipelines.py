@@ -11,7 +11,7 @@ from ..errors import BadFile, BadImage
 from ..registry.registry import installed
 from .animations import AnimatedInputs, animation_options
 from .errors import Command
-from .jobs import Execute, Invocation, Job, one_by_one
+from .jobs import Invocation, Job
 from .many.edit_options import cache_option, count_option, output_option, recursive_option, report_option, sheet_option
 from .many.file_names import name_option
 from .many.inputs import IMAGE_HELP, expand_inputs, image_argument
@@ -19,8 +19,9 @@ from .many.param_files import files_of_steps
 from .many.variants import plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
 from .options import CompletedText, SeedsParam
+from .outputs.options import output_options, replacing_options
 from .previews import preview_option, progress
-from .targets import output_options, replacing_options
+from .running import Execute, one_by_one, run_jobs
 
 if TYPE_CHECKING:
     from ..editing.animation.request import AnimationRequest
@@ -91,7 +92,7 @@ def _run(options: Mapping[str, Any]) -> None:
         more = {"model": models, "progress": progress(invocation.preview), "cache": options["cache"]}
         return one_by_one(lambda prepared: animated.run_pipeline(pipeline, *prepared, **more))
 
-    invocation.run(prepare_job, start)
+    run_jobs(invocation, prepare_job, start)
 
 
 def _read_pipeline(path: str) -> Pipeline:

@@ -15,7 +15,7 @@ import click
 from ..errors import EditkitError
 from ..files.paths import exists
 from .options import CompletedText
-from .outputs import report_replaced
+from .outputs.writing import report_replaced
 
 if TYPE_CHECKING:
     from PIL import Image

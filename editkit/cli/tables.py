@@ -15,8 +15,9 @@ from ..registry.specs import CommandSpec
 from .errors import Command
 from .facts.examples import usage_of
 from .options import parameters_of
-from .outputs import json_option, json_text, report_replaced
-from .targets import plan_shown
+from .outputs.plan import plan_shown
+from .outputs.printing import json_option, json_text
+from .outputs.writing import report_replaced
 
 
 def measuring_command(registry: Registry, spec: CommandSpec) -> Command:

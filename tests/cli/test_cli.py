@@ -24,9 +24,9 @@ from editkit import CommandSpec, DrawingParams, EditkitError, OperationSpec, Par
 from editkit.cli import main
 from editkit.cli.operations import operation_command
 from editkit.cli.options import expand_home, parameters_of
-from editkit.cli.outputs import json_text
+from editkit.cli.outputs.plan import OutputPlan
+from editkit.cli.outputs.printing import json_text
 from editkit.cli.tables import measuring_command
-from editkit.cli.targets import OutputPlan
 from editkit.model import loading
 from editkit.registry.registry import PluginSource, Registry, installed
 

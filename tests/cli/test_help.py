@@ -18,7 +18,7 @@ import editkit
 from editkit.cli import main
 from editkit.cli.errors import Command
 from editkit.cli.facts import doctor
-from editkit.cli.outputs import shown_loading
+from editkit.cli.outputs.printing import shown_loading
 from editkit.editing.validation import validate_params
 from editkit.registry.registry import installed
 

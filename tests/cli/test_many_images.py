@@ -14,13 +14,14 @@ from PIL import Image, ImageChops
 
 import editkit
 from editkit.cli import main
-from editkit.cli.jobs import Invocation, one_by_one
+from editkit.cli.jobs import Invocation
 from editkit.cli.many.file_names import fill_template
 from editkit.cli.many.inputs import Input, expand_inputs, masks_in
 from editkit.cli.many.lines import Count, OutputLines
 from editkit.cli.many.variants import plan_variants, seeds_of_count
-from editkit.cli.outputs import output_place
-from editkit.cli.targets import OutputPlan
+from editkit.cli.outputs.plan import OutputPlan
+from editkit.cli.outputs.writing import output_place
+from editkit.cli.running import one_by_one, run_jobs
 from editkit.editing.recipe import read_recipe
 from editkit.testing import ToyBackend
 
@@ -208,7 +209,7 @@ def test_results_of_simultaneous_commands_are_kept_unless_a_file_is_named(
         editkit.apply("img2img", random_image((16, 16)), model=ToyBackend(), seed=seed, steps=1) for seed in range(2)
     ]
     for command, result in zip(commands, results, strict=True):
-        command.run(lambda job: None, lambda result=result: one_by_one(lambda request: result))
+        run_jobs(command, lambda job: None, lambda result=result: one_by_one(lambda request: result))
     written = [Image.open(name).tobytes() for name in names]
     assert written == [result.image.tobytes() for result in results][-len(names) :]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.png", *names])
@@ -240,7 +241,7 @@ def test_sheets_and_masks_follow_the_rule_of_results_while_they_are_written(
     command = Invocation.plan(options, "img2img", ["album/a.png"], (".png",))
     for name in kept:
         Path(name).write_text("of another command")
-    command.run(lambda job: None, lambda: one_by_one(lambda request: result))
+    run_jobs(command, lambda job: None, lambda: one_by_one(lambda request: result))
     assert all(Path(name).read_text() == "of another command" for name in kept)
     assert all(Image.open(name).size for name in written)
     Invocation.plan(options, "img2img", ["album/a.png"], (".png",))

@@ -20,7 +20,7 @@ from ...registry.registry import KINDS, OWN_DISTRIBUTION, Registry, installed
 from ...registry.specs import Paper
 from ..errors import Command
 from ..options import CompletedText
-from ..outputs import json_option, json_text
+from ..outputs.printing import json_option, json_text
 
 _ARXIV = re.compile(r"arxiv\.org/abs/([\w.-]+)")
 _DOI = re.compile(r"doi\.org/(\S+)")

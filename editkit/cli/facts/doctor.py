@@ -22,7 +22,7 @@ from ...files.cache_folder import CACHE_VARIABLE, cache_folder
 from ...libraries import reason_of
 from ...registry.registry import OWN_DISTRIBUTION, installed
 from ..errors import Command
-from ..outputs import json_option, json_text, size_text
+from ..outputs.printing import json_option, json_text, size_text
 from ..settings import (
     CONFIG_VARIABLE,
     all_settings,

@@ -12,7 +12,7 @@ import click
 from ...registry.registry import Registry, installed
 from ..errors import Command
 from ..options import CompletedText
-from ..outputs import json_option, json_text
+from ..outputs.printing import json_option, json_text
 
 
 def plugins_command() -> Command:

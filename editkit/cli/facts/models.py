@@ -19,7 +19,7 @@ from ...model.files.weights import check_weights, tensor_files
 from ...model.finding import family_of_class, family_of_file, locate
 from ...registry.registry import Registry, installed
 from ...registry.specs import BackendSpec, ModelFacts, OperationSpec
-from ..outputs import size_text
+from ..outputs.printing import size_text
 
 _BITS = {
     "F64": 64,

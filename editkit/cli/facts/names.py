@@ -17,7 +17,7 @@ from ...registry.registry import Registry, installed
 from ...registry.specs import Spec
 from ..errors import Command
 from ..options import CompletedText, details_of, left_to_model, metavar_of
-from ..outputs import json_option, json_text
+from ..outputs.printing import json_option, json_text
 from .citations import papers_of
 from .examples import example_of
 

@@ -7,7 +7,7 @@ import click
 from ...registry.specs import OperationSpec
 from ...sampling.params import DrawingParams
 from ..options import MOST_RESULTS, CompletedText
-from ..targets import replacing_options
+from ..outputs.options import replacing_options
 from .file_names import name_option
 
 

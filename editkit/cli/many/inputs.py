@@ -18,7 +18,7 @@ from ...files.paths import is_folder
 from ...files.read_errors import read_reason
 from ...files.reading import read_bounded
 from ..options import CompletedText
-from ..targets import STREAM
+from ..outputs.plan import STREAM
 
 READABLE = (
     ".png",
@@ -69,6 +69,8 @@ _UNREAD = (
     ".srw",
 )
 """Suffixes of images in a folder that are not read, of which a user is told."""
+
+RECIPE_HELP = "FILE is an image that editkit saved, or - for standard input."
 
 IMAGE_HELP = (
     "IMAGE is a file, a folder, a pattern such as 'in/*.png', or - for standard input. The images are edited together; "

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ..errors import format_error
-from ..outputs import json_text, print_bytes, print_warnings
+from ..outputs.printing import json_text, print_bytes, print_warnings
 
 SELDOM = 10.0
 """Seconds between two counts where standard error is no terminal."""

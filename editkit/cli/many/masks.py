@@ -11,7 +11,8 @@ import click
 from ...files.paths import is_folder
 from ...registry.registry import Registry
 from ...registry.specs import OperationSpec
-from ..targets import STREAM, OutputPlan, existing_of
+from ..outputs.options import existing_of
+from ..outputs.plan import STREAM, OutputPlan
 
 MASK_SUFFIXES = (".png",)
 """Suffixes of files for masks."""
