@@ -37,7 +37,7 @@ from .many.masks import count_masks
 from .many.param_files import files_of
 from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
 from .model_options import load_named_model, model_files, model_options
-from .options import CompletedText, may_be_listed, parameters_of
+from .options import CompletedText, left_to_model, may_be_listed, parameters_of
 from .outputs.options import existing_option, output_options
 from .previews import preview_option, progress
 from .running import Execute, Prepared, one_by_one, run_jobs
@@ -147,7 +147,7 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     if options.get("name") and "seed" in fields_of(options["name"]) and values.get("seed") is None:
         values["seed"] = secrets.randbelow(SEED_END)
         params = params and {key: one.model_copy(update={"seed": values["seed"]}) for key, one in params.items()}
-    known = next(iter(params.values())).model_dump() if params else values
+    known = _known_values(next(iter(params.values()))) if params else values
     invocation = Invocation.plan(
         options,
         spec.name,
@@ -269,6 +269,12 @@ def _prompts(
             f"--prompt-file has {len(prompts)} prompts for {count} images: write one a line for each, or one for all"
         )
     return {name: prompts}
+
+
+def _known_values(params: Params) -> dict[str, Any]:
+    """Return the parameters for names of files; None for those about which the model, which is not loaded, decides."""
+    undecided = {"guidance", *left_to_model(type(params))} - params.model_fields_set
+    return {name: None if name in undecided else value for name, value in params.model_dump().items()}
 
 
 def _validate_variants(

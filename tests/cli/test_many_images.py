@@ -107,7 +107,11 @@ def test_names_of_files_follow_a_template() -> None:
     values = {"stem": "a", "seed": 7, "prompt": "a/b", "operation": "img2img", "steps": None}
     names = fill_template("{n:02}-{stem}-{seed:03}-{prompt}.{ext}", [values, values], [(".png",)] * 2)
     assert names == ["01-a-007-a_b.png", "02-a-007-a_b.png"]
-    wrong = {"{sed}.{ext}": "did you mean 'seed'", "{steps}.{ext}": "has no value", "{stem}": "no format"}
+    wrong = {
+        "{sed}.{ext}": "did you mean 'seed'",
+        "{steps}.{ext}": "has no value here: give --steps",
+        "{stem}": "no format",
+    }
     wrong |= {"../{stem}.{ext}": "without folders", "{stem": "not allowed", "{stem.__class__}.{ext}": "has no value"}
     for template, reason in wrong.items():
         with pytest.raises(editkit.InvalidParameter, match=reason):
@@ -136,6 +140,8 @@ def test_each_image_gets_its_mask_its_prompt_and_its_folder(album: Path, tiny_fo
     assert all(one["untouched_max_diff"] == 0 for one in reports)
     named = edit("album", *words[:2], "--recursive", "--name", "{prompt}.{ext}", "-o", "named", model=tiny_folder)
     assert named.stdout.split() == ["named/red.png", "named/blue.png", "named/inner/green.png"]
+    guided = run("img2img", "album/a.png", "--prompt", "x", "--name", "{guidance}.{ext}")
+    assert "has no value here: give --guidance" in guided.stderr, "the model decides about it"
     Path("masks/b.png").unlink()
     failed = run("img2img", "album", *words[2:], "--model", tiny_folder, "--steps", 1, "--skip-existing")
     assert failed.exit_code == 0, "the missing mask is that of an image whose result exists"

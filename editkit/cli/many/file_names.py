@@ -64,7 +64,8 @@ def _fill(template: str, values: Mapping[str, Any], suffixes: Sequence[str]) -> 
             continue
         if values.get(name) is None:
             known = sorted(key for key, value in values.items() if value is not None)
-            raise InvalidParameter(f"name: {name!r} in {template!r} has no value; {did_you_mean(name, known)}")
+            advice = f": give --{name.replace('_', '-')}" if name in values else f"; {did_you_mean(name, known)}"
+            raise InvalidParameter(f"name: {name!r} in {template!r} has no value here{advice}")
         if _LONG.search(form or ""):  # filling a name of gigabytes takes minutes
             raise InvalidParameter(f"name: {name!r} cannot be written as {form!r}: at most 999 characters are allowed")
         try:
