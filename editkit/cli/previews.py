@@ -15,7 +15,7 @@ import click
 from ..errors import EditkitError
 from ..files.paths import exists
 from .options import CompletedText
-from .outputs.writing import report_replaced
+from .outputs.writing import make_folder, report_replaced
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,6 +42,8 @@ def progress(preview: Path | None) -> Progress | None:
 
     There is no bar if that is not a terminal.
     """
+    if preview is not None:
+        make_folder(preview.parent)  # that of the results is not there yet
     previews = None if preview is None else PreviewFile(preview)
     if not sys.stderr.isatty():
         return previews

@@ -221,6 +221,16 @@ def test_results_of_simultaneous_commands_are_kept_unless_a_file_is_named(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.png", *names])
 
 
+def test_a_sheet_and_a_preview_may_be_in_the_folder_that_results_make(album: Path, tiny_folder: Path) -> None:
+    words = ["album/a.png", "--prompt", "x", "-o", "new/deep/"]
+    edit(*words, "--sheet", "new/deep/s.png", "--preview", "new/../new/deep/p.png", model=tiny_folder)
+    assert sorted(path.name for path in Path("new/deep").iterdir()) == ["a.png", "p.png", "s.png"]
+    for option in ("--sheet", "--preview"):
+        for file, reason in {"other/s.png": "no such folder", "fresh/s.xyz": "must end in"}.items():
+            refused = run("img2img", *words[:-1], "fresh/", option, file)
+            assert refused.exit_code == 2 and reason in refused.stderr and not Path("fresh").exists()
+
+
 def test_a_link_to_a_missing_file_is_written_through_and_nothing_is_called_replaced(
     tmp_path: Path, capsys: Any
 ) -> None:

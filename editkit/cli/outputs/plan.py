@@ -216,7 +216,12 @@ def plan_shown(file: str | None, others: Sequence[str], existing: str | None, *,
 
     if file is None:
         return None
-    path = check_file(file, argument=argument)
+    path, folders = Path(file), {os.path.realpath(Path(other).parent) for other in others}
+    if not os.path.lexists(path.parent) and os.path.realpath(path.parent) in folders:
+        # The folder of the results is made for them: what is checked is a file beside it.
+        check_file(_first_missing(path).with_name(path.name), argument=argument)
+    else:
+        check_file(file, argument=argument)
     if existing == "refuse":
         _check_absent([path], argument)
     elif existing in ("number", "skip"):
