@@ -282,6 +282,15 @@ def test_a_gain_map_is_named(xmlns: str, notes: int) -> None:
     assert ["gain map" in note for note in open_stored(data).notes] == [True] * notes
 
 
+def test_content_credentials_are_named() -> None:
+    data = encoded(Image.new("RGB", (8, 8)), "JPEG")
+    box = bytes.fromhex("ff eb 00 30 4a 50 00 01 00 00 00 01 00 00 00 28") + b"jumb\0\0\0\x20jumdc2pa"
+    box += bytes.fromhex("00 11 00 10 80 00 00 aa 00 38 9b 71 03") + b"c2pa\0"
+    signed = data[:2] + box.ljust(0x32, b"\0") + data[2:]
+    assert open_stored(data).notes == ()
+    assert ["Content Credentials" in note for note in open_stored(signed).notes] == [True]
+
+
 @pytest.mark.parametrize("kind", [None, "TIFF"])
 def test_integers_without_a_known_white_are_refused(kind: str | None) -> None:
     image = Image.new("I", (3, 3), 70_000)

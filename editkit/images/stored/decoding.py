@@ -15,7 +15,7 @@ from .arrays import dark_notes, levels_of
 from .colour import convert_deep_grey, convert_to_srgb, profile_note, read_profile
 from .deep import decode_deep, deep_channel, has_deep_avif, has_deep_channel, is_deep_file, transparent_colour
 from .image import Levels, StoredImage, to_8_bits
-from .kinds import has_gain_map, unread_colour_space
+from .kinds import has_content_credentials, has_gain_map, unread_colour_space
 from .metadata import NO_METADATA, is_adobe_rgb, read_metadata
 
 _ORIENTATION = 0x0112
@@ -72,6 +72,8 @@ def _file_notes(image: Image.Image, data: bytes, name: str) -> list[str]:
     space = unread_colour_space(data) or ("Adobe RGB by its EXIF" if is_adobe_rgb(image) else None)
     if space and not image.info.get("icc_profile"):
         notes.append(f"{name} has a colour space that is not read ({space}): its colours are taken as sRGB")
+    if has_content_credentials(data):
+        notes.append(f"{name} has Content Credentials (C2PA), which sign it as it is and are not kept")
     if has_gain_map(data):
         notes.append(f"{name} has a gain map for HDR displays, which is not kept: the result has the standard range")
     return notes

@@ -106,6 +106,11 @@ def has_gain_map(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and b"tmap" in data[:_HEADER]
 
 
+def has_content_credentials(data: bytes) -> bool:
+    """Whether a file holds Content Credentials: the label of their store in any format (C2PA 2.1, section 11.1.4)."""
+    return b"jumdc2pa\0\x11\0\x10" in data
+
+
 def is_video(data: bytes) -> bool:
     """Return whether bytes begin like an MP4 or QuickTime file, and not like an image in such a file."""
     return data[4:8] == b"ftyp" and unread_kind(data[:_HEADER]) in (None, "MP4 video", "QuickTime video")
