@@ -13,10 +13,11 @@ import click
 
 from ..inversion.settings import INVERSION_SUFFIXES
 from .many.file_names import fill_template
+from .many.inputs import Input
 from .many.masks import plan_masks
 from .many.variants import Variant
 from .outputs.options import encoding_of
-from .outputs.plan import STREAM, OutputPlan, plan_shown, stem_of
+from .outputs.plan import STREAM, OutputPlan, ResultName, plan_shown, stem_of
 from .outputs.writing import output_place
 
 if TYPE_CHECKING:
@@ -54,6 +55,37 @@ class Job:
 
 
 @dc.dataclass(frozen=True)
+class Inputs:
+    """The inputs of a command, and that by which their results differ."""
+
+    inputs: Sequence[Input]
+    into_folder: bool = False
+    """Whether one of them was named as a folder or a pattern, whose results need a folder."""
+    variants: Sequence[Variant] = (ONE,)
+    """Results of each input."""
+    values: Sequence[Mapping[str, Any]] | None = None
+    """Parameters of each input, for names of files."""
+    animated: Mapping[str, str] = dc.field(default_factory=dict)
+    """Inputs that are animations, with the suffixes of their formats."""
+
+    def name_results(self, plan: OutputPlan, operation: str, template: str | None) -> list[ResultName]:
+        """Return the name of each result: those of the first input, then those of the next; see ``fill_template``."""
+        values = self.values or [{}] * len(self.inputs)
+        pairs = [
+            (one, known, variant) for one, known in zip(self.inputs, values, strict=True) for variant in self.variants
+        ]
+        filled = [
+            {**known, "operation": operation, "stem": stem_of(one.name, operation), **variant.settings}
+            for one, known, variant in pairs
+        ]
+        results = [ResultName(one.name, variant.label, one.folder) for one, _, variant in pairs]
+        names = fill_template(template, filled, [plan.suffixes_of(one.input) for one in results])
+        if names is None:
+            return results
+        return [one._replace(file_name=name) for one, name in zip(results, names, strict=True)]
+
+
+@dc.dataclass(frozen=True)
 class Invocation:
     """The jobs of one command line, and the options that all of them share."""
 
@@ -76,62 +108,43 @@ class Invocation:
         cls,
         options: Mapping[str, Any],
         operation: str,
-        names: Sequence[str],
+        inputs: Inputs,
         suffixes: Sequence[str],
         other_files: Sequence[str] = (),
         *,
-        into_folder: bool = False,
-        variants: Sequence[Variant] = (ONE,),
-        folders: Sequence[str] | None = None,
-        values: Sequence[Mapping[str, Any]] | None = None,
-        animated: Mapping[str, str] | None = None,
         batch: int = 1,
         masks: int = 1,
     ) -> Invocation:
         """Choose and check all output files; ``other_files`` are further files that the command must not replace.
 
-        ``into_folder`` is for an input that is a folder, whose results need one; ``folders`` are those of the inputs in
-        it. Each input has a result for each of ``variants``. ``values`` are the parameters of each for names of files.
-        ``animated`` are inputs that are animations, with the suffixes of their formats. ``masks`` is the number of
-        masks of an edit. Raises UsageError or InvalidParameter for outputs that cannot be written.
+        ``suffixes`` are those that a result may have, the default first. ``masks`` is the number of masks of an edit.
+        Raises UsageError or InvalidParameter for outputs that cannot be written.
         """
-        if options["json"] and options["output"] == STREAM:
-            raise click.UsageError("--json and -o - both write to standard output: write the image to a file")
-        if [*names, *other_files].count(STREAM) > 1:
-            raise click.UsageError("standard input '-' can be given once")
-        if options["output"] == STREAM and suffixes == INVERSION_SUFFIXES:
-            raise click.UsageError("an inversion cannot be written to standard output: give a file with -o")
-        plan = OutputPlan.of(options, suffixes, into_folder=into_folder, animated=animated)
+        names = [one.name for one in inputs.inputs]
+        _check_streams(options, [*names, *other_files], suffixes)
+        plan = OutputPlan.of(options, suffixes, into_folder=inputs.into_folder, animated=inputs.animated)
         encoding = encoding_of(options)
-        pairs = [(number, variant) for number in range(len(names)) for variant in variants]
-        inputs, labels = [names[number] for number, _ in pairs], [variant.label for _, variant in pairs]
-        endings = [plan.suffixes_of(name) for name in inputs]
-        of_inputs = [
-            {**known, "operation": operation, "stem": stem_of(name, operation)}
-            for name, known in zip(names, values or [{}] * len(names), strict=True)
-        ]
-        own = [{**of_inputs[number], **variant.settings} for number, variant in pairs]
-        file_names = fill_template(options.get("name"), own, endings)
-        inside = [(folders or [""] * len(names))[number] for number, _ in pairs]
-        targets = plan.targets(inputs, operation, other_files, labels, file_names, inside)
+        results = inputs.name_results(plan, operation, options.get("name"))
+        targets = plan.targets(results, operation, other_files)
         default = plan.suffixes_of(names[0])[0]
         for suffix in {default if target is None else target.suffix for target in targets}:
             encoding.check(suffix)
         outputs = [str(target) for target in targets if target]
         existing = plan.existing
         sheet = plan_shown(options.get("sheet"), [*names, *other_files, *outputs], existing, argument="sheet")
-        mask_files, are_masks_replaced = plan_masks(options, inputs, labels, [*other_files, *outputs], masks)
+        mask_files, are_masks_replaced = plan_masks(options, results, [*other_files, *outputs], masks)
         written = [str(file) for file in (sheet, *itertools.chain(*mask_files)) if file]
         others = [*names, *other_files, *outputs, *written]
         refused = existing if existing == "refuse" else None  # every preview replaces the one before
         preview = plan_shown(options.get("preview"), others, refused, argument="preview")
         sources = [read_if_stdin(name) if name else None for name in names]
+        pairs = itertools.product(range(len(names)), inputs.variants)
         jobs = [
             Job(names[number], sources[number], target, number, variant, files, place)
             for place, ((number, variant), target, files) in enumerate(zip(pairs, targets, mask_files, strict=True))
         ]
         replaced = {
-            "output": plan.replaces(inputs, labels, file_names),
+            "output": plan.replaces(results),
             "sheet": existing in (None, "replace"),
             "mask_out": are_masks_replaced,
         }
@@ -157,6 +170,16 @@ class Invocation:
 
     def _suffix_of(self, job: Job) -> str:
         return self.suffix if job.target is None else job.target.suffix
+
+
+def _check_streams(options: Mapping[str, Any], files: Sequence[str], suffixes: Sequence[str]) -> None:
+    """Raise UsageError if standard input or standard output would have several uses, or one that it cannot have."""
+    if options["json"] and options["output"] == STREAM:
+        raise click.UsageError("--json and -o - both write to standard output: write the image to a file")
+    if files.count(STREAM) > 1:
+        raise click.UsageError("standard input '-' can be given once")
+    if options["output"] == STREAM and suffixes == INVERSION_SUFFIXES:
+        raise click.UsageError("an inversion cannot be written to standard output: give a file with -o")
 
 
 def read_if_stdin(name: str, argument: str = "image") -> str | bytes:

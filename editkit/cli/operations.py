@@ -13,31 +13,23 @@ import click
 
 from ..errors import PluginFailure
 from ..inversion.settings import INVERSION_SUFFIXES, is_inversion
-from ..registry.params import SEVERAL, Params, field_metadata, image_fields
+from ..registry.params import Params, field_metadata
 from ..registry.registry import Registry
 from ..registry.specs import OperationSpec
-from ..sampling.params import DrawingParams
 from .animations import AnimatedInputs, animation_options
 from .errors import Command
 from .facts.examples import usage_of
-from .jobs import Invocation, Job, read_if_stdin
-from .many.edit_options import (
-    cache_option,
-    mask_option,
-    options_of_several,
-    output_option,
-    prompt_field,
-    report_option,
-    sheet_option,
-)
+from .jobs import Inputs, Invocation, Job, read_if_stdin
+from .many.edit_options import cache_option, mask_option, options_of_several, output_option, report_option, sheet_option
 from .many.file_names import fields_of
+from .many.given_values import GivenValues, params_of_several
 from .many.help_groups import headings_of
-from .many.inputs import IMAGE_HELP, expand_inputs, image_argument, masks_in, read_prompts
+from .many.inputs import IMAGE_HELP, Input, expand_inputs, image_argument
 from .many.masks import count_masks
 from .many.param_files import files_of
-from .many.variants import SEED_END, Variant, plan_variants, seeds_of_count
+from .many.variants import SEED_END, Variant, plan_variants
 from .model_options import load_named_model, model_files, model_options
-from .options import CompletedText, left_to_model, may_be_listed, parameters_of
+from .options import CompletedText, left_to_model, parameters_of
 from .outputs.options import existing_option, output_options
 from .previews import preview_option, progress
 from .running import Execute, Prepared, one_by_one, run_jobs
@@ -115,56 +107,45 @@ def _common_options(spec: OperationSpec) -> list[click.Parameter]:
 
 def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -> None:
     """Check everything that needs no model, load the model, and apply the operation to every input."""
-    given, other = _input_names(spec, options)
-    # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
-    recorded = spec.takes == "inversion" or (spec.edits_inversion and all(map(is_inversion, given)))
-    options = without_settings(options, spec.params.model_fields) if recorded else options
-    values, image_files, axes = _split_values(spec, options)
-    inputs = expand_inputs(given, recursive=options.get("recursive", False)) if spec.takes == "image" else []
-    names = [one.name for one in inputs] if inputs else given
-    if options.get("mask_dir") is not None:
-        if "mask" in image_files:
-            raise click.UsageError("--mask and --mask-dir contradict each other: give one of them")
-        image_files["mask"] = masks_in(options["mask_dir"], inputs)
-    each = _prompts(spec, options, axes, len(names))
-    variants = plan_variants(axes)
-    values |= {name: one[0] for name, one in axes.items()} | {name: one[0] for name, one in each.items()}
-    params = (
-        None
-        if recorded
-        else _validate_variants(registry, spec, values, image_files, variants, axes, options.get("accelerate"))
-    )
-    several = frozenset(name for name, kind in image_fields(spec.params).items() if kind == SEVERAL)
-    for name, files in image_files.items():
-        if name not in several:
-            _check_one_or_each(name, files, names)
     from ..editing.animation.request import takes_animations
 
-    animated = AnimatedInputs.of(names if takes_animations(spec) else (), options)
-    masks = count_masks(registry, spec, options, {**values, **image_files}, animated=bool(animated.suffixes))
-    other_files = [*([other] if other else []), *itertools.chain(*image_files.values()), *model_files(options)]
+    names, other = _input_names(spec, options)
+    # The file of an inversion has defaults of its own, so its parameters are validated after it is read.
+    recorded = spec.takes == "inversion" or (spec.edits_inversion and all(map(is_inversion, names)))
+    options = without_settings(options, spec.params.model_fields) if recorded else options
+    recursive = options.get("recursive", False)
+    inputs = expand_inputs(names, recursive=recursive) if spec.takes == "image" else [Input(name) for name in names]
+    given = GivenValues.of(spec, options, inputs)
+    variants, values = plan_variants(given.listed), given.first
+    params = None if recorded else _validate_variants(registry, spec, given, variants, options.get("accelerate"))
+    given.check_images(spec, inputs)
+    animated = AnimatedInputs.of([one.name for one in inputs] if takes_animations(spec) else (), options)
+    masks = count_masks(registry, spec, options, {**values, **given.images}, animated=bool(animated.suffixes))
+    other_files = [*([other] if other else []), *itertools.chain(*given.images.values()), *model_files(options)]
     other_files += files_of(registry, spec.params, values)
     if options.get("name") and "seed" in fields_of(options["name"]) and values.get("seed") is None:
         values["seed"] = secrets.randbelow(SEED_END)
         params = params and {key: one.model_copy(update={"seed": values["seed"]}) for key, one in params.items()}
     known = _known_values(next(iter(params.values()))) if params else values
+    prompts = [{name: one[number] for name, one in given.prompts.items()} for number in range(len(inputs))]
     invocation = Invocation.plan(
         options,
         spec.name,
-        names,
+        Inputs(
+            inputs,
+            into_folder=[one.name for one in inputs] != names,
+            variants=variants,
+            values=[{**known, **own} for own in prompts],
+            animated=animated.suffixes,
+        ),
         _output_suffixes(spec),
         other_files,
-        into_folder=names != given,
-        variants=variants,
-        folders=[one.folder for one in inputs] or None,
-        values=[{**known, **{key: own[number] for key, own in each.items()}} for number in range(len(names))],
-        animated=animated.suffixes,
         batch=options.get("batch") or BATCH,
         masks=masks,
     )
     second = None if other is None else read_if_stdin(other)
-    read = {name: [read_if_stdin(path, name) for path in files] for name, files in image_files.items()}
-    edit = _Edit(registry, spec, options, values, params, {**read, **each}, several, second, animated, invocation)
+    images = {name: [read_if_stdin(path, name) for path in files] for name, files in given.images.items()}
+    edit = _Edit(registry, spec, options, values, params, {**images, **given.prompts}, second, animated, invocation)
     run_jobs(invocation, edit.prepare, edit.start)
 
 
@@ -181,8 +162,6 @@ class _Edit:
     """The same, typed, by the settings of a variant; None if a file decides the defaults."""
     each: Mapping[str, Sequence[Any]]
     """Images and prompts, by the name of their parameter: one for all inputs, or one for each."""
-    several: frozenset[str]
-    """Parameters that take several images."""
     second: Any
     """Second input of an operation that takes two."""
     animated: AnimatedInputs
@@ -225,9 +204,9 @@ class _Edit:
 
     def _own_values(self, job: Job) -> dict[str, Any]:
         """Return the parameters that a job does not share with all others."""
+        several = params_of_several(self.spec)
         own = {
-            name: values if name in self.several else values[job.number % len(values)]
-            for name, values in self.each.items()
+            name: values if name in several else values[job.number % len(values)] for name, values in self.each.items()
         }
         return own | dict(job.variant.settings)
 
@@ -237,40 +216,6 @@ class _Edit:
         return self.params[job.variant.shared].model_copy(update=self._own_values(job))
 
 
-def _split_values(
-    spec: OperationSpec, options: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Sequence[str]], dict[str, Sequence[Any]]]:
-    """Return the parameters in the options with one value, the files of each image parameter, and all listed values."""
-    values = {name: options[name] for name in spec.params.model_fields if options[name] is not None}
-    images = {name: files for name in image_fields(spec.params) if (files := values.pop(name, ()))}
-    listed = [name for name, field in spec.params.model_fields.items() if name == "seed" or may_be_listed(field)]
-    axes = {name: given for name in listed if (given := values.pop(name, ()))}
-    if issubclass(spec.params, DrawingParams):
-        seeds = seeds_of_count(options["count"], axes.pop("seed", ()))
-        axes |= {"seed": seeds} if seeds else {}
-    return values, images, axes
-
-
-def _prompts(
-    spec: OperationSpec, options: Mapping[str, Any], axes: dict[str, Sequence[Any]], count: int
-) -> dict[str, Sequence[str]]:
-    """Return the prompts of a file for each of ``count`` inputs; those of one input are added to ``axes``."""
-    if options.get("prompt_file") is None:
-        return {}
-    name, prompts = prompt_field(spec), read_prompts(options["prompt_file"])
-    assert name is not None, "the option is there for operations with a prompt"
-    if name in axes:
-        raise click.UsageError(f"--{name} and --prompt-file contradict each other: give one of them")
-    if 1 in (count, len(prompts)):
-        axes[name] = prompts
-        return {}
-    if len(prompts) != count:
-        raise click.UsageError(
-            f"--prompt-file has {len(prompts)} prompts for {count} images: write one a line for each, or one for all"
-        )
-    return {name: prompts}
-
-
 def _known_values(params: Params) -> dict[str, Any]:
     """Return the parameters for names of files; None for those about which the model, which is not loaded, decides."""
     undecided = {"guidance", *left_to_model(type(params))} - params.model_fields_set
@@ -278,34 +223,21 @@ def _known_values(params: Params) -> dict[str, Any]:
 
 
 def _validate_variants(
-    registry: Registry,
-    spec: OperationSpec,
-    values: Mapping[str, Any],
-    images: Mapping[str, Sequence[str]],
-    variants: Sequence[Variant],
-    axes: Mapping[str, Sequence[Any]],
-    accelerator: str | None,
+    registry: Registry, spec: OperationSpec, given: GivenValues, variants: Sequence[Variant], accelerator: str | None
 ) -> dict[Any, Params]:
     """Return the typed parameters by the settings of a variant; raises an EditkitError for one that is not allowed."""
     from ..editing.validation import check_accelerated, validate_params
 
-    first = {name: files[0] for name, files in images.items()}
-    # The bounds of the declaration hold for all seeds if they hold for the largest.
-    seed = {"seed": max(axes["seed"])} if "seed" in axes else {}
+    values = given.first | {name: files[0] for name, files in given.images.items()}
+    if "seed" in given.listed:  # the bounds of the declaration hold for all seeds if they hold for the largest
+        values["seed"] = max(given.listed["seed"])
     typed = {
-        shared: validate_params(registry, spec, {**values, **first, **seed, **dict(shared)})
+        shared: validate_params(registry, spec, {**values, **dict(shared)})
         for shared in dict.fromkeys(variant.shared for variant in variants)
     }
     for params in typed.values():
         check_accelerated(spec, params, accelerator)
     return typed
-
-
-def _check_one_or_each(name: str, files: Sequence[str], images: Sequence[str]) -> None:
-    """Raise UsageError unless an option is given once, or once for each image."""
-    if len(files) not in (1, len(images)):
-        count = f"once, or {len(images)} times" if len(images) > 1 else "once"
-        raise click.UsageError(f"the option --{name.replace('_', '-')} is given {len(files)} times: give it {count}")
 
 
 def _input_names(spec: OperationSpec, options: Mapping[str, Any]) -> tuple[list[str], str | None]:

@@ -11,7 +11,7 @@ from ..errors import BadFile, BadImage
 from ..registry.registry import installed
 from .animations import AnimatedInputs, animation_options
 from .errors import Command
-from .jobs import Invocation, Job
+from .jobs import Inputs, Invocation, Job
 from .many.edit_options import cache_option, count_option, output_option, recursive_option, report_option, sheet_option
 from .many.file_names import name_option
 from .many.inputs import IMAGE_HELP, expand_inputs, image_argument
@@ -72,14 +72,15 @@ def _run(options: Mapping[str, Any]) -> None:
     invocation = Invocation.plan(
         options,
         "run",
-        names,
+        Inputs(
+            inputs,
+            into_folder=names != list(options["image"]),
+            variants=plan_variants({"seed": seeds}),
+            values=[{"seed": seeds[0]} if len(seeds) == 1 else {}] * len(names),
+            animated=animated.suffixes,
+        ),
         IMAGE_SUFFIXES,
         files,
-        into_folder=names != list(options["image"]),
-        variants=plan_variants({"seed": seeds}),
-        folders=[one.folder for one in inputs],
-        values=[{"seed": seeds[0]} if len(seeds) == 1 else {}] * len(names),
-        animated=animated.suffixes,
     )
 
     def prepare_job(job: Job) -> tuple[Request | AnimationRequest, int | None]:

@@ -15,9 +15,9 @@ from ..errors import EditkitError, InvalidParameter
 from ..registry.params import SEVERAL, image_fields
 from ..registry.registry import installed
 from .errors import Command
-from .jobs import Invocation, Job, read_if_stdin
+from .jobs import Inputs, Invocation, Job, read_if_stdin
 from .many.edit_options import cache_option, output_option, report_option, sheet_option
-from .many.inputs import RECIPE_HELP
+from .many.inputs import RECIPE_HELP, Input
 from .model_options import adapter_option, given_loading_options, loading_options, model_option
 from .options import CompletedText, parameters_of
 from .outputs.options import output_options
@@ -71,7 +71,9 @@ def _replay(options: Mapping[str, Any]) -> None:
     others = [*options["source"], *itertools.chain(*settings.values())]
     file = options["file"]
     animated = _animated(file)
-    invocation = Invocation.plan(options, "replay", [file], _suffixes_of_result(file), others, animated=animated)
+    invocation = Invocation.plan(
+        options, "replay", Inputs([Input(file)], animated=animated), _suffixes_of_result(file), others
+    )
     sources = [read_if_stdin(name, "source") for name in options["source"]]
 
     def start() -> Execute:

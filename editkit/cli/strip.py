@@ -17,7 +17,7 @@ from .errors import Command
 from .jobs import read_if_stdin
 from .many.inputs import RECIPE_HELP
 from .options import CompletedText
-from .outputs.plan import STREAM, OutputPlan
+from .outputs.plan import STREAM, OutputPlan, ResultName
 from .outputs.printing import print_bytes
 from .outputs.writing import output_place
 
@@ -52,13 +52,14 @@ def _strip(options: Mapping[str, Any]) -> None:
     if in_place:
         check_output(file)
     plan = dc.replace(OutputPlan.of(options, suffixes), remedy="give --in-place in its stead")
-    target = Path(file) if in_place else plan.targets([file], "strip")[0]
+    results = [ResultName(file)]
+    target = Path(file) if in_place else plan.targets(results, "strip")[0]
     data = strip_recipe(read_if_stdin(file, "file"))
     if target is None:
         print_bytes(data)
         return
     own = contextlib.nullcontext(target)
-    with own if in_place else output_place(target, replace=plan.replaces([file], [""])) as path:
+    with own if in_place else output_place(target, replace=plan.replaces(results)) as path:
         write_atomically(path, data)
     print_bytes(os.fsencode(path) + b"\n")
 

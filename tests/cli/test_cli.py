@@ -24,7 +24,7 @@ from editkit import CommandSpec, DrawingParams, EditkitError, OperationSpec, Par
 from editkit.cli import main
 from editkit.cli.operations import operation_command
 from editkit.cli.options import expand_home, parameters_of
-from editkit.cli.outputs.plan import OutputPlan
+from editkit.cli.outputs.plan import OutputPlan, ResultName
 from editkit.cli.outputs.printing import json_text
 from editkit.cli.tables import measuring_command
 from editkit.model import loading
@@ -404,7 +404,7 @@ def test_an_interrupt_during_the_imports_is_one_line(tmp_path: Path) -> None:
 
 
 def plan(names: list[str], output: str | None, operation: str = "img2img", **options: Any) -> list[Path | None]:
-    return OutputPlan(output, (".png",), **options).targets(names, operation)
+    return OutputPlan(output, (".png",), **options).targets([ResultName(name) for name in names], operation)
 
 
 def test_default_output_is_beside_the_input_and_replaces_nothing(here: Path) -> None:

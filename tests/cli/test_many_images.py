@@ -14,12 +14,12 @@ from PIL import Image, ImageChops
 
 import editkit
 from editkit.cli import main
-from editkit.cli.jobs import Invocation
+from editkit.cli.jobs import Inputs, Invocation
 from editkit.cli.many.file_names import fill_template
 from editkit.cli.many.inputs import Input, expand_inputs, masks_in
 from editkit.cli.many.lines import Count, OutputLines
 from editkit.cli.many.variants import plan_variants, seeds_of_count
-from editkit.cli.outputs.plan import OutputPlan
+from editkit.cli.outputs.plan import OutputPlan, ResultName
 from editkit.cli.outputs.writing import output_place
 from editkit.cli.running import one_by_one, run_jobs
 from editkit.editing.recipe import read_recipe
@@ -193,7 +193,7 @@ def test_a_job_that_is_repeated_says_once_that_it_numbers_its_files(tmp_path: Pa
 
     def targets(*names: str, existing: str | None = None) -> list[str]:
         plan = OutputPlan(str(tmp_path), (".png",), existing, into_folder=True)
-        return [target.name for target in plan.targets(names, "img2img") if target]
+        return [target.name for target in plan.targets([*map(ResultName, names)], "img2img") if target]
 
     assert targets("x/a.png", "x/b.png") == ["a-2.png", "b.png"]
     text = capsys.readouterr().err
@@ -210,7 +210,7 @@ def test_results_of_simultaneous_commands_are_kept_unless_a_file_is_named(
     monkeypatch.chdir(tmp_path)
     Path("a.png").touch()
     options = {"output": output, "json": False}
-    commands = [Invocation.plan(options, "img2img", ["a.png"], (".png",)) for _ in range(2)]
+    commands = [Invocation.plan(options, "img2img", Inputs([Input("a.png")]), (".png",)) for _ in range(2)]
     results = [
         editkit.apply("img2img", random_image((16, 16)), model=ToyBackend(), seed=seed, steps=1) for seed in range(2)
     ]
@@ -254,15 +254,16 @@ def test_sheets_and_masks_follow_the_rule_of_results_while_they_are_written(
     result = editkit.apply("img2img", random_image((16, 16)), model=ToyBackend(), mask=mask, seed=0, steps=1)
     Path("m").mkdir()
     options = {"output": "x.png", "json": False, "sheet": "s.png", "mask_out": "m", "existing": existing}
-    command = Invocation.plan(options, "img2img", ["album/a.png"], (".png",))
+    inputs = Inputs([Input("album/a.png")])
+    command = Invocation.plan(options, "img2img", inputs, (".png",))
     for name in kept:
         Path(name).write_text("of another command")
     run_jobs(command, lambda job: None, lambda: one_by_one(lambda request: result))
     assert all(Path(name).read_text() == "of another command" for name in kept)
     assert all(Image.open(name).size for name in written)
-    Invocation.plan(options, "img2img", ["album/a.png"], (".png",))
+    Invocation.plan(options, "img2img", inputs, (".png",))
     with pytest.raises(editkit.InvalidParameter, match=r"sheet 's\.png' exists: choose --existing number"):
-        Invocation.plan({**options, "output": "y.png", "existing": "refuse"}, "img2img", ["album/a.png"], (".png",))
+        Invocation.plan({**options, "output": "y.png", "existing": "refuse"}, "img2img", inputs, (".png",))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ..errors import Command
 from ..jobs import read_if_stdin
 from ..many.inputs import RECIPE_HELP
 from ..options import CompletedText
-from ..outputs.plan import OutputPlan, stem_of
+from ..outputs.plan import OutputPlan, ResultName, stem_of
 from ..outputs.printing import print_bytes
 from ..outputs.writing import output_place
 
@@ -78,7 +78,7 @@ def _extract(file: str, folder: str) -> None:
         needed = ", ".join(recipe.references()) or "no image"
         raise BadFile(f"recipe {file!r} holds no images: it needs {needed}, which --embed-sources would have embedded")
     plan, stem = OutputPlan(folder, (".png",), "number", into_folder=True), stem_of(file, "show")
-    targets = plan.targets([file] * len(named), "show", names=[f"{stem}-{name}.png" for name in named])
+    targets = plan.targets([ResultName(file, file_name=f"{stem}-{name}.png") for name in named], "show")
     for target, image in zip(targets, named.values(), strict=True):
         assert target is not None, "the output is a folder"
         with output_place(target, targets, replace=False) as path:

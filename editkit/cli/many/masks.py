@@ -12,7 +12,7 @@ from ...files.paths import is_folder
 from ...registry.registry import Registry
 from ...registry.specs import OperationSpec
 from ..outputs.options import existing_of
-from ..outputs.plan import STREAM, OutputPlan
+from ..outputs.plan import STREAM, OutputPlan, ResultName
 
 MASK_SUFFIXES = (".png",)
 """Suffixes of files for masks."""
@@ -37,25 +37,25 @@ def count_masks(
 
 def plan_masks(
     options: Mapping[str, Any],
-    inputs: Sequence[str],
-    variants: Sequence[str],
+    results: Sequence[ResultName],
     protected: Sequence[str],
     count: int,
 ) -> tuple[Sequence[Sequence[Path]], bool]:
-    """Return the files for the ``count`` masks of each variant, if any, and whether files that exist are replaced.
+    """Return the files for the ``count`` masks of each result, if any, and whether files that exist are replaced.
 
     Raises like ``OutputPlan.targets``.
     """
     given = options.get("mask_out")
     if given is None:
-        return [()] * len(variants), False
+        return [()] * len(results), False
     if given == STREAM:
         raise click.UsageError("--mask-out cannot be standard output: give a file")
     plan = OutputPlan(given, MASK_SUFFIXES, existing_of(options), argument="mask_out")
     numbers = [f"-{number}" for number in range(1, count + 1)] if count > 1 else [""]
-    single = len(variants) == 1 and not is_folder(given)
-    labels = [("" if single else "-mask" + label) + number for label in variants for number in numbers]
-    owners = [name for name in inputs for _ in numbers]
-    files = plan.targets(owners, "mask", protected, labels)
+    single = len(results) == 1 and not is_folder(given)
+    masks = [
+        ResultName(one.input, ("" if single else f"-mask{one.label}") + number) for one in results for number in numbers
+    ]
+    files = plan.targets(masks, "mask", protected)
     groups = [[file for file in files[start : start + count] if file] for start in range(0, len(files), count)]
-    return groups, plan.replaces(owners, labels)
+    return groups, plan.replaces(masks)

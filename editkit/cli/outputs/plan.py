@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -17,6 +17,19 @@ from .options import FORMAT_SUFFIXES, existing_of
 
 STREAM = "-"
 """File name that stands for standard input or output."""
+
+
+class ResultName(NamedTuple):
+    """Parts of the name of a result's file."""
+
+    input: str
+    """Input of the result: a path, ``"-"``, or ``""`` for an operation without input."""
+    label: str = ""
+    """Addition to the name of one of several variants of an input."""
+    folder: str = ""
+    """Folder inside an output folder."""
+    file_name: str | None = None
+    """Whole name, in place of that by input, operation and label."""
 
 
 @dc.dataclass(frozen=True)
@@ -77,63 +90,61 @@ class OutputPlan:
             )
         return (default, *(suffix for suffix in suffixes if suffix != default))
 
-    def is_file_of(self, inputs: Sequence[str], labels: Sequence[str], names: Sequence[str] | None = None) -> bool:
+    def is_file_of(self, results: Sequence[ResultName]) -> bool:
         """Return whether the output is a file's name, also of several variants of one input."""
-        are_variants = len(set(inputs)) == 1 and len(set(labels)) == len(labels) and names is None
+        labels = {one.label for one in results}
+        are_variants = len({one.input for one in results}) == 1 and len(labels) == len(results)
         is_path = self.output not in (None, STREAM)
         inside = self.into_folder or is_folder(str(self.output)) or str(self.output).endswith(("/", os.sep))
-        return is_path and are_variants and not inside
+        return is_path and are_variants and not _are_named(results) and not inside
 
-    def replaces(self, inputs: Sequence[str], labels: Sequence[str], names: Sequence[str] | None = None) -> bool:
+    def replaces(self, results: Sequence[ResultName]) -> bool:
         """Return whether files that exist are replaced."""
-        return self.existing == "replace" or (self.existing is None and self.is_file_of(inputs, labels, names))
+        return self.existing == "replace" or (self.existing is None and self.is_file_of(results))
 
     def targets(
-        self,
-        inputs: Sequence[str],
-        operation: str,
-        protected: Sequence[str] = (),
-        labels: Sequence[str] = (),
-        names: Sequence[str] | None = None,
-        folders: Sequence[str] = (),
+        self, results: Sequence[ResultName], operation: str, protected: Sequence[str] = ()
     ) -> list[Path | None]:
-        """Return the output file of each input; None stands for standard output.
+        """Return the output file of each result; None stands for standard output.
 
-        An input is a path, ``"-"``, or ``""`` for an operation without input. ``protected`` are further files that no
-        result may replace. ``labels`` are added to the names, for several variants of one input; ``names`` replace
-        them. ``folders`` are those of the results inside an output folder. Raises
-        InvalidParameter for a file that cannot be written, would replace an input, or would be written twice.
+        ``protected`` are further files that no result may replace. Raises InvalidParameter for a file that cannot be
+        written, would replace an input, or would be written twice.
         """
-        from ...images.writing import check_file
-
-        output, suffixes = self.output, [self.suffixes_of(name) for name in inputs]
-        if output == STREAM:
-            if len(inputs) > 1 or self.into_folder:
+        if self.output == STREAM:
+            if len(results) > 1 or self.into_folder:
                 raise InvalidParameter("output '-' takes one result: give a folder with -o for several images")
+            self.suffixes_of(results[0].input)
             return [None]
-        mode, labels = self.existing or "number", labels or [""] * len(inputs)
-        if output is None:
-            parts = zip(inputs, labels, suffixes, strict=True)
-            targets = [_path_beside(name, operation + label, endings[0]) for name, label, endings in parts]
-            targets = targets if names is None else [path.with_name(n) for path, n in zip(targets, names, strict=True)]
-        elif not self.is_file_of(inputs, labels, names):
-            parts = zip(inputs, labels, suffixes, strict=True)
-            own = names or [stem_of(name, operation) + label + endings[0] for name, label, endings in parts]
-            placed = [str(Path(*pair)) for pair in zip(folders or [""] * len(own), own, strict=True)]
-            reason = "several results need" if names is None else "--name needs"
-            targets = _paths_inside(Path(output), placed, [*itertools.chain(*suffixes)], reason)
-        else:
-            file = check_file(output, suffixes[0], argument=self.argument)
-            mode = self.existing or "replace"
-            targets = [file.with_stem(file.stem + label) for label in labels]
+        targets, mode = self._choose(results, operation)
         if self.existing == "number":
             targets = _numbered(targets)
         hint = self.remedy if self.existing is None else f"give --existing number in place of {mode}"
+        inputs = [one.input for one in results]
         _check_collisions(targets, inputs, hint, allow_repeated=mode == "number")
         _check_replacing(targets, [*inputs, *protected], f", or {hint}")
         if mode == "refuse":
             _check_absent(targets, self.argument)
         return list(self._number(targets) if mode == "number" else targets)
+
+    def _choose(self, results: Sequence[ResultName], operation: str) -> tuple[list[Path], str]:
+        """Return the files of results, which may exist or be equal, and what is done about those that exist."""
+        from ...images.writing import check_file
+
+        suffixes = [self.suffixes_of(one.input) for one in results]
+        if self.output is not None and self.is_file_of(results):
+            file = check_file(self.output, suffixes[0], argument=self.argument)
+            return [file.with_stem(file.stem + one.label) for one in results], self.existing or "replace"
+        endings = [default for default, *_ in suffixes]
+        if self.output is None:
+            targets = [_path_beside(one, operation, ending) for one, ending in zip(results, endings, strict=True)]
+        else:
+            names = [
+                str(Path(one.folder, one.file_name or stem_of(one.input, operation) + one.label + ending))
+                for one, ending in zip(results, endings, strict=True)
+            ]
+            reason = "--name needs" if _are_named(results) else "several results need"
+            targets = _paths_inside(Path(self.output), names, [*itertools.chain(*suffixes)], reason)
+        return targets, self.existing or "number"
 
     def _number(self, targets: Sequence[Path]) -> list[Path]:
         """Return unused paths; of several results, one line says so unless numbers were asked for."""
@@ -150,16 +161,21 @@ def stem_of(name: str, operation: str) -> str:
     return "stdin" if name == STREAM else Path(name).stem or operation
 
 
-def _path_beside(name: str, operation: str, suffix: str) -> Path:
-    """Return NAME-OPERATION next to the input."""
+def _are_named(results: Sequence[ResultName]) -> bool:
+    return any(one.file_name is not None for one in results)
+
+
+def _path_beside(result: ResultName, operation: str, suffix: str) -> Path:
+    """Return NAME-OPERATION next to the input, or the result's own name there."""
     from ...files.writing import check_output
 
+    name = result.input
     if name == STREAM:
         raise InvalidParameter("the input is standard input: give -o FILE, or -o - for standard output")
-    target = Path(name).parent / ((f"{Path(name).stem}-{operation}" if name else operation) + suffix)
+    target = Path(name).parent / ((f"{Path(name).stem}-" if name else "") + operation + result.label + suffix)
     if not os.path.lexists(target):
         check_output(target)
-    return target
+    return target if result.file_name is None else target.with_name(result.file_name)
 
 
 def _paths_inside(folder: Path, names: Sequence[str], suffixes: Sequence[str], reason: str) -> list[Path]:
