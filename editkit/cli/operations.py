@@ -122,6 +122,7 @@ def _edit(registry: Registry, spec: OperationSpec, options: Mapping[str, Any]) -
     animated = AnimatedInputs.of([one.name for one in inputs] if takes_animations(spec) else (), options)
     masks = count_masks(registry, spec, options, {**values, **given.images}, animated=bool(animated.suffixes))
     other_files = [*([other] if other else []), *itertools.chain(*given.images.values()), *model_files(options)]
+    other_files += filter(None, [options.get("prompt_file")])
     other_files += files_of(registry, spec.params, values)
     if options.get("name") and "seed" in fields_of(options["name"]) and values.get("seed") is None:
         values["seed"] = secrets.randbelow(SEED_END)

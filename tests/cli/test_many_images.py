@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import unicodedata
 from pathlib import Path
@@ -16,7 +17,7 @@ import editkit
 from editkit.cli import main
 from editkit.cli.jobs import Inputs, Invocation
 from editkit.cli.many.file_names import fill_template
-from editkit.cli.many.inputs import Input, expand_inputs, masks_in
+from editkit.cli.many.inputs import Input, expand_inputs, masks_in, read_prompts
 from editkit.cli.many.lines import Count, OutputLines
 from editkit.cli.many.variants import plan_variants, seeds_of_count
 from editkit.cli.outputs.plan import OutputPlan, ResultName
@@ -79,6 +80,16 @@ def test_images_that_are_left_out_are_named(album: Path, capsys: pytest.CaptureF
     for named in ("album", "album/*.HEIC"):
         with pytest.raises(editkit.BadImage, match=r"images? of kinds that are not read, such as 'album/phone.HEIC'"):
             expand_inputs([named])
+
+
+def test_prompts_are_lines_of_a_file_or_of_standard_input(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = "\ufeffred\u2028apple\r\n\r\nblue\x0bpear\ra fig\n".encode()
+    Path("prompts.txt").write_bytes(data)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert read_prompts("prompts.txt") == read_prompts("-") == ["red\u2028apple", "blue\x0bpear", "a fig"]
+    for words in (["-", "--prompt-file", "-"], ["album/a.png", "--prompt-file", "-", "--mask", "-"]):
+        twice = CliRunner().invoke(main, ["img2img", *words, "-o", "x.png"], input="a")
+        assert twice.exit_code == 2 and "standard input '-' can be given once" in twice.stderr
 
 
 def test_a_mask_is_found_by_its_name_in_other_letters(album: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import glob
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -213,9 +214,16 @@ def _key(name: str) -> str:
 
 
 def read_prompts(path: str) -> list[str]:
-    """Return the lines of a text file that are not empty; raises BadFile if it has none or cannot be read."""
+    """Return the lines of a text file, or of standard input, that are not empty.
+
+    Raises BadFile if it has none or cannot be read.
+    """
+    from ...images.sources import read_source
+
     try:
-        lines = [line.strip() for line in read_bounded(path).decode("utf-8-sig").splitlines()]
+        data = read_source(STREAM, argument="prompt_file") if path == STREAM else read_bounded(path)
+        # Not splitlines, which ends a line at characters that are within a prompt copied from a page, too.
+        lines = [line.strip() for line in re.split(r"\r\n|\r|\n", data.decode("utf-8-sig"))]
     except (OSError, UnicodeDecodeError) as error:
         reason = read_reason(error) if isinstance(error, OSError) else "it is not text in UTF-8; save it as such"
         raise BadFile(f"prompt_file {path!r} cannot be read: {reason}") from error
