@@ -123,7 +123,7 @@ def _read_safetensors(path: Path, name: str, *, with_tensors: bool = True) -> tu
     from safetensors import SafetensorError, safe_open
 
     try:
-        if not path.is_file():
+        if path.stat() and not path.is_file():  # a missing one raises an OSError that says so
             raise BadFile(f"{name} is not a file: give a file that editkit invert wrote")
         if path.stat().st_size > MAX_BYTES:
             raise BadFile(f"{name} has more than {MAX_BYTES} bytes: give a file that editkit invert wrote")

@@ -60,6 +60,11 @@ def test_folders_and_patterns_stand_for_their_images(album: Path) -> None:
     assert [(one.name, one.folder) for one in deep[2:]] == [("album/inner/a.png", "inner")]
     assert [one.name for one in expand_inputs(["album/*.png"])] == ["album/a.png", "album/b.png"]
     assert len(expand_inputs(["album/**/*.png"], recursive=True)) == 3
+    Path("album/a.safetensors").touch()
+    assert [one.name for one in expand_inputs(["album/*.safetensors", "album/*a*"])] == [
+        "album/a.safetensors",
+        "album/a.png",
+    ]
     for nothing in ("album/*.jpg", "masks/inner/nothing*"):
         with pytest.raises(editkit.BadImage, match="matches no image"):
             expand_inputs([nothing])

@@ -18,6 +18,7 @@ from ...errors import BadFile, BadImage
 from ...files.paths import is_folder
 from ...files.read_errors import read_reason
 from ...files.reading import read_bounded
+from ...inversion.settings import INVERSION_SUFFIXES
 from ..options import CompletedText
 from ..outputs.plan import STREAM
 
@@ -150,7 +151,8 @@ def _in_folder(name: str, recursive: bool) -> list[Input]:
 def _matching(pattern: str, recursive: bool) -> list[Input]:
     # Path.glob takes no absolute pattern.
     paths = sorted(glob.glob(pattern, recursive=recursive))  # noqa: PTH207
-    found = [Input(path) for path in paths if _is_image(Path(path))]
+    own = pattern.lower().endswith(INVERSION_SUFFIXES)  # files of invert, which some operations edit
+    found = [Input(path) for path in paths if own or _is_image(Path(path))]
     unread = [path for path in map(Path, paths) if _is_unread(path)]
     if not found:
         problem = f"matches {_unread_text(unread)}" if unread else "matches no image: check the pattern, or the path"

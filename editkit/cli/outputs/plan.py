@@ -142,7 +142,8 @@ class OutputPlan:
                 str(Path(one.folder, one.file_name or stem_of(one.input, operation) + one.label + ending))
                 for one, ending in zip(results, endings, strict=True)
             ]
-            reason = "--name needs" if _are_named(results) else "several results need"
+            who = "--name needs" if _are_named(results) else "several results need"
+            reason = f"{self.argument} {self.output!r} is a file's name, and {who} a folder"
             targets = _paths_inside(Path(self.output), names, [*itertools.chain(*suffixes)], reason)
         return targets, self.existing or "number"
 
@@ -179,11 +180,11 @@ def _path_beside(result: ResultName, operation: str, suffix: str) -> Path:
 
 
 def _paths_inside(folder: Path, names: Sequence[str], suffixes: Sequence[str], reason: str) -> list[Path]:
-    """Return the paths of names in a folder, which need not exist yet; ``reason`` says who needs one."""
+    """Return the paths of names in a folder, which need not exist yet; raises InvalidParameter(reason) for a file."""
     from ...files.writing import check_output
 
     if not is_folder(folder) and (os.path.lexists(folder) or folder.suffix.lower() in suffixes):
-        raise InvalidParameter(f"output {str(folder)!r} is a file's name, and {reason} a folder")
+        raise InvalidParameter(reason)
     targets = [folder / name for name in names]
     for path in {_first_missing(target) for target in targets}:
         check_output(path)
@@ -242,7 +243,7 @@ def plan_shown(file: str | None, others: Sequence[str], existing: str | None, *,
         _check_absent([path], argument)
     elif existing in ("number", "skip"):
         path = unused_path(path, {*map(Path, others)})
-    _check_replacing([path], others)
+    _check_replacing([path], others, argument=f"{argument} ")
     return path
 
 
@@ -258,10 +259,10 @@ def _check_collisions(targets: Sequence[Path], inputs: Sequence[str], hint: str,
         owners[path] = name
 
 
-def _check_replacing(targets: Sequence[Path], protected: Sequence[str], hint: str = "") -> None:
-    """Raise InvalidParameter, which ends in ``hint``, if a target is one of the protected files."""
+def _check_replacing(targets: Sequence[Path], protected: Sequence[str], hint: str = "", *, argument: str = "") -> None:
+    """Raise InvalidParameter, from ``argument`` to ``hint``, if a target is one of the protected files."""
     protected_paths = {os.path.realpath(name) for name in protected if name and name != STREAM}
     for target in targets:
         if os.path.realpath(target) in protected_paths:
-            fault = f"{str(target)!r} would replace another file of this command"
+            fault = f"{argument}{str(target)!r} would replace another file of this command"
             raise InvalidParameter(f"{fault}: give another name{hint}")
