@@ -17,7 +17,6 @@ from .points import Point
 
 Span = slice
 """Contiguous places of a sequence of tokens; empty if there are none."""
-NO_TOKENS = slice(0, 0)
 
 
 @dc.dataclass(frozen=True)

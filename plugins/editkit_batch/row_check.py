@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from editkit import (
-    EditkitError,
-    EffectIf,
-    InvalidParameter,
-    MaskSpecification,
-    OperationSpec,
-    PaintedMask,
-    Params,
-    UnknownName,
-    check_params,
-    find_identity,
-    operations,
-)
+from editkit import EditkitError, OperationSpec, UnknownName, check_params, find_identity, operations
 
 from .digests import Digests, Place, local_path
 from .manifest import ManifestRow
+from .row_values import (
+    MOST_KEPT,
+    from_text,
+    image_kinds,
+    is_text,
+    json_list,
+    mask_without_file,
+    plain_texts,
+    whole_number,
+)
 
 _COLUMNS = ("operation", "image", "model", "name")
 """Columns that are no parameters."""
 _LONGEST_NAME = 1000
-_MOST_KEPT = 10_000
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr)
 
 
@@ -95,12 +89,12 @@ class RowChecker:
             raise BadRow(f"name has {len(name)} characters: at most {_LONGEST_NAME} are allowed")
         operation, image, model = (values.pop(column, None) for column in _COLUMNS[:3])
         spec = self._operation(operation)
-        convert = from_text if row.text else _whole_number
+        convert = from_text if row.text else whole_number
         values = {name: convert(spec.params, name, value) for name, value in values.items()}
         sources = self._sources(spec, image)
-        fields = _image_fields(spec.params)
+        fields = image_kinds(spec.params)
         named = {
-            name: text for name in fields & values.keys() if (text := _mask_without_file(fields[name], values[name]))
+            name: text for name in fields & values.keys() if (text := mask_without_file(fields[name], values[name]))
         }
         images = {name: self._addresses(name, values[name]) for name in fields & values.keys() if name not in named}
         params = self._canonical(spec, values) | named
@@ -131,7 +125,7 @@ class RowChecker:
         """Return the addresses of the images that the operation takes."""
         count = {"nothing": 0, "image": 1, "two images": 2, "inversion": 1}[spec.takes]
         if isinstance(image, str) and image.startswith("["):
-            with_brackets = _json_list(image)
+            with_brackets = json_list(image)
             image = image if with_brackets is None else with_brackets
         addresses = [] if image is None else self._addresses("image", image)
         if len(addresses) != count:
@@ -151,8 +145,8 @@ class RowChecker:
         A check takes longer than all else here. Rows that differ in the words of their prompts and in their seed alone
         are checked once; the edit checks each again.
         """
-        names = _plain_texts(spec.params)
-        plain = {name: value for name, value in values.items() if name in names and _is_text(value)}
+        names = plain_texts(spec.params)
+        plain = {name: value for name, value in values.items() if name in names and is_text(value)}
         others = {name: value for name, value in values.items() if name not in plain}
         if type(others.get("seed")) is int and 0 <= others["seed"] < 2**63:
             plain["seed"] = others.pop("seed")
@@ -161,8 +155,8 @@ class RowChecker:
         key = repr((spec.name, sorted(others.items()), sorted(pattern)))
         if key not in self._checked:
             checked = check_params(spec.name, values)
-            dumped = checked.model_dump(mode="json", include=set(others) - _image_fields(spec.params).keys())
-            if len(self._checked) > _MOST_KEPT:
+            dumped = checked.model_dump(mode="json", include=set(others) - image_kinds(spec.params).keys())
+            if len(self._checked) > MOST_KEPT:
                 self._checked.clear()
             self._checked[key] = dumped
         return {**self._checked[key], **plain}
@@ -239,80 +233,3 @@ def _failed(row: ManifestRow, error: EditkitError) -> PlannedRow:
     printable = name.encode(errors="replace").decode()
     text = str(error).encode(errors="replace").decode()
     return PlannedRow(identity, row.number, printable, "", type(error).__name__, text)
-
-
-def _is_text(value: Any) -> bool:
-    """Return whether a value is valid text."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-@functools.cache
-def _plain_texts(params: type[Params]) -> frozenset[str]:
-    """Return the parameters that hold any text."""
-    return frozenset(
-        name
-        for name, field in params.model_fields.items()
-        if field.annotation is str
-        and field.json_schema_extra in (None, {"argument": True})
-        and all(isinstance(one, EffectIf) for one in field.metadata)
-    )
-
-
-@functools.cache
-def _image_fields(params: type[Params]) -> dict[str, str]:
-    """Return the kinds of the parameters that are images, by their names."""
-    extras = {name: field.json_schema_extra for name, field in params.model_fields.items()}
-    return {name: str(extra["image"]) for name, extra in extras.items() if isinstance(extra, dict) and "image" in extra}
-
-
-def _mask_without_file(kind: str, value: Any) -> str | None:
-    """Return the text of a mask of strokes, words or points; None for a file."""
-    mask = (PaintedMask.parse(value) or MaskSpecification.parse(value)) if kind == "mask" else None
-    return None if mask is None else str(mask)
-
-
-def _whole_number(params: type[Params], name: str, value: Any) -> Any:
-    """Return a real number without fraction as an integer, if the parameter is one: JSON and Parquet mix them."""
-    if type(value) is not float or not value.is_integer() or name not in params.model_fields:
-        return value
-    annotation = params.model_fields[name].annotation
-    return int(value) if int in (annotation, *get_args(annotation)) else value
-
-
-@functools.lru_cache(maxsize=_MOST_KEPT)
-def from_text(params: type[Params], name: str, text: str) -> Any:
-    """Return a value of CSV as the type of its parameter; lists and mappings are JSON, a list of one may be text."""
-    field = params.model_fields.get(name)
-    if field is None or field.annotation is str:
-        return text
-    if field.annotation is Any or get_origin(field.annotation) is tuple:
-        listed = _json_list(text)
-        return listed if listed is not None else text if field.annotation is Any else [text]
-    adapter = _adapter(params, name)
-    try:
-        return adapter.validate_json(text) if text[:1] == "{" else adapter.validate_strings(text)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise InvalidParameter(f"{name}={text[:60]!r} is not allowed: {reason[0].lower()}{reason[1:]}") from None
-
-
-@functools.cache
-def _adapter(params: type[Params], name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(params.model_fields[name].annotation or Any)
-
-
-def _json_list(text: str) -> list[Any] | None:
-    """Return the list that a text is in JSON, else None."""
-    if not text.startswith("["):
-        return None
-    try:
-        listed = json.loads(text)
-    except ValueError:
-        return None
-    return listed if isinstance(listed, list) else None

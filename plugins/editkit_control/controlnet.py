@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
@@ -33,6 +33,14 @@ from editkit import (
 )
 
 from . import ControlNetParams, takes_mode
+
+
+class Strength(NamedTuple):
+    """How strongly a condition map acts, and between which fractions of a path."""
+
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
 
 
 class ControlNetControl(Control):
@@ -80,10 +88,9 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
             raise MissingCapability(
                 f"controlnet needs a model that takes ControlNets; the model {session.model.name!r} provides {provided}"
             )
+        strength = Strength(params.scale, params.start, params.end)
         folder = find_weights(session, params.kind, params.weights)
-        check_mode(folder, params.mode)
-        if folder is None:
-            check_channels(session.model, params.scale, params.start, params.end, params.mask)
+        check_use(session.model, folder, params.mode, strength, params.mask)
         mode = params.mode or mode_of_kind(params.kind)
         if params.image is None:
             hint = annotate_source(session, params.kind)
@@ -95,7 +102,7 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
                 session.usage.warn(note)
             hint = to_hint(session, 1 - levels if params.invert else levels)
         mask = None if params.mask is None else place_mask(session, params.mask, "controlnet:mask=")
-        return make_control(session, path, folder, hint, params.scale, params.start, params.end, mode, mask)
+        return make_control(session, path, folder, hint, strength, mode, mask)
 
     return control
 
@@ -124,13 +131,12 @@ def make_control(
     path: SamplingPath,
     folder: Path | None,
     hint: Tensor,
-    scale: float,
-    start: float,
-    end: float,
+    strength: Strength,
     mode: str | None,
     mask: Tensor | None = None,
 ) -> Control:
-    """ControlNet that is active between two fractions of a path; a control without effect if ``scale`` is 0."""
+    """ControlNet in its interval of a path; a control without effect if its scale is 0."""
+    scale, start, end = strength
     low, high = interval(path, start, end)
     if scale and low > high:
         session.usage.warn(no_step_between("the ControlNet", path, start, end))
@@ -159,16 +165,17 @@ def mode_of_kind(kind: str) -> str:
     return detectors[0] if detectors else _MODES.get(name, name)
 
 
-def check_mode(folder: Path | None, mode: str | None) -> None:
-    """Raise InvalidParameter for a mode that is given to a ControlNet, or to a model, of one kind."""
+def check_use(
+    model: Backend, folder: Path | None, mode: str | None, strength: Strength, mask: str | None = None
+) -> None:
+    """Raise InvalidParameter for options that the ControlNet in a folder, or a model without one, does not have.
+
+    A mode is for ControlNets of several kinds; a strength and a mask are for those that stand beside the network.
+    """
     if mode is not None and (folder is None or not takes_mode(folder)):
         named = "model" if folder is None else f"ControlNet {folder}"
         raise InvalidParameter(f"the {named} is one of one kind, and control_mode={mode!r} has no effect")
-
-
-def check_channels(model: Backend, scale: float, start: float, end: float, mask: object = None) -> None:
-    """Raise InvalidParameter for a strength of the map with a model whose network takes the map itself."""
-    if (scale, start, end, mask) != (1.0, 0.0, 1.0, None):
+    if folder is None and (strength != Strength() or mask is not None):
         raise InvalidParameter(
             f"a scale, an interval and a mask of the map are not possible with the model {model.name!r}, whose network "
             "takes the map itself: leave them out"

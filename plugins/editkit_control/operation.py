@@ -8,7 +8,7 @@ from torch import Tensor
 from editkit import Edit, Session, redraw, start_at
 
 from . import ControlParams
-from .controlnet import annotate_source, check_channels, check_mode, find_weights, make_control, mode_of_kind, to_hint
+from .controlnet import Strength, annotate_source, check_use, find_weights, make_control, mode_of_kind, to_hint
 
 
 def control(session: Session, params: ControlParams) -> Edit:
@@ -21,19 +21,9 @@ def control(session: Session, params: ControlParams) -> Edit:
     if len(path) == 1 or (from_image and params.control_scale == 0):
         return Edit(session.latents, reconstructed=session.latents)  # needs no weights
     folder = find_weights(session, params.kind, params.controlnet)
-    check_mode(folder, params.control_mode)
-    if folder is None:
-        check_channels(session.model, params.control_scale, params.control_start, params.control_end)
-    control = make_control(
-        session,
-        path,
-        folder,
-        _condition_map(session, params),
-        params.control_scale,
-        params.control_start,
-        params.control_end,
-        _mode(params),
-    )
+    strength = Strength(params.control_scale, params.control_start, params.control_end)
+    check_use(session.model, folder, params.control_mode, strength)
+    control = make_control(session, path, folder, _condition_map(session, params), strength, _mode(params))
     return redraw(session, path, session.embed(params.prompt), [control], blank=not from_image)
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import editkit
 from editkit.cli import main
 from editkit.cli.errors import Command
-from editkit.cli.facts import doctor
+from editkit.cli.facts import findings
 from editkit.cli.outputs.printing import shown_loading
 from editkit.editing.validation import validate_params
 from editkit.registry.registry import installed
@@ -119,7 +119,7 @@ def test_a_terminal_shows_that_a_model_is_loaded(
 
 def examine(monkeypatch: pytest.MonkeyPatch, *words: str, probe: str = "") -> tuple[dict[str, Any], int]:
     """Return the report of ``doctor`` and its exit status, with another program in place of the heavy imports."""
-    monkeypatch.setattr(doctor, "_PROBE", probe)
+    monkeypatch.setattr(findings, "_PROBE", probe)
     result = CliRunner().invoke(main, ["doctor", "--json", *words])
     report: dict[str, Any] = json.loads(result.stdout)
     return report, result.exit_code
@@ -140,7 +140,7 @@ def test_doctor_reports_versions_caches_models_and_settings(monkeypatch: pytest.
 def test_doctor_has_a_line_for_each_thing_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITKIT_STPES", "9")
     monkeypatch.setenv("EDITKIT_STRENGTH", "3")
-    monkeypatch.setattr(doctor, "_caches", lambda: iter([1 / 0]))
+    monkeypatch.setattr(findings, "_caches", lambda: iter([1 / 0]))
     probe = (
         'import os; print(\'["torch", "2", null]\', flush=True)\n'
         'print(\'["diffusers", null, "ImportError: no numpy"]\', flush=True); os.abort()'
@@ -161,12 +161,12 @@ def test_doctor_has_a_line_for_each_thing_that_is_broken(monkeypatch: pytest.Mon
 
 def test_every_extra_has_a_purpose() -> None:
     extras = set(importlib.metadata.metadata("editkit").get_all("Provides-Extra") or ())
-    assert extras - doctor._FOR_DEVELOPERS <= set(doctor.EXTRAS)
+    assert extras - findings._FOR_DEVELOPERS <= set(findings.EXTRAS)
 
 
 @pytest.mark.slow
 def test_the_program_of_doctor_reports_each_library_and_device(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(doctor._PROBE, {})
+    exec(findings._PROBE, {})
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [name for name, _, _ in found] == ["torch", "cpu", "devices", "diffusers", "transformers"]
     assert all(problem is None for *_, problem in found)
@@ -175,8 +175,8 @@ def test_the_program_of_doctor_reports_each_library_and_device(capsys: pytest.Ca
 def test_a_driver_without_a_gpu_in_torch_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     probe = "print('[\"devices\", [], null]')"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(doctor, "_NVIDIA_DRIVER", tmp_path / "none")
+    monkeypatch.setattr(findings, "_NVIDIA_DRIVER", tmp_path / "none")
     assert examine(monkeypatch, probe=probe)[0]["problems"] == []
-    monkeypatch.setattr(doctor, "_NVIDIA_DRIVER", tmp_path)
+    monkeypatch.setattr(findings, "_NVIDIA_DRIVER", tmp_path)
     report, status = examine(monkeypatch, probe=probe)
     assert status == 1 and "a build of torch for CUDA" in report["problems"][0]

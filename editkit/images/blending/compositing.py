@@ -15,9 +15,6 @@ from ..stored.image import StoredImage, mix_stored
 from .joint_upsampling import upsample_jointly
 from .similarity import unchanged_weight
 
-LEAST_CHANGE = 0.25
-"""Change in levels below which a pixel keeps its stored levels."""
-
 BLUR_RADIUS = 6
 """Radius in pixels at the model's scale over which colours around a mask are averaged."""
 
