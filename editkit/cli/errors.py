@@ -82,6 +82,9 @@ class Command(click.Command):
 
     def _name_own_option(self, ctx: click.Context, name: str) -> None:
         """Raise a UsageError with the option for what another editor calls ``name``, if there is one."""
+        if name == "--resume":
+            hint = "editkit batch goes on by itself, other commands by --skip-existing"
+            raise click.UsageError(f"No such option {name!r}: {hint}", ctx)
         own = own_name(name, (option for param in self.get_params(ctx) for option in param.opts))
         if own:
             raise click.UsageError(f"No such option {name!r}. Did you mean {own!r}?", ctx)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import PluginFailure
+from ..errors import BadImage, PluginFailure
 from ..inversion.settings import INVERSION_SUFFIXES, is_inversion
 from ..registry.params import Params, field_metadata
 from ..registry.registry import Registry
@@ -31,6 +31,7 @@ from .many.variants import SEED_END, Variant, plan_variants
 from .model_options import load_named_model, model_files, model_options
 from .options import CompletedText, left_to_model, parameters_of
 from .outputs.options import existing_option, output_options
+from .outputs.plan import STREAM
 from .previews import preview_option, progress
 from .running import Execute, Prepared, one_by_one, run_jobs
 from .settings import without_settings
@@ -172,7 +173,10 @@ class _Edit:
         """Check the input of a job and open its images."""
         from ..editing.animation.request import open_animation_request
         from ..editing.request import open_request, prepare
+        from ..images.animation.reading import animation_suffix
 
+        if job.name == STREAM and animation_suffix(job.source):
+            raise BadImage("standard input holds an animation: give its file by name, to edit all of its frames")
         own, source, check = self._params_of(job), self._source_of(job), self.invocation.check_fits
         if own is None:
             return check(job, prepare(self.registry, self.spec.name, source, {**self.values, **self._own_values(job)}))

@@ -245,6 +245,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "animated": (["invert", "moving.gif"], "2 frames"),
     "jpeg of an animation": (["img2img", "moving.gif", "--format", "jpeg"], "--format jpeg is not for an animation"),
     "gif of a still image": (["img2img", "a.png", "--format", "gif"], "--format gif is not for a still image"),
+    "resume": (["img2img", "a.png", "--resume"], "batch goes on by itself, other commands by --skip-existing"),
     "anchor of a still image": (["img2img", "a.png", "--anchor"], "--anchor is for animations"),
     "nan": (["img2img", "a.png", "--strength", "nan"], "strength=nan"),
     "out of range": (["img2img", "a.png", "--strength", "1.5"], "strength=1.5"),
@@ -439,6 +440,13 @@ def test_a_file_that_a_parameter_or_a_step_names_is_not_replaced(here: Path) -> 
         ended = call(*command, option, output, "--model", "none")
         assert (ended.exit_code, f"{output!r} would replace another file" in ended.stderr) == (2, True)
     assert "model 'none'" in call(*commands[0], "-o", "new.png", "--model", "none").stderr
+
+
+def test_an_animation_on_standard_input_is_named(here: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(data := io.BytesIO(), "GIF", save_all=True, append_images=frames[1:])
+    ended = call("img2img", "-", "--prompt", "x", "-o", "b.png", stdin=data.getvalue())
+    assert ended.exit_code == 2 and "standard input holds an animation: give its file by name" in ended.stderr
 
 
 def test_a_folder_keeps_the_names(here: Path) -> None:
