@@ -88,6 +88,14 @@ def tiny_model(tiny_folder: Path) -> Backend:
 
 
 @pytest.fixture(scope="session")
+def bundled_model() -> Backend:
+    """The model that is used if none is named. Tests do not change it."""
+    import editkit
+
+    return editkit.load_model()
+
+
+@pytest.fixture(scope="session")
 def tiny_controlnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a ControlNet that fits ``tiny_model``. Tests do not change it."""
     from editkit.testing.tiny import controlnet_folder

@@ -207,23 +207,25 @@ def test_a_plain_border_goes_on_plain(tiny_model: editkit.Backend) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("caption", CAPTIONS)
 @pytest.mark.parametrize("crop", [None, (16, 16, 48, 48)], ids=["whole", "crop"])
-def test_no_seam_shows_on_held_out_images(caption: str, crop: tuple[int, int, int, int] | None) -> None:
+def test_no_seam_shows_on_held_out_images(
+    caption: str, crop: tuple[int, int, int, int] | None, bundled_model: editkit.Backend
+) -> None:
     source = load_image(caption).crop(crop) if crop else load_image(caption)
     margins = dict.fromkeys(SIDES, source.width // 2)
-    result = outpaint(source, editkit.load_model(), prompt=caption, steps=8, **margins)
+    result = outpaint(source, bundled_model, prompt=caption, steps=8, **margins)
     assert_no_seam(result, source, **margins)
 
 
 @pytest.mark.model
 @pytest.mark.parametrize("side", SIDES)
-def test_no_seam_shows_in_bands_on_one_side(side: str) -> None:
+def test_no_seam_shows_in_bands_on_one_side(side: str, bundled_model: editkit.Backend) -> None:
     source = load_image("noto red apple").crop((16, 16, 48, 48))
-    result = outpaint(source, editkit.load_model(), prompt="noto red apple", steps=4, **{side: 100})
+    result = outpaint(source, bundled_model, prompt="noto red apple", steps=4, **{side: 100})
     assert_no_seam(result, source, **{side: 100})
 
 
 @pytest.mark.model
-def test_a_cut_off_part_is_generated_again() -> None:
+def test_a_cut_off_part_is_generated_again(bundled_model: editkit.Backend) -> None:
     """An image's rim, sampled from its middle, is nearer to the true one than the middle's repeated border is."""
     nearer = []
     for caption in CAPTIONS:
@@ -231,7 +233,7 @@ def test_a_cut_off_part_is_generated_again() -> None:
         middle = whole[16:48, 16:48]
         extended = outpaint(
             Image.fromarray(middle.astype(np.uint8)),
-            editkit.load_model(),
+            bundled_model,
             prompt=caption,
             steps=10,
             **dict.fromkeys(SIDES, 16),
