@@ -8,9 +8,7 @@ from typing import Any
 from ..errors import InvalidParameter
 from ..images.png_metadata import MAX_RECIPE_BYTES
 from ..images.sources import MAX_PIXELS
-from ..inversion.settings import (
-    inverter_field,
-)
+from ..inversion.settings import inverter_field
 from ..registry.accelerators import MODULE_CAPABILITIES
 from ..registry.params import Params
 from ..registry.registry import Registry, installed

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import copy
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
-from editkit_emoji.training import grammar, instructions, inverted_noise, muon, pairs, texts
+from editkit_emoji.training import grammar, instructions, inverted_noise, muon, pairs, texts, wordings
 from editkit_emoji.training.autoencoder import new_autoencoder
 from editkit_emoji.training.data import Emoji
 from editkit_emoji.training.model_folder import SMALLEST_IN_8_BITS, store_in_8_bits, write_models
@@ -232,6 +234,36 @@ def test_the_grammar_keeps_the_named_values_and_no_wording_of_the_tests() -> Non
         assert not any(wording in text for wording in unseen for text in samples)
         assert all(pair.new.replace("-", " ") in text for text in samples)
         assert not any(mark in text for text in samples for mark in "<>{}")
+
+
+def test_training_of_wordings_changes_the_text_encoder_alone_and_keeps_the_embeddings_of_captions(
+    emojis: list[Emoji],
+    tokenizer: PreTrainedTokenizerFast,
+    pools: dict[texts.Kind, texts.Texts],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wordings, "CAPTIONS", 4)
+    network = new_network(tokenizer, 4, 8, (16, 32))
+    network.unet = with_image_channels(network.unet).requires_grad_(False)
+    before = copy.deepcopy(network.state_dict())
+    latents = torch.randn(len(emojis), 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    options = argparse.Namespace(batch=4, device="cpu")
+    loss = wordings.WordingLoss(network, latents, pools["instruction"], pools["single"], options)
+    optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad], lr=1e-3)
+    assert caption_error(loss) == 0
+    loss(torch.Generator().manual_seed(0)).backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    changed = {name for name, weight in network.state_dict().items() if not torch.equal(weight, before[name])}
+    assert changed
+    assert all(name.startswith("text_encoder.") for name in changed)
+    worse = caption_error(loss)
+    loss.bring_captions_back(10, 1e-3)
+    assert 0 < caption_error(loss) < 0.5 * worse
+
+
+@torch.no_grad()
+def caption_error(loss: wordings.WordingLoss) -> float:
+    return float(loss.caption_error(torch.Generator().manual_seed(0)))
 
 
 def test_neighbours_correlate_in_smooth_noise_and_not_in_white_noise() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from editkit_emoji.training.captions import with_article
 from editkit_emoji.training.data import Emoji
-from editkit_emoji.training.instructions import PRONOUNS, UNSEEN, uniform
+from editkit_emoji.training.instructions import PRONOUNS, UNSEEN, random_word, uniform
 from editkit_emoji.training.pairs import Pair
 
 Rules = dict[str, tuple[str, ...]]
@@ -52,7 +52,35 @@ RULES: Rules = {
     "remove": ("remove", "drop", "clear", "delete", "take off", "take away", "erase", "undo", "lose"),
     "should": ("should be", "must be", "has to be", "ought to be", "is to be", "shall become", "needs to be"),
     "get": ("should get", "must have", "needs", "gets", "could have", "has", "is to have", "shall have"),
-    "rather": ("rather than", "and not", "not", "in place of", "but not", "for"),
+    "rather": (
+        "rather than",
+        "and not",
+        "and no",
+        "not",
+        "in place of",
+        "but not",
+        "for",
+        "over",
+        "and no longer",
+        "to replace",
+        "as a substitute for",
+        "<letters>",
+        "<letters> <letters>",
+        "<letters> of",
+        "<letters> of",
+        "<letters> than",
+    ),
+    # The former value before the new one.
+    "old": (
+        "in place of {was} ",
+        "rather than {was} ",
+        "not {was} but ",
+        "no longer {was} but ",
+        "no more {was} only ",
+        "away with {was} and ",
+        "without {was} but with ",
+        "<remove> {was} and <use> ",
+    ),
     "version": ("version", "one", "variant", "edition", "kind", "form"),
     "instead": ("", "", "", "", " instead"),
     # Kinds of edits.
@@ -82,6 +110,8 @@ RULES: Rules = {
         "<please>{new}<instead>",
         "<please>from {was} to {new}",
         "the same in {new}",
+        "<old>{new}",
+        "<old><want> {new}",
     ),
     "skin tone": (
         "<ask><make> the skin {new}<instead>",
@@ -148,6 +178,8 @@ RULES: Rules = {
         "<please><it> <should> {new}",
         "<please>{new} <rather> {was}",
         "<please>{a_new} <version><instead>",
+        "<old>{new}",
+        "<old><want> {new}",
         "<ask>show {a_new} <version>",
         "<please>from {was} to {new}",
         "<please>in {new}<instead>",
@@ -172,6 +204,8 @@ RULES: Rules = {
         "<please><whom> with {new}",
         "<please>with {new}<instead>",
         "<please>with {new} <rather> {was}",
+        "<old>{new}",
+        "<old><want> {new}",
         "<please>{new} <rather> {was}",
         "<ask>add {new}",
         "<please>{new}<instead>",
@@ -193,6 +227,8 @@ RULES: Rules = {
         "<please><it> <should> {a_new}",
         "<please>the {was} <should> {a_new}",
         "<ask>show {a_new}",
+        "<old>{a_new}",
+        "<old><want> {a_new}",
         "<please>{new} <rather> {was}",
         "<please>{new} and no {was}",
         "<please>from {was} to {new}",
@@ -207,9 +243,14 @@ UNSEEN_FORMS = [re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(form))) for form
 
 
 def expand(text: str, generator: torch.Generator, rules: Mapping[str, tuple[str, ...]] = RULES) -> str:
-    """Replace every ``<name>`` in a text, from the left, by a random alternative of its rule."""
+    """Replace every ``<name>`` in a text, from the left, by a random alternative of its rule.
+
+    ``<letters>`` is a random word, so that the order of two values shows which is new where no known word does.
+    """
 
     def alternative(found: re.Match[str]) -> str:
+        if found[1] == "letters":
+            return random_word(generator)
         ways = rules[found[1]]
         return expand(ways[int(uniform(generator) * len(ways))], generator, rules)
 
