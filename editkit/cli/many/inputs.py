@@ -70,7 +70,7 @@ _UNREAD = (
     ".pef",
     ".srw",
 )
-"""Suffixes of images in a folder that are not read, of which a user is told."""
+"""Suffixes of images that are not read; a line names those in a folder."""
 
 RECIPE_HELP = "FILE is an image that editkit saved, or - for standard input."
 

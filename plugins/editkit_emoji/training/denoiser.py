@@ -207,6 +207,13 @@ class Inspection:
             sheet(list(self.vae.decode(torch.stack(tiles)).sample), 12, file)
         return figures
 
+    def of_run(self, run: Run[TextToLatents]) -> dict[str, float]:
+        """Inspect the average of a run, and write both models of it."""
+        average, folder = run.averaged.eval(), run.options.run
+        figures = self(average, folder / f"sample-{run.step:06}.png")
+        write_models(average, self.vae, self.tokenizer, folder)
+        return figures
+
     def from_captions(self, network: TextToLatents) -> Tensor:
         prompted, negative = (
             {"tokens": tokens_of(self.tokenizer, texts)} for texts in (list(SHEET), [""] * len(SHEET))
@@ -258,13 +265,7 @@ def train(
         pair_weight: float = options.pair_weight
         return (predicted - batch.v_target).square().mean() + pair_weight * weighted
 
-    def inspect() -> dict[str, float]:
-        average = run.averaged.eval()
-        figures = inspection(average, options.run / f"sample-{run.step:06}.png")
-        write_models(average, vae, tokenizer, options.run)
-        return figures
-
-    run.train(loss_of, inspect)
+    run.train(loss_of, lambda: inspection.of_run(run))
     return run.averaged
 
 

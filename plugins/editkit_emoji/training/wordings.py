@@ -21,13 +21,12 @@ from torch import Tensor
 from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from editkit_emoji.training import data
-from editkit_emoji.training.autoencoder import to_network
 from editkit_emoji.training.denoiser import Inspection, predict
 from editkit_emoji.training.lessons import SMALLEST_EDIT, mean_square
-from editkit_emoji.training.model_folder import read_network, write_models
+from editkit_emoji.training.model_folder import read_network
 from editkit_emoji.training.muon import hidden_matrices
 from editkit_emoji.training.network import OUTER, TextToLatents
-from editkit_emoji.training.noising import SCHEDULE, diffuse
+from editkit_emoji.training.noising import SCHEDULE, diffuse, encode
 from editkit_emoji.training.precision import autocast
 from editkit_emoji.training.run import Run, add_run_options
 from editkit_emoji.training.texts import Texts, sample_texts
@@ -75,6 +74,7 @@ class WordingLoss:
         return self.change(self.captions, self.before, generator)
 
     def change(self, texts: Texts, before: CLIPTextModel, generator: torch.Generator) -> Tensor:
+        """Squared change of the embeddings of some texts since an earlier text encoder, in the variance of captions."""
         tokens = texts.sample(CAPTIONS, generator).tokens[:, 1]
         with torch.no_grad():
             goal = embed(before, tokens)
@@ -102,14 +102,6 @@ def embed(text_encoder: CLIPTextModel, tokens: Tensor) -> Tensor:
     return embedded.float()
 
 
-@torch.no_grad()
-def encode_all(vae: AutoencoderKL, artwork: data.Artwork, device: str) -> Tensor:
-    """Encode all images of an artwork in place."""
-    with autocast(device):
-        parts = torch.split(torch.as_tensor(artwork.pixels), 256)
-        return torch.cat([vae.encode(to_network(part.to(device))).latent_dist.mode().float() for part in parts])
-
-
 def train(
     network: TextToLatents,
     tokenizer: PreTrainedTokenizerFast,
@@ -122,21 +114,14 @@ def train(
     network.to(options.device).unet.to(memory_format=torch.channels_last).requires_grad_(False)
     texts = sample_texts(artwork.emojis, tokenizer, options.texts, options.workers, ("instruction", "single"))
     instructions, captions = (texts[kind].to(options.device) for kind in ("instruction", "single"))
-    latents = encode_all(copy.deepcopy(vae).to(options.device), artwork, options.device)
+    latents = encode(copy.deepcopy(vae).to(options.device), artwork.pixels)
     loss = WordingLoss(network, latents, instructions, captions, options)
     run = Run(options, network, matrices=hidden_matrices(network.text_encoder, outer=OUTER))
-
-    def inspect() -> dict[str, float]:
-        average = run.averaged.eval()
-        figures = inspection(average, options.run / f"sample-{run.step:06}.png")
-        write_models(average, vae, tokenizer, options.run)
-        return figures
-
-    run.train(loss, inspect)
+    run.train(loss, lambda: inspection.of_run(run))
     if run.progress >= 1:
         loss.network = run.averaged
         loss.bring_captions_back()
-        run.log(**inspect())
+        run.log(**inspection.of_run(run))
 
 
 def main() -> None:
