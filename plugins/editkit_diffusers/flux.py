@@ -46,6 +46,8 @@ from .text_encoder import TextEncoder
 CLIP, T5 = "text_encoder", "text_encoder_2"
 TOKENS = 512
 """Length of a prompt in tokens of the T5 encoder."""
+TIMESTEPS = 1000
+"""Timesteps in a unit of the network's, as in its pipelines, whatever number the scheduler has."""
 LATENTS = 128
 """Latents along a side of the training images."""
 KONTEXT_SIDE = 1024
@@ -158,8 +160,7 @@ class Flux(BlockCaching, StyledModel):
         further = [style.tokens.expand(len(x), -1, -1) for style in styles if isinstance(style, ReduxStyle)]
         text = torch.cat([condition["text"], *further], 1)
         conditions = {
-            # Its timesteps run from 0 to 1.
-            "timestep": timestep_of(self.schedule, point, x).expand(len(x)) / self.schedule.train_steps,
+            "timestep": timestep_of(self.schedule, point, x).expand(len(x)) / TIMESTEPS,
             "guidance": condition.get("guidance"),
             "encoder_hidden_states": text,
             "pooled_projections": condition["pooled"],

@@ -54,10 +54,11 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "dev, shift 3": functools.partial(flux_folder, scheduler={"shift": 3.0}),
     "sized schnell": functools.partial(flux_folder, distilled=False, scheduler=SIZED),
     "stretched": functools.partial(flux_folder, scheduler={**SIZED, "shift_terminal": 0.05}),
+    "500 timesteps": functools.partial(flux_folder, scheduler={"num_train_timesteps": 500}),
     "fill": flux_fill_folder,
     "kontext": flux_kontext_folder,
 }
-TEXT = ("dev", "schnell", "dev, shift 3", "sized schnell", "stretched")
+TEXT = ("dev", "schnell", "dev, shift 3", "sized schnell", "stretched", "500 timesteps")
 """Models without extra input channels."""
 PROMPT = "a red apple on white"
 STEPS = 6
