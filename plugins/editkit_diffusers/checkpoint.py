@@ -76,7 +76,8 @@ class Checkpoint:
         The family leaves out the last ``left_out`` layers of a CLIP encoder. Raises InvalidParameter if the user leaves
         out more than there are.
         """
-        tokenizer = load_tokenizer(self.folder / part.replace("text_encoder", "tokenizer"))
+        name = part.replace("text_encoder", "tokenizer")
+        tokenizer = load_tokenizer(self.folder / name, self.index.get(name))
         net = self.network(kind, part)
         skip = 0 if kind is T5EncoderModel else self.options.clip_skip or 0
         most = getattr(net.config, "num_hidden_layers", 0) - left_out

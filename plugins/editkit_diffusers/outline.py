@@ -49,7 +49,8 @@ class Outline:
 
     def text_encoder(self, part: str, kind: Any, length: int | None = None, left_out: int = 0) -> TextEncoder:
         """Return a text encoder with its tokenizer."""
-        tokenizer = load_tokenizer(self.folder / part.replace("text_encoder", "tokenizer"))
+        name = part.replace("text_encoder", "tokenizer")
+        tokenizer = load_tokenizer(self.folder / name, self.index.get(name))
         return TextEncoder(self.network(kind, part), tokenizer, length)
 
     def scheduler(self, part: str = "scheduler", *, fixed: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import AddedToken
 from torch import Tensor
 from transformers import AutoTokenizer
@@ -218,13 +219,20 @@ def join_chunks(states: Tensor, chunks: int) -> Tensor:
     return states.reshape(len(states) // chunks, chunks * states.shape[1], *states.shape[2:])
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Load a tokenizer of any class; raises WeightsUnavailable if it is missing, damaged or needs a package."""
+def load_tokenizer(folder: Path, entry: object = None) -> Any:
+    """Load a tokenizer of the class that its ``entry`` in the model's index names, else that its own files name.
+
+    Raises WeightsUnavailable if it is missing, damaged or needs a package.
+    """
     if not folder.is_dir():
         raise WeightsUnavailable(f"{folder} is missing, and this family needs it: put the one of its base model there")
     try:
         with loading(), quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            kind = _tokenizer_class(entry)
+            if kind is None:
+                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            else:
+                tokenizer = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as with weights: transformers raises many types
         if list(folder.glob("*.model")) and not (folder / "tokenizer.json").is_file():
             raise WeightsUnavailable(f"{folder} needs two packages: pip install sentencepiece protobuf") from error
@@ -232,3 +240,11 @@ def load_tokenizer(folder: Path) -> Any:
     if tokenizer.pad_token_id is None:
         raise WeightsUnavailable(f"{folder} has no pad_token: put the one of its model into tokenizer_config.json")
     return tokenizer
+
+
+def _tokenizer_class(entry: object) -> Any:
+    """Return the class of transformers that an index names for a tokenizer, as diffusers takes it; None for others."""
+    name = entry[1] if isinstance(entry, list) and len(entry) == 2 and entry[0] == "transformers" else None
+    kind = getattr(transformers, name, None) if isinstance(name, str) and "Tokenizer" in name else None
+    known = isinstance(kind, type) and issubclass(kind, transformers.PreTrainedTokenizerBase)
+    return kind if known else None

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 import editkit
@@ -173,6 +174,17 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
     save_file({name: one.contiguous() for name, one in tensors.items()}, file, metadata={"format": "pt"})
     edit_json(folder / "text_encoder/config.json", vocab_size=6)
     assert "the token" in refused(folder)
+
+
+@pytest.mark.parametrize(("own", "indexed"), [("CLIPTokenizer", None), ("TokenizersBackend", "GPT2Tokenizer")])
+def test_the_class_of_a_tokenizer_is_that_of_the_index(folder: Path, own: str, indexed: str | None) -> None:
+    """As in diffusers, whatever class the files of the tokenizer name."""
+    edit_json(folder / "tokenizer/tokenizer_config.json", tokenizer_class=own)
+    if indexed is not None:
+        edit_json(folder / "model_index.json", tokenizer=["transformers", indexed])
+    words = DiffusionPipeline.from_pretrained(folder).tokenizer("a red apple", padding="max_length", truncation=True)
+    tokens = editkit.load_model(folder, device="cpu").texts["text_encoder"].tokens(["a red apple"])  # type: ignore[attr-defined]
+    assert tokens.input_ids[0].tolist() == words.input_ids
 
 
 @pytest.mark.parametrize("length", [None, 10**30, 0, "8"])
