@@ -98,6 +98,11 @@ MODEL = ArgumentKind(
     lambda value: _is_path(value) or (hasattr(value, "denoise") and not isinstance(value, type)),
     "a loaded model, or its name, folder, file or hub id",
 ).or_none()
+WORKERS = ArgumentKind(lambda value: _is_whole(value) and value >= 0, "a whole number of at least 0").or_none()
+GPUS = ArgumentKind(
+    lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"),
+    "a number above 0",
+).or_none()
 _KINDS = {
     "model": MODEL,
     "device": ArgumentKind(

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ..errors import EditkitError, InvalidParameter
+from .arguments import GPUS, WORKERS
 
 
 @dc.dataclass(frozen=True)
@@ -20,6 +21,16 @@ class EngineOptions:
     """Address of a running cluster; None to start one here."""
     gpus: float | None = None
     """Share of a GPU that each worker takes; None for no request."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidParameter for a number that no engine has a meaning for."""
+        WORKERS.check("workers", self.workers)
+        GPUS.check("gpus", self.gpus)
+
+    def refuse_no_workers(self, engine: str) -> None:
+        """Raise InvalidParameter for 0 workers, which is this process, for an engine that has only others."""
+        if self.workers == 0:
+            raise InvalidParameter(f"workers=0 has no use for the engine {engine}: leave it out, or give at least 1")
 
     def refuse_cluster(self, engine: str) -> None:
         """Raise InvalidParameter for an option of clusters, for which an engine of this machine has no use."""

@@ -178,6 +178,11 @@ def _csv_records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]
 
 def _parquet_rows(stream: BinaryIO, numbers: Iterator[int]) -> Iterator[ManifestRow]:
     parquet = require_extra("pyarrow.parquet", "batch")
-    for block in parquet.ParquetFile(stream).iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False):
+    file = parquet.ParquetFile(stream)
+    names = file.schema_arrow.names
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"its column {twice!r} stands twice: give each column a name of its own")
+    for block in file.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False):
         rows: Iterable[dict[str, Any]] = block.to_pylist()
         yield from (ManifestRow(next(numbers), row) for row in rows)

@@ -229,6 +229,12 @@ def test_a_manifest_that_cannot_be_read_fails_the_job(here: Path, name: str, tex
     assert not Path("out/job.json").exists()
 
 
+def test_a_column_of_parquet_that_stands_twice_fails_the_job(here: Path) -> None:
+    columns = [pa.array([text]) for text in ("img2img", "a.png", "a pear", "a lemon")]
+    pq.write_table(pa.Table.from_arrays(columns, ["operation", "image", "prompt", "prompt"]), "rows.parquet")
+    assert "its column 'prompt' stands twice" in run("rows.parquet", "-o", "out").stderr
+
+
 @pytest.mark.parametrize(
     ("manifest", "output", "reason"),
     [("rows.jsonl", "a.png", "give a folder"), ("rows.jsonl", "", "output=''"), ("", "out", "manifest=''")],

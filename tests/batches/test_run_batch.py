@@ -65,6 +65,12 @@ def test_engines_and_options_without_use_are_refused(rows: list[dict[str, Any]],
         list(editkit.run_batch(rows, engine="moon", workers=1))
     with pytest.raises(InvalidParameter, match="address"):
         editkit.run_batch(rows, address="head:6379")
+    for wrong in ({"workers": -1}, {"workers": True}, {"workers": "2"}, {"workers": 1, "gpus": float("nan")}):
+        with pytest.raises(InvalidParameter, match=" is not allowed: give a"):
+            editkit.run_batch(rows, **wrong)
+    for engine in ("ray", "dask"):
+        with pytest.raises(InvalidParameter, match=f"workers=0 has no use for the engine {engine}"):
+            list(editkit.run_batch(rows, engine=engine, workers=0))
     with pytest.raises(InvalidParameter, match="in memory"):
         editkit.run_batch(rows, workers=1, model=editkit.load_model(tiny_folder))
     with pytest.raises(InvalidParameter, match="rows 0 to 0 cannot go"):

@@ -196,6 +196,28 @@ def test_a_row_has_its_image_as_it_was_when_the_row_was_read(kind: str) -> None:
     assert [results[number].report.mask_share for number in range(3)] == [0, 1, 1]
 
 
+def test_a_file_that_changes_before_the_turn_of_its_row_is_the_error_of_the_row(tmp_path: Path) -> None:
+    def frames() -> Iterator[Row]:
+        for number in range(3):
+            image(number).save(tmp_path / "frame.png")
+            yield {**good(0), "image": tmp_path / "frame.png", "strength": 0.0}
+
+    results = outcomes(frames(), model=ToyBackend(), batch=8)
+    assert all("has changed since its row was read" in str(results[number]) for number in range(2))
+    assert results[2].image.tobytes() == image(2).tobytes()
+
+
+def test_rows_before_an_exception_of_their_iterator_are_edited() -> None:
+    def rows() -> Iterator[Row]:
+        yield from map(good, range(3))
+        raise ConnectionError("the data base is gone")
+
+    results = editkit.edit_rows(rows(), model=ToyBackend(), batch=2)
+    assert [number for number, _ in itertools.islice(results, 3)] == [0, 1, 2]
+    with pytest.raises(ConnectionError):
+        next(results)
+
+
 def test_few_rows_of_many_kinds_do_not_wait_without_end() -> None:
     rows = ({**good(number), "steps": 2 + number} for number in itertools.count())
     results = editkit.edit_rows(rows, model=ToyBackend(), batch=2)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses as dc
 import os
+import stat
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from ...errors import InvalidParameter
+from ...errors import BadImage, InvalidParameter
 from ...inversion.settings import is_inversion
 from ...model.finding import default_model
 from ...registry.arguments import MODEL
@@ -59,6 +60,34 @@ class EditRow:
         return {**self.params, "seed": self.seed}
 
 
+class FileStamp(NamedTuple):
+    """A file as it was when a row was read, before the row's turn comes."""
+
+    path: str
+    state: tuple[int, ...]
+
+    @classmethod
+    def of(cls, image: Any) -> FileStamp | None:
+        """Return the stamp of the file at a path; None for an image in memory and for a path without a regular file."""
+        if not isinstance(image, (str, os.PathLike)):
+            return None
+        try:
+            status = os.stat(image)  # noqa: PTH116 (as the path is given)
+        except (OSError, ValueError):
+            return None
+        state = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return cls(os.fspath(image), state) if stat.S_ISREG(status.st_mode) else None
+
+    def check(self) -> None:
+        """Raise BadImage if the path has another file now, such as the next frame of a video."""
+        now = FileStamp.of(self.path)
+        if now is not None and now != self:
+            raise BadImage(
+                f"image {self.path!r} has changed since its row was read: write each image to a file of its own, or "
+                "pass it in memory"
+            )
+
+
 class CheckedRow(NamedTuple):
     """Row whose operation and parameters are valid; its images are not opened."""
 
@@ -71,6 +100,8 @@ class CheckedRow(NamedTuple):
     """Key of the model of the row before it is loaded."""
     request: Request | None = None
     """The row with its images, if they are open already."""
+    stamps: tuple[FileStamp, ...] = ()
+    """Files of the images as they were when the row was read."""
 
     @classmethod
     def check(cls, registry: Registry, number: int, given: Any) -> CheckedRow:
@@ -86,12 +117,15 @@ class CheckedRow(NamedTuple):
         spec: OperationSpec = registry.spec("operations", row.operation)
         recorded = spec.takes == "inversion" or (spec.edits_inversion and is_inversion(row.image))
         params = None if recorded else validate_params(registry, spec, row.values)
-        return cls(number, row, spec, params, _identify_model(registry, row))
+        stamps = tuple(stamp for stamp in map(FileStamp.of, _images(spec, row)) if stamp)
+        return cls(number, row, spec, params, _identify_model(registry, row), stamps=stamps)
 
     def open(self, registry: Registry) -> Request:
-        """Open the images of the row; raises an EditkitError if one is wrong."""
+        """Open the images of the row; raises an EditkitError if one is wrong, or another than when the row was read."""
         if self.request is not None:
             return self.request
+        for stamp in self.stamps:
+            stamp.check()
         if self.params is None:
             return prepare(registry, self.spec.name, self.row.image, self.row.values)
         return open_request(registry, self.spec, self.params, self.row.image)
@@ -113,9 +147,14 @@ class CheckedRow(NamedTuple):
     @property
     def holds_images(self) -> bool:
         """Whether the row has images in memory in place of their paths."""
-        given = [self.row.image, *(self.row.params.get(name) for name in image_fields(self.spec.params))]
-        one_each = [one for value in given for one in (value if isinstance(value, (list, tuple)) else [value])]
-        return any(not (one is None or isinstance(one, (str, os.PathLike))) for one in one_each)
+        return any(not isinstance(one, (str, os.PathLike)) for one in _images(self.spec, self.row))
+
+
+def _images(spec: OperationSpec, row: EditRow) -> list[Any]:
+    """Return the images that a row gives, or their paths."""
+    given = [row.image, *(row.params.get(name) for name in image_fields(spec.params))]
+    one_each = [one for value in given for one in (value if isinstance(value, (list, tuple)) else [value])]
+    return [one for one in one_each if one is not None]
 
 
 def _identify_model(registry: Registry, row: EditRow) -> Hashable:

@@ -50,9 +50,10 @@ def edit_rows(
     ``model`` and the operation's parameters by name: ``{"operation": "img2img", "image": "a.png", "strength": 0.5}``.
     ``model`` is that of rows without one; models that are named are loaded with ``device`` and ``dtype``. ``invert``
     yields an Inversion. No row raises: a wrong name, a missing image or a model that fails is the error of its row, and
-    the others go on.
+    the others go on. An exception of the iterator ``rows`` itself is raised after the rows before it are edited.
 
-    ``rows`` is read as far as needed; images are opened in their turn, and ``batch`` rows at most have theirs open.
+    ``rows`` is read as far as needed; images are opened in their turn, and ``batch`` rows at most have theirs open. A
+    file that has changed since its row was read is the error of its row.
     Rows of one kind (model, operation, steps and other settings) run together and share their network calls, so results
     come in another order than rows of several kinds. Without ``cache`` inversions of earlier edits are neither read nor
     stored.
@@ -103,7 +104,8 @@ def run_rows(
         return execute_together(registry, requests, model, exact=exact, progress=progress, cache=cache)
 
     waiting, models = WaitingRows(batch), _Models(load)
-    for number, given in enumerate(rows):
+    failures: list[Exception] = []
+    for number, given in enumerate(_until_failure(rows, failures)):
         row, error = _attempt(lambda: CheckedRow.check(registry, number, given).with_images(registry))  # noqa: B023 (called at once)
         if row is None:
             yield number, error
@@ -113,6 +115,16 @@ def run_rows(
             yield from _run_group(registry, waiting.take(), models, execute_group)
     while waiting.rows:
         yield from _run_group(registry, waiting.take(), models, execute_group)
+    if failures:
+        raise failures[0]
+
+
+def _until_failure(rows: Iterable[Any], failures: list[Exception]) -> Generator[Any]:
+    """Yield rows until the iterator raises, and keep its exception: the rows before it are edited first."""
+    try:
+        yield from rows
+    except Exception as error:
+        failures.append(error)
 
 
 def _run_group(

@@ -18,6 +18,7 @@ class DaskEngine:
     @contextlib.contextmanager
     def start(self, options: EngineOptions) -> Iterator[DaskWorkers]:
         """Connect to the scheduler at the address, else start workers on this machine."""
+        options.refuse_no_workers("dask")
         distributed, dask = require_extra("distributed", "dask"), require_extra("dask", "dask")
         if options.address and options.workers:
             raise InvalidParameter(f"workers={options.workers} has no use for a running Dask cluster: leave it out")

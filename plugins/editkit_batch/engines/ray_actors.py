@@ -21,6 +21,7 @@ class RayEngine:
     @contextlib.contextmanager
     def start(self, options: EngineOptions) -> Iterator[RayWorkers]:
         """Connect to the cluster at the address or in RAY_ADDRESS, else start one on this machine."""
+        options.refuse_no_workers("ray")
         ray = require_extra("ray", "ray")
         share = {"num_cpus": self.cpus, "num_gpus": options.gpus or 0}
         # Ray prints messages about workers that ended, and standard output is for results.
