@@ -6,6 +6,7 @@ import copy
 import dataclasses as dc
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from editkit import WeightsUnavailable, is_finite, latent_dtype, loading, numbers_on, quiet, read_json, reason_of
 
-from .components import load_part, prepare_network
+from .components import load_part, prepare_network, zero_weights
+from .network_files.leftovers import leftover_warning
 from .single_file import check_complete, load_converted, misfit, read_tensors
 
 _UNTILED_SIDE = 512
@@ -32,6 +34,8 @@ _UNSUPPORTED = {
     "ConsistencyDecoderVAE": "it decodes by sampling from noise",
 }
 """Why autoencoders for latents of a supported kind are refused, by their class."""
+_OWN = re.compile(r"(first_stage_model\.|vae\.)?(encoder|decoder|(post_)?quant_conv)\.")
+"""Names of the tensors of an autoencoder in a checkpoint, or alone in a file."""
 _COLOURS = 3
 """Channels of an image."""
 
@@ -92,11 +96,13 @@ class Autoencoder:
         check_scaling(config, str(folder / "config.json"))
         try:
             with loading(), quiet():
-                net, _ = load_converted(AutoencoderKL, tensors, folder, safe_dtype(config, dtype))
+                net, unused = load_converted(AutoencoderKL, tensors, folder, safe_dtype(config, dtype))
         except Exception as error:  # diffusers raises many types for a file that does not fit
             raise misfit(name, folder, error) from error
         check_complete(net, name, "vae")
-        return cls(prepare_network(net, device))
+        file, own = Path(name).name, [one for one in unused if _OWN.match(one)]
+        notes = [leftover_warning(file, own, folder, "autoencoder")] if own else []
+        return cls(prepare_network(net, device), (*notes, *zero_weights(net, f"{file}, autoencoder")))
 
     @classmethod
     def replacement(cls, place: Path, *, own: Path, device: torch.device, dtype: torch.dtype) -> Autoencoder:

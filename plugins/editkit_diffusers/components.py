@@ -24,17 +24,13 @@ from editkit import (
 )
 
 from .cross_attention_cache import cache_projections
+from .network_files.leftovers import BESIDE_TEXT
 from .quantisation import check_quantisation, is_quantised
 from .scaled_weights import has_scales
 
 _OLD_NAMES = {"Transformer2DModel": ("PixArtTransformer2DModel", "DiTTransformer2DModel")}
 """Classes that have the names of their families now."""
 
-_BESIDE_TEXT = re.compile(
-    r"vision_model|visual_projection|text_projection|logit_scale|position_ids|lm_head"
-    r"|^decoder\.(block|embed_tokens|final_layer_norm)"
-)
-"""Weights of whole models of transformers beside those of their text encoders."""
 _BESIDE_VISION = re.compile(r"text_model|text_projection|logit_(scale|bias)|position_ids")
 """The same beside those of their image encoders."""
 
@@ -108,7 +104,7 @@ def _notes_of_weights(
             f"{folder} holds weights with scales ({scales[0]}), which only a checkpoint file may have: get "
             "it in float16 or bfloat16"
         )
-    needless = _BESIDE_VISION if "Vision" in type(part).__name__ else _BESIDE_TEXT
+    needless = _BESIDE_VISION if "Vision" in type(part).__name__ else BESIDE_TEXT
     unused = [key for key in keys if not needless.search(key)]
     notes = [] if is_quantised(part) else [*zero_weights(part, str(folder))]
     if unused and not scales:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from editkit import (
 )
 
 from .checkpoint_detection import OPEN_CLIP_ENCODER, original_names, stated_settings
+from .components import zero_weights
 from .flux_key_names import flux_ignored, flux_tensors
-from .network_files.leftovers import leftover_names, leftover_warning
+from .network_files.leftovers import leftover_names, leftover_warning, text_leftovers
 from .network_files.tensor_file import network_names
 from .scaled_weights import unscale
 
@@ -56,8 +57,8 @@ class CheckpointFile:
 
     def __init__(self, file: Path, folder: Path) -> None:
         self.file, self.folder = file, folder
-        self.unused: list[str] = []
-        """Names of the network's tensors that its configuration has no place for."""
+        self.notes: list[str] = []
+        """Notes on the parts that were read, one sentence each."""
         try:
             with safe_open(file, framework="pt") as tensors:
                 self.names = original_names(tensors.keys())
@@ -104,18 +105,33 @@ class CheckpointFile:
                 if kind is T5EncoderModel:
                     net = create_diffusers_t5_model_from_checkpoint(kind, self.tensors, torch_dtype=dtype, **options)
                     net.tie_weights()
+                    unused = text_leftovers(self._tensors_under((_T5,)), net)
                 elif part.startswith("text_encoder"):
                     net = create_diffusers_clip_model_from_ldm(kind, self.tensors, torch_dtype=dtype, **options)
                     net.to(dtype)
+                    unused = text_leftovers(self._tensors_under(_PREFIXES[part]), net)
                 else:
                     load = _load_flux if kind is FluxTransformer2DModel else load_converted
-                    net, self.unused = load(kind, self.tensors, self.folder / part, dtype)
+                    net, unused = load(kind, self.tensors, self.folder / part, dtype)
         except WeightsUnavailable:
             raise
         except Exception as error:  # diffusers raises many types for a file that does not fit
             raise misfit(self.name, self.folder, error) from error
         check_complete(net, self.name, part)
+        self._note(net, part, unused)
         return net
+
+    def _tensors_under(self, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in self.tensors.items() if name.startswith(prefixes)}
+
+    def _note(self, net: Any, part: str, unused: Collection[str]) -> None:
+        """Note the tensors of a part without a place, and a part of which much is zeros."""
+        if part not in _PREFIXES:
+            of_others = self.names.values() - network_names(self.names.values()).keys()
+            unused, part = [name for name in unused if name not in of_others], "network"
+        if unused:
+            self.notes.append(leftover_warning(self.file.name, unused, self.folder, part))
+        self.notes += zero_weights(net, f"{self.file.name}, {part}")
 
     def scheduler_settings(self) -> dict[str, Any]:
         """Return the scheduler settings that the names, the header, and the ``.yaml`` beside the file imply."""
@@ -123,13 +139,9 @@ class CheckpointFile:
 
     def warnings(self, options: LoadingOptions) -> tuple[str, ...]:
         """Return what the report names, one sentence each: what is left out, and guesses."""
-        return (*self._left_out(), *self._guesses(options))
+        return (*self.notes, *self._beside(), *self._guesses(options))
 
-    def _left_out(self) -> Iterator[str]:
-        of_others = self.names.values() - network_names(self.names.values()).keys()
-        unused = [name for name in self.unused if name not in of_others]
-        if unused:
-            yield leftover_warning(self.file.name, unused, self.folder)
+    def _beside(self) -> Iterator[str]:
         for beginning, kind in _BESIDE.items():
             if any(name.startswith(beginning) for name in self.names):
                 yield f"{self.file.name} also holds {kind}, which is left out"

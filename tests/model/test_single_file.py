@@ -290,6 +290,27 @@ def test_tensors_without_a_place_in_the_network_are_warned_of(tiny: Path, tmp_pa
     assert editkit.load_model(tiny / "model.safetensors").warnings == ()  # type: ignore[attr-defined]
 
 
+PARTS = {
+    "autoencoder": ("first_stage_model.", "vae", {"layers_per_block": 0}),
+    "text_encoder_2": ("conditioner.embedders.1.", "text_encoder_2", {"num_hidden_layers": 1}),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_other_parts_of_fewer_layers_and_of_zeros_are_warned_of(tmp_path: Path, part: str) -> None:
+    """A smaller configuration takes some of the weights, and a download that was cut short leaves zeros."""
+    beginning, folder, fewer = PARTS[part]
+    file = checkpoint(stable_diffusion_xl_folder(tmp_path / "model"), tmp_path / "model.safetensors")
+    whole = {name: one.clone() for name, one in load_file(file).items()}
+    write({name: one * (not name.startswith(beginning)) for name, one in whole.items()}, file)
+    (zeros,) = editkit.load_model(file, device="cpu").warnings  # type: ignore[attr-defined]
+    assert f"model.safetensors, {part}: " in zeros and "are zero" in zeros
+    config = tmp_path / "model" / folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **fewer}))
+    (unused,) = notes(write(whole, file))
+    assert f"weights of its {part} that" in unused and "left out" in unused
+
+
 def test_training_metadata_of_a_file_is_used(tmp_path: Path) -> None:
     folder = stable_diffusion_xl_folder(tmp_path / "model")
     checkpoint(folder, tmp_path / "model.safetensors", v_pred=torch.tensor([]), ztsnr=torch.tensor([]))
@@ -393,6 +414,10 @@ def test_tensors_of_transformers_without_a_place_are_warned_of(tmp_path: Path, n
     configuration(folder, tmp_path / "model")
     (note,) = notes(write(tensors, tmp_path / "model.safetensors"))
     assert "holds 1 weights of its network" in note and "which are left out" in note
+    layer = {f"text_encoders.t5xxl.transformer.encoder.block.9.{number}.weight": torch.ones(2) for number in (0, 1)}
+    both = notes(write(tensors | layer, tmp_path / "model.safetensors"))
+    encoder = next(part for part in texts if texts[part] == "t5xxl")
+    assert len(both) == 2 and any(f"holds 2 weights of its {encoder} that" in one for one in both)
     if "9" not in extra:  # a network in place of a folder's has to fit in full
         alone = notes(folder, transformer=write(own, tmp_path / "network.safetensors"))
         assert len(alone) == 1 and f"such as {extra}" in alone[0]
@@ -523,5 +548,9 @@ def test_a_file_without_an_autoencoder_takes_another_one(tiny: Path, tmp_path: P
     separate = {name.removeprefix("first_stage_model."): one for name, one in whole.items() if "first_stage" in name}
     vae = write(separate, tmp_path / "vae.safetensors")
     drawn = editkit.apply("generate", model=str(file), prompt="a pear", steps=2, seed=0, vae=vae)
+    assert drawn.report.warnings == ()
     plain = editkit.apply("generate", model=str(tiny / "model.safetensors"), prompt="a pear", steps=2, seed=0)
     assert drawn.image.tobytes() == plain.image.tobytes()
+    write({**separate, "decoder.more.weight": torch.ones(1), "loss.logvar": torch.ones(1)}, vae)
+    drawn = editkit.apply("generate", model=str(file), prompt="a pear", steps=2, seed=0, vae=vae)
+    assert "vae.safetensors holds 1 weights of its autoencoder" in drawn.report.warnings[0]

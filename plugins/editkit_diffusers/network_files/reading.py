@@ -12,7 +12,7 @@ from diffusers import GGUFQuantizationConfig
 from editkit import InvalidParameter, loading, quiet
 
 from ..checkpoint_detection import stated_settings
-from ..components import read_part
+from ..components import read_part, zero_weights
 from .fitting import Tensors, fit_file
 from .gguf_file import GgufFile, dequantised
 from .leftovers import leftover_warning
@@ -49,6 +49,8 @@ def read_network(
         if isinstance(file, GgufFile):
             return _quantised(kind, folder, net, tensors, dtype)
         net.load_state_dict(_converted(kind, tensors, dtype), strict=False, assign=True)
+    for text in zero_weights(net, place.name):
+        warn(text)
     return net.eval()
 
 
