@@ -214,6 +214,7 @@ from .registry.listing import inverters as inverters
 from .registry.listing import models as models
 from .registry.listing import operations as operations
 from .registry.listing import path_params as path_params
+from .registry.listing import replace_paths as replace_paths
 from .registry.listing import samplers as samplers
 from .registry.listing import segmenters as segmenters
 from .registry.loaders import by_name as by_name
@@ -516,6 +517,7 @@ __all__ = [
     "recorded_inversion",
     "redraw",
     "repeat_condition",
+    "replace_paths",
     "replay",
     "reprompt",
     "require",

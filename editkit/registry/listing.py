@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .engines import Engine
 from .params import Params
-from .paths import names_path
+from .paths import map_paths, names_path
 from .registry import installed
 from .specs import (
     AcceleratorSpec,
@@ -87,3 +88,11 @@ def path_params(params: Params) -> list[str]:
     """Return the parameters whose value names a file or folder, or a registered name with one among its options."""
     fields = type(params).model_fields
     return [name for name, field in fields.items() if names_path(installed(), name, field, getattr(params, name))]
+
+
+def replace_paths(params: type[Params], values: Mapping[str, Any], replace: Callable[[str], str]) -> dict[str, Any]:
+    """Return plain values of parameters, in each of which ``replace`` is called with every file or folder it names.
+
+    Those are values of parameters and of options of registered names, such as ``attach="controlnet:image=map.png"``.
+    """
+    return map_paths(installed(), params, values, replace)

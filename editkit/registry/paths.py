@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +42,27 @@ def names_path(registry: Registry, name: str, field: FieldInfo, value: Any) -> b
 
 def without_folders(registry: Registry, params: type[Params], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return plain values of parameters with every path in them reduced to its last name, for a recipe."""
+    return map_paths(registry, params, values, without_folder)
+
+
+def map_paths(
+    registry: Registry, params: type[Params], values: Mapping[str, Any], replace: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return plain values of parameters with every path in them, also in options of registered names, replaced."""
     fields = params.model_fields
     return {
-        name: _without_folders(registry, fields[name], value) if name in fields else value
+        name: _map_paths(registry, fields[name], value, replace) if name in fields else value
         for name, value in values.items()
     }
 
 
-def _without_folders(registry: Registry, field: FieldInfo, value: Any) -> Any:
+def _map_paths(registry: Registry, field: FieldInfo, value: Any, replace: Callable[[str], str]) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_without_folders(registry, field, one) for one in value]
+        return [_map_paths(registry, field, one, replace) for one in value]
     if not isinstance(value, str):
         return value
     if _is_path(field):
-        return without_folder(value)
+        return replace(value)
     kind = field_metadata(field).get("registry")
     name, colon, options = value.partition(":")
     spec = None if kind is None else registry.specs[kind].get(name)
@@ -65,7 +72,7 @@ def _without_folders(registry: Registry, field: FieldInfo, value: Any) -> Any:
     for option in options.split(","):
         key, equals, text = option.partition("=")
         inner = spec.params.model_fields.get(key.strip().replace("-", "_"))
-        parts.append(option if inner is None else f"{key}{equals}{_without_folders(registry, inner, text)}")
+        parts.append(option if inner is None else f"{key}{equals}{_map_paths(registry, inner, text, replace)}")
     return f"{name}:{','.join(parts)}"
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from editkit import BadImage, EditkitError, open_image
@@ -28,6 +29,20 @@ class Place(NamedTuple):
     column: str
 
 
+def path_digest(path: str) -> str:
+    """Return the SHA-256 of a file, or of the files in a folder with their names."""
+    place = Path(path)
+    if not place.is_dir():
+        return f"sha256:{_file_digest(place)}"
+    files = sorted((file.relative_to(place).as_posix(), file) for file in place.rglob("*") if file.is_file())
+    return f"sha256:{hashlib.sha256(repr([(name, _file_digest(file)) for name, file in files]).encode()).hexdigest()}"
+
+
+def _file_digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def is_remote(address: str) -> bool:
     """Return whether an address names another file system than this machine's."""
     return "://" in address or "::" in address
@@ -38,6 +53,17 @@ class Digests:
 
     def __init__(self) -> None:
         self.kept: dict[Place, str | EditkitError] = {}
+        self.files: dict[str, str] = {}
+        """Digests of files and folders that parameters name."""
+
+    def of_file(self, path: str) -> str:
+        """Return the digest of a file or folder; raises BadImage if it cannot be read."""
+        if path not in self.files:
+            try:
+                self.files[path] = path_digest(path)
+            except OSError as error:
+                raise BadImage(f"{path!r} cannot be read: {error.strerror}") from error
+        return self.files[path]
 
     def of(self, places: Iterable[Place]) -> dict[Place, str | EditkitError]:
         """Return the digest of each image, or the reason for which it cannot be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import editkit
-from editkit import BadImage, EditkitError, load_once, model_stamps
+from editkit import BadImage, EditkitError, file_stamps, load_once, model_stamps
 
-from .digests import is_remote, read_remote
+from .digests import is_remote, path_digest, read_remote
 from .row_check import PlannedRow
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def _arguments(row: PlannedRow, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row as the arguments of an edit; raises an EditkitError if its images or its model cannot be used."""
     call = json.loads(row.call)
     digests = call["digests"]
+    for path, digest in call.get("files", {}).items():
+        check_file(path, digest)
     sources = [open_address(address, digests[address]) for address in call["image"]]
     images = {name: [open_address(one, digests[one]) for one in listed] for name, listed in call["images"].items()}
     given = {name: listed[0] if len(listed) == 1 else listed for name, listed in images.items()}
@@ -64,6 +67,21 @@ def open_address(address: str, digest: str) -> str | bytes:
     if tag not in (None, digest):
         raise BadImage(f"image {address!r} is not the one that was planned: use --retry-errors to plan again")
     return data if is_remote(address) else address
+
+
+def check_file(path: str, digest: str) -> None:
+    """Raise BadImage if a file or folder that a parameter names is not the planned one."""
+    if _path_digest(path, file_stamps(path)) != digest:
+        raise BadImage(f"{path!r} is not the one that was planned: use --retry-errors to plan again")
+
+
+@functools.lru_cache(maxsize=256)
+def _path_digest(path: str, _stamps: object) -> str | None:
+    """Return the digest of a file or folder until its files change; None if it cannot be read."""
+    try:
+        return path_digest(path)
+    except OSError:
+        return None
 
 
 def _content(path: str) -> bytes:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import dataclasses as dc
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from editkit import EditkitError, OperationSpec, UnknownName, check_params, find_identity, operations
+from editkit import (
+    EditkitError,
+    OperationSpec,
+    UnknownName,
+    check_params,
+    find_identity,
+    models,
+    operations,
+    replace_paths,
+)
 
-from .digests import Digests, Place, local_path
+from .digests import Digests, Place, is_remote, local_path
 from .manifest import ManifestRow
 from .row_values import (
     MOST_KEPT,
@@ -64,6 +74,7 @@ class RowChecker:
         self.variant = variant
         self.digests = Digests()
         self.operations = operations()
+        self.models = models()
         self._checked: dict[str, dict[str, Any]] = {}
         self._models: dict[tuple[str | None, str], tuple[str, str] | EditkitError] = {}
 
@@ -97,11 +108,25 @@ class RowChecker:
             name: text for name in fields & values.keys() if (text := mask_without_file(fields[name], values[name]))
         }
         images = {name: self._addresses(name, values[name]) for name in fields & values.keys() if name not in named}
-        params = self._canonical(spec, values) | named
+        files: dict[str, str] = {}
+        params = replace_paths(spec.params, self._canonical(spec, values), lambda path: self._file(path, files)) | named
+        content = replace_paths(spec.params, params, lambda path: files.get(path, path))
         label, identity = self._identity(self._model(model), spec.name)
-        return _Draft(
-            row, name, spec.name, sources, params, images, label, identity, "seed" in spec.params.model_fields
-        )
+        return _Draft(row, name, spec, sources, params, images, label, identity, files, content)
+
+    def _file(self, text: str, files: dict[str, str]) -> str:
+        """Return the absolute path of a file or folder that a parameter names, and add its digest to ``files``.
+
+        A path counts from the manifest, or else from the current folder. Other texts, such as a hub id, are returned.
+        """
+        if text in self.models or is_remote(text):
+            return text
+        path = os.path.expanduser(text)  # noqa: PTH111 (Path's raises for unknown users)
+        for place in (local_path(path, self.folder), os.path.abspath(path)):  # noqa: PTH100
+            if not is_remote(place) and os.path.exists(place):  # noqa: PTH110 (of any text)
+                files[place] = self.digests.of_file(place)
+                return place
+        return text
 
     def _operation(self, name: Any) -> OperationSpec:
         if name is None:
@@ -182,14 +207,17 @@ class _Draft:
 
     row: ManifestRow
     name: str
-    operation: str
+    spec: OperationSpec
     sources: list[str]
     params: dict[str, Any]
     images: dict[str, list[str]]
     """Addresses of the images of parameters."""
     model: str
     identity: str
-    has_seed: bool
+    files: dict[str, str]
+    """Digests of the files and folders that parameters name."""
+    content: dict[str, Any]
+    """Parameters with the digests of their files in place of the paths."""
 
     @property
     def places(self) -> Iterator[Place]:
@@ -206,16 +234,18 @@ class _Draft:
                 return _failed(self.row, digest)
             digest_of[place.address] = digest
         images = {name: [digest_of[one] for one in listed] for name, listed in sorted(self.images.items())}
-        content = [self.operation, self.identity, [digest_of[one] for one in self.sources], images, self.params]
+        content = [self.spec.name, self.identity, [digest_of[one] for one in self.sources], images, self.content]
         identity = hash_of(content)
-        seed = {"seed": int(identity[:8], 16)} if self.has_seed and "seed" not in self.params else {}
+        draws = "seed" in self.spec.params.model_fields and "seed" not in self.params
+        seed = {"seed": int(identity[:8], 16)} if draws else {}
         call = {
-            "operation": self.operation,
+            "operation": self.spec.name,
             "image": self.sources,
             "images": self.images,
             "params": self.params | seed,
             "model": self.model,
             "digests": digest_of,
+            "files": self.files,
         }
         identity = hash_of([identity, *variant]) if variant else identity
         return PlannedRow(identity, self.row.number, self.name, _CANONICAL.encode(call))

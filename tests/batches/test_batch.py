@@ -22,8 +22,8 @@ import yaml
 from click.testing import CliRunner, Result
 from editkit_batch import BatchParams
 from editkit_batch.command import Progress
-from editkit_batch.digests import digest_of
-from editkit_batch.editing import edit_rows, load, open_address
+from editkit_batch.digests import digest_of, path_digest
+from editkit_batch.editing import check_file, edit_rows, load, open_address
 from editkit_batch.manifest import Manifest
 from editkit_batch.notes import Notes
 from editkit_batch.part_worker import PartSummary, Work
@@ -135,6 +135,30 @@ def test_a_row_without_a_seed_draws_it_from_its_id(here: Path) -> None:
     again, given = planned(write([EDIT, {**EDIT, "seed": first}]))
     assert json.loads(again.call)["params"]["seed"] == first
     assert json.loads(given.call)["params"] == json.loads(again.call)["params"]
+
+
+def test_files_of_controls_count_from_the_manifest_and_for_the_id(here: Path) -> None:
+    row = {"operation": "img2img", "image": "a.png", "prompt": "x", "attach": "controlnet:kind=edge,image=map.png"}
+    row["attach"] = [row["attach"], {"name": "style", "image": "map.png", "model": "nobody/style"}]
+    Path("jobs").mkdir()
+    for name in ("a.png", "map.png"):
+        Path("jobs", name).write_bytes(Path("a.png").read_bytes())
+    Path("map.png").write_bytes(b"another file, in the current folder")
+    manifest = write([row], "jobs/rows.jsonl")
+    (first,) = planned(manifest)
+    named = str(here / "jobs/map.png")
+    assert json.loads(first.call)["params"]["attach"] == [
+        f"controlnet:kind=edge,image={named}",
+        f"style:image={named},model=nobody/style",
+    ]
+    Path("jobs").rename("moved")
+    assert [planned(Path("moved/rows.jsonl"))[0].id] == [first.id]
+    check_file(str(here / "moved/map.png"), path_digest("moved/map.png"))
+    with Path("moved/map.png").open("ab") as file:
+        file.write(b"changed")
+    assert [planned(Path("moved/rows.jsonl"))[0].id] != [first.id]
+    with pytest.raises(BadImage, match=r"map\.png' is not the one that was planned"):
+        check_file(str(here / "moved/map.png"), path_digest("a.png"))
 
 
 def test_an_image_that_changed_after_the_plan_is_refused(here: Path) -> None:
