@@ -39,6 +39,7 @@ _MAY_CHANGE = {"device", "batch"}
 """Settings that a later run may change: no file and no image depends on them, or the machines are others."""
 _MOST_FAILURES = 3
 """Times that a part may raise an exception before it is left undone."""
+_IMAGE = ("id", "row", "name", "status", "sha256")
 _SUMMARY = ("status", "error_type", "error", "row", "name", "seconds", "network_samples")
 
 
@@ -133,15 +134,18 @@ def _plan_again(storage: Storage, manifest: Manifest, job: Job) -> Job:
 
 
 def _reopen_incomplete(storage: Storage, parts: Sequence[str], job: Job) -> None:
-    """Take back the results of parts whose images were removed since, so that these are edited again.
+    """Take back the results of parts whose images were removed or changed since, so that these are edited again.
 
     On a file system that is not local, looking for every image would take too long.
     """
     for part in parts if storage.local else ():
         images = ImageStore(storage, part, job.settings["outputs"])
-        rows = read_results(storage, part, ["id", "status"])
-        if not all(images.exists(row["id"]) for row in rows if row["status"] == "ok"):
-            click.echo(f"Images of part {part} are missing, and are edited again", err=True)
+        finished = storage.changed(results_file(part))
+        if finished is None:
+            continue
+        rows = [RowResult(**row) for row in read_results(storage, part, _IMAGE)]
+        if not images.are_whole(rows, finished):
+            click.echo(f"Images of part {part} are missing or damaged, and are edited again", err=True)
             reopen(storage, part, job.settings)
 
 

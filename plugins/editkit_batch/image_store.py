@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses as dc
 import hashlib
 import io
@@ -42,9 +43,23 @@ class ImageStore:
         """Write an image."""
         self.storage.write(self._file(identity), data)
 
-    def exists(self, identity: str) -> bool:
-        """Return whether there is an image of a finished part, without reading it."""
-        return self.storage.exists(self.packed or self._file(identity))
+    def are_whole(self, results: Sequence[RowResult], since: int) -> bool:
+        """Return whether the images of a part that was finished at the time ``since`` are there and whole.
+
+        Those that did not change after it are not read. The file system must be local.
+        """
+        done = [result for result in results if result.status == "ok"]
+        if not self.packed:
+            return all(self._is_whole(result, since) for result in done)
+        time = self.storage.changed(self.packed)
+        if not done or (time is not None and time <= since):
+            return True
+        found = {identity: hashlib.sha256(data).hexdigest() for identity, data in self._packed_images()}
+        return all(found.get(result.id) == result.sha256 for result in done)
+
+    def _is_whole(self, result: RowResult, since: int) -> bool:
+        time = self.storage.changed(self._file(result.id))
+        return time is not None and (time <= since or self.has(result))
 
     def has(self, result: RowResult) -> bool:
         """Return whether the image of a result is there and whole."""
@@ -95,9 +110,12 @@ class ImageStore:
         return [dc.replace(result) for result in results if result.status == "ok" and self.has(result)]
 
     def _packed_images(self) -> Iterator[tuple[str, bytes]]:
+        """Yield name and bytes of each image in a packed file, up to the place where it is damaged."""
         data = self.storage.read(self.packed)
-        if data is None:
-            return
+        with contextlib.suppress(tarfile.TarError, EOFError, OSError, ValueError, LookupError):
+            yield from () if data is None else self._entries(data)
+
+    def _entries(self, data: bytes) -> Iterator[tuple[str, bytes]]:
         if self.outputs == "tar":
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
                 for entry in tar:

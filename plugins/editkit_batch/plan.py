@@ -146,7 +146,12 @@ def read_rows(storage: Storage, name: str) -> list[PlannedRow]:
     data = storage.read(name)
     if data is None:
         raise EditkitError(f"{storage.path(name)} is missing: plan the job again in another output folder")
-    return [PlannedRow(**row) for row in read_parquet(data)]
+    try:
+        return [PlannedRow(**row) for row in read_parquet(data)]
+    except (OSError, ValueError) as error:
+        raise EditkitError(
+            f"{storage.path(name)} is damaged ({error}): plan the job again in another output folder"
+        ) from error
 
 
 class SeenIds:

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from editkit import EditkitError
+
 from .extras import read_parquet, require_extra
 from .row_check import PlannedRow
 from .storage import Storage
@@ -63,7 +65,11 @@ def write_results(storage: Storage, part: str, results: Sequence[RowResult]) -> 
 def read_results(storage: Storage, part: str, columns: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
     """Return the columns of the results of a part; empty if it is not done."""
     data = storage.read(results_file(part))
-    return [] if data is None else read_parquet(data, columns)
+    try:
+        return [] if data is None else read_parquet(data, columns)
+    except (OSError, ValueError) as error:
+        path = storage.path(results_file(part))
+        raise EditkitError(f"{path} is damaged ({error}): remove it, and its rows are edited again") from error
 
 
 class Staged:

@@ -15,6 +15,12 @@ from editkit import EditkitError, InvalidParameter
 from .extras import require_extra
 
 
+def last_change(path: str) -> int:
+    """Return the time in nanoseconds at which a file got its content or its place; raises OSError if there is none."""
+    status = os.stat(path)  # noqa: PTH116 (called for every row)
+    return max(status.st_mtime_ns, status.st_ctime_ns)  # a copy may keep the time of the content
+
+
 class Storage:
     """Files below a folder, by names with slashes.
 
@@ -41,6 +47,13 @@ class Storage:
             return Path(self.path(name)).exists()
         self.fs.invalidate_cache()
         return bool(self.fs.exists(self.path(name)))
+
+    def changed(self, name: str) -> int | None:
+        """Return the time of the last change of a local file in nanoseconds; None if there is none."""
+        try:
+            return last_change(self.path(name))
+        except OSError:
+            return None
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file; None if there is none."""

@@ -486,6 +486,26 @@ def test_an_image_that_was_removed_from_a_finished_job_is_edited_again(
     assert len(edited) == (len(ROWS) + 1 if outputs == "files" else 2 * len(ROWS))
 
 
+@pytest.mark.parametrize("outputs", ["files", "tar", "parquet"])
+def test_an_image_of_a_finished_job_that_is_no_longer_whole_is_edited_again(
+    here: Path, edited: list[str], outputs: str
+) -> None:
+    words = (write(ROWS), "-o", "out", "--workers", 0, "--outputs", outputs)
+    assert run(*words).exit_code == 0
+    file = next(Path("out/images").rglob("*.*"))
+    whole = file.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], Path("a.png").read_bytes()):
+        file.write_bytes(damaged)
+        assert "missing or damaged, and are edited again" in run(*words).stderr
+        assert file.read_bytes() == whole
+    file.write_bytes(whole)
+    count = len(edited)
+    assert "Nothing to do" in run(*words).stderr
+    assert count == len(edited)
+    Path("out/results/000000.parquet").write_bytes(b"PAR1")
+    assert "000000.parquet is damaged" in run(*words).stderr
+
+
 @pytest.mark.parametrize("outputs", ["files", "tar"])
 def test_errors_are_repeated_and_edits_kept(here: Path, edited: list[str], outputs: str) -> None:
     words = (write([*ROWS, {**EDIT, "image": "c.png"}]), "-o", "out", "--workers", 0, "--outputs", outputs)
