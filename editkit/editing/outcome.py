@@ -89,6 +89,10 @@ class Contract:
         problem = _tensor_violation("latents", edit.latents, (max(rows, 1), *self.latents))
         if problem is None and edit.reconstructed is not None:
             problem = _tensor_violation("reconstructed latents", edit.reconstructed, (self.sources, *self.latents))
+            if problem is None and edit.reconstructed.dtype != edit.latents.dtype:
+                problem = (
+                    f"returned latents of {edit.latents.dtype} and reconstructed ones of {edit.reconstructed.dtype}"
+                )
         if problem is None and edit.shares is not None:
             problem = _tensor_violation("shares", edit.shares, (rows, self.sources))
             problem = problem or _share_violation(edit.shares)

@@ -14,7 +14,7 @@ from ..diffusion.paths import SamplingPath, start_at
 from ..diffusion.points import add_noise
 from ..diffusion.source_rows import mark_source_rows
 from ..diffusion.transfer import to_device
-from ..errors import BadFile, InvalidParameter
+from ..errors import BadFile, InvalidParameter, PluginFailure
 from ..inversion.cache_key import InversionInputs
 from ..inversion.inversion import Inversion
 from ..inversion.inverter import Inverter
@@ -28,6 +28,7 @@ from ..registry.specs import InverterSpec
 from ..sampling.change_map import SourceBranchChangeMap
 from ..sampling.controls import Control, attach_all
 from ..sampling.guidance import Guidance
+from ..sampling.loop import check_state
 from ..sampling.params import DrawingParams
 from .outcome import Edit
 from .session import Session
@@ -146,7 +147,12 @@ def _invert_uncached(
     extras: dict[str, Tensor] = {}
     steps = inverter.invert(dc.replace(denoise, network=seen), latents, path[::-1], session.noise)
     shown = session.track(collect_extras(steps, extras), len(path) - 1, "inverting", estimate=estimate)
-    rising = [latents, *shown]
+    rising = [latents, *(check_state(state, latents, inverter) for state in shown)]
+    if len(rising) != len(path):
+        raise PluginFailure(
+            f"{type(inverter).__module__}.{type(inverter).__qualname__} made {len(rising) - 1} states in the "
+            f"{len(path) - 1} steps of its path"
+        )
     trajectory = session.check_walk(torch.stack(rising[::-1]), latents, denoise, path[-1], "the inversion")
     record = InversionRecord(contiguous_copy(trajectory), path, extras)
     extras = {**extras, **inverter.compute_extras(session, record, condition)}

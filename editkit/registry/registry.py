@@ -133,8 +133,11 @@ class Registry:
                 continue
             with self.isolated(source, f"register_{kind}"):
                 for spec in implementation.function():
-                    self.insert(source, kind, spec)
-                    yield spec.name
+                    known = len(self.specs[kind])
+                    with self.isolated(source, f"register_{kind}"):
+                        self.insert(source, kind, spec)
+                    if len(self.specs[kind]) > known:
+                        yield spec.name
 
     @contextlib.contextmanager
     def isolated(self, source: PluginSource, doing: str) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from ..diffusion.denoiser import Denoiser, Noise
 from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point, RenoisePoint, eps_of, renoise
 from ..diffusion.source_rows import mark_source_rows, source_rows_of
+from ..errors import PluginFailure
 from .controls import Control
 
 
@@ -38,6 +39,7 @@ def walk(
 
     A :class:`RenoisePoint` is reached by fresh noise without a network call. Controls may change the first latents,
     every estimate and every result, in the given order. The walk is a generator: whoever stops iterating cancels it.
+    Raises PluginFailure for a step that returns anything but latents like those before it.
     """
     x = _start_latents(x, controls)
     for index, (p, q) in enumerate(itertools.pairwise(path)):
@@ -45,7 +47,7 @@ def walk(
         if isinstance(q, RenoisePoint):
             x = renoise(x, step_noise(), p, q)
         else:
-            x = step(_with_controls(denoise, controls, index), x, p, q, step_noise)
+            x = check_state(step(_with_controls(denoise, controls, index), x, p, q, step_noise), x, step)
         for control in controls:
             x = control.after_step(index, x)
         yield x
@@ -59,6 +61,20 @@ def _start_latents(x: Tensor, controls: Sequence[Control]) -> Tensor:
         if rows is not None:
             x = mark_source_rows(x, rows.trajectory, rows.place)
     return x
+
+
+def check_state(state: Any, before: Tensor, made_by: object) -> Tensor:
+    """Return the latents that a stepper or an inverter made; raises PluginFailure unless they are like those before."""
+    if isinstance(state, Tensor) and (state.shape, state.dtype) == (before.shape, before.dtype):
+        return state
+    maker = made_by if hasattr(made_by, "__qualname__") else type(made_by)
+    raise PluginFailure(f"{maker.__module__}.{maker.__qualname__} made {_described(state)}, not {_described(before)}")
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"latents of shape {' x '.join(map(str, value.shape))} in {str(value.dtype).removeprefix('torch.')}"
 
 
 def final_state(steps: Iterable[Tensor], start: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +19,7 @@ from editkit import (
     Control,
     InvalidParameter,
     MissingCapability,
+    PluginFailure,
     SamplingPath,
     Session,
     SupportsControlNet,
@@ -227,7 +229,30 @@ def annotate_source(session: Session, kind: str) -> Tensor:
         )
     # Annotate at the model's scale: the thin lines of a large image would fade when its map is reduced.
     small = session.images[0].resize(session.canvas.work, Image.Resampling.LANCZOS)
-    return to_hint(session, session.registry.build("annotators", kind)(open_image(small)))
+    levels = session.registry.build("annotators", kind)(open_image(small))
+    problem = _map_violation(levels, small.size)
+    if problem:
+        name = kind.partition(":")[0]
+        owner = session.registry.owners["annotators", name]
+        raise PluginFailure(f"annotator {name!r} of plugin {owner} returned {problem}")
+    return to_hint(session, levels)
+
+
+_ROUNDING = 1e-3
+"""By which levels of a map may be out of range."""
+
+
+def _map_violation(levels: Any, size: tuple[int, int]) -> str | None:
+    """Return how a map of an annotator breaks its contract, for an image of ``size`` (width, height); None if not."""
+    if not isinstance(levels, np.ndarray):
+        return f"a {type(levels).__name__}, not an array"
+    if not np.issubdtype(levels.dtype, np.floating):
+        return f"levels of {levels.dtype}, not of floating-point numbers in [0, 1]"
+    if levels.shape not in (size[::-1], (*size[::-1], 1), (*size[::-1], 3)):
+        return f"levels of shape {levels.shape} for an image of {size[0]} x {size[1]} pixels"
+    if not (levels.min() > -_ROUNDING and levels.max() < 1 + _ROUNDING):  # NaN too
+        return f"levels in [{levels.min():.3g}, {levels.max():.3g}], not in [0, 1]"
+    return None
 
 
 def to_hint(session: Session, levels: Any) -> Tensor:

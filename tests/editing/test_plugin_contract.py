@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses as dc
 import math
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import editkit
-from editkit import BadImage, Cancelled, Edit, EditkitError, PixelEdit, PluginFailure, Session
+from editkit import BadImage, Cancelled, Edit, EditkitError, Inverter, PixelEdit, PluginFailure, Session
 from editkit.registry.registry import installed
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
@@ -39,6 +42,7 @@ BROKEN: dict[str, tuple[Callable[[Session], Any], str]] = {
     "integers": (lambda session: edited(session, latents=session.latents.long()), "of torch.int64"),
     "NaN latents": (lambda session: edited(session, latents=session.latents * math.nan), "with NaN or infinity"),
     "NaN source": (lambda session: edited(session, reconstructed=session.latents / 0), "reconstructed .* NaN or inf"),
+    "two types": (lambda session: edited(session, latents=session.latents.float()), "float32 and recon.*float64"),
     "two sources": (lambda session: edited(session, reconstructed=session.latents.repeat(2, 1, 1, 1)), "reconstructed"),
     "shares of 2": (lambda session: edited(session, shares=torch.full((1, 1), 2.0)), "shares .* sum to 1"),
     "shares of 2 sources": (lambda session: edited(session, shares=torch.full((1, 2), 0.5)), "shares of shape 1 x 2"),
@@ -75,6 +79,55 @@ def test_an_operation_that_breaks_its_contract_is_named(case: str, register: Cal
     with pytest.raises(PluginFailure, match=rf"^operation 'img2img' of plugin 'img2img' .*{message}") as failure:
         editkit.apply("img2img", SOURCE, model=ToyBackend())
     assert len(str(failure.value).splitlines()) == 1
+
+
+class ShortInverter(Inverter):
+    def invert(self, denoise: Any, x0: Tensor, path: Any, noise: Any = None) -> Iterator[Tensor]:
+        yield denoise(x0, path[0])
+
+
+STATES = {
+    "None": (lambda denoise, x, *_: None, "made a NoneType, not latents of shape 1 x 3 x 12 x 16 in float64"),
+    "an array": (lambda denoise, x, *_: x.numpy(), "made a ndarray"),
+    "fewer channels": (lambda denoise, x, p, *_: denoise(x, p)[:, :2], "made latents of shape 1 x 2 x 12 x 16"),
+    "another type": (lambda denoise, x, p, *_: denoise(x, p).float(), "in float32, not latents"),
+}
+
+
+@pytest.mark.parametrize("case", STATES)
+def test_a_step_of_a_sampler_that_makes_no_latents_is_named(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, message = STATES[case]
+    specs = installed().specs["samplers"]
+    monkeypatch.setitem(specs, "euler", dc.replace(specs["euler"], load=lambda: lambda params: step))
+    with pytest.raises(PluginFailure, match=f"test_plugin_contract.*{message}"):
+        editkit.apply("img2img", SOURCE, model=ToyBackend(), prompt="x", steps=4, sampler="euler")
+
+
+def test_an_inverter_that_ends_early_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = installed().specs["inverters"]
+    monkeypatch.setitem(specs, "ddim", dc.replace(specs["ddim"], load=lambda: lambda params: ShortInverter()))
+    with pytest.raises(PluginFailure, match="ShortInverter made 1 states in the 4 steps"):
+        editkit.apply("prompt-edit", SOURCE, model=ToyBackend(), source="a", target="b", steps=4, inverter="ddim")
+
+
+MAPS = {
+    "a PIL image": (lambda image: image, "returned a Image, not an array"),
+    "bytes": (lambda image: np.zeros(image.size[::-1], np.uint8), "levels of uint8"),
+    "another size": (lambda image: np.zeros((3, 3), np.float32), r"shape \(3, 3\) for an image of 16 x 12"),
+    "of 255": (lambda image: np.full(image.size[::-1], 255.0), r"levels in \[255, 255\]"),
+    "NaN": (lambda image: np.full(image.size[::-1], np.nan), r"levels in \[nan, nan\]"),
+}
+
+
+@pytest.mark.parametrize("case", MAPS)
+def test_an_annotator_that_makes_no_map_is_named(
+    case: str, monkeypatch: pytest.MonkeyPatch, tiny_model: Any, tiny_controlnet: Path
+) -> None:
+    annotator, message = MAPS[case]
+    specs = installed().specs["annotators"]
+    monkeypatch.setitem(specs, "edge", dc.replace(specs["edge"], load=lambda: lambda params: annotator))
+    with pytest.raises(PluginFailure, match=f"^annotator 'edge' of plugin 'annotators' .*{message}"):
+        editkit.apply("control", SOURCE, model=tiny_model, prompt="x", steps=2, controlnet=str(tiny_controlnet))
 
 
 def test_the_plugin_whose_code_raised_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
