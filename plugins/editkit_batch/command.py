@@ -26,11 +26,12 @@ from editkit import (
 )
 
 from . import BatchParams, share_of
+from .changes import find_changes
 from .extras import require_extra
 from .image_store import ImageStore
 from .manifest import Manifest
 from .part_worker import PartSummary, Work, reopen
-from .plan import Job, check_same_settings, make_plan, plan_file, read_job, read_rows
+from .plan import JOB, Job, check_same_settings, make_plan, plan_file, read_job, read_rows
 from .results import RowResult, Staged, Totals, read_results, results_file
 from .storage import Storage
 
@@ -79,7 +80,9 @@ def _run(params: BatchParams) -> Table:
         parts = parts[number - 1 :: count]
     if params.dry_run:
         return _planned_table(job, storage, planned)
-    work = Work(output, secrets.token_hex(4), {**job.settings, "device": params.device, "batch": params.batch})
+    own = {"device": params.device, "batch": params.batch, "variant": job.variant}
+    work = Work(output, secrets.token_hex(4), {**job.settings, **own})
+    changed = _name_changes(storage, parts, job)
     _reopen_incomplete(storage, parts, job)
     progress = Progress(storage, parts, work)
     if parts and not progress.waiting:
@@ -91,7 +94,8 @@ def _run(params: BatchParams) -> Table:
         with build_engine(params.engine).start(EngineOptions(params.workers, params.address, params.gpus)) as workers:
             progress.run(workers)
     _remove_empty_folders(job, storage)
-    return _table(job, storage, progress, {"plan_seconds": planned, "seconds": time.perf_counter() - start})
+    times = {"plan_seconds": planned, "seconds": time.perf_counter() - start}
+    return _table(job, storage, progress, times, changed)
 
 
 def _plan(params: BatchParams, storage: Storage, manifest: Manifest) -> Job:
@@ -147,6 +151,19 @@ def _reopen_incomplete(storage: Storage, parts: Sequence[str], job: Job) -> None
         if not images.are_whole(rows, finished):
             click.echo(f"Images of part {part} are missing or damaged, and are edited again", err=True)
             reopen(storage, part, job.settings)
+
+
+def _name_changes(storage: Storage, parts: Sequence[str], job: Job) -> int:
+    """Return the number of rows with an image, a file or a model that changed since the plan, and say so."""
+    planned = storage.changed(JOB) if storage.local else None
+    changed = [] if planned is None else find_changes(storage, parts, job, planned)
+    if changed:
+        click.echo(
+            f"Warning: {len(changed)} rows have an image, a file or a model that changed since the job was planned, "
+            f"such as {changed[0]!r}: their results are of the earlier one; --retry-errors edits these rows again",
+            err=True,
+        )
+    return len(changed)
 
 
 def _settings(params: BatchParams) -> dict[str, Any]:
@@ -229,7 +246,7 @@ def _invalid_rows(storage: Storage, part: str) -> list[dict[str, Any]]:
     return [dc.asdict(RowResult.failed(row, row.error_type, row.error)) for row in rows]
 
 
-def _table(job: Job, storage: Storage, progress: Progress, times: Mapping[str, float]) -> Table:
+def _table(job: Job, storage: Storage, progress: Progress, times: Mapping[str, float], changed: int) -> Table:
     """Return the rows by status and kind of error, and the cost of the run."""
     totals = Totals()
     for part in progress.parts:
@@ -239,6 +256,7 @@ def _table(job: Job, storage: Storage, progress: Progress, times: Mapping[str, f
     about = {
         "total": sum(totals.states.values()),
         "states": dict(sorted(totals.states.items())),
+        "changed": changed,
         "duplicates": job.duplicates if len(progress.parts) == job.files else None,
         "parts": len(progress.parts),
         "parts_given_up": len(progress.failed),
@@ -247,7 +265,7 @@ def _table(job: Job, storage: Storage, progress: Progress, times: Mapping[str, f
         **{name: round(seconds, 3) for name, seconds in times.items()},
         "output": storage.url,
     }
-    return Table([ok, *failed], about, exit_status=1 if progress.failed else 2 if failed else 0)
+    return Table([ok, *failed], about, exit_status=1 if progress.failed else 2 if failed or changed else 0)
 
 
 def _failed_row(kind: tuple[str, str], count: int, first: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import editkit
-from editkit import BadImage, EditkitError, file_stamps, load_once, model_stamps
+from editkit import BadImage, EditkitError, load_once, model_stamps
 
-from .digests import is_remote, path_digest, read_remote
+from .changes import check_file, check_model
+from .digests import is_remote, read_remote
 from .row_check import PlannedRow
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def _arguments(row: PlannedRow, settings: Mapping[str, Any]) -> dict[str, Any]:
     images = {name: [open_address(one, digests[one]) for one in listed] for name, listed in call["images"].items()}
     given = {name: listed[0] if len(listed) == 1 else listed for name, listed in images.items()}
     image = None if not sources else sources[0] if len(sources) == 1 else sources
+    check_model(call, settings)
     model = load(call["model"], tuple(settings["adapter"]), settings["device"], settings["dtype"])
     return {"operation": call["operation"], "image": image, "model": model, **call["params"], **given}
 
@@ -67,21 +68,6 @@ def open_address(address: str, digest: str) -> str | bytes:
     if tag not in (None, digest):
         raise BadImage(f"image {address!r} is not the one that was planned: use --retry-errors to plan again")
     return data if is_remote(address) else address
-
-
-def check_file(path: str, digest: str) -> None:
-    """Raise BadImage if a file or folder that a parameter names is not the planned one."""
-    if _path_digest(path, file_stamps(path)) != digest:
-        raise BadImage(f"{path!r} is not the one that was planned: use --retry-errors to plan again")
-
-
-@functools.lru_cache(maxsize=256)
-def _path_digest(path: str, _stamps: object) -> str | None:
-    """Return the digest of a file or folder until its files change; None if it cannot be read."""
-    try:
-        return path_digest(path)
-    except OSError:
-        return None
 
 
 def _content(path: str) -> bytes:

@@ -43,6 +43,8 @@ class Job:
     files: int
     """Number of files of the plan."""
     version: str = __version__
+    variant: Sequence[str] = ()
+    """Settings on which images depend, with the content of adapters, as they were when the job was planned."""
 
     @property
     def parts(self) -> list[str]:
@@ -91,7 +93,8 @@ def make_plan(storage: Storage, manifest: Manifest, settings: Mapping[str, Any])
 
     Two processes that plan the same job write the same files.
     """
-    checker = RowChecker(manifest.folder, settings["model"], variant_of(settings))
+    variant = variant_of(settings)
+    checker = RowChecker(manifest.folder, settings["model"], variant)
     seen, counts = SeenIds(), Counter[str]()
     repeated: list[PlannedRow] = []
 
@@ -115,7 +118,7 @@ def make_plan(storage: Storage, manifest: Manifest, settings: Mapping[str, Any])
     if repeated:
         write_rows(storage, DUPLICATES, [dc.replace(row, call="") for row in repeated])
     kinds = counts["rows"], counts["duplicates"], counts["invalid"]
-    job = Job(settings, manifest.digest(), *kinds, files)
+    job = Job(settings, manifest.digest(), *kinds, files, variant=variant)
     storage.write(JOB, json.dumps(dc.asdict(job), indent=1).encode())
     return job
 

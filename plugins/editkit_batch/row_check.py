@@ -244,6 +244,7 @@ class _Draft:
             "images": self.images,
             "params": self.params | seed,
             "model": self.model,
+            "identity": self.identity,
             "digests": digest_of,
             "files": self.files,
         }

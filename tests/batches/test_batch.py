@@ -9,6 +9,7 @@ import json
 import random
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,9 +22,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from editkit_batch import BatchParams
+from editkit_batch.changes import check_file, check_model
 from editkit_batch.command import Progress
 from editkit_batch.digests import digest_of, path_digest
-from editkit_batch.editing import check_file, edit_rows, load, open_address
+from editkit_batch.editing import edit_rows, load, open_address
 from editkit_batch.manifest import Manifest
 from editkit_batch.notes import Notes
 from editkit_batch.part_worker import PartSummary, Work
@@ -34,7 +36,7 @@ from editkit_batch.storage import Storage
 import editkit
 from batches.mixed_rows import JobProcess, run_with_kills, write_manifest
 from batches.part_work import double_or_end
-from editkit import BadImage, Cancelled, EditkitError, EngineOptions, WorkerEnded
+from editkit import BadImage, Cancelled, EditkitError, EngineOptions, WeightsUnavailable, WorkerEnded
 from editkit.cli import main
 from editkit.editing.recipe import read_recipe
 
@@ -504,6 +506,43 @@ def test_an_image_of_a_finished_job_that_is_no_longer_whole_is_edited_again(
     assert count == len(edited)
     Path("out/results/000000.parquet").write_bytes(b"PAR1")
     assert "000000.parquet is damaged" in run(*words).stderr
+
+
+def test_what_changed_since_the_plan_is_named(here: Path, edited: list[str], tiny_folder: Path) -> None:
+    shutil.copytree(tiny_folder, "model")
+    words = (write([EDIT, {**EDIT, "image": "b.png"}, {**EDIT, "image": "b.png", "seed": 5}]), "-o", "out")
+    words = (*words, "-m", "model", "--workers", 0, "--json")
+
+    def changed(*more: str) -> tuple[int, int]:
+        ended = run(*words, *more)
+        count = json.loads(ended.stdout)["changed"]
+        assert (f"Warning: {count} rows have an image, a file or a model that changed" in ended.stderr) == bool(count)
+        return ended.exit_code, count
+
+    assert changed() == changed() == (0, 0)
+    for name in ("a.png", "b.png"):
+        Path(name).write_bytes(Path(name).read_bytes())  # the same bytes, at another time
+    assert changed() == (0, 0)
+    Path("b.png").write_bytes(Path("a.png").read_bytes())
+    assert changed() == (2, 2)
+    assert changed("--retry-errors") == (0, 0)
+    assert len(edited) == 4  # two rows are one now, and the first is kept
+    Path("b.png").unlink()
+    assert changed() == (0, 0)
+    with Path("model/scheduler/scheduler_config.json").open("a") as file:
+        file.write(" ")
+    assert changed() == (2, 2)
+
+
+def test_a_model_that_changed_after_the_plan_is_refused(here: Path, tiny_folder: Path) -> None:
+    shutil.copytree(tiny_folder, "model")
+    settings = {"adapter": [], "dtype": None}
+    (row,) = planned(write([EDIT]), "model")
+    check_model(json.loads(row.call), settings)
+    with Path("model/scheduler/scheduler_config.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(WeightsUnavailable, match="is not the one that was planned"):
+        check_model(json.loads(row.call), settings)
 
 
 @pytest.mark.parametrize("outputs", ["files", "tar"])
