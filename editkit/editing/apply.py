@@ -20,7 +20,7 @@ from ..literals import AttentionBackend, CompileMode, ModelPrediction, Quantisat
 from ..model.adapters import AdapterCall
 from ..model.backend import Backend
 from ..model.batching import unwrap
-from ..model.execution import ExecutionOptions, in_use, measured_memory
+from ..model.execution import ExecutionOptions, in_use, measured_memory, plain_mode
 from ..model.loading import resolve_model
 from ..model.options import LoadingOptions
 from ..registry.arguments import check_arguments
@@ -102,7 +102,7 @@ def execute(
     start = time.perf_counter()
     with (
         in_use(unwrap(model)),
-        torch.no_grad(),
+        plain_mode(model.device),
         cancellable(),
         _explained_memory(request),
         measured_memory(model.device) as memory,

@@ -166,6 +166,24 @@ def in_use(model: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def plain_mode(device: torch.device) -> Iterator[None]:
+    """Compute without gradients and in the dtype of each tensor, whatever mode of torch the caller has chosen.
+
+    Results in autocast differ from those that the report and a replay state, and weights that are loaded in inference
+    mode could not be used outside it.
+    """
+    import torch
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        for kind in sorted({"cpu", device.type} - {"meta"}):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextlib.contextmanager
 def measured_memory(device: torch.device) -> Iterator[list[float]]:
     """Yield a list that holds the peak memory in MB once the block has ended.
 

@@ -23,7 +23,7 @@ from ..registry.specs import BackendSpec
 from .adapters import Adapter, AdapterCall, adapter_calls
 from .backend import Backend
 from .capabilities import SupportsAdapters, SupportsExecutionOptions, SupportsLoadingOptions
-from .execution import ExecutionOptions, SupportsAcceleration, check_compiler
+from .execution import ExecutionOptions, SupportsAcceleration, check_compiler, plain_mode
 from .files.folders import has_other_variant, read_index, stored_dtype
 from .finding import default_model, family_of, family_of_class, family_of_file, locate, model_stamps
 from .options import LoadingOptions
@@ -130,7 +130,7 @@ def load_model(
     places = {name: str(place) for name, place in replacements.items()}
     more = {"options": dc.replace(options, **places)} if family.loading_options else {}  # type: ignore[arg-type]
     target = {"name": label, "device": first_device, "dtype": torch_dtype}
-    with loading():
+    with loading(), plain_mode(torch_device):
         model = _call_loader(registry.load("backends", family.name), family, {**files, **target, **more})
         if family.loading_options:
             model.identity = identified.combined_identity(model.identity, replacements)

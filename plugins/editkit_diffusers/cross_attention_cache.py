@@ -34,7 +34,8 @@ class PromptProjection(nn.Linear):
         return duplicate
 
     def forward(self, prompt: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or prompt.is_inference():
+        uncounted = prompt.is_inference() or self.weight.is_inference()  # their changes in place
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or uncounted:
             return super().forward(prompt)
         version = (prompt._version, self.weight._version)  # both may be changed in place
         entry = self.cache.get(prompt)  # type: ignore[no-untyped-call]

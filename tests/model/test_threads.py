@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
 import editkit
 from editkit.model import loading
@@ -145,3 +146,34 @@ def test_a_controlnet_steers_only_the_edit_that_attached_it(
 
     assert at_once([lambda index=index: edit(index, progress=in_turn) for index in range(3)]) == alone  # type: ignore[misc]
     assert model.controlnets == []  # type: ignore[attr-defined]
+
+
+MODES = {
+    "inference": torch.inference_mode,
+    "no gradients": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_of_torch_around_a_call_change_nothing(tmp_path: Path, mode: str) -> None:
+    """A server may load and edit in the context of its own code, or load in it alone."""
+    folder = stable_diffusion_folder(tmp_path / "model")
+    options: dict[str, Any] = {"source": "red", "target": "blue", "steps": 2, "inverter": "null-text", "cache": False}
+    plain = editkit.apply("prompt-edit", SOURCE, model=editkit.load_model(folder), **options).image.tobytes()
+    with MODES[mode]():
+        model = editkit.load_model(folder)
+        within = editkit.apply("prompt-edit", SOURCE, model=model, **options).image.tobytes()
+    assert within == plain == editkit.apply("prompt-edit", SOURCE, model=model, **options).image.tobytes()
+
+
+def test_a_pipeline_that_was_loaded_in_inference_mode_is_edited_with(tmp_path: Path) -> None:
+    folder = stable_diffusion_folder(tmp_path / "model")
+    with torch.inference_mode():
+        pipe = DiffusionPipeline.from_pretrained(folder)
+    options: dict[str, Any] = {"prompt": "red", "steps": 2, "seed": 1}
+    plain, shared = (
+        editkit.apply("img2img", SOURCE, model=model, **options).image.tobytes()
+        for model in (editkit.load_model(folder), editkit.from_pipe(pipe))
+    )
+    assert plain == shared
