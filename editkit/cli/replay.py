@@ -18,6 +18,7 @@ from .errors import Command
 from .jobs import Inputs, Invocation, Job, read_if_stdin
 from .many.edit_options import cache_option, output_option, report_option, sheet_option
 from .many.inputs import RECIPE_HELP, Input
+from .many.param_files import files_of
 from .model_options import adapter_option, given_loading_options, loading_options, model_option
 from .options import CompletedText, parameters_of
 from .outputs.options import output_options
@@ -68,7 +69,7 @@ def _replay(options: Mapping[str, Any]) -> None:
     settings: dict[str, list[str]] = {}
     for name, value in map(_split_setting, options["settings"]):
         settings.setdefault(name, []).append(value)
-    others = [*options["source"], *itertools.chain(*settings.values())]
+    others = [*options["source"], *itertools.chain(*settings.values()), *_files_in(settings)]
     file = options["file"]
     animated = _animated(file)
     invocation = Invocation.plan(
@@ -91,6 +92,24 @@ def _replay(options: Mapping[str, Any]) -> None:
         return job.source, _parse_settings(recipe, settings)
 
     run_jobs(invocation, check, start)
+
+
+def _files_in(settings: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the files among the options of registered names in the values of ``--set``."""
+    for key, texts in settings.items():
+        name = key.rpartition(".")[2]
+        calls = [call for text in texts for call in _calls_in(text)]
+        for spec in installed().specs["operations"].values():
+            yield from files_of(installed(), spec.params, {name: calls})
+
+
+def _calls_in(text: str) -> Sequence[str]:
+    """Return the names in a text that is one, or a JSON list of them."""
+    with contextlib.suppress(ValueError):
+        listed = json.loads(text) if text.startswith("[") else None
+        if isinstance(listed, list):
+            return [one for one in listed if isinstance(one, str)]
+    return [text]
 
 
 def _animated(file: str) -> dict[str, str]:

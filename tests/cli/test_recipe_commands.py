@@ -108,6 +108,15 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "an unknown name": (["replay", "o.png", "--set", "sede=1"], "did you mean 'seed'"),
     "a name twice": (["replay", "o.png", "--set", "seed=1", "--set", "seed=2"], "twice"),
     "over the source": (["replay", "o.png", "--source", "a.png", "-o", "a.png"], "another file"),
+    "over a file of a control": (
+        ["replay", "o.png", "--set", "attach=controlnet:image=m.png", "-o", "m.png"],
+        "another file",
+    ),
+    "over a file in a list": (
+        ["replay", "o.png", "--set", '1.attach=["controlnet:image=m.png"]', "-o", "m.png"],
+        "another file",
+    ),
+    "an image as a model": (["describe", "o.png"], "is an image, and no model"),
     "a contradiction": (["img2img", "a.png", "--recipe", "none", "--embed-sources"], "contradicts"),
     "embedded in a JPEG": (["img2img", "a.png", "--embed-sources", "-o", "x.jpg"], "save as .png"),
     "nothing to show": (["show", "none.png"], "no editkit recipe"),
@@ -160,6 +169,11 @@ def test_show_extracts_the_embedded_images_level_for_level(here: Path) -> None:
 def test_a_file_without_images_extracts_none(here: Path) -> None:
     refused(["show", "o.png", "--extract", "back"], "holds no images", "source-0, mask-0", "--embed-sources")
     assert not Path("back").exists()
+
+
+def test_an_inversion_is_described_as_one(here: Path) -> None:
+    editkit.invert(SOURCE, model=ToyBackend(), prompt="x", steps=1).save("a.safetensors")
+    refused(["describe", "a.safetensors"], "is an inversion that editkit invert wrote, and no model")
 
 
 def test_show_prints_the_settings_of_an_inversion(here: Path) -> None:

@@ -11,6 +11,8 @@ from .folders import INDEX, read_index
 from .hub import from_hub
 from .weights import check_download
 
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".avif", ".bmp")
+
 
 def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
     """Return the backend that reads a checkpoint file and the folder of its configuration.
@@ -25,6 +27,7 @@ def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
     specs = [spec for spec in registry.specs["backends"].values() if spec.detect]
     bases: list[tuple[BackendSpec, str]] = [(spec, base) for spec in specs if (base := spec.detect(shapes))]
     if not bases:
+        _refuse_inversion(file)
         _refuse_network(registry, file)
         families = " or ".join(spec.name for spec in specs)
         raise WeightsUnavailable(
@@ -48,11 +51,28 @@ def _check_kind(registry: Registry, file: Path) -> None:
         raise WeightsUnavailable(
             f"model {str(file)!r} ends in {file.suffix}: rename it to {file.with_suffix('.safetensors').name!r}"
         )
+    if file.suffix.lower() in _IMAGES:
+        raise WeightsUnavailable(
+            f"model {str(file)!r} is an image, and no model: give a name, a folder, a file of weights or a hub id; "
+            "the recipe of a result is printed by editkit show"
+        )
     if file.suffix != ".safetensors":
         raise WeightsUnavailable(
             f"model {str(file)!r} is a file other than .safetensors, which can run code when loaded: convert it, or "
             "give the diffusers folder it belongs to"
         )
+
+
+def _refuse_inversion(file: Path) -> None:
+    """Raise WeightsUnavailable for the file of an inversion."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        if "editkit" in (opened.metadata() or {}):
+            raise WeightsUnavailable(
+                f"model {str(file)!r} is an inversion that editkit invert wrote, and no model: editkit show prints its "
+                "settings, and editkit reconstruct and edits take it in place of an image"
+            )
 
 
 def _refuse_network(registry: Registry, file: Path) -> None:
