@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import diffusers
 import torch
@@ -115,12 +115,13 @@ def _notes_of_weights(
     return notes
 
 
-def zero_weights(part: torch.nn.Module, called: str) -> tuple[str, ...]:
+def zero_weights(part: torch.nn.Module | Mapping[str, torch.Tensor], called: str) -> tuple[str, ...]:
     """Return a note if many matrices of a network are zeros, as of a download that ended early in a file of full size.
 
     The first and the last row of each are read. The message begins with ``called``.
     """
-    matrices = {name: weights for name, weights in part.named_parameters() if weights.ndim > 1 and len(weights)}
+    named = part.items() if isinstance(part, Mapping) else part.named_parameters()
+    matrices = {name: weights for name, weights in named if weights.ndim > 1 and len(weights)}
     zero = [name for name, weights in matrices.items() if not (weights[0].any() or weights[-1].any())]
     if len(zero) < max(_FEWEST_ZEROS, len(matrices) * _SHARE_OF_ZEROS):
         return ()
@@ -128,6 +129,11 @@ def zero_weights(part: torch.nn.Module, called: str) -> tuple[str, ...]:
         f"{called}: {len(zero)} of {len(matrices)} weights are zero, such as {min(zero)}: its file may be cut short, "
         "download it again",
     )
+
+
+def refuse(text: str) -> NoReturn:
+    """Raise a note on weights as WeightsUnavailable, where they are read during an edit."""
+    raise WeightsUnavailable(text)
 
 
 def check_class(kind: Any, config: Mapping[str, Any], folder: Path) -> None:

@@ -134,7 +134,7 @@ RETIRED = {
     "Pinned": "PinnedInverter",
     "SEES": "EXTRA_CHANNELS",
     "Sampled": "SamplerInverter",
-    "Shelf": "ControlNetCache",
+    "Shelf": "FileCache",
     "Stage": "ComparisonFixture",
     "Side": "Runner",
     "Trained": "LoadedControlNet",

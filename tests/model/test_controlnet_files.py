@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from diffusers import (
 )
 from editkit_diffusers.controlnets.files import load_controlnet
 from editkit_diffusers.controlnets.unet import unet_family
+from editkit_diffusers.file_cache import FileCache
 from editkit_diffusers.ldm_key_names import original_name
 from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
@@ -263,7 +265,9 @@ def test_a_file_of_the_first_implementation_has_the_weights_of_its_conversion(ti
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 6, 8, 10))
-    torch.nn.init.ones_(net.controlnet_mid_block.bias)
+    for weights in net.parameters():
+        if not weights.any():  # as before the training
+            torch.nn.init.ones_(weights)
     file = tmp_path / "control_sd15_canny.safetensors"
     save_file(original_controlnet(net), file)
     loaded = load_controlnet(file, unet_family(unet, 4), device=torch.device("cpu"), dtype=torch.float32)
@@ -323,3 +327,36 @@ def test_a_controlnet_without_effect_or_with_a_class_is_refused(tiny_model: Any,
     ControlNetModel.from_config(config).save_pretrained(tmp_path / "class")
     with pytest.raises(InvalidParameter, match="reads a class"):
         attach(tiny_model, tmp_path / "class")
+
+
+ZEROS = {
+    "controlnet_cond_embedding.conv_out": (InvalidParameter, "so the map has no effect"),
+    "down_blocks": (WeightsUnavailable, "of 50 weights are zero.*cut short"),
+}
+
+
+@pytest.mark.parametrize("zero", ZEROS)
+def test_zeros_in_a_part_of_a_controlnet_are_refused(
+    tiny_model: Any, tiny_controlnet: Path, tmp_path: Path, zero: str
+) -> None:
+    kind, message = ZEROS[zero]
+    (file,) = shutil.copytree(tiny_controlnet, tmp_path / "net").glob("*.safetensors")
+    tensors = {name: tensor * (not name.startswith(zero)) for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(kind, match=message):
+        attach(tiny_model, file.parent)
+
+
+def test_a_network_of_earlier_files_is_released_before_the_next_one_is_read(tmp_path: Path) -> None:
+    class Network:
+        """One that the cache alone refers to."""
+
+    cache, place = FileCache[Any](), tmp_path / "a.safetensors"
+    place.write_bytes(b"1")
+    first = weakref.ref(cache.get(place, (), Network))
+    assert cache.get(place, (), Network) is first()
+    assert cache.get(place, ("other",), Network) is not first()
+    place.write_bytes(b"22")
+    released = []
+    second = cache.get(place, (), lambda: (released.append(first() is None), Network())[1])
+    assert released == [True] and cache.get(place, (), Network) is second

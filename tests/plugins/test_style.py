@@ -295,7 +295,7 @@ REFUSALS = {
     },
     r"holds 'lora.up', which is no weight of an IP-Adapter": lambda tensors: {**tensors, "lora.up": torch.zeros(1)},
     r"takes 12 values of its image encoder, and .* gives 16": lambda tensors: {
-        **tensors, "image_proj.proj.weight": torch.zeros(64, 12)
+        **tensors, "image_proj.proj.weight": torch.ones(64, 12)
     },
     r"image projection of no known kind": lambda tensors: {
         **tensors, "image_proj.proj.bias": torch.zeros(3)
@@ -323,6 +323,21 @@ def test_adapters_that_cannot_be_read_are_refused_by_name(styled: Styled, model:
         save_file({"image_proj.norm.bias": value}, tmp_path / "torn.safetensors")
         with pytest.raises(editkit.BadFile, match=f"{fault} in 'image_proj.norm.bias'"):
             generate(model, styled.attach(model=tmp_path / "torn.safetensors"))
+    for zero, fault in (("ip_adapter", "zeros in all its values"), ("image_proj", "so the image has no effect")):
+        partial = changed(
+            styled.adapters["plain"],
+            styled.adapters["plain"].with_name("partial.safetensors"),
+            lambda tensors, zero=zero: {name: one * (not name.startswith(zero)) for name, one in tensors.items()},  # type: ignore[misc]
+        )
+        with pytest.raises(editkit.BadFile, match=fault):
+            generate(model, styled.attach(model=partial))
+    cut = changed(
+        styled.adapters["plain"],
+        styled.adapters["plain"].with_name("cut.safetensors"),
+        lambda tensors: {name: one * (name < "ip_adapter.3") for name, one in tensors.items()},
+    )
+    with pytest.raises(editkit.BadFile, match=r"6 of 9 weights are zero.*cut short"):
+        generate(model, styled.attach(model=cut))
     zeros = changed(
         styled.adapters["plain"],
         styled.adapters["plain"].with_name("zeros.safetensors"),

@@ -7,10 +7,9 @@ import contextlib
 import contextvars
 import functools
 import math
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,6 @@ from editkit import (
     Backend,
     Point,
     PointBatch,
-    file_stamps,
     full_name,
     is_finite,
     numbers_on,
@@ -28,15 +26,11 @@ from editkit import (
     to_device,
 )
 
+from ..file_cache import FileCache
 from ..latent_backend import LatentModel
-
-T = TypeVar("T")
 
 Residuals = Mapping[str, list[Tensor]]
 """Residuals by the argument of the network that takes them."""
-
-_CACHE_SIZE = 2
-"""Maximum number of ControlNets in the cache of a model."""
 
 
 class ConditionMap(NamedTuple):
@@ -167,26 +161,6 @@ def _sums(lists: Sequence[list[Tensor]]) -> list[Tensor]:
     return [sums[tuple(map(id, parts))] for parts in zip(*lists, strict=True)]
 
 
-class ControlNetCache(Generic[T]):
-    """Cache of the ControlNets loaded last, so that the next edit does not read them again."""
-
-    def __init__(self) -> None:
-        self.loaded: dict[tuple[Any, ...], T] = {}
-        self.lock = threading.Lock()
-
-    def get(self, location: Path, device: torch.device, dtype: torch.dtype, load: Callable[[Path], T]) -> T:
-        """Return the ControlNet in a folder or file, read by ``load`` if it is new or its files changed."""
-        key = (location.resolve(), file_stamps(location), device, dtype)
-        with self.lock:
-            loaded = self.loaded.pop(key, None)
-            if loaded is None:
-                loaded = load(location)
-            self.loaded[key] = loaded
-            for oldest in list(self.loaded)[:-_CACHE_SIZE]:
-                del self.loaded[oldest]
-            return loaded
-
-
 # A model may be used by several threads at once: a ControlNet steers only the walk that attached it.
 _ATTACHED: contextvars.ContextVar[tuple[tuple[object, Any], ...]] = contextvars.ContextVar("_ATTACHED", default=())
 
@@ -211,7 +185,7 @@ class SteeredModel(LatentModel, abc.ABC):
 
     def __init__(self, *parts: Any, **labels: Any) -> None:
         super().__init__(*parts, **labels)
-        self._controlnet_cache = ControlNetCache[LoadedControlNet]()
+        self._controlnet_cache = FileCache[LoadedControlNet]()
 
     @abc.abstractmethod
     def load_controlnet(self, location: Path) -> LoadedControlNet:
@@ -229,7 +203,8 @@ class SteeredModel(LatentModel, abc.ABC):
         mode: str | None = None,
         mask: Tensor | None = None,
     ) -> Iterator[None]:
-        loaded = self._controlnet_cache.get(folder, self.device, self.dtype, self.load_controlnet)
+        load = functools.partial(self.load_controlnet, folder)
+        loaded = self._controlnet_cache.get(folder, (self.device, self.dtype), load)
         mask = None if mask is None else mask.to(self.device, self.dtype)
         net = AttachedControlNet(loaded, to_device(hint, self.device, self.dtype), scale, low, high, mode, mask)
         if not is_finite(net.embedded):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from editkit import InvalidParameter, WeightsUnavailable, loading, quiet, read_json, reason_of
 
-from ..components import load_part, prepare_network
+from ..components import load_part, prepare_network, zero_weights
 from ..single_file import read_tensors
 
 TRANSFORMER_FILE = "a ControlNet of a transformer (FLUX, Stable Diffusion 3, Qwen-Image)"
@@ -54,6 +54,8 @@ _OUTPUTS = re.compile(
     r"controlnet_(down_blocks|mid_block|blocks|single_blocks)\.|control_(noise_refiner|layers)\.\d+\.after_proj\."
 )
 """Names of the layers that give residuals, which are zeros before the training."""
+_INPUTS = re.compile(r"controlnet_cond_embedding\.conv_out\.weight|controlnet_x_embedder\.weight")
+"""Names of the layers that give the network what they read in a map, which are zeros before the training."""
 _MOST_LAYERS, _LARGEST = 100, 10**5
 """Largest number of layers, and the largest other number, in a configuration."""
 _LAYERS = ("transformer_layers_per_block", "num_layers", "num_single_layers")
@@ -105,13 +107,24 @@ def load_controlnet(location: Path, family: ControlNetFamily, *, device: torch.d
 
 
 def _check_trained(net: nn.Module, location: Path) -> None:
-    """Raise InvalidParameter for a ControlNet whose output layers are zeros, as before its training."""
+    """Raise InvalidParameter for a ControlNet whose layers at one end are zeros, as before its training.
+
+    Raises WeightsUnavailable for one with zeros elsewhere, as in a file that is cut short.
+    """
     outputs = [weights for name, weights in net.named_parameters() if _OUTPUTS.match(name)]
     if outputs and not any(weights.any() for weights in outputs):
         raise InvalidParameter(
             f"the ControlNet {location} has zeros in all its output layers, so it has no effect: its training has not "
             "begun, or its file is cut short"
         )
+    inputs = [weights for name, weights in net.named_parameters() if _INPUTS.match(name)]
+    if inputs and not any(weights.any() for weights in inputs):
+        raise InvalidParameter(
+            f"the ControlNet {location} has zeros in the layer that reads its map, so the map has no effect: its "
+            "training has not begun, or its file is cut short"
+        )
+    for text in zero_weights(net, f"the ControlNet {location}"):
+        raise WeightsUnavailable(text)
 
 
 def _load_folder(folder: Path, family: ControlNetFamily, **target: Any) -> Any:

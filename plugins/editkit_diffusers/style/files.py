@@ -11,8 +11,12 @@ from torch import Tensor
 
 from editkit import BadFile, InvalidParameter, WeightsUnavailable, check_download, is_finite
 
+from ..components import zero_weights
+
 _VALUES = re.compile(r"to_v_ip\.weight$|ip_adapter_double_stream_v_proj\.weight$")
 """Names of the weights without which an IP-Adapter has no effect."""
+_READING = re.compile(r"(image_proj|ip_adapter_proj_model)\.(proj(\.\d+)?|proj_in)\.weight$")
+"""Names of the weights by which an adapter reads the embedding of an image."""
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
 
@@ -54,6 +58,14 @@ def read_tensors(file: Path) -> Mapping[str, Tensor]:
     values = [tensor for key, tensor in tensors.items() if _VALUES.search(key)]
     if values and not any(tensor.any() for tensor in values):
         raise BadFile(f"style:model={str(file)!r} has zeros in all its values, so it has no effect: download it again")
+    for text in zero_weights(tensors, f"style:model={str(file)!r}"):
+        raise BadFile(text)
+    reading = [tensor for key, tensor in tensors.items() if _READING.match(key)]
+    if reading and not any(tensor.any() for tensor in reading):
+        raise BadFile(
+            f"style:model={str(file)!r} has zeros in all weights that read an image, so the image has no effect: "
+            "download it again"
+        )
     return tensors
 
 

@@ -15,7 +15,7 @@ from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
 
 from editkit import InvalidParameter, WeightsUnavailable, file_stamps, is_finite, quiet
 
-from ..components import load_part
+from ..components import load_part, refuse
 
 _CACHE_SIZE = 8
 """Number of images whose embeddings a model keeps."""
@@ -116,7 +116,7 @@ def embed_image(
     They are the projected embedding, or the hidden states of the layer before the last one with ``hidden``. Raises
     InvalidParameter for an encoder of another width.
     """
-    net = load_part(encoder.network, folder, device=device, dtype=dtype, strict=True)
+    net = load_part(encoder.network, folder, device=device, dtype=dtype, strict=True, warn=refuse)
     given = net.config.hidden_size if hidden else net.config.projection_dim
     if given != width:
         raise InvalidParameter(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses as dc
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,15 +14,14 @@ from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProj
 from PIL import Image
 from torch import Tensor, nn
 
-from editkit import InvalidParameter, file_stamps, loading, quiet
+from editkit import InvalidParameter, loading, quiet
 
+from ..file_cache import FileCache
 from ..shared_network import share
 from .attached import Style
 from .files import adapter_file, read_tensors, sections
 from .image_encoder import CLIP, SIGLIP, EmbeddingCache, Embeddings, EncoderKind, Nothing, embed_image, find_encoder
 
-_CACHE_SIZE = 2
-"""Maximum number of adapters in the cache of a model."""
 _FACE_ID = ("perceiver_resampler.proj_in.weight", "norm.weight")
 """Weights of the image projection of FaceID adapters, if it has no plain ``proj``."""
 
@@ -162,8 +160,7 @@ class IPAdapters:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.loaded: dict[tuple[Any, ...], LoadedIPAdapter] = {}
-        self.lock = threading.Lock()
+        self.loaded = FileCache[LoadedIPAdapter]()
         self.embeddings = EmbeddingCache()
 
     def style(
@@ -198,18 +195,10 @@ class IPAdapters:
 
         Raises BadFile for a damaged file, InvalidParameter for one that is no adapter or does not fit the network.
         """
-        key = (file.resolve(), file_stamps(file), identity)
-        with self.lock:
-            loaded = self.loaded.pop(key, None)
-            if loaded is None:
-                try:
-                    loaded = _load(file, net, self.layout)
-                except InvalidParameter as error:
-                    raise InvalidParameter(f"style:model={str(file)!r} {error}") from error
-            self.loaded[key] = loaded
-            for oldest in list(self.loaded)[:-_CACHE_SIZE]:
-                del self.loaded[oldest]
-            return loaded
+        try:
+            return self.loaded.get(file, (identity,), lambda: _load(file, net, self.layout))
+        except InvalidParameter as error:
+            raise InvalidParameter(f"style:model={str(file)!r} {error}") from error
 
 
 def _load(file: Path, net: Any, layout: Layout) -> LoadedIPAdapter:

@@ -14,7 +14,7 @@ from transformers import SiglipVisionModel
 
 from editkit import InvalidParameter, file_stamps
 
-from ..components import load_part
+from ..components import load_part, refuse
 from .attached import Style
 from .image_encoder import EmbeddingCache, Embeddings, siglip_processor
 
@@ -71,8 +71,9 @@ def _tokens(
     folder: Path, encoder: Path, image: Image.Image, width: int, *, device: torch.device, dtype: torch.dtype
 ) -> Embeddings:
     """Return the tokens of an image as ``FluxPriorReduxPipeline`` computes them, and none for no image."""
-    embedder = load_part(ReduxImageEncoder, folder / _EMBEDDER, device=device, dtype=dtype, strict=True)
-    vision = load_part(SiglipVisionModel, encoder, device=device, dtype=dtype, strict=True)
+    reading: dict[str, Any] = {"device": device, "dtype": dtype, "strict": True, "warn": refuse}
+    embedder = load_part(ReduxImageEncoder, folder / _EMBEDDER, **reading)
+    vision = load_part(SiglipVisionModel, encoder, **reading)
     given, needed = vision.config.hidden_size, embedder.config.redux_dim
     if given != needed:
         raise InvalidParameter(f"{folder} takes {needed} values of its image encoder, and {encoder} gives {given}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from editkit import ExecutionOptions, InvalidParameter, MissingCapability, Point
 
-from ..controlnets.attached import ControlNetCache, attach, attached_to
+from ..controlnets.attached import attach, attached_to
 from ..controlnets.files import load_controlnet
 from ..controlnets.pipelines import PIPELINES
+from ..file_cache import FileCache
 from .controlled_call import ChannelCall, ControlledCall, controlled_pipeline
 from .network_call import NetworkCall, Size
 
@@ -37,7 +39,7 @@ class SteeredPipeline:
 
     def __init__(self) -> None:
         self.takes = PIPELINES.get(type(self.pipe).__name__)
-        self._controlnet_cache = ControlNetCache[Any]()
+        self._controlnet_cache = FileCache[Any]()
         super().__init__()
 
     @contextlib.contextmanager
@@ -82,7 +84,8 @@ class SteeredPipeline:
                 f"{offloads[0]}=True is not possible with a ControlNet of {self.takes.name}, which evaluates parts of "
                 "the model beside the model itself: leave one out"
             )
-        net = self._controlnet_cache.get(folder, self.device, self.dtype, self._load_controlnet)
+        load = functools.partial(self._load_controlnet, folder)
+        net = self._controlnet_cache.get(folder, (self.device, self.dtype), load)
         return controlled_pipeline(self.pipe, self.takes, net)
 
     def _load_controlnet(self, location: Path) -> Any:
