@@ -141,6 +141,9 @@ def _unreadable(address: str, column: str, error: BaseException) -> BadImage:
 
 def local_path(address: str, folder: str) -> str:
     """Return an address of a manifest in ``folder`` as an absolute path or as an address with its file system."""
+    outer, inside, last = address.rpartition("::")
+    if inside and "://" not in last:  # a file in an archive whose path may count from the manifest
+        return f"{outer}::{local_path(last, folder)}"
     if is_remote(address):
         return address
     if os.path.isabs(address):  # noqa: PTH117 (called for every row)

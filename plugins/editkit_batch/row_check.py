@@ -37,6 +37,8 @@ from .row_values import (
 _COLUMNS = ("operation", "image", "model", "name")
 """Columns that are no parameters."""
 _LONGEST_NAME = 1000
+_SOURCE = {"source": "recorded"}
+"""Stands for the prompt of an inversion, which an edit of it takes in place of its own."""
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr)
 
 
@@ -108,11 +110,13 @@ class RowChecker:
             name: text for name in fields & values.keys() if (text := mask_without_file(fields[name], values[name]))
         }
         images = {name: self._addresses(name, values[name]) for name in fields & values.keys() if name not in named}
+        recorded = _is_recorded(spec, sources)
         files: dict[str, str] = {}
-        params = replace_paths(spec.params, self._canonical(spec, values), lambda path: self._file(path, files)) | named
+        checked = self._canonical(spec, values, _SOURCE if recorded and "source" not in values else {})
+        params = replace_paths(spec.params, checked, lambda path: self._file(path, files)) | named
         content = replace_paths(spec.params, params, lambda path: files.get(path, path))
         label, identity = self._identity(self._model(model), spec.name)
-        return _Draft(row, name, spec, sources, params, images, label, identity, files, content)
+        return _Draft(row, name, spec, sources, params, images, label, identity, files, content, recorded)
 
     def _file(self, text: str, files: dict[str, str]) -> str:
         """Return the absolute path of a file or folder that a parameter names, and add its digest to ``files``.
@@ -164,8 +168,10 @@ class RowChecker:
             raise BadRow(f"{name} must be the address of a file, or a list of them")
         return [local_path(one, self.folder) for one in listed]
 
-    def _canonical(self, spec: OperationSpec, values: dict[str, Any]) -> dict[str, Any]:
+    def _canonical(self, spec: OperationSpec, values: dict[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters of a row, checked, in the form in which equal ones are equal.
+
+        ``recorded`` stands for parameters of an inversion.
 
         A check takes longer than all else here. Rows that differ in the words of their prompts and in their seed alone
         are checked once; the edit checks each again.
@@ -177,9 +183,10 @@ class RowChecker:
             plain["seed"] = others.pop("seed")
         texts = list(plain.values())
         pattern = [(name, not str(value).strip(), texts.index(value)) for name, value in plain.items()]
-        key = repr((spec.name, sorted(others.items()), sorted(pattern)))
+        key = repr((spec.name, sorted(others.items()), sorted(pattern), sorted(recorded)))
         if key not in self._checked:
-            checked = check_params(spec.name, values)
+            stand_ins = {name: value for name, value in recorded.items() if name in spec.params.model_fields}
+            checked = check_params(spec.name, {**stand_ins, **values})
             dumped = checked.model_dump(mode="json", include=set(others) - image_kinds(spec.params).keys())
             if len(self._checked) > MOST_KEPT:
                 self._checked.clear()
@@ -218,6 +225,8 @@ class _Draft:
     """Digests of the files and folders that parameters name."""
     content: dict[str, Any]
     """Parameters with the digests of their files in place of the paths."""
+    recorded: bool
+    """Whether the row edits an inversion, which has a seed."""
 
     @property
     def places(self) -> Iterator[Place]:
@@ -236,7 +245,7 @@ class _Draft:
         images = {name: [digest_of[one] for one in listed] for name, listed in sorted(self.images.items())}
         content = [self.spec.name, self.identity, [digest_of[one] for one in self.sources], images, self.content]
         identity = hash_of(content)
-        draws = "seed" in self.spec.params.model_fields and "seed" not in self.params
+        draws = "seed" in self.spec.params.model_fields and "seed" not in self.params and not self.recorded
         seed = {"seed": int(identity[:8], 16)} if draws else {}
         call = {
             "operation": self.spec.name,
@@ -250,6 +259,12 @@ class _Draft:
         }
         identity = hash_of([identity, *variant]) if variant else identity
         return PlannedRow(identity, self.row.number, self.name, _CANONICAL.encode(call))
+
+
+def _is_recorded(spec: OperationSpec, sources: Sequence[str]) -> bool:
+    """Return whether a row edits a local inversion, whose settings are defaults of the edit's."""
+    inversion = spec.edits_inversion and all(one.lower().endswith(".safetensors") for one in sources)
+    return spec.takes == "inversion" or (inversion and not any(map(is_remote, sources)))
 
 
 def hash_of(content: Any) -> str:

@@ -163,6 +163,26 @@ def test_files_of_controls_count_from_the_manifest_and_for_the_id(here: Path) ->
         check_file(str(here / "moved/map.png"), path_digest("a.png"))
 
 
+def test_a_row_may_edit_an_inversion_with_its_settings(here: Path) -> None:
+    inversion = editkit.invert("a.png", model=editkit.testing.ToyBackend(), prompt="x", steps=2)
+    inversion.save("a.safetensors")
+    edit = {"operation": "prompt-edit", "image": "a.safetensors", "target": "a lemon"}
+    manifest = write([edit, {**edit, "source": "y"}, {"operation": "reconstruct", "image": "a.safetensors"}])
+    rows = planned(manifest)
+    assert [row.error for row in rows] == ["", "", ""]
+    params = [json.loads(row.call)["params"] for row in rows]
+    assert params == [{"target": "a lemon"}, {"target": "a lemon", "source": "y"}, {}]
+    assert "needs the parameter 'source'" in planned(write([{**edit, "image": "a.png"}]))[0].error
+
+
+def test_the_path_of_an_archive_counts_from_the_manifest(here: Path) -> None:
+    Path("jobs").mkdir()
+    with tarfile.open("jobs/a.tar", "w") as archive:
+        archive.add("a.png")
+    manifest = write([{**EDIT, "image": "tar://a.png::a.tar"}], "jobs/rows.jsonl")
+    assert [row.error for row in planned(manifest)] == [""]
+
+
 def test_an_image_that_changed_after_the_plan_is_refused(here: Path) -> None:
     fsspec = pytest.importorskip("fsspec")
     fsspec.filesystem("memory").pipe("/a.png", Path("a.png").read_bytes())
