@@ -35,6 +35,25 @@ def as_timesteps(timestep: float | int, device: torch.device) -> Tensor:
     return numbers_on([timestep], device, torch.float32 if isinstance(timestep, float) else torch.int64)
 
 
+def _copy_on_known_device(pipeline: Any) -> Any:
+    """Return a copy of a pipeline whose execution device is its attribute ``known_device`` where that is not None.
+
+    diffusers walks through all modules of all parts to find the device, which a call of one estimate does not repay.
+    """
+
+    class OnKnownDevice(type(pipeline)):  # type: ignore[misc]
+        known_device: torch.device | None = None
+
+        @property
+        def _execution_device(self) -> torch.device:
+            return self.known_device or super()._execution_device
+
+    OnKnownDevice.__name__ = type(pipeline).__name__  # pipelines read their name
+    copied = copy.copy(pipeline)
+    copied.__class__ = OnKnownDevice
+    return copied
+
+
 class OwnPath(NamedTuple):
     """Timesteps that a pipeline chooses for a number of steps, and their sigmas with the one at the end of a flow."""
 
@@ -53,7 +72,7 @@ class NetworkCall(abc.ABC):
         self.kind: type = type(pipeline)
         self.facts = facts_of(self.kind)
         self.config = pipeline.scheduler.config
-        self.pipeline = copy.copy(pipeline)  # a call sets attributes of the pipeline
+        self.pipeline = _copy_on_known_device(pipeline)  # a call sets attributes of the pipeline
         self._decoder, self.autoencoder = self._find_autoencoder()
         self._layouts: dict[Size, LatentLayout] = {}
         self._paths: dict[tuple[int, Size], OwnPath] = {}

@@ -208,12 +208,14 @@ class PipelineCall(NetworkCall):
         with self._lock:
             layout, shown = self.layout(size), self._network_timestep(timestep, size)
             self._latents, self._timesteps = layout.pack(x), as_timesteps(shown, x.device)
+            self._put("known_device", x.device)
             try:
                 self._run(prompts, size, **arguments)
                 assert self._output is not None
                 return layout.unpack(self._own_part(self._output.reshape(len(x), -1), x[0].numel()))
             finally:
                 self._latents = self._output = None
+                self._put("known_device", None)
 
     def _own_part(self, output: Tensor, count: int) -> Tensor:
         """Return the ``count`` values of each row of an output that belong to the result, not to the references."""
