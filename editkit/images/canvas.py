@@ -56,7 +56,7 @@ def marked_box(mask: Tensor) -> Box | None:
     return Box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else None
 
 
-def _parts(mask: Tensor, near: int) -> list[Box]:
+def part_boxes(mask: Tensor, near: int) -> list[Box]:
     """Return the boxes of the parts of a mask (1, 1, H, W); those within ``near`` pixels of each other are one part."""
     import cv2
 
@@ -68,7 +68,12 @@ def _parts(mask: Tensor, near: int) -> list[Box]:
     wide = cv2.dilate(np.pad(marked, near), np.ones((near, near), np.uint8))
     _, _, stats, _ = cv2.connectedComponentsWithStats(wide, connectivity=8)
     boxes = [(int(left), int(top), int(width), int(height)) for left, top, width, height, _ in stats[1:]]
-    return [Box(left, top, left + width - near + 1, top + height - near + 1) for left, top, width, height in boxes]
+    # The border moves a part by `near`, and dilating enlarges it by `near - 1`, of which half is on its first side.
+    x, y = (first - near + (near - 1) // 2 for first in (whole.left, whole.top))
+    return [
+        Box(x + left, y + top, x + left + width - near + 1, y + top + height - near + 1)
+        for left, top, width, height in boxes
+    ]
 
 
 @dc.dataclass(frozen=True)
@@ -140,7 +145,7 @@ class Canvas:
 
     def small_mask_warning(self, mask: Tensor, native: int) -> str | None:
         """Return a warning if the model sees every part of a mask (1, 1, H, W) at few pixels of a reduced image."""
-        parts = _parts(mask, math.ceil(1 / self.scale)) if self.scale < 1 else []
+        parts = part_boxes(mask, math.ceil(1 / self.scale)) if self.scale < 1 else []
         box = max(parts, key=lambda part: part.side, default=None)
         if box is None or box.side * self.scale >= native * TINY_MASK:
             return None

@@ -14,8 +14,8 @@ from torch import Tensor
 import editkit
 from editkit import Result
 from editkit.editing.framing.following import FollowedSubject
-from editkit.editing.framing.frame import _cuts
 from editkit.editing.framing.ground import ground_colour, is_plain, matte
+from editkit.editing.framing.placing import cuts, hold
 from editkit.editing.framing.registration import Placement, place_template, whole_image
 from editkit.images.metrics import psnr
 from editkit.images.tensors import to_tensor
@@ -63,12 +63,22 @@ def test_template_is_found_where_it_lies(left: int, top: int, mirrored: bool) ->
 def test_a_border_through_the_subject_cuts_it() -> None:
     mask = torch.zeros(64, 64, dtype=torch.bool)
     mask[10:50, 10:40] = True
-    assert not _cuts(mask, Placement(5, 5, 50, False, 0.1))
-    assert _cuts(mask, Placement(5, 5, 30, False, 0.1))
-    assert not _cuts(mask, Placement(-10, -10, 90, False, 0.1))
+    assert not cuts(mask, Placement(5, 5, 50, False, 0.1))
+    assert cuts(mask, Placement(5, 5, 30, False, 0.1))
+    assert not cuts(mask, Placement(-10, -10, 90, False, 0.1))
     other = mask.clone()
     other[:, 60:] = True  # another subject beside it
-    assert not _cuts(other, Placement(5, 5, 50, False, 0.1))
+    assert not cuts(other, Placement(5, 5, 50, False, 0.1))
+
+
+def test_a_placement_is_moved_and_enlarged_a_little_to_hold_its_subject() -> None:
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[10:50, 10:40] = True
+    mask[60:62, 60:62] = True  # a speck of something else
+    assert hold(mask, Placement(5, 5, 50, False, 0.1))[:3] == (5, 5, 50)
+    assert hold(mask, Placement(12, 8, 40, False, 0.1))[:3] == (10, 10, 40)
+    assert hold(mask, Placement(8, 11, 38, False, 0.1))[:3] == (8, 10, 40)
+    assert hold(mask, Placement(5, 5, 30, False, 0.1))[:3] == (5, 5, 30)
 
 
 def test_template_of_another_subject_explains_nothing() -> None:
@@ -120,6 +130,36 @@ def test_edit_of_a_moved_subject_is_the_moved_edit(
     result = to_tomato(framed(ground, side, corner))
     assert result.report.frame is not None and abs(result.report.frame["side"] - side) <= 4
     assert agreement(result) > max(20, agreement(to_tomato(framed(ground, side, corner), frame="off")) + 2)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("ground", [WHITE, BLUE])
+def test_a_small_subject_of_a_large_image_and_one_of_many_are_edited_as_in_the_frame(
+    ground: tuple[int, int, int],
+) -> None:
+    """Each is a small share of the image: of its side, or of all that stands on the ground."""
+    own = on_white(edit(framed(WHITE, 64, (0, 0))))
+    large = framed(ground, 64, (150, 70), size=420)
+    row = Image.new("RGB", (5 * 70, 80), ground)
+    for place in range(5):
+        row.paste(framed(ground, 64, (0, 0)), (70 * place + 3, 9))
+    for image, corner in ((large, (150, 70)), (row, None)):
+        result = edit(image)
+        assert result.report.frame is not None and abs(result.report.frame["side"] - 64) <= 4
+        left, top = corner or ((result.report.frame["left"] // 70) * 70 + 3, 9)
+        inside = (to_tensor(own).amin(1, keepdim=True) < 0.5).expand(-1, 3, -1, -1)
+        part = to_tensor(on_white(result).crop((left, top, left + 64, top + 64)))
+        assert psnr(part[inside], to_tensor(own)[inside]) > 20
+        changed = np.any(np.asarray(result.image) != np.asarray(image), axis=2)
+        changed[max(0, top - 8) : top + 72, max(0, left - 8) : left + 72] = False
+        assert not changed.any()
+
+
+@pytest.mark.model
+def test_an_image_without_the_subject_of_the_source_prompt_is_named() -> None:
+    image = Image.open(SAMPLES / "gradient-man-playing-handball.png").convert("RGB")
+    assert "frame=auto finds no subject as emoji draws it" in edit(image).report.warnings[0]
+    assert not any("frame=auto" in one for one in edit(image, frame="off").report.warnings)
 
 
 def on_white(result: Result) -> Image.Image:

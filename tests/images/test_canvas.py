@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 import editkit
-from editkit.images.canvas import Canvas, marked_box
+from editkit.images.canvas import Box, Canvas, marked_box, part_boxes
 from editkit.sampling.windows import evaluate_in_windows, window_starts
 from editkit.testing import ToyBackend
 from editkit.testing.suite import sample_image
@@ -153,3 +153,11 @@ def test_small_parts_of_a_mask_are_named_unless_they_are_one(boxes: list[tuple[i
         mask[..., top : top + 30, left : left + 30] = 1
     warning = canvas.small_mask_warning(mask, 64)
     assert warning is None if words is None else str(warning).startswith(words)
+
+
+@pytest.mark.parametrize("near", [1, 2, 5, 8])
+def test_parts_of_a_mask_are_found_where_they_are(near: int) -> None:
+    mask, boxes = torch.zeros(1, 1, 60, 90), [Box(15, 10, 25, 20), Box(60, 40, 80, 45)]
+    for box in boxes:
+        mask[..., box.top : box.bottom, box.left : box.right] = 1
+    assert part_boxes(mask, near) == boxes

@@ -16,25 +16,20 @@ from torch import Tensor
 from ...diffusion.denoiser import latent_dtype
 from ...diffusion.paths import make_path
 from ...images.blending.pull_push_fill import pull_push_fill
-from ...images.canvas import Canvas, resize
+from ...images.canvas import resize
 from ..outcome import Edit, PixelEdit
 from ..params import FrameParams
 from ..results.composing import paint
 from ..session import Session
 from .following import FollowedSubject
-from .ground import MATTE_LOW, coverage, ground_colour, is_plain, matte, predicted_matte
-from .registration import Placement, place_template, whole_image
+from .ground import MATTE_LOW, coverage, ground_colour, matte, predicted_matte
+from .placing import place_subject
+from .registration import Placement
 
-EXPLAINED = 0.8
-"""Cost of a placement below which the prediction is taken to show the subject of the image."""
 EDGE = 2
 """Width of the edges of a decoded subject in pixels at the model's scale."""
-BETTER = 0.9
-"""Cost relative to that of the whole image below which another placement is preferred."""
 BESIDE = 0.25
 """Share of all that stands on a plain ground from which it is named if it is beside the edited square."""
-CUT = 0.1
-"""Share of a placement's side from which the subject may not continue beyond its border."""
 
 
 @dc.dataclass(frozen=True)
@@ -103,10 +98,13 @@ def frame_session(session: Session, following: FollowedSubject | None = None) ->
         return None
     model_ground = torch.tensor(spec.frame.ground, dtype=torch.float32)[:, None, None]
     template = _predict(session, params.source_prompt) - model_ground
-    placement, plain = _place(session, template, model_ground, keep_whole=following is not None)
+    place = place_subject(session.pixels, session.mask, template, model_ground, keep_whole=following is not None)
+    placement, plain = place.placement, place.plain
     if following is not None:
         placement = following.place(session.pixels, placement, plain=plain)
     if placement is None:
+        if not place.explained:
+            _warn_of_no_subject(session, params.source_prompt)
         return None
     subject, ground = _separate(session.pixels, template, placement, plain)
     if plain:
@@ -117,6 +115,14 @@ def frame_session(session: Session, following: FollowedSubject | None = None) ->
         None if session.mask is None else _cut(session.mask, placement, torch.zeros(1, 1, 1)),
     )
     return Framing(session, region, placement, model_ground)
+
+
+def _warn_of_no_subject(session: Session, prompt: str) -> None:
+    session.usage.warn(
+        f"frame=auto finds no subject as {session.model.name} draws it for the source prompt {prompt[:60]!r}: the "
+        "image is edited as it stands, which such a model seldom does well; crop it to its subject, or describe it in "
+        "the source prompt"
+    )
 
 
 def _warn_of_rest(session: Session, subject: Tensor, placement: Placement) -> None:
@@ -138,46 +144,6 @@ def _predict(session: Session, prompt: str) -> Tensor:
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
     x = (start.sigma * noise).to(model.device, latent_dtype(model.dtype))
     return model.decode(session.network(x, start, session.embed(prompt)))[0].float().cpu()
-
-
-def _place(
-    session: Session, template: Tensor, model_ground: Tensor, *, keep_whole: bool
-) -> tuple[Placement | None, bool]:
-    """Return the placement of the subject, None if the image does not show it, and whether the ground is plain.
-
-    An image in the frame of the model has none either, unless ``keep_whole``.
-    """
-    size = (session.pixels.shape[-1], session.pixels.shape[-2])
-    pixels = resize(session.pixels, Canvas.plan(size, session.model.native_size, 1).work)[0]
-    ground, plain = ground_colour(pixels), is_plain(pixels)
-    subject = matte(pixels, ground) if plain else torch.zeros_like(pixels[:1])
-    if plain:
-        image = pixels - ground + subject * (ground - model_ground)
-    else:  # the predicted subject hides the ground behind it
-        image = pixels - ground
-        template = (template + model_ground - ground) * predicted_matte(template)
-    mask = None if session.mask is None else resize(session.mask, (pixels.shape[-1], pixels.shape[-2]))[0].clamp(0, 1)
-    best, whole = place_template(image, template, mask), whole_image(image, template)
-    if best.cost >= EXPLAINED:
-        return None, plain
-    if best.cost >= BETTER * whole.cost or _cuts(subject[0] > 0.5, best):
-        best = whole
-        if plain and not keep_whole and bool(((ground - model_ground).abs() < MATTE_LOW).all()):
-            return None, plain
-    factor = max(size) / max(pixels.shape[-2:])
-    left, top, side = (round(factor * length) for length in (best.left, best.top, best.side))
-    return best._replace(left=left, top=top, side=side), plain
-
-
-def _cuts(subject: Tensor, placement: Placement) -> bool:
-    """Return whether the border of a placement runs through the subject, a mask (H, W): a part of it is no subject."""
-    rows, columns = (slice(max(0, start), start + placement.side) for start in (placement.top, placement.left))
-    borders = (
-        (subject[:, columns], (placement.top, placement.top + placement.side)),
-        (subject.T[:, rows], (placement.left, placement.left + placement.side)),
-    )
-    beside = [lines[edge - 1] & lines[edge] for lines, edges in borders for edge in edges if 0 < edge < len(lines)]
-    return sum(int(both.sum()) for both in beside) > CUT * placement.side
 
 
 def _separate(pixels: Tensor, template: Tensor, placement: Placement, plain: bool) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 SCALES = tuple(0.93**step for step in range(-3, 14))
 """Sides of the template that are tried, from 1.24 to 0.39 of the longest side of the image."""
-MIRROR_DOUBT = 1.1
+MIRROR_DOUBT = 1.2
 """Factor on the cost of mirrored templates: nearly symmetric subjects stay as they are."""
 HIDDEN_WEIGHT = 0.1
 """Weight of template content that would lie outside the image."""
