@@ -68,6 +68,11 @@ class EncodesSources:
                 self.pixel_cache.add(self.round_trip.latents, self.round_trip.decoded)
         return self.encoded
 
+    def limit(self, mask: Tensor) -> None:
+        """Replace the mask by another one, (1, 1, H, W) in [0, 1]."""
+        self.mask = mask
+        self.__dict__.pop("latent_mask", None)
+
     def erase(self) -> None:
         """Continue the surroundings over the fully masked pixels before the sources are encoded.
 

@@ -1,5 +1,6 @@
 """Measure edits on data sets: cases, methods, scores and intervals, which the commands that measure share."""
 
+from ..images.metrics import psnr_of_error
 from ..registry.tables import Estimate
 from .cases import Case, Dataset
 from .estimates import average, bootstrap, gain, mean_of, median, rate, wilson
@@ -27,6 +28,7 @@ __all__ = [
     "median",
     "open_dataset",
     "open_model",
+    "psnr_of_error",
     "rate",
     "score_against_truth",
     "wilson",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images.metrics import judge
+from ..images.metrics import judge, psnr_of_error
 
 Pixels = NDArray[Any]
 """An image (H, W, 3) in 0..255."""
@@ -39,6 +38,5 @@ def score_against_truth(image: Pixels, truth: Pixels, result: Pixels, round_trip
 
 
 def decibels(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """PSNR in dB of images in [0, 1]; 99 for equal ones."""
-    error = float(np.square(one - other).mean())
-    return 99.0 if error == 0 else -10 * math.log10(error)
+    """PSNR in dB of images in [0, 1]; 100 for equal ones."""
+    return psnr_of_error(float(np.square(one - other).mean()))

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 def psnr(one: Tensor, other: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of pixels in [0, 1], both rounded to 8 bits; 100 if they are equal."""
-    error = float(((one * 255).round() - (other * 255).round()).double().square().mean())
-    return 100.0 if error == 0 else 10 * math.log10(255**2 / error)
+    return psnr_of_error(float(((one * 255).round() - (other * 255).round()).double().square().mean()), 255)
+
+
+def psnr_of_error(error: float, white: float = 1.0) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error of pixels in [0, ``white``]; 100 for none."""
+    return 100.0 if error == 0 else 10 * math.log10(white**2 / error)
 
 
 def largest_difference(a: Image.Image, b: Image.Image, mask: Image.Image | None = None) -> int:

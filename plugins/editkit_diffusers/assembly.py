@@ -12,6 +12,7 @@ from editkit import ModelDisplay, ModelFacts
 
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
+from .not_copied import NotCopied
 from .offload import SequentialOffload
 from .outline import Outline
 from .pipeline.parts import PipelineParts
@@ -45,7 +46,7 @@ class Parts(Protocol):
         """Return the configuration of a scheduler."""
 
 
-class Assembled(ModelDisplay):
+class Assembled(ModelDisplay, NotCopied):
     """Base of backends that :meth:`from_parts` builds."""
 
     device: torch.device

@@ -7,7 +7,6 @@ measures inside exchange the two.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.metrics import structural_similarity
 
+from editkit import evaluation
+
 Pixels = NDArray[np.float64]
 """An image (H, W, 3) in [0, 1]."""
 Region = NDArray[np.bool_]
 """A mask (H, W)."""
 
-EQUAL = 100.0
-"""PSNR in dB of equal pixels, as in the reports of editkit."""
 WINDOW = 11
 """Side in pixels of the Gaussian window of SSIM (Wang 2004), whose deviation is 1.5."""
 CONTRAST = 170 / 255**2
@@ -53,17 +52,12 @@ def _measure_region(source: Pixels, result: Pixels, region: Region | None, suffi
     if region is None or region.any():
         alone = result if region is None else np.where(region[..., None], result, source)
         error = float(np.square(source - result)[... if region is None else region].mean())
-        values = {"psnr": psnr_of(error), "mse": error, "ssim": similarity(source, alone, region)}
+        values = {"psnr": evaluation.psnr_of_error(error), "mse": error, "ssim": similarity(source, alone, region)}
         if region is not None:
             values["gradient"] = gradient_similarity(source, alone, region)
     elif suffix:
         values["gradient"] = None
     return {f"{name}{suffix}": value for name, value in values.items()}
-
-
-def psnr_of(error: float) -> float:
-    """Return the PSNR in dB of a mean squared error of pixels in [0, 1]; 100 for none."""
-    return EQUAL if error == 0 else -10 * math.log10(error)
 
 
 def similarity(source: Pixels, result: Pixels, region: Region | None = None) -> float | None:

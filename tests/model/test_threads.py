@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 import threading
 import time
@@ -177,3 +179,11 @@ def test_a_pipeline_that_was_loaded_in_inference_mode_is_edited_with(tmp_path: P
         for model in (editkit.load_model(folder), editkit.from_pipe(pipe))
     )
     assert plain == shared
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_loaded_model_is_not_copied_to_another_process(tiny_model: Any, duplicate: Callable[[Any], Any]) -> None:
+    with pytest.raises(editkit.InvalidParameter, match="cannot be pickled or copied: give its name or folder"):
+        duplicate(tiny_model)
+    result = editkit.apply("img2img", SOURCE, model=tiny_model, prompt="red", steps=2, seed=1)
+    assert pickle.loads(pickle.dumps(result)).image == result.image

@@ -165,8 +165,7 @@ def _limit(session: Session, change: Tensor, threshold: float) -> None:
     mask = automatic if session.mask is None else torch.minimum(automatic, session.mask)
     for problem in _problems(automatic, mask, threshold):
         session.usage.warn(problem)
-    session.mask = mask
-    session.__dict__.pop("latent_mask", None)
+    session.limit(mask)
 
 
 def _problems(automatic: Tensor, mask: Tensor, threshold: float) -> Iterator[str]:

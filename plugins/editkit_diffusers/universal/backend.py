@@ -37,6 +37,7 @@ from ..adapters.pipelines import add_to_pipeline
 from ..attention.support import AttentionSupport, attention_sites, find_attention_sites
 from ..controlnets.pipelines import PIPELINES
 from ..execution import speed_up
+from ..not_copied import NotCopied
 from ..offload import SequentialOffload, offload_layers, offload_sequentially
 from ..pipeline.sharing import shared_weights
 from .block_call import BlockCall
@@ -91,7 +92,7 @@ def _call_of(pipe: Any) -> NetworkCall:
 
 
 class UniversalBackend(
-    ReferringPipeline, StyledPipeline, SteeredPipeline, GuidedPipeline, AttentionSupport, ModelDisplay
+    ReferringPipeline, StyledPipeline, SteeredPipeline, GuidedPipeline, AttentionSupport, ModelDisplay, NotCopied
 ):
     """Backend of a pipeline ``pipe``, whatever its family. Conditions are those of :class:`CallArguments`."""
 
