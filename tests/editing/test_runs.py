@@ -193,6 +193,18 @@ def test_a_run_that_waits_has_ended_when_it_is_cancelled(end: Callable[[editkit.
 
 
 @pytest.mark.slow
+def test_threads_that_share_a_run_all_end() -> None:
+    run, seen = start("img2img", ToyBackend(reduction=2), steps=6), []
+    threads = [threading.Thread(target=lambda: seen.extend(run), daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(step.index for step in seen) == list(range(seen[0].total))
+    assert bits(run.result) == bits(start("img2img", ToyBackend(reduction=2), steps=6).result)
+
+
 def test_a_run_that_is_left_ends_its_thread() -> None:
     before = set(threading.enumerate())
     for _ in start("img2img", ToyBackend(), steps=6):

@@ -82,6 +82,8 @@ class _Worker(Generic[T]):
         """Steps of the edit, then None."""
         self.cancelled, self.ended, self.is_reported = threading.Event(), threading.Event(), False
         self.lock, self.is_waiting = threading.Lock(), True
+        self.advancing = threading.RLock()
+        """Held while a step is computed: two threads that wait for one step would wait for ever at the end."""
         self.results: list[T] = []
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=contextvars.copy_context().run, args=(self.run,), daemon=True)
@@ -123,9 +125,14 @@ class _Worker(Generic[T]):
             yield step
 
     def advance(self) -> Step | None:
-        """Let the edit go on and return its next step; None at its end, where its error is raised the first time."""
-        if self.is_reported:
-            return None
+        """Let the edit go on and return its next step; None at its end, where its error is raised the first time.
+
+        Several threads may call it; each step is returned to one of them.
+        """
+        with self.advancing:
+            return None if self.is_reported else self._advance()
+
+    def _advance(self) -> Step | None:
         try:
             self._go_on()
             step = self._take()
