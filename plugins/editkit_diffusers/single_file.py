@@ -168,7 +168,7 @@ def load_converted(kind: Any, tensors: Mapping[str, Tensor], folder: Path, dtype
     own = net.state_dict()
     rest = dict(tensors)
     named = rest
-    if not own.keys() <= rest.keys():
+    if 2 * len(own.keys() & rest.keys()) < len(own):  # else its names are those of diffusers
         named = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"](rest, config=config)
     _assign(net, named, dtype)
     return net, leftover_names(tensors, rest, named, own)

@@ -554,3 +554,19 @@ def test_a_file_without_an_autoencoder_takes_another_one(tiny: Path, tmp_path: P
     write({**separate, "decoder.more.weight": torch.ones(1), "loss.logvar": torch.ones(1)}, vae)
     drawn = editkit.apply("generate", model=str(file), prompt="a pear", steps=2, seed=0, vae=vae)
     assert "vae.safetensors holds 1 weights of its autoencoder" in drawn.report.warnings[0]
+
+
+def test_an_autoencoder_in_the_names_of_diffusers_that_lacks_a_tensor_is_refused_with_its_name(tmp_path: Path) -> None:
+    folder = stable_diffusion_folder(tmp_path / "model")
+    whole = weights_of(folder, "vae")
+    vae = write(
+        {name: one for name, one in whole.items() if name != "decoder.conv_out.bias"}, tmp_path / "v.safetensors"
+    )
+    with pytest.raises(WeightsUnavailable, match=r"lacks weights of its vae: decoder\.conv_out\.bias;"):
+        editkit.load_model(folder, vae=vae)
+
+
+def test_a_configuration_in_place_of_a_model_names_its_folder(tiny: Path) -> None:
+    assert refused(tiny / "model" / "model_index.json").endswith(
+        f"give the folder that it is in, {str(tiny / 'model')!r}"
+    )

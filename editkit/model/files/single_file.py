@@ -56,6 +56,10 @@ def _check_kind(registry: Registry, file: Path) -> None:
             f"model {str(file)!r} is an image, and no model: give a name, a folder, a file of weights or a hub id; "
             "the recipe of a result is printed by editkit show"
         )
+    if file.suffix == ".json":
+        raise WeightsUnavailable(
+            f"model {str(file)!r} is a configuration: give the folder that it is in, {str(file.parent)!r}"
+        )
     if file.suffix != ".safetensors":
         raise WeightsUnavailable(
             f"model {str(file)!r} is a file other than .safetensors, which can run code when loaded: convert it, or "
