@@ -100,6 +100,8 @@ class Step(BaseModel):
     """Parameters that were set by the user or the operation; None in older recipes."""
     images: dict[_Name, ImageReference] = Field(default={})
     """Images of the parameters by name, as the operation got them; those of several are ``reference-1`` and so on."""
+    files: dict[_Name, _Name] | None = None
+    """Digests of files that the parameters name, such as a ControlNet, by their last names; None in older recipes."""
     filled: bool = False
     """Whether network calls had a fixed number of rows, as among other edits, which decides the last bits."""
 

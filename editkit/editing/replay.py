@@ -161,7 +161,7 @@ def _execute_steps(
 
 
 def _replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeated: Recipe) -> Iterator[str]:
-    """Yield a sentence for each model, image and seed by which the result is another than the recipe's."""
+    """Yield a sentence for each model, image, file and seed by which the result is another than the recipe's."""
     for step, backend in zip(steps, backends, strict=True):
         recorded = step.drawn_by
         if backend.identity != recorded.identity:
@@ -170,15 +170,23 @@ def _replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeate
                 "the pixels may differ"
             )
     for old, new in zip(steps, repeated.steps, strict=True):
-        for name in {**old.images, **new.images}:
-            image, before = new.images.get(name, "none"), old.images.get(name, "none")
-            if image != before:
-                yield (
-                    f"{name} of {old.operation} is another image ({image}) than the recipe's ({before}): the pixels "
-                    "differ"
-                )
-        if old.params.get("seed") is None and new.params.get("seed") is not None:
-            yield f"the recipe of {old.operation} has no seed: one was chosen, and the pixels differ"
+        yield from _step_warnings(old, new)
+
+
+def _step_warnings(old: Step, new: Step) -> Iterator[str]:
+    """Yield a sentence for each image, file and seed by which a repeated step differs from that of the recipe."""
+    for name in {**old.images, **new.images}:
+        image, before = new.images.get(name, "none"), old.images.get(name, "none")
+        if image != before:
+            yield (
+                f"{name} of {old.operation} is another image ({image}) than the recipe's ({before}): the pixels differ"
+            )
+    known = set((old.files or {}).values())
+    for name, digest in (new.files or {}).items():
+        if old.files is not None and digest not in known:
+            yield f"{name} of {old.operation} is another file than the recipe's: the pixels may differ"
+    if old.params.get("seed") is None and new.params.get("seed") is not None:
+        yield f"the recipe of {old.operation} has no seed: one was chosen, and the pixels differ"
 
 
 def _seed_warnings(recipe: Recipe, final: Result | AnimationResult, file: Any) -> Iterator[str]:

@@ -30,6 +30,7 @@ from torch import Tensor
 import editkit
 from editkit import EditkitError, InvalidParameter, WeightsUnavailable
 from editkit.images.tensors import to_tensor
+from editkit.testing.suite import sample_image
 from editkit.testing.tiny import controlnet_xl_folder, stable_diffusion_xl_folder
 
 GREY = Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16), dtype=np.uint8)).convert("RGB")
@@ -360,3 +361,22 @@ def test_a_network_of_earlier_files_is_released_before_the_next_one_is_read(tmp_
     released = []
     second = cache.get(place, (), lambda: (released.append(first() is None), Network())[1])
     assert released == [True] and cache.get(place, (), Network) is second
+
+
+def test_a_replay_with_other_weights_of_a_controlnet_says_so(
+    tiny_model: Any, tiny_controlnet: Path, tmp_path: Path
+) -> None:
+    source, net = sample_image((16, 16)), shutil.copytree(tiny_controlnet, tmp_path / "net")
+    attach = [f"controlnet:kind=edge,weights={net}"]
+    result = editkit.apply("img2img", source, model=tiny_model, prompt="x", steps=2, seed=1, attach=attach)
+    result.save(tmp_path / "a.png")
+
+    def replay(attach: list[str]) -> Any:
+        return editkit.replay(tmp_path / "a.png", source=source, model=tiny_model, attach=attach)
+
+    same = shutil.copytree(net, tmp_path / "moved")
+    repeated = replay([f"controlnet:kind=edge,weights={same}"])
+    assert repeated.image.tobytes() == result.image.tobytes() and repeated.report.warnings == ()
+    (file,) = net.glob("*.safetensors")
+    save_file({name: 2 * one for name, one in load_file(file).items()}, file, metadata={"format": "pt"})
+    assert "net of img2img is another file than the recipe's: the pixels may differ" in replay(attach).report.warnings

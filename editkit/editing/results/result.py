@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ...caching import file_stamps, load_once
 from ...display import mime_bundle
 from ...files.writing import write_encoded
 from ...images.animation.encoding import encode_animation
@@ -29,10 +30,11 @@ from ...inversion.inversion import Inversion
 from ...model.backend import Backend
 from ...model.batching import grouping_of
 from ...model.capabilities import loading_options_of
+from ...model.files.folders import identity_of
 from ...registry.arguments import check_arguments
-from ...registry.params import image_fields
-from ...registry.paths import without_folder, without_folders
-from ...registry.registry import installed
+from ...registry.params import Params, image_fields
+from ...registry.paths import map_paths, without_folder, without_folders
+from ...registry.registry import Registry, installed
 from ...report import Report
 from ...version import __version__
 from ..outcome import Edit, PixelEdit
@@ -97,6 +99,7 @@ def _describe_steps(request: Request, model: Backend, images: Mapping[str, Image
         params=params,
         explicit=explicit,
         images=references,
+        files=_file_digests(registry, request.spec.params, report.params),
         specifications=dict(request.specifications),
         filled=grouping_of(model) == "filled",
     )
@@ -106,6 +109,24 @@ def _describe_steps(request: Request, model: Backend, images: Mapping[str, Image
         steps.insert(0, Step(operation="invert", drawn_by=drawn_by, params=inverted))
     sources = tuple(ImageReference.of(source) for source in request.sources)
     return Recipe(version=__version__, steps=tuple(steps), sources=sources)
+
+
+def _file_digests(registry: Registry, declaration: type[Params], params: Mapping[str, Any]) -> dict[str, str]:
+    """Return digests of the files and folders that parameters name, without those of images, by their last names."""
+    images, places = image_fields(declaration), list[str]()
+
+    def note(place: str) -> str:
+        places.append(place)
+        return place
+
+    map_paths(registry, declaration, {name: value for name, value in params.items() if name not in images}, note)
+    expanded = {without_folder(place)[:200]: os.path.expanduser(place) for place in places}  # noqa: PTH111 (Path's raises)
+    return {name: _digest_of(place) for name, place in expanded.items() if os.path.exists(place)}  # noqa: PTH110
+
+
+@load_once(16, stamps=file_stamps)
+def _digest_of(place: str) -> str:
+    return identity_of(Path(place))
 
 
 def _public_name(model: str, registered: Container[str]) -> str:
