@@ -96,7 +96,7 @@ PAIRS = ArgumentKind(
 )
 MODEL = ArgumentKind(
     lambda value: _is_path(value) or (hasattr(value, "denoise") and not isinstance(value, type)),
-    "a loaded model, or its name, folder, file or hub id",
+    "a loaded model, or its name, folder, file or hub id, and a pipeline of diffusers by editkit.from_pipe",
 ).or_none()
 WORKERS = ArgumentKind(lambda value: _is_whole(value) and value >= 0, "a whole number of at least 0").or_none()
 GPUS = ArgumentKind(
