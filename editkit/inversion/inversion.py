@@ -77,9 +77,15 @@ class Inversion:
         return self.trajectory[0]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the inversion to a safetensors file, whole or not at all, and return its path."""
+        """Write the inversion to a safetensors file, whole or not at all, and return its path.
+
+        Raises InvalidParameter for the name of another kind of file, such as that of the image.
+        """
         if not isinstance(path, (str, os.PathLike)):
             raise InvalidParameter(f"an inversion cannot be saved to {type(path).__name__}: give the path of a file")
+        suffix = Path(path).suffix.lower()
+        if suffix not in ("", ".safetensors"):
+            raise InvalidParameter(f"an inversion is no {suffix} file: give a path that ends in .safetensors")
         params = without_folders(installed(), _params_of(self.report), self.params)
         header = {
             "mode": self.source.mode,

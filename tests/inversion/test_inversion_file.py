@@ -153,3 +153,5 @@ def test_other_files_and_arguments_are_refused(tmp_path: Path, file: Path) -> No
             Inversion.load(wrong)  # type: ignore[arg-type]
         with pytest.raises(InvalidParameter, match="path of a file"):
             Inversion.load(file).save(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameter, match=r"no \.png file"):
+        Inversion.load(file).save(tmp_path / "apple.png")
