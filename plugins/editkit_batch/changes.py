@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from editkit import BadImage, EditkitError, WeightsUnavailable, file_stamps, find_identity, model_stamps
+from editkit import BadImage, EditkitError, WeightsUnavailable, file_stamps, find_identity, load_once, model_stamps
 
 from .digests import digest_of, is_remote, path_digest
 from .plan import Job, plan_file, read_rows, variant_of
@@ -74,27 +73,26 @@ def check_model(call: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     if not call.get("identity"):
         return
     adapters = tuple(settings["adapter"])
-    identity = _model_digest(call["model"], adapters, settings["dtype"], model_stamps(call["model"], adapters))
-    if identity != (call["identity"], *settings.get("variant", ())):
+    if _model_digest(call["model"], adapters, settings["dtype"]) != (call["identity"], *settings.get("variant", ())):
         raise WeightsUnavailable(
             f"model {call['model']!r} or an adapter is not the one that was planned: use --retry-errors to plan again"
         )
 
 
-@functools.lru_cache(maxsize=16)
-def _model_digest(name: str, adapters: Sequence[str], dtype: str | None, _stamps: object) -> tuple[str, ...]:
+@load_once(16, stamps=lambda *arguments: model_stamps(*arguments[:2]))
+def _model_digest(name: str, adapters: Sequence[str], dtype: str | None) -> tuple[str, ...]:
     """Return the hash of a model's files and the variant of its job, until files change."""
     return _identity_of(name), *variant_of({"dtype": dtype, "adapter": adapters})
 
 
 def check_file(path: str, digest: str) -> None:
     """Raise BadImage if a file or folder that a parameter names is not the planned one."""
-    if _path_digest(path, file_stamps(path)) != digest:
+    if _path_digest(path) != digest:
         raise BadImage(f"{path!r} is not the one that was planned: use --retry-errors to plan again")
 
 
-@functools.lru_cache(maxsize=256)
-def _path_digest(path: str, _stamps: object) -> str | None:
+@load_once(256, stamps=file_stamps)
+def _path_digest(path: str) -> str | None:
     """Return the digest of a file or folder until its files change; None if it cannot be read."""
     try:
         return path_digest(path)

@@ -22,7 +22,7 @@ from ..params import FrameParams
 from ..results.composing import paint
 from ..session import Session
 from .following import FollowedSubject
-from .ground import MATTE_LOW, coverage, ground_colour, matte, predicted_matte
+from .ground import MATTE_LOW, coverage, ground_colour, matte, on_model_ground, predicted_matte
 from .placing import place_subject
 from .registration import Placement
 
@@ -109,9 +109,8 @@ def frame_session(session: Session, following: FollowedSubject | None = None) ->
     subject, ground = _separate(session.pixels, template, placement, plain)
     if plain:
         _warn_of_rest(session, subject, placement)
-    on_model_ground = session.pixels + (1 - subject) * (model_ground - ground)
     region = session.for_region(
-        _cut(on_model_ground, placement, model_ground),
+        _cut(on_model_ground(session.pixels, subject, ground, model_ground), placement, model_ground),
         None if session.mask is None else _cut(session.mask, placement, torch.zeros(1, 1, 1)),
     )
     return Framing(session, region, placement, model_ground)

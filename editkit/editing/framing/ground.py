@@ -37,6 +37,11 @@ def matte(pixels: Tensor, ground: Tensor) -> Tensor:
     return ((difference - MATTE_LOW) / (MATTE_HIGH - MATTE_LOW)).clamp(0, 1)
 
 
+def on_model_ground(pixels: Tensor, subject: Tensor, ground: Tensor, model_ground: Tensor) -> Tensor:
+    """Return pixels (..., 3, H, W) whose ground is the model's; ``subject`` is the subject's share in each."""
+    return pixels + (1 - subject) * (model_ground - ground)
+
+
 def coverage(pixels: Tensor, ground: Tensor, edge: int) -> Tensor:
     """Return the share (1, 1, H, W) of the subject in each pixel (1, 3, H, W) with edges up to ``edge`` pixels wide.
 

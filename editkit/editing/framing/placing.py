@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...images.canvas import Box, Canvas, marked_box, part_boxes, resize
-from .ground import MATTE_LOW, ground_colour, is_plain, matte, predicted_matte
+from .ground import MATTE_LOW, ground_colour, is_plain, matte, on_model_ground, predicted_matte
 from .registration import Placement, place_template, whole_image
 
 EXPLAINED = 0.8
@@ -84,7 +84,7 @@ def place_subject(
     ground, plain = ground_colour(view.pixels), is_plain(view.pixels)
     subject = matte(view.pixels, ground) if plain else torch.zeros_like(view.pixels[:1])
     if plain:
-        image = _on_model_ground(view.pixels, ground, model_ground) - model_ground
+        image = on_model_ground(view.pixels, subject, ground, model_ground) - model_ground
     else:  # the predicted subject hides the ground behind it
         image = view.pixels - ground
         template = (template + model_ground - ground) * predicted_matte(template)
@@ -115,10 +115,10 @@ def _place_part(pixels: Tensor, mask: Tensor | None, template: Tensor, model_gro
         view = View.of(pixels, mask, template.shape[-1], box)
         if view.mask is not None and not view.mask.any():
             continue
-        subject = matte(view.pixels, ground)[0] > 0.5
-        image = _on_model_ground(view.pixels, ground, model_ground) - model_ground
-        placement = hold(subject, place_template(image, template, view.mask))
-        if placement.cost < EXPLAINED and not cuts(subject, placement):
+        subject = matte(view.pixels, ground)
+        image = on_model_ground(view.pixels, subject, ground, model_ground) - model_ground
+        placement = hold(subject[0] > 0.5, place_template(image, template, view.mask))
+        if placement.cost < EXPLAINED and not cuts(subject[0] > 0.5, placement):
             found.append(view.in_image(placement))
     return min(found, key=lambda one: one.cost, default=None)
 
@@ -136,11 +136,6 @@ def _boxes(subject: Tensor) -> Iterator[Box]:
         half = math.ceil(AROUND * box.side / 2)
         x, y = (box.left + box.right) // 2, (box.top + box.bottom) // 2
         yield Box(max(0, x - half), max(0, y - half), min(width, x + half), min(height, y + half))
-
-
-def _on_model_ground(pixels: Tensor, ground: Tensor, model_ground: Tensor) -> Tensor:
-    """Return pixels (3, H, W) with the model's ground in place of a plain one."""
-    return pixels + (1 - matte(pixels, ground)) * (model_ground - ground)
 
 
 def hold(subject: Tensor, placement: Placement) -> Placement:
