@@ -6,17 +6,16 @@ import itertools
 import os
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
-from annotated_types import Ge, Gt, Le, Lt
 from click.shell_completion import CompletionItem
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from ..files.paths import exists
-from ..registry.params import SEVERAL, Params, field_metadata, fields_of, shorten
+from ..registry.params import SEVERAL, Params, bounds_text, field_metadata, fields_of, reason_of_refusal, shorten
 from ..registry.registry import Registry, installed
 from ..sampling.params import DrawingParams
 
@@ -27,9 +26,6 @@ _CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
 _METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
-
-
-_BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "more than"), (Le, "le", "at most"), (Lt, "lt", "less than"))
 
 
 class CompletedText(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
@@ -67,8 +63,8 @@ def expand_home(value: Any) -> Any:
 class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
     """Text parsed as a declared Python type, lists and mappings as JSON; bounds are checked later."""
 
-    def __init__(self, annotation: Any, metavar: str, extra: Mapping[str, Any]) -> None:
-        self.annotation, self.name, self.extra = annotation, metavar, extra
+    def __init__(self, annotation: Any, metavar: str, extra: Mapping[str, Any], field: FieldInfo | None = None) -> None:
+        self.annotation, self.name, self.extra, self.field = annotation, metavar, extra, field
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         is_path = "path" in self.extra or ("argument" in self.extra and _inner_type(self.annotation) is str)
@@ -84,8 +80,8 @@ class TypedParam(click.ParamType):  # type: ignore[type-arg]  # generic in newer
         try:
             return read(value)
         except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            self.fail(f"{shorten(value)} is not allowed: {reason[0].lower()}{reason[1:]}", param, ctx)
+            reason = reason_of_refusal(error.errors()[0], self.field)
+            self.fail(f"{shorten(value)} is not allowed: {reason}", param, ctx)
 
 
 def _decode_argument(text: str) -> str:
@@ -161,9 +157,9 @@ def parameters_of(params: type[Params], registry: Registry, *, several: bool = F
     """Return one option per field: required ones first, then the class's own, then those of its base classes.
 
     A field with ``json_schema_extra={"argument": True}`` becomes an argument, ``{"letter": "o"}`` gives an option a
-    short form, and ``{"repeated": True}`` lets the option of a list be repeated. With ``several``, for a command of
-    several results, an option for an image or a text may be repeated, numbers and choices may be lists, and the seed
-    a range, too.
+    short form, ``{"also": ["size"]}`` further long names, and ``{"repeated": True}`` lets the option of a list be
+    repeated. With ``several``, for a command of several results, an option for an image or a text may be repeated,
+    numbers and choices may be lists, and the seed a range, too.
     """
     from_model = left_to_model(params)
     options = [
@@ -188,7 +184,8 @@ def _parameter_of(name: str, field: FieldInfo, registry: Registry, several: bool
     if extra.get("argument"):
         return click.Argument([name], type=_type_of(field), required=field.is_required(), metavar=name.upper())
     flag = name.replace("_", "-")
-    names = [*([f"-{extra['letter']}"] if "letter" in extra else []), f"--{flag}", name]
+    letter = [f"-{extra['letter']}"] if "letter" in extra else []
+    names = [*letter, f"--{flag}", *(f"--{other}" for other in extra.get("also", ())), name]
     text = f"{field.description or ''}{details_of(field, registry, from_model=from_model)}"
     if extra.get("image") == SEVERAL:
         return click.Option(
@@ -215,7 +212,7 @@ def _value_option(names: list[str], field: FieldInfo, text: str, *, listed: bool
         return click.Option(names, type=LiteralChoices(tuple(kind.values.values())), default=None, help=text)
     if _inner_type(field.annotation) is str:
         return click.Option(names, type=kind, default=None, multiple=True, help=text)
-    return click.Option(names, type=ListParam(kind.annotation, kind.name, kind.extra), default=None, help=text)
+    return click.Option(names, type=ListParam(kind.annotation, kind.name, kind.extra, field), default=None, help=text)
 
 
 def _type_of(field: FieldInfo) -> TypedParam | LiteralChoice:
@@ -224,7 +221,7 @@ def _type_of(field: FieldInfo) -> TypedParam | LiteralChoice:
         return LiteralChoice(get_args(inner))
     extra = field_metadata(field)
     metavar = "NAME" if "registry" in extra else _METAVARS.get(inner, "TEXT")
-    return TypedParam(field.annotation, "JSON" if _is_container(field.annotation) else metavar, extra)
+    return TypedParam(field.annotation, "JSON" if _is_container(field.annotation) else metavar, extra, field)
 
 
 def metavar_of(field: FieldInfo) -> str:
@@ -254,7 +251,7 @@ def _is_container(annotation: Any) -> bool:
 
 def details_of(field: FieldInfo, registry: Registry, *, from_model: bool = False) -> str:
     """Return bounds, allowed names and default of a field, in brackets; ``from_model`` if the model may set it."""
-    parts = list(_bounds_text(field))
+    parts = list(bounds_text(field))
     kind = field_metadata(field).get("registry")
     if kind:
         parts.append(f"one of {', '.join(sorted(registry.specs[kind]))}")
@@ -266,15 +263,3 @@ def details_of(field: FieldInfo, registry: Registry, *, from_model: bool = False
     elif default not in (None, "", (), [], {}):
         parts.append(f"default: the model's own, else {default}" if from_model else f"default: {default}")
     return f"  [{'; '.join(parts)}]" if parts else ""
-
-
-def _bounds_text(field: FieldInfo) -> Iterator[str]:
-    """Yield the bounds of a number in words."""
-    bounds = {type(bound): bound for bound in field.metadata}
-    low, high = bounds.get(Ge), bounds.get(Le)
-    if low and high:
-        yield f"{low.ge:g} to {high.le:g}"
-        bounds = {Gt: bounds.get(Gt), Lt: bounds.get(Lt)}
-    for kind, attribute, words in _BOUNDS:
-        if bounds.get(kind):
-            yield f"{words} {getattr(bounds[kind], attribute):g}"

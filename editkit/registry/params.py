@@ -8,6 +8,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -85,10 +86,36 @@ class Params(BaseModel):
             return f"{owner} has no parameter {shorten(name)}; {did_you_mean(name, (*cls.model_fields, *others))}"
         if problem["type"] == "missing":
             return f"{owner} needs the parameter {name!r}: {cls.model_fields[name].description}"
-        allowed = problem["msg"].removeprefix("Value error, ")
         if not problem["loc"]:  # of several parameters together, which the reason names
-            return f"{owner}: {allowed}"
-        return f"{owner}: {name}={shorten(problem['input'])} is not allowed: {allowed[0].lower()}{allowed[1:]}"
+            return f"{owner}: {problem['msg'].removeprefix('Value error, ')}"
+        reason = reason_of_refusal(problem, cls.model_fields.get(name))
+        return f"{owner}: {name}={shorten(problem['input'])} is not allowed: {reason}"
+
+
+def reason_of_refusal(problem: ErrorDetails, field: FieldInfo | None) -> str:
+    """Return why a value is not allowed, with all bounds of its field, of which pydantic names one or none."""
+    reason = problem["msg"].removeprefix("Value error, ")
+    bounds = ", ".join(bounds_text(field)) if field and problem["type"] != "value_error" else ""
+    return f"{reason[0].lower()}{reason[1:]}{f'; allowed: {bounds}' if bounds else ''}"
+
+
+_BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "more than"), (Le, "le", "at most"), (Lt, "lt", "less than"))
+
+
+def bounds_text(field: FieldInfo) -> Iterator[str]:
+    """Yield the bounds of a number in words."""
+    bounds = {type(bound): bound for bound in field.metadata}
+    low, high = bounds.get(Ge), bounds.get(Le)
+    if low and high:
+        yield f"{_number_text(low.ge)} to {_number_text(high.le)}"
+        bounds = {Gt: bounds.get(Gt), Lt: bounds.get(Lt)}
+    for kind, attribute, words in _BOUNDS:
+        if bounds.get(kind):
+            yield f"{words} {_number_text(getattr(bounds[kind], attribute))}"
+
+
+def _number_text(number: Any) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def shorten(value: Any) -> str:

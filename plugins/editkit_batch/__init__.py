@@ -26,7 +26,9 @@ class BatchParams(Params):
         None, ge=0, le=100_000, description="Worker processes; 1 for local, 0 edits in this process."
     )
     gpus: float | None = Field(None, gt=0.0, le=64.0, description="Share of a GPU that each worker takes in a cluster.")
-    batch: int = Field(16, ge=1, le=4096, description="Rows that are edited together.")
+    batch: int = Field(
+        16, ge=1, le=4096, description="Rows that are edited together.", json_schema_extra={"also": ["batch-size"]}
+    )
     exact: bool = Field(
         True,
         description=(
@@ -52,6 +54,7 @@ class BatchParams(Params):
     )
     rows_per_file: int = Field(1000, ge=1, le=1_000_000, description="Rows in a file of the plan and of the results.")
     part: str | None = Field(None, description="Run one share of the job, such as 3/64: the third of 64.")
+    resume: bool = Field(True, description="Go on with a job in the folder; --no-resume refuses a folder that has one.")
     retry_errors: bool = Field(
         False, description="Plan again, also a changed manifest, and repeat the rows that failed or crashed."
     )

@@ -63,6 +63,8 @@ def batch(params: BatchParams) -> Table:
 
 def _run(params: BatchParams) -> Table:
     require_extra("pyarrow", "batch")
+    if params.retry_errors and not params.resume:
+        raise InvalidParameter("--retry-errors goes on with a job and --no-resume refuses to: leave one out")
     if params.retry_errors and params.part is not None:
         raise InvalidParameter(
             "retry_errors plans the whole job: run it with --dry-run first, then each --part without it"
@@ -104,6 +106,10 @@ def _plan(params: BatchParams, storage: Storage, manifest: Manifest) -> Job:
     job = read_job(storage)
     if job is None:
         return make_plan(storage, manifest, settings)
+    if not params.resume:
+        raise InvalidParameter(
+            f"{storage.url!r} has a job already: choose another output folder, or leave --no-resume out to go on"
+        )
     given = {name: settings[name] for name in _SETTINGS if name in params.model_fields_set and name not in _MAY_CHANGE}
     check_same_settings(job, given, storage.url)
     if params.retry_errors:

@@ -590,7 +590,10 @@ def test_a_row_that_becomes_a_duplicate_moves_the_others_and_loses_none(here: Pa
 def test_a_folder_keeps_to_one_job(here: Path, edited: list[str]) -> None:
     words = (write(ROWS), "-o", "out", "--workers", 0)
     assert run(*words).exit_code == 0
-    assert run(*words, "--batch", 3).exit_code == 0
+    assert run(*words, "--batch-size", 3, "--resume").exit_code == 0
+    for more, message in ((["--no-resume"], "has a job already"), (["--no-resume", "--retry-errors"], "leave one out")):
+        ended = run(*words, *more)
+        assert (ended.exit_code, message in ended.stderr) == (1, True)
     for other, planned in ((["--outputs", "tar"], "'files'"), (["--no-exact"], "True")):
         ended = run(*words, *other)
         assert (ended.exit_code, f"was planned with {planned}" in ended.stderr) == (1, True)

@@ -249,7 +249,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "anchor of a still image": (["img2img", "a.png", "--anchor"], "--anchor is for animations"),
     "nan": (["img2img", "a.png", "--strength", "nan"], "strength=nan"),
     "out of range": (["img2img", "a.png", "--strength", "1.5"], "strength=1.5"),
-    "not a number": (["img2img", "a.png", "--steps", "many"], "--steps"),
+    "not a number": (["img2img", "a.png", "--steps", "many"], "; allowed: 1 to 1000"),
     "misspelt option": (["img2img", "a.png", "--strenght", "0.5"], "--strenght"),
     "unknown operation": (["img2imgg", "a.png"], "did you mean 'img2img'?"),
     "missing parameter": (["prompt-edit", "a.png", "--source", "x"], "'target'"),
