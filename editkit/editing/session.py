@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses as dc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -108,6 +109,15 @@ class Session(EncodesSources, TracksLoops):
             return count_and_call(x, condition)
         self.usage.warn(self.canvas.window_warning)
         return evaluate_in_windows(count_and_call, x, condition, self.network_shape[1:])
+
+    @contextlib.contextmanager
+    def observing(self) -> Iterator[None]:
+        """Evaluate the network in this block to look at the source: the edit keeps its detail all the same."""
+        before, self.detail = self.detail, KeptDetail()
+        try:
+            yield
+        finally:
+            self.detail = before
 
     @property
     def network_shape(self) -> tuple[int, int, int]:

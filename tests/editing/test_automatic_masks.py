@@ -77,6 +77,12 @@ def test_an_automatic_mask_keeps_the_promises_of_a_mask(
     assert np.array_equal(editkit.replay(result, model=sharp_model).image, result.image)
 
 
+@pytest.mark.parametrize("operation", ["img2img", "prompt-edit", "flow-edit"])
+def test_strength_0_changes_nothing_under_an_automatic_mask(sharp_model: Any, operation: str) -> None:
+    result = edit(sharp_model, operation, "difference", strength=0.0)
+    assert 0 < result.report.mask_share < 1 and np.array_equal(result.image, IMAGE)
+
+
 def test_a_painted_mask_limits_an_automatic_one(tiny_model: Any) -> None:
     painted = np.zeros((48, 64), np.uint8)
     painted[:, 20:40] = 255

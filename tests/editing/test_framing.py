@@ -184,6 +184,14 @@ def test_framed_edit_without_a_change_returns_the_source(ground: tuple[int, int,
 
 
 @pytest.mark.model
+@pytest.mark.parametrize("operation", ["prompt-edit", "flow-edit", "uni-edit"])
+def test_strength_0_returns_the_source_whether_it_is_framed_or_not(operation: str) -> None:
+    for image in (Image.open(APPLE).convert("RGB"), framed(WHITE, 36, (4, 24), size=96)):
+        prompts = {"source": "noto red apple", "target": "noto green apple"}
+        assert editkit.apply(operation, image, steps=2, strength=0, **prompts).image.tobytes() == image.tobytes()
+
+
+@pytest.mark.model
 def test_mask_holds_in_a_framed_edit() -> None:
     image = framed(WHITE, 36, (4, 24))
     mask = Image.new("L", image.size, 0)

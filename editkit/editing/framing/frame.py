@@ -142,7 +142,8 @@ def _predict(session: Session, prompt: str) -> Tensor:
     shape = (1, *model.latent_shape(model.native_size, model.native_size))
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
     x = (start.sigma * noise).to(model.device, latent_dtype(model.dtype))
-    return model.decode(session.network(x, start, session.embed(prompt)))[0].float().cpu()
+    with session.observing():
+        return model.decode(session.network(x, start, session.embed(prompt)))[0].float().cpu()
 
 
 def _separate(pixels: Tensor, template: Tensor, placement: Placement, plain: bool) -> tuple[Tensor, Tensor]:

@@ -79,7 +79,7 @@ def _observe(session: Session, conditions: Condition, words: WordMaps | None) ->
     """
     point = start_at(session.schedule, session.drawing_path(STEPS), LEVEL)[0]
     total = torch.zeros_like(session.latents[:, :1])
-    with _own_noise(session), _attending(session, words):
+    with session.observing(), _own_noise(session), _attending(session, words):
         for _ in range(NOISES):
             noisy = add_noise(session.latents, session.noise(), point)
             with describe_rows([CallRow(0, row, point) for row in range(2)]):
