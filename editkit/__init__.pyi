@@ -4,6 +4,7 @@ from . import evaluation as evaluation
 from . import ops as ops
 from . import testing as testing
 from .api import start as start
+from .caching import FileCache as FileCache
 from .caching import file_stamps as file_stamps
 from .caching import load_once as load_once
 from .diffusion.attention import AttentionEdit as AttentionEdit
@@ -322,6 +323,7 @@ __all__ = [
     "EngineSpec",
     "Estimate",
     "ExecutionOptions",
+    "FileCache",
     "Fraction",
     "Frame",
     "FrameParams",

@@ -23,45 +23,60 @@ _BESIDE_A_FILE = (".yaml", ".yml")
 """Suffixes of the settings of a file of weights, beside it."""
 
 
-class LoadOnce(Generic[T]):
-    """Function that keeps its last ``maxsize`` results; of simultaneous calls with equal arguments one computes.
+class FileCache(Generic[T]):
+    """The last ``maxsize`` results of loading files; of simultaneous calls with one key one loads."""
 
-    ``stamps`` is a function from the same arguments to a value that changes with the files they name. A result of other
-    stamps is forgotten before the next one is computed, so that memory need not hold both.
-    """
-
-    def __init__(self, load: Callable[..., T], maxsize: int, stamps: Callable[..., Hashable] | None) -> None:
-        functools.update_wrapper(self, load)
-        self._load, self._maxsize, self._stamps = load, maxsize, stamps or (lambda *arguments: None)
+    def __init__(self, maxsize: int) -> None:
+        self._maxsize = maxsize
         self._results: dict[Hashable, tuple[Hashable, T]] = {}
-        """Stamps and results by their arguments, the last used at the end."""
+        """Stamps and results by key, the last used at the end."""
         self._locks: weakref.WeakValueDictionary[Hashable, threading.RLock] = weakref.WeakValueDictionary()
         self._guard = threading.Lock()
 
-    def __call__(self, *arguments: Hashable) -> T:
+    def get(self, key: Hashable, stamps: Hashable, load: Callable[[], T]) -> T:
+        """Return the result that ``key`` has, or that of ``load`` if there is none or ``stamps`` are others.
+
+        ``stamps`` change with the files, see :func:`file_stamps`. A result of other stamps is forgotten before the next
+        one is loaded, so that memory need not hold both.
+        """
         with self._guard:
-            lock = self._locks.get(arguments)
+            lock = self._locks.get(key)
             if lock is None:
-                lock = self._locks[arguments] = threading.RLock()
+                lock = self._locks[key] = threading.RLock()
         with lock:
-            stamps = self._stamps(*arguments)
             with self._guard:
-                kept = self._results.pop(arguments, None)
+                kept = self._results.pop(key, None)
                 if kept is not None and kept[0] == stamps:
-                    self._results[arguments] = kept
+                    self._results[key] = kept
                     return kept[1]
             del kept
-            result = self._load(*arguments)
+            result = load()
             with self._guard:
-                self._results[arguments] = stamps, result
+                self._results[key] = stamps, result
                 for oldest in list(self._results)[: -self._maxsize]:
                     del self._results[oldest]
             return result
 
-    def cache_clear(self) -> None:
+    def clear(self) -> None:
         """Forget all results."""
         with self._guard:
             self._results.clear()
+
+
+class LoadOnce(Generic[T]):
+    """Function that keeps its last ``maxsize`` results in a :class:`FileCache`, by its arguments.
+
+    ``stamps`` is a function from the same arguments to a value that changes with the files they name.
+    """
+
+    def __init__(self, load: Callable[..., T], maxsize: int, stamps: Callable[..., Hashable] | None) -> None:
+        functools.update_wrapper(self, load)
+        self._load, self._stamps = load, stamps or (lambda *arguments: None)
+        self._cache = FileCache[T](maxsize)
+        self.cache_clear = self._cache.clear
+
+    def __call__(self, *arguments: Hashable) -> T:
+        return self._cache.get(arguments, self._stamps(*arguments), lambda: self._load(*arguments))
 
 
 def load_once(maxsize: int, stamps: Callable[..., Hashable] | None = None) -> Callable[[Callable[..., T]], LoadOnce[T]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from diffusers import (
 )
 from editkit_diffusers.controlnets.files import load_controlnet
 from editkit_diffusers.controlnets.unet import unet_family
-from editkit_diffusers.file_cache import FileCache
 from editkit_diffusers.ldm_key_names import original_name
 from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
@@ -346,21 +344,6 @@ def test_zeros_in_a_part_of_a_controlnet_are_refused(
     save_file(tensors, file, metadata={"format": "pt"})
     with pytest.raises(kind, match=message):
         attach(tiny_model, file.parent)
-
-
-def test_a_network_of_earlier_files_is_released_before_the_next_one_is_read(tmp_path: Path) -> None:
-    class Network:
-        """One that the cache alone refers to."""
-
-    cache, place = FileCache[Any](), tmp_path / "a.safetensors"
-    place.write_bytes(b"1")
-    first = weakref.ref(cache.get(place, (), Network))
-    assert cache.get(place, (), Network) is first()
-    assert cache.get(place, ("other",), Network) is not first()
-    place.write_bytes(b"22")
-    released = []
-    second = cache.get(place, (), lambda: (released.append(first() is None), Network())[1])
-    assert released == [True] and cache.get(place, (), Network) is second
 
 
 def test_a_replay_with_other_weights_of_a_controlnet_says_so(

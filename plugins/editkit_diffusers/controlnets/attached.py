@@ -17,8 +17,10 @@ from torch import Tensor
 
 from editkit import (
     Backend,
+    FileCache,
     Point,
     PointBatch,
+    file_stamps,
     full_name,
     is_finite,
     numbers_on,
@@ -26,7 +28,6 @@ from editkit import (
     to_device,
 )
 
-from ..file_cache import FileCache
 from ..latent_backend import LatentModel
 
 Residuals = Mapping[str, list[Tensor]]
@@ -185,7 +186,7 @@ class SteeredModel(LatentModel, abc.ABC):
 
     def __init__(self, *parts: Any, **labels: Any) -> None:
         super().__init__(*parts, **labels)
-        self._controlnet_cache = FileCache[LoadedControlNet]()
+        self._controlnet_cache = FileCache[LoadedControlNet](maxsize=2)
 
     @abc.abstractmethod
     def load_controlnet(self, location: Path) -> LoadedControlNet:
@@ -204,7 +205,7 @@ class SteeredModel(LatentModel, abc.ABC):
         mask: Tensor | None = None,
     ) -> Iterator[None]:
         load = functools.partial(self.load_controlnet, folder)
-        loaded = self._controlnet_cache.get(folder, (self.device, self.dtype), load)
+        loaded = self._controlnet_cache.get((folder, self.device, self.dtype), file_stamps(folder), load)
         mask = None if mask is None else mask.to(self.device, self.dtype)
         net = AttachedControlNet(loaded, to_device(hint, self.device, self.dtype), scale, low, high, mode, mask)
         if not is_finite(net.embedded):

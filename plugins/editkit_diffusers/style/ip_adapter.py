@@ -14,9 +14,8 @@ from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProj
 from PIL import Image
 from torch import Tensor, nn
 
-from editkit import InvalidParameter, loading, quiet
+from editkit import FileCache, InvalidParameter, file_stamps, loading, quiet
 
-from ..file_cache import FileCache
 from ..shared_network import share
 from .attached import Style
 from .files import adapter_file, read_tensors, sections
@@ -160,7 +159,7 @@ class IPAdapters:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.loaded = FileCache[LoadedIPAdapter]()
+        self.loaded = FileCache[LoadedIPAdapter](maxsize=2)
         self.embeddings = EmbeddingCache()
 
     def style(
@@ -196,7 +195,7 @@ class IPAdapters:
         Raises BadFile for a damaged file, InvalidParameter for one that is no adapter or does not fit the network.
         """
         try:
-            return self.loaded.get(file, (identity,), lambda: _load(file, net, self.layout))
+            return self.loaded.get((file, identity), file_stamps(file), lambda: _load(file, net, self.layout))
         except InvalidParameter as error:
             raise InvalidParameter(f"style:model={str(file)!r} {error}") from error
 

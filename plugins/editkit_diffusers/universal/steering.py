@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from editkit import ExecutionOptions, InvalidParameter, MissingCapability, Point
+from editkit import ExecutionOptions, FileCache, InvalidParameter, MissingCapability, Point, file_stamps
 
 from ..controlnets.attached import attach, attached_to
 from ..controlnets.files import load_controlnet
 from ..controlnets.pipelines import PIPELINES
-from ..file_cache import FileCache
 from .controlled_call import ChannelCall, ControlledCall, controlled_pipeline
 from .network_call import NetworkCall, Size
 
@@ -39,7 +38,7 @@ class SteeredPipeline:
 
     def __init__(self) -> None:
         self.takes = PIPELINES.get(type(self.pipe).__name__)
-        self._controlnet_cache = FileCache[Any]()
+        self._controlnet_cache = FileCache[Any](maxsize=2)
         super().__init__()
 
     @contextlib.contextmanager
@@ -85,7 +84,7 @@ class SteeredPipeline:
                 "the model beside the model itself: leave one out"
             )
         load = functools.partial(self._load_controlnet, folder)
-        net = self._controlnet_cache.get(folder, (self.device, self.dtype), load)
+        net = self._controlnet_cache.get((folder, self.device, self.dtype), file_stamps(folder), load)
         return controlled_pipeline(self.pipe, self.takes, net)
 
     def _load_controlnet(self, location: Path) -> Any:
