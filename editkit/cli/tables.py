@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
+from ..errors import EditkitError, PluginFailure
 from ..files.paths import exists
 from ..registry.params import Params, output_fields
 from ..registry.registry import Registry
 from ..registry.specs import CommandSpec
+from ..registry.tables import Table
 from .errors import Command
 from .facts.examples import usage_of
 from .options import parameters_of
@@ -37,12 +39,28 @@ def _measure(registry: Registry, spec: CommandSpec, options: Mapping[str, Any], 
     registry.check_names(params)
     written = _output_files(params)
     replaced = [path for path in written if exists(path)]
-    table = registry.load("commands", spec.name)(params)
+    table = _run(registry, spec.name, params)
     for path in replaced:
         report_replaced(path)
     click.echo(json_text(table.as_dict()) if as_json else table.markdown())
     if table.exit_status:
         raise click.exceptions.Exit(table.exit_status)
+
+
+def _run(registry: Registry, name: str, params: Params) -> Table:
+    """Run a command; an exception that it does not raise on purpose is a PluginFailure that names its plugin."""
+    command = registry.load("commands", name)
+    try:
+        table = command(params)
+    except (EditkitError, click.exceptions.Exit, click.Abort, click.ClickException):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is None:  # of standard output: a closed pipe, a full disk
+            raise
+        raise PluginFailure(f"{registry.title('commands', name)} failed: {registry.describe_failure(error)}") from error
+    if not isinstance(table, Table):
+        raise registry.wrong_result("commands", name, table, "a Table")
+    return table
 
 
 def _output_files(params: Params) -> list[Path]:

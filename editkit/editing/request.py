@@ -146,7 +146,7 @@ def _find_mask_by(registry: Registry) -> Find:
             raise InvalidParameter(
                 f"segmenter={shorten(call)} is not allowed: {spec.name} reads no {specification.kind}; {advice}"
             )
-        return segment(registry.build("segmenters", call), image, specification)
+        return segment(registry.build("segmenters", call), image, specification, registry.title("segmenters", call))
 
     return find
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses as dc
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -276,5 +277,11 @@ class Session(EncodesSources, TracksLoops):
     def attached(self, path: SamplingPath) -> list[Control]:
         """Return the controls of the parameter ``attach``, the same ones for an inversion and its replay."""
         if path not in self.controls:
-            self.controls[path] = [self.registry.build("controls", call)(self, path) for call in self.drawing.controls]
+            self.controls[path] = [self._build_control(call, path) for call in self.drawing.controls]
         return self.controls[path]
+
+    def _build_control(self, call: str, path: SamplingPath) -> Control:
+        control: Any = self.registry.build("controls", call)(self, path)
+        if not isinstance(control, Control):
+            raise self.registry.wrong_result("controls", call, control, "a Control")
+        return control

@@ -24,10 +24,12 @@ def open_dataset(call: str, folder: Path) -> Dataset:
     spec, params = registry.configure("datasets", call)
     if not exists(folder):
         raise InvalidParameter(f"folder {str(folder)!r} does not exist: give a folder in the layout of {spec.name}")
-    dataset = cast(Dataset, registry.load("datasets", spec.name)(folder, params))
+    dataset = registry.load("datasets", spec.name)(folder, params)
+    if not all(hasattr(dataset, name) for name in ("floor", "warnings", "__len__", "__getitem__")):
+        raise registry.wrong_result("datasets", call, dataset, "an editkit.evaluation.Dataset")
     if not len(dataset):
         raise InvalidParameter(f"folder {str(folder)!r} holds no case of {call}")
-    return dataset
+    return cast(Dataset, dataset)
 
 
 def open_model(params: ModelParams, operation: str) -> Backend:

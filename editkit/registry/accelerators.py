@@ -48,4 +48,6 @@ def build_accelerator(
         allowed = " or ".join(sorted(spec.dtypes))
         raise InvalidParameter(f"{start} for a model in {dtype}: load it with dtype={allowed}")
     accelerator: Accelerator = registry.load("accelerators", spec.name)(params)
+    if not callable(getattr(accelerator, "accelerate", None)):
+        raise registry.wrong_result("accelerators", spec.name, accelerator, "an editkit.Accelerator")
     return accelerator

@@ -76,6 +76,8 @@ def accelerators() -> dict[str, AcceleratorSpec]:
 def build_engine(call: str) -> Engine:
     """Return the engine that ``name:option=value,...`` names; raises UnknownName or InvalidParameter."""
     engine: Engine = installed().build("engines", call)
+    if not callable(getattr(engine, "start", None)):
+        raise installed().wrong_result("engines", call, engine, "an editkit.Engine")
     return engine
 
 

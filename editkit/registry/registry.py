@@ -6,8 +6,10 @@ import contextlib
 import dataclasses as dc
 import functools
 import importlib.metadata
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
@@ -55,6 +57,9 @@ COMMANDS = (
 )
 """Commands of editkit itself, whose names plugins cannot use."""
 
+
+FOLDERS = ("models", "controlnets")
+"""Kinds whose ``load`` returns a folder; that of all others returns a function."""
 
 SAME_NAMESPACE = {"operations": "commands", "commands": "operations"}
 """Operations and commands share one namespace on the command line."""
@@ -231,13 +236,28 @@ class Registry:
         try:
             if kind in ("backends", "captioners", "segmenters"):
                 hide_broken_torchvision()
-            return getattr(spec, function)()
+            loaded = getattr(spec, function)()
         except EditkitError:
             raise
         except (Exception, SystemExit) as error:
+            raise PluginFailure(f"{self.title(kind, name)}: {one_line(error)}") from error
+        if kind in FOLDERS and isinstance(loaded, (str, os.PathLike)):
+            return Path(loaded)
+        if kind in FOLDERS or not callable(loaded):
+            expected = "the path of a folder" if kind in FOLDERS else "a function"
             raise PluginFailure(
-                f"{kind[:-1]} {name!r} of plugin {self.owners[kind, name]}: {one_line(error)}"
-            ) from error
+                f"{self.title(kind, name)}: {function} returned {type(loaded).__name__}, not {expected}"
+            )
+        return loaded
+
+    def title(self, kind: str, call: str) -> str:
+        """Return the kind and the name of what a call names, and its plugin, for messages."""
+        name = call.partition(":")[0]
+        return f"{kind[:-1]} {name!r} of plugin {self.owners[kind, name]}"
+
+    def wrong_result(self, kind: str, call: str, result: Any, expected: str) -> PluginFailure:
+        """Return the error for what a plugin has returned for a call in place of what its contract asks for."""
+        return PluginFailure(f"{self.title(kind, call)} returned {type(result).__name__}, not {expected}")
 
     def packages(self) -> dict[str, PluginSource]:
         """Return the plugins by their top-level package."""

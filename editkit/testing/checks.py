@@ -36,13 +36,19 @@ def check(name: str) -> Iterator[Check]:
     """Check everything called ``name``: a plugin by entry point or module, and registered things, else a model.
 
     A model is a folder or a hub id; see :func:`check_model`. Raises UnknownName before the first check if there is
-    nothing of the name.
+    nothing of the name, InvalidParameter if what has it has no suite.
     """
     registry = installed()
     broken = [failure for failure in registry.failures if name in (failure.source.name, failure.source.module)]
     suites = suites_of(name, registry)
     if not suites and not broken and (exists(name) or HUB_ID.fullmatch(name)):
         return check_model(name)
+    if not suites and not broken and (found := registry.specs_of(name, KINDS)):
+        kind = found[0][0]
+        raise InvalidParameter(
+            f"the {registry.title(kind, name)} has no suite of its own: check its plugin, editkit check "
+            f"{registry.owners[kind, name].name}"
+        )
     if not suites and not broken:
         plugins = (plugin.source.name for plugin in registry.plugins)
         raise registry.unknown_name(name, f"nothing is registered as {name!r}", KINDS, plugins)

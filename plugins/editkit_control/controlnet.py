@@ -232,9 +232,7 @@ def annotate_source(session: Session, kind: str) -> Tensor:
     levels = session.registry.build("annotators", kind)(open_image(small))
     problem = _map_violation(levels, small.size)
     if problem:
-        name = kind.partition(":")[0]
-        owner = session.registry.owners["annotators", name]
-        raise PluginFailure(f"annotator {name!r} of plugin {owner} returned {problem}")
+        raise PluginFailure(f"{session.registry.title('annotators', kind)} returned {problem}")
     return to_hint(session, levels)
 
 

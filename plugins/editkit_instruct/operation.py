@@ -159,7 +159,9 @@ def _edit_by_inversion(session: Session, params: InstructParams, steps: int) -> 
 def _source_prompt(session: Session, params: InstructParams) -> str:
     """Return the source prompt, or the captioner's; raises InvalidParameter if there is neither."""
     if params.captioner:
-        caption: str = session.registry.build("captioners", params.captioner)(session.images[0])
+        caption = session.registry.build("captioners", params.captioner)(session.images[0])
+        if not isinstance(caption, str):
+            raise session.registry.wrong_result("captioners", params.captioner, caption, "a text")
         return caption
     if not params.source:
         raise InvalidParameter(

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -515,6 +516,24 @@ def test_a_command_ends_with_the_exit_status_of_its_table() -> None:
     for words, status in (([], 0), (["-l", "2"], 2), (["--level", "2", "--json"], 2)):
         done = CliRunner().invoke(command, words)
         assert (done.exit_code, "level" in done.stdout) == (status, True), done.output
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [(lambda params: 7, "returned int, not a Table"), (lambda params: 1 / 0, "failed: ZeroDivisionError: division")],
+)
+def test_a_command_that_breaks_its_contract_is_named(command: Callable[..., Any], message: str) -> None:
+    registry = Registry()
+    spec = CommandSpec(name="measure", summary="Measures.", load=lambda: command)
+    registry.insert(PluginSource("own", "own", "own", "1"), "commands", spec)
+    done = CliRunner().invoke(measuring_command(registry, spec), [])
+    assert (done.exit_code, done.stderr.startswith("Error: command 'measure' of plugin 'own'")) == (1, True)
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_name_without_a_suite_refers_to_its_plugin() -> None:
+    for name, plugin in (("local", "batch"), ("clipseg", "annotators"), ("emoji-edge", "emoji")):
+        assert_error(call("check", name), f"{name!r} of plugin", f"editkit check {plugin}")
 
 
 def test_plugins_as_json_and_text() -> None:

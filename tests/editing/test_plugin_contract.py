@@ -130,6 +130,27 @@ def test_an_annotator_that_makes_no_map_is_named(
         editkit.apply("control", SOURCE, model=tiny_model, prompt="x", steps=2, controlnet=str(tiny_controlnet))
 
 
+RETURNED: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "control": ("controls", "deep-cache", {"attach": ["deep-cache"]}, "returned NoneType, not a Control"),
+    "captioner": ("captioners", "transformers", {"captioner": "transformers:model=x"}, "returned NoneType, not a text"),
+    "segmenter": ("segmenters", "clipseg", {"mask": "words:hat", "segmenter": "clipseg:model=x"}, "returned NoneType"),
+}
+
+
+@pytest.mark.parametrize("case", RETURNED)
+def test_what_another_kind_returns_beside_its_contract_is_named(
+    case: str, monkeypatch: pytest.MonkeyPatch, tiny_model: Any
+) -> None:
+    kind, name, params, message = RETURNED[case]
+    spec = installed().specs[kind][name]
+    monkeypatch.setitem(
+        installed().specs[kind], name, dc.replace(spec, load=lambda: lambda options: lambda *given: None)
+    )
+    operation, prompts = ("instruct", {"instruction": "make it red"}) if case == "captioner" else ("img2img", {})
+    with pytest.raises(PluginFailure, match=f"^{kind[:-1]} '{name}' of plugin .*{message}"):
+        editkit.apply(operation, SOURCE, model=tiny_model, steps=2, **prompts, **params)
+
+
 def test_the_plugin_whose_code_raised_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("editkit_img2img.operation.redraw", lambda *_: raise_error(ValueError("five")))
     with pytest.raises(PluginFailure, match=r"failed: ValueError: five, raised in plugin 'img2img' \(editkit_img2img"):

@@ -189,6 +189,25 @@ class TestLookUp:
         with pytest.raises(PluginFailure, match=r"blur.*dist-bad.*no_such_module"):
             registry.load("operations", "blur")
 
+    @pytest.mark.parametrize(
+        ("kind", "spec", "message"),
+        [
+            ("models", ModelSpec(name="odd", summary="Odd.", load=lambda: 5), "load returned int, not the path"),
+            ("samplers", SamplerSpec(name="odd", summary="Odd.", load=lambda: 5), "load returned int, not a function"),
+        ],
+    )
+    def test_a_load_that_returns_something_else_names_its_plugin(self, kind: str, spec: Any, message: str) -> None:
+        registry = Registry()
+        registry.insert(PluginSource("own", "own", "own", "1"), kind, spec)
+        with pytest.raises(PluginFailure, match=rf"^{kind[:-1]} 'odd' of plugin 'own' \(own, own 1\): {message}"):
+            registry.load(kind, "odd")
+
+    def test_the_folder_of_a_model_may_be_text(self) -> None:
+        registry = Registry()
+        spec = ModelSpec(name="own", summary="Own.", load=lambda: "folder")  # type: ignore[arg-type, return-value]
+        registry.insert(PluginSource("own", "own", "own", "1"), "models", spec)
+        assert registry.load("models", "own") == Path("folder")
+
     def test_every_kind_has_its_spec(self) -> None:
         for spec in SPECS:
             assert issubclass(spec.__dataclass_fields__["params"].default, Params)

@@ -97,15 +97,20 @@ Segmenter = Callable[[Image.Image, MaskSpecification], NDArray[np.float32]]
 """Function from an image and a specification to the marked share (H, W) in [0, 1] of each pixel."""
 
 
-def segment(segmenter: Segmenter, image: Image.Image, specification: MaskSpecification) -> NDArray[np.float32]:
-    """Return the marked shares (H, W) of a part of an image; raises PluginFailure if a segmenter gives other values."""
+def segment(
+    segmenter: Segmenter, image: Image.Image, specification: MaskSpecification, title: str = "a segmenter"
+) -> NDArray[np.float32]:
+    """Return the marked shares (H, W) of a part of an image; raises PluginFailure if a segmenter gives other values.
+
+    ``title`` names the segmenter in the message.
+    """
     shares: Any = segmenter(image, specification)
     wanted = (image.height, image.width)
     if not isinstance(shares, np.ndarray) or shares.shape != wanted or not np.issubdtype(shares.dtype, np.floating):
         kind = f"{shares.dtype} of shape {shares.shape}" if isinstance(shares, np.ndarray) else type(shares).__name__
-        raise PluginFailure(f"a segmenter returned {kind}, not floating-point shares of shape {wanted}")
+        raise PluginFailure(f"{title} returned {kind}, not floating-point shares of shape {wanted}")
     if not (np.isfinite(shares).all() and shares.min() >= 0 and shares.max() <= 1):
-        raise PluginFailure("a segmenter returned shares that are not in [0, 1]")
+        raise PluginFailure(f"{title} returned shares that are not in [0, 1]")
     return shares.astype(np.float32)
 
 
