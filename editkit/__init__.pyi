@@ -163,10 +163,11 @@ from .model.files.folders import check_part as check_part
 from .model.files.folders import identity_of as identity_of
 from .model.files.folders import parts_of as parts_of
 from .model.files.folders import read_index as read_index
+from .model.files.headers import check_download as check_download
+from .model.files.headers import read_tensor_header as read_tensor_header
 from .model.files.pretrained import check_complete as check_complete
 from .model.files.pretrained import load_pretrained as load_pretrained
 from .model.files.pretrained import model_folder as model_folder
-from .model.files.weights import check_download as check_download
 from .model.files.weights import check_weights as check_weights
 from .model.files.weights import read_json as read_json
 from .model.finding import find_identity as find_identity
@@ -514,6 +515,7 @@ __all__ = [
     "read_json",
     "read_map",
     "read_mask",
+    "read_tensor_header",
     "reason_of",
     "reconstruct",
     "recorded_inversion",

@@ -16,8 +16,8 @@ from ..literals import ModelPrediction, Quantisation
 from ..registry.calls import write_call
 from ..registry.params import shorten
 from .files.folders import check_part, identity_of
+from .files.headers import check_download
 from .files.hub import ON_TOP, find_folder
-from .files.weights import check_download
 
 _REPLACED = {"vae": ("vae",), "transformer": ("transformer", "unet")}
 """Parts of a folder that an option of this name replaces."""

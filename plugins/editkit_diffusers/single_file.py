@@ -15,7 +15,6 @@ from diffusers.loaders.single_file_utils import (
     create_diffusers_clip_model_from_ldm,
     create_diffusers_t5_model_from_checkpoint,
 )
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import T5EncoderModel
@@ -23,11 +22,11 @@ from transformers import T5EncoderModel
 from editkit import (
     LoadingOptions,
     WeightsUnavailable,
-    check_download,
     check_weights,
     loading,
     quiet,
     read_json,
+    read_tensor_header,
     reason_of,
 )
 
@@ -59,12 +58,8 @@ class CheckpointFile:
         self.file, self.folder = file, folder
         self.notes: list[str] = []
         """Notes on the parts that were read, one sentence each."""
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                self.names = original_names(tensors.keys())
-                self.header: Mapping[str, str] = tensors.metadata() or {}
-        except (SafetensorError, OSError) as error:
-            raise WeightsUnavailable(f"model {str(file)!r} cannot be read ({error}): download it again") from error
+        header = read_tensor_header(file, f"model {str(file)!r}")
+        self.names, self.header = original_names(header.shapes), header.metadata
 
     @property
     def name(self) -> str:
@@ -192,14 +187,8 @@ def _assign(net: Any, named: Mapping[str, Tensor], dtype: torch.dtype) -> None:
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file and apply the scales of 8-bit weights; raises WeightsUnavailable."""
-    try:
-        check_download(file)
-        with safe_open(file, framework="pt") as tensors:
-            header = tensors.metadata() or {}
-        loaded = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise WeightsUnavailable(f"{str(file)!r} cannot be read ({error}): download it again") from error
-    return unscale(loaded, header, repr(str(file)))
+    header = read_tensor_header(file, repr(str(file)))
+    return unscale(load_file(file), header.metadata, repr(str(file)))
 
 
 def misfit(name: str, folder: Path, error: Exception) -> WeightsUnavailable:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses as dc
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from ...errors import EditkitError, WeightsUnavailable
 from ...files.paths import exists
 from ...libraries import reason_of
 from ...model.files.folders import check_parts, parts_of, read_index
+from ...model.files.headers import read_tensor_header
 from ...model.files.hub import HUB_ID, from_hub
 from ...model.files.weights import check_weights, tensor_files
 from ...model.finding import family_of_class, family_of_file, locate
@@ -258,14 +258,9 @@ def _weights_of(folder: Path, family: BackendSpec | None, warnings: list[str]) -
 
 def _count(files: Iterable[Path]) -> PartWeights:
     """Return the weights in safetensors by their headers."""
-    from safetensors import safe_open
-
     counts: Counter[str] = Counter()
     for file in files:
-        with safe_open(file, framework="np") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
-                part = tensors.get_slice(name)
-                counts[part.get_dtype()] += math.prod(part.get_shape())
+        counts += read_tensor_header(file).count_numbers()
     most = max(counts, key=lambda kind: counts[kind], default="F32")
     size = sum(count * _BITS.get(kind, 8) // 8 for kind, count in counts.items())
     return PartWeights(_NAMES.get(most, most.lower()), size, sum(counts.values()))

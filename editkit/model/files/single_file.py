@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import WeightsUnavailable
 from ...registry.registry import Registry
 from ...registry.specs import BackendSpec
 from .folders import INDEX, read_index
+from .headers import read_tensor_header
 from .hub import from_hub
-from .weights import check_download
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".avif", ".bmp")
 
@@ -23,11 +24,11 @@ def find_backend(registry: Registry, file: Path) -> tuple[BackendSpec, Path]:
     backend detects the file or no configuration is found.
     """
     _check_kind(registry, file)
-    shapes = _shapes_of(file)
+    shapes, _, metadata = read_tensor_header(file, f"model {str(file)!r}")
     specs = [spec for spec in registry.specs["backends"].values() if spec.detect]
     bases: list[tuple[BackendSpec, str]] = [(spec, base) for spec in specs if (base := spec.detect(shapes))]
     if not bases:
-        _refuse_inversion(file)
+        _refuse_inversion(file, metadata)
         _refuse_network(registry, file)
         families = " or ".join(spec.name for spec in specs)
         raise WeightsUnavailable(
@@ -67,16 +68,13 @@ def _check_kind(registry: Registry, file: Path) -> None:
         )
 
 
-def _refuse_inversion(file: Path) -> None:
+def _refuse_inversion(file: Path, metadata: Mapping[str, str]) -> None:
     """Raise WeightsUnavailable for the file of an inversion."""
-    from safetensors import safe_open
-
-    with safe_open(file, framework="pt") as opened:
-        if "editkit" in (opened.metadata() or {}):
-            raise WeightsUnavailable(
-                f"model {str(file)!r} is an inversion that editkit invert wrote, and no model: editkit show prints its "
-                "settings, and editkit reconstruct and edits take it in place of an image"
-            )
+    if "editkit" in metadata:
+        raise WeightsUnavailable(
+            f"model {str(file)!r} is an inversion that editkit invert wrote, and no model: editkit show prints its "
+            "settings, and editkit reconstruct and edits take it in place of an image"
+        )
 
 
 def _refuse_network(registry: Registry, file: Path) -> None:
@@ -89,18 +87,6 @@ def _refuse_network(registry: Registry, file: Path) -> None:
 
 ADVICE = "give the model's diffusers folder with -m (model=), and a network's file with --transformer (transformer=)"
 """Advice for a file that holds one part of a model."""
-
-
-def _shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors in a safetensors file by name; raises WeightsUnavailable for another file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        check_download(file)
-        with safe_open(file, framework="pt") as tensors:
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsUnavailable(f"model {str(file)!r} cannot be read ({error}): download it again") from error
 
 
 def _adjacent_config(file: Path) -> Path | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import WeightsUnavailable
-from ...files.reading import LFS_POINTER
 from ...libraries import reason_of
+from .headers import check_download, read_tensor_header
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
@@ -141,17 +141,10 @@ def count_tensors(folder: Path, variant: str | None, config: Mapping[str, Any]) 
 
     They are of floating-point numbers unless its configuration names a quantisation, which may pack them into any type.
     """
-    from safetensors import SafetensorError, safe_open
-
     count = 0
     for file in tensor_files(folder, variant):
-        try:
-            with safe_open(file, framework="np") as tensors:
-                names = tensors.keys()
-                kinds = {name: tensors.get_slice(name).get_dtype() for name in names}
-                count += len(names)
-        except (SafetensorError, OSError, ValueError, RecursionError) as error:
-            raise WeightsUnavailable(f"{file} is damaged ({error}): download the model again") from error
+        kinds = read_tensor_header(file).types
+        count += len(kinds)
         wrong = [name for name, kind in kinds.items() if kind in _OTHER_TYPES and not name.endswith(_COUNTERS)]
         if wrong and not config.get("quantization_config"):
             raise WeightsUnavailable(
@@ -159,15 +152,6 @@ def count_tensors(folder: Path, variant: str | None, config: Mapping[str, Any]) 
                 "quantised without its scales; get it in float16 or bfloat16"
             )
     return count
-
-
-def check_download(file: Path) -> None:
-    """Raise WeightsUnavailable for a pointer of git-lfs in place of weights."""
-    with file.open("rb") as stream:
-        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise WeightsUnavailable(
-                f"{file} is a pointer of git-lfs and no weights: run 'git lfs pull' in its folder, or download it again"
-            )
 
 
 def _shards_of(index: Path) -> set[str]:

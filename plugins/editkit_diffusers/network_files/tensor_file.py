@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from editkit import WeightsUnavailable, check_download
+from editkit import read_tensor_header
 
 if TYPE_CHECKING:
     import torch
@@ -55,16 +55,9 @@ class SafetensorsFile:
     """A safetensors file, whose 8-bit weights may have scales."""
 
     def __init__(self, file: Path, label: str) -> None:
-        from safetensors import SafetensorError, safe_open
-
         self.file, self.label = file, label
-        try:
-            check_download(file)
-            with safe_open(file, framework="np") as tensors:
-                self._shapes = {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
-                self.header: Mapping[str, str] = tensors.metadata() or {}
-        except (SafetensorError, OSError, ValueError) as error:
-            raise WeightsUnavailable(f"{label} cannot be read ({error}): download it again") from error
+        header = read_tensor_header(file, label)
+        self._shapes, self.header = header.shapes, header.metadata
         self.stored: Collection[str] = list(self._shapes)
         self.names: Mapping[str, str] = network_names(self._shapes)
 
