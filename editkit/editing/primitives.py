@@ -293,6 +293,8 @@ def reprompt(
     path = start_at(session.schedule, session.inversion_path(steps), strength)
     if len(path) < 2:
         return Edit(session.latents, reconstructed=session.latents, inverted=True)
+    if source == target:  # an estimate of the edited branch that is approximated would differ from the recorded one
+        session.leave_out_approximations()
     source_condition, target_condition = session.embed(source), session.embed(target)
     record = invert_latents(session, method, session.latents, path, source_condition)
     noise = torch.cat([record.trajectory[0], record.trajectory[0]])

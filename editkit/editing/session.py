@@ -82,6 +82,8 @@ class Session(EncodesSources, TracksLoops):
     """Whether prompts are read together with :attr:`references`, which an operation may set for a model of both."""
     encoded: Tensor | None = dc.field(default=None, init=False)
     controls: dict[SamplingPath, list[Control]] = dc.field(default_factory=dict, init=False)
+    left_out_controls: set[str] = dc.field(default_factory=set, init=False)
+    """Controls of the parameters that are not attached."""
     round_trip: RoundTrip | None = dc.field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -280,7 +282,18 @@ class Session(EncodesSources, TracksLoops):
             self.controls[path] = [self._build_control(call, path) for call in self.drawing.controls]
         return self.controls[path]
 
+    def leave_out_approximations(self) -> None:
+        """Attach no control that approximates estimates, and warn of it, for an edit that asks for no change."""
+        for call in self.drawing.controls:
+            if self.registry.configure("controls", call)[0].approximates:
+                self.left_out_controls.add(call)
+                self.usage.warn(
+                    f"attach={call!r} has no effect: both prompts are equal, so the edit asks for no change"
+                )
+
     def _build_control(self, call: str, path: SamplingPath) -> Control:
+        if call in self.left_out_controls:
+            return Control()
         control: Any = self.registry.build("controls", call)(self, path)
         if not isinstance(control, Control):
             raise self.registry.wrong_result("controls", call, control, "a Control")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from editkit_diffusers.deep_features import run_reusing
+from PIL import Image
 from torch import nn
 
 import editkit
@@ -79,6 +80,18 @@ def test_features_are_never_those_of_another_edit(tiny_model: Any) -> None:
     ]
     middle = [results[len(results) // 2].latents for results in together]
     assert torch.equal(middle[0], middle[1]) and torch.equal(middle[0], middle[2])
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("operation", "more"), [("prompt-edit", {}), ("instruct", {"instruction": "make it red"})])
+def test_equal_prompts_return_the_source_though_estimates_would_be_approximated(
+    operation: str, more: dict[str, Any]
+) -> None:
+    image = Image.open(Path(__file__).parents[1] / "pictures" / "noto-red-apple.png").convert("RGB")
+    how = {"model": "emoji", "source": "noto red apple", "target": "noto red apple", "steps": 3, **more}
+    result = editkit.apply(operation, image, attach=["deep-cache"], **how)
+    assert result.image.tobytes() == image.tobytes()
+    assert any("attach='deep-cache' has no effect" in warning for warning in result.report.warnings)
 
 
 def test_a_source_is_replayed_as_without_the_control(tiny_model: Any) -> None:
