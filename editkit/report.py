@@ -69,7 +69,7 @@ class Report:
     input_size: tuple[int, int] | None
     """(width, height) of the source in pixels; None without one."""
     output_size: tuple[int, int] | None
-    """(width, height) of the result in pixels; None if it is an inversion."""
+    """(width, height) of the result or its file in pixels, of an animation that of a frame; None for an inversion."""
     working_size: tuple[int, int] | None = None
     """(width, height) in pixels at which the network worked; of several regions, the largest."""
     vae_psnr: float | None = None

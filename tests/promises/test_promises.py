@@ -328,3 +328,21 @@ def test_interpolating_an_image_with_itself_gives_it_in_every_frame(tiny_model: 
     flat = tuple(map(editkit.on_white, pair))
     mixed, expected = (editkit.apply("interpolate", two, frames=3, **params).frames[1] for two in (pair, flat))
     assert np.abs(np.asarray(editkit.on_white(mixed)).astype(int) - np.asarray(expected)).max() <= 2
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_the_report_of_an_interpolation_is_that_of_its_file(
+    tiny_model: editkit.Backend, tmp_path: Path, depth: Any
+) -> None:
+    random = np.random.default_rng(0)
+    pair = tuple(random.integers(0, np.iinfo(depth).max, (12, 16, 4), dtype=depth, endpoint=True) for _ in range(2))
+    result = editkit.apply("interpolate", pair, model=tiny_model, steps=2, frames=3)
+    assert result.report.output_size == result.image.size == (48, 12)
+    eight = {} if depth == np.uint8 else {"8 bits per channel, the frames have 16"}
+    lost = {".png": {}, ".gif": {"laid on white", "256 colours", *eight}, ".webp": eight, ".jpg": {"no transparency"}}
+    for suffix in (*lost, ".gif", ".png"):
+        written = Image.open(result.save(tmp_path / f"out{suffix}"))
+        assert result.report.output_size == written.size
+        own = [one for one in result.losses if one in result.report.warnings]
+        assert len(own) == len(result.losses) and all(any(text in one for one in own) for text in lost[suffix])
+        assert suffix == ".jpg" or len(own) == len(lost[suffix])

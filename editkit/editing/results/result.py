@@ -17,8 +17,9 @@ from torch import Tensor
 from ...caching import file_stamps, load_once
 from ...display import mime_bundle
 from ...files.writing import write_encoded
-from ...images.animation.encoding import encode_animation
+from ...images.animation.encoding import encode_animation, frames_losses
 from ...images.animation.frames import Animation
+from ...images.animation.reading import reopen
 from ...images.contact_sheet import draw_sheet
 from ...images.image_params import recorded_images
 from ...images.reading import open_stored
@@ -66,9 +67,10 @@ def build_result(
     recipe = _describe_steps(request, model, images, report)
     attachments = {source_name(i): source for i, source in enumerate(request.sources)}
     attachments |= {image_name(name, len(recipe.steps) - 1): image for name, image in images.items()}
+    image = concatenate_frames(frames)
     return Result(
-        image=concatenate_frames(frames),
-        report=report,
+        image=image,
+        report=dc.replace(report, output_size=image.size),
         recipe=recipe,
         attachments=attachments,
         sources=request.sources,
@@ -222,7 +224,10 @@ class Result:
         text = None if recipe == "none" else self.recipe.model_dump_json()
         if len(self.frames) > 1 and suffix.lower() in FRAMES_SUFFIXES:
             animation = Animation(self.frames, (_MILLISECONDS,) * len(self.frames))
-            return encode_animation(animation, suffix, recipe=text, encoding=encoding, transparent=False)
+            data = encode_animation(animation, suffix, recipe=text, encoding=encoding, transparent=False)
+            lost = frames_losses(animation, reopen(data).matched_to(animation), suffix)
+            self._describe_file(lost, output_size=self.frames[0].size)
+            return data
         images = self.attachments if recipe == "full" else {}
         data = encode_image(self.image, suffix, recipe=text, attachments=images, encoding=encoding)
         self._measure(data, suffix, encoding, text)
@@ -234,9 +239,13 @@ class Result:
         if self.untouched is not None:
             difference = self.untouched.largest_difference(open_stored(data, argument="the file as encoded"))
         lost = losses(StoredImage.of(self.image), suffix, encoding, difference, recipe)
+        self._describe_file(lost, output_size=self.image.size, untouched_max_diff=difference)
+
+    def _describe_file(self, lost: Sequence[str], **figures: Any) -> None:
+        """Set figures of the report, and the warnings of what the file last encoded does not hold."""
         previous, self.losses = self.losses, tuple(lost)
         kept = [warning for warning in self.report.warnings if warning not in previous]
-        self.report = dc.replace(self.report, warnings=(*kept, *self.losses), untouched_max_diff=difference)
+        self.report = dc.replace(self.report, warnings=(*kept, *self.losses), **figures)
 
     @property
     def masks(self) -> tuple[Image.Image, ...]:

@@ -7,10 +7,11 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from ...errors import InvalidParameter
-from ..conversion import strip_metadata
+from ..conversion import on_white, strip_metadata
 from ..png_metadata import recipe_chunks
 from ..sources import format_size
 from ..stored.encoding import DEFAULT, ENCODER_ERRORS, Encoding
@@ -132,6 +133,26 @@ def losses(animation: Animation, suffix: str, encoding: Encoding, untouched: int
         texts.append(
             f"{reasons.get(kind, 'the file has 8 bits')}: pixels that the edit left alone differ by up to {untouched} "
             "levels in the file; save as .png or as a lossless .webp to keep them"
+        )
+    return texts
+
+
+def frames_losses(animation: Animation, written: Sequence[Image.Image], suffix: str) -> list[str]:
+    """Return sentences about what a file of a result's frames does not hold; ``written`` are its frames."""
+    name, texts = {".gif": "GIF", ".webp": "WebP"}[suffix.lower()], []
+    if name == "GIF" and not all(map(_is_opaque, animation.frames)):
+        texts.append("the frames of the GIF are laid on white: save as .webp to keep their transparency")
+    if any(StoredImage.of(frame).depth > 8 for frame in animation.frames):
+        texts.append(f"{name} is written with 8 bits per channel, the frames have 16: save as .png to keep them")
+    difference = max(
+        int(np.abs(np.asarray(on_white(one), np.int16) - np.asarray(on_white(other), np.int16)).max())
+        for one, other in zip(animation.frames, written, strict=True)
+    )
+    if difference:
+        reason = "GIF has a palette of 256 colours" if name == "GIF" else "the WebP is lossy"
+        texts.append(
+            f"{reason}: pixels differ by up to {difference} levels in the file; save as a lossless .webp or as .png to "
+            "keep them"
         )
     return texts
 
