@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from editkit.editing.params import EditParams
 from editkit.errors import BadImage, InvalidParameter
@@ -17,6 +17,7 @@ from editkit.images.image_params import open_image_params
 from editkit.images.masks.feather import fade_edges, feather_note
 from editkit.images.masks.reading import Mask, open_mask, read_mask
 from editkit.images.reading import open_image
+from editkit.testing.profiles import WIDE
 
 SIZE = (40, 30)
 BOX = np.zeros((30, 40), dtype=bool)
@@ -277,3 +278,72 @@ def test_a_feather_wider_than_a_part_of_the_mask_is_named() -> None:
     marks[25] = 255
     assert "wider than 1 of the 2 parts of the mask" in str(feather_note(marks, 4))
     assert np.array_equal(fade_edges(marks, 2)[marks == 0], np.zeros((marks == 0).sum()))
+
+
+def scenery() -> dict[str, Image.Image]:
+    """Images of 120 x 90 on which strokes of every brush differ from what is below."""
+    down, across = np.mgrid[:90, :120]
+    sky = np.dstack([90 + down, 140 + across // 2, 230 + 0 * down]).astype(np.uint8)
+    sky[30:50, 40:70] = (90, 60, 50)
+    grey = np.dstack([60 + down + across // 2] * 3).astype(np.uint8)
+    clear = np.dstack([sky, np.where(np.hypot(down - 45, across - 60) < 40, 255, 0).astype(np.uint8)])
+    return {"sky": Image.fromarray(sky), "grey": Image.fromarray(grey), "clear": Image.fromarray(clear)}
+
+
+PAINTED = np.zeros((90, 120), dtype=bool)
+PAINTED[28:52, 38:72] = True
+
+
+@pytest.mark.parametrize("brush", [RED, BLACK, WHITE, (128, 128, 128)])
+@pytest.mark.parametrize("name", ["sky", "grey", "clear"])
+def test_the_part_painted_over_on_a_copy_is_marked_in_any_colour(name: str, brush: tuple[int, int, int]) -> None:
+    original = scenery()[name]
+    view = open_image(original)
+    copy = original.copy()
+    copy.paste(brush, mask=Image.fromarray(PAINTED))
+    files = [stored(copy)] if name == "clear" else [stored(copy), stored(copy, "BMP")]
+    for data in files:
+        mask = open_mask(data, view.size, image=view)
+        marked = levels(mask) > 0
+        # A pixel that had the brush's colour is not known to be painted.
+        assert (marked == PAINTED).mean() > 0.99 and not marked[~PAINTED].any() and "a copy" in mask.notes[0]
+    lossy = open_mask(stored(copy, "WEBP", quality=85), view.size, image=view)
+    assert name == "grey" and brush == (128,) * 3 or ((levels(lossy) > 0) != PAINTED).mean() < 0.03
+
+
+def test_a_painted_copy_in_the_profile_of_its_image_is_found() -> None:
+    original = np.asarray(scenery()["sky"]).copy()
+    original[..., 1] //= 4
+    painted = np.where(PAINTED[..., None], np.uint8(BLACK), original)
+    view = open_image(stored(Image.fromarray(original), icc_profile=WIDE))
+    for copy in (stored(Image.fromarray(painted), icc_profile=WIDE), np.where(PAINTED[..., None], 0, view)):
+        mask = open_mask(np.asarray(copy, np.uint8) if isinstance(copy, np.ndarray) else copy, view.size, image=view)
+        assert np.array_equal(levels(mask) > 0, PAINTED)
+
+
+def test_masks_that_have_levels_of_their_own_are_no_copies() -> None:
+    down, across = np.mgrid[:90, :120]
+    ramp = Image.fromarray((across * 2).astype(np.uint8))
+    soft = Image.fromarray((255 * np.exp(-((across - 60) ** 2 + (down - 45) ** 2) / 900)).astype(np.uint8))
+    dots = Image.fromarray(PAINTED).convert("L").resize((240, 180), Image.Resampling.BICUBIC)
+    part = np.where(np.mgrid[:180, :240][1] < 100, np.asarray(dots), 0).astype(np.uint8)
+    for image, mask in [(one, mask) for one in scenery().values() for mask in (ramp, soft)] + [(ramp, ramp)]:
+        for data in (stored(mask), stored(mask, "JPEG")):
+            assert not [note for note in open_mask(data, image.size, image=open_image(image)).notes if "copy" in note]
+    assert open_mask(part, dots.size, image=open_image(dots)).notes == ()
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75])
+def test_noise_beside_thin_strokes_is_not_marked(quality: int) -> None:
+    drawn = Image.new("L", (800, 600))
+    ImageDraw.Draw(drawn).line((32, 32, 400, 450, 600, 150), fill=255, width=24, joint="curve")
+    drawn = drawn.resize((200, 150), Image.Resampling.BOX)
+    near = np.asarray(drawn.filter(ImageFilter.MaxFilter(5))) > 0
+    read = levels(open_mask(stored(drawn, "JPEG", quality=quality), drawn.size))
+    assert (read[~near] > 0).sum() <= 30 and (read[np.asarray(drawn) == 255] > 200).mean() > 0.99
+
+
+def test_faint_strokes_of_their_own_are_kept_in_files_without_losses() -> None:
+    faint = np.where(BOX, 255, 0).astype(np.uint8)
+    faint[2:4, 2:4] = 40
+    assert levels(open_mask(faint, SIZE))[2, 2] == 40

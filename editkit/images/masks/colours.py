@@ -1,4 +1,4 @@
-"""Masks drawn in colour: two colours, areas of several colours, strokes on a copy of the image."""
+"""Masks drawn in colour: two colours, and areas of several colours."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ Colours = NDArray[np.uint8]
 
 COLOURED = 48
 """Difference between the channels of a pixel from which it counts as coloured."""
-_SAME, _PAINTED = 12, 32
-"""Difference to the image up to which a pixel counts as the image's, and from which as painted."""
 _FAR = 64
 _NEAR_LINE = 40
 _MOST_AREAS = 64
@@ -112,27 +110,3 @@ def labels_of_colours(colours: Colours) -> NDArray[np.bool_] | None:
     numbers = _numbers(colours)
     present = np.unique(numbers)
     return numbers != 0 if len(present) <= _MOST_AREAS and present[0] == 0 else None
-
-
-def is_painted_copy(colours: Colours, image: Colours) -> bool:
-    """Whether ``colours`` are those of ``image`` in most places that have detail."""
-    levels = image.astype(np.int16)
-    detail = np.zeros(image.shape[:2], dtype=bool)
-    detail[:, 1:] |= np.abs(np.diff(levels, axis=1)).max(-1) > _SAME
-    detail[1:] |= np.abs(np.diff(levels, axis=0)).max(-1) > _SAME
-    same = _difference(colours, image) <= _SAME
-    return bool(detail.any() and same[detail].mean() > 0.5 and same.mean() > 0.3)
-
-
-def painted_part(colours: Colours, image: Colours, *, lossy: bool = False) -> NDArray[np.int64]:
-    """Return 255 where a copy of an image was painted over and 0 elsewhere, (H, W); a ``lossy`` one is smoothed."""
-    import cv2
-
-    difference = _difference(colours, image).astype(np.float32)
-    if lossy:
-        difference = np.asarray(cv2.medianBlur(difference, 5), dtype=np.float32)
-    return 255 * (difference >= _PAINTED).astype(np.int64)
-
-
-def _difference(colours: Colours, image: Colours) -> NDArray[np.int16]:
-    return np.asarray(np.abs(colours.astype(np.int16) - image).max(-1), dtype=np.int16)

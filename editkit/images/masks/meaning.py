@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...literals import MaskFrom
-from .colours import has_colour, is_painted_copy, labels_of_colours, painted_part, split_two_colours
+from .colours import has_colour, labels_of_colours, split_two_colours
 from .numbers import SOFTEST_DIM, label_note
+from .painted_copy import painted_part
 
 Levels = NDArray[np.uint8]
 
@@ -21,6 +22,8 @@ _NOISY_FLOOR, _NOISY_CEILING = 64, 191
 """The same for masks of two levels with noise around them."""
 _LOSSY_CUT = 128
 """Level from which a pixel of such a mask counts as fully marked if its file is one of lossy compression."""
+_BLOCK = 64
+"""Pixels of a block of JPEG."""
 _NEARLY_WHITE = 192
 """Brightest level from which a mask counts as one that was meant to have white."""
 _OPAQUE = 128
@@ -64,24 +67,30 @@ class Reading(NamedTuple):
     note: str | None = None
 
 
-def read_marks(pixels: MaskPixels, mask_from: MaskFrom, image: Levels | None) -> Reading:
-    """Return the marked share of every pixel; ``image`` (H, W, 3) is the image that the mask belongs to."""
+def read_marks(pixels: MaskPixels, mask_from: MaskFrom, image: Image.Image | None) -> Reading:
+    """Return the marked share of every pixel; ``image`` is the one that the mask belongs to."""
     if mask_from == "luma":
         reading = Reading(pixels.product)
     elif mask_from != "auto":
         assert pixels.alpha is not None
         reading = Reading(pixels.alpha if mask_from == "alpha" else 255 - pixels.alpha)
-    elif pixels.labels is not None:
-        reading = Reading(255 * (pixels.labels != 0), pixels.note)
-    elif pixels.alpha is not None and pixels.alpha.min() < _CEILING:
-        reading = _read_layer(pixels, pixels.alpha)
-    elif has_colour(pixels.colours):
-        reading = _read_colours(pixels, image)
     else:
-        reading = _read_grey(pixels)
+        reading = _read_auto(pixels, image)
     levels = cut_levels(reading.levels, lossy=pixels.lossy)
     notes = [note for note in (reading.note or pixels.note, _dim_note(levels)) if note]
     return Reading(levels, ", and ".join(notes) or None)
+
+
+def _read_auto(pixels: MaskPixels, image: Image.Image | None) -> Reading:
+    alpha = pixels.alpha if pixels.alpha is not None and pixels.alpha.min() < _CEILING else None
+    painted = None if image is None else painted_part(pixels.colours, alpha, image, lossy=pixels.lossy)
+    if painted is not None:
+        return Reading(painted, "is a copy of the image, whose painted part is read as marked")
+    if pixels.labels is not None:
+        return Reading(255 * (pixels.labels != 0), pixels.note)
+    if alpha is not None:
+        return _read_layer(pixels, alpha)
+    return _read_colours(pixels) if has_colour(pixels.colours) else _read_grey(pixels)
 
 
 def _dim_note(levels: Levels) -> str | None:
@@ -114,14 +123,9 @@ def _read_layer(pixels: MaskPixels, alpha: Levels) -> Reading:
     return Reading(alpha, "is read as strokes on a transparent layer, marked whatever their colour (mask_from=alpha)")
 
 
-def _read_colours(pixels: MaskPixels, image: Levels | None) -> Reading:
+def _read_colours(pixels: MaskPixels) -> Reading:
     """Read an opaque mask with colours."""
     colours = pixels.colours
-    if image is not None and is_painted_copy(colours, image):
-        return Reading(
-            painted_part(colours, image, lossy=pixels.lossy),
-            "is a copy of the image, whose painted part is read as marked",
-        )
     if (two := split_two_colours(colours, lossy=pixels.lossy)) is not None:
         note = f"has two colours: {two.marked} is read as marked, {two.ground} as kept"
         return Reading(two.shares * 255, note)
@@ -159,9 +163,30 @@ def cut_levels(levels: NDArray[Any], *, lossy: bool = False) -> Levels:
     floor, ceiling = (_NOISY_FLOOR, _NOISY_CEILING) if noisy else (_FLOOR, _CEILING)
     if noisy and lossy:
         floor, ceiling = _LOSSY_CUT - 1, _LOSSY_CUT
+    is_compressed = lossy or _is_compressed(rounded)
     rounded[rounded <= floor] = 0
     rounded[rounded >= ceiling] = 255
+    if is_compressed and rounded.max() >= _NOISY_CEILING:
+        rounded[_specks(rounded)] = 0
     return rounded
+
+
+def _is_compressed(levels: Levels) -> bool:
+    """Whether a mask has so many levels near black that it was saved with losses before; soft edges have few."""
+    counts = np.bincount(levels.ravel(), minlength=256)
+    return int(counts[1 : _FLOOR + 1].sum()) > 0.5 * int(counts[_FLOOR + 1 : _CEILING].sum())
+
+
+def _specks(levels: Levels) -> NDArray[np.bool_]:
+    """Return the pixels (H, W) of small dark parts that touch no bright one: errors of compression beside edges."""
+    import cv2
+
+    count, parts, figures, _ = cv2.connectedComponentsWithStats((levels > 0).astype(np.uint8), connectivity=8)
+    brightest = np.zeros(count, dtype=np.uint8)
+    np.maximum.at(brightest, parts.ravel(), levels.ravel())
+    is_speck = (brightest < SOFTEST_DIM) & (figures[:, cv2.CC_STAT_AREA] <= _BLOCK)
+    is_speck[0] = False  # the ground
+    return np.asarray(is_speck[parts], dtype=bool)
 
 
 def _is_noisy(levels: Levels, least: int) -> bool:

@@ -62,8 +62,7 @@ def open_mask(
         raise InvalidParameter(
             f"mask_from={mask_from} needs a mask with transparency, and {name} is opaque: pass mask_from=luma or auto"
         )
-    around = None if image is None else np.asarray(image.convert("RGB"))
-    levels, note = read_marks(pixels, mask_from, around)
+    levels, note = read_marks(pixels, mask_from, image)
     levels = 255 - levels if invert else levels
     return Mask(Image.fromarray(levels), tuple(_notes(levels, note, name)), pixels.turned)
 
