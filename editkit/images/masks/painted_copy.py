@@ -39,9 +39,7 @@ _BRUSH = 8
 """Difference to the most frequent painted colour up to which a pixel may be painted."""
 
 
-def painted_part(
-    colours: Pixels, alpha: Pixels | None, image: Image.Image, *, lossy: bool
-) -> NDArray[np.int64] | None:
+def painted_part(colours: Pixels, alpha: Pixels | None, image: Image.Image, *, lossy: bool) -> NDArray[np.int64] | None:
     """Return 255 where a mask, a copy of its ``image``, was painted over or erased and 0 elsewhere, (H, W).
 
     ``colours`` are (H, W, 3) as stored, and ``alpha`` is (H, W). Returns None for a mask that is no copy: a copy has
@@ -56,8 +54,10 @@ def painted_part(
         if least is not None and not (alpha is not None and _is_cut_out(mask, original)):
             difference = _difference(mask, original)
             copies.append((least, int((difference >= least).sum()), difference))
-    least, _, difference = min(copies, key=lambda copy: copy[:2], default=(0, 0, None))
-    if difference is None or not (difference >= least).any():
+    if not copies:
+        return None
+    least, painted, difference = min(copies, key=lambda copy: copy[:2])
+    if not painted:
         return None
     return 255 * _painted(mask, difference, least, lossy=lossy).astype(np.int64)
 
