@@ -259,6 +259,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "neither image nor instruction": (["instruct"], "Missing argument 'IMAGE...'"),
     "no image of a pipeline": (["run", "steps.yaml"], "Missing argument 'IMAGE...'"),
     "missing output folder": (["img2img", "a.png", "-o", "nowhere/x.png"], "'nowhere/x.png'"),
+    "neither file nor folder": (["img2img", "a.png", "-o", "out"], "'out' is no folder: end it in / for a new one"),
     "wrong ending": (["img2img", "a.png", "-o", "x.bmp"], ".webp"),
     "no ending": (["img2img", "a.png", "-o", "x"], "'x'"),
     "wrong ending of an inversion": (["invert", "a.png", "-o", "x.png"], ".safetensors"),

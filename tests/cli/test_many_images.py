@@ -204,6 +204,13 @@ def test_a_grid_has_one_sheet_with_a_row_for_each_value(
     assert Image.open("sheet.png").width == four_columns.width
 
 
+def test_several_results_of_one_image_go_into_a_folder_that_is_named_like_one(tmp_path: Path) -> None:
+    results = [ResultName("a.png", label=label) for label in ("-1", "-2")]
+    for name, files in (("new", ["new/a-1.png", "new/a-2.png"]), ("b.png", ["b-1.png", "b-2.png"])):
+        targets = OutputPlan(str(tmp_path / name), (".png",)).targets(results, "img2img")
+        assert targets == [tmp_path / file for file in files]
+
+
 def test_a_job_that_is_repeated_says_once_that_it_numbers_its_files(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "a.png").touch()
 

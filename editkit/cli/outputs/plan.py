@@ -95,8 +95,10 @@ class OutputPlan:
         labels = {one.label for one in results}
         are_variants = len({one.input for one in results}) == 1 and len(labels) == len(results)
         is_path = self.output not in (None, STREAM)
-        inside = self.into_folder or is_folder(str(self.output)) or str(self.output).endswith(("/", os.sep))
-        return is_path and are_variants and not _are_named(results) and not inside
+        text = str(self.output)
+        inside = self.into_folder or is_folder(text) or text.endswith(("/", os.sep))
+        names_folder = inside or (len(results) > 1 and not Path(text).suffix)
+        return is_path and are_variants and not _are_named(results) and not names_folder
 
     def replaces(self, results: Sequence[ResultName]) -> bool:
         """Return whether files that exist are replaced."""
@@ -132,6 +134,11 @@ class OutputPlan:
 
         suffixes = [self.suffixes_of(one.input) for one in results]
         if self.output is not None and self.is_file_of(results):
+            if not Path(self.output).suffix:
+                raise InvalidParameter(
+                    f"{self.argument} {self.output!r} is no folder: end it in / for a new one, or in one of "
+                    f"{', '.join(suffixes[0])} for a file"
+                )
             file = check_file(self.output, suffixes[0], argument=self.argument)
             return [file.with_stem(file.stem + one.label) for one in results], self.existing or "replace"
         endings = [default for default, *_ in suffixes]
