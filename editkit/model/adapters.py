@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InvalidParameter
 from ..files.paths import exists, is_file, is_folder
-from ..registry.calls import entries_of
+from ..registry.calls import entries_of, scalar_of
 from ..registry.params import shorten
 from .files.hub import HUB_ID, ON_TOP, from_hub
 from .files.weights import PICKLES
@@ -100,7 +100,7 @@ def _text_of(call: object) -> str | None:
         entries = entries_of(call)
         if "file" not in entries or not entries.keys() <= {"file", "scale"}:
             return None
-        file, scale = entries["file"], entries.get("scale", 1.0)
+        file, scale = entries["file"], scalar_of(entries.get("scale", 1.0))
     elif isinstance(call, Adapter):
         file, scale = call.file, call.scale
     else:

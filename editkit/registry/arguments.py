@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from ..errors import InvalidParameter
+from .calls import scalar_of
 from .params import shorten
 
 P = ParamSpec("P")
@@ -161,8 +162,8 @@ _KINDS = {
 def check_arguments(**kinds: ArgumentKind) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator of functions whose arguments are checked by name; ``kinds`` are further or other kinds.
 
-    A wrong value raises InvalidParameter, naming argument and value. A missing argument, or one that does not exist, is
-    Python's TypeError.
+    A scalar of numpy or torch is passed on as Python's. A wrong value raises InvalidParameter, naming argument and
+    value. A missing argument, or one that does not exist, is Python's TypeError.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -172,12 +173,13 @@ def check_arguments(**kinds: ArgumentKind) -> Callable[[Callable[P, R]], Callabl
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                given = signature.bind(*args, **kwargs).arguments
+                bound = signature.bind(*args, **kwargs)
             except TypeError:
                 return function(*args, **kwargs)
-            for name in checked.keys() & given.keys():
-                checked[name].check(name, given[name])
-            return function(*args, **kwargs)
+            bound.arguments = {name: scalar_of(value) for name, value in bound.arguments.items()}
+            for name in checked.keys() & bound.arguments.keys():
+                checked[name].check(name, bound.arguments[name])
+            return function(*bound.args, **bound.kwargs)
 
         return call
 

@@ -114,6 +114,17 @@ def test_whole_numbers_of_numpy_and_torch_are_whole_numbers(batch: Any) -> None:
         editkit.apply_all("img2img", [SOURCE], model=ToyBackend(), batch=batch > 1)
 
 
+@pytest.mark.parametrize("make", [np.int64, torch.tensor], ids=["numpy", "torch"])
+def test_numbers_of_numpy_and_torch_are_passed_on_as_pythons(make: Any, tmp_path: Path) -> None:
+    result = editkit.apply("img2img", np.zeros((8, 8, 3), np.uint8), model=ToyBackend(), strength=0.0)
+    files = [result.save(tmp_path / f"{number}.jpg", quality=one) for number, one in enumerate((50, make(50)))]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    with pytest.raises(InvalidParameter, match="adapter 'no' is no file here"):
+        editkit.load_model(adapters=[{"file": "no", "scale": make(2)}])
+    with pytest.raises(InvalidParameter, match="clip_skip=100 is not allowed: the text_encoder"):
+        editkit.load_model(clip_skip=make(100))
+
+
 @pytest.mark.parametrize(
     "one", [np.asarray(SOURCE), np.asarray(SOURCE)[..., 0], to_tensor(SOURCE)[0]], ids=["rgb", "grey", "chw"]
 )

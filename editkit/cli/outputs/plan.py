@@ -97,8 +97,9 @@ class OutputPlan:
         is_path = self.output not in (None, STREAM)
         text = str(self.output)
         inside = self.into_folder or is_folder(text) or text.endswith(("/", os.sep))
-        names_folder = inside or (len(results) > 1 and not Path(text).suffix)
-        return is_path and are_variants and not _are_named(results) and not names_folder
+        if len(results) > 1 and not Path(text).suffix:
+            inside = True
+        return is_path and are_variants and not _are_named(results) and not inside
 
     def replaces(self, results: Sequence[ResultName]) -> bool:
         """Return whether files that exist are replaced."""
