@@ -38,6 +38,12 @@ def _mode(params: ControlParams) -> str | None:
 def _condition_map(session: Session, params: ControlParams) -> Tensor:
     """Return the ready-made condition map, or the annotator's."""
     if params.control_image is None:
-        return annotate_source(session, params.kind)
+        hint = annotate_source(session, params.kind)
+        if hint.min() == hint.max() and params.control_scale:
+            session.usage.warn(
+                f"the {params.kind} map of the image has one value everywhere, so it shows nothing to follow: another "
+                "kind, or a map given as control_image, may show more"
+            )
+        return hint
     levels = np.asarray(params.control_image, dtype=np.float32) / 255
     return to_hint(session, 1 - levels if params.control_invert else levels)

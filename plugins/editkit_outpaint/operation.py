@@ -16,6 +16,9 @@ from .seams import blend_at_border, extend_border, typical_jump
 _FADE_SHARE = 1 / 8
 """Share of a window's side over which the difference at a border fades."""
 
+_NARROW = 1 / 16
+"""Width of the widest margin at the model's scale, as a share of the native size, below which it has no detail."""
+
 Extent = tuple[int, int]
 """Begin and end on one axis, in pixels of the result."""
 
@@ -28,6 +31,7 @@ def outpaint(session: Session, params: OutpaintParams) -> PixelEdit:
         session.usage.warn("outpaint adds nothing: left, right, top and bottom are all 0; give at least one of them")
     canvas = _GrowingCanvas(session, params)
     side = _window_side(session, size, params.resolution)
+    _warn_of_narrow_margins(session, params, side)
     for across in _outward_windows((params.left, params.left + width), size[0], side):
         for down in _covering_windows((params.top, params.top + height), size[1], side):
             canvas.fill(down, across, side)
@@ -79,6 +83,18 @@ def _window_side(session: Session, size: tuple[int, int], resolution: int | None
     if resolution is not None:
         return max(2, round(longest * native / resolution))
     return max(2, min(max(size), max(2 * longest, native)))
+
+
+def _warn_of_narrow_margins(session: Session, params: OutpaintParams, side: int) -> None:
+    """Warn if the model samples even the widest margin at few pixels of a reduced image."""
+    widest, native = max(params.left, params.right, params.top, params.bottom), session.model.native_size
+    scale = native / side
+    if 0 < widest * scale < native * _NARROW and scale < 1:
+        needed = math.ceil(max(session.canvas.size) * native * _NARROW / widest)
+        session.usage.warn(
+            f"the widest added part is {widest} pixels, which are {widest * scale:.1f} at the scale the model works "
+            f"at: it continues the border, without detail; a resolution= of {needed} or more draws it larger"
+        )
 
 
 def _outward_windows(filled: Extent, most: int, side: int) -> Iterator[Extent]:

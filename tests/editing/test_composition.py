@@ -87,6 +87,13 @@ def test_an_attached_map_has_the_warnings_of_one_of_control(
     assert not steer(tiny_model, f"{controlnet},image={tmp_path / 'lines.png'},invert=true").report.warnings
 
 
+def test_a_map_computed_from_an_image_without_edges_is_named(tiny_model: editkit.Backend, controlnet: str) -> None:
+    params = {"prompt": "blue", "steps": 1, "controlnet": controlnet.partition("=")[2]}
+    for image, count in ((Image.new("RGB", (16, 16)), 1), (SOURCE, 0)):
+        warnings = editkit.apply("control", image, model=tiny_model, **params).report.warnings
+        assert sum("the edge map of the image has one value everywhere" in text for text in warnings) == count
+
+
 def test_a_controlnet_acts_where_its_mask_is_white(
     tiny_model: editkit.Backend, controlnet: str, tmp_path: Path
 ) -> None:

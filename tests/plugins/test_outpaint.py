@@ -121,6 +121,18 @@ def test_adding_nothing_gives_the_source_without_a_network_call(mode: str, rando
     assert result.report.network_calls == 0
 
 
+def test_a_margin_that_the_model_sees_at_less_than_a_pixel_is_named(random_image: Any) -> None:
+    source = random_image((100, 20), "RGB")
+    (warning,) = outpaint(source, right=5).report.warnings
+    assert "the widest added part is 5 pixels, which are 0.8 at the scale" in warning
+    needed = int(warning.partition("resolution= of ")[2].split()[0])
+    assert not outpaint(source, right=5, resolution=needed).report.warnings
+    assert (
+        not outpaint(source, right=5, top=40).report.warnings
+        and not outpaint(source.crop((0, 0, 8, 8)), right=1).report.warnings
+    )
+
+
 def test_alpha_is_kept_and_new_pixels_are_opaque(random_image: Any) -> None:
     source = random_image((20, 14), "RGBA")
     result = outpaint(source, left=6, bottom=7)
