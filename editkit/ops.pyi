@@ -667,6 +667,7 @@ def instruct(
     captioner: str | Mapping[str, Any] | None = None,
     inverter: str | Mapping[str, Any] = "pinned",
     gate: float = 0.0,
+    frame: Literal["auto", "off"] = "auto",
     reference: Source | Sequence[Source] = (),
     auto_mask: Literal["difference", "attention", "both"] | None = None,
     mask_threshold: float | None = None,
@@ -724,6 +725,8 @@ def instruct(
     inverter: Inverter by name, with options after a colon. Or a mapping: {"name": NAME, "OPTION": VALUE}.
     gate: Change of colour, as a share of its range, up to which a pixel stays that of the source; from three times as
         much it changes in full. 0 leaves nothing out.
+    frame: auto edits the subject in the place and size that a model of single subjects expects; off leaves it where it
+        stands.
     reference: Further image for the instruction to refer to, at its own size; for models that read several images.
     auto_mask: Find the mask: by the difference of the estimates under both prompts (DiffEdit), by the attention to the
         words that change (prompt-to-prompt), or by both (LEDITS++). Beside a mask, only their common part changes.

@@ -48,6 +48,10 @@ class Box(NamedTuple):
         """Longest side."""
         return max(self.width, self.height)
 
+    @property
+    def area(self) -> int:
+        return self.width * self.height
+
 
 def marked_box(mask: Tensor) -> Box | None:
     """Return the smallest box that holds all pixels of a mask (1, 1, H, W) above 0; None if there are none."""

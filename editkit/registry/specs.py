@@ -172,6 +172,9 @@ class Frame:
 
     ground: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Colour of the ground, RGB in [0, 1]."""
+    extent: float | None = None
+    """Usual longest side of a subject, as a share of the frame's side, by which edits without a source prompt place it;
+    None if it varies."""
 
 
 @dc.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from editkit import (
     AutoMaskParams,
+    FrameParams,
     GatedParams,
     ModelDefaultSteps,
     OperationSpec,
@@ -22,7 +23,7 @@ _INVERSION_OPTIONS = ("captioner", "inverter", "source", "target")
 """Parameters that only the method inversion has."""
 
 
-class InstructParams(GatedParams, ReferenceParams, AutoMaskParams):
+class InstructParams(GatedParams, FrameParams, ReferenceParams, AutoMaskParams):
     from_model: ClassVar[frozenset[str]] = frozenset({"gate"})  # it chooses the others by its method
     instruction: str = Field(
         description="Change to make, for example: make it green.", json_schema_extra={"argument": True}
@@ -58,6 +59,11 @@ class InstructParams(GatedParams, ReferenceParams, AutoMaskParams):
     def inversion_options(self) -> list[str]:
         """Parameters of inversion that differ from their defaults; a recipe sets all of them explicitly."""
         return [name for name in _INVERSION_OPTIONS if getattr(self, name) != type(self).model_fields[name].default]
+
+    @property
+    def source_prompt(self) -> str:
+        """Prompt that describes the image."""
+        return self.source
 
     @property
     def is_guided(self) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import editkit
 from editkit import Result
+from editkit.editing.framing.extent import place_by_extent
 from editkit.editing.framing.following import FollowedSubject
 from editkit.editing.framing.ground import ground_colour, is_plain, matte
 from editkit.editing.framing.placing import cuts, hold
@@ -253,3 +254,59 @@ def test_mirrored_subject_is_edited_as_its_mirror_image() -> None:
     assert result.report.frame == {"left": 0, "top": 0, "side": 64, "mirrored": 1}
     own = np.asarray(ImageOps.mirror(on_white(edit(image, **prompts))), dtype=int)
     assert np.abs(np.asarray(on_white(result)) - own).max() <= 1  # levels
+
+
+def place(
+    left: int, top: int, right: int, bottom: int, *, size: tuple[int, int] = (200, 200)
+) -> tuple[int, ...] | None:
+    """Left, top and side of the placement of a box on white, whose frame holds subjects of 0.9 of its side."""
+    pixels = torch.ones(1, 3, size[1], size[0])
+    pixels[..., max(0, top) : bottom, max(0, left) : right] = 0.2
+    found = place_by_extent(pixels, None, 0.9, torch.ones(3, 1, 1), keep_whole=False).placement
+    return None if found is None else found[:3]
+
+
+def test_a_subject_without_a_prompt_is_placed_by_its_size_and_its_centre() -> None:
+    assert place(10, 10, 190, 190) is place(12, 4, 182, 196) is None  # in the frame
+    assert place(60, 20, 105, 65) == (57, 17, 50) and place(70, 27, 115, 72) == (67, 24, 50)
+    assert place(1000, 700, 1090, 790, size=(1600, 900)) == (995, 695, 100)
+    # The border may hide 20 of 180 pixels, of which half count: the centre is at 125, between 120 and 130.
+    assert place(40, 10, 220, 190) == (25, 0, 200)
+
+
+def instruct(image: Image.Image, **options: object) -> Result:
+    return editkit.apply("instruct", image, instruction="make it green", seed=0, **options)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("side", "corner", "size"), [(36, (14, 20), 64), (90, (150, 70), 420)], ids=str)
+def test_an_instruction_edits_a_moved_subject_as_the_square_around_it(
+    side: int, corner: tuple[int, int], size: int
+) -> None:
+    image = framed(WHITE, side, corner, size=size)
+    result = instruct(image)
+    frame = result.report.frame
+    assert frame is not None and abs(frame["side"] - side) <= 8
+    box = (frame["left"], frame["top"], frame["left"] + frame["side"], frame["top"] + frame["side"])
+    own = np.asarray(on_white(instruct(image.crop(box), frame="off")), dtype=int)
+    difference = np.abs(np.asarray(on_white(result).crop(box)) - own)
+    assert np.percentile(difference, 99) <= 3 and difference.mean() < 0.5  # levels
+    changed = np.any(np.asarray(result.image) != np.asarray(image), axis=2)
+    changed[box[1] : box[3], box[0] : box[2]] = False
+    assert not changed.any()
+
+
+@pytest.mark.model
+def test_an_instruction_in_the_frame_is_as_without_and_several_or_no_subjects_are_named() -> None:
+    image = Image.open(APPLE).convert("RGB")
+    assert instruct(image).image.tobytes() == instruct(image, frame="off").image.tobytes()
+    two = Image.new("RGB", (140, 64), WHITE)
+    two.paste(image, (0, 0))
+    two.paste(image, (76, 0))
+    assert "the image shows several things, which emoji-instruct takes for one" in instruct(two).report.warnings[0]
+    mask = Image.new("L", two.size, 0)
+    mask.paste(255, (72, 0, 140, 64))
+    chosen = instruct(two, mask=mask)
+    assert chosen.report.frame is not None and chosen.report.frame["left"] >= 70 and not chosen.report.warnings
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    assert "frame=auto finds no plain ground" in instruct(noise).report.warnings[0]

@@ -1,8 +1,9 @@
 """Bring the subject of an image into the frame that a model shows, and lay the edit back.
 
 A model trained on single subjects of one size and place fails on other sizes and places. Its prediction for a prompt
-from pure noise shows where it expects the subject. That prediction is registered to the image, the square around the
-subject becomes a region on the model's own ground, and the edit of the region is laid back as a difference.
+from pure noise shows where it expects the subject, and is registered to the image; without a prompt of the source, the
+usual size of its subjects tells. The square around the subject becomes a region on the model's own ground, and the edit
+of the region is laid back as a difference.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from ...diffusion.denoiser import latent_dtype
 from ...diffusion.paths import make_path
 from ...images.blending.pull_push_fill import pull_push_fill
 from ...images.canvas import resize
+from ...registry.specs import Frame
 from ..outcome import Edit, PixelEdit
 from ..params import FrameParams
 from ..results.composing import paint
 from ..session import Session
+from .extent import place_by_extent
 from .following import FollowedSubject
-from .ground import MATTE_LOW, coverage, ground_colour, matte, on_model_ground, predicted_matte
-from .placing import place_subject
+from .ground import MATTE_LOW, coverage, ground_colour, matte, on_model_ground
+from .placing import Place, place_subject
 from .registration import Placement
 
 EDGE = 2
@@ -88,26 +91,26 @@ class Framing:
 def frame_session(session: Session, following: FollowedSubject | None = None) -> Framing | None:
     """Return the framing of an edit whose subject stands elsewhere than the model expects it; None for all others.
 
-    It needs a model that declares a frame, one source, and a prompt of the source. The network is called once.
-    ``following`` is for the frames of an animation, which are all framed if the first one shows the subject.
+    It needs a model that declares a frame, one source, and a prompt of the source or a frame with an extent. For a
+    prompt the network is called once. ``following`` is for the frames of an animation, which are all framed if the
+    first one shows the subject.
     """
     params, spec = session.params, session.registry.specs["models"].get(session.model.name)
-    if spec is None or spec.frame is None or len(session.images) != 1:
+    frame = spec.frame if spec is not None and len(session.images) == 1 else None
+    if frame is None or not isinstance(params, FrameParams) or params.frame == "off":
         return None
-    if not isinstance(params, FrameParams) or params.frame == "off" or not params.source_prompt:
+    model_ground = torch.tensor(frame.ground, dtype=torch.float32)[:, None, None]
+    place = _place(session, frame, params.source_prompt, model_ground, keep_whole=following is not None)
+    if place is None:
         return None
-    model_ground = torch.tensor(spec.frame.ground, dtype=torch.float32)[:, None, None]
-    template = _predict(session, params.source_prompt) - model_ground
-    place = place_subject(session.pixels, session.mask, template, model_ground, keep_whole=following is not None)
-    placement, plain = place.placement, place.plain
+    placement = place.placement
     if following is not None:
-        placement = following.place(session.pixels, placement, plain=plain)
+        placement = following.place(session.pixels, placement, plain=place.outline is None)
+    _warn_of_subjects(session, params.source_prompt, place)
     if placement is None:
-        if not place.explained:
-            _warn_of_no_subject(session, params.source_prompt)
         return None
-    subject, ground = _separate(session.pixels, template, placement, plain)
-    if plain:
+    subject, ground = _separate(session.pixels, placement, place.outline)
+    if place.outline is None:
         _warn_of_rest(session, subject, placement)
     region = session.for_region(
         _cut(on_model_ground(session.pixels, subject, ground, model_ground), placement, model_ground),
@@ -116,12 +119,31 @@ def frame_session(session: Session, following: FollowedSubject | None = None) ->
     return Framing(session, region, placement, model_ground)
 
 
-def _warn_of_no_subject(session: Session, prompt: str) -> None:
-    session.usage.warn(
-        f"frame=auto finds no subject as {session.model.name} draws it for the source prompt {prompt[:60]!r}: the "
-        "image is edited as it stands, which such a model seldom does well; crop it to its subject, or describe it in "
-        "the source prompt"
-    )
+def _place(session: Session, frame: Frame, prompt: str, model_ground: Tensor, *, keep_whole: bool) -> Place | None:
+    """Return the place of the subject; None if neither a prompt of the source nor the frame tells it."""
+    pixels, mask = session.pixels, session.mask
+    if prompt:
+        template = _predict(session, prompt) - model_ground
+        return place_subject(pixels, mask, template, model_ground, keep_whole=keep_whole)
+    if frame.extent is None:
+        return None
+    return place_by_extent(pixels, mask, frame.extent, model_ground, keep_whole=keep_whole)
+
+
+def _warn_of_subjects(session: Session, prompt: str, place: Place) -> None:
+    """Warn of an image without a subject, and of one with several that are edited as one."""
+    name = session.model.name
+    if not place.explained:
+        subject = f"subject as {name} draws it for the source prompt {prompt[:60]!r}" if prompt else "plain ground"
+        other = ", or describe it in the source prompt" if prompt else ""
+        session.usage.warn(
+            f"frame=auto finds no {subject}: the image is edited as it stands, which such a model seldom does well; "
+            f"crop it to its subject{other}"
+        )
+    if place.several:
+        session.usage.warn(
+            f"the image shows several things, which {name} takes for one subject: a mask over one chooses it"
+        )
 
 
 def _warn_of_rest(session: Session, subject: Tensor, placement: Placement) -> None:
@@ -146,16 +168,19 @@ def _predict(session: Session, prompt: str) -> Tensor:
         return model.decode(session.network(x, start, session.embed(prompt)))[0].float().cpu()
 
 
-def _separate(pixels: Tensor, template: Tensor, placement: Placement, plain: bool) -> tuple[Tensor, Tensor]:
-    """Return the share (1, 1, H, W) of the subject in each pixel (1, 3, H, W), and the ground (1, 3, H, W)."""
-    if plain:
+def _separate(pixels: Tensor, placement: Placement, outline: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the share (1, 1, H, W) of the subject in each pixel (1, 3, H, W), and the ground (1, 3, H, W).
+
+    The ``outline`` (1, n, n) is the subject's share in the placement; None if the ground is plain.
+    """
+    if outline is None:
         ground = ground_colour(pixels[0])
         return matte(pixels, ground), ground.expand_as(pixels)
-    outline = predicted_matte(template)[None]
-    outline = resize(outline.flip(-1) if placement.mirrored else outline, (placement.side, placement.side)).clamp(0, 1)
+    turned = (outline.flip(-1) if placement.mirrored else outline)[None]
+    share = resize(turned, (placement.side, placement.side)).clamp(0, 1)
     subject = torch.zeros_like(pixels[:, :1])
     rows, columns = placement.overlaps(pixels)
-    subject[..., rows[0], columns[0]] = outline[..., rows[1], columns[1]]
+    subject[..., rows[0], columns[0]] = share[..., rows[1], columns[1]]
     return subject, pull_push_fill(pixels, subject == 0)
 
 

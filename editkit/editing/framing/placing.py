@@ -35,10 +35,13 @@ class Place(NamedTuple):
 
     placement: Placement | None
     """None if the image is to be edited as it stands."""
-    plain: bool
-    """Whether the ground is plain."""
+    outline: Tensor | None = None
+    """(1, n, n), share of the subject in each pixel of the placement, as the model predicts it; None on a plain ground,
+    which shows it."""
     explained: bool = True
-    """Whether the prediction shows the subject."""
+    """Whether the subject was found."""
+    several: bool = False
+    """Whether there are several subjects, where only one is expected."""
 
 
 class View(NamedTuple):
@@ -80,29 +83,29 @@ def place_subject(
     The template is a difference to ``model_ground`` (3, 1, 1). An image in the frame of the model has no placement,
     unless ``keep_whole``.
     """
-    view = View.of(pixels, mask, template.shape[-1])
+    view, outline = View.of(pixels, mask, template.shape[-1]), None
     ground, plain = ground_colour(view.pixels), is_plain(view.pixels)
     subject = matte(view.pixels, ground) if plain else torch.zeros_like(view.pixels[:1])
     if plain:
         image = on_model_ground(view.pixels, subject, ground, model_ground) - model_ground
     else:  # the predicted subject hides the ground behind it
-        image = view.pixels - ground
-        template = (template + model_ground - ground) * predicted_matte(template)
+        image, outline = view.pixels - ground, predicted_matte(template)
+        template = (template + model_ground - ground) * outline
     best, whole = place_template(image, template, view.mask), whole_image(image, template)
     best = hold(subject[0] > 0.5, best)
     in_frame = BETTER * whole.cost <= best.cost < EXPLAINED
     if not in_frame and (best.cost >= EXPLAINED or cuts(subject[0] > 0.5, best)):
         part = _place_part(pixels, mask, template, model_ground) if plain else None
         if part is not None and part.cost < BETTER * whole.cost:
-            return Place(part, plain)
+            return Place(part)
         in_frame = best.cost < EXPLAINED
     if best.cost >= EXPLAINED:
-        return Place(None, plain, explained=False)
+        return Place(None, outline, explained=False)
     if in_frame:
         best = whole
         if plain and not keep_whole and bool(((ground - model_ground).abs() < MATTE_LOW).all()):
-            return Place(None, plain)
-    return Place(view.in_image(best), plain)
+            return Place(None)
+    return Place(view.in_image(best), outline)
 
 
 def _place_part(pixels: Tensor, mask: Tensor | None, template: Tensor, model_ground: Tensor) -> Placement | None:
@@ -131,7 +134,7 @@ def _boxes(subject: Tensor) -> Iterator[Box]:
     if everything is None:
         return
     parts = part_boxes(standing, max(1, round(NEAR * max(width, height))))
-    largest = sorted(parts, key=lambda box: box.width * box.height, reverse=True)[:PARTS]
+    largest = sorted(parts, key=lambda box: box.area, reverse=True)[:PARTS]
     for box in dict.fromkeys([everything, *largest]):
         half = math.ceil(AROUND * box.side / 2)
         x, y = (box.left + box.right) // 2, (box.top + box.bottom) // 2
@@ -161,7 +164,7 @@ def hold(subject: Tensor, placement: Placement) -> Placement:
 def _is_mostly_in(box: Box, rows: slice, columns: slice) -> bool:
     width = min(box.right, columns.stop) - max(box.left, columns.start)
     height = min(box.bottom, rows.stop) - max(box.top, rows.start)
-    return width > 0 and height > 0 and bool(2 * width * height > box.width * box.height)
+    return width > 0 and height > 0 and bool(2 * width * height > box.area)
 
 
 def cuts(subject: Tensor, placement: Placement) -> bool:

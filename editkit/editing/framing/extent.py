@@ -1,0 +1,82 @@
+"""Place the subject of an image without a prompt: by what stands on a plain ground, and the usual size of subjects."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from ...images.canvas import Box, part_boxes
+from .ground import MATTE_LOW, ground_colour, is_plain, matte
+from .placing import NEAR, Place
+from .registration import Placement
+
+RESIZED = 1.15
+"""Factor up to which a subject is larger or smaller than the model's subjects, which differ in size too."""
+CENTRED = 0.05
+"""Distance of a subject's centre from that of the frame, as a share of its side, up to which it stands in the frame."""
+SPECK = 0.001
+"""Size of a part, relative to the largest, below which it does not count."""
+SEVERAL = 0.4
+"""Size of the second largest part, relative to the largest, from which an image shows several subjects."""
+
+
+def place_by_extent(
+    pixels: Tensor, mask: Tensor | None, extent: float, model_ground: Tensor, *, keep_whole: bool
+) -> Place:
+    """Return the place of all that stands on the plain ground of an image (1, 3, H, W), or of its parts in a mask.
+
+    Its longest side becomes ``extent`` of the frame's side, unless it has about that size. An image in the frame of the
+    model, on ``model_ground`` (3, 1, 1), has no placement, unless ``keep_whole``.
+    """
+    ground = ground_colour(pixels[0])
+    boxes = _subject_boxes(matte(pixels, ground), mask) if is_plain(pixels[0]) else []
+    if not boxes:
+        return Place(None, explained=False)
+    several = len(boxes) > 1 and boxes[1].area >= SEVERAL * boxes[0].area
+    height, width = pixels.shape[-2:]
+    whole = max(width, height)
+    frame = Placement((width - whole) // 2, (height - whole) // 2, whole, mirrored=False, cost=0.0)
+    placement = _place_box(_join(boxes), extent, frame, (width, height))
+    if placement == frame and not keep_whole and bool(((ground - model_ground).abs() < MATTE_LOW).all()):
+        return Place(None, several=several)
+    return Place(placement, several=several)
+
+
+def _subject_boxes(subject: Tensor, mask: Tensor | None) -> list[Box]:
+    """Return the boxes of the parts of a subject, shares (1, 1, H, W), that a mask marks some of, the largest first."""
+    standing = (subject > 0.5).float()
+    boxes = part_boxes(standing, max(1, round(NEAR * max(subject.shape[-2:]))))
+    if mask is not None:
+        marked = (standing * mask)[0, 0]
+        boxes = [box for box in boxes if bool((marked[box.top : box.bottom, box.left : box.right] > 0).any())]
+    boxes.sort(key=lambda box: box.area, reverse=True)
+    return [box for box in boxes if box.area >= SPECK * boxes[0].area]
+
+
+def _join(boxes: list[Box]) -> Box:
+    """Return the smallest box that holds all others."""
+    left, top, right, bottom = zip(*boxes, strict=True)
+    return Box(min(left), min(top), max(right), max(bottom))
+
+
+def _place_box(box: Box, extent: float, frame: Placement, size: tuple[int, int]) -> Placement:
+    """Return the placement of a box in an image of ``size``, or that of the whole image if it is about the same."""
+    side = box.side / extent
+    resized = not 1 / RESIZED < side / frame.side < RESIZED
+    side = max(1, round(side)) if resized else frame.side
+    left = math.floor(_centre(box.left, box.right, size[0], extent * side) - side / 2)
+    top = math.floor(_centre(box.top, box.bottom, size[1], extent * side) - side / 2)
+    moved = max(abs(left - frame.left), abs(top - frame.top)) > CENTRED * frame.side
+    return frame._replace(left=left, top=top, side=side) if resized or moved else frame
+
+
+def _centre(start: int, end: int, length: int, usual: float) -> float:
+    """Return the centre of a subject between two edges of an image; it may continue beyond one that it touches.
+
+    What is hidden is then half of what a subject of the usual length would hide.
+    """
+    hidden = max(0.0, usual - (end - start)) / 2
+    if (start == 0) == (end == length):
+        return (start + end) / 2
+    return (start + end + (hidden if end == length else -hidden)) / 2
