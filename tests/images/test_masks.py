@@ -321,6 +321,12 @@ def test_a_painted_copy_in_the_profile_of_its_image_is_found() -> None:
         assert np.array_equal(levels(mask) > 0, PAINTED)
 
 
+def test_an_image_of_colours_given_as_its_own_mask_marks_nothing() -> None:
+    view = open_image(scenery()["sky"])
+    mask = open_mask(stored(view), view.size, image=view)
+    assert not levels(mask).any() and "a copy of the image" in mask.notes[0] and "marks nothing" in mask.notes[1]
+
+
 def test_masks_that_have_levels_of_their_own_are_no_copies() -> None:
     down, across = np.mgrid[:90, :120]
     ramp = Image.fromarray((across * 2).astype(np.uint8))
