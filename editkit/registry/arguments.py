@@ -7,6 +7,7 @@ import functools
 import inspect
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,6 +18,8 @@ from .params import shorten
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_NUMBER = re.compile(r"\b(int|float|bool)\b")
+"""Annotation of an argument that may be a number or a truth value."""
 _LONGEST_PATH, _LONGEST_NAME = 4095, 255
 """Most bytes of a path and of each name in it, as file systems allow."""
 
@@ -162,13 +165,14 @@ _KINDS = {
 def check_arguments(**kinds: ArgumentKind) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator of functions whose arguments are checked by name; ``kinds`` are further or other kinds.
 
-    A scalar of numpy or torch is passed on as Python's. A wrong value raises InvalidParameter, naming argument and
+    A number of numpy or torch is passed on as Python's. A wrong value raises InvalidParameter, naming argument and
     value. A missing argument, or one that does not exist, is Python's TypeError.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         checked = {name: kind for name, kind in {**_KINDS, **kinds}.items() if name in signature.parameters}
+        numbers = {name for name, one in signature.parameters.items() if _NUMBER.search(str(one.annotation))}
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -176,7 +180,7 @@ def check_arguments(**kinds: ArgumentKind) -> Callable[[Callable[P, R]], Callabl
                 bound = signature.bind(*args, **kwargs)
             except TypeError:
                 return function(*args, **kwargs)
-            bound.arguments = {name: scalar_of(value) for name, value in bound.arguments.items()}
+            bound.arguments |= {name: scalar_of(bound.arguments[name]) for name in numbers & bound.arguments.keys()}
             for name in checked.keys() & bound.arguments.keys():
                 checked[name].check(name, bound.arguments[name])
             return function(*bound.args, **bound.kwargs)

@@ -346,3 +346,18 @@ def test_the_report_of_an_interpolation_is_that_of_its_file(
         own = [one for one in result.losses if one in result.report.warnings]
         assert len(own) == len(result.losses) and all(any(text in one for one in own) for text in lost[suffix])
         assert suffix == ".jpg" or len(own) == len(lost[suffix])
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("operation", ["inpaint", "img2img"])
+def test_nothing_of_a_16_bit_source_is_left_in_what_was_erased(
+    tiny_model: editkit.Backend, operation: str, channels: int
+) -> None:
+    random = np.random.default_rng(0)
+    one = random.integers(0, 65536, (30, 40, channels), dtype=np.uint16)
+    other, mask = one.copy(), np.zeros((30, 40), np.uint8)
+    mask[8:20, 10:30] = 255
+    other[mask > 0] = random.integers(0, 65536, other[mask > 0].shape, dtype=np.uint16)
+    how = {"model": tiny_model, "mask": mask, "prompt": "blue", "strength": 1.0, "steps": 2, "seed": 0}
+    first, second = (editkit.apply(operation, source, **how).levels for source in (one, other))
+    assert np.array_equal(first, second) and not np.array_equal(first, one)

@@ -56,8 +56,9 @@ def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
         pixels = torch.lerp(sources, pixels, mask_opacity(session.mask))
     else:
         _warn_of_hidden_drawing(session, pixels)
+    replaced = _replaced(session, outcome, painted)
     return [
-        to_stored_image(row, share, source, session.images, painted, _contour_reach(session))
+        to_stored_image(row, share, source, session.images, painted, _contour_reach(session), replaced)
         for row, share, source in zip(pixels, shares, sources, strict=True)
     ]
 
@@ -80,6 +81,16 @@ def _warn_of_hidden_drawing(session: Session, pixels: Tensor) -> None:
 def _contour_reach(session: Session) -> int:
     """Return the width in pixels of the contours of transparent sources: a few pixels of the image and of the model."""
     return min(max(CONTOUR, math.ceil(2 / session.canvas.scale)), MOST_CONTOUR)
+
+
+def _replaced(session: Session, outcome: Edit | PixelEdit, painted: Tensor | None) -> Tensor | None:
+    """Return the pixels (1, H, W) of which nothing of the source is left; None for several sources."""
+    if len(session.images) > 1 or (painted is None and StoredImage.of(session.images[0]).alpha is not None):
+        return None
+    kept = session.kept if outcome.kept is None else outcome.kept
+    erased = torch.as_tensor(kept, device="cpu") == 0
+    whole = torch.ones_like(session.pixels[0, :1]) if session.mask is None else mask_opacity(session.mask)[0]
+    return (whole == 1) & (erased[0] if erased.ndim else erased)
 
 
 def _painted_share(session: Session, outcome: Edit | PixelEdit, pixels: Tensor) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,7 +57,9 @@ def apply_difference(
         replacement = replacement + kept * (with_edges - replacement)
     if mask is not None:
         replacement = replacement + resize(colour_correction(canvas, source, edited, mask), canvas.size)
-    return source + weight * resize(change, canvas.size) + (1 - weight) * (replacement - source)
+    mixed = source + weight * resize(change, canvas.size) + (1 - weight) * (replacement - source)
+    # Rounding of the sum depends on the source, even if nothing of it is kept.
+    return torch.where(torch.as_tensor(kept, device=mixed.device) == 0, replacement, mixed)
 
 
 def colour_correction(canvas: Canvas, source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
@@ -96,16 +99,23 @@ def to_stored_image(
     sources: Sequence[Image.Image],
     painted: Tensor | None = None,
     reach: int = 3,
+    replaced: Tensor | None = None,
 ) -> Image.Image:
     """Convert a result (3, H, W) on white to an image with the alpha of its sources, mixed with weights ``share`` (S,).
 
     ``before`` (3, H, W) are the mixed sources on white. Pixels that equal them keep their stored levels, which includes
     colour under transparency. ``painted`` (1, H, W) is the share of transparent parts that the edit paints over, and
-    ``reach`` the width of contours in pixels. Returns the view of a StoredImage with the depth and profile of the
-    sources.
+    ``reach`` the width of contours in pixels. Pixels that are ``replaced`` (1, H, W) have the colours of the result
+    alone, and are opaque. Returns the view of a StoredImage with the depth and profile of the sources.
     """
     stored = [StoredImage.of(source) for source in sources]
     change = (result - before).permute(1, 2, 0).numpy()
     change[np.abs(change) < _ROUNDING] = 0
     cover = None if painted is None else painted.permute(1, 2, 0).numpy()
-    return mix_stored(stored, share.tolist(), change, painted=cover, reach=reach).view()
+    image = mix_stored(stored, share.tolist(), change, painted=cover, reach=reach)
+    if replaced is not None and bool(replaced.any()):
+        # The sum of a level and a change is rounded by the level, of which nothing may be left.
+        opaque = None if image.alpha is None else np.full(image.levels.shape[:2], image.maximum, image.levels.dtype)
+        colours = image.with_colours(result.permute(1, 2, 0).numpy(), opaque).levels
+        image = dc.replace(image, levels=np.where(replaced[0].numpy()[..., None], colours, image.levels))
+    return image.view()
