@@ -16,15 +16,10 @@ from .condition_maps import map_note, map_to_image, read_map
 from .conversion import luminance
 from .masks.feather import feather_note
 from .masks.painted import PaintedMask
-from .masks.reading import Mask, mask_of_shares, open_mask
+from .masks.reading import Mask, mask_of_shares, open_mask, turned_note
 from .masks.specification import MaskSpecification
 from .reading import open_image
-from .stored.image import StoredImage
 
-_TURNED = (
-    "the file of the image stores it turned or mirrored (EXIF orientation), and {} is laid on it as it is displayed: a "
-    "mask that was drawn on the stored pixels belongs elsewhere"
-)
 MOST_IMAGES = 16
 """Most images of one parameter."""
 
@@ -75,8 +70,8 @@ def open_image_params(params: Params, image: Image.Image | None, find: Find | No
             feather = feather_note(np.asarray(mask.levels), getattr(params, "feather", 0.0))
             opened[name] = mask.levels
             notes += [*mask.notes, *([feather] if feather else [])]
-            if StoredImage.of(image).turned and not mask.turned and _is_file(value, specification):
-                notes.append(_TURNED.format(name))
+            if _is_file(value, specification) and (turned := turned_note(image, mask.turned, name)):
+                notes.append(turned)
         elif isinstance(value, StoredImageParam):
             _check_size(value, image, name)
             opened[name] = value.image

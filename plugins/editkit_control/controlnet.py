@@ -111,7 +111,7 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
 
 def place_mask(session: Session, path: str, argument: str) -> Tensor:
     """Return the mask of a file on the padded canvas, (1, 1, H, W) in [0, 1]; raises InvalidParameter for its size."""
-    levels, notes = read_mask(path, argument=argument)
+    levels, notes = read_mask(path, argument=argument, image=session.images[0] if session.images else None)
     check_size(session, f"{argument}{path!r}", levels)
     for note in notes:
         session.usage.warn(note)

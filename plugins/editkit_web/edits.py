@@ -41,6 +41,11 @@ class Source:
         image = open_image(path)
         return cls(path, path.name, image.size, store.show(image))
 
+    def read_mask(self, data: bytes, name: str) -> tuple[Levels, tuple[str, ...]]:
+        """Return the mask in the bytes of a file, as an edit reads it, and warnings on how it was read."""
+        shares, notes = editkit.read_mask(data, self.size, argument=name, image=open_image(self.path))
+        return np.rint(shares * 255).astype(np.uint8), notes
+
 
 @dc.dataclass(frozen=True)
 class Call:

@@ -264,6 +264,17 @@ def test_plugins_read_a_mask_as_operations_do() -> None:
         assert np.array_equal(np.rint(values * 255), levels(mask)) and notes == mask.notes
 
 
+def test_plugins_read_a_mask_beside_its_image_as_operations_do() -> None:
+    stored_turned = Image.fromarray(PHOTO)
+    exif = Image.Exif()
+    exif[274] = 3
+    image = open_image(stored(stored_turned, exif=exif))
+    copy = np.where(BOX[..., None], np.uint8(RED), np.asarray(image))
+    values, notes = read_mask(copy, image=image)
+    assert np.array_equal(values == 1, BOX) and "a copy of the image" in notes[0] and "stores it turned" in notes[1]
+    assert read_mask(np.eye(9, dtype=bool), image=image)[1] == (), "an image of another size is not the mask's"
+
+
 def test_mask_of_another_size_is_refused() -> None:
     with pytest.raises(InvalidParameter, match=r"^mask .*is 4 x 3 pixels but must be 3 x 4"):
         open_mask(np.zeros((3, 4), np.uint8), (3, 4))

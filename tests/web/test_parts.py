@@ -8,16 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import editkit
 from editkit import Cancelled, EditkitError, InvalidParameter
 
 pytest.importorskip("nicegui", reason="the extra editkit[web] is not installed")
 
+from editkit_web.edits import Source
 from editkit_web.folder import ImageFolder
 from editkit_web.form import form_fields, read_values
 from editkit_web.jobs import Job, QueueFull, Workers
 from editkit_web.security import COOKIE, HEADER, Guard, choose_token, is_own
+from editkit_web.store import Store
 from editkit_web.strokes import Drawing, MaskView, read_stroke
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
@@ -230,3 +233,15 @@ def test_an_error_of_a_job_is_its_end_and_not_that_of_the_worker() -> None:
     close_after(workers, jobs[-1])
     assert [job.state for job in jobs] == ["failed", "failed", "stopped"]
     assert jobs[0].error == "no such thing" and "ZeroDivisionError" in jobs[1].error
+
+
+def test_a_mask_file_of_the_page_is_read_beside_its_image(tmp_path: Path) -> None:
+    down, across = np.mgrid[:60, :80].astype(np.uint8)
+    original = np.dstack([down + 90, across + 60, down + across])
+    painted = original.copy()
+    painted[20:40, 30:50] = (255, 0, 0)
+    for name, array in (("source.png", original), ("mask.png", painted)):
+        Image.fromarray(array).save(tmp_path / name)
+    source = Source.open(tmp_path / "source.png", Store())
+    levels, notes = source.read_mask((tmp_path / "mask.png").read_bytes(), "mask.png")
+    assert np.array_equal(levels == 255, (painted != original).any(-1)) and "a copy of the image" in notes[0]

@@ -77,20 +77,39 @@ def mask_of_shares(shares: NDArray[np.float32], name: str, *, invert: bool = Fal
 
 
 def read_mask(
-    source: Source, size: tuple[int, int] | None = None, *, argument: str = "mask"
+    source: Source,
+    size: tuple[int, int] | None = None,
+    *,
+    argument: str = "mask",
+    image: Image.Image | None = None,
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Read a mask (H, W) in [0, 1] of ``size`` (width, height) as an operation does, and warnings on how it was read.
 
     ``source`` and errors are as for open_image, and arrays may hold numbers of any type. Without ``size`` any size is
-    allowed; raises InvalidParameter for another one.
+    allowed; raises InvalidParameter for another one. ``image``, opened by open_image, is the one that the mask belongs
+    to: strokes on a copy of it are found, and a mask that may lie otherwise than it is named.
     """
     source = plain_source(source, argument)
     name = describe(source, argument)
     pixels = _open_pixels(source, name, argument)
     if size is not None:
         _check_size(pixels.colours.shape[1::-1], size, name)
-    levels, note = read_marks(pixels, "auto", None)
-    return levels.astype(np.float32) / np.float32(255), tuple(_notes(levels, note, name))
+    own = None if image is None or image.size != pixels.colours.shape[1::-1] else image
+    levels, note = read_marks(pixels, "auto", own)
+    notes = _notes(levels, note, name)
+    if own is not None and (turned := turned_note(own, pixels.turned, argument)):
+        notes.append(turned)
+    return levels.astype(np.float32) / np.float32(255), tuple(notes)
+
+
+def turned_note(image: Image.Image, mask_turned: bool, argument: str) -> str | None:
+    """Return a warning if the file of an image stores it turned at the same size, and that of its mask does not."""
+    if not StoredImage.of(image).turned or mask_turned:
+        return None
+    return (
+        f"the file of the image stores it turned or mirrored (EXIF orientation), and {argument} is laid on it as it is "
+        "displayed: a mask that was drawn on the stored pixels belongs elsewhere"
+    )
 
 
 def _check_size(actual: tuple[int, ...], size: tuple[int, int], name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from nicegui import events, ui
 
-from editkit import EditkitError, MaskSpecification, build_segmenter, open_image, read_mask
+from editkit import EditkitError, MaskSpecification, build_segmenter, open_image
 
 from ..edits import Source
 from ..jobs import Job
@@ -156,13 +156,13 @@ class MaskPanel:
             return
         data = await event.file.read()
         try:
-            shares, notes = await asyncio.to_thread(read_mask, data, source.size, argument=event.file.name)
+            levels, notes = await asyncio.to_thread(source.read_mask, data, event.file.name)
         except EditkitError as error:
             notify(str(error), "negative")
             return
         for note in notes:
             notify(note, "warning")
-        self.take_base(np.rint(shares * 255).astype(np.uint8))
+        self.take_base(levels)
 
     def _take_point(self, event: dict[str, Any]) -> None:
         source = self.tab.source
