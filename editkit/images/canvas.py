@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,10 @@ LONGEST_RATIO, SMALL_RATIO = 4, 8
 larger than that size, and for smaller ones."""
 TINY_MASK = 1 / 16
 """Longest side of a mask at the model's scale, as a share of the native size, below which an edit has no detail."""
+THIN_MASK = 1 / 32
+"""Width of a mask's widest place at the model's scale, as a share of the native size, below which the same holds."""
+_SPECK = 8
+"""Longest side in pixels of a part up to which it counts as a slip of the brush beside larger ones."""
 LONGEST_WHOLE = 8
 """Ratio of the longest side to the shortest up to which :meth:`Canvas.plan_area` keeps the area of a square of the
 model's native size."""
@@ -148,17 +153,43 @@ class Canvas:
         return max(self.work) / max(self.size)
 
     def small_mask_warning(self, mask: Tensor, native: int) -> str | None:
-        """Return a warning if the model sees every part of a mask (1, 1, H, W) at few pixels of a reduced image."""
+        """Return a warning if the model sees parts of a mask (1, 1, H, W) at few pixels of a reduced image."""
         parts = part_boxes(mask, math.ceil(1 / self.scale)) if self.scale < 1 else []
-        box = max(parts, key=lambda part: part.side, default=None)
-        if box is None or box.side * self.scale >= native * TINY_MASK:
+        if not parts:
             return None
-        marks = "the mask marks" if len(parts) == 1 else f"the largest of {len(parts)} parts of the mask has"
-        way = "use" if len(parts) == 1 else "edit the parts one by one, using"
+        small = [part for part in parts if part.side * self.scale < native * TINY_MASK]
+        if len(small) < len(parts):
+            small = [part for part in small if part.side >= _SPECK]
+            return self._marks(small, len(parts)) if small else self._thin_mask_warning(mask, native)
+        return self._marks(small, len(parts))
+
+    def _marks(self, small: Sequence[Box], count: int) -> str:
+        """Return the warning of small parts of a mask of ``count`` parts."""
+        box = max(small, key=lambda part: part.side)
+        marks = "the mask marks" if count == 1 else f"the largest of {count} parts of the mask has"
+        if len(small) < count:
+            several = f"{len(small)} of {count} parts of the mask are small: the largest of them has"
+            marks = f"one of {count} parts of the mask has" if len(small) == 1 else several
+        way = "use" if count == 1 else "edit the parts one by one, using"
+        edit = "the edit" if len(small) == count else "the edit there"
         return (
             f"{marks} {box.width} x {box.height} pixels, which are {box.width * self.scale:.0f} x "
-            f"{box.height * self.scale:.0f} at the scale the model works at: the edit has no detail; {way} inpaint "
+            f"{box.height * self.scale:.0f} at the scale the model works at: {edit} has no detail; {way} inpaint "
             "with its context, a higher resolution=, or a crop of the image"
+        )
+
+    def _thin_mask_warning(self, mask: Tensor, native: int) -> str | None:
+        """Return a warning if even the widest place of a mask (1, 1, H, W) is thin at the model's scale."""
+        import cv2
+
+        marked = np.pad((mask[0, 0] > 0).cpu().numpy().astype(np.uint8), 1, mode="edge")
+        width = 0 if marked.all() else round(2 * float(cv2.distanceTransform(marked, cv2.DIST_L2, 5).max()))
+        if not 0 < width * self.scale < native * THIN_MASK:
+            return None
+        return (
+            f"the mask is at most about {width} pixels wide, which are {width * self.scale:.1f} at the scale the model "
+            "works at: the edit has no detail across it; a higher resolution=, or edits of its parts one by one, draw "
+            "it larger"
         )
 
     @property

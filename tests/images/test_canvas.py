@@ -155,6 +155,25 @@ def test_small_parts_of_a_mask_are_named_unless_they_are_one(boxes: list[tuple[i
     assert warning is None if words is None else str(warning).startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        ([(100, 100, 400, 400)], None),
+        ([(100, 100, 400, 400), (500, 500, 505, 505)], None),
+        ([(100, 100, 400, 400), (500, 500, 520, 510)], "one of 2 parts of the mask has 20 x 10 pixels"),
+        ([(100, 100, 400, 400), (500, 500, 520, 510), (10, 10, 30, 40)], "2 of 3 parts of the mask are small"),
+        ([(0, 300, 600, 304)], "the mask is at most about 4 pixels wide, which are 0.4 at the scale"),
+        ([(0, 0, 600, 640)], None),
+    ],
+)
+def test_small_parts_beside_large_ones_and_thin_masks_are_named(boxes: list[Any], words: str | None) -> None:
+    canvas, mask = Canvas.plan_native((600, 640), 64, 8), torch.zeros(1, 1, 640, 600)
+    for left, top, right, bottom in boxes:
+        mask[..., top:bottom, left:right] = 1
+    warning = canvas.small_mask_warning(mask, 64)
+    assert warning is None if words is None else str(warning).startswith(words)
+
+
 @pytest.mark.parametrize("near", [1, 2, 5, 8])
 def test_parts_of_a_mask_are_found_where_they_are(near: int) -> None:
     mask, boxes = torch.zeros(1, 1, 60, 90), [Box(15, 10, 25, 20), Box(60, 40, 80, 45)]
