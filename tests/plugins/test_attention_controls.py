@@ -58,6 +58,14 @@ def edit(model: Any, target: str, **params: Any) -> Any:
     return apply("prompt-edit", IMAGE, model=model, **call)
 
 
+@pytest.mark.parametrize("size", [(90, 300), (40, 300), (300, 70)])
+def test_attention_of_a_long_image_has_its_grid_of_tokens(tiny_model: Any, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    how = {"model": tiny_model, "source": "a red apple", "steps": 2, "resolution": 136, "attach": ["mutual-attention"]}
+    assert np.array_equal(apply("prompt-edit", image, target="a red apple", **how).image, image)
+    assert not np.array_equal(apply("prompt-edit", image, target="a green pear", **how).image, image)
+
+
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_control_changes_the_edit_and_keeps_the_source(model: Any, control: str) -> None:
     plain, held = edit(model, "a red pear"), edit(model, "a red pear", attach=[control])

@@ -122,9 +122,13 @@ class _Hook(AbstractContextManager[None]):
 def _grid(module: str, count: int, size: tuple[int, int]) -> tuple[int, int]:
     """Return rows and columns of ``count`` image tokens; raises MissingCapability if they are no grid of ``size``."""
     height, width = size
-    side = math.sqrt(height * width / count)
-    grid = (round(height / side), round(width / side))
-    if math.prod(grid) != count:
+    sides = range(1, max(size) + 1)
+    # A convolution of stride n leaves a place for the rest of a side that is no multiple of n, pooling leaves none.
+    grids = [(-(-height // side), -(-width // side)) for side in sides] + [
+        (height // side, width // side) for side in sides
+    ]
+    grid = next((grid for grid in grids if math.prod(grid) == count), None)
+    if grid is None:
         raise MissingCapability(
             f"attention control needs one token for each square of latents, and the attention {module} has {count} for "
             f"{height} x {width} latents: leave the control out"
