@@ -102,6 +102,7 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
             check_size(session, label, levels)
             if note := map_note(levels, label, invert=params.invert, option="invert"):
                 session.usage.warn(note)
+            warn_of_colours(session, levels, label, params.kind, params.weights)
             hint = to_hint(session, 1 - levels if params.invert else levels)
         mask = None if params.mask is None else place_mask(session, params.mask, "controlnet:mask=")
         return make_control(session, path, folder, hint, strength, mode, mask)
@@ -165,6 +166,22 @@ def mode_of_kind(kind: str) -> str:
     name, _, options = kind.partition(":")
     detectors = [mode for detector, mode in _MODES.items() if f"detector={detector}" in options.split(",")]
     return detectors[0] if detectors else _MODES.get(name, name)
+
+
+_GREY_MODES = ("edge", "depth")
+"""Kinds of maps whose registered ControlNets know no colours."""
+
+
+def warn_of_colours(session: Session, levels: NDArray[Any], label: str, kind: str, weights: str | None) -> None:
+    """Warn if a ready-made map, in messages ``label``, has colours for a registered ControlNet of grey maps."""
+    # A ControlNet of the caller's may be one for colours, and so may a model that takes the map itself.
+    if levels.ndim == 2 or weights is not None or "map-channels" in session.model.provides:
+        return
+    if mode_of_kind(kind) in _GREY_MODES:
+        session.usage.warn(
+            f"{label} has colours, and the ControlNet for {kind} knows grey maps: save it in grey, not in false "
+            "colours, or give a ControlNet of such maps"
+        )
 
 
 def check_use(

@@ -8,7 +8,16 @@ from torch import Tensor
 from editkit import Edit, Session, redraw, start_at
 
 from . import ControlParams
-from .controlnet import Strength, annotate_source, check_use, find_weights, make_control, mode_of_kind, to_hint
+from .controlnet import (
+    Strength,
+    annotate_source,
+    check_use,
+    find_weights,
+    make_control,
+    mode_of_kind,
+    to_hint,
+    warn_of_colours,
+)
 
 
 def control(session: Session, params: ControlParams) -> Edit:
@@ -46,4 +55,5 @@ def _condition_map(session: Session, params: ControlParams) -> Tensor:
             )
         return hint
     levels = np.asarray(params.control_image, dtype=np.float32) / 255
+    warn_of_colours(session, levels, "control_image", params.kind, params.controlnet)
     return to_hint(session, 1 - levels if params.control_invert else levels)

@@ -87,6 +87,16 @@ def test_an_attached_map_has_the_warnings_of_one_of_control(
     assert not steer(tiny_model, f"{controlnet},image={tmp_path / 'lines.png'},invert=true").report.warnings
 
 
+def test_colours_of_a_map_for_a_registered_controlnet_are_named(bundled_model: editkit.Backend) -> None:
+    false_colours = np.zeros((24, 24, 3), np.uint8)
+    false_colours[:12, :, 0] = false_colours[12:, :, 2] = 255
+    image = Image.new("RGB", (24, 24), "white")
+    for kind, control_image in (("edge", false_colours), ("relief", false_colours), ("relief", false_colours[..., 0])):
+        params = {"kind": kind, "control_image": control_image, "prompt": "x", "steps": 1}
+        warnings = editkit.apply("control", image, model=bundled_model, **params).report.warnings
+        assert any("knows grey maps" in text for text in warnings) == (control_image.ndim == 3)
+
+
 def test_a_map_computed_from_an_image_without_edges_is_named(tiny_model: editkit.Backend, controlnet: str) -> None:
     params = {"prompt": "blue", "steps": 1, "controlnet": controlnet.partition("=")[2]}
     for image, count in ((Image.new("RGB", (16, 16)), 1), (SOURCE, 0)):

@@ -574,6 +574,23 @@ def test_a_map_that_shows_nothing_or_dark_lines_is_named() -> None:
     assert map_note(1 - LINES, "map", invert=True) is None and map_note(depth, "map", invert=False) is None
 
 
+@pytest.mark.parametrize("quality", [50, 70, 90])
+def test_noise_beside_the_lines_of_a_lossy_map_is_no_line(quality: int) -> None:
+    lines = np.zeros((90, 120), np.uint8)
+    lines[20:70, 30] = lines[20, 30:100] = lines[70, 30:100] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(lines).save(buffer, "JPEG", quality=quality)
+    read = read_map(buffer.getvalue())
+    assert (read[lines == 0] > 0).mean() < 0.005 and read[lines > 0].min() > 0.5
+    ramp = np.repeat(np.arange(120, dtype=np.uint8)[None] * 2, 90, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(ramp).save(buffer, "JPEG", quality=quality)
+    assert np.abs(read_map(buffer.getvalue()) - ramp / 255).max() < 0.05, "a depth map keeps its dark levels"
+    buffer = io.BytesIO()
+    Image.fromarray(lines).convert("RGB").save(buffer, "WEBP", quality=quality)
+    assert read_map(buffer.getvalue(), colour=True).ndim == 2, "grey but for the losses"
+
+
 def test_a_map_in_colour_keeps_its_channels_and_a_grey_one_is_unchanged() -> None:
     assert np.array_equal(np.rint(read_map(COLOUR, colour=True) * 255), COLOUR)
     assert np.array_equal(np.rint(read_map(encode(COLOUR), colour=True, invert=True) * 255), 255 - COLOUR)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...literals import MaskFrom
+from ..compression import is_noisy
 from .colours import has_colour, labels_of_colours, split_two_colours
 from .numbers import SOFTEST_DIM, label_note
 from .painted_copy import painted_part
@@ -159,7 +160,7 @@ def _peak(levels: Levels, begin: int, end: int) -> int:
 def cut_levels(levels: NDArray[Any], *, lossy: bool = False) -> Levels:
     """Round levels (H, W) of 255, and set those near black to 0 and those near white to 255."""
     rounded: Levels = np.rint(levels).astype(np.uint8)
-    noisy = _is_noisy(rounded, 2 if lossy else 4)
+    noisy = is_noisy(rounded, 2 if lossy else 4)
     floor, ceiling = (_NOISY_FLOOR, _NOISY_CEILING) if noisy else (_FLOOR, _CEILING)
     if noisy and lossy:
         floor, ceiling = _LOSSY_CUT - 1, _LOSSY_CUT
@@ -187,15 +188,3 @@ def _specks(levels: Levels) -> NDArray[np.bool_]:
     is_speck = (brightest < SOFTEST_DIM) & (figures[:, cv2.CC_STAT_AREA] <= _BLOCK)
     is_speck[0] = False  # the ground
     return np.asarray(is_speck[parts], dtype=bool)
-
-
-def _is_noisy(levels: Levels, least: int) -> bool:
-    """Whether a mask has two levels, black and white, with noise around them.
-
-    Smooth edges have levels in the middle too; lossy compression leaves most of its error near the two levels,
-    ``least`` times as many.
-    """
-    counts = np.bincount(levels.ravel(), minlength=256)
-    middle = int(counts[24:232].sum())
-    near = int(counts[1:24].sum() + counts[232:255].sum())
-    return near > least * middle and middle < 0.03 * levels.size and bool(counts[232:].any())

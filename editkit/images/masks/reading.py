@@ -10,6 +10,7 @@ from PIL import Image
 
 from ...errors import InvalidParameter
 from ...literals import MaskFrom
+from ..compression import LOSSY_FORMATS
 from ..reading import open_checked
 from ..sources import Source, check_size, describe, format_size, plain_source
 from ..stored.arrays import array_to_stored
@@ -21,7 +22,6 @@ from .colours import has_colour
 from .meaning import MaskPixels, cut_levels, read_marks
 from .numbers import read_channels, read_numbers
 
-_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF", "MP4")
 _MOST_LABELS = 64
 
 
@@ -152,7 +152,7 @@ def _open_pixels(source: Source, name: str, argument: str) -> MaskPixels:
 def _decode_pixels(image: Image.Image, data: bytes, name: str) -> MaskPixels:
     if has_deep_channel(image) and "transparency" not in image.info:
         return _number_pixels(stored_values(image, data, name), name)
-    lossy = getattr(image, "format", None) in _LOSSY_FORMATS
+    lossy = getattr(image, "format", None) in LOSSY_FORMATS
     pixels = _stored_pixels(decode(image, data, name, use_profile=False), lossy=lossy)
     if image.mode == "P" and pixels.alpha is None:
         return _label_pixels(image, pixels, name)
