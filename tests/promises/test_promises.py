@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import editkit
+from editkit.registry.registry import installed
 from editkit.testing.tiny import stable_diffusion_folder
 
 SIZES = [(1, 1), (7, 5), (37, 61), (64, 64), (300, 200)]
@@ -361,3 +362,28 @@ def test_nothing_of_a_16_bit_source_is_left_in_what_was_erased(
     how = {"model": tiny_model, "mask": mask, "prompt": "blue", "strength": 1.0, "steps": 2, "seed": 0}
     first, second = (editkit.apply(operation, source, **how).levels for source in (one, other))
     assert np.array_equal(first, second) and not np.array_equal(first, one)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_reconstruction_keeps_alpha(tiny_model: editkit.Backend, mode: str) -> None:
+    source = noise((37, 61), mode)
+    result = editkit.reconstruct(editkit.invert(source, model=tiny_model, prompt="red", steps=2), model=tiny_model)
+    assert result.image.mode == "RGBA" and same(result.image.getchannel("A"), source.getchannel("A"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_mask_holds_for_an_operation_that_names_no_reconstruction(
+    tiny_model: editkit.Backend, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def operation(session: editkit.Session, params: Any) -> editkit.Edit:
+        start = session.noise()
+        return editkit.Edit(session.draw(start, session.drawing_path(params.steps), session.embed(""), noise=start))
+
+    specs = installed().specs["operations"]
+    monkeypatch.setitem(specs, "img2img", dc.replace(specs["img2img"], load=lambda: operation))
+    source, mask = noise((40, 30), mode), np.zeros((30, 40), np.uint8)
+    mask[5:20, 10:30] = 255
+    result = editkit.apply("img2img", source, model=tiny_model, steps=2, mask=mask)
+    assert result.image.mode == mode and result.report.untouched_max_diff == 0
+    assert np.array_equal(np.asarray(result.image)[mask == 0], np.asarray(source)[mask == 0])
+    assert not np.array_equal(result.image, source)

@@ -46,7 +46,7 @@ def compose(session: Session, outcome: Edit | PixelEdit) -> list[Image.Image]:
         pixels, shares = outcome.pixels, torch.ones(1, 1, dtype=torch.float32, device="cpu")
     else:
         pixels, shares = paint(session, outcome), _source_shares(outcome)
-        if outcome.reconstructed is None or not outcome.carry:
+        if not _is_carried(outcome) and len(session.images) != 1:
             return [_without_carry(session, row) for row in pixels]
     sources = mix_sources(session.pixels, shares)
     painted = None
@@ -83,11 +83,18 @@ def _contour_reach(session: Session) -> int:
     return min(max(CONTOUR, math.ceil(2 / session.canvas.scale)), MOST_CONTOUR)
 
 
+def _is_carried(edit: Edit) -> bool:
+    """Whether an edit is laid on the pixels of its sources."""
+    return edit.reconstructed is not None and edit.carry
+
+
 def _replaced(session: Session, outcome: Edit | PixelEdit, painted: Tensor | None) -> Tensor | None:
     """Return the pixels (1, H, W) of which nothing of the source is left; None for several sources."""
     if len(session.images) > 1 or (painted is None and StoredImage.of(session.images[0]).alpha is not None):
         return None
     kept = session.kept if outcome.kept is None else outcome.kept
+    if isinstance(outcome, Edit) and not _is_carried(outcome):
+        kept = 0.0
     erased = torch.as_tensor(kept, device="cpu") == 0
     whole = torch.ones_like(session.pixels[0, :1]) if session.mask is None else mask_opacity(session.mask)[0]
     return (whole == 1) & (erased[0] if erased.ndim else erased)
