@@ -338,6 +338,12 @@ def test_an_image_of_colours_given_as_its_own_mask_marks_nothing() -> None:
     assert not levels(mask).any() and "a copy of the image" in mask.notes[0] and "marks nothing" in mask.notes[1]
 
 
+def test_an_image_with_a_hole_is_its_own_mask() -> None:
+    holed = open_image(layer(PHOTO, 0, 255))
+    mask = open_mask(stored(holed), SIZE, image=holed)
+    assert np.array_equal(levels(mask), 255 * BOX) and "an opaque layer with holes" in mask.notes[0]
+
+
 def test_masks_that_have_levels_of_their_own_are_no_copies() -> None:
     down, across = np.mgrid[:90, :120]
     ramp = Image.fromarray((across * 2).astype(np.uint8))

@@ -57,8 +57,8 @@ def painted_part(colours: Pixels, alpha: Pixels | None, image: Image.Image, *, l
     if not copies:
         return None
     least, painted, difference = min(copies, key=lambda copy: copy[:2])
-    if not painted and not has_colour(colours):  # a grey image may be its own mask, by its luminance
-        return None
+    if not painted and (alpha is not None or not has_colour(colours)):
+        return None  # an image may be its own mask, by its luminance if it is grey, or by its holes
     return 255 * _painted(mask, difference, least, lossy=lossy).astype(np.int64)
 
 
