@@ -56,10 +56,11 @@ def painted_part(colours: Pixels, alpha: Pixels | None, image: Image.Image, *, l
             copies.append((least, int((difference >= least).sum()), difference))
     if not copies:
         return None
-    least, painted, difference = min(copies, key=lambda copy: copy[:2])
-    if not painted and (alpha is not None or not has_colour(colours)):
+    least, _, difference = min(copies, key=lambda copy: copy[:2])
+    painted = _painted(mask, difference, least, lossy=lossy)
+    if not painted.any() and (alpha is not None or not has_colour(colours)):
         return None  # an image may be its own mask, by its luminance if it is grey, or by its holes
-    return 255 * _painted(mask, difference, least, lossy=lossy).astype(np.int64)
+    return 255 * painted.astype(np.int64)
 
 
 def _sample(pixels: Pixels) -> Pixels:
