@@ -88,7 +88,8 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
     check_recipe_size(spec.name, [params])
     sources = load_sources(spec, image)
     if spec.size is not None:
-        check_result_size(spec.name, spec.size(params, sources[0].size))
+        with registry.running("operations", spec.name):
+            check_result_size(spec.name, spec.size(params, sources[0].size))
     elif isinstance(params, CanvasParams):
         check_result_size(spec.name, (params.width or 1, params.height or 1))
     if sources and isinstance(params, ImageInputParams) and params.resolution:
@@ -146,7 +147,9 @@ def _find_mask_by(registry: Registry) -> Find:
             raise InvalidParameter(
                 f"segmenter={shorten(call)} is not allowed: {spec.name} reads no {specification.kind}; {advice}"
             )
-        return segment(registry.build("segmenters", call), image, specification, registry.title("segmenters", call))
+        segmenter = registry.build("segmenters", call)
+        with registry.running("segmenters", call):
+            return segment(segmenter, image, specification, registry.title("segmenters", call))
 
     return find
 

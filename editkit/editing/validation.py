@@ -102,7 +102,8 @@ def usable_controls(registry: Registry, params: Params) -> tuple[ControlSpec, ..
     attached = _attached(registry, params)
     for spec, options in attached:
         if spec.check is not None:
-            spec.check(options)
+            with registry.running("controls", spec.name):
+                spec.check(options)
     return tuple(spec for spec, _ in attached)
 
 

@@ -20,9 +20,9 @@ from ..errors import DuplicateName, EditkitError, InvalidParameter, PluginFailur
 from ..libraries import hide_broken_torchvision
 from . import hookspecs
 from .calls import read_call
-from .failures import blamed_package, noticed_interrupts, one_line
+from .failures import blamed_package, is_out_of_memory, noticed_interrupts, one_line
 from .params import Params, field_metadata, shorten
-from .specs import Spec
+from .specs import Spec, checked
 
 GROUP = "editkit"
 
@@ -60,6 +60,9 @@ COMMANDS = (
 
 FOLDERS = ("models", "controlnets")
 """Kinds whose ``load`` returns a folder; that of all others returns a function."""
+
+_CALLED = ("samplers", "annotators", "captioners", "segmenters", "controls")
+"""Kinds that build a function for a call."""
 
 SAME_NAMESPACE = {"operations": "commands", "commands": "operations"}
 """Operations and commands share one namespace on the command line."""
@@ -169,6 +172,7 @@ class Registry:
             raise PluginFailure(f"{spec.name!r} needs a name like 'two-words' and a summary that is a sentence")
         if not (isinstance(spec.params, type) and issubclass(spec.params, Params)):
             raise PluginFailure(f"{spec.name!r}: params must be a subclass of editkit.Params")
+        spec = checked(spec)
         if kind in SAME_NAMESPACE and spec.name in COMMANDS:
             raise DuplicateName(f"the {kind[:-1]} {spec.name!r} has the name of a command of editkit itself")
         if kind in SAME_NAMESPACE and spec.name in self.specs[SAME_NAMESPACE[kind]]:
@@ -259,6 +263,18 @@ class Registry:
         """Return the error for what a plugin has returned for a call in place of what its contract asks for."""
         return PluginFailure(f"{self.title(kind, call)} returned {type(result).__name__}, not {expected}")
 
+    @contextlib.contextmanager
+    def running(self, kind: str, call: str) -> Iterator[None]:
+        """Raise a PluginFailure that names the plugin for an exception that the block does not raise on purpose."""
+        try:
+            yield
+        except EditkitError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise PluginFailure(f"{self.title(kind, call)} failed: {self.describe_failure(error)}") from error
+
     def packages(self) -> dict[str, PluginSource]:
         """Return the plugins by their top-level package."""
         return {plugin.source.module.partition(".")[0]: plugin.source for plugin in self.plugins}
@@ -272,7 +288,12 @@ class Registry:
     def build(self, kind: str, call: str) -> Any:
         """Load the implementation that ``name:option=value,...`` names and build it with its parameters."""
         spec, params = self.configure(kind, call)
-        return self.load(kind, spec.name)(params)
+        built = self.load(kind, spec.name)(params)
+        if kind in _CALLED and not callable(built):
+            raise self.wrong_result(kind, call, built, "a function")
+        if kind == "inverters" and not callable(getattr(built, "invert", None)):
+            raise self.wrong_result(kind, call, built, "an Inverter")
+        return built
 
 
 def discover(points: Iterable[importlib.metadata.EntryPoint] | None = None) -> Registry:

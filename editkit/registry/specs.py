@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses as dc
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from ..errors import PluginFailure
 from ..literals import Prediction, Spacing
-from .params import Params
+from .params import Params, shorten
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -286,3 +288,22 @@ class DatasetSpec(Spec):
 
     load: Callable[[], Callable[[Path, Any], Dataset]]
     """The function takes a folder and the parameters, and raises an EditkitError for a folder that is none."""
+
+
+def checked(spec: Spec) -> Spec:
+    """Return a spec with frozen sets in place of other collections of names.
+
+    Raises PluginFailure for one that has something else in place of names, or of one of several choices.
+    """
+    sets: dict[str, Any] = {}
+    for field in dc.fields(spec):
+        value, kind = getattr(spec, field.name), str(field.type)
+        problem, choices = "", re.findall("'([^']+)'", kind) if kind.startswith("Literal[") else ()
+        if kind.startswith("frozenset"):
+            sets[field.name] = frozenset(value) if isinstance(value, (set, frozenset, list, tuple)) else value
+            problem = "" if isinstance(sets[field.name], frozenset) else "a set of names, as {'text'}"
+        elif choices and value not in choices:
+            problem = f"one of {', '.join(choices)}"
+        if problem:
+            raise PluginFailure(f"{spec.name!r}: {field.name}={shorten(value)} must be {problem}")
+    return dc.replace(spec, **sets) if any(value is not getattr(spec, name) for name, value in sets.items()) else spec

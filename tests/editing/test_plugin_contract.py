@@ -151,6 +151,25 @@ def test_what_another_kind_returns_beside_its_contract_is_named(
         editkit.apply(operation, SOURCE, model=tiny_model, steps=2, **prompts, **params)
 
 
+def test_functions_of_specs_that_raise_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+        ("operations", "img2img", {"size": lambda params, size: 1 / 0}, {}),
+        ("operations", "img2img", {"size": lambda params, size: "large"}, {}),
+        ("controls", "deep-cache", {"check": lambda options: 1 / 0}, {"attach": ["deep-cache"]}),
+        (
+            "segmenters",
+            "clipseg",
+            {"load": lambda: lambda options: lambda *given: 1 / 0},
+            {"mask": "words:hat", "segmenter": "clipseg:model=x"},
+        ),
+    ]
+    for kind, name, changes, params in cases:
+        with monkeypatch.context() as patched:
+            patched.setitem(installed().specs[kind], name, dc.replace(installed().specs[kind][name], **changes))
+            with pytest.raises(PluginFailure, match=f"^{kind[:-1]} '{name}' of plugin .* failed: "):
+                editkit.apply("img2img", SOURCE, model=ToyBackend(), steps=2, **params)
+
+
 def test_the_plugin_whose_code_raised_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("editkit_img2img.operation.redraw", lambda *_: raise_error(ValueError("five")))
     with pytest.raises(PluginFailure, match=r"failed: ValueError: five, raised in plugin 'img2img' \(editkit_img2img"):

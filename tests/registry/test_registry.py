@@ -202,6 +202,25 @@ class TestLookUp:
         with pytest.raises(PluginFailure, match=rf"^{kind[:-1]} 'odd' of plugin 'own' \(own, own 1\): {message}"):
             registry.load(kind, "odd")
 
+    def test_names_may_be_any_collection_and_choices_are_checked(self) -> None:
+        registry, source = Registry(), PluginSource("own", "own", "own", "1")
+        operation: Any = OperationSpec
+        registry.insert(source, "operations", operation(name="a", summary="A.", load=print, needs=["text"]))
+        assert registry.spec("operations", "a").needs == frozenset({"text"})
+        for wrong, message in (
+            ({"needs": "text"}, "needs='text' must be a set"),
+            ({"takes": "three"}, "takes='three'"),
+        ):
+            with pytest.raises(PluginFailure, match=message):
+                registry.insert(source, "operations", operation(name="b", summary="B.", load=print, **wrong))
+
+    def test_what_is_built_has_to_be_usable(self) -> None:
+        registry, source = Registry(), PluginSource("own", "own", "own", "1")
+        for kind, spec in (("samplers", SamplerSpec), ("inverters", InverterSpec), ("annotators", AnnotatorSpec)):
+            registry.insert(source, kind, spec(name="odd", summary="Odd.", load=lambda: lambda params: None))
+            with pytest.raises(PluginFailure, match=rf"^{kind[:-1]} 'odd' of plugin 'own' .* returned NoneType, not "):
+                registry.build(kind, "odd")
+
     def test_the_folder_of_a_model_may_be_text(self) -> None:
         registry = Registry()
         spec = ModelSpec(name="own", summary="Own.", load=lambda: "folder")  # type: ignore[arg-type, return-value]
