@@ -259,6 +259,14 @@ def test_training_of_wordings_changes_the_text_encoder_alone_and_keeps_the_embed
     worse = caption_error(loss)
     loss.bring_captions_back(10, 1e-3)
     assert 0 < caption_error(loss) < 0.5 * worse
+    state = copy.deepcopy(network.state_dict())
+    loss.reduce_changes(0)
+    (name,) = (name for name, weight in network.state_dict().items() if not torch.equal(weight, before[name]))
+    seen = pools["single"].tokens.unique().long()
+    assert name.endswith("token_embedding.weight") and torch.equal(network.state_dict()[name][seen], before[name][seen])
+    unseen = torch.ones(len(before[name]), dtype=torch.bool)
+    unseen[seen] = False
+    assert torch.equal(network.state_dict()[name][unseen], state[name][unseen])
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from .ground import MATTE_LOW, ground_colour, is_plain, matte
 from .placing import NEAR, Place
 from .registration import Placement
 
-RESIZED = 1.15
+RESIZED = 1.25
 """Factor up to which a subject is larger or smaller than the model's subjects, which differ in size too."""
 CENTRED = 0.05
 """Distance of a subject's centre from that of the frame, as a share of its side, up to which it stands in the frame."""
