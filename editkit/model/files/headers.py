@@ -45,8 +45,12 @@ def read_tensor_header(file: Path, called: str | None = None) -> TensorHeader:
             shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
             types = {name: part.get_dtype() for name, part in slices.items()}
             return TensorHeader(shapes, types, tensors.metadata() or {})
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise WeightsUnavailable(f"{called or file} cannot be read ({error}): download it again") from error
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise WeightsUnavailable(
+            f"{called or file} is damaged and cannot be read ({error}): download it again"
+        ) from error
 
 
 def check_download(file: Path) -> None:
