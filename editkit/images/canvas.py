@@ -57,6 +57,12 @@ class Box(NamedTuple):
     def area(self) -> int:
         return self.width * self.height
 
+    @classmethod
+    def around(cls, boxes: Sequence[Box]) -> Box:
+        """Return the smallest box that holds all others, of which there is one at least."""
+        left, top, right, bottom = zip(*boxes, strict=True)
+        return cls(min(left), min(top), max(right), max(bottom))
+
 
 def marked_box(mask: Tensor) -> Box | None:
     """Return the smallest box that holds all pixels of a mask (1, 1, H, W) above 0; None if there are none."""

@@ -96,9 +96,8 @@ class OutputPlan:
         are_variants = len({one.input for one in results}) == 1 and len(labels) == len(results)
         is_path = self.output not in (None, STREAM)
         text = str(self.output)
-        inside = self.into_folder or is_folder(text) or text.endswith(("/", os.sep))
-        if len(results) > 1 and not Path(text).suffix:
-            inside = True
+        is_new_folder = text.endswith(("/", os.sep)) or (len(results) > 1 and not Path(text).suffix)
+        inside = self.into_folder or is_folder(text) or is_new_folder
         return is_path and are_variants and not _are_named(results) and not inside
 
     def replaces(self, results: Sequence[ResultName]) -> bool:

@@ -6,10 +6,10 @@ import math
 
 from torch import Tensor
 
-from ...images.canvas import Box, part_boxes
-from .ground import MATTE_LOW, ground_colour, is_plain, matte
-from .placing import NEAR, Place
-from .registration import Placement
+from ...images.canvas import Box
+from .ground import ground_colour, is_model_ground, is_plain, matte
+from .placing import Place, standing_parts
+from .registration import Placement, square_around
 
 RESIZED = 1.25
 """Factor up to which a subject is larger or smaller than the model's subjects, which differ in size too."""
@@ -34,30 +34,20 @@ def place_by_extent(
     if not boxes:
         return Place(None, explained=False)
     several = len(boxes) > 1 and boxes[1].area >= SEVERAL * boxes[0].area
-    height, width = pixels.shape[-2:]
-    whole = max(width, height)
-    frame = Placement((width - whole) // 2, (height - whole) // 2, whole, mirrored=False, cost=0.0)
-    placement = _place_box(_join(boxes), extent, frame, (width, height))
-    if placement == frame and not keep_whole and bool(((ground - model_ground).abs() < MATTE_LOW).all()):
+    frame, size = square_around(pixels), (pixels.shape[-1], pixels.shape[-2])
+    placement = _place_box(Box.around(boxes), extent, frame, size)
+    if placement == frame and not keep_whole and is_model_ground(ground, model_ground):
         return Place(None, several=several)
     return Place(placement, several=several)
 
 
 def _subject_boxes(subject: Tensor, mask: Tensor | None) -> list[Box]:
     """Return the boxes of the parts of a subject, shares (1, 1, H, W), that a mask marks some of, the largest first."""
-    standing = (subject > 0.5).float()
-    boxes = part_boxes(standing, max(1, round(NEAR * max(subject.shape[-2:]))))
+    boxes = standing_parts(subject)
     if mask is not None:
-        marked = (standing * mask)[0, 0]
-        boxes = [box for box in boxes if bool((marked[box.top : box.bottom, box.left : box.right] > 0).any())]
-    boxes.sort(key=lambda box: box.area, reverse=True)
+        marked = (subject[0, 0] > 0.5) & (mask[0, 0] > 0)
+        boxes = [box for box in boxes if bool(marked[box.top : box.bottom, box.left : box.right].any())]
     return [box for box in boxes if box.area >= SPECK * boxes[0].area]
-
-
-def _join(boxes: list[Box]) -> Box:
-    """Return the smallest box that holds all others."""
-    left, top, right, bottom = zip(*boxes, strict=True)
-    return Box(min(left), min(top), max(right), max(bottom))
 
 
 def _place_box(box: Box, extent: float, frame: Placement, size: tuple[int, int]) -> Placement:

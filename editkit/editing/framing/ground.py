@@ -37,6 +37,11 @@ def matte(pixels: Tensor, ground: Tensor) -> Tensor:
     return ((difference - MATTE_LOW) / (MATTE_HIGH - MATTE_LOW)).clamp(0, 1)
 
 
+def is_model_ground(ground: Tensor, model_ground: Tensor) -> bool:
+    """Whether a ground is that of the model, both (3, 1, 1)."""
+    return bool(((ground - model_ground).abs() < MATTE_LOW).all())
+
+
 def on_model_ground(pixels: Tensor, subject: Tensor, ground: Tensor, model_ground: Tensor) -> Tensor:
     """Return pixels (..., 3, H, W) whose ground is the model's; ``subject`` is the subject's share in each."""
     return pixels + (1 - subject) * (model_ground - ground)

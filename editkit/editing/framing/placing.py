@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...images.canvas import Box, Canvas, marked_box, part_boxes, resize
-from .ground import MATTE_LOW, ground_colour, is_plain, matte, on_model_ground, predicted_matte
+from ...images.canvas import Box, Canvas, part_boxes, resize
+from .ground import ground_colour, is_model_ground, is_plain, matte, on_model_ground, predicted_matte
 from .registration import Placement, place_template, whole_image
 
 EXPLAINED = 0.8
@@ -103,7 +103,7 @@ def place_subject(
         return Place(None, outline, explained=False)
     if in_frame:
         best = whole
-        if plain and not keep_whole and bool(((ground - model_ground).abs() < MATTE_LOW).all()):
+        if plain and not keep_whole and is_model_ground(ground, model_ground):
             return Place(None)
     return Place(view.in_image(best), outline)
 
@@ -129,16 +129,19 @@ def _place_part(pixels: Tensor, mask: Tensor | None, template: Tensor, model_gro
 def _boxes(subject: Tensor) -> Iterator[Box]:
     """Yield squares around all that stands on the ground, shares (1, 1, H, W), and around its largest parts."""
     height, width = subject.shape[-2:]
-    standing = (subject > 0.5).float()
-    everything = marked_box(standing)
-    if everything is None:
+    parts = standing_parts(subject)
+    if not parts:
         return
-    parts = part_boxes(standing, max(1, round(NEAR * max(width, height))))
-    largest = sorted(parts, key=lambda box: box.area, reverse=True)[:PARTS]
-    for box in dict.fromkeys([everything, *largest]):
+    for box in dict.fromkeys([Box.around(parts), *parts[:PARTS]]):
         half = math.ceil(AROUND * box.side / 2)
         x, y = (box.left + box.right) // 2, (box.top + box.bottom) // 2
         yield Box(max(0, x - half), max(0, y - half), min(width, x + half), min(height, y + half))
+
+
+def standing_parts(subject: Tensor) -> list[Box]:
+    """Return the boxes of the parts of a subject, shares (1, 1, H, W), the largest first."""
+    parts = part_boxes((subject > 0.5).float(), max(1, round(NEAR * max(subject.shape[-2:]))))
+    return sorted(parts, key=lambda box: box.area, reverse=True)
 
 
 def hold(subject: Tensor, placement: Placement) -> Placement:
@@ -151,11 +154,12 @@ def hold(subject: Tensor, placement: Placement) -> Placement:
     boxes = [box for box in part_boxes(subject[None, None].float(), 1) if _is_mostly_in(box, rows, columns)]
     if not boxes:
         return placement
-    left, top = min(box.left for box in boxes), min(box.top for box in boxes)
-    right, bottom = max(box.right for box in boxes), max(box.bottom for box in boxes)
-    side = max(placement.side, right - left, bottom - top)
+    held = Box.around(boxes)
+    side = max(placement.side, held.side)
     moved = placement._replace(
-        left=min(max(placement.left, right - side), left), top=min(max(placement.top, bottom - side), top), side=side
+        left=min(max(placement.left, held.right - side), held.left),
+        top=min(max(placement.top, held.bottom - side), held.top),
+        side=side,
     )
     changes = (moved.left - placement.left, moved.top - placement.top, moved.side - placement.side)
     return moved if max(map(abs, changes)) <= SLACK * placement.side else placement

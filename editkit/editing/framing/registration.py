@@ -79,11 +79,16 @@ def place_region(image: Tensor, first: Tensor, region: Placement) -> Placement:
 
 def whole_image(image: Tensor, template: Tensor) -> Placement:
     """Return the placement of a template over the whole image, centred along its shorter side."""
+    whole = square_around(image)
+    costs = _costs(image, _resize(template, whole.side))
+    return whole._replace(cost=float(costs[whole.top + whole.side - 1, whole.left + whole.side - 1]))
+
+
+def square_around(image: Tensor) -> Placement:
+    """Return the square over a whole image (..., H, W), centred along its shorter side, as a placement of no cost."""
     height, width = image.shape[-2:]
     side = max(height, width)
-    left, top = (width - side) // 2, (height - side) // 2
-    cost = _costs(image, _resize(template, side))[top + side - 1, left + side - 1]
-    return Placement(left, top, side, False, float(cost))
+    return Placement((width - side) // 2, (height - side) // 2, side, mirrored=False, cost=0.0)
 
 
 def _misses(mask: Tensor, side: int) -> Tensor:
