@@ -244,6 +244,13 @@ UNSUPPORTED = {
     "lora_unet_mid_block_attentions_0_proj_in.on_input": "IA3",
     "base_model.model.mid_block.attentions.0.proj_in.ia3_l": "IA3",
     "lora_unet_mid_block_attentions_0_proj_in.a1.weight": "GLoRA",
+    "lora_unet_mid_block_attentions_0_proj_in.lambda_layer": "T-LoRA",
+    "base_model.model.mid_block.attentions.0.proj_in.lora_diag": "KaSA",
+    "base_model.model.mid_block.attentions.0.proj_in.delora_A": "no LoRA, LoHa or LoKr",
+    "base_model.unilora_theta_d": "no LoRA, LoHa or LoKr",  # as long as a learned word
+    "base_model.model.conv_out.weight": "whole layers",
+    "base_model.model.mid_block.attentions.0.proj_in.base_layer.bias": "whole layers",
+    "base_model.model.embeddings.token_embedding.token_adapter.trainable_tokens_delta": "trained tokens",
     "image_proj.proj.weight": "IP-Adapter",
     "text_encoder:0:up": "numbers layers",
     "down_blocks.1.attn2.processor.to_k_custom_diffusion.weight": "Custom Diffusion",
@@ -264,6 +271,19 @@ def test_other_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidParameter, match=UNSUPPORTED[name]) as raised:
         adapted("sd", {name: random(16, 16)}, tmp_path / "a.safetensors")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"peft_type": "PROMPT_TUNING"}, "prompt_embeddings"),  # as long as a learned word
+        ({"peft_type": "LORA", "unet.alora_invocation_tokens": [1, 2]}, f"unet.{QUERY}.lora_A.weight"),
+        ({"use_bdlora": {"nblocks": 2}}, f"unet.{QUERY}.lora_B.weight"),
+    ],
+)
+def test_a_kind_that_only_its_settings_tell_is_refused(tmp_path: Path, settings: dict[str, Any], name: str) -> None:
+    with pytest.raises(InvalidParameter, match=r"type PROMPT_TUNING|with alora_invocation_tokens|with use_bdlora"):
+        adapted("sd", {name: random(2, 16)}, tmp_path / "a.safetensors", **header(**settings))
 
 
 # Strength

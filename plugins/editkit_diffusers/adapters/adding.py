@@ -15,6 +15,7 @@ from ..text_encoder import TextEncoder
 from .changes import layer_changes
 from .layers import LayerIndex
 from .reading import AdapterFile, read_adapter
+from .strength import check_settings
 from .updates import LayerChange
 from .words import additions_of, split_words
 
@@ -32,6 +33,7 @@ def add(
     with explained(label):
         if not file.tensors:
             raise InvalidParameter("holds no tensors: download it again")
+        check_settings(file)
         words, weights = split_words(file.tensors, adapter.file.stem)
         additions, warnings = additions_of(words, 1.0 if weights else adapter.scale, texts)
         changes, more = changes_of(weights, file, LayerIndex({denoiser: net} | _nets(texts), denoiser), adapter.scale)

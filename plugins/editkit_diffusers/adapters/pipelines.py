@@ -14,6 +14,7 @@ from editkit import Adapter, InvalidParameter, quiet
 from .adding import apply_changes, changes_of, explained
 from .layers import LayerIndex
 from .reading import AdapterFile, read_adapter
+from .strength import check_settings
 from .tensor_names import parse_name
 from .updates import LayerChange
 from .words import split_words
@@ -35,6 +36,7 @@ def add_to_pipeline(adapter: Adapter, pipe: Any) -> tuple[str, ...]:
     with explained(label):
         if not file.tensors:
             raise InvalidParameter("holds no tensors: download it again")
+        check_settings(file)
         words, weights = split_words(file.tensors, adapter.file.stem)
         if words:
             raise InvalidParameter("holds learned words, which this family of models does not read: leave it out")

@@ -20,6 +20,15 @@ _HEADER_ALPHAS = ("lora_alpha", "network_alpha", "alpha")
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initialisations of PEFT that also change the base model, by the beginnings of their names."""
 _PEFT_TYPES = ("LORA", "LOHA", "LOKR")
+_VARIANTS = (
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "use_bdlora",
+    "velora_config",
+)
+"""Settings of PEFT whose LoRAs are used in another way than by adding their product to the weight."""
 _SECONDS = 5.0
 """Time for all patterns of a file: a regular expression of a few letters can take hours."""
 
@@ -29,13 +38,12 @@ class Strengths:
 
     def __init__(self, file: AdapterFile, *, kohya: bool) -> None:
         """``kohya`` is whether its tensors are named as kohya's scripts name them."""
-        self.settings: Mapping[str, Any] = {**_parsed(file.header), **file.configuration}
+        self.settings: Mapping[str, Any] = _settings_of(file)
         self.alpha_in_tensors = any(name.endswith(".alpha") for name in file.tensors)
         if kohya and not self.alpha_in_tensors and _KOHYA_ALPHA in self.settings:
             self.settings = {"lora_alpha": self.settings[_KOHYA_ALPHA], **self.settings}
         self.ignored_alpha = not kohya and not self.alpha_in_tensors and self.states(_KOHYA_ALPHA)
         self._seconds = _SECONDS
-        self._check()
 
     def states(self, *keys: str) -> bool:
         """Return whether a setting is there under any of the names, for all parts or for one."""
@@ -90,18 +98,26 @@ class Strengths:
     def _setting(self, part: str, key: str) -> Any:
         return self.settings.get(f"{part}.{key}", self.settings.get(key))
 
-    def _check(self) -> None:
-        """Raise InvalidParameter for other kinds of PEFT, and for training that changed the base model too."""
-        for key, value in self.settings.items():
-            if key.rpartition(".")[2] == "peft_type" and str(value).upper() not in (*_PEFT_TYPES, "NONE"):
-                raise InvalidParameter(
-                    f"is an adapter of PEFT's type {str(value)[:60]}, and only {', '.join(_PEFT_TYPES)} are supported"
-                )
-            if key.rpartition(".")[2] == "init_lora_weights" and str(value).lower().startswith(_CHANGED_BASE):
-                raise InvalidParameter(
-                    f"was trained with init_lora_weights {value!r}, which changes the base model too: convert it to a "
-                    "plain LoRA with PEFT (save_pretrained with path_initial_model_for_weight_conversion)"
-                )
+
+def check_settings(file: AdapterFile) -> None:
+    """Raise InvalidParameter for other kinds of PEFT, and for training that changed the base model too."""
+    for name, value in _settings_of(file).items():
+        key = name.rpartition(".")[2]
+        if key == "peft_type" and str(value).upper() not in (*_PEFT_TYPES, "NONE"):
+            raise InvalidParameter(
+                f"is an adapter of PEFT's type {str(value)[:60]}, and only {', '.join(_PEFT_TYPES)} are supported"
+            )
+        if key == "init_lora_weights" and str(value).lower().startswith(_CHANGED_BASE):
+            raise InvalidParameter(
+                f"was trained with init_lora_weights {value!r}, which changes the base model too: convert it to a "
+                "plain LoRA with PEFT (save_pretrained with path_initial_model_for_weight_conversion)"
+            )
+        if key in _VARIANTS and value:
+            raise InvalidParameter(f"is a LoRA of PEFT with {key}, which is not supported: train one without it")
+
+
+def _settings_of(file: AdapterFile) -> dict[str, Any]:
+    return {**_parsed(file.header), **file.configuration}
 
 
 def _parsed(header: Mapping[str, str]) -> dict[str, Any]:

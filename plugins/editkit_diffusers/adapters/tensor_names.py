@@ -8,7 +8,7 @@ from typing import NamedTuple
 DENOISER = "denoiser"
 """Part of a name without the name of a text encoder: the UNet or the transformer."""
 WRAPPERS = (
-    *("base_model.model.", "model.diffusion_model.", "diffusion_model.", "lycoris_"),
+    *("base_model.model.", "base_model.", "model.diffusion_model.", "diffusion_model.", "lycoris_"),
     *("module.", "_orig_mod.", "pipe."),
 )
 """Prefixes that name no part: of trainers, and of what they wrap a network in."""
@@ -46,13 +46,23 @@ _ROLES = (
     (re.compile(r"\.(lokr_(?:w[12](?:_[ab])?|t2))"), lambda match: match[1]),
 )
 """Endings of names, and the role that each gives to its tensor."""
+_PEFT_KINDS = (
+    "adamss|beft|bone|c3a|deft|delora|fourierft|frod|glora|gralora|hira|hra|lily|ln_tuning|miss|osf|peanut|psoft|randlora|"
+    "road|shira|supertuning|tinylora|unilora|vblora|waveft"
+)
 UNSUPPORTED = {
     "an OFT or BOFT adapter": r"\.(oft_(blocks|diag|R)\b.*|boft_.*|rescale)",
     "an IA3 adapter": r"\.(ia3_\w+(\..*)?|on_input)",
     "a GLoRA adapter": r"\.(a1|a2|b1|b2|bm1|bm2)\.weight",
     "an AdaLoRA": r"\.(lora_E|ranknum)(\..*)?",
     "a VeRA adapter": r".*\.?vera_\w+(\..*)?",
+    "an adapter of PEFT that is no LoRA, LoHa or LoKr": rf"\.({_PEFT_KINDS})_\w+(\..*)?",
+    "a KaSA, VeLoRA or MonteCLoRA": r"\.lora_(diag|velora_\w+|monteclora_\w+)(\..*)?",
+    "a T-LoRA": r"\.([qp]_layer\.weight|lambda_layer)",
     "a LoRA of token embeddings": r"[._]lora_embedding_[AB](\..*)?",
+    "an adapter with trained tokens of PEFT": r"\.trainable_tokens_delta",
+    "an adapter with whole layers beside it (modules_to_save or bias of PEFT)": r"base_model\.model\.((?!lora_).)*"
+    r"\.(weight|bias)",
     "a LyCORIS file with trained scalars": r"\.scalar",
     "a LyCORIS file with sparse biases": r"\.bias_(indices|values|size)",
     "a file that replaces weights": r"\.set_weight",
