@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses as dc
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import GifImagePlugin, Image
 
 from editkit.errors import BadImage, InvalidParameter
 from editkit.images.animation.encoding import encode_animation, round_durations
@@ -16,6 +18,8 @@ from editkit.images.animation.flicker import measure_flicker
 from editkit.images.animation.frames import MAX_FRAMES, Animation
 from editkit.images.animation.gif import count_gif_frames
 from editkit.images.animation.reading import animation_suffix, open_animation, reopen
+from editkit.images.reading import open_image
+from editkit.images.stored.deep import png_chunk
 from editkit.images.stored.encoding import Encoding
 
 
@@ -87,6 +91,77 @@ def test_the_default_image_of_an_apng_is_no_frame() -> None:
     opened = open_animation(buffer.getvalue())
     assert len(opened) == 2
     assert np.array_equal(np.asarray(opened.frames[0].convert("RGB")), np.asarray(first))
+
+
+KEEP, CLEAR, RESTORE = range(3)
+"""Disposals of an APNG; those of a GIF are one more."""
+
+
+def area(height: int, width: int, *colour: int) -> NDArray[np.uint8]:
+    return np.full((height, width, len(colour)), colour, np.uint8)
+
+
+def apng(size: tuple[int, int], *parts: tuple[NDArray[np.uint8], tuple[int, int], int, int]) -> bytes:
+    """An APNG of parts (levels, corner, disposal, blend) of RGBA."""
+    header = struct.pack(">2I5B", *size, 8, 6, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"acTL", struct.pack(">2I", len(parts), 0))
+    for number, (levels, corner, disposal, blend) in enumerate(parts):
+        control = struct.pack(">5I2H2B", number, *levels.shape[1::-1], *corner, 1, 10, disposal, blend)
+        rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in levels))
+        pixels = png_chunk(b"fdAT", bytes(4) + rows) if number else png_chunk(b"IDAT", rows)
+        data += png_chunk(b"fcTL", control) + pixels
+    return data + png_chunk(b"IEND", b"")
+
+
+def gif(size: tuple[int, int], *parts: tuple[tuple[int, int, int], tuple[int, int, int, int], int]) -> bytes:
+    """A GIF of parts (colour, box, disposal), each with a palette of its own and without a transparent colour."""
+    data = b"GIF89a" + struct.pack("<2H", *size) + b"\0\0\0"
+    for colour, (left, top, right, bottom), disposal in parts:
+        image = Image.new("P", (right - left, bottom - top))
+        image.putpalette([*colour, *colour])
+        control = {"duration": 100, "disposal": disposal + 1, "include_color_table": True}
+        data += b"".join(GifImagePlugin.getdata(image, (left, top), **control))
+    return data + b";"
+
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def test_frame_that_restores_what_was_before_does_not_stay() -> None:
+    base, dot, end = area(4, 6, *RED, 255), area(2, 2, *GREEN, 255), area(1, 1, *BLUE, 255)
+    data = apng((6, 4), (base, (0, 0), KEEP, 0), (dot, (1, 1), RESTORE, 1), (end, (5, 3), KEEP, 1))
+    shown = [np.asarray(frame) for frame in open_animation(data).frames]
+    assert (shown[1][1:3, 1:3] == GREEN).all()
+    assert (shown[2].reshape(-1, 3)[:-1] == RED).all()
+    assert (shown[2][3, 5] == BLUE).all()
+
+
+def test_frames_are_blended_by_the_alpha_of_both() -> None:
+    half, clear = area(2, 2, *RED, 128), area(2, 2, *BLUE, 128)
+    data = apng((2, 2), (half, (0, 0), KEEP, 0), (clear, (0, 0), KEEP, 1), (half, (0, 0), RESTORE, 0))
+    _, mixed, replaced = (np.asarray(frame)[0, 0].tolist() for frame in open_animation(data).frames)
+    assert mixed == [85, 0, 170, 192]
+    assert replaced == [255, 0, 0, 128]
+
+
+def test_what_no_frame_of_a_gif_covers_is_transparent() -> None:
+    data = gif((6, 4), (RED, (1, 1, 3, 3), CLEAR), (GREEN, (2, 1, 4, 3), KEEP), (BLUE, (5, 3, 6, 4), KEEP))
+    alphas = [np.asarray(frame)[..., 3] for frame in open_animation(data).frames]
+    assert [np.argwhere(alpha == 255).tolist() for alpha in alphas] == [
+        [[1, 1], [1, 2], [2, 1], [2, 2]],
+        [[1, 2], [1, 3], [2, 2], [2, 3]],
+        [[1, 2], [1, 3], [2, 2], [2, 3], [3, 5]],
+    ]
+    still = np.asarray(open_image(gif((6, 4), (RED, (1, 1, 3, 3), KEEP))))
+    assert np.array_equal(still[..., 3], alphas[0])
+    assert (still[1, 1, :3] == RED).all()
+    assert open_image(gif((2, 2), (RED, (0, 0, 2, 2), KEEP))).mode == "RGB"
+
+
+def test_the_first_frame_of_a_gif_restores_nothing() -> None:
+    data = gif((2, 1), (RED, (0, 0, 2, 1), RESTORE), (GREEN, (0, 0, 1, 1), RESTORE), (BLUE, (1, 0, 2, 1), KEEP))
+    shown = [np.asarray(frame)[0].tolist() for frame in open_animation(data).frames]
+    assert shown == [[[*RED, 255]] * 2, [[*GREEN, 255], [0] * 4], [[0] * 4, [*BLUE, 255]]]
 
 
 def test_frames_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,14 @@
-"""Count the frames of a GIF without decoding them."""
+"""Frames of a GIF, found by its blocks without decoding them (GIF89a, sections 18 to 27)."""
 
 from __future__ import annotations
 
-_EXTENSION, _IMAGE = 0x21, 0x2C
+import struct
+from collections.abc import Iterator
+
+from .parts import Disposal, Part
+
+_EXTENSION, _IMAGE, _CONTROL, _END = 0x21, 0x2C, 0xF9, b"\x3b"
+_CLEAR, _RESTORE = 2, 3
 
 
 def count_gif_frames(data: bytes, most: int) -> int:
@@ -19,6 +25,35 @@ def count_gif_frames(data: bytes, most: int) -> int:
         else:  # the end of the file
             break
     return count
+
+
+def gif_parts(data: bytes) -> Iterator[Part]:
+    """Yield the frames of a GIF, each as a GIF of its own size; of a file that is cut short those that begin."""
+    position = 13 + _table_size(data[10])
+    screen, control = data[10:position], b""
+    while position < len(data):
+        block = data[position]
+        if block == _EXTENSION:
+            if data[position + 1 : position + 3] == bytes([_CONTROL, 4]):
+                control = data[position + 3 : position + 7]
+            position = _after_blocks(data, position + 2)
+        elif block == _IMAGE and position + 9 < len(data):
+            end = _after_blocks(data, position + 11 + _table_size(data[position + 9]))
+            yield _part(data[position:end], screen, control)
+            position, control = end, b""
+        else:  # the end of the file
+            break
+
+
+def _part(image: bytes, screen: bytes, control: bytes) -> Part:
+    """Return a frame by its image block, the end of the file's header with its colours, and its control, if any."""
+    left, top, width, height = struct.unpack("<4H", image[1:9])
+    flags, delay, clear_index = struct.unpack("<BHB", control) if len(control) == 4 else (0, 0, 0)
+    own_control = bytes([_EXTENSION, _CONTROL, 4, flags & 1, 0, 0, clear_index, 0])
+    header = b"GIF89a" + image[5:9] + screen + own_control
+    disposal = {_CLEAR: Disposal.CLEAR, _RESTORE: Disposal.RESTORE}.get(flags >> 2 & 7, Disposal.KEEP)
+    file = header + image[:1] + bytes(4) + image[5:] + _END
+    return Part(file, (left, top), (width, height), 10.0 * delay, disposal)
 
 
 def _table_size(flags: int) -> int:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses as dc
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, ImageSequence
 
 from ...errors import BadImage, EditkitError
-from ..sources import Source, check_regular, check_size, describe, format_size, read_source, reason_text
-from ..stored.decoding import decode
+from ..sources import Source, check_regular, check_size, describe, read_source, reason_text
+from ..stored.decoding import decode, orientation_of, turn_upright
+from ..stored.image import Levels, StoredImage
 from ..stored.kinds import is_video
+from .apng import apng_parts
 from .frames import MAX_FRAMES, Animation, check_length, same_mode
-from .gif import count_gif_frames
+from .gif import count_gif_frames, gif_parts
+from .parts import Part, compose
 from .video import open_video
 
 SUFFIXES = {"GIF": ".gif", "WEBP": ".webp", "PNG": ".png"}
 """File suffix by the format of an animated image."""
+_PARTS: dict[str, Callable[[bytes], Iterator[Part]]] = {"GIF": gif_parts, "PNG": apng_parts}
+"""Functions that find the frames of formats which are composed here; those of WebP are composed by its library."""
 _HEADER = 1024
 """Bytes at the beginning of a file by which a video is recognised."""
 
@@ -91,7 +97,7 @@ def _read(image: Image.Image, data: bytes, name: str) -> Animation:
         check_size(image.size, name)
         count = _count(image, data)
         check_length(count, image.size, name)
-        animation = _decode(image, name)
+        animation = _decode(image, data, name)
     except EditkitError:
         raise
     except Exception as error:  # decoders raise anything on damaged data
@@ -130,25 +136,36 @@ def _count(image: Image.Image, data: bytes) -> int:
     return int(getattr(image, "n_frames", 1)) - int(bool(getattr(image, "default_image", False)))
 
 
-def _decode(image: Image.Image, name: str) -> Animation:
-    frames, durations = [], []
-    for frame in _shown_frames(image, name):
-        stored = decode(frame.copy(), b"", name, use_profile=True)
-        frames.append(stored.view())
-        durations.append(float(frame.info.get("duration", 0)))
-    return Animation(same_mode(frames), tuple(durations), _plays(image), SUFFIXES[str(image.format)])
+def _decode(image: Image.Image, data: bytes, name: str) -> Animation:
+    format_name = str(image.format)
+    find = _PARTS.get(format_name)
+    parts = list(find(data)) if find is not None else []
+    shown = list(_composed(parts, image, name) if parts else _decoded(image, name))
+    frames, durations = [stored.view() for stored, _ in shown], tuple(milliseconds for _, milliseconds in shown)
+    return Animation(same_mode(frames), durations, _plays(image), SUFFIXES[format_name])
 
 
-def _shown_frames(image: Image.Image, name: str) -> Iterator[Image.Image]:
-    has_default, size = bool(getattr(image, "default_image", False)), image.size
-    for number, frame in enumerate(ImageSequence.Iterator(image)):
-        if frame.size != size:  # a frame may claim more pixels than the header, whose number was checked
-            raise BadImage(
-                f"{name} has frames of {format_size(size)} and {format_size(frame.size)} pixels: save it anew"
-            )
+def _composed(parts: list[Part], image: Image.Image, name: str) -> Iterator[tuple[StoredImage, float]]:
+    """Yield the image that is shown of each part of an opened file, and its time."""
+    decoded: list[StoredImage] = []
+
+    def decode_part(part: Part) -> Levels:
+        decoded.append(decode(Image.open(io.BytesIO(part.data), formats=tuple(_PARTS)), b"", name, use_profile=True))
+        return decoded[-1].levels
+
+    orientation = orientation_of(image)
+    for part, levels in zip(parts, compose(parts, image.size, decode_part, name), strict=True):
+        is_opaque = bool((levels[..., 3] == decoded[-1].maximum).all())
+        upright = turn_upright(levels[..., :3] if is_opaque else levels, orientation)
+        turned = orientation > 1 and upright.shape[:2] == levels.shape[:2]
+        yield dc.replace(decoded[-1], levels=upright, turned=turned), part.milliseconds
+
+
+def _decoded(image: Image.Image, name: str) -> Iterator[tuple[StoredImage, float]]:
+    """Yield the frames of an opened file as Pillow decodes them, and their times."""
+    for frame in ImageSequence.Iterator(image):
         frame.load()
-        if number or not has_default:
-            yield frame
+        yield decode(frame.copy(), b"", name, use_profile=True), float(frame.info.get("duration", 0))
 
 
 def _plays(image: Image.Image) -> int:

@@ -37,7 +37,7 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
     Without ``use_profile`` its colour profile, its metadata and notes about the file are left out, as for masks. Raises
     BadImage, naming the image by ``name``, for too many pixels and for levels whose white is unknown.
     """
-    transparent, holds_deep = transparent_colour(image), is_deep_file(image)
+    transparent, holds_deep, box = transparent_colour(image), is_deep_file(image), _covered_box(image)
     image.load()
     check_size(image.size, name)
     orientation = orientation_of(image)
@@ -60,6 +60,7 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
     if levels.dtype == np.uint8 and (holds_deep or has_deep_channel(image) or has_deep_avif(data)):
         notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG in RGB")
     notes += dark_notes(levels, name)
+    levels = levels if box is None else _clear_outside(levels, box)
     metadata = read_metadata(image) if use_profile else NO_METADATA
     upright = turn_upright(levels, orientation)
     turned = orientation in _UPRIGHT and upright.shape == levels.shape
@@ -91,6 +92,22 @@ def _stored_levels(image: Image.Image, icc: bytes | None, name: str) -> tuple[Le
     result, converted = convert_to_srgb(colour, icc) if icc else (colour.convert("RGB"), False)
     levels = np.asarray(result)
     return levels if alpha is None else np.dstack([levels, alpha]), converted
+
+
+def _covered_box(image: Image.Image) -> tuple[int, ...] | None:
+    """Part of a GIF that its first frame covers, None for all of it; call before decoding, which fills the rest."""
+    tile = getattr(image, "tile", None)
+    box = tuple(tile[0][1]) if tile and getattr(image, "format", None) == "GIF" else None
+    return None if box == (0, 0, *image.size) else box
+
+
+def _clear_outside(levels: Levels, box: tuple[int, ...]) -> Levels:
+    """Return levels whose alpha is 0 outside of a box, as viewers show what no frame covers."""
+    left, top, right, bottom = box
+    alpha = np.zeros(levels.shape[:2], levels.dtype)
+    inside = np.s_[top:bottom, left:right]
+    alpha[inside] = levels[..., 3][inside] if levels.shape[2] == 4 else np.iinfo(levels.dtype).max
+    return np.dstack([levels[..., :3], alpha])
 
 
 def turn_upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:

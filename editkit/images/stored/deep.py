@@ -125,15 +125,16 @@ def encode_deep_png(levels: NDArray[np.uint16]) -> bytes:
 
 def insert_png_chunks(data: bytes, icc: bytes | None, info: PngInfo) -> bytes:
     """Return a PNG with a colour profile and the chunks of ``info`` at their places."""
-    profile = b"" if icc is None else _png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
+    profile = b"" if icc is None else png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
     before, after = (
-        b"".join(_png_chunk(kind, content) for kind, content, after_pixels in info.chunks if after_pixels is late)
+        b"".join(png_chunk(kind, content) for kind, content, after_pixels in info.chunks if after_pixels is late)
         for late in (False, True)
     )
     return data[:_AFTER_HEADER] + profile + before + data[_AFTER_HEADER:-_END_LENGTH] + after + data[-_END_LENGTH:]
 
 
-def _png_chunk(kind: bytes, content: bytes) -> bytes:
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """Return a chunk of a PNG with its length and checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
 
 
