@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from ..errors import InvalidParameter
-from .sources import MAX_PIXELS
+from .sources import MAX_PIXELS, describe
+from .stored.decoding import decode
+from .stored.deep import has_deep_channel
 from .stored.image import StoredImage
 
 _BLACK_STROKES = 32
@@ -62,7 +64,12 @@ def pixels(image: Image.Image) -> NDArray[np.float32]:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """Composite an image of any mode on white, as models and annotators get it; returns mode RGB."""
+    """Composite an image of any mode on white, as models and annotators get it; returns mode RGB.
+
+    Raises BadImage for numbers whose white is unknown, such as 32-bit integers.
+    """
+    if has_deep_channel(image):  # Pillow clips them to 255
+        image = decode(image, b"", describe(image, "image"), use_profile=False).view()
     if image.has_transparency_data:
         background = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(background, image.convert("RGBA"))

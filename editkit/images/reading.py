@@ -41,6 +41,8 @@ _Decoded = TypeVar("_Decoded")
 
 _ALLOWED = f"PNG, JPEG, WebP, {'AVIF, ' if _HAS_AVIF else ''}BMP, TIFF, GIF, PNM"
 _MAX_COUNTED_BYTES = 2**17
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of TIFF files of both byte orders, the last two of BigTIFF."""
 
 
 @check_arguments()
@@ -114,6 +116,11 @@ def _parse(data: bytes, name: str) -> Image.Image:
     except UnidentifiedImageError:
         if fault := text_in_place(data):
             raise BadImage(f"{name} cannot be read: it {fault}") from None
+        if data.startswith(_TIFF):
+            raise BadImage(
+                f"{name} cannot be read: it is a TIFF whose channels are of a number or depth that is not read; "
+                "convert it to PNG"
+            ) from None
         kind = unread_kind(data)
         problem = f"it is a {kind} file, and not" if kind else "it is not an image, or of another kind than"
         raise BadImage(f"{name} cannot be read: {problem} {_ALLOWED}; convert it to PNG") from None

@@ -266,6 +266,11 @@ def test_tiff_whose_0_is_white_and_one_of_12_bits_are_read_as_meant() -> None:
     assert np.array_equal(open_stored(tiff(packed, (12,), 1)).levels[..., 0], deep + (levels >> 8))
 
 
+def test_tiff_of_a_depth_that_is_not_read_is_called_a_tiff() -> None:
+    with pytest.raises(BadImage, match="it is a TIFF whose channels"):
+        open_stored(tiff(bytes(64), (10,), 1))
+
+
 def test_tiff_of_deep_planes_is_refused() -> None:
     planes = np.arange(96, dtype="<u2").tobytes()
     with pytest.raises(BadImage, match="a plane of more than 8 bits for each channel"):
@@ -348,6 +353,19 @@ def test_grey_images_use_grey_and_colour_profiles(profile: bytes) -> None:
     for image in (Image.fromarray(array), deep, Image.fromarray(array).convert("LA")):
         opened = np.asarray(open_image(encoded(image, "PNG", icc_profile=profile)))
         assert np.abs(opened[..., :3] - from_linear(array)[..., None]).max() <= 1.6
+
+
+@pytest.mark.parametrize("space", [b"RGB ", b"GRAY"])
+def test_black_of_a_profile_is_black_at_every_depth(space: bytes) -> None:
+    """Light that rises from 0.05 to 1 is, with its black at 0, that of a linear profile (ISO 18619)."""
+    rising = b"curv\0\0\0\0" + struct.pack(">I2H", 2, 3277, 65535)
+    curves = {b"GRAY": [b"kTRC"], b"RGB ": [b"rTRC", b"gTRC", b"bTRC"]}[space]
+    primaries = {b"rXYZ": xyz(*SRGB_RED), b"gXYZ": xyz(*SRGB_GREEN), b"bXYZ": xyz(*SRGB_BLUE)}
+    profile = icc(space, b"mntr", b"XYZ ", {b"wtpt": WHITE_POINT, **primaries, **dict.fromkeys(curves, rising)})
+    array = np.arange(256, dtype=np.uint8)[None]
+    for image in (Image.fromarray(array), Image.fromarray(array.astype(np.uint16) * 257)):
+        opened = np.asarray(open_image(encoded(image, "PNG", icc_profile=profile)))
+        assert np.abs(opened - from_linear(array)[..., None]).max() <= 1.6
 
 
 def test_an_srgb_profile_changes_no_bit() -> None:

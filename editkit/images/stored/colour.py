@@ -22,6 +22,8 @@ _CHUNK = 2**16
 _MAX_TAGS = 200
 _LARGEST_CONDITION = 1000
 """Condition number of a matrix above which its primaries count as lying in a plane; that of ProPhoto RGB is 7."""
+_LIGHTEST_BLACK = 0.184
+"""Luminance up to which black is moved to 0: a lightness of 50, as in LittleCMS."""
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Mode of pixels by the colour space of a profile."""
 # Without NOOPTIMIZE a grey profile becomes a coarse table, several levels off in dark regions.
@@ -96,7 +98,9 @@ def read_profile(data: bytes) -> ColourProfile | None:
         # np.interp needs rising values to invert a curve.
         if any(np.any(np.diff(curve) < 0) or curve[-1] <= curve[0] for curve in curves):
             return None
-        matrix = np.linalg.inv(_colorants(_srgb().profile)) @ _colorants(profile)
+        colorants = _colorants(profile)
+        curves = _black_to_zero(curves, colorants[1])
+        matrix = np.linalg.inv(_colorants(_srgb().profile)) @ colorants
         if not np.linalg.cond(matrix) < _LARGEST_CONDITION:
             return None
         candidate = ColourProfile(data, curves, matrix)
@@ -170,7 +174,8 @@ def convert_deep_grey(levels: NDArray[np.uint16], data: bytes) -> NDArray[np.uin
         name = {"GRAY": "kTRC", "RGB": "gTRC"}.get(space, "")
         if name not in tags:
             return None
-        table = _encode_srgb(_curve(tags[name]).astype(np.float32))
+        [curve] = _black_to_zero((_curve(tags[name]),), np.ones(1))
+        table = _encode_srgb(curve.astype(np.float32))
     except Exception:  # a broken profile is no reason to refuse the pixels
         return None
     if np.abs(table - _GRID).max() <= 1 / 255:
@@ -242,6 +247,18 @@ def _curve(tag: bytes) -> NDArray[np.float64]:
     lengths = (1, 3, 4, 5, 7)
     numbers = np.frombuffer(tag, ">i4", lengths[number >> 16], 12) / 65536
     return _parametric(number >> 16, *numbers)
+
+
+def _black_to_zero(
+    curves: tuple[NDArray[np.float64], ...], luminances: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], ...]:
+    """Return tone curves with black at 0 and white where it was (black point compensation, ISO 18619).
+
+    ``luminances`` are those of the primaries.
+    """
+    starts = np.array([curve[0] for curve in curves])
+    black = min(float(luminances @ starts / luminances.sum()), _LIGHTEST_BLACK)
+    return tuple((curve - black) / (1 - black) for curve in curves)
 
 
 def _parametric(
