@@ -49,8 +49,9 @@ def plain_source(source: Any, argument: str) -> Any:
     A tensor is (H, W), (C, H, W) or (1, C, H, W) with 1, 3 or 4 channels, of the values that arrays have. Raises
     BadImage, naming ``argument``, for another shape, masked values and for a Result of several frames.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(source, torch.Tensor):
+    # Another thread may be importing torch: until it has the class, no object is of it.
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
+    if tensor is not None and isinstance(source, tensor):
         return _array_of(source, describe(source, argument))
     if isinstance(source, np.ma.MaskedArray):
         if masked := int(np.count_nonzero(np.ma.getmaskarray(source))):

@@ -31,8 +31,9 @@ def is_inversion(given: Any) -> TypeGuard[Inversion | str | os.PathLike[str]]:
     """Return whether the input of an operation is an inversion, or the name of a file of one, by its suffix."""
     if isinstance(given, (str, os.PathLike)):
         return os.fsdecode(given).lower().endswith(INVERSION_SUFFIXES)
-    module = sys.modules.get(f"{__package__}.inversion")  # imports torch, and without it there is no Inversion
-    return module is not None and isinstance(given, module.Inversion)
+    # The module imports torch, and without it, or while another thread imports it, there is no Inversion.
+    inversion = getattr(sys.modules.get(f"{__package__}.inversion"), "Inversion", None)
+    return inversion is not None and isinstance(given, inversion)
 
 
 def load_inversion(given: Any) -> Inversion:

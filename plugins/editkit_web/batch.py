@@ -11,7 +11,7 @@ import editkit
 from editkit import EditkitError, InvalidParameter
 
 from .edits import Call
-from .folder import ImageFolder
+from .folder import ImageFolder, shortened, shown
 from .form import MASK, needs_mask
 from .jobs import Job
 
@@ -44,7 +44,10 @@ def batch_work(
     rows = [editkit.EditRow(call.operation, file, values) for file in files]
 
     def work(job: Job, device: str | None) -> None:
-        target.mkdir(parents=True, exist_ok=True)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EditkitError(f"folder {shortened(outputs)} cannot be made: {error.strerror or error}") from error
         job.total, job.label = len(files), "images"
 
         def edit() -> None:
@@ -63,6 +66,8 @@ def _target(files: list[Path], outputs: str, folder: ImageFolder) -> Path:
     if not files:
         raise InvalidParameter("there are no images in that folder: name another one")
     target = folder.resolve(outputs)
+    if target.exists() and not target.is_dir():
+        raise InvalidParameter(f"{shortened(outputs)} is a file: name a folder for the results")
     if target in {file.parent for file in files}:
         raise InvalidParameter("the results would lie among the images: name another folder for them")
     return target
@@ -70,11 +75,12 @@ def _target(files: list[Path], outputs: str, folder: ImageFolder) -> Path:
 
 def _outcome(file: Path, outcome: Any, target: Path, suffix: str, folder: ImageFolder) -> BatchOutcome:
     """Save a result under the name of its image."""
+    name = shown(file.name)
     if isinstance(outcome, editkit.Result):
         try:
             path = folder.unused(folder.name_of(target / f"{file.stem}{suffix}"))
             outcome.save(path)
         except EditkitError as error:
-            return BatchOutcome(file.name, error=str(error))
-        return BatchOutcome(file.name, folder.name_of(path), warnings=outcome.report.warnings)
-    return BatchOutcome(file.name, error=str(outcome))
+            return BatchOutcome(name, error=str(error))
+        return BatchOutcome(name, shown(folder.name_of(path)), warnings=outcome.report.warnings)
+    return BatchOutcome(name, error=str(outcome))

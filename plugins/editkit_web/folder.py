@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from editkit import InvalidParameter, unused_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".pgm", ".ppm")
-_MOST_FILES = 2000
+_MOST_PROPOSED = 2000
+
+
+def shown(name: str) -> str:
+    """Return a file name as text that a browser can get: bytes that are not UTF-8 are replaced."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def shortened(name: str) -> str:
@@ -52,16 +56,28 @@ class ImageFolder:
         folder = self.resolve(name)
         if not folder.is_dir():
             raise InvalidParameter(f"folder {shortened(name)} does not exist: name one below the folder of this page")
-        return sorted(self._images(folder))[:_MOST_FILES]
+        try:
+            return sorted(Path(entry.path) for entry in os.scandir(folder) if self._is_image(entry))
+        except OSError as error:
+            reason = error.strerror or error
+            raise InvalidParameter(f"folder {shortened(name)} cannot be read: {reason}; name another one") from error
 
-    def _images(self, folder: Path) -> Iterator[Path]:
-        for entry in os.scandir(folder):
-            path = Path(entry.path)
-            if path.suffix.lower() not in SUFFIXES or entry.name.startswith("."):
-                continue
-            target = path.resolve()
-            if target.is_relative_to(self.path) and stat.S_ISREG(target.stat().st_mode):
-                yield path
+    def proposals(self) -> list[str]:
+        """Return names of images in this folder that a browser can type; none if the folder cannot be read."""
+        try:
+            names = [path.name for path in self.images()]
+        except InvalidParameter:
+            return []
+        return [name for name in names if shown(name) == name][:_MOST_PROPOSED]
+
+    def _is_image(self, entry: os.DirEntry[str]) -> bool:
+        if Path(entry.name).suffix.lower() not in SUFFIXES or entry.name.startswith("."):
+            return False
+        try:
+            target = Path(entry.path).resolve(strict=True)
+            return target.is_relative_to(self.path) and stat.S_ISREG(target.stat().st_mode)
+        except (OSError, RuntimeError):  # a link to a missing file, or to itself
+            return False
 
     def unused(self, name: str) -> Path:
         """Return a path below this folder for a new file: the name itself, or numbered if it is taken."""

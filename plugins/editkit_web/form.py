@@ -21,6 +21,8 @@ Kind = Literal["text", "integer", "number", "switch", "choice", "names", "file",
 MASK = "mask"
 _PROMPTS = ("instruction", "prompt", "source", "target")
 _USUAL = ("seed", "steps", "guidance", "negative_prompt", "auto_mask")
+_LARGEST = 2**53 - 1
+"""Largest number up to which a browser has every whole number."""
 _SERVER = ("segmenter",)
 """Parameters that the page sets itself: masks of clicks and words are found before an edit."""
 
@@ -188,6 +190,8 @@ def _read_entry(declared: FieldInfo, field: FormField, entry: Any) -> Any:
     if field.kind == "integer":
         if isinstance(entry, float) and not entry.is_integer():
             raise ValueError("Give a whole number")
+        if entry > _LARGEST:
+            raise ValueError(f"Give a number up to {_LARGEST}: a browser rounds larger ones")
         return int(entry)
     if field.kind == "number":
         return float(entry)

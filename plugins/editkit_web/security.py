@@ -7,7 +7,6 @@ import ipaddress
 import secrets
 import socket
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -88,14 +87,11 @@ class Guard:
     def _has_token(self, headers: Mapping[str, str]) -> bool:
         if self.token is None:
             return True
-        cookies = SimpleCookie()
-        try:
-            cookies.load(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        cookie = cookies.get(_cookie_name(headers))
-        sent = [headers.get(HEADER, ""), "" if cookie is None else cookie.value]
-        return any([self._equals(one) for one in sent])  # noqa: C419 (both are compared, for a constant time)
+        # Not http.cookies, which ends at the first cookie that it cannot read: of another port of this host, perhaps.
+        pairs = [part.strip().partition("=") for part in headers.get("cookie", "").split(";")]
+        cookies = [value for name, _, value in pairs if name == _cookie_name(headers)]
+        sent = [headers.get(HEADER, ""), *cookies]
+        return any([self._equals(one) for one in sent])  # noqa: C419 (all are compared, for a constant time)
 
     def _equals(self, sent: str) -> bool:
         return self.token is not None and hmac.compare_digest(sent.encode(), self.token.encode())

@@ -90,7 +90,7 @@ def _application(site: Site) -> FastAPI:
     def send_style() -> FileResponse:
         return FileResponse(_STYLE, media_type="text/css")
 
-    @ui.page("/", title="editkit", dark=None)
+    @ui.page("/", title="editkit", dark=None, language="en-US")
     async def editor() -> None:
         await show_editor(site)
 

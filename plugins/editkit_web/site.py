@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class Site:
             kind: call for call in params.segmenter for kind in segmenters()[call.partition(":")[0]].reads
         }
         """Segmenter by the kind of specification that it reads: ``words``, ``points``."""
+        self.identity = secrets.token_hex(8)
+        """Name of this run of the server."""
         self.store = Store()
         self.workers = Workers(self.devices or (None,), most_waiting=params.waiting)
         self._is_warm = False

@@ -17,6 +17,8 @@ from .strokes import Levels
 ROUTE = "/editkit/files"
 _LONGEST_SHOWN = 1600
 _LONGEST_THUMBNAIL = 160
+_LONGEST_NAME = 200
+"""Most bytes of a file name, to which a folder of a user may add a number."""
 _TINT = (0, 120, 255)
 _OPACITY = 0.55
 
@@ -33,8 +35,14 @@ class Store:
         """Return the path of a new file in a folder of its own, with the last part of ``name`` made harmless."""
         folder = self.folder / secrets.token_hex(8)
         folder.mkdir()
-        clean = re.sub(r"[^\w. -]", "_", Path(name.replace("\\", "/")).name)[-100:].lstrip(". -")
-        return folder / (clean or "image.png")
+        clean = re.sub(r"[^\w. -]", "_", Path(name.replace("\\", "/")).name)
+        # The end, which has the suffix; a letter may have four bytes, and a name at most 255.
+        short = clean.encode(errors="replace")[-_LONGEST_NAME:].decode(errors="ignore").lstrip(". -")
+        return folder / (short or "image.png")
+
+    def without_folders(self, text: str) -> str:
+        """Return a message in which files of this store have their names alone."""
+        return re.sub(rf"{re.escape(str(self.folder))}[\\/][0-9a-f]{{16}}[\\/]", "", text)
 
     def keep(self, name: str, data: bytes) -> Path:
         """Write bytes, unchanged, to a new file."""

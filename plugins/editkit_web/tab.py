@@ -29,6 +29,8 @@ class Tab:
     shown: Entry | None = None
     """Entry of the history that is in view."""
     job: Job | None = None
+    is_dark: bool | None = None
+    """Whether the page is dark; None as the system is."""
     page: object = None
     """Page that shows this state: after a reload the new one, while the server still has the one before."""
     points: list[tuple[int, int, bool]] = dc.field(default_factory=list)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.server
 import io
+import sys
 import threading
+import types
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +19,7 @@ from PIL import Image
 import editkit
 from editkit import BadImage, EditkitError, InvalidParameter
 from editkit.images import addresses
+from editkit.images.sources import plain_source
 from editkit.testing.toy import ToyBackend
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -233,3 +236,8 @@ def test_no_redirection_leads_from_https_to_http() -> None:
     follow = addresses._Redirects("image 'a'").redirect_request
     with pytest.raises(BadImage, match=r"leads from https to 'http://127\.0\.0\.1/a\.png'"):
         follow(request, io.BytesIO(), 302, "", None, "http://127.0.0.1/a.png")  # type: ignore[arg-type]
+
+
+def test_an_image_is_opened_while_another_thread_imports_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    assert plain_source(LEVELS, "image") is LEVELS

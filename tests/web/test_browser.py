@@ -140,6 +140,19 @@ def test_stop_ends_an_edit_of_a_thousand_steps_before_the_last_one(edited: Tab) 
     assert share < 1 and edited.edits() == count
 
 
+def test_escape_closes_a_dialog_before_it_stops_an_edit(edited: Tab) -> None:
+    edited.fill(steps="1000", strength="1")
+    edited.click("Edit")
+    edited.page.locator(".ek-status", has_text="/1000").wait_for()
+    edited.click("Copy as command")
+    edited.page.locator(".q-dialog").wait_for()
+    edited.page.keyboard.press("Escape")
+    edited.page.locator(".q-dialog").wait_for(state="detached")
+    assert "/1000" in edited.page.locator(".ek-status").inner_text()
+    edited.page.keyboard.press("Escape")
+    edited.wait_for_status("Stopped")
+
+
 def test_a_second_tab_waits_its_turn_and_sees_its_place(edited: Tab, context: Any, address: str) -> None:
     other = Tab(context, address)
     other.open_image("deep.png")
@@ -162,6 +175,9 @@ def test_the_history_refills_form_and_strokes_also_after_a_reload(edited: Tab) -
     edited.click("Clear the mask")
     edited.page.locator(".ek-mask").first.wait_for(state="detached")
     edited.fill(prompt="something else", steps="9", seed="1")
+    edited.page.reload()
+    edited.page.locator(".ek-history img").first.wait_for()
+    assert edited.page.get_by_label("Steps", exact=True).input_value() == "9"
     edited.page.get_by_role("button", name="History 1").click()
     edited.page.locator(".ek-mask").first.wait_for()
     for label, text in (("Prompt", "a green apple"), ("Steps", "4"), ("Seed", "7")):
@@ -209,6 +225,33 @@ def test_an_upload_and_a_mask_file_are_read_and_a_folder_is_edited(edited: Tab, 
     edited.wait_for_status("Done")
     edited.page.get_by_text("edited/1.png").wait_for()
     assert sorted(path.name for path in (photos / "edited").iterdir()) == ["0.png", "1.png"]
+
+
+_HAND_OVER = """([event, argument, bytes]) => {
+    const files = new DataTransfer();
+    files.items.add(new File([new Uint8Array(bytes)], "no suffix"));
+    const init = { bubbles: true, cancelable: true, [argument]: files };
+    const made = event === "drop" ? new DragEvent(event, init) : new ClipboardEvent(event, init);
+    document.querySelector(".ek-stage").dispatchEvent(made);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("event", "argument", "size"), [("drop", "dataTransfer", (10, 2000)), ("paste", "clipboardData", (2000, 10))]
+)
+def test_an_image_is_dropped_or_pasted_and_a_very_long_one_can_be_painted(
+    context: Any, address: str, event: str, argument: str, size: tuple[int, int]
+) -> None:
+    tab, data = Tab(context, address), io.BytesIO()
+    Image.new("RGB", size).save(data, "PNG")
+    tab.page.evaluate(_HAND_OVER, [event, argument, list(data.getvalue())])
+    tab.page.wait_for_function(f"document.querySelector('.ek-stage').style.aspectRatio === '{size[0]} / {size[1]}'")
+    seen, stage = (tab.page.locator(name).first.bounding_box() for name in (".ek-scroll", ".ek-canvas"))
+    assert seen["height"] <= 0.85 * 900 and min(stage["width"], stage["height"]) >= 48
+    assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    tab.page.mouse.click(stage["x"] + 20, stage["y"] + 24)
+    tab.page.locator(".ek-mask").wait_for()
+    tab.page.close()
 
 
 def test_the_page_asks_no_other_host(edited: Tab, context: Any, address: str) -> None:

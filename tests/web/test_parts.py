@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -15,8 +17,9 @@ from editkit import Cancelled, EditkitError, InvalidParameter
 
 pytest.importorskip("nicegui", reason="the extra editkit[web] is not installed")
 
-from editkit_web.edits import Source
-from editkit_web.folder import ImageFolder
+from editkit_web.batch import batch_work
+from editkit_web.edits import Call, Source
+from editkit_web.folder import ImageFolder, shown
 from editkit_web.form import form_fields, read_values
 from editkit_web.jobs import Job, QueueFull, Workers
 from editkit_web.security import COOKIE, HEADER, Guard, choose_token, is_own
@@ -66,6 +69,13 @@ def test_a_wrong_token_is_refused_and_a_right_one_sets_a_cookie() -> None:
     assert browser.get("/").status_code == 200
 
 
+@pytest.mark.parametrize("other", ['a={"x": 1}', "b=[1, 2]", "c=\xe4", "d=", "e"])
+def test_cookies_of_other_programs_of_this_computer_do_not_hide_the_token(other: str) -> None:
+    for cookies in (f"{other}; {COOKIE}-7860={TOKEN}", f"{COOKIE}-7860={TOKEN}; {other}"):
+        headers = {"cookie": cookies.encode("latin-1")}
+        assert client("0.0.0.0", TOKEN).get("/", headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize("host", ["evil.example:7860", "", "[", "127.0.0.1:x", "127.0.0.1.evil.example"])
 def test_a_name_that_is_not_of_this_server_is_refused(host: str) -> None:
     assert client().get("/", headers={"host": host}).status_code == 403
@@ -108,6 +118,36 @@ def test_a_path_outside_the_folder_is_refused_in_one_line(tmp_path: Path, name: 
         folder.resolve(name)
     assert "\n" not in str(refused.value) and str(tmp_path) not in str(refused.value).replace(name, "")
     assert folder.images() == [inside / "own.png"]
+
+
+def test_links_that_lead_nowhere_and_odd_names_do_not_end_the_page(tmp_path: Path) -> None:
+    for name in (b"own.png", b"n\xe9.png"):
+        Path(tmp_path, os.fsdecode(name)).write_bytes(b"own")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "missing.png")
+    (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
+    folder = ImageFolder(tmp_path)
+    assert [os.fsencode(path.name) for path in folder.images()] == [b"n\xe9.png", b"own.png"]
+    assert folder.proposals() == ["own.png"] and shown(os.fsdecode(b"n\xe9.png")) == "n\ufffd.png"
+    shutil.rmtree(tmp_path)
+    assert folder.proposals() == []
+
+
+def test_an_uploaded_file_keeps_the_end_of_a_long_name_and_no_message_has_its_folder() -> None:
+    store = Store()
+    path = store.keep("\N{RED APPLE}" * 90 + ".png", b"x")
+    assert path.suffix == ".png" and len(os.fsencode(path.name)) <= 200
+    assert store.without_folders(f"image {str(path)!r} is empty") == f"image {path.name!r} is empty"
+    store.close()
+
+
+def test_a_folder_of_results_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    image, folder = tmp_path / "in" / "a.png", ImageFolder(tmp_path)
+    call = Call("img2img", None, None, Drawing(), {}, {})
+    for outputs, reason in (("a.txt", "is a file"), ("in", "lie among the images")):
+        (tmp_path / "a.txt").write_text("text")
+        image.parent.mkdir(exist_ok=True)
+        with pytest.raises(InvalidParameter, match=reason):
+            batch_work(call, [image], outputs, folder, editkit.operations()["img2img"].params, None)
 
 
 def stroke(size: float = 20, softness: float = 0.0, erase: bool = False) -> editkit.Stroke:
@@ -183,6 +223,7 @@ def test_problems_of_a_form_are_shown_by_field() -> None:
     assert "less than or equal to 1" in problems["strength"] and "whole" in problems["steps"]
     assert "did you mean 'ddim'" in read_values(spec, {"sampler": "ddimm"})[1]["sampler"]
     assert "names a file" in read_values(spec, {"attach": ["style:image=/etc/passwd,model=x"]})[1]["attach"]
+    assert "up to 9007199254740991" in read_values(spec, {"seed": 2**53})[1]["seed"]
     assert read_values(spec, {"steps": 4.0, "sampler": "ddim:eta=0.5"}) == ({"steps": 4, "sampler": "ddim:eta=0.5"}, {})
 
 

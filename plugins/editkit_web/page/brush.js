@@ -1,13 +1,15 @@
 // Image with a brush: draws the stroke at hand, and sends it when it ends. The server draws the mask.
 export default {
   template: `
-    <div class="ek-stage" :style="stageStyle" @contextmenu.prevent>
-      <img v-if="src" class="ek-image" :src="src" alt="Image to edit" draggable="false" />
-      <div v-else class="ek-hint"><slot></slot></div>
-      <img v-if="overlay" class="ek-mask" :src="overlay" alt="" draggable="false" @load="clear" />
-      <canvas v-show="src" ref="canvas" class="ek-canvas" :class="'ek-' + mode" aria-label="Brush"
-        @pointerdown="start" @pointermove="move" @pointerup="end" @pointercancel="cancel" @pointerleave="leave"></canvas>
-      <div v-show="ring && src && (mode === 'paint' || mode === 'erase')" class="ek-ring" :style="ring"></div>
+    <div class="ek-scroll">
+      <div class="ek-stage" :class="{ 'ek-fit': src }" :style="stageStyle" @contextmenu.prevent>
+        <img v-if="src" class="ek-image" :src="src" alt="Image to edit" draggable="false" />
+        <div v-else class="ek-hint"><slot></slot></div>
+        <img v-if="overlay" class="ek-mask" :src="overlay" alt="" draggable="false" @load="clear" />
+        <canvas v-show="src" ref="canvas" class="ek-canvas" :class="'ek-' + mode" role="img" aria-label="Brush"
+          @pointerdown="start" @pointermove="move" @pointerup="end" @pointercancel="cancel" @pointerleave="leave"></canvas>
+        <div v-show="ring && src && (mode === 'paint' || mode === 'erase')" class="ek-ring" :style="ring"></div>
+      </div>
     </div>`,
   props: {
     src: String,
@@ -23,10 +25,14 @@ export default {
   },
   computed: {
     stageStyle() {
-      return this.src ? { aspectRatio: `${this.width} / ${this.height}` } : {};
+      if (!this.src) return {};
+      return { aspectRatio: `${this.width} / ${this.height}`, "--ratio": this.width / this.height };
     },
   },
   watch: {
+    src() {
+      this.cancel(); // a stroke on the image before
+    },
     overlay(value) {
       if (!value) this.clear();
     },
@@ -34,22 +40,17 @@ export default {
   mounted() {
     this.observer = new ResizeObserver(() => this.fit());
     this.observer.observe(this.$refs.canvas);
-    document.addEventListener("keydown", this.keepFields);
   },
   unmounted() {
     this.observer.disconnect();
-    document.removeEventListener("keydown", this.keepFields);
   },
   methods: {
-    keepFields(event) {
-      // Undoing a stroke would also undo what was last written into a field.
-      const undoes = (event.ctrlKey || event.metaKey) && event.key === "z";
-      if (undoes && document.activeElement === document.body) event.preventDefault();
-    },
     fit() {
       const canvas = this.$refs.canvas;
-      canvas.width = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
-      canvas.height = Math.max(1, Math.round(canvas.clientHeight * devicePixelRatio));
+      const longest = Math.max(1, canvas.clientWidth, canvas.clientHeight);
+      const scale = Math.min(devicePixelRatio, 8192 / longest); // larger ones are blank in some browsers
+      canvas.width = Math.max(1, Math.round(canvas.clientWidth * scale));
+      canvas.height = Math.max(1, Math.round(canvas.clientHeight * scale));
     },
     clear() {
       const canvas = this.$refs.canvas;

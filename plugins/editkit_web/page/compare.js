@@ -2,12 +2,12 @@
 export default {
   template: `
     <div>
-      <div class="ek-stage" :class="{ 'ek-drag': before }" :style="stageStyle" @pointerdown="start" @pointermove="move">
+      <div class="ek-scroll"><div class="ek-stage" :class="{ 'ek-drag': before, 'ek-fit': after }" :style="stageStyle" @pointerdown="start" @pointermove="move">
         <img v-if="after" class="ek-image" :src="after" alt="Result" draggable="false" />
         <img v-if="after && before" class="ek-overlay" :src="before" alt="Source" draggable="false" :style="clip" />
         <div v-if="after && before" class="ek-line" :style="{ left: at + '%' }"></div>
         <div v-if="!after" class="ek-hint"><slot></slot></div>
-      </div>
+      </div></div>
       <input v-if="after && before" class="ek-range" type="range" min="0" max="100" v-model.number="at"
         aria-label="Compare the source and the result" />
     </div>`,
@@ -25,7 +25,8 @@ export default {
       return { clipPath: `inset(0 ${100 - this.at}% 0 0)` };
     },
     stageStyle() {
-      return this.after ? { aspectRatio: `${this.width} / ${this.height}` } : {};
+      if (!this.after) return {};
+      return { aspectRatio: `${this.width} / ${this.height}`, "--ratio": this.width / this.height };
     },
   },
   methods: {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -44,6 +45,26 @@ class Compare(ui.element, component="compare.js"):
         self.update()
 
 
-def notify(text: str, kind: Literal["warning", "negative"]) -> None:
+class PageEvents(ui.element, component="page_events.js"):
+    """Keys of the whole page, and files that are dropped or pasted anywhere, which it hands to an upload element.
+
+    ``server`` names the run of the server: a page that was shown by another one calls ``on_restart``.
+    """
+
+    def __init__(
+        self, uploader: ui.upload, server: str, on_stop: Callable[[], None], on_restart: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self.props["uploader"], self.props["server"] = uploader.id, server
+        self.on("stop", on_stop)
+        self.on("restarted", on_restart)
+
+
+def code(text: str) -> ui.html:
+    """Add a text as it is, in a font of one width; NiceGUI's own element reads it as Markdown."""
+    return ui.html(html.escape(text), sanitize=False, tag="pre").classes("ek-code ek-full")
+
+
+def notify(text: str, kind: Literal["warning", "negative", "positive"]) -> None:
     """Show a message for some seconds, above everything else."""
     ui.notify(text, type=kind, multi_line=True, position="top")

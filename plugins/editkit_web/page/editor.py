@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from nicegui import events, ui
 
-from editkit import BadImage, EditkitError, InvalidParameter
+from editkit import EditkitError, InvalidParameter
 
 from ..batch import BatchOutcome
 from ..edits import Call, Entry, Source, resolve_file, variation_seeds
@@ -18,12 +18,19 @@ from ..jobs import Job
 from ..site import Site
 from ..tab import Tab
 from .batch_panel import BatchPanel
-from .components import notify
+from .components import PageEvents, notify
 from .fields import Form
 from .mask_panel import MaskPanel
 from .result_panel import ResultPanel
 
+_PRIMARY = "#2b6cb0"
+"""A blue on which white text is read well, and that on white."""
 STYLE_ROUTE = "/editkit/page.css"
+_UPLOAD_BUTTON = """
+<q-btn class="ek-full" flat no-caps icon="upload" label="Upload an image" :loading="props.isUploading"
+  @click="props.pickFiles" />
+<div class="hidden"><q-uploader-add-trigger /></div>
+"""
 _SUFFIXES = {".png": "PNG", ".tiff": "TIFF", ".webp": "WebP", ".jpg": "JPEG", ".avif": "AVIF"}
 _VARIATIONS = 4
 _EVERY = 0.15
@@ -59,14 +66,19 @@ class Editor:
     def build(self) -> None:
         """Add all elements to the page."""
         ui.add_head_html(f'<link rel="stylesheet" href="{STYLE_ROUTE}">')
+        # Of a fault of the page; the server logs it.
+        ui.on_exception(lambda error: notify(f"{type(error).__name__}: {error}", "negative"))
+        ui.colors(primary=_PRIMARY)
         self.dark = ui.dark_mode(None)
         with ui.header().classes("items-center q-py-xs"):
-            ui.label("editkit").classes("text-h6")
+            ui.label("editkit").classes("text-h6").props("role=heading aria-level=1")
             with ui.tabs().props("dense no-caps inline-label") as tabs:
                 edit_tab, batch_tab = ui.tab("Edit"), ui.tab("Batch")
             ui.space()
-            dark = ui.button(icon="dark_mode", on_click=self._toggle_dark).props("flat round dense color=white")
+            dark = ui.button(icon="dark_mode").props("flat round dense color=white")
             dark.props["aria-label"] = dark.props["title"] = "Dark or light"
+            # Until it is chosen, the system decides, which the browser knows.
+            dark.on("click", self._set_dark, js_handler="() => emit(!Quasar.Dark.isActive)")
         panels = ui.tab_panels(tabs, value=edit_tab, animated=False, keep_alive=True)
         with panels.classes("ek-full bg-transparent ek-panels"):
             with ui.tab_panel(edit_tab).classes("q-pa-none"), ui.element("div").classes("ek-columns"):
@@ -81,6 +93,7 @@ class Editor:
                 self.batch.build()
         self.result.build_history()
         self._build_footer()
+        PageEvents(self.upload, self.site.identity, self.stop, self._report_restart)
         ui.keyboard(on_key=self._press)
         ui.keyboard(on_key=self._press_anywhere, ignore=[])
         self.timer = ui.timer(_EVERY, self._look)
@@ -89,17 +102,21 @@ class Editor:
     def _build_source(self) -> None:
         self.upload = (
             ui.upload(
-                label="Upload an image",
                 on_upload=self._take_upload,
-                on_rejected=lambda: notify("The file is too large", "negative"),
+                multiple=True,
+                max_files=1,
                 auto_upload=True,
                 max_file_size=self.site.most_bytes,
             )
-            .props('accept="image/*" flat bordered')
+            # The star lets any file be dropped, which the server then judges by its content.
+            .props('accept="image/*,*" flat bordered')
             .classes("ek-full ek-upload")
         )
+        # Quasar's own button has no name for a screen reader.
+        self.upload.add_slot("header", _UPLOAD_BUTTON)
+        self.upload.on("rejected", self._refuse_upload, js_handler="(files) => emit(files[0].failedPropValidation)")
         with ui.element("div").classes("ek-row"):
-            names = [path.name for path in self.site.folder.images()]
+            names = self.site.folder.proposals()
             self.path = ui.input("Image of the folder", autocomplete=names).classes("ek-grow").props("dense")
             self.path.on("keydown.enter", self._open_path)
             ui.button("Open", on_click=self._open_path).props("flat no-caps")
@@ -123,7 +140,9 @@ class Editor:
             self.vary_button.props("no-caps outline color=white")
             self.stop_button = ui.button("Stop", icon="stop", on_click=self.stop)
             self.stop_button.props("no-caps color=negative title=Escape")
-            self.bar = ui.linear_progress(0, show_value=False, color="white").props("instant-feedback")
+            self.bar = ui.linear_progress(0, show_value=False, color="white").props(
+                "instant-feedback aria-label=Progress"
+            )
             self.status = ui.label().classes("ek-status").props("role=status aria-label=Work")
 
     # State
@@ -133,6 +152,7 @@ class Editor:
         self.operation.set_value(self.tab.operation)
         self.model.set_value(self.tab.model or "")
         self.suffix.set_value(self.tab.suffix)
+        self.dark.value = self.tab.is_dark
         self._show_form()
         self.mask.show()
         self.result.show()
@@ -153,16 +173,19 @@ class Editor:
         self.form_box.clear()
         with self.form_box:
             entries = self.tab.entries.get(spec.name, {})
-            self.form = Form(form_fields(spec.params), entries, self._keep_upload)
+            self.form = Form(form_fields(spec.params), entries, self._keep_upload, self._keep_entries)
         self.mask.set_used(has_mask(spec.params))
         self.vary_button.set_visibility("seed" in spec.params.model_fields)
 
     def _keep_upload(self, name: str, data: bytes) -> str:
         return self.site.store.publish(self.site.store.keep(name, data))
 
+    def _keep_entries(self) -> None:
+        self.tab.entries[self.tab.operation] = self.form.entries
+
     def _choose_operation(self, event: events.ValueChangeEventArguments[Any]) -> None:
         if event.value != self.tab.operation:
-            self.tab.entries[self.tab.operation] = self.form.entries
+            self._keep_entries()
             self.tab.operation = event.value
             self._show_form()
 
@@ -172,15 +195,25 @@ class Editor:
     def _choose_suffix(self, event: events.ValueChangeEventArguments[Any]) -> None:
         self.tab.suffix = event.value
 
-    def _toggle_dark(self) -> None:
-        self.dark.value = self.dark.value is not True
+    def _set_dark(self, event: events.GenericEventArguments) -> None:
+        self.dark.value = self.tab.is_dark = bool(event.args)
+
+    def _report_restart(self) -> None:
+        notify("The server was started again: the image, the mask and the history of this tab are gone", "warning")
 
     # Images
 
     async def _take_upload(self, event: events.UploadEventArguments) -> None:
-        path = self.site.store.keep(event.file.name, await event.file.read())
-        await self._open(path)
-        self.upload.reset()
+        try:
+            await self._open(self.site.store.keep(event.file.name, await event.file.read()))
+        finally:
+            self.upload.reset()
+
+    def _refuse_upload(self, event: events.GenericEventArguments) -> None:
+        if event.args == "max-files":
+            notify("One image is edited at a time: the others are left out. The tab Batch edits a folder", "warning")
+        else:
+            notify(f"The file is too large: at most {self.site.most_bytes // 2**20} MiB are allowed", "negative")
 
     async def _open_path(self) -> None:
         try:
@@ -191,8 +224,8 @@ class Editor:
     async def _open(self, path: Path) -> None:
         try:
             self.tab.open(await asyncio.to_thread(Source.open, path, self.site.store))
-        except BadImage as error:
-            notify(str(error).replace(f"{self.site.store.folder}/", ""), "negative")
+        except EditkitError as error:
+            notify(self.site.store.without_folders(str(error)), "negative")
             return
         self.path.error = None
         self.mask.show()
@@ -290,7 +323,7 @@ class Editor:
             place = self.site.workers.place(job)
             return f"Waiting: place {place} in the queue" if place else "Waiting"
         if job.state == "failed":
-            return f"Failed: {job.error}"
+            return f"Failed: {self.site.store.without_folders(job.error)}"
         if job.state != "running":
             return job.state.capitalize()
         if job.is_stopping:
@@ -330,5 +363,3 @@ class Editor:
             return
         if event.key.enter and (event.modifiers.ctrl or event.modifiers.meta) and not self.tab.is_busy:
             self.edit()
-        elif event.key.escape:
-            self.stop()

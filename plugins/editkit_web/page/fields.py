@@ -16,8 +16,11 @@ Upload = Callable[[str, bytes], str]
 class Form:
     """Elements for the fields of an operation; what is not usual stands under "More"."""
 
-    def __init__(self, fields: list[FormField], entries: Mapping[str, Any], upload: Upload) -> None:
+    def __init__(
+        self, fields: list[FormField], entries: Mapping[str, Any], upload: Upload, on_change: Callable[[], None]
+    ) -> None:
         self.elements: dict[str, Any] = {}
+        self._on_change = on_change
         for field in (one for one in fields if one.usual):
             self._add(field, entries, upload)
         others = [one for one in fields if not one.usual]
@@ -44,7 +47,7 @@ class Form:
     def _add(self, field: FormField, entries: Mapping[str, Any], upload: Upload) -> None:
         value = entries.get(field.name, field.default)
         element = _element(field, value, upload).classes("ek-full")
-        element.on_value_change(lambda: self._clear_problem(field.name))
+        element.on_value_change(lambda: self._take_change(field.name))
         if field.kind == "switch":
             element.props["title"] = field.help
         else:
@@ -52,10 +55,11 @@ class Form:
             element.props("hide-hint hide-bottom-space dense")
         self.elements[field.name] = element
 
-    def _clear_problem(self, name: str) -> None:
+    def _take_change(self, name: str) -> None:
         element = self.elements.get(name)
         if element is not None and hasattr(element, "error"):
             element.error = None
+        self._on_change()
 
 
 def _element(field: FormField, value: Any, upload: Upload) -> Any:

@@ -40,7 +40,7 @@ class MaskPanel:
         """Add the elements to the page."""
         self.brush = Brush(self._take_stroke, self._take_point)
         with self.brush:
-            ui.label("Upload an image, drop one on the field above, or name one of the folder.")
+            ui.label("Drop or paste an image here, upload one, or name one of the folder.")
         with ui.element("div").classes("ek-column") as self.tools:
             with ui.element("div").classes("ek-row"):
                 self.mode = ui.toggle(self._modes(), value="paint", on_change=self.update_brush).props("dense no-caps")
@@ -67,9 +67,9 @@ class MaskPanel:
             self.show_mask()
             return
         self.brush.show(source.view, source.size)
-        longest = max(source.size)
+        longest, shortest = max(source.size), min(source.size)
         self.size.props["max"] = min(max(8, longest // 2), 4096)
-        self.size.set_value(min(max(1, round(longest / 10)), longest))
+        self.size.set_value(max(1, round(min(longest / 10, shortest / 2))))
         self.show_mask()
 
     def set_used(self, used: bool) -> None:

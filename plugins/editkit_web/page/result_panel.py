@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nicegui import ui
+from nicegui import events, ui
 from PIL import Image
 
 from editkit import EditkitError
@@ -16,7 +16,7 @@ from ..commands import Copies
 from ..edits import Entry
 from ..site import Site
 from ..tab import Tab
-from .components import Compare, notify
+from .components import Compare, code, notify
 
 _FIGURES = {
     "operation": "Operation",
@@ -32,6 +32,18 @@ _FIGURES = {
     "untouched_max_diff": "Largest difference outside the mask",
     "output": "File",
 }
+
+
+_COPY = """
+const area = document.createElement("textarea");
+area.value = text;
+event.currentTarget.parentElement.append(area);
+area.select();
+const copied = document.execCommand("copy");
+area.remove();
+emit(copied);
+"""
+"""Copies a text. navigator.clipboard exists at https addresses and on the server's own computer alone."""
 
 
 class ResultPanel:
@@ -57,7 +69,7 @@ class ResultPanel:
 
     def build_history(self) -> None:
         """Add the history to the page."""
-        self.history = ui.element("div").classes("ek-history").props("aria-label=History")
+        self.history = ui.element("div").classes("ek-history").props("role=group aria-label=History")
 
     def show(self) -> None:
         """Show the entry in view, and the history."""
@@ -116,18 +128,18 @@ class ResultPanel:
                         ui.label(label)
                         ui.label(_figure(name, report[name]))
             with ui.expansion("Whole report").classes("ek-full").props("dense"):
-                ui.code(json.dumps(report, indent=1), language="json").classes("ek-code")
+                code(json.dumps(report, indent=1))
 
     def _button(self, icon: str, text: str, action: Callable[[], Any]) -> None:
         ui.button(text, icon=icon, on_click=action).props("flat dense no-caps")
 
     async def _copy_command(self) -> None:
-        await self._show_text("Command", "bash", Copies.command)
+        await self._show_text("Command", Copies.command)
 
     async def _copy_python(self) -> None:
-        await self._show_text("Python", "python", Copies.python)
+        await self._show_text("Python", Copies.python)
 
-    async def _show_text(self, title: str, language: str, text_of: Callable[[Copies], str]) -> None:
+    async def _show_text(self, title: str, text_of: Callable[[Copies], str]) -> None:
         """Show a text to copy, after its mask and its uploads were saved in the folder."""
         entry = self._tab().shown
         if entry is None:
@@ -140,12 +152,17 @@ class ResultPanel:
         except EditkitError as error:
             notify(str(error), "negative")
             return
-        with ui.dialog(value=True) as dialog, ui.card().classes("ek-code"):
+        with ui.dialog(value=True).props(f'aria-label="{title}"') as dialog, ui.card().classes("ek-card"):
             ui.label(title).classes("text-h6")
-            ui.code(text, language=language).classes("ek-full").mark("copy")
+            code(text).mark("copy")
             with ui.element("div").classes("ek-row"):
-                ui.button("Copy", icon="content_copy", on_click=lambda: ui.clipboard.write(text)).props("no-caps")
+                copy = ui.button("Copy", icon="content_copy").props("no-caps")
+                copy.on("click", _report_copy, js_handler=f"(event) => {{ const text = {json.dumps(text)}; {_COPY} }}")
                 ui.button("Close", on_click=dialog.close).props("flat no-caps")
+
+
+def _report_copy(event: events.GenericEventArguments) -> None:
+    notify(*(("Copied", "positive") if event.args else ("Select the text and copy it with Ctrl+C", "warning")))
 
 
 def _same_shape(first: Any, second: Any) -> bool:
