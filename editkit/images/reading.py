@@ -32,7 +32,8 @@ from .stored.arrays import array_to_stored
 from .stored.decoding import decode
 from .stored.deep import has_deep_planes
 from .stored.image import INFO_KEY, StoredImage
-from .stored.kinds import remedy_of_frames, text_in_place, unread_kind
+from .stored.kinds import begins_as, remedy_of_frames, text_in_place, unread_kind
+from .stored.tiff import is_preview, unread_compression, unread_layout
 
 _HAS_AVIF = features.check("avif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", *(["AVIF"] if _HAS_AVIF else []))
@@ -41,8 +42,6 @@ _Decoded = TypeVar("_Decoded")
 
 _ALLOWED = f"PNG, JPEG, WebP, {'AVIF, ' if _HAS_AVIF else ''}BMP, TIFF, GIF, PNM"
 _MAX_COUNTED_BYTES = 2**17
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""First bytes of TIFF files of both byte orders, the last two of BigTIFF."""
 
 
 @check_arguments()
@@ -99,6 +98,8 @@ def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, b
         if not data and "closed" in str(error):
             raise BadImage(f"{name} cannot be read: it, or its file, was closed; call its load() before") from error
         kind = getattr(image, "format", None) or "image"
+        if compression := unread_compression(getattr(image, "tag_v2", {})):
+            raise BadImage(f"{name} cannot be read: it is a TIFF with {compression}; save it as PNG") from error
         raise BadImage(
             f"{name} cannot be read: its {kind} data are damaged or cut short ({reason_text(error)}); get a whole copy"
         ) from error
@@ -114,28 +115,42 @@ def _parse(data: bytes, name: str) -> Image.Image:
     except Image.DecompressionBombError:
         raise BadImage(f"{name} has too many pixels: {pixel_limit()}") from None
     except UnidentifiedImageError:
-        if fault := text_in_place(data):
-            raise BadImage(f"{name} cannot be read: it {fault}") from None
-        if data.startswith(_TIFF):
-            raise BadImage(
-                f"{name} cannot be read: it is a TIFF whose channels are of a number or depth that is not read; "
-                "convert it to PNG"
-            ) from None
-        kind = unread_kind(data)
-        problem = f"it is a {kind} file, and not" if kind else "it is not an image, or of another kind than"
-        raise BadImage(f"{name} cannot be read: {problem} {_ALLOWED}; convert it to PNG") from None
+        raise BadImage(f"{name} cannot be read: it {_unread_text(data)}") from None
     except Exception as error:  # see open_checked
-        raise BadImage(
-            f"{name} cannot be read: its header is damaged ({reason_text(error)}); get a whole copy"
-        ) from error
+        reason = reason_text(error)
+        if layout := unread_layout(data):
+            raise BadImage(f"{name} cannot be read: it is a TIFF with {layout}; save it as PNG") from error
+        if "nsupported" in reason:
+            raise BadImage(f"{name} cannot be read: it is of a rare kind ({reason}); save it as PNG") from error
+        raise BadImage(f"{name} cannot be read: its header is damaged ({reason}); get a whole copy") from error
+
+
+def _unread_text(data: bytes) -> str:
+    """Return what a file is that Pillow does not recognise, and what helps."""
+    if fault := text_in_place(data):
+        return fault
+    if layout := unread_layout(data):
+        return f"is a TIFF with {layout}, which is not read; save it as PNG"
+    if kind := begins_as(data):
+        return (
+            f"begins as a {kind} file, and is damaged or of a kind that is not read; get a whole copy or save it as PNG"
+        )
+    kind = unread_kind(data)
+    problem = f"is a {kind} file, and not" if kind else "is not an image, or of another kind than"
+    return f"{problem} {_ALLOWED}; convert it to PNG"
 
 
 def _check_still(image: Image.Image, data: bytes, argument: str, name: str) -> None:
+    if is_preview(image, data):
+        raise BadImage(
+            f"{name} begins with a preview of {format_size(image.size)} pixels, as raw photographs do: develop it with "
+            "a raw converter, and save it as a 16-bit PNG or TIFF"
+        )
     # Cameras store a preview or a second view behind the photo (MPO); the first image is the photo.
     if not getattr(image, "is_animated", False) or getattr(image, "format", None) == "MPO":
         return
     # Frames of these formats have to be searched, and a file of a few megabytes may hold enough for a minute.
     is_counted = image.format not in ("GIF", "TIFF") or (len(data) or file_size(image)) <= _MAX_COUNTED_BYTES
     count = getattr(image, "n_frames", 1) if is_counted else "several"
-    advice = "save one page as PNG" if image.format == "TIFF" else remedy_of_frames(argument)
+    advice = "save one page as PNG" if image.format == "TIFF" else remedy_of_frames(argument, str(image.format))
     raise BadImage(f"{name} has {count} frames or pages: only still images are allowed here; {advice}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin, features
 
 from editkit.errors import BadImage, EditkitError, InvalidParameter
 from editkit.images import sources
@@ -87,6 +88,12 @@ def cmyk_profile() -> bytes:
 
 LINEAR = rgb_profile(1.0, SRGB_RED, SRGB_GREEN, SRGB_BLUE)
 GREY_LINEAR = icc(b"GRAY", b"mntr", b"XYZ ", {b"wtpt": WHITE_POINT, b"kTRC": gamma(1.0)})
+
+
+CURVE = b"para\0\0\0\0\0\3\0\0" + struct.pack(
+    ">5i", *(round(65536 * x) for x in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
+)
+GREY_SRGB = icc(b"GRAY", b"mntr", b"XYZ ", {b"wtpt": WHITE_POINT, b"kTRC": CURVE})
 
 
 def from_linear(levels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -247,12 +254,15 @@ def test_floats_in_files_and_objects() -> None:
         open_image(Image.fromarray(values * 255))
 
 
-def tiff(pixels: bytes, bits: tuple[int, ...], photometric: int, planes: int = 1) -> bytes:
+def tiff(
+    pixels: bytes, bits: tuple[int, ...], photometric: int, planes: int = 1, tags: dict[int, Any] | None = None
+) -> bytes:
     """A TIFF of 8 x 4 pixels in strips of equal lengths without compression."""
     directory, count = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0"), len(bits) if planes == 2 else 1
     length = len(pixels) // count
     directory.update({256: 8, 257: 4, 258: bits, 259: 1, 262: photometric, 277: len(bits), 278: 4, 284: planes})
     directory.update({273: tuple(length * i for i in range(count)), 279: (length,) * count})
+    directory.update(tags or {})
     return b"II*\0" + struct.pack("<I", 8) + directory.tobytes(8) + pixels
 
 
@@ -267,7 +277,7 @@ def test_tiff_whose_0_is_white_and_one_of_12_bits_are_read_as_meant() -> None:
 
 
 def test_tiff_of_a_depth_that_is_not_read_is_called_a_tiff() -> None:
-    with pytest.raises(BadImage, match="it is a TIFF whose channels"):
+    with pytest.raises(BadImage, match="it is a TIFF with pixels of"):
         open_stored(tiff(bytes(64), (10,), 1))
 
 
@@ -277,6 +287,47 @@ def test_tiff_of_deep_planes_is_refused() -> None:
         open_stored(tiff(planes, (16, 16, 16), 2, planes=2))
     shallow = np.arange(96, dtype=np.uint8).tobytes()
     assert open_stored(tiff(shallow, (8, 8, 8), 2, planes=2)).levels[0, 1].tolist() == [1, 33, 65]
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "tags", "words"),
+    [
+        ((32, 32, 32), 2, {339: (3, 3, 3)}, "pixels of RGB, 32-bit floating-point, which is not read"),
+        ((16, 16), 1, {338: 2}, "pixels of grey with alpha, 16-bit unsigned, which is not read"),
+        ((16,), 32803, {}, "the values of a camera's sensor, a raw photograph"),
+        ((8, 8, 8), 2, {259: 34887}, "the compression LERC"),
+    ],
+)
+def test_layout_of_a_tiff_that_is_not_read_is_named(
+    bits: tuple[int, ...], photometric: int, tags: dict[int, Any], words: str
+) -> None:
+    with pytest.raises(BadImage, match=words):
+        open_image(tiff(bytes(32 * sum(bits) // 8), bits, photometric, tags=tags))
+
+
+def test_preview_at_the_begin_of_a_raw_photograph_is_not_taken_for_it() -> None:
+    for tags in ({254: 1, 330: 8}, {254: 1, 50706: b"\1\4\0\0"}):
+        with pytest.raises(BadImage, match=r"begins with a preview of 8 x 4 pixels.*raw converter"):
+            open_image(tiff(bytes(96), (8, 8, 8), 2, tags=tags))
+    assert open_image(tiff(bytes(96), (8, 8, 8), 2, tags={254: 1})).size == (8, 4)
+
+
+def test_channel_that_is_not_marked_as_transparency_is_named() -> None:
+    levels = np.arange(128, dtype=np.uint8).reshape(4, 8, 4)
+    stored = open_stored(tiff(levels.tobytes(), (8,) * 4, 2, tags={338: 0}))
+    assert np.array_equal(stored.levels, levels[..., :3])
+    assert ["a channel beside its colours" in note for note in stored.notes] == [True]
+    marked = open_stored(tiff(levels.tobytes(), (8,) * 4, 2, tags={338: 2}))
+    assert (marked.levels.shape, marked.notes) == ((4, 8, 4), ())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_image_that_is_stored_turned_at_its_size_is_known(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    wide, square = (open_stored(encoded(Image.new("RGB", size), kind, exif=exif)).turned for size in ((8, 4), (8, 8)))
+    assert (wide, square) == (1 < orientation < 5, orientation > 1)
 
 
 @pytest.mark.parametrize(
@@ -380,6 +431,15 @@ def test_a_wide_profile_moves_saturated_colours() -> None:
     red, green, blue = (int(level) for level in np.asarray(opened)[0, 0])
     assert (red, blue) < (60, 60)
     assert green >= 198
+
+
+def test_profile_of_grey_is_used_for_deep_grey_with_alpha() -> None:
+    levels = np.array([[20, 255], [120, 200]], np.uint8)
+    rows = b"".join(b"\0" + b"".join(bytes([x, x, 255, 255]) for x in row) for row in levels)
+    for profile, expected, notes in ((GREY_LINEAR, from_linear(levels), 2), (GREY_SRGB, levels, 0)):
+        stored = open_stored(png(2, 2, 16, 4, rows, (b"iCCP", b"x\0\0" + zlib.compress(profile))))
+        assert np.abs(np.asarray(stored.view())[..., 0] - expected).max() <= 1
+        assert len(stored.notes) == notes
 
 
 def test_a_cmyk_profile_is_used() -> None:
@@ -532,6 +592,26 @@ def test_kind_that_is_not_read_is_named(data: bytes, kind: str) -> None:
         open_image(data)
 
 
+@pytest.mark.parametrize("data", [b"\xff\xd8\xff\xc3" + bytes(40), b"II*\0\x08\0\0\0", b"\x89PNG\r\n\x1a\n\0"])
+def test_file_that_begins_as_an_image_is_not_said_to_be_none(data: bytes) -> None:
+    with pytest.raises(BadImage, match=r"it begins as a (JPEG|TIFF|PNG) file, and is damaged or of a kind"):
+        open_image(data)
+
+
+def test_kind_of_bmp_that_is_not_read_is_not_said_to_be_damaged() -> None:
+    header = struct.pack("<IiiHHIIiiII4I", 56, 1, 1, 1, 16, 3, 4, 0, 0, 0, 0, 0xF00, 0xF0, 0xF, 0xF000)
+    with pytest.raises(BadImage, match=r"of a rare kind \(Unsupported BMP bitfields layout\); save it as PNG"):
+        open_image(b"BM" + struct.pack("<IHHI", 74, 0, 0, 70) + header + bytes(4))
+
+
+def test_zip_files_of_painting_programs_are_named() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("mimetype", "image/openraster")
+    with pytest.raises(BadImage, match="it is a OpenRaster file"):
+        open_image(buffer.getvalue())
+
+
 # ---- refused input ---------------------------------------------------------------------------------------------------
 
 
@@ -559,6 +639,18 @@ def test_the_advice_about_several_frames_fits_the_argument(argument: str, advice
     with pytest.raises(BadImage) as error:
         open_mask(data, (4, 4)) if argument == "mask" else open_image(data, argument=argument)
     assert str(error.value).endswith(f"; {advice}")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_of_frames_or_with_a_crop_is_named() -> None:
+    image = Image.new("RGB", (8, 6))
+    moving = encoded(image, "AVIF", save_all=True, append_images=[Image.new("RGB", (8, 6), "white")], speed=10)
+    with pytest.raises(BadImage, match=r"has 2 frames.*convert it to an animated WebP"):
+        open_image(moving)
+    still = encoded(image, "AVIF", speed=10)
+    for width, is_named in ((4, True), (8, False)):
+        crop = b"\0\0\0\x28clap" + struct.pack(">8I", width, 1, 6, 1, 0, 1, 0, 1)
+        assert ["crop" in note for note in open_stored(still + b"\0\0\0\x30free" + crop).notes] == [True] * is_named
 
 
 def test_the_photo_in_front_of_a_second_view_is_used() -> None:

@@ -12,11 +12,12 @@ from PIL import Image
 from ...errors import BadImage
 from ..sources import check_size
 from .arrays import dark_notes, levels_of
-from .colour import convert_deep_grey, convert_to_srgb, profile_note, read_profile
+from .colour import ColourProfile, convert_deep_grey, convert_to_srgb, profile_note, read_profile
 from .deep import decode_deep, deep_channel, has_deep_avif, has_deep_channel, is_deep_file, transparent_colour
 from .image import Levels, StoredImage, to_8_bits
-from .kinds import has_content_credentials, has_gain_map, unread_colour_space
+from .kinds import has_content_credentials, has_crop, has_gain_map, unread_colour_space
 from .metadata import NO_METADATA, is_adobe_rgb, read_metadata
+from .tiff import count_further_channels
 
 _ORIENTATION = 0x0112
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
@@ -30,6 +31,12 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 """Transformation of levels (H, W, ...) by the value of the EXIF orientation."""
 
+_FIRST_SIDEWAYS = 5
+"""Orientation from which width and height are exchanged."""
+
+_ROUNDING = 2
+"""Difference between the channels of grey pixels in a lossy file."""
+
 
 def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> StoredImage:
     """Decode an opened image upright; ``data`` are the bytes of its file, empty for one in memory.
@@ -38,6 +45,8 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
     BadImage, naming the image by ``name``, for too many pixels and for levels whose white is unknown.
     """
     transparent, holds_deep, box = transparent_colour(image), is_deep_file(image), _covered_box(image)
+    # Pillow turns a TIFF while it decodes it.
+    already_turned = orientation_of(image) if getattr(image, "format", None) == "TIFF" else 1
     image.load()
     check_size(image.size, name)
     orientation = orientation_of(image)
@@ -48,22 +57,16 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
         levels = decode_deep(data, np.asarray(image), has_key=image.mode == "RGB" and "transparency" in image.info)
     notes = _file_notes(image, data, name) if use_profile else []
     if levels is None or (icc and profile is None):
-        if transparent is not None and transparent != image.info.get("transparency"):
-            image = image.copy()
-            image.info["transparency"] = transparent
-        shallow, converted = _stored_levels(image, icc if profile is None else None, name)
+        shallow, converted, more = _shallow_levels(image, icc, profile, transparent, name)
         levels = shallow if levels is None or converted else levels
-        if image.mode == "CMYK" and not converted:
-            notes.append(f"{name} has CMYK colours: the result is in RGB")
-        if icc and profile is None and (note := profile_note(icc, image.mode, converted)):
-            notes.append(f"{name} {note}")
+        notes += more
     if levels.dtype == np.uint8 and (holds_deep or has_deep_channel(image) or has_deep_avif(data)):
         notes.append(f"{name} has more than 8 bits per channel, of which 8 are read: save it as a 16-bit PNG in RGB")
     notes += dark_notes(levels, name)
     levels = levels if box is None else _clear_outside(levels, box)
     metadata = read_metadata(image) if use_profile else NO_METADATA
     upright = turn_upright(levels, orientation)
-    turned = orientation in _UPRIGHT and upright.shape == levels.shape
+    turned = _keeps_size(max(orientation, already_turned), upright)
     return StoredImage(upright, profile, metadata, tuple(notes), turned)
 
 
@@ -75,9 +78,44 @@ def _file_notes(image: Image.Image, data: bytes, name: str) -> list[str]:
         notes.append(f"{name} has a colour space that is not read ({space}): its colours are taken as sRGB")
     if has_content_credentials(data):
         notes.append(f"{name} has Content Credentials (C2PA), which sign it as it is and are not kept")
+    if further := count_further_channels(image):
+        channels = "a channel" if further == 1 else f"{further} channels"
+        notes.append(f"{name} has {channels} beside its colours that no tag marks as transparency: left out")
+    if has_crop(data, image.size):
+        notes.append(f"{name} has a crop (clap) that is not applied: the image is edited as a whole")
     if has_gain_map(data):
         notes.append(f"{name} has a gain map for HDR displays, which is not kept: the result has the standard range")
     return notes
+
+
+def _shallow_levels(
+    image: Image.Image, icc: bytes | None, profile: ColourProfile | None, transparent: object, name: str
+) -> tuple[Levels, bool, list[str]]:
+    """Levels of a decoded image by Pillow, whether they were converted to sRGB, and notes about its colours."""
+    if transparent is not None and transparent != image.info.get("transparency"):
+        image = image.copy()
+        image.info["transparency"] = transparent
+    unused = icc if profile is None else None
+    image = _as_profiled(image, unused)
+    levels, converted = _stored_levels(image, unused, name)
+    notes = []
+    if image.mode == "CMYK" and not converted:
+        notes.append(f"{name} has CMYK colours: the result is in RGB")
+    if unused and (note := profile_note(unused, image.mode, converted)):
+        notes.append(f"{name} {note}")
+    return levels, converted, notes
+
+
+def _as_profiled(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """Return an image in mode L or LA if its profile is one of grey and its channels are equal; another one as it is.
+
+    Pillow opens 16-bit grey with alpha as RGBA, and some programs write grey images as RGB beside their profile.
+    """
+    if not icc or icc[16:20] != b"GRAY" or image.mode not in ("RGB", "RGBA"):
+        return image
+    levels = np.asarray(image)[..., :3]
+    is_grey = (levels.max(-1) - levels.min(-1)).max() <= _ROUNDING
+    return image.convert("LA" if image.mode == "RGBA" else "L") if is_grey else image
 
 
 def _stored_levels(image: Image.Image, icc: bytes | None, name: str) -> tuple[Levels, bool]:
@@ -108,6 +146,12 @@ def _clear_outside(levels: Levels, box: tuple[int, ...]) -> Levels:
     inside = np.s_[top:bottom, left:right]
     alpha[inside] = levels[..., 3][inside] if levels.shape[2] == 4 else np.iinfo(levels.dtype).max
     return np.dstack([levels[..., :3], alpha])
+
+
+def _keeps_size(orientation: int, upright: Levels) -> bool:
+    """Whether a file of an orientation stores an image turned or mirrored at the size of its display."""
+    is_square = upright.shape[0] == upright.shape[1]
+    return orientation in _UPRIGHT and (orientation < _FIRST_SIDEWAYS or is_square)
 
 
 def turn_upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:

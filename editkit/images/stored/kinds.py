@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from ...files.reading import LFS_POINTER
 
 _HEADER = 65536
@@ -41,7 +43,40 @@ _SIGNATURES = {
     b"DDS ": "DDS",
     b"qoif": "QOI",
     b"PK\3\4": "ZIP",
+    b"P7\n": "PAM",
+    b"PF\n": "colour PFM",
+    b"P7 332": "XV thumbnail",
+    b"%!PS": "PostScript",
+    b"\x0a\x05\x01": "PCX",
+    b"\x01\xda": "SGI",
+    b"\x59\xa6\x6a\x95": "Sun raster",
+    b"#define": "XBM",
+    b"/* XPM": "XPM",
+    b"SDPX": "DPX",
+    b"XPDS": "DPX",
+    b"\x8aMNG": "MNG",
+    b"\x8bJNG": "JNG",
+    b"SIMPLE  =": "FITS",
+    b"AT&TFORM": "DjVu",
+    b"\x1a\x45\xdf\xa3": "WebM or Matroska video",
+    b"II\xbc": "JPEG XR",
+    b"FUJIFILMCCD-RAW": "Fujifilm raw",
+    b"IIU\0": "Panasonic raw",
+    b"IIRO": "Olympus raw",
+    b"IIRS": "Olympus raw",
 }
+
+_READ = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+"""Formats that are read, by how their files begin; some of their variants are not."""
+_ZIPS = {b"mimetypeimage/openraster": "OpenRaster", b"mimetypeapplication/x-krita": "Krita"}
+"""Kinds of ZIP files by the name and the content of their first entry."""
 
 _TEXTS = {
     LFS_POINTER: "is a pointer of git-lfs, and the image is elsewhere: run 'git lfs pull' in its folder",
@@ -106,6 +141,15 @@ def has_gain_map(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and b"tmap" in data[:_HEADER]
 
 
+def has_crop(data: bytes, size: tuple[int, int]) -> bool:
+    """Whether an AVIF file of ``size`` (width, height) says to show a part of it (the box clap of ISO/IEC 14496-12)."""
+    start = data.find(b"\0\0\0\x28clap", 0, _HEADER) if data[4:8] == b"ftyp" else -1
+    if start < 0 or len(data) < start + 24:
+        return False
+    width, across, height, down = struct.unpack_from(">4I", data, start + 8)
+    return (width, height) != (size[0] * across, size[1] * down)
+
+
 def has_content_credentials(data: bytes) -> bool:
     """Whether a file holds Content Credentials: the label of their store in any format (C2PA 2.1, section 11.1.4)."""
     return b"jumdc2pa\0\x11\0\x10" in data
@@ -122,8 +166,10 @@ def text_in_place(data: bytes) -> str | None:
     return next((fault for letters, fault in _TEXTS.items() if start.startswith(letters)), None)
 
 
-def remedy_of_frames(argument: str) -> str:
+def remedy_of_frames(argument: str, format_name: str) -> str:
     """Return the remedy for a file of several frames that is given as an argument for one still image."""
+    if format_name == "AVIF" and argument == "image":
+        return "save one frame as PNG, or convert it to an animated WebP to edit all frames"
     more = {
         "image": ", or edit all frames with editkit.apply_to_animation",
         "mask": " (only the edit of an animation takes a mask of several frames)",
@@ -138,7 +184,14 @@ def unread_kind(data: bytes) -> str | None:
         # The major brand may be the general one of HEIF files.
         named = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
         return next((name for name in named if name != "HEIF"), named[0] if named else None)
+    if data.startswith(b"PK\3\4"):
+        return next((kind for entry, kind in _ZIPS.items() if entry in data[:_HEADER]), "ZIP")
     start = data[:64].lstrip()
     return next(
         (kind for magic, kind in _SIGNATURES.items() if data.startswith(magic) or start.startswith(magic)), None
     )
+
+
+def begins_as(data: bytes) -> str | None:
+    """Return the format that is read and that a file begins like; None for another one."""
+    return next((kind for magic, kind in _READ.items() if data.startswith(magic)), None)
