@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses as dc
 import io
+import struct
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,31 @@ def test_rotated_frames_are_upright() -> None:
     assert turned.size == (48, 64)
     upright = open_animation(data).frames[0].transpose(Image.Transpose.ROTATE_90)
     assert mean_difference(turned.frames[0], upright) == 0
+
+
+@needs_av
+@pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0), (0, 1, -1, 0)])
+def test_frames_are_turned_and_mirrored_by_their_display_matrix(matrix: tuple[int, int, int, int]) -> None:
+    data = encode_animation(clip(), ".mp4")
+    stored = np.asarray(open_animation(data).frames[0])
+    a, b, c, d = (number << 16 for number in matrix)
+    place = data.index(b"tkhd") + 44
+    shown = data[:place] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + data[place + 36 :]
+    y, x = np.indices(stored.shape[:2])
+    across, down = (a * x + c * y) >> 16, (b * x + d * y) >> 16
+    expected = np.empty((np.ptp(down) + 1, np.ptp(across) + 1, 3), np.uint8)
+    expected[down - down.min(), across - across.min()] = stored
+    assert np.array_equal(np.asarray(open_animation(shown).frames[0]), expected)
+
+
+@needs_av
+def test_pixels_that_are_not_square_keep_their_shape_when_turned() -> None:
+    animation = open_animation(with_audio(encode_animation(clip(), ".mp4"), rotation=90))
+    assert animation.video is not None
+    wide = dc.replace(animation, video=animation.video._replace(pixel_shape=Fraction(3, 4)))
+    turned = open_animation(with_audio(encode_animation(wide, ".mp4"), rotation=90))
+    assert turned.video is not None
+    assert turned.video.pixel_shape == Fraction(4, 3)
 
 
 @needs_av

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import BadImage, EditkitError, InvalidParameter
@@ -98,8 +99,7 @@ def _decode(av: Any, container: Any, data: bytes, count: int, name: str) -> Anim
             raise BadImage(f"{name} is damaged at frame {len(images) + 1}: get a whole copy")
         notes = _notes(frame, name) if notes is None else notes
         rgb = frame.reformat(format="rgb24", interpolation=_scaling(av))
-        levels = np.ascontiguousarray(np.rot90(rgb.to_ndarray(), round(frame.rotation / 90)))
-        images.append(StoredImage(levels, notes=notes).view())
+        images.append(StoredImage(_upright(rgb.to_ndarray(), frame), notes=notes).view())
         times.append(float(1000 * frame.time) if frame.time is not None else 1000 * len(times) / _rate(stream))
         last = float(1000 * frame.duration * frame.time_base) if frame.duration else 1000 / _rate(stream)
     if not images:
@@ -107,8 +107,20 @@ def _decode(av: Any, container: Any, data: bytes, count: int, name: str) -> Anim
     durations = [after - before for before, after in itertools.pairwise(times)]
     if min(durations, default=1.0) <= 0:
         raise BadImage(f"{name} has frames at the same time: encode it again")
-    video = VideoFile(data, bool(container.streams.audio), times[0], _matrix(stream), stream.sample_aspect_ratio)
+    video = VideoFile(data, bool(container.streams.audio), times[0], _matrix(stream), _pixel_shape(stream, images[0]))
     return Animation(tuple(images), (*durations, last), 1, ".mp4", video)
+
+
+def _upright(levels: NDArray[np.uint8], frame: Any) -> NDArray[np.uint8]:
+    """Turn and mirror levels (H, W, 3) by the display matrix of a frame (ISO/IEC 14496-12, 6.2.2), to right angles."""
+    matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return levels
+    # Position (x, y) of a pixel is shown at (a * x + c * y, b * x + d * y), but for a shift.
+    a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).astype(np.int64)
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        levels, a, d = levels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(levels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _scaling(av: Any) -> int:
@@ -118,6 +130,12 @@ def _scaling(av: Any) -> int:
 
 def _rate(stream: Any) -> float:
     return float(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _pixel_shape(stream: Any, image: Image.Image) -> Fraction | None:
+    """Return the width of the pixels of an upright image over their height; None or 0 if unknown."""
+    shape: Fraction | None = stream.sample_aspect_ratio
+    return 1 / shape if shape and image.size != (stream.width, stream.height) else shape
 
 
 def _matrix(stream: Any) -> int:
