@@ -197,6 +197,36 @@ def test_a_stroke_is_undone_and_no_field_with_it(edited: Tab) -> None:
     assert edited.page.get_by_label("Prompt", exact=True).input_value() == "a hat"
 
 
+_POINTERS = """(events) => {
+    const canvas = document.querySelector(".ek-canvas"), box = canvas.getBoundingClientRect();
+    for (const [name, pointerId, pointerType, isPrimary, at] of events) {
+        const place = { clientX: box.x + at * box.width, clientY: box.y + at * box.height };
+        canvas.dispatchEvent(new PointerEvent(name, { ...place, pointerId, pointerType, isPrimary, bubbles: true }));
+    }
+}"""
+
+
+def test_two_fingers_are_no_stroke_and_a_hand_beside_a_pen_does_not_join_its_stroke(edited: Tab) -> None:
+    def touch(*events: tuple[str, int, str, bool, float]) -> str:
+        edited.page.evaluate(_POINTERS, [list(event) for event in events])
+        edited.page.get_by_role("button", name="Hand").click()  # after the stroke, in order
+        edited.page.locator(".ek-view").wait_for()
+        shown = edited.page.locator(".ek-mask").count()
+        edited.page.get_by_role("button", name="Paint").click()
+        edited.page.locator(".ek-paint").wait_for()
+        return "painted" if shown else "empty"
+
+    finger, other = (2, "touch", True), (3, "touch", False)
+    pen, palm = (4, "pen", True), (5, "touch", True)
+    down, move, up = "pointerdown", "pointermove", "pointerup"
+    fingers = [(down, *finger, 0.2), (down, *other, 0.8), (move, *finger, 0.3), (up, *other, 0.8), (up, *finger, 0.3)]
+    assert touch(*fingers) == "empty"
+    assert touch((down, *pen, 0.2), (down, *palm, 0.9), (up, *palm, 0.9)) == "empty"
+    assert touch((up, *pen, 0.2)) == "painted"
+    edited.click("Clear the mask")
+    edited.page.locator(".ek-mask").wait_for(state="detached")
+
+
 def test_problems_stand_at_their_fields_and_paths_outside_are_refused(edited: Tab) -> None:
     edited.fill(strength="3")
     edited.click("Edit")

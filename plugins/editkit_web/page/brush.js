@@ -7,7 +7,7 @@ export default {
         <div v-else class="ek-hint"><slot></slot></div>
         <img v-if="overlay" class="ek-mask" :src="overlay" alt="" draggable="false" @load="clear" />
         <canvas v-show="src" ref="canvas" class="ek-canvas" :class="'ek-' + mode" role="img" aria-label="Brush"
-          @pointerdown="start" @pointermove="move" @pointerup="end" @pointercancel="cancel" @pointerleave="leave"></canvas>
+          @pointerdown="start" @pointermove="move" @pointerup="end" @pointercancel="cancelled" @pointerleave="leave"></canvas>
         <div v-show="ring && src && (mode === 'paint' || mode === 'erase')" class="ek-ring" :style="ring"></div>
       </div>
     </div>`,
@@ -64,8 +64,13 @@ export default {
       ];
     },
     start(event) {
-      if (this.mode === "view" || !event.isPrimary) return;
+      if (this.mode === "view") return;
       event.preventDefault();
+      if (!event.isPrimary) {
+        this.cancel(); // two fingers are no stroke
+        return;
+      }
+      if (this.points && event.pointerId !== this.pointer) return; // the hand that holds a pen
       document.activeElement?.blur(); // keys are for the brush now
       if (this.mode === "points") {
         const [x, y] = this.at(event);
@@ -78,21 +83,25 @@ export default {
       } catch {} // a pointer that is gone
       // The button of a pen's eraser is 5.
       this.erase = this.mode === "erase" || event.button === 5;
+      this.pointer = event.pointerId;
       this.points = [this.at(event)];
       this.draw();
     },
     move(event) {
       this.showRing(event);
-      if (!this.points || !event.isPrimary) return;
+      if (!this.points || event.pointerId !== this.pointer) return;
       const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
       for (const one of events.length ? events : [event]) this.points.push(this.at(one));
       this.draw();
     },
     end(event) {
-      if (!this.points || !event.isPrimary) return;
+      if (!this.points || event.pointerId !== this.pointer) return;
       const points = this.thinned(this.points);
       this.points = null;
       this.$emit("stroke", { points, size: this.size, softness: this.softness, erase: this.erase });
+    },
+    cancelled(event) {
+      if (event.pointerId === this.pointer) this.cancel();
     },
     cancel() {
       this.points = null;
