@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import editkit
 from editkit import EditkitError, InvalidParameter
 
 from .edits import Call, Entry
 from .folder import ImageFolder
-from .form import MASK
+from .form import MASK, argument_names
 
 
 class Copies:
@@ -36,16 +37,21 @@ class Copies:
 
     def command(self) -> str:
         """Return the command line, quoted for a POSIX shell."""
-        words = ["editkit", self.call.operation, *([os.fspath(self.image)] if self.image else [])]
-        words += _option("model", self.call.model) if self.call.model else []
+        named = argument_names(editkit.operations()[self.call.operation].params)
+        arguments = [str(self.values[name]) for name in named if name in self.values]
+        arguments = [*([os.fspath(self.image)] if self.image else []), *arguments]
+        words = _option("model", self.call.model) if self.call.model else []
         for name, value in self.values.items():
-            words += _options(name, value)
+            words += [] if name in named else _options(name, value)
         for name, files in self.files.items():
             for file in files:
                 words += _option(name, os.fspath(file))
         for name, value in self.loading.items():
             words += _option(name, value)
-        return shlex.join([*words, *_option("output", os.fspath(self.output))])
+        words += _option("output", os.fspath(self.output))
+        # After two hyphens, an argument may begin like an option.
+        words = [*words, "--", *arguments] if any(one.startswith("-") for one in arguments) else [*arguments, *words]
+        return shlex.join(["editkit", self.call.operation, *words])
 
     def python(self) -> str:
         """Return Python code."""

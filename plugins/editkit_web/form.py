@@ -68,6 +68,11 @@ def has_mask(params: type[Params]) -> bool:
     return MASK in params.model_fields
 
 
+def argument_names(params: type[Params]) -> list[str]:
+    """Return the parameters that are arguments of the command line, not options."""
+    return [name for name, field in params.model_fields.items() if _metadata(field).get("argument")]
+
+
 def needs_mask(params: type[Params]) -> bool:
     """Return whether an operation does nothing without a mask."""
     return has_mask(params) and params.model_fields[MASK].is_required()

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import threading
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
 
 import editkit
 from editkit import Cancelled, EditkitError, InvalidParameter
+from editkit.cli import main
 
 pytest.importorskip("nicegui", reason="the extra editkit[web] is not installed")
 
 from editkit_web.batch import batch_work
-from editkit_web.edits import Call, Source
+from editkit_web.commands import Copies
+from editkit_web.edits import Call, Entry, Source
 from editkit_web.folder import ImageFolder, shown
 from editkit_web.form import form_fields, read_values
 from editkit_web.jobs import Job, QueueFull, Workers
@@ -286,3 +290,23 @@ def test_a_mask_file_of_the_page_is_read_beside_its_image(tmp_path: Path) -> Non
     source = Source.open(tmp_path / "source.png", Store())
     levels, notes = source.read_mask((tmp_path / "mask.png").read_bytes(), "mask.png")
     assert np.array_equal(levels == 255, (painted != original).any(-1)) and "a copy of the image" in notes[0]
+
+
+@pytest.mark.parametrize("text", ["make it green", "-make it 'green'\nnow"])
+def test_the_copied_command_of_every_operation_is_read_by_the_command_line(tmp_path: Path, text: str) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "-a b.png")
+    folder, store = ImageFolder(tmp_path), Store()
+    image = Source.open(tmp_path / "-a b.png", store)
+    for name, spec in editkit.operations().items():
+        if spec.takes not in ("image", "nothing") or spec.gives != "image":
+            continue
+        texts = {field.name: text for field in form_fields(spec.params) if field.required and field.kind == "text"}
+        call = Call(name, None, image if spec.takes == "image" else None, Drawing(), {}, texts)
+        copies = Copies(Entry(call, tmp_path / "out.png", "", "", "", {}), folder)
+        program, own, *words = shlex.split(copies.command())
+        command = main.get_command(click.Context(main), name)
+        assert (program, own) == ("editkit", name) and command is not None
+        read = command.make_context(name, words, parent=click.Context(main)).params
+        assert read.get("image", (str(image.path),)) == (str(image.path),)
+        assert all(read[one] in (text, (text,)) for one in texts)
+    store.close()
