@@ -77,12 +77,12 @@ def rgb_profile(exponent: float, *primaries: tuple[float, float, float]) -> byte
     return icc(b"RGB ", b"mntr", b"XYZ ", {b"wtpt": WHITE_POINT, **tags, **curves})
 
 
-def cmyk_profile() -> bytes:
-    """No ink is white and any full ink is mid-grey: nothing like the plain conversion."""
-    nodes = b"".join(bytes((255, 128, 128)) if node == 0 else bytes((128, 128, 128)) for node in range(16))
+def cmyk_profile(darkest: int = 128, curve: bytes = bytes(range(256))) -> bytes:
+    """No ink is white and any full ink has a lightness, mid-grey by default: nothing like the plain conversion."""
+    nodes = b"".join(bytes((255, 128, 128)) if node == 0 else bytes((darkest, 128, 128)) for node in range(16))
     ramp = bytes(range(256))
     matrix = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    table = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + matrix + ramp * 4 + nodes + ramp * 3
+    table = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + matrix + curve * 4 + nodes + ramp * 3
     return icc(b"CMYK", b"prtr", b"Lab ", {b"wtpt": WHITE_POINT, b"A2B0": table})
 
 
@@ -96,7 +96,7 @@ CURVE = b"para\0\0\0\0\0\3\0\0" + struct.pack(
 GREY_SRGB = icc(b"GRAY", b"mntr", b"XYZ ", {b"wtpt": WHITE_POINT, b"kTRC": CURVE})
 
 
-def from_linear(levels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def from_linear(levels: NDArray[Any]) -> NDArray[np.float64]:
     values = levels / 255
     return 255 * np.where(values <= 0.0031308, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055)
 
@@ -447,6 +447,16 @@ def test_a_cmyk_profile_is_used() -> None:
     pixel = np.asarray(open_image(data))[0, 0].astype(int)
     assert np.ptp(pixel) <= 2
     assert 80 < pixel[0] < 160
+
+
+def test_conversion_from_cmyk_is_exact_between_the_nodes_of_a_table() -> None:
+    curve = bytes(round(255 * (level / 255) ** 0.3) for level in range(256))
+    inks = np.zeros((1, 256, 4), np.uint8)
+    inks[0, :, 3] = range(256)
+    data = encoded(Image.frombytes("CMYK", (256, 1), inks.tobytes()), "TIFF", icc_profile=cmyk_profile(0, curve))
+    root = (100 - np.frombuffer(curve, np.uint8) / 2.55 + 16) / 116  # of CIE lightness
+    light = np.where(root > 6 / 29, root**3, 3 * (6 / 29) ** 2 * (root - 4 / 29))
+    assert np.abs(np.asarray(open_image(data))[0] - from_linear(255 * light)[:, None]).max() <= 1
 
 
 @pytest.mark.parametrize("profile", [b"no profile", LINEAR[:200], GREY_LINEAR, cmyk_profile()])

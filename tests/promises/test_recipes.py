@@ -383,12 +383,13 @@ def test_a_source_of_another_size_is_named_before_its_mask() -> None:
         again(inpainted().encoded(".png"), source=noise(size=(10, 10)), mask=mask())
 
 
-def test_a_recipe_that_another_program_wrote_anew_is_read_and_not_stripped() -> None:
-    """ExifTool and others write properties as attributes, under prefixes of their own."""
+@pytest.mark.parametrize("namespace", ["urn:editkit:xmp:1:", "urn:editkit:xmp:1:/"])
+def test_a_recipe_that_another_program_wrote_anew_is_read_and_not_stripped(namespace: str) -> None:
+    """ExifTool and others write properties as attributes, under prefixes of their own; Exiv2 ends namespaces in "/"."""
     text = inpainted().recipe.model_dump_json().replace("&", "&amp;").replace('"', "&quot;")
     packet = (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        f'<rdf:Description xmlns:e="urn:editkit:xmp:1:" e:recipe="{text}"/></rdf:RDF></x:xmpmeta>'
+        f'<rdf:Description xmlns:e="{namespace}" e:recipe="{text}"/></rdf:RDF></x:xmpmeta>'
     )
     file = io.BytesIO()
     noise().save(file, "WEBP", xmp=packet.encode())

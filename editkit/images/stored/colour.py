@@ -26,7 +26,8 @@ _LIGHTEST_BLACK = 0.184
 """Luminance up to which black is moved to 0: a lightness of 50, as in LittleCMS."""
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Mode of pixels by the colour space of a profile."""
-# Without NOOPTIMIZE a grey profile becomes a coarse table, several levels off in dark regions.
+# Without NOOPTIMIZE a profile becomes a coarse table: one of grey is several levels off in dark regions, and one of
+# CMYK up to 30 levels.
 _PRECISE = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE
 
 
@@ -201,7 +202,7 @@ def _transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCm
         mode,
         "RGB",
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        flags=_PRECISE if mode == "L" else ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        flags=_PRECISE,
     )
 
 

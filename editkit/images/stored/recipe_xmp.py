@@ -10,6 +10,8 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 NAMESPACE = "urn:editkit:xmp:1:"
+_PROPERTIES = tuple(f"{{{NAMESPACE}{end}}}recipe" for end in ("", "/"))
+"""Name of the property as editkit writes it, and as Exiv2 does, which ends every namespace in a slash."""
 
 _START = b'<rdf:Description rdf:about="" xmlns:editkit="' + NAMESPACE.encode() + b'"><editkit:recipe>'
 _END = b"</editkit:recipe></rdf:Description>"
@@ -74,9 +76,8 @@ def find_recipes(packet: bytes) -> list[str]:
         root = ET.fromstring(packet.rstrip(b"\0 \r\n"))
     except ET.ParseError as error:
         raise ValueError(f"its XMP is no XML ({error})") from None
-    name = f"{{{NAMESPACE}}}recipe"
-    texts = [element.text or "" for element in root.iter(name)]
-    return texts + [element.attrib[name] for element in root.iter() if name in element.attrib]
+    texts = [element.text or "" for name in _PROPERTIES for element in root.iter(name)]
+    return texts + [element.attrib[name] for element in root.iter() for name in _PROPERTIES if name in element.attrib]
 
 
 def insert_gif_xmp(data: bytes, packet: bytes) -> bytes:
