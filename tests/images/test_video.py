@@ -132,6 +132,22 @@ def test_pixels_that_are_not_square_keep_their_shape_when_turned() -> None:
 
 
 @needs_av
+def test_transparency_of_a_video_is_kept() -> None:
+    levels, buffer = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 4), dtype=np.uint8), io.BytesIO()
+    levels[0, ..., 3] = 255
+    with av.open(buffer, "w", format="mov") as target:
+        stream = target.add_stream("png", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 6, 4, "rgba"
+        for one in levels:
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(one, format="rgba")))
+        target.mux(stream.encode(None))
+    opened = open_animation(buffer.getvalue())
+    for before, after in zip(levels, opened.frames, strict=True):
+        assert np.array_equal(before, np.asarray(after))
+    assert any("MP4 has no transparency" in text for text in losses(opened, ".mp4", DEFAULT, None))
+
+
+@needs_av
 def test_a_recipe_is_read_and_removed_and_players_skip_it() -> None:
     recipe = '{"operation": "flow-edit"}'
     data, plain = encode_animation(clip(), ".mp4", recipe=recipe), encode_animation(clip(), ".mp4")

@@ -20,7 +20,7 @@ from ..sources import check_size, format_size, reason_text
 from ..stored.encoding import Encoding
 from ..stored.image import StoredImage
 from ..stored.recipe_xmp import add_recipe, append_mp4_xmp
-from .frames import Animation, VideoFile, check_length
+from .frames import Animation, VideoFile, check_length, same_mode
 
 INSTALL = "pip install 'editkit[video]'"
 
@@ -98,8 +98,7 @@ def _decode(av: Any, container: Any, data: bytes, count: int, name: str) -> Anim
         if frame.is_corrupt:
             raise BadImage(f"{name} is damaged at frame {len(images) + 1}: get a whole copy")
         notes = _notes(frame, name) if notes is None else notes
-        rgb = frame.reformat(format="rgb24", interpolation=_scaling(av))
-        images.append(StoredImage(_upright(rgb.to_ndarray(), frame), notes=notes).view())
+        images.append(StoredImage(_levels(av, frame), notes=notes).view())
         times.append(float(1000 * frame.time) if frame.time is not None else 1000 * len(times) / _rate(stream))
         last = float(1000 * frame.duration * frame.time_base) if frame.duration else 1000 / _rate(stream)
     if not images:
@@ -108,11 +107,19 @@ def _decode(av: Any, container: Any, data: bytes, count: int, name: str) -> Anim
     if min(durations, default=1.0) <= 0:
         raise BadImage(f"{name} has frames at the same time: encode it again")
     video = VideoFile(data, bool(container.streams.audio), times[0], _matrix(stream), _pixel_shape(stream, images[0]))
-    return Animation(tuple(images), (*durations, last), 1, ".mp4", video)
+    return Animation(same_mode(images), (*durations, last), 1, ".mp4", video)
+
+
+def _levels(av: Any, frame: Any) -> NDArray[np.uint8]:
+    """Levels (H, W, 3), or (H, W, 4) of a frame with transparent pixels, upright."""
+    has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+    converted = frame.reformat(format="rgba" if has_alpha else "rgb24", interpolation=_scaling(av))
+    levels = _upright(converted.to_ndarray(), frame)
+    return levels[..., :3] if has_alpha and levels[..., 3].min() == 255 else levels
 
 
 def _upright(levels: NDArray[np.uint8], frame: Any) -> NDArray[np.uint8]:
-    """Turn and mirror levels (H, W, 3) by the display matrix of a frame (ISO/IEC 14496-12, 6.2.2), to right angles."""
+    """Turn and mirror levels (H, W, C) by the display matrix of a frame (ISO/IEC 14496-12, 6.2.2), to right angles."""
     matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return levels
