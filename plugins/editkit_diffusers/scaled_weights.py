@@ -59,7 +59,7 @@ def unscale(
 
 def _scaled(weight: Tensor, scale: Tensor, name: str, called: str) -> Tensor:
     """Return a weight (N, ...) times its scale, of one value or N."""
-    if scale.numel() not in (1, len(weight)):
+    if scale.numel() != 1 and not scale.shape[0] == scale.numel() == len(weight):
         raise WeightsUnavailable(
             f"{called} has the scale {name} of the shape {tuple(scale.shape)}, which is not supported: one value, or "
             f"one for each of {len(weight)} rows, is"
