@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from editkit.errors import BadImage, InvalidParameter
@@ -119,6 +120,44 @@ def test_frames_are_turned_and_mirrored_by_their_display_matrix(matrix: tuple[in
     expected = np.empty((np.ptp(down) + 1, np.ptp(across) + 1, 3), np.uint8)
     expected[down - down.min(), across - across.min()] = stored
     assert np.array_equal(np.asarray(open_animation(shown).frames[0]), expected)
+
+
+def yuv_video(luma: NDArray[np.float64], blue: NDArray[np.float64], red: NDArray[np.float64]) -> bytes:
+    """Return a video of one frame, encoded without loss, from levels of luma and of chroma of half the size."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as target:
+        stream = target.add_stream("libx264", rate=25, options={"qp": "0"})
+        stream.height, stream.width = luma.shape
+        stream.pix_fmt, stream.codec_context.colorspace = "yuv420p", 1
+        planes = np.concatenate([np.rint(plane).astype(np.uint8).ravel() for plane in (luma, blue, red)])
+        frame = av.VideoFrame.from_ndarray(planes.reshape(-1, stream.width), format="yuv420p")
+        target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def shift_of(row: NDArray[np.float64], places: NDArray[np.int64]) -> float:
+    """Return how far a wave of 16 pixels in a row of samples lies behind one that rises at 0, in pixels."""
+    amount = (row * np.exp(-2j * np.pi * places / 16)).sum() * 1j
+    return float(-np.angle(amount) * 16 / (2 * np.pi))
+
+
+@needs_av
+def test_chroma_is_read_and_written_on_every_second_pixel_of_a_row() -> None:
+    """As ITU-T H.264, figure 6-1, places it, and not between two pixels."""
+    wave = np.sin(2 * np.pi * np.arange(64) / 16)
+    data = yuv_video(np.full((48, 64), 126.0), 128 + 80 * wave[None, ::2].repeat(24, 0), np.full((24, 32), 128.0))
+    read = np.asarray(open_animation(data).frames[0], dtype=np.float64)[24, :, 2]
+    assert abs(shift_of(read, np.arange(64))) < 0.1
+    frame = Image.fromarray(
+        np.dstack([np.full((48, 64), 126.0)] * 2 + [126 + 80 * wave[None].repeat(48, 0)]).astype(np.uint8)
+    )
+    with av.open(
+        io.BytesIO(encode_animation(Animation.of([frame]), ".mp4", encoding=Encoding(quality=100)))
+    ) as video_file:
+        plane = next(video_file.decode(video=0)).planes[1]
+    written = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[12, : plane.width]
+    assert abs(shift_of(written.astype(np.float64), np.arange(0, 64, 2))) < 0.1
 
 
 @needs_av

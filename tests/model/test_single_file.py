@@ -493,7 +493,9 @@ def test_scales_without_a_weight_or_of_another_shape_are_refused(tiny: Path, tmp
     )
     assert "shape (2, 3)" in refused(state(tiny, tmp_path, {**whole, f"{name}.weight_scale": torch.ones(2, 3)}))
     rows = len(whole[f"{name}.weight"])
-    assert f"shape (1, {rows})" in refused(state(tiny, tmp_path, {**whole, f"{name}.weight_scale": torch.ones(1, rows)}))
+    assert f"shape (1, {rows})" in refused(
+        state(tiny, tmp_path, {**whole, f"{name}.weight_scale": torch.ones(1, rows)})
+    )
 
 
 def test_old_names_of_a_text_encoder_are_read(tiny: Path, tmp_path: Path) -> None:

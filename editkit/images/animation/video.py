@@ -33,12 +33,15 @@ _UNTIMED = 100.0
 """Milliseconds for which viewers show a frame of an animated image without a time."""
 _DEFAULT_QUALITY = 67
 _WORST_CRF = 51
-_UNSPECIFIED, _BT709 = 2, 1
-"""Codes of colour matrices (ITU-T H.273)."""
+_BT709 = 1
+_MATRICES = {_BT709: "bt709", 4: "fcc", 5: "bt470", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
+"""Colour matrices by their codes (ITU-T H.273), as filters name them; others are left to FFmpeg."""
 _LIMITED = 1
 """Code of levels from 16 to 235, as players expect them."""
 _SCALING = "BICUBIC", "FULL_CHR_H_INT", "FULL_CHR_H_INP", "ACCURATE_RND"
-"""Flags of FFmpeg's conversion between RGB and chroma of half the size, without which colours are off by levels."""
+"""Flags of FFmpeg's conversion from chroma of half the size to RGB, without which colours are off by levels."""
+_FILTER_SCALING = "bicubic+full_chroma_int+full_chroma_inp+accurate_rnd"
+"""The same flags in the language of filters, for the way back."""
 _HDR = {16: "PQ", 18: "HLG"}
 """Transfer functions of high dynamic range by their codes."""
 
@@ -215,16 +218,31 @@ def _add_video(target: Any, animation: Animation, encoding: Encoding) -> Any:
 
 def _frames(av: Any, animation: Animation, stream: Any) -> Iterator[Any]:
     """Yield frames to be encoded, with their times."""
-    code, scaling = stream.codec_context.colorspace, _scaling(av)
-    matrix = None if code == _UNSPECIFIED else code
+    graph = _yuv_graph(av, animation.size, stream.codec_context.colorspace)
     start = animation.video.start if animation.video else 0.0
     starts = itertools.accumulate((length or _UNTIMED for length in animation.durations), initial=start)
     for image, (first, end) in zip(animation.frames, itertools.pairwise(starts), strict=True):
         rgb = av.VideoFrame.from_ndarray(StoredImage.of(image).on_white_8_bits(), format="rgb24")
-        frame = rgb.reformat(format="yuv420p", dst_colorspace=matrix, interpolation=scaling)
+        graph.push(rgb)
+        frame = graph.pull()
         frame.pts, frame.time_base = round(first * _TICKS / 1000), Fraction(1, _TICKS)
         frame.duration = max(1, round(end * _TICKS / 1000) - frame.pts)
         yield frame
+
+
+def _yuv_graph(av: Any, size: tuple[int, int], code: int) -> Any:
+    """Return a graph of filters from RGB to chroma of half the size, by the matrix of a code.
+
+    Samples of chroma lie on every second pixel of a row, where players of H.264 show them (ITU-T H.264, figure 6-1);
+    FFmpeg's conversion of whole frames puts them between two pixels.
+    """
+    matrix = [f"out_color_matrix={_MATRICES[code]}"] if code in _MATRICES else []
+    options = ["out_h_chr_pos=0", "out_range=tv", f"flags={_FILTER_SCALING}", *matrix]
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=size[0], height=size[1], format="rgb24", time_base=Fraction(1, _TICKS))
+    scale, form = graph.add("scale", ":".join(options)), graph.add("format", "pix_fmts=yuv420p")
+    graph.link_nodes(source, scale, form, graph.add("buffersink")).configure()
+    return graph
 
 
 def _copied_packets(source: Any, target: Any) -> Iterator[Any]:
