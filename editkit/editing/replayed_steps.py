@@ -71,6 +71,9 @@ def override_params(step: Step, changes: Mapping[str, Any]) -> dict[str, Any]:
                 f"pass {name}= to editkit.replay"
             )
     kept = step.set_params(spec.params)
+    for name, origins in spec.params.follows.items():
+        if name not in (step.explicit or ()) and origins & changes.keys():
+            kept.pop(name, None)
     if changes and kept.get("negative_prompt") == kept.get("source"):
         kept.pop("negative_prompt", None)
     return kept | {name: value for name, value in changes.items() if name not in image_fields(spec.params)}

@@ -36,6 +36,7 @@ from .validation import (
     control_specs,
     inverter_name,
     inverter_spec,
+    repeated_controls,
     usable_controls,
     validate_params,
 )
@@ -96,7 +97,7 @@ def open_request(registry: Registry, spec: OperationSpec, params: Params, image:
         working_size(sources[0].size, params.resolution)
     opened = open_image_params(with_seed(params), sources[0] if sources else None, _find_mask_by(registry))
     inverter = inverter_spec(registry, inverter_name(params))
-    warnings = (*_source_warnings(sources), *opened.notes)
+    warnings = (*_source_warnings(sources), *opened.notes, *repeated_controls(registry, params))
     controls = usable_controls(registry, params)
     return Request(
         spec,
@@ -125,7 +126,8 @@ def _prepare_recorded(
     opened = open_image_params(with_seed(params), inversion.source, _find_mask_by(registry))
     controls, sources = usable_controls(registry, params), (inversion.source,)
     params = without_segmenter(opened)
-    return Request(spec, params, sources, inversion, inverter, opened.notes, controls, opened.specifications)
+    warnings = (*opened.notes, *repeated_controls(registry, params))
+    return Request(spec, params, sources, inversion, inverter, warnings, controls, opened.specifications)
 
 
 def without_segmenter(opened: OpenedImages) -> Params:

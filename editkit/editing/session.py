@@ -82,6 +82,8 @@ class Session(EncodesSources, TracksLoops):
     """Whether prompts are read together with :attr:`references`, which an operation may set for a model of both."""
     encoded: Tensor | None = dc.field(default=None, init=False)
     controls: dict[SamplingPath, list[Control]] = dc.field(default_factory=dict, init=False)
+    regions: list[tuple[Session, tuple[int, int]]] = dc.field(default_factory=list, init=False)
+    """Sessions on parts of the image, with left and top of each."""
     left_out_controls: set[str] = dc.field(default_factory=set, init=False)
     """Controls of the parameters that are not attached."""
     round_trip: RoundTrip | None = dc.field(default=None, init=False)
@@ -89,15 +91,26 @@ class Session(EncodesSources, TracksLoops):
     def __post_init__(self) -> None:
         self.visible, self.reads_references = self.pixels, requires_references(self.model)
 
-    def for_region(self, pixels: Tensor, mask: Tensor | None = None, *, longest: int | None = None) -> Session:
+    def for_region(
+        self,
+        pixels: Tensor,
+        mask: Tensor | None = None,
+        *,
+        longest: int | None = None,
+        place: tuple[int, int] | None = None,
+    ) -> Session:
         """Return a session on pixels (B, 3, H, W) of a region, which shares noise, usage and warnings with this one.
 
         ``mask`` (1, 1, H, W) is that of the region; ``longest`` is its longest side in pixels at which the model works,
-        by default the model's native size.
+        by default the model's native size. ``place`` is left and top of a region that is a part of the image: masks
+        that controls find there are then masks of the edit.
         """
         height, width = pixels.shape[-2:]
         canvas = Canvas.plan_native((width, height), self.model.native_size, self.model.multiple, longest)
-        return dc.replace(self, canvas=canvas, images=tuple(map(to_image, pixels)), pixels=pixels, mask=mask)
+        region = dc.replace(self, canvas=canvas, images=tuple(map(to_image, pixels)), pixels=pixels, mask=mask)
+        if place is not None:
+            self.regions.append((region, place))
+        return region
 
     def network(self, x: Tensor, point: Point | PointBatch, condition: Condition) -> Tensor:
         """Call the model's network, in windows if the canvas has them, and count the calls."""
@@ -237,6 +250,7 @@ class Session(EncodesSources, TracksLoops):
             controls = [*controls, NoisedSourceChangeMap(self.latent_mask, path, self.latents, noise)]
         if self.mask is not None and (small := self.canvas.small_mask_warning(self.mask, self.model.native_size)):
             self.usage.warn(small)
+        self._warn_of_spared(path, sources or ())
         controls = [*self.attached(path), *controls]
         check_compatible(controls)
         self.detail.record_start(1.0 if inverted or len(path) == 1 else self._kept_from(path, controls))
@@ -281,6 +295,14 @@ class Session(EncodesSources, TracksLoops):
         if path not in self.controls:
             self.controls[path] = [self._build_control(call, path) for call in self.drawing.controls]
         return self.controls[path]
+
+    def _warn_of_spared(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
+        """Warn of controls without effect on a walk of sources alone, as of a reconstruction."""
+        if not sources or any(source != row for row, source in enumerate(sources)):
+            return
+        for call, control in zip(self.drawing.controls, self.attached(path), strict=True):
+            if control.spares_sources:
+                self.usage.warn(f"attach={call!r} has no effect: nothing is edited beside the source")
 
     def leave_out_approximations(self) -> None:
         """Attach no control that approximates estimates, and warn of it, for an edit that asks for no change."""

@@ -97,6 +97,14 @@ def _attached(registry: Registry, params: Params) -> list[tuple[ControlSpec, Par
     return [registry.configure("controls", call) for call in calls]
 
 
+def repeated_controls(registry: Registry, params: Params) -> list[str]:
+    """Return a warning for each control that is attached twice with equal options."""
+    calls = params.attach if isinstance(params, DrawingParams) else ()
+    read = [(spec.name, options) for spec, options in (registry.configure("controls", call) for call in calls)]
+    twice = dict.fromkeys(call for number, call in enumerate(calls) if read[number] in read[:number])
+    return [f"attach={call!r} is given twice, and acts twice: leave one of them out" for call in twice]
+
+
 def usable_controls(registry: Registry, params: Params) -> tuple[ControlSpec, ...]:
     """Return the controls that parameters attach; raises an EditkitError for one whose files are not here."""
     attached = _attached(registry, params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 import traceback
@@ -86,5 +87,7 @@ def _package(module: str) -> str:
 
 def _modules_of(one: Any) -> set[str]:
     """Return the module of a function, or those of the class of an object and of its bases."""
+    while isinstance(one, functools.partial):
+        one = one.func
     own = getattr(one, "__module__", None)
     return {kind.__module__ for kind in type(one).__mro__} | ({own} if isinstance(own, str) else set())

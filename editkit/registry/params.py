@@ -6,7 +6,7 @@ import dataclasses as dc
 import inspect
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -24,6 +24,10 @@ class Params(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, strict=True, validate_default=True, defer_build=True
     )
+
+    follows: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """Parameters that an operation fills in where they are not given, each with those that it follows from. A replay
+    that changes one of these fills it in anew."""
 
     @field_validator("*", mode="before")
     @classmethod

@@ -39,6 +39,11 @@ class AttentionControl(Control):
         self.path: SamplingPath = ()
         self._kept: dict[_Key, Tensor] = {}
 
+    @property
+    def spares_sources(self) -> bool:
+        """Whether rows that are their own source stay as they are: those of a control that takes from sources do."""
+        return self.needs_sources
+
     def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
         self.path, self.sources = path, tuple(sources)
         if self.needs_sources and not any(source is not None for source in self.sources):

@@ -63,6 +63,11 @@ class Control:
         cls.changes_model = cls.attach is not Control.attach
         cls.restarts = cls.start is not Control.start
 
+    @property
+    def spares_sources(self) -> bool:
+        """Whether rows that are their own source stay as they are: a walk of such rows alone warns of the control."""
+        return False
+
     def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
         """Prepare a walk along ``path``; ``sources`` names the row of each row's source, or None.
 

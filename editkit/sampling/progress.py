@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses as dc
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -57,6 +58,11 @@ def check_cancelled() -> None:
         watcher.check()
 
 
+def wrapping(progress: Progress, show: Progress) -> Progress:
+    """Return ``show``, which calls ``progress``, as code of the same module: its exceptions are the caller's own."""
+    return functools.update_wrapper(show, progress, assigned=("__module__",), updated=())
+
+
 def with_watcher(progress: Progress | None) -> Progress | None:
     """Return a progress function that shows steps to ``progress`` and to the watcher of the context, if any."""
     watcher = _WATCHER.get()
@@ -67,7 +73,7 @@ def with_watcher(progress: Progress | None) -> Progress | None:
     def show(steps: Iterable[Any], *, total: int, desc: str) -> Iterable[Any]:
         return progress(watching(steps, total=total, desc=desc), total=total, desc=desc)
 
-    return show
+    return wrapping(progress, show)
 
 
 def show_progress(progress: Progress, steps: Iterator[Step], total: int, label: str) -> Iterator[Step]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from editkit import ControlSpec, Fraction, Paper, Params, by_name, hookimpl
+from editkit import ControlSpec, Fraction, Paper, Params, by_name, check_interval, hookimpl
 
 _READS = frozenset({"source", "target"})
 _NEEDS = frozenset({"attention"})
@@ -34,6 +34,10 @@ class MutualAttentionParams(Params):
     end: Fraction = Field(1.0, description="Share of the path after which it does not.")
     beside: bool = Field(False, description="Attend to the source beside the edit, not in place of it.")
 
+    @model_validator(mode="after")
+    def check_order(self) -> Self:
+        return check_interval(self, "start", "end")
+
 
 class ConsistEditParams(Params):
     structure: Fraction = Field(1.0, description="Share of the path with the source's queries and keys.")
@@ -58,6 +62,10 @@ class LeditsParams(Params):
     threshold: Fraction = Field(0.9, description="Quantile of the attention and of the difference from which it acts.")
     start: Fraction = Field(0.0, description="Share of the path after which the edit acts.")
     end: Fraction = Field(1.0, description="Share of the path after which it does not.")
+
+    @model_validator(mode="after")
+    def check_order(self) -> Self:
+        return check_interval(self, "start", "end")
 
 
 class KvEditParams(Params):

@@ -22,6 +22,7 @@ from editkit import (
 )
 
 from . import ConsistEditParams, MutualAttentionParams, PlugAndPlayParams
+from .interval import warn_if_idle
 
 _BLOCKS = (("up_blocks.1.resnets.1", "up_blocks.2"), ("up_blocks.0.resnets.1", "up_blocks.1"))
 """Residual blocks whose features are taken, that of the paper and that of networks of two levels, and the block behind
@@ -37,7 +38,12 @@ def plug_and_play(params: PlugAndPlayParams) -> Callable[[Session, SamplingPath]
 
 def mutual_attention(params: MutualAttentionParams) -> Callable[[Session, SamplingPath], Control]:
     """Return the factory of the control ``mutual-attention``."""
-    return lambda session, path: MutualAttention(params)
+
+    def control(session: Session, path: SamplingPath) -> Control:
+        warn_if_idle(session, "mutual-attention", path, params.start, params.end)
+        return MutualAttention(params)
+
+    return control
 
 
 def consist_edit(params: ConsistEditParams) -> Callable[[Session, SamplingPath], Control]:

@@ -37,6 +37,7 @@ from editkit import (
 )
 
 from . import LeditsParams
+from .interval import acts_in_step, warn_if_idle
 
 _ATTENTION_ALONE = 0.8
 """Share of the training timesteps above which the difference is left out of the mask, as in the authors' code."""
@@ -49,6 +50,7 @@ def ledits(params: LeditsParams) -> Callable[[Session, SamplingPath], Control]:
         places: Sequence[int] = ()
         if params.mask in ("both", "attention"):
             places = [word.place for word in require(session.model, SupportsAttention).words(params.edit)]
+        warn_if_idle(session, f"ledits:edit={params.edit}", path, params.start, params.end)
         return Ledits(params, session, places, len(path) - 1)
 
     return control
@@ -69,6 +71,11 @@ class Ledits(Control):
     def begin(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
         self.sources, self.masks = tuple(sources), []
 
+    @property
+    def spares_sources(self) -> bool:
+        """Whether rows that are their own source stay as they are, as they do."""
+        return True
+
     def found_mask(self) -> Tensor | None:
         """Return the mean of the masks of all steps in which the edit acted."""
         return torch.cat(self.masks).mean(0, keepdim=True) if self.masks else None
@@ -86,7 +93,7 @@ class Ledits(Control):
         return inputs.unchanged() if self.maps is None else self.maps.record(inputs)
 
     def guide(self, index: int, denoise: Denoiser) -> Denoiser:
-        if not self.params.start * self.steps <= index < self.params.end * self.steps:
+        if not acts_in_step(index, self.steps, self.params.start, self.params.end):
             return denoise
         if isinstance(denoise, _WithEdits):
             return dc.replace(denoise, edits=[*denoise.edits, self])
@@ -117,8 +124,10 @@ class _WithEdits:
 
     def __call__(self, x: Tensor, point: Point) -> Tensor:
         x0 = self.denoise(x, point)
-        (nothing, *estimates), maps = self.estimates(x, point)
         rows = [row for row in range(len(x)) if self.is_edited(row)]
+        if not rows:
+            return x0
+        (nothing, *estimates), maps = self.estimates(x, point)
         edited = torch.tensor([row in rows for row in range(len(x))], device=x.device).view(-1, 1, 1, 1)
         for number, (edit, estimate) in enumerate(zip(self.edits, estimates, strict=True)):
             term = estimate - nothing

@@ -27,7 +27,7 @@ def inpaint(session: Session, params: InpaintParams) -> PixelEdit:
     if context > 0:
         rows, columns = _surroundings(box, context, session.mask)
         crop, mask = session.pixels[..., rows, columns], session.mask[..., rows, columns]
-        region = session.for_region(crop, mask, longest=params.resolution)
+        region = session.for_region(crop, mask, longest=params.resolution, place=(columns.start, rows.start))
     path = start_at(region.model.schedule, region.drawing_path(params.steps), params.strength)
     edit = fill(region, with_resampling(path, params.resample), params.prompt, blank=params.strength == 1)
     pixels[..., rows, columns] = paint(region, edit).clamp(0, 1)  # matched colours may leave the range

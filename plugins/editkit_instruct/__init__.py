@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -25,6 +26,10 @@ _INVERSION_OPTIONS = ("captioner", "inverter", "source", "target")
 
 class InstructParams(GatedParams, FrameParams, ReferenceParams, AutoMaskParams):
     from_model: ClassVar[frozenset[str]] = frozenset({"gate"})  # it chooses the others by its method
+    follows: ClassVar[Mapping[str, frozenset[str]]] = {
+        "source": frozenset({"captioner"}),
+        "target": frozenset({"instruction", "source", "captioner"}),
+    }
     instruction: str = Field(
         description="Change to make, for example: make it green.", json_schema_extra={"argument": True}
     )

@@ -22,7 +22,9 @@ from editkit import (
     Word,
     apply,
     describe_rows,
+    invert,
     load_model,
+    reconstruct,
     replay,
 )
 from editkit.testing import flow_path
@@ -116,6 +118,29 @@ def test_plug_and_play_takes_features_before_the_last_level(tmp_path: Path) -> N
 def test_two_controls_of_the_same_words_are_refused(model: Any) -> None:
     with pytest.raises(InvalidParameter, match="contradict each other: both control the attention to words"):
         edit(model, "a red pear", attach=["prompt-to-prompt", "prompt-to-prompt:mode=replace"])
+
+
+@pytest.mark.parametrize("model", FAMILIES[:1], indirect=True)
+def test_a_control_that_acts_nowhere_is_named(model: Any) -> None:
+    with pytest.raises(InvalidParameter, match=r"start must be at most end, not 0\.8 and 0\.2"):
+        edit(model, "a red pear", attach=["mutual-attention:start=0.8,end=0.2"])
+    plain = edit(model, "a red pear")
+    late = edit(model, "a red pear", attach=["mutual-attention:start=0.9"])
+    assert np.array_equal(late.image, plain.image)
+    assert "none of 3 steps lies between the fractions 0.9 and 1" in late.report.warnings[-1]
+    twice = edit(model, "a red pear", attach=["mutual-attention", "mutual-attention:start=0.1"])
+    assert "is given twice, and acts twice" in twice.report.warnings[0]
+    assert edit(model, "a red pear", attach=["mutual-attention"]).report.warnings == plain.report.warnings == ()
+
+
+@pytest.mark.parametrize("control", ["mutual-attention", "plug-and-play", "ledits:edit=green"])
+@pytest.mark.parametrize("model", FAMILIES[:1], indirect=True)
+def test_a_control_of_edits_does_nothing_to_a_reconstruction_and_is_named(model: Any, control: str) -> None:
+    inversion = invert(IMAGE, model=model, prompt="a red apple", steps=2)
+    plain, controlled = (reconstruct(inversion, model=model, attach=attach) for attach in ([], [control]))
+    assert np.array_equal(plain.image, controlled.image)
+    assert controlled.report.warnings == (f"attach={control!r} has no effect: nothing is edited beside the source",)
+    assert controlled.masks == ()
 
 
 def test_keep_attaches_controls_that_a_replay_attaches_again(model: Any) -> None:

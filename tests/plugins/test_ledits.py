@@ -158,6 +158,36 @@ def test_each_edit_returns_its_mask(model: Any, deep_folder: Path, tmp_path: Pat
         assert np.array_equal(Image.open(tmp_path / f"mask-{number}.png"), mask)
 
 
+def test_every_edit_has_a_mask_of_the_image_where_it_acts(tiny_model: Any, tiny_folder: Path, tmp_path: Path) -> None:
+    image = Image.fromarray(IMAGE[:20, :24])
+    painted = Image.new("L", image.size)
+    painted.paste(255, (14, 10, 20, 16))
+    acting, idle = "ledits:edit=red,mask=none", "ledits:edit=red,start=0.9"
+    given = {"prompt": "a pear", "mask": painted, "context": 0.2, "steps": 2, "seed": 0}
+    result = editkit.apply("inpaint", image, model=tiny_model, attach=[idle, acting, acting], **given)
+    masks = {name: np.asarray(mask) for name, mask in result.masks_of_controls.items()}
+    assert list(masks) == [idle, acting, f"{acting} (2)"] and {mask.shape for mask in masks.values()} == {(20, 24)}
+    assert not masks[idle].any() and not masks[acting][:, :8].any() and (masks[acting][10:16, 14:20] == 255).all()
+    image.save(tmp_path / "a.png")
+    painted.save(tmp_path / "m.png")
+    words = [
+        "inpaint",
+        tmp_path / "a.png",
+        "--mask",
+        tmp_path / "m.png",
+        "-m",
+        tiny_folder,
+        "--steps",
+        2,
+        "--context",
+        0,
+    ]
+    words += ["--attach", acting, "--attach", idle, "--mask-out", tmp_path / "out.png", "-o", tmp_path / "b.png"]
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    assert [np.asarray(Image.open(tmp_path / f"out-{n}.png")).any() for n in (1, 2, 3)] == [True, True, False]
+
+
 def test_masks_by_attention_need_a_model_with_attention() -> None:
     toy = editkit.testing.ToyBackend()
     with pytest.raises(MissingCapability, match="attention"):

@@ -188,3 +188,5 @@ def test_a_segmenter_beside_a_painted_mask_has_no_effect(tiny_model: Any) -> Non
         "img2img", IMAGE, model=tiny_model, mask=mask, segmenter="sam:model=x", prompt="a pear", steps=2, seed=0
     )
     assert any("has no effect: the mask is an image, or there is none" in warning for warning in result.report.warnings)
+    again = editkit.replay(result, source=IMAGE, model=tiny_model, mask=mask)  # the recipe holds no folder of it
+    assert again.image.tobytes() == result.image.tobytes()

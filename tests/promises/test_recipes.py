@@ -213,6 +213,18 @@ def test_a_changed_seed_without_effect_is_a_warning() -> None:
     assert not warned(inpainted().encoded(".png", recipe="full"), None, seed=5)
 
 
+@pytest.mark.parametrize("change", [{"instruction": "make it green"}, {"source": "a red pear"}], ids=str)
+def test_a_target_by_default_follows_a_changed_instruction(change: dict[str, str]) -> None:
+    words = {"instruction": "make it blue", "source": "a red apple", "steps": 2, "seed": 1}
+    first = editkit.apply("instruct", noise(), model=model(), **words)
+    other = editkit.apply("instruct", noise(), model=model(), **words | change)
+    repeated = again(first, set=change)
+    assert pixels(repeated) == pixels(other) != pixels(first)
+    assert repeated.report.params["target"] == other.report.params["target"]
+    given = editkit.apply("instruct", noise(), model=model(), **words, target="a blue hat")
+    assert again(given, set=change).report.params["target"] == "a blue hat"
+
+
 def test_a_negative_prompt_by_default_follows_a_changed_source_prompt() -> None:
     words = {"source": "a", "target": "b", "steps": 2, "guidance": 2.0, "seed": 1}
     first = editkit.apply("prompt-edit", noise(), model=model(), **words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -75,3 +76,25 @@ def test_no_operation_returns_a_half_finished_image(operation: str) -> None:
     params = {"steps": 4, "seed": 0, "cache": False, "model": ToyBackend(), **LOOPS[operation]}
     with pytest.raises(Cancelled):
         editkit.apply(operation, sample_image((16, 16)), progress=EARLY["islice"], **params)
+
+
+class OwnError(Exception):
+    pass
+
+
+def test_an_exception_of_the_callers_progress_is_raised_unchanged_by_every_edit() -> None:
+    def failing(steps: Iterator[Any], **_: Any) -> Iterator[Any]:
+        yield next(steps)
+        raise OwnError
+
+    image, call = sample_image((16, 16)), {"model": ToyBackend(), "prompt": "red", "steps": 4, "progress": failing}
+    moving = editkit.Animation((image, sample_image((16, 16), seed=1)), (100.0, 100.0))
+    edits: list[Callable[[], Any]] = [
+        lambda: editkit.apply("img2img", image, **call),
+        lambda: editkit.apply("img2img", image, **{**call, "progress": functools.partial(failing)}),
+        lambda: editkit.apply_all("img2img", [image, image], **call),
+        lambda: editkit.apply_to_animation("img2img", moving, **call),
+    ]
+    for edit in edits:
+        with pytest.raises(OwnError):
+            edit()

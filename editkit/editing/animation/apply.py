@@ -18,7 +18,7 @@ from ...registry.arguments import check_arguments
 from ...registry.registry import installed
 from ...report import AnimationReport, Report
 from ...sampling.params import DrawingParams
-from ...sampling.progress import Progress, with_watcher
+from ...sampling.progress import Progress, with_watcher, wrapping
 from ..apply import cancellable
 from ..framing.following import FollowedSubject
 from ..many.apply_all import split_options
@@ -49,9 +49,9 @@ def apply_to_animation(
 
     ``animation`` is an :class:`Animation` or anything :func:`open_animation` reads; the other arguments are those of
     :func:`apply`. All frames have the same noise, that of ``seed``. With ``anchor`` they attend to the first frame too,
-    by default where the model provides attention and no control is attached; their inversions are then not cached.
-    ``mask``, or another image among the parameters, is one for all frames or an animation of as many. ``batch`` frames
-    are edited together, with an ``anchor`` one of them the first; memory grows accordingly.
+    by default where the model provides attention and no control is attached. ``mask``, or another image among
+    the parameters, is one for all frames or an animation of as many. ``batch`` frames are edited together, with an
+    ``anchor`` one of them the first; memory grows accordingly, and their inversions are not cached.
 
     Each frame is an edit of its own, with all that holds for one: under a mask its other pixels stay as they are.
     Raises an EditkitError before the model is loaded if an argument is wrong, or if ``anchor`` is not possible.
@@ -138,12 +138,14 @@ class _FrameEdits:
     def run(self, numbers: Sequence[int]) -> dict[int, EditedFrame]:
         """Return the edits of frames by their numbers; raises the first error."""
         edited: dict[int, EditedFrame] = {}
+        # An inversion beside other frames is another one, by their keys or by the rounding of shared calls.
+        cache = self.cache and len(numbers) == 1
         edits = [
             bind_request(
                 self.request.registry,
                 self.request.frame(number)._replace(following=self.following),
                 shown,
-                self.cache and not self.anchored,  # an inversion beside another frame is another one
+                cache,
             )
             for number, shown in zip(numbers, steps_together(self._labelled(numbers), len(numbers)), strict=True)
         ]
@@ -155,7 +157,8 @@ class _FrameEdits:
                 number = numbers[place]
                 edited[number] = EditedFrame.of(outcome, self.request.animation.frames[number])
                 self.reports.append(outcome.report)
-                self.recipe = self.recipe or outcome.recipe
+                if number == 0 and self.recipe is None:  # edits end in any order
+                    self.recipe = outcome.recipe
         return edited
 
     def _labelled(self, numbers: Sequence[int]) -> Progress | None:
@@ -168,7 +171,7 @@ class _FrameEdits:
         def show(steps: Iterable[Any], *, total: int, desc: str) -> Iterable[Any]:
             return progress(steps, total=total, desc=f"{place}: {desc}")
 
-        return show
+        return wrapping(progress, show)
 
     def warnings(self, reason: str | None) -> Iterator[str]:
         """Yield warnings of the animation as a whole; ``reason`` is why the frames are edited without an anchor."""

@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
 from ...images.masks.tensors import mask_image
 from ...sampling.params import DrawingParams
 from ..framing.frame import Framing
+from ..params import EditParams
 from ..session import Session
 
 
 def masks_of_controls(session: Session, framing: Framing | None) -> dict[str, Image.Image]:
     """Return the masks that the controls of a session found, by their calls in ``attach``.
 
-    They are in mode L and of the size of the image, also where a ``framing`` limits the session to a region.
+    They are in mode L and of the size of the image, also where a ``framing`` limits the session to a region. The mask
+    of an edit that acted in no step marks nothing. Of a call that is given twice, the second has a number.
     """
-    found: dict[str, Image.Image] = {}
+    places = _finding(session)
+    found = _found_in(session, places)
+    if isinstance(session.params, EditParams):
+        found = dict.fromkeys(places, torch.zeros_like(session.pixels[:1, :1])) | found
+    masks: dict[str, Image.Image] = {}
+    for place, mask in sorted(found.items()):
+        call = places[place]
+        number = sum(other == call for index, other in places.items() if index <= place)
+        name = call if number == 1 else f"{call} ({number})"
+        masks[name] = mask_image(framing.whole_mask(mask) if framing else mask)
+    return masks
+
+
+def _finding(session: Session) -> dict[int, str]:
+    """Return the calls of the controls that find masks, by their place in ``attach``."""
     calls = session.params.controls if isinstance(session.params, DrawingParams) else ()
+    configure = session.registry.configure
+    return {place: call for place, call in enumerate(calls) if configure("controls", call)[0].finds_mask}
+
+
+def _found_in(session: Session, places: dict[int, str]) -> dict[int, Tensor]:
+    """Return the masks (1, 1, H, W) that controls found in a session or in the regions of its image."""
+    found: dict[int, Tensor] = {}
     for controls in session.controls.values():
-        for call, control in zip(calls, controls, strict=True):
-            mask = control.found_mask()
+        for place in places:
+            mask = controls[place].found_mask()
             if mask is not None:
-                pixels = session.canvas.latents_to_image(mask.cpu())
-                found[call] = mask_image(framing.whole_mask(pixels) if framing else pixels)
+                found[place] = session.canvas.latents_to_image(mask.cpu())
+    for region, (left, top) in session.regions:
+        height, width = session.pixels.shape[-2:]
+        for place, mask in _found_in(region, places).items():
+            right, bottom = width - left - mask.shape[-1], height - top - mask.shape[-2]
+            found[place] = F.pad(mask, (left, right, top, bottom))
     return found

@@ -93,6 +93,7 @@ def _describe_steps(request: Request, model: Backend, images: Mapping[str, Image
         options=loading_options_of(model).recorded,
     )
     params = without_folders(registry, request.spec.params, report.params)
+    params.pop("segmenter", None)  # it has found the mask, or had none to find
     references = {name: ImageReference.of(image) for name, image in images.items()}
     explicit = tuple(sorted(request.params.model_fields_set - set(image_fields(request.spec.params))))
     step = Step(

@@ -11,7 +11,7 @@ from ...diffusion.paths import SamplingPath
 from ...images.canvas import Canvas
 from ...model.backend import Backend
 from ...sampling.latest_estimate import LatestEstimate
-from ...sampling.progress import Progress, show_progress
+from ...sampling.progress import Progress, show_progress, wrapping
 from .step import Step
 
 Item = TypeVar("Item")
@@ -96,4 +96,4 @@ def steps_together(progress: Progress | None, count: int) -> list[Progress | Non
     def show(steps: Iterator[Step], *, total: int, desc: str) -> Any:
         return progress(last(steps, total=total, desc=desc), total=total, desc=desc)
 
-    return [*(noting(number) for number in range(count - 1)), show]
+    return [*(noting(number) for number in range(count - 1)), wrapping(progress, show)]
