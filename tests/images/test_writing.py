@@ -6,13 +6,14 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from editkit.errors import InvalidParameter
 from editkit.images.metrics import largest_difference
 from editkit.images.reading import open_image
 from editkit.images.recipes.reading import read_recipe
-from editkit.images.writing import encode_image
+from editkit.images.writing import IMAGE_SUFFIXES, encode_image
 
 RECIPE = '{"operation": "img2img", "prompt": "a gr\u00fcn \u82f9\u679c"}'
 
@@ -54,6 +55,32 @@ def test_jpeg_shows_transparency_on_white(ending: str) -> None:
 def test_other_endings_are_refused(ending: str) -> None:
     with pytest.raises(InvalidParameter, match=r"must end in one of \.png, \.jpg, \.jpeg, \.webp"):
         encode_image(noise(), ending)
+
+
+@pytest.mark.parametrize("ending", IMAGE_SUFFIXES)
+def test_texts_of_exif_keep_their_bytes(ending: str) -> None:
+    exif, owner, lens, source = Image.Exif(), "\u00a9 J\u00fcrgen \u82f9".encode(), b"Plan\xe4r 50", io.BytesIO()
+    exif[ExifTags.Base.Copyright] = owner
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.LensModel] = "Plan?r 50"
+    stored = exif.tobytes().replace(b"Plan?r 50", lens)
+    noise().save(source, "JPEG", exif=stored)
+    data = encode_image(open_image(source.getvalue()), ending)
+    assert owner + b"\0" in data
+    assert lens + b"\0" in data
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.getexif()[ExifTags.Base.Copyright] == owner.decode("latin-1")
+
+
+def test_xmp_that_imagemagick_wrote_to_a_png_is_read() -> None:
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" dc:rights="Ann"/></rdf:RDF></x:xmpmeta>'
+    )
+    for digits, is_kept in ((packet.hex(), True), (packet.hex()[:-1], False)):
+        chunks, source = PngInfo(), io.BytesIO()
+        chunks.add_text("Raw profile type xmp", f"\nxmp\n{len(packet):8}\n{digits[:72]}\n{digits[72:]}\n", zip=True)
+        noise().save(source, "PNG", pnginfo=chunks)
+        assert (b'rights="Ann"' in encode_image(open_image(source.getvalue()), ".png")) is is_kept
 
 
 def test_sizes_that_a_format_cannot_hold() -> None:

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from ...errors import InvalidParameter
 from .deep import encode_deep_png, encode_tiff, insert_png_chunks
 from .image import StoredImage, to_8_bits
-from .metadata import parse_exif
+from .metadata import as_stored, parse_exif
 from .recipe_xmp import add_recipe, fits
 
 FORMATS = {
@@ -129,10 +129,10 @@ def encode_png_file(image: StoredImage, chunks: PngInfo, encoding: Encoding) -> 
 def _tiff_tags(image: StoredImage, exif: bytes, xmp: bytes) -> dict[int, Any]:
     """Tags of a TIFF with the profile and the metadata of an image."""
     source = parse_exif(exif)
-    tags: dict[int, Any] = dict(source)
+    tags: dict[int, Any] = as_stored(source)
     for ifd in (IFD.Exif, IFD.GPSInfo):
         if entries := source.get_ifd(ifd):
-            tags[ifd] = dict(entries)
+            tags[ifd] = as_stored(entries)
     if dpi := image.metadata.dpi:
         tags |= {TiffImagePlugin.X_RESOLUTION: dpi[0], TiffImagePlugin.Y_RESOLUTION: dpi[1]}
         tags |= {TiffImagePlugin.RESOLUTION_UNIT: 2}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses as dc
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -79,10 +80,10 @@ class Metadata:
     def exif_to_write(self, *, keep_gps: bool = False, add_dpi: bool = False) -> bytes:
         """Return EXIF for a file, without its position unless ``keep_gps``; ``add_dpi`` is for formats without dpi."""
         source, exif = parse_exif(self.exif), Image.Exif()
-        exif.update({tag: value for tag, value in source.items() if tag not in (IFD.Exif, IFD.GPSInfo)})
+        exif.update(as_stored({tag: source[tag] for tag in source if tag not in (IFD.Exif, IFD.GPSInfo)}))
         for ifd in (IFD.Exif, IFD.GPSInfo) if keep_gps else (IFD.Exif,):
             if entries := source.get_ifd(ifd):
-                exif.get_ifd(ifd).update(entries)
+                exif.get_ifd(ifd).update(as_stored(entries))
         if add_dpi and self.dpi and 282 not in exif:
             exif[282], exif[283], exif[296] = *self.dpi, 2
         return exif.tobytes() if len(exif) or exif.get_ifd(IFD.Exif) else b""
@@ -95,15 +96,40 @@ class Metadata:
 NO_METADATA = Metadata()
 
 
+class _StoredText(str):
+    """Text of EXIF as Pillow reads it, by Latin-1, that is written as the bytes it was read from.
+
+    Most programs store UTF-8, of which Pillow would write question marks.
+    """
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        return super().encode("latin-1", "replace")
+
+
+def as_stored(entries: Mapping[int, Any]) -> dict[int, Any]:
+    """Return entries of EXIF whose texts Pillow writes as they are stored."""
+    return {tag: _StoredText(value) if isinstance(value, str) else value for tag, value in entries.items()}
+
+
 def read_metadata(image: Image.Image) -> Metadata:
     """Return the allowed metadata of a decoded image; broken ones are left out."""
     texts = getattr(image, "text", None)
     texts = texts if isinstance(texts, dict) else {}
     found = tuple((key, str(texts[key])) for key in _TEXTS if key in texts and len(texts[key]) <= _MAX_TEXT)
-    xmp = image.info.get("xmp")
+    xmp = image.info.get("xmp") or _xmp_as_text(texts)
     return Metadata(
         _filter_exif(image), _filter_xmp(xmp, keep_gps=True) if isinstance(xmp, bytes) else b"", _read_dpi(image), found
     )
+
+
+def _xmp_as_text(texts: Mapping[str, str]) -> bytes:
+    """Return the XMP that ImageMagick writes to a PNG: a name, a length and hexadecimal digits; empty without one."""
+    try:
+        return bytes.fromhex("".join(texts["Raw profile type xmp"].split()[2:]))
+    except (KeyError, ValueError):  # without one, or damaged
+        return b""
 
 
 def is_adobe_rgb(image: Image.Image) -> bool:
@@ -142,16 +168,14 @@ def _filter_exif(image: Image.Image) -> bytes:
     try:
         source = image.getexif()
         result = Image.Exif()
-        for tag in _MAIN_TAGS & set(source):
-            if _is_short(source[tag]):
-                result[tag] = source[tag]
+        result.update(as_stored({tag: source[tag] for tag in _MAIN_TAGS & set(source) if _is_short(source[tag])}))
         if _ORIENTATION in source:
             result[_ORIENTATION] = 1
         for ifd, allowed in ((IFD.Exif, _EXPOSURE_TAGS), (IFD.GPSInfo, set(range(32)))):
             entries = source.get_ifd(ifd)
             kept = {tag: entries[tag] for tag in allowed & set(entries) if _is_short(entries[tag])}
             if kept:
-                result.get_ifd(ifd).update(kept)
+                result.get_ifd(ifd).update(as_stored(kept))
         data = result.tobytes() if len(result) or any(result.get_ifd(i) for i in (IFD.Exif, IFD.GPSInfo)) else b""
         return data if len(data) <= _MAX_EXIF_BYTES else b""
     except Exception:  # broken EXIF is no reason to refuse the pixels
