@@ -350,6 +350,18 @@ def test_an_alpha_of_kohyas_header_counts_where_no_tensor_has_one(tmp_path: Path
     assert any("ss_network_alpha" in warning for warning in model.warnings)
 
 
+@pytest.mark.parametrize(("arguments", "count"), [({"algo": "lokr", "rs_lora": "True"}, 1), ({"algo": "lokr"}, 0)])
+def test_whole_matrices_that_lycoris_trained_at_the_root_of_the_rank_are_named(
+    tmp_path: Path, arguments: dict[str, str], count: int
+) -> None:
+    tensors = {f"{kohya(QUERY)}.lokr_w1": random(4, 2), f"{kohya(QUERY)}.lokr_w2": random(4, 8)}
+    model = adapted("sd", tensors, tmp_path / "a.safetensors", ss_network_args=json.dumps(arguments))
+    assert sum("root of the rank" in text for text in model.warnings) == count
+    expected = torch.kron(random(4, 2), random(4, 8))
+    new = changed(model, "sd")[f"{QUERY}.weight"]
+    assert float((new - weight("sd", f"{QUERY}.weight") - expected).abs().max()) < CLOSE
+
+
 def test_a_folder_of_peft_is_read_with_its_configuration(tmp_path: Path) -> None:
     up, down = random(16, 2), random(2, 16)
     name = f"base_model.model.{QUERY}"

@@ -220,4 +220,10 @@ def _strength_warnings(names: Mapping[str, TensorName], strengths: Strengths) ->
         return ["the alpha of its header (ss_network_alpha) is left out, as conversion usually multiplies it in"]
     if any(name.startswith("base_model.") for name in names) and not strengths.has_alpha:
         return ["it holds no alpha: PEFT stores it in adapter_config.json beside it; it is added at strength 1"]
+    first, second = ({name.module for name in names.values() if name.role == role} for role in ("lokr_w1", "lokr_w2"))
+    if first & second and strengths.is_stabilised_lycoris:
+        return [
+            f"{len(first & second)} of its layers are LoKr of whole matrices, which LyCORIS trains at the root of the "
+            "rank with rs_lora and loads at strength 1, as here: give a larger scale if its effect is weak"
+        ]
     return []

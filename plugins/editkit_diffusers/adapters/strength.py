@@ -53,6 +53,12 @@ class Strengths:
     def has_alpha(self) -> bool:
         return self.alpha_in_tensors or self.states(*_HEADER_ALPHAS)
 
+    @property
+    def is_stabilised_lycoris(self) -> bool:
+        """Whether LyCORIS trained with ``rs_lora``, by the arguments in the header."""
+        arguments = self.settings.get("ss_network_args")
+        return isinstance(arguments, Mapping) and str(arguments.get("rs_lora")).lower() == "true"
+
     def factor(self, part: str, names: Iterable[str], alpha: float | None, rank: int) -> float:
         """Return alpha / rank, or alpha / sqrt(rank) of rank-stabilised LoRA (Kalajdzievski, arXiv 2312.03732).
 
