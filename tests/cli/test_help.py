@@ -78,6 +78,21 @@ def test_a_shell_completes_names_values_and_files(words: str, expected: set[str]
     assert set(result.stdout.rstrip("\n").split("\n")) == expected, result.output
 
 
+@pytest.mark.parametrize(
+    ("shell", "words", "place", "expected"),
+    [
+        ("bash", "editkit img2img --sampler = ddp", "4", "plain,ddpm"),
+        ("zsh", "editkit img2img --sampler=ddp", "2", "plain\n--sampler=ddpm\n"),
+        ("fish", "editkit img2img --sampler=ddp", "--sampler=ddp", "plain,--sampler=ddpm\t"),
+    ],
+)
+def test_a_value_that_is_joined_to_its_option_is_completed(shell: str, words: str, place: str, expected: str) -> None:
+    variables = {"COMP_WORDS": words, "COMP_CWORD": place, "_EDITKIT_COMPLETE": f"{shell}_complete"}
+    assert CliRunner().invoke(main, [], prog_name="editkit", env=variables).stdout.startswith(expected)
+    changed = {"bash": "", "zsh": "compset -P '--*='; _path_files -f", "fish": 'string split -m 1 ","'}[shell]
+    assert changed in CliRunner().invoke(main, ["completion", shell]).stdout
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_a_shell_asks_editkit(shell: str) -> None:
     script = CliRunner().invoke(main, ["completion", shell]).stdout
