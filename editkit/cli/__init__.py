@@ -24,6 +24,7 @@ from .facts.names import describe_command, name_commands
 from .facts.recipes import show_command
 from .new_plugin import new_plugin_command
 from .operations import operation_command
+from .outputs.printing import ClosedOutput
 from .pipelines import run_command
 from .replay import replay_command
 from .strip import strip_command
@@ -51,6 +52,8 @@ class Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command line, print an error as one line, and exit: 0 for success, 2 for bad input, 1 for a failure."""
         _reduce_gc()
+        if sys.stdout is None:
+            sys.stdout = ClosedOutput()
         try:
             status = super().main(*args, **{**kwargs, "standalone_mode": False})
         except (click.Abort, Exception) as error:

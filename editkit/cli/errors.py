@@ -14,6 +14,7 @@ from typing import Any, Literal
 import click
 
 from ..errors import Cancelled, EditkitError, InvalidParameter, MissingCapability, own_name
+from ..files.paths import exists
 from .settings import apply_settings, settings_in_use, with_own_default
 
 _VERBOSE = "editkit.verbose"
@@ -62,6 +63,11 @@ class Command(click.Command):
             given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         except click.NoSuchOption as error:
             self._name_own_option(ctx, error.option_name)
+            file = next((word for word in args if word.startswith(error.option_name) and exists(word)), None)
+            if file is not None:
+                raise click.UsageError(
+                    f"No such option {error.option_name!r}. Write the file as ./{file}", ctx
+                ) from None
             raise
         for param, count in Counter(order).items():
             if count > 1 and isinstance(param, click.Option) and not _may_repeat(param):

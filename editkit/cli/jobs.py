@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses as dc
 import itertools
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from .many.masks import plan_masks
 from .many.variants import Variant
 from .outputs.options import encoding_of
 from .outputs.plan import STREAM, OutputPlan, ResultName, plan_shown, stem_of
+from .outputs.printing import is_terminal
 from .outputs.writing import output_place
 
 if TYPE_CHECKING:
@@ -186,4 +188,6 @@ def read_if_stdin(name: str, argument: str = "image") -> str | bytes:
     """Return the path of an input, or the bytes of standard input, which can be read only once."""
     from ..images.sources import read_source
 
+    if name == STREAM and is_terminal(sys.stdin):
+        raise click.UsageError(f"{argument} '-' is standard input, and that is a terminal: send a file to it by < FILE")
     return read_source(STREAM, argument=argument) if name == STREAM else name

@@ -9,6 +9,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +24,7 @@ from pydantic import Field
 
 import editkit
 from editkit import CommandSpec, DrawingParams, EditkitError, OperationSpec, Params, RegisteredName, Table
+from editkit.__main__ import _repeat_interrupt
 from editkit.cli import main
 from editkit.cli.operations import operation_command
 from editkit.cli.options import expand_home, parameters_of
@@ -81,6 +84,8 @@ def test_help_imports_no_heavy_library(tmp_path: Path) -> None:
     for words in (["--help"], ["img2img", "--help"], ["run", "--help"], ["plugins", "--json"], ["models"]):
         code = f"""
 import sys
+import time
+import weakref
 from editkit.cli import main
 try: main({words!r})
 except SystemExit as end: assert end.code == 0
@@ -357,6 +362,8 @@ def test_bad_input_is_reported_without_importing_torch(here: Path, random_image:
     without = [words for case, (words, _) in BAD.items() if words[0] != "run"]
     code = f"""
 import sys
+import time
+import weakref
 from editkit.cli import main
 for words in {without!r}:
     try: main(words)
@@ -401,6 +408,46 @@ def test_an_interrupt_during_the_imports_is_one_line(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "editkit", "plugins"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Error: cancelled\n")
+
+
+def test_an_interrupt_that_python_ignores_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lock:
+        pass
+
+    def interrupt(gone: object) -> None:
+        raise KeyboardInterrupt
+
+    lock = Lock()
+    kept = weakref.ref(lock, interrupt)
+    monkeypatch.setattr(sys, "unraisablehook", _repeat_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        del lock
+        for _ in range(1000):
+            time.sleep(0.01)
+    assert kept() is None
+
+
+def test_an_image_is_neither_printed_to_a_terminal_nor_read_from_one(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editkit.cli.outputs.plan.is_terminal", lambda stream: True)
+    assert_error(call("img2img", "a.png", "-o", "-"), "output '-' is standard output, and that is a terminal", status=2)
+    monkeypatch.setattr("editkit.cli.jobs.is_terminal", lambda stream: True)
+    assert_error(call("img2img", "-", "-o", "b.png"), "image '-' is standard input, and that is a terminal", status=2)
+    assert_error(call("show", "-"), "recipe '-' is standard input", status=2)
+
+
+def test_a_file_that_begins_like_an_option_is_named(here: Path) -> None:
+    (here / "a.png").rename(here / "-a.png")
+    assert_error(call("show", "-a.png"), "Write the file as ./-a.png", status=2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the file")
+@pytest.mark.parametrize("words", ["--help", "samplers --json"])
+def test_what_is_printed_to_a_closed_output_is_an_error(words: str) -> None:
+    line = f"{shlex.quote(sys.executable)} -m editkit {words} >&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: standard output cannot be written: it is closed\n")
 
 
 # Where results go

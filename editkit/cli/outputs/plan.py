@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import itertools
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import click
 from ...errors import InvalidParameter
 from ...files.paths import is_folder, unused_path
 from .options import FORMAT_SUFFIXES, existing_of
+from .printing import is_terminal
 
 STREAM = "-"
 """File name that stands for standard input or output."""
@@ -113,6 +115,11 @@ class OutputPlan:
         written, would replace an input, or would be written twice.
         """
         if self.output == STREAM:
+            if is_terminal(sys.stdout):
+                raise click.UsageError(
+                    f"{self.argument} '-' is standard output, and that is a terminal, which shows no image: "
+                    "give a file with -o, or redirect it by > FILE"
+                )
             if len(results) > 1 or self.into_folder:
                 raise InvalidParameter("output '-' takes one result: give a folder with -o for several images")
             self.suffixes_of(results[0].input)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -31,11 +32,25 @@ def shown_loading(name: str) -> Iterator[None]:
         yield
 
 
+class ClosedOutput(io.TextIOBase):
+    """Standard output that is closed, for which Python has None: what is printed to it would be lost in silence."""
+
+    @property
+    def buffer(self) -> io.RawIOBase:
+        raise EditkitError("standard output cannot be written: it is closed")
+
+    def write(self, text: str) -> int:
+        raise EditkitError("standard output cannot be written: it is closed")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream is a terminal; one that is closed is None."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
 def print_bytes(data: bytes) -> None:
     """Write bytes to standard output; raises EditkitError if it is full or closed, but not for a closed pipe."""
     try:
-        if sys.stdout is None:
-            raise ValueError("it is closed")
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
