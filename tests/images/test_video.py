@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses as dc
 import io
 import struct
+import sys
+import types
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -234,13 +236,16 @@ def test_odd_sides_are_refused_before_an_edit() -> None:
         check_encoding(".mp4", (9, 6))
 
 
-def test_without_pyav_videos_are_refused_with_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(video, "_load_av", lambda: None)
+@pytest.mark.parametrize("module", [None, types.SimpleNamespace(__version__="17.1.0")], ids=["missing", "old"])
+def test_without_pyav_videos_are_refused_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", module)
     file = tmp_path / "clip.mp4"
     file.write_bytes(b"\0\0\0\x18ftypisom" + bytes(64))
     assert animation_suffix(file) == ".mp4"
-    with pytest.raises(BadImage, match=r"needs PyAV: pip install 'editkit\[video\]'"):
+    with pytest.raises(BadImage, match=r"needs PyAV 18 or later: pip install 'editkit\[video\]'"):
         open_animation(file)
-    with pytest.raises(InvalidParameter, match=r"needs PyAV: pip install 'editkit\[video\]'"):
+    with pytest.raises(InvalidParameter, match=r"needs PyAV 18 or later: pip install 'editkit\[video\]'"):
         check_encoding(".mp4", (8, 6))
     assert animation_suffix(b"\0\0\0\x18ftypavif" + bytes(64)) is None

@@ -23,6 +23,8 @@ from ..stored.recipe_xmp import add_recipe, append_mp4_xmp
 from .frames import Animation, VideoFile, check_length, same_mode
 
 INSTALL = "pip install 'editkit[video]'"
+_OLDEST = 18
+"""Major version of PyAV from which frames have all that is read and written here."""
 
 _DEMUXER = "mp4"
 """The only demuxer that FFmpeg may choose: it opens no other file by a name in this one."""
@@ -47,12 +49,12 @@ _HDR = {16: "PQ", 18: "HLG"}
 
 
 def _load_av() -> Any:
-    """Return the module of PyAV; None if it is not installed."""
+    """Return the module of PyAV; None if it is not installed, or too old."""
     try:
         import av
     except ImportError:
         return None
-    return av
+    return av if int(av.__version__.partition(".")[0]) >= _OLDEST else None
 
 
 def open_video(data: bytes, name: str) -> Animation:
@@ -62,7 +64,7 @@ def open_video(data: bytes, name: str) -> Animation:
     """
     av = _load_av()
     if av is None:
-        raise BadImage(f"{name} is a video, which needs PyAV: {INSTALL}")
+        raise BadImage(f"{name} is a video, which needs PyAV {_OLDEST} or later: {INSTALL}")
     try:
         count = _check_header(av, data, name)
         with av.open(io.BytesIO(data), format=_DEMUXER) as container:
@@ -168,7 +170,7 @@ def check_video(size: tuple[int, int]) -> None:
     """Raise InvalidParameter if frames of ``size`` (width, height) cannot be written as MP4."""
     av = _load_av()
     if av is None or _CODEC not in av.codecs_available:
-        missing = "PyAV" if av is None else f"PyAV with the encoder {_CODEC}"
+        missing = f"PyAV {_OLDEST} or later" if av is None else f"PyAV with the encoder {_CODEC}"
         raise InvalidParameter(f"an output in MP4 needs {missing}: {INSTALL}, or save as .webp or .png")
     if any(side % 2 for side in size):
         raise InvalidParameter(
