@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -69,6 +70,22 @@ def test_texts_of_exif_keep_their_bytes(ending: str) -> None:
     assert lens + b"\0" in data
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.getexif()[ExifTags.Base.Copyright] == owner.decode("latin-1")
+
+
+def test_copyright_in_iptc_alone_becomes_that_of_exif() -> None:
+    texts = {116: b"(c) Ann", 80: "J\u00fcrgen".encode(), 105: b"HEADLINE"}
+    records = b"".join(b"\x1c\2" + bytes([number]) + struct.pack(">H", len(one)) + one for number, one in texts.items())
+    resources = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0" + struct.pack(">I", len(records)) + records
+    segment = b"\xff\xed" + struct.pack(">H", len(resources) + 2) + resources
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Artist] = "of EXIF"
+    noise().save(buffer, "JPEG", exif=exif)
+    data = encode_image(open_image(buffer.getvalue()[:2] + segment + buffer.getvalue()[2:]), ".png")
+    with Image.open(io.BytesIO(data)) as opened:
+        kept = opened.getexif()
+    assert kept[ExifTags.Base.Copyright] == "(c) Ann"
+    assert kept[ExifTags.Base.Artist] == "of EXIF"
+    assert b"HEADLINE" not in data
 
 
 def test_xmp_that_imagemagick_wrote_to_a_png_is_read() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from PIL import Image
+from PIL import Image, ImageFile, IptcImagePlugin
 from PIL.ExifTags import IFD
 
 _ORIENTATION = 0x0112
@@ -29,6 +29,8 @@ _EXPOSURE_TAGS = (
     | set(range(41985, 41995))
 )
 """Exposure, dates, colour space, lens (Exif 2.32, section 4.6.5); no maker notes, comments and serial numbers."""
+_IPTC_TAGS = {(2, 120): 270, (2, 80): 315, (2, 116): 33432}
+"""Tags of EXIF for the caption, the author and the copyright of IPTC-IIM 4.2, which older programs write alone."""
 _MAX_EXIF_BYTES = 60_000  # with its header a JPEG segment has 65,533
 _MAX_TEXT = 2000
 _MAX_XMP_BYTES = 60_000
@@ -169,6 +171,7 @@ def _filter_exif(image: Image.Image) -> bytes:
         source = image.getexif()
         result = Image.Exif()
         result.update(as_stored({tag: source[tag] for tag in _MAIN_TAGS & set(source) if _is_short(source[tag])}))
+        result.update(as_stored({tag: text for tag, text in _iptc_texts(image).items() if tag not in result}))
         if _ORIENTATION in source:
             result[_ORIENTATION] = 1
         for ifd, allowed in ((IFD.Exif, _EXPOSURE_TAGS), (IFD.GPSInfo, set(range(32)))):
@@ -180,6 +183,19 @@ def _filter_exif(image: Image.Image) -> bytes:
         return data if len(data) <= _MAX_EXIF_BYTES else b""
     except Exception:  # broken EXIF is no reason to refuse the pixels
         return b""
+
+
+def _iptc_texts(image: Image.Image) -> dict[int, str]:
+    """Return caption, author and copyright by IPTC-IIM under their tags of EXIF, in the letters of their bytes."""
+    if not isinstance(image, ImageFile.ImageFile):
+        return {}
+    try:
+        entries = IptcImagePlugin.getiptcinfo(image) or {}
+        values = {tag: entries.get(record) for record, tag in _IPTC_TAGS.items()}
+        first = {tag: value[0] if isinstance(value, list) else value for tag, value in values.items()}
+    except Exception:  # broken IPTC is no reason to refuse the pixels
+        return {}
+    return {tag: value.decode("latin-1") for tag, value in first.items() if value and len(value) <= _MAX_TEXT}
 
 
 def _is_short(value: Any) -> bool:
