@@ -312,6 +312,18 @@ def test_preview_at_the_begin_of_a_raw_photograph_is_not_taken_for_it() -> None:
     assert open_image(tiff(bytes(96), (8, 8, 8), 2, tags={254: 1})).size == (8, 4)
 
 
+@pytest.mark.parametrize(("width", "is_preview"), [(6000, True), (4, False)])
+def test_image_with_a_larger_one_below_it_is_a_preview(width: int, is_preview: bool) -> None:
+    directory, shift = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0"), len(tiff(b"", (8,), 1, tags={330: 8}))
+    directory.update({256: width, 257: 4})
+    data = tiff(bytes(32), (8,), 1, tags={330: shift + 32}) + directory.tobytes(shift + 32)
+    if is_preview:
+        with pytest.raises(BadImage, match="begins with a preview"):
+            open_image(data)
+    else:
+        assert open_image(data).size == (8, 4)
+
+
 def test_channel_that_is_not_marked_as_transparency_is_named() -> None:
     levels = np.arange(128, dtype=np.uint8).reshape(4, 8, 4)
     stored = open_stored(tiff(levels.tobytes(), (8,) * 4, 2, tags={338: 0}))

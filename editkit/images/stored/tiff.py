@@ -43,7 +43,7 @@ def unread_layout(data: bytes) -> str | None:
     if not data.startswith(_STARTS):
         return None
     try:
-        tags = _first_directory(data)
+        tags = _directory(data)
         photometric = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0)
         if photometric in _SENSOR:
             return "the values of a camera's sensor, a raw photograph"
@@ -70,8 +70,19 @@ def is_preview(image: Image.Image, data: bytes) -> bool:
     tags = getattr(image, "tag_v2", None)
     if tags is None:
         return False
-    reduced = bool(int(tags.get(_SUBFILE_TYPE, 0)) & _REDUCED) and (_SUBFILES in tags or _DNG_VERSION in tags)
-    return reduced or data[_HEADER : _HEADER + len(_CR2)] == _CR2
+    if int(tags.get(_SUBFILE_TYPE, 0)) & _REDUCED and (_SUBFILES in tags or _DNG_VERSION in tags):
+        return True
+    return data[_HEADER : _HEADER + len(_CR2)] == _CR2 or _widest_subfile(tags, data) > max(image.size)
+
+
+def _widest_subfile(tags: Mapping[int, Any], data: bytes) -> int:
+    """Return the largest width of the images in directories below the first one; 0 without any."""
+    places = tags.get(_SUBFILES, ())
+    try:
+        directories = [_directory(data, place) for place in (places if isinstance(places, tuple) else (places,))]
+        return max((int(one.get(TiffImagePlugin.IMAGEWIDTH, 0)) for one in directories), default=0)
+    except Exception:  # damaged, which does not concern the first image
+        return 0
 
 
 def count_further_channels(image: Image.Image) -> int:
@@ -80,10 +91,11 @@ def count_further_channels(image: Image.Image) -> int:
     return sum(kind == 0 for kind in tags.get(TiffImagePlugin.EXTRASAMPLES, ()))
 
 
-def _first_directory(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
+def _directory(data: bytes, place: int | None = None) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """Return the tags of the directory at a place in a file, of the first one by default."""
     header = data[: _LARGE_HEADER if data[2:4].strip(b"\0") == b"+" else _HEADER]
     tags, file = TiffImagePlugin.ImageFileDirectory_v2(header), io.BytesIO(data)
-    file.seek(tags.next)
+    file.seek(tags.next if place is None else place)
     tags.load(file)
     return tags
 
