@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import BadImage, PluginFailure
+from ..files.paths import exists
 from ..inversion.settings import INVERSION_SUFFIXES, is_inversion
 from ..registry.params import Params, field_metadata
 from ..registry.registry import Registry
@@ -248,10 +249,20 @@ def _validate_variants(
 def _input_names(spec: OperationSpec, options: Mapping[str, Any]) -> tuple[list[str], str | None]:
     """Return the inputs as named on the command line, and the second image of an operation that takes two."""
     if spec.takes == "image":
+        _check_texts(spec, options)
         return list(options["image"]), None
     if spec.takes == "two images":
         return [options["a"]], options["b"]
     return [options["file"] if spec.takes == "inversion" else ""], None
+
+
+def _check_texts(spec: OperationSpec, options: Mapping[str, Any]) -> None:
+    """Raise UsageError if the text that follows the images is the name of a file, as it is if it was left out."""
+    for name, field in spec.params.model_fields.items():
+        if field_metadata(field).get("argument") and exists(options[name]):
+            raise click.UsageError(
+                f"{name.upper()} {options[name]!r} is the name of a file: the {name} is missing; write it last"
+            )
 
 
 def _output_suffixes(spec: OperationSpec) -> tuple[str, ...]:

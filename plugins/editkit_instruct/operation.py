@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 
 from editkit import (
@@ -145,7 +147,7 @@ def _check_guidance(params: InstructParams, guidance: ReferenceGuidance, model: 
 def _edit_by_inversion(session: Session, params: InstructParams, steps: int) -> Edit:
     """Derive source and target prompt, invert the image under one, and sample it again under the other."""
     source = _source_prompt(session, params)
-    prompts = Prompts(source, params.target) if params.target else parse(params.instruction, source)
+    prompts = _prompts(session, params, source)
     resolved: dict[str, object] = {"captioner": None, **prompts._asdict()}
     resolved["guidance"] = 1.0 if params.guidance is None else params.guidance
     if "negative_prompt" not in params.model_fields_set:  # guidance then amplifies the edit only
@@ -154,6 +156,23 @@ def _edit_by_inversion(session: Session, params: InstructParams, steps: int) -> 
     if params.auto_mask:
         mask_automatically(session, (prompts.source, prompts.target))
     return reprompt(session, params.inverter, steps, prompts.source, prompts.target)
+
+
+def _prompts(session: Session, params: InstructParams, source: str) -> Prompts:
+    """Return the two prompts: the target of the parameters, else that of the instruction.
+
+    Warns of an instruction that asks for another target than the given one.
+    """
+    if not params.target:
+        return parse(params.instruction, source)
+    given = Prompts(source, params.target)
+    with contextlib.suppress(InvalidParameter):
+        if parse(params.instruction, source) == given:
+            return given
+    session.usage.warn(
+        f"instruction={params.instruction[:60]!r} has no effect: the edit is to the target, which is given"
+    )
+    return given
 
 
 def _source_prompt(session: Session, params: InstructParams) -> str:

@@ -261,6 +261,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "missing parameter": (["prompt-edit", "a.png", "--source", "x"], "'target'"),
     "no image": (["img2img"], "IMAGE"),
     "no instruction": (["instruct", "a.png"], "Missing argument 'INSTRUCTION'"),
+    "no instruction after two images": (["instruct", "a.png", "a.png"], "INSTRUCTION 'a.png' is the name of a file"),
     "neither image nor instruction": (["instruct"], "Missing argument 'IMAGE...'"),
     "no image of a pipeline": (["run", "steps.yaml"], "Missing argument 'IMAGE...'"),
     "missing output folder": (["img2img", "a.png", "-o", "nowhere/x.png"], "'nowhere/x.png'"),

@@ -96,6 +96,13 @@ def test_a_seed_that_no_step_of_a_pipeline_takes_is_named(seeds: tuple[int | Non
     assert [warning.startswith("seed=5 has no effect") for warning in warnings] == ([True] if all(seeds) else [])
 
 
+def test_an_instruction_beside_another_target_is_named() -> None:
+    assert edit("instruct", target="a blue apple").report.warnings == ()
+    for instruction in ("make it green", "frobnicate it"):
+        (warning,) = edit("instruct", instruction=instruction, target="a blue apple").report.warnings
+        assert warning == f"instruction={instruction!r} has no effect: the edit is to the target, which is given"
+
+
 def test_outpainting_no_side_is_named() -> None:
     (warning,) = edit("outpaint", right=0).report.warnings
     assert "left, right, top and bottom" in warning
