@@ -107,7 +107,17 @@ class EmojiPairsParams(Params):
         "first", description="Sets of images: those of the model with held-out targets, or sets that no training saw."
     )
     scenery: Literal[
-        "in place", "mirrored", "shifted", "small", "coloured", "photographic", "two objects", "moved", "all"
+        "in place",
+        "mirrored",
+        "shifted",
+        "small",
+        "coloured",
+        "graded",
+        "photographic",
+        "small photographic",
+        "two objects",
+        "moved",
+        "all",
     ] = Field("in place", description="Scene of both images of a pair; moved is all scenes but the first.")
     pairs: int = Field(100, ge=1, description="Number of pairs in each scene.")
     size: int = Field(64, ge=8, le=512, description="Side of an image in pixels.")

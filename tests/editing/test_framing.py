@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from skimage.data import chelsea
 from torch import Tensor
 
 import editkit
 from editkit import Result
+from editkit.editing.framing.cutting import cut_out
 from editkit.editing.framing.extent import place_by_extent
 from editkit.editing.framing.following import FollowedSubject
-from editkit.editing.framing.ground import ground_colour, is_plain, matte
+from editkit.editing.framing.ground import Standing, smooth_ground
 from editkit.editing.framing.placing import cuts, hold
 from editkit.editing.framing.registration import Placement, place_template, whole_image
 from editkit.images.metrics import psnr
@@ -24,6 +26,9 @@ from editkit.images.tensors import to_tensor
 SAMPLES = Path(__file__).parents[1] / "pictures"
 APPLE = SAMPLES / "noto-red-apple.png"
 WHITE, BLUE = (255, 255, 255), (30, 80, 190)
+GRADIENT = Image.fromarray(np.linspace((30, 80, 190), (240, 200, 120), 64).astype(np.uint8)[None].repeat(64, 0))
+PHOTOGRAPH = Image.fromarray(chelsea()[:300, :300]).resize((64, 64), Image.Resampling.LANCZOS)
+Ground = tuple[int, int, int] | Image.Image
 
 
 def subject(side: int, *, seed: int = 0) -> Tensor:
@@ -40,14 +45,14 @@ def test_the_region_of_a_subject_moves_with_it_by_whole_pixels() -> None:
         return image
 
     following, first = FollowedSubject(), Placement(24, 14, 44, mirrored=False, cost=0.5)
-    assert following.place(frame(0, 0), first, plain=True) == first
+    assert following.place(frame(0, 0)[0] - 1, first) == first
     for left, top in ((0, 0), (7, -5), (-20, 11), (28, 0)):
-        found = following.place(frame(left, top), whole_image(frame(0, 0)[0] - 1, subject(64)), plain=True)
+        found = following.place(frame(left, top)[0] - 1, whole_image(frame(0, 0)[0] - 1, subject(64)))
         assert found is not None and found[:4] == (24 + left, 14 + top, 44, False)
-    other = torch.ones(1, 3, 70, 90)
-    other[:, :, 30:50, 40:70] = 0
-    assert following.place(other, None, plain=True) is None
-    assert following.place(frame(7, -5), first, plain=False) == first
+    other = torch.zeros(3, 70, 90)
+    other[:, 30:50, 40:70] = -1
+    assert following.place(other, None) is None
+    assert following.place(None, first) == first
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -89,19 +94,46 @@ def test_template_of_another_subject_explains_nothing() -> None:
 def test_matte_and_ground_tell_subject_from_ground() -> None:
     image = framed(BLUE, 40, (12, 9))
     pixels = to_tensor(image)[0]
-    ground = ground_colour(pixels)
-    assert is_plain(pixels)
-    torch.testing.assert_close(ground.flatten(), torch.tensor(BLUE) / 255, rtol=0, atol=1e-6)
-    shares = matte(pixels, ground)[0]
+    standing = Standing.of(pixels[None], torch.ones(3, 1, 1))
+    assert standing is not None and not standing.on_model_ground
+    torch.testing.assert_close(standing.ground[:, 0, 0], torch.tensor(BLUE) / 255, rtol=0, atol=1e-6)
+    shares = standing.subject[0, 0]
     assert float(shares[:8].max()) == 0 and float(shares[29, 32]) == 1
 
 
-def framed(ground: tuple[int, int, int], side: int, corner: tuple[int, int], *, size: int = 64) -> Image.Image:
+def test_a_smooth_ground_is_found_beside_a_subject_that_crosses_the_border() -> None:
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, 60), torch.linspace(-1, 1, 80), indexing="ij")
+    surface = torch.stack([0.5 + 0.2 * rows - 0.1 * columns**2, 0.4 - 0.2 * rows * columns, 0.6 - 0.3 * rows**2])
+    pixels = surface.clone()
+    pixels[:, 35:, 20:45] = torch.tensor([0.1, 0.9, 0.1])[:, None, None]
+    ground = smooth_ground(pixels)
+    assert ground is not None
+    torch.testing.assert_close(ground, surface, rtol=0, atol=0.01)
+    assert smooth_ground(to_tensor(PHOTOGRAPH)[0]) is None
+
+
+def test_a_subject_is_cut_out_along_its_edges_and_not_along_a_coarse_outline() -> None:
+    pixels, disc = to_tensor(PHOTOGRAPH.resize((128, 128))), torch.zeros(64, 64)
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    disc[(rows - 32) ** 2 + (columns - 32) ** 2 < 24**2] = 1
+    place = Placement(40, 30, 64, mirrored=False, cost=0.1)
+    pixels[0, :, 30:94, 40:104] = torch.where(
+        disc > 0, torch.tensor([0.1, 0.7, 0.9])[:, None, None], pixels[0, :, 30:94, 40:104]
+    )
+    coarse = torch.zeros(64, 64)
+    coarse[(rows - 33) ** 2 + (columns - 31) ** 2 < 23**2] = 1
+    cut = cut_out(pixels, place, coarse[None])
+    assert float((cut[0, 0, 30:94, 40:104] - disc).abs().sum()) < 0.3 * float((coarse - disc).abs().sum())
+    assert float(cut.sum() - cut[0, 0, 30:94, 40:104].sum()) == 0
+
+
+def framed(ground: Ground, side: int, corner: tuple[int, int], *, size: int = 64) -> Image.Image:
     """The apple on a ground, on transparent white at a size and place."""
     apple = Image.open(APPLE).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
     opacity = 255 - np.asarray(apple).min(axis=2)
     alpha = Image.fromarray(np.clip(opacity.astype(int) * 4, 0, 255).astype(np.uint8))
-    canvas = Image.new("RGB", (size, size), ground)
+    plain = isinstance(ground, tuple)
+    canvas = Image.new("RGB", (size, size), ground) if plain else ground.resize((size, size), Image.Resampling.BICUBIC)
     canvas.paste(apple, corner, alpha)
     return canvas
 
@@ -113,11 +145,17 @@ def edit(image: Image.Image, **options: object) -> Result:
 
 @pytest.mark.model
 @pytest.mark.parametrize(
-    ("ground", "side", "corner"), [(WHITE, 36, (4, 24)), (WHITE, 64, (9, -7)), (BLUE, 40, (12, 9))], ids=str
+    ("ground", "side", "corner"),
+    [
+        (WHITE, 36, (4, 24)),
+        (WHITE, 64, (9, -7)),
+        (BLUE, 40, (12, 9)),
+        (GRADIENT, 40, (12, 9)),
+        (PHOTOGRAPH, 44, (12, 9)),
+    ],
+    ids=lambda value: "image" if isinstance(value, Image.Image) else str(value),
 )
-def test_edit_of_a_moved_subject_is_the_moved_edit(
-    ground: tuple[int, int, int], side: int, corner: tuple[int, int]
-) -> None:
+def test_edit_of_a_moved_subject_is_the_moved_edit(ground: Ground, side: int, corner: tuple[int, int]) -> None:
     """The visible part is compared with the edit of the subject in the model's own frame."""
     to_tomato = functools.partial(edit, target="noto tomato")
     left, top, right, bottom = (max(0, corner[0]), max(0, corner[1]), *(min(64, at + side) for at in corner))
@@ -176,8 +214,8 @@ def test_image_in_the_frame_is_edited_as_it_stands() -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("ground", [WHITE, BLUE])
-def test_framed_edit_without_a_change_returns_the_source(ground: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("ground", [WHITE, BLUE, GRADIENT, PHOTOGRAPH], ids=["white", "blue", "gradient", "photograph"])
+def test_framed_edit_without_a_change_returns_the_source(ground: Ground) -> None:
     image = framed(ground, 36, (4, 24), size=96)
     result = edit(image, target="noto red apple")
     assert result.report.frame is not None
@@ -213,10 +251,11 @@ def test_a_mask_chooses_among_equal_subjects(marked: tuple[int, int, int, int]) 
 
 
 @pytest.mark.model
-def test_the_subject_under_the_mask_is_edited_and_others_are_named() -> None:
-    image = Image.new("RGB", (128, 64), WHITE)
+@pytest.mark.parametrize("ground", [WHITE, GRADIENT], ids=["white", "gradient"])
+def test_the_subject_under_the_mask_is_edited_and_others_are_named(ground: Ground) -> None:
+    image = Image.new("RGB", (128, 64), ground) if isinstance(ground, tuple) else ground.resize((128, 64))
     for left in (4, 72):
-        image.paste(framed(WHITE, 48, (0, 0), size=48), (left, 8))
+        image.paste(framed(image.crop((left, 8, left + 48, 56)), 48, (0, 0), size=48), (left, 8))
     changed = {}
     for name, box in (("left", (0, 0, 60, 64)), ("right", (68, 0, 128, 64))):
         mask = Image.new("L", image.size, 0)
@@ -262,7 +301,9 @@ def place(
     """Left, top and side of the placement of a box on white, whose frame holds subjects of 0.9 of its side."""
     pixels = torch.ones(1, 3, size[1], size[0])
     pixels[..., max(0, top) : bottom, max(0, left) : right] = 0.2
-    found = place_by_extent(pixels, None, 0.9, torch.ones(3, 1, 1), keep_whole=False).placement
+    standing = Standing.of(pixels, torch.ones(3, 1, 1))
+    assert standing is not None
+    found = place_by_extent(standing, None, 0.9, keep_whole=False).placement
     return None if found is None else found[:3]
 
 

@@ -132,7 +132,7 @@ def test_grounds_are_in_range_and_repeat_with_their_generator() -> None:
     assert 0 < int(plain.sum()) < 40
 
 
-@pytest.mark.parametrize("scenery", [name for name in cases.SCENERY if name != "photographic"])
+@pytest.mark.parametrize("scenery", [name for name in cases.SCENERY if "photographic" not in name])
 def test_both_images_of_a_case_are_in_one_scene(monkeypatch: pytest.MonkeyPatch, scenery: str) -> None:
     """The images differ only inside the squares, and a case is the same at every call."""
     monkeypatch.setattr(Emoji, "held_out", True)

@@ -1,4 +1,4 @@
-"""Place the subject of an image without a prompt: by what stands on a plain ground, and the usual size of subjects."""
+"""Place the subject of an image without a prompt: by what stands on a smooth ground, and the usual size of subjects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from ...images.canvas import Box
-from .ground import ground_colour, is_model_ground, is_plain, matte
+from .ground import Standing
 from .placing import Place, standing_parts
 from .registration import Placement, square_around
 
@@ -21,24 +21,22 @@ SEVERAL = 0.4
 """Size of the second largest part, relative to the largest, from which an image shows several subjects."""
 
 
-def place_by_extent(
-    pixels: Tensor, mask: Tensor | None, extent: float, model_ground: Tensor, *, keep_whole: bool
-) -> Place:
-    """Return the place of all that stands on the plain ground of an image (1, 3, H, W), or of its parts in a mask.
+def place_by_extent(standing: Standing | None, mask: Tensor | None, extent: float, *, keep_whole: bool) -> Place:
+    """Return the place of all that stands on the smooth ground of an image, or of its parts in a mask (1, 1, H, W).
 
     Its longest side becomes ``extent`` of the frame's side, unless it has about that size. An image in the frame of the
-    model, on ``model_ground`` (3, 1, 1), has no placement, unless ``keep_whole``.
+    model has no placement, unless ``keep_whole``. Without a smooth ground there is no subject.
     """
-    ground = ground_colour(pixels[0])
-    boxes = _subject_boxes(matte(pixels, ground), mask) if is_plain(pixels[0]) else []
-    if not boxes:
+    boxes = [] if standing is None else _subject_boxes(standing.subject, mask)
+    if standing is None or not boxes:
         return Place(None, explained=False)
     several = len(boxes) > 1 and boxes[1].area >= SEVERAL * boxes[0].area
-    frame, size = square_around(pixels), (pixels.shape[-1], pixels.shape[-2])
-    placement = _place_box(Box.around(boxes), extent, frame, size)
-    if placement == frame and not keep_whole and is_model_ground(ground, model_ground):
+    height, width = standing.pixels.shape[-2:]
+    frame = square_around(standing.pixels)
+    placement = _place_box(Box.around(boxes), extent, frame, (width, height))
+    if placement == frame and not keep_whole and standing.on_model_ground:
         return Place(None, several=several)
-    return Place(placement, several=several)
+    return Place(placement, standing, several=several)
 
 
 def _subject_boxes(subject: Tensor, mask: Tensor | None) -> list[Box]:

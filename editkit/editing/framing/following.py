@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .ground import ground_colour
 from .registration import Placement, place_region
 
 FOLLOWED = 0.3
@@ -18,20 +17,21 @@ class FollowedSubject:
     """
 
     def __init__(self) -> None:
+        self.begun = False
         self.first: Placement | None = None
         self.pixels: Tensor | None = None
         """(3, H, W): difference of the first frame to its ground."""
 
-    def place(self, pixels: Tensor, found: Placement | None, *, plain: bool) -> Placement | None:
-        """Return the placement for a frame (1, 3, H, W); ``found`` is its own, which the first frame keeps.
+    def place(self, image: Tensor | None, found: Placement | None) -> Placement | None:
+        """Return the placement for a frame; ``found`` is its own, which the first frame keeps.
 
-        So does a frame without a plain ground, or one that does not show the subject of the first frame.
+        ``image`` (3, H, W) is its difference to its ground, None if that is not smooth. Such a frame, and one that does
+        not show the subject of the first frame, keep theirs too.
         """
-        image = pixels[0] - ground_colour(pixels[0])
-        if self.pixels is None:
-            self.first, self.pixels = found, image
+        if not self.begun:
+            self.begun, self.first, self.pixels = True, found, image
             return found
-        if self.first is None or not plain:
+        if self.first is None or self.pixels is None or image is None:
             return found if self.first else None
         moved = place_region(image, self.pixels, self.first)
         return moved if moved.cost < FOLLOWED else found

@@ -17,7 +17,6 @@ from torch import Tensor
 from ...diffusion.denoiser import latent_dtype
 from ...diffusion.paths import make_path
 from ...images.blending.pull_push_fill import pull_push_fill
-from ...images.canvas import resize
 from ...registry.specs import Frame
 from ..outcome import Edit, PixelEdit
 from ..params import FrameParams
@@ -25,14 +24,17 @@ from ..results.composing import paint
 from ..session import Session
 from .extent import place_by_extent
 from .following import FollowedSubject
-from .ground import MATTE_LOW, coverage, ground_colour, matte, on_model_ground
-from .placing import Place, place_subject
+from .ground import MATTE_LOW, Standing, coverage
+from .placing import Place, place_by_outline, place_standing
 from .registration import Placement
 
 EDGE = 2
 """Width of the edges of a decoded subject in pixels at the model's scale."""
 BESIDE = 0.25
 """Share of all that stands on a plain ground from which it is named if it is beside the edited square."""
+
+NOTHING = torch.zeros(1, 1, 1)
+"""Share of a subject or a mask beside an image."""
 
 
 @dc.dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Framing:
     """Place of the region in the image, in pixels of the image."""
     model_ground: Tensor
     """(3, 1, 1): ground of the region."""
+    cut: Standing | None
+    """The image whose subject was cut out of a ground that is not smooth; None if the ground is smooth."""
 
     def as_dict(self) -> dict[str, int]:
         """Return the place of the region for the report."""
@@ -60,10 +64,10 @@ class Framing:
         """
         before = self.region.pixels
         after = outcome.pixels if isinstance(outcome, PixelEdit) else paint(self.region, outcome)
-        # The model's edges are some of its pixels wide.
-        edge = math.ceil(EDGE * self.placement.side / self.session.model.native_size)
-        subject = coverage(before, self.model_ground, edge)
-        uncovered = subject - coverage(after, self.model_ground, edge)
+        covered = self._coverage(before)
+        subject = covered if self.cut is None else _cut(self.cut.subject, self.placement, NOTHING)
+        # Remains of the ground beside a cut-out subject look like a subject, before and after.
+        uncovered = subject - (subject + self._coverage(after) - covered).clamp(0, 1)
         difference = self._image_ground(subject) - self.model_ground
         change = after - before + uncovered * torch.where(difference.abs() < MATTE_LOW, 0.0, difference)
         if self.placement.mirrored:
@@ -81,10 +85,18 @@ class Framing:
         whole[..., rows[0], columns[0]] = square[..., rows[1], columns[1]]
         return whole
 
+    def _coverage(self, pixels: Tensor) -> Tensor:
+        """Return the share (1, 1, side, side) of the subject in each pixel of the region."""
+        # The model's edges are some of its pixels wide.
+        edge = math.ceil(EDGE * self.placement.side / self.session.model.native_size)
+        return coverage(pixels, self.model_ground, edge)
+
     def _image_ground(self, subject: Tensor) -> Tensor:
         """The image in the region (1, 3, side, side), continued into its subject (1, 1, side, side)."""
+        if self.cut is not None:
+            return _cut(self.cut.ground[None], self.placement, self.model_ground)
         pixels = self.session.pixels
-        inside = _cut(torch.ones_like(pixels[:, :1]), self.placement, torch.zeros(1, 1, 1))
+        inside = _cut(torch.ones_like(pixels[:, :1]), self.placement, NOTHING)
         return pull_push_fill(_cut(pixels, self.placement, self.model_ground), (subject == 0) & (inside == 1))
 
 
@@ -100,34 +112,37 @@ def frame_session(session: Session, following: FollowedSubject | None = None) ->
     if frame is None or not isinstance(params, FrameParams) or params.frame == "off":
         return None
     model_ground = torch.tensor(frame.ground, dtype=torch.float32)[:, None, None]
-    place = _place(session, frame, params.source_prompt, model_ground, keep_whole=following is not None)
+    standing = Standing.of(session.pixels, model_ground)
+    place = _place(session, params.source_prompt, frame, standing, model_ground, keep_whole=following is not None)
     if place is None:
         return None
     placement = place.placement
     if following is not None:
-        placement = following.place(session.pixels, placement, plain=place.outline is None)
+        placement = following.place(None if standing is None else session.pixels[0] - standing.ground, placement)
     _warn_of_subjects(session, params.source_prompt, place)
-    if placement is None:
+    if placement is None or place.standing is None:
         return None
-    subject, ground = _separate(session.pixels, placement, place.outline)
-    if place.outline is None:
-        _warn_of_rest(session, subject, placement)
+    if not place.cut:
+        _warn_of_rest(session, place.standing.subject, placement)
     region = session.for_region(
-        _cut(on_model_ground(session.pixels, subject, ground, model_ground), placement, model_ground),
-        None if session.mask is None else _cut(session.mask, placement, torch.zeros(1, 1, 1)),
+        _cut(place.standing.pixels, placement, model_ground),
+        None if session.mask is None else _cut(session.mask, placement, NOTHING),
     )
-    return Framing(session, region, placement, model_ground)
+    return Framing(session, region, placement, model_ground, place.standing if place.cut else None)
 
 
-def _place(session: Session, frame: Frame, prompt: str, model_ground: Tensor, *, keep_whole: bool) -> Place | None:
+def _place(
+    session: Session, prompt: str, frame: Frame, standing: Standing | None, model_ground: Tensor, *, keep_whole: bool
+) -> Place | None:
     """Return the place of the subject; None if neither a prompt of the source nor the frame tells it."""
-    pixels, mask = session.pixels, session.mask
+    mask = session.mask
     if prompt:
         template = _predict(session, prompt) - model_ground
-        return place_subject(pixels, mask, template, model_ground, keep_whole=keep_whole)
+        place = standing and place_standing(standing, mask, template, model_ground, keep_whole=keep_whole)
+        return place or place_by_outline(session.pixels, mask, template, model_ground)
     if frame.extent is None:
         return None
-    return place_by_extent(pixels, mask, frame.extent, model_ground, keep_whole=keep_whole)
+    return place_by_extent(standing, mask, frame.extent, keep_whole=keep_whole)
 
 
 def _warn_of_subjects(session: Session, prompt: str, place: Place) -> None:
@@ -166,22 +181,6 @@ def _predict(session: Session, prompt: str) -> Tensor:
     x = (start.sigma * noise).to(model.device, latent_dtype(model.dtype))
     with session.observing():
         return model.decode(session.network(x, start, session.embed(prompt)))[0].float().cpu()
-
-
-def _separate(pixels: Tensor, placement: Placement, outline: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the share (1, 1, H, W) of the subject in each pixel (1, 3, H, W), and the ground (1, 3, H, W).
-
-    The ``outline`` (1, n, n) is the subject's share in the placement; None if the ground is plain.
-    """
-    if outline is None:
-        ground = ground_colour(pixels[0])
-        return matte(pixels, ground), ground.expand_as(pixels)
-    turned = (outline.flip(-1) if placement.mirrored else outline)[None]
-    share = resize(turned, (placement.side, placement.side)).clamp(0, 1)
-    subject = torch.zeros_like(pixels[:, :1])
-    rows, columns = placement.overlaps(pixels)
-    subject[..., rows[0], columns[0]] = share[..., rows[1], columns[1]]
-    return subject, pull_push_fill(pixels, subject == 0)
 
 
 def _cut(values: Tensor, placement: Placement, fill: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 SCALES = tuple(0.93**step for step in range(-3, 14))
 """Sides of the template that are tried, from 1.24 to 0.39 of the longest side of the image."""
-MIRROR_DOUBT = 1.2
+MIRROR_DOUBT = 1.3
 """Factor on the cost of mirrored templates: nearly symmetric subjects stay as they are."""
 HIDDEN_WEIGHT = 0.1
 """Weight of template content that would lie outside the image."""
@@ -82,6 +82,20 @@ def whole_image(image: Tensor, template: Tensor) -> Placement:
     whole = square_around(image)
     costs = _costs(image, _resize(template, whole.side))
     return whole._replace(cost=float(costs[whole.top + whole.side - 1, whole.left + whole.side - 1]))
+
+
+def unexplained(image: Tensor, template: Tensor, outline: Tensor, placement: Placement) -> float:
+    """Return the squared difference of a placed template to an image under an outline, relative to that of the ground.
+
+    Image (3, H, W) and template (3, n, n) are differences to the ground; ``outline`` (1, n, n) is the template's. On a
+    ground that is not smooth it says more than the cost of the placement, most of which is what the ground shows.
+    """
+    placed = _resize(torch.cat([template, outline]), placement.side)
+    rows, columns = placement.overlaps(image)
+    placed = (placed.flip(-1) if placement.mirrored else placed)[:, rows[1], columns[1]]
+    seen, under = image[:, rows[0], columns[0]], placed[3:]
+    error, all_of_it = ((difference.square() * under).sum() for difference in (seen - placed[:3], seen))
+    return float(error / all_of_it.clamp(min=1e-9))
 
 
 def square_around(image: Tensor) -> Placement:

@@ -139,6 +139,25 @@ def coloured_scene(artwork: Artwork, generator: torch.Generator) -> Scene:
     return Scene(ground=(2 * torch.rand(3, 1, 1, generator=generator) - 1).repeat(1, size, size))
 
 
+def graded_scene(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """Scene on a gradient between two colours in any direction."""
+    size = artwork.pixels.shape[1]
+    one, other = 2 * torch.rand(2, 3, 1, 1, generator=generator) - 1
+    angle = 2 * torch.pi * torch.rand((), generator=generator)
+    along = torch.linspace(-1, 1, size)
+    share = (along[:, None] * angle.sin() + along * angle.cos()) / 2**1.5 + 0.5
+    return Scene(ground=one.lerp(other, share))
+
+
+def small_photographic_scene(artwork: Artwork, generator: torch.Generator) -> Scene:
+    """Scene at half to four fifths of the size, anywhere on a square of a photograph."""
+    scene = photographic_scene(artwork, generator)
+    scale, down, right = torch.rand(3, generator=generator).tolist()
+    scale, size = 0.5 + 0.3 * scale, artwork.pixels.shape[1]
+    free = size * (1 - scale)
+    return dc.replace(scene, frame=Frame(scale=scale, shift=(round((down - 0.5) * free), round((right - 0.5) * free))))
+
+
 def photographic_scene(artwork: Artwork, generator: torch.Generator) -> Scene:
     """Scene on a square of a photograph, of a third to all of its height."""
     size = artwork.pixels.shape[1]
@@ -172,7 +191,9 @@ SCENERY: dict[str, Callable[[Artwork, torch.Generator], Scene]] = {
     "shifted": shifted_scene,
     "small": small_scene,
     "coloured": coloured_scene,
+    "graded": graded_scene,
     "photographic": photographic_scene,
+    "small photographic": small_photographic_scene,
     "two objects": two_object_scene,
 }
 """Kinds of scenes by name; all but the first are moved pairs."""
