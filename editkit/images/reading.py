@@ -32,7 +32,7 @@ from .stored.arrays import array_to_stored
 from .stored.decoding import decode
 from .stored.deep import has_deep_planes
 from .stored.image import INFO_KEY, StoredImage
-from .stored.kinds import begins_as, remedy_of_frames, text_in_place, unread_kind
+from .stored.kinds import begins_as, is_png_of_ios, remedy_of_frames, text_in_place, unread_kind
 from .stored.tiff import is_preview, unread_compression, unread_layout
 
 _HAS_AVIF = features.check("avif")
@@ -107,6 +107,11 @@ def open_checked(source: Source, argument: str, decode: Callable[[Image.Image, b
 
 def _parse(data: bytes, name: str) -> Image.Image:
     """Read the header without decoding pixels."""
+    if is_png_of_ios(data):
+        raise BadImage(
+            f"{name} cannot be read: it is a PNG of an iOS app (CgBI), which is not read; convert it with the pngcrush "
+            "of Xcode and -revert-iphone-optimizations"
+        )
     try:
         with warnings.catch_warnings():
             # MAX_PIXELS is below the size that Pillow warns about.

@@ -620,6 +620,13 @@ def test_file_that_begins_as_an_image_is_not_said_to_be_none(data: bytes) -> Non
         open_image(data)
 
 
+def test_png_of_an_ios_app_is_not_said_to_be_damaged() -> None:
+    packed = png(2, 1, 8, 2, bytes(7))
+    packed = packed[:8] + struct.pack(">I", 4) + b"CgBI" + bytes(8) + packed[8:]
+    with pytest.raises(BadImage, match="it is a PNG of an iOS app"):
+        open_image(packed)
+
+
 def test_kind_of_bmp_that_is_not_read_is_not_said_to_be_damaged() -> None:
     header = struct.pack("<IiiHHIIiiII4I", 56, 1, 1, 1, 16, 3, 4, 0, 0, 0, 0, 0xF00, 0xF0, 0xF, 0xF000)
     with pytest.raises(BadImage, match=r"of a rare kind \(Unsupported BMP bitfields layout\); save it as PNG"):

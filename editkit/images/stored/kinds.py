@@ -64,6 +64,10 @@ _SIGNATURES = {
     b"IIU\0": "Panasonic raw",
     b"IIRO": "Olympus raw",
     b"IIRS": "Olympus raw",
+    b"CSFCHUNK": "Clip Studio Paint",
+    b"PDN3": "Paint.NET",
+    b"\0\xffKA": "Affinity",
+    b"\x1f\x8b": "gzip",
 }
 
 _READ = {
@@ -190,6 +194,11 @@ def unread_kind(data: bytes) -> str | None:
     return next(
         (kind for magic, kind in _SIGNATURES.items() if data.startswith(magic) or start.startswith(magic)), None
     )
+
+
+def is_png_of_ios(data: bytes) -> bool:
+    """Whether a file is a PNG as Xcode packs it into apps, whose pixels no other program reads."""
+    return data.startswith(b"\x89PNG") and data[12:16] == b"CgBI"
 
 
 def begins_as(data: bytes) -> str | None:
