@@ -215,8 +215,12 @@ def test_a_file_that_is_no_such_network_is_refused_by_name(model: Path, tmp_path
 
 
 def test_without_the_package_the_error_names_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = "needs gguf 0.13 or later: pip install 'editkit[gguf]'"
+    with monkeypatch.context() as patch:
+        patch.setattr("editkit_diffusers.network_files.gguf_file.version", lambda name: "0.11.0")
+        assert needed in refused(model, model.parent / "network.gguf")
     monkeypatch.setitem(sys.modules, "gguf", None)
-    assert "needs a package: pip install 'editkit[gguf]'" in refused(model, model.parent / "network.gguf")
+    assert needed in refused(model, model.parent / "network.gguf")
 
 
 def test_an_adapter_on_quantised_weights_is_refused(model: Path, tmp_path: Path) -> None:

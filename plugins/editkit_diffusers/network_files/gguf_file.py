@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from editkit import WeightsUnavailable, reason_of
 from .tensor_file import network_names
 
 INSTALL = "pip install 'editkit[gguf]'"
+_OLDEST = (0, 13)
+"""First release of the package that reads files with NumPy 2."""
 _SHAPE = "comfy.gguf.orig_shape."
 """Beginning of the fields with the shapes of tensors that were written in another one."""
 
@@ -31,7 +34,9 @@ class GgufFile:
             self._reader = _open_reader(file)
             self.shapes = {one.name: self._shape_of(one) for one in self._reader.tensors}
         except ImportError as error:
-            raise WeightsUnavailable(f"{label} is a GGUF file, which needs a package: {INSTALL}") from error
+            raise WeightsUnavailable(
+                f"{label} is a GGUF file, which needs gguf {'.'.join(map(str, _OLDEST))} or later: {INSTALL}"
+            ) from error
         except Exception as error:  # a damaged file raises whatever its first wrong number leads to
             raise WeightsUnavailable(f"{label} cannot be read ({reason_of(error)}): download it again") from error
         self.stored: Collection[str] = list(self.shapes)
@@ -85,6 +90,9 @@ def dequantised(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _open_reader(file: Path) -> Any:
     from gguf import GGUFReader
+
+    if tuple(int(number) for number in version("gguf").split(".")[:2]) < _OLDEST:
+        raise ImportError("gguf is too old")
 
     class Reader(GGUFReader):  # type: ignore[misc]  # gguf is not a dependency
         """Reader that does not take what lies beyond the end of a file for empty numbers."""
