@@ -25,7 +25,7 @@ from .inversion_file import encode_inversion, read_inversion
 from .record import InversionRecord
 
 
-@dc.dataclass(frozen=True)
+@dc.dataclass(frozen=True, eq=False)
 class Inversion:
     """An inverted image: the record of its inversion, the image and all settings."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pkgutil
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,10 @@ def by_name(name: str) -> Callable[[], Any]:
     """
 
     def load() -> Any:
-        implementation = pkgutil.resolve_name(name)
+        with warnings.catch_warnings():
+            # Of tqdm in a notebook without widgets, which diffusers imports; nothing of editkit needs them.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            implementation = pkgutil.resolve_name(name)
         return _builder(implementation) if isinstance(implementation, type) else implementation
 
     return load

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +59,34 @@ def test_an_animation_is_shown_by_frames_before_and_after(labels: list[str]) -> 
     result = editkit.apply_to_animation("img2img", animation, prompt="red", steps=1, seed=7, model=ToyBackend())
     assert "2 frames of 16 x 16 pixels" in shown(result)[1]
     assert (labels[:2], labels[2][:17], labels[3]) == (["before 1", "before 2"], "img2img 1, seed 7", "img2img 2")
+    assert repr(animation) == "<Animation: 2 frames of 16 x 16 pixels, 0.2 s, gif>"
+
+
+def test_a_run_is_shown_by_its_steps() -> None:
+    run = editkit.start("img2img", LARGE, prompt="red", steps=2, strength=1.0, seed=7, model=ToyBackend())
+    assert repr(run) == "<Run: not begun>"
+    next(run)
+    assert repr(run) == "<Run: under way after step 1 of 2>"
+    assert run.result is not None and repr(run) == "<Run: ended after step 2 of 2>"
+
+
+def test_a_notebook_without_widgets_gets_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    text = "import warnings; warnings.warn('IProgress not found. Please update'); warnings.warn('other'); NAME = 1"
+    (tmp_path / "warning_module.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert editkit.by_name("warning_module:NAME")() == 1
+    assert [str(one.message) for one in recwarn] == ["other"]
+
+
+def test_results_and_inversions_are_compared_and_copied() -> None:
+    model, image = ToyBackend(), LARGE.resize((16, 16))
+    result = editkit.img2img(image, prompt="red", steps=2, seed=7, model=model)
+    animation = editkit.apply_to_animation("img2img", editkit.Animation.of([image] * 2), steps=1, seed=7, model=model)
+    for value in (result, animation, editkit.invert(image, prompt="red", steps=2, model=model)):
+        copied = pickle.loads(pickle.dumps(value))
+        assert value != copied and {value: 1}[value] == 1 and repr(copied) == repr(value)
 
 
 def test_an_inversion_is_shown_by_its_image_and_one_line(labels: list[str]) -> None:

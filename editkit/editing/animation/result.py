@@ -65,7 +65,7 @@ class EditedFrame(NamedTuple):
         return cls(result.image, result.report, untouched and dc.replace(untouched, source=source), result.mask)
 
 
-@dc.dataclass
+@dc.dataclass(eq=False)
 class AnimationResult:
     """Result of an operation on every frame of an animation."""
 

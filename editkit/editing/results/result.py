@@ -152,7 +152,7 @@ def concatenate_frames(frames: Sequence[Image.Image]) -> Image.Image:
     return dc.replace(stored[0], levels=np.concatenate([frame.levels for frame in stored], axis=1)).view()
 
 
-@dc.dataclass
+@dc.dataclass(eq=False)
 class Result:
     """Result of an operation that gives an image."""
 

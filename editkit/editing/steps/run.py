@@ -33,6 +33,7 @@ class Run(Iterator[Step], Generic[T]):
 
     def __init__(self, edit: Callable[[], T]) -> None:
         self._worker = _Worker(edit)
+        self._place = ""
         # Garbage collection may run while its thread holds a lock that the edit needs to end: it does not wait for it.
         weakref.finalize(self, self._worker.cancel, wait=False).atexit = False
 
@@ -40,7 +41,12 @@ class Run(Iterator[Step], Generic[T]):
         step = self._worker.advance()
         if step is None:
             raise StopIteration
+        self._place = f" after step {step.index + 1} of {step.total}"
         return step
+
+    def __repr__(self) -> str:
+        state = "ended" if self.is_done else "under way" if self._place else "not begun"
+        return f"<Run: {state}{self._place}>"
 
     @property
     def result(self) -> T:

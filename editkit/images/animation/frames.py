@@ -70,6 +70,10 @@ class Animation:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def __repr__(self) -> str:
+        seconds = sum(self.durations) / 1000
+        return f"<Animation: {len(self)} frames of {format_size(self.size)} pixels, {seconds:.3g} s, {self.suffix[1:]}>"
+
     def frame_at(self, milliseconds: float) -> Image.Image:
         """Return the frame that is shown at a time from the start."""
         ends = itertools.accumulate(self.durations)
