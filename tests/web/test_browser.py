@@ -246,7 +246,10 @@ def test_an_upload_and_a_mask_file_are_read_and_a_folder_is_edited(edited: Tab, 
     file = {"name": "upload.png", "mimeType": "image/png", "buffer": data}
     edited.page.locator(".ek-upload input[type=file]").set_input_files(file)
     edited.page.wait_for_function("document.querySelector('.ek-stage').style.aspectRatio === '48 / 40'")
-    edited.page.locator(".ek-mask-file input[type=file]").set_input_files({**file, "buffer": mask.getvalue()})
+    masks = edited.page.locator(".ek-mask-file input[type=file]")
+    masks.set_input_files({"name": "mask.txt", "mimeType": "text/plain", "buffer": b"text"})
+    edited.page.get_by_text("it is not an image").wait_for()
+    masks.set_input_files({**file, "buffer": mask.getvalue()})
     edited.page.get_by_text("marks the whole image").wait_for()
     edited.fill(steps="1")
     edited.page.get_by_role("tab", name="Batch").click()

@@ -6,7 +6,10 @@ import html
 from collections.abc import Callable
 from typing import Any, Literal
 
-from nicegui import ui
+from nicegui import events, ui
+
+ACCEPT = "image/*,*"
+"""Files to choose from: images are proposed, and any other is judged by its content on the server."""
 
 Handler = Callable[[dict[str, Any]], None]
 
@@ -58,6 +61,19 @@ class PageEvents(ui.element, component="page_events.js"):
         self.props["uploader"], self.props["server"] = uploader.id, server
         self.on("stop", on_stop)
         self.on("restarted", on_restart)
+
+
+def hidden_upload(on_upload: Callable[[events.UploadEventArguments], Any]) -> ui.upload:
+    """Add an upload without a look of its own, whose ``pickFiles`` a button calls."""
+    upload = ui.upload(on_upload=on_upload, auto_upload=True).classes("hidden")
+    return report_failures(upload.props(f'accept="{ACCEPT}"'))
+
+
+def report_failures(upload: ui.upload) -> ui.upload:
+    """Say it when the browser cannot send a file, and return the element."""
+    return upload.on(
+        "failed", lambda: notify("The file cannot be sent: it is too large, or the server is gone", "negative")
+    )
 
 
 def code(text: str) -> ui.html:

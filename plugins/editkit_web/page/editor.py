@@ -18,7 +18,7 @@ from ..jobs import Job
 from ..site import Site
 from ..tab import Tab
 from .batch_panel import BatchPanel
-from .components import PageEvents, notify
+from .components import ACCEPT, PageEvents, notify, report_failures
 from .fields import Form
 from .mask_panel import MaskPanel
 from .result_panel import ResultPanel
@@ -100,7 +100,7 @@ class Editor:
         self.show_all()
 
     def _build_source(self) -> None:
-        self.upload = (
+        self.upload = report_failures(
             ui.upload(
                 on_upload=self._take_upload,
                 multiple=True,
@@ -108,8 +108,7 @@ class Editor:
                 auto_upload=True,
                 max_file_size=self.site.most_bytes,
             )
-            # The star lets any file be dropped, which the server then judges by its content.
-            .props('accept="image/*,*" flat bordered')
+            .props(f'accept="{ACCEPT}" flat bordered')
             .classes("ek-full ek-upload")
         )
         # Quasar's own button has no name for a screen reader.

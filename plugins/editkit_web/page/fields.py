@@ -8,6 +8,7 @@ from typing import Any
 from nicegui import events, ui
 
 from ..form import FormField
+from .components import hidden_upload
 
 Upload = Callable[[str, bytes], str]
 """Function of a file's name and bytes that keeps them and returns the address, which an entry names."""
@@ -111,7 +112,7 @@ def _file(label: str, value: Any, upload: Upload, *, several: bool) -> Any:
         address = upload(event.file.name, await event.file.read())
         element.set_value([*element.value, address] if several else address)
 
-    hidden = ui.upload(on_upload=take, auto_upload=True).props('accept="image/*"').classes("hidden")
+    hidden = hidden_upload(take)
     with element.add_slot("append"):
         button = ui.button(icon="upload", on_click=lambda: hidden.run_method("pickFiles"))
         button.props('flat round dense title="Upload" aria-label="Upload"')

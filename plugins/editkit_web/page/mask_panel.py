@@ -17,7 +17,7 @@ from ..jobs import Job
 from ..site import Site
 from ..strokes import Drawing, Levels, MaskView, read_stroke
 from ..tab import Tab
-from .components import Brush, notify
+from .components import Brush, hidden_upload, notify
 
 _LONGEST_SHOWN = 1024
 _MODES = {"paint": "Paint", "erase": "Erase", "view": "Hand"}
@@ -55,8 +55,7 @@ class MaskPanel:
             if "words" in self.site.segmenters:
                 self.words = ui.input("Mask of words, such as: the hat").classes("ek-full").props("dense")
                 self.words.on("keydown.enter", self._find_words)
-        self.files = ui.upload(on_upload=self._take_mask, auto_upload=True).props('accept="image/*"').classes("hidden")
-        self.files.classes("ek-mask-file")
+        self.files = hidden_upload(self._take_mask).classes("ek-mask-file")
         self.update_brush()
 
     def show(self) -> None:
