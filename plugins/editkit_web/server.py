@@ -35,7 +35,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if is_6 else socket.AF_INET)
     except OSError as error:
-        reason = error.strerror or error
+        reason = str(error.strerror or error).partition(" (while")[0]  # Python adds the address
         raise InvalidParameter(f"host {host!r} and port {port} cannot be used ({reason}): choose others") from error
 
 

@@ -25,6 +25,8 @@ class Tab:
     """Entries of the form by operation."""
     drawings: list[Drawing] = dc.field(default_factory=lambda: [Drawing()])
     """The mask at hand, and those before it, for undoing."""
+    undone: list[Drawing] = dc.field(default_factory=list)
+    """Masks that were undone, until another stroke is drawn."""
     history: list[Entry] = dc.field(default_factory=list)
     shown: Entry | None = None
     """Entry of the history that is in view."""
@@ -48,17 +50,22 @@ class Tab:
 
     def open(self, source: Source) -> None:
         """Take another image, without a mask."""
-        self.source, self.drawings, self.points = source, [Drawing()], []
+        self.source, self.drawings, self.undone, self.points = source, [Drawing()], [], []
 
     def draw(self, drawing: Drawing) -> None:
         """Take another mask, which can be undone."""
-        self.drawings = [*self.drawings[-200:], drawing]
+        self.drawings, self.undone = [*self.drawings[-200:], drawing], []
 
     def undo(self) -> None:
         """Go back to the mask before; clicks of a segmenter begin anew."""
         self.points = []
         if len(self.drawings) > 1:
-            self.drawings.pop()
+            self.undone.append(self.drawings.pop())
+
+    def redo(self) -> None:
+        """Take back the last undoing."""
+        if self.undone:
+            self.drawings.append(self.undone.pop())
 
     def add(self, entry: Entry, store: Store) -> None:
         """Append an entry to the history and show it; the oldest is forgotten if there are too many."""
@@ -72,4 +79,4 @@ class Tab:
         call = entry.call
         self.operation, self.model, self.suffix, self.source = call.operation, call.model, call.suffix, call.source
         self.entries[call.operation] = dict(call.entries)
-        self.drawings, self.points, self.shown = [call.drawing], [], entry
+        self.drawings, self.undone, self.points, self.shown = [call.drawing], [], [], entry

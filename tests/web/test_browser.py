@@ -194,6 +194,10 @@ def test_a_stroke_is_undone_and_no_field_with_it(edited: Tab) -> None:
     edited.paint((0.1, 0.8), (0.3, 0.9))
     edited.page.keyboard.press("Control+z")
     edited.page.locator(".ek-mask").wait_for(state="detached")
+    edited.page.keyboard.press("Control+Shift+z")
+    edited.page.locator(".ek-mask").first.wait_for()
+    edited.page.keyboard.press("Control+z")
+    edited.page.locator(".ek-mask").wait_for(state="detached")
     assert edited.page.get_by_label("Prompt", exact=True).input_value() == "a hat"
 
 

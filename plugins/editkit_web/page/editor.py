@@ -345,9 +345,9 @@ class Editor:
         """Keys that act unless a field has the focus."""
         if not event.action.keydown or event.action.repeat:
             return
-        key, held = event.key.name, event.modifiers
-        if key == "z" and (held.ctrl or held.meta):
-            self.mask.undo()
+        key, held = event.key.name.lower(), event.modifiers
+        if key in ("y", "z") and (held.ctrl or held.meta):
+            (self.mask.redo if key == "y" or held.shift else self.mask.undo)()
         elif held.ctrl or held.meta or held.alt:
             return
         elif key in ("[", "]"):

@@ -46,6 +46,7 @@ class MaskPanel:
                 self.mode = ui.toggle(self._modes(), value="paint", on_change=self.update_brush).props("dense no-caps")
                 ui.space()
                 self._button("undo", "Undo (Ctrl+Z)", self.undo)
+                self._button("redo", "Redo (Ctrl+Shift+Z)", self.redo)
                 self._button("invert_colors", "Invert the mask (I)", self.invert)
                 self._button("delete", "Clear the mask", self.clear)
                 self._button("upload_file", "Load a mask file", lambda: self.files.run_method("pickFiles"))
@@ -97,6 +98,11 @@ class MaskPanel:
     def undo(self) -> None:
         """Go back to the mask before."""
         self.tab.undo()
+        self.show_mask()
+
+    def redo(self) -> None:
+        """Take back the last undoing."""
+        self.tab.redo()
         self.show_mask()
 
     def invert(self) -> None:

@@ -18,7 +18,7 @@ export default {
   methods: {
     press(event) {
       // Undoing a stroke would also undo what was last written into a field.
-      const undoes = (event.ctrlKey || event.metaKey) && event.key === "z";
+      const undoes = (event.ctrlKey || event.metaKey) && ["y", "z"].includes(event.key.toLowerCase());
       if (undoes && document.activeElement === document.body) event.preventDefault();
       // Escape closes what is open above the page, and only then stops an edit.
       if (event.key === "Escape" && !event.repeat && !document.querySelector(".q-dialog, .q-menu")) this.$emit("stop");
