@@ -70,13 +70,19 @@ def smooth_ground(pixels: Tensor) -> Tensor | None:
     if _share_near(border, colour[..., 0], PLAIN_TOLERANCE) >= PLAIN_SHARE:
         return colour.expand_as(pixels)
     rows, columns = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)[None]
-    one = torch.ones(height, width)
-    basis = torch.stack([one, one * rows, one * columns, one * rows**2, one * columns**2, rows * columns])
-    border_basis = _border(basis)
-    surface = _robust_fit(border_basis, border)
-    if _share_near(border, surface @ border_basis, MATTE_LOW) < SMOOTH_SHARE:
+    basis = torch.cat(_quadratic(*(_border(axis.expand(1, height, width)) for axis in (rows, columns))))
+    surface = _robust_fit(basis, border)
+    if _share_near(border, surface @ basis, MATTE_LOW) < SMOOTH_SHARE:
         return None
-    return torch.einsum("cb,bhw->chw", surface, basis).clamp(0, 1)
+    ground = torch.zeros_like(pixels)
+    for coefficients, term in zip(surface.T[..., None, None], _quadratic(rows, columns), strict=True):
+        ground += coefficients * term
+    return ground.clamp(0, 1)
+
+
+def _quadratic(row: Tensor, column: Tensor) -> list[Tensor]:
+    """Return the terms of a quadratic surface at some places."""
+    return [torch.ones_like(row), row, column, row**2, column**2, row * column]
 
 
 def border_colour(pixels: Tensor) -> Tensor:
