@@ -59,6 +59,15 @@ def test_the_rest_stays_and_equal_prompts_return_the_source(model: Any, inverter
     assert np.array_equal(np.asarray(edit(model, inverter=inverter, target=PROMPTS["source"]).image), IMAGE)
 
 
+def test_an_image_of_as_many_tokens_as_channels_is_edited(flux: Any) -> None:
+    """As by FLUX.1, of 3,072 channels, at 1024 x 768 pixels; the vector of its modulations has no tokens."""
+    held, plain = (edit(flux, resolution=16, attach=attach) for attach in (["kv-edit"], []))
+    levels = np.asarray(held.image)
+    assert held.latents.shape[-2:] == (8, 8) and flux.net.inner_dim == 16
+    assert np.array_equal(levels[MASK == 0], IMAGE[MASK == 0]) and not np.array_equal(levels, np.asarray(plain.image))
+    assert np.array_equal(np.asarray(edit(flux, resolution=16, target=PROMPTS["source"]).image), IMAGE)
+
+
 def test_latents_of_the_rest_are_those_of_the_inversion_bit_for_bit(model: Any) -> None:
     inversion = editkit.invert(IMAGE, model=model, prompt=PROMPTS["source"], steps=4, resolution=32, cache=False)
     clean = inversion.trajectory[-1]

@@ -114,6 +114,7 @@ class _Call:
         self.places = selection.places
         self.thread = threading.get_ident()
         self.widths: set[tuple[int, int]] = set()
+        self.channels: set[int] = set()
         self.selected: dict[int, tuple[Tensor, Tensor]] = {}
 
     def enter(self, number: int, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -123,10 +124,17 @@ class _Call:
         if number == 0:
             self.widths.clear()
             self.selected.clear()
+            self.channels.clear()
+            _map([*args, *kwargs.values()], self._note_channels)
         is_first = number == 0
         return tuple(_map(value, lambda one: self._select(one, is_first=is_first)) for value in args), {
             name: _map(value, lambda one: self._select(one, is_first=is_first)) for name, value in kwargs.items()
         }
+
+    def _note_channels(self, tensor: Tensor) -> Tensor:
+        if tensor.ndim == 3 and tensor.is_floating_point() and tensor.shape[1] in self.places:
+            self.channels.add(tensor.shape[2])
+        return tensor
 
     def _select(self, tensor: Tensor, *, is_first: bool) -> Tensor:
         if id(tensor) in self.selected:
@@ -134,6 +142,8 @@ class _Call:
         axis = next((axis for axis in _token_axes(tensor) if tensor.shape[axis] in self.places), None)
         if axis is None:
             return tensor
+        if axis == tensor.ndim - 1 and tensor.is_floating_point() and tensor.shape[axis] in self.channels:
+            return tensor  # a modulation of all tokens, of which there are as many as channels: FLUX.1 at 1024 x 768
         is_sequence = tensor.ndim == 3 and axis == 1 and tensor.is_floating_point()
         if is_sequence and is_first:
             self.widths.add((tensor.shape[0], tensor.shape[2]))
