@@ -33,7 +33,17 @@ _DECODER = ("up", "flat")
 
 def plug_and_play(params: PlugAndPlayParams) -> Callable[[Session, SamplingPath], Control]:
     """Return the factory of the control ``plug-and-play``."""
-    return lambda session, path: PlugAndPlay(params)
+
+    def control(session: Session, path: SamplingPath) -> Control:
+        made = PlugAndPlay(params)
+        if params.features and "features" in params.model_fields_set and made.block_of(session.model) is None:
+            session.usage.warn(
+                f"plug-and-play:features={params.features:g} has no effect: the network has no residual block to take "
+                "them from"
+            )
+        return made
+
+    return control
 
 
 def mutual_attention(params: MutualAttentionParams) -> Callable[[Session, SamplingPath], Control]:
@@ -48,7 +58,13 @@ def mutual_attention(params: MutualAttentionParams) -> Callable[[Session, Sampli
 
 def consist_edit(params: ConsistEditParams) -> Callable[[Session, SamplingPath], Control]:
     """Return the factory of the control ``consist-edit``."""
-    return lambda session, path: ConsistEdit(params, session.latent_mask if params.content else None)
+
+    def control(session: Session, path: SamplingPath) -> Control:
+        if session.latent_mask is None and "content" in params.model_fields_set:
+            session.usage.warn(f"consist-edit:content={str(params.content).lower()} has no effect: there is no mask")
+        return ConsistEdit(params, session.latent_mask if params.content else None)
+
+    return control
 
 
 class PlugAndPlay(AttentionControl):
@@ -67,18 +83,26 @@ class PlugAndPlay(AttentionControl):
             yield
 
     def _taking_features(self, backend: Backend) -> contextlib.AbstractContextManager[None]:
-        """Return a context in which the features of a block are replaced; raises MissingCapability if it is not there.
+        """Return a context in which features are replaced; raises MissingCapability if the named block is not there."""
+        block = self.block_of(backend) if self.params.features or self.params.block else None
+        if block is None:
+            return contextlib.nullcontext()
+        return require(backend, SupportsAttention).replacing(block, self.take_features)
 
-        Without a name the block is the first of those of known networks that has a further one behind it.
+    def block_of(self, backend: Backend) -> str | None:
+        """Return the block whose features are taken: the named one, else the first one of known networks, if any.
+
+        It has a further block behind it.
         """
-        supporting = require(backend, SupportsAttention)
         if self.params.block is not None:
-            return supporting.replacing(self.params.block, self.take_features)
-        for block, behind in _BLOCKS if self.params.features else ():
+            return self.params.block
+        supporting = require(backend, SupportsAttention)
+        for block, behind in _BLOCKS:
             with contextlib.suppress(MissingCapability):
-                supporting.replacing(behind, self.take_features)  # has no effect before it is entered
-                return supporting.replacing(block, self.take_features)
-        return contextlib.nullcontext()
+                for name in (behind, block):
+                    supporting.replacing(name, self.take_features)  # has no effect before it is entered
+                return block
+        return None
 
     def take_features(self, features: Tensor) -> Tensor:
         """Return the features (B, C, h, w) of each row's source."""

@@ -133,6 +133,15 @@ def test_a_control_that_acts_nowhere_is_named(model: Any) -> None:
     assert edit(model, "a red pear", attach=["mutual-attention"]).report.warnings == plain.report.warnings == ()
 
 
+def test_an_option_without_a_mask_or_residual_blocks_is_named(model: Any) -> None:
+    (warning,) = edit(model, "a red pear", attach=["consist-edit:content=false"]).report.warnings
+    assert warning == "consist-edit:content=false has no effect: there is no mask"
+    warnings = edit(model, "a red pear", attach=["plug-and-play:features=0.3"]).report.warnings
+    assert [one.partition(" has")[0] for one in warnings] == (
+        [] if "UNet" in type(model.net).__name__ else ["plug-and-play:features=0.3"]
+    )
+
+
 @pytest.mark.parametrize("control", ["mutual-attention", "plug-and-play", "ledits:edit=green"])
 @pytest.mark.parametrize("model", FAMILIES[:1], indirect=True)
 def test_a_control_of_edits_does_nothing_to_a_reconstruction_and_is_named(model: Any, control: str) -> None:
