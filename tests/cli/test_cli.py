@@ -26,6 +26,8 @@ import editkit
 from editkit import CommandSpec, DrawingParams, EditkitError, OperationSpec, Params, RegisteredName, Table
 from editkit.__main__ import _repeat_interrupt
 from editkit.cli import main
+from editkit.cli.many.given_values import GivenValues
+from editkit.cli.many.inputs import Input
 from editkit.cli.operations import operation_command
 from editkit.cli.options import expand_home, parameters_of
 from editkit.cli.outputs.plan import OutputPlan, ResultName
@@ -436,6 +438,14 @@ def test_an_image_is_neither_printed_to_a_terminal_nor_read_from_one(
     monkeypatch.setattr("editkit.cli.jobs.is_terminal", lambda stream: True)
     assert_error(call("img2img", "-", "-o", "b.png"), "image '-' is standard input, and that is a terminal", status=2)
     assert_error(call("show", "-"), "recipe '-' is standard input", status=2)
+
+
+def test_an_option_that_is_not_given_is_no_value_of_the_recipe() -> None:
+    for name in ("img2img", "upscale", "outpaint"):
+        command, spec = main.get_command(click.Context(main), name), editkit.operations()[name]
+        assert command is not None
+        options = command.make_context(name, ["a.png"], parent=click.Context(main)).params
+        assert GivenValues.of(spec, options, [Input("a.png")]).first == {}
 
 
 def test_a_file_that_begins_like_an_option_is_named(here: Path) -> None:

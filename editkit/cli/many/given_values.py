@@ -33,7 +33,7 @@ class GivenValues:
     @classmethod
     def of(cls, spec: OperationSpec, options: Mapping[str, Any], inputs: Sequence[Input]) -> GivenValues:
         """Read the options of an operation; raises UsageError for options that contradict each other."""
-        shared = {name: options[name] for name in spec.params.model_fields if options[name] is not None}
+        shared = {name: options[name] for name in spec.params.model_fields if options[name] not in (None, ())}
         images = {name: files for name in image_fields(spec.params) if (files := shared.pop(name, ()))}
         lists = [name for name, field in spec.params.model_fields.items() if name == "seed" or may_be_listed(field)]
         listed = {name: values for name in lists if (values := shared.pop(name, ()))}
