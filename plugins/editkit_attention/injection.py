@@ -36,7 +36,8 @@ def plug_and_play(params: PlugAndPlayParams) -> Callable[[Session, SamplingPath]
 
     def control(session: Session, path: SamplingPath) -> Control:
         made = PlugAndPlay(params)
-        if params.features and "features" in params.model_fields_set and made.block_of(session.model) is None:
+        asked = any(call.startswith("plug-and-play") for call in session.drawing.attach)  # not by keep
+        if asked and params.features and "features" in params.model_fields_set and not made.block_of(session.model):
             session.usage.warn(
                 f"plug-and-play:features={params.features:g} has no effect: the network has no residual block to take "
                 "them from"

@@ -134,6 +134,7 @@ def test_a_control_that_acts_nowhere_is_named(model: Any) -> None:
 
 
 def test_an_option_without_a_mask_or_residual_blocks_is_named(model: Any) -> None:
+    assert edit(model, "a red pear", keep="structure").report.warnings == ()
     (warning,) = edit(model, "a red pear", attach=["consist-edit:content=false"]).report.warnings
     assert warning == "consist-edit:content=false has no effect: there is no mask"
     warnings = edit(model, "a red pear", attach=["plug-and-play:features=0.3"]).report.warnings
