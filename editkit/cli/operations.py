@@ -7,6 +7,7 @@ import itertools
 import secrets
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -257,9 +258,12 @@ def _input_names(spec: OperationSpec, options: Mapping[str, Any]) -> tuple[list[
 
 
 def _check_texts(spec: OperationSpec, options: Mapping[str, Any]) -> None:
-    """Raise UsageError if the text that follows the images is the name of a file, as it is if it was left out."""
+    """Raise UsageError if the text that follows the images is the name of a file, as it is if it was left out.
+
+    A word may be the name of a file or a folder too, so the name has to have a suffix.
+    """
     for name, field in spec.params.model_fields.items():
-        if field_metadata(field).get("argument") and exists(options[name]):
+        if field_metadata(field).get("argument") and PurePath(options[name]).suffix and exists(options[name]):
             raise click.UsageError(
                 f"{name.upper()} {options[name]!r} is the name of a file: the {name} is missing; write it last"
             )
