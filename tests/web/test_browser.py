@@ -140,19 +140,6 @@ def test_stop_ends_an_edit_of_a_thousand_steps_before_the_last_one(edited: Tab) 
     assert share < 1 and edited.edits() == count
 
 
-def test_escape_closes_a_dialog_before_it_stops_an_edit(edited: Tab) -> None:
-    edited.fill(steps="1000", strength="1")
-    edited.click("Edit")
-    edited.page.locator(".ek-status", has_text="/1000").wait_for()
-    edited.click("Copy as command")
-    edited.page.locator(".q-dialog").wait_for()
-    edited.page.keyboard.press("Escape")
-    edited.page.locator(".q-dialog").wait_for(state="detached")
-    assert "/1000" in edited.page.locator(".ek-status").inner_text()
-    edited.page.keyboard.press("Escape")
-    edited.wait_for_status("Stopped")
-
-
 def test_a_second_tab_waits_its_turn_and_sees_its_place(edited: Tab, context: Any, address: str) -> None:
     other = Tab(context, address)
     other.open_image("deep.png")
@@ -220,6 +207,9 @@ def test_two_fingers_are_no_stroke_and_a_hand_beside_a_pen_does_not_join_its_str
         edited.page.locator(".ek-paint").wait_for()
         return "painted" if shown else "empty"
 
+    if edited.page.locator(".ek-mask").count():  # by the tests before, of which this worker may have run none
+        edited.click("Clear the mask")
+        edited.page.locator(".ek-mask").wait_for(state="detached")
     finger, other = (2, "touch", True), (3, "touch", False)
     pen, palm = (4, "pen", True), (5, "touch", True)
     down, move, up = "pointerdown", "pointermove", "pointerup"
