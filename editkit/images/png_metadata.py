@@ -7,7 +7,6 @@ nor reports a second recipe, and finds attachments only after decoding the pixel
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -20,11 +19,11 @@ from .reading import open_image
 from .sources import MAX_BYTES, MAX_PIXELS
 from .stored.encoding import DEFAULT, Encoding, encode_png_file
 from .stored.image import StoredImage
+from .stored.png_chunks import SIGNATURE, png_chunks
 
 MAX_RECIPE_BYTES = 1_000_000  # Pillow refuses to open a PNG with a text chunk over 1 MiB
 MAX_ATTACHMENTS = 64
 MAX_ATTACHED_PIXELS = 4 * MAX_PIXELS
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEYWORD = b"editkit"
 
 # Not compressed (two bytes), no language, no translated keyword.
@@ -85,12 +84,12 @@ def recipe_chunks(recipe: str | None) -> PngInfo:
 
 def is_png(data: bytes) -> bool:
     """Whether bytes begin like a PNG."""
-    return data.startswith(_SIGNATURE)
+    return data.startswith(SIGNATURE)
 
 
 def strip_recipe(data: bytes, name: str) -> bytes:
     """Return the bytes of a PNG without recipes and attached images, damaged ones included; ``name`` is for errors."""
-    parts, position, kind = [_SIGNATURE], len(_SIGNATURE), b""
+    parts, position, kind = [SIGNATURE], len(SIGNATURE), b""
     while kind != b"IEND":
         end = position + 12 + int.from_bytes(data[position : position + 4])
         if end > len(data):
@@ -163,17 +162,15 @@ def _utf8(text: str, name: str) -> bytes:
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
     """Type and content of each chunk of a PNG in order, with its checksum verified."""
-    position, kind = len(_SIGNATURE), b""
-    while kind != b"IEND":
-        length = int.from_bytes(data[position : position + 4])
-        end = position + 8 + length
-        if end + 4 > len(data):
-            raise BadFile(f"{name} is damaged: the file is cut short; get a whole copy")
-        kind, content = data[position + 4 : position + 8], data[position + 8 : end]
-        if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(data[end : end + 4]):
-            raise BadFile(f"{name} is damaged: chunk {kind!r} has a wrong checksum; get a whole copy")
-        yield kind, content
-        position = end + 4
+    for chunk in png_chunks(data):
+        if len(chunk.checksum) < 4:
+            break
+        if not chunk.is_whole:
+            raise BadFile(f"{name} is damaged: chunk {chunk.kind!r} has a wrong checksum; get a whole copy")
+        yield chunk.kind, chunk.content
+        if chunk.kind == b"IEND":
+            return
+    raise BadFile(f"{name} is damaged: the file is cut short; get a whole copy")
 
 
 def _parse_recipe(content: bytes, name: str) -> str:
@@ -190,7 +187,7 @@ def _parse_attachment(content: bytes, name: str) -> tuple[str, Image.Image]:
     key, _, data = content.partition(b"\0")
     try:
         label = key.decode()
-        if not 0 < len(key) <= _MAX_NAME_BYTES or not data.startswith(_SIGNATURE):
+        if not 0 < len(key) <= _MAX_NAME_BYTES or not data.startswith(SIGNATURE):
             raise BadImage("it is not a named PNG")
         image = open_image(data, argument="it")
     except (BadImage, UnicodeDecodeError) as error:

@@ -45,11 +45,8 @@ def cut_out(pixels: Tensor, placement: Placement, outline: Tensor) -> Tensor:
     Its predicted outline (1, n, n) at a placement is moved to the edges of the image nearby by GrabCut (Rother et al.,
     2004), which compares the colours inside and outside.
     """
-    turned = (outline.flip(-1) if placement.mirrored else outline)[None]
-    square = resize(turned, (placement.side, placement.side)).clamp(0, 1)
-    subject = torch.zeros_like(pixels[:, :1])
-    rows, columns = placement.overlaps(pixels)
-    subject[..., rows[0], columns[0]] = square[..., rows[1], columns[1]]
+    square = resize(outline[None], (placement.side, placement.side)).clamp(0, 1)
+    subject = placement.put_into(square, pixels)
     box = _around(placement, pixels)
     window = (..., slice(box.top, box.bottom), slice(box.left, box.right))
     scale = min(1.0, SIDE / box.side)

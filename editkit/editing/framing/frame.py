@@ -79,11 +79,7 @@ class Framing:
 
     def whole_mask(self, mask: Tensor) -> Tensor:
         """Return a mask (1, 1, H, W) of the whole image from one of the region, outside which nothing changes."""
-        whole = torch.zeros_like(self.session.pixels[:, :1])
-        rows, columns = self.placement.overlaps(whole)
-        square = mask.flip(-1) if self.placement.mirrored else mask
-        whole[..., rows[0], columns[0]] = square[..., rows[1], columns[1]]
-        return whole
+        return self.placement.put_into(mask, self.session.pixels)
 
     def _coverage(self, pixels: Tensor) -> Tensor:
         """Return the share (1, 1, side, side) of the subject in each pixel of the region."""

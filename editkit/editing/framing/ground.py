@@ -66,7 +66,8 @@ def smooth_ground(pixels: Tensor) -> Tensor | None:
     the border: a gradient, or a light from one side. A subject may cross the border.
     """
     height, width = pixels.shape[-2:]
-    border, colour = _border(pixels), border_colour(pixels)
+    border = _border(pixels)
+    colour = _median_colour(border)
     if _share_near(border, colour[..., 0], PLAIN_TOLERANCE) >= PLAIN_SHARE:
         return colour.expand_as(pixels)
     rows, columns = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)[None]
@@ -87,7 +88,11 @@ def _quadratic(row: Tensor, column: Tensor) -> list[Tensor]:
 
 def border_colour(pixels: Tensor) -> Tensor:
     """Return the median colour (3, 1, 1) of the border of an image (3, H, W)."""
-    return _border(pixels).median(dim=1).values[:, None, None]
+    return _median_colour(_border(pixels))
+
+
+def _median_colour(border: Tensor) -> Tensor:
+    return border.median(dim=1).values[:, None, None]
 
 
 def _share_near(border: Tensor, ground: Tensor, tolerance: float) -> float:

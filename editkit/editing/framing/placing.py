@@ -65,9 +65,11 @@ class View(NamedTuple):
     """Pixels of the image in a pixel of the view."""
 
     @classmethod
-    def of(cls, standing: Standing, mask: Tensor | None, native: int, box: Box | None = None) -> View:
-        """Return the view of a box of an image and its mask (1, 1, H, W), by default of all."""
-        height, width = standing.pixels.shape[-2:]
+    def of(
+        cls, pixels: Tensor, subject: Tensor | None, mask: Tensor | None, native: int, box: Box | None = None
+    ) -> View:
+        """Return the view of a box of an image (1, 3, H, W), its subject and mask (1, 1, H, W), by default of all."""
+        height, width = pixels.shape[-2:]
         box = box or Box(0, 0, width, height)
         work = Canvas.plan((box.width, box.height), native, 1).work
 
@@ -75,8 +77,8 @@ class View(NamedTuple):
             return resize(values[..., box.top : box.bottom, box.left : box.right], work)[0]
 
         marked = None if mask is None else scaled(mask).clamp(0, 1)
-        subject = scaled(standing.subject)[0] > 0.5
-        return cls(scaled(standing.pixels), subject, marked, box.left, box.top, box.side / max(work))
+        stands = torch.zeros(work[::-1], dtype=torch.bool) if subject is None else scaled(subject)[0] > 0.5
+        return cls(scaled(pixels), stands, marked, box.left, box.top, box.side / max(work))
 
     def in_image(self, placement: Placement) -> Placement:
         """Return a placement in the view as one in the image."""
@@ -92,7 +94,7 @@ def place_standing(
     The template has the size of the model and is a difference to ``model_ground`` (3, 1, 1). An image in the frame of
     the model has no placement, unless ``keep_whole``. None if more than a subject stands out from another ground.
     """
-    view = View.of(standing, mask, template.shape[-1])
+    view = View.of(standing.pixels, standing.subject, mask, template.shape[-1])
     image = view.pixels - model_ground
     best, whole = place_template(image, template, view.mask), whole_image(image, template)
     best = hold(view.subject, best)
@@ -113,8 +115,7 @@ def place_standing(
 
 def place_by_outline(pixels: Tensor, mask: Tensor | None, template: Tensor, model_ground: Tensor) -> Place:
     """Return the place of the subject of an image (1, 3, H, W) on any ground, which the predicted subject hides."""
-    bare = Standing(pixels, torch.zeros_like(pixels[:, :1]), pixels[0], on_model_ground=False)
-    view = View.of(bare, mask, template.shape[-1])
+    view = View.of(pixels, None, mask, template.shape[-1])
     ground, outline = border_colour(view.pixels), predicted_outline(template)
     image, template = view.pixels - ground, (template + model_ground - ground) * outline
     best, whole = place_template(image, template, view.mask), whole_image(image, template)
@@ -134,7 +135,7 @@ def _place_part(standing: Standing, mask: Tensor | None, template: Tensor, model
     """
     found = []
     for box in _boxes(standing.subject):
-        view = View.of(standing, mask, template.shape[-1], box)
+        view = View.of(standing.pixels, standing.subject, mask, template.shape[-1], box)
         if view.mask is not None and not view.mask.any():
             continue
         placement = hold(view.subject, place_template(view.pixels - model_ground, template, view.mask))

@@ -34,6 +34,14 @@ class Placement(NamedTuple):
         height, width = image.shape[-2:]
         return _overlap(self.top, self.side, height), _overlap(self.left, self.side, width)
 
+    def put_into(self, square: Tensor, image: Tensor) -> Tensor:
+        """Return values (..., side, side) of the square, as the model sees it, at its place in an image of 0."""
+        whole = square.new_zeros((*square.shape[:-2], *image.shape[-2:]))
+        rows, columns = self.overlaps(image)
+        turned = square.flip(-1) if self.mirrored else square
+        whole[..., rows[0], columns[0]] = turned[..., rows[1], columns[1]]
+        return whole
+
 
 def _overlap(start: int, side: int, length: int) -> tuple[slice, slice]:
     first, last = max(0, start), min(length, start + side)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 
-from ..stored.deep import png_chunk
+from ..stored.png_chunks import SIGNATURE, png_chunk, png_chunks
 from .parts import Disposal, Part
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = {b"IDAT": 0, b"fdAT": 4}
 """Chunks of pixels, and the bytes before them."""
 _OF_THE_WHOLE = (b"IHDR", b"acTL", b"eXIf")
@@ -45,20 +43,15 @@ def _part(header: bytes, shared: bytes, control: bytes, pixels: bytes) -> Part:
     """Return a frame by the header of the file, its other chunks, and its control and pixels."""
     _, width, height, left, top, numerator, denominator, disposal, blend = struct.unpack(">5I2H2B", control)
     chunks = png_chunk(b"IHDR", control[4:12] + header[8:]) + shared
-    file = _SIGNATURE + chunks + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
+    file = SIGNATURE + chunks + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
     milliseconds = 1000 * numerator / (denominator or _UNTIMED)
     how = _DISPOSALS.get(disposal, Disposal.KEEP)
     return Part(file, (left, top), (width, height), milliseconds, how, covers=blend == 0)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Type and content of each whole chunk in order; raises ValueError for pixels that are cut or damaged."""
-    position = len(_SIGNATURE)
-    while position + 12 <= len(data):
-        end = position + 8 + int.from_bytes(data[position : position + 4])
-        kind, content = data[position + 4 : position + 8], data[position + 8 : end]
-        is_whole = zlib.crc32(content, zlib.crc32(kind)) == int.from_bytes(data[end : end + 4])
-        if kind in (*_PIXELS, b"fcTL") and not is_whole:
-            raise ValueError(f"chunk {kind.decode()} is not whole")
-        yield kind, content
-        position = end + 4
+    """Type and content of each chunk in order; raises ValueError for pixels that are cut or damaged."""
+    for chunk in png_chunks(data):
+        if chunk.kind in (*_PIXELS, b"fcTL") and not chunk.is_whole:
+            raise ValueError(f"chunk {chunk.kind.decode()} is not whole")
+        yield chunk.kind, chunk.content

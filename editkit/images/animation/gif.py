@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 
@@ -13,36 +14,33 @@ _CLEAR, _RESTORE = 2, 3
 
 def count_gif_frames(data: bytes, most: int) -> int:
     """Return the number of images in a GIF, at most ``most``; of a file that is cut short those that begin."""
-    position = 13 + _table_size(data[10])
-    count = 0
-    while count < most and position < len(data):
-        block = data[position]
-        if block == _EXTENSION:
-            position = _after_blocks(data, position + 2)
-        elif block == _IMAGE and position + 9 < len(data):
-            count += 1
-            position = _after_blocks(data, position + 11 + _table_size(data[position + 9]))
-        else:  # the end of the file
-            break
-    return count
+    images = (start for start, _ in _blocks(data) if data[start] == _IMAGE)
+    return sum(1 for _ in itertools.islice(images, most))
 
 
 def gif_parts(data: bytes) -> Iterator[Part]:
     """Yield the frames of a GIF, each as a GIF of its own size; of a file that is cut short those that begin."""
+    screen, control = data[10 : 13 + _table_size(data[10])], b""
+    for start, end in _blocks(data):
+        if data[start] == _IMAGE:
+            yield _part(data[start:end], screen, control)
+            control = b""
+        elif data[start + 1 : start + 3] == bytes([_CONTROL, 4]):
+            control = data[start + 3 : start + 7]
+
+
+def _blocks(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each extension and image of a GIF; of a file that is cut short those that begin."""
     position = 13 + _table_size(data[10])
-    screen, control = data[10:position], b""
     while position < len(data):
-        block = data[position]
-        if block == _EXTENSION:
-            if data[position + 1 : position + 3] == bytes([_CONTROL, 4]):
-                control = data[position + 3 : position + 7]
-            position = _after_blocks(data, position + 2)
-        elif block == _IMAGE and position + 9 < len(data):
+        if data[position] == _EXTENSION:
+            end = _after_blocks(data, position + 2)
+        elif data[position] == _IMAGE and position + 9 < len(data):
             end = _after_blocks(data, position + 11 + _table_size(data[position + 9]))
-            yield _part(data[position:end], screen, control)
-            position, control = end, b""
         else:  # the end of the file
             break
+        yield position, end
+        position = end
 
 
 def _part(image: bytes, screen: bytes, control: bytes) -> Part:

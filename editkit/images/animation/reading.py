@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence
 
 from ...errors import BadImage, EditkitError
 from ..sources import Source, check_regular, check_size, describe, read_source, reason_text
-from ..stored.decoding import decode, orientation_of, turn_upright
+from ..stored.decoding import decode, keeps_size, orientation_of, turn_upright
 from ..stored.image import Levels, StoredImage
 from ..stored.kinds import is_video
 from .apng import apng_parts
@@ -157,8 +157,7 @@ def _composed(parts: list[Part], image: Image.Image, name: str) -> Iterator[tupl
     for part, levels in zip(parts, compose(parts, image.size, decode_part, name), strict=True):
         is_opaque = bool((levels[..., 3] == decoded[-1].maximum).all())
         upright = turn_upright(levels[..., :3] if is_opaque else levels, orientation)
-        turned = orientation > 1 and upright.shape[:2] == levels.shape[:2]
-        yield dc.replace(decoded[-1], levels=upright, turned=turned), part.milliseconds
+        yield dc.replace(decoded[-1], levels=upright, turned=keeps_size(orientation, upright)), part.milliseconds
 
 
 def _decoded(image: Image.Image, name: str) -> Iterator[tuple[StoredImage, float]]:

@@ -66,7 +66,7 @@ def decode(image: Image.Image, data: bytes, name: str, *, use_profile: bool) -> 
     levels = levels if box is None else _clear_outside(levels, box)
     metadata = read_metadata(image) if use_profile else NO_METADATA
     upright = turn_upright(levels, orientation)
-    turned = _keeps_size(max(orientation, already_turned), upright)
+    turned = keeps_size(max(orientation, already_turned), upright)
     return StoredImage(upright, profile, metadata, tuple(notes), turned)
 
 
@@ -148,7 +148,7 @@ def _clear_outside(levels: Levels, box: tuple[int, ...]) -> Levels:
     return np.dstack([levels[..., :3], alpha])
 
 
-def _keeps_size(orientation: int, upright: Levels) -> bool:
+def keeps_size(orientation: int, upright: Levels) -> bool:
     """Whether a file of an orientation stores an image turned or mirrored at the size of its display."""
     is_square = upright.shape[0] == upright.shape[1]
     return orientation in _UPRIGHT and (orientation < _FIRST_SIDEWAYS or is_square)

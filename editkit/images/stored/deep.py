@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
+from .png_chunks import png_chunk
+
 DEEP_FORMATS = ("PNG", "TIFF", "PPM")
 
 # Signature and header of a PNG, and its last chunk, have fixed lengths.
@@ -131,11 +133,6 @@ def insert_png_chunks(data: bytes, icc: bytes | None, info: PngInfo) -> bytes:
         for late in (False, True)
     )
     return data[:_AFTER_HEADER] + profile + before + data[_AFTER_HEADER:-_END_LENGTH] + after + data[-_END_LENGTH:]
-
-
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    """Return a chunk of a PNG with its length and checksum."""
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
 
 
 def encode_tiff(levels: NDArray[Any], tags: Mapping[int, Any]) -> bytes:
