@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses as dc
-from collections.abc import Iterator, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -42,11 +42,12 @@ from ..sampling.usual import usual_of
 from ..sampling.windows import evaluate_in_windows
 from .params import PROMPTS, prompts_of
 from .sources import EncodesSources
+from .steps.attaching import AttachesControls
 from .steps.tracking import TracksLoops
 
 
 @dc.dataclass
-class Session(EncodesSources, TracksLoops):
+class Session(EncodesSources, TracksLoops, AttachesControls):
     """Everything an operation may use; latents are (B, C, h, w), and the first rows of a batch are its sources."""
 
     model: Backend
@@ -84,6 +85,10 @@ class Session(EncodesSources, TracksLoops):
     controls: dict[SamplingPath, list[Control]] = dc.field(default_factory=dict, init=False)
     regions: list[tuple[Session, tuple[int, int]]] = dc.field(default_factory=list, init=False)
     """Sessions on parts of the image, with left and top of each."""
+    whole: Session | None = dc.field(default=None, init=False)
+    """The session of the whole image, for one on a region."""
+    crop: Callable[[Tensor], Tensor] | None = dc.field(default=None, init=False)
+    """Cuts the region out of values (B, C, H, W) of the whole image; None for the whole, or no part of it."""
     left_out_controls: set[str] = dc.field(default_factory=set, init=False)
     """Controls of the parameters that are not attached."""
     round_trip: RoundTrip | None = dc.field(default=None, init=False)
@@ -98,16 +103,21 @@ class Session(EncodesSources, TracksLoops):
         *,
         longest: int | None = None,
         place: tuple[int, int] | None = None,
+        crop: Callable[[Tensor], Tensor] | None = None,
     ) -> Session:
         """Return a session on pixels (B, 3, H, W) of a region, which shares noise, usage and warnings with this one.
 
         ``mask`` (1, 1, H, W) is that of the region; ``longest`` is its longest side in pixels at which the model works,
         by default the model's native size. ``place`` is left and top of a region that is a part of the image: masks
-        that controls find there are then masks of the edit.
+        that controls find there are then masks of the edit. ``crop`` cuts another region out of values (B, C, H, W) of
+        the session's image, so that maps and masks of controls, which have the size of the image, fit the region.
         """
         height, width = pixels.shape[-2:]
+        if place is not None:
+            crop = functools.partial(_crop, place=place, size=(width, height))
         canvas = Canvas.plan_native((width, height), self.model.native_size, self.model.multiple, longest)
         region = dc.replace(self, canvas=canvas, images=tuple(map(to_image, pixels)), pixels=pixels, mask=mask)
+        region.whole, region.crop = self.whole or self, crop if self.whole is None else None
         if place is not None:
             self.regions.append((region, place))
         return region
@@ -154,12 +164,6 @@ class Session(EncodesSources, TracksLoops):
         # Torch's default dtype and device are the caller's, and change while another thread loads a model.
         noise = torch.randn(shape, generator=self.random, dtype=torch.float32, device="cpu")
         return to_device(noise, self.model.device, latent_dtype(self.model.dtype))
-
-    @property
-    def drawing(self) -> DrawingParams:
-        """Sampling parameters of the session."""
-        assert isinstance(self.params, DrawingParams), f"{type(self.params).__name__} must extend DrawingParams"
-        return self.params
 
     @property
     def guidance_scale(self) -> float:
@@ -290,33 +294,8 @@ class Session(EncodesSources, TracksLoops):
             raise walk_failed(self.operation, walker, full_name(self.model), start, lambda: denoise(start, point))
         return states
 
-    def attached(self, path: SamplingPath) -> list[Control]:
-        """Return the controls of the parameter ``attach``, the same ones for an inversion and its replay."""
-        if path not in self.controls:
-            self.controls[path] = [self._build_control(call, path) for call in self.drawing.controls]
-        return self.controls[path]
 
-    def _warn_of_spared(self, path: SamplingPath, sources: Sequence[int | None]) -> None:
-        """Warn of controls without effect on a walk of sources alone, as of a reconstruction."""
-        if not sources or any(source != row for row, source in enumerate(sources)):
-            return
-        for call, control in zip(self.drawing.controls, self.attached(path), strict=True):
-            if control.spares_sources:
-                self.usage.warn(f"attach={call!r} has no effect: nothing is edited beside the source")
-
-    def leave_out_approximations(self) -> None:
-        """Attach no control that approximates estimates, and warn of it, for an edit that asks for no change."""
-        for call in self.drawing.controls:
-            if self.registry.configure("controls", call)[0].approximates:
-                self.left_out_controls.add(call)
-                self.usage.warn(
-                    f"attach={call!r} has no effect: both prompts are equal, so the edit asks for no change"
-                )
-
-    def _build_control(self, call: str, path: SamplingPath) -> Control:
-        if call in self.left_out_controls:
-            return Control()
-        control: Any = self.registry.build("controls", call)(self, path)
-        if not isinstance(control, Control):
-            raise self.registry.wrong_result("controls", call, control, "a Control")
-        return control
+def _crop(values: Tensor, place: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Return the part of values (B, C, H, W) of ``size`` (width, height) at ``place`` (left, top)."""
+    (left, top), (width, height) = place, size
+    return values[..., top : top + height, left : left + width]

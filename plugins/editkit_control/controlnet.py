@@ -99,11 +99,10 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
         else:
             levels = read_map(params.image, argument="controlnet:image=", colour=True)
             label = f"controlnet:image={params.image!r}"
-            check_size(session, label, levels)
             if note := map_note(levels, label, invert=params.invert, option="invert"):
                 session.usage.warn(note)
             warn_of_colours(session, levels, label, params.kind, params.weights)
-            hint = to_hint(session, 1 - levels if params.invert else levels)
+            hint = to_hint(session, part_of_file(session, label, 1 - levels if params.invert else levels))
         mask = None if params.mask is None else place_mask(session, params.mask, "controlnet:mask=")
         return make_control(session, path, folder, hint, strength, mode, mask)
 
@@ -112,21 +111,30 @@ def controlnet(params: ControlNetParams) -> Callable[[Session, SamplingPath], Co
 
 def place_mask(session: Session, path: str, argument: str) -> Tensor:
     """Return the mask of a file on the padded canvas, (1, 1, H, W) in [0, 1]; raises InvalidParameter for its size."""
-    levels, notes = read_mask(path, argument=argument, image=session.images[0] if session.images else None)
-    check_size(session, f"{argument}{path!r}", levels)
+    images = (session.whole or session).images
+    levels, notes = read_mask(path, argument=argument, image=images[0] if images else None)
     for note in notes:
         session.usage.warn(note)
-    return to_hint(session, levels)[:, :1]
+    return to_hint(session, part_of_file(session, f"{argument}{path!r}", levels))[:, :1]
 
 
-def check_size(session: Session, label: str, levels: NDArray[Any]) -> None:
-    """Raise InvalidParameter unless the map or the mask of a file, in messages ``label``, has the size of the image."""
-    width, height = session.canvas.size
+def part_of_file(session: Session, label: str, levels: NDArray[Any]) -> NDArray[Any]:
+    """Return the part of a map or a mask of the image, in messages ``label``, that a session works on.
+
+    Raises InvalidParameter unless the file has the size of the image, and for a session that shows no part of it.
+    """
+    whole = session.whole or session
+    if session.whole is not None and session.crop is None:
+        raise InvalidParameter(f"{label} fits no part of this edit, which samples margins: leave it out")
+    width, height = whole.canvas.size
     if levels.shape[:2] != (height, width):
         raise InvalidParameter(
-            f"{label} has {levels.shape[1]} x {levels.shape[0]} pixels, and the edit works on "
-            f"{width} x {height}: resize it; edits of a part, as of tiles or of a mask's surroundings, take no files"
+            f"{label} has {levels.shape[1]} x {levels.shape[0]} pixels, and the image has {width} x {height}: resize it"
         )
+    if session.crop is None:
+        return levels
+    channels = torch.as_tensor(levels).reshape(height, width, -1).permute(2, 0, 1)[None]
+    return session.crop(channels)[0].permute(1, 2, 0).reshape(*session.canvas.size[::-1], *levels.shape[2:]).numpy()
 
 
 def make_control(

@@ -122,9 +122,14 @@ class _TiledSampling:
     def sample(self, boxes: Sequence[Box]) -> Tensor:
         """Sample the tiles (B, 3, h, w) of the result."""
         scale, session = self.params.scale * self.oversampling, self.session
-        enlarged = torch.cat([enlarge_box(session.pixels, scale, box.times(self.oversampling)) for box in boxes])
-        region = session.for_region(enlarged, longest=self.longest)
-        shared = _SharedNoise(region, self.noise, [box.times(self.oversampling) for box in boxes])
+        views = [box.times(self.oversampling) for box in boxes]
+        enlarged = torch.cat([enlarge_box(session.pixels, scale, view) for view in views])
+
+        def crop(values: Tensor) -> Tensor:
+            return torch.cat([enlarge_box(values, scale, view) for view in views]).clamp(0, 1)
+
+        region = session.for_region(enlarged, longest=self.longest, crop=crop)
+        shared = _SharedNoise(region, self.noise, views)
         condition = {
             **repeat_condition(session.embed(self.params.prompt), len(boxes)),
             **self.small_image_condition(boxes),

@@ -121,6 +121,38 @@ def test_a_controlnet_acts_where_its_mask_is_white(
     assert changes[:, 24:].mean() > 2 * changes[:, :24].mean()
 
 
+def test_the_map_and_the_mask_of_a_controlnet_follow_an_edit_into_the_surroundings_of_a_mask(
+    tiny_model: editkit.Backend, controlnet: str, tmp_path: Path
+) -> None:
+    def filled(name: str, box: tuple[int, int, int, int] | None, **options: float) -> np.ndarray[Any, Any]:
+        for image in (sample_image((48, 40), seed=5), half(), SOURCE, mask):
+            image.crop(box or (0, 0, 48, 40)).save(tmp_path / f"{len(list(tmp_path.iterdir()))}-{name}.png")
+        given = sorted(tmp_path.glob(f"*-{name}.png"), key=lambda path: int(path.name.partition("-")[0]))
+        attach = [f"{controlnet},scale=3,image={given[0]},mask={given[1]}"]
+        params = {"prompt": "blue", "steps": 2, "seed": 1, "mask": given[3], "resolution": 16}
+        return pixels(editkit.apply("inpaint", given[2], model=tiny_model, attach=attach, **params, **options))
+
+    mask = Image.new("L", SOURCE.size)
+    mask.paste(255, (20, 14, 28, 22))
+    by_hand = filled("crop", (16, 10, 32, 26), context=0)
+    assert np.array_equal(filled("whole", None, context=0.5)[10:26, 16:32], by_hand)
+
+
+def test_the_map_of_a_controlnet_is_enlarged_with_the_tiles(
+    tiny_model: editkit.Backend, controlnet: str, tmp_path: Path
+) -> None:
+    def enlarged(**maps: Image.Image) -> np.ndarray[Any, Any]:
+        attach = [f"{controlnet},scale=3,image={tmp_path / name}.png" for name in maps]
+        for name, one in maps.items():
+            one.save(tmp_path / f"{name}.png")
+        return pixels(editkit.apply("upscale", SOURCE, model=tiny_model, steps=3, seed=1, attach=attach))
+
+    left = half().transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    plain, one, other = enlarged(), enlarged(right=half()), enlarged(left=left)
+    assert not np.array_equal(one, other)
+    assert not np.array_equal(plain, one)
+
+
 def test_options_of_a_control_are_checked_like_parameters(
     tiny_model: editkit.Backend, controlnet: str, tmp_path: Path
 ) -> None:

@@ -352,3 +352,28 @@ def test_an_instruction_in_the_frame_is_as_without_and_several_or_no_subjects_ar
     assert chosen.report.frame is not None and chosen.report.frame["left"] >= 70 and not chosen.report.warnings
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     assert "frame=auto finds no plain ground" in instruct(noise).report.warnings[0]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_map_of_a_controlnet_is_framed_with_the_image(tmp_path: Path, mirrored: bool) -> None:
+    def edited(image: Image.Image, edges: Image.Image, **options: object) -> Result:
+        edges.save(tmp_path / "map.png")
+        return edit(image, attach=[f"controlnet:image={tmp_path / 'map.png'},scale=2"], cache=False, **options)
+
+    def turned(image: Image.Image) -> Image.Image:
+        return ImageOps.mirror(image) if mirrored else image
+
+    prompts = {"source": "gradient man playing handball", "target": "gradient woman playing handball"}
+    man, edges = Image.open(SAMPLES / "gradient-man-playing-handball.png").convert("RGB"), Image.new("L", (64, 64))
+    edges.paste(255, (8, 20, 30, 24))
+    own = np.asarray(on_white(edited(man, edges, **prompts)), dtype=int)
+    wide, wide_edges = Image.new("RGB", (100, 90), WHITE), Image.new("L", (100, 90))
+    wide.paste(turned(man), (20, 14))
+    wide_edges.paste(turned(edges), (20, 14))
+    result = edited(wide, wide_edges, **prompts)
+    assert result.report.frame == {"left": 20, "top": 14, "side": 64, "mirrored": int(mirrored)}
+    found = np.asarray(turned(on_white(result).crop((20, 14, 84, 78))), dtype=int)
+    assert np.abs(found - own).max() <= 1  # levels
+    with pytest.raises(editkit.InvalidParameter, match="has 64 x 64 pixels, and the image has 100 x 90"):
+        edited(wide, edges, **prompts)

@@ -123,6 +123,7 @@ def frame_session(session: Session, following: FollowedSubject | None = None) ->
     region = session.for_region(
         _cut(place.standing.pixels, placement, model_ground),
         None if session.mask is None else _cut(session.mask, placement, NOTHING),
+        crop=lambda values: _cut(values, placement, NOTHING),
     )
     return Framing(session, region, placement, model_ground, place.standing if place.cut else None)
 
