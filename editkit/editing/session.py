@@ -228,8 +228,9 @@ class Session(EncodesSources, TracksLoops, AttachesControls):
         low, high = interval(path, params.guidance_start, params.guidance_end)
         if low > high and any(weights[:-1]):
             self.usage.warn(no_step_between("guidance", path, params.guidance_start, params.guidance_end))
-        rule = guidance_rule_of(self.model)
-        return Guidance(self.network, conditions, weights, params.guidance_rescale, low, high, rule)
+        rule, prediction = guidance_rule_of(self.model), self.model.prediction
+        options = params.guidance_rescale, low, high
+        return Guidance(self.network, conditions, weights, *options, rule=rule, prediction=prediction)
 
     def draw(
         self,

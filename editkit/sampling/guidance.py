@@ -16,9 +16,10 @@ from ..diffusion.denoiser import Condition, Network, stack_conditions
 from ..diffusion.paths import SamplingPath
 from ..diffusion.points import Point, PointBatch
 from ..diffusion.transfer import rows_on
+from ..literals import Prediction
 from ..model.backend import Backend
 from ..model.capabilities import SupportsDistilledGuidance, SupportsOwnGuidance, require
-from .guidance_rules import CombineEstimates, weighted_sum
+from .guidance_rules import CombineEstimates, combine_predictions, weighted_sum
 
 
 @dc.dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Guidance:
 
     One network call evaluates all conditions whose weight is not 0. Below ``sigma_low`` and above ``sigma_high`` only
     the last condition is evaluated (Kynkaanniemi et al., arXiv 2404.07724). ``rescale`` (0 to 1) scales the standard
-    deviation of the sum towards that of the last estimate (Lin et al., arXiv 2305.08891, section 3.4; here of x0).
-    A ``rule`` replaces the sum; see :class:`editkit.SupportsGuidanceRule`.
+    deviation of the sum towards that of the last estimate (Lin et al., arXiv 2305.08891, section 3.4), both as the
+    network's ``prediction``. A ``rule`` replaces the sum; see :class:`editkit.SupportsGuidanceRule`.
     """
 
     network: Network
@@ -40,6 +41,7 @@ class Guidance:
     rule: CombineEstimates | None = None
     rows: Sequence[int] | None = None
     """Numbers of the rows among those that are sampled; None for all."""
+    prediction: Prediction = "sample"
 
     def __call__(self, x: Tensor, point: Point | PointBatch) -> Tensor:
         inside = [self.active_at(row) for row in point.rows(len(x))]
@@ -82,7 +84,11 @@ class Guidance:
     ) -> Tensor:
         """Return the guided x0 (B, C, h, w) of estimates for ``x`` at ``point``, one for each weight."""
         guided = weighted_sum(estimates, weights) if self.rule is None else self.rule(estimates, weights, x, point)
-        return rescale_std(guided, estimates[-1], self.rescale) if self.rescale else guided
+        if not self.rescale:
+            return guided
+        # The deviation of x0 says little where it is all but unknown: the paper's is that of the network's output.
+        rule = functools.partial(rescale_std, share=self.rescale)
+        return combine_predictions(self.prediction, rule, (guided, estimates[-1]), (1.0, 0.0), x, point)
 
     def call_by_rows(self, x: Tensor, point: Point | PointBatch, inside: Sequence[bool]) -> Tensor:
         """Evaluate the rows inside the interval of guidance, then those outside it."""

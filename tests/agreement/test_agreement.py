@@ -69,6 +69,17 @@ def test_generate(prediction: str, sampler: str, guidance: float) -> None:
         assert_agree(ours.latents, expected)
 
 
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("share", [0.7, 1.0])
+def test_rescaled_guidance(prediction: str, share: float) -> None:
+    """The deviation is that of the network's output (Lin et al., arXiv 2305.08891), whatever it predicts."""
+    expected = theirs(
+        prediction, "ddim", StableDiffusionPipeline, num_inference_steps=4, guidance_scale=7.5, guidance_rescale=share
+    )
+    given: dict[str, Any] = {"prompt": PROMPT, "steps": 4, "guidance": 7.5, "guidance_rescale": share, "seed": 7}
+    assert_agree(editkit.apply("generate", model=models(prediction)[0], **given).latents, expected)
+
+
 def test_in_float64_the_difference_is_that_of_float64(tmp_path: Path) -> None:
     """Of float32, 1e-4 are rounding and no other mathematics: diffusers' table of alphas, and the order of sums."""
     folder = stable_diffusion_folder(tmp_path)

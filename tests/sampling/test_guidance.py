@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
+import pytest
 import torch
 from torch import Tensor
 
-from editkit import Condition, Conditioned, Guidance, Point, Session, blend_conditions, classifier_free
+from editkit import (
+    Condition,
+    Conditioned,
+    Guidance,
+    Point,
+    Prediction,
+    Session,
+    blend_conditions,
+    classifier_free,
+    from_x0,
+)
 from editkit.diffusion.denoiser import repeat_condition, stack_conditions
 from editkit.sampling.guidance import rescale_std
 from editkit.sampling.params import DrawingParams
@@ -31,7 +44,7 @@ def latents(rows: int = 2) -> Tensor:
     return torch.randn((rows, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def guided(network: Counting, scale: float, **options: float) -> Guidance:
+def guided(network: Counting, scale: float, **options: Any) -> Guidance:
     prompts, negative = network.model.embed(["a", "b"]), network.model.embed(["", ""])
     return classifier_free(network, prompts, negative, scale, **options)
 
@@ -68,12 +81,17 @@ class TestGuidance:
             guided(network, 7.5, sigma_low=0.5, sigma_high=0.9)(x, point)
             assert network.rows == [rows], point
 
-    def test_rescale_brings_the_deviation_back(self) -> None:
+    @pytest.mark.parametrize("kind", get_args(Prediction))
+    def test_rescale_brings_the_deviation_of_the_network_s_output_back(self, kind: Prediction) -> None:
         network, x = Counting(), latents()
-        prompted = network.model.denoise(x, HALF, network.model.embed(["a", "b"]))
-        free = guided(network, 7.5)(x, HALF)
-        full = guided(network, 7.5, rescale=1.0)(x, HALF)
-        half = guided(network, 7.5, rescale=0.5)(x, HALF)
+
+        def output(x0: Tensor) -> Tensor:
+            return from_x0(kind, x0, x, HALF)
+
+        prompted = output(network.model.denoise(x, HALF, network.model.embed(["a", "b"])))
+        free = output(guided(network, 7.5)(x, HALF))
+        full = output(guided(network, 7.5, rescale=1.0, prediction=kind)(x, HALF))
+        half = output(guided(network, 7.5, rescale=0.5, prediction=kind)(x, HALF))
         axes = (1, 2, 3)
         assert torch.allclose(full.std(axes), prompted.std(axes), rtol=1e-12, atol=0)
         assert torch.allclose(half, (free + full) / 2, rtol=0, atol=1e-12)
