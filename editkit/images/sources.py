@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import re
@@ -138,8 +139,9 @@ def _emptiness(source: Source) -> str:
 
 def describe(source: object, argument: str) -> str:
     """Argument and value in a few words on one line, for messages."""
-    if isinstance(source, (str, os.PathLike)):
-        text = repr("standard input" if source == "-" else os.fspath(source))
+    name = _name_of(source)
+    if name is not None:
+        text = repr("standard input" if name == "-" else name)
         return f"{argument} {text if len(text) <= 300 else text[:140] + '...' + text[-140:]}"
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"{argument} ({len(source)} bytes)"
@@ -151,6 +153,14 @@ def describe(source: object, argument: str) -> str:
         dtype = str(source.dtype).removeprefix("torch.")
         return f"{argument} (tensor of shape {tuple(source.shape)}, dtype {dtype})"
     return f"{argument} (object of type {type(source).__name__})"
+
+
+def _name_of(source: object) -> str | bytes | None:
+    """Return a path, or the name of an open file or of bytes that have one."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    name = getattr(source, "name", None) if isinstance(source, (bytes, io.IOBase)) else None
+    return name if isinstance(name, str) else None
 
 
 def _read(source: Source, name: str) -> bytes:

@@ -9,8 +9,9 @@ from typing import Any
 
 from editkit import BadImage, EditkitError, WeightsUnavailable, file_stamps, find_identity, load_once, model_stamps
 
-from .digests import digest_of, is_remote, path_digest
+from .digests import digest_of, path_digest
 from .plan import Job, plan_file, read_rows, variant_of
+from .remote import is_remote
 from .storage import Storage, last_change
 
 

@@ -70,8 +70,7 @@ def _run(params: BatchParams) -> Table:
             "retry_errors plans the whole job: run it with --dry-run first, then each --part without it"
         )
     start = time.perf_counter()
-    output = params.output if "://" in params.output else str(Path(params.output).absolute())
-    storage = Storage(output)
+    storage = _open_output(params)
     job = _plan(params, storage, Manifest(params.manifest, storage.root))
     if not job.rows:
         click.echo(f"Warning: manifest {params.manifest!r} has no rows", err=True)
@@ -83,7 +82,7 @@ def _run(params: BatchParams) -> Table:
     if params.dry_run:
         return _planned_table(job, storage, planned)
     own = {"device": params.device, "batch": params.batch, "variant": job.variant}
-    work = Work(output, secrets.token_hex(4), {**job.settings, **own})
+    work = Work(storage.url, secrets.token_hex(4), {**job.settings, **own})
     changed = _name_changes(storage, parts, job)
     _reopen_incomplete(storage, parts, job)
     progress = Progress(storage, parts, work)
@@ -98,6 +97,15 @@ def _run(params: BatchParams) -> Table:
     _remove_empty_folders(job, storage)
     times = {"plan_seconds": planned, "seconds": time.perf_counter() - start}
     return _table(job, storage, progress, times, changed)
+
+
+def _open_output(params: BatchParams) -> Storage:
+    storage = Storage(params.output if "://" in params.output else str(Path(params.output).absolute()))
+    if storage.in_memory and params.workers != 0:
+        raise InvalidParameter(
+            f"output {params.output!r} is in the memory of this process, which workers do not see: choose a folder"
+        )
+    return storage
 
 
 def _plan(params: BatchParams, storage: Storage, manifest: Manifest) -> Job:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from editkit import BadImage, EditkitError, open_image
 
 from .extras import require_extra
+from .remote import is_remote, reason_of
 
 _MOST_BYTES = 256 * 2**20
 _MOST_KEPT = 100_000
@@ -41,11 +42,6 @@ def path_digest(path: str) -> str:
 def _file_digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def is_remote(address: str) -> bool:
-    """Return whether an address names another file system than this machine's."""
-    return "://" in address or "::" in address
 
 
 class Digests:
@@ -104,10 +100,19 @@ def _remote_digest(address: str, column: str) -> str:
     fsspec = require_extra("fsspec", "batch")
     try:
         fs, path = fsspec.url_to_fs(address)
-        tag = tag_of(fs.info(path))
+        about = fs.info(path)
     except Exception as error:  # each file system raises its own
         raise _unreadable(address, column, error) from error
+    if about.get("type") == "directory":
+        raise BadImage(f"{column} {_short(address)!r} cannot be read: it is a folder; give a file")
+    tag = tag_of(about)
     return tag or f"sha256:{hashlib.sha256(read_remote(address, column)[0]).hexdigest()}"
+
+
+class Download(bytes):
+    """Bytes of a remote file, which messages name by its address."""
+
+    name: str
 
 
 def tag_of(about: Mapping[str, Any] | None) -> str | None:
@@ -123,30 +128,20 @@ def read_remote(address: str, column: str = "image") -> tuple[bytes, str | None]
     fsspec = require_extra("fsspec", "batch")
     try:
         with fsspec.open(address, "rb") as file:
-            data: bytes = file.read(_MOST_BYTES + 1)
+            data = Download(file.read(_MOST_BYTES + 1))
             tag = tag_of(getattr(file, "details", None))
     except Exception as error:
         raise _unreadable(address, column, error) from error
     if len(data) > _MOST_BYTES:
-        raise BadImage(f"{column} {address!r} is too large: at most {_MOST_BYTES // 2**20} MiB are allowed")
+        raise BadImage(f"{column} {_short(address)!r} is too large: at most {_MOST_BYTES // 2**20} MiB are allowed")
+    data.name = address
     return data, tag
 
 
 def _unreadable(address: str, column: str, error: BaseException) -> BadImage:
-    reason: Any = (
-        "there is no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
-    )
-    return BadImage(f"{column} {address!r} cannot be read: {reason}; check the address")
+    reason = "there is no such file" if isinstance(error, FileNotFoundError) else reason_of(error)
+    return BadImage(f"{column} {_short(address)!r} cannot be read: {reason}; check the address")
 
 
-def local_path(address: str, folder: str) -> str:
-    """Return an address of a manifest in ``folder`` as an absolute path or as an address with its file system."""
-    outer, inside, last = address.rpartition("::")
-    if inside and "://" not in last:  # a file in an archive whose path may count from the manifest
-        return f"{outer}::{local_path(last, folder)}"
-    if is_remote(address):
-        return address
-    if os.path.isabs(address):  # noqa: PTH117 (called for every row)
-        return address
-    base = folder.removeprefix("file://")
-    return f"{base}/{address}" if "://" in base else os.path.normpath(f"{base}/{address}")
+def _short(address: str) -> str:
+    return address if len(address) <= 300 else f"{address[:140]}...{address[-140:]}"

@@ -12,7 +12,8 @@ import editkit
 from editkit import BadImage, EditkitError, load_once, model_stamps
 
 from .changes import check_file, check_model
-from .digests import is_remote, read_remote
+from .digests import read_remote
+from .remote import is_remote
 from .row_check import PlannedRow
 
 if TYPE_CHECKING:

@@ -8,17 +8,20 @@ import hashlib
 import io
 import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
-from editkit import BadFile, InvalidParameter
+from editkit import BadFile, EditkitError, InvalidParameter
 
 from .digests import tag_of
 from .extras import require_extra
+from .remote import folder_of, is_remote, named_failures, reason_of
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".parquet")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _LONGEST_LINE = 2**20
+_BUFFER = 2**18
 _ROWS_AT_ONCE = 1000
 
 
@@ -44,32 +47,35 @@ class Manifest:
         fsspec = require_extra("fsspec", "batch")
         try:
             self.fs, path = fsspec.url_to_fs(url)
-            is_folder = self.fs.isdir(path)
+            # A store may have an object and others below its name.
+            is_folder = not (_kind_of(path) and self.fs.isfile(path)) and self.fs.isdir(path)
             found = self.fs.find(path) if is_folder else []
             rows = [one for one in found if _kind_of(one) and not (output and one.startswith(f"{output}/"))]
             self.files = sorted(rows) if is_folder else [path]
             missing = not is_folder and not self.fs.isfile(path)
             reason = "it is a pipe or a device" if missing and self.fs.exists(path) else "there is no such file"
-        except (ImportError, ValueError, OSError) as error:
-            raise InvalidParameter(f"manifest {url!r} cannot be opened: {error}") from error
+        except Exception as error:  # each file system raises its own
+            raise InvalidParameter(f"manifest {url!r} cannot be opened: {reason_of(error)}") from error
         if missing:
             raise InvalidParameter(f"manifest {url!r} cannot be read: {reason}; check the path")
         if not self.files or not all(map(_kind_of, self.files)):
             raise InvalidParameter(
                 f"manifest {url!r} must be a file that ends in {', '.join(SUFFIXES)}, or a folder of them"
             )
-        self.folder = self.fs.unstrip_protocol(path if is_folder else path.rpartition("/")[0])
+        whole = _absolute(url) if is_remote(url) else path
+        self.folder = whole if is_folder else folder_of(whole)
 
     def digest(self) -> str:
         """Return a hash of the content of the files, of those of an object store by their tags."""
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update((tag_of(self.fs.info(file)) or self._content_digest(file)).encode())
+            with named_failures(f"manifest {file!r} cannot be read", BadFile):
+                digest.update((tag_of(self.fs.info(file)) or self._content_digest(file)).encode())
         return digest.hexdigest()
 
     def _content_digest(self, file: str) -> str:
         with self.fs.open(file, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            return hashlib.file_digest(_buffered(stream), "sha256").hexdigest()
 
     def rows(self) -> Iterator[ManifestRow]:
         """Yield all rows in the order of the files' names and of the rows in them; raises BadFile for a broken file."""
@@ -78,21 +84,35 @@ class Manifest:
             yield from self._rows_of(file, numbers)
 
     def _rows_of(self, file: str, numbers: Iterator[int]) -> Iterator[ManifestRow]:
-        kind = _kind_of(file)
+        kind, fsspec = _kind_of(file), require_extra("fsspec", "batch")
         try:
-            with self.fs.open(file, "rb", compression=None if kind == ".parquet" else "infer") as stream:
+            compression = None if kind == ".parquet" else fsspec.utils.infer_compression(_name_of(file))
+            with self.fs.open(file, "rb", compression=compression) as stream:
                 if kind == ".parquet":
                     yield from _parquet_rows(stream, numbers)
                 elif kind == ".csv":
-                    yield from _csv_rows(stream, numbers)
+                    yield from _csv_rows(_buffered(stream), numbers)
                 else:
-                    yield from _json_rows(stream, numbers)
-        except (OSError, EOFError, ValueError) as error:
-            raise BadFile(f"manifest {file!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
+                    yield from _json_rows(_buffered(stream), numbers)
+        except (EditkitError, GeneratorExit):
+            raise
+        except Exception as error:  # each file system raises its own
+            raise BadFile(f"manifest {file!r} cannot be read: {reason_of(error)}") from error
+
+
+def _absolute(url: str) -> str:
+    """Return a chained address whose last element, a path of this machine, is absolute."""
+    outer, chained, last = url.rpartition("::")
+    return f"{outer}::{os.path.abspath(last)}" if chained and "://" not in last else url  # noqa: PTH100
+
+
+def _name_of(path: str) -> str:
+    """Return a path without the query of an address, such as the signature of a link that expires."""
+    return path.partition("?")[0] if path.startswith(("http://", "https://")) else path
 
 
 def _kind_of(path: str) -> str | None:
-    name = path.lower()
+    name = _name_of(path).lower()
     for suffix in _COMPRESSED:
         name = name.removesuffix(suffix) if not name.removesuffix(suffix).endswith(".parquet") else name
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
@@ -120,13 +140,31 @@ def _unreadable(number: int, problem: str, content: bytes) -> ManifestRow:
     return ManifestRow(number, None, problem, content=hashlib.sha256(content.rstrip(b"\r\n")).hexdigest())
 
 
+class _Readable(io.RawIOBase):
+    """A file of fsspec, of which some have no method but ``read``, as a raw stream."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _buffered(file: BinaryIO) -> io.BufferedReader:
+    return io.BufferedReader(_Readable(file), _BUFFER)
+
+
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
     """Yield lines; of a longer one than is allowed, only the beginning, and the rest is skipped."""
-    lines = io.BufferedReader(cast(io.RawIOBase, stream))  # files of fsspec take no size for a line
-    while line := lines.readline(_LONGEST_LINE + 2):
+    while line := stream.readline(_LONGEST_LINE + 2):
         yield line
         while len(line) > _LONGEST_LINE + 1 and not line.endswith(b"\n"):
-            line = lines.readline(_LONGEST_LINE + 2)
+            line = stream.readline(_LONGEST_LINE + 2)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

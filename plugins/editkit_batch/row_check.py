@@ -21,8 +21,9 @@ from editkit import (
     replace_paths,
 )
 
-from .digests import Digests, Place, is_remote, local_path
+from .digests import Digests, Place
 from .manifest import ManifestRow
+from .remote import is_remote, local_path
 from .row_values import (
     MOST_KEPT,
     from_text,

@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 from editkit import EditkitError, InvalidParameter
 
 from .extras import require_extra
+from .remote import is_store, named_failures, protocols, reason_of
 
 
 def last_change(path: str) -> int:
@@ -24,16 +25,22 @@ def last_change(path: str) -> int:
 class Storage:
     """Files below a folder, by names with slashes.
 
-    An object store replaces an object in one step; on other file systems a file gets its name when it is complete.
+    An object store replaces an object in one step; on other file systems a file gets its name when it is complete. A
+    bucket that is missing is not made: its name may be misspelt.
     """
 
     def __init__(self, url: str) -> None:
         fsspec = require_extra("fsspec", "batch")
         try:
             self.fs, self.root = fsspec.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise InvalidParameter(f"output {url!r} cannot be opened: {error}") from error
-        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        except Exception as error:  # a file system may connect now
+            raise InvalidParameter(f"output {url!r} cannot be opened: {reason_of(error)}") from error
+        self.local = "file" in protocols(self.fs)
+        self.in_memory = "memory" in protocols(self.fs)
+        """Whether the files are seen by this process alone."""
+        if not self.local and not self.root.strip("/"):
+            raise InvalidParameter(f"output {url!r} names no folder: add its path")
+        self._writes_whole = is_store(self.fs)
         self.url = url
         self._folders: set[str] = set()
 
@@ -45,8 +52,9 @@ class Storage:
         """Return whether there is a file."""
         if self.local:
             return Path(self.path(name)).exists()
-        self.fs.invalidate_cache()
-        return bool(self.fs.exists(self.path(name)))
+        with self._failures("read"):
+            self.fs.invalidate_cache()
+            return bool(self.fs.exists(self.path(name)))
 
     def changed(self, name: str) -> int | None:
         """Return the time of the last change of a local file in nanoseconds; None if there is none."""
@@ -58,7 +66,10 @@ class Storage:
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file; None if there is none."""
         try:
-            return Path(self.path(name)).read_bytes() if self.local else cast(bytes, self.fs.cat_file(self.path(name)))
+            if self.local:
+                return Path(self.path(name)).read_bytes()
+            with self._failures("read"):
+                return cast(bytes, self.fs.cat_file(self.path(name)))
         except FileNotFoundError:
             return None
         except NotADirectoryError as error:
@@ -74,17 +85,14 @@ class Storage:
         """Open a file for writing, which appears at the end of the block unless the block raises an exception."""
         path = self.path(name)
         self._make_folder(path)
-        if not self.local:
-            file = self.fs.open(path, "wb")
-            try:
-                yield file
-            except BaseException:
-                _discard(file)
-                raise
-            file.close()
-            return
+        folder = path.rpartition("/")[0]
         # Readers of data sets skip names that begin with a dot.
-        temporary = Path(path).with_name(f".{secrets.token_hex(8)}.tmp")
+        hidden = f"{folder}/.{secrets.token_hex(8)}.tmp"
+        if not self.local:
+            with self._open_remote(path, path if self._writes_whole else hidden) as remote:
+                yield remote
+            return
+        temporary = Path(hidden)
         try:
             with temporary.open("wb") as local:
                 yield local
@@ -96,14 +104,41 @@ class Storage:
                 raise EditkitError(f"output {path!r} cannot be written: {error.strerror or error}") from error
             raise
 
+    @contextlib.contextmanager
+    def _open_remote(self, path: str, temporary: str) -> Iterator[BinaryIO]:
+        try:
+            with self._failures("written"):
+                file = self.fs.open(temporary, "wb")
+                try:
+                    yield file
+                except BaseException:
+                    _discard(file)
+                    raise
+                file.close()
+                if temporary != path:
+                    self.fs.mv(temporary, path)
+        except FileNotFoundError as error:
+            raise EditkitError(
+                f"output {self.url!r} cannot be written: {reason_of(error)}; check the address"
+            ) from error
+        except BaseException:
+            if temporary != path:
+                with contextlib.suppress(Exception):
+                    self.fs.rm_file(temporary)
+            raise
+
+    def _failures(self, done: str) -> contextlib.AbstractContextManager[None]:
+        """Raise what the file system raises, but a missing file, as an error that names the output."""
+        return named_failures(f"output {self.url!r} cannot be {done}")
+
     def _make_folder(self, path: str) -> None:
         folder = path.rpartition("/")[0]
-        if folder in self._folders:
+        if folder in self._folders or self._writes_whole:
             return
         try:
             self.fs.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise InvalidParameter(f"output folder {folder!r} cannot be made: {error.strerror or error}") from error
+        except Exception as error:  # each file system raises its own
+            raise InvalidParameter(f"output folder {folder!r} cannot be made: {reason_of(error)}") from error
         self._folders.add(folder)
 
     def names(self, folder: str) -> list[str]:
@@ -112,8 +147,10 @@ class Storage:
             if self.local:
                 names = [entry.name for entry in Path(self.path(folder)).iterdir()]
             else:
-                self.fs.invalidate_cache()
-                names = [path.rstrip("/").rpartition("/")[2] for path in self.fs.ls(self.path(folder), detail=False)]
+                with self._failures("read"):
+                    self.fs.invalidate_cache()
+                    paths = self.fs.ls(self.path(folder), detail=False)
+                names = [path.rstrip("/").rpartition("/")[2] for path in paths]
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(name for name in names if name and not name.startswith("."))
@@ -124,7 +161,8 @@ class Storage:
             if self.local:
                 Path(self.path(name)).unlink()
             else:
-                self.fs.rm_file(self.path(name))
+                with self._failures("changed"):
+                    self.fs.rm_file(self.path(name))
 
     def remove_folder(self, folder: str) -> None:
         """Remove a folder with all files in it, if it exists."""
@@ -133,7 +171,8 @@ class Storage:
             if self.local:
                 shutil.rmtree(self.path(folder))
             else:
-                self.fs.rm(self.path(folder), recursive=True)
+                with self._failures("changed"):
+                    self.fs.rm(self.path(folder), recursive=True)
 
     def sync(self) -> None:
         """Wait until the files written so far would survive a power cut, where the system offers that."""
@@ -147,4 +186,5 @@ def _discard(file: BinaryIO) -> None:
     if discard is not None:
         with contextlib.suppress(Exception):
             discard()
-    file.closed = True  # type: ignore[misc]  # or its destructor completes the upload
+    with contextlib.suppress(AttributeError):  # some are no uploads
+        file.closed = True  # type: ignore[misc]  # or its destructor completes the upload

@@ -631,6 +631,109 @@ def test_jobs_run_on_other_file_systems(here: Path, edited: list[str]) -> None:
     assert len(edited) == 27
 
 
+@pytest.fixture
+def remote() -> Any:
+    """A file system like that of a server: an address ``served://``, files that appear as they are written."""
+    fsspec = pytest.importorskip("fsspec")
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Served(MemoryFileSystem):  # type: ignore[misc]
+        protocol = "served"
+        store: dict[str, Any] = {}  # noqa: RUF012 (as in its parent)
+        pseudo_dirs: list[str] = [""]  # noqa: RUF012
+        refusal: Exception | None = None
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> Any:
+            return super()._strip_protocol(path.replace("served://", "memory://"))
+
+        def _open(self, path: str, mode: str = "rb", **given: Any) -> Any:
+            if "w" in mode and self.refusal is not None:
+                raise self.refusal
+            return super()._open(path, mode, **given)
+
+    fsspec.register_implementation("served", Served, clobber=True)
+    return Served()
+
+
+def test_files_of_a_server_get_their_name_when_they_are_complete(remote: Any) -> None:
+    storage = Storage("served://host/out")
+    with storage.open_new("plan/0.parquet") as file:
+        file.write(b"first")
+        assert not storage.exists("plan/0.parquet")
+    with pytest.raises(KeyboardInterrupt), storage.open_new("plan/0.parquet") as file:
+        file.write(b"second")
+        raise KeyboardInterrupt
+    assert storage.read("plan/0.parquet") == b"first"
+    assert storage.names("plan") == ["0.parquet"]
+    assert len(remote.find("/host")) == 1
+
+
+class NoCredentials(Exception):
+    """Like those of botocore, which no class of Python stands above."""
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (NoCredentials("Unable to locate\ncredentials"), "Unable to locate credentials"),
+        (PermissionError("Forbidden"), "Forbidden"),
+        (FileNotFoundError(2, "The specified bucket does not exist"), "The specified bucket does not exist"),
+        (NotImplementedError(), "its file system does not offer that"),
+    ],
+)
+def test_failures_of_a_file_system_name_the_output(here: Path, remote: Any, error: Exception, text: str) -> None:
+    remote.__class__.refusal = error
+    ended = run(write([EDIT]), "-o", "served://host/out", "--workers", 0)
+    assert ended.exit_code == 1 and "plugin" not in ended.stderr
+    assert f"Error: output 'served://host/out' cannot be written: {text}" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_images_count_from_a_manifest_in_an_archive(here: Path) -> None:
+    with tarfile.open("set.tar", "w") as archive:
+        archive.add("a.png", "images/a b.png")
+        archive.add(write([{**EDIT, "image": "a b.png"}]), "images/rows.jsonl")
+    for address in ("tar://images/rows.jsonl::set.tar", "tar://images::set.tar", "simplecache::tar://images::set.tar"):
+        source = Manifest(address)
+        (row,) = RowChecker(source.folder, None).check(source.rows())
+        assert row.error == ""
+        assert json.loads(row.call)["image"][0].endswith(f"tar://images/a b.png::{here}/set.tar")
+
+
+def test_two_colons_in_a_name_are_no_chain_of_file_systems(here: Path) -> None:
+    Path("a.png").rename("std::vector.png")
+    assert errors(write([{**EDIT, "image": "std::vector.png"}])) == [""]
+
+
+def test_an_object_is_a_manifest_although_others_lie_below_its_name(remote: Any) -> None:
+    remote.pipe("/rows.jsonl/plan.csv", b"")
+    remote.store["/rows.jsonl"] = remote.store["/rows.jsonl/plan.csv"]
+    assert Manifest("served://rows.jsonl").files == ["/rows.jsonl"]
+
+
+def test_the_signature_of_a_link_is_no_part_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    http = pytest.importorskip("fsspec.implementations.http").HTTPFileSystem
+    monkeypatch.setattr(http, "isfile", lambda *_: True)
+    manifest = Manifest("https://host/jobs/rows.csv?signature=a/b")
+    assert manifest.folder == "https://host/jobs"
+
+
+def test_a_damaged_remote_image_is_named_by_its_address(here: Path, remote: Any) -> None:
+    remote.pipe("/a.png", Path("a.png").read_bytes()[:100])
+    digest = digest_of("served://a.png")
+    assert isinstance(digest, str)
+    with pytest.raises(BadImage, match=r"image 'served://a\.png'"):
+        editkit.open_image(open_address("served://a.png", digest))
+    remote.makedirs("/folder")
+    assert "it is a folder" in str(digest_of("served://folder"))
+
+
+def test_memory_is_no_output_for_worker_processes(here: Path) -> None:
+    ended = run(write([EDIT]), "-o", "memory://out")
+    assert ended.exit_code == 1 and "workers do not see" in ended.stderr
+
+
 # Workers that end
 
 
