@@ -30,10 +30,9 @@ class Usage:
         self.samples += samples
         self.working_size = max(self.working_size or size, size, key=lambda one: one[0] * one[1])
 
-    def warn(self, text: str) -> None:
-        """Add a warning unless it is a repetition."""
-        if text not in self.warnings:
-            self.warnings.append(text)
+    def warn(self, *texts: str) -> None:
+        """Add warnings that are no repetitions."""
+        self.warnings += [text for text in dict.fromkeys(texts) if text not in self.warnings]
 
 
 @dc.dataclass(frozen=True)

@@ -32,7 +32,7 @@ from ..registry.specs import SamplerSpec
 from ..report import Usage
 from ..sampling.change_map import ChangeMap, NoisedSourceChangeMap, own_change
 from ..sampling.controls import Control, attach_all, check_compatible
-from ..sampling.guidance import Guidance, condition_at_scale, guidance_parts, interval, no_step_between
+from ..sampling.guidance import Guidance, condition_at_scale, guidance_parts, idle_guidance, interval, no_step_between
 from ..sampling.guidance_rules import guidance_rule_of
 from ..sampling.kept_detail import KeptDetail, kept_detail
 from ..sampling.loop import Stepper, final_state, walk
@@ -260,6 +260,9 @@ class Session(EncodesSources, TracksLoops, AttachesControls):
         check_compatible(controls)
         self.detail.record_start(1.0 if inverted or len(path) == 1 else self._kept_from(path, controls))
         denoise = condition if isinstance(condition, Guidance) else self.guided(condition, len(x), path)
+        if denoise is not condition:
+            usual = usual_of(self.model, self.registry.specs["models"])
+            self.usage.warn(*idle_guidance(self.drawing, usual, denoise))
         stepper = step or self.registry.build("samplers", self.drawing.sampler)
         self.undivided = any(control.changes_model and not control.divisible for control in controls)
         with attach_all(self.model, controls, path, sources or [None] * len(x)):

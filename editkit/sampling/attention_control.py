@@ -48,8 +48,8 @@ class AttentionControl(Control):
         self.path, self.sources = path, tuple(sources)
         if self.needs_sources and not any(source is not None for source in self.sources):
             raise InvalidParameter(
-                f"{type(self).__name__} takes attention from the source of an inversion, and this operation samples "
-                "none beside the edit: use prompt-edit, flow-edit or instruct by inversion, or leave it out"
+                f"{self.title} takes attention from the source of an inversion, and this operation samples none beside "
+                "the edit: use prompt-edit, flow-edit or instruct by inversion, or leave it out"
             )
 
     @contextlib.contextmanager

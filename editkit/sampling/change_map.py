@@ -20,7 +20,8 @@ def remaining_shares(path: SamplingPath) -> dict[Point, float]:
     """Return the share of the path that remains at each of its points, from 1 at the noisiest to 0."""
     # A path with resampling visits points twice: the remaining share depends on the noise level, not on the index.
     falling = sorted(set(path), key=lambda point: -point.angle)
-    return {point: 1 - rank / (len(falling) - 1) for rank, point in enumerate(falling)}
+    last = max(len(falling) - 1, 1)  # the last step of an even grid may end where it starts
+    return {point: 1 - rank / last for rank, point in enumerate(falling)}
 
 
 class ChangeMap(Control):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -55,6 +55,9 @@ class Control:
     Sampling from an inversion then keeps the source's detail as sampling from noise does.
     """
 
+    call: str = ""
+    """Call of ``attach`` that the control was built from; empty for one that an operation or an inverter adds."""
+
     divisible: bool = False
     """Whether windows of a long canvas may be evaluated apart while the control changes the model."""
 
@@ -62,6 +65,16 @@ class Control:
         super().__init_subclass__()
         cls.changes_model = cls.attach is not Control.attach
         cls.restarts = cls.start is not Control.start
+
+    def called(self, call: str) -> Self:
+        """Return this control, with the call of ``attach`` that it was built from."""
+        object.__setattr__(self, "call", call)  # the class of a plugin may be a frozen dataclass
+        return self
+
+    @property
+    def title(self) -> str:
+        """Name of the control in messages: how the user gave it, else its class."""
+        return f"attach={self.call!r}" if self.call else type(self).__name__
 
     @property
     def spares_sources(self) -> bool:
@@ -148,8 +161,9 @@ def check_compatible(controls: Sequence[Control]) -> None:
     """Raise InvalidParameter, naming both, if two controls have the same exclusive effect."""
     for one, other in itertools.combinations(controls, 2):
         for effect in sorted(one.exclusive_over & other.exclusive_over):
-            names = f"{type(one).__name__} and {type(other).__name__}"
-            raise InvalidParameter(f"{names} contradict each other: both control {effect}; leave one of them out")
+            raise InvalidParameter(
+                f"{one.title} and {other.title} contradict each other: both control {effect}; leave one of them out"
+            )
 
 
 @contextlib.contextmanager

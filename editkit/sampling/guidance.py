@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses as dc
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from ..literals import Prediction
 from ..model.backend import Backend
 from ..model.capabilities import SupportsDistilledGuidance, SupportsOwnGuidance, require
 from .guidance_rules import CombineEstimates, combine_predictions, weighted_sum
+from .params import DrawingParams
 
 
 @dc.dataclass(frozen=True)
@@ -162,6 +163,27 @@ def no_step_between(subject: str, path: SamplingPath, start: float, end: float) 
     return (
         f"{subject} has no effect: none of {steps} steps lies between the fractions {start:g} and {end:g} of the path"
     )
+
+
+def idle_guidance(params: DrawingParams, usual: Mapping[str, Any], guidance: Guidance) -> Iterator[str]:
+    """Yield a warning of each parameter that is set but has no effect on the estimates of its guidance.
+
+    ``usual`` are the usual settings of the model, which the parameters may have by themselves.
+    """
+    name = "guidance" if params.negative_guidance == 1 else "negative_guidance"
+    scale, active = getattr(params, name), guidance.active_conditions
+    if params.guidance_rescale and len(active) == 1 and not guidance.weights[-1]:
+        yield (
+            f"guidance_rescale={params.guidance_rescale:g} has no effect: {name} is {scale:g}, which evaluates the "
+            "negative prompt alone"
+        )
+    is_given = not params.is_default(name) and scale != usual.get(name)
+    if is_given and len(active) > 1 and all(_is_equal(one, active[0]) for one in active[1:]):
+        yield f"{name}={scale:g} has no effect: the prompt equals the negative prompt"
+
+
+def _is_equal(one: Condition, other: Condition) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def rescale_std(guided: Tensor, prompted: Tensor, share: float) -> Tensor:

@@ -14,6 +14,9 @@ IfGuided = EffectIf(
 )
 """Condition of the parameters of guidance by a negative prompt."""
 
+IfPrompted = EffectIf(lambda params, model: "text" in model.provides, "the model takes no text to guide by")
+"""Condition of all parameters of guidance."""
+
 IfDistilled = EffectIf(
     lambda params, model: "distilled-guidance" in model.provides,
     "guidance of this model is away from the negative prompt; set guidance",
@@ -33,13 +36,13 @@ class DrawingParams(Params):
     """Parameters whose default is the usual value of the model, where its family or its spec has one."""
 
     guidance: float = Field(1.0, ge=0.0, le=100.0, description="Guidance scale; 1 evaluates the prompt alone.")
-    guidance_rescale: Annotated[Fraction, IfGuided] = Field(
+    guidance_rescale: Annotated[Fraction, IfPrompted, IfGuided] = Field(
         0.0, description="Strength of guidance rescaling, 0 to 1 (arXiv 2305.08891)."
     )
-    guidance_start: Annotated[Fraction, IfGuided] = Field(
+    guidance_start: Annotated[Fraction, IfPrompted, IfGuided] = Field(
         0.0, description="Fraction of the path before which guidance is off."
     )
-    guidance_end: Annotated[Fraction, IfGuided] = Field(
+    guidance_end: Annotated[Fraction, IfPrompted, IfGuided] = Field(
         1.0, description="Fraction of the path after which guidance is off."
     )
     sampler: str = RegisteredName("samplers", "ddim", "Sampler by name, with options after a colon: ddim:eta=0.5.")

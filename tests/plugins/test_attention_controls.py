@@ -116,8 +116,27 @@ def test_plug_and_play_takes_features_before_the_last_level(tmp_path: Path) -> N
 
 
 def test_two_controls_of_the_same_words_are_refused(model: Any) -> None:
-    with pytest.raises(InvalidParameter, match="contradict each other: both control the attention to words"):
+    names = "attach='prompt-to-prompt' and attach='prompt-to-prompt:mode=replace' contradict each other"
+    with pytest.raises(InvalidParameter, match=f"{names}: both control the attention to words"):
         edit(model, "a red pear", attach=["prompt-to-prompt", "prompt-to-prompt:mode=replace"])
+
+
+@pytest.mark.parametrize("model", FAMILIES[:1], indirect=True)
+@pytest.mark.parametrize("call", ["mutual-attention:start=0.2", "consist-edit", "plug-and-play"])
+def test_a_control_without_a_source_is_refused_as_it_was_given(model: Any, call: str) -> None:
+    with pytest.raises(InvalidParameter, match=f"^attach='{call}' takes attention from the source"):
+        apply("img2img", IMAGE, model=model, prompt="a red pear", attach=[call])
+
+
+@pytest.mark.slow
+def test_an_option_that_needs_words_is_named_where_a_model_attends_to_none(tmp_path: Path) -> None:
+    model = load_model(FOLDERS["DiTPipeline"](tmp_path / "model"))
+    attached = {"attach": ["ledits:edit=a face"], "prompt": "a face"}
+    for options in (attached, {"auto_mask": "attention", "prompt": "a face"}):
+        name, value = next(iter(options.items()))
+        given = value[0] if isinstance(value, list) else value
+        with pytest.raises(MissingCapability, match=f"^{name}={given!r}: the model .* has no words that its attention"):
+            apply("img2img", IMAGE, model=model, steps=1, **options)
 
 
 @pytest.mark.parametrize("model", FAMILIES[:1], indirect=True)

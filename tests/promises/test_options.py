@@ -89,6 +89,31 @@ def test_guidance_that_reaches_no_step_or_no_prompt_is_named(more: dict[str, flo
     assert "has no effect" in warning
 
 
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"guidance": 5.0, "negative_prompt": "red"}, "guidance=5 has no effect: the prompt equals"),
+        ({"guidance": 5.0, "prompt": ""}, "guidance=5 has no effect: the prompt equals"),
+        ({"guidance": 0.0, "guidance_rescale": 0.5, "prompt": ""}, "guidance_rescale=0.5 has no effect: guidance is 0"),
+    ],
+    ids=str,
+)
+def test_guidance_by_one_estimate_is_named(more: dict[str, Any], named: str) -> None:
+    warnings = edit("img2img", **more).report.warnings
+    assert [warning for warning in warnings if warning.startswith(named)]
+    assert edit("img2img", guidance=5.0, negative_prompt="blue", guidance_rescale=0.5).report.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["guidance_rescale", "guidance_start", "guidance_end"])
+def test_guidance_without_text_is_named(name: str) -> None:
+    class Blind(ToyBackend):
+        provides = frozenset()
+
+    params = {"steps": 2, "seed": 0, name: 0.5}
+    (warning,) = editkit.apply("img2img", sample_image(SIZE), model=Blind(), **params).report.warnings
+    assert warning == f"{name}=0.5 has no effect: the model takes no text to guide by"
+
+
 @pytest.mark.parametrize("seeds", [(3, 3), (3, None), (None, None)], ids=str)
 def test_a_seed_that_no_step_of_a_pipeline_takes_is_named(seeds: tuple[int | None, ...]) -> None:
     steps = [("img2img", {"steps": 1} | ({} if seed is None else {"seed": seed})) for seed in seeds]

@@ -55,6 +55,14 @@ def test_an_empty_map_holds_every_latent(sampler: str) -> None:
     assert torch.allclose(kept, redrawn(None, strength=0.0), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("value", [0, 0.5, 1])
+def test_a_step_that_ends_where_it_starts_is_walked(value: float) -> None:
+    # The last step of this grid is at the schedule's lowest noise, where the path ends.
+    arguments: dict[str, Any] = {"model": ToyBackend(native_size=24), "steps": 2, "seed": 3, "spacing": "linspace"}
+    edited = editkit.apply("img2img", sample_image(SIZE), strength=0.5, mask=flat(value), **arguments)
+    assert edited.report.network_calls == 1
+
+
 @pytest.mark.parametrize("share", [1 / 16, 0.25, 0.5, 0.75])
 def test_an_even_map_is_an_edit_of_that_share_of_the_strength(share: float) -> None:
     # 8 bits hold 0.25 as 64/255: the nearest whole step is meant by both.

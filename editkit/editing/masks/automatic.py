@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ...diffusion.attention import CallRow, describe_rows
+from ...diffusion.attention import CallRow, Word, describe_rows
 from ...diffusion.denoiser import Condition, stack_conditions
 from ...diffusion.paths import start_at
 from ...diffusion.points import add_noise
+from ...errors import MissingCapability
 from ...images.masks.feather import fade_edges
 from ...images.masks.meaning import cut_levels
 from ...images.masks.tensors import mask_tensor
@@ -65,11 +66,22 @@ def mask_automatically(session: Session, prompts: tuple[str, str], conditions: S
     threshold = THRESHOLDS[params.auto_mask] if params.mask_threshold is None else params.mask_threshold
     words = None
     if params.auto_mask != "difference":
-        model = require(session.model, SupportsAttention)
-        words = WordMaps(changed_places(*(model.words(prompt) if prompt else [] for prompt in prompts)))
+        words = WordMaps(changed_places(*_words(session, prompts, params.auto_mask)))
     both = stack_conditions(conditions) if conditions else session.embed(*prompts)
     difference = _observe(session, both, words)
     _limit(session, _change(params.auto_mask, threshold, difference, words), threshold)
+
+
+def _words(session: Session, prompts: tuple[str, str], method: AutoMask) -> Iterator[Sequence[Word]]:
+    """Yield the words of each prompt; raises MissingCapability if the model has none that it attends to."""
+    model = require(session.model, SupportsAttention)
+    for prompt in prompts:
+        try:
+            yield model.words(prompt) if prompt else []
+        except MissingCapability as error:
+            raise MissingCapability(
+                f"auto_mask={method!r}: {error}; use auto_mask='difference', or give a mask"
+            ) from None
 
 
 def _observe(session: Session, conditions: Condition, words: WordMaps | None) -> Tensor:

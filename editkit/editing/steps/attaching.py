@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...diffusion.paths import SamplingPath
+from ...errors import MissingCapability
 from ...registry.params import Params
 from ...registry.registry import Registry
 from ...report import Usage
@@ -54,7 +55,10 @@ class AttachesControls:
     def _build_control(self, call: str, path: SamplingPath) -> Control:
         if call in self.left_out_controls:
             return Control()
-        control: Any = self.registry.build("controls", call)(self, path)
+        try:
+            control: Any = self.registry.build("controls", call)(self, path)
+        except MissingCapability as error:
+            raise MissingCapability(f"attach={call!r}: {error}; leave it out") from None
         if not isinstance(control, Control):
             raise self.registry.wrong_result("controls", call, control, "a Control")
-        return control
+        return control.called(call)
