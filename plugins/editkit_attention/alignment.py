@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses as dc
 import difflib
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -27,10 +28,18 @@ class Alignment:
     kept: Tensor
 
 
-def align(source: Sequence[Word], target: Sequence[Word], counts: tuple[int, int], *, swap: bool) -> Alignment:
+def align(
+    source: Sequence[Word],
+    target: Sequence[Word],
+    counts: tuple[int, int],
+    *,
+    swap: bool,
+    prompts: tuple[str, str] = ("", ""),
+) -> Alignment:
     """Align the places of two prompts, of which there are ``counts``.
 
-    With ``swap`` a word in place of another takes the maps of the one it replaces.
+    With ``swap`` a word in place of another takes the maps of the one it replaces, words of as many in order. The maps
+    of a word of more tokens are averaged, those of one of fewer tokens duplicated.
     """
     numbers = _numbers(source, counts[0]), _numbers(target, counts[1])
     mapper, kept = torch.zeros(counts, device="cpu"), torch.zeros(counts[1], device="cpu")
@@ -39,7 +48,12 @@ def align(source: Sequence[Word], target: Sequence[Word], counts: tuple[int, int
             for step in range(d - c):
                 mapper[a + step, c + step] = kept[c + step] = 1
         elif kind == "replace" and swap:
-            mapper[a:b, c:d], kept[c:d] = 1 / (b - a), 1
+            kept[c:d] = 1
+            old = _runs(_spelled(prompts[0], source, counts[0]), a, b)
+            new = _runs(_spelled(prompts[1], target, counts[1]), c, d)
+            pairs = zip(old, new, strict=True) if len(old) == len(new) else [(slice(a, b), slice(c, d))]
+            for one, other in pairs:
+                mapper[one, other] = _overlaps(one.stop - one.start, other.stop - other.start)
     return Alignment(mapper, kept)
 
 
@@ -50,6 +64,38 @@ def _numbers(words: Sequence[Word], count: int) -> list[int]:
         if word.place < count:
             numbers[word.place] = word.token
     return numbers
+
+
+def _spelled(prompt: str, words: Sequence[Word], count: int) -> list[int]:
+    """Return the word of the prompt that each place belongs to.
+
+    Each place is a word by itself if the tokens do not spell the prompt, once for each text encoder.
+    """
+    spelled = [-place for place in range(1, count + 1)]
+    parts = prompt.lower().split()
+    of_letter = [number for number, part in enumerate(parts) for _ in part]
+    texts = ["".join(word.text.lower().split()) for word in words]
+    if not parts or not ("".join(parts) * len(words)).startswith("".join(texts)):
+        return spelled
+    letters = 0
+    for word, text in zip(words, texts, strict=True):
+        if text and word.place < count:
+            spelled[word.place] = of_letter[letters % len(of_letter)]
+        letters += len(text)
+    return spelled
+
+
+def _runs(values: Sequence[int], begin: int, end: int) -> list[slice]:
+    """Return the runs of equal values between two places."""
+    borders = [place for place in range(begin + 1, end) if values[place] != values[place - 1]]
+    return [slice(*pair) for pair in itertools.pairwise([begin, *borders, end])]
+
+
+def _overlaps(old: int, new: int) -> Tensor:
+    """Return the shares (old, new) of as many tokens in those that take their place, which divide the same length."""
+    before, after = new * torch.arange(old + 1, device="cpu"), old * torch.arange(new + 1, device="cpu")
+    common = torch.minimum(before[1:, None], after[1:]) - torch.maximum(before[:-1, None], after[:-1])
+    return common.clamp(min=0) / old
 
 
 def word_factors(weights: str, words: Sequence[Word], count: int) -> Tensor | None:

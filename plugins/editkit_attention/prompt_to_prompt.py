@@ -37,7 +37,7 @@ def prompt_to_prompt(params: PromptToPromptParams) -> Callable[[Session, Samplin
         source, target = (str(getattr(session.params, name)) for name in ("source", "target"))
         words = backend.words(source), backend.words(target)
         word_factors(params.weights, words[1], 1)  # a word that is not there is an error before the inversion
-        return PromptToPrompt(params, *words)
+        return PromptToPrompt(params, *words, (source, target))
 
     return control
 
@@ -52,9 +52,11 @@ class PromptToPrompt(AttentionControl):
     attached_first = True
     exclusive_over = frozenset({"the attention to words"})
 
-    def __init__(self, params: PromptToPromptParams, source: Sequence[Word], target: Sequence[Word]) -> None:
+    def __init__(
+        self, params: PromptToPromptParams, source: Sequence[Word], target: Sequence[Word], prompts: tuple[str, str]
+    ) -> None:
         super().__init__()
-        self.params, self.source, self.target = params, source, target
+        self.params, self.source, self.target, self.prompts = params, source, target, prompts
         self._alignments: dict[tuple[int, int], Alignment] = {}
 
     def edit(self, inputs: AttentionInputs) -> Tensor:
@@ -116,7 +118,7 @@ class PromptToPrompt(AttentionControl):
         counts = (source.shape[-1], block.shape[-1])
         if counts not in self._alignments:
             swap = self.params.mode == "replace"
-            self._alignments[counts] = align(self.source, self.target, counts, swap=swap)
+            self._alignments[counts] = align(self.source, self.target, counts, swap=swap, prompts=self.prompts)
         alignment = self._alignments[counts]
         mapper, kept = (to_device(one, block.device, block.dtype) for one in (alignment.mapper, alignment.kept))
         mapped = source @ mapper

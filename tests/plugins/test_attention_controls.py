@@ -227,6 +227,25 @@ def test_kept_words_take_the_maps_of_their_own_source_word() -> None:
     assert torch.equal(swapped.mapper.sum(0), swapped.kept)
 
 
+def swapped(source: str, target: str) -> list[list[float]]:
+    """Shares of the tokens of a source in those of a target, by words of tokens as in ``tri-cera tops``."""
+    words = [
+        [Word(text, hash(text), place) for place, text in enumerate(prompt.replace("-", " ").split())]
+        for prompt in (source, target)
+    ]
+    prompts = source.replace("-", ""), target.replace("-", "")
+    return align(*words, (len(words[0]), len(words[1])), swap=True, prompts=prompts).mapper.tolist()
+
+
+def test_swapped_words_take_the_maps_of_the_words_they_replace_one_by_one() -> None:
+    """Hertz et al., arXiv 2208.01626, section 3.2: maps are duplicated or averaged where words have other tokens."""
+    assert swapped("a red apple here", "a green pear here") == torch.eye(4).tolist()
+    assert swapped("red apple", "blue tri-cera-tops") == [[1, 0, 0, 0], [0, 1, 1, 1]]
+    assert swapped("tri-cera fish", "cat eel") == [[0.5, 0], [0.5, 0], [0, 1]]
+    assert swapped("cat", "big dog") == [[1, 1]]  # not as many words: all of them share the maps
+    assert swapped("big old", "tri-cera-tops") == pytest.approx(torch.tensor([[1, 0.5, 0], [0, 0.5, 1]]).tolist())
+
+
 def test_factors_are_those_of_words_of_the_target() -> None:
     words = [Word("straw", 5, 1), Word("hat", 6, 2)]
     assert word_factors("hat:1.5", words, 4).tolist() == [1, 1, 1.5, 1]  # type: ignore[union-attr]
