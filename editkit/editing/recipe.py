@@ -17,7 +17,8 @@ from ..images.recipes import reading
 from ..images.sources import MAX_PIXELS
 from ..images.stored.digest import image_digest
 from ..images.stored.image import StoredImage
-from ..registry.params import Params, is_default
+from ..model.options import described_model
+from ..registry.params import Params, is_default, shorten
 from .params import GatedParams
 
 SCHEMA = 4
@@ -52,6 +53,11 @@ class ModelReference(BaseModel):
     dtype: _Path
     options: dict[_Name, _Path | int] = Field(default_factory=dict)
     """Loading options of the model that change results; ``vae`` is a name for information: nothing is loaded by it."""
+
+    def __str__(self) -> str:
+        name, *adapters = (shorten(one)[1:-1] for one in (self.model, *self.adapters))
+        options = {option: shorten(value).strip("'") for option, value in self.options.items()}
+        return f"{described_model(name, adapters, options)}, identity {shorten(self.identity)[1:-1]}"
 
 
 class ImageReference(BaseModel):

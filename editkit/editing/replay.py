@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..errors import BadFile, InvalidParameter
 from ..inversion.inversion import Inversion
+from ..inversion.settings import is_inversion, load_inversion
 from ..literals import ModelPrediction, Quantisation
 from ..model.adapters import AdapterCall
 from ..model.backend import Backend
@@ -57,7 +58,8 @@ def replay(
 
     Returns a Result, or an AnimationResult for the recipe of an animation, with the frames of the original edit.
     ``source`` is the original image, a pair of them, or the original animation: it is needed unless the file embeds it,
-    and verified by the recipe's digest. Anything :func:`open_image` reads is allowed. ``set`` changes parameters:
+    and verified by the recipe's digest. Anything :func:`open_image` reads is allowed, and an inversion of the image or
+    its file. ``set`` changes parameters:
     ``seed`` in every step that has one, ``2.seed`` in the second step alone; a mask or another image that the file does
     not embed is passed in the same way, with a warning if it is not the recipe's. ``params`` are further ones.
 
@@ -97,7 +99,7 @@ def replay(
     else:
         results = _execute_steps(steps, params_of_steps, backends, first, progress=progress, cache=cache)
         final = join_results(results)
-    noticed = [*_replay_warnings(steps, backends, final.recipe), *_seed_warnings(recipe, final, file)]
+    noticed = [*_replay_warnings(recipe, final.recipe), *_seed_warnings(recipe, final, file)]
     final.report = dc.replace(final.report, warnings=tuple(dict.fromkeys([*final.report.warnings, *noticed])))
     return final
 
@@ -123,7 +125,8 @@ def _prepare_first(
     if source is None:
         images = [embedded[source_name(index)] for index in range(count)]
     else:
-        images = list(source) if isinstance(source, (tuple, list)) else [source]
+        given = list(source) if isinstance(source, (tuple, list)) else [source]
+        images = [load_inversion(one).source if is_inversion(one) else one for one in given]
         if len(images) != count:
             raise InvalidParameter(
                 f"source: {len(images)} given, but the recipe of {recipe.steps[0].operation} takes {count or 'none'}"
@@ -160,16 +163,12 @@ def _execute_steps(
     return [outcome for outcome in outcomes if isinstance(outcome, Result)]
 
 
-def _replay_warnings(steps: Sequence[Step], backends: Sequence[Backend], repeated: Recipe) -> Iterator[str]:
+def _replay_warnings(recorded: Recipe, repeated: Recipe) -> Iterator[str]:
     """Yield a sentence for each model, image, file and seed by which the result is another than the recipe's."""
-    for step, backend in zip(steps, backends, strict=True):
-        recorded = step.drawn_by
-        if backend.identity != recorded.identity:
-            yield (
-                f"made with another model ({shorten(recorded.model)[1:-1]}, {recorded.identity}) than {backend.name}: "
-                "the pixels may differ"
-            )
-    for old, new in zip(steps, repeated.steps, strict=True):
+    for old, new in zip(recorded.steps, repeated.steps, strict=True):
+        if old.drawn_by.identity != new.drawn_by.identity:
+            yield f"made with another model ({old.drawn_by}) than {new.drawn_by}: the pixels may differ"
+    for old, new in zip(recorded.steps, repeated.steps, strict=True):
         yield from _step_warnings(old, new)
 
 

@@ -16,7 +16,7 @@ from ..errors import MissingCapability
 from .adapters import Adapter
 from .backend import Backend
 from .execution import ExecutionOptions
-from .options import LoadingOptions
+from .options import LoadingOptions, described_model
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,9 +49,8 @@ def warnings_of(model: Backend) -> tuple[str, ...]:
 
 
 def full_name(model: Backend) -> str:
-    """Return the name of a model and its adapters, for a message."""
-    added = ", ".join(adapters_of(model))
-    return f"{model.name} with {added}" if added else model.name
+    """Return the name of a model, its adapters and its loading options, for a message."""
+    return described_model(model.name, adapters_of(model), loading_options_of(model).recorded)
 
 
 class SupportsInstructions(Backend, Protocol):

@@ -173,3 +173,9 @@ def _find_part(name: str, option: str, suffixes: Sequence[str]) -> Path:
         raise WeightsUnavailable(f"{option} {name!r} has no config.json: give the folder of this part, or a file")
     check_part(folder, f"{option} {name!r}")
     return folder
+
+
+def described_model(name: str, adapters: Sequence[str], options: Mapping[str, object]) -> str:
+    """Return a model's name with its adapters and loading options, for a message."""
+    added = ", ".join([*adapters, *(f"{option}={value}" for option, value in options.items())])
+    return f"{name} with {added}" if added else name

@@ -145,6 +145,23 @@ def test_prompts_in_more_chunks_than_those_of_the_inversion_are_refused(tiny_mod
         assert again.image.tobytes() == result.image.tobytes() != IMAGE.tobytes()
 
 
+def test_a_saved_edit_of_an_inversion_is_replayed_from_the_inversion(
+    tiny_model: Backend, file: Path, tmp_path: Path
+) -> None:
+    result = editkit.apply("prompt-edit", file, model=tiny_model, target="a pear", seed=2)
+    path = result.save(tmp_path / "pear.png")
+    for source in (file, str(file), editkit.Inversion.load(file)):
+        assert editkit.replay(path, model=tiny_model, source=source).image.tobytes() == result.image.tobytes()
+    other = editkit.invert(sample_image((20, 14)), model=tiny_model, steps=1)
+    with pytest.raises(InvalidParameter, match="source"):
+        editkit.replay(path, model=tiny_model, source=other)
+
+
+def test_loading_options_are_named_where_a_model_is_another_one(tiny_folder: Path, file: Path) -> None:
+    with pytest.raises(InvalidParameter, match=r"not with '\S+ with clip_skip=1' \("):
+        editkit.apply("prompt-edit", file, model=str(tiny_folder), clip_skip=1, target="a green apple")
+
+
 def test_another_model_or_dtype_than_that_of_the_inversion_is_refused(
     tiny_model: Backend, tiny_folder: Path, file: Path
 ) -> None:
