@@ -243,7 +243,7 @@ def test_swapped_words_take_the_maps_of_the_words_they_replace_one_by_one() -> N
     assert swapped("red apple", "blue tri-cera-tops") == [[1, 0, 0, 0], [0, 1, 1, 1]]
     assert swapped("tri-cera fish", "cat eel") == [[0.5, 0], [0.5, 0], [0, 1]]
     assert swapped("cat", "big dog") == [[1, 1]]  # not as many words: all of them share the maps
-    assert swapped("big old", "tri-cera-tops") == pytest.approx(torch.tensor([[1, 0.5, 0], [0, 0.5, 1]]).tolist())
+    assert swapped("big old", "tri-cera-tops") == [[1, 0.5, 0], [0, 0.5, 1]]
 
 
 def test_factors_are_those_of_words_of_the_target() -> None:
